@@ -1,0 +1,40 @@
+# Two commands: `make run` serves the app on http://localhost:8501, `make test` runs the whole suite.
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV ?= .venv
+BIN := $(VENV)/bin
+PORT ?= 8501
+
+.PHONY: run test check chromium clean
+
+run: $(VENV)/.run
+	$(BIN)/streamlit run app/main.py --server.port=$(PORT)
+
+test: $(VENV)/.test chromium check
+	$(BIN)/python -m pytest
+
+check: $(VENV)/.test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+# Installs the system's Chromium where there is none and it may; the browser tests say so where they find none.
+chromium:
+	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } \
+		|| { command -v sudo >/dev/null && sudo -n apt-get install -y -qq chromium; } \
+		|| echo "No Chromium found and none could be installed: the browser tests will fail. Install chromium."
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.run: requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	touch $@
+
+$(VENV)/.test: requirements-dev.txt requirements-peers.txt requirements.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-peers.txt
+	touch $@ $(VENV)/.run
+
+clean:
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,250 @@
+"""A file's bytes as UTF-8: compression, encoding and byte order mark undone, in bounded memory."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from deepfm_core.errors import Problem, TableError
+
+CHUNK = 4 << 20
+"""Bytes held at a time while a file is surveyed."""
+
+_GZIP = b"\x1f\x8b"
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
+_FOREIGN = (
+    (b"PK\x03\x04", "a zip archive or an Excel workbook", "Unpack it, or save the sheet as CSV."),
+    (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "Save the sheet as CSV."),
+    (b"BZh", "a bzip2 archive", "Unpack it, or compress it with gzip."),
+    (b"\xfd7zXZ", "an xz archive", "Unpack it, or compress it with gzip."),
+    (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it, or compress it with gzip."),
+    (b"7z\xbc\xaf", "a 7z archive", "Unpack it, or compress it with gzip."),
+    (b"%PDF", "a PDF document", "Export the table as CSV."),
+    (b"ARROW1", "an Arrow file", "Save the table as Parquet or CSV."),
+    (b"ORC", "an ORC file", "Save the table as Parquet or CSV."),
+    (b"SQLite format 3", "a SQLite database", "Export the table as CSV."),
+    (_GZIP, "compressed with gzip twice", "Unpack it once."),
+    (b"PAR1", "a Parquet file within gzip", "Unpack it."),
+)
+_CONTROLS = bytes(code for code in range(32) if code not in b"\x01\t\n\x0b\x0c\r\x1b")
+_C1 = bytes(range(0x80, 0xA0))
+_NOT_CP1252 = b"\x81\x8d\x8f\x90\x9d"
+
+
+@dataclass(frozen=True)
+class Content:
+    """A text file that has been read through once, so that opening it again as UTF-8 cannot fail."""
+
+    path: Path
+    compression: str | None
+    encoding: str
+    """The codec that turns the decompressed bytes into the text, byte order mark left out."""
+    size: int
+    """Bytes after decompression."""
+    quoted_until: int
+    """No quotation mark stands at or after this byte of its UTF-8; 0 where there is none."""
+    replaced: int = 0
+    """Bytes that the encoding does not know and that read as U+FFFD."""
+
+    def open(self) -> BinaryIO:
+        """Open the text from its start, as UTF-8 without byte order mark."""
+        raw = _decompressed(self.path, self.compression)
+        if self.encoding.startswith("utf-8") and not self.replaced:
+            if self.encoding == "utf-8-sig":
+                raw.read(len(codecs.BOM_UTF8))
+            return raw
+        return _transcoded(raw, self.encoding, "replace" if self.replaced else "strict")
+
+
+def survey(path: Path, subject: str, max_bytes: int | None = None) -> Content:
+    """Read a text file through once to learn its compression, encoding and size, and that all of it is text.
+
+    Raises:
+        TableError: the file is binary, cut short, or larger than `max_bytes` when decompressed.
+    """
+    compression = "gzip" if _start(path, None).startswith(_GZIP) else None
+    try:
+        head = _start(path, compression)
+        _refuse_foreign(head, subject)
+        encoding = _guess(head)
+        census = _Census()
+        for chunk in _chunks(path, compression, encoding):
+            census.add(chunk)
+            refuse_size(census.size, max_bytes, subject)
+            if census.binary:
+                raise TableError(subject, [_binary(census, _chunks(path, compression, encoding))])
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        problem = Problem("the gzip file is damaged or cut short", "Compress or download it again.", value=str(error))
+        raise TableError(subject, [problem]) from error
+    except UnicodeDecodeError as error:
+        problem = Problem(f"the text is not valid {error.encoding}", "Save it as UTF-8.", value=error.reason)
+        raise TableError(subject, [problem]) from error
+    encoding, replaced = census.settle(encoding)
+    return Content(path, compression, encoding, census.size, census.quoted_until, replaced)
+
+
+def refuse_size(size: int, max_bytes: int | None, subject: str) -> None:
+    """Raise a TableError where `size` bytes are more than `max_bytes`."""
+    if max_bytes is not None and size > max_bytes:
+        message = f"the table is larger than the limit of {max_bytes / 1e6:,.0f} MB"
+        remedy = "Use a sample of its rows, fewer columns, or a higher limit."
+        raise TableError(subject, [Problem(message, remedy, value=f"{size / 1e6:,.1f} MB")])
+
+
+class _Census:
+    """What one pass over the bytes counts."""
+
+    def __init__(self) -> None:
+        self.size = 0
+        self.quoted_until = 0
+        self.nul = False
+        self._controls = 0
+        self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        self._pending = False
+        self._foreign = 0
+        self._undecodable = 0
+        self._c1 = False
+        self._not_cp1252 = False
+
+    def add(self, chunk: bytes) -> None:
+        """Count one chunk; the empty chunk ends the file."""
+        if (last_quote := chunk.rfind(b'"')) >= 0:
+            self.quoted_until = self.size + last_quote + 1
+        self.nul = b"\0" in chunk
+        if self.size == 0:
+            start = chunk[:65536]
+            self._controls = len(start) - len(start.translate(None, _CONTROLS))
+        self.size += len(chunk)
+        if self._pending or not chunk.isascii():
+            self._decode(chunk)
+
+    @property
+    def binary(self) -> bool:
+        """Whether the bytes so far cannot be text."""
+        return self.nul or self._controls > 0.02 * min(self.size, 65536)
+
+    def _decode(self, chunk: bytes) -> None:
+        text = self._decoder.decode(chunk, final=not chunk)
+        self._pending = bool(self._decoder.getstate()[0])
+        self._foreign += len(text) - len(text.encode("ascii", "ignore"))
+        self._undecodable += text.count("\ufffd") - chunk.count("\ufffd".encode())
+        self._c1 = self._c1 or len(chunk.translate(None, _C1)) < len(chunk)
+        self._not_cp1252 = self._not_cp1252 or len(chunk.translate(None, _NOT_CP1252)) < len(chunk)
+
+    def settle(self, guess: str) -> tuple[str, int]:
+        """Return the encoding and the number of characters it has to replace, given all the bytes."""
+        if self._undecodable == 0:
+            return guess, 0
+        self.quoted_until *= 3  # a byte of another encoding becomes up to three of UTF-8
+        if guess == "utf-8-sig" or self._foreign - self._undecodable > 20 * self._undecodable:
+            return guess, self._undecodable
+        return ("cp1252" if self._c1 and not self._not_cp1252 else "latin-1"), 0
+
+
+class _Transcoder(io.RawIOBase):
+    """A stream in any encoding, read as UTF-8."""
+
+    def __init__(self, raw: BinaryIO, encoding: str, errors: str) -> None:
+        self._raw = raw
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+        self._rest = b""
+        self._ended = False
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._rest and not self._ended:
+            chunk = self._raw.read(1 << 20)
+            self._ended = not chunk
+            self._rest = self._decoder.decode(chunk, final=self._ended).encode()
+        taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+def _transcoded(raw: BinaryIO, encoding: str, errors: str) -> BinaryIO:
+    return io.BufferedReader(_Transcoder(raw, encoding, errors), 1 << 20)
+
+
+def _decompressed(path: Path, compression: str | None) -> BinaryIO:
+    return cast(BinaryIO, gzip.open(path, "rb")) if compression else path.open("rb")
+
+
+def _start(path: Path, compression: str | None) -> bytes:
+    with closing(_decompressed(path, compression)) as raw:
+        return raw.read(4096)
+
+
+def _chunks(path: Path, compression: str | None, encoding: str) -> Iterator[bytes]:
+    """Give the text piece by piece, an empty piece last; only what is taken for UTF-8 is not yet known to be."""
+    with closing(_decompressed(path, compression)) as raw:
+        stream = raw if encoding.startswith("utf-8") else _transcoded(raw, encoding, "strict")
+        while chunk := stream.read(CHUNK):
+            yield chunk
+        yield b""
+
+
+def _guess(head: bytes) -> str:
+    """Name the encoding from a byte order mark or, for UTF-16 without one, from where the NUL bytes stand."""
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding
+    even, odd = head[::2].count(0), head[1::2].count(0)
+    for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
+        if zeros and others == 0 and _is_table(head[: len(head) // 2 * 2].decode(encoding, "replace"), zeros):
+            return encoding
+    return "utf-8"
+
+
+def _is_table(text: str, zeros: int) -> bool:
+    """Say whether the start of a file, decoded as UTF-16, is text with lines and delimiters, or mostly Western text."""
+    if "\ufffd" in text[:-1] or any(letter < " " and letter not in "\t\r\n" for letter in text):
+        return False
+    return 2 * zeros > len(text) or (any(end in text for end in "\r\n") and any(sign in text for sign in ",\t;|"))
+
+
+def _refuse_foreign(head: bytes, subject: str) -> None:
+    for magic, what, remedy in _FOREIGN:
+        if head.startswith(magic):
+            raise TableError(subject, [Problem(f"the file is {what}, not a table of text", remedy)])
+    if head[257:262] == b"ustar":
+        raise TableError(subject, [Problem("the file is a tar archive, not a table of text", "Unpack it.")])
+    start = head.lstrip()[:9].lower()
+    if start.startswith((b"<!doctype", b"<html", b"<?xml")):
+        remedy = "Download the table itself, or export it as CSV."
+        raise TableError(subject, [Problem("the file is a web page or XML, not a table of text", remedy)])
+    if start.startswith((b'{"', b"[{")):
+        raise TableError(subject, [Problem("the file is JSON, not a table of text", "Convert it to CSV or Parquet.")])
+
+
+def _binary(census: _Census, chunks: Iterator[bytes]) -> Problem:
+    remedy = "Export the table as CSV or Parquet; renaming a file does not convert it."
+    return Problem("the file is binary, not text", remedy, line=_line_of_nul(chunks) if census.nul else None)
+
+
+def _line_of_nul(chunks: Iterator[bytes]) -> int:
+    line = 1
+    for chunk in chunks:
+        before = chunk.partition(b"\0")[0]
+        line += max(before.count(b"\n"), before.count(b"\r"))
+        if len(before) < len(chunk):
+            break
+    return line

@@ -1,0 +1,109 @@
+"""An encoded table: what the model reads, and the layout that says which feature is which."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfm_core.data.schema import Kind
+
+
+@dataclass(frozen=True)
+class EncodedField:
+    """One embedded field of the model: its slots in a row and its block of features in the one embedding table.
+
+    A row has `slots` feature ids for this field (1 for categorical, numeric and bucketised fields, 2 for piecewise
+    fields, the largest number of values in a cell for multi-valued fields). Ids are `offset … offset + size - 1`.
+    """
+
+    name: str
+    column: str
+    """The table's column it comes from (two fields come from one timestamp column)."""
+    kind: Kind
+    first_slot: int
+    slots: int
+    offset: int
+    size: int
+    features: tuple[str, ...]
+    """The name of each feature of the block, `size` of them, for people to read."""
+    unseen: int | None
+    """The id, within the block, of the feature that stands for values the training part did not hold."""
+
+    @property
+    def pairs_within(self) -> bool:
+        """Whether pairs of features within this field belong to the second-order term (multi-valued fields)."""
+        return self.kind is Kind.MULTI_VALUED
+
+
+@dataclass(frozen=True)
+class Layout:
+    """All fields of a model: F embedded fields over S slots and V features, and D dense fields."""
+
+    fields: tuple[EncodedField, ...]
+    dense: tuple[str, ...] = ()
+
+    @property
+    def slots(self) -> int:
+        """S, the number of feature ids a row has."""
+        return sum(field.slots for field in self.fields)
+
+    @property
+    def vocabulary(self) -> int:
+        """V, the number of features over all embedded fields."""
+        return sum(field.size for field in self.fields)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The embedded fields' names, in order."""
+        return tuple(field.name for field in self.fields)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the layout as plain values for JSON."""
+        fields = [{**{k: v for k, v in vars(field).items()}, "kind": field.kind.value} for field in self.fields]
+        return {"fields": fields, "dense": list(self.dense)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Layout:
+        """Rebuild a layout from `to_dict`."""
+        fields = tuple(
+            EncodedField(**{**field, "kind": Kind(field["kind"]), "features": tuple(field["features"])})
+            for field in values["fields"]
+        )
+        return cls(fields, tuple(values["dense"]))
+
+
+@dataclass(frozen=True)
+class EncodedTable:
+    """N encoded rows.
+
+    Attributes:
+        layout: which slot and feature belongs to which field.
+        ids: (N, S) int32, feature ids in `0 … V-1`; an unused slot of a multi-valued field repeats any id of the
+            field's block with weight 0.
+        weights: (N, S) float32, the x of each feature, or None where every x is 1.
+        dense: (N, D) float32, scaled values of the dense fields.
+        labels: (N,) float32 of 0 and 1, or None for a table without label.
+    """
+
+    layout: Layout
+    ids: NDArray[np.int32]
+    weights: NDArray[np.float32] | None
+    dense: NDArray[np.float32]
+    labels: NDArray[np.float32] | None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def take(self, rows: NDArray[np.int64]) -> EncodedTable:
+        """Return the given rows, in the given order."""
+        return EncodedTable(
+            self.layout,
+            self.ids[rows],
+            None if self.weights is None else self.weights[rows],
+            self.dense[rows],
+            None if self.labels is None else self.labels[rows],
+        )

@@ -1,0 +1,108 @@
+"""What each column of a table is taken to be."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from enum import StrEnum
+from typing import Any
+
+from deepfm_core.errors import Problem, SchemaError
+
+
+class Kind(StrEnum):
+    """How a column enters the model."""
+
+    CATEGORICAL = "categorical"
+    """One feature a row, x = 1."""
+    MULTI_VALUED = "multi-valued"
+    """Several features a row in one cell, x = 1 each (or 1/n)."""
+    NUMERIC = "numeric"
+    """The scaled value times its embedding, as in the paper."""
+    PIECEWISE = "piecewise"
+    """A numeric value as a linear blend of the embeddings of its two nearest quantile knots."""
+    BUCKETISED = "bucketised"
+    """A numeric value cut into quantile buckets, then categorical."""
+    DENSE = "dense"
+    """A numeric value without embedding: straight into the first-order term and the deep part."""
+    TIMESTAMP = "timestamp"
+    """A point in time, entering as two categorical fields: hour of day and day of week."""
+    IGNORE = "ignore"
+    """Left out."""
+
+
+NUMBER_KINDS = frozenset({Kind.NUMERIC, Kind.PIECEWISE, Kind.BUCKETISED, Kind.DENSE})
+"""Kinds whose cells must be numbers."""
+
+
+@dataclass(frozen=True)
+class FieldRole:
+    """A column's role: its kind, why it was suggested, and what to be careful about."""
+
+    column: str
+    kind: Kind
+    separator: str | None = None
+    """Between the values of a cell; set for multi-valued columns only."""
+    reason: str = ""
+    warning: str = ""
+
+
+@dataclass(frozen=True)
+class LabelRole:
+    """The label's column and which of its texts counts as a click."""
+
+    column: str
+    positive: str
+    negative: str
+    reason: str = ""
+
+
+@dataclass(frozen=True)
+class Schema:
+    """The label and one role for every other column, in the table's order."""
+
+    label: LabelRole
+    roles: tuple[FieldRole, ...]
+
+    @property
+    def used(self) -> tuple[FieldRole, ...]:
+        """The roles that enter the model."""
+        return tuple(role for role in self.roles if role.kind is not Kind.IGNORE)
+
+    def role(self, column: str) -> FieldRole:
+        """Return the role of `column`.
+
+        Raises:
+            SchemaError: there is no such column.
+        """
+        for role in self.roles:
+            if role.column == column:
+                return role
+        names = ", ".join(f"`{role.column}`" for role in self.roles)
+        raise SchemaError("Schema", [Problem("there is no such column", f"Columns are {names}.", column=column)])
+
+    def with_kinds(self, kinds: Mapping[str, Kind]) -> Schema:
+        """Return a schema in which the named columns have the given kinds, as the user's choice.
+
+        Raises:
+            SchemaError: a named column does not exist.
+        """
+        for column in kinds:
+            self.role(column)
+        roles = (
+            replace(role, kind=kinds[role.column], reason="chosen by you", warning="")
+            if role.column in kinds and kinds[role.column] is not role.kind
+            else role
+            for role in self.roles
+        )
+        return replace(self, roles=tuple(roles))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the schema as plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Schema:
+        """Rebuild a schema from `to_dict`."""
+        roles = tuple(FieldRole(**{**role, "kind": Kind(role["kind"])}) for role in values["roles"])
+        return cls(label=LabelRole(**values["label"]), roles=roles)

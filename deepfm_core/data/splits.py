@@ -1,0 +1,157 @@
+"""Training, validation and test part: which rows of a table belong to each."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepfm_core.data.columns import Cells
+from deepfm_core.data.timestamps import form_of
+from deepfm_core.errors import Problem, SchemaError
+from deepfm_core.training.spec import SplitSpec
+
+_TRAIN, _VALID, _TEST = 0, 1, 2
+_FAR_OFF = 2.0
+"""A part this many times larger or smaller than asked for gets a note."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Row numbers of each part, ascending, and sentences about parts that are not as one would wish."""
+
+    train: NDArray[np.int64]
+    valid: NDArray[np.int64]
+    test: NDArray[np.int64]
+    notes: tuple[str, ...] = ()
+
+
+def split_rows(labels: NDArray[np.float32], spec: SplitSpec, frame: pd.DataFrame, seed: int) -> Parts:
+    """Divide N rows into training, validation and test part; the same arguments give the same parts.
+
+    `random` keeps each part's share of positive labels; `time` puts the latest rows into the test part and the ones
+    before them into the validation part, rows of one time together; `group` puts all rows of a group into one part.
+
+    Args:
+        labels: (N,) of 0 and 1.
+        frame: N rows; only the split's column is looked at.
+
+    Raises:
+        SchemaError: the split's column is missing or holds no times; the training part lacks a class; the validation
+            part was asked for and has no rows.
+    """
+    subject = f"Split by {spec.by}" + (f" of `{spec.column}`" if spec.column else "")
+    if spec.column is not None and spec.column not in frame.columns:
+        names = ", ".join(f"`{name}`" for name in list(frame.columns)[:40])
+        raise SchemaError(subject, [Problem("there is no such column", f"Columns are {names}.")])
+    ways: dict[str, Callable[[], tuple[NDArray[np.int8], list[str]]]] = {
+        "random": lambda: (_random(labels, spec, seed), []),
+        "time": lambda: _by_time(Cells.of(frame, str(spec.column)), spec, subject),
+        "group": lambda: (_by_group(Cells.of(frame, str(spec.column)), spec, seed), []),
+    }
+    part, notes = ways[spec.by]()
+    train, valid, test = (np.flatnonzero(part == which) for which in (_TRAIN, _VALID, _TEST))
+    _require_trainable(labels[train], len(labels), subject)
+    if spec.valid > 0 and not len(valid):
+        remedy = "Use a larger share, another column, or a split by random."
+        raise SchemaError(subject, [Problem(f"the validation part has no rows (of {len(labels):,})", remedy)])
+    for name, rows, share in (("validation", valid, spec.valid), ("test", test, spec.test)):
+        if share > 0:
+            notes += _part_notes(name, labels[rows], share, len(labels))
+    return Parts(train, valid, test, tuple(notes))
+
+
+def _random(labels: NDArray[np.float32], spec: SplitSpec, seed: int) -> NDArray[np.int8]:
+    """Give each row a part, by chance within each class."""
+    rng = np.random.default_rng(seed)
+    part = np.zeros(len(labels), dtype=np.int8)
+    for value in (0, 1):
+        rows = rng.permutation(np.flatnonzero(labels == value))
+        test, valid = _of_class(len(rows), spec.test), _of_class(len(rows), spec.valid)
+        part[rows[:test]] = _TEST
+        part[rows[test : test + valid]] = _VALID
+    return part
+
+
+def _of_class(rows: int, share: float) -> int:
+    """Return how many of a class's rows a part gets: its share, at least one of three or more."""
+    return max(round(rows * share), int(share > 0 and rows >= 3))
+
+
+def _by_time(cells: Cells, spec: SplitSpec, subject: str) -> tuple[NDArray[np.int8], list[str]]:
+    """Give each row a part by its time; rows without a time go to the training part."""
+    times = _times(cells, subject)[cells.codes]
+    known = ~np.isnan(times)
+    distinct, counts = np.unique(times[known], return_counts=True)
+    later = np.cumsum(counts[::-1])[::-1]
+    starts = [_start(distinct, later, share * known.sum()) for share in (spec.test, spec.test + spec.valid)]
+    part = np.zeros(len(times), dtype=np.int8)
+    part[known & (times >= starts[1])] = _VALID
+    part[known & (times >= starts[0])] = _TEST
+    empty = len(times) - int(known.sum())
+    return part, [f"{empty:,} rows without a time are in the training part."] if empty else []
+
+
+def _start(distinct: NDArray[np.float64], later: NDArray[np.int64], rows: float) -> float:
+    """Return the time from which on the number of rows comes nearest to `rows`; `later` counts rows from each time."""
+    sizes = np.append(later, 0)
+    place = len(sizes) - 1 - int(np.argmin(np.abs(sizes[::-1] - rows)))
+    return float(distinct[place]) if place < len(distinct) else float("inf")
+
+
+def _times(cells: Cells, subject: str) -> NDArray[np.float64]:
+    """Return (D,) each distinct text as seconds, or as the number it is; NaN where missing."""
+    form = form_of(cells.held_texts, cells.name)
+    if form is not None:
+        moments = cells.moments(form[0])
+        return np.where(moments.valid, moments.instant.astype(np.float64), np.nan)
+    problems = cells.problems(cells.numbers.wrong, "is not a time", "Write all times in one form, such as 2019-11-24.")
+    if problems:
+        raise SchemaError(subject, problems)
+    return cells.numbers.values
+
+
+def _by_group(cells: Cells, spec: SplitSpec, seed: int) -> NDArray[np.int8]:
+    """Give whole groups, in random order, to the test part, then the validation part, until each has its share.
+
+    A row without a group is a group of its own.
+    """
+    names = np.where(cells.missing, "", np.asarray(cells.texts.to_pylist(), dtype=object))
+    _, group = np.unique(names.astype(str), return_inverse=True)
+    group = group[cells.codes].astype(np.int64)
+    alone = np.flatnonzero(cells.missing[cells.codes])
+    group[alone] = group.max(initial=0) + 1 + np.arange(len(alone))
+    present, group = np.unique(group, return_inverse=True)
+    order = np.random.default_rng(seed).permutation(len(present))
+    sizes = np.bincount(group, minlength=len(present))[order]
+    middles = (np.cumsum(sizes) - sizes / 2) / max(len(group), 1)
+    of_group = np.empty(len(present), dtype=np.int8)
+    of_group[order] = np.where(middles < spec.test, _TEST, np.where(middles < spec.test + spec.valid, _VALID, _TRAIN))
+    return of_group[group]
+
+
+def _require_trainable(labels: NDArray[np.float32], rows: int, subject: str) -> None:
+    if not len(labels):
+        raise SchemaError(subject, [Problem(f"the training part has no rows (of {rows:,})", "Use smaller shares.")])
+    positive = int(labels.sum())
+    if positive in (0, len(labels)):
+        which = "negative" if positive == 0 else "positive"
+        remedy = "Use a split by random, smaller shares, or more rows."
+        raise SchemaError(subject, [Problem(f"all {len(labels):,} rows of the training part are {which}", remedy)])
+
+
+def _part_notes(name: str, labels: NDArray[np.float32], share: float, rows: int) -> list[str]:
+    if not len(labels):
+        return [f"The {name} part has no rows: its figures cannot be computed."]
+    notes = []
+    positive = int(labels.sum())
+    if positive in (0, len(labels)):
+        which = "negative" if positive == 0 else "positive"
+        notes.append(f"All {len(labels):,} rows of the {name} part are {which}: AUC cannot be computed there.")
+    got = len(labels) / rows
+    if got > share * _FAR_OFF or got < share / _FAR_OFF:
+        notes.append(f"The {name} part has {got:.1%} of the rows where {share:.1%} was asked for.")
+    return notes

@@ -1,0 +1,143 @@
+"""Vocabularies: the features of categorical, multi-valued and timestamp fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from deepfm_core.data.columns import Cells, missing_texts
+
+MISSING, UNSEEN, RARE = "missing", "unseen", "rare"
+"""Names of the features that stand for no value, values the training part lacks, and values with too few rows."""
+
+SPECIALS = (MISSING, UNSEEN, RARE)
+"""The first features of every vocabulary, in this order."""
+
+WRAPPING = "[](){}'\" \t\r\n"
+"""Characters around the values of a cell that do not belong to them, as in `['a', 'b']`."""
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The values of a field that have a feature of their own, and those known but rare.
+
+    Features are numbered within the field's block: missing 0, unseen 1, rare 2, then `values` from 3.
+
+    Attributes:
+        values: by decreasing training rows, then by text.
+        rare: values with fewer training rows than the minimum count; they share the feature "rare".
+    """
+
+    values: tuple[str, ...]
+    rare: tuple[str, ...] = ()
+    _known: pa.Array = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "_known", pa.array([*self.values, *self.rare], type=pa.large_string()))
+
+    @classmethod
+    def of(cls, texts: pa.Array, counts: NDArray[np.int64], min_count: int) -> Vocabulary:
+        """Return the vocabulary of D texts, none missing, that stand in `counts` (D,) training rows each."""
+        merged = texts.dictionary_encode()
+        rows = np.bincount(np.asarray(merged.indices), weights=counts, minlength=len(merged.dictionary))
+        held = pa.array(np.flatnonzero(rows))
+        ranked = pa.table({"text": merged.dictionary.take(held), "rows": rows[rows > 0]})
+        ranked = ranked.sort_by([("rows", "descending"), ("text", "ascending")])
+        ordered = ranked["text"].to_pylist()
+        own = int(np.count_nonzero(rows >= max(min_count, 1)))
+        return cls(tuple(ordered[:own]), tuple(ordered[own:]))
+
+    @cached_property
+    def features(self) -> tuple[str, ...]:
+        """The name of each feature; a value that reads like a special feature is put in quotes."""
+        return (*SPECIALS, *(f'"{value}"' if value in SPECIALS else value for value in self.values))
+
+    def ids(self, texts: pa.Array, missing: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """Return (D,) the feature of each stripped text, within the block."""
+        places = np.asarray(pc.index_in(texts, value_set=self._known).fill_null(-1))
+        ids = places + len(SPECIALS)
+        ids[places >= len(self.values)] = SPECIALS.index(RARE)
+        ids[places < 0] = SPECIALS.index(UNSEEN)
+        ids[missing] = SPECIALS.index(MISSING)
+        return ids.astype(np.int32, copy=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the vocabulary as plain values for JSON."""
+        return {"values": list(self.values), "rare": list(self.rare)}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Vocabulary:
+        """Rebuild a vocabulary from `to_dict`."""
+        return cls(tuple(values["values"]), tuple(values["rare"]))
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The values in D multi-valued cells: token t stands in cell `cells[t]`; a token stands once in a cell.
+
+    Attributes:
+        texts: (U,) the distinct tokens.
+        cells: (T,) ascending, which of the D cells.
+        codes: (T,) which of the U tokens.
+    """
+
+    texts: pa.Array
+    cells: NDArray[np.int64]
+    codes: NDArray[np.int64]
+
+    def rows(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return (U,) in how many rows each token stands, cell d standing in `counts[d]` rows."""
+        return np.bincount(self.codes, weights=counts[self.cells], minlength=len(self.texts)).astype(np.int64)
+
+
+def split_tokens(cells: Cells, separator: str) -> Tokens:
+    """Split the distinct cells of a column at `separator`; brackets, quotes and empty values are dropped."""
+    parts = pc.split_pattern(cells.texts, separator)
+    of_cell = np.asarray(pc.list_parent_indices(parts)).astype(np.int64)
+    flat = pc.utf8_trim(pc.list_flatten(parts), WRAPPING)
+    encoded = flat.dictionary_encode()
+    codes = np.asarray(encoded.indices).astype(np.int64)
+    texts = encoded.dictionary
+    kept = ~missing_texts(texts)[codes] & ~cells.missing[of_cell]
+    pairs = np.unique(of_cell[kept] * max(len(texts), 1) + codes[kept])
+    return Tokens(texts, pairs // max(len(texts), 1), pairs % max(len(texts), 1))
+
+
+def likely_separator(texts: pa.Array) -> str:
+    """Return the separator that stands in most of the D texts, the stronger one where two do."""
+    shares = {mark: int(pc.sum(pc.match_substring(texts, mark)).as_py() or 0) for mark in ("|", ";", ",", " ")}
+    return max(shares, key=lambda mark: shares[mark])
+
+
+def padded(
+    of_cell: NDArray[np.int64], ids: NDArray[np.int32], cells: int, slots: int
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Lay the distinct ids of each cell out in `slots` slots, smallest value of `ids` first.
+
+    Returns:
+        (cells, slots) ids, 0 where unused, and whether a slot is used. What is over `slots` is left out.
+    """
+    order = np.lexsort((ids, of_cell))
+    of_cell, ids = of_cell[order], ids[order]
+    fresh = np.ones(len(ids), dtype=bool)
+    fresh[1:] = (of_cell[1:] != of_cell[:-1]) | (ids[1:] != ids[:-1])
+    of_cell, ids = of_cell[fresh], ids[fresh]
+    starts = np.searchsorted(of_cell, np.arange(cells))
+    place = np.arange(len(ids)) - starts[of_cell]
+    fits = place < slots
+    out = np.zeros((cells, slots), dtype=np.int32)
+    used = np.zeros((cells, slots), dtype=bool)
+    out[of_cell[fits], place[fits]] = ids[fits]
+    used[of_cell[fits], place[fits]] = True
+    return out, used
+
+
+HOURS = tuple(f"{hour:02d}:00" for hour in range(24))
+WEEKDAYS: Sequence[str] = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

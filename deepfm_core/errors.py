@@ -1,0 +1,68 @@
+"""The one family of errors a user meets. Each message names the subject, the value and the remedy."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class DeepFMError(Exception):
+    """Anything the user can put right; its text is shown as it stands, never with a traceback."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """One thing wrong with a table: where it is, what stands there, and what to do about it."""
+
+    message: str
+    remedy: str = ""
+    line: int | None = None
+    column: str | None = None
+    value: str | None = None
+
+    def __str__(self) -> str:
+        place = ", ".join(
+            part
+            for part in (
+                f"line {self.line}" if self.line is not None else "",
+                f"column `{self.column}`" if self.column is not None else "",
+            )
+            if part
+        )
+        head = f"{place}: " if place else ""
+        value = f" (found `{self.value}`)" if self.value is not None else ""
+        remedy = f" {self.remedy}" if self.remedy else ""
+        return f"{head}{self.message}{value}.{remedy}"
+
+
+class TableError(DeepFMError, ValueError):
+    """A table cannot be read or used; carries every problem found, not only the first."""
+
+    def __init__(self, subject: str, problems: Sequence[Problem]) -> None:
+        self.subject = subject
+        self.problems = tuple(problems)
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        shown = [str(problem) for problem in self.problems[:20]]
+        more = len(self.problems) - len(shown)
+        lines = [*shown, f"and {more:,} more like these"] if more > 0 else shown
+        if len(lines) == 1:
+            return f"{self.subject}: {lines[0]}"
+        return f"{self.subject}:\n" + "\n".join(f"- {line}" for line in lines)
+
+
+class SchemaError(TableError):
+    """A schema does not fit its table: label, roles or values of a field."""
+
+
+class SpecError(DeepFMError, ValueError):
+    """A setting of a run is out of range or contradicts another."""
+
+
+class RunError(DeepFMError):
+    """A run cannot be found, read or continued."""
+
+
+class TrainingError(DeepFMError):
+    """Training cannot go on, for instance because the loss is no longer a number."""

@@ -1,0 +1,76 @@
+"""What tests share: one trained run, and the command line as users call it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def clicks(rows: int = 1500, seed: int = 0) -> pd.DataFrame:
+    """Draw a small click table with every kind of column and a strong device × placement pair."""
+    rng = np.random.default_rng(seed)
+    frame = pd.DataFrame(
+        {
+            "device": rng.choice(["phone", "tablet", "desktop"], rows),
+            "placement": rng.choice(["feed", "story", "sidebar", "search"], rows),
+            "site": rng.choice([f"site {i}" for i in range(30)], rows),
+            "interests": ["|".join(rng.choice(list("abcdef"), rng.integers(1, 4), replace=False)) for _ in range(rows)],
+            "price": np.round(rng.lognormal(2, 1, rows), 2),
+        }
+    )
+    logit = (
+        -1.2 + 1.5 * ((frame["device"] == "phone") == (frame["placement"] == "story")) - 0.1 * np.log(frame["price"])
+    )
+    frame["clicked"] = (rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(int)
+    return frame
+
+
+@pytest.fixture(scope="session")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A store of its own for the test session."""
+    return tmp_path_factory.mktemp("deepfm-home")
+
+
+@pytest.fixture(scope="session")
+def command(home: Path) -> Command:
+    """Run `python -m deepfm_core …` in a process of its own."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "deepfm_core", *map(str, arguments)],
+            cwd=ROOT,
+            env={**os.environ, "DEEPFM_HOME": str(home)},
+            capture_output=True,
+            text=True,
+            timeout=300,
+            check=False,
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small click table as CSV."""
+    path = tmp_path_factory.mktemp("tables") / "clicks.csv"
+    clicks().to_csv(path, index=False)
+    return path
+
+
+@pytest.fixture(scope="session")
+def trained(command: Command, table: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a DeepFM trained on `table`."""
+    out = tmp_path_factory.mktemp("runs") / "deepfm"
+    done = command("train", table, "--label", "clicked", "--out", out, "--epochs", 4, "--batch-size", 128)
+    assert done.returncode == 0, done.stderr
+    return out

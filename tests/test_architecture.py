@@ -1,0 +1,209 @@
+"""The map: which part may know which, and what the documentation must keep up with."""
+
+from __future__ import annotations
+
+import ast
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow.parquet as pq
+import pytest
+
+from deepfm_core.commands.arguments import parser
+from deepfm_core.runs.worker import parser as worker_parser
+
+ROOT = Path(__file__).resolve().parents[1]
+CORE, APP = ROOT / "deepfm_core", ROOT / "app"
+MODULES = sorted([*CORE.rglob("*.py"), *APP.rglob("*.py")])
+CHART_LIBRARIES = {"altair", "plotly", "matplotlib", "vega_datasets"}
+
+MAY_NOT_IMPORT = {
+    "deepfm_core": {"streamlit", "app", *CHART_LIBRARIES},
+    "deepfm_core/errors.py": {"deepfm_core"},
+    "app/charts": {"streamlit", "torch", "deepfm_core.models", "deepfm_core.runs"},
+}
+"""What a folder or module never imports, at its top or within a function."""
+
+KNOWS_ONLY = {
+    "deepfm_core/data": {"deepfm_core.data", "deepfm_core.errors", "deepfm_core.training.spec"},
+    "deepfm_core/models": {"deepfm_core.data", "deepfm_core.errors", "deepfm_core.models", "deepfm_core.training.spec"},
+    "deepfm_core/training": {"deepfm_core.data", "deepfm_core.errors", "deepfm_core.models", "deepfm_core.training"},
+    "deepfm_core/explain": {
+        "deepfm_core.data",
+        "deepfm_core.errors",
+        "deepfm_core.models",
+        "deepfm_core.training",
+        "deepfm_core.explain",
+    },
+}
+"""The parts of the core that a part of the core may import: values go one way."""
+
+LONGEST = 300
+"""Lines of a module."""
+VAGUE = {"utils", "util", "helpers", "helper", "manager", "managers", "misc", "common", "handler"}
+
+
+def imported(module: Path, *, at_once: bool = False) -> set[str]:
+    """Give the full names of all that a module imports, anywhere in it or only `at_once` as it is imported itself.
+
+    What stands under `if TYPE_CHECKING:` is never imported.
+    """
+    names: set[str] = set()
+    tree = ast.parse(module.read_text(encoding="utf-8"))
+    tree.body = [
+        node for node in tree.body if not (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.dump(node.test))
+    ]
+    for node in tree.body if at_once else ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def within(name: str, parts: set[str]) -> bool:
+    return any(name == part or name.startswith(f"{part}.") for part in parts)
+
+
+def modules_of(part: str) -> list[Path]:
+    path = ROOT / part
+    return [path] if path.is_file() else sorted(path.rglob("*.py"))
+
+
+@pytest.mark.parametrize("part", MAY_NOT_IMPORT)
+def test_a_part_does_not_know_what_is_none_of_its_business(part):
+    wrong = {
+        f"{module.relative_to(ROOT)} imports {name}"
+        for module in modules_of(part)
+        for name in imported(module)
+        if within(name, MAY_NOT_IMPORT[part])
+    }
+    assert not wrong
+
+
+@pytest.mark.parametrize("part", KNOWS_ONLY)
+def test_values_go_one_way_through_the_core(part):
+    wrong = {
+        f"{module.relative_to(ROOT)} imports {name}"
+        for module in modules_of(part)
+        for name in imported(module)
+        if name.startswith("deepfm_core.") and not within(name, KNOWS_ONLY[part])
+    }
+    assert not wrong
+
+
+def test_only_the_app_imports_streamlit():
+    outside = [
+        path for folder in ("deepfm_core", "benchmarks", "sample_data") for path in (ROOT / folder).rglob("*.py")
+    ]
+    assert not [path for path in outside if within("streamlit", imported(path))]
+
+
+def loaded_by(module: Path, seen: set[str]) -> set[str]:
+    """Give all that importing a module imports, the project's own modules followed."""
+    for name in imported(module, at_once=True) - seen:
+        seen.add(name)
+        path = ROOT / name.replace(".", "/")
+        for own in (path.with_suffix(".py"), path.parent.with_suffix(".py")):
+            if own.exists() and within(name, {"app", "deepfm_core"}):
+                loaded_by(own, seen)
+    return seen
+
+
+@pytest.mark.parametrize("view", sorted((APP / "views").glob("[!_]*.py")), ids=lambda path: path.stem)
+def test_the_first_paint_of_a_page_needs_no_torch(view):
+    heavy = {name for name in loaded_by(view, set()) if within(name, {"torch", "sklearn", "safetensors", "captum"})}
+    assert not heavy
+
+
+def test_the_core_stands_without_the_app(tmp_path):
+    code = "import deepfm_core.estimator, deepfm_core.runs.engine, sys; sys.exit('streamlit' in sys.modules)"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_is_named_for_a_noun_and_can_be_read_in_one_sitting(module):
+    assert not VAGUE & set(module.stem.split("_"))
+    assert len(module.read_text(encoding="utf-8").splitlines()) <= LONGEST
+
+
+def test_most_modules_are_short():
+    lengths = sorted(len(module.read_text(encoding="utf-8").splitlines()) for module in MODULES)
+    assert lengths[len(lengths) // 2] <= 150
+    assert sum(length > 250 for length in lengths) <= len(lengths) // 10
+
+
+@pytest.mark.parametrize("forbidden", ["import pickle", "joblib", "torch.load(", "torch.save(", "unsafe_allow_html"])
+def test_what_is_never_done(forbidden):
+    assert not [module for module in MODULES if forbidden in module.read_text(encoding="utf-8")]
+
+
+def documented(page: str) -> str:
+    return (ROOT / "docs" / page).read_text(encoding="utf-8")
+
+
+def test_every_option_of_the_command_line_is_documented_and_every_documented_option_exists():
+    verbs = next(action for action in parser()._actions if action.dest == "verb").choices
+    parsers = [*verbs.values(), worker_parser()]
+    options = {option for verb in parsers for option in verb._option_string_actions if option.startswith("--")}
+    told = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", documented("command-line.md")))
+    assert told == options - {"--help"}
+    assert {verb for verb in verbs if f"## `{verb}" in documented("command-line.md")} == set(verbs)
+
+
+def frames_in_the_documentation() -> dict[str, set[str]]:
+    """Give the frames of docs/store.md with their columns."""
+    rows = re.findall(r"^\| `(\w+)` \| (?:.*?) \| (.*) \|$", documented("store.md").split("## Frames")[1], re.M)
+    return {name: set(re.findall(r"`(\w+)`", re.sub(r"\([^)]*\)", "", columns))) for name, columns in rows}
+
+
+def test_every_frame_of_a_run_is_documented_with_its_columns_and_the_other_way_round():
+    told = frames_in_the_documentation()
+    there = {path.stem: set(pq.read_schema(path).names) for path in (ROOT / "sample_data/run/frames").glob("*.parquet")}
+    assert set(told) == set(there)
+    own = there["example_cells"] - {"row"}  # the table's own columns
+    for name, columns in told.items():
+        assert columns == there[name] - (own if name == "example_cells" else set()), name
+
+
+def test_the_readme_names_what_is_there():
+    tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## Where things are")[1].split("```")[1]
+    folder = ROOT
+    for line in tree.strip().splitlines():
+        name = line.split()[0]
+        if not line.startswith(" "):
+            folder = ROOT / name if name.endswith("/") else ROOT
+        path = folder / name if line.startswith(" ") else ROOT / name
+        assert "*" in name or path.exists(), name
+    parts = {f"{path.name}/" for path in CORE.iterdir() if path.is_dir() and not path.name.startswith("_")}
+    assert parts <= set(tree.split())
+
+
+def test_every_file_of_a_run_is_documented():
+    files = {path.name for path in (ROOT / "sample_data/run").iterdir() if path.is_file()}
+    assert not {name for name in files if f"| `{name}` |" not in documented("store.md")}
+
+
+def test_every_link_between_documents_leads_somewhere():
+    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    broken = [
+        f"{page.relative_to(ROOT)}: {target}"
+        for page in pages
+        for target in re.findall(r"\]\(([^)#:\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8"))
+        if not (page.parent / target).exists()
+    ]
+    assert not broken
+
+
+def test_every_document_named_in_the_code_is_there():
+    named = {
+        (path.relative_to(ROOT), page)
+        for path in [*MODULES, *(ROOT / "tests").rglob("*.py"), *(ROOT / "benchmarks").rglob("*.py")]
+        for page in re.findall(r"docs/[\w/-]+\.md", path.read_text(encoding="utf-8"))
+    }
+    assert not {f"{path}: {page}" for path, page in named if not (ROOT / page).exists()}

@@ -1,0 +1,304 @@
+"""Labels and schema inference: what a column is taken to be, and what is said of it."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepfm_core.data.encoder import Encoder
+from deepfm_core.data.inference import infer_schema, verdict
+from deepfm_core.data.labels import label_role, labelled_rows, labels_of, suggest_label
+from deepfm_core.data.schema import Kind, LabelRole
+from deepfm_core.data.table import ReadReport, Table
+from deepfm_core.errors import SchemaError
+
+DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
+N = 2000
+rng = np.random.default_rng(0)
+CLICK = rng.permutation([str(int(i < 0.2 * N)) for i in range(N)]).tolist()
+
+
+def table_of(**columns: list[str]) -> Table:
+    frame = pd.DataFrame(columns).astype("str").astype("category")
+    return Table("table.csv", frame, ReadReport(rows=len(frame)))
+
+
+def role_of(values: list[str], name: str = "column", click: list[str] = CLICK):
+    return infer_schema(table_of(**{name: values, "click": click})).roles[0]
+
+
+def real_table(name: str) -> Table:
+    if not (DATA / name).exists():
+        pytest.skip("the real tables are not on this machine")
+    frame = pd.read_csv(DATA / name, dtype=str, keep_default_na=False, index_col=False).astype("category")
+    return Table(name, frame, ReadReport(rows=len(frame)))
+
+
+@pytest.mark.parametrize(
+    ("values", "positive"),
+    [
+        (["0", "1", "0"], "1"),
+        (["0.0", "1.0", "1.0"], "1.0"),
+        (["TRUE", "FALSE", "TRUE"], "TRUE"),
+        (["yes", "no", "yes"], "yes"),
+        (["t", "f", "t"], "t"),
+        (["Y", "N", "Y"], "Y"),
+        (["clicked", "not clicked", "clicked"], "clicked"),
+        (["<=50K", ">50K", ">50K"], ">50K"),
+        (["<=50K.", ">50K.", ">50K."], ">50K."),
+        (["-1", "1", "1"], "1"),
+        (["1", "2", "2"], "2"),
+        (["red", "blue", "red"], "blue"),
+        (["good", "bad", "good", "bad"], "good"),
+    ],
+)
+def test_the_positive_value_is_found(values, positive):
+    role = label_role(table_of(label=values), "label")
+    assert role.positive == positive
+    assert role.reason
+
+
+def test_the_user_may_choose_the_positive_value():
+    role = label_role(table_of(label=["yes", "no", "no"]), "label", positive="NO")
+    assert (role.positive, role.negative) == ("no", "yes")
+    with pytest.raises(SchemaError, match=r"positive value does not occur \(found `maybe`\)\. Choose one of its two"):
+        label_role(table_of(label=["yes", "no"]), "label", positive="maybe")
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        (["", "?", "NA"], "all 3 cells are missing"),
+        (["1", "1", "1.0"], "only one class, in 3 rows"),
+        (["a", "b", "c", "a"], r"3 classes: `a` \(2 rows\), `b` \(1 row\), `c` \(1 row\)"),
+        (["1", "0", "", "1", "0"], r"1 of 5 rows \(20.0%\) have no label \(rows 3\)"),
+    ],
+)
+def test_a_column_that_cannot_be_a_label_is_refused(values, message):
+    with pytest.raises(SchemaError, match=message):
+        label_role(table_of(label=values), "label")
+
+
+def test_a_label_that_does_not_exist_brings_up_close_names():
+    with pytest.raises(SchemaError, match=r"no such column\. Did you mean `Revenue`\? Columns are `Revenue`, `Month`"):
+        label_role(table_of(Revenue=["1", "0"], Month=["a", "b"]), "revenu")
+
+
+def test_a_few_rows_without_a_label_are_left_out():
+    table = table_of(label=["1", "0"] * 50 + [""])
+    role = label_role(table, "label")
+    assert "1 row without a label will be left out" in role.reason
+    assert labelled_rows(table.frame, role).tolist() == list(range(100))
+    with pytest.raises(SchemaError, match="row 101 without a label"):
+        labels_of(table.frame, role, "table.csv")
+
+
+def test_labels_are_compared_in_their_normal_form():
+    role = LabelRole("income", ">50K", "<=50K")
+    frame = table_of(income=[" >50k", ">50K.", "<=50K."]).frame
+    assert labels_of(frame, role, "T").tolist() == [1.0, 1.0, 0.0]
+    frame = table_of(income=["1.0", "0", "1"]).frame
+    assert labels_of(frame, LabelRole("income", "1", "0"), "T").tolist() == [1.0, 0.0, 1.0]
+    with pytest.raises(SchemaError, match=r"row 2: not a label \(found `50K`\). Labels of this schema are `>50K`"):
+        labels_of(table_of(income=[">50K", "50K"]).frame, role, "T")
+
+
+def test_the_label_is_suggested_by_name_then_by_place():
+    two, many = ["a", "b", "a"], ["1", "2", "3"]
+    assert suggest_label(table_of(sex=two, Clicked=["0", "1", "0"], x=many)).column == "Clicked"
+    assert suggest_label(table_of(sex=two, x=many, y2=two)).column == "y2"
+    assert suggest_label(table_of(sex=two, x=many)).column == "sex"
+    assert suggest_label(table_of(x=many, y=many)) is None
+    with pytest.raises(SchemaError, match="no column looks like a label"):
+        infer_schema(table_of(x=many, y=many))
+
+
+def test_a_table_with_nothing_but_the_label_is_refused():
+    with pytest.raises(SchemaError, match="no column besides the label"):
+        infer_schema(table_of(label=["1", "0"]))
+    with pytest.raises(SchemaError, match="no rows"):
+        infer_schema(table_of(label=[], x=[]))
+
+
+def test_texts_are_categorical():
+    role = role_of(rng.choice(["Married-civ-spouse", "Never-married", "New York", "?"], N).tolist())
+    assert role.kind is Kind.CATEGORICAL
+
+
+def test_continuous_numbers_are_piecewise():
+    role = role_of([f"{x:.3f}" for x in rng.lognormal(size=N)])
+    assert role.kind is Kind.PIECEWISE
+    spiky = role_of([f"{x:.2f}" if x > 0 else "0" for x in rng.normal(size=N)])
+    assert spiky.kind is Kind.PIECEWISE
+    assert "0 in " in spiky.reason
+
+
+def test_counts_are_numbers_and_jumping_whole_numbers_are_codes():
+    assert role_of(rng.geometric(0.3, N).astype(str).tolist()).kind is Kind.PIECEWISE
+    shares = np.array([0.3, 0.02, 0.2, 0.05, 0.2, 0.03, 0.2])
+    assert role_of(rng.choice(7, N, p=shares).astype(str).tolist()).kind is Kind.CATEGORICAL
+    assert role_of(rng.integers(0, 400, N).astype(str).tolist(), "item_id").kind is Kind.CATEGORICAL
+    assert role_of([f"{x:05d}" for x in rng.integers(0, 400, N)], "place").kind is Kind.CATEGORICAL
+
+
+@pytest.mark.parametrize("mark", ["|", ";", ",", " "])
+def test_cells_with_several_shared_values_are_multi_valued(mark):
+    interests = ["sport", "music", "cars", "food", "travel", "film", "games"]
+    cells = [mark.join(rng.permutation(interests)[: rng.integers(0, 5)]) for _ in range(N)]
+    role = role_of(cells)
+    assert (role.kind, role.separator) == (Kind.MULTI_VALUED, mark)
+
+
+def test_names_of_two_words_and_decimal_commas_are_not_multi_valued():
+    first, last = [f"first{i}" for i in range(40)], [f"last{i}" for i in range(40)]
+    names = [f"{rng.choice(last)}, {rng.choice(first)}" for _ in range(N)]
+    assert role_of(names).kind is Kind.CATEGORICAL
+    assert role_of(rng.choice(["New York", "New Delhi", "San Jose", "Oslo"], N).tolist()).kind is Kind.CATEGORICAL
+
+
+@pytest.mark.parametrize(
+    ("name", "make"),
+    [
+        ("when", lambda i: str(np.datetime64("2024-01-01T00:00:00") + np.timedelta64(1000 * i, "s"))),
+        ("when", lambda i: f"{1 + i % 28}.{1 + i % 12}.2024 {i % 24}:30"),
+        ("when", lambda i: f"{1 + i % 12}/{1 + i % 28}/2024"),
+        ("timestamp", lambda i: str(1_700_000_000 + 1000 * i)),
+        ("ts", lambda i: str((1_700_000_000 + 1000 * i) * 1000)),
+        ("hour", lambda i: f"1410{1 + i % 28:02d}{i % 24:02d}"),
+    ],
+)
+def test_points_in_time_are_timestamps(name, make):
+    assert role_of([make(i) for i in range(N)], name).kind is Kind.TIMESTAMP
+
+
+def test_large_numbers_are_not_taken_for_times_without_a_name_that_says_so():
+    values = (1_700_000_000 + 7919 * rng.integers(0, 10**5, N)).astype(str).tolist()
+    assert role_of(values, "balance").kind is Kind.PIECEWISE
+
+
+def test_identifiers_row_numbers_and_constants_are_ignored_with_a_reason():
+    assert role_of([str(i) for i in range(N)], "Unnamed: 0").reason == "row numbers, 100% unique"
+    assert role_of([f"u{i % 1950}" for i in range(N)], "user").reason == "98% unique"
+    assert role_of(["x"] * N).reason == "`x` in every row"
+    assert role_of([""] * N).reason == "empty in every row"
+    nearly = role_of(["0"] * (N - 3) + ["1"] * 3)
+    assert (nearly.kind, nearly.reason) == (Kind.IGNORE, "`0` in all but 3 rows, too few to learn from")
+
+
+def test_a_field_that_gives_the_label_away_is_found_but_a_unique_one_is_not_taken_for_one():
+    copy = role_of(["bought" if click == "1" else "left" for click in CLICK])
+    assert copy.kind is Kind.IGNORE
+    assert "AUC 1.000" in copy.reason
+    noisy = ["1" if (click == "1") != (rng.random() < 0.02) else "0" for click in CLICK]
+    assert "alone it predicts the label with AUC 0.9" in role_of(noisy).warning
+    high = [f"{float(click) + rng.normal() / 3:.4f}" for click in CLICK]
+    assert "alone it predicts" in role_of(high).warning
+    assert role_of([f"n{i % 1500}" for i in rng.permutation(N)]).warning == "75% unique: most values are seen once"
+
+
+def test_a_hundred_thousand_values_get_advice():
+    values = [f"v{i}" for i in rng.integers(0, 150_000, 200_000)]
+    role = role_of(values, click=["0", "1"] * 100_000)
+    assert role.kind is Kind.CATEGORICAL
+    assert "set a minimum count of 5" in role.warning
+
+
+def test_a_number_column_with_a_stray_text_says_where():
+    values = [f"{x:.3f}" for x in rng.normal(size=N)]
+    values[13] = "12,50"
+    role = role_of(values, "price")
+    assert role.kind is Kind.PIECEWISE
+    assert "`12,50` in row 14" in role.warning
+
+
+def test_columns_of_a_family_are_all_numbers():
+    columns = {f"affinity_{i}": rng.choice(["0.0", "1.0"] + ["2.0"] * (i == 1), N).tolist() for i in range(4)}
+    schema = infer_schema(table_of(**columns, click=CLICK))
+    assert {role.kind for role in schema.roles} == {Kind.PIECEWISE}
+
+
+def test_the_verdict_sums_up_in_one_sentence():
+    table = table_of(
+        user_id=[f"u{i}" for i in range(N)], ad=rng.choice(list("abc"), N).tolist(),
+        price=[f"{x:.3f}" for x in rng.normal(size=N)], click=CLICK,
+    )  # fmt: skip
+    assert verdict(table, infer_schema(table)) == (
+        "2,000 rows, label `click` 20.0% positive, 1 categorical, 1 numeric, 1 ignored; "
+        "`user_id` 100% unique: suggest ignoring it"
+    )
+
+
+def kinds(table: Table) -> dict[str, Kind]:
+    return {role.column: role.kind for role in infer_schema(table).roles}
+
+
+def test_online_shoppers_is_understood():
+    table = real_table("online_shoppers_intention.csv")
+    found = kinds(table)
+    categorical = {column for column, kind in found.items() if kind is Kind.CATEGORICAL}
+    codes = {"OperatingSystems", "Browser", "Region", "TrafficType"}
+    assert categorical == codes | {"Month", "VisitorType", "Weekend"}
+    assert set(found.values()) == {Kind.CATEGORICAL, Kind.PIECEWISE}
+    assert (
+        verdict(table, infer_schema(table)) == "12,330 rows, label `Revenue` 15.5% positive, 7 categorical, 10 numeric"
+    )
+
+
+def test_adult_is_understood_and_its_test_labels_too():
+    train, test = real_table("adult_train.csv"), real_table("adult_test.csv")
+    schema = infer_schema(train)
+    assert (schema.label.column, schema.label.positive) == ("income", ">50K")
+    assert schema.role("fnlwgt").kind is Kind.PIECEWISE
+    assert schema.role("marital-status").kind is Kind.CATEGORICAL
+    encoder = Encoder.fit(train.frame, schema)
+    encoded = encoder.encode_with_labels(test.frame, subject=test.name)
+    assert encoded.labels.mean() == pytest.approx(0.236, abs=1e-3)
+    workclass = next(field for field in encoder.layout.fields if field.name == "workclass")
+    assert "?" not in workclass.features
+    assert (encoded.ids[:, workclass.first_slot] == workclass.offset).sum() == 963
+
+
+def test_open_bandit_is_understood():
+    schema = infer_schema(real_table("open_bandit_random_men.csv"))
+    assert schema.label.column == "click"
+    assert schema.roles[0].reason == "row numbers, 100% unique"
+    assert schema.role("timestamp").kind is Kind.TIMESTAMP
+    assert schema.role("item_id").kind is Kind.CATEGORICAL
+    assert schema.role("propensity_score").kind is Kind.IGNORE
+    assert schema.role("user_feature_2").kind is Kind.CATEGORICAL
+    affinities = [role for role in schema.roles if "affinity" in role.column]
+    assert {role.kind for role in affinities} == {Kind.PIECEWISE, Kind.IGNORE}
+    assert all(role.reason for role in schema.roles)
+
+
+def test_numbers_with_a_sign_or_decimal_comma_get_advice_instead_of_a_guess():
+    prices = [f"${x:.2f}" for x in rng.lognormal(3, 1, N)]
+    assert "once written without a sign" in role_of(prices, "price").warning
+    commas = [f"{x:.2f}".replace(".", ",") for x in rng.lognormal(3, 1, N)]
+    role = role_of(commas, "price")
+    assert role.kind is Kind.CATEGORICAL
+    assert "once written with a decimal point" in role.warning
+
+
+def test_few_whole_numbers_far_apart_are_codes_but_round_amounts_are_not():
+    assert role_of(rng.choice([375, 4687, 15699, 17753, 21789], N).astype(str).tolist(), "C14").kind is Kind.CATEGORICAL
+    tens = (rng.geometric(0.2, N).clip(max=30) * 1000).astype(str).tolist()
+    assert role_of(tens, "bid").kind is Kind.PIECEWISE
+
+
+def test_a_time_of_day_enters_as_hour():
+    times = [f"{i % 24:02d}:{i % 60:02d}" for i in range(N)]
+    role = role_of(times, "time_of_day")
+    assert role.kind is Kind.TIMESTAMP
+    assert role.reason.endswith("(hour:minute): enters as hour of day")
+    encoder = Encoder.fit(table_of(time_of_day=times).frame, infer_schema(table_of(time_of_day=times, click=CLICK)))
+    assert encoder.layout.names == ("time_of_day hour",)
+
+
+def test_the_verdict_says_the_same_of_many_columns_once():
+    columns = {f"x_{i}": ["0"] * (N - i - 2) + ["1"] * (i + 2) for i in range(3)}
+    table = table_of(ad=rng.choice(list("abc"), N).tolist(), **columns, click=CLICK)
+    assert verdict(table, infer_schema(table)).endswith(
+        "3 ignored; `x_0` (`0` in all but 2 rows, too few to learn from) and 2 more like it: suggest ignoring them"
+    )
