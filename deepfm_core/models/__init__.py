@@ -1,0 +1,1 @@
+"""The one model, its terms and its presets."""

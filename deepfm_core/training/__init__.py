@@ -1,0 +1,1 @@
+"""Run spec, fit (a generator of events), optimiser and metrics."""

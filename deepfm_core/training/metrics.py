@@ -1,0 +1,241 @@
+"""How good probabilities are, in numpy alone, so that a page can compute them without torch.
+
+The curves and AUC are exact with ties; tests compare them with scikit-learn.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+Z95 = 1.959964
+
+
+def sigmoid(logits: NDArray[np.floating]) -> Floats:
+    """Turn logits into probabilities without overflow."""
+    z = np.asarray(logits, dtype=np.float64)
+    e = np.exp(-np.abs(z))
+    return np.where(z >= 0, 1.0, e) / (1.0 + e)
+
+
+def logloss(labels: NDArray[np.floating], logits: NDArray[np.floating]) -> float:
+    """Give the mean negative log-likelihood in nats, from logits so that nothing overflows."""
+    return float(np.mean(logloss_by_row(labels, logits)))
+
+
+def logloss_by_row(labels: NDArray[np.floating], logits: NDArray[np.floating]) -> Floats:
+    """Give each row's negative log-likelihood in nats."""
+    z = np.asarray(logits, dtype=np.float64)
+    return np.asarray(np.maximum(z, 0.0) - z * labels + np.log1p(np.exp(-np.abs(z))))
+
+
+def base_logloss(labels: NDArray[np.floating], rate: float) -> float:
+    """Give the logloss of the constant probability `rate`; `rate` is kept off 0 and 1 by a millionth."""
+    p = min(max(rate, 1e-6), 1 - 1e-6)
+    clicks = float(np.mean(labels))
+    return -(clicks * math.log(p) + (1 - clicks) * math.log(1 - p))
+
+
+def auc(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> float | None:
+    """Give the area under the ROC curve, ties counted half; None where one class is absent.
+
+    This is the Mann–Whitney statistic from mid-ranks.
+    """
+    positive = np.asarray(labels) > 0.5
+    clicks = int(positive.sum())
+    others = len(positive) - clicks
+    if clicks == 0 or others == 0:
+        return None
+    scores = np.asarray(scores)
+    order = np.argsort(scores, kind="stable")
+    ordered = scores[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
+    sizes = np.diff(np.append(starts, len(ordered)))
+    midranks = starts + (sizes + 1) / 2.0
+    clicks_in_tie = np.add.reduceat(positive[order].astype(np.float64), starts)
+    rank_sum = float(clicks_in_tie @ midranks)
+    return (rank_sum - clicks * (clicks + 1) / 2.0) / (clicks * others)
+
+
+def auc_interval(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> tuple[float, float] | None:
+    """Give the 95% interval of the AUC by DeLong's variance (DeLong et al. 1988; Sun & Xu 2014)."""
+    value = auc(labels, scores)
+    if value is None:
+        return None
+    positive = np.asarray(labels) > 0.5
+    scores = np.asarray(scores)
+    ranks_all, ranks_pos, ranks_neg = (_midranks(s) for s in (scores, scores[positive], scores[~positive]))
+    n_pos, n_neg = int(positive.sum()), int((~positive).sum())
+    above = (ranks_all[positive] - ranks_pos) / n_neg
+    below = 1.0 - (ranks_all[~positive] - ranks_neg) / n_pos
+    variance = _variance(above) / n_pos + _variance(below) / n_neg
+    half = Z95 * math.sqrt(variance)
+    return max(0.0, value - half), min(1.0, value + half)
+
+
+def _variance(values: Floats) -> float:
+    return float(np.var(values, ddof=1)) if len(values) > 1 else 0.0
+
+
+def _midranks(values: NDArray[np.floating]) -> Floats:
+    _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
+    ends = np.cumsum(counts)
+    return np.asarray((ends - (counts - 1) / 2.0)[inverse], dtype=np.float64)
+
+
+@dataclass(frozen=True)
+class Metrics:
+    """Metrics of one part, with 95% intervals; None where they are not defined, `note` says why."""
+
+    rows: int
+    clicks: int
+    auc: float | None
+    auc_low: float | None
+    auc_high: float | None
+    logloss: float
+    logloss_low: float
+    logloss_high: float
+    base_logloss: float
+    """Logloss of predicting the training part's click rate for every row."""
+    normalised_entropy: float | None
+    """Logloss ÷ base logloss (He et al. 2014); below 1 is better than knowing nothing but the click rate."""
+    normalised_entropy_low: float | None
+    normalised_entropy_high: float | None
+    calibration_ratio: float | None
+    """Mean predicted ÷ observed click rate; 1 is right on average."""
+    calibration_low: float | None
+    calibration_high: float | None
+    note: str = ""
+
+
+def evaluate(labels: NDArray[np.floating], logits: NDArray[np.floating], base_rate: float) -> Metrics:
+    """Compute all metrics of a part of at least one row.
+
+    Args:
+        labels: (N,) of 0 and 1.
+        logits: (N,) log-odds.
+        base_rate: the training part's click rate.
+    """
+    by_row = logloss_by_row(labels, logits)
+    value, half = float(by_row.mean()), Z95 * math.sqrt(_variance(by_row) / len(by_row))
+    base = base_logloss(labels, base_rate)
+    ranking, interval = auc(labels, logits), auc_interval(labels, logits)
+    ratio = _calibration_ratio(labels, logits)
+    entropy_half = _entropy_half_width(labels, by_row, base_rate)
+    clicks = int(np.sum(labels))
+    return Metrics(
+        rows=len(by_row),
+        clicks=clicks,
+        auc=ranking,
+        auc_low=interval[0] if interval else None,
+        auc_high=interval[1] if interval else None,
+        logloss=value,
+        logloss_low=max(0.0, value - half),
+        logloss_high=value + half,
+        base_logloss=base,
+        normalised_entropy=value / base,
+        normalised_entropy_low=max(0.0, value / base - entropy_half),
+        normalised_entropy_high=value / base + entropy_half,
+        calibration_ratio=ratio[0],
+        calibration_low=ratio[1],
+        calibration_high=ratio[2],
+        note=_single_class_note(clicks, len(by_row)),
+    )
+
+
+def _single_class_note(clicks: int, rows: int) -> str:
+    if 0 < clicks < rows:
+        return ""
+    which = "no" if clicks == 0 else "only"
+    return f"These {rows:,} rows hold {which} clicks, so AUC is not defined. Use a larger share or a stratified split."
+
+
+def _entropy_half_width(labels: NDArray[np.floating], by_row: Floats, base_rate: float) -> float:
+    """Delta method for a ratio of two means over the same rows."""
+    p = min(max(base_rate, 1e-6), 1 - 1e-6)
+    base_by_row = -np.where(np.asarray(labels) > 0.5, math.log(p), math.log(1 - p))
+    ratio = by_row.mean() / base_by_row.mean()
+    residual = (by_row - ratio * base_by_row) / base_by_row.mean()
+    return Z95 * math.sqrt(_variance(residual) / len(by_row))
+
+
+def _calibration_ratio(
+    labels: NDArray[np.floating], logits: NDArray[np.floating]
+) -> tuple[float | None, float | None, float | None]:
+    probabilities = sigmoid(logits)
+    clicks, predicted = float(np.sum(labels)), float(probabilities.sum())
+    if clicks == 0:
+        return None, None, None
+    half = Z95 * math.sqrt(float((probabilities * (1 - probabilities)).sum()))
+    low, high = predicted / (clicks + half), predicted / max(clicks - half, 0.5)
+    return predicted / clicks, low, high
+
+
+def wilson(clicks: NDArray[np.number], rows: NDArray[np.number]) -> tuple[Floats, Floats]:
+    """Give the 95% Wilson interval of each click rate."""
+    n = np.maximum(np.asarray(rows, dtype=np.float64), 1.0)
+    p = np.asarray(clicks, dtype=np.float64) / n
+    middle = p + Z95**2 / (2 * n)
+    half = Z95 * np.sqrt(p * (1 - p) / n + Z95**2 / (4 * n**2))
+    scale = 1 + Z95**2 / n
+    return np.maximum((middle - half) / scale, 0.0), np.minimum((middle + half) / scale, 1.0)
+
+
+def calibration(labels: NDArray[np.floating], probabilities: NDArray[np.floating], buckets: int = 10) -> pd.DataFrame:
+    """Compare predicted with observed click rate in buckets of equally many rows.
+
+    Returns:
+        One row a bucket: `bucket`, `predicted` (mean probability), `observed` (click rate), `low`, `high` (95% Wilson
+        interval of the observed rate), `rows`. Rows of equal probability share a bucket.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    edges = np.unique(np.quantile(p, np.linspace(0, 1, buckets + 1)[1:-1]))
+    number = np.searchsorted(edges, p, side="right")
+    rows = np.bincount(number, minlength=len(edges) + 1)
+    clicks = np.bincount(number, weights=labels, minlength=len(edges) + 1)
+    sums = np.bincount(number, weights=p, minlength=len(edges) + 1)
+    kept = rows > 0
+    low, high = wilson(clicks[kept], rows[kept])
+    return pd.DataFrame(
+        {
+            "bucket": np.arange(1, int(kept.sum()) + 1),
+            "predicted": sums[kept] / rows[kept],
+            "observed": clicks[kept] / rows[kept],
+            "low": low,
+            "high": high,
+            "rows": rows[kept],
+        }
+    )
+
+
+def thresholds(labels: NDArray[np.floating], probabilities: NDArray[np.floating]) -> pd.DataFrame:
+    """Count, at every distinct threshold from high to low, what calling rows at or above it clicks gets right.
+
+    Returns:
+        Columns `threshold`, `called`, `hits` (clicks among them), `recall` (true positive rate), `false_positive_rate`,
+        `precision`, `lift` (precision ÷ click rate), `share` (called ÷ rows). The source of ROC, PR and lift curves.
+    """
+    p = np.asarray(probabilities, dtype=np.float64)
+    order = np.argsort(-p, kind="stable")
+    ordered, clicks = p[order], np.asarray(labels, dtype=np.float64)[order]
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    called, hits = last + 1.0, np.cumsum(clicks)[last]
+    total, rows = max(float(clicks.sum()), 1.0), len(p)
+    precision = hits / called
+    return pd.DataFrame(
+        {
+            "threshold": ordered[last],
+            "called": called.astype(np.int64),
+            "hits": hits.astype(np.int64),
+            "recall": hits / total,
+            "false_positive_rate": (called - hits) / max(rows - float(clicks.sum()), 1.0),
+            "precision": precision,
+            "lift": precision / (total / rows),
+            "share": called / rows,
+        }
+    )

@@ -1,0 +1,205 @@
+"""Everything needed to repeat a run, as plain frozen values."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from deepfm_core.data.schema import Schema
+from deepfm_core.errors import SpecError
+
+MODEL_NAMES = ("lr", "fm", "dnn", "deepfm")
+"""The presets `--model` takes."""
+
+ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear")
+PRECISIONS = ("float32", "bfloat16")
+
+
+def _require(ok: bool, subject: str, value: object, remedy: str) -> None:
+    if not ok:
+        raise SpecError(f"{subject} is {value!r}. {remedy}")
+
+
+@dataclass(frozen=True)
+class SplitSpec:
+    """How rows are divided into training, validation and test part.
+
+    `by` is `random` (stratified by label), `time` or `group` with `column`; a separate validation or test table, where
+    the run has one, takes the place of its share.
+    """
+
+    by: str = "random"
+    column: str | None = None
+    valid: float = 0.1
+    test: float = 0.1
+
+    def __post_init__(self) -> None:
+        _require(self.by in ("random", "time", "group"), "Split", self.by, "Use random, time:FIELD or group:FIELD.")
+        _require(
+            (self.by == "random") == (self.column is None),
+            "Split field",
+            self.column,
+            "Use time:FIELD or group:FIELD.",
+        )
+        for name, share in (("Validation share", self.valid), ("Test share", self.test)):
+            _require(0.0 <= share < 1.0, name, share, "Use a share between 0 and 1, such as 0.1.")
+        _require(
+            self.valid + self.test < 1.0,
+            "Validation plus test share",
+            self.valid + self.test,
+            "Leave rows to train on.",
+        )
+
+    def training_rows(self, rows: int, valid_table: str | None = None, test_table: str | None = None) -> int:
+        """Say about how many of a table's rows are trained on."""
+        return round(rows * (1 - (0.0 if valid_table else self.valid) - (0.0 if test_table else self.test)))
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """The one module's switches."""
+
+    name: str = "deepfm"
+    embedding_size: int = 8
+    layers: tuple[int, ...] = (64, 32)
+    activation: str = "relu"
+    dropout: float = 0.0
+    """Probability to drop a unit (the paper states the probability to keep)."""
+    batch_norm: bool = False
+    centred: bool = False
+    """Whether the FM multiplies embeddings less their field's mean (docs/model.md); the paper's form does not."""
+    embedding_sd: float = 0.01
+    """Standard deviation of the random numbers embeddings start from."""
+
+    def __post_init__(self) -> None:
+        _require(self.name in MODEL_NAMES, "Model", self.name, f"Use one of {', '.join(MODEL_NAMES)}.")
+        _require(1 <= self.embedding_size <= 512, "Embedding size", self.embedding_size, "Use 1 to 512.")
+        _require(
+            all(1 <= n <= 8192 for n in self.layers),
+            "Layers",
+            self.layers,
+            "Use widths of 1 to 8192, such as 64,32.",
+        )
+        _require(
+            self.activation in ACTIVATIONS,
+            "Activation",
+            self.activation,
+            f"Use one of {', '.join(ACTIVATIONS)}.",
+        )
+        _require(
+            0.0 <= self.dropout < 1.0,
+            "Dropout",
+            self.dropout,
+            "Use the share of units to drop, 0 to below 1.",
+        )
+        _require(0.0 < self.embedding_sd <= 1.0, "Embedding sd", self.embedding_sd, "Use 0.01 to 0.1.")
+
+    @property
+    def first_order(self) -> bool:
+        """Whether the logit has bias and first-order terms."""
+        return self.name in ("lr", "fm", "deepfm")
+
+    @property
+    def second_order(self) -> bool:
+        """Whether the logit has the FM's pairs."""
+        return self.name in ("fm", "deepfm")
+
+    @property
+    def deep(self) -> bool:
+        """Whether the logit has a network's output."""
+        return self.name in ("dnn", "deepfm")
+
+
+@dataclass(frozen=True)
+class FitSpec:
+    """How the model is trained: Adam on the mean logloss of a batch plus λ/2 · Σ w² over weights and embeddings."""
+
+    epochs: int = 30
+    patience: int = 3
+    """Epochs without a better validation logloss before training stops."""
+    batch_size: int = 1024
+    learning_rate: float = 1e-3
+    l2: float = 1e-5
+    first_order_rate: float = 1.0
+    """How many times faster bias and first-order weights learn than the rest."""
+    averaging: bool = False
+    """Whether validated and kept is a running average of the weights over about the last 1/9 of all steps."""
+    embedding_l2: float | None = None
+    """The λ of embeddings where it is not `l2`."""
+    precision: str = "float32"
+    """That of the network's matrix products while training; weights and all else are of float32."""
+
+    def __post_init__(self) -> None:
+        _require(1 <= self.epochs <= 10_000, "Epochs", self.epochs, "Use 1 to 10000.")
+        _require(self.patience >= 1, "Patience", self.patience, "Use 1 or more epochs.")
+        _require(1 <= self.batch_size <= 1_000_000, "Batch size", self.batch_size, "Use 1 to 1000000 rows.")
+        _require(
+            0.0 < self.learning_rate <= 10.0,
+            "Learning rate",
+            self.learning_rate,
+            "Use a positive number such as 1e-3.",
+        )
+        _require(
+            0.0 < self.first_order_rate <= 100.0,
+            "First-order rate",
+            self.first_order_rate,
+            "Use a positive factor of the learning rate such as 3.",
+        )
+        _require(self.l2 >= 0.0, "L2", self.l2, "Use 0 or a small positive number such as 1e-5.")
+        _require(
+            self.l2_embeddings >= 0.0,
+            "Embedding L2",
+            self.embedding_l2,
+            "Use 0 or a small positive number such as 1e-3, or leave it out.",
+        )
+        _require(self.precision in PRECISIONS, "Precision", self.precision, f"Use one of {', '.join(PRECISIONS)}.")
+
+    @property
+    def l2_embeddings(self) -> float:
+        """The λ of embeddings."""
+        return self.l2 if self.embedding_l2 is None else self.embedding_l2
+
+
+@dataclass(frozen=True)
+class RunSpec:
+    """Everything needed to repeat a run: the tables by content, the schema, and every setting.
+
+    Tables are named by the SHA-256 of their bytes. The same spec on the same machine gives the same events.
+    """
+
+    table: str
+    table_name: str
+    schema: Schema
+    valid_table: str | None = None
+    test_table: str | None = None
+    split: SplitSpec = field(default_factory=SplitSpec)
+    model: ModelSpec = field(default_factory=ModelSpec)
+    fit: FitSpec = field(default_factory=FitSpec)
+    min_count: int = 1
+    """Categorical values with fewer training rows share the feature "rare"."""
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        _require(self.min_count >= 1, "Minimum count", self.min_count, "Use 1 or more rows.")
+        _require(self.seed >= 0, "Seed", self.seed, "Use 0 or a positive whole number.")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the spec as plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
+        """Rebuild a spec from `to_dict`; settings unknown to this version are dropped."""
+        parts: dict[str, Any] = dict(values)
+        parts["schema"] = Schema.from_dict(parts["schema"])
+        parts["split"] = SplitSpec(**_known(SplitSpec, parts["split"]))
+        model = _known(ModelSpec, parts["model"])
+        parts["model"] = ModelSpec(**{**model, "layers": tuple(model["layers"])})
+        parts["fit"] = FitSpec(**_known(FitSpec, parts["fit"]))
+        return cls(**_known(cls, parts))
+
+
+def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
+    names = {f.name for f in fields(cls)}
+    return {name: value for name, value in values.items() if name in names}

@@ -1,0 +1,39 @@
+"""How many threads a fit uses: more only where a step's work is large enough to share."""
+
+from __future__ import annotations
+
+import itertools
+import os
+
+import torch
+
+from deepfm_core.data.encoded import Layout
+from deepfm_core.training.rows import worth_rows
+from deepfm_core.training.spec import FitSpec, ModelSpec
+
+SECONDS_WORTH_SHARING = 2e-3
+_SECONDS_AN_OPERATION, _SECONDS_A_WEIGHT = 1e-11, 1.5e-9
+"""Of one core: an addition or multiplication in a matrix product, and Adam's pass over a weight."""
+
+
+def step_seconds(layout: Layout, model: ModelSpec, fit: FitSpec) -> float:
+    """Estimate how long one core needs for a training step's matrix products and its pass over the table."""
+    widths = (len(layout.fields) * model.embedding_size + len(layout.dense), *model.layers, 1)
+    products = sum(a * b for a, b in itertools.pairwise(widths)) if model.deep else 0
+    moved = 0 if worth_rows(layout, fit) else layout.vocabulary
+    table = moved * (1 + model.embedding_size) * _SECONDS_A_WEIGHT
+    return 3 * 2 * fit.batch_size * products * _SECONDS_AN_OPERATION + table
+
+
+def set_threads(layout: Layout, model: ModelSpec, fit: FitSpec) -> None:
+    """Set torch's threads for a fit: one for small steps (far steadier on a busy machine), otherwise every core.
+
+    `$DEEPFM_THREADS` sets another number.
+    """
+    wanted = int(os.environ.get("DEEPFM_THREADS", "0"))
+    shared = step_seconds(layout, model, fit) >= SECONDS_WORTH_SHARING
+    torch.set_num_threads(wanted or (_cores() if shared else 1))
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,0 +1,125 @@
+"""Training: repeatable, resumable, and equal to torch's own optimiser."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from deepfm_core.errors import TrainingError
+from deepfm_core.training.adam import Adam
+from deepfm_core.training.events import EpochDone, Event, Fitted, Started
+from deepfm_core.training.fit import FitState, fit, predict_logits
+from deepfm_core.training.metrics import auc, logloss
+from deepfm_core.training.reference import AutogradStep
+from deepfm_core.training.spec import MODEL_NAMES, FitSpec, ModelSpec
+from deepfm_core.training.step import Step
+from tests.worlds import MIXED, encoded
+
+MODEL = ModelSpec(layers=(8,), dropout=0.3, centred=True, batch_norm=True)
+SPEC = FitSpec(epochs=5, patience=5, batch_size=64, learning_rate=1e-2)
+TRAIN, VALID = encoded(MIXED, 500, 1), encoded(MIXED, 200, 2)
+
+
+def run(state: FitState, spec: FitSpec = SPEC) -> list[Event]:
+    return list(fit(spec, TRAIN, VALID, state))
+
+
+def losses(events: list[Event]) -> list[float]:
+    return [event.valid_logloss for event in events if isinstance(event, EpochDone)]
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    one = run(FitState.new(MIXED, MODEL, SPEC, seed=3))
+    torch.rand(7)  # what else draws random numbers must not matter
+    two = run(FitState.new(MIXED, MODEL, SPEC, seed=3))
+    other = run(FitState.new(MIXED, MODEL, SPEC, seed=4))
+    assert losses(one) == losses(two)
+    assert losses(one) != losses(other)
+
+
+@pytest.mark.parametrize("averaging", [False, True])
+def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_weights(averaging: bool) -> None:
+    spec = replace(SPEC, averaging=averaging)
+    whole = FitState.new(MIXED, MODEL, spec, seed=3)
+    run(whole, spec)
+    interrupted = FitState.new(MIXED, MODEL, spec, seed=3)
+    for event in fit(spec, TRAIN, VALID, interrupted):
+        if isinstance(event, EpochDone) and event.epoch == 2:
+            break
+    tensors = {name: value.clone() for name, value in interrupted.tensors().items()}
+    resumed = FitState.new(MIXED, MODEL, spec, seed=3)
+    resumed.load(tensors, interrupted.numbers())
+    run(resumed, spec)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_the_best_epoch_is_restored() -> None:
+    spec = FitSpec(epochs=30, patience=2, batch_size=32, learning_rate=0.1, l2=0.0)
+    state = FitState.new(MIXED, ModelSpec(layers=(16,)), spec, seed=0)
+    events = run(state, spec)
+    fitted = events[-1]
+    assert isinstance(fitted, Fitted)
+    assert fitted.stopped_early
+    assert fitted.best_epoch == fitted.epochs - 2
+    assert VALID.labels is not None
+    assert logloss(VALID.labels, predict_logits(state.model, VALID)) == pytest.approx(min(losses(events)), abs=1e-9)
+
+
+def test_training_starts_from_the_click_rate() -> None:
+    state = FitState.new(MIXED, ModelSpec(name="lr"), SPEC, seed=0)
+    started = next(iter(fit(SPEC, TRAIN, VALID, state)))
+    assert isinstance(started, Started)
+    assert started.steps_per_epoch == 8
+
+
+def test_a_loss_that_is_no_number_is_said_with_its_remedy() -> None:
+    spec = FitSpec(learning_rate=1e-3)
+    state = FitState.new(MIXED, ModelSpec(), spec, seed=0)
+    with torch.no_grad():
+        state.model.table[0] = float("nan")
+    with pytest.raises(TrainingError, match="lower learning rate"):
+        run(state, spec)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_a_fit_by_hand_scores_as_one_through_autograd(name: str) -> None:
+    spec = replace(SPEC, epochs=4, first_order_rate=3.0, embedding_l2=1e-3, averaging=True)
+    model = ModelSpec(name, layers=(16, 8), dropout=0.4, centred=True)
+    by_hand, reference = (FitState.new(MIXED, model, spec, 7, step) for step in (Step, AutogradStep))
+    np.testing.assert_allclose(losses(run(by_hand, spec)), losses(run(reference, spec)), atol=1e-4)
+    assert VALID.labels is not None
+    scores = [auc(VALID.labels, predict_logits(state.model, VALID)) for state in (by_hand, reference)]
+    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+
+
+@pytest.mark.parametrize("l2", [0.0, 0.1])
+def test_adam_equals_torchs(l2: float) -> None:
+    torch.manual_seed(0)
+    ours, target = torch.randn(6, 3), torch.randn(6, 3)
+    theirs = torch.nn.Parameter(ours.clone())
+    adam = Adam({"dense_weights": ours}, FitSpec(learning_rate=0.01, l2=l2))
+    reference = torch.optim.Adam([theirs], lr=0.01, weight_decay=l2)
+    for number in range(40):
+        adam.slots["dense_weights"].gradient.copy_(2 * (ours - target))
+        adam.step(number + 1)
+        reference.zero_grad()
+        (theirs - target).square().sum().backward()
+        reference.step()
+    np.testing.assert_allclose(ours, theirs.detach(), atol=1e-6)
+
+
+def test_training_lowers_the_logloss_on_data_with_signal() -> None:
+    rng = np.random.default_rng(0)
+    table = encoded(MIXED, 4000, 5)
+    logit = np.where(table.ids[:, 0] % 2 == 0, 1.5, -1.5)
+    labels = (rng.random(4000) < 1 / (1 + np.exp(-logit))).astype(np.float32)
+    table = type(table)(table.layout, table.ids, table.weights, table.dense, labels)
+    state = FitState.new(MIXED, ModelSpec(), SPEC, seed=0)
+    events = list(fit(SPEC, table, table, state))
+    started = events[0]
+    assert isinstance(started, Started)
+    assert min(losses(events)) < started.base_logloss - 0.15

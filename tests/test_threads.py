@@ -1,0 +1,49 @@
+"""The thread count follows a step's work."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+import torch
+
+from deepfm_core.data.schema import Kind
+from deepfm_core.training import threads
+from deepfm_core.training.spec import FitSpec, ModelSpec
+from tests.worlds import layout
+
+SMALL = layout([(Kind.CATEGORICAL, 1, 50)] * 8)
+LARGE = layout([(Kind.CATEGORICAL, 1, 50)] * 39)
+
+
+@pytest.fixture(autouse=True)
+def four_cores(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    monkeypatch.setattr(threads, "_cores", lambda: 4)
+    monkeypatch.delenv("DEEPFM_THREADS", raising=False)
+    before = torch.get_num_threads()
+    yield
+    torch.set_num_threads(before)
+
+
+def test_a_small_step_takes_one_thread() -> None:
+    threads.set_threads(SMALL, ModelSpec(layers=(64, 32)), FitSpec(batch_size=1024))
+    assert torch.get_num_threads() == 1
+
+
+def test_a_large_network_takes_every_core() -> None:
+    threads.set_threads(LARGE, ModelSpec(layers=(400, 400, 400)), FitSpec(batch_size=4096))
+    assert torch.get_num_threads() == 4
+
+
+def test_a_large_table_that_moves_densely_takes_every_core() -> None:
+    table = layout([(Kind.CATEGORICAL, 1, 400_000)])
+    threads.set_threads(table, ModelSpec("fm"), FitSpec(batch_size=256))
+    assert torch.get_num_threads() == 4
+    threads.set_threads(table, ModelSpec("fm"), FitSpec(batch_size=256, l2=0.0))
+    assert torch.get_num_threads() == 1
+
+
+def test_a_number_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_THREADS", "3")
+    threads.set_threads(SMALL, ModelSpec(), FitSpec())
+    assert torch.get_num_threads() == 3
