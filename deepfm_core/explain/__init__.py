@@ -1,0 +1,1 @@
+"""What the model learned: terms of a row, interaction strengths, evidence from the data."""

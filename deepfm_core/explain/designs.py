@@ -1,0 +1,154 @@
+"""Design columns of each field: what its main effect is linear in, and what its interactions are bilinear in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.data.vocabulary import MISSING
+from deepfm_core.explain.levels import Levels, field_levels
+
+MOST_LEVELS = 1000
+"""Levels of a field kept apart; the others, those with the fewest rows, share one column."""
+WAVES = 4
+"""Cosine waves of a number's rank that its interactions are made of."""
+DENSE_BUCKETS = 16
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Columns given by slots: row i has the value `x[i, s]` in column `ids[i, s]`.
+
+    Attributes:
+        ids: (N, s) column numbers in `0 … size-1`.
+        x: (N, s) values, 0 for an unused slot; None where there is one slot and every value is 1.
+        size: how many columns there are.
+    """
+
+    ids: NDArray[np.int64]
+    x: NDArray[np.float64] | None
+    size: int
+
+    @property
+    def one_hot(self) -> bool:
+        """Whether every row has a single 1."""
+        return self.x is None
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """(N, s) values, ones included."""
+        return np.ones(self.ids.shape) if self.x is None else self.x
+
+    @cached_property
+    def matrix(self) -> csr_array:
+        """(N, size) sparse columns."""
+        return self._sparse(self.values)
+
+    def weighted(self, weights: NDArray[np.float64], power: int = 1) -> csr_array:
+        """Give (N, size) sparse columns of x^power times (N,) row weights."""
+        return self._sparse(self.values**power * weights[:, None])
+
+    def _sparse(self, values: NDArray[np.float64]) -> csr_array:
+        rows, slots = self.ids.shape
+        starts = np.arange(rows + 1) * slots
+        return csr_array((values.ravel(), self.ids.ravel(), starts), shape=(rows, self.size))
+
+    def take(self, rows: NDArray[np.int64]) -> Slots:
+        """Keep the given rows."""
+        return Slots(self.ids[rows], None if self.x is None else self.x[rows], self.size)
+
+
+@dataclass(frozen=True)
+class FieldDesign:
+    """One field over N rows.
+
+    Attributes:
+        name: the field's name.
+        main: what its main effect is linear in: one column per level, a multi-valued field's row having several.
+        crossed: what its interactions are bilinear in: the same columns, or for numbers a few smooth waves of the rank,
+            scaled so that the mean of Σ x² over rows is 1.
+    """
+
+    name: str
+    main: Slots
+    crossed: Slots
+
+    def take(self, rows: NDArray[np.int64]) -> FieldDesign:
+        """Keep the given rows."""
+        main = self.main.take(rows)
+        return FieldDesign(self.name, main, main if self.crossed is self.main else self.crossed.take(rows))
+
+
+def field_designs(table: EncodedTable) -> list[FieldDesign]:
+    """Give the designs of a table's embedded fields, in the layout's order."""
+    return [design_of(levels) for levels in field_levels(table)]
+
+
+def dense_designs(table: EncodedTable) -> list[FieldDesign]:
+    """Give designs of a table's dense fields, in quantile buckets: they have main effects but take part in no pair."""
+    designs = []
+    for name, values in zip(table.layout.dense, table.dense.T, strict=True):
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, DENSE_BUCKETS + 1)[1:-1]))
+        codes = np.searchsorted(edges, values, side="right").astype(np.int64)
+        main = Slots(codes[:, None], None, len(edges) + 1)
+        designs.append(FieldDesign(name, main, main))
+    return designs
+
+
+def design_of(levels: Levels) -> FieldDesign:
+    """Make the design of one field from its levels."""
+    main = pooled(level_slots(levels))
+    if not levels.ordered:
+        return FieldDesign(levels.field, main, main)
+    return FieldDesign(levels.field, main, waves(levels))
+
+
+def level_slots(levels: Levels) -> Slots:
+    """Give one column per level; rows of a multi-valued field have 1 in each of their values' columns."""
+    if levels.codes.shape[1] == 1:
+        return Slots(levels.codes, None, len(levels))
+    return Slots(np.maximum(levels.codes, 0), (levels.codes >= 0).astype(np.float64), len(levels))
+
+
+def pooled(slots: Slots, most: int = MOST_LEVELS) -> Slots:
+    """Drop columns without rows, and let those beyond the `most` best supported share one column."""
+    rows = np.bincount(slots.ids.ravel(), weights=slots.values.ravel() != 0, minlength=slots.size)
+    order = np.argsort(-rows, kind="stable")
+    held = int((rows > 0).sum())
+    place = np.empty(slots.size, dtype=np.int64)
+    place[order] = np.minimum(np.arange(slots.size), most - 1)
+    ids = place[slots.ids]
+    return Slots(np.where(slots.values != 0, ids, 0), slots.x, max(1, min(held, most)))
+
+
+def waves(levels: Levels, count: int = WAVES) -> Slots:
+    """Give cosine waves of the rank of an ordered field's levels, the k-th 1/k as high, and a column for missing.
+
+    An interaction with independent coefficients of equal spread on these columns is a smooth function of the value.
+    """
+    rows = levels.rows()
+    missing = np.array([name == MISSING for name in levels.names])
+    known = np.where(missing, 0.0, rows)
+    middle = (np.cumsum(known) - known / 2) / max(known.sum(), 1.0)
+    k = np.arange(1, count + 1)
+    heights = np.cos(np.pi * np.outer(middle, k)) / k
+    heights[missing] = 0.0
+    table = np.concatenate([heights, missing[:, None].astype(np.float64)], axis=1)
+    share = rows / max(rows.sum(), 1.0)
+    table -= share @ table
+    table /= np.sqrt(max(float(share @ (table**2).sum(axis=1)), 1e-12))
+    x = table[levels.codes[:, 0]]
+    used = np.flatnonzero(np.abs(table).max(axis=0) > 1e-9)
+    ids = np.tile(np.arange(len(used)), (len(x), 1))
+    return Slots(ids, x[:, used], len(used)) if len(used) else Slots(ids, np.zeros((len(x), 0)), 1)
+
+
+def take_rows(designs: Sequence[FieldDesign], rows: NDArray[np.int64]) -> list[FieldDesign]:
+    """Keep the given rows of every design."""
+    return [design.take(rows) for design in designs]

@@ -1,0 +1,264 @@
+"""The frames of a run that the pages show first (docs/store.md lists their columns)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import product
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.explain.learned import (
+    LearnedPairs,
+    level_contributions,
+    purified_first_order,
+    strength,
+    within_strength,
+)
+from deepfm_core.explain.levels import Levels
+from deepfm_core.explain.order import seriate
+from deepfm_core.explain.pair_columns import PAIR_COLUMNS
+from deepfm_core.explain.purify import purify_table
+from deepfm_core.models.batch import Batch
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.training.fit import predict_logits
+from deepfm_core.training.metrics import sigmoid
+
+SHOWN_LEVELS = 12
+TERM_CELLS = 200_000
+FEWEST_EXAMPLES, MOST_EXAMPLES = 250, 2_000
+
+
+def pairs_frame(names: Sequence[str], learned: LearnedPairs, observed: pd.DataFrame | None) -> pd.DataFrame:
+    """Make the `pairs` frame: what the model learned of each pair beside what the data supports, strongest first.
+
+    Args:
+        names: of the fields.
+        learned: pure contributions of the model.
+        observed: the frame of `explain.observed.observed_interactions`, whose `strength` is the ranking; without it
+            the learned strength is.
+    """
+    frame = pd.DataFrame(
+        {
+            "field_a": [names[a] for a, _ in learned.pairs],
+            "field_b": [names[b] for _, b in learned.pairs],
+            "learned_fm": np.nan if learned.fm is None else strength(learned.fm),
+            "learned_dnn": np.nan if learned.dnn is None else strength(learned.dnn),
+            "learned": strength(learned.whole),
+        }
+    )
+    if observed is None:
+        merged = frame.assign(strength=frame["learned"])
+    else:
+        merged = frame.merge(observed, on=["field_a", "field_b"], how="left", validate="one_to_one")
+    ranked = merged.sort_values(["strength", "learned"], ascending=False, kind="stable", ignore_index=True)
+    return ranked.reindex(columns=list(PAIR_COLUMNS))
+
+
+def fields_frame(model: DeepFM, sample: EncodedTable, levels: Sequence[Levels], pairs: pd.DataFrame) -> pd.DataFrame:
+    """Make the `fields` frame; a dense field has no pairs and no place in the matrix."""
+    layout = sample.layout
+    effects, _ = purified_first_order(model, sample, levels)
+    has_weights = model.spec.first_order
+    place = {name: number for number, name in enumerate(seriate(layout.names, pairs))}
+    embedded = pd.DataFrame(
+        {
+            "field": layout.names,
+            "kind": [field.kind.value for field in layout.fields],
+            "features": [field.size for field in layout.fields],
+            "main_effect": effects.std(0) if has_weights else np.nan,
+            "within": within_strength(model, sample),
+            "order": [place[name] for name in layout.names],
+        }
+    )
+    if not layout.dense:
+        return embedded
+    spread = np.abs(model.dense_weights.detach().numpy()) * sample.dense.std(0)
+    dense = pd.DataFrame(
+        {"field": layout.dense, "kind": "dense", "features": 1, "main_effect": spread if has_weights else np.nan}
+    )
+    return pd.concat([embedded, dense], ignore_index=True)
+
+
+def levels_frame(
+    model: DeepFM, train: EncodedTable, levels: Sequence[Levels], sample: EncodedTable, sample_levels: Sequence[Levels]
+) -> pd.DataFrame:
+    """Make the `levels` frame: rows and clicks over the training part, effects over the sample."""
+    assert train.labels is not None
+    _, effects = purified_first_order(model, sample, sample_levels)
+    parts = []
+    for number, level in enumerate(levels):
+        rows = level.rows()
+        part = pd.DataFrame(
+            {
+                "field": level.field,
+                "level": level.names,
+                "rows": rows.astype(np.int64),
+                "clicks": level.sums(train.labels.astype(np.float64)).astype(np.int64),
+                "effect": effects[number] if model.spec.first_order else np.nan,
+                "order": np.arange(len(level)) if level.ordered else _rank_by(-rows),
+            }
+        )
+        parts.append(part[part["rows"] > 0])
+    return pd.concat(parts, ignore_index=True).sort_values(["field", "order"], kind="stable", ignore_index=True)
+
+
+@dataclass(frozen=True)
+class PooledLevels:
+    """A field's levels for the drill-down: the ones with most rows, the rest pooled as one."""
+
+    names: tuple[str, ...]
+    codes: NDArray[np.int64]
+    """(N, M), -1 fills up."""
+
+
+def pool(levels: Levels, rows: NDArray[np.float64]) -> PooledLevels:
+    """Keep the levels with most rows, in natural order for numbers and by rows otherwise; pool the rest."""
+    present = np.flatnonzero(rows > 0)
+    by_rows = present[np.argsort(-rows[present], kind="stable")]
+    too_many = len(by_rows) > SHOWN_LEVELS + 1
+    kept = by_rows[:SHOWN_LEVELS] if too_many else by_rows
+    if levels.ordered:
+        kept = np.sort(kept)
+    target = np.full(len(levels) + 1, len(kept) if too_many else -1)
+    target[kept] = np.arange(len(kept))
+    target[-1] = -1
+    rest = (f"other ({len(by_rows) - len(kept)} levels)",) if too_many else ()
+    names = tuple(levels.names[number] for number in kept) + rest
+    return PooledLevels(names, target[levels.codes])
+
+
+def level_pairs_frame(
+    model: DeepFM,
+    train: EncodedTable,
+    probabilities: NDArray[np.float64],
+    levels: Sequence[Levels],
+    background: int,
+    seed: int,
+) -> pd.DataFrame:
+    """Make the `level_pairs` frame from the training part, its levels and the model's probability of each row."""
+    assert train.labels is not None
+    pairs = [pair for pair in model.pairs if pair[0] != pair[1]]
+    pooled = [pool(level, level.rows()) for level in levels]
+    labels = train.labels.astype(np.float64)
+    learned = level_contributions(model, train, [one.codes for one in pooled], pairs, background, seed)
+    parts = []
+    for (a, b), (fm, dnn) in zip(pairs, learned, strict=True):
+        rows, clicks, expected = _cell_sums(pooled[a], pooled[b], [np.ones(len(labels)), labels, probabilities])
+        weights = rows.reshape(len(pooled[a].names), len(pooled[b].names))
+        pure = [None if part is None else purify_table(part, weights).ravel() for part in (fm, dnn)]
+        names = list(product(pooled[a].names, pooled[b].names))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "field_a": levels[a].field,
+                    "field_b": levels[b].field,
+                    "level_a": [name for name, _ in names],
+                    "level_b": [name for _, name in names],
+                    "rows": rows.astype(np.int64),
+                    "clicks": clicks.astype(np.int64),
+                    "expected": expected,
+                    "learned_fm": np.nan if pure[0] is None else pure[0],
+                    "learned": sum(part for part in pure if part is not None),
+                }
+            )
+        )
+    frame = pd.concat(parts, ignore_index=True)
+    return frame.astype({name: "category" for name in ("field_a", "field_b", "level_a", "level_b")})
+
+
+def _cell_sums(a: PooledLevels, b: PooledLevels, values: Sequence[NDArray[np.floating]]) -> list[NDArray[np.float64]]:
+    """Sum each of `values` over the rows of each cell of a level × level table, flattened."""
+    size = len(a.names) * len(b.names)
+    sums = [np.zeros(size) for _ in values]
+    for column_a, column_b in product(a.codes.T, b.codes.T):
+        here = (column_a >= 0) & (column_b >= 0)
+        cell = column_a[here] * len(b.names) + column_b[here]
+        for total, value in zip(sums, values, strict=True):
+            total += np.bincount(cell, weights=value[here], minlength=size)
+    return sums
+
+
+def _rank_by(keys: NDArray[np.float64]) -> NDArray[np.int64]:
+    ranks = np.empty(len(keys), dtype=np.int64)
+    ranks[np.argsort(keys, kind="stable")] = np.arange(len(keys))
+    return ranks
+
+
+def example_rows(model: DeepFM, part: EncodedTable, seed: int) -> NDArray[np.int64]:
+    """Choose which rows of a part become examples, in ascending order: fewer for models with many terms."""
+    terms = len(model.pairs) + len(part.layout.fields) + len(part.layout.dense) + 2
+    count = min(len(part), max(FEWEST_EXAMPLES, min(MOST_EXAMPLES, TERM_CELLS // terms)))
+    return np.sort(np.random.default_rng(seed).choice(len(part), count, replace=False)).astype(np.int64)
+
+
+def terms_frame(model: DeepFM, table: EncodedTable) -> pd.DataFrame:
+    """Split each row's logit into its terms; a row of the frame per row of the table.
+
+    Columns: `row`, `probability`, `logit` (the model's own, as `predict` has it), `bias`, `first_order`,
+    `second_order`, `fm_logit` (the sum of these three) and `dnn_logit`. `fm_logit + dnn_logit` is `logit` but for the
+    rounding of float32; a part the model lacks is 0.
+    """
+    model.eval()
+    parts = [_terms_block(model, batch) for batch in Batch.from_table(table).split(8192)]
+    columns = np.concatenate(parts) if parts else np.zeros((0, 4))
+    bias, first, second, dnn = columns.T
+    logit = predict_logits(model, table)
+    return pd.DataFrame(
+        {
+            "row": np.arange(len(columns)),
+            "probability": sigmoid(logit),
+            "logit": logit,
+            "bias": bias,
+            "first_order": first,
+            "second_order": second,
+            "fm_logit": bias + first + second,
+            "dnn_logit": dnn,
+        }
+    )
+
+
+@torch.no_grad()
+def _terms_block(model: DeepFM, batch: Batch) -> NDArray[np.float64]:
+    terms = model.terms(batch)
+    zero = np.zeros(len(batch))
+    bias = zero if terms.bias is None else np.full(len(batch), float(terms.bias))
+    first = zero if terms.first_order is None else terms.first_order.double().sum(1).numpy()
+    second = zero if terms.second_order is None else terms.second_order.double().sum(1).numpy()
+    dnn = zero if terms.dnn is None else terms.dnn.double().numpy()
+    return np.stack([bias, first, second, dnn], 1)
+
+
+@torch.no_grad()
+def example_terms_frame(model: DeepFM, table: EncodedTable, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Make the `example_terms` frame: every addend of every given row's logit, in long form."""
+    terms = model.eval().terms(Batch.from_table(table))
+    names, dense = table.layout.names, table.layout.dense
+    kinds: list[tuple[str, str | None, str | None]] = []
+    blocks: list[NDArray[np.float64]] = []
+    if terms.bias is not None:
+        kinds.append(("bias", None, None))
+        blocks.append(np.full((len(table), 1), float(terms.bias)))
+    if terms.first_order is not None:
+        kinds += [("first-order", name, None) for name in (*names, *dense)]
+        blocks.append(terms.first_order.double().numpy())
+    if terms.second_order is not None:
+        kinds += [("second-order", names[a], names[b]) for a, b in terms.pairs]
+        blocks.append(terms.second_order.double().numpy())
+    if terms.dnn is not None:
+        kinds.append(("dnn", None, None))
+        blocks.append(terms.dnn.double().numpy()[:, None])
+    values = np.concatenate(blocks, 1)
+    return pd.DataFrame(
+        {
+            "row": np.repeat(rows, len(kinds)),
+            "term": pd.Categorical([term for term, _, _ in kinds] * len(rows)),
+            "field_a": pd.Categorical([a for _, a, _ in kinds] * len(rows)),
+            "field_b": pd.Categorical([b for _, _, b in kinds] * len(rows)),
+            "value": values.ravel(),
+        }
+    )

@@ -1,0 +1,60 @@
+"""What may be said of each pair, in words: what the model learned beside what the data supports."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+HOLDS = "holds on unseen rows"
+LEARNED = "the data shows it, and the model learned it"
+NOT_LEARNED = "the data shows it, the model has not learned it"
+DOES_NOT_HOLD = "learned, but does not hold"
+NOT_BORNE_OUT = "learned, but the data does not bear it out"
+NOISE = "not told apart from noise"
+STANDS_IN = "stands in for "
+
+LEARNED_SHARE = 0.5
+"""A model has learned a pair that the data shows if its strength is at least this share of the data's."""
+LEAST_LEARNED = 0.05
+"""Strength, in log-odds, below which nobody would say that a model learned a pair."""
+HOLDING_Z = 2.0
+"""A learned part that predicts held-out rows this many standard errors above nothing holds."""
+
+
+def has_evidence(pairs: pd.DataFrame) -> bool:
+    """Say whether a `pairs` frame holds more than what one model learned: a verdict on each pair against noise."""
+    return "solid" in pairs and bool(pairs["solid"].notna().any())
+
+
+def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
+    """Judge every pair.
+
+    Args:
+        pairs: the frame `pairs` (docs/store.md). Evidence that was not computed is null, and is not used.
+
+    Returns:
+        A sentence a pair, without its subject; empty texts where the frame holds no evidence.
+    """
+    if not has_evidence(pairs):
+        return pd.Series("", index=pairs.index, dtype=object)
+    solid = pairs["solid"].fillna(False).astype(bool)
+    learned, strength = _numbers(pairs, "learned").fillna(0.0), _numbers(pairs, "strength")
+    bound = _numbers(pairs, "strength_high").fillna(strength)
+    held = _numbers(pairs, "held_out_z")
+    too_strong = (learned >= LEAST_LEARNED) & (learned > bound)
+    proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
+    cases: list[tuple[pd.Series, str | pd.Series]] = [
+        (solid & (held >= HOLDING_Z), HOLDS),
+        (solid & (learned >= LEARNED_SHARE * strength), LEARNED),
+        (solid, NOT_LEARNED),
+        (proxies != "", STANDS_IN + proxies),
+        (too_strong & (held < HOLDING_Z), DOES_NOT_HOLD),
+        (too_strong, NOT_BORNE_OUT),
+    ]
+    chosen = np.select([case for case, _ in cases], [np.asarray(words, dtype=object) for _, words in cases], NOISE)
+    return pd.Series(chosen, index=pairs.index, dtype=object)
+
+
+def _numbers(pairs: pd.DataFrame, column: str) -> pd.Series[float]:
+    missing = pd.Series(np.nan, index=pairs.index)
+    return pd.to_numeric(pairs[column], errors="coerce") if column in pairs else missing

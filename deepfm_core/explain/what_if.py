@@ -1,0 +1,68 @@
+"""What a model gives for a row with other values in some of its fields."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from deepfm_core.data.encoder import Encoder
+from deepfm_core.explain.tables import example_terms_frame
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.training.fit import predict_logits
+from deepfm_core.training.metrics import sigmoid
+
+
+@dataclass(frozen=True)
+class Answers:
+    """The model's answers for A variants of a row.
+
+    Attributes:
+        logits: (A,) log-odds.
+        probabilities: (A,).
+        terms: every addend of every logit, as in the `example_terms` frame; `row` is the variant's number.
+    """
+
+    logits: list[float]
+    probabilities: list[float]
+    terms: pd.DataFrame
+
+
+def ask(encoder: Encoder, model: DeepFM, cells: Mapping[str, str], variants: Sequence[Mapping[str, str]]) -> Answers:
+    """Run the model on variants of a row.
+
+    Args:
+        encoder: the one the model was trained with.
+        model: trained.
+        cells: the row as it stands in the table, by column.
+        variants: for each variant the cells that differ, by column; none of them is the row itself.
+
+    Raises:
+        SchemaError: a value cannot be used, such as a text in a field of numbers.
+    """
+    frame = pd.DataFrame([{**cells, **changes} for changes in variants]).astype("category")
+    encoded = encoder.encode(frame, subject="What if")
+    logits = predict_logits(model, encoded)
+    terms = example_terms_frame(model, encoded, np.arange(len(frame), dtype=np.int64))
+    return Answers(logits.tolist(), sigmoid(logits).tolist(), terms)
+
+
+def moved(terms: pd.DataFrame, before: int = 0, after: int = 1) -> pd.DataFrame:
+    """Compare the addends of two variants.
+
+    Args:
+        terms: of `Answers`.
+        before: number of the one variant.
+        after: number of the other.
+
+    Returns:
+        Columns `term`, `field_a`, `field_b`, `before`, `after`, `change` (log-odds), largest change first; addends that
+        stay are left out.
+    """
+    own, other = (terms[terms["row"] == number].reset_index(drop=True) for number in (before, after))
+    both = own.drop(columns="row").rename(columns={"value": "before"}).assign(after=other["value"])
+    both["change"] = both["after"] - both["before"]
+    both = both[both["change"].abs() > 1e-6]
+    return both.sort_values("change", key=np.abs, ascending=False, kind="stable", ignore_index=True)

@@ -1,0 +1,216 @@
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from deepfm_core.data.encoded import EncodedField, EncodedTable, Layout
+from deepfm_core.data.encoder import Encoder
+from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.data.synthetic import CATEGORICAL, MIXED, MULTI_VALUED, World, WorldSpec, make_world
+from deepfm_core.errors import TableError
+from deepfm_core.explain.evidence import HeldOut, out_of_fold_evidence
+from deepfm_core.explain.levels import field_levels
+from deepfm_core.explain.observed import observed_interactions
+from deepfm_core.explain.observed_cells import observed_level_pairs
+from deepfm_core.explain.pair_scores import STRENGTHS
+from deepfm_core.explain.posterior import interval, posterior
+
+SPECS = {"categorical": CATEGORICAL, "mixed": MIXED, "multi-valued": MULTI_VALUED}
+
+
+def encode(world: World) -> EncodedTable:
+    kinds = {name: Kind.PIECEWISE if kind is Kind.NUMERIC else kind for name, kind in world.kinds.items()}
+    roles = tuple(FieldRole(n, k, "|" if k is Kind.MULTI_VALUED else None) for n, k in kinds.items())
+    frame = world.frame.astype(str).astype("category")
+    return Encoder.fit(frame, Schema(LabelRole("click", "1", "0"), roles)).encode_with_labels(frame, subject="world")
+
+
+def table_of(codes: list[np.ndarray], labels: np.ndarray, names: list[str]) -> EncodedTable:
+    fields, ids, offset = [], [], 0
+    for slot, (code, name) in enumerate(zip(codes, names, strict=True)):
+        size = int(code.max()) + 1
+        features = tuple(f"{name}={i}" for i in range(size))
+        fields.append(EncodedField(name, name, Kind.CATEGORICAL, slot, 1, offset, size, features, None))
+        ids.append(code + offset)
+        offset += size
+    dense = np.zeros((len(labels), 0), np.float32)
+    return EncodedTable(
+        Layout(tuple(fields)), np.stack(ids, 1).astype(np.int32), None, dense, labels.astype(np.float32)
+    )
+
+
+def small_table(seed: int, rows: int = 3000) -> tuple[list[np.ndarray], np.ndarray]:
+    """Four fields; the first two interact."""
+    rng = np.random.default_rng(seed)
+    codes = [rng.integers(levels, size=rows) for levels in (4, 5, 7, 3)]
+    effects = rng.normal(size=(4, 5)) * 0.7
+    logit = -1 + 0.4 * (codes[2] == 1) + effects[codes[0], codes[1]]
+    return codes, (rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(np.float64)
+
+
+def by_pair(frame: pd.DataFrame, column: str) -> dict[frozenset[str], float]:
+    return {frozenset((a, b)): value for a, b, value in frame[["field_a", "field_b", column]].itertuples(index=False)}
+
+
+@pytest.mark.parametrize("name", SPECS)
+def test_planted_pairs_rank_before_the_others(name: str) -> None:
+    world = make_world(20_000, 77, SPECS[name])
+    frame = observed_interactions(encode(world))
+    truth = world.truth.pairs.assign(key=lambda t: [frozenset(p) for p in zip(t.field_a, t.field_b, strict=True)])
+    found = truth["key"].map(by_pair(frame, "strength"))
+    assert roc_auc_score(truth["strength"] > 0, found) > 0.9
+    assert frame["strength"].is_monotonic_decreasing
+    assert ((frame["strength_low"] <= frame["strength"]) & (frame["strength"] <= frame["strength_high"])).all()
+
+
+def test_strengths_are_those_that_were_planted() -> None:
+    world = make_world(60_000, 5, WorldSpec(fields=6, pairs=3, levels=(3, 20), strengths=(0.3, 0.5), three_way=0))
+    frame = observed_interactions(encode(world), draws=32)
+    strength = by_pair(frame, "strength")
+    for a, b, planted in world.truth.pairs.itertuples(index=False):
+        assert strength[frozenset((a, b))] == pytest.approx(planted, abs=0.08)
+
+
+def test_nothing_is_solid_where_nothing_interacts() -> None:
+    specs = [spec.without_interactions() for spec in SPECS.values()]
+    frames = [observed_interactions(encode(make_world(5_000, seed, specs[seed % 3])), draws=64) for seed in range(10)]
+    assert sum(int(frame["solid"].sum()) for frame in frames) <= 1
+
+
+def test_p_values_are_uniform_where_nothing_interacts() -> None:
+    worlds = [make_world(4_000, seed, CATEGORICAL.without_interactions()) for seed in range(8)]
+    p_values = np.concatenate([observed_interactions(encode(world))["p_value"] for world in worlds])
+    assert 0.02 < (p_values < 0.05).mean() < 0.1
+    assert 0.35 < (p_values < 0.5).mean() < 0.65
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_a_permuted_field_order_permutes_the_result(seed: int) -> None:
+    codes, labels = small_table(seed)
+    order = np.random.default_rng(seed).permutation(4)
+    names = ["a", "b", "c", "d"]
+    straight = observed_interactions(table_of(codes, labels, names))
+    permuted = observed_interactions(table_of([codes[i] for i in order], labels, [names[i] for i in order]))
+    for column, tolerance in (("observed", 0.02), ("strength", 0.05)):
+        first, second = by_pair(straight, column), by_pair(permuted, column)
+        assert first.keys() == second.keys()
+        for pair, value in first.items():
+            assert value == pytest.approx(second[pair], abs=tolerance)
+
+
+@settings(max_examples=5, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_relabelled_levels_change_nothing(seed: int) -> None:
+    codes, labels = small_table(seed)
+    rng = np.random.default_rng(seed)
+    renamed = [rng.permutation(int(code.max()) + 1)[code] for code in codes]
+    names = ["a", "b", "c", "d"]
+    straight, relabelled = (observed_interactions(table_of(c, labels, names)) for c in (codes, renamed))
+    for pair, value in by_pair(straight, "strength").items():
+        assert value == pytest.approx(by_pair(relabelled, "strength")[pair], abs=0.01)
+
+
+def test_of_two_fields_that_duplicate_each_other_one_pair_is_named_as_standing_in_for_the_other() -> None:
+    codes, labels = small_table(1, rows=8000)
+    table = table_of([codes[0], codes[0], codes[1], codes[2]], labels, ["a", "a again", "b", "c"])
+    frame = observed_interactions(table)
+    found = {
+        frozenset(p): row
+        for p, row in zip(zip(frame.field_a, frame.field_b, strict=True), frame.itertuples(), strict=True)
+    }
+    first, second = found[frozenset(("a", "b"))], found[frozenset(("a again", "b"))]
+    leader, proxy = (first, second) if first.strength >= second.strength else (second, first)
+    assert leader.solid
+    assert not proxy.solid
+    assert proxy.proxy_of == f"{leader.field_a} × {leader.field_b}"
+    duplicate = found[frozenset(("a", "a again"))]
+    assert not duplicate.solid
+    assert duplicate.observed == 0
+
+
+def test_the_drill_down_shows_the_planted_cells_and_its_raw_margins_are_zero() -> None:
+    codes, labels = small_table(4, rows=40_000)
+    table = table_of(codes, labels, ["a", "b", "c", "d"])
+    pairs = observed_interactions(table, draws=16)
+    cells = observed_level_pairs(table, field_levels(table), pairs)
+    shown = cells[(cells.field_a == "a") & (cells.field_b == "b")].pivot(
+        index="level_a", columns="level_b", values="observed"
+    )
+    planted = np.random.default_rng(4)
+    for levels in (4, 5, 7, 3):
+        planted.integers(levels, size=40_000)
+    truth = planted.normal(size=(4, 5)) * 0.7
+    truth = truth - truth.mean(0) - truth.mean(1)[:, None] + truth.mean()
+    assert np.corrcoef(shown.to_numpy().ravel(), truth.ravel())[0, 1] > 0.97
+    assert cells.groupby(["field_a", "field_b"])["rows"].sum().eq(40_000).all()
+    assert (cells["observed"].abs() <= cells["observed_raw"].abs() + 1e-12).all()
+
+
+def test_held_out_evidence_finds_the_pair_and_its_knock_out_costs_logloss() -> None:
+    codes, labels = small_table(2, rows=6000)
+    frame = out_of_fold_evidence(table_of(codes, labels, ["a", "b", "c", "d"]))
+    best = frame.loc[frame["held_out_z"].idxmax()]
+    assert (best.field_a, best.field_b) == ("a", "b")
+    assert best.held_out_z > 5
+    assert best.held_out_slope == pytest.approx(1, abs=0.25)
+    assert best.knock_out_low > 0
+    others = frame.drop(index=best.name)
+    assert others["held_out_z"].abs().max() < 4
+    assert others["knock_out_logloss"].abs().max() < 1e-3
+
+
+def test_a_learner_that_imagines_pairs_gets_no_evidence() -> None:
+    codes, labels = small_table(3, rows=6000)
+    rng = np.random.default_rng(0)
+    table = table_of(codes, labels, ["a", "b", "c", "d"])
+    seen: list[tuple[int, int]] = []
+
+    def imagine(train: np.ndarray, held: np.ndarray) -> HeldOut:
+        assert not set(train) & set(held)
+        seen.append((len(train), len(held)))
+        return HeldOut(rng.normal(size=(len(held), 6)) * 0.3)
+
+    frame = out_of_fold_evidence(table, learner=imagine)
+    assert seen == [(4800, 1200)] * 5
+    assert frame["held_out_z"].abs().max() < 4
+    assert (frame["knock_out_logloss"] < 0).all()
+
+
+def test_a_table_with_one_label_is_refused_with_a_remedy() -> None:
+    codes, labels = small_table(1, rows=100)
+    with pytest.raises(TableError, match="Choose a label column"):
+        observed_interactions(table_of(codes, np.zeros_like(labels), ["a", "b", "c", "d"]))
+
+
+def test_one_field_has_no_pairs_and_constant_fields_no_interaction() -> None:
+    codes, labels = small_table(1, rows=400)
+    assert observed_interactions(table_of(codes[:1], labels, ["a"])).empty
+    constant = np.zeros(400, dtype=np.int64)
+    frame = observed_interactions(table_of([constant, codes[1], constant], labels, ["a", "b", "c"]))
+    assert not frame["solid"].any()
+    assert np.isfinite(frame.select_dtypes("number").to_numpy()).all()
+
+
+def test_pairs_that_count_share_a_strength_and_flat_likelihoods_fall_back_on_none() -> None:
+    flat = np.zeros((30, len(STRENGTHS)))
+    sure = -(((STRENGTHS - 0.4) / 0.05) ** 2) / 2 + 32
+    found = posterior(np.vstack([flat, sure - sure[0]]))
+    assert found.probability[-1] > 0.99
+    assert found.strength[-1] == pytest.approx(0.4, abs=0.02)
+    assert found.strength[:-1].max() < 0.07
+    low, high = interval(np.vstack([flat, sure - sure[0]]), found)
+    assert low[-1] > 0.25
+    assert high[-1] < 0.55
+    assert (low[:-1] == 0).all()
+
+
+def test_the_pairs_are_all_combinations_in_the_layouts_order() -> None:
+    codes, labels = small_table(6)
+    names = ["z", "y", "x", "w"]
+    frame = observed_interactions(table_of(codes, labels, names))
+    assert set(zip(frame.field_a, frame.field_b, strict=True)) == set(combinations(names, 2))
