@@ -1,0 +1,38 @@
+"""`python -m deepfm_core`: train, predict, explain, interactions, read, runs, worker."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+
+from deepfm_core.commands.arguments import parse
+from deepfm_core.errors import DeepFMError
+
+BAD_INPUT, INTERRUPTED = 2, 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status: 0, or 2 with one `error: …` on stderr for bad input."""
+    given = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        if given[:1] == ["worker"]:
+            from deepfm_core.runs.worker import main as worker
+
+            return worker(given[1:])
+        parsed = parse(given)
+        parsed.run(parsed)
+        sys.stdout.flush()
+    except DeepFMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return BAD_INPUT
+    except KeyboardInterrupt:
+        print("error: Stopped by you. Nothing half-written was left.", file=sys.stderr)
+        return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away, as `| head` does
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,299 @@
+"""DeepFM as a scikit-learn classifier: the same parts as a run, for a notebook, a pipeline or cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, replace
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.data.encoder import Encoder
+from deepfm_core.data.frames import table_from_frame
+from deepfm_core.data.inference import infer_schema
+from deepfm_core.data.schema import Kind, Schema
+from deepfm_core.data.table import Table
+from deepfm_core.errors import Problem, SchemaError, SpecError
+from deepfm_core.explain.learned import learned_pairs
+from deepfm_core.explain.observed import observed_interactions
+from deepfm_core.explain.snapshot import sample_rows
+from deepfm_core.explain.tables import example_terms_frame, pairs_frame, terms_frame
+from deepfm_core.runs.explaining import SAMPLE_ROWS, network_sample
+from deepfm_core.runs.observing import together
+from deepfm_core.runs.parts import Parts, load_parts
+from deepfm_core.runs.trained import Trained
+from deepfm_core.training.events import EpochDone, Fitted
+from deepfm_core.training.fit import FitState, fit
+from deepfm_core.training.metrics import sigmoid
+from deepfm_core.training.presets import settings
+from deepfm_core.training.spec import RunSpec, SplitSpec
+from deepfm_core.training.threads import set_threads
+
+POSITIVE, NEGATIVE = "1", "0"
+"""How the two classes stand in the label column of the table that is trained on."""
+
+
+CHOSEN = ("embedding_size", "dropout", "l2", "epochs", "patience", "batch_size", "learning_rate")
+"""Parameters that take the place of the preset's settings where they are not None; `layers` is one more."""
+
+
+class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A binary classifier on tables of any column types that can say what its probabilities are made of.
+
+    Columns are understood as an uploaded table's would be: each is given a kind (categorical, multi-valued, a number,
+    a point in time, or ignored) by its values and name; `schema_` says which and why, `kinds` changes it. A column
+    that all but gives the label away is kept, and warned of there. Cells may be missing, and values not seen in
+    training count as average ones. Part of the rows is held back to stop training by.
+
+    Args:
+        model: `lr`, `fm`, `dnn` or `deepfm`.
+        preset: `recommended`, `paper` or `quick`; gives every setting below that is None.
+        embedding_size: K, numbers a feature is embedded in.
+        layers: units of each hidden layer.
+        dropout: probability to drop a unit.
+        l2: λ of λ/2 · Σ w² over first-order weights and embeddings, added to the mean logloss of a batch.
+        epochs: at most.
+        patience: epochs without a better validation logloss before training stops.
+        batch_size: rows a step.
+        learning_rate: Adam's.
+        min_count: values in fewer rows share one feature.
+        validation_fraction: share of the rows to stop training by.
+        kinds: kind by column name, such as `{"hour": "categorical"}`; the other columns' are inferred.
+        random_state: seed of the split, the first weights, the order of rows and dropout.
+
+    Attributes:
+        classes_: (2,) the labels; probabilities are of the second.
+        schema_: the label's and every column's role, with its reason.
+        spec_: every setting of the fit, those of the preset included.
+        history_: a row an epoch: `epoch`, `train_logloss`, `valid_logloss`, `valid_auc`, `seconds`, `best`.
+        best_epoch_: the epoch whose weights were kept.
+        trained_: encoder and model.
+        notes_: sentences about parts that are not as one would wish.
+    """
+
+    def __init__(
+        self,
+        model: str = "deepfm",
+        *,
+        preset: str = "recommended",
+        embedding_size: int | None = None,
+        layers: Sequence[int] | None = None,
+        dropout: float | None = None,
+        l2: float | None = None,
+        epochs: int | None = None,
+        patience: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        min_count: int = 1,
+        validation_fraction: float = 0.1,
+        kinds: Mapping[str, str] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.model = model
+        self.preset = preset
+        self.embedding_size = embedding_size
+        self.layers = layers
+        self.dropout = dropout
+        self.l2 = l2
+        self.epochs = epochs
+        self.patience = patience
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.min_count = min_count
+        self.validation_fraction = validation_fraction
+        self.kinds = kinds
+        self.random_state = random_state
+
+    def fit(self, X: pd.DataFrame | ArrayLike, y: ArrayLike) -> Self:
+        """Train on N rows.
+
+        Args:
+            X: (N, columns), a frame of any types; the columns of an array are called x0, x1, ….
+            y: (N,) labels of two classes; the larger, in sorted order, is the positive one.
+
+        Raises:
+            ValueError: y has not two classes, or does not fit X.
+            DeepFMError: a column or a setting cannot be used; a ValueError too.
+        """
+        frame = self._frame(X, reset=True)
+        table = self._labelled(frame, _labels(y, len(frame)))
+        self.spec_ = self._spec(table, str(table.frame.columns[-1]))
+        self.schema_: Schema = self.spec_.schema
+        parts = load_parts(self.spec_, lambda _: table)
+        self.notes_ = parts.notes
+        self._train(parts)
+        return self
+
+    def decision_function(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
+        """Give each row's logit: (N,)."""
+        return self._fitted().logits(self._table(X))
+
+    def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
+        """Give each row's probability of `classes_`: (N, 2)."""
+        positive = sigmoid(self.decision_function(X))
+        return np.column_stack([1 - positive, positive])
+
+    def predict(self, X: pd.DataFrame | ArrayLike) -> NDArray[Any]:
+        """Give each row's more probable class: (N,)."""
+        positive = self.decision_function(X) > 0
+        return np.asarray(self.classes_[positive.astype(np.intp)])
+
+    def explain(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
+        """Split each row's logit into its parts.
+
+        Returns:
+            A row of the frame per row of X, under X's index: `probability`, `logit`, `bias`, `first_order`,
+            `second_order`, `fm_logit` (the sum of these three) and `dnn_logit`; the last two add up to `logit`.
+        """
+        frame = terms_frame(self._fitted().model, self._encoded(X)).drop(columns="row")
+        return frame.set_axis(_index(X, len(frame)))
+
+    def terms(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
+        """Split each row's logit into its single addends.
+
+        Returns:
+            A row of the frame per addend: `row` (X's index), `term` (`bias`, `first-order`, `second-order`, `dnn`),
+            `field_a`, `field_b` (None where they do not apply) and `value`; the values of a row add up to its logit.
+        """
+        encoded = self._encoded(X)
+        frame = example_terms_frame(self._fitted().model, encoded, np.arange(len(encoded)))
+        return frame.assign(row=_index(X, len(encoded))[frame["row"]])
+
+    def interactions(self) -> pd.DataFrame:
+        """Rank the pairs of fields by how strongly they interact; computed anew at each call, in seconds.
+
+        Returns:
+            A row per pair, strongest first: the `pairs` frame of a run (docs/store.md), what the model learned beside
+            what the labels of the rows given to `fit` support. Strengths are in log-odds; what was not computed is
+            null.
+        """
+        trained = self._fitted()
+        train, seed = self._parts[0], trained.spec.seed
+        sample = sample_rows(train, seed, SAMPLE_ROWS)
+        rows, background = network_sample(trained.model, sample)
+        learned = learned_pairs(trained.model, sample, network_rows=rows, background=background, seed=seed)
+        return pairs_frame(train.layout.names, learned, observed_interactions(together(self._parts), seed=seed))
+
+    def __sklearn_tags__(self) -> Any:
+        """Say what scikit-learn may expect: columns of any type with missing values, two classes."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = tags.input_tags.string = tags.input_tags.allow_nan = True
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _spec(self, table: Table, label: str) -> RunSpec:
+        split = SplitSpec(valid=self.validation_fraction, test=0.0)
+        schema = infer_schema(table, label, POSITIVE, leave_out_leaks=False)
+        layers = None if self.layers is None else tuple(int(units) for units in self.layers)
+        chosen = {name: getattr(self, name) for name in CHOSEN} | {"layers": layers}
+        rows = split.training_rows(len(table))
+        model, fit_spec = settings(
+            self.preset, self.model, rows, {name: value for name, value in chosen.items() if value is not None}
+        )
+        return RunSpec(
+            table="",
+            table_name=table.name,
+            schema=schema.with_kinds(_kinds(self.kinds)),
+            split=split,
+            model=model,
+            fit=fit_spec,
+            min_count=self.min_count,
+            seed=_seed(self.random_state),
+        )
+
+    def _train(self, parts: Parts) -> None:
+        spec = self.spec_
+        encoder = Encoder.fit(parts.train.table.frame, spec.schema, rows=parts.train.rows, min_count=spec.min_count)
+        train, valid = parts.train.encode(encoder), parts.valid.encode(encoder)
+        with _torch_left_as_it_was():
+            set_threads(train.layout, spec.model, spec.fit)
+            state = FitState.new(train.layout, spec.model, spec.fit, spec.seed)
+            events = list(fit(spec.fit, train, valid, state))
+        self.history_ = pd.DataFrame([asdict(event) for event in events if isinstance(event, EpochDone)])
+        self.best_epoch_ = next(event.best_epoch for event in events if isinstance(event, Fitted))
+        self.trained_ = Trained(spec, encoder, state.model)
+        self._parts = train, valid
+
+    def _fitted(self) -> Trained:
+        check_is_fitted(self, "trained_")
+        trained: Trained = self.trained_
+        return trained
+
+    def _frame(self, X: pd.DataFrame | ArrayLike, *, reset: bool) -> pd.DataFrame:
+        if isinstance(X, pd.DataFrame):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            return X
+        array = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
+        return pd.DataFrame(array, columns=[f"x{number}" for number in range(array.shape[1])])
+
+    def _table(self, X: pd.DataFrame | ArrayLike) -> Table:
+        check_is_fitted(self, "trained_")
+        return table_from_frame(self._frame(X, reset=False), "X")
+
+    def _encoded(self, X: pd.DataFrame | ArrayLike) -> EncodedTable:
+        table = self._table(X)
+        return self._fitted().encoder.encode(table.frame, subject=table.name)
+
+    def _labelled(self, frame: pd.DataFrame, labels: NDArray[Any]) -> Table:
+        """Make the table that is trained on: X, then the label as its last column."""
+        self.classes_, positive = np.unique(labels, return_inverse=True)
+        table = table_from_frame(frame, "X")
+        label = "label"
+        while label in table.frame.columns:
+            label += "_"
+        texts = pd.Categorical.from_codes(positive.astype(np.int8), pd.Index([NEGATIVE, POSITIVE]))
+        return replace(table, frame=table.frame.assign(**{label: texts}))
+
+
+def _labels(y: ArrayLike, rows: int) -> NDArray[Any]:
+    """Give (N,) labels of two classes."""
+    if y is None:
+        raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    check_classification_targets(labels)
+    check_consistent_length(labels, np.empty(rows))
+    kind = type_of_target(labels, input_name="y", raise_unknown=True)
+    if kind != "binary":
+        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+    if len(np.unique(labels)) < 2:
+        problem = Problem("there is only one class", "Give rows of both classes.", value=str(labels[0]))
+        raise SchemaError("y", [problem])
+    return labels
+
+
+def _kinds(named: Mapping[str, str] | None) -> dict[str, Kind]:
+    known = {kind.value for kind in Kind}
+    for column, kind in (named or {}).items():
+        if kind not in known:
+            raise SpecError(f"Kind of column `{column}` is {kind!r}. Use one of {', '.join(sorted(known))}.")
+    return {str(column): Kind(kind) for column, kind in (named or {}).items()}
+
+
+def _seed(random_state: int | np.random.RandomState | None) -> int:
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    return int(check_random_state(random_state).randint(2**31 - 1))
+
+
+def _index(X: pd.DataFrame | ArrayLike, rows: int) -> pd.Index:
+    return X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(rows)
+
+
+@contextmanager
+def _torch_left_as_it_was() -> Iterator[None]:
+    """Give torch its threads and random state back: a library call must not change them."""
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads)

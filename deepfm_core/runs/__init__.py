@@ -1,0 +1,1 @@
+"""Store, run folders, engine, worker and launch."""

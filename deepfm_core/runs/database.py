@@ -1,0 +1,179 @@
+"""The store's database: its schema, its migrations, and transactions that many processes may open at once."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from deepfm_core.errors import RunError
+
+VERSION = 1
+
+SCHEMA = """
+CREATE TABLE tables (
+    sha256   TEXT NOT NULL,           -- of the file as it came; its content stands once in tables/<sha256>/
+    owner    TEXT NOT NULL,
+    name     TEXT NOT NULL,
+    rows     INTEGER NOT NULL,
+    bytes    INTEGER NOT NULL,        -- of the file as it came
+    created  REAL NOT NULL,           -- all times are seconds since 1970
+    deleted  REAL,                    -- in the bin since; removed for good by purge
+    PRIMARY KEY (sha256, owner)
+);
+CREATE TABLE runs (
+    id               TEXT PRIMARY KEY,    -- unguessable: whoever has it may open the run
+    name             TEXT NOT NULL,
+    owner            TEXT NOT NULL,
+    status           TEXT NOT NULL CHECK (status IN ('queued', 'running', 'finished', 'failed', 'cancelled')),
+    spec             TEXT NOT NULL,       -- RunSpec as JSON
+    summary          TEXT,                -- JSON: the best epoch so far; when finished, what `train` prints
+    notes            TEXT NOT NULL DEFAULT '',
+    message          TEXT,                -- why it failed
+    comparison       TEXT,                -- runs of one comparison share this
+    created          REAL NOT NULL,
+    queued           REAL NOT NULL,       -- the queue's order
+    started          REAL,
+    ended            REAL,
+    heartbeat        REAL,
+    worker           TEXT,                -- host/pid/born of the only process that may write to a running run
+    cancel_requested INTEGER NOT NULL DEFAULT 0,
+    deleted          REAL
+);
+CREATE INDEX runs_by_status ON runs (status, queued);
+CREATE INDEX runs_by_owner ON runs (owner, created);
+CREATE TABLE events (
+    run_id  TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
+    seq     INTEGER NOT NULL,         -- counts from 1 in each run
+    time    REAL NOT NULL,
+    kind    TEXT NOT NULL,
+    content TEXT NOT NULL,            -- the event's values as JSON
+    PRIMARY KEY (run_id, seq)
+) WITHOUT ROWID;
+CREATE TABLE workers (
+    worker    TEXT PRIMARY KEY,       -- host/pid/born
+    started   REAL NOT NULL,
+    heartbeat REAL NOT NULL,
+    state     TEXT NOT NULL CHECK (state IN ('starting', 'idle', 'busy'))
+);
+"""
+
+MIGRATIONS: Mapping[int, str] = {}
+"""What brings a database of version n to n + 1."""
+
+
+class Database:
+    """A connection any thread of this process may use, one at a time; other processes wait for up to ten seconds.
+
+    Raises:
+        RunError: the file cannot be opened, is no database, or was made by a later version of this program.
+    """
+
+    def __init__(
+        self, path: Path, schema: str = SCHEMA, version: int = VERSION, migrations: Mapping[int, str] = MIGRATIONS
+    ) -> None:
+        self.path = path
+        self._lock = threading.RLock()
+        with self._readable_errors():
+            _make_folder(path.parent)
+            self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+            self._connection.row_factory = sqlite3.Row
+            self._set_up()
+        self._migrate(schema, version, migrations)
+
+    def close(self) -> None:
+        """Close the connection."""
+        with self._lock:
+            self._connection.close()
+
+    def rows(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
+        """Return all rows of a query."""
+        with self._lock, self._readable_errors():
+            return self._connection.execute(query, values).fetchall()
+
+    def row(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Row | None:
+        """Return the first row of a query, or None."""
+        rows = self.rows(query, values)
+        return rows[0] if rows else None
+
+    @contextmanager
+    def write(self) -> Iterator[sqlite3.Connection]:
+        """Open a transaction beside which no other process writes; it is kept if the block ends well, or undone."""
+        with self._lock, self._readable_errors():
+            self._undo()  # what a signal has cut off between two bytecodes
+            try:
+                self._connection.execute("BEGIN IMMEDIATE")
+                yield self._connection
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._undo()
+                raise
+
+    def _undo(self) -> None:
+        if self._connection.in_transaction:
+            self._connection.execute("ROLLBACK")
+
+    @contextmanager
+    def _readable_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.OperationalError as error:
+            raise RunError(
+                f"Store `{self.path}`: {error}. Check free space and permissions there, then try again."
+            ) from error
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.IntegrityError):
+                raise
+            raise RunError(f"Store `{self.path}`: {error}. Move the file away to begin a new store.") from error
+
+    def _set_up(self) -> None:
+        self._connection.execute("PRAGMA foreign_keys = ON")
+        self._connection.execute("PRAGMA synchronous = NORMAL")
+        for attempt in range(50):
+            # Two processes that create the store at once may meet here, and SQLite does not wait by itself.
+            try:
+                if self._connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
+                    return
+            except sqlite3.OperationalError:
+                if attempt == 49:
+                    raise
+            time.sleep(0.02)
+
+    def _migrate(self, schema: str, version: int, migrations: Mapping[int, str]) -> None:
+        if self._version() == version:
+            return
+        with self.write() as connection:
+            found = self._version()
+            if found > version:
+                raise RunError(
+                    f"Store `{self.path}` has version {found}, this program knows {version}. Update the program."
+                )
+            scripts = [migrations[step] for step in range(found, version)] if found else [schema]
+            for script in scripts:
+                for statement in _statements(script):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {version}")
+
+    def _version(self) -> int:
+        row = self.row("PRAGMA user_version")
+        return int(row[0]) if row else 0
+
+
+def _make_folder(path: Path) -> None:
+    try:
+        path.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise RunError(f"Store `{path}`: {error}. Check free space and permissions there, then try again.") from error
+
+
+def _statements(script: str) -> Iterator[str]:
+    statement = ""
+    for line in script.splitlines(keepends=True):
+        statement += line
+        if sqlite3.complete_statement(statement):
+            yield statement
+            statement = ""

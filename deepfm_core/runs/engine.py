@@ -1,0 +1,213 @@
+"""The engine of this machine: does a run from its tables to its frames, and says what happens as events."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Generator, Iterator
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.data.encoder import Encoder
+from deepfm_core.errors import TrainingError
+from deepfm_core.explain import snapshot
+from deepfm_core.runs.explaining import explain
+from deepfm_core.runs.job import Job
+from deepfm_core.runs.observing import Observation
+from deepfm_core.runs.parts import Part, Parts, load_parts
+from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Fitted, Stage
+from deepfm_core.training.fit import FitState, fit, predict_logits
+from deepfm_core.training.metrics import Metrics, evaluate, sigmoid
+from deepfm_core.training.spec import RunSpec
+from deepfm_core.training.threads import set_threads
+
+Events = Generator[Event, None, None]
+
+
+def warm_up() -> None:
+    """Do once what the first run of a process would otherwise wait for."""
+    torch.set_flush_denormal(True)
+
+
+@dataclass
+class _Work:
+    """What the stages of one run hand on to each other."""
+
+    job: Job
+    seconds: dict[str, float] = field(default_factory=dict)
+    parts: Parts = field(init=False)
+    encoder: Encoder = field(init=False)
+    train: EncodedTable = field(init=False)
+    valid: EncodedTable = field(init=False)
+    test: EncodedTable = field(init=False)
+    observation: Observation | None = None
+    state: FitState = field(init=False)
+    fitted: Fitted = field(init=False)
+    metrics: dict[str, Metrics] = field(default_factory=dict)
+
+    @property
+    def spec(self) -> RunSpec:
+        return self.job.spec
+
+
+class _Stopped(Exception):  # noqa: N818 (not an error)
+    """The job was cancelled."""
+
+
+def execute(job: Job) -> Iterator[Event]:
+    """Do a run: read, encode, fit, evaluate, explain; every result is in the job's folder when `Finished` comes.
+
+    A checkpoint left in the folder by an earlier attempt is taken up, and the run ends with the same weights as one
+    never interrupted.
+
+    Raises:
+        DeepFMError: the tables, the schema or the settings cannot be used.
+    """
+    warm_up()
+    work = _Work(job)
+    job.folder.create().write_spec(job.spec)
+    try:
+        for name, stage in (
+            ("read", _read),
+            ("encode", _encode),
+            ("fit", _fit),
+            ("evaluate", _evaluate),
+            ("explain", _explain),
+        ):
+            began = time.perf_counter()
+            yield Stage(name)
+            for event in stage(work):
+                yield event
+                _stop_if_cancelled(job)
+            _stop_if_cancelled(job)
+            work.seconds[name] = time.perf_counter() - began
+    except _Stopped:
+        yield Cancelled(work.state.epoch if hasattr(work, "state") else 0)
+        return
+    finally:
+        torch.set_flush_denormal(False)  # the process may be somebody's notebook
+        if work.observation is not None:
+            work.observation.stop()
+    summary = _summary(work)
+    job.folder.write_summary(summary)
+    job.folder.remove_checkpoint()
+    yield Finished(summary)
+
+
+def _stop_if_cancelled(job: Job) -> None:
+    if job.cancelled():
+        raise _Stopped
+
+
+def _read(work: _Work) -> Events:
+    work.parts = load_parts(work.spec, work.job.table)
+    for note in work.parts.notes:
+        yield Stage("read", 1.0, note)
+
+
+def _encode(work: _Work) -> Events:
+    parts, spec = work.parts, work.spec
+    train = parts.train
+    name, frame = train.table.name, train.table.frame
+    work.encoder = Encoder.fit(frame, spec.schema, rows=train.rows, min_count=spec.min_count, subject=name)
+    work.encoder.save(work.job.folder.encoder)
+    for number, name in enumerate(("train", "valid", "test")):
+        part: Part = getattr(parts, name)
+        setattr(work, name, part.encode(work.encoder))
+        yield Stage("encode", (number + 1) / 3)
+
+
+def _fit(work: _Work) -> Events:
+    spec, folder = work.spec, work.job.folder
+    set_threads(work.train.layout, spec.model, spec.fit)
+    work.state = FitState.new(work.train.layout, spec.model, spec.fit, spec.seed)
+    checkpoint = folder.load_checkpoint()
+    if checkpoint is not None:
+        work.state.load(*checkpoint)
+    sample = snapshot.sample_rows(work.train, spec.seed)
+    work.observation = Observation(folder, [work.train, work.valid, work.test], spec)
+    for event in fit(spec.fit, work.train, work.valid, work.state):
+        if isinstance(event, EpochDone):
+            _after_epoch(work, sample, event.epoch)
+        if isinstance(event, Fitted):
+            work.fitted = event
+        yield event
+    folder.save_model(work.state.model.state_dict(), {"model": asdict(spec.model), "epoch": work.fitted.best_epoch})
+
+
+def _after_epoch(work: _Work, sample: EncodedTable, epoch: int) -> None:
+    """Keep what a resumed run needs and what the page shows while training."""
+    folder, model = work.job.folder, work.state.model
+    if model.spec.second_order:
+        earlier = folder.frame("pairs_by_epoch")
+        now = snapshot.pairs_after_epoch(model, sample, epoch)
+        whole = now if earlier is None else pd.concat([earlier[earlier["epoch"] < epoch], now], ignore_index=True)
+        folder.write_frame("pairs_by_epoch", whole)
+    folder.save_checkpoint(work.state.tensors(), work.state.numbers())
+
+
+def _evaluate(work: _Work) -> Events:
+    rate = float(work.parts.train.labels.mean())
+    frames = []
+    for name, part, table in (("valid", work.parts.valid, work.valid), ("test", work.parts.test, work.test)):
+        if not len(part):
+            continue
+        logits = predict_logits(work.state.model, table)
+        if not np.isfinite(logits).all():
+            raise TrainingError(f"Some logits of the {name} part are not numbers. Use a lower learning rate.")
+        work.metrics[name] = evaluate(part.labels, logits, rate)
+        frames.append(_predictions(name, part, logits))
+        yield Stage("evaluate", 0.5 if name == "valid" else 1.0)
+    work.job.folder.write_frame("predictions", pd.concat(frames, ignore_index=True))
+    work.job.folder.write_json("metrics.json", {name: asdict(metrics) for name, metrics in work.metrics.items()})
+
+
+def _predictions(name: str, part: Part, logits: NDArray[np.float64]) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "part": pd.Categorical([name] * len(part)),
+            "row": part.rows,
+            "label": part.labels.astype(np.int8),
+            "logit": logits,
+            "probability": sigmoid(logits),
+        }
+    )
+
+
+def _explain(work: _Work) -> Events:
+    shown = ("test", work.parts.test, work.test) if len(work.test) else ("valid", work.parts.valid, work.valid)
+    assert work.observation is not None
+    while not work.observation.ended:
+        yield Stage("explain", 0.0)
+        time.sleep(0.05)
+    observed = work.observation.result()
+    if observed is None:
+        note = f"What the data shows could not be computed; {work.job.folder.log.name} has the details."
+        yield Stage("explain", 0.0, note)
+    yield from explain(work.job.folder, work.state.model, work.train, shown, observed, work.spec.seed)
+
+
+def _summary(work: _Work) -> dict[str, Any]:
+    rows = {name: len(getattr(work, name)) for name in ("train", "valid", "test")}
+    return {
+        "run": str(work.job.folder.path),
+        "model": work.spec.model.name,
+        "rows": rows,
+        "epochs": work.fitted.epochs,
+        "best_epoch": work.fitted.best_epoch,
+        **{name: _scores(work.metrics.get(name)) for name in ("valid", "test")},
+        "seconds": {name: round(value, 4) for name, value in work.seconds.items()},
+        "rows_per_second": round(work.fitted.rows_per_second, 1),
+    }
+
+
+def _scores(metrics: Metrics | None) -> dict[str, float | None] | None:
+    if metrics is None or math.isnan(metrics.logloss):
+        return None
+    return {"auc": metrics.auc, "logloss": metrics.logloss}

@@ -1,0 +1,80 @@
+"""The explain stage of a run: computes the frames that the pages show first and writes them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+
+from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.data.schema import Kind
+from deepfm_core.explain import findings, tables
+from deepfm_core.explain.learned import learned_pairs
+from deepfm_core.explain.levels import field_levels
+from deepfm_core.explain.snapshot import sample_rows
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.runs.folder import RunFolder
+from deepfm_core.runs.parts import Part
+from deepfm_core.training.events import Event, Stage
+from deepfm_core.training.fit import predict_logits
+from deepfm_core.training.metrics import sigmoid
+
+SAMPLE_ROWS = 20_000
+FLOP_BUDGET = 5e9
+FEWEST_ROWS, FEWEST_BACKGROUND, MOST_BACKGROUND = 500, 8, 32
+
+Shown = tuple[str, Part, EncodedTable]
+
+
+def explain(
+    folder: RunFolder, model: DeepFM, train: EncodedTable, shown: Shown, observed: pd.DataFrame | None, seed: int
+) -> Iterator[Event]:
+    """Write every frame but predictions: examples, then pairs, fields, levels and their pairs; last the findings."""
+    _write_examples(folder, model, shown, seed)
+    yield Stage("explain", 0.1)
+    sample = sample_rows(train, seed, SAMPLE_ROWS)
+    rows, background = network_sample(model, sample)
+    learned = learned_pairs(model, sample, network_rows=rows, background=background, seed=seed)
+    yield Stage("explain", 0.6)
+    levels, sample_levels = field_levels(train), field_levels(sample)
+    pairs = tables.pairs_frame(train.layout.names, learned, observed)
+    folder.write_frame("pairs", pairs)
+    folder.write_frame("fields", tables.fields_frame(model, sample, sample_levels, pairs))
+    folder.write_frame("levels", tables.levels_frame(model, train, levels, sample, sample_levels))
+    yield Stage("explain", 0.8)
+    probabilities = sigmoid(predict_logits(model, train))
+    cells = tables.level_pairs_frame(model, train, probabilities, levels, background, seed)
+    folder.write_frame("level_pairs", cells)
+    folder.write_json(findings.FILE, findings.find(folder).to_dict())
+    yield Stage("explain", 1.0)
+
+
+def network_sample(model: DeepFM, sample: EncodedTable) -> tuple[int, int]:
+    """Choose rows and background rows for the network's pairs so that they stay within a budget of arithmetic."""
+    rows = len(sample)
+    widths = (*model.spec.layers, 1)
+    flops = 2.0 * sum(a * b for a, b in pairwise(widths)) + 2.0 * widths[0]
+    # A blend, a scaled value or a set of values hardly repeats between rows; one value out of a vocabulary does.
+    sizes = [
+        min(field.size, rows) if field.slots == 1 and field.kind is not Kind.NUMERIC else rows
+        for field in sample.layout.fields
+    ]
+    cells_a_row = sum(min(1.0, a * b / max(rows, 1)) for i, a in enumerate(sizes) for b in sizes[i + 1 :])
+    affordable = FLOP_BUDGET / max(flops * cells_a_row, 1.0)
+    background = int(np.clip(affordable / FEWEST_ROWS, FEWEST_BACKGROUND, MOST_BACKGROUND))
+    return int(np.clip(affordable / background, FEWEST_ROWS, max(rows, FEWEST_ROWS))), background
+
+
+def _write_examples(folder: RunFolder, model: DeepFM, shown: Shown, seed: int) -> None:
+    name, part, table = shown
+    chosen = tables.example_rows(model, table, seed)
+    rows, sample = part.rows[chosen], table.take(chosen)
+    frame = tables.terms_frame(model, sample).assign(row=rows)
+    frame.insert(1, "part", name)
+    frame.insert(2, "label", part.labels[chosen].astype(np.int8))
+    folder.write_frame("examples", frame)
+    folder.write_frame("example_terms", tables.example_terms_frame(model, sample, rows))
+    cells = part.table.frame.take(rows).astype(object).reset_index(drop=True).rename(columns={"row": "row (cell)"})
+    folder.write_frame("example_cells", pd.concat([pd.DataFrame({"row": rows}), cells.add_prefix("")], axis=1))

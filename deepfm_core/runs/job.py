@@ -1,0 +1,35 @@
+"""What an engine is asked to do, and the shape of every engine."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from deepfm_core.runs.folder import RunFolder
+from deepfm_core.training.events import Event
+from deepfm_core.training.spec import RunSpec
+
+if TYPE_CHECKING:
+    from deepfm_core.data.table import Table
+
+
+def never() -> bool:
+    """Say that nobody asks to stop."""
+    return False
+
+
+@dataclass(frozen=True)
+class Job:
+    """One run to do: what is asked for, where its files go, where its tables come from, and whether to stop."""
+
+    spec: RunSpec
+    folder: RunFolder
+    table: Callable[[str], Table]
+    """Gives the table of a SHA-256, as `RunSpec` names them."""
+    cancelled: Callable[[], bool] = never
+    """Cheap enough to ask between batches; once true, the engine yields `Cancelled` and returns."""
+
+
+Engine = Callable[[Job], Iterator[Event]]
+"""Does a job and yields its events, ending with Finished, Failed or Cancelled. User errors may be raised instead."""

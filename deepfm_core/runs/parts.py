@@ -1,0 +1,83 @@
+"""The parts of a run: training, validation and test rows, encoded."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.data.encoder import Encoder
+from deepfm_core.data.labels import labelled_rows, labels_of
+from deepfm_core.data.splits import split_rows
+from deepfm_core.data.table import Table
+from deepfm_core.errors import Problem, SchemaError
+from deepfm_core.training.spec import RunSpec, SplitSpec
+
+
+@dataclass(frozen=True)
+class Part:
+    """Rows of one table that serve one purpose.
+
+    Attributes:
+        table: where they come from.
+        rows: (N,) int64, their numbers in the table, ascending.
+        labels: (N,) float32.
+    """
+
+    table: Table
+    rows: NDArray[np.int64]
+    labels: NDArray[np.float32]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def encode(self, encoder: Encoder) -> EncodedTable:
+        """Encode the part's rows with their labels."""
+        encoded = encoder.encode(self.table.frame, rows=self.rows, subject=self.table.name)
+        return EncodedTable(encoded.layout, encoded.ids, encoded.weights, encoded.dense, self.labels)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a run trains on, stops by, and is judged by; `notes` are sentences for the user."""
+
+    train: Part
+    valid: Part
+    test: Part
+    notes: tuple[str, ...] = ()
+
+
+def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> Parts:
+    """Read a run's tables and divide their rows.
+
+    Raises:
+        TableError, SchemaError: a table does not fit the schema, or a part cannot be made.
+    """
+    main = _labelled(spec, table(spec.table))
+    own_valid = None if spec.valid_table is None else _labelled(spec, table(spec.valid_table))
+    own_test = None if spec.test_table is None else _labelled(spec, table(spec.test_table))
+    split = SplitSpec(
+        spec.split.by,
+        spec.split.column,
+        valid=0.0 if own_valid else spec.split.valid,
+        test=0.0 if own_test else spec.split.test,
+    )
+    frame = main.table.frame.take(main.rows) if len(main) < len(main.table) else main.table.frame
+    division = split_rows(main.labels, split, frame, spec.seed)
+    train, valid, test = (
+        Part(main.table, main.rows[rows], main.labels[rows]) for rows in (division.train, division.valid, division.test)
+    )
+    parts = Parts(train, own_valid or valid, own_test or test, division.notes)
+    if not len(parts.valid):
+        remedy = "Training stops by it: use a share such as 0.1, or give a validation table."
+        raise SchemaError(main.table.name, [Problem("the validation part has no rows", remedy)])
+    return parts
+
+
+def _labelled(spec: RunSpec, table: Table) -> Part:
+    rows = labelled_rows(table.frame, spec.schema.label)
+    frame = table.frame if len(rows) == len(table) else table.frame.take(rows)
+    return Part(table, rows, labels_of(frame, spec.schema.label, table.name))

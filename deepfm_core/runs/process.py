@@ -1,0 +1,64 @@
+"""A process that can be named in the store and asked after from another one."""
+
+from __future__ import annotations
+
+import os
+import socket
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process of some machine; `born` (its start in clock ticks) tells it from a later one with the same number."""
+
+    host: str
+    pid: int
+    born: int = 0
+    """0 where the system does not tell."""
+
+    @classmethod
+    def current(cls) -> Process:
+        """Name this process."""
+        return cls.of(os.getpid())
+
+    @classmethod
+    def of(cls, pid: int) -> Process:
+        """Name the process `pid` of this machine."""
+        _, born = _state_and_birth(pid)
+        return cls(socket.gethostname(), pid, born)
+
+    @classmethod
+    def parse(cls, text: str) -> Process:
+        """Rebuild a process from its text."""
+        host, pid, born = text.rsplit("/", 2)
+        return cls(host, int(pid), int(born))
+
+    def __str__(self) -> str:
+        return f"{self.host}/{self.pid}/{self.born}"
+
+    @property
+    def here(self) -> bool:
+        """Whether it runs on this machine, so that `alive` can tell."""
+        return self.host == socket.gethostname()
+
+    def alive(self) -> bool:
+        """Say whether the process still runs; one that ended and waits to be collected does not."""
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return False
+        except PermissionError:
+            pass
+        state, born = _state_and_birth(self.pid)
+        return state not in ("Z", "X") and (not self.born or not born or self.born == born)
+
+
+def _state_and_birth(pid: int) -> tuple[str, int]:
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "", 0
+    # The second field is the program's name in brackets and may hold spaces; state is the 3rd field, start the 22nd.
+    values = text.rpartition(")")[2].split()
+    return values[0], int(values[19])

@@ -1,0 +1,127 @@
+"""Rows of the store as plain typed values."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from deepfm_core.runs.process import Process
+from deepfm_core.training.events import Event
+from deepfm_core.training.spec import RunSpec
+
+STALE_SECONDS = 30.0
+"""A running run without a heartbeat for this long is lost, whatever its process looks like."""
+
+
+@dataclass(frozen=True)
+class TableEntry:
+    """A table of an owner; its content stands under its SHA-256, once for all owners."""
+
+    sha256: str
+    owner: str
+    name: str
+    rows: int
+    bytes: int
+    """Size of the file as it came."""
+    created: float
+    """Seconds since 1970, as all times of the store."""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as the store has it at one moment."""
+
+    id: str
+    name: str
+    owner: str
+    status: str
+    """As stored: queued, running, finished, failed or cancelled. Show `state`, which knows *lost* as well."""
+    spec_json: str
+    summary_json: str | None
+    notes: str
+    message: str | None
+    """Why the run failed, as a sentence."""
+    comparison: str | None
+    created: float
+    queued: float
+    started: float | None
+    """When the worker began, the last time where the run was resumed."""
+    ended: float | None
+    heartbeat: float | None
+    worker: str | None
+    cancel_requested: bool
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> RunRow:
+        """Read a row of the table `runs`."""
+        values = {name: row[name] for name in row.keys() if name in _RUN_COLUMNS}  # noqa: SIM118 (iterates values)
+        values["cancel_requested"] = bool(values["cancel_requested"])
+        return cls(spec_json=row["spec"], summary_json=row["summary"], **values)
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        """What the run was asked to do."""
+        return RunSpec.from_dict(json.loads(self.spec_json))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The metrics known: none, then `epochs` and `valid` of the best epoch so far, then what `train` prints."""
+        values: dict[str, Any] = json.loads(self.summary_json) if self.summary_json else {}
+        return values
+
+    @property
+    def state(self) -> str:
+        """The status, or `lost` where the run's worker is gone. Computed at each call, never stored."""
+        return "lost" if self.status == "running" and self._worker_is_gone() else self.status
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether the run is finished and will never change."""
+        return self.status == "finished"
+
+    def _worker_is_gone(self) -> bool:
+        if self.worker is None or self.heartbeat is None:
+            return True
+        process = Process.parse(self.worker)
+        return (process.here and not process.alive()) or time.time() - self.heartbeat > STALE_SECONDS
+
+
+_RUN_COLUMNS = {field.name for field in fields(RunRow)}
+
+
+class StoredEvent(NamedTuple):
+    """An event with its place in the run's sequence (from 1) and its time."""
+
+    seq: int
+    time: float
+    event: Event
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What a page says about the queue: how long it is, and who works on it."""
+
+    queued: int
+    running: int
+    """Runs at work, lost ones left out."""
+    starting: int
+    """Workers that are still loading."""
+    idle: int
+    """Workers that take the next run within a moment."""
+    busy: int
+    limit: int
+    """Workers allowed at a time."""
+
+    @property
+    def warm(self) -> bool:
+        """Whether a run asked for now starts at once."""
+        return self.idle > 0
+
+    @property
+    def live(self) -> int:
+        """Workers of any state."""
+        return self.starting + self.idle + self.busy

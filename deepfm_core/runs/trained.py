@@ -1,0 +1,65 @@
+"""A finished run's model and encoder, ready to answer for new rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepfm_core.data.encoder import Encoder
+from deepfm_core.data.table import Table
+from deepfm_core.explain.tables import terms_frame
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.runs.folder import RunFolder
+from deepfm_core.training.fit import predict_logits
+from deepfm_core.training.metrics import sigmoid
+from deepfm_core.training.spec import RunSpec
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model with the encoder that feeds it."""
+
+    spec: RunSpec
+    encoder: Encoder
+    model: DeepFM
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> Trained:
+        """Load a run.
+
+        Raises:
+            RunError: the folder is not a finished run's.
+        """
+        spec = folder.spec()
+        tensors, _ = folder.load_model()
+        encoder = Encoder.load(folder.encoder)
+        model = DeepFM(encoder.layout, spec.model)
+        model.load_state_dict(tensors)
+        return cls(spec, encoder, model.eval())
+
+    def logits(self, table: Table) -> NDArray[np.float64]:
+        """Give each row's logit: (N,).
+
+        Raises:
+            SchemaError: the table lacks fields, or a value cannot be used.
+        """
+        return predict_logits(self.model, self.encoder.encode(table.frame, subject=table.name))
+
+    def predict(self, table: Table) -> NDArray[np.float64]:
+        """Give each row's probability: (N,).
+
+        Raises:
+            SchemaError: the table lacks fields, or a value cannot be used.
+        """
+        return sigmoid(self.logits(table))
+
+    def explain(self, table: Table) -> pd.DataFrame:
+        """Split each row's logit into its terms (see `explain.tables.terms_frame`).
+
+        Raises:
+            SchemaError: the table lacks fields, or a value cannot be used.
+        """
+        return terms_frame(self.model, self.encoder.encode(table.frame, subject=table.name))

@@ -1,0 +1,320 @@
+"""The command line, as scripts use it."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.conftest import ROOT, Command, clicks
+
+SUMMARY = {"run", "model", "rows", "epochs", "valid", "test", "seconds", "rows_per_second"}
+
+
+def csv(text: str) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(text))
+
+
+def test_train_prints_one_json_object(command: Command, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = command("train", table, "--label", "clicked", "--out", out, "--epochs", 2)
+    summary = json.loads(done.stdout)
+    assert set(summary) >= SUMMARY
+    assert summary["run"] == str(out)
+    assert summary["rows"] == {"train": 1200, "valid": 150, "test": 150}
+    assert set(summary["valid"]) == set(summary["test"]) == {"auc", "logloss"}
+    assert set(summary["seconds"]) == {"read", "encode", "fit", "evaluate", "explain"}
+    assert "epoch   1" in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
+def test_quiet_says_nothing_on_stderr(command: Command, table: Path, tmp_path: Path) -> None:
+    done = command("train", table, "--label", "clicked", "--out", tmp_path / "r", "--epochs", 1, "--quiet")
+    assert done.stderr == ""
+
+
+def test_explain_splits_every_logit_and_predict_is_its_sigmoid(command: Command, trained: Path, table: Path) -> None:
+    terms = csv(command("explain", trained, table).stdout)
+    header = "row,probability,logit,bias,first_order,second_order,fm_logit,dnn_logit"
+    assert list(terms.columns) == header.split(",")
+    parts = terms["bias"] + terms["first_order"] + terms["second_order"]
+    np.testing.assert_allclose(parts + terms["dnn_logit"], terms["logit"], atol=1e-4)
+    np.testing.assert_allclose(parts, terms["fm_logit"], atol=1e-6)
+    predicted = csv(command("predict", trained, table).stdout)
+    assert list(predicted["row"]) == list(range(1500))
+    np.testing.assert_allclose(predicted["probability"], 1 / (1 + np.exp(-terms["logit"])), atol=1e-9)
+
+
+def test_interactions_come_strongest_first_and_find_the_planted_pair(command: Command, trained: Path) -> None:
+    pairs = csv(command("interactions", trained).stdout)
+    assert list(pairs.columns[:3]) == ["field_a", "field_b", "strength"]
+    assert pairs["strength"].is_monotonic_decreasing
+    assert len(pairs) == 10
+
+
+def test_the_evidence_of_a_run_names_the_planted_pair(command: Command, trained: Path) -> None:
+    pairs = csv(command("interactions", trained).stdout)
+    assert {pairs.loc[0, "field_a"], pairs.loc[0, "field_b"]} == {"device", "placement"}
+    assert pairs["solid"].sum() == 1
+
+
+def test_a_table_can_be_asked_without_a_run(command: Command, table: Path) -> None:
+    done = command("interactions", table, "--label", "clicked", "--observed-only")
+    pairs = csv(done.stdout)
+    assert {pairs.loc[0, "field_a"], pairs.loc[0, "field_b"]} == {"device", "placement"}
+    assert pairs["learned"].isna().all()
+    assert command("interactions", table, "--observed-only").returncode == 2
+
+
+def test_the_same_seed_gives_the_same_scores(command: Command, table: Path, tmp_path: Path) -> None:
+    settings = ("train", table, "--label", "clicked", "--epochs", 2, "--dropout", 0.2, "--seed", 7)
+    one = json.loads(command(*settings, "--out", tmp_path / "one").stdout)
+    two = json.loads(command(*settings, "--out", tmp_path / "two").stdout)
+    assert one["test"] == two["test"]
+
+
+@pytest.mark.parametrize("model", ["lr", "fm", "dnn"])
+def test_models_without_some_part_train_and_explain(command: Command, table: Path, tmp_path: Path, model: str) -> None:
+    out = tmp_path / model
+    done = command("train", table, "--label", "clicked", "--model", model, "--out", out, "--epochs", 2)
+    assert done.returncode == 0, done.stderr
+    terms = csv(command("explain", out, table).stdout)
+    total = terms["bias"] + terms["first_order"] + terms["second_order"] + terms["dnn_logit"]
+    np.testing.assert_allclose(total, terms["logit"], atol=1e-4)
+    assert command("interactions", out).returncode == 0
+
+
+def test_several_seeds_train_several_runs(command: Command, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "seeds"
+    done = command("train", table, "--label", "clicked", "--out", out, "--epochs", 1, "--seeds", 2, "--quiet")
+    summary = json.loads(done.stdout)
+    aucs = [run["test"]["auc"] for run in summary["runs"]]
+    assert summary["test"]["auc"] == pytest.approx(np.mean(aucs))
+    assert {path.name for path in out.iterdir()} == {"seed-0", "seed-1"}
+
+
+def test_kinds_can_be_chosen(command: Command, table: Path, tmp_path: Path) -> None:
+    out = tmp_path / "kinds"
+    kinds = ("--categorical", "price", "--multi-valued", "interests", "--ignore", "site,placement")
+    done = command("train", table, "--label", "clicked", "--out", out, "--epochs", 1, *kinds)
+    assert done.returncode == 0, done.stderr
+    pairs = csv(command("interactions", out).stdout)
+    assert set(pairs["field_a"]) | set(pairs["field_b"]) == {"device", "interests", "price"}
+
+
+@pytest.mark.parametrize("kind", ["numeric", "piecewise", "bucketised", "dense"])
+def test_every_numeric_kind_trains(command: Command, table: Path, tmp_path: Path, kind: str) -> None:
+    out = tmp_path / kind
+    done = command("train", table, "--label", "clicked", "--out", out, "--epochs", 1, f"--{kind}", "price")
+    assert done.returncode == 0, done.stderr
+    assert command("predict", out, table).returncode == 0
+
+
+def test_a_run_in_a_folder_below_where_one_stands_has_its_evidence(table: Path, tmp_path: Path) -> None:
+    words = ["train", str(table), "--label", "clicked", "--out", "run", "--epochs", "1", "--quiet"]
+    done = subprocess.run(
+        [sys.executable, "-m", "deepfm_core", *words],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert pd.read_parquet(tmp_path / "run" / "frames" / "pairs.parquet")["observed"].notna().all()
+
+
+def test_a_run_without_out_goes_to_the_store(command: Command, table: Path) -> None:
+    done = command("train", table, "--label", "clicked", "--epochs", 1, "--quiet")
+    folder = json.loads(done.stdout)["run"]
+    listed = csv(command("runs").stdout)
+    mine = listed[listed["folder"] == folder]
+    assert list(mine["state"]) == ["finished"]
+    assert command("interactions", mine["id"].iloc[0]).returncode == 0
+
+
+def test_read_prints_the_table_as_understood(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes('id;name;click\r\n007;Zoë, A.;1\r\n1e5;"a;b";0\r\n'.encode("latin-1"))
+    done = command("read", path)
+    assert done.stdout.replace("\r\n", "\n") == 'id,name,click\n007,"Zoë, A.",1\n1e5,a;b,0\n'
+    report = json.loads(done.stderr)
+    assert report["delimiter"] == ";"
+    assert report["header_line"] == 1
+
+
+def test_separate_tables_take_the_place_of_their_share(command: Command, table: Path, tmp_path: Path) -> None:
+    test = tmp_path / "test.csv"
+    frame = clicks(300, seed=9)
+    frame["clicked"] = frame["clicked"].map({0: "0.", 1: "1."})  # labels with a dot, as in the UCI Adult test file
+    frame.loc[3, "device"] = "?"
+    frame.to_csv(test, index=False)
+    done = command(
+        "train", table, "--label", "clicked", "--test-table", test, "--out", tmp_path / "r", "--epochs", 1, "--quiet"
+    )
+    assert json.loads(done.stdout)["rows"] == {"train": 1350, "valid": 150, "test": 300}
+
+
+def broken(tmp_path: Path, name: str) -> tuple[Path, str]:
+    """Write a bad table; return it with the words its error must hold."""
+    frame = clicks(200)
+    path = tmp_path / f"{name}.csv"
+    if name == "one class":
+        frame["clicked"] = 1
+    if name == "three classes":
+        frame.loc[0, "clicked"] = 2
+    if name == "all missing":
+        frame["clicked"] = ""
+    if name == "no label":
+        frame = frame.rename(columns={"clicked": "clickd"})
+    text = frame.to_csv(index=False)
+    contents: dict[str, tuple[bytes, str]] = {
+        "empty": (b"", "empty"),
+        "header only": (b"a,b,clicked\n", "rows"),
+        "one column": (b"clicked\n1\n0\n", "column"),
+        "no label": (text.encode(), "clickd"),
+        "one class": (text.encode(), "1"),
+        "three classes": (text.encode(), "2"),
+        "all missing": (text.encode(), "missing"),
+        "duplicate columns": (text.replace("placement", "device", 1).encode(), "device"),
+        "binary": (bytes(range(256)) * 40, "binary"),
+    }
+    content, words = contents[name]
+    path.write_bytes(content)
+    return path, words
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "empty",
+        "header only",
+        "one column",
+        "no label",
+        "one class",
+        "three classes",
+        "all missing",
+        "duplicate columns",
+        "binary",
+    ],
+)
+def test_a_bad_table_ends_with_one_clear_error(command: Command, tmp_path: Path, name: str) -> None:
+    path, words = broken(tmp_path, name)
+    done = command("train", path, "--label", "clicked", "--out", tmp_path / "out")
+    assert done.returncode == 2
+    assert done.stdout == ""
+    errors = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
+    assert len(errors) == 1, done.stderr
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert sorted(entry.name for entry in tmp_path.iterdir()) == [path.name]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--model", "deepfn"), "deepfn"),
+        (("--layers", "64,x"), "x"),
+        (("--embedding-size", "0"), "0"),
+        (("--categorical", "nope"), "nope"),
+        (("--ignore", "device", "--categorical", "device"), "device"),
+        (("--valid", "0"), "validation"),
+        (("--valid", "0.6", "--test", "0.5"), "Leave rows"),
+        (("--split-by", "weekday"), "time:FIELD"),
+        (("--split-by", "time:device"), "device"),
+        (("--numeric", "device"), "device"),
+        (("--frobnicate",), "frobnicate"),
+    ],
+)
+def test_a_bad_setting_ends_with_its_remedy(
+    command: Command, table: Path, tmp_path: Path, arguments: tuple[str, ...], words: str
+) -> None:
+    done = command("train", table, "--label", "clicked", "--out", tmp_path / "out", *arguments)
+    assert done.returncode == 2, done.stdout
+    assert done.stderr.count("error: ") == 1
+    assert words in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_an_output_folder_that_exists_is_left_alone(command: Command, table: Path, tmp_path: Path) -> None:
+    done = command("train", table, "--label", "clicked", "--out", tmp_path)
+    assert done.returncode == 2
+    assert "exists" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_missing_file_is_named(command: Command, trained: Path, tmp_path: Path) -> None:
+    done = command("predict", trained, tmp_path / "nowhere.csv")
+    assert done.returncode == 2
+    assert "nowhere.csv" in done.stderr
+    assert command("explain", tmp_path / "no-run", tmp_path).returncode == 2
+
+
+def test_missing_columns_at_prediction_time_are_all_named(command: Command, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "few.csv"
+    clicks(10).drop(columns=["device", "price", "clicked"]).to_csv(path, index=False)
+    done = command("predict", trained, path)
+    assert done.returncode == 2
+    assert "device" in done.stderr
+    assert "price" in done.stderr
+
+
+def test_unseen_values_are_answered(command: Command, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    frame = clicks(5).drop(columns="clicked")
+    frame["device"] = "hologram"
+    frame["interests"] = "zz|a"
+    frame.to_csv(path, index=False)
+    predicted = csv(command("predict", trained, path).stdout)
+    assert predicted["probability"].between(0, 1).all()
+
+
+def test_a_value_that_is_no_number_is_named_at_prediction_time(command: Command, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "bad.csv"
+    frame = clicks(5).astype({"price": object})
+    frame.loc[2, "price"] = "12,50"
+    frame.loc[3, "price"] = "inf"
+    frame.to_csv(path, index=False)
+    done = command("predict", trained, path)
+    assert done.returncode == 2
+    assert "12,50" in done.stderr
+    assert "inf" in done.stderr
+    assert "price" in done.stderr
+
+
+def test_a_ragged_table_is_not_answered_with_rows_missing(command: Command, trained: Path, tmp_path: Path) -> None:
+    path = tmp_path / "ragged.csv"
+    lines = clicks(50).to_csv(index=False).splitlines()
+    lines[20] += ",surplus"
+    path.write_text("\n".join(lines))
+    done = command("predict", trained, path)
+    assert done.returncode == 2
+    assert "line 21" in done.stderr
+
+
+def test_a_field_of_very_many_values_trains(command: Command, tmp_path: Path) -> None:
+    frame = clicks(2000)
+    frame["user"] = [f"u{i % 1900}" for i in range(2000)]
+    frame.to_csv(tmp_path / "wide.csv", index=False)
+    done = command(
+        "train",
+        tmp_path / "wide.csv",
+        "--label",
+        "clicked",
+        "--out",
+        tmp_path / "r",
+        "--categorical",
+        "user",
+        "--epochs",
+        1,
+        "--quiet",
+    )
+    assert done.returncode == 0, done.stderr

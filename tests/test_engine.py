@@ -1,0 +1,138 @@
+"""The engine of this machine: what a run leaves, and that an interrupted one ends like any other."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfm_core.data.inference import infer_schema
+from deepfm_core.data.reading import read_table
+from deepfm_core.data.table import Table
+from deepfm_core.runs.engine import execute
+from deepfm_core.runs.folder import RunFolder
+from deepfm_core.runs.job import Job
+from deepfm_core.runs.store import Store
+from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished
+from deepfm_core.training.spec import FitSpec, ModelSpec, RunSpec, SplitSpec
+from tests.conftest import ROOT, clicks
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Table:
+    path = tmp_path_factory.mktemp("engine") / "clicks.csv"
+    clicks().to_csv(path, index=False)
+    return read_table(path)
+
+
+def spec_for(table: Table, sha: str = "small", **settings: object) -> RunSpec:
+    spec = RunSpec(
+        sha,
+        table.name,
+        infer_schema(table, "clicked"),
+        model=ModelSpec(dropout=0.2, centred=True),
+        fit=FitSpec(epochs=5, patience=5, batch_size=128, learning_rate=3e-3),
+    )
+    return replace(spec, **settings)  # type: ignore[arg-type]
+
+
+def run(spec: RunSpec, table: Table, folder: Path) -> list[Event]:
+    return list(execute(Job(spec, RunFolder(folder), lambda _: table)))
+
+
+def test_a_run_leaves_its_files_and_no_checkpoint(small: Table, tmp_path: Path) -> None:
+    events = run(spec_for(small), small, tmp_path)
+    assert isinstance(events[-1], Finished)
+    folder = RunFolder(tmp_path)
+    assert folder.spec() == spec_for(small)
+    assert folder.summary() == events[-1].summary
+    assert not folder.checkpoint.exists()
+    examples = folder.frame("examples")
+    terms = folder.frame("example_terms")
+    assert examples is not None
+    assert terms is not None
+    sums = terms.groupby("row")["value"].sum()
+    np.testing.assert_allclose(sums[examples["row"]], examples["logit"], atol=1e-4)
+
+
+def test_a_cancelled_run_resumes_to_the_same_scores(small: Table, tmp_path: Path) -> None:
+    spec = spec_for(small)
+    whole = run(spec, small, tmp_path / "whole")[-1]
+    stop: list[bool] = []
+    job = Job(spec, RunFolder(tmp_path / "part"), lambda _: small, lambda: bool(stop))
+    for event in execute(job):
+        if isinstance(event, EpochDone) and event.epoch == 2:
+            stop.append(True)
+    assert isinstance(event, Cancelled)
+    assert event.epoch == 2
+    resumed = run(spec, small, tmp_path / "part")[-1]
+    assert isinstance(whole, Finished)
+    assert isinstance(resumed, Finished)
+    assert resumed.summary["test"] == whole.summary["test"]
+
+
+def test_a_validation_part_with_a_single_class_gets_a_sentence(small: Table, tmp_path: Path) -> None:
+    frame = small.frame.head(400).copy()
+    ordered = frame.assign(day=[str(1000 + i) for i in range(400)]).astype({"day": "category"})
+    ordered["clicked"] = ["0", "1"] * 160 + ["0"] * 80  # the latest rows hold no clicks
+    table = Table("late", ordered.astype("category"), small.report)
+    schema = infer_schema(table, "clicked")
+    spec = replace(spec_for(table), schema=schema, split=SplitSpec("time", "day"))
+    finished = run(spec, table, tmp_path)[-1]
+    assert isinstance(finished, Finished)
+    assert finished.summary["test"]["auc"] is None
+    metrics = RunFolder(tmp_path).read_json("metrics.json")
+    assert metrics is not None
+    assert "no clicks" in metrics["test"]["note"]
+
+
+@contextmanager
+def worker(store: Store) -> Iterator[subprocess.Popen[bytes]]:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "deepfm_core", "worker", "--home", str(store.home), "--idle", "1"], cwd=ROOT
+    )
+    try:
+        yield process
+    finally:
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.wait()
+
+
+def wait_for(store: Store, run_id: str, *states: str, seconds: float = 120) -> None:
+    end = time.monotonic() + seconds
+    while store.run(run_id).state not in states:
+        assert time.monotonic() < end, store.run(run_id)
+        time.sleep(0.05)
+
+
+def test_a_killed_worker_shows_lost_and_resume_ends_as_if_never_interrupted(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    path = tmp_path / "clicks.csv"
+    clicks(6000).to_csv(path, index=False)
+    entry = store.import_table(path, "clicks.csv")
+    table = store.table(entry.sha256)
+    spec = spec_for(table, entry.sha256, fit=FitSpec(epochs=8, patience=8, batch_size=32, learning_rate=1e-3))
+    run_id = store.enqueue(spec)
+    with worker(store) as process:
+        while not any(isinstance(stored.event, EpochDone) for stored in store.events(run_id, kinds=["epoch"])):
+            assert process.poll() is None
+            time.sleep(0.01)
+        os.kill(process.pid, signal.SIGKILL)
+        process.wait()
+    assert store.run(run_id).state == "lost"
+    store.resume(run_id)
+    with worker(store):
+        wait_for(store, run_id, "finished", "failed")
+    whole = run(spec, table, tmp_path / "whole")[-1]
+    assert isinstance(whole, Finished)
+    assert store.run(run_id).summary["test"] == whole.summary["test"]
