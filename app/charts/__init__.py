@@ -1,0 +1,1 @@
+"""Frame → chart, one function each; neither Streamlit nor torch is imported here."""

@@ -1,0 +1,166 @@
+"""The ledger of a row: the addends of its logit as a waterfall."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from .pairs import pair_label
+from .theme import (
+    ACCENT,
+    DNN,
+    IS_LIGHT,
+    LOG_ODDS,
+    MUTED,
+    NEGATIVE,
+    POSITIVE,
+    SIGNED,
+    TEXT,
+    dress,
+    label_limit,
+    legend_of,
+    step,
+)
+from .vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity
+
+RAISES, LOWERS, STANDS = "+ raises", "− lowers", "= logit"
+PROBABILITIES = (*(0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999),)
+
+
+def ledger_rows(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] | None = None) -> pd.DataFrame:
+    """Order a row's addends by size, fold the small ones, and lay each from where the last ended.
+
+    Args:
+        terms: the row's addends: `term` (`bias`, `first-order`, `second-order`, `dnn`), `field_a`, `field_b`, `value`.
+        top: addends shown beside bias and DNN; smaller pairs and fields are folded into one line each.
+        cells: the row's values by field, named beside the fields.
+
+    Returns:
+        One row a line, in order: `label`, `kind`, `value`, `start`, `end`, `sign`; the last is the logit.
+    """
+    labels = [_name(term, cells or {}) for term in terms.to_dict("records")]
+    lines = pd.DataFrame({"label": labels, "kind": terms["term"].to_numpy(), "value": terms["value"].to_numpy(float)})
+    lines = _fold(lines, top)
+    is_bias = lines["kind"].eq("bias")
+    sized = lines[~is_bias].sort_values("value", key=np.abs, ascending=False, kind="stable")
+    lines = pd.concat([lines[is_bias], sized], ignore_index=True)
+    lines["end"] = lines["value"].cumsum()
+    lines["start"] = lines["end"] - lines["value"]
+    lines["sign"] = np.where(lines["value"] >= 0, RAISES, LOWERS)
+    total = float(lines["value"].sum())
+    last = {"label": STANDS, "kind": "logit", "value": total, "start": 0.0, "end": total, "sign": STANDS}
+    return pd.concat([lines, pd.DataFrame([last])], ignore_index=True)
+
+
+def ledger(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] | None = None) -> Chart:
+    """Draw the addends of one row's logit as a waterfall that ends at the logit, with probability as a curved axis.
+
+    The arguments are those of `ledger_rows`. Probabilities do not add, so they stand on an axis of their own
+    above, whose steps grow shorter and longer; only the lengths in log-odds may be compared.
+    """
+    lines = ledger_rows(terms, top=top, cells=cells)
+    scale = {"domain": _domain(lines), "nice": False}
+    dnn = expr(f"datum.value == 'DNN' ? {_pick(DNN)} : {_pick(TEXT)}")
+    axis = {"labelLimit": label_limit(0.4, 220), "labelColor": dnn}
+    y = nominal("label", sort=list(lines["label"]), title=None, axis=axis)
+    layers = [_probability_axis(scale), _steps(lines, scale, y), _bars(lines, scale, y), _amounts(lines, scale, y)]
+    return dress(layers, _takeaway(lines), height=step(26), resolve={"axis": {"x": "independent"}})
+
+
+def _pick(tone: Any) -> str:
+    return f"({IS_LIGHT} ? '{tone.light}' : '{tone.dark}')"
+
+
+def _name(term: Mapping[Any, Any], cells: Mapping[str, str]) -> str:
+    kind, a, b = term["term"], term.get("field_a"), term.get("field_b")
+    if kind == "bias":
+        return "bias"
+    if kind == "dnn":
+        return "DNN"
+    if kind == "first-order":
+        value = cells.get(str(a))
+        if value is None:
+            return str(a)
+        return f"{a} = {value}" if value.strip() else f"{a} missing"
+    return f"{a} (within)" if a == b else pair_label(str(a), str(b))
+
+
+def _fold(lines: pd.DataFrame, top: int) -> pd.DataFrame:
+    foldable = lines["kind"].isin(["first-order", "second-order"])
+    size = lines["value"].abs().where(foldable, math.inf)
+    small = size.rank(ascending=False, method="first") > top + int((~foldable).sum())
+    parts = [lines[~small]]
+    for kind, noun in (("second-order", "pairs"), ("first-order", "fields")):
+        folded = lines[small & lines["kind"].eq(kind)]
+        if len(folded) > 1:
+            whole = {"label": f"{len(folded)} other {noun}", "kind": kind, "value": folded["value"].sum()}
+            folded = pd.DataFrame([whole])
+        parts.append(folded)
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def _domain(lines: pd.DataFrame) -> list[float]:
+    low = min(0.0, float(lines[["start", "end"]].to_numpy().min()))
+    high = max(0.0, float(lines[["start", "end"]].to_numpy().max()))
+    pad = 0.12 * max(high - low, 0.1)
+    return [low - pad, high + pad]
+
+
+def _probability_axis(scale: Spec) -> Layer:
+    low, high = scale["domain"]
+    ticks = [math.log(p / (1 - p)) for p in PROBABILITIES if low < math.log(p / (1 - p)) < high]
+    axis = {
+        "orient": "top",
+        "values": ticks,
+        "labelExpr": "format(1 / (1 + exp(-datum.value)), '.3~p')",
+        "grid": False,
+        "ticks": True,
+        "tickSize": 4,
+        "tickColor": MUTED.ink,
+    }
+    x = quantity("at", title="probability (does not add)", axis=axis, scale=scale)
+    return layer(pd.DataFrame({"at": [0.0]}), mark("rule", color=MUTED.ink, strokeWidth=1, aria=False), x=x)
+
+
+def _steps(lines: pd.DataFrame, scale: Spec, y: Spec) -> Layer:
+    """Draw the thin line that hands one addend's end to the next one's start."""
+    links = lines.iloc[:-1].assign(next=lines["label"].shift(-1).iloc[:-1])
+    thin = mark("rule", color=MUTED.ink, strokeWidth=1, opacity=0.6, aria=False)
+    return layer(links, thin, x=quantity("end", axis=None, scale=scale), y=y, y2=column("next"))
+
+
+def _bars(lines: pd.DataFrame, scale: Spec, y: Spec) -> Layer:
+    signs, tones = [RAISES, LOWERS, STANDS], [POSITIVE, NEGATIVE, ACCENT]
+    axis = {"labelExpr": SIGNED, "tickCount": 6}
+    return layer(
+        lines,
+        mark("bar", height={"band": 0.72}, cornerRadius=2),
+        x=quantity("start", title=f"logit so far ({LOG_ODDS})", scale=scale, axis=axis),
+        x2=column("end"),
+        y=y,
+        color=nominal("sign", **legend_of(signs, tones, symbolType="square")),
+        tooltip=hover(
+            ("label", "addend"), ("kind", "term"), ("value", LOG_ODDS, "+.4f"), ("end", "logit so far", "+.4f")
+        ),
+    )
+
+
+def _amounts(lines: pd.DataFrame, scale: Spec, y: Spec) -> Layer:
+    rows = lines.assign(text=[f"{v:+.2f}".replace("-", "−") for v in lines["value"]])
+    rows["right"] = rows[["start", "end"]].max(axis=1)
+    name = mark("text", align="left", dx=6, color=TEXT.ink, aria=False)
+    return layer(rows, name, x=quantity("right", axis=None, scale=scale), y=y, text=nominal("text"))
+
+
+def _takeaway(lines: pd.DataFrame) -> str:
+    total = float(lines["value"].iloc[-1])
+    text = f"The row's logit is {total:+.2f}, a probability of {1 / (1 + math.exp(-total)):.1%}."
+    moves = lines.iloc[:-1][lines["kind"].iloc[:-1] != "bias"]
+    if moves.empty:
+        return text
+    first = moves.iloc[0]
+    return f"{text} Beside the bias, {first['label']} moves it most, by {first['value']:+.2f} log-odds."

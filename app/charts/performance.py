@@ -1,0 +1,217 @@
+"""How good the probabilities are: calibration, ROC, precision–recall, lift, and slices."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from .theme import ACCENT, MUTED, RUNS, TEXT, dress, legend_of, narrow, step
+from .vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity
+
+CURVE_POINTS = 400
+"""Points drawn of a threshold curve: more than its width in pixels shows nothing more."""
+DASHED = mark("line", color=MUTED.ink, strokeDash=[4, 4], strokeWidth=1, aria=False)
+PERCENT: Spec = {"format": "~%", "tickCount": 6}
+
+
+def calibration_curve(buckets: pd.DataFrame, *, height: int = 320) -> Chart:
+    """Draw observed against predicted click rate in buckets of equally many rows, both axes alike and from zero.
+
+    Args:
+        buckets: columns `predicted`, `observed`, `low`, `high` (95% interval), `rows`; with a column `run`, a colour
+            a run.
+        height: of the plot, in pixels.
+    """
+    end = min(1.0, 1.05 * float(buckets[["predicted", "high"]].to_numpy().max())) if len(buckets) else 1.0
+    scale = {"domain": [0, end], "nice": False}
+    x = quantity("predicted", title="predicted click rate (mean of the bucket)", scale=scale, axis=PERCENT)
+    y = quantity("observed", title="observed click rate", scale=scale, axis=PERCENT)
+    low = quantity("low", scale=scale)
+    tooltip = hover(
+        ("predicted", "predicted", ".2%"),
+        ("observed", "observed", ".2%"),
+        ("low", "95% from", ".2%"),
+        ("high", "95% to", ".2%"),
+        ("rows", "rows", ","),
+    )
+    colour = _colour(buckets)
+    bar = mark("rule", strokeWidth=2, opacity=0.6, aria=False)
+    layers = [
+        layer(pd.DataFrame({"predicted": [0.0, end], "observed": [0.0, end]}), DASHED, x=x, y=y),
+        layer(buckets, bar, x=x, y=low, y2=column("high"), color=colour),
+        layer(buckets, mark("point", filled=True, size=80, opacity=1), x=x, y=y, color=colour, tooltip=tooltip),
+    ]
+    return dress(layers, _calibration_takeaway(buckets), height=height)
+
+
+def roc_curve(
+    thresholds: pd.DataFrame, *, auc: float | None = None, threshold: float | None = None, height: int = 280
+) -> Chart:
+    """Draw the ROC curve with the line of chance, and the chosen threshold on it.
+
+    Args:
+        thresholds: columns `threshold`, `recall`, `false_positive_rate`, `precision`, of falling threshold; with a
+            column `run`, a line a run, the threshold marked on the first.
+        auc: area under the curve, named in the alternative text.
+        threshold: the probability from which a row is called a click.
+        height: of the plot, in pixels.
+    """
+    chance = pd.DataFrame({"false_positive_rate": [0.0, 1.0], "recall": [0.0, 1.0]})
+    x, y = _share("false_positive_rate", "false positive rate"), _up("recall", "true positive rate (recall)")
+    area = f" The area under it is {auc:.3f}." if auc is not None else ""
+    description = f"ROC curve: recall against false positive rate.{area}"
+    return dress(_curve(thresholds, x, y, chance, threshold), description, height=height)
+
+
+def precision_recall_curve(
+    thresholds: pd.DataFrame, *, base_rate: float, threshold: float | None = None, height: int = 280
+) -> Chart:
+    """Draw precision against recall with the base rate, which guessing would reach.
+
+    Args:
+        thresholds: as for `roc_curve`.
+        base_rate: click rate of the part.
+        threshold: the probability from which a row is called a click.
+        height: of the plot, in pixels.
+    """
+    chance = pd.DataFrame({"recall": [0.0, 1.0], "precision": [base_rate, base_rate]})
+    chance["label"] = [f"base rate {base_rate:.1%}", ""]
+    rows = _enough(thresholds)
+    layers = _curve(rows, _share("recall", "recall"), _up("precision", "precision"), chance, threshold)
+    description = f"Precision against recall; guessing would have a precision of {base_rate:.1%} throughout."
+    return dress(layers, description, height=height)
+
+
+def lift_curve(thresholds: pd.DataFrame, *, threshold: float | None = None, height: int = 280) -> Chart:
+    """Draw how many times the base rate the rows of highest probability click.
+
+    Args:
+        thresholds: columns `threshold`, `share`, `lift`.
+        threshold: the probability from which a row is called a click.
+        height: of the plot, in pixels.
+    """
+    rows = _enough(thresholds)
+    chance = pd.DataFrame({"share": [0.0, 1.0], "lift": [1.0, 1.0], "label": ["base rate", ""]})
+    x = _share("share", "share of rows called, likeliest first")
+    y = quantity(
+        "lift", title="lift (times the base rate)", scale={"domainMin": 0, "nice": True}, axis={"tickCount": 6}
+    )
+    at = rows[rows["share"] <= 0.1].tail(1)
+    lead = f" The tenth of rows called first clicks {at['lift'].iloc[0]:.1f} times as often." if len(at) else ""
+    return dress(_curve(rows, x, y, chance, threshold), f"Lift by share of rows called.{lead}", height=height)
+
+
+def slices(
+    frame: pd.DataFrame,
+    *,
+    value: str,
+    title: str,
+    overall: float | None = None,
+    form: str = ".3f",
+    field: str = "",
+    ratio: bool = False,
+) -> Chart:
+    """Draw a metric for each level of a field, with interval and number of rows; order as given.
+
+    Args:
+        frame: columns `level`, `value`, `low`, `high` (may be null), `rows`.
+        value: the column that holds the metric.
+        title: what it is, with its unit.
+        overall: the metric over all rows, as a line.
+        form: how its numbers are written (d3 format).
+        field: whose levels they are.
+        ratio: whether the metric is a ratio: drawn on a logarithmic axis of at most ¼ to 4, what is beyond at its end.
+    """
+    names = [f"{level}  ({count:,})" for level, count in zip(frame["level"], frame["rows"], strict=True)]
+    rows = frame.assign(name=names)
+    scale: Spec = {"zero": False, "padding": 12}
+    axis: Spec = {"format": form, "tickCount": 6}
+    if ratio:
+        end = _ratio_end(rows[value], rows["low"], rows["high"])
+        scale = {"type": "log", "base": 2, "domain": [1 / end, end], "clamp": True}
+        axis = {"values": [0.25, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 4], "labelExpr": "'×' + datum.label", "format": "~r"}
+    x = quantity(value, title=title, scale=scale, axis=axis)
+    y = nominal("name", sort=names, title=f"{field} (rows)", axis={"labelColor": TEXT.ink})
+    tooltip = hover(
+        ("level", field or "level"),
+        (value, title, form),
+        ("low", "95% from", form),
+        ("high", "95% to", form),
+        ("rows", "rows", ","),
+    )
+    bar = mark("rule", color=ACCENT.ink, strokeWidth=6, opacity=0.28, strokeCap="round", aria=False)
+    layers = [
+        layer(rows, bar, x=quantity("low"), x2=column("high"), y=y),
+        layer(rows, mark("circle", color=ACCENT.ink, size=80, opacity=1), x=x, y=y, tooltip=tooltip),
+    ]
+    if overall is not None:
+        whole = mark("rule", color=MUTED.ink, strokeDash=[4, 4], aria=False)
+        layers.insert(0, layer(pd.DataFrame({value: [overall]}), whole, x=x))
+    return dress(layers, f"{title} by level of {field or 'a field'}.", height=step(28))
+
+
+def _ratio_end(value: pd.Series[float], low: pd.Series[float], high: pd.Series[float]) -> float:
+    """Choose the axis' end so that all points and most intervals are inside."""
+    points, ends = (np.abs(np.log(part.clip(lower=1e-3))) for part in (value, pd.concat([low, high])))
+    need = max(float(np.nanmax(points)), float(np.nanquantile(ends, 0.9)))
+    return next((end for end in (1.25, 1.5, 2.0) if need <= math.log(end)), 4.0)
+
+
+def _enough(thresholds: pd.DataFrame) -> pd.DataFrame:
+    """Leave out thresholds that call fewer than one row in 200: a share of a handful of rows jumps between 0 and 1."""
+    return thresholds[thresholds["share"] >= 0.005]
+
+
+def _share(field: str, title: str) -> Spec:
+    return quantity(field, title=title, scale={"domain": [0, 1]}, axis={**PERCENT, "labelFlush": True})
+
+
+def _up(field: str, title: str) -> Spec:
+    return quantity(field, title=title, scale={"domain": [0, 1]}, axis=PERCENT)
+
+
+def _colour(rows: pd.DataFrame) -> Spec:
+    """Colour by run where there are several, otherwise by the accent."""
+    if "run" not in rows:
+        return {"value": ACCENT.ink}
+    names = list(dict.fromkeys(rows["run"]))
+    return nominal("run", **legend_of(names, RUNS, columns=narrow("1", "2", width=560)))
+
+
+def _thin(rows: pd.DataFrame) -> pd.DataFrame:
+    if "run" in rows:
+        return pd.concat(
+            [_thin(part.drop(columns="run")).assign(run=run) for run, part in rows.groupby("run", sort=False)]
+        )
+    if len(rows) <= CURVE_POINTS:
+        return rows
+    kept = sorted({round(i * (len(rows) - 1) / (CURVE_POINTS - 1)) for i in range(CURVE_POINTS)})
+    return rows.iloc[kept]
+
+
+def _curve(rows: pd.DataFrame, x: Spec, y: Spec, chance: pd.DataFrame, threshold: float | None) -> list[Layer]:
+    """Draw a threshold curve over its line of chance, and the chosen threshold as a point."""
+    form = ".2f" if y["field"] == "lift" else ".1%"
+    tooltip = hover(("threshold", "threshold", ".3f"), (x["field"], x["title"], ".1%"), (y["field"], y["title"], form))
+    line = mark("line", strokeWidth=2, strokeJoin="round")
+    order = quantity("threshold")
+    layers = [
+        layer(chance, DASHED, x=x, y=y),
+        layer(_thin(rows), line, x=x, y=y, color=_colour(rows), order=order, tooltip=tooltip),
+    ]
+    if "label" in chance:
+        name = mark("text", align="left", dx=6, dy=-8, color=MUTED.ink)
+        layers.append(layer(chance, name, x=x, y=y, text=nominal("label")))
+    if threshold is not None:
+        first = rows[rows["run"] == rows["run"].iloc[0]] if "run" in rows else rows
+        point = mark("point", filled=True, size=110, color=TEXT.ink, opacity=1)
+        layers.append(layer(first[first["threshold"] >= threshold].tail(1), point, x=x, y=y, tooltip=tooltip))
+    return layers
+
+
+def _calibration_takeaway(buckets: pd.DataFrame) -> str:
+    off = int(((buckets["predicted"] < buckets["low"]) | (buckets["predicted"] > buckets["high"])).sum())
+    text = f"Observed against predicted click rate in {len(buckets)} buckets with 95% intervals."
+    return f"{text} In {off} of them the prediction lies outside the interval."

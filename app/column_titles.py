@@ -1,0 +1,87 @@
+"""How columns of frames are titled and written in tables on the screen; a CSV keeps their short names."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+Titles = Mapping[str, tuple[str, str]]
+"""By column: title with unit, and number format (`st.column_config.NumberColumn`)."""
+
+SD = "log-odds, sd over rows"
+RATES: Titles = {
+    "predicted": ("predicted click rate", "percent"),
+    "observed": ("observed click rate", "percent"),
+    "low": ("95% from", "percent"),
+    "high": ("95% to", "percent"),
+    "recall": ("recall", "percent"),
+    "false_positive_rate": ("false positive rate", "percent"),
+    "precision": ("precision", "percent"),
+    "share": ("share of rows called", "percent"),
+    "lift": ("lift (times the base rate)", "%.2f"),
+}
+SLICES: Titles = {
+    "calibration_ratio": ("predicted ÷ observed", "%.2f"),
+    "auc": ("AUC", "%.3f"),
+    "logloss": ("logloss (nats)", "%.3f"),
+    "low": ("95% from", "%.3f"),
+    "high": ("95% to", "%.3f"),
+}
+PAIRS: Titles = {
+    "field_a": ("field", ""),
+    "field_b": ("with", ""),
+    "strength": (f"the data ({SD})", "%.3f"),
+    "strength_low": ("90% from", "%.3f"),
+    "strength_high": ("90% to", "%.3f"),
+    "learned_fm": (f"FM's part ({SD})", "%.3f"),
+    "learned_dnn": (f"DNN's part ({SD})", "%.3f"),
+    "learned": (f"whole logit ({SD})", "%.3f"),
+    "compared": (f"compared run ({SD})", "%.3f"),
+    "held_out_strength": (f"on unseen rows ({SD})", "%.3f"),
+    "held_out_z": ("held-out z", "%.1f"),
+    "observed": (f"the data, pair alone ({SD})", "%.3f"),
+    "observed_z": ("observed z", "%.1f"),
+    "p_value": ("p-value", "%.2g"),
+    "q_value": ("false discovery rate", "%.2g"),
+    "probability": ("probability that it interacts", "percent"),
+    "support": ("level pairs seen", "localized"),
+    "knock_out_logloss": ("knock-out (nats)", "%.5f"),
+}
+CELLS: Titles = {
+    "level_a": ("level", ""),
+    "level_b": ("with level", ""),
+    "rows": ("training rows", "localized"),
+    "expected": ("expected clicks", "%.1f"),
+    "observed": ("observed (log-odds)", "%.3f"),
+    "model": ("model (log-odds)", "%.3f"),
+    "difference": ("observed − model (log-odds)", "%.3f"),
+    "learned_fm": ("FM's part (log-odds)", "%.3f"),
+    "learned": ("whole logit (log-odds)", "%.3f"),
+    "effect": ("main effect (log-odds)", "%.3f"),
+}
+ROWS: Titles = {
+    "row": ("row", "localized"),
+    "probability": ("probability", "percent"),
+    "logit": ("logit (log-odds)", "%.3f"),
+    "fm_logit": ("FM logit (log-odds)", "%.3f"),
+    "dnn_logit": ("DNN logit (log-odds)", "%.3f"),
+    "surprise": ("surprise (nats)", "%.2f"),
+    "value": ("log-odds", "%.4f"),
+}
+
+
+def configured(table: pd.DataFrame, titles: Titles) -> dict[str, Any]:
+    """Give the columns' titles and number formats for `st.dataframe`."""
+    return {str(name): _column(str(name), table[name], titles) for name in table.columns}
+
+
+def _column(name: str, values: pd.Series[Any], titles: Titles) -> Any:
+    title, form = titles.get(name, (name.replace("_", " "), ""))
+    if pd.api.types.is_float_dtype(values):
+        return st.column_config.NumberColumn(title, format=form or "%.3f")
+    if pd.api.types.is_integer_dtype(values):
+        return st.column_config.NumberColumn(title, format=form or "localized")
+    return st.column_config.Column(title)

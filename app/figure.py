@@ -1,0 +1,88 @@
+"""A figure of a page: title, chart or table by choice, the rows as CSV, and one line on how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+import pandas as pd
+import streamlit as st
+
+from app.charts.vega import Chart
+from app.column_titles import Titles, configured
+from app.inputs import plain
+
+
+def figure(
+    title: str,
+    chart: Callable[[], Chart],
+    table: pd.DataFrame,
+    reading: str,
+    *,
+    key: str,
+    file: str,
+    titles: Titles,
+    chart_key: str | None = None,
+    on_select: Callable[[], None] | None = None,
+    selections: Iterable[str] | None = None,
+) -> None:
+    """Draw a figure.
+
+    Args:
+        title: what is seen.
+        chart: makes the chart, called only where it is shown.
+        table: the same as rows, for the table and the CSV.
+        reading: one line: how to read it, its unit, what varies in its band.
+        key: names the figure's widgets.
+        file: of the CSV, without ending.
+        titles: of the table's columns, on the screen.
+        chart_key: under which the chart's selection stands in the session; by default `key`.
+        on_select: called after a selection in the chart; without it nothing can be selected.
+        selections: names of the chart's selections that count.
+    """
+    if _heading(title, table, key, file):
+        st.dataframe(table, hide_index=True, column_config=configured(table, titles), alt=title)
+    else:
+        _draw(chart(), chart_key or key, on_select, selections)
+    st.caption(reading)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Write a number with its sign, minus as minus and not as hyphen."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def _heading(title: str, table: pd.DataFrame, key: str, file: str) -> bool:
+    """Draw title and buttons, and say whether the table is asked for."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):  # the chart's own buttons are right
+        st.subheader(plain(title), anchor=False, width="content")
+        as_table = _table_or_chart(title, f"{key}_as_table")
+        st.download_button(
+            ":material/download:",
+            lambda: table.to_csv(index=False).encode(),
+            f"{file}.csv",
+            "text/csv",
+            key=f"{key}_csv",
+            type="tertiary",
+            on_click="ignore",
+            help=f"{title}: {len(table):,} rows as CSV",
+        )
+    return as_table
+
+
+def _table_or_chart(title: str, key: str) -> bool:
+    """Draw the button that turns the chart into a table and back, and say which of them is asked for."""
+    as_table = bool(st.session_state.get(key, False))
+
+    def turn() -> None:
+        st.session_state[key] = not as_table
+
+    icon, other = (":material/insert_chart:", "chart") if as_table else (":material/table_rows:", "table")
+    st.button(icon, key=f"{key}_turn", type="tertiary", on_click=turn, help=f"{title}: show as {other}")
+    return as_table
+
+
+def _draw(chart: Chart, key: str, on_select: Callable[[], None] | None, selections: Iterable[str] | None) -> None:
+    if on_select is None:
+        st.vega_lite_chart(chart.spec, key=key, alt=chart.description)
+    else:
+        st.vega_lite_chart(chart.spec, key=key, alt=chart.description, on_select=on_select, selection_mode=selections)

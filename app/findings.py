@@ -1,0 +1,70 @@
+"""The three things said first of a finished run, as cards."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import home
+from app.inputs import MODEL_TITLES, plain
+from app.layout import side_by_side
+from deepfm_core.explain.findings import Findings, Slice, Spread, StrongestPair, findings
+
+Card = tuple[str, str, str]
+"""Headline, what was measured, and what to make of it."""
+TITLES = (
+    ":material/grid_on: Strongest pair",
+    ":material/balance: Who does the work",
+    ":material/target: Worst-calibrated slice",
+)
+
+
+def show(run: home.OpenRun) -> None:
+    """Draw strongest pair, FM and DNN share, and the worst-calibrated slice of a finished run."""
+    found = _found(run.id, run)
+    model = MODEL_TITLES[run.spec.model.name]
+    cards = (_pair(found.pair, model), _spread(found.spread, model), _slice(found.worst))
+    cells = side_by_side(3, least=200, gap="small", border=True)
+    for cell, title, (headline, text, note) in zip(cells, TITLES, cards, strict=True):
+        with cell:
+            st.caption(title)
+            st.markdown(f"#### {headline}")
+            st.markdown(text)
+            st.caption(note)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _found(run_id: str, _run: home.OpenRun) -> Findings:
+    return findings(_run.folder)
+
+
+def _pair(found: StrongestPair | None, model: str) -> Card:
+    if found is None:
+        return "No pairs", f"The model {model} has no pairs.", "Train DeepFM or FM to see pairs."
+    name = f"{plain(found.field_a)} × {plain(found.field_b)}"
+    text = f"**{found.strength:.2f}** log-odds (standard deviation over rows), the first of {found.pairs:,} pairs."
+    if found.told_apart is None:
+        return name, text, "What this one model learned. Another seed may rank otherwise, and unseen rows may differ."
+    if not found.told_apart:
+        return "None stands out", f"Of {found.pairs:,} pairs none is told apart from noise.", f"The first is {name}."
+    others = f"{found.told_apart} pairs are" if found.told_apart > 1 else "One pair is"
+    return name, text, f"{others} told apart from noise in these data."
+
+
+def _spread(found: Spread | None, model: str) -> Card:
+    if found is None:
+        return f"All {model}", f"The model {model} has one part.", "Train DeepFM to see how two parts share the work."
+    text = f"of the logit's variance over {found.rows:,} held-out rows goes with each part."
+    note = "As trained. The parts can trade main effects, so FM is not “pairs” and DNN is not “higher order”."
+    return f":blue[FM {found.fm:.0%}] · :orange[DNN {found.dnn:.0%}]", text, note
+
+
+def _slice(found: Slice | None) -> Card:
+    if found is None:
+        return "Too few rows", "No slice of the held-out rows has enough clicks to judge.", "Use a larger test part."
+    text = (
+        f"**{found.predicted:.1%}** predicted, **{found.observed:.1%}** observed "
+        f"({found.low:.1%} to {found.high:.1%}) in {found.rows:,} held-out rows."
+    )
+    chance = f"Chance alone puts the worst of {found.slices} slices as far off: no sign of a fault."
+    fault = f"Further off than chance puts the worst of {found.slices} slices."
+    return f"{plain(found.field)} = {plain(found.level)}", text, fault if found.beyond_chance else chance

@@ -1,0 +1,59 @@
+"""The finished run that a results page shows, or a sentence on what to do where there is none yet."""
+
+from __future__ import annotations
+
+from typing import NoReturn
+
+import pandas as pd
+import streamlit as st
+
+from app import home, links
+
+WAITING = {
+    "queued": "is waiting for a worker. What it learned stands here when it is done.",
+    "running": "is still training. What it learned stands here when it is done; the Train page shows it live.",
+    "lost": "stopped without finishing: its worker is gone. Resume it on the Train page.",
+    "cancelled": "was cancelled before it finished. Resume it on the Train page, or choose another run.",
+    "failed": "failed, so there is nothing to show.",
+}
+
+
+def finished_run() -> home.OpenRun:
+    """Open the current run if it is finished; otherwise say how it stands, link to Train and end the page."""
+    run = home.current_run()
+    if not run.finished:
+        _wait_for(run)
+    return run
+
+
+def _wait_for(run: home.OpenRun) -> NoReturn:
+    message = (run.row.message if run.row else None) or ""
+    st.info(f"Run `{run.name}` {WAITING.get(run.state, 'is not finished.')} {message}", icon=":material/hourglass_top:")
+    _link_to_train("Watch it live" if run.active else "Open the Train page")
+    st.stop()
+
+
+def compared_run(run: home.OpenRun) -> home.OpenRun | None:
+    """Open the run to compare with; one that is not finished gives a sentence and None."""
+    other = home.compared_run()
+    if other is None or other.id == run.id:
+        return None
+    if not other.finished:
+        st.info(f"The compared run `{other.name}` is not finished, so it is left out.")
+        return None
+    return other
+
+
+def frame(run: home.OpenRun, name: str, what: str) -> pd.DataFrame:
+    """Read a frame of a finished run; where it is missing or empty, say so and end the page."""
+    found = home.frame(run, name)
+    if found is None or found.empty:
+        st.info(f"Run `{run.name}` holds no {what}. Train it again, or choose another run.")
+        _link_to_train("Open the Train page")
+        st.stop()
+    return found
+
+
+def _link_to_train(label: str) -> None:
+    if st.button(label, icon=":material/model_training:"):
+        links.go("train")

@@ -1,0 +1,96 @@
+"""Small things drawn on more than one page: text that may hold anything, charts with their reading, tables as CSV."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+import streamlit as st
+
+from deepfm_core.errors import DeepFMError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from app.charts.vega import Chart
+
+MODEL_TITLES = {"deepfm": "DeepFM", "fm": "FM", "dnn": "DNN", "lr": "LR"}
+_MARKUP = re.compile(r"([\\$*_~\[\]<>:#|])")
+
+
+def plain(text: str) -> str:
+    """Escape what Markdown would take as markup, but for what stands between backticks: names and values of a user."""
+    parts = text.split("`")
+    if len(parts) % 2 == 0:
+        return _MARKUP.sub(r"\\\1", text.replace("`", "'"))
+    return "`".join(part if place % 2 else _MARKUP.sub(r"\\\1", part) for place, part in enumerate(parts))
+
+
+def visitor_zone() -> tzinfo | None:
+    """Return the time zone of the visitor's browser; None, the server's, where it is not known."""
+    try:
+        return ZoneInfo(st.context.timezone or "")
+    except (ZoneInfoNotFoundError, ValueError):
+        return None
+
+
+def moment(seconds: float) -> str:
+    """Write a time of the store as the visitor's clock shows it: the hour today, the day otherwise."""
+    at = datetime.fromtimestamp(seconds, visitor_zone())
+    today = datetime.now(visitor_zone()).date()
+    return f"{at:%H:%M}" if at.date() == today else f"{at.day} {at:%b %H:%M}"
+
+
+@contextmanager
+def told() -> Iterator[None]:
+    """Show what the user can put right as a sentence, in the place where it happened."""
+    try:
+        yield
+    except DeepFMError as error:
+        show_error(error)
+
+
+def show_error(error: DeepFMError) -> None:
+    """Show an error's text as it stands, its lists as lists."""
+    lines = str(error).splitlines()
+    st.error("\n".join(f"- {plain(line[2:])}" if line.startswith("- ") else plain(line) for line in lines))
+
+
+def show_chart(make: Callable[[], Chart], version: tuple[object, ...], reading: str, key: str) -> None:
+    """Draw a chart that selects nothing, with its line on how to read it.
+
+    It is made once for each version; a page that draws it again and again with more rows moves its marks.
+
+    Args:
+        make: makes the chart.
+        version: tells apart all the charts of this key.
+        reading: what the chart shows, its unit, how to read it.
+        key: names the chart on the page.
+    """
+    chart = _made(key, version, make)
+    st.vega_lite_chart(chart.spec, key=key, alt=chart.description)
+    st.caption(reading)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _made(key: str, version: tuple[object, ...], _make: Callable[[], Chart]) -> Chart:
+    return _make()
+
+
+def download(frame: pd.DataFrame, name: str, key: str) -> None:
+    """Offer a table that is shown as CSV."""
+    st.download_button(
+        "CSV",
+        lambda: frame.to_csv(index=False).encode(),
+        f"{name}.csv",
+        "text/csv",
+        key=key,
+        icon=":material/download:",
+        type="tertiary",
+        on_click="ignore",
+        help=f"These {len(frame):,} rows as CSV",
+    )

@@ -1,0 +1,75 @@
+"""From a table and settings to a queued run, the same way on every page."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import streamlit as st
+
+from app import home, links, visitor
+from app.inputs import MODEL_TITLES
+from deepfm_core.data.schema import Kind, Schema
+from deepfm_core.errors import RunError
+from deepfm_core.runs.launch import ensure_worker
+from deepfm_core.training.presets import preset
+from deepfm_core.training.spec import RunSpec
+
+KINDS = "kinds"
+"""Name of the choice that holds the roles the user changed, by column."""
+
+
+def choose_table(sha: str | None) -> None:
+    """Make a table the current one, None the sample; label and roles chosen for another are forgotten."""
+    for name in ("label", "positive", KINDS):
+        links.choose(name, None)
+    links.choose(home.TABLE, sha)
+
+
+def chosen_schema(sha: str) -> Schema:
+    """Return a table's roles: as suggested, with what the user changed.
+
+    Raises:
+        DeepFMError: there is no such table, or it cannot be learned from with this label.
+    """
+    suggested = home.suggested_schema(sha, links.chosen("label"), links.chosen("positive"))
+    known = {role.column for role in suggested.roles}
+    kinds = {
+        column: Kind(kind)
+        for column, kind in links.chosen_values(KINDS).items()
+        if column in known and kind in set(Kind)
+    }
+    return suggested.with_kinds(kinds)
+
+
+def recommended(sha: str, schema: Schema, rows: int) -> RunSpec:
+    """Return the spec of a run with everything as recommended."""
+    model, fit = preset("recommended", "deepfm", rows)
+    return RunSpec(
+        table=sha, table_name=home.tables().get(sha, f"table {sha[:8]}"), schema=schema, model=model, fit=fit
+    )
+
+
+def sample() -> RunSpec:
+    """Return the spec of a run on the sample; its roles stand in the run that comes with the app."""
+    sha = next(iter(home.samples()))
+    home.table(sha)
+    bundled = home.open_run(home.BUNDLED_ID)
+    rows = int(bundled.summary["rows"]["train"])
+    return replace(recommended(sha, bundled.spec.schema, rows), table_name=home.SAMPLE_TABLE.name)
+
+
+def launch(spec: RunSpec, settings: str = "recommended") -> None:
+    """Queue a run, named by its model, settings and table, and open it on the page Train."""
+    said = "" if settings == "recommended" else f", {settings}"
+    name = f"{MODEL_TITLES[spec.model.name]}{said} on {spec.table_name}"
+    run_id = home.store().enqueue(spec, name, visitor.owner())
+    keep_worker()
+    links.go("train", run=run_id, new=None)
+
+
+def keep_worker() -> None:
+    """See that a worker lives, so that the next run starts at once; say so where none can be started."""
+    try:
+        ensure_worker(home.store())
+    except RunError as error:
+        st.warning(str(error))

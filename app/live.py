@@ -1,0 +1,198 @@
+"""The panel of one run: its state, what can be done about it, its curves and its field matrix, live while it trains."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal
+
+import streamlit as st
+
+from app import findings, home, links
+from app.inputs import plain, show_chart, told
+from app.launching import keep_worker
+from app.layout import side_by_side
+
+if TYPE_CHECKING:
+    from deepfm_core.runs.story import Story
+
+SECONDS = 0.75
+"""How often a run at work is looked at."""
+STAGES = {
+    "": "Starting",
+    "read": "Reading the table",
+    "encode": "Encoding",
+    "fit": "Training",
+    "evaluate": "Evaluating",
+    "explain": "Explaining",
+}
+
+
+def show(run: home.OpenRun) -> None:
+    """Draw a run, and go on drawing it while it is queued or at work."""
+    if run.active:
+        st.session_state["watched run"] = run.id
+        st.fragment(_watch, run_every=SECONDS)(run.id)
+        return
+    _panel(run)
+    if st.session_state.pop("watched run", None) == run.id:
+        icon = ":material/check_circle:" if run.finished else ":material/info:"
+        st.toast(f"{plain(run.name)}: {run.state}.", icon=icon)
+
+
+def _watch(run_id: str) -> None:
+    with told():
+        run = home.open_run(run_id)
+        if not run.active:
+            st.rerun()
+        _panel(run)
+
+
+def _panel(run: home.OpenRun) -> None:
+    story = home.story(run)
+    with st.container(border=True):
+        _headline(run, story)
+        _ending(run) if not run.active else _under_way(run, story)
+    if run.finished:
+        _results(run)
+    _charts(run, story)
+
+
+def _headline(run: home.OpenRun, story: Story) -> None:
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    left.markdown(f"**{plain(run.name)}** · {_state(run, story)}")
+    with right:
+        if run.mine and run.active:
+            st.button(
+                "Cancel", icon=":material/stop_circle:", key="cancel", width="stretch", on_click=_cancel, args=(run.id,)
+            )
+        elif run.mine and run.state in ("lost", "failed", "cancelled"):
+            kind: Literal["primary", "secondary"] = "secondary" if run.state == "failed" else "primary"
+            args = (run.id,)
+            st.button(
+                "Resume",
+                icon=":material/resume:",
+                key="resume",
+                type=kind,
+                width="stretch",
+                on_click=_resume,
+                args=args,
+            )
+
+
+def _state(run: home.OpenRun, story: Story) -> str:
+    if run.row is not None and run.active and run.row.cancel_requested:
+        return "stopping"
+    if run.state == "queued":
+        place = home.store().position(run.id)
+        return f"queued, {place - 1} before it" if place and place > 1 else "queued, next"
+    if run.state != "running":
+        return run.state
+    if story.stage == "fit" and story.started is not None:
+        epoch = min(int(story.epochs_done) + 1, story.started.epochs)
+        return f"training, epoch {epoch} of at most {story.started.epochs}"
+    return STAGES.get(story.stage, story.stage).lower()
+
+
+def _cancel(run_id: str) -> None:
+    with told():
+        home.store().request_cancel(run_id)
+
+
+def _resume(run_id: str) -> None:
+    with told():
+        home.store().resume(run_id)
+        keep_worker()
+
+
+def _under_way(run: home.OpenRun, story: Story) -> None:
+    st.progress(story.fraction)
+    if run.state == "queued":
+        state = home.store().worker_state()
+        st.caption(
+            "The worker is loading." if state.starting else "Waits for the worker, which trains one run at a time."
+        )
+        return
+    parts = [_left(story)]
+    if len(story.progress):
+        parts.append(f"{float(story.progress.iloc[-1]['rows_per_second']):,.0f} rows a second")
+    if story.started is not None:
+        parts.append(f"{story.started.parameters:,} parameters, {story.started.rows_train:,} rows to train on")
+    st.caption(" · ".join(part for part in parts if part))
+
+
+def _left(story: Story) -> str:
+    seconds = story.seconds_left(time.time())
+    if seconds is None:
+        return ""
+    return f"at most {_duration(seconds)} of training left; it stops when validation no longer improves"
+
+
+def _duration(seconds: float) -> str:
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def _ending(run: home.OpenRun) -> None:
+    if run.state == "failed":
+        st.error(plain((run.row and run.row.message) or "The run failed."))
+        st.caption("Change what it says in *New run* above; *Resume* tries the same again.")
+    elif run.state == "lost":
+        st.warning("The process that trained this run is gone. *Resume* goes on from the last epoch that ended.")
+    elif run.state == "cancelled":
+        st.info("Stopped on request. *Resume* goes on from the last epoch that ended.")
+    else:
+        _summary(run)
+
+
+def _summary(run: home.OpenRun) -> None:
+    scores = run.summary.get("test") or run.summary.get("valid") or {}
+    part = "test" if run.summary.get("test") else "validation"
+    columns = side_by_side(4, least=130, gap="small")
+    auc, logloss = scores.get("auc"), scores.get("logloss")
+    columns[0].metric(f"AUC ({part})", "–" if auc is None else f"{auc:.3f}")
+    columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
+    columns[2].metric("best epoch", f"{run.summary.get('best_epoch', '–')} of {run.summary.get('epochs', '–')}")
+    columns[3].metric("seconds", f"{sum(run.summary.get('seconds', {}).values()):.1f}")
+
+
+def _results(run: home.OpenRun) -> None:
+    findings.show(run)
+    with st.container(horizontal=True):
+        if st.button("See the pairs", type="primary", icon=":material/grid_on:", key="to pairs"):
+            links.go("interactions")
+        if st.button("How good is it", icon=":material/monitoring:", key="to performance"):
+            links.go("performance")
+        if st.button("Row by row", icon=":material/scatter_plot:", key="to examples"):
+            links.go("examples")
+
+
+def _charts(run: home.OpenRun, story: Story) -> None:
+    from app.overview import show_matrix
+
+    if story.started is None:
+        return
+    left, right = side_by_side(2, least=400, gap="large")
+    with left:
+        _curves(run, story)
+    with right:
+        show_matrix(run)
+
+
+def _curves(run: home.OpenRun, story: Story) -> None:
+    from app.charts.curves import auc_curve, loss_curves
+
+    assert story.started is not None
+    base, live = story.started.base_logloss, run.active
+    st.markdown("**Logloss**")
+    version = (run.id, run.state, len(story.epochs), len(story.progress))
+    show_chart(
+        lambda: loss_curves(story.epochs, base_logloss=base, progress=story.progress, live=live),
+        version,
+        "Lower is better. Above the dashed line, knowing the click rate alone does better.",
+        key="loss",
+    )
+    if story.epochs["valid_auc"].notna().sum() > 1:
+        st.markdown("**Validation AUC**")
+        reading = "How often, of a clicked and another row, the clicked one gets the higher logit; 0.5 is guessing."
+        show_chart(lambda: auc_curve(story.epochs, live=live), version[:3], reading, key="auc")

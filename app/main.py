@@ -1,0 +1,53 @@
+"""The app's entry: `streamlit run app/main.py`."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+# `streamlit run` puts app/ on the import path, where a module could shadow the standard library, and not the root.
+sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, ROOT / "app"))]
+
+import streamlit as st  # noqa: E402 (needs the path above)
+
+from app import home, launching, links, visitor  # noqa: E402
+from app.inputs import show_error  # noqa: E402
+from deepfm_core.errors import DeepFMError  # noqa: E402
+
+VIEWS = ROOT / "app" / "views"
+PAGES = (
+    ("start", "Start", ":material/explore:"),
+    ("data", "Data", ":material/table_view:"),
+    ("train", "Train", ":material/model_training:"),
+    ("performance", "Performance", ":material/monitoring:"),
+    ("interactions", "Interactions", ":material/grid_on:"),
+    ("examples", "Examples", ":material/scatter_plot:"),
+    ("runs", "Runs", ":material/history:"),
+)
+
+
+def main() -> None:
+    """Draw the sidebar and the chosen page, and see that a worker is ready for the next run."""
+    st.set_page_config(page_title="DeepFM Explorer", page_icon="🔷", layout="wide")
+    pages = [
+        st.Page(VIEWS / f"{name}.py", title=title, icon=icon, url_path=name, default=name == "start")
+        for name, title, icon in PAGES
+        if (VIEWS / f"{name}.py").exists()
+    ]
+    chosen = st.navigation(pages)
+    try:
+        links.follow(chosen.url_path)
+        home.choose_runs()
+        chosen.run()
+        launching.keep_worker()
+        visitor.remember()
+    except DeepFMError as error:
+        show_error(error)
+    except Exception:
+        logging.getLogger("deepfm").exception("A page failed")
+        st.error("Something unexpected happened on this page. Reload it; the server's log has the details.")
+
+
+main()

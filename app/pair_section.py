@@ -1,0 +1,140 @@
+"""The chosen pair level by level, or the chosen field alone."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app import finished, home
+from app.charts.levels import THIN, contrasts, level_effects, level_panels, own_limit
+from app.charts.pairs import pair_label
+from app.column_titles import CELLS
+from app.figure import figure, signed
+from app.inputs import plain
+from app.pair_evidence import evidence
+from deepfm_core.explain.cell_effects import observed_effects
+from deepfm_core.explain.verdicts import has_evidence
+
+PLAUSIBLE_SD = 0.5
+FAINT = 0.01
+"""Log-odds below which a model has learned nothing of a pair."""
+SIDES = (("field_a", "level_a"), ("field_b", "level_b"))
+TEXTS = ("field_a", "field_b", "level_a", "level_b")
+
+
+def pair_section(run: home.OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, measure: str) -> None:
+    """Draw the levels of the chosen pair as observed | model | difference, or those of one field."""
+    field_a, field_b = chosen
+    levels = finished.frame(run, "levels", "levels")
+    levels = levels.assign(
+        level=[short(level, field) for level, field in zip(levels["level"], levels["field"], strict=True)]
+    )
+    if field_a == field_b:
+        field_section(run, field_a, levels)
+        return
+    cells = cells_of(run, field_a, field_b)
+    st.header(plain(pair_label(field_a, field_b)), anchor=False, divider="gray")
+    if cells is None:
+        st.info(f"Run `{run.name}` holds no levels of this pair. Choose another pair.")
+        return
+    judged = pairs[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)].iloc[0]
+    st.markdown(_what_is_seen(cells, evidence(judged)))
+    limit = None if _own_contrast() else _shared_limit(run, pairs, measure)
+    figure(
+        "Observed, model, difference",
+        lambda: level_panels(cells, levels, limit=limit),
+        cells,
+        "What two levels do together beyond what each does alone, in log-odds: green raises, purple lowers. "
+        f"What is observed is shrunk by support. Under {THIN} training rows: faded; none: hatched. Bars count rows.",
+        key="levels",
+        titles=CELLS,
+        file=f"{field_a}-{field_b}-levels",
+    )
+
+
+def field_section(run: home.OpenRun, field: str, levels: pd.DataFrame) -> None:
+    """Draw what a field's levels do alone."""
+    st.header(plain(field), anchor=False, divider="gray")
+    own = levels[levels["field"] == field]
+    if own.empty or own["effect"].isna().all():
+        st.info(f"Run `{run.name}` has no first-order term for `{field}`: its model is a network alone. Choose a pair.")
+        return
+    figure(
+        "Main effect by level",
+        lambda: level_effects(levels, field),
+        own,
+        "What each level adds to the logit by itself, purified of pairs, in log-odds; the dot's size is training rows.",
+        key="level_effects",
+        titles=CELLS,
+        file=f"{field}-levels",
+    )
+
+
+def cells_of(run: home.OpenRun, field_a: str, field_b: str) -> pd.DataFrame | None:
+    """Read the level pairs of a pair of fields with what they show beyond main effects; None where there are none.
+
+    How far the observed effects are shrunk depends on the strength that the data supports, where the run knows it.
+    """
+    return _cells(run.id, field_a, field_b, run)
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _cells(run_id: str, field_a: str, field_b: str, _run: home.OpenRun) -> pd.DataFrame | None:
+    cells = home.pair_cells(_run, field_a, field_b)
+    if cells is None or cells.empty:
+        return None
+    cells = cells[cells["rows"] > 0].astype(dict.fromkeys(TEXTS, object))
+    cells = cells.assign(
+        level_a=[short(level, field_a) for level in cells["level_a"]],
+        level_b=[short(level, field_b) for level in cells["level_b"]],
+    )
+    return contrasts(cells.assign(observed=observed_effects(cells, _spread(_run, field_a, field_b))))
+
+
+def _spread(run: home.OpenRun, field_a: str, field_b: str) -> float:
+    """Say how far the pair's effects spread in the data, in log-odds; what is plausible where the run does not know."""
+    pairs = home.frame(run, "pairs")
+    if pairs is None or not has_evidence(pairs):
+        return PLAUSIBLE_SD
+    return float(pairs.loc[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b), "strength"].iloc[0])
+
+
+def short(level: str, field: str) -> str:
+    """Leave the field's name out of a level such as `price = 20`."""
+    return level.removeprefix(f"{field} = ")
+
+
+def _own_contrast() -> bool:
+    chosen: bool = st.toggle(
+        "This pair's own contrast",
+        key="own_contrast",
+        bind="query-params",
+        help="Off: colours as for the strongest pair, so pairs can be compared. On: this pair's largest cell is full.",
+    )
+    return chosen
+
+
+def _shared_limit(run: home.OpenRun, pairs: pd.DataFrame, measure: str) -> float | None:
+    """Give the colour scale of the strongest pair."""
+    best = pairs.sort_values(measure, ascending=False, kind="stable").iloc[0]
+    cells = cells_of(run, best["field_a"], best["field_b"])
+    return None if cells is None else own_limit(cells)
+
+
+def _what_is_seen(cells: pd.DataFrame, judged: str) -> str:
+    """Say which levels stand out, in the data and in the model."""
+    firm = cells[cells["rows"] >= THIN]
+    text = f"{judged} " if judged else ""
+    if firm.empty:
+        return f"{text}No pair of levels has {THIN} training rows, too few to say anything about one of them."
+    where = "model" if firm["model"].abs().max() >= FAINT else "observed"
+    cell = firm.iloc[int((firm[where].abs() * np.sqrt(firm["rows"])).to_numpy().argmax())]
+    rate, expected = cell["clicks"] / cell["rows"], cell["expected"] / cell["rows"]
+    levels = " with ".join(f"**{plain(f'{cell[field]} = {cell[level]}')}**" for field, level in SIDES)
+    shows, learned = signed(cell["observed"]), signed(cell["model"])
+    if where == "observed":
+        seen = f"The model has nothing here; in the data {levels} stands out most, by {shows} log-odds"
+    else:
+        seen = f"In the model {levels} stands out most: {learned} log-odds where the data shows {shows}"
+    return f"{text}{seen}, on {cell['rows']:,} rows ({rate:.1%} clicked, {expected:.1%} predicted)."

@@ -1,0 +1,140 @@
+"""Further views of the pairs: model against data, over epochs, and all of them as a table."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app import home, pair_choice
+from app.charts.cells import cell_scatter
+from app.charts.matrix import field_matrix
+from app.charts.pairs import pair_label, pair_scatter, pairs_by_epoch
+from app.column_titles import CELLS, PAIRS, configured
+from app.figure import figure
+from app.layout import side_by_side
+from app.pair_section import cells_of
+from deepfm_core.explain.verdicts import has_evidence
+
+Pair = tuple[str, str]
+
+
+def pair_views(run: home.OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair) -> None:
+    """Draw the views, one a tab."""
+    against, epochs, table = st.tabs(["Model against data", "Over epochs", "All pairs"], on_change="rerun", key="views")
+    if against.open:
+        with against:
+            model_against_data(run, pairs, chosen)
+    if epochs.open:
+        with epochs:
+            over_epochs(run, fields, chosen)
+    if table.open:
+        with table:
+            all_pairs(pairs)
+
+
+def model_against_data(run: home.OpenRun, pairs: pd.DataFrame, chosen: Pair) -> None:
+    """Draw every pair by learned and observed strength, where that is known, and the chosen pair's cells."""
+    observed = has_evidence(pairs)
+    cells = None if chosen[0] == chosen[1] else cells_of(run, *chosen)
+    left, right = side_by_side(2) if observed and cells is not None else (st.container(), st.container())
+    if observed:
+        with left:
+            figure(
+                "Pairs",
+                lambda: pair_scatter(pairs, "strength", selected=chosen),
+                pairs,
+                "One point a pair; on the dashed line the model learned what the data shows, below it less.",
+                key="pair_scatter",
+                titles=PAIRS,
+                file="pairs",
+                **pair_choice.clickable("scatter of pairs", chosen),
+            )
+    if cells is not None:
+        with right:
+            figure(
+                f"Cells of {pair_label(*chosen)}",
+                lambda: cell_scatter(cells),
+                cells,
+                "One point a pair of levels, size by training rows; on the dashed line model and data agree. Small "
+                "points scatter along the data's axis by chance alone.",
+                key="cell_scatter",
+                titles=CELLS,
+                file=f"{chosen[0]}-{chosen[1]}-cells",
+            )
+    elif not observed:
+        st.info("Choose a pair of two fields to see its levels here.")
+
+
+def over_epochs(run: home.OpenRun, fields: pd.DataFrame, chosen: Pair) -> None:
+    """Draw how the FM's part of the pairs grew, and the matrix at one epoch."""
+    frame = home.frame(run, "pairs_by_epoch")
+    if frame is None or frame.empty:
+        st.info("Epochs are kept for the FM's part of a pair, and this model has no FM.")
+        return
+    left, right = side_by_side(2, least=400)
+    with left:
+        figure(
+            "FM's part over epochs",
+            lambda: pairs_by_epoch(frame, selected=chosen),
+            frame,
+            "Strength of the strongest pairs' FM part after each epoch; nothing is smoothed. The chosen pair is thick.",
+            key="by_epoch",
+            titles=PAIRS,
+            file="pairs-by-epoch",
+        )
+    with right:
+        drawn = st.container()
+        last = int(frame["epoch"].max())
+        epoch = st.slider("After epoch", 1, last, last, key="epoch", bind="query-params") if last > 1 else 1
+        at = frame[frame["epoch"] == epoch]
+        with drawn:
+            figure(
+                f"Field matrix after epoch {epoch}",
+                lambda: field_matrix(
+                    at,
+                    fields.dropna(subset=["order"]).assign(main_effect=float("nan")),
+                    upper="learned_fm",
+                    selected=chosen,
+                    largest=float(frame["learned_fm"].max()),
+                ),
+                at,
+                "The FM's part alone, on one scale for all epochs.",
+                key="epoch_matrix",
+                titles=PAIRS,
+                file=f"pairs-epoch-{epoch}",
+            )
+
+
+def all_pairs(pairs: pd.DataFrame) -> None:
+    """Draw the pairs as a table in which a row can be chosen."""
+    table = pairs.drop(columns=["solid"], errors="ignore").dropna(axis="columns", how="all")
+    if not table["verdict"].any():
+        table = table.drop(columns="verdict")
+    first = [name for name in ("field_a", "field_b", "verdict") if name in table]
+    table = table[[*first, *(name for name in table.columns if name not in first)]]
+
+    def keep() -> None:
+        rows = st.session_state["pair_table"]["selection"]["rows"]
+        if rows:
+            pair_choice.keep(table["field_a"].iloc[rows[0]], table["field_b"].iloc[rows[0]])
+
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config=configured(table, PAIRS),
+        on_select=keep,
+        selection_mode="single-row",
+        key="pair_table",
+        alt="All pairs with their strengths",
+    )
+    left, right = st.columns([4, 1], vertical_alignment="center")
+    left.caption("Strengths are standard deviations over rows, in log-odds. Choose a row to see its levels above.")
+    right.download_button(
+        "CSV",
+        lambda: table.to_csv(index=False).encode(),
+        "pairs.csv",
+        "text/csv",
+        icon=":material/download:",
+        type="tertiary",
+        on_click="ignore",
+    )

@@ -1,0 +1,108 @@
+"""One row in full: formula with its own numbers, exact ledger, and the nearest row with the other outcome."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app import home, parts, row_choice
+from app.charts.ledger import ledger, ledger_rows
+from app.column_titles import ROWS
+from app.figure import figure
+from app.inputs import plain
+from deepfm_core.explain.nearest import differing, distances
+
+
+def row_section(
+    run: home.OpenRun, other: home.OpenRun | None, example: pd.Series, terms: pd.DataFrame, cells: dict[str, str]
+) -> None:
+    """Draw the ledger of a row under the formula that it fills.
+
+    Args:
+        run: whose model it is.
+        other: a run to compare with.
+        example: the row of `examples`.
+        terms: the row's `example_terms`.
+        cells: the row's own values by column.
+    """
+    clicked = "a click" if example["label"] > 0.5 else "no click"
+    st.header(f"Row {int(example['row']):,}", anchor=False, divider="gray")
+    st.markdown(f"The model gives it **{example['probability']:.1%}**; it was **{clicked}**. {_lead(terms, cells)}")
+    _compare(run, other, example)
+    st.latex(formula(example, run.spec.model.first_order, run.spec.model.second_order, run.spec.model.deep))
+    figure(
+        "Ledger of its logit",
+        lambda: ledger(terms, top=14, cells=cells),
+        terms.drop(columns="row"),
+        "From the bias down to the logit, each addend from where the last ended, in log-odds; they sum exactly. The "
+        "curved axis above turns a logit into a probability.",
+        key="ledger",
+        titles=ROWS,
+        file=f"row-{int(example['row'])}-ledger",
+    )
+
+
+def _compare(run: home.OpenRun, other: home.OpenRun | None, example: pd.Series) -> None:
+    """Say what the compared run gives the same row, where it was judged on the same rows."""
+    part = str(example["part"])
+    theirs = parts.predictions(other, part) if other and parts.same_rows(run, other, part) else None
+    if other is None or theirs is None:
+        return
+    probability = float(theirs.loc[theirs["row"] == example["row"], "probability"].iloc[0])
+    st.caption(f"**{plain(other.name)}** gives the same row {probability:.1%}.")
+
+
+def formula(example: pd.Series, first_order: bool, second_order: bool, deep: bool) -> str:
+    """Write the model's equation with the row's numbers under its terms (Guo et al. 2017, eq. 1 and 2)."""
+    parts = []
+    if first_order:
+        parts += [("w_0", example["bias"], "bias"), (r"\langle w, x\rangle", example["first_order"], "first-order")]
+    if second_order:
+        parts.append((r"\sum_{i<j}\langle v_i, v_j\rangle x_i x_j", example["second_order"], "second-order"))
+    if deep:
+        parts.append((r"y_{\mathrm{DNN}}", example["dnn_logit"], "DNN"))
+    addends = " + ".join(rf"\underbrace{{{symbol}}}_{{\text{{{name}}}\;{value:+.2f}}}" for symbol, value, name in parts)
+    percent = rf"{example['probability']:.1%}".replace("%", r"\%")
+    return rf"\hat y = \sigma\Big({addends}\Big) = \sigma({example['logit']:+.2f}) = {percent}"
+
+
+def nearest_section(run: home.OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, position: int) -> None:
+    """Draw the sampled row most like this one whose outcome was the other."""
+    st.subheader("Nearest row with the other outcome", anchor=False)
+    others = np.flatnonzero((examples["label"] > 0.5).to_numpy() != (examples["label"].iloc[position] > 0.5))
+    if not len(others):
+        st.caption("All sampled rows had the same outcome.")
+        return
+    apart = distances(cells, position, run.spec.schema)
+    other = int(others[apart[others].argmin()])
+    example = examples.iloc[other]
+    fields = differing(cells, position, other, run.spec.schema)
+    mine, theirs = int(examples["row"].iloc[position]), int(example["row"])
+    st.markdown(
+        f"Row **{theirs:,}** was {'a click' if example['label'] > 0.5 else 'no click'}; the model gives it "
+        f"**{example['probability']:.1%}**. It differs in {len(fields)} of {len(run.spec.schema.used)} fields."
+    )
+    table = pd.DataFrame(
+        {
+            "field": fields,
+            f"row {mine:,}": [str(cells[field].iloc[position]) for field in fields],
+            f"row {theirs:,}": [str(cells[field].iloc[other]) for field in fields],
+        }
+    )
+    st.dataframe(table, hide_index=True, alt="Fields in which the two rows differ")
+    st.caption(
+        f"Distance {apart[other]:.2f}: the mean over fields of 0 to 1 a field (texts equal or not, numbers by their "
+        "difference ÷ range, several values by what they share; Gower). Looked for among the sampled rows."
+    )
+    st.button(f"Open row {theirs:,}", on_click=row_choice.keep, args=(theirs,), icon=":material/arrow_forward:")
+
+
+def _lead(terms: pd.DataFrame, cells: dict[str, str]) -> str:
+    lines = ledger_rows(terms, top=500, cells=cells)
+    moves = lines[~lines["kind"].isin(["bias", "logit"])]
+    if moves.empty:
+        return ""
+    first = moves.iloc[0]
+    verb = "raises" if first["value"] > 0 else "lowers"
+    return f"**{plain(str(first['label']))}** {verb} it most, by {abs(first['value']):.2f} log-odds."

@@ -1,0 +1,193 @@
+"""The settings of a run as the page Train offers them: preset, model, and everything else under Custom."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from app import home, links
+from app.inputs import MODEL_TITLES
+from app.layout import side_by_side
+from deepfm_core.data.schema import NUMBER_KINDS, Kind, Schema
+from deepfm_core.errors import SpecError
+from deepfm_core.training.presets import preset
+from deepfm_core.training.spec import ACTIVATIONS, MODEL_NAMES, FitSpec, ModelSpec, RunSpec, SplitSpec
+
+PRESETS = {
+    "quick": "a first look: three epochs",
+    "recommended": "the centred, regularised form, fitted to the number of rows",
+    "paper": "the form and the settings of the DeepFM paper",
+    "custom": "every setting, starting from the recommended ones",
+}
+MODELS = {
+    "deepfm": "bias + first-order + pairs + network, over shared embeddings",
+    "fm": "bias + first-order + pairs",
+    "dnn": "the network alone",
+    "lr": "bias + first-order: no pairs",
+}
+assert set(MODELS) == set(MODEL_NAMES)
+CUSTOM = "custom"
+"""Name of the choice that holds the custom settings that differ from the recommended ones."""
+
+
+def choose(sha: str, schema: Schema, rows: int) -> RunSpec:
+    """Draw the settings and return the spec they make.
+
+    Raises:
+        SpecError: a setting is out of range or contradicts another.
+    """
+    left, right = side_by_side(2)
+    with left:
+        kept = links.mirror("preset", list(PRESETS), "recommended")
+        chosen = st.segmented_control("Settings", list(PRESETS), format_func=str.capitalize, required=True, **kept)
+        st.caption(PRESETS[chosen].capitalize() + ".")
+    with right:
+        kept = links.mirror("model", list(MODELS), "deepfm")
+        model_name = st.segmented_control(
+            "Model", list(MODELS), format_func=MODEL_TITLES.__getitem__, required=True, **kept
+        )
+        st.caption(MODELS[model_name].capitalize() + ".")
+    model, fit = preset("recommended" if chosen == "custom" else chosen, model_name, rows)
+    spec = RunSpec(sha, home.tables().get(sha, f"table {sha[:8]}"), schema, model=model, fit=fit)
+    return _custom(spec) if chosen == "custom" else spec
+
+
+def _custom(spec: RunSpec) -> RunSpec:
+    defaults = {
+        **_values(spec.model),
+        **_values(spec.fit),
+        **_values(spec.split),
+        "min_count": spec.min_count,
+        "seed": spec.seed,
+    }
+    defaults["layers"] = ", ".join(map(str, spec.model.layers))
+    values = {**defaults, **{name: value for name, value in links.chosen_values(CUSTOM).items() if name in defaults}}
+    with st.container(border=True):
+        values = _draw(values, defaults, spec.schema)
+    return _spec(spec, values)
+
+
+def _values(part: object) -> dict[str, Any]:
+    return {name: value for name, value in vars(part).items() if name != "name"}
+
+
+def _draw(values: dict[str, Any], defaults: dict[str, Any], schema: Schema) -> dict[str, Any]:
+    setting = _Settings(values, defaults)
+    model, fit, table = side_by_side(3, least=220, gap="large")
+    with model:
+        st.markdown("###### Model")
+        setting.number("embedding_size", "Embedding size", "Numbers an embedding holds: K of the paper.")
+        setting.text("layers", "Layers", "Widths of the network's hidden layers, from the input on.")
+        setting.one_of("activation", "Activation", list(ACTIVATIONS))
+        setting.number(
+            "dropout", "Dropout", "Probability to drop a unit (the paper states the probability to keep it).", 0.05
+        )
+        setting.flag("batch_norm", "Batch normalisation")
+        setting.flag(
+            "centred",
+            "Centred embeddings",
+            "The FM multiplies embeddings less their field's mean: main effects stay out of pairs.",
+        )
+    with fit:
+        st.markdown("###### Training")
+        setting.number("epochs", "Epochs at most", "Passes over the training rows.")
+        setting.number("patience", "Patience", "Epochs without a better validation logloss before training stops.")
+        setting.number("batch_size", "Batch size", "Rows a step.")
+        setting.number("learning_rate", "Learning rate", "Step size of Adam.", 1e-3)
+        setting.number("l2", "L2", "λ of λ/2 · Σ w² over first-order weights and embeddings.", 1e-4)
+    with table:
+        st.markdown("###### Rows")
+        setting.one_of(
+            "by",
+            "Split by",
+            ["random", "time", "group"],
+            "Random keeps the share of clicks; time tests on the latest rows; group keeps a group's rows together.",
+        )
+        if setting.values["by"] != "random":
+            setting.one_of("column", "Split field", _split_columns(setting.values["by"], schema))
+        else:
+            setting.values["column"] = None
+        setting.number("valid", "Validation share", "Rows that decide when to stop.", 0.05)
+        setting.number("test", "Test share", "Rows that only measure.", 0.05)
+        setting.number("min_count", "Minimum count", "Values with fewer training rows share the feature “rare”.")
+        setting.number("seed", "Seed", "Start of the random numbers: the same seed gives the same run.")
+    return setting.values
+
+
+def _split_columns(by: str, schema: Schema) -> list[str]:
+    """Return the columns a split can go by, the likely ones first; only times and numbers have an order."""
+    kinds = [Kind.TIMESTAMP, Kind.IGNORE] if by == "time" else [Kind.IGNORE, Kind.CATEGORICAL]
+    rest = NUMBER_KINDS if by == "time" else set(Kind)
+    likely = [role.column for kind in kinds for role in schema.roles if role.kind is kind]
+    found = [*likely, *(role.column for role in schema.roles if role.kind in rest and role.column not in likely)]
+    return found or [role.column for role in schema.roles]
+
+
+class _Settings:
+    """Widgets of single settings, kept in the URL where they differ from the default."""
+
+    def __init__(self, values: dict[str, Any], defaults: dict[str, Any]) -> None:
+        self.values, self._defaults = values, defaults
+
+    def number(self, name: str, label: str, help_text: str, step: float = 1) -> None:
+        """Draw a number; the spec says what is out of range."""
+        whole = isinstance(self._defaults[name], int)
+        self._start(name, int(self.values[name]) if whole else float(self.values[name]))
+        form = None if whole else "%.6g"
+        self.values[name] = st.number_input(
+            label, help=help_text, step=int(step) if whole else step, format=form, **self._kept(name)
+        )
+
+    def text(self, name: str, label: str, help_text: str) -> None:
+        """Draw a text."""
+        self._start(name, str(self.values[name]))
+        self.values[name] = st.text_input(label, help=help_text, **self._kept(name))
+
+    def one_of(self, name: str, label: str, options: list[str], help_text: str | None = None) -> None:
+        """Draw a choice."""
+        self._start(name, self.values[name] if self.values[name] in options else options[0])
+        self.values[name] = st.selectbox(label, options, help=help_text, **self._kept(name))
+
+    def flag(self, name: str, label: str, help_text: str | None = None) -> None:
+        """Draw a switch."""
+        self._start(name, bool(self.values[name]))
+        self.values[name] = st.toggle(label, help=help_text, **self._kept(name))
+
+    def _start(self, name: str, value: Any) -> None:
+        st.session_state[_key(name)] = value
+
+    def _kept(self, name: str) -> dict[str, Any]:
+        return {"key": _key(name), "on_change": _keep, "args": (name, self._defaults[name])}
+
+
+def _key(name: str) -> str:
+    return f"setting {name}"
+
+
+def _keep(name: str, default: Any) -> None:
+    values = links.chosen_values(CUSTOM)
+    value = st.session_state[_key(name)]
+    values.pop(name, None)
+    if value != default and value is not None:
+        values[name] = value
+    links.choose_values(CUSTOM, values)
+
+
+def _spec(spec: RunSpec, values: dict[str, Any]) -> RunSpec:
+    def of(part: type, **known: Any) -> dict[str, Any]:
+        return {name: values[name] for name in part.__dataclass_fields__ if name in values} | known  # type: ignore[attr-defined]
+
+    if values["l2"] != spec.fit.l2:
+        values = {**values, "embedding_l2": None}  # a chosen λ is that of the embeddings, too
+    model = ModelSpec(**of(ModelSpec, name=spec.model.name, layers=_widths(values["layers"])))
+    fit, split = FitSpec(**of(FitSpec)), SplitSpec(**of(SplitSpec))
+    return replace(spec, model=model, fit=fit, split=split, min_count=values["min_count"], seed=values["seed"])
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(width) for width in text.replace(",", " ").split())
+    except ValueError:
+        raise SpecError(f"Layers is {text!r}. Use widths such as 64, 32.") from None

@@ -1,0 +1,82 @@
+"""Data: a table, what the app makes of it, and one button."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import home, launching, links
+from app.inputs import plain, told
+from app.roles import edit_roles, table_heading
+from app.table_choice import choose_table
+from deepfm_core.data.inference import verdict
+from deepfm_core.data.schema import Schema
+from deepfm_core.data.table import Table
+from deepfm_core.errors import DeepFMError
+
+PREVIEWED = 100
+SKIPPED_SHOWN = 50
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Data", anchor=False)
+    choose_table()
+    with told():
+        sha = home.current_table()
+        table = home.table(sha)
+        _choose_label(sha, table)
+        schema = launching.chosen_schema(sha)
+        _verdict(sha, table, schema)
+        edit_roles(schema)
+        _report(table)
+    _preview(home.current_table())
+
+
+def _choose_label(sha: str, table: Table) -> None:
+    columns = [str(column) for column in table.frame.columns]
+    try:
+        found = home.suggested_schema(sha, links.chosen("label"), links.chosen("positive")).label
+    except DeepFMError:
+        found = None
+    left, right = st.columns([3, 2])
+    kept = links.mirror("label", columns, found.column if found else columns[-1])
+    left.selectbox("Label", columns, help="What the model predicts: a column of two values.", **kept)
+    if found:
+        values = sorted([found.positive, found.negative])
+        kept = links.mirror("positive", values, found.positive)
+        right.selectbox("Counts as a click", values, help=found.reason, **kept)
+
+
+def _verdict(sha: str, table: Table, schema: Schema) -> None:
+    head, *remarks = verdict(table, schema).split("; ")
+    st.markdown(f"#### {plain(head)}")
+    if remarks:
+        st.markdown("\n".join(f"- {plain(remark)}" for remark in remarks))
+    changed = bool(links.chosen_values(launching.KINDS))
+    with st.container(horizontal=True):
+        label = f"Train with {'these' if changed else 'the suggested'} roles"
+        if st.button(label, type="primary", icon=":material/play_arrow:"):
+            launching.launch(launching.recommended(sha, schema, len(table)))
+        if st.button("Choose model and settings", icon=":material/tune:"):
+            links.go("train", new="1")
+
+
+def _report(table: Table) -> None:
+    report = table.report
+    if report.notes:
+        st.caption("  \n".join(plain(note) for note in report.notes))
+    if report.skipped_count:
+        with st.expander(f"{report.skipped_count:,} lines were left out", icon=":material/warning:"):
+            st.markdown("\n".join(f"- {plain(str(problem))}" for problem in report.skipped[:SKIPPED_SHOWN]))
+
+
+def _preview(sha: str) -> None:
+    try:
+        frame = home.table(sha).frame.head(PREVIEWED).astype(str)
+    except DeepFMError:
+        return  # said above
+    table_heading("First rows", frame)
+    st.dataframe(frame, hide_index=True)
+
+
+main()

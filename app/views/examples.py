@@ -1,0 +1,118 @@
+"""Single rows: all of them as points, and the exact ledger of a chosen one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app import finished, home, row_choice
+from app.charts.plane import CLICK, NO_CLICK, logit_plane
+from app.charts.strip import logit_strip
+from app.column_titles import ROWS, configured
+from app.figure import figure
+from app.layout import side_by_side
+from app.row_section import nearest_section, row_section
+from app.what_if import what_if_section
+from deepfm_core.explain.findings import logit_spread
+
+SHOWN_ROWS = 200
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Examples", anchor=False)
+    run = finished.finished_run()
+    examples = row_choice.with_surprise(finished.frame(run, "examples", "examples"))
+    terms = finished.frame(run, "example_terms", "terms of examples")
+    cells = finished.frame(run, "example_cells", "cells of examples")
+    cells = cells.drop(columns="row").rename(columns={"row (cell)": "row"})  # the table may have a column of this name
+    what_is_seen(run, examples)
+    row = row_choice.choose_row(examples)
+    position = int((examples["row"] == row).to_numpy().argmax())
+    left, right = side_by_side(2)
+    with left:
+        inside = show_rows(run, examples, row)
+    with right:
+        list_rows(examples if inside is None else inside, inside is not None)
+    own = {str(name): str(value) for name, value in cells.iloc[position].items()}
+    row_section(run, finished.compared_run(run), examples.iloc[position], terms[terms["row"] == row], own)
+    left, right = side_by_side(2)
+    with left:
+        what_if_section(run, cells, position)
+    with right:
+        nearest_section(run, examples, cells, position)
+
+
+def what_is_seen(run: home.OpenRun, examples: pd.DataFrame) -> None:
+    """Say how the parts of the logit share its variation."""
+    part = "test" if examples["part"].iloc[0] == "test" else "validation"
+    spread = logit_spread(examples) if run.spec.model.deep and run.spec.model.second_order else None
+    text = f"{len(examples):,} sampled {part} rows."
+    if spread:
+        text += (
+            f" Over them :blue[**FM {spread.fm:.0%}**] and :orange[**DNN {spread.dnn:.0%}**] of the logit's variance."
+        )
+    st.markdown(text)
+
+
+def show_rows(run: home.OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | None:
+    """Draw every row as a point, and return those inside the area dragged, if there is one."""
+    spec = run.spec.model
+    key = row_choice.plane_key(run.id, row)
+    reading = "Drag to list the rows of an area, click one to open it. "
+    if spec.second_order and spec.deep:
+        drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
+        chart, title = lambda: logit_plane(drawn, selected=row), "FM logit and DNN logit"
+        reading += "On a dotted line the probability is the same; the split as trained is one of many that sum alike."
+    elif spec.second_order:
+        drawn = examples.assign(fm_logit=examples["bias"] + examples["first_order"], dnn_logit=examples["second_order"])
+        axes, title = {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}, "First-order and second-order part"
+        names = ("bias + first-order", "second-order (pairs)")
+        chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names)  # noqa: E731
+        reading += "On a dotted line the probability is the same."
+    else:
+        drawn, axes = examples, {"logit": "logit"}
+        chart, title = lambda: logit_strip(drawn, selected=row), "Logits by outcome"
+        reading += "The model has one part, so there is one axis; up and down within a strip means nothing."
+    figure(
+        title,
+        chart,
+        examples,
+        reading,
+        key="plane",
+        titles=ROWS,
+        chart_key=key,
+        file="examples",
+        on_select=lambda: row_choice.keep_click(key),
+        selections=["brush", "row"],
+    )
+    return row_choice.brushed(drawn, key, axes)
+
+
+def list_rows(rows: pd.DataFrame, from_area: bool) -> None:
+    """List rows, the most surprising first; one can be opened."""
+    st.subheader(f"{len(rows):,} rows in the area" if from_area else "Most surprising rows", anchor=False)
+    shown = rows.sort_values("surprise", ascending=False).head(SHOWN_ROWS)
+    shown = shown.assign(outcome=np.where(shown["label"] > 0.5, CLICK, NO_CLICK))
+    shown = shown[["row", "outcome", "probability", "surprise"]]
+
+    def open_row() -> None:
+        picked = st.session_state["row_table"]["selection"]["rows"]
+        if picked:
+            row_choice.keep(int(shown["row"].iloc[picked[0]]))
+
+    st.dataframe(
+        shown,
+        hide_index=True,
+        height=420,
+        column_config=configured(shown, ROWS),
+        on_select=open_row,
+        selection_mode="single-row",
+        key="row_table",
+        alt="Rows with outcome and probability",
+    )
+    st.caption("Surprise is the row's logloss in nats. Choose a row to open it.")
+
+
+main()

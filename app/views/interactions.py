@@ -1,0 +1,117 @@
+"""Which field pairs interact: the strongest, the field matrix, and the chosen pair level by level."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app import finished, home, links, pair_choice
+from app.charts.matrix import field_matrix
+from app.charts.pairs import MEASURES, strongest_pairs
+from app.column_titles import PAIRS
+from app.figure import figure
+from app.layout import side_by_side
+from app.pair_evidence import finding, no_pairs
+from app.pair_section import field_section, pair_section
+from app.pair_views import pair_views
+from deepfm_core.explain.verdicts import has_evidence, verdicts
+
+Pair = tuple[str, str]
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Interactions", anchor=False)
+    run = finished.finished_run()
+    fields = finished.frame(run, "fields", "fields")
+    pairs = with_compared(finished.frame(run, "pairs", "pairs of fields"), finished.compared_run(run))
+    if not has_evidence(pairs):
+        pairs = pairs.drop(columns=["solid", "strength_low", "strength_high"], errors="ignore")
+    pairs = pairs.assign(verdict=verdicts(pairs))
+    if not has_evidence(pairs) and not (run.spec.model.second_order or run.spec.model.deep):
+        no_pairs(run)
+        choose_field(run, fields)
+        return
+    measure, triangles, chosen = choose(pairs, fields)
+    finding(run, pairs, measure)
+    left, right = side_by_side(2, least=400)
+    with left:
+        show_strongest(pairs, measure, chosen)
+    with right:
+        show_matrix(pairs, fields, triangles, chosen)
+    pair_section(run, chosen, pairs, measure)
+    pair_views(run, pairs, fields, chosen)
+
+
+def with_compared(pairs: pd.DataFrame, other: home.OpenRun | None) -> pd.DataFrame:
+    """Add the whole logit's strength in the compared run, where the pair exists there."""
+    theirs = None if other is None else home.frame(other, "pairs")
+    if theirs is None:
+        return pairs
+    theirs = theirs[["field_a", "field_b", "learned"]].rename(columns={"learned": "compared"})
+    return pairs.merge(theirs, on=["field_a", "field_b"], how="left")
+
+
+def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair, Pair]:
+    """Let the visitor choose the pair, what ranks the pairs, and what the matrix shows above and below its diagonal."""
+    names = pair_choice.measures(pairs)
+    pair, ranked, shown = side_by_side(3, least=220, gap="small")
+    measure = ranked.selectbox("Rank by", names, format_func=label, **links.mirror(pair_choice.RANKED, names, names[0]))
+    triangles = pair_choice.triangles(pairs, measure)
+    default = next(iter(triangles))
+    drawn = shown.selectbox("Matrix", list(triangles), **links.mirror(pair_choice.MATRIX, list(triangles), default))
+    choices = pair_choice.options(pairs, fields, measure)
+    chosen = pair.selectbox(
+        "Pair", choices, format_func=pair_choice.title, **links.mirror(pair_choice.PAIR, choices, choices[0])
+    )
+    return measure, triangles[drawn], pair_choice.pair_of(chosen)
+
+
+def choose_field(run: home.OpenRun, fields: pd.DataFrame) -> None:
+    """Let the visitor choose a field, the one of largest main effect at first, and draw its levels."""
+    names = list(fields.sort_values("main_effect", ascending=False)["field"])
+    field = st.selectbox("Field", names, **links.mirror("field", names, names[0]))
+    field_section(run, field, finished.frame(run, "levels", "levels"))
+
+
+def label(measure: str) -> str:
+    """Name a measure."""
+    return MEASURES[measure].label
+
+
+def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
+    """Draw the strongest pairs."""
+    band = "Band: 90% of what the data supports. " if "strength_low" in pairs else ""
+    both = pairs["learned_dnn"].notna().any() and pairs["learned_fm"].notna().any()
+    drawn = [*(["learned_fm"] if both else []), "learned", *(["strength"] if "solid" in pairs else []), "compared"]
+    figure(
+        "Strongest pairs",
+        lambda: strongest_pairs(pairs, top=14, rank_by=measure, measures=drawn, selected=chosen),
+        pairs,
+        f"Standard deviation over rows of what a pair adds beyond its two fields alone. {band}Click one to open it.",
+        key="strongest",
+        titles=PAIRS,
+        file="pairs",
+        **pair_choice.clickable("strongest pairs", chosen),
+    )
+
+
+def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, triangles: Pair, chosen: Pair) -> None:
+    """Draw the field matrix."""
+    above, below = triangles
+    what = f"Above the diagonal: {label(above)}; below: {label(below)}. " if above != below else f"{label(above)}. "
+    hollow = "Hollow: not told apart from noise. " if "solid" in pairs else ""
+    gold = "Gold: the field's own main effect, on a scale of its own. " if fields["main_effect"].notna().any() else ""
+    figure(
+        "Field matrix",
+        lambda: field_matrix(pairs, fields.dropna(subset=["order"]), upper=above, lower=below, selected=chosen),
+        pairs,
+        f"{what[0].upper()}{what[1:]}{gold}{hollow}Strong pairs gather; click one.",
+        key="matrix",
+        titles=PAIRS,
+        file="pairs",
+        **pair_choice.clickable("field matrix", chosen),
+    )
+
+
+main()

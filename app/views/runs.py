@@ -1,0 +1,112 @@
+"""Runs: every run with its state and metrics, curves laid over each other, and what can be done with a run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from app import home, links
+from app.inputs import MODEL_TITLES, download, show_chart
+from app.run_actions import SELECTED, show_actions, show_undo
+from deepfm_core.runs.rows import RunRow
+
+if TYPE_CHECKING:
+    from app.charts.vega import Chart
+
+OVERLAID = 8
+CURVES = {"valid_logloss": "Validation logloss", "train_logloss": "Training logloss", "valid_auc": "Validation AUC"}
+MARKS = {"queued": "○", "running": "◐", "finished": "●", "failed": "✕", "cancelled": "◌", "lost": "?"}
+
+
+def main() -> None:
+    """Draw the page, again and again while a run is at work."""
+    active = any(row.state in ("queued", "running") for row in home.runs())
+    st.fragment(_page, run_every=1.0 if active else None)(active)
+
+
+def _page(active: bool) -> None:
+    rows = home.runs()
+    if active and not any(row.state in ("queued", "running") for row in rows):
+        st.rerun()
+    frame = pd.DataFrame([_line(row) for row in rows])
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.title("Runs", anchor=False, width="content")
+        if rows:
+            download(frame, "runs", "runs csv")
+    show_undo()
+    if not rows:
+        st.info("No runs yet. Train the sample on *Start*, or bring your own table on *Data*.")
+        return
+    chosen = _table(rows, frame)
+    show_actions(chosen)
+    _overlay(chosen or rows[:OVERLAID])
+
+
+def _table(rows: list[RunRow], frame: pd.DataFrame) -> list[RunRow]:
+    kept = (links.chosen(SELECTED) or "").split(",")
+    default = [place for place, row in enumerate(rows) if row.id in kept]
+    event = st.dataframe(
+        frame,
+        key=f"runs {rows[0].id} {len(rows)}",
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        selection_default={"selection": {"rows": default}},
+        column_config=_COLUMNS,
+        placeholder="–",
+    )
+    chosen = [rows[place] for place in event["selection"]["rows"] if place < len(rows)]
+    links.choose(SELECTED, ",".join(row.id for row in chosen) or None)
+    return chosen
+
+
+def _line(row: RunRow) -> dict[str, object]:
+    test, valid = row.summary.get("test") or {}, row.summary.get("valid") or {}
+    seconds = None if row.started is None else (row.ended or time.time()) - row.started
+    return {
+        "Run": row.name,
+        "State": f"{MARKS[row.state]} {row.state}",
+        "Model": MODEL_TITLES[row.spec.model.name],
+        "Table": row.spec.table_name,
+        "Test AUC": test.get("auc"),
+        "Test logloss": test.get("logloss"),
+        "Valid. AUC": valid.get("auc"),
+        "Best epoch": row.summary.get("best_epoch"),
+        "Seconds": seconds,
+        "Asked for": pd.Timestamp(row.created, unit="s", tz="UTC").tz_convert(st.context.timezone or "UTC"),
+        "Notes": row.notes,
+    }
+
+
+_COLUMNS = {
+    "Test AUC": st.column_config.NumberColumn(format="%.4f"),
+    "Test logloss": st.column_config.NumberColumn(format="%.4f"),
+    "Valid. AUC": st.column_config.NumberColumn(format="%.4f"),
+    "Seconds": st.column_config.NumberColumn(format="%.1f"),
+    "Asked for": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
+}
+
+
+def _overlay(rows: list[RunRow]) -> None:
+    names = home.run_names()
+    epochs = {names[row.id]: home.story(home.open_run(row.id)).epochs for row in rows[:OVERLAID]}
+    together = pd.concat([frame.assign(run=name) for name, frame in epochs.items()], ignore_index=True)
+    if together.empty:
+        return
+    kept = links.mirror("curves", list(CURVES), "valid_logloss")
+    measure = st.segmented_control("Curves", list(CURVES), format_func=CURVES.__getitem__, required=True, **kept)
+    version = (measure, *((name, len(frame)) for name, frame in epochs.items()))
+    reading = "One line a run, its best epoch marked. Runs on different tables or splits cannot be compared."
+    show_chart(lambda: _compared(together, measure), version, reading, key="overlay")
+
+
+def _compared(epochs: pd.DataFrame, measure: str) -> Chart:
+    from app.charts.curves import compare_runs
+
+    return compare_runs(epochs, measure)
+
+
+main()

@@ -1,0 +1,137 @@
+"""A server started as users start it, and a browser to use it with."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+ROOT = Path(__file__).resolve().parents[2]
+CHROMIUM_OPTIONS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+PATIENCE = 60_000
+"""Milliseconds a journey waits for an outcome: machines that test are slow, and what is measured is measured apart."""
+
+
+class Server:
+    """The app as `streamlit run app/main.py` serves it, with a store of its own."""
+
+    def __init__(self, home: Path, **environment: str) -> None:
+        self.home = home
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            self.port = free.getsockname()[1]
+        self._environment = {**os.environ, "DEEPFM_HOME": str(home), **environment}
+        self.start()
+
+    @property
+    def url(self) -> str:
+        return f"http://localhost:{self.port}"
+
+    def start(self) -> None:
+        command = [str(Path(sys.executable).with_name("streamlit")), "run", "app/main.py"]
+        options = [f"--server.port={self.port}", "--server.headless=true"]
+        with (self.home.parent / "server.log").open("ab") as log:
+            self._process = subprocess.Popen(
+                [*command, *options], cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
+            )
+        _wait_until(self._healthy, 60, "the server to be healthy")
+
+    def stop(self) -> None:
+        self._process.terminate()
+        self._process.wait(20)
+
+    def restart(self) -> None:
+        self.stop()
+        self.start()
+
+    def workers(self) -> list[int]:
+        """Return the process ids of the store's workers."""
+        with sqlite3.connect(self.home / "runs.db") as database:
+            names = [row[0] for row in database.execute("SELECT worker FROM workers")]
+        return [process for name in names if (process := _process_id(name))]
+
+    def close(self) -> None:
+        self.stop()
+        for process in self.workers():
+            _end(process)
+
+    def _healthy(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"{self.url}/_stcore/health", timeout=1) as answer:
+                return bool(answer.status == 200)
+        except OSError:
+            return False
+
+
+def _process_id(worker: str) -> int | None:
+    from deepfm_core.runs.process import Process
+
+    process = Process.parse(worker)
+    return process.pid if process.alive() else None
+
+
+def _end(process: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(process, signal.SIGKILL)
+
+
+def _wait_until(condition, seconds: float, what: str) -> None:  # type: ignore[no-untyped-def]
+    until = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < until, f"Waited {seconds:.0f} s for {what}."
+        time.sleep(0.05)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[Server]:
+    """A server of its own for each journey."""
+    served = Server(tmp_path / "home")
+    yield served
+    served.close()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    names = ("chromium", "chromium-browser", "google-chrome")
+    found = next((path for name in names if (path := shutil.which(name))), None)
+    assert found, "The browser tests need Chromium. Install it, for instance with `apt-get install chromium`."
+    with sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=found, args=CHROMIUM_OPTIONS)
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def page(browser: Browser) -> Iterator[Page]:
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    context.set_default_timeout(PATIENCE)
+    expect.set_options(timeout=PATIENCE)
+    yield context.new_page()
+    context.close()
+
+
+def settled(page: Page) -> Page:
+    """Wait until a page's script has run, and see that nothing on it has failed."""
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    assert not page.locator('[data-testid="stException"]').count()
+    return page

@@ -1,0 +1,185 @@
+"""What users do, in a real browser: each journey on a server and a store of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import time
+from pathlib import Path
+from urllib.parse import parse_qs, urlparse
+
+import numpy as np
+import pandas as pd
+from playwright.sync_api import Browser, Page, expect
+
+from tests.browser.conftest import ROOT, Server, settled
+
+SHOPPERS = ROOT.parent / "shared" / "data" / "online_shoppers_intention.csv"
+CHARTS = '[data-testid="stVegaLiteChart"] svg, [data-testid="stVegaLiteChart"] canvas'
+
+FINISHED = 240_000
+"""Milliseconds that a run may take."""
+
+
+def _open(page: Page, server: Server, path: str = "") -> Page:
+    page.goto(f"{server.url}/{path}")
+    return settled(page)
+
+
+def _run_in(url: str) -> str:
+    return parse_qs(urlparse(url).query)["run"][0]
+
+
+def _train_sample(page: Page) -> str:
+    page.get_by_role("button", name="Train this live").click()
+    page.wait_for_url(re.compile(r"/train\?.*run="))
+    return _run_in(page.url)
+
+
+def _train_slowly(page: Page, server: Server) -> str:
+    """Start a run on the sample that would take minutes."""
+    settings = '{"epochs":5000,"patience":1000,"batch_size":32}'
+    _open(page, server, f"train?preset=custom&custom={settings}")
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.wait_for_url(re.compile(r"/train\?.*run="))
+    expect(page.get_by_text("training, epoch")).to_be_visible()
+    return _run_in(page.url)
+
+
+def test_the_sample_trains_live_and_its_matrix_appears(server: Server, page: Page) -> None:
+    _open(page, server)
+    for finding in ("Strongest pair", "Who does the work", "Worst-calibrated slice"):
+        expect(page.get_by_text(finding).first).to_be_visible()
+    _train_sample(page)
+    expect(page.get_by_text("Logloss", exact=True)).to_be_visible()
+    expect(page.get_by_text("Field matrix", exact=True)).to_be_visible()
+    expect(page.get_by_role("button", name="See the pairs")).to_be_visible(timeout=FINISHED)
+    expect(page.get_by_text("· finished")).to_be_visible()
+    expect(page.locator(CHARTS).first).to_be_visible()
+
+
+def test_a_table_of_ones_own_ends_at_its_strongest_pair(server: Server, page: Page, tmp_path: Path) -> None:
+    table = SHOPPERS if SHOPPERS.exists() else _shop_sessions(tmp_path / "sessions.csv")
+    _open(page, server)
+    page.get_by_role("button", name="Use my CSV").click()
+    page.locator("input[type=file]").set_input_files(table)
+    expect(page.get_by_text(re.compile(r"rows, label Revenue 1\d\.\d% positive"))).to_be_visible()
+    page.get_by_role("button", name="Train with the suggested roles").click()
+    expect(page.get_by_text("Strongest pair").first).to_be_visible(timeout=FINISHED)
+    page.get_by_role("button", name="See the pairs").click()
+    page.wait_for_url(re.compile(r"/interactions\?.*run="))
+    expect(page.get_by_text(re.compile(r"\w+ × \w+")).first).to_be_visible()
+    settled(page)
+
+
+def test_a_refresh_a_second_tab_and_a_restarted_server_find_the_run(
+    server: Server, page: Page, browser: Browser
+) -> None:
+    _open(page, server, "train?preset=quick&model=fm")
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.wait_for_url(re.compile(r"run="))
+    address, run = page.url, _run_in(page.url)
+    expect(page.get_by_text("FM, quick on clicks.csv · finished")).to_be_visible(timeout=FINISHED)
+    page.reload()
+    expect(settled(page).get_by_text("· finished")).to_be_visible()
+    second = browser.new_context().new_page()
+    second.goto(address)
+    expect(second.get_by_text("· finished")).to_be_visible()
+    second.context.close()
+    server.restart()
+    _open(page, server, f"runs?run={run}&selected={run}")
+    expect(page.get_by_label("Notes")).to_be_visible()
+    page.get_by_role("link", name="Train").click()
+    expect(page.get_by_text("· finished")).to_be_visible()
+    assert _run_in(page.url) == run
+
+
+def test_cancel_takes_effect_within_a_second(server: Server, page: Page) -> None:
+    run = _train_slowly(page, server)
+    began = time.monotonic()
+    page.get_by_role("button", name="Cancel").click()
+    store = _store(server)
+    while store.run(run).state == "running":
+        assert time.monotonic() - began < 30
+        time.sleep(0.01)
+    assert time.monotonic() - began < 1.0 + _slowness()
+    expect(page.get_by_text("· cancelled")).to_be_visible()
+    expect(page.get_by_role("button", name="Resume")).to_be_visible()
+
+
+def test_a_killed_worker_shows_lost_and_resume_goes_on(server: Server, page: Page) -> None:
+    run = _train_slowly(page, server)
+    expect(page.get_by_text(re.compile(r"epoch [2-9]\d* of"))).to_be_visible()
+    for worker in server.workers():
+        os.kill(worker, signal.SIGKILL)
+    expect(page.get_by_text("· lost")).to_be_visible()
+    page.get_by_role("button", name="Resume").click()
+    expect(page.get_by_text(re.compile(r"training, epoch [2-9]\d* of"))).to_be_visible()
+    page.get_by_role("button", name="Cancel").click()
+    expect(page.get_by_text("· cancelled")).to_be_visible()
+    assert _store(server).run(run).state == "cancelled"
+
+
+def test_training_goes_on_when_the_tab_is_closed(server: Server, page: Page, browser: Browser) -> None:
+    _open(page, server)
+    run = _train_sample(page)
+    page.goto("about:blank")
+    store = _store(server)
+    until = time.monotonic() + FINISHED / 1000
+    while store.run(run).state != "finished":
+        assert store.run(run).state in ("queued", "running")
+        assert time.monotonic() < until
+        time.sleep(0.2)
+
+
+def test_two_visitors_of_a_hosted_app_see_each_others_runs_only_through_a_link(
+    tmp_path: Path, browser: Browser
+) -> None:
+    server = Server(tmp_path / "home", DEEPFM_PRIVATE="1")
+    try:
+        one, other = (browser.new_context(viewport={"width": 1400, "height": 1000}).new_page() for _ in range(2))
+        _open(one, server)
+        run = _train_sample(one)
+        expect(one.get_by_text("DeepFM on clicks.csv ·")).to_be_visible()
+        _open(one, server, "runs")
+        expect(one.get_by_text("Select runs in the first column")).to_be_visible()
+        _open(other, server, "runs")
+        expect(other.get_by_text("No runs yet")).to_be_visible()
+        _open(other, server, f"train?run={run}")
+        expect(other.get_by_text("DeepFM on clicks.csv ·")).to_be_visible()
+        expect(other.get_by_role("button", name="Cancel")).to_have_count(0)
+    finally:
+        server.close()
+
+
+def _store(server: Server):  # type: ignore[no-untyped-def]
+    from deepfm_core.runs.store import Store
+
+    return Store(server.home)
+
+
+def _slowness() -> float:
+    """Return how much slower than usual this machine is now, in seconds: what many processes at once take away."""
+    return max(0.0, os.getloadavg()[0] / (os.cpu_count() or 1) - 1)
+
+
+def _shop_sessions(path: Path, rows: int = 6_000) -> Path:
+    """Write a table like the sessions of a shop: CRLF, TRUE and FALSE, numbers with many zeros."""
+    rng = np.random.default_rng(7)
+    frame = pd.DataFrame(
+        {
+            "ProductRelated": rng.poisson(20, rows),
+            "PageValues": np.where(rng.random(rows) < 0.7, 0, rng.exponential(20, rows)).round(3),
+            "BounceRates": (rng.integers(0, 40, rows) / 200).round(3),
+            "Month": rng.choice(["Feb", "Mar", "May", "Nov", "Dec"], rows),
+            "Browser": rng.integers(1, 9, rows),
+            "VisitorType": rng.choice(["New_Visitor", "Returning_Visitor"], rows),
+            "Weekend": rng.choice(["TRUE", "FALSE"], rows),
+        }
+    )
+    together = (frame["Month"] == "Nov") & (frame["VisitorType"] == "New_Visitor")
+    logit = -2.6 + 1.5 * (frame["PageValues"] > 0) + 1.5 * together
+    frame["Revenue"] = np.where(rng.random(rows) < 1 / (1 + np.exp(-logit)), "TRUE", "FALSE")
+    path.write_bytes(frame.to_csv(index=False, lineterminator="\r\n").rstrip().encode())
+    return path

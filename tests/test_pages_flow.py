@@ -1,0 +1,245 @@
+"""The pages Start, Data, Train and Runs, driven without a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from deepfm_core.errors import Problem, TableError
+from deepfm_core.runs.store import Store
+from deepfm_core.training.spec import FitSpec, ModelSpec, RunSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+VIEWS = sorted(path.stem for path in (ROOT / "app" / "views").glob("[!_]*.py"))
+Opened = Callable[..., AppTest]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store of its own for the pages; workers are started by the browser's journeys, not here."""
+    monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
+    monkeypatch.setattr("deepfm_core.runs.launch._start", _no_worker)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    yield Store(tmp_path)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+def _no_worker(_home: Path):  # type: ignore[no-untyped-def]
+    from deepfm_core.runs.process import Process
+
+    return Process.current()
+
+
+@pytest.fixture
+def opened(store: Store) -> Opened:
+    """Open a page, with choices as its URL has them."""
+
+    def open_page(view: str = "start", **choices: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+        if view != "start":
+            app.switch_page(f"views/{view}.py")
+        for name, value in choices.items():
+            app.query_params[name] = value
+        return app.run()
+
+    return open_page
+
+
+def _text(app: AppTest) -> str:
+    kinds = ("title", "header", "subheader", "markdown", "caption", "info", "warning", "error", "success")
+    return "\n".join(element.value for kind in kinds for element in app.get(kind) if hasattr(element, "value"))
+
+
+def test_start_says_what_the_bundled_run_found_without_a_click(opened: Opened) -> None:
+    app = opened()
+    said = _text(app)
+    assert "Strongest pair" in said
+    assert "×" in said
+    assert "held-out rows" in said
+    assert not app.error
+
+
+def test_data_reads_the_sample_and_suggests_roles(opened: Opened) -> None:
+    app = opened("data")
+    assert "20,000 rows, label `clicked` 15.9% positive" in _text(app)
+    assert not app.error
+
+
+def test_an_uploaded_table_becomes_the_current_one(opened: Opened, tmp_path: Path) -> None:
+    app = opened("data")
+    frame = pd.DataFrame({"x": list("abcd") * 50, "clicked": [0, 1, 0, 0] * 50})
+    app.file_uploader[0].upload("mine.csv", frame.to_csv(index=False).encode(), "text/csv").run()
+    assert "200 rows, label `clicked` 25.0% positive" in _text(app)
+    assert len(_choice(app, "table")) == 64
+
+
+def test_a_table_can_be_removed_and_brought_back(opened: Opened, store: Store) -> None:
+    app = opened("data")
+    app.file_uploader[0].upload("mine.csv", b"x,clicked\n" + b"a,0\nb,1\n" * 50, "text/csv").run()
+    _button(app, "Remove table").click().run()
+    assert not any(table.name == "mine.csv" for table in store.tables("local"))
+    assert "20,000 rows" in _text(app)
+    _button(app, "Undo").click().run()
+    assert "100 rows" in _text(app)
+
+
+def test_another_table_forgets_the_label_chosen_for_the_last_one(opened: Opened) -> None:
+    app = opened("data", label="weekday")
+    other = next(name for name in app.selectbox(key="table to show").options if "no_interaction" in name)
+    app.selectbox(key="table to show").select(other).run()
+    assert not app.error
+    assert "label" not in app.query_params
+
+
+def test_a_file_that_is_no_table_gets_a_sentence_and_leaves_the_table_alone(opened: Opened) -> None:
+    app = opened("data")
+    app.file_uploader[0].upload("picture.csv", bytes(range(256)) * 40, "text/csv").run()
+    assert "picture.csv" in app.error[0].value
+    assert "20,000 rows" in _text(app)
+
+
+def test_every_problem_of_a_table_is_listed(opened: Opened) -> None:
+    app = opened("data")
+    app.file_uploader[0].upload("twice.csv", b"a,a,\n1,2,3\n", "text/csv").run()
+    assert "`a`" in app.error[0].value
+
+
+def test_a_label_of_three_classes_gets_a_sentence(opened: Opened) -> None:
+    app = opened("data", label="weekday")
+    assert any("classes" in error.value for error in app.error)
+
+
+def test_a_role_chosen_by_the_user_is_in_the_url_and_in_the_run(opened: Opened, store: Store) -> None:
+    app = opened("data", kinds=json.dumps({"price": "bucketised"}))
+    _button(app, "Train with these roles").click().run()
+    assert store.runs()[0].spec.schema.role("price").kind == "bucketised"
+
+
+def test_one_click_on_start_queues_the_sample_with_recommended_settings(opened: Opened, store: Store) -> None:
+    app = opened()
+    _button(app, "Train this live").click().run()
+    run = store.runs()[0]
+    assert run.spec.table_name == "clicks.csv"
+    assert run.spec.model.centred
+    assert _choice(app, "run") == run.id
+
+
+def test_custom_settings_out_of_range_get_the_specs_own_sentence(opened: Opened) -> None:
+    app = opened("train", preset="custom", custom=json.dumps({"dropout": 1.5}))
+    assert [error.value for error in app.error] == ["Dropout is 1.5. Use the share of units to drop, 0 to below 1."]
+
+
+def test_custom_settings_reach_the_run(opened: Opened, store: Store) -> None:
+    app = opened("train", preset="custom", model="fm", custom=json.dumps({"embedding_size": 3, "layers": "7, 5"}))
+    _button(app, "Train").click().run()
+    spec = store.runs()[0].spec
+    assert (spec.model.name, spec.model.embedding_size, spec.model.layers) == ("fm", 3, (7, 5))
+
+
+def test_a_split_by_time_offers_columns_that_have_an_order(opened: Opened) -> None:
+    app = opened("train", preset="custom", custom=json.dumps({"by": "time"}))
+    offered = app.selectbox(key="setting column").options
+    assert "price" in offered
+    assert "ad" not in offered
+
+
+def test_a_queued_run_can_be_cancelled_and_resumed_on_train(opened: Opened, store: Store) -> None:
+    run = store.enqueue(_spec(opened, store))
+    app = opened("train", run=run)
+    _button(app, "Cancel").click().run()
+    assert store.run(run).state == "cancelled"
+    app = opened("train", run=run)
+    _button(app, "Resume").click().run()
+    assert store.run(run).state == "queued"
+
+
+def test_a_run_can_be_renamed_annotated_deleted_and_brought_back(opened: Opened, store: Store) -> None:
+    run = store.enqueue(_spec(opened, store), "first try")
+    store.request_cancel(run)
+    app = opened("runs", selected=run)
+    app.text_input(f"name {run}").set_value("second try").run()
+    app.text_input(f"notes {run}").set_value("too slow").run()
+    assert (store.run(run).name, store.run(run).notes) == ("second try", "too slow")
+    _button(app, "Delete").click().run()
+    assert not store.runs()
+    assert "second try" in _text(app)
+    _button(app, "Undo").click().run()
+    assert store.run(run).name == "second try"
+
+
+def test_without_runs_the_page_runs_says_what_to_do(opened: Opened) -> None:
+    assert "No runs yet" in opened("runs").info[0].value
+
+
+def test_a_link_to_a_run_that_is_not_there_says_so_and_shows_the_sample(opened: Opened) -> None:
+    app = opened("start", run="abcdefghjkmnpqrs")
+    assert "is not in the store" in app.warning[0].value
+    assert "Strongest pair" in _text(app)
+
+
+def test_names_from_a_table_are_never_markup() -> None:
+    from app.inputs import plain
+
+    assert plain("a*b_c $5$ `d*e` :red[x]") == r"a\*b\_c \$5\$ `d*e` \:red\[x\]"
+    assert plain(str(TableError("Table `x`", [Problem("a ` within")]))).count("`") == 0
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_page_that_shows_results_does_not_import_torch(view: str, tmp_path: Path) -> None:
+    script = (
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        "app = AppTest.from_file('app/main.py', default_timeout=120)\n"
+        f"app.switch_page('views/{view}.py') if '{view}' != 'start' else None\n"
+        "app.run(); assert not app.error, app.error; assert 'torch' not in sys.modules"
+    )
+    environment = {**os.environ, "DEEPFM_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    _end_worker(tmp_path)
+
+
+def _end_worker(home: Path) -> None:
+    import signal
+
+    from deepfm_core.runs.process import Process
+
+    store = Store(home)
+    rows = store.database.rows("SELECT worker FROM workers")
+    for row in rows:
+        process = Process.parse(row["worker"])
+        if process.alive():
+            os.kill(process.pid, signal.SIGTERM)
+    until = time.monotonic() + 30
+    while any(Process.parse(row["worker"]).alive() for row in rows) and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def _choice(app: AppTest, name: str) -> str:
+    value = app.query_params[name]
+    return value if isinstance(value, str) else value[0]
+
+
+def _button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+    return next(button for button in app.button if button.label == label)
+
+
+def _spec(opened: Opened, store: Store) -> RunSpec:
+    from deepfm_core.data.inference import infer_schema
+
+    entry = store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
+    schema = infer_schema(store.table(entry.sha256), "clicked")
+    return RunSpec(entry.sha256, entry.name, schema, model=ModelSpec("fm"), fit=FitSpec(epochs=1))

@@ -1,0 +1,187 @@
+"""The pages Performance, Interactions and Examples, driven without a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from app.pair_choice import pair_id, pair_of
+from deepfm_core.runs.process import Process
+from deepfm_core.runs.store import Store
+from deepfm_core.training.metrics import evaluate
+from deepfm_core.training.spec import RunSpec
+
+ROOT = Path(__file__).resolve().parents[1]
+BUNDLED = ROOT / "sample_data" / "run"
+PAGES = ("performance", "interactions", "examples")
+Opened = Callable[..., AppTest]
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store of its own; the pages only read, so no worker is started."""
+    monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
+    monkeypatch.setattr("deepfm_core.runs.launch._start", lambda _home: Process.current())
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    yield Store(tmp_path)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture
+def opened(store: Store) -> Opened:
+    """Open a page, with choices as its URL has them."""
+
+    def open_page(view: str, **choices: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+        app.switch_page(f"views/{view}.py")
+        for name, value in choices.items():
+            app.query_params[name] = value
+        app.run()
+        assert not app.exception
+        assert not [error.value for error in app.error]
+        return app
+
+    return open_page
+
+
+def text_of(app: AppTest) -> str:
+    elements = [*app.markdown, *app.caption, *app.info, *app.header, *app.subheader, *app.warning]
+    return "\n".join(str(element.value) for element in elements)
+
+
+def finished_copy(store: Store, change: Callable[[Path], None], **spec: object) -> str:
+    """Put a copy of the bundled run into the store, changed."""
+    whole = json.loads((BUNDLED / "spec.json").read_text())
+    whole["model"] = {**whole["model"], **spec}
+    run = store.enqueue(RunSpec.from_dict(whole), name="changed run")
+    shutil.copytree(BUNDLED, store.folder(run).path, dirs_exist_ok=True)
+    change(store.folder(run).path)
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET status = 'finished' WHERE id = ?", (run,))
+    return run
+
+
+def frame_changed(folder: Path, name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    path = folder / "frames" / f"{name}.parquet"
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_the_bundled_run_at_once(opened: Opened, page: str) -> None:
+    app = opened(page)
+    assert app.title[0].value == page.title()
+    assert app.subheader
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_that_still_trains_is_said_to_and_train_is_offered(opened: Opened, store: Store, page: str) -> None:
+    spec = RunSpec.from_dict(json.loads((BUNDLED / "spec.json").read_text()))
+    run = store.enqueue(spec)
+    app = opened(page, run=run)
+    assert "is waiting for a worker" in text_of(app)
+    assert [button.label for button in app.main.button] == ["Watch it live"]
+
+
+def test_every_figure_of_a_part_stands_with_its_interval(opened: Opened) -> None:
+    app = opened("performance")
+    told = json.loads((BUNDLED / "metrics.json").read_text())["test"]
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["AUC"] == f"{told['auc']:.3f}"
+    assert f"95%: {told['logloss_low']:.3f} to {told['logloss_high']:.3f}" in text_of(app)
+
+
+def test_the_counts_at_a_threshold_add_up_to_the_rows(opened: Opened) -> None:
+    app = opened("performance")
+    for threshold in (0.0, 0.2, 0.9):
+        app.slider[0].set_value(threshold).run()
+        counts = {metric.label: metric.value for metric in app.metric}
+        kinds = ("Hits", "False alarms", "Misses", "Rightly left out")
+        assert sum(int(counts[kind].replace(",", "")) for kind in kinds) == 2000
+
+
+def test_a_part_with_a_single_class_gets_a_sentence(opened: Opened, store: Store) -> None:
+    def no_clicks(folder: Path) -> None:
+        frame_changed(folder, "predictions", lambda frame: frame[frame["label"] == 0])
+        rows = pd.read_parquet(folder / "frames" / "predictions.parquet").query("part == 'test'")
+        metrics = evaluate(rows["label"].to_numpy(), rows["logit"].to_numpy(), 0.16)
+        (folder / "metrics.json").write_text(json.dumps({"test": asdict(metrics), "valid": asdict(metrics)}))
+
+    app = opened("performance", run=finished_copy(store, no_clicks))
+    assert "AUC is not defined" in text_of(app)
+
+
+def test_a_run_compared_with_its_equal_is_no_better(opened: Opened, store: Store) -> None:
+    app = opened("performance", run="sample", compare=finished_copy(store, lambda folder: None))
+    assert "the logloss is 0.000" in text_of(app)
+    assert "chance alone could explain" in text_of(app)
+
+
+def test_a_link_opens_its_pair_and_a_broken_one_the_strongest(opened: Opened) -> None:
+    assert opened("interactions", pair="price~age").header[0].value == "price × age"
+    first = opened("interactions").header[0].value
+    assert opened("interactions", pair="no~such").header[0].value == first
+
+
+def test_a_pair_of_odd_names_can_be_linked() -> None:
+    for names in (("a~b", "c%7Ed"), ("a&b=c", "é ü"), ("a × b", "~")):
+        assert pair_of(pair_id(*names)) == names
+
+
+def test_a_model_without_pairs_says_so_and_shows_its_fields(opened: Opened, store: Store) -> None:
+    def of_a_regression(folder: Path) -> None:
+        frame_changed(folder, "pairs", lambda frame: frame.drop(columns="solid", errors="ignore"))
+
+    app = opened("interactions", run=finished_copy(store, of_a_regression, name="lr"))
+    assert "no two fields interact" in text_of(app)
+    assert "Main effect by level" in text_of(app)
+
+
+def test_no_pair_told_apart_from_noise_is_said_first(opened: Opened, store: Store) -> None:
+    def without(folder: Path) -> None:
+        frame_changed(folder, "pairs", lambda frame: frame.assign(solid=False, observed=0.01))
+
+    app = opened("interactions", run=finished_copy(store, without))
+    assert "Nothing was told apart from noise" in text_of(app)
+
+
+def test_the_ledger_of_a_row_is_that_of_its_link(opened: Opened) -> None:
+    examples = pd.read_parquet(BUNDLED / "frames" / "examples.parquet")
+    row = examples.iloc[7]
+    app = opened("examples", row=str(int(row["row"])))
+    assert f"Row {int(row['row']):,}" in [header.value for header in app.header]
+    assert f"{row['logit']:+.2f}" in app.latex[0].value
+
+
+def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> None:
+    examples = pd.read_parquet(BUNDLED / "frames" / "examples.parquet")
+    cells = pd.read_parquet(BUNDLED / "frames" / "example_cells.parquet")
+    row = examples.iloc[7]
+    same = {"device": str(cells["device"].iloc[7])}
+    app = opened("examples", row=str(int(row["row"])), **{"if": json.dumps(same)})
+    logit = next(metric for metric in app.metric if metric.label == "Logit")
+    assert float(logit.value.replace("−", "-")) == pytest.approx(row["logit"], abs=0.006)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_first_paint_needs_no_torch(page: str, tmp_path: Path) -> None:
+    code = (
+        "import sys; from streamlit.testing.v1 import AppTest;"
+        f"app = AppTest.from_file({str(ROOT / 'app' / 'main.py')!r}, default_timeout=60);"
+        f"app.switch_page('views/{page}.py').run(); assert app.subheader; sys.exit('torch' in sys.modules)"
+    )
+    environment = {**os.environ, "DEEPFM_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
