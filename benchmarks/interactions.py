@@ -1,0 +1,217 @@
+"""Which method finds the planted pairs? Prints the table of docs/interactions.md.
+
+    python -m venv .venv-bench && .venv-bench/bin/pip install -r benchmarks/interactions_requirements.txt
+    python benchmarks/interactions.py --peers .venv-bench/bin/python --worlds 5 --rows 5000 20000 100000
+
+Worlds have 12 fields with 6 of 66 pairs planted (deepfm_core/data/synthetic.py). Every method sees the same rows;
+seconds are of processor time, on one thread.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import roc_auc_score
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.data.encoder import Encoder
+from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.data.synthetic import CATEGORICAL, MIXED, MULTI_VALUED, World, make_world
+from deepfm_core.explain.evidence import out_of_fold_evidence
+from deepfm_core.explain.observed import observed_interactions
+
+SPECS = {"categorical": CATEGORICAL, "mixed numeric": MIXED, "multi-valued": MULTI_VALUED}
+Scores = dict[tuple[str, str], float]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--peers", help="python of the environment the peers are installed in")
+    parser.add_argument("--rows", type=int, nargs="+", default=[5_000, 20_000])
+    parser.add_argument("--worlds", type=int, default=5)
+    parser.add_argument("--kinds", nargs="+", default=list(SPECS))
+    parser.add_argument("--first-seed", type=int, default=900)
+    parser.add_argument("--methods", nargs="+", default=["observed", "held-out", "naive", "fast", "shap"])
+    parser.add_argument("--results", type=Path, help="CSV file that results are added to, one row a method and world")
+    options = parser.parse_args()
+    results = []
+    for result in all_results(options):
+        results.append(result)
+        print(json.dumps(result), file=sys.stderr, flush=True)
+        if options.results:
+            frame = pd.DataFrame([result])
+            frame.to_csv(options.results, mode="a", index=False, header=not options.results.exists())
+    print(markdown(pd.DataFrame(results)))
+
+
+def all_results(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    for rows in options.rows:
+        for kind in [*options.kinds, "no interaction"]:
+            for seed in range(options.first_seed, options.first_seed + options.worlds):
+                if kind == "no interaction":
+                    spec = list(SPECS.values())[seed % len(SPECS)].without_interactions()
+                else:
+                    spec = SPECS[kind]
+                world = make_world(rows, seed, spec)
+                for result in methods_on(world, options, kind == "no interaction"):
+                    yield {"rows": rows, "kind": kind, "seed": seed} | result
+
+
+def methods_on(world: World, options: argparse.Namespace, control: bool) -> Iterator[dict[str, Any]]:
+    table = encode(world)
+    if "observed" in options.methods:
+        began = time.process_time()
+        frame = observed_interactions(table)
+        seconds = time.process_time() - began
+        solid = solid_pairs(frame, world)
+        if control:
+            yield {"method": "observed: strength", "seconds": seconds} | solid
+            return
+        yield judged("observed: strength", column(frame, "strength"), world, seconds) | solid
+        yield judged("observed: most likely strength", column(frame, "observed"), world, seconds)
+        yield judged("observed: z", column(frame, "observed_z"), world, seconds)
+    if control:
+        return
+    if "held-out" in options.methods:
+        began = time.process_time()
+        frame = out_of_fold_evidence(table)
+        yield judged("held-out z", column(frame, "held_out_z"), world, time.process_time() - began)
+    if "naive" in options.methods:
+        scores, seconds = naive_heat_map(table)
+        yield judged("naive heat map of a DeepFM", scores, world, seconds)
+    peers = [method for method in ("fast", "shap") if method in options.methods]
+    if options.peers and peers:
+        names = {"fast": "FAST (interpret-core)", "shap": "SHAP interaction values (XGBoost)"}
+        for method, found in run_peers(options.peers, world, peers).items():
+            pairs = combinations(list(world.kinds), 2)
+            yield judged(names[method], dict(zip(pairs, found["scores"], strict=True)), world, found["seconds"])
+
+
+def encode(world: World) -> EncodedTable:
+    """Encode a world with the kinds it was made with."""
+    kinds = {name: Kind.PIECEWISE if kind is Kind.NUMERIC else kind for name, kind in world.kinds.items()}
+    roles = tuple(FieldRole(n, k, "|" if k is Kind.MULTI_VALUED else None) for n, k in kinds.items())
+    frame = world.frame.astype(str).astype("category")
+    schema = Schema(LabelRole("click", "1", "0"), roles)
+    return Encoder.fit(frame, schema).encode_with_labels(frame, subject="world")
+
+
+def column(frame: pd.DataFrame, name: str) -> Scores:
+    return {(a, b): float(score) for a, b, score in frame[["field_a", "field_b", name]].itertuples(index=False)}
+
+
+def naive_heat_map(table: EncodedTable) -> tuple[Scores, float]:
+    """Mean |⟨e_f, e_g⟩| over rows of a DeepFM as in the paper: what most tools would draw."""
+    import torch
+
+    from deepfm_core.explain.learned import embeddings_of
+    from deepfm_core.training.fit import FitState, fit
+    from deepfm_core.training.spec import FitSpec, ModelSpec
+
+    torch.set_num_threads(1)
+    began = time.process_time()
+    order = np.random.default_rng(0).permutation(len(table))
+    cut = len(order) // 10
+    state = FitState.new(table.layout, ModelSpec(), FitSpec(), seed=0)
+    for _ in fit(FitSpec(), table.take(order[cut:]), table.take(order[:cut]), state):
+        pass
+    e = embeddings_of(state.model, table.take(order[:20_000])).numpy()
+    pairs = combinations(range(e.shape[1]), 2)
+    names = table.layout.names
+    scores = {(names[a], names[b]): float(np.abs((e[:, a] * e[:, b]).sum(1)).mean()) for a, b in pairs}
+    return scores, time.process_time() - began
+
+
+def run_peers(python: str, world: World, methods: list[str]) -> dict[str, Any]:
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "table.npz"
+        np.savez(path, **columns_for_peers(world))
+        script = Path(__file__).with_name("interactions_peers.py")
+        done = subprocess.run([python, str(script), str(path), *methods], capture_output=True, text=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def columns_for_peers(world: World) -> dict[str, np.ndarray]:
+    """Give numbers as they are, categories as codes, and a multi-valued field as one 0/1 column per value."""
+    values, nominal, field = [], [], []
+    for number, (name, kind) in enumerate(world.kinds.items()):
+        cells = world.frame[name]
+        if kind is Kind.MULTI_VALUED:
+            columns = cells.str.get_dummies("|").to_numpy(np.float64).T
+        elif kind is Kind.NUMERIC:
+            columns = cells.to_numpy(np.float64)[None]
+        else:
+            columns = pd.factorize(cells)[0].astype(np.float64)[None]
+        values.append(columns)
+        nominal += [kind is Kind.CATEGORICAL] * len(columns)
+        field += [number] * len(columns)
+    return {
+        "values": np.concatenate(values).T,
+        "nominal": np.array(nominal),
+        "field": np.array(field),
+        "labels": world.frame["click"].to_numpy(),
+    }
+
+
+def judged(method: str, scores: Scores, world: World, seconds: float) -> dict[str, Any]:
+    """Compare a ranking with the truth: ROC-AUC of planted pairs, and the precision among as many as were planted."""
+    truth = world.truth.pairs
+    planted = (truth["strength"] > 0).to_numpy()
+    values = np.array([scores[a, b] for a, b in truth[["field_a", "field_b"]].itertuples(index=False)])
+    first = np.argsort(-values, kind="stable")[: planted.sum()]
+    return {
+        "method": method,
+        "roc_auc": float(roc_auc_score(planted, values)),
+        "precision": float(planted[first].mean()),
+        "seconds": seconds,
+    }
+
+
+def solid_pairs(frame: pd.DataFrame, world: World) -> dict[str, int]:
+    """Count the pairs called solid, planted or not."""
+    truth = world.truth.pairs.set_index(["field_a", "field_b"])["strength"]
+    solid = frame[frame["solid"]]
+    planted = sum(int(truth[a, b] > 0) for a, b in solid[["field_a", "field_b"]].itertuples(index=False))
+    return {"solid_planted": planted, "solid_false": len(solid) - planted}
+
+
+def markdown(results: pd.DataFrame) -> str:
+    """Lay the means out as the tables of the documentation."""
+    lines = []
+    ranked = results[results["kind"] != "no interaction"]
+    sizes = sorted(ranked["rows"].unique())
+    for kind in ranked["kind"].unique():
+        here = ranked[ranked["kind"] == kind]
+        head = " | ".join(f"{rows:,} rows" for rows in sizes)
+        lines += [f"**{kind}** ({here['seed'].nunique()} worlds each)", "", f"| score | {head} | CPU seconds |"]
+        lines += ["|---" * (len(sizes) + 2) + "|"]
+        for method in here["method"].unique():
+            one = here[here["method"] == method].groupby("rows")[["roc_auc", "precision", "seconds"]].mean()
+            cells = [f"{one.roc_auc[r]:.3f} / {one.precision[r]:.2f}" if r in one.index else "" for r in sizes]
+            seconds = " · ".join(f"{one.seconds[r]:.1f}" if r in one.index else "" for r in sizes)
+            lines.append(f"| {method} | {' | '.join(cells)} | {seconds} |")
+        lines.append("")
+    calls = results.dropna(subset=["solid_false"]).groupby(["kind", "rows"], sort=False)
+    lines += ["| worlds | rows | solid, planted (of 6) | solid, not planted | worlds |", "|---|---|---|---|---|"]
+    for (kind, rows), one in calls:
+        planted = "" if kind == "no interaction" else f"{one['solid_planted'].mean():.1f} a world"
+        lines.append(f"| {kind} | {rows:,} | {planted} | {int(one['solid_false'].sum())} in all | {len(one)} |")
+    return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    main()
