@@ -13,17 +13,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deepfm_core.data.inference import infer_schema
 from deepfm_core.data.reading import read_table
 from deepfm_core.data.table import Table
+from deepfm_core.errors import SpecError
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.job import Job
 from deepfm_core.runs.store import Store
-from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished
-from deepfm_core.training.spec import FitSpec, ModelSpec, RunSpec, SplitSpec
+from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Ready, Stage
+from deepfm_core.training.spec import FOLDS, MOST_FOLDED_ROWS, FitSpec, ModelSpec, RunSpec, SplitSpec
 from tests.conftest import ROOT, clicks
 
 
@@ -77,7 +79,7 @@ def test_a_cancelled_run_resumes_to_the_same_scores(small: Table, tmp_path: Path
     resumed = run(spec, small, tmp_path / "part")[-1]
     assert isinstance(whole, Finished)
     assert isinstance(resumed, Finished)
-    assert resumed.summary["test"] == whole.summary["test"]
+    assert resumed.summary["test"] == pytest.approx(whole.summary["test"], abs=1e-5)
 
 
 def test_a_validation_part_with_a_single_class_gets_a_sentence(small: Table, tmp_path: Path) -> None:
@@ -135,4 +137,50 @@ def test_a_killed_worker_shows_lost_and_resume_ends_as_if_never_interrupted(tmp_
         wait_for(store, run_id, "finished", "failed")
     whole = run(spec, table, tmp_path / "whole")[-1]
     assert isinstance(whole, Finished)
-    assert store.run(run_id).summary["test"] == whole.summary["test"]
+    assert store.run(run_id).summary["test"] == pytest.approx(whole.summary["test"], abs=1e-5)
+
+
+def held_out(folder: Path) -> pd.DataFrame:
+    pairs = RunFolder(folder).frame("pairs")
+    assert pairs is not None
+    return pairs.set_index(["field_a", "field_b"])[["held_out_z", "held_out_strength", "knock_out_logloss"]]
+
+
+def test_pages_can_be_read_before_the_pairs_are_asked_on_unseen_rows(small: Table, tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path)
+    for event in execute(Job(spec_for(small, folds=2), folder, lambda _: small)):
+        if isinstance(event, Ready):
+            assert held_out(tmp_path).isna().all(axis=None)
+            assert {"pairs", "fields", "levels", "level_pairs", "examples"} <= set(folder.frames())
+            assert event.summary["test"]["auc"] > 0
+    assert isinstance(event, Finished)
+    assert event.summary["seconds"]["hold_out"] > 0
+    assert np.isfinite(held_out(tmp_path).to_numpy()).all()
+    assert not (tmp_path / "folds").exists()
+
+
+def test_a_run_stopped_between_folds_resumes_there_and_finds_the_same(small: Table, tmp_path: Path) -> None:
+    spec, stop = spec_for(small, folds=3), []
+    run(spec, small, tmp_path / "whole")
+    for event in execute(Job(spec, RunFolder(tmp_path / "part"), lambda _: small, lambda: bool(stop))):
+        if event == Stage("hold out", 1 / 3):
+            stop.append(True)
+    assert isinstance(event, Cancelled)
+    events = run(spec, small, tmp_path / "part")
+    shares = [event.fraction for event in events if isinstance(event, Stage) and event.name == "hold out"]
+    assert shares == pytest.approx([1 / 3, 2 / 3, 1])
+    pd.testing.assert_frame_equal(held_out(tmp_path / "part"), held_out(tmp_path / "whole"), rtol=1e-3, atol=1e-4)
+
+
+def test_no_folds_and_no_pairs_ask_nothing(small: Table, tmp_path: Path) -> None:
+    for number, spec in enumerate([spec_for(small, folds=0), spec_for(small, model=ModelSpec("lr"))]):
+        events = run(spec, small, tmp_path / str(number))
+        assert not any(isinstance(event, Ready) for event in events)
+    assert spec_for(small).folds_for(MOST_FOLDED_ROWS) == FOLDS
+    assert spec_for(small).folds_for(MOST_FOLDED_ROWS + 1) == 0
+
+
+@pytest.mark.parametrize("folds", [1, -1, 21])
+def test_folds_that_make_no_sense_are_refused(small: Table, folds: int) -> None:
+    with pytest.raises(SpecError, match="Use 2 to 20, or 0"):
+        spec_for(small, folds=folds)

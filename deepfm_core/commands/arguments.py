@@ -116,6 +116,7 @@ def _fit(verb: argparse.ArgumentParser) -> None:
     fit.add_argument("--batch-size", type=int, metavar="ROWS", help="rows a step")
     fit.add_argument("--learning-rate", type=float, metavar="RATE", help="Adam's")
     fit.add_argument("--min-count", type=int, metavar="ROWS", help="rarer values share one feature (1)")
+    fit.add_argument("--folds", type=int, metavar="N", help="ask pairs on unseen rows in N folds; 0: do not (by size)")
     fit.add_argument("--seed", type=int, default=0, help="(0)")
     fit.add_argument("--seeds", type=int, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)")
 

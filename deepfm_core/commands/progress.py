@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 
+from deepfm_core.runs.story import HOLD_OUT
 from deepfm_core.training.events import EpochDone, Event, Fitted, Progress, Stage, Started
 
 
@@ -43,6 +44,8 @@ def _text(event: Event) -> str:
             return f"best epoch {event.best_epoch} of {event.epochs}, {event.rows_per_second:,.0f} rows/s"
         case Stage() if event.note:
             return f"note: {event.note}"
+        case Stage() if event.name == HOLD_OUT:
+            return f"pairs on unseen rows {event.fraction:4.0%}"
         case Stage() if event.fraction == 0.0 and event.name in ("read", "explain"):
             return f"{event.name} …"
     return ""

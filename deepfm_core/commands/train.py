@@ -113,7 +113,7 @@ def spec_of(arguments: argparse.Namespace, tables: _Tables) -> RunSpec:
         model=model,
         fit=fit,
         seed=arguments.seed,
-        **_given(arguments, "min_count"),
+        **_given(arguments, "min_count", "folds"),
     )
 
 

@@ -36,10 +36,12 @@ class HeldOut:
     Attributes:
         parts: (M, P) each pair's pure contribution, in log-odds, pairs in the order of `combinations` of fields.
         logit: (M,) the model's whole logit, or None for main effects plus the parts.
+        chosen: which of the held-out rows these are, ascending; None for all of them.
     """
 
     parts: Values
     logit: Values | None = None
+    chosen: Rows | None = None
 
 
 Learner = Callable[[Rows, Rows], HeldOut]
@@ -81,17 +83,22 @@ def out_of_fold_evidence(
 
 
 def fold_evidence(
-    table: EncodedTable, *, learner: Learner | None = None, folds: int = FOLDS, seed: int = 0
+    table: EncodedTable, *, learner: Learner | None = None, folds: int = FOLDS, seed: int = 0, first: int = 0
 ) -> Iterator[FoldEvidence]:
-    """Yield the evidence fold by fold, so that whoever iterates can show progress, stop, or keep what is done."""
+    """Yield the evidence fold by fold, so that whoever iterates can show progress, stop, or keep what is done.
+
+    With `first` it begins at that fold, counted from 0; the folds themselves depend on `seed` and the labels alone.
+    """
     labels = labels_of(table)
     designs = (*field_designs(table), *dense_designs(table))
     learn = learner or CellLearner(designs, labels, len(table.layout.fields))
     fold_of = stratified_folds(labels, folds, seed)
-    for fold in range(folds):
+    for fold in range(first, folds):
         train, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         main = fit_main_effects(take_rows(designs, train), labels[train])
-        yield FoldEvidence(held, main.predict(take_rows(designs, held)), learn(train, held))
+        found = learn(train, held)
+        rows = held if found.chosen is None else held[found.chosen]
+        yield FoldEvidence(rows, main.predict(take_rows(designs, rows)), found)
 
 
 def stratified_folds(labels: Values, folds: int, seed: int) -> NDArray[np.int64]:

@@ -22,5 +22,8 @@ PAIR_COLUMNS = (
     "strength_high",
     "probability",
     "proxy_of",
+    "held_out_slope",
+    "knock_out_low",
+    "knock_out_high",
 )
 """The columns of the `pairs` frame, and of `interactions` on the command line, in this order."""

@@ -9,7 +9,7 @@ from typing import Any
 from deepfm_core.runs.database import Database
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.rows import RunRow
-from deepfm_core.training.events import Cancelled, EpochDone, Event, Failed, Finished
+from deepfm_core.training.events import Cancelled, EpochDone, Event, Failed, Finished, Ready
 
 _OLDEST = "SELECT id FROM runs WHERE status = 'queued' AND deleted IS NULL ORDER BY queued, rowid LIMIT 1"
 
@@ -86,6 +86,8 @@ def _consequences(event: Event, now: float) -> tuple[str, dict[str, Any]]:
         case EpochDone(best=True):
             valid = {"auc": event.valid_auc, "logloss": event.valid_logloss}
             return ", summary = :summary", {"summary": json.dumps({"epochs": event.epoch, "valid": valid})}
+        case Ready():
+            return ", summary = :summary", {"summary": json.dumps(event.summary)}
         case Finished():
             ending = {"status": "finished", "summary": json.dumps(event.summary)}
             return ", status = :status, summary = :summary, ended = :now", ending

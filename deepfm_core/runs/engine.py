@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -18,10 +18,11 @@ from deepfm_core.data.encoder import Encoder
 from deepfm_core.errors import TrainingError
 from deepfm_core.explain import snapshot
 from deepfm_core.runs.explaining import explain
+from deepfm_core.runs.held_out import hold_out
 from deepfm_core.runs.job import Job
-from deepfm_core.runs.observing import Observation
+from deepfm_core.runs.observing import Observation, own_parts, together
 from deepfm_core.runs.parts import Part, Parts, load_parts
-from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Fitted, Stage
+from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage
 from deepfm_core.training.fit import FitState, fit, predict_logits
 from deepfm_core.training.metrics import Metrics, evaluate, sigmoid
 from deepfm_core.training.spec import RunSpec
@@ -61,7 +62,10 @@ class _Stopped(Exception):  # noqa: N818 (not an error)
 
 
 def execute(job: Job) -> Iterator[Event]:
-    """Do a run: read, encode, fit, evaluate, explain; every result is in the job's folder when `Finished` comes.
+    """Do a run: read, encode, fit, evaluate, explain, hold out.
+
+    Everything that pages show is in the job's folder when `Ready` comes, and the evidence on unseen rows as well when
+    `Finished` does.
 
     A checkpoint left in the folder by an earlier attempt is taken up, and the run ends with the same weights as one
     never interrupted.
@@ -80,13 +84,11 @@ def execute(job: Job) -> Iterator[Event]:
             ("evaluate", _evaluate),
             ("explain", _explain),
         ):
-            began = time.perf_counter()
             yield Stage(name)
-            for event in stage(work):
-                yield event
-                _stop_if_cancelled(job)
-            _stop_if_cancelled(job)
-            work.seconds[name] = time.perf_counter() - began
+            yield from _timed(work, name, stage)
+        if _folds(work):
+            yield Ready(_summary(work))
+            yield from _timed(work, "hold_out", _hold_out)
     except _Stopped:
         yield Cancelled(work.state.epoch if hasattr(work, "state") else 0)
         return
@@ -98,6 +100,16 @@ def execute(job: Job) -> Iterator[Event]:
     job.folder.write_summary(summary)
     job.folder.remove_checkpoint()
     yield Finished(summary)
+
+
+def _timed(work: _Work, name: str, stage: Callable[[_Work], Events]) -> Events:
+    """Do a stage, stopping at the first event after a cancel, and remember how long it took."""
+    began = time.perf_counter()
+    for event in stage(work):
+        yield event
+        _stop_if_cancelled(work.job)
+    _stop_if_cancelled(work.job)
+    work.seconds[name] = time.perf_counter() - began
 
 
 def _stop_if_cancelled(job: Job) -> None:
@@ -184,13 +196,25 @@ def _explain(work: _Work) -> Events:
     shown = ("test", work.parts.test, work.test) if len(work.test) else ("valid", work.parts.valid, work.valid)
     assert work.observation is not None
     while not work.observation.ended:
-        yield Stage("explain", 0.0)
-        time.sleep(0.05)
+        _stop_if_cancelled(work.job)
+        time.sleep(0.02)
     observed = work.observation.result()
     if observed is None:
         note = f"What the data shows could not be computed; {work.job.folder.log.name} has the details."
         yield Stage("explain", 0.0, note)
     yield from explain(work.job.folder, work.state.model, work.train, shown, observed, work.spec.seed)
+
+
+def _folds(work: _Work) -> int:
+    parts = [work.train, work.valid, work.test]
+    rows = sum(len(part) for part in own_parts(parts, work.spec))
+    return work.spec.folds_for(rows) if len(work.train.layout.fields) > 1 else 0
+
+
+def _hold_out(work: _Work) -> Events:
+    spec, table = work.spec, together(own_parts([work.train, work.valid, work.test], work.spec))
+    folds, best = _folds(work), work.fitted.best_epoch
+    yield from hold_out(work.job.folder, table, spec.model, spec.fit, folds=folds, best_epoch=best, seed=spec.seed)
 
 
 def _summary(work: _Work) -> dict[str, Any]:

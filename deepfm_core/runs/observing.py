@@ -46,9 +46,7 @@ class Observation:
         self._process: subprocess.Popen[bytes] | None = None
         if folder.frame_path(FRAME).exists():
             return
-        apart = (None, spec.valid_table, spec.test_table)
-        own = [part for part, elsewhere in zip(parts, apart, strict=True) if elsewhere is None]
-        save_encoded(together(own), folder.path / _INPUT)
+        save_encoded(together(own_parts(parts, spec)), folder.path / _INPUT)
         command = [sys.executable, "-m", __name__, str(folder.path.resolve()), str(spec.seed)]
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # the training has the other processor
         with folder.log.open("ab") as log:
@@ -74,6 +72,12 @@ class Observation:
             self._process.wait()
         with suppress(FileNotFoundError):
             (self._folder.path / _INPUT).unlink()
+
+
+def own_parts(parts: Sequence[EncodedTable], spec: RunSpec) -> list[EncodedTable]:
+    """Keep, of training, validation and test part, those from the run's own table."""
+    apart = (None, spec.valid_table, spec.test_table)
+    return [part for part, elsewhere in zip(parts, apart, strict=True) if elsewhere is None]
 
 
 def together(parts: Sequence[EncodedTable]) -> EncodedTable:

@@ -14,7 +14,9 @@ from deepfm_core.training.events import EpochDone, Fitted, Progress, Stage, Star
 EPOCH_COLUMNS = ("epoch", "train_logloss", "valid_logloss", "valid_auc", "seconds", "best")
 PROGRESS_COLUMNS = ("epoch", "step", "steps", "loss", "rows_per_second")
 SHARES = {"read": 0.03, "encode": 0.05, "fit": 0.67, "evaluate": 0.03, "explain": 0.22}
-"""Rough shares of the whole that each stage takes, for the bar."""
+"""Rough shares that each stage takes until everything is ready to look at, for the bar."""
+HOLD_OUT = "hold out"
+"""The stage after that, which has a bar of its own."""
 
 
 @dataclass
@@ -32,6 +34,8 @@ class Story:
     """One row a progress event: `epoch`, `step`, `steps`, `loss`, `rows_per_second`."""
     epoch_times: list[float] = field(default_factory=list)
     """When training began and when each epoch of the last attempt ended, in seconds since 1970."""
+    held_out: list[tuple[float, float]] = field(default_factory=list)
+    """Time and share done of each report of the hold-out stage's last attempt."""
 
     @classmethod
     def of(cls, events: Sequence[StoredEvent]) -> Story:
@@ -52,7 +56,11 @@ class Story:
     def _take(self, stored: StoredEvent) -> None:
         match stored.event:
             case Stage(name, fraction, note):
+                if name != self.stage:
+                    self.held_out = []
                 self.stage, self.stage_fraction = name, fraction
+                if name == HOLD_OUT:
+                    self.held_out.append((stored.time, fraction))
                 if note and note not in self.notes:
                     self.notes.append(note)
             case Started() as event:
@@ -75,6 +83,8 @@ class Story:
     def fraction(self) -> float:
         """How much of the run is done, 0 … 1; training may end early and then jumps."""
         names = list(SHARES)
+        if self.stage == HOLD_OUT:
+            return self.stage_fraction
         if self.stage not in names:
             return 0.0
         before = sum(SHARES[name] for name in names[: names.index(self.stage)])
@@ -86,13 +96,24 @@ class Story:
         return 0.0 if self.started is None else min(self.epochs_done / self.started.epochs, 1.0)
 
     def seconds_left(self, now: float) -> float | None:
-        """Give the training time left if every epoch asked for is trained; None before the first epoch ends."""
+        """Give the training time left if every epoch asked for is trained, or that of the hold-out stage.
+
+        None before the first epoch or fold ends.
+        """
+        if self.stage == HOLD_OUT:
+            return self._hold_out_left(now)
         if self.started is None or self.fitted is not None or len(self.epoch_times) < 2:
             return None
         each = (self.epoch_times[-1] - self.epoch_times[0]) / (len(self.epoch_times) - 1)
         left = self.started.epochs - int(self.epochs["epoch"].max())
         seconds = left * each - (now - self.epoch_times[-1])
         return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+    def _hold_out_left(self, now: float) -> float | None:
+        (began, already), (latest, done) = self.held_out[0], self.held_out[-1]
+        if done <= already:
+            return None
+        return max((1 - done) * (latest - began) / (done - already) - (now - latest), 0.0)
 
 
 def _frame(events: Sequence[EpochDone] | Sequence[Progress], columns: Sequence[str]) -> pd.DataFrame:

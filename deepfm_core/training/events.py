@@ -89,6 +89,14 @@ class Fitted(Event):
 
 
 @dataclass(frozen=True)
+class Ready(Event):
+    """Everything that pages show is written, but for the evidence on unseen rows, which is still to come."""
+
+    kind: ClassVar[str] = "ready"
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Finished(Event):
     """The run is complete and everything is written; `summary` is the JSON object that `train` prints."""
 
@@ -113,7 +121,7 @@ class Cancelled(Event):
 
 
 _TYPES: dict[str, type[Event]] = {
-    cls.kind: cls for cls in (Stage, Started, Progress, EpochDone, Fitted, Finished, Failed, Cancelled)
+    cls.kind: cls for cls in (Stage, Started, Progress, EpochDone, Fitted, Ready, Finished, Failed, Cancelled)
 }
 
 

@@ -151,6 +151,26 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
     )
 
 
+def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState) -> Iterator[Event]:
+    """Train `state.model` for all of `spec.epochs`, with no validation part, and leave the last weights in it.
+
+    Yields:
+        `Progress`.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+    """
+    rate = float(_labels(train).mean())
+    rows = Batch.from_table(train)
+    state.model.observe(rows)
+    start_from_click_rate(state.model, rate)
+    while state.epoch < spec.epochs:
+        state.epoch += 1
+        yield from _train_epoch(spec, rows, state, math.ceil(len(rows) / spec.batch_size))
+    state.model.settle()
+    state.model.eval()
+
+
 def predict_logits(model: DeepFM, table: EncodedTable) -> NDArray[np.float64]:
     """Give the logit of each row: (N,), in float64."""
     logits = Inference(model)

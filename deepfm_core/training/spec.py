@@ -14,6 +14,8 @@ MODEL_NAMES = ("lr", "fm", "dnn", "deepfm")
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear")
 PRECISIONS = ("float32", "bfloat16")
+FOLDS, MOST_FOLDED_ROWS = 5, 200_000
+"""Folds of a run that does not say, and the rows beyond which it has none: they cost about three times the training."""
 
 
 def _require(ok: bool, subject: str, value: object, remedy: str) -> None:
@@ -179,10 +181,24 @@ class RunSpec:
     min_count: int = 1
     """Categorical values with fewer training rows share the feature "rare"."""
     seed: int = 0
+    folds: int | None = None
+    """Parts into which rows are divided to ask each pair on rows it was not learned from; 0 asks nothing, None asks
+    where `folds_for` finds it affordable."""
 
     def __post_init__(self) -> None:
+        _require(
+            self.folds is None or self.folds == 0 or 2 <= self.folds <= 20, "Folds", self.folds, "Use 2 to 20, or 0."
+        )
         _require(self.min_count >= 1, "Minimum count", self.min_count, "Use 1 or more rows.")
         _require(self.seed >= 0, "Seed", self.seed, "Use 0 or a positive whole number.")
+
+    def folds_for(self, rows: int) -> int:
+        """Say into how many folds a run with that many rows divides them, 0 for not at all."""
+        if not (self.model.second_order or self.model.deep):
+            return 0
+        if self.folds is not None:
+            return self.folds
+        return FOLDS if rows <= MOST_FOLDED_ROWS else 0
 
     def to_dict(self) -> dict[str, Any]:
         """Give the spec as plain values for JSON."""
