@@ -48,7 +48,10 @@ PAIRS: Titles = {
     "q_value": ("false discovery rate", "%.2g"),
     "probability": ("probability that it interacts", "percent"),
     "support": ("level pairs seen", "localized"),
+    "held_out_slope": ("held-out slope", "%.2f"),
     "knock_out_logloss": ("knock-out (nats)", "%.5f"),
+    "knock_out_low": ("knock-out 95% from", "%.5f"),
+    "knock_out_high": ("knock-out 95% to", "%.5f"),
 }
 CELLS: Titles = {
     "level_a": ("level", ""),

@@ -1,4 +1,4 @@
-"""The finished run that a results page shows, or a sentence on what to do where there is none yet."""
+"""The run that a results page shows, or a sentence on what to do where it has no results yet."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ WAITING = {
 
 
 def finished_run() -> home.OpenRun:
-    """Open the current run if it is finished; otherwise say how it stands, link to Train and end the page."""
+    """Open the current run if its results are there; otherwise say how it stands, link to Train and end the page."""
     run = home.current_run()
-    if not run.finished:
+    if not run.ready:
         _wait_for(run)
     return run
 
@@ -38,7 +38,7 @@ def compared_run(run: home.OpenRun) -> home.OpenRun | None:
     other = home.compared_run()
     if other is None or other.id == run.id:
         return None
-    if not other.finished:
+    if not other.ready:
         st.info(f"The compared run `{other.name}` is not finished, so it is left out.")
         return None
     return other

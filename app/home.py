@@ -54,6 +54,11 @@ class OpenRun:
         return self.state == "finished"
 
     @property
+    def ready(self) -> bool:
+        """Whether everything that pages show is there; evidence on unseen rows may still come."""
+        return self.finished or "run" in self.summary
+
+    @property
     def active(self) -> bool:
         """Whether the run waits or is at work."""
         return self.state in ("queued", "running")

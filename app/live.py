@@ -11,6 +11,7 @@ from app import findings, home, links
 from app.inputs import plain, show_chart, told
 from app.launching import keep_worker
 from app.layout import side_by_side
+from deepfm_core.training.events import HOLD_OUT
 
 if TYPE_CHECKING:
     from deepfm_core.runs.story import Story
@@ -24,6 +25,7 @@ STAGES = {
     "fit": "Training",
     "evaluate": "Evaluating",
     "explain": "Explaining",
+    HOLD_OUT: "Asking the pairs on unseen rows",
 }
 
 
@@ -52,7 +54,7 @@ def _panel(run: home.OpenRun) -> None:
     with st.container(border=True):
         _headline(run, story)
         _ending(run) if not run.active else _under_way(run, story)
-    if run.finished:
+    if run.ready:
         _results(run)
     _charts(run, story)
 
@@ -106,6 +108,11 @@ def _resume(run_id: str) -> None:
 
 def _under_way(run: home.OpenRun, story: Story) -> None:
     st.progress(story.fraction)
+    if run.ready:
+        left = story.seconds_left(time.time())
+        said = "" if left is None else f" About {_duration(left)} left."
+        st.caption(f"Everything below is there. Each pair is now asked on rows it was not learned from.{said}")
+        return
     if run.state == "queued":
         state = home.store().worker_state()
         st.caption(
@@ -137,6 +144,9 @@ def _ending(run: home.OpenRun) -> None:
     if run.state == "failed":
         st.error(plain((run.row and run.row.message) or "The run failed."))
         st.caption("Change what it says in *New run* above; *Resume* tries the same again.")
+    elif run.ready and not run.finished:
+        st.info("Stopped while pairs were asked on unseen rows; all else is there. *Resume* goes on with that.")
+        _summary(run)
     elif run.state == "lost":
         st.warning("The process that trained this run is gone. *Resume* goes on from the last epoch that ended.")
     elif run.state == "cancelled":

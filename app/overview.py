@@ -15,9 +15,9 @@ SHOWN = 10
 
 
 def show_matrix(run: home.OpenRun) -> None:
-    """Draw the field matrix of a finished run, or what the FM part of an unfinished one holds after its last epoch."""
+    """Draw the field matrix of a run, or what the FM part of an unfinished one holds after its last epoch."""
     pairs, fields = home.frame(run, "pairs"), home.frame(run, "fields")
-    if run.finished and pairs is not None and fields is not None and measures(pairs):
+    if run.ready and pairs is not None and fields is not None and measures(pairs):
         st.markdown("**Field matrix**")
         upper = measures(pairs)[0]
         reading = (
@@ -60,4 +60,6 @@ def show_strongest(run: home.OpenRun) -> None:
     )
     if has_evidence(pairs):
         reading += " Hollow: not told apart from noise; bands: 90% of what the data supports."
-    show_chart(lambda: strongest_pairs(pairs, top=SHOWN, rank_by=rank_by), (run.id,), reading, key="strongest")
+    show_chart(
+        lambda: strongest_pairs(pairs, top=SHOWN, rank_by=rank_by), (run.id, run.state), reading, key="strongest"
+    )

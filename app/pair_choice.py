@@ -60,7 +60,7 @@ def triangles(pairs: pd.DataFrame, measure: str) -> dict[str, tuple[str, str]]:
     there = {name for name in MEASURES if name in pairs and pairs[name].notna().any()}
     halves = [("learned_fm", "learned"), ("learned", "compared")]
     if has_evidence(pairs):
-        halves = [("learned", "strength"), ("learned", "observed"), *halves]
+        halves = [("learned", "strength"), ("learned", "held_out_strength"), ("learned", "observed"), *halves]
     both = [half for half in halves if set(half) <= there]
     whole = [(name, name) for name in [measure, *(name for name in measures(pairs) if name != measure)]]
     chosen = [*both, *whole] if has_evidence(pairs) else [*whole, *both]

@@ -62,8 +62,16 @@ def evidence(row: pd.Series) -> str:
     if not judged:
         return ""
     figures = [f"{title} {row[name]:{form}}" for name, title, form in FIGURES if name in row and pd.notna(row[name])]
+    figures += [_knock_out(row)] if pd.notna(row.get("knock_out_low")) else []
     figures += [_false_discovery(row["q_value"])] if pd.notna(row.get("q_value")) else []
     return f"**{judged[0].upper()}{judged[1:]}**" + (f" ({', '.join(figures)})." if figures else ".")
+
+
+def _knock_out(row: pd.Series) -> str:
+    rise, low, high = (1000 * float(row[f"knock_out_{name}"]) for name in ("logloss", "low", "high"))
+    return f"without it, logloss on unseen rows {'rises' if rise >= 0 else 'falls'} by {abs(rise):.2f} thousandths " + (
+        f"({low:.2f} to {high:.2f})"
+    )
 
 
 def _false_discovery(rate: float) -> str:

@@ -51,16 +51,17 @@ def choose(sha: str, schema: Schema, rows: int) -> RunSpec:
         st.caption(MODELS[model_name].capitalize() + ".")
     model, fit = preset("recommended" if chosen == "custom" else chosen, model_name, rows)
     spec = RunSpec(sha, home.tables().get(sha, f"table {sha[:8]}"), schema, model=model, fit=fit)
-    return _custom(spec) if chosen == "custom" else spec
+    return _custom(spec, rows) if chosen == "custom" else spec
 
 
-def _custom(spec: RunSpec) -> RunSpec:
+def _custom(spec: RunSpec, rows: int) -> RunSpec:
     defaults = {
         **_values(spec.model),
         **_values(spec.fit),
         **_values(spec.split),
         "min_count": spec.min_count,
         "seed": spec.seed,
+        "folds": spec.folds_for(rows),
     }
     defaults["layers"] = ", ".join(map(str, spec.model.layers))
     values = {**defaults, **{name: value for name, value in links.chosen_values(CUSTOM).items() if name in defaults}}
@@ -113,6 +114,8 @@ def _draw(values: dict[str, Any], defaults: dict[str, Any], schema: Schema) -> d
         setting.number("test", "Test share", "Rows that only measure.", 0.05)
         setting.number("min_count", "Minimum count", "Values with fewer training rows share the feature “rare”.")
         setting.number("seed", "Seed", "Start of the random numbers: the same seed gives the same run.")
+        help_text = "Parts to divide the rows into, to ask each pair on rows it was not learned from; 0 does not ask."
+        setting.number("folds", "Folds for unseen rows", help_text)
     return setting.values
 
 
@@ -183,7 +186,8 @@ def _spec(spec: RunSpec, values: dict[str, Any]) -> RunSpec:
         values = {**values, "embedding_l2": None}  # a chosen λ is that of the embeddings, too
     model = ModelSpec(**of(ModelSpec, name=spec.model.name, layers=_widths(values["layers"])))
     fit, split = FitSpec(**of(FitSpec)), SplitSpec(**of(SplitSpec))
-    return replace(spec, model=model, fit=fit, split=split, min_count=values["min_count"], seed=values["seed"])
+    own = {name: values[name] for name in ("min_count", "seed", "folds")}
+    return replace(spec, model=model, fit=fit, split=split, **own)
 
 
 def _widths(text: str) -> tuple[int, ...]:

@@ -32,6 +32,8 @@ def main() -> None:
         no_pairs(run)
         choose_field(run, fields)
         return
+    if run.active:
+        st.fragment(still_asking, run_every=1.0)(run.id)
     measure, triangles, chosen = choose(pairs, fields)
     finding(run, pairs, measure)
     left, right = side_by_side(2, least=400)
@@ -41,6 +43,14 @@ def main() -> None:
         show_matrix(pairs, fields, triangles, chosen)
     pair_section(run, chosen, pairs, measure)
     pair_views(run, pairs, fields, chosen)
+
+
+def still_asking(run_id: str) -> None:
+    """Show how far the evidence on unseen rows is, and draw the page anew when it is there."""
+    run = home.open_run(run_id)
+    if not run.active:
+        st.rerun()
+    st.progress(home.story(run).fraction, "Each pair is being asked on rows it was not learned from …")
 
 
 def with_compared(pairs: pd.DataFrame, other: home.OpenRun | None) -> pd.DataFrame:

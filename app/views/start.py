@@ -21,7 +21,7 @@ def main() -> None:
     )
     _ways_on()
     run = home.current_run()
-    if not run.finished:
+    if not run.ready:
         st.info(f"{plain(run.name)} is {run.state}: *Train* shows how far it is. Below, what the sample run found.")
         run = home.open_run(home.BUNDLED_ID)
     _about(run)

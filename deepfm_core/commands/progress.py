@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from deepfm_core.runs.story import HOLD_OUT
-from deepfm_core.training.events import EpochDone, Event, Fitted, Progress, Stage, Started
+from deepfm_core.training.events import HOLD_OUT, EpochDone, Event, Fitted, Progress, Stage, Started
 
 
 class Progressed:

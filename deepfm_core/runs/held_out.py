@@ -19,7 +19,7 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.runs.explaining import network_sample
 from deepfm_core.runs.files import whole
 from deepfm_core.runs.folder import RunFolder
-from deepfm_core.training.events import Event, Stage
+from deepfm_core.training.events import HOLD_OUT, Event, Stage
 from deepfm_core.training.fit import FitState, predict_logits, train_epochs
 from deepfm_core.training.spec import FitSpec, ModelSpec
 
@@ -94,14 +94,14 @@ def hold_out(
     """
     (folder.path / FOLDER).mkdir(exist_ok=True)
     done = [load_fold(path) for path in kept_folds(folder)]
-    yield Stage("hold out", len(done) / folds)
+    yield Stage(HOLD_OUT, len(done) / folds)
     pairs = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
     most_rows = max(1, MOST_VALUES // (max(pairs, 1) * folds))
     learner = ModelLearner(table, model, replace(fit, epochs=best_epoch), seed, most_rows)
     for fold in fold_evidence(table, learner=learner, folds=folds, seed=seed, first=len(done)):
         save_fold(folder.path / FOLDER / f"{len(done):02}.npz", fold)
         done.append(fold)
-        yield Stage("hold out", len(done) / folds)
+        yield Stage(HOLD_OUT, len(done) / folds)
     add_to_pairs(folder, held_out_frame(done, table))
     for path in kept_folds(folder):
         path.unlink()

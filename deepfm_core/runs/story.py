@@ -9,14 +9,12 @@ from dataclasses import asdict, dataclass, field
 import pandas as pd
 
 from deepfm_core.runs.rows import StoredEvent
-from deepfm_core.training.events import EpochDone, Fitted, Progress, Stage, Started
+from deepfm_core.training.events import HOLD_OUT, EpochDone, Fitted, Progress, Stage, Started
 
 EPOCH_COLUMNS = ("epoch", "train_logloss", "valid_logloss", "valid_auc", "seconds", "best")
 PROGRESS_COLUMNS = ("epoch", "step", "steps", "loss", "rows_per_second")
 SHARES = {"read": 0.03, "encode": 0.05, "fit": 0.67, "evaluate": 0.03, "explain": 0.22}
-"""Rough shares that each stage takes until everything is ready to look at, for the bar."""
-HOLD_OUT = "hold out"
-"""The stage after that, which has a bar of its own."""
+"""Rough shares that each stage takes until everything is ready to look at, for the bar; `HOLD_OUT` has its own."""
 
 
 @dataclass

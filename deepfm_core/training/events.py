@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
+HOLD_OUT = "hold out"
+"""The stage that comes after everything pages show first: evidence on unseen rows."""
+
 
 @dataclass(frozen=True)
 class Event:
