@@ -18,7 +18,19 @@ if TYPE_CHECKING:
 
     from app.charts.vega import Chart
 
-MODEL_TITLES = {"deepfm": "DeepFM", "fm": "FM", "dnn": "DNN", "lr": "LR"}
+MODEL_TITLES = {
+    "deepfm": "DeepFM",
+    "fm-dnn": "FM & DNN",
+    "wide-deep": "Wide & Deep",
+    "pnn": "PNN*",
+    "opnn": "OPNN",
+    "ipnn": "IPNN",
+    "fnn": "FNN",
+    "dnn": "DNN",
+    "fm": "FM",
+    "lr": "LR",
+}
+"""The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep."""
 _MARKUP = re.compile(r"([\\$*_~\[\]<>:#|])")
 
 

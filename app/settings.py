@@ -12,6 +12,7 @@ from app.inputs import MODEL_TITLES
 from app.layout import side_by_side
 from deepfm_core.data.schema import NUMBER_KINDS, Kind, Schema
 from deepfm_core.errors import SpecError
+from deepfm_core.training.crosses import parse_crosses
 from deepfm_core.training.presets import preset
 from deepfm_core.training.spec import ACTIVATIONS, MODEL_NAMES, FitSpec, ModelSpec, RunSpec, SplitSpec
 
@@ -23,8 +24,14 @@ PRESETS = {
 }
 MODELS = {
     "deepfm": "bias + first-order + pairs + network, over shared embeddings",
-    "fm": "bias + first-order + pairs",
+    "fm-dnn": "as DeepFM, but FM and network have an embedding set each",
+    "wide-deep": "bias + first-order, crossed fields if named, + network: LR & DNN in the paper",
+    "pnn": "a network that reads embeddings, their inner and their outer products",
+    "opnn": "a network that reads embeddings and the outer product of their sum",
+    "ipnn": "a network that reads embeddings and the inner products of all pairs",
+    "fnn": "a network that starts from the weights and embeddings of an FM trained first",
     "dnn": "the network alone",
+    "fm": "bias + first-order + pairs",
     "lr": "bias + first-order: no pairs",
 }
 assert set(MODELS) == set(MODEL_NAMES)
@@ -45,10 +52,8 @@ def choose(sha: str, schema: Schema, rows: int) -> RunSpec:
         st.caption(PRESETS[chosen].capitalize() + ".")
     with right:
         kept = links.mirror("model", list(MODELS), "deepfm")
-        model_name = st.segmented_control(
-            "Model", list(MODELS), format_func=MODEL_TITLES.__getitem__, required=True, **kept
-        )
-        st.caption(MODELS[model_name].capitalize() + ".")
+        model_name = st.selectbox("Model", list(MODELS), format_func=MODEL_TITLES.__getitem__, **kept)
+        st.caption(f"{MODELS[model_name][0].upper()}{MODELS[model_name][1:]}.")
     model, fit = preset("recommended" if chosen == "custom" else chosen, model_name, rows)
     spec = RunSpec(sha, home.tables().get(sha, f"table {sha[:8]}"), schema, model=model, fit=fit)
     return _custom(spec, rows) if chosen == "custom" else spec
@@ -64,9 +69,10 @@ def _custom(spec: RunSpec, rows: int) -> RunSpec:
         "folds": spec.folds_for(rows),
     }
     defaults["layers"] = ", ".join(map(str, spec.model.layers))
+    defaults["crosses"] = ""
     values = {**defaults, **{name: value for name, value in links.chosen_values(CUSTOM).items() if name in defaults}}
     with st.container(border=True):
-        values = _draw(values, defaults, spec.schema)
+        values = _draw(values, defaults, spec)
     return _spec(spec, values)
 
 
@@ -74,7 +80,7 @@ def _values(part: object) -> dict[str, Any]:
     return {name: value for name, value in vars(part).items() if name != "name"}
 
 
-def _draw(values: dict[str, Any], defaults: dict[str, Any], schema: Schema) -> dict[str, Any]:
+def _draw(values: dict[str, Any], defaults: dict[str, Any], spec: RunSpec) -> dict[str, Any]:
     setting = _Settings(values, defaults)
     model, fit, table = side_by_side(3, least=220, gap="large")
     with model:
@@ -91,6 +97,10 @@ def _draw(values: dict[str, Any], defaults: dict[str, Any], schema: Schema) -> d
             "Centred embeddings",
             "The FM multiplies embeddings less their field's mean: main effects stay out of pairs.",
         )
+        if spec.model.switches.crosses:
+            setting.text("crosses", "Crossed fields", "Pairs of fields such as device*hour, site*ad.")
+        else:
+            setting.values["crosses"] = ""
     with fit:
         st.markdown("###### Training")
         setting.number("epochs", "Epochs at most", "Passes over the training rows.")
@@ -107,7 +117,7 @@ def _draw(values: dict[str, Any], defaults: dict[str, Any], schema: Schema) -> d
             "Random keeps the share of clicks; time tests on the latest rows; group keeps a group's rows together.",
         )
         if setting.values["by"] != "random":
-            setting.one_of("column", "Split field", _split_columns(setting.values["by"], schema))
+            setting.one_of("column", "Split field", _split_columns(setting.values["by"], spec.schema))
         else:
             setting.values["column"] = None
         setting.number("valid", "Validation share", "Rows that decide when to stop.", 0.05)
@@ -184,7 +194,8 @@ def _spec(spec: RunSpec, values: dict[str, Any]) -> RunSpec:
 
     if values["l2"] != spec.fit.l2:
         values = {**values, "embedding_l2": None}  # a chosen λ is that of the embeddings, too
-    model = ModelSpec(**of(ModelSpec, name=spec.model.name, layers=_widths(values["layers"])))
+    own: dict[str, Any] = {"layers": _widths(values["layers"]), "crosses": parse_crosses(values["crosses"].split(","))}
+    model = ModelSpec(**of(ModelSpec, name=spec.model.name, **own))
     fit, split = FitSpec(**of(FitSpec)), SplitSpec(**of(SplitSpec))
     own = {name: values[name] for name in ("min_count", "seed", "folds")}
     return replace(spec, model=model, fit=fit, split=split, **own)

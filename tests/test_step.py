@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,6 +15,7 @@ from deepfm_core.data.encoded import Layout
 from deepfm_core.data.schema import Kind
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.training import crossed as crossed_module
 from deepfm_core.training import step as step_module
 from deepfm_core.training import table as table_module
 from deepfm_core.training.distinct import distinct
@@ -21,7 +23,7 @@ from deepfm_core.training.dropout import DropoutMasks
 from deepfm_core.training.reference import AutogradStep
 from deepfm_core.training.spec import ACTIVATIONS, MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.training.step import Step
-from tests.worlds import MIXED, encoded, layout
+from tests.worlds import MIXED, crossed, encoded, layout
 
 CATEGORICAL = layout([(Kind.CATEGORICAL, 1, 7), (Kind.BUCKETISED, 1, 5), (Kind.CATEGORICAL, 1, 11)])
 MULTI_VALUED = layout([(Kind.MULTI_VALUED, 4, 6), (Kind.CATEGORICAL, 1, 5)])
@@ -32,13 +34,14 @@ SHAPES = {
     "multi-valued": MULTI_VALUED,
     "dense beside": DENSE_BESIDE,
     "dense alone": layout([], dense=3),
+    "crossed": crossed(CATEGORICAL, 9, 4),
 }
 FIT = FitSpec(learning_rate=0.01, l2=0.01)
 
 
 def batch_of(shape: Layout, rows: int, seed: int, weights: bool = True) -> Batch:
     batch = Batch.from_table(encoded(shape, rows, seed))
-    return batch if weights else Batch(batch.ids, None, batch.dense, batch.labels)
+    return batch if weights else replace(batch, weights=None)
 
 
 def model_of(shape: Layout, spec: ModelSpec) -> DeepFM:
@@ -80,6 +83,12 @@ MODELS: list[dict[str, Any]] = [
     *({"name": "fm", "centred": centred} for centred in (False, True)),
     *({"name": "dnn", **network} for network in NETWORKS),
     *({"name": "deepfm", "centred": centred, **network} for centred in (False, True) for network in NETWORKS),
+    *(
+        {"name": name, "centred": centred, **network}
+        for name in ("fnn", "ipnn", "opnn", "pnn", "wide-deep", "fm-dnn")
+        for centred in ((False, True) if name == "fm-dnn" else (False,))
+        for network in (NETWORKS[0], {"activation": "tanh", "dropout": 0.4, "batch_norm": True})
+    ),
 ]
 
 
@@ -106,8 +115,9 @@ def test_gradients_summed_by_id_are_those_added_one_by_one(shape: str, monkeypat
 
 @pytest.mark.parametrize("layers", [(), (6,), (6, 5, 4)])
 @pytest.mark.parametrize("shape", ["categorical", "multi-valued"])
-def test_networks_of_any_depth_and_rows_without_weights(shape: str, layers: tuple[int, ...]) -> None:
-    model = model_of(SHAPES[shape], ModelSpec(layers=layers, embedding_size=1)).double()
+@pytest.mark.parametrize("name", ["deepfm", "fnn", "pnn"])
+def test_networks_of_any_depth_and_rows_without_weights(shape: str, layers: tuple[int, ...], name: str) -> None:
+    model = model_of(SHAPES[shape], ModelSpec(name, layers=layers, embedding_size=1)).double()
     found = differences(model, batch_of(SHAPES[shape], 9, 3, weights=False).double(), [])
     assert max(found.values()) < 1e-10, found
 
@@ -115,12 +125,13 @@ def test_networks_of_any_depth_and_rows_without_weights(shape: str, layers: tupl
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_many_steps_end_with_the_weights_of_plain_autograd(name: str) -> None:
     spec = ModelSpec(name, 4, (6,), dropout=0.3, batch_norm=True, centred=True)
-    model = model_of(MIXED, spec).double()
+    shape = crossed(MIXED, 12, 7)
+    model = model_of(shape, spec).double()
     other = copy.deepcopy(model)
     by_hand, reference = Step(model, FIT), AutogradStep(other, FIT)
     for number in range(60):
         rows = 33 - number % 3
-        batch = batch_of(MIXED, rows, number).double()
+        batch = batch_of(shape, rows, number).double()
         kept = [mask.double() for mask in masks(spec, rows, number)]
         by_hand(batch, kept)
         reference(batch, kept)
@@ -129,13 +140,14 @@ def test_many_steps_end_with_the_weights_of_plain_autograd(name: str) -> None:
         assert torch.allclose(value, expected[key], atol=1e-8), (key, (value - expected[key]).abs().max())
 
 
-LARGE = layout([(Kind.CATEGORICAL, 1, 900), (Kind.MULTI_VALUED, 2, 700), (Kind.NUMERIC, 1, 2)])
+LARGE = crossed(layout([(Kind.CATEGORICAL, 1, 900), (Kind.MULTI_VALUED, 2, 700), (Kind.NUMERIC, 1, 2)]), 800, 50)
 
 
 @pytest.fixture
 def rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Touch the batch's rows alone whatever the vocabulary."""
-    monkeypatch.setattr(step_module, "worth_rows", lambda *_: True)
+    for module in (step_module, crossed_module):
+        monkeypatch.setattr(module, "worth_rows", lambda *_: True)
 
 
 @pytest.mark.usefixtures("rows_alone")
@@ -149,20 +161,20 @@ def test_rows_caught_up_when_next_read_are_those_of_dense_adam(name: str, averag
     for number in range(400):
         batch = batch_of(LARGE, 20, number).double()
         logits = by_hand(batch), reference(batch)
-        assert torch.allclose(*logits, atol=1e-4), (number, (logits[0] - logits[1]).abs().max())
+        assert torch.allclose(*logits, atol=5e-4), (number, (logits[0] - logits[1]).abs().max())
         if number in (150, 300):
             by_hand.average(number // 150)
             reference.average(number // 150)
     by_hand.end_epoch()
     reference.end_epoch()
     for key, value in other.state_dict().items():
-        assert torch.allclose(model.state_dict()[key], value, atol=1e-4), key
+        assert torch.allclose(model.state_dict()[key], value, atol=5e-4), key
 
 
 @pytest.mark.usefixtures("rows_alone")
 def test_a_table_of_rows_goes_on_from_a_checkpoint_as_if_never_interrupted() -> None:
     fit = FitSpec(learning_rate=0.01, l2=0.0, averaging=True)
-    model = model_of(LARGE, ModelSpec(embedding_size=4))
+    model = model_of(LARGE, ModelSpec("wide-deep", embedding_size=4))
     step = Step(model, fit)
     for number in range(30):
         step(batch_of(LARGE, 20, number))

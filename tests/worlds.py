@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepfm_core.data.encoded import EncodedField, EncodedTable, Layout
+from deepfm_core.data.encoded import CrossedField, EncodedField, EncodedTable, Layout
 from deepfm_core.data.schema import Kind
 
 
@@ -31,6 +31,16 @@ MIXED = layout(
 )
 
 
+def crossed(shape: Layout, *sizes: int) -> Layout:
+    """Add a crossed field of each size to a layout, of its first two fields."""
+    fields, offset = [], 0
+    for number, size in enumerate(sizes):
+        names = tuple(f"combination {i}" for i in range(size))
+        fields.append(CrossedField(f"c{number}", (0, 1), offset, size, names))
+        offset += size
+    return Layout(shape.fields, shape.dense, tuple(fields))
+
+
 def encoded(shape: Layout, rows: int, seed: int) -> EncodedTable:
     """Draw rows for a layout: distinct values in a multi-valued cell, blends that sum to 1 for piecewise fields."""
     rng = np.random.default_rng(seed)
@@ -50,4 +60,6 @@ def encoded(shape: Layout, rows: int, seed: int) -> EncodedTable:
             weights[:, slots] = np.arange(field.slots) < count[:, None]
     dense = rng.normal(size=(rows, len(shape.dense))).astype(np.float32)
     labels = (rng.random(rows) < 0.3).astype(np.float32)
-    return EncodedTable(shape, ids, weights, dense, labels)
+    combinations = [field.offset + rng.integers(0, field.size, rows) for field in shape.crosses]
+    crosses = np.stack(combinations, 1).astype(np.int32) if combinations else None
+    return EncodedTable(shape, ids, weights, dense, labels, crosses)

@@ -40,11 +40,28 @@ class EncodedField:
 
 
 @dataclass(frozen=True)
+class CrossedField:
+    """Two fields' combinations of values, which have a first-order weight each and no embedding.
+
+    A row has one combination; ids are `offset … offset + size - 1` in the crossed fields' own table of weights.
+    """
+
+    name: str
+    fields: tuple[int, int]
+    """The numbers of the two embedded fields."""
+    offset: int
+    size: int
+    features: tuple[str, ...]
+    """The name of each combination, `size` of them, for people to read; the first stands for all others."""
+
+
+@dataclass(frozen=True)
 class Layout:
-    """All fields of a model: F embedded fields over S slots and V features, and D dense fields."""
+    """All fields of a model: F embedded fields over S slots and V features, D dense fields and C crossed fields."""
 
     fields: tuple[EncodedField, ...]
     dense: tuple[str, ...] = ()
+    crosses: tuple[CrossedField, ...] = ()
 
     @property
     def slots(self) -> int:
@@ -57,14 +74,24 @@ class Layout:
         return sum(field.size for field in self.fields)
 
     @property
+    def crossed(self) -> int:
+        """The number of combinations over all crossed fields."""
+        return sum(field.size for field in self.crosses)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The embedded fields' names, in order."""
         return tuple(field.name for field in self.fields)
 
+    @property
+    def first_order_names(self) -> tuple[str, ...]:
+        """The names of the first-order terms, in order: embedded fields, dense fields, crossed fields."""
+        return (*self.names, *self.dense, *(field.name for field in self.crosses))
+
     def to_dict(self) -> dict[str, Any]:
         """Give the layout as plain values for JSON."""
         fields = [{**{k: v for k, v in vars(field).items()}, "kind": field.kind.value} for field in self.fields]
-        return {"fields": fields, "dense": list(self.dense)}
+        return {"fields": fields, "dense": list(self.dense), "crosses": [vars(field) for field in self.crosses]}
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Layout:
@@ -73,7 +100,11 @@ class Layout:
             EncodedField(**{**field, "kind": Kind(field["kind"]), "features": tuple(field["features"])})
             for field in values["fields"]
         )
-        return cls(fields, tuple(values["dense"]))
+        crosses = tuple(
+            CrossedField(**{**field, "fields": tuple(field["fields"]), "features": tuple(field["features"])})
+            for field in values.get("crosses", ())
+        )
+        return cls(fields, tuple(values["dense"]), crosses)
 
 
 @dataclass(frozen=True)
@@ -87,6 +118,7 @@ class EncodedTable:
         weights: (N, S) float32, the x of each feature, or None where every x is 1.
         dense: (N, D) float32, scaled values of the dense fields.
         labels: (N,) float32 of 0 and 1, or None for a table without label.
+        crosses: (N, C) int32, the id of each crossed field's combination; None where the layout has none.
     """
 
     layout: Layout
@@ -94,6 +126,7 @@ class EncodedTable:
     weights: NDArray[np.float32] | None
     dense: NDArray[np.float32]
     labels: NDArray[np.float32] | None
+    crosses: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -106,4 +139,5 @@ class EncodedTable:
             None if self.weights is None else self.weights[rows],
             self.dense[rows],
             None if self.labels is None else self.labels[rows],
+            None if self.crosses is None else self.crosses[rows],
         )

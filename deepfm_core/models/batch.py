@@ -22,12 +22,14 @@ class Batch:
         weights: (B, S) float, the x of each feature, or None where every x is 1.
         dense: (B, D) float, scaled values of the dense fields.
         labels: (B,) float, 0 or 1, or None.
+        crosses: (B, C) int32, ids of the crossed fields' combinations, or None where there are none.
     """
 
     ids: Tensor
     weights: Tensor | None
     dense: Tensor
     labels: Tensor | None = None
+    crosses: Tensor | None = None
 
     @classmethod
     def from_table(cls, table: EncodedTable, device: str | torch.device = "cpu") -> Batch:
@@ -41,6 +43,7 @@ class Batch:
             None if table.weights is None else tensor(table.weights),
             tensor(table.dense),
             None if table.labels is None else tensor(table.labels),
+            None if table.crosses is None else tensor(table.crosses),
         )
 
     def __len__(self) -> int:
@@ -66,7 +69,8 @@ class Batch:
             None if self.weights is None else self.weights.double(),
             self.dense.double(),
             None if self.labels is None else self.labels.double(),
+            self.crosses,
         )
 
     def _parts(self) -> tuple[Tensor | None, ...]:
-        return cast(tuple[Tensor | None, ...], (self.ids, self.weights, self.dense, self.labels))
+        return cast(tuple[Tensor | None, ...], (self.ids, self.weights, self.dense, self.labels, self.crosses))

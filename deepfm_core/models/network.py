@@ -70,8 +70,3 @@ def _linear(inputs: int, units: int) -> nn.Linear:
     nn.init.xavier_uniform_(layer.weight)
     nn.init.zeros_(layer.bias)
     return layer
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Count the trained numbers of a module."""
-    return sum(parameter.numel() for parameter in module.parameters() if parameter.requires_grad)

@@ -104,9 +104,10 @@ class Group:
 
 def learning_rate(name: str, spec: FitSpec) -> float:
     """Give a parameter's learning rate; for the table that of the embeddings."""
-    return spec.learning_rate * (spec.first_order_rate if name in ("bias", "dense_weights") else 1.0)
+    first_order = name in ("bias", "dense_weights", "crossed_weights")
+    return spec.learning_rate * (spec.first_order_rate if first_order else 1.0)
 
 
 def decay(name: str, spec: FitSpec) -> float:
     """Give a parameter's L2; for the table that of the embeddings."""
-    return {"table": spec.l2_embeddings, "dense_weights": spec.l2}.get(name, 0.0)
+    return {"table": spec.l2_embeddings, "dense_weights": spec.l2, "crossed_weights": spec.l2}.get(name, 0.0)

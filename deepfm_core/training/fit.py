@@ -18,7 +18,6 @@ from deepfm_core.data.encoded import EncodedTable, Layout
 from deepfm_core.errors import TrainingError
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.network import parameter_count
 from deepfm_core.training.dropout import DropoutMasks
 from deepfm_core.training.events import EpochDone, Event, Fitted, Progress, Started
 from deepfm_core.training.inference import Inference
@@ -127,7 +126,7 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
     yield Started(
         rows_train=len(train),
         rows_valid=len(valid),
-        parameters=parameter_count(model),
+        parameters=model.parameter_count,
         epochs=spec.epochs,
         steps_per_epoch=steps,
         base_logloss=base_logloss(labels[1], rate),

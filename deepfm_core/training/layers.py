@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.training.products import Products
 
 Gradients = Mapping[str, Tensor]
 """The buffer of each trained tensor's gradient, by the tensor's name in the model."""
@@ -58,43 +59,54 @@ class Linear:
 
 
 class FirstLinear(Linear):
-    """The first linear layer, which reads the looked-up fields [w | v] as they lie in memory, and the dense fields.
+    """The first linear layer, which reads the looked-up fields as they lie in memory, and what stands beside them.
 
-    Its weights are spread so that a column of zeros stands at each first-order weight w. That costs a few
-    multiplications by zero and spares a copy of the batch's embeddings into an input of their own, and one back.
+    Its weights are spread so that a column of zeros stands at each column of the table that the network does not read,
+    such as a first-order weight w. That costs a few multiplications by zero and spares a copy of the batch's
+    embeddings into an input of their own, and one back.
     """
 
     def __init__(
-        self, name: str, linear: nn.Linear, gradients: Gradients, dtype: torch.dtype, fields: int, columns: int
+        self, name: str, linear: nn.Linear, gradients: Gradients, dtype: torch.dtype, model: DeepFM, products: int
     ) -> None:
         super().__init__(name, linear, gradients, dtype)
-        units, split = len(self.weight), fields * (columns - 1)
-        shape = units, fields, columns
-        self._v = self.weight[:, :split].view(units, fields, columns - 1)
-        self._v_gradient = self.weight_gradient[:, :split].view(units, fields, columns - 1)
-        self._used = torch.zeros(units, fields * columns, dtype=dtype, device=self.weight.device)
+        units, fields, read = len(self.weight), len(model.layout.fields), model.deep_columns
+        each = read.stop - read.start
+        split, own = fields * each, (units, fields, each)
+        self._read = self.weight[:, :split].view(own)
+        self._read_gradient = self.weight_gradient[:, :split].view(own)
+        self._used = torch.zeros(units, fields * model.columns, dtype=dtype, device=self.weight.device)
         self._used_gradient = torch.zeros_like(self._used)
-        self._used_v, self._used_v_gradient = (part.view(shape)[..., 1:] for part in (self._used, self._used_gradient))
+        self._used_read, self._used_read_gradient = (
+            part.view(units, fields, model.columns)[..., read] for part in (self._used, self._used_gradient)
+        )
         self._transposed = self._used.t()
-        self._dense_weight, self._dense_gradient = self.weight[:, split:], self.weight_gradient[:, split:]
-        self.dense = self.weight.new_zeros(0, 0)
+        self._beside_weight, self._beside_gradient = self.weight[:, split:], self.weight_gradient[:, split:]
+        self._products = products
+        self.beside = self.weight.new_zeros(0, 0)
+        """(B, products + D), the products and the dense fields of the batch."""
 
     def forward(self, x: Tensor) -> Tensor:
-        """Map the fields (B, F·(1 + K)), and `dense` (B, D), to (B, units)."""
+        """Map the fields (B, F·columns), and `beside`, to (B, units)."""
         self.x = x.to(self.dtype)
-        self._used_v.copy_(self._v)
+        self._used_read.copy_(self._read)
         z = torch.addmm(self.bias.to(self.dtype), self.x, self._transposed)
-        return z.add_(self.dense @ self._dense_weight.t()) if self.dense.shape[1] else z
+        return z.add_(self.beside @ self._beside_weight.t()) if self.beside.shape[1] else z
 
     def backward(self, dz: Tensor) -> Tensor:
-        """Fill the gradients from ∂loss/∂z (B, units) and give ∂loss/∂fields (B, F·(1 + K)), 0 at each w."""
+        """Fill the gradients from ∂loss/∂z (B, units) and give ∂loss/∂fields (B, F·columns), 0 where it reads none."""
         dz = dz.to(self.dtype)
         torch.mm(dz.t(), self.x, out=self._used_gradient)
-        self._v_gradient.copy_(self._used_v_gradient)
-        if self.dense.shape[1]:
-            self._dense_gradient.copy_(dz.to(self.dense.dtype).t() @ self.dense)
+        self._read_gradient.copy_(self._used_read_gradient)
+        self._dz = dz.to(self.beside.dtype)
+        if self.beside.shape[1]:
+            self._beside_gradient.copy_(self._dz.t() @ self.beside)
         torch.sum(dz, 0, dtype=self.bias.dtype, out=self.bias_gradient)
         return torch.mm(dz, self._used)
+
+    def backward_products(self) -> Tensor:
+        """Give ∂loss/∂products (B, products), after `backward`."""
+        return self._dz @ self._beside_weight[:, : self._products]
 
 
 class Normalisation:
@@ -156,34 +168,38 @@ class Layers:
         assert model.network is not None
         own = model.table.dtype
         dtype = torch.bfloat16 if precision == "bfloat16" else own
-        fields, columns = len(model.layout.fields), model.table.shape[1]
+        switches = model.spec.switches
+        self._products = Products(model) if switches.inner or switches.outer else None
+        count = self._products.count if self._products is not None else 0
         self._linears: list[Linear] = []
-        self._hidden: list[Hidden] = []
         norms: dict[int, Normalisation] = {}
         for number, module in enumerate(model.network.stack):
             name = f"network.stack.{number}"
             if isinstance(module, nn.Linear) and not self._linears:
-                self._linears.append(FirstLinear(name, module, gradients, dtype, fields, columns))
+                self._first = FirstLinear(name, module, gradients, dtype, model, count)
+                self._linears.append(self._first)
             elif isinstance(module, nn.Linear):
                 output = module is model.network.output
                 self._linears.append(Linear(name, module, gradients, own if output else dtype))
             elif isinstance(module, nn.BatchNorm1d):
                 norms[len(self._linears)] = Normalisation(name, module, gradients)
-        for number in range(1, len(self._linears)):
-            self._hidden.append(Hidden(norms.get(number), model.spec.activation))
+        activation = model.spec.activation
+        self._hidden = [Hidden(norms.get(number), activation) for number in range(1, len(self._linears))]
 
     def forward(self, fields: Tensor, dense: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        """Give the network's output (B,) from the looked-up fields (B, F·(1 + K)) and the dense fields (B, D)."""
-        first, x = self._linears[0], fields
-        assert isinstance(first, FirstLinear)
-        first.dense = dense
+        """Give the network's output (B,) from the looked-up fields (B, F·columns) and the dense fields (B, D)."""
+        products, x = self._products, fields
+        self._first.beside = dense if products is None else torch.cat([products.forward(fields), dense], 1)
         for linear, hidden, mask in zip_longest(self._linears[:-1], self._hidden, kept):
             x = hidden.forward(linear.forward(x), mask)
         return self._linears[-1].forward(x).squeeze(1)
 
     def backward(self, delta: Tensor) -> Tensor:
-        """Fill the gradients from ∂loss/∂output (B,) and give ∂loss/∂fields (B, F·(1 + K))."""
+        """Fill the gradients from ∂loss/∂output (B,) and give ∂loss/∂fields (B, F·columns)."""
         dx = self._linears[-1].backward(delta.unsqueeze(1))
         for linear, hidden in zip(reversed(self._linears[:-1]), reversed(self._hidden), strict=True):
             dx = linear.backward(hidden.backward(dx.to(linear.dtype)))
-        return dx.to(delta.dtype)
+        gradient = dx.to(delta.dtype)
+        if self._products is not None:
+            self._products.backward(self._first.backward_products(), gradient)
+        return gradient

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -15,7 +16,7 @@ class Lookup(NamedTuple):
     """What B rows of S slots read of the table.
 
     Attributes:
-        rows: (R, 1 + K), rows [w | v] of the table.
+        rows: (R, columns), rows [w | v …] of the table.
         positions: (B·S,) int32, the row that each slot reads.
         weights: (B·S,), the x of each slot, or None where every x is 1.
     """
@@ -28,17 +29,24 @@ class Lookup(NamedTuple):
 class Slots:
     """Which slots of a row make up its fields."""
 
-    def __init__(self, model: DeepFM) -> None:
-        layout = model.layout
-        self._shape = len(layout.fields), model.table.shape[1]
-        self._slots = layout.slots
-        self._field_of_slot = None if model.one_slot_a_field else model.field_of_slot
-        self._first = torch.tensor([field.first_slot for field in layout.fields], device=model.table.device)
+    def __init__(self, slots: Sequence[int], columns: int, device: torch.device) -> None:
+        """Describe F fields of so many slots each, of a table with so many columns."""
+        counts = torch.tensor(slots, dtype=torch.long, device=device)
+        self._shape = len(slots), columns
+        self._slots = sum(slots)
+        one_each = self._slots == len(slots)
+        self._field_of_slot = None if one_each else torch.arange(len(slots), device=device).repeat_interleave(counts)
+        self._first = counts.cumsum(0) - counts
         self._rows = 0
         self._lay_out(1)
 
+    @classmethod
+    def of(cls, model: DeepFM) -> Slots:
+        """Describe a model's embedded fields."""
+        return cls([field.slots for field in model.layout.fields], model.columns, model.table.device)
+
     def fields(self, lookup: Lookup, rows: int) -> Tensor:
-        """Gather, and sum x · [w | v] over the slots of each field: (B, F·(1 + K))."""
+        """Gather, and sum x · [w | v] over the slots of each field: (B, F·columns)."""
         fields, columns = self._shape
         if rows > self._rows:
             self._lay_out(rows)
@@ -47,7 +55,7 @@ class Slots:
         return summed.view(rows, fields * columns)
 
     def by_slot(self, lookup: Lookup, gradient: Tensor) -> Tensor:
-        """Give ∂loss/∂(row read) of each slot, (B·S, 1 + K), from ∂loss/∂fields (B, F·(1 + K))."""
+        """Give ∂loss/∂(row read) of each slot, (B·S, columns), from ∂loss/∂fields (B, F·columns)."""
         fields, columns = self._shape
         if self._field_of_slot is not None:
             gradient = gradient.view(-1, fields, columns).index_select(1, self._field_of_slot)
@@ -55,7 +63,7 @@ class Slots:
         return gradient if lookup.weights is None else gradient * lookup.weights.unsqueeze(1)
 
     def by_id(self, lookup: Lookup, gradient: Tensor, found: Distinct) -> Tensor:
-        """Give ∂loss/∂row of each distinct id read, (U, 1 + K), from ∂loss/∂fields (B, F·(1 + K))."""
+        """Give ∂loss/∂row of each distinct id read, (U, columns), from ∂loss/∂fields (B, F·columns)."""
         fields = found.places if self._field_of_slot is None else self._field_of_place.index_select(0, found.places)
         weights = None if lookup.weights is None else lookup.weights.index_select(0, found.places)
         gradient = gradient.view(-1, self._shape[1])
@@ -77,15 +85,16 @@ class Within:
         slots = [field.first_slot + slot for field in fields for slot in range(field.slots)]
         self._shape = len(model.layout.fields), model.table.shape[1]
         self._fields = model.within_fields
+        self._embedded = torch.zeros_like(model.table[0].detach())
+        self._embedded[model.fm_columns] = 1.0
         self._slots = torch.tensor(slots, device=model.table.device)
 
     def forward(self, lookup: Lookup, fields: Tensor) -> Tensor:
-        """Give the sum of the pairs of each row (B,); each w in `fields` (B, F·(1 + K)) is 0."""
+        """Give the sum of the pairs of each row: (B,)."""
         rows = len(fields)
-        self._e = fields.view(rows, *self._shape).index_select(1, self._fields)
+        self._e = fields.view(rows, *self._shape).index_select(1, self._fields).mul_(self._embedded)
         self._positions = lookup.positions.view(rows, -1).index_select(1, self._slots).view(-1)
-        self._v = lookup.rows.index_select(0, self._positions)  # (B · slots within, 1 + K)
-        self._v[:, 0] = 0.0
+        self._v = lookup.rows.index_select(0, self._positions).mul_(self._embedded)  # (B · slots within, columns)
         if lookup.weights is None:
             self._x = self._v.new_ones(len(self._v), 1)
         else:
@@ -94,12 +103,12 @@ class Within:
         return self._e.square().sum((1, 2)).sub_(squares).mul_(0.5)
 
     def backward(self, delta: Tensor, gradient: Tensor) -> None:
-        """Add ∂loss/∂fields to (B, F·(1 + K))."""
+        """Add ∂loss/∂fields to (B, F·columns)."""
         self._delta = delta
         shape = (len(delta), *self._shape)
         gradient.view(shape).index_add_(1, self._fields, delta.view(-1, 1, 1) * self._e)
 
     def backward_rows(self, gradient: Tensor) -> None:
-        """Add ∂loss/∂rows through |x v|² to (R, 1 + K)."""
+        """Add ∂loss/∂rows through |x v|² to (R, columns)."""
         pull = (self._x.square().view(len(self._delta), -1) * self._delta.unsqueeze(1)).view(-1, 1)
         gradient.index_add_(0, self._positions.long(), self._v.mul_(pull), alpha=-1)

@@ -8,7 +8,6 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from deepfm_core.data.encoded import Layout
 from deepfm_core.training.adam import BETA1, BETA2, EPSILON, Group, Slot
 from deepfm_core.training.distinct import distinct
 from deepfm_core.training.lookup import Lookup, Slots
@@ -20,13 +19,13 @@ _FADED = 256
 _FLUSHED_AT_ONCE = 1 << 16
 
 
-def worth_rows(layout: Layout, spec: FitSpec) -> bool:
+def worth_rows(vocabulary: int, slots: int, spec: FitSpec) -> bool:
     """Say whether to touch the batch's rows alone: exact without L2, and faster for a large vocabulary.
 
     With an L2 every row has a gradient at every step, for which Adam has no closed form: then all rows are moved.
     """
-    lookups = spec.batch_size * layout.slots
-    return not (spec.l2 or spec.l2_embeddings) and layout.vocabulary > max(100_000, 2 * lookups)
+    lookups = spec.batch_size * slots
+    return not (spec.l2 or spec.l2_embeddings) and vocabulary > max(100_000, 2 * lookups)
 
 
 class MissedSteps:
@@ -93,18 +92,18 @@ class RowTable:
         self._done.fill_(steps)
 
     def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Give rows (R, 1 + K) of the table and, for each of the (L,) ids, which of them it reads; begins a step."""
+        """Give rows (R, columns) of the table and, for each of the (L,) ids, which of them it reads; begins a step."""
         self._found = distinct(ids)
         self._rows = self._caught_up(self._found.ids)
         return self._rows.weight, self._found.positions()
 
     @property
     def gradient(self) -> Tensor:
-        """The gradient of the rows that `read` gave, (R, 1 + K)."""
+        """The gradient of the rows that `read` gave, (R, columns)."""
         return self._rows.gradient
 
     def differentiate(self, lookup: Lookup, gradient: Tensor) -> None:
-        """Fill `gradient` from ∂loss/∂fields (B, F·(1 + K))."""
+        """Fill `gradient` from ∂loss/∂fields (B, F·columns)."""
         self._rows = replace(self._rows, gradient=self._slots.by_id(lookup, gradient, self._found))
 
     def move(self, steps: int) -> None:
@@ -140,5 +139,5 @@ class RowTable:
 
 
 def _scaled(table: Tensor, ids: Tensor, starts: Tensor, factors: Tensor) -> Tensor:
-    """Gather rows of a table, each times its own factor: (U, 1 + K), in one pass."""
+    """Gather rows of a table, each times its own factor: (U, columns), in one pass."""
     return torch.embedding_bag(table, ids, starts, False, 0, False, factors)[0]

@@ -8,8 +8,10 @@ from typing import Any
 
 from deepfm_core.data.schema import Schema
 from deepfm_core.errors import SpecError
+from deepfm_core.training.crosses import Cross, require_different
+from deepfm_core.training.switches import MODELS, Switches
 
-MODEL_NAMES = ("lr", "fm", "dnn", "deepfm")
+MODEL_NAMES = tuple(MODELS)
 """The presets `--model` takes."""
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear")
@@ -73,6 +75,8 @@ class ModelSpec:
     """Whether the FM multiplies embeddings less their field's mean (docs/model.md); the paper's form does not."""
     embedding_sd: float = 0.01
     """Standard deviation of the random numbers embeddings start from."""
+    crosses: tuple[Cross, ...] = ()
+    """Pairs of fields that are crossed into the first-order term of `wide-deep`."""
 
     def __post_init__(self) -> None:
         _require(self.name in MODEL_NAMES, "Model", self.name, f"Use one of {', '.join(MODEL_NAMES)}.")
@@ -96,21 +100,33 @@ class ModelSpec:
             "Use the share of units to drop, 0 to below 1.",
         )
         _require(0.0 < self.embedding_sd <= 1.0, "Embedding sd", self.embedding_sd, "Use 0.01 to 0.1.")
+        require_different(self.crosses)
+        _require(
+            not self.crosses or self.switches.crosses,
+            "Cross",
+            ", ".join(f"{a}*{b}" for a, b in self.crosses),
+            f"Only wide-deep has crossed fields: use that model, or leave them out of {self.name}.",
+        )
+
+    @property
+    def switches(self) -> Switches:
+        """Which parts the logit has."""
+        return MODELS[self.name]
 
     @property
     def first_order(self) -> bool:
         """Whether the logit has bias and first-order terms."""
-        return self.name in ("lr", "fm", "deepfm")
+        return self.switches.first_order
 
     @property
     def second_order(self) -> bool:
         """Whether the logit has the FM's pairs."""
-        return self.name in ("fm", "deepfm")
+        return self.switches.second_order
 
     @property
     def deep(self) -> bool:
         """Whether the logit has a network's output."""
-        return self.name in ("dnn", "deepfm")
+        return self.switches.deep
 
 
 @dataclass(frozen=True)
@@ -211,7 +227,8 @@ class RunSpec:
         parts["schema"] = Schema.from_dict(parts["schema"])
         parts["split"] = SplitSpec(**_known(SplitSpec, parts["split"]))
         model = _known(ModelSpec, parts["model"])
-        parts["model"] = ModelSpec(**{**model, "layers": tuple(model["layers"])})
+        crosses = tuple((a, b) for a, b in model.get("crosses", ()))
+        parts["model"] = ModelSpec(**{**model, "layers": tuple(model["layers"]), "crosses": crosses})
         parts["fit"] = FitSpec(**_known(FitSpec, parts["fit"]))
         return cls(**_known(cls, parts))
 

@@ -10,6 +10,7 @@ from torch import Tensor
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.adam import Adam, Slot
+from deepfm_core.training.crossed import Crossed
 from deepfm_core.training.factorisation import Factorisation
 from deepfm_core.training.layers import Layers
 from deepfm_core.training.lookup import Lookup, Slots, Within
@@ -25,9 +26,11 @@ class Step:
         """Train `model`, whose parameters must keep their memory, from now on."""
         self.steps = 0
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
-        self._slots = Slots(model)
-        table = RowTable if worth_rows(model.layout, spec) else DenseTable
+        self._slots = Slots.of(model)
+        table = RowTable if worth_rows(model.layout.vocabulary, model.layout.slots, spec) else DenseTable
         self._table = table(weights.pop("table"), self._slots, spec)
+        crossed = weights.pop("crossed_weights", None)
+        self._crossed = None if crossed is None else Crossed(model, crossed, spec)
         self._adam = Adam(weights, spec)
         self._averaging, self._averaged = spec.averaging, False
         self._fm = Factorisation(model, self.gradients) if model.spec.first_order else None
@@ -39,7 +42,8 @@ class Step:
         logit = self.differentiate(batch, kept)
         self.steps += 1
         self._adam.step(self.steps)
-        self._table.move(self.steps)
+        for table in self._tables:
+            table.move(self.steps)
         return logit
 
     def differentiate(self, batch: Batch, kept: Sequence[Tensor] = ()) -> Tensor:
@@ -49,11 +53,13 @@ class Step:
         lookup = Lookup(
             *self._table.read(batch.ids.view(-1)), None if batch.weights is None else batch.weights.view(-1)
         )
-        fields = self._slots.fields(lookup, rows)  # (B, F·(1 + K)): [w | e] of each field
+        fields = self._slots.fields(lookup, rows)  # (B, F·columns): [w | e …] of each field
 
         logit = fm.forward(fields, batch.dense) if fm is not None else fields.new_zeros(rows)
         if within is not None:
             logit += within.forward(lookup, fields)
+        if self._crossed is not None:
+            logit += self._crossed.forward(batch)
         if layers is not None:
             logit += layers.forward(fields, batch.dense, kept)
 
@@ -68,6 +74,8 @@ class Step:
         self._table.differentiate(lookup, gradient)
         if within is not None:
             within.backward_rows(self._table.gradient)
+        if self._crossed is not None:
+            self._crossed.backward(delta)
         return logit
 
     @property
@@ -78,7 +86,7 @@ class Step:
     def average(self, count: int) -> None:
         """Take the weights into their running averages, `count` being how often, from 1, that has been done."""
         if self._averaging:
-            self._table.flush()
+            self._flush()
         for slot in self._all().values():
             slot.take_average(count)
 
@@ -91,7 +99,7 @@ class Step:
 
     def end_epoch(self) -> None:
         """Do what was put off, and put the averages into the model where the fit has averages."""
-        self._table.flush()
+        self._flush()
         for slot in self._all().values():
             slot.swap()
         self._averaged = True
@@ -103,9 +111,19 @@ class Step:
     def load(self, tensors: Mapping[str, Tensor], steps: int) -> None:
         """Take over a checkpoint made between two epochs."""
         self.steps, self._averaged = steps, True
-        self._table.load(steps)
+        for table in self._tables:
+            table.load(steps)
         for name, value in self.tensors().items():
             value.copy_(tensors[name])
 
+    @property
+    def _tables(self) -> list[DenseTable | RowTable]:
+        return [self._table] if self._crossed is None else [self._table, self._crossed.table]
+
+    def _flush(self) -> None:
+        for table in self._tables:
+            table.flush()
+
     def _all(self) -> dict[str, Slot]:
-        return {"table": self._table.slot, **self._adam.slots}
+        names = ("table", "crossed_weights")
+        return {name: table.slot for name, table in zip(names, self._tables, strict=False)} | self._adam.slots

@@ -26,15 +26,15 @@ class DenseTable:
 
     @property
     def gradient(self) -> Tensor:
-        """The gradient of the rows that `read` gave, (R, 1 + K)."""
+        """The gradient of the rows that `read` gave, (R, columns)."""
         return self.slot.gradient
 
     def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Give rows (R, 1 + K) of the table and, for each of the (L,) ids, which of them it reads; begins a step."""
+        """Give rows (R, columns) of the table and, for each of the (L,) ids, which of them it reads; begins a step."""
         return self.slot.weight, ids
 
     def differentiate(self, lookup: Lookup, gradient: Tensor) -> None:
-        """Fill `gradient` from ∂loss/∂fields (B, F·(1 + K))."""
+        """Fill `gradient` from ∂loss/∂fields (B, F·columns)."""
         if self._written is None:
             self.gradient.zero_()
         else:
@@ -89,7 +89,7 @@ class Columns:
             w.add_(w - before, alpha=self._faster)
 
     def subtract(self, weight: Tensor, move: Tensor) -> None:
-        """Move rows (U, 1 + K) against `move`, by the learning rates."""
+        """Move rows (U, columns) against `move`, by the learning rates."""
         weight.sub_(move, alpha=self._rate)
         if self._faster:
             weight[:, 0].sub_(move[:, 0], alpha=self._rate * self._faster)

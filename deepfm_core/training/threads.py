@@ -8,6 +8,7 @@ import os
 import torch
 
 from deepfm_core.data.encoded import Layout
+from deepfm_core.models.products import network_inputs
 from deepfm_core.training.rows import worth_rows
 from deepfm_core.training.spec import FitSpec, ModelSpec
 
@@ -18,10 +19,10 @@ _SECONDS_AN_OPERATION, _SECONDS_A_WEIGHT = 1e-11, 1.5e-9
 
 def step_seconds(layout: Layout, model: ModelSpec, fit: FitSpec) -> float:
     """Estimate how long one core needs for a training step's matrix products and its pass over the table."""
-    widths = (len(layout.fields) * model.embedding_size + len(layout.dense), *model.layers, 1)
+    widths = (network_inputs(model, len(layout.fields), len(layout.dense)), *model.layers, 1)
     products = sum(a * b for a, b in itertools.pairwise(widths)) if model.deep else 0
-    moved = 0 if worth_rows(layout, fit) else layout.vocabulary
-    table = moved * (1 + model.embedding_size) * _SECONDS_A_WEIGHT
+    moved = 0 if worth_rows(layout.vocabulary, layout.slots, fit) else layout.vocabulary
+    table = moved * (1 + model.switches.embedding_sets * model.embedding_size) * _SECONDS_A_WEIGHT
     return 3 * 2 * fit.batch_size * products * _SECONDS_AN_OPERATION + table
 
 

@@ -1,0 +1,52 @@
+"""Every model of the DeepFM paper's comparison as a row of switches of the one module."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Switches:
+    """Which parts a model has, and what its network reads (docs/model.md, "The models").
+
+    Attributes:
+        first_order: bias and first-order terms.
+        second_order: the FM's pairs.
+        deep: a network.
+        own_embeddings: the network has embeddings of its own, beside those of the FM.
+        weights_read: the network reads each field's first-order weight beside its embedding.
+        inner: the network reads the inner products of all pairs of embeddings.
+        outer: the network reads the outer product of the embeddings' sum with itself.
+        pretrained: the table starts from that of an FM trained before.
+        crosses: crossed fields may join the first-order term.
+    """
+
+    first_order: bool = False
+    second_order: bool = False
+    deep: bool = False
+    own_embeddings: bool = False
+    weights_read: bool = False
+    inner: bool = False
+    outer: bool = False
+    pretrained: bool = False
+    crosses: bool = False
+
+    @property
+    def embedding_sets(self) -> int:
+        """How many embeddings each feature has: 0, 1 or 2."""
+        return int(self.second_order or self.deep) + int(self.own_embeddings)
+
+
+MODELS = {
+    "lr": Switches(first_order=True),
+    "fm": Switches(first_order=True, second_order=True),
+    "dnn": Switches(deep=True),
+    "fnn": Switches(deep=True, weights_read=True, pretrained=True),
+    "ipnn": Switches(deep=True, inner=True),
+    "opnn": Switches(deep=True, outer=True),
+    "pnn": Switches(deep=True, inner=True, outer=True),
+    "wide-deep": Switches(first_order=True, deep=True, crosses=True),
+    "fm-dnn": Switches(first_order=True, second_order=True, deep=True, own_embeddings=True),
+    "deepfm": Switches(first_order=True, second_order=True, deep=True),
+}
+"""The models by the name that `--model` takes, in the order of the paper's table, DNN beside FM and DeepFM last."""
