@@ -34,7 +34,7 @@ def texts(values: object) -> list[str]:
         (pd.Categorical(["b", None, "a"]), ["b", "", "a"]),
         (pd.Categorical([1.0, None, 2.0]), ["1", "", "2"]),
         (TIMES, ["2024-01-02T00:00:00", "", "2024-01-02T03:04:05"]),
-        ([["a", 2.0], [], None, ("b",), {"d", "c"}], ["a|2", "", "", "b", "c|d"]),
+        pytest.param([["a", 2.0], [], None, ("b",), {"d", "c"}], ["a|2", "", "", "b", "c|d"], id="several"),
         ([1, "1", 1.5, None], ["1", "1", "1.5", ""]),
         (pd.arrays.SparseArray([0, 0, 3]), ["0", "0", "3"]),
     ],

@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -173,15 +170,3 @@ def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> 
     app = opened("examples", row=str(int(row["row"])), **{"if": json.dumps(same)})
     logit = next(metric for metric in app.metric if metric.label == "Logit")
     assert float(logit.value.replace("−", "-")) == pytest.approx(row["logit"], abs=0.006)
-
-
-@pytest.mark.parametrize("page", PAGES)
-def test_the_first_paint_needs_no_torch(page: str, tmp_path: Path) -> None:
-    code = (
-        "import sys; from streamlit.testing.v1 import AppTest;"
-        f"app = AppTest.from_file({str(ROOT / 'app' / 'main.py')!r}, default_timeout=60);"
-        f"app.switch_page('views/{page}.py').run(); assert app.subheader; sys.exit('torch' in sys.modules)"
-    )
-    environment = {**os.environ, "DEEPFM_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, capture_output=True, check=False)
-    assert done.returncode == 0, done.stderr.decode()
