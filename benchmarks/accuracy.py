@@ -111,8 +111,9 @@ def own(task: Task, preset_name: str, model_name: str) -> tuple[NDArray[np.float
     """Encode and train with a preset."""
     import torch
 
-    from deepfm_core.training.fit import FitState, fit, predict_logits
+    from deepfm_core.training.fit import fit, predict_logits
     from deepfm_core.training.presets import preset
+    from deepfm_core.training.state import FitState
 
     torch.set_num_threads(1)
     began = time.process_time()

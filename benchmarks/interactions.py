@@ -16,7 +16,6 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -126,8 +125,9 @@ def recommended_model(table: EncodedTable) -> tuple[Scores, Scores, tuple[float,
     from deepfm_core.explain.snapshot import sample_rows
     from deepfm_core.runs.explaining import SAMPLE_ROWS, network_sample
     from deepfm_core.runs.held_out import ModelLearner
-    from deepfm_core.training.fit import FitState, fit
+    from deepfm_core.training.fit import fit
     from deepfm_core.training.presets import preset
+    from deepfm_core.training.state import FitState
 
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
@@ -142,7 +142,7 @@ def recommended_model(table: EncodedTable) -> tuple[Scores, Scores, tuple[float,
     rows, background = network_sample(state.model, sample)
     learned = strength(learned_pairs(state.model, sample, network_rows=rows, background=background).whole)
     fitted = time.process_time()
-    learner = ModelLearner(table, model, replace(settings, epochs=state.best_epoch), 0, len(table))
+    learner = ModelLearner(table, model, settings, state.best_epochs, 0, len(table))
     frame = out_of_fold_evidence(table, learner=learner)
     names = combinations(table.layout.names, 2)
     seconds = fitted - began, time.process_time() - fitted
@@ -154,8 +154,9 @@ def naive_heat_map(table: EncodedTable) -> tuple[Scores, float]:
     import torch
 
     from deepfm_core.explain.learned import embeddings_of
-    from deepfm_core.training.fit import FitState, fit
+    from deepfm_core.training.fit import fit
     from deepfm_core.training.spec import FitSpec, ModelSpec
+    from deepfm_core.training.state import FitState
 
     torch.set_num_threads(1)
     began = time.process_time()

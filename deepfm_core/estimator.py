@@ -32,10 +32,11 @@ from deepfm_core.runs.observing import together
 from deepfm_core.runs.parts import Parts, load_parts
 from deepfm_core.runs.trained import Trained
 from deepfm_core.training.events import EpochDone, Fitted
-from deepfm_core.training.fit import FitState, fit
+from deepfm_core.training.fit import fit
 from deepfm_core.training.metrics import sigmoid
 from deepfm_core.training.presets import settings
 from deepfm_core.training.spec import RunSpec, SplitSpec
+from deepfm_core.training.state import FitState
 from deepfm_core.training.threads import set_threads
 
 POSITIVE, NEGATIVE = "1", "0"

@@ -66,16 +66,17 @@ def test_a_run_leaves_its_files_and_no_checkpoint(small: Table, tmp_path: Path) 
     np.testing.assert_allclose(sums[examples["row"]], examples["logit"], atol=1e-4)
 
 
-def test_a_cancelled_run_resumes_to_the_same_scores(small: Table, tmp_path: Path) -> None:
-    spec = spec_for(small)
+@pytest.mark.parametrize(("model", "after"), [("deepfm", 2), ("fnn", 2), ("fnn", 6)])
+def test_a_cancelled_run_resumes_to_the_same_scores(small: Table, tmp_path: Path, model: str, after: int) -> None:
+    spec = spec_for(small, model=ModelSpec(model, dropout=0.2, centred=True), folds=0)
     whole = run(spec, small, tmp_path / "whole")[-1]
     stop: list[bool] = []
     job = Job(spec, RunFolder(tmp_path / "part"), lambda _: small, lambda: bool(stop))
     for event in execute(job):
-        if isinstance(event, EpochDone) and event.epoch == 2:
+        if isinstance(event, EpochDone) and event.epoch == after:
             stop.append(True)
     assert isinstance(event, Cancelled)
-    assert event.epoch == 2
+    assert event.epoch == after
     resumed = run(spec, small, tmp_path / "part")[-1]
     assert isinstance(whole, Finished)
     assert isinstance(resumed, Finished)

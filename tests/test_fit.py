@@ -9,12 +9,14 @@ import pytest
 import torch
 
 from deepfm_core.errors import TrainingError
+from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.adam import Adam
-from deepfm_core.training.events import EpochDone, Event, Fitted, Started
-from deepfm_core.training.fit import FitState, fit, predict_logits
+from deepfm_core.training.events import EpochDone, Event, Fitted, Stage, Started
+from deepfm_core.training.fit import fit, predict_logits, train_epochs
 from deepfm_core.training.metrics import auc, logloss
 from deepfm_core.training.reference import AutogradStep
 from deepfm_core.training.spec import MODEL_NAMES, FitSpec, ModelSpec
+from deepfm_core.training.state import FitState
 from deepfm_core.training.step import Step
 from tests.worlds import MIXED, encoded
 
@@ -123,3 +125,88 @@ def test_training_lowers_the_logloss_on_data_with_signal() -> None:
     started = events[0]
     assert isinstance(started, Started)
     assert min(losses(events)) < started.base_logloss - 0.15
+
+
+FNN = ModelSpec("fnn", layers=(8,), dropout=0.3, centred=True)
+TWO_PHASES = replace(SPEC, epochs=3, patience=3)
+
+
+def test_fnn_starts_from_the_fm_that_the_same_settings_train() -> None:
+    fm = FitState.new(MIXED, replace(FNN, name="fm"), TWO_PHASES, seed=3)
+    fm_events = run(fm, TWO_PHASES)
+    fnn = FitState.new(MIXED, FNN, TWO_PHASES, seed=3)
+    began: dict[str, torch.Tensor] = {}
+    events: list[Event] = []
+    for event in fit(TWO_PHASES, TRAIN, VALID, fnn):
+        events.append(event)
+        if isinstance(event, Stage):
+            began = {name: value.clone() for name, value in fnn.model.state_dict().items()}
+    fitted = events[-1]
+    assert isinstance(fitted, Fitted)
+    assert fnn.earlier == (fm.best_epoch,)
+    assert fitted.best_epochs == (fm.best_epoch, fitted.best_epoch - 3)
+    assert losses(events)[:3] == pytest.approx(losses(fm_events), abs=1e-6)
+    assert [event.epoch for event in events if isinstance(event, EpochDone)] == [1, 2, 3, 4, 5, 6]
+    torch.testing.assert_close(began["table"], fm.model.table.detach())
+    assert not torch.allclose(fnn.model.table, began["table"])
+
+
+def test_fnn_counts_the_parameters_of_its_network_and_the_epochs_of_both_phases() -> None:
+    state = FitState.new(MIXED, FNN, TWO_PHASES, seed=3)
+    started = next(iter(fit(TWO_PHASES, TRAIN, VALID, state)))
+    assert isinstance(started, Started)
+    assert started.epochs == 6
+    inputs = len(MIXED.fields) * (1 + FNN.embedding_size) + len(MIXED.dense)
+    network = (inputs + 1) * 8 + 8 + 1
+    assert started.parameters == MIXED.vocabulary * (1 + FNN.embedding_size) + network
+
+
+@pytest.mark.parametrize("stopped_after", [1, 3, 5])
+@pytest.mark.parametrize("averaging", [False, True])
+def test_fnn_resumed_in_either_phase_or_between_them_ends_with_the_same_weights(
+    stopped_after: int, averaging: bool
+) -> None:
+    spec = replace(TWO_PHASES, averaging=averaging)
+    whole = FitState.new(MIXED, FNN, spec, seed=3)
+    run(whole, spec)
+    interrupted = FitState.new(MIXED, FNN, spec, seed=3)
+    for event in fit(spec, TRAIN, VALID, interrupted):
+        if isinstance(event, EpochDone) and event.epoch == stopped_after:
+            break
+    tensors = {name: value.clone() for name, value in interrupted.tensors().items()}
+    resumed = FitState.new(MIXED, FNN, spec, seed=3)
+    resumed.load(tensors, interrupted.numbers())
+    run(resumed, spec)
+    assert resumed.best_epochs == whole.best_epochs
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_epochs_without_validation_train_both_phases() -> None:
+    spec = replace(TWO_PHASES, averaging=True)
+    state = FitState.new(MIXED, FNN, spec, seed=3)
+    assert list(train_epochs(spec, TRAIN, state, (2, 1)))
+    assert (state.epoch, state.began, state.model.spec.name) == (3, 2, "fnn")
+
+
+def test_a_model_counts_what_it_trains() -> None:
+    counts = {name: DeepFM(MIXED, ModelSpec(name, 4, (6,))).parameter_count for name in MODEL_NAMES}
+    features, fields, dense, k = MIXED.vocabulary, len(MIXED.fields), len(MIXED.dense), 4
+
+    def network(inputs: int) -> int:
+        return (inputs + 1) * 6 + 6 + 1
+
+    plain, pairs = fields * k + dense, fields * (fields - 1) // 2
+    first = features + dense + 1
+    assert counts == {
+        "lr": first,
+        "fm": first + features * k,
+        "dnn": features * k + network(plain),
+        "fnn": features * (1 + k) + network(plain + fields),
+        "ipnn": features * k + network(plain + pairs),
+        "opnn": features * k + network(plain + k * k),
+        "pnn": features * k + network(plain + pairs + k * k),
+        "wide-deep": first + features * k + network(plain),
+        "fm-dnn": first + 2 * features * k + network(plain),
+        "deepfm": first + features * k + network(plain),
+    }

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 import torch
@@ -10,17 +12,19 @@ from hypothesis import strategies as st
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.schema import Kind
-from deepfm_core.explain.learned import learned_pairs, level_contributions, strength
+from deepfm_core.explain.learned import learned_pairs, network_contributions, strength
+from deepfm_core.explain.learned_levels import level_contributions
 from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.observed import observed_interactions
 from deepfm_core.explain.order import seriate
 from deepfm_core.explain.pair_columns import PAIR_COLUMNS
 from deepfm_core.explain.purify import purify, purify_table
-from deepfm_core.explain.tables import pairs_frame
+from deepfm_core.explain.tables import fields_frame, pairs_frame
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.training.spec import MODEL_NAMES, ModelSpec
 from tests.test_model import make
-from tests.worlds import MIXED, encoded, layout
+from tests.worlds import MIXED, crossed, encoded, layout
 
 CATEGORICAL = layout([(Kind.CATEGORICAL, 1, 4), (Kind.CATEGORICAL, 1, 3), (Kind.CATEGORICAL, 1, 5)])
 
@@ -84,28 +88,83 @@ def test_the_fms_strength_is_that_of_its_own_table() -> None:
     assert strength(learned_pairs(model, table).whole)[0] == pytest.approx(expected, rel=1e-4)
 
 
-def test_the_networks_contribution_is_partial_dependence_by_brute_force() -> None:
+def by_brute_force(model: DeepFM, table: EncodedTable, row: int, f: int, g: int) -> float:
+    """Average the network's output over all rows of the table, with the slots of the two fields taken from one row."""
+
+    def mean_output(*taken: int) -> float:
+        ids, weights = table.ids.copy(), np.copy(table.weights)
+        for number in taken:
+            field = table.layout.fields[number]
+            slots = slice(field.first_slot, field.first_slot + field.slots)
+            ids[:, slots], weights[:, slots] = table.ids[row, slots], table.weights[row, slots]
+        changed = EncodedTable(table.layout, ids, weights, table.dense, table.labels, table.crosses)
+        dnn = model.terms(Batch.from_table(changed)).dnn
+        assert dnn is not None
+        return float(dnn.double().mean().detach())
+
+    return mean_output(f, g) - mean_output(f) - mean_output(g) + mean_output()
+
+
+@pytest.mark.parametrize("layers", [(6, 4), ()])
+@pytest.mark.parametrize("name", [name for name in MODEL_NAMES if ModelSpec(name).deep])
+def test_the_networks_contribution_is_partial_dependence_by_brute_force(name: str, layers: tuple[int, ...]) -> None:
+    table = encoded(MIXED, 24, seed=3)
+    model = settled(MIXED, table, name=name, layers=layers, activation="tanh", embedding_size=3)
+    pairs = list(combinations(range(len(MIXED.fields)), 2))
+    found = network_contributions(model, table, pairs, 24, 0)
+    for column, (f, g) in enumerate(pairs):
+        assert found[5, column] == pytest.approx(by_brute_force(model, table, 5, f, g), abs=2e-5)
+
+
+@pytest.mark.parametrize("name", ["dnn", "fnn", "pnn"])
+def test_level_by_level_the_network_contributes_what_its_rows_do(name: str) -> None:
     table = encoded(CATEGORICAL, 24, seed=3)
-    model = settled(CATEGORICAL, table, name="dnn", layers=(6, 4), activation="tanh")
-
-    def mean_output(**fixed: int) -> float:
-        ids = table.ids.copy()
-        for name, value in fixed.items():
-            ids[:, int(name[1])] = value
-        changed = EncodedTable(table.layout, ids, table.weights, table.dense, table.labels)
-        return float(model(Batch.from_table(changed)).double().mean().detach())
-
+    model = settled(CATEGORICAL, table, name=name, layers=(6, 4), activation="tanh")
+    members = [one.codes for one in field_levels(table)]
+    levels = next(iter(level_contributions(model, table, members, [(0, 1)], 24, 0)))
+    assert levels.fm is None
+    assert levels.crossed is None
+    assert levels.dnn is not None
     row = table.ids[5]
-    expected = mean_output(f0=row[0], f1=row[1]) - mean_output(f0=row[0]) - mean_output(f1=row[1]) + mean_output()
-    from deepfm_core.explain.learned import network_contributions
+    assert levels.dnn[row[0], row[1] - 4] == pytest.approx(by_brute_force(model, table, 5, 0, 1), abs=2e-5)
 
-    assert network_contributions(model, table, [(0, 1)], 24, 0)[5, 0] == pytest.approx(expected, abs=1e-5)
-    fm, by_level = next(
-        iter(level_contributions(model, table, [one.codes for one in field_levels(table)], [(0, 1)], 24, 0))
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_every_model_says_what_it_learned(name: str) -> None:
+    shape = crossed(CATEGORICAL, 12) if name == "wide-deep" else CATEGORICAL
+    table = encoded(shape, 200, seed=6)
+    model = settled(shape, table, name=name, layers=(5,))
+    learned = learned_pairs(model, table, background=16)
+    assert (learned.fm is not None, learned.dnn is not None) == (model.spec.second_order, model.spec.deep)
+    frame = pairs_frame(shape.names, learned, None)
+    assert np.isfinite(frame["learned"]).all()
+    levels = field_levels(table)
+    fields = fields_frame(model, table, levels, frame)
+    assert list(fields["field"]) == list(shape.first_order_names)
+    assert fields["main_effect"].notna().any() == model.spec.first_order
+
+
+def test_a_crossed_field_is_part_of_what_was_learned_of_its_pair() -> None:
+    table = encoded(CATEGORICAL, 400, seed=7)
+    shape = crossed(CATEGORICAL, 12)
+    cells = (table.ids[:, 0] * 3 + table.ids[:, 1] - 4).astype(np.int32)
+    table = EncodedTable(shape, table.ids, table.weights, table.dense, table.labels, cells[:, None])
+    model = settled(shape, table, name="wide-deep", layers=(5,))
+    with torch.no_grad():
+        for parameter in (*model.network.parameters(), model.crossed_weights):
+            parameter.zero_()
+        model.crossed_weights.normal_()
+    pure = purify_table(
+        model.crossed_weights.detach().double().numpy().reshape(4, 3), np.bincount(cells, minlength=12).reshape(4, 3)
     )
-    assert fm is None
-    assert by_level is not None
-    assert by_level[row[0], row[1] - 4] == pytest.approx(expected, abs=1e-5)
+    learned = learned_pairs(model, table)
+    np.testing.assert_allclose(
+        learned.whole[:, 0], pure.ravel()[cells[np.random.default_rng(0).permutation(400)]], atol=1e-6
+    )
+    assert np.abs(learned.whole[:, 1:]).max() < 1e-6
+    members = [one.codes for one in field_levels(table)]
+    by_level = next(iter(level_contributions(model, table, members, [(0, 1)], 8, 0))).crossed
+    np.testing.assert_allclose(by_level.ravel(), model.crossed_weights.detach().numpy().ravel(), atol=1e-6)
 
 
 def test_permuting_the_fields_permutes_the_strengths() -> None:

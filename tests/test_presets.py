@@ -17,9 +17,10 @@ from deepfm_core.data.schema import FieldRole, LabelRole, Schema
 from deepfm_core.data.synthetic import CATEGORICAL, make_world
 from deepfm_core.errors import SpecError
 from deepfm_core.training.events import EpochDone
-from deepfm_core.training.fit import FitState, fit
+from deepfm_core.training.fit import fit
 from deepfm_core.training.presets import EMBEDDING_SD, FIRST_ORDER_SD, PRESETS, preset, settings
 from deepfm_core.training.spec import MODEL_NAMES, FitSpec, ModelSpec
+from deepfm_core.training.state import FitState
 from tests.worlds import MIXED, encoded
 
 TRAIN, VALID = encoded(MIXED, 500, 1), encoded(MIXED, 200, 2)

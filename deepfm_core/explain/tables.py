@@ -14,11 +14,11 @@ from numpy.typing import NDArray
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.explain.learned import (
     LearnedPairs,
-    level_contributions,
     purified_first_order,
     strength,
     within_strength,
 )
+from deepfm_core.explain.learned_levels import level_contributions
 from deepfm_core.explain.levels import Levels
 from deepfm_core.explain.order import seriate
 from deepfm_core.explain.pair_columns import PAIR_COLUMNS
@@ -60,7 +60,7 @@ def pairs_frame(names: Sequence[str], learned: LearnedPairs, observed: pd.DataFr
 
 
 def fields_frame(model: DeepFM, sample: EncodedTable, levels: Sequence[Levels], pairs: pd.DataFrame) -> pd.DataFrame:
-    """Make the `fields` frame; a dense field has no pairs and no place in the matrix."""
+    """Make the `fields` frame; dense and crossed fields have no pairs and no place in the matrix."""
     layout = sample.layout
     effects, _ = purified_first_order(model, sample, levels)
     has_weights = model.spec.first_order
@@ -75,13 +75,15 @@ def fields_frame(model: DeepFM, sample: EncodedTable, levels: Sequence[Levels], 
             "order": [place[name] for name in layout.names],
         }
     )
-    if not layout.dense:
-        return embedded
-    spread = np.abs(model.dense_weights.detach().numpy()) * sample.dense.std(0)
-    dense = pd.DataFrame(
-        {"field": layout.dense, "kind": "dense", "features": 1, "main_effect": spread if has_weights else np.nan}
-    )
-    return pd.concat([embedded, dense], ignore_index=True)
+    parts = [embedded]
+    if layout.dense:
+        spread = np.abs(model.dense_weights.detach().numpy()) * sample.dense.std(0)
+        own = {"kind": "dense", "features": 1, "main_effect": spread if has_weights else np.nan}
+        parts.append(pd.DataFrame({"field": layout.dense, **own}))
+    if layout.crosses:
+        names, sizes = zip(*((field.name, field.size) for field in layout.crosses), strict=True)
+        parts.append(pd.DataFrame({"field": names, "kind": "crossed", "features": sizes, "main_effect": np.nan}))
+    return pd.concat(parts, ignore_index=True)
 
 
 def levels_frame(
@@ -147,10 +149,10 @@ def level_pairs_frame(
     labels = train.labels.astype(np.float64)
     learned = level_contributions(model, train, [one.codes for one in pooled], pairs, background, seed)
     parts = []
-    for (a, b), (fm, dnn) in zip(pairs, learned, strict=True):
+    for (a, b), contributions in zip(pairs, learned, strict=True):
         rows, clicks, expected = _cell_sums(pooled[a], pooled[b], [np.ones(len(labels)), labels, probabilities])
         weights = rows.reshape(len(pooled[a].names), len(pooled[b].names))
-        pure = [None if part is None else purify_table(part, weights).ravel() for part in (fm, dnn)]
+        pure = [None if part is None else purify_table(part, weights).ravel() for part in contributions]
         names = list(product(pooled[a].names, pooled[b].names))
         parts.append(
             pd.DataFrame(
@@ -237,14 +239,14 @@ def _terms_block(model: DeepFM, batch: Batch) -> NDArray[np.float64]:
 def example_terms_frame(model: DeepFM, table: EncodedTable, rows: NDArray[np.int64]) -> pd.DataFrame:
     """Make the `example_terms` frame: every addend of every given row's logit, in long form."""
     terms = model.eval().terms(Batch.from_table(table))
-    names, dense = table.layout.names, table.layout.dense
+    names = table.layout.names
     kinds: list[tuple[str, str | None, str | None]] = []
     blocks: list[NDArray[np.float64]] = []
     if terms.bias is not None:
         kinds.append(("bias", None, None))
         blocks.append(np.full((len(table), 1), float(terms.bias)))
     if terms.first_order is not None:
-        kinds += [("first-order", name, None) for name in (*names, *dense)]
+        kinds += [("first-order", name, None) for name in table.layout.first_order_names]
         blocks.append(terms.first_order.double().numpy())
     if terms.second_order is not None:
         kinds += [("second-order", names[a], names[b]) for a, b in terms.pairs]

@@ -48,6 +48,13 @@ class Network(nn.Module):
         self.stack = nn.Sequential(*parts)
 
     @property
+    def first(self) -> nn.Linear:
+        """The first layer, from the inputs on; the output's where there is no hidden one."""
+        first = self.stack[0]
+        assert isinstance(first, nn.Linear)
+        return first
+
+    @property
     def output(self) -> nn.Linear:
         """The last layer, from the last hidden units to the output."""
         last = self.stack[-1]

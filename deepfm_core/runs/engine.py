@@ -23,9 +23,10 @@ from deepfm_core.runs.job import Job
 from deepfm_core.runs.observing import Observation, own_parts, together
 from deepfm_core.runs.parts import Part, Parts, load_parts
 from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage
-from deepfm_core.training.fit import FitState, fit, predict_logits
+from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.metrics import Metrics, evaluate, sigmoid
 from deepfm_core.training.spec import RunSpec
+from deepfm_core.training.state import FitState
 from deepfm_core.training.threads import set_threads
 
 Events = Generator[Event, None, None]
@@ -156,7 +157,7 @@ def _fit(work: _Work) -> Events:
 def _after_epoch(work: _Work, sample: EncodedTable, epoch: int) -> None:
     """Keep what a resumed run needs and what the page shows while training."""
     folder, model = work.job.folder, work.state.model
-    if model.spec.second_order:
+    if work.spec.model.second_order:  # an FM that only starts another model has no pairs to show
         earlier = folder.frame("pairs_by_epoch")
         now = snapshot.pairs_after_epoch(model, sample, epoch)
         whole = now if earlier is None else pd.concat([earlier[earlier["epoch"] < epoch], now], ignore_index=True)
@@ -213,8 +214,8 @@ def _folds(work: _Work) -> int:
 
 def _hold_out(work: _Work) -> Events:
     spec, table = work.spec, together(own_parts([work.train, work.valid, work.test], work.spec))
-    folds, best = _folds(work), work.fitted.best_epoch
-    yield from hold_out(work.job.folder, table, spec.model, spec.fit, folds=folds, best_epoch=best, seed=spec.seed)
+    folds, epochs = _folds(work), work.fitted.best_epochs
+    yield from hold_out(work.job.folder, table, spec.model, spec.fit, folds=folds, epochs=epochs, seed=spec.seed)
 
 
 def _summary(work: _Work) -> dict[str, Any]:

@@ -54,8 +54,10 @@ def explain(
 def network_sample(model: DeepFM, sample: EncodedTable) -> tuple[int, int]:
     """Choose rows and background rows for the network's pairs so that they stay within a budget of arithmetic."""
     rows = len(sample)
-    widths = (*model.spec.layers, 1)
+    widths, size, switches = (*model.spec.layers, 1), model.spec.embedding_size, model.spec.switches
     flops = 2.0 * sum(a * b for a, b in pairwise(widths)) + 2.0 * widths[0]
+    if switches.inner or switches.outer:
+        flops += 2.0 * widths[0] * (2 * size + switches.outer * size**2)
     # A blend, a scaled value or a set of values hardly repeats between rows; one value out of a vocabulary does.
     sizes = [
         min(field.size, rows) if field.slots == 1 and field.kind is not Kind.NUMERIC else rows

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import pandas as pd
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.explain.evidence import FoldEvidence, HeldOut, Rows, fold_evidence, held_out_frame
-from deepfm_core.explain.learned import fm_contributions, network_contributions
+from deepfm_core.explain.learned import crossed_contributions, fm_contributions, network_contributions
 from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.purify import purify
 from deepfm_core.models.deepfm import DeepFM
@@ -20,8 +20,9 @@ from deepfm_core.runs.explaining import network_sample
 from deepfm_core.runs.files import whole
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.training.events import HOLD_OUT, Event, Stage
-from deepfm_core.training.fit import FitState, predict_logits, train_epochs
+from deepfm_core.training.fit import predict_logits, train_epochs
 from deepfm_core.training.spec import FitSpec, ModelSpec
+from deepfm_core.training.state import FitState
 
 FOLDER = "folds"
 MOST_VALUES = 20_000_000
@@ -37,7 +38,8 @@ class ModelLearner:
     Attributes:
         table: N labelled rows.
         model: of the run.
-        fit: of the run, its `epochs` being the run's best epoch.
+        fit: of the run.
+        epochs: how long to train, in each phase of the fit.
         seed: of weights, orders and samples.
         most_rows: held-out rows that are asked, of each fold.
     """
@@ -45,6 +47,7 @@ class ModelLearner:
     table: EncodedTable
     model: ModelSpec
     fit: FitSpec
+    epochs: Sequence[int]
     seed: int
     most_rows: int
 
@@ -61,7 +64,7 @@ class ModelLearner:
         if rows < len(held):
             chosen = np.sort(np.random.default_rng(self.seed).choice(len(held), rows, replace=False))
             others = others.take(chosen)
-        parts = np.zeros((len(others), len(pairs)))
+        parts = crossed_contributions(model, others, pairs)
         if model.spec.second_order:
             parts += fm_contributions(model, others, pairs)
         if model.spec.deep:
@@ -71,13 +74,20 @@ class ModelLearner:
 
     def _trained(self, table: EncodedTable) -> DeepFM:
         state = FitState.new(table.layout, self.model, self.fit, self.seed)
-        for _ in train_epochs(self.fit, table, state):
+        for _ in train_epochs(self.fit, table, state, self.epochs):
             pass
         return state.model
 
 
 def hold_out(
-    folder: RunFolder, table: EncodedTable, model: ModelSpec, fit: FitSpec, *, folds: int, best_epoch: int, seed: int
+    folder: RunFolder,
+    table: EncodedTable,
+    model: ModelSpec,
+    fit: FitSpec,
+    *,
+    folds: int,
+    epochs: Sequence[int],
+    seed: int,
 ) -> Iterator[Event]:
     """Judge every pair of a run's model out of fold, and add what was found to its `pairs` frame.
 
@@ -89,7 +99,7 @@ def hold_out(
         model: of the run.
         fit: of the run.
         folds: into how many parts the rows are divided.
-        best_epoch: how long to train.
+        epochs: how long to train, in each phase of the fit.
         seed: of the run.
     """
     (folder.path / FOLDER).mkdir(exist_ok=True)
@@ -97,7 +107,7 @@ def hold_out(
     yield Stage(HOLD_OUT, len(done) / folds)
     pairs = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
     most_rows = max(1, MOST_VALUES // (max(pairs, 1) * folds))
-    learner = ModelLearner(table, model, replace(fit, epochs=best_epoch), seed, most_rows)
+    learner = ModelLearner(table, model, fit, epochs, seed, most_rows)
     for fold in fold_evidence(table, learner=learner, folds=folds, seed=seed, first=len(done)):
         save_fold(folder.path / FOLDER / f"{len(done):02}.npz", fold)
         done.append(fold)

@@ -85,12 +85,14 @@ def together(parts: Sequence[EncodedTable]) -> EncodedTable:
     first = parts[0]
     labels = [part.labels for part in parts if part.labels is not None]
     weights = [part.weights for part in parts if part.weights is not None]
+    crosses = [part.crosses for part in parts if part.crosses is not None]
     return EncodedTable(
         first.layout,
         np.concatenate([part.ids for part in parts]),
         np.concatenate(weights) if weights else None,
         np.concatenate([part.dense for part in parts]),
         np.concatenate(labels) if labels else None,
+        np.concatenate(crosses) if crosses else None,
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -37,7 +37,7 @@ class Part:
     def encode(self, encoder: Encoder) -> EncodedTable:
         """Encode the part's rows with their labels."""
         encoded = encoder.encode(self.table.frame, rows=self.rows, subject=self.table.name)
-        return EncodedTable(encoded.layout, encoded.ids, encoded.weights, encoded.dense, self.labels)
+        return replace(encoded, labels=self.labels)
 
 
 @dataclass(frozen=True)

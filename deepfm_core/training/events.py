@@ -89,6 +89,8 @@ class Fitted(Event):
     seconds: float
     rows_per_second: float
     stopped_early: bool
+    best_epochs: tuple[int, ...] = ()
+    """How many epochs the kept weights of each phase have been trained for."""
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -14,95 +13,22 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from deepfm_core.data.encoded import EncodedTable, Layout
+from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.errors import TrainingError
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.dropout import DropoutMasks
-from deepfm_core.training.events import EpochDone, Event, Fitted, Progress, Started
+from deepfm_core.training.events import EpochDone, Event, Fitted, Progress, Stage, Started
 from deepfm_core.training.inference import Inference
 from deepfm_core.training.metrics import auc, base_logloss, logloss
-from deepfm_core.training.precision import require_precision
-from deepfm_core.training.reference import AutogradStep
-from deepfm_core.training.spec import FitSpec, ModelSpec
-from deepfm_core.training.step import Step
+from deepfm_core.training.spec import FitSpec
+from deepfm_core.training.state import FitState
 
+PRETRAINED = "The first of two phases, training an FM, ended with epoch"
 PROGRESS_SECONDS = 0.1
 CHUNK_BATCHES = 16
 EVALUATION_ROWS = 8192
 AVERAGES_AN_EPOCH = 8
-
-
-@dataclass
-class FitState:
-    """Where a fit stands: everything a checkpoint needs to go on as if never interrupted.
-
-    Between epochs, with averaging, the model holds the averages and `step` the weights to go on from. Random numbers
-    are drawn from streams that (seed, epoch) begin, so no random state is kept.
-    """
-
-    model: DeepFM
-    step: Step | AutogradStep
-    seed: int
-    epoch: int = 0
-    best_epoch: int = 0
-    best_logloss: float = math.inf
-    seconds: float = 0.0
-    best_weights: dict[str, Tensor] = field(default_factory=dict)
-
-    @classmethod
-    def new(
-        cls,
-        layout: Layout,
-        model_spec: ModelSpec,
-        fit_spec: FitSpec,
-        seed: int,
-        step: type[Step] | type[AutogradStep] = Step,
-    ) -> FitState:
-        """Start from random weights that depend on `seed` alone; `step` is how a batch is trained on.
-
-        Raises:
-            SpecError: the fit's precision cannot be used on this processor.
-        """
-        require_precision(fit_spec.precision)
-        with torch.random.fork_rng():
-            torch.manual_seed(seed)
-            model = DeepFM(layout, model_spec)
-        return cls(model, step(model, fit_spec), seed)
-
-    def tensors(self) -> dict[str, Tensor]:
-        """Give weights, best weights, moments and averages by name, for a checkpoint."""
-        weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
-        best = {f"best.{name}": value for name, value in self.best_weights.items()}
-        moments = {f"adam.{name}": value for name, value in self.step.tensors().items()}
-        return weights | best | moments
-
-    def numbers(self) -> dict[str, Any]:
-        """Give what is not a tensor, for a checkpoint's JSON."""
-        return {
-            "epoch": self.epoch,
-            "steps": self.step.steps,
-            "best_epoch": self.best_epoch,
-            "best_logloss": self.best_logloss,
-            "seconds": self.seconds,
-        }
-
-    def load(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
-        """Take over a checkpoint made by `tensors` and `numbers`."""
-        self.model.load_state_dict(_with_prefix(tensors, "model."))
-        self.best_weights = _with_prefix(tensors, "best.")
-        self.step.load(_with_prefix(tensors, "adam."), int(numbers["steps"]))
-        self.epoch, self.best_epoch = int(numbers["epoch"]), int(numbers["best_epoch"])
-        self.best_logloss, self.seconds = float(numbers["best_logloss"]), float(numbers["seconds"])
-
-    def keep_best(self) -> None:
-        """Remember the weights as they are now."""
-        self.best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
-
-    def restore_best(self) -> None:
-        """Put the remembered weights back into the model."""
-        if self.best_weights:
-            self.model.load_state_dict(self.best_weights)
 
 
 def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState) -> Iterator[Event]:
@@ -111,47 +37,52 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
     After each `EpochDone` the state is complete: a copy of its `tensors()` and `numbers()` lets another process go on
     from there and end with the same weights. Closing the generator stops training between two batches.
 
+    A model that starts from an FM has two phases, each with as many epochs and as much patience; epochs count on.
+
     Yields:
-        `Started`, then `Progress` and `EpochDone`, and `Fitted` at the end.
+        `Started`, then `Progress` and `EpochDone`, and `Fitted` at the end; a `Stage` between two phases.
 
     Raises:
         TrainingError: the loss is no longer a number.
     """
     labels = _labels(train), _labels(valid)
     rows = Batch.from_table(train)
-    model = state.model
-    model.observe(rows)
     steps = math.ceil(len(rows) / spec.batch_size)
     rate = float(labels[0].mean())
     yield Started(
         rows_train=len(train),
         rows_valid=len(valid),
-        parameters=model.parameter_count,
-        epochs=spec.epochs,
+        parameters=state.final.parameter_count,
+        epochs=spec.epochs * state.phases,
         steps_per_epoch=steps,
         base_logloss=base_logloss(labels[1], rate),
         threads=torch.get_num_threads(),
     )
-    if state.epoch == 0:
-        start_from_click_rate(model, rate)
     began = time.perf_counter() - state.seconds
-    while state.epoch < spec.epochs and state.epoch - state.best_epoch < spec.patience:
-        state.epoch += 1
-        loss = yield from _train_epoch(spec, rows, state, steps)
-        yield _evaluate_epoch(state, valid, labels[1], loss, began)
-    state.restore_best()
-    model.eval()
+    while True:
+        _begin(state, rows, rate)
+        while state.epoch - state.began < spec.epochs and state.epoch - state.best_epoch < spec.patience:
+            state.epoch += 1
+            loss = yield from _train_epoch(spec, rows, state, steps)
+            yield _evaluate_epoch(state, valid, labels[1], loss, began)
+        state.restore_best()
+        if not state.pretraining:
+            break
+        state.begin_last_phase()
+        yield Stage("fit", 0.5, f"{PRETRAINED} {state.epoch}; the network goes on from its weights and embeddings.")
+    state.model.eval()
     yield Fitted(
         epochs=state.epoch,
         best_epoch=state.best_epoch,
         seconds=state.seconds,
         rows_per_second=state.epoch * len(rows) / max(state.seconds, 1e-9),
-        stopped_early=state.epoch < spec.epochs,
+        stopped_early=state.epoch - state.began < spec.epochs,
+        best_epochs=state.best_epochs,
     )
 
 
-def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState) -> Iterator[Event]:
-    """Train `state.model` for all of `spec.epochs`, with no validation part, and leave the last weights in it.
+def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Sequence[int]) -> Iterator[Event]:
+    """Train each phase of `state` for so many `epochs`, with no validation part, and leave the last weights in it.
 
     Yields:
         `Progress`.
@@ -161,13 +92,22 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState) -> Iterato
     """
     rate = float(_labels(train).mean())
     rows = Batch.from_table(train)
-    state.model.observe(rows)
-    start_from_click_rate(state.model, rate)
-    while state.epoch < spec.epochs:
-        state.epoch += 1
-        yield from _train_epoch(spec, rows, state, math.ceil(len(rows) / spec.batch_size))
-    state.model.settle()
+    for count in epochs:
+        if state.epoch:
+            state.begin_last_phase()
+        _begin(state, rows, rate)
+        while state.epoch - state.began < count:
+            state.epoch += 1
+            yield from _train_epoch(spec, rows, state, math.ceil(len(rows) / spec.batch_size))
+        state.model.settle()
     state.model.eval()
+
+
+def _begin(state: FitState, rows: Batch, rate: float) -> None:
+    """Begin or go on with a phase."""
+    state.model.observe(rows)
+    if state.epoch == state.began:
+        start_from_click_rate(state.model, rate)
 
 
 def predict_logits(model: DeepFM, table: EncodedTable) -> NDArray[np.float64]:
@@ -289,7 +229,3 @@ def _labels(table: EncodedTable) -> NDArray[np.float32]:
 def _mix(seed: int, number: int) -> int:
     """Give a seed for one of many independent random streams."""
     return int(np.random.SeedSequence([seed, number]).generate_state(1, np.uint64)[0] >> np.uint64(1))
-
-
-def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
-    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}

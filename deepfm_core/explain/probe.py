@@ -1,0 +1,126 @@
+"""A network with one or two fields exchanged, over common background rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.models.batch import Batch
+from deepfm_core.models.deepfm import DeepFM
+
+Change = tuple[int, Tensor]
+"""A field's number, and (C, K) embeddings that take the place of its own."""
+
+BLOCK = 65_536
+NETWORK_BLOCK = 4_096
+
+
+def network_probe(model: DeepFM, table: EncodedTable, fields: Tensor, background: int, seed: int) -> NetworkProbe:
+    """Make the probe of a model with a network.
+
+    Args:
+        model: trained, with a network.
+        table: N rows to draw the background from.
+        fields: (N, F, K), what the network reads of each row's fields.
+        background: how many rows to draw.
+        seed: of the draw.
+    """
+    rows = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:background]
+    dense = torch.from_numpy(table.dense)[rows]
+    products = model.spec.switches.inner or model.spec.switches.outer
+    return (ProductProbe if products else NetworkProbe)(model, fields[rows], dense)
+
+
+@torch.no_grad()
+def network_fields_of(model: DeepFM, table: EncodedTable) -> Tensor:
+    """Give what the network reads of each row and field: (N, F, K)."""
+    return torch.cat([model.network_fields(batch) for batch in Batch.from_table(table).split(BLOCK)])
+
+
+class NetworkProbe:
+    """A network over B background rows whose first layer is additive over fields.
+
+    Only the rest of the network is evaluated: the first layer's sums are known up to what the exchanged fields add.
+    """
+
+    def __init__(self, model: DeepFM, fields: Tensor, dense: Tensor) -> None:
+        """Prepare the first layer of background rows with `fields` (B, F, K) and `dense` (B, D)."""
+        assert model.network is not None
+        linear = model.network.first
+        count, k = fields.shape[1:]
+        self._rest = model.network.stack[1:]
+        self._weight = linear.weight[:, : count * k].reshape(-1, count, k).transpose(0, 1)  # (F, H, K)
+        self._fields = fields
+        self._at = torch.einsum("bfk,fhk->fbh", fields, self._weight)  # (F, B, H)
+        self._base: Tensor = linear(model.network_input(fields, dense))  # (B, H)
+        self._constant = self._mean(self._base.unsqueeze(0))
+
+    def alone(self, f: int, fields: Tensor) -> Tensor:
+        """Give the mean output with field f at each of (C, K) embeddings: (C,)."""
+        return self._means([(f, fields)])
+
+    def pairs(self, f: int, g: int, of_f: Tensor, of_g: Tensor, alone: tuple[Tensor, Tensor]) -> Tensor:
+        """Give the pair's contribution with fields f and g at each of (C, K) embeddings: (C,).
+
+        `alone` holds what `alone` gave for each of these embeddings, (C,) each.
+        """
+        return self._means([(f, of_f), (g, of_g)]) - alone[0] - alone[1] + self._constant
+
+    def _hidden(self, changes: Sequence[Change]) -> Tensor:
+        """Give the first layer's sums with fields exchanged: (C, B, H)."""
+        base = self._base - torch.stack([self._at[f] for f, _ in changes]).sum(0)
+        shift = torch.stack([x @ self._weight[f].T for f, x in changes]).sum(0)
+        return base.unsqueeze(0) + shift.unsqueeze(1)
+
+    def _means(self, changes: Sequence[Change]) -> Tensor:
+        """Average the output over the background rows, a block of the C exchanges at a time: (C,)."""
+        size = max(1, NETWORK_BLOCK // max(1, len(self._base)))
+        blocks = zip(*(torch.split(x, size) for _, x in changes), strict=True)
+        numbers = [f for f, _ in changes]
+        return torch.cat([self._mean(self._hidden(list(zip(numbers, block, strict=True)))) for block in blocks])
+
+    def _mean(self, hidden: Tensor) -> Tensor:
+        output: Tensor = self._rest(hidden.flatten(0, 1)).reshape(hidden.shape[:2])
+        return output.double().mean(1)
+
+
+class ProductProbe(NetworkProbe):
+    """A network that reads products: its first layer's sums are a polynomial of second degree in the fields.
+
+    With d_f = x_f − b_f, what field f is moved by from the background row's own b_f, they change by
+
+        Σ_f slope_f(b) d_f + Σ_{f<g} w_fg ⟨d_f, d_g⟩ + (Σ d_f)ᵀ O (Σ d_f)
+
+    with w_fg the weights of the inner products and O those of the outer product; slope_f(b) is the derivative at b.
+    """
+
+    def __init__(self, model: DeepFM, fields: Tensor, dense: Tensor) -> None:
+        super().__init__(model, fields, dense)
+        assert model.network is not None
+        switches, (count, k) = model.spec.switches, fields.shape[1:]
+        weight = model.network.first.weight[:, count * k :]
+        inner = count * (count - 1) // 2 if switches.inner else 0
+        a, b = torch.triu_indices(count, count, 1)[:, :inner]
+        self._inner = weight.new_zeros(count, count, len(weight))  # (F, F, H), symmetric, 0 on the diagonal
+        self._inner[a, b] = self._inner[b, a] = weight[:, :inner].T
+        outer = weight[:, inner : inner + k * k] if switches.outer else weight.new_zeros(len(weight), k * k)
+        self._outer = outer.T  # (K·K, H)
+        both = outer.view(-1, k, k) + outer.view(-1, k, k).transpose(1, 2)
+        slopes = torch.einsum("fgh,bgk->fbkh", self._inner, fields) + torch.einsum("hkl,bl->bkh", both, fields.sum(1))
+        self._slopes = slopes + self._weight.transpose(1, 2).unsqueeze(1)  # (F, B, K, H)
+        self._has_outer = switches.outer
+
+    def _hidden(self, changes: Sequence[Change]) -> Tensor:
+        moves = [x.unsqueeze(1) - self._fields[:, f] for f, x in changes]  # (C, B, K) each
+        hidden = self._base.unsqueeze(0)
+        for (f, _), move in zip(changes, moves, strict=True):
+            hidden = hidden + torch.bmm(move.transpose(0, 1), self._slopes[f]).transpose(0, 1)
+        if len(changes) == 2:
+            hidden = hidden + (moves[0] * moves[1]).sum(2, keepdim=True) * self._inner[changes[0][0], changes[1][0]]
+        if self._has_outer:
+            total = torch.stack(moves).sum(0)
+            hidden = hidden + (total.unsqueeze(3) * total.unsqueeze(2)).flatten(2) @ self._outer
+        return hidden

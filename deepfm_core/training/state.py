@@ -1,0 +1,143 @@
+"""Where a fit stands, and its phases: one, or two where the model starts from an FM."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from deepfm_core.data.encoded import Layout
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.training.precision import require_precision
+from deepfm_core.training.reference import AutogradStep
+from deepfm_core.training.spec import FitSpec, ModelSpec
+from deepfm_core.training.step import Step
+
+AnyStep = Step | AutogradStep
+
+
+@dataclass
+class FitState:
+    """Where a fit stands: everything a checkpoint needs to go on as if never interrupted.
+
+    Between epochs, with averaging, the model holds the averages and `step` the weights to go on from. Random numbers
+    are drawn from streams that (seed, epoch) begin, so no random state is kept.
+
+    Attributes:
+        model: the one that trains now: the FM, in the first phase of a model that starts from one.
+        final: the one that the fit is for.
+        epoch: epochs done, those of an earlier phase included.
+        began: epochs done when the present phase began.
+        earlier: how many epochs the kept weights of each earlier phase had been trained for.
+    """
+
+    model: DeepFM
+    final: DeepFM
+    make_step: Callable[[DeepFM], AnyStep]
+    step: AnyStep
+    seed: int
+    epoch: int = 0
+    began: int = 0
+    earlier: tuple[int, ...] = ()
+    best_epoch: int = 0
+    best_logloss: float = math.inf
+    seconds: float = 0.0
+    best_weights: dict[str, Tensor] = field(default_factory=dict)
+
+    @classmethod
+    def new(
+        cls,
+        layout: Layout,
+        model_spec: ModelSpec,
+        fit_spec: FitSpec,
+        seed: int,
+        step: type[Step] | type[AutogradStep] = Step,
+    ) -> FitState:
+        """Start from random weights that depend on `seed` alone; `step` is how a batch is trained on.
+
+        Raises:
+            SpecError: the fit's precision cannot be used on this processor.
+        """
+        require_precision(fit_spec.precision)
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            first = DeepFM(layout, replace(model_spec, name="fm")) if model_spec.switches.pretrained else None
+            final = DeepFM(layout, model_spec)
+        model = final if first is None else first
+        make_step: Callable[[DeepFM], AnyStep] = partial(step, spec=fit_spec)
+        return cls(model, final, make_step, make_step(model), seed)
+
+    @property
+    def pretraining(self) -> bool:
+        """Whether this is the first of two phases."""
+        return self.model is not self.final
+
+    @property
+    def phases(self) -> int:
+        """How many phases the fit has."""
+        return 2 if self.final.spec.switches.pretrained else 1
+
+    @property
+    def best_epochs(self) -> tuple[int, ...]:
+        """How many epochs the kept weights of each phase have been trained for."""
+        return (*self.earlier, self.best_epoch - self.began)
+
+    def begin_last_phase(self) -> None:
+        """Go from the FM to the model whose table starts from the FM's weights and embeddings."""
+        with torch.no_grad():
+            self.final.table.copy_(self.model.table)
+        self._change_model()
+        self.earlier, self.began = self.best_epochs, self.epoch
+        self.best_epoch, self.best_logloss, self.best_weights = self.epoch, math.inf, {}
+
+    def _change_model(self) -> None:
+        self.model = self.final
+        self.step = self.make_step(self.model)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Give weights, best weights, moments and averages by name, for a checkpoint."""
+        weights = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        best = {f"best.{name}": value for name, value in self.best_weights.items()}
+        moments = {f"adam.{name}": value for name, value in self.step.tensors().items()}
+        return weights | best | moments
+
+    def numbers(self) -> dict[str, Any]:
+        """Give what is not a tensor, for a checkpoint's JSON."""
+        return {
+            "epoch": self.epoch,
+            "began": self.began,
+            "earlier": list(self.earlier),
+            "steps": self.step.steps,
+            "best_epoch": self.best_epoch,
+            "best_logloss": self.best_logloss,
+            "seconds": self.seconds,
+        }
+
+    def load(self, tensors: Mapping[str, Tensor], numbers: Mapping[str, Any]) -> None:
+        """Take over a checkpoint made by `tensors` and `numbers`."""
+        self.began, self.earlier = int(numbers.get("began", 0)), tuple(numbers.get("earlier", ()))
+        if self.began:
+            self._change_model()
+        self.model.load_state_dict(_with_prefix(tensors, "model."))
+        self.best_weights = _with_prefix(tensors, "best.")
+        self.step.load(_with_prefix(tensors, "adam."), int(numbers["steps"]))
+        self.epoch, self.best_epoch = int(numbers["epoch"]), int(numbers["best_epoch"])
+        self.best_logloss, self.seconds = float(numbers["best_logloss"]), float(numbers["seconds"])
+
+    def keep_best(self) -> None:
+        """Remember the weights as they are now."""
+        self.best_weights = {name: value.clone() for name, value in self.model.state_dict().items()}
+
+    def restore_best(self) -> None:
+        """Put the remembered weights back into the model."""
+        if self.best_weights:
+            self.model.load_state_dict(self.best_weights)
+
+
+def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:
+    return {name[len(prefix) :]: value for name, value in tensors.items() if name.startswith(prefix)}
