@@ -72,7 +72,7 @@ def test_covariance_and_freedom_are_those_of_the_projected_sums(seed: int, a: in
     cells = Residuals(designs, np.zeros(ROWS), weights, None).cells(a, b)
     root = np.sqrt(weights)
     additive = np.hstack([designs[a].main.matrix.toarray(), designs[b].main.matrix.toarray()]) * root[:, None]
-    columns = cells.columns.toarray() * root[:, None]
+    columns = cells.columns @ np.eye(cells.size) * root[:, None]
     left = columns - additive @ np.linalg.lstsq(additive, columns, rcond=None)[0]
     expected = left.T @ left
     np.testing.assert_allclose(cells.covariance, expected, atol=1e-3 * cells.V.max())

@@ -16,7 +16,7 @@ from deepfm_core.explain.designs import FieldDesign, dense_designs, field_design
 from deepfm_core.explain.joint import JointScores, joint_scores, likelihoods
 from deepfm_core.explain.main_effects import MainEffects, fit_main_effects
 from deepfm_core.explain.null import benjamini_hochberg, null_residuals, upper_tail
-from deepfm_core.explain.pair_cells import cross
+from deepfm_core.explain.pair_cells import DIRECT_CODES, cross
 from deepfm_core.explain.pair_scores import STRENGTHS, PairScore, Residuals, score_pair
 from deepfm_core.explain.posterior import interval, posterior
 
@@ -185,7 +185,12 @@ def most_likely(likelihood: Values) -> Values:
 
 def level_pairs_with_rows(a: FieldDesign, b: FieldDesign) -> int:
     """Count the level pairs some row stands in."""
-    return len(cross(a.main, b.main).cell_a)
+    rows, columns = a.main, b.main
+    if rows.one_hot and columns.one_hot and rows.size * columns.size <= DIRECT_CODES:
+        there = np.zeros(rows.size * columns.size, dtype=bool)
+        there[rows.ids[:, 0] * columns.size + columns.ids[:, 0]] = True
+        return int(there.sum())
+    return len(cross(rows, columns).cell_a)
 
 
 def labels_of(table: EncodedTable) -> Values:

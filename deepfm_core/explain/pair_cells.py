@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import csr_array
 
-from deepfm_core.explain.designs import FieldDesign, Slots
+from deepfm_core.explain.designs import Columns, FieldDesign, Slots, full_slots
 
 Values = NDArray[np.float64]
 
@@ -41,6 +41,9 @@ class Crossing:
 
 def cross(a: Slots, b: Slots) -> Crossing:
     """Cross two fields' columns, keeping the cells some row stands in."""
+    if a.full and b.full:
+        products = (a.values[:, :, None] * b.values[:, None, :]).reshape(len(a.ids), -1)
+        return Crossing(full_slots(products), *np.divmod(np.arange(a.size * b.size), b.size))
     codes = (a.ids[:, :, None] * b.size + b.ids[:, None, :]).reshape(len(a.ids), -1)
     single = a.one_hot and b.one_hot
     x = None if single else (a.values[:, :, None] * b.values[:, None, :]).reshape(codes.shape)
@@ -84,6 +87,14 @@ class FieldWeights:
         if self.one_hot:
             return np.asarray(right / (self._floor if right.ndim == 1 else self._floor[:, None]))
         return np.asarray(cho_solve(self._factor, right))
+
+
+def _weighted_table(a: Slots, b: Slots, weights: Values) -> Columns:
+    """Sum (N,) weights over the level × level table of two fields, rows with several values in several cells."""
+    if a.one_hot and b.one_hot and a.size * b.size <= DIRECT_CODES:
+        codes = a.ids[:, 0] * b.size + b.ids[:, 0]
+        return np.bincount(codes, weights=weights, minlength=a.size * b.size).reshape(a.size, b.size)
+    return a.matrix.T @ b.weighted(weights)
 
 
 class PairCells:
@@ -135,7 +146,7 @@ class PairCells:
         self.V2 = np.asarray(slots.weighted(weights**2 * self.crossing.squares, 2).T @ ones)
         self._cells_outer = csr_array(self._weighted.T @ self._outer.columns)
         self._cells_inner = csr_array(self._weighted.T @ self._inner.columns)
-        self._table = csr_array(self._outer.columns.T @ self._inner.design.main.weighted(weights))
+        self._table = csr_array(_weighted_table(self._outer.design.main, self._inner.design.main, weights))
 
     @property
     def size(self) -> int:
@@ -149,8 +160,11 @@ class PairCells:
 
     def sums(self, residual: NDArray[np.floating]) -> NDArray[np.floating]:
         """Sum (N,) or (N, B) residuals over the cells."""
-        columns = self.columns.astype(residual.dtype) if residual.dtype != self.columns.dtype else self.columns
-        return np.asarray(columns.T @ residual)
+        return np.asarray((self.columns if residual.dtype == np.float64 else self._single).T @ residual)
+
+    @cached_property
+    def _single(self) -> Columns:
+        return self.columns.astype(np.float32)
 
     def project(self, sums: NDArray[np.floating], by_a: Values, by_b: Values) -> Values:
         """Remove the additive part from (C, …) sums over cells, given the sums over the levels of either field."""
