@@ -56,7 +56,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     training count as average ones. Part of the rows is held back to stop training by.
 
     Args:
-        model: `lr`, `fm`, `dnn` or `deepfm`.
+        model: a name as `train --model` takes it: `lr`, `fm`, `dnn`, `fnn`, …, `deepfm`.
         preset: `recommended`, `paper` or `quick`; gives every setting below that is None.
         embedding_size: K, numbers a feature is embedded in.
         layers: units of each hidden layer.

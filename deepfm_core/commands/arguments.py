@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from deepfm_core.errors import SpecError
+from deepfm_core.training.switches import MODELS
 
 KIND_OPTIONS = ("categorical", "multi-valued", "numeric", "piecewise", "bucketised", "dense", "timestamp", "ignore")
 
@@ -100,7 +101,8 @@ def _model(verb: argparse.ArgumentParser) -> None:
     model.add_argument(
         "--preset", default="recommended", metavar="NAME", help="recommended, paper or quick (recommended)"
     )
-    model.add_argument("--model", default="deepfm", metavar="NAME", help="lr, fm, dnn or deepfm (deepfm)")
+    model.add_argument("--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)")
+    model.add_argument("--cross", type=_names, metavar="A*B,C*D", help="pairs of fields crossed by wide-deep")
     model.add_argument("--embedding-size", type=int, metavar="K", help="numbers a feature is embedded in")
     model.add_argument("--layers", type=_widths, metavar="WIDTHS", help="units of each hidden layer, such as 64,32")
     model.add_argument("--activation", metavar="NAME", help="relu, tanh, sigmoid or linear")
@@ -115,6 +117,7 @@ def _fit(verb: argparse.ArgumentParser) -> None:
     fit.add_argument("--patience", type=int, metavar="N", help="epochs without a better validation logloss")
     fit.add_argument("--batch-size", type=int, metavar="ROWS", help="rows a step")
     fit.add_argument("--learning-rate", type=float, metavar="RATE", help="Adam's")
+    fit.add_argument("--precision", metavar="NAME", help="of the network's products: float32 or bfloat16 (float32)")
     fit.add_argument("--min-count", type=int, metavar="ROWS", help="rarer values share one feature (1)")
     fit.add_argument("--folds", type=int, metavar="N", help="ask pairs on unseen rows in N folds; 0: do not (by size)")
     fit.add_argument("--seed", type=int, default=0, help="(0)")

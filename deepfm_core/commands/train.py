@@ -25,12 +25,13 @@ from deepfm_core.errors import RunError, SpecError
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.job import Job
+from deepfm_core.training.crosses import parse_crosses
 from deepfm_core.training.events import Event, Failed, Finished
 from deepfm_core.training.presets import settings
 from deepfm_core.training.spec import RunSpec, SplitSpec
 
 MODEL_OPTIONS = ("embedding_size", "layers", "activation", "dropout", "batch_norm")
-FIT_OPTIONS = ("epochs", "patience", "batch_size", "learning_rate", "l2")
+FIT_OPTIONS = ("epochs", "patience", "batch_size", "learning_rate", "l2", "precision")
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -101,7 +102,7 @@ def spec_of(arguments: argparse.Namespace, tables: _Tables) -> RunSpec:
     by, _, column = arguments.split_by.partition(":")
     split = SplitSpec(by, column or None, **_given(arguments, "valid", "test"))
     rows = split.training_rows(len(table), tables.valid, tables.test)
-    chosen = _given(arguments, *MODEL_OPTIONS, *FIT_OPTIONS)
+    chosen = _given(arguments, *MODEL_OPTIONS, *FIT_OPTIONS) | {"crosses": parse_crosses(arguments.cross or ())}
     model, fit = settings(arguments.preset, arguments.model, rows, chosen)
     return RunSpec(
         table=tables.main,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -15,13 +15,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepfm_core.data.columns import Cells
-from deepfm_core.data.encoded import EncodedField, EncodedTable, Layout
+from deepfm_core.data.crosses import CrossedCode
+from deepfm_core.data.encoded import CrossedField, EncodedField, EncodedTable, Layout
 from deepfm_core.data.field_codes import FieldCode
 from deepfm_core.data.fitted_fields import FieldSettings, field_from_dict, fit_fields, tally
 from deepfm_core.data.knots import default_knots
 from deepfm_core.data.labels import labels_of
 from deepfm_core.data.number_codes import DenseCode, number_problems
-from deepfm_core.data.schema import NUMBER_KINDS, Kind, LabelRole, Schema
+from deepfm_core.data.schema import NUMBER_KINDS, Cross, Kind, LabelRole, Schema
 from deepfm_core.errors import Problem, SchemaError
 
 BUCKETS = 10
@@ -42,6 +43,7 @@ class Encoder:
         rows: N, the training rows it was fitted on.
         counts: (V,) int64, training rows in which each feature has x ≠ 0.
         mass: (V,) float64, sum of each feature's x over the training rows; mass / rows weighs a field's mean embedding.
+        crosses: the crossed fields.
     """
 
     label: LabelRole
@@ -50,6 +52,7 @@ class Encoder:
     rows: int
     counts: NDArray[np.int64]
     mass: NDArray[np.float64]
+    crosses: tuple[CrossedCode, ...] = ()
 
     @classmethod
     def fit(
@@ -62,6 +65,7 @@ class Encoder:
         knots: int | None = None,
         buckets: int = BUCKETS,
         average: bool = False,
+        crosses: Sequence[Cross] = (),
         subject: str = "Training table",
     ) -> Self:
         """Fit an encoder to the given `rows` of a frame of text Categoricals (all rows if None).
@@ -73,6 +77,7 @@ class Encoder:
             knots: about how many knots a piecewise field gets; as many as the rows support if None.
             buckets: about how many buckets a bucketised field gets.
             average: whether the n values of a multi-valued cell have x = 1/n each rather than 1.
+            crosses: pairs of fields that are crossed; a number is crossed by its bucket.
 
         Raises:
             SchemaError: columns are missing, no field is left to learn from, or cells are not what their kind asks for.
@@ -97,7 +102,11 @@ class Encoder:
         tallies = [tally(field, all_cells[field.column]) for field in fields]
         counts = np.concatenate([counts for counts, _ in tallies]) if tallies else np.zeros(0, dtype=np.int64)
         mass = np.concatenate([mass for _, mass in tallies]) if tallies else np.zeros(0)
-        return cls(schema.label, tuple(fields), tuple(dense), count, counts, mass)
+        crossed = tuple(
+            CrossedCode.fit(pair, fields, all_cells, min_count=min_count, buckets=buckets, subject=subject)
+            for pair in crosses
+        )
+        return cls(schema.label, tuple(fields), tuple(dense), count, counts, mass, crossed)
 
     @cached_property
     def layout(self) -> Layout:
@@ -120,7 +129,11 @@ class Encoder:
                 )
             )
             slot, offset = slot + field.slots, offset + size
-        return Layout(tuple(placed), tuple(name for field in self.dense_fields for name in field.names))
+        crosses: list[CrossedField] = []
+        for cross in self.crosses:
+            crosses.append(cross.placed(sum(field.size for field in crosses)))
+        dense = tuple(name for field in self.dense_fields for name in field.names)
+        return Layout(tuple(placed), dense, tuple(crosses))
 
     @property
     def columns(self) -> tuple[str, ...]:
@@ -144,7 +157,7 @@ class Encoder:
         if problems:
             raise SchemaError(subject, list(dict.fromkeys(problems)))
         ids, weights = self._ids_and_weights(all_cells, count)
-        return EncodedTable(self.layout, ids, weights, self._dense(all_cells, count), None)
+        return EncodedTable(self.layout, ids, weights, self._dense(all_cells, count), None, self._crosses(all_cells))
 
     def encode_with_labels(self, frame: pd.DataFrame, *, subject: str) -> EncodedTable:
         """Encode N rows and their labels.
@@ -153,8 +166,7 @@ class Encoder:
             SchemaError: as `encode`, or a label is missing or neither of the label's two values.
         """
         labels = labels_of(frame, self.label, subject)
-        encoded = self.encode(frame, subject=subject)
-        return EncodedTable(encoded.layout, encoded.ids, encoded.weights, encoded.dense, labels)
+        return replace(self.encode(frame, subject=subject), labels=labels)
 
     def _ids_and_weights(
         self, all_cells: Mapping[str, Cells], rows: int
@@ -179,6 +191,12 @@ class Encoder:
         ]
         return _gather(tables, rows, np.float32)
 
+    def _crosses(self, all_cells: Mapping[str, Cells]) -> NDArray[np.int32] | None:
+        if not self.crosses:
+            return None
+        fields = zip(self.crosses, self.layout.crosses, strict=True)
+        return np.stack([cross.code(all_cells) + np.int32(placed.offset) for cross, placed in fields], axis=1)
+
     def to_dict(self) -> dict[str, Any]:
         """Give the encoder as plain values for JSON."""
         return {
@@ -189,18 +207,21 @@ class Encoder:
             "rows": self.rows,
             "counts": self.counts.tolist(),
             "mass": self.mass.tolist(),
+            "crosses": [cross.to_dict() for cross in self.crosses],
         }
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
         """Rebuild an encoder from `to_dict`."""
+        fields = tuple(field_from_dict(field) for field in values["fields"])
         return cls(
             LabelRole(**values["label"]),
-            tuple(field_from_dict(field) for field in values["fields"]),
+            fields,
             tuple(DenseCode.from_dict(field) for field in values["dense"]),
             values["rows"],
             np.array(values["counts"], dtype=np.int64),
             np.array(values["mass"], dtype=np.float64),
+            tuple(CrossedCode.from_dict(cross, fields) for cross in values.get("crosses", ())),
         )
 
     def save(self, path: Path) -> None:

@@ -35,6 +35,10 @@ NUMBER_KINDS = frozenset({Kind.NUMERIC, Kind.PIECEWISE, Kind.BUCKETISED, Kind.DE
 """Kinds whose cells must be numbers."""
 
 
+Cross = tuple[str, str]
+"""The names of two fields whose combinations of values are features of their own."""
+
+
 @dataclass(frozen=True)
 class FieldRole:
     """A column's role: its kind, why it was suggested, and what to be careful about."""

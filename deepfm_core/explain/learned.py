@@ -93,7 +93,8 @@ def crossed_contributions(model: DeepFM, table: EncodedTable, pairs: Pairs) -> N
     if model.crossed_weights is not None:
         terms = model.crossed_terms(Batch.from_table(table)).double().numpy()
         for column, pair in zip(terms.T, crossed_pairs(model), strict=True):
-            contributions[:, pairs.index(pair)] += column
+            if pair in pairs:
+                contributions[:, pairs.index(pair)] += column
     return contributions
 
 

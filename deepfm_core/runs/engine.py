@@ -128,7 +128,8 @@ def _encode(work: _Work) -> Events:
     parts, spec = work.parts, work.spec
     train = parts.train
     name, frame = train.table.name, train.table.frame
-    work.encoder = Encoder.fit(frame, spec.schema, rows=train.rows, min_count=spec.min_count, subject=name)
+    options: dict[str, Any] = {"min_count": spec.min_count, "crosses": spec.model.crosses}
+    work.encoder = Encoder.fit(frame, spec.schema, rows=train.rows, subject=name, **options)
     work.encoder.save(work.job.folder.encoder)
     for number, name in enumerate(("train", "valid", "test")):
         part: Part = getattr(parts, name)

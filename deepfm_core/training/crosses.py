@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from deepfm_core.data.schema import Cross
 from deepfm_core.errors import SpecError
-
-Cross = tuple[str, str]
-"""The names of two fields whose combinations of values are features of their own."""
 
 
 def parse_crosses(texts: Iterable[str]) -> tuple[Cross, ...]:

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from deepfm_core.data.schema import Schema
+from deepfm_core.data.schema import Cross, Schema
 from deepfm_core.errors import SpecError
-from deepfm_core.training.crosses import Cross, require_different
+from deepfm_core.training.crosses import require_different
 from deepfm_core.training.switches import MODELS, Switches
 
 MODEL_NAMES = tuple(MODELS)
