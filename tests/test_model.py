@@ -16,7 +16,7 @@ from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.metrics import sigmoid
 from deepfm_core.training.spec import MODEL_NAMES, ModelSpec
-from tests.worlds import MIXED, encoded, layout
+from tests.worlds import MIXED, crossed, encoded, layout
 
 CATEGORICAL = layout([(Kind.CATEGORICAL, 1, 4)] * 5)
 
@@ -27,6 +27,8 @@ def make(shape: Layout, seed: int = 0, **settings: object) -> DeepFM:
     torch.nn.init.normal_(model.table)
     torch.nn.init.normal_(model.dense_weights)
     torch.nn.init.normal_(model.bias)
+    if model.crossed_weights is not None:
+        torch.nn.init.normal_(model.crossed_weights)
     return model.double().eval()
 
 
@@ -54,8 +56,9 @@ def second_order_by_double_loop(model: DeepFM, table: EncodedTable, row: int) ->
 @pytest.mark.parametrize("name", MODEL_NAMES)
 @pytest.mark.parametrize("centred", [False, True])
 def test_the_terms_sum_to_the_logit(name: str, centred: bool) -> None:
-    model = make(MIXED, name=name, centred=centred, layers=(7, 3))
-    table = encoded(MIXED, 50, seed=1)
+    shape = crossed(MIXED, 8, 5)
+    model = make(shape, name=name, centred=centred, layers=(7, 3))
+    table = encoded(shape, 50, seed=1)
     batch = Batch.from_table(table)
     model.observe(batch)
     model.settle()
@@ -74,14 +77,15 @@ def test_the_terms_sum_to_the_logit(name: str, centred: bool) -> None:
         max_size=5,
     ),
     dense=st.integers(0, 2),
+    crosses=st.lists(st.integers(1, 9), max_size=2),
     seed=st.integers(0, 1000),
     name=st.sampled_from(MODEL_NAMES),
     centred=st.booleans(),
 )
 def test_the_terms_sum_to_the_logit_for_any_layout(
-    kinds: list[tuple[Kind, int, int]], dense: int, seed: int, name: str, centred: bool
+    kinds: list[tuple[Kind, int, int]], dense: int, crosses: list[int], seed: int, name: str, centred: bool
 ) -> None:
-    shape = layout(kinds, dense)
+    shape = crossed(layout(kinds, dense), *crosses)
     model = make(shape, seed, name=name, centred=centred, layers=(4,), embedding_size=3)
     batch = Batch.from_table(encoded(shape, 6, seed))
     model.observe(batch)
@@ -141,13 +145,31 @@ def test_a_numeric_field_is_its_value_times_its_embedding_as_in_fuxictr() -> Non
 
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_the_gradients_are_right(name: str) -> None:
-    model = make(MIXED, name=name, layers=(3,), activation="tanh", centred=True).train()
-    batch = Batch.from_table(encoded(MIXED, 4, seed=7)).double()
+    shape = crossed(MIXED, 5)
+    model = make(shape, name=name, layers=(3,), activation="tanh", centred=True, embedding_size=3).train()
+    batch = Batch.from_table(encoded(shape, 4, seed=7)).double()
+    names = [key for key, value in model.named_parameters() if value.requires_grad]
 
-    def logit(weights: torch.Tensor) -> torch.Tensor:
-        return torch.func.functional_call(model, {"table": weights}, (batch,))
+    def logit(*weights: torch.Tensor) -> torch.Tensor:
+        return torch.func.functional_call(model, dict(zip(names, weights, strict=True)), (batch,))
 
-    assert torch.autograd.gradcheck(logit, (model.table.detach().clone().requires_grad_(),))
+    weights = tuple(model.get_parameter(key).detach().clone().requires_grad_() for key in names)
+    assert torch.autograd.gradcheck(logit, weights)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_what_a_model_lacks_is_absent_from_its_terms(name: str) -> None:
+    model = make(MIXED, name=name)
+    terms = model.terms(Batch.from_table(encoded(MIXED, 3, seed=9)).double())
+    parts = {"bias": terms.bias, "first_order": terms.first_order, "second_order": terms.second_order, "dnn": terms.dnn}
+    expected = {
+        "lr": {"bias", "first_order"},
+        "fm": {"bias", "first_order", "second_order"},
+        "wide-deep": {"bias", "first_order", "dnn"},
+        "fm-dnn": {"bias", "first_order", "second_order", "dnn"},
+        "deepfm": {"bias", "first_order", "second_order", "dnn"},
+    }
+    assert {part for part, value in parts.items() if value is not None} == expected.get(name, {"dnn"})
 
 
 def test_a_value_never_trained_counts_as_an_average_one() -> None:
