@@ -16,7 +16,7 @@ from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
 
-from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.data.encoded import EncodedTable, together
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.frames import table_from_frame
 from deepfm_core.data.inference import infer_schema
@@ -28,7 +28,6 @@ from deepfm_core.explain.observed import observed_interactions
 from deepfm_core.explain.snapshot import sample_rows
 from deepfm_core.explain.tables import example_terms_frame, pairs_frame, terms_frame
 from deepfm_core.runs.explaining import SAMPLE_ROWS, network_sample
-from deepfm_core.runs.observing import together
 from deepfm_core.runs.parts import Parts, load_parts
 from deepfm_core.runs.trained import Trained
 from deepfm_core.training.events import EpochDone, Fitted

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -141,3 +141,18 @@ class EncodedTable:
             None if self.labels is None else self.labels[rows],
             None if self.crosses is None else self.crosses[rows],
         )
+
+
+def together(parts: Sequence[EncodedTable]) -> EncodedTable:
+    """Put the rows of parts with one layout below each other; labels only where all parts have them."""
+    weights = [part.weights for part in parts if part.weights is not None]
+    labels = [part.labels for part in parts if part.labels is not None]
+    crosses = [part.crosses for part in parts if part.crosses is not None]
+    return EncodedTable(
+        parts[0].layout,
+        np.concatenate([part.ids for part in parts]),
+        np.concatenate(weights) if weights else None,
+        np.concatenate([part.dense for part in parts]),
+        np.concatenate(labels) if len(labels) == len(parts) else None,
+        np.concatenate(crosses) if crosses else None,
+    )

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.explain.levels import Levels, field_levels
-from deepfm_core.explain.probe import BLOCK, network_fields_of, network_probe
+from deepfm_core.explain.probe import BLOCK, NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import purify
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
@@ -30,12 +30,16 @@ class LearnedPairs:
         fm: (N, P).
         dnn: (M, P), over the first M of a shuffle of the N rows, since the network costs more.
         whole: (M, P), of FM, network and crossed fields together; (N, P) for a model without network.
+        rows: (M,), which of the N rows these are.
+        raw: as `whole`, before purification.
     """
 
     pairs: tuple[tuple[int, int], ...]
     fm: NDArray[np.float64] | None
     dnn: NDArray[np.float64] | None
     whole: NDArray[np.float64]
+    rows: NDArray[np.int64]
+    raw: NDArray[np.float64]
 
 
 def learned_pairs(
@@ -59,12 +63,13 @@ def learned_pairs(
         exact += fm
         pure = purify(fm, pairs, field_levels(table))
     if not model.spec.deep:
-        return LearnedPairs(pairs, pure, None, exact if pure is None else pure)
+        return LearnedPairs(pairs, pure, None, exact if pure is None else pure, np.arange(len(table)), exact)
     rows = np.random.default_rng(seed).permutation(len(table))[:network_rows]
     part = table.take(rows)
     levels = field_levels(part)
     dnn = network_contributions(model, part, pairs, background, seed)
-    return LearnedPairs(pairs, pure, purify(dnn, pairs, levels), purify(exact[rows] + dnn, pairs, levels))
+    whole = exact[rows] + dnn
+    return LearnedPairs(pairs, pure, purify(dnn, pairs, levels), purify(whole, pairs, levels), rows, whole)
 
 
 @torch.no_grad()
@@ -73,10 +78,12 @@ def embeddings_of(model: DeepFM, table: EncodedTable) -> Tensor:
     return torch.cat([model.look_up(batch)[2] for batch in Batch.from_table(table).split(BLOCK)])
 
 
-def fm_contributions(model: DeepFM, table: EncodedTable, pairs: Pairs) -> NDArray[np.float64]:
-    """Give ⟨e_f − m_f, e_g − m_g⟩ of each row and pair, m being the mean over the given rows: (N, P)."""
+def fm_contributions(
+    model: DeepFM, table: EncodedTable, pairs: Pairs, means: Tensor | None = None
+) -> NDArray[np.float64]:
+    """Give ⟨e_f − m_f, e_g − m_g⟩ of each row and pair, m being `means` (F, K) or those over the given rows: (N, P)."""
     embeddings = embeddings_of(model, table)
-    centred = (embeddings - embeddings.mean(0)).double()
+    centred = (embeddings - (embeddings.mean(0) if means is None else means)).double()
     a, b = _columns(pairs)
     return np.concatenate(
         [
@@ -114,8 +121,13 @@ def network_contributions(
     computed once per distinct pair of values of the two fields, and of the first layer only what changes.
     """
     fields = network_fields_of(model, table)
-    probe = network_probe(model, table, fields, background, seed)
-    distinct = [_distinct(table, fields, number) for number in range(fields.shape[1])]
+    return probed_contributions(network_probe(model, table, fields, background, seed), table, fields, pairs)
+
+
+@torch.no_grad()
+def probed_contributions(probe: NetworkProbe, table: EncodedTable, fields: Tensor, pairs: Pairs) -> NDArray[np.float64]:
+    """Give what `network_contributions` does for rows with `fields` (N, F, K) over a probe's background: (N, P)."""
+    distinct = [distinct_fields(table, fields, number) for number in range(fields.shape[1])]
     alone = [probe.alone(number, values) for number, (values, _) in enumerate(distinct)]
     contributions = np.empty((len(table), len(pairs)))
     for column, (f, g) in enumerate(pairs):
@@ -127,7 +139,7 @@ def network_contributions(
     return contributions
 
 
-def _distinct(table: EncodedTable, embeddings: Tensor, number: int) -> tuple[Tensor, Tensor]:
+def distinct_fields(table: EncodedTable, embeddings: Tensor, number: int) -> tuple[Tensor, Tensor]:
     """Give a field's distinct embeddings (D, K) and which of them each row has (N,)."""
     field = table.layout.fields[number]
     slots = slice(field.first_slot, field.first_slot + field.slots)

@@ -56,18 +56,27 @@ class NetworkProbe:
         self._fields = fields
         self._at = torch.einsum("bfk,fhk->fbh", fields, self._weight)  # (F, B, H)
         self._base: Tensor = linear(model.network_input(fields, dense))  # (B, H)
-        self._constant = self._mean(self._base.unsqueeze(0))
+        self.constant = self._mean(self._base.unsqueeze(0))
+        """The mean output over the background rows: (1,)."""
+        self._dense, self._dense_weight = dense, linear.weight[:, linear.in_features - dense.shape[1] :].T  # (D, H)
 
     def alone(self, f: int, fields: Tensor) -> Tensor:
         """Give the mean output with field f at each of (C, K) embeddings: (C,)."""
         return self._means([(f, fields)])
+
+    def alone_dense(self, d: int, values: Tensor) -> Tensor:
+        """Give the mean output with dense field d at each of (C,) values: (C,)."""
+        weight = self._dense_weight[d]
+        base = self._base - torch.outer(self._dense[:, d], weight)
+        parts = torch.split(values, max(1, NETWORK_BLOCK // max(1, len(base))))
+        return torch.cat([self._mean(base + torch.outer(part, weight).unsqueeze(1)) for part in parts])
 
     def pairs(self, f: int, g: int, of_f: Tensor, of_g: Tensor, alone: tuple[Tensor, Tensor]) -> Tensor:
         """Give the pair's contribution with fields f and g at each of (C, K) embeddings: (C,).
 
         `alone` holds what `alone` gave for each of these embeddings, (C,) each.
         """
-        return self._means([(f, of_f), (g, of_g)]) - alone[0] - alone[1] + self._constant
+        return self._means([(f, of_f), (g, of_g)]) - alone[0] - alone[1] + self.constant
 
     def _hidden(self, changes: Sequence[Change]) -> Tensor:
         """Give the first layer's sums with fields exchanged: (C, B, H)."""

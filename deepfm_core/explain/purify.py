@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -48,15 +49,67 @@ def _members(levels: Levels) -> sparse.csr_array:
 
 
 def _residual(a: sparse.csr_array, b: sparse.csr_array, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    design = sparse.hstack([a, b], format="csr")
+    design = _beside_constant([a, b])
+    return np.asarray(values - design @ _effects(design, values))
+
+
+def _beside_constant(sides: Sequence[sparse.csr_array]) -> sparse.csr_array:
+    """Give the design of an additive part: a constant, which rows of several levels do not hold yet, then each side."""
+    constant = sparse.csr_array(np.ones((sides[0].shape[0], 1)))
+    return sparse.csr_array(sparse.hstack([constant, *sides], format="csr"))
+
+
+def _effects(design: sparse.csr_array, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Fit values (N,) by one effect a column of an (N, L) design: (L,)."""
     if design.shape[1] > DIRECT_LEVELS:
-        effects = lsqr(design, values, atol=TOLERANCE, btol=TOLERANCE)[0]
-    else:
-        gram = (design.T @ design).toarray()
-        # One constant too many, and levels without rows: a ridge picks one of the equal fits.
-        gram[np.diag_indices_from(gram)] += RIDGE * max(len(values), 1)
-        effects = linalg.solve(gram, design.T @ values, assume_a="pos")
-    return np.asarray(values - design @ effects)
+        return np.asarray(lsqr(design, values, atol=TOLERANCE, btol=TOLERANCE)[0])
+    gram = (design.T @ design).toarray()
+    # Constants too many, and levels without rows: a ridge picks one of the equal fits.
+    gram[np.diag_indices_from(gram)] += RIDGE * max(len(values), 1)
+    return np.asarray(linalg.solve(gram, design.T @ values, assume_a="pos"))
+
+
+@dataclass(frozen=True)
+class AdditiveParts:
+    """The additive parts of P pairs' contributions, fitted to some rows and given at N others, in log-odds.
+
+    Attributes:
+        of_a: (N, P), the part that is the pair's first field's own, with mean zero over the rows fitted to.
+        of_b: (N, P), the second field's.
+        constant: (P,), the mean over the rows fitted to.
+    """
+
+    of_a: NDArray[np.float64]
+    of_b: NDArray[np.float64]
+    constant: NDArray[np.float64]
+
+
+def additive_parts(
+    values: NDArray[np.floating], pairs: Sequence[tuple[int, int]], levels: Sequence[Levels]
+) -> AdditiveParts:
+    """Fit what `purify` removes to the first M rows, field by field, and give it for the rows after them.
+
+    Args:
+        values: (M, P), a column per pair.
+        pairs: P pairs of field numbers; of a field with itself only `of_a` is not zero.
+        levels: one per field, over M + N rows.
+    """
+    fitted, rows = len(values), len(levels[0].codes)
+    members = {number: _members(levels[number]) for number in {number for pair in pairs for number in pair}}
+    of_a, of_b = np.zeros((rows - fitted, len(pairs))), np.zeros((rows - fitted, len(pairs)))
+    constant = np.zeros(len(pairs))
+    for column, (f, g) in enumerate(pairs):
+        sides = [members[f]] if f == g else [members[f], members[g]]
+        design = _beside_constant([side[:fitted] for side in sides])
+        first, *rest = _effects(design, np.asarray(values[:, column], dtype=np.float64))
+        constant[column], effects = first, np.array(rest)
+        for side, of_side in zip(sides, (of_a, of_b), strict=False):
+            own, effects = effects[: side.shape[1]], effects[side.shape[1] :]
+            mean = float(np.mean(side[:fitted] @ own))
+            known = side[fitted:] @ (side[:fitted].sum(0) > 0) > 0  # a level without rows has no part of its own
+            of_side[:, column] = side[fitted:] @ own - mean * known
+            constant[column] += mean
+    return AdditiveParts(of_a, of_b, constant)
 
 
 def purify_table(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:

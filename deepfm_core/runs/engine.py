@@ -13,14 +13,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
-from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.data.encoded import EncodedTable, together
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.errors import TrainingError
 from deepfm_core.explain import snapshot
 from deepfm_core.runs.explaining import explain
 from deepfm_core.runs.held_out import hold_out
 from deepfm_core.runs.job import Job
-from deepfm_core.runs.observing import Observation, own_parts, together
+from deepfm_core.runs.observing import Observation, own_parts
 from deepfm_core.runs.parts import Part, Parts, load_parts
 from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage
 from deepfm_core.training.fit import fit, predict_logits

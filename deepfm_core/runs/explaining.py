@@ -7,12 +7,14 @@ from itertools import pairwise
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.schema import Kind
 from deepfm_core.explain import findings, tables
 from deepfm_core.explain.learned import learned_pairs
 from deepfm_core.explain.levels import field_levels
+from deepfm_core.explain.purified_terms import purified_terms, purified_terms_frame
 from deepfm_core.explain.snapshot import sample_rows
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.runs.folder import RunFolder
@@ -32,11 +34,15 @@ def explain(
     folder: RunFolder, model: DeepFM, train: EncodedTable, shown: Shown, observed: pd.DataFrame | None, seed: int
 ) -> Iterator[Event]:
     """Write every frame but predictions: examples, then pairs, fields, levels and their pairs; last the findings."""
-    _write_examples(folder, model, shown, seed)
+    examples, rows_of_examples = _write_examples(folder, model, shown, seed)
     yield Stage("explain", 0.1)
     sample = sample_rows(train, seed, SAMPLE_ROWS)
     rows, background = network_sample(model, sample)
     learned = learned_pairs(model, sample, network_rows=rows, background=background, seed=seed)
+    yield Stage("explain", 0.5)
+    at = network_background(model, examples)
+    terms = purified_terms(model, sample, learned, examples, background=at, seed=seed)
+    folder.write_frame("purified_terms", purified_terms_frame(terms, examples, rows_of_examples))
     yield Stage("explain", 0.6)
     levels, sample_levels = field_levels(train), field_levels(sample)
     pairs = tables.pairs_frame(train.layout.names, learned, observed)
@@ -53,6 +59,18 @@ def explain(
 
 def network_sample(model: DeepFM, sample: EncodedTable) -> tuple[int, int]:
     """Choose rows and background rows for the network's pairs so that they stay within a budget of arithmetic."""
+    rows, affordable = len(sample), _affordable(model, sample)
+    background = int(np.clip(affordable / FEWEST_ROWS, FEWEST_BACKGROUND, MOST_BACKGROUND))
+    return int(np.clip(affordable / background, FEWEST_ROWS, max(rows, FEWEST_ROWS))), background
+
+
+def network_background(model: DeepFM, table: EncodedTable) -> int:
+    """Choose background rows for the network's pairs at all rows of a table, within the same budget."""
+    return int(np.clip(_affordable(model, table) / max(len(table), 1), FEWEST_BACKGROUND, MOST_BACKGROUND))
+
+
+def _affordable(model: DeepFM, sample: EncodedTable) -> float:
+    """Say how many rows times background rows of a sample's pairs the budget pays."""
     rows = len(sample)
     widths, size, switches = (*model.spec.layers, 1), model.spec.embedding_size, model.spec.switches
     flops = 2.0 * sum(a * b for a, b in pairwise(widths)) + 2.0 * widths[0]
@@ -64,12 +82,13 @@ def network_sample(model: DeepFM, sample: EncodedTable) -> tuple[int, int]:
         for field in sample.layout.fields
     ]
     cells_a_row = sum(min(1.0, a * b / max(rows, 1)) for i, a in enumerate(sizes) for b in sizes[i + 1 :])
-    affordable = FLOP_BUDGET / max(flops * cells_a_row, 1.0)
-    background = int(np.clip(affordable / FEWEST_ROWS, FEWEST_BACKGROUND, MOST_BACKGROUND))
-    return int(np.clip(affordable / background, FEWEST_ROWS, max(rows, FEWEST_ROWS))), background
+    return FLOP_BUDGET / max(flops * cells_a_row, 1.0)
 
 
-def _write_examples(folder: RunFolder, model: DeepFM, shown: Shown, seed: int) -> None:
+def _write_examples(
+    folder: RunFolder, model: DeepFM, shown: Shown, seed: int
+) -> tuple[EncodedTable, NDArray[np.int64]]:
+    """Write the frames of the sampled rows as trained, and return these rows and their numbers."""
     name, part, table = shown
     chosen = tables.example_rows(model, table, seed)
     rows, sample = part.rows[chosen], table.take(chosen)
@@ -80,3 +99,4 @@ def _write_examples(folder: RunFolder, model: DeepFM, shown: Shown, seed: int) -
     folder.write_frame("example_terms", tables.example_terms_frame(model, sample, rows))
     cells = part.table.frame.take(rows).astype(object).reset_index(drop=True).rename(columns={"row": "row (cell)"})
     folder.write_frame("example_cells", pd.concat([pd.DataFrame({"row": rows}), cells.add_prefix("")], axis=1))
+    return sample, rows

@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepfm_core.data.encoded import EncodedTable, Layout
+from deepfm_core.data.encoded import EncodedTable, Layout, together
 from deepfm_core.explain.observed import observed_interactions
 from deepfm_core.runs.files import whole
 from deepfm_core.runs.folder import RunFolder
@@ -78,22 +78,6 @@ def own_parts(parts: Sequence[EncodedTable], spec: RunSpec) -> list[EncodedTable
     """Keep, of training, validation and test part, those from the run's own table."""
     apart = (None, spec.valid_table, spec.test_table)
     return [part for part, elsewhere in zip(parts, apart, strict=True) if elsewhere is None]
-
-
-def together(parts: Sequence[EncodedTable]) -> EncodedTable:
-    """Put the labelled rows of parts with one layout below each other."""
-    first = parts[0]
-    labels = [part.labels for part in parts if part.labels is not None]
-    weights = [part.weights for part in parts if part.weights is not None]
-    crosses = [part.crosses for part in parts if part.crosses is not None]
-    return EncodedTable(
-        first.layout,
-        np.concatenate([part.ids for part in parts]),
-        np.concatenate(weights) if weights else None,
-        np.concatenate([part.dense for part in parts]),
-        np.concatenate(labels) if labels else None,
-        np.concatenate(crosses) if crosses else None,
-    )
 
 
 def save_encoded(table: EncodedTable, path: Path) -> None:

@@ -1,0 +1,171 @@
+"""The purified ledger: base rate, main effects, pairs, higher order (docs/interactions.md, "A row, split honestly").
+
+The split of a logit into first-order, second-order and deep part is not unique: constants and main effects move freely
+between them while training. This one is: the functional-ANOVA decomposition of the whole logit, with what is of one
+field alone taken out of every pair under the training rows' own distribution (Hooker 2007; Lengerich et al. 2020).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepfm_core.data.encoded import EncodedTable, together
+from deepfm_core.explain.learned import (
+    LearnedPairs,
+    crossed_contributions,
+    distinct_fields,
+    embeddings_of,
+    fm_contributions,
+    probed_contributions,
+)
+from deepfm_core.explain.levels import field_levels
+from deepfm_core.explain.probe import NetworkProbe, network_fields_of, network_probe
+from deepfm_core.explain.purify import additive_parts
+from deepfm_core.models.batch import Batch
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.training.fit import predict_logits
+
+Values = NDArray[np.float64]
+
+MAIN_BACKGROUND = 4
+"""Times the pairs' background rows over which a single field is averaged, which costs far less."""
+
+
+@dataclass(frozen=True)
+class PurifiedTerms:
+    """The purified addends of N rows' logits, in log-odds; they sum to the logit.
+
+    Attributes:
+        base: the mean logit over the training rows asked.
+        main: (N, F + D), a column per embedded field, then per dense field.
+        pairs: (a, b) of each pair; (a, a) for the pairs within a multi-valued field.
+        pair: (N, P).
+        higher: (N,), what three and more fields do together; None for a model without network, which has none.
+    """
+
+    base: float
+    main: Values
+    pairs: tuple[tuple[int, int], ...]
+    pair: Values
+    higher: Values | None
+
+
+def purified_terms(
+    model: DeepFM,
+    sample: EncodedTable,
+    learned: LearnedPairs,
+    table: EncodedTable,
+    *,
+    background: int = 32,
+    seed: int = 0,
+) -> PurifiedTerms:
+    """Split the logit of each row of a table into base, main effects, pairs and higher order.
+
+    A pair's part at the training rows is what `learned` holds, so that its standard deviation is the pair's strength;
+    the additive parts removed there are removed here and belong to the two fields. A field's main effect is the sum of
+    its first-order term, of what its embedding does with the others' mean embeddings, of the network's partial
+    dependence on it, and of those additive parts, each less its mean over training rows. Higher order is what remains.
+
+    Cost: the network at N · P · background rows at most, fewer where values repeat; 12 fields and 2,000 rows 1 s.
+
+    Args:
+        model: trained.
+        sample: training rows.
+        learned: `learned_pairs` of the model and that sample.
+        table: N rows.
+        background: training rows over which the network's other fields are averaged.
+        seed: picks them.
+    """
+    model.eval()
+    pairs = learned.pairs if model.spec.second_order or model.spec.deep or model.layout.crosses else ()
+    means, asked = embeddings_of(model, sample).mean(0), sample.take(learned.rows)
+    main, within = _first_and_second_order(model, sample, table, means)
+    at_rows = crossed_contributions(model, table, pairs)
+    if model.spec.second_order:
+        at_rows += fm_contributions(model, table, pairs, means)
+    if model.spec.deep:
+        fields, reference = network_fields_of(model, table), network_fields_of(model, asked)
+        probe = network_probe(model, asked, reference, background, seed)
+        at_rows += probed_contributions(probe, table, fields, pairs)
+        wide = network_probe(model, asked, reference, MAIN_BACKGROUND * background, seed)
+        main += _partial_dependence(wide, table, fields)
+    levels = field_levels(together([asked, table]))
+    parts = additive_parts(learned.raw[:, : len(pairs)], pairs, levels)
+    pure = at_rows - parts.of_a - parts.of_b - parts.constant
+    for column, (a, b) in enumerate(pairs):
+        main[:, a] += parts.of_a[:, column]
+        main[:, b] += parts.of_b[:, column]
+    own = tuple((int(f), int(f)) for f in model.within_fields) if model.spec.second_order else ()
+    if own:
+        levels = field_levels(together([sample, table]))
+        parts = additive_parts(within[: len(sample)], own, levels)
+        pure = np.concatenate([pure, within[len(sample) :] - parts.of_a - parts.constant], 1)
+        main[:, [f for f, _ in own]] += parts.of_a
+    base = float(predict_logits(model, sample).mean())
+    rest = predict_logits(model, table) - base - main.sum(1) - pure.sum(1)
+    return PurifiedTerms(base, main, (*pairs, *own), pure, rest if model.spec.deep else None)
+
+
+@torch.no_grad()
+def _first_and_second_order(
+    model: DeepFM, sample: EncodedTable, table: EncodedTable, means: Tensor
+) -> tuple[Values, Values]:
+    """Give what each field does alone without the network, less its mean over the sample, and the pairs within fields.
+
+    Of ⟨e_f − μ_f, e_g − μ_g⟩, where μ is zero or the model's own centre, the parts linear in one field about the means
+    m are ⟨e_f − m_f, m_g − μ_g⟩ and its mirror image.
+
+    Returns:
+        (N, F + D) at the table's rows, and (M + N, fields with pairs within) at the sample's and the table's.
+    """
+    fields = len(table.layout.fields)
+    weights, features, embeddings = model.look_up(Batch.from_table(together([sample, table])))
+    own = torch.zeros(len(weights), fields + len(table.layout.dense), dtype=torch.float64)
+    if model.spec.first_order:
+        own[:, :fields] = model._sum_slots(weights.unsqueeze(2)).squeeze(2).double()
+        own[:, fields:] = torch.from_numpy(np.concatenate([sample.dense, table.dense])).double() * model.dense_weights
+    if model.spec.second_order:
+        offset = (means - model.field_means if model.spec.centred else means).double()
+        own[:, :fields] += (embeddings.double() * (offset.sum(0) - offset)).sum(2)
+    at_rows = own[len(sample) :] - own[: len(sample)].mean(0)
+    return at_rows.numpy(), model._within_terms(features, embeddings).double().numpy()
+
+
+@torch.no_grad()
+def _partial_dependence(probe: NetworkProbe, table: EncodedTable, fields: Tensor) -> Values:
+    """Give the network's partial dependence on each field less its mean output: (N, F + D)."""
+    columns = []
+    for number in range(len(table.layout.fields)):
+        values, place = distinct_fields(table, fields, number)
+        columns.append(probe.alone(number, values)[place])
+    for number in range(len(table.layout.dense)):
+        values, place = torch.unique(torch.from_numpy(table.dense[:, number]), return_inverse=True)
+        columns.append(probe.alone_dense(number, values)[place])
+    return np.asarray((torch.stack(columns, 1) - probe.constant).numpy())
+
+
+def purified_terms_frame(terms: PurifiedTerms, table: EncodedTable, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Make the `purified_terms` frame: every addend of every given row's logit, in long form."""
+    names, dense = table.layout.names, table.layout.dense
+    kinds: list[tuple[str, str | None, str | None]] = [("base", None, None)]
+    kinds += [("main", name, None) for name in (*names, *dense)]
+    kinds += [("pair", names[a], names[b]) for a, b in terms.pairs]
+    blocks = [np.full((len(rows), 1), terms.base), terms.main, terms.pair]
+    if terms.higher is not None:
+        kinds.append(("higher-order", None, None))
+        blocks.append(terms.higher[:, None])
+    return pd.DataFrame(
+        {
+            "row": np.repeat(rows, len(kinds)),
+            "term": pd.Categorical([term for term, _, _ in kinds] * len(rows)),
+            "field_a": pd.Categorical([a for _, a, _ in kinds] * len(rows)),
+            "field_b": pd.Categorical([b for _, _, b in kinds] * len(rows)),
+            "value": np.concatenate(blocks, 1).ravel(),
+        }
+    )
