@@ -6,18 +6,35 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import home, parts, row_choice
+from app import home, links, parts, row_choice
 from app.charts.ledger import ledger, ledger_rows
 from app.column_titles import ROWS
 from app.figure import figure
 from app.inputs import plain
 from deepfm_core.explain.nearest import differing, distances
+from deepfm_core.training.spec import ModelSpec
+
+AS_TRAINED, PURIFIED = "as trained", "purified"
+_SUMS = (
+    "each addend from where the last ended, in log-odds; they sum exactly. The curved axis above turns a logit into a "
+    "probability."
+)
+READING = {
+    AS_TRAINED: f"From the bias down to the logit, {_SUMS}",
+    PURIFIED: "From the mean logit of the training rows down to this row's: what each field does alone, what each pair "
+    f"adds, what more fields do together; {_SUMS}",
+}
+SPLIT_HELP = (
+    "**As trained**: the addends that the model computes. Constants and main effects move freely between its parts, so "
+    "another seed splits otherwise.  \n**Purified**: the same logit split in the one way in which a pair holds nothing "
+    "that is of one field alone."
+)
 
 
 def row_section(
     run: home.OpenRun, other: home.OpenRun | None, example: pd.Series, terms: pd.DataFrame, cells: dict[str, str]
 ) -> None:
-    """Draw the ledger of a row under the formula that it fills.
+    """Draw the ledger of a row, as trained or purified, under the formula that it fills.
 
     Args:
         run: whose model it is.
@@ -28,19 +45,29 @@ def row_section(
     """
     clicked = "a click" if example["label"] > 0.5 else "no click"
     st.header(f"Row {int(example['row']):,}", anchor=False, divider="gray")
+    purified = home.frame(run, "purified_terms")
+    form = choose_form() if purified is not None else AS_TRAINED
+    if purified is not None and form == PURIFIED:
+        terms = purified[purified["row"] == example["row"]]
     st.markdown(f"The model gives it **{example['probability']:.1%}**; it was **{clicked}**. {_lead(terms, cells)}")
     _compare(run, other, example)
-    st.latex(formula(example, run.spec.model.first_order, run.spec.model.second_order, run.spec.model.deep))
+    st.latex(formula(example, run.spec.model) if form == AS_TRAINED else purified_formula(example, terms))
     figure(
         "Ledger of its logit",
         lambda: ledger(terms, top=14, cells=cells),
         terms.drop(columns="row"),
-        "From the bias down to the logit, each addend from where the last ended, in log-odds; they sum exactly. The "
-        "curved axis above turns a logit into a probability.",
+        READING[form],
         key="ledger",
         titles=ROWS,
         file=f"row-{int(example['row'])}-ledger",
     )
+
+
+def choose_form() -> str:
+    """Let the visitor choose how the logit is split; the choice stands in the URL."""
+    kept = links.mirror("split", list(READING), AS_TRAINED)
+    chosen: str = st.segmented_control("Split of the logit", list(READING), required=True, help=SPLIT_HELP, **kept)
+    return chosen
 
 
 def _compare(run: home.OpenRun, other: home.OpenRun | None, example: pd.Series) -> None:
@@ -53,15 +80,31 @@ def _compare(run: home.OpenRun, other: home.OpenRun | None, example: pd.Series) 
     st.caption(f"**{plain(other.name)}** gives the same row {probability:.1%}.")
 
 
-def formula(example: pd.Series, first_order: bool, second_order: bool, deep: bool) -> str:
+def formula(example: pd.Series, model: ModelSpec) -> str:
     """Write the model's equation with the row's numbers under its terms (Guo et al. 2017, eq. 1 and 2)."""
     parts = []
-    if first_order:
+    if model.first_order:
         parts += [("w_0", example["bias"], "bias"), (r"\langle w, x\rangle", example["first_order"], "first-order")]
-    if second_order:
+    if model.second_order:
         parts.append((r"\sum_{i<j}\langle v_i, v_j\rangle x_i x_j", example["second_order"], "second-order"))
-    if deep:
+    if model.deep:
         parts.append((r"y_{\mathrm{DNN}}", example["dnn_logit"], "DNN"))
+    return _equation(parts, example)
+
+
+def purified_formula(example: pd.Series, terms: pd.DataFrame) -> str:
+    """Write the functional ANOVA of the logit with the row's numbers under its terms."""
+    sums = terms.groupby("term", observed=True)["value"].sum()
+    symbols = (
+        ("base", r"\mathrm{E}[y]", "base rate"),
+        ("main", r"\sum_f y_f", "main effects"),
+        ("pair", r"\sum_{f<g} y_{fg}", "pairs"),
+        ("higher-order", r"y_{\mathrm{higher}}", "higher order"),
+    )
+    return _equation([(symbol, sums[term], name) for term, symbol, name in symbols if term in sums], example)
+
+
+def _equation(parts: list[tuple[str, float, str]], example: pd.Series) -> str:
     addends = " + ".join(rf"\underbrace{{{symbol}}}_{{\text{{{name}}}\;{value:+.2f}}}" for symbol, value, name in parts)
     percent = rf"{example['probability']:.1%}".replace("%", r"\%")
     return rf"\hat y = \sigma\Big({addends}\Big) = \sigma({example['logit']:+.2f}) = {percent}"
@@ -100,7 +143,7 @@ def nearest_section(run: home.OpenRun, examples: pd.DataFrame, cells: pd.DataFra
 
 def _lead(terms: pd.DataFrame, cells: dict[str, str]) -> str:
     lines = ledger_rows(terms, top=500, cells=cells)
-    moves = lines[~lines["kind"].isin(["bias", "logit"])]
+    moves = lines[~lines["kind"].isin(["bias", "base", "logit"])]
     if moves.empty:
         return ""
     first = moves.iloc[0]

@@ -163,6 +163,12 @@ def example_terms(seed: int = 5) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["term", "field_a", "field_b", "value"]).assign(row=17)
 
 
+def purified_terms() -> pd.DataFrame:
+    kinds = {"bias": "base", "dnn": "higher-order", "first-order": "main", "second-order": "pair"}
+    frame = example_terms()
+    return frame.assign(term=frame["term"].map(kinds), value=0.9 * frame["value"])
+
+
 def example_cells() -> dict[str, str]:
     values = ("travel", "top banner", "mobile", "21", "new", "sports|cars|food", "12.5", "news.example.org")
     return dict(zip(FIELDS, (*values, "north", "firefox", "wifi", "awareness"), strict=True))

@@ -55,6 +55,7 @@ CHARTS = {
     "ratio slices": lambda: performance.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
     "matrix without pairs": lambda: matrix.field_matrix(frames.pairs().head(0), frames.fields()),
     "ledger": lambda: ledger.ledger(frames.example_terms(), cells=frames.example_cells()),
+    "purified ledger": lambda: ledger.ledger(frames.purified_terms(), cells=frames.example_cells()),
 }
 
 
@@ -121,6 +122,15 @@ def test_the_ledger_ends_at_the_logit_however_much_is_folded() -> None:
         lines = ledger.ledger_rows(terms, top=top)
         assert lines["end"].iloc[-2] == pytest.approx(terms["value"].sum())
         assert lines["value"].iloc[-1] == pytest.approx(terms["value"].sum())
+
+
+def test_the_purified_ledger_starts_at_the_base_rate_and_folds_small_pairs() -> None:
+    terms = frames.purified_terms()
+    rows = ledger.ledger_rows(terms, top=6)
+    assert rows["label"].iloc[0] == "base rate"
+    assert "higher order" in set(rows["label"])
+    assert rows["label"].str.contains("other pairs").sum() == 1
+    assert rows["end"].iloc[-1] == pytest.approx(terms["value"].sum())
 
 
 def test_the_ledger_orders_by_size_and_names_the_rows_values() -> None:

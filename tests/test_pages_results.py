@@ -162,6 +162,26 @@ def test_the_ledger_of_a_row_is_that_of_its_link(opened: Opened) -> None:
     assert f"{row['logit']:+.2f}" in app.latex[0].value
 
 
+def test_the_purified_ledger_ends_at_the_same_logit_and_stands_in_the_link(opened: Opened) -> None:
+    row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
+    terms = pd.read_parquet(BUNDLED / "frames" / "purified_terms.parquet").query("row == @row.row")
+    assert terms["value"].sum() == pytest.approx(row["logit"], abs=1e-4)
+    app = opened("examples", row=str(int(row["row"])), split="purified")
+    assert "base rate" in app.latex[0].value
+    assert f"{row['logit']:+.2f}" in app.latex[0].value
+    app.segmented_control[0].set_value("as trained").run()
+    assert "first-order" in app.latex[0].value
+
+
+def test_a_run_from_before_the_purified_ledger_has_the_one_as_trained(opened: Opened, store: Store) -> None:
+    def older(folder: Path) -> None:
+        (folder / "frames" / "purified_terms.parquet").unlink()
+
+    app = opened("examples", run=finished_copy(store, older))
+    assert not app.segmented_control
+    assert "first-order" in app.latex[0].value
+
+
 def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> None:
     examples = pd.read_parquet(BUNDLED / "frames" / "examples.parquet")
     cells = pd.read_parquet(BUNDLED / "frames" / "example_cells.parquet")

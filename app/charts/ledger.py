@@ -28,6 +28,9 @@ from .theme import (
 from .vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity
 
 RAISES, LOWERS, STANDS = "+ raises", "− lowers", "= logit"
+WHOLE = {"bias": "bias", "base": "base rate", "dnn": "DNN", "higher-order": "higher order"}
+ALONE, TOGETHER = ("first-order", "main"), ("second-order", "pair")
+"""Kinds of addends: of the row as a whole, of one field, of two."""
 PROBABILITIES = (*(0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999),)
 
 
@@ -35,8 +38,10 @@ def ledger_rows(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] 
     """Order a row's addends by size, fold the small ones, and lay each from where the last ended.
 
     Args:
-        terms: the row's addends: `term` (`bias`, `first-order`, `second-order`, `dnn`), `field_a`, `field_b`, `value`.
-        top: addends shown beside bias and DNN; smaller pairs and fields are folded into one line each.
+        terms: the row's addends: `term` (`bias`, `first-order`, `second-order`, `dnn`, or purified `base`, `main`,
+            `pair`, `higher-order`), `field_a`, `field_b`, `value`.
+        top: addends shown beside bias and DNN, or base and higher order; smaller pairs and fields are folded into one
+            line each.
         cells: the row's values by field, named beside the fields.
 
     Returns:
@@ -45,7 +50,7 @@ def ledger_rows(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] 
     labels = [_name(term, cells or {}) for term in terms.to_dict("records")]
     lines = pd.DataFrame({"label": labels, "kind": terms["term"].to_numpy(), "value": terms["value"].to_numpy(float)})
     lines = _fold(lines, top)
-    is_bias = lines["kind"].eq("bias")
+    is_bias = lines["kind"].isin(["bias", "base"])
     sized = lines[~is_bias].sort_values("value", key=np.abs, ascending=False, kind="stable")
     lines = pd.concat([lines[is_bias], sized], ignore_index=True)
     lines["end"] = lines["value"].cumsum()
@@ -77,11 +82,9 @@ def _pick(tone: Any) -> str:
 
 def _name(term: Mapping[Any, Any], cells: Mapping[str, str]) -> str:
     kind, a, b = term["term"], term.get("field_a"), term.get("field_b")
-    if kind == "bias":
-        return "bias"
-    if kind == "dnn":
-        return "DNN"
-    if kind == "first-order":
+    if kind in WHOLE:
+        return WHOLE[kind]
+    if kind in ALONE:
         value = cells.get(str(a))
         if value is None:
             return str(a)
@@ -90,11 +93,11 @@ def _name(term: Mapping[Any, Any], cells: Mapping[str, str]) -> str:
 
 
 def _fold(lines: pd.DataFrame, top: int) -> pd.DataFrame:
-    foldable = lines["kind"].isin(["first-order", "second-order"])
+    foldable = lines["kind"].isin([*ALONE, *TOGETHER])
     size = lines["value"].abs().where(foldable, math.inf)
     small = size.rank(ascending=False, method="first") > top + int((~foldable).sum())
     parts = [lines[~small]]
-    for kind, noun in (("second-order", "pairs"), ("first-order", "fields")):
+    for kind, noun in [*((kind, "pairs") for kind in TOGETHER), *((kind, "fields") for kind in ALONE)]:
         folded = lines[small & lines["kind"].eq(kind)]
         if len(folded) > 1:
             whole = {"label": f"{len(folded)} other {noun}", "kind": kind, "value": folded["value"].sum()}
@@ -159,8 +162,9 @@ def _amounts(lines: pd.DataFrame, scale: Spec, y: Spec) -> Layer:
 def _takeaway(lines: pd.DataFrame) -> str:
     total = float(lines["value"].iloc[-1])
     text = f"The row's logit is {total:+.2f}, a probability of {1 / (1 + math.exp(-total)):.1%}."
-    moves = lines.iloc[:-1][lines["kind"].iloc[:-1] != "bias"]
+    moves = lines.iloc[:-1][~lines["kind"].iloc[:-1].isin(["bias", "base"])]
     if moves.empty:
         return text
     first = moves.iloc[0]
-    return f"{text} Beside the bias, {first['label']} moves it most, by {first['value']:+.2f} log-odds."
+    start = lines["label"].iloc[0]
+    return f"{text} Beside the {start}, {first['label']} moves it most, by {first['value']:+.2f} log-odds."

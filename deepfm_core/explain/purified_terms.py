@@ -166,6 +166,6 @@ def purified_terms_frame(terms: PurifiedTerms, table: EncodedTable, rows: NDArra
             "term": pd.Categorical([term for term, _, _ in kinds] * len(rows)),
             "field_a": pd.Categorical([a for _, a, _ in kinds] * len(rows)),
             "field_b": pd.Categorical([b for _, _, b in kinds] * len(rows)),
-            "value": np.concatenate(blocks, 1).ravel(),
+            "value": np.concatenate(blocks, 1).ravel().astype(np.float32),
         }
     )
