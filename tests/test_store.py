@@ -342,7 +342,23 @@ def test_every_earlier_version_has_its_migration() -> None:
     from deepfm_core.runs.database import MIGRATIONS
 
     assert sorted(MIGRATIONS) == list(range(1, VERSION))
-    assert SCHEMA.count("CREATE TABLE") == 4
+    assert SCHEMA.count("CREATE TABLE") == 5
+
+
+def test_a_store_of_the_first_version_gets_what_comparisons_need(tmp_path: Path) -> None:
+    first = """CREATE TABLE runs (
+        id TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NULL, status TEXT NOT NULL, spec TEXT NOT NULL,
+        summary TEXT, notes TEXT NOT NULL DEFAULT '', message TEXT, comparison TEXT, created REAL NOT NULL,
+        queued REAL NOT NULL, started REAL, ended REAL, heartbeat REAL, worker TEXT,
+        cancel_requested INTEGER NOT NULL DEFAULT 0, deleted REAL);"""
+    Database(tmp_path / "old.db", schema=first, version=1, migrations={}).close()
+
+    def columns(path: Path, table: str) -> set[tuple[str, str, int]]:
+        rows = Database(path).rows(f"PRAGMA table_info({table})")
+        return {(row["name"], row["type"], row["notnull"]) for row in rows}
+
+    for table in ("runs", "comparisons"):
+        assert columns(tmp_path / "old.db", table) == columns(tmp_path / "new.db", table)
 
 
 def test_a_file_that_is_no_database_says_what_to_do(tmp_path: Path) -> None:

@@ -11,7 +11,10 @@ from deepfm_core.runs.process import Process
 from deepfm_core.runs.rows import RunRow
 from deepfm_core.training.events import Cancelled, EpochDone, Event, Failed, Finished, Ready
 
-_OLDEST = "SELECT id FROM runs WHERE status = 'queued' AND deleted IS NULL ORDER BY queued, rowid LIMIT 1"
+_OLDEST = (
+    "SELECT id FROM runs WHERE status = 'queued' AND deleted IS NULL"
+    " AND (:comparison IS NULL OR comparison = :comparison) ORDER BY queued, rowid LIMIT 1"
+)
 
 
 class Claims:
@@ -20,15 +23,16 @@ class Claims:
     def __init__(self, database: Database) -> None:
         self._database = database
 
-    def next(self, worker: Process) -> RunRow | None:
-        """Give the oldest queued run to `worker`, to nobody else; None where the queue is empty."""
-        if not self._database.rows(_OLDEST):
+    def next(self, worker: Process, comparison: str | None = None) -> RunRow | None:
+        """Give the oldest queued run, or a comparison's, to `worker`, to nobody else; None where none waits."""
+        values = {"comparison": comparison, "worker": str(worker), "now": time.time()}
+        if not self._database.rows(_OLDEST, {"comparison": comparison}):
             return None
         with self._database.write() as connection:
             rows = connection.execute(
-                "UPDATE runs SET status = 'running', worker = ?, started = ?, heartbeat = ?, cancel_requested = 0"
-                f" WHERE id = ({_OLDEST}) RETURNING *",
-                (str(worker), time.time(), time.time()),
+                "UPDATE runs SET status = 'running', worker = :worker, started = :now, heartbeat = :now,"
+                f" cancel_requested = 0 WHERE id = ({_OLDEST}) RETURNING *",
+                values,
             ).fetchall()
         return RunRow.of(rows[0]) if rows else None
 

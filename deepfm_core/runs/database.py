@@ -12,7 +12,7 @@ from typing import Any
 
 from deepfm_core.errors import RunError
 
-VERSION = 1
+VERSION = 2
 
 SCHEMA = """
 CREATE TABLE tables (
@@ -34,7 +34,9 @@ CREATE TABLE runs (
     summary          TEXT,                -- JSON: the best epoch so far; when finished, what `train` prints
     notes            TEXT NOT NULL DEFAULT '',
     message          TEXT,                -- why it failed
-    comparison       TEXT,                -- runs of one comparison share this
+    comparison       TEXT,                -- runs of one comparison or study share this
+    trial            INTEGER,             -- of a study: the number of its setting; runs of one setting differ by seed
+    to_choose        INTEGER NOT NULL DEFAULT 0,  -- its setting is chosen by the worker that takes it up
     created          REAL NOT NULL,
     queued           REAL NOT NULL,       -- the queue's order
     started          REAL,
@@ -46,6 +48,16 @@ CREATE TABLE runs (
 );
 CREATE INDEX runs_by_status ON runs (status, queued);
 CREATE INDEX runs_by_owner ON runs (owner, created);
+CREATE INDEX runs_by_comparison ON runs (comparison);
+CREATE TABLE comparisons (
+    id      TEXT PRIMARY KEY,             -- unguessable, as that of a run
+    name    TEXT NOT NULL,
+    owner   TEXT NOT NULL,
+    kind    TEXT NOT NULL CHECK (kind IN ('models', 'settings')),
+    plan    TEXT NOT NULL,                -- JSON: what was asked for
+    created REAL NOT NULL,
+    deleted REAL
+);
 CREATE TABLE events (
     run_id  TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     seq     INTEGER NOT NULL,         -- counts from 1 in each run
@@ -62,7 +74,18 @@ CREATE TABLE workers (
 );
 """
 
-MIGRATIONS: Mapping[int, str] = {}
+MIGRATIONS: Mapping[int, str] = {
+    1: """
+ALTER TABLE runs ADD COLUMN trial INTEGER;
+ALTER TABLE runs ADD COLUMN to_choose INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX runs_by_comparison ON runs (comparison);
+CREATE TABLE comparisons (
+    id TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('models', 'settings')),
+    plan TEXT NOT NULL, created REAL NOT NULL, deleted REAL
+);
+""",
+}
 """What brings a database of version n to n + 1."""
 
 

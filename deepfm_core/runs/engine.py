@@ -2,30 +2,28 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from deepfm_core.data.encoded import EncodedTable, together
 from deepfm_core.data.encoder import Encoder
-from deepfm_core.errors import TrainingError
 from deepfm_core.explain import snapshot
 from deepfm_core.runs.explaining import explain
 from deepfm_core.runs.held_out import hold_out
 from deepfm_core.runs.job import Job
+from deepfm_core.runs.judging import judge, scores
 from deepfm_core.runs.observing import Observation, own_parts
 from deepfm_core.runs.parts import Part, Parts, load_parts
+from deepfm_core.runs.yardstick import boost
 from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage
 from deepfm_core.training.fit import fit, predict_logits
-from deepfm_core.training.metrics import Metrics, evaluate, sigmoid
-from deepfm_core.training.spec import RunSpec
+from deepfm_core.training.metrics import Metrics
+from deepfm_core.training.spec import YARDSTICK, RunSpec
 from deepfm_core.training.state import FitState
 from deepfm_core.training.threads import set_threads
 
@@ -74,6 +72,9 @@ def execute(job: Job) -> Iterator[Event]:
     Raises:
         DeepFMError: the tables, the schema or the settings cannot be used.
     """
+    if job.spec.model.name == YARDSTICK:
+        yield from boost(job)
+        return
     warm_up()
     work = _Work(job)
     job.folder.create().write_spec(job.spec)
@@ -83,7 +84,7 @@ def execute(job: Job) -> Iterator[Event]:
             ("encode", _encode),
             ("fit", _fit),
             ("evaluate", _evaluate),
-            ("explain", _explain),
+            *([("explain", _explain)] if job.spec.explained else []),
         ):
             yield Stage(name)
             yield from _timed(work, name, stage)
@@ -145,7 +146,8 @@ def _fit(work: _Work) -> Events:
     if checkpoint is not None:
         work.state.load(*checkpoint)
     sample = snapshot.sample_rows(work.train, spec.seed)
-    work.observation = Observation(folder, [work.train, work.valid, work.test], spec)
+    if spec.explained:
+        work.observation = Observation(folder, [work.train, work.valid, work.test], spec)
     for event in fit(spec.fit, work.train, work.valid, work.state):
         if isinstance(event, EpochDone):
             _after_epoch(work, sample, event.epoch)
@@ -158,7 +160,7 @@ def _fit(work: _Work) -> Events:
 def _after_epoch(work: _Work, sample: EncodedTable, epoch: int) -> None:
     """Keep what a resumed run needs and what the page shows while training."""
     folder, model = work.job.folder, work.state.model
-    if work.spec.model.second_order:  # an FM that only starts another model has no pairs to show
+    if work.spec.model.second_order and work.spec.explained:  # an FM that only starts another model has none to show
         earlier = folder.frame("pairs_by_epoch")
         now = snapshot.pairs_after_epoch(model, sample, epoch)
         whole = now if earlier is None else pd.concat([earlier[earlier["epoch"] < epoch], now], ignore_index=True)
@@ -167,31 +169,13 @@ def _after_epoch(work: _Work, sample: EncodedTable, epoch: int) -> None:
 
 
 def _evaluate(work: _Work) -> Events:
-    rate = float(work.parts.train.labels.mean())
-    frames = []
-    for name, part, table in (("valid", work.parts.valid, work.valid), ("test", work.parts.test, work.test)):
-        if not len(part):
-            continue
-        logits = predict_logits(work.state.model, table)
-        if not np.isfinite(logits).all():
-            raise TrainingError(f"Some logits of the {name} part are not numbers. Use a lower learning rate.")
-        work.metrics[name] = evaluate(part.labels, logits, rate)
-        frames.append(_predictions(name, part, logits))
-        yield Stage("evaluate", 0.5 if name == "valid" else 1.0)
-    work.job.folder.write_frame("predictions", pd.concat(frames, ignore_index=True))
-    work.job.folder.write_json("metrics.json", {name: asdict(metrics) for name, metrics in work.metrics.items()})
-
-
-def _predictions(name: str, part: Part, logits: NDArray[np.float64]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "part": pd.Categorical([name] * len(part)),
-            "row": part.rows,
-            "label": part.labels.astype(np.int8),
-            "logit": logits,
-            "probability": sigmoid(logits),
-        }
-    )
+    tables = {"valid": (work.parts.valid, work.valid), "test": (work.parts.test, work.test)}
+    judged = {}
+    for name, (part, table) in tables.items():
+        if len(part):
+            judged[name] = part, predict_logits(work.state.model, table)
+            yield Stage("evaluate", 0.5 if name == "valid" else 1.0)
+    work.metrics = judge(work.job.folder, judged, float(work.parts.train.labels.mean()))
 
 
 def _explain(work: _Work) -> Events:
@@ -225,15 +209,10 @@ def _summary(work: _Work) -> dict[str, Any]:
         "run": str(work.job.folder.path),
         "model": work.spec.model.name,
         "rows": rows,
+        "parameters": work.state.model.parameter_count,
         "epochs": work.fitted.epochs,
         "best_epoch": work.fitted.best_epoch,
-        **{name: _scores(work.metrics.get(name)) for name in ("valid", "test")},
+        **{name: scores(work.metrics.get(name)) for name in ("valid", "test")},
         "seconds": {name: round(value, 4) for name, value in work.seconds.items()},
         "rows_per_second": round(work.fitted.rows_per_second, 1),
     }
-
-
-def _scores(metrics: Metrics | None) -> dict[str, float | None] | None:
-    if metrics is None or math.isnan(metrics.logloss):
-        return None
-    return {"auc": metrics.auc, "logloss": metrics.logloss}

@@ -66,7 +66,7 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> Parts:
         test=0.0 if own_test else spec.split.test,
     )
     frame = main.table.frame.take(main.rows) if len(main) < len(main.table) else main.table.frame
-    division = split_rows(main.labels, split, frame, spec.seed)
+    division = split_rows(main.labels, split, frame, spec.rows_seed)
     train, valid, test = (
         Part(main.table, main.rows[rows], main.labels[rows]) for rows in (division.train, division.valid, division.test)
     )

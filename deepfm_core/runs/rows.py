@@ -46,6 +46,11 @@ class RunRow:
     message: str | None
     """Why the run failed, as a sentence."""
     comparison: str | None
+    """The comparison or study that the run belongs to."""
+    trial: int | None
+    """In a study, the number of its setting."""
+    to_choose: bool
+    """Whether its setting is still to be chosen, by the worker that takes it up."""
     created: float
     queued: float
     started: float | None
@@ -59,7 +64,8 @@ class RunRow:
     def of(cls, row: sqlite3.Row) -> RunRow:
         """Read a row of the table `runs`."""
         values = {name: row[name] for name in row.keys() if name in _RUN_COLUMNS}  # noqa: SIM118 (iterates values)
-        values["cancel_requested"] = bool(values["cancel_requested"])
+        for flag in ("cancel_requested", "to_choose"):
+            values[flag] = bool(values[flag])
         return cls(spec_json=row["spec"], summary_json=row["summary"], **values)
 
     @cached_property
@@ -91,6 +97,25 @@ class RunRow:
 
 
 _RUN_COLUMNS = {field.name for field in fields(RunRow)}
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """Runs asked for together: the models of a comparison, or the settings of a study."""
+
+    id: str
+    name: str
+    owner: str
+    kind: str
+    """`models` or `settings`."""
+    plan_json: str
+    created: float
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """What was asked for."""
+        values: dict[str, Any] = json.loads(self.plan_json)
+        return values
 
 
 class StoredEvent(NamedTuple):

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
-import secrets
 import shutil
 import sqlite3
 import time
@@ -15,7 +13,9 @@ from typing import TYPE_CHECKING
 
 from deepfm_core.errors import RunError
 from deepfm_core.runs.claims import Claims
+from deepfm_core.runs.comparisons import ComparisonShelf
 from deepfm_core.runs.database import Database
+from deepfm_core.runs.entering import NewRun, is_id
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.rows import RunRow, StoredEvent, TableEntry, WorkerState
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
 LOCAL = "local"
 """The owner of what is made from the command line."""
 
-_ID_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
-_ID_LENGTH = 16
 BIN_SECONDS = 24 * 3600.0
 """How long a deleted run or table can be restored."""
 
@@ -57,6 +55,7 @@ class Store:
         self.database = Database(self.home / "runs.db")
         self.claims = Claims(self.database)
         self.workers = WorkerRegister(self.database)
+        self.comparisons = ComparisonShelf(self.database, self.folder)
         self._tables = TableShelf(self.database, self.home / "tables")
 
     @classmethod
@@ -116,11 +115,11 @@ class Store:
 
     def enqueue(self, spec: RunSpec, name: str = "", owner: str = LOCAL, comparison: str | None = None) -> str:
         """Ask for a run and return its id; a worker takes it up in its turn."""
-        return self._insert(spec, name, owner, comparison, worker=None)
+        return self._enter(NewRun(spec, name, owner, comparison))
 
     def begin(self, spec: RunSpec, worker: Process, name: str = "", owner: str = LOCAL) -> RunRow:
         """Enter a run that `worker` does at once, without the queue."""
-        return self.run(self._insert(spec, name, owner, None, worker))
+        return self.run(self._enter(NewRun(spec, name, owner, worker=worker)))
 
     def run(self, run_id: str) -> RunRow:
         """Return a run.
@@ -146,7 +145,7 @@ class Store:
 
     def folder(self, run_id: str) -> RunFolder:
         """Return a run's folder; RunError where the id is not one that the store gives out."""
-        if not re.fullmatch(f"[{_ID_LETTERS}]{{{_ID_LENGTH}}}", run_id):
+        if not is_id(run_id):
             raise RunError(f"Run `{run_id}` is not in the store. Open the list of runs.")
         return RunFolder(self.home / "runs" / run_id)
 
@@ -187,6 +186,7 @@ class Store:
         """Remove for good what has been in the bin for more than `older_than` seconds."""
         before = time.time() - older_than
         with self.database.write() as connection:
+            connection.execute("DELETE FROM comparisons WHERE deleted < ?", (before,))
             gone = connection.execute("DELETE FROM runs WHERE deleted < ? RETURNING id", (before,)).fetchall()
         for (run_id,) in gone:
             shutil.rmtree(self.folder(run_id).path, ignore_errors=True)
@@ -259,28 +259,9 @@ class Store:
             limit=worker_limit(),
         )
 
-    def _insert(self, spec: RunSpec, name: str, owner: str, comparison: str | None, worker: Process | None) -> str:
-        run_id = "".join(secrets.choice(_ID_LETTERS) for _ in range(_ID_LENGTH))
-        self.folder(run_id).create().write_spec(spec)
-        now = time.time()
-        values = {
-            "id": run_id,
-            "name": name or f"{spec.model.name} on {spec.table_name}",
-            "owner": owner,
-            "status": "running" if worker else "queued",
-            "spec": json.dumps(spec.to_dict()),
-            "comparison": comparison,
-            "created": now,
-            "queued": now,
-            "started": now if worker else None,
-            "heartbeat": now if worker else None,
-            "worker": None if worker is None else str(worker),
-        }
-        columns = ", ".join(values)
-        places = ", ".join(f":{column}" for column in values)
+    def _enter(self, run: NewRun) -> str:
         with self.database.write() as connection:
-            connection.execute(f"INSERT INTO runs ({columns}) VALUES ({places})", values)
-        return run_id
+            return run.enter(connection, self.folder)
 
     def _set(self, run_id: str, column: str, text: str) -> None:
         self.run(run_id)

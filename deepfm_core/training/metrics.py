@@ -67,15 +67,27 @@ def auc_interval(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> 
     value = auc(labels, scores)
     if value is None:
         return None
-    positive = np.asarray(labels) > 0.5
-    scores = np.asarray(scores)
-    ranks_all, ranks_pos, ranks_neg = (_midranks(s) for s in (scores, scores[positive], scores[~positive]))
-    n_pos, n_neg = int(positive.sum()), int((~positive).sum())
-    above = (ranks_all[positive] - ranks_pos) / n_neg
-    below = 1.0 - (ranks_all[~positive] - ranks_neg) / n_pos
-    variance = _variance(above) / n_pos + _variance(below) / n_neg
+    positive, placements = np.asarray(labels) > 0.5, auc_by_row(labels, scores)
+    above, below = placements[positive], placements[~positive]
+    variance = _variance(above) / len(above) + _variance(below) / len(below)
     half = Z95 * math.sqrt(variance)
     return max(0.0, value - half), min(1.0, value + half)
+
+
+def auc_by_row(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> Floats:
+    """Give each row's placement: the share of the other class's rows that it is ranked rightly against, ties half.
+
+    The mean over clicks is the AUC, and so is the mean over the others; both classes must be there.
+    """
+    positive = np.asarray(labels) > 0.5
+    scores = np.asarray(scores)
+    placements = _midranks(scores)
+    placements[positive] -= _midranks(scores[positive])
+    placements[~positive] -= _midranks(scores[~positive])
+    clicks = int(positive.sum())
+    placements[positive] /= len(positive) - clicks
+    placements[~positive] = 1.0 - placements[~positive] / clicks
+    return placements
 
 
 def _variance(values: Floats) -> float:

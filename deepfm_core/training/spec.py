@@ -13,6 +13,8 @@ from deepfm_core.training.switches import MODELS, Switches
 
 MODEL_NAMES = tuple(MODELS)
 """The presets `--model` takes."""
+YARDSTICK = "boosting"
+"""Gradient boosting of scikit-learn, a run beside those of a comparison; it has no terms of ours."""
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear")
 PRECISIONS = ("float32", "bfloat16")
@@ -79,7 +81,8 @@ class ModelSpec:
     """Pairs of fields that are crossed into the first-order term of `wide-deep`."""
 
     def __post_init__(self) -> None:
-        _require(self.name in MODEL_NAMES, "Model", self.name, f"Use one of {', '.join(MODEL_NAMES)}.")
+        known = (*MODEL_NAMES, YARDSTICK)
+        _require(self.name in known, "Model", self.name, f"Use one of {', '.join(MODEL_NAMES)}.")
         _require(1 <= self.embedding_size <= 512, "Embedding size", self.embedding_size, "Use 1 to 512.")
         _require(
             all(1 <= n <= 8192 for n in self.layers),
@@ -111,7 +114,7 @@ class ModelSpec:
     @property
     def switches(self) -> Switches:
         """Which parts the logit has."""
-        return MODELS[self.name]
+        return MODELS.get(self.name, Switches())
 
     @property
     def first_order(self) -> bool:
@@ -200,17 +203,27 @@ class RunSpec:
     folds: int | None = None
     """Parts into which rows are divided to ask each pair on rows it was not learned from; 0 asks nothing, None asks
     where `folds_for` finds it affordable."""
+    split_seed: int | None = None
+    """Seed of the division into parts where it is not `seed`: runs that share it are judged on the same rows."""
+    explained: bool = True
+    """Whether the frames about pairs, levels and single rows are made; runs that are only compared do without."""
 
     def __post_init__(self) -> None:
         _require(
             self.folds is None or self.folds == 0 or 2 <= self.folds <= 20, "Folds", self.folds, "Use 2 to 20, or 0."
         )
         _require(self.min_count >= 1, "Minimum count", self.min_count, "Use 1 or more rows.")
-        _require(self.seed >= 0, "Seed", self.seed, "Use 0 or a positive whole number.")
+        for seed in (self.seed, self.rows_seed):
+            _require(seed >= 0, "Seed", seed, "Use 0 or a positive whole number.")
+
+    @property
+    def rows_seed(self) -> int:
+        """The seed of the division into parts."""
+        return self.seed if self.split_seed is None else self.split_seed
 
     def folds_for(self, rows: int) -> int:
         """Say into how many folds a run with that many rows divides them, 0 for not at all."""
-        if not (self.model.second_order or self.model.deep):
+        if not self.explained or not (self.model.second_order or self.model.deep):
             return 0
         if self.folds is not None:
             return self.folds
