@@ -116,9 +116,13 @@ def seconds(work: Callable[[], object]) -> float:
     return clock() - began
 
 
-def network_products(layout: Layout, spec: ModelSpec, rows: int) -> Callable[[], None]:
+def network_products(layout: Layout, spec: ModelSpec, rows: int, precision: str = "float32") -> Callable[[], None]:
     widths = (len(layout.fields) * spec.embedding_size + len(layout.dense), *spec.layers, 1)
-    layers = [(torch.randn(rows, a), torch.randn(b, a), torch.randn(rows, b)) for a, b in pairwise(widths)]
+    dtype = getattr(torch, precision)
+    layers = [
+        (torch.randn(rows, a).to(dtype), torch.randn(b, a).to(dtype), torch.randn(rows, b).to(dtype))
+        for a, b in pairwise(widths)
+    ]
 
     def run() -> None:
         for x, weight, _ in layers:
