@@ -318,3 +318,38 @@ def test_a_field_of_very_many_values_trains(command: Command, tmp_path: Path) ->
         "--quiet",
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_compare_prints_the_models_best_first_with_their_differences(command: Command, table: Path) -> None:
+    done = command("compare", table, "--label", "clicked", "--models", "deepfm,lr", "--seeds", 2, "--epochs", 2)
+    assert done.returncode == 0, done.stderr
+    found = pd.read_csv(io.StringIO(done.stdout))
+    assert set(found["model"]) == {"lr", "deepfm", "boosting"}
+    assert found["model"].iloc[-1] == "boosting"
+    assert list(found["runs"]) == [2, 2, 1]
+    assert found.loc[found["model"] == "lr", "relative_seconds"].iloc[0] == 1.0
+    assert "5 of 5" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--models", "lr,xgboost"], "Model to compare is `xgboost`"),
+        (["--seeds", "0"], "Seeds is 0"),
+        (["--models", "lr,fm", "--cross", "device*site"], "Compare wide-deep as well"),
+        (["--dropout", "1.5"], "Dropout is 1.5"),
+    ],
+)
+def test_a_comparison_that_cannot_be_done_says_why(
+    command: Command, table: Path, options: list[str], said: str
+) -> None:
+    done = command("compare", table, "--label", "clicked", *options)
+    assert done.returncode == 2
+    assert said in done.stderr
+    assert not done.stdout
+
+
+def test_the_yardstick_is_no_model_to_train(command: Command, table: Path) -> None:
+    done = command("train", table, "--label", "clicked", "--model", "boosting")
+    assert done.returncode == 2
+    assert "Model is 'boosting'. Use one of lr" in done.stderr

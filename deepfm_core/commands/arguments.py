@@ -34,6 +34,7 @@ def parser() -> argparse.ArgumentParser:
     whole = _Parser(prog="python -m deepfm_core", description=__import__("deepfm_core").__doc__)
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=_Parser)
     _train(verbs)
+    _compare(verbs)
     _on_rows(verbs, "predict", "CSV on stdout: row,probability — one line a row, in order")
     _on_rows(verbs, "explain", "CSV on stdout: row,probability,logit,bias,first_order,second_order,fm_logit,dnn_logit")
     _interactions(verbs)
@@ -74,17 +75,41 @@ def _interactions(verbs: Any) -> None:
 
 def _train(verbs: Any) -> None:
     verb = _verb(verbs, "train", "train a model on a table; one JSON object on stdout")
-    verb.add_argument("table", type=Path, metavar="TABLE")
-    verb.add_argument("--label", required=True, metavar="NAME", help="the column that says click or not")
-    verb.add_argument("--positive", metavar="VALUE", help="the label's value that counts as a click (inferred)")
+    _table(verb)
     verb.add_argument("--out", type=Path, metavar="DIR", help="write the run here; must not exist (default: the store)")
-    roles = verb.add_argument_group("fields", "NAMES separated by commas; what is not named is inferred")
-    for kind in KIND_OPTIONS:
-        roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES")
+    _roles(verb)
+    _parts(verb)
+    model = _model(verb)
+    model.add_argument("--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)")
+    _fit(verb)
+    verb.add_argument("--folds", type=int, metavar="N", help="ask pairs on unseen rows in N folds; 0: do not (by size)")
+    verb.add_argument("--seeds", type=int, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)")
+    verb.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _compare(verbs: Any) -> None:
+    verb = _verb(verbs, "compare", "train models on the same rows; the table of their results as CSV on stdout")
+    _table(verb)
+    verb.add_argument("--models", type=_names, default=list(MODELS), metavar="NAMES", help=f"{','.join(MODELS)} (all)")
+    verb.add_argument("--no-yardstick", action="store_true", help="no gradient boosting beside them")
+    _roles(verb)
     _parts(verb)
     _model(verb)
     _fit(verb)
+    verb.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each model, on the same rows (1)")
     verb.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _table(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("table", type=Path, metavar="TABLE")
+    verb.add_argument("--label", required=True, metavar="NAME", help="the column that says click or not")
+    verb.add_argument("--positive", metavar="VALUE", help="the label's value that counts as a click (inferred)")
+
+
+def _roles(verb: argparse.ArgumentParser) -> None:
+    roles = verb.add_argument_group("fields", "NAMES separated by commas; what is not named is inferred")
+    for kind in KIND_OPTIONS:
+        roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES")
 
 
 def _parts(verb: argparse.ArgumentParser) -> None:
@@ -96,18 +121,18 @@ def _parts(verb: argparse.ArgumentParser) -> None:
     parts.add_argument("--split-by", default="random", metavar="HOW", help="random, time:FIELD or group:FIELD (random)")
 
 
-def _model(verb: argparse.ArgumentParser) -> None:
+def _model(verb: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     model = verb.add_argument_group("model", "what is not said comes from the preset")
     model.add_argument(
         "--preset", default="recommended", metavar="NAME", help="recommended, paper or quick (recommended)"
     )
-    model.add_argument("--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)")
     model.add_argument("--cross", type=_names, metavar="A*B,C*D", help="pairs of fields crossed by wide-deep")
     model.add_argument("--embedding-size", type=int, metavar="K", help="numbers a feature is embedded in")
     model.add_argument("--layers", type=_widths, metavar="WIDTHS", help="units of each hidden layer, such as 64,32")
     model.add_argument("--activation", metavar="NAME", help="relu, tanh, sigmoid or linear")
     model.add_argument("--dropout", type=float, metavar="P", help="probability to drop a unit")
     model.add_argument("--batch-norm", action="store_true", default=None, help="normalise each hidden layer's batch")
+    return model
 
 
 def _fit(verb: argparse.ArgumentParser) -> None:
@@ -119,9 +144,7 @@ def _fit(verb: argparse.ArgumentParser) -> None:
     fit.add_argument("--learning-rate", type=float, metavar="RATE", help="Adam's")
     fit.add_argument("--precision", metavar="NAME", help="of the network's products: float32 or bfloat16 (float32)")
     fit.add_argument("--min-count", type=int, metavar="ROWS", help="rarer values share one feature (1)")
-    fit.add_argument("--folds", type=int, metavar="N", help="ask pairs on unseen rows in N folds; 0: do not (by size)")
     fit.add_argument("--seed", type=int, default=0, help="(0)")
-    fit.add_argument("--seeds", type=int, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)")
 
 
 def _names(text: str) -> list[str]:

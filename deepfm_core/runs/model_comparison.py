@@ -12,6 +12,7 @@ from deepfm_core.runs.entering import NewRun
 from deepfm_core.runs.store import LOCAL, Store
 from deepfm_core.training.presets import settings
 from deepfm_core.training.spec import MODEL_NAMES, YARDSTICK, ModelSpec, RunSpec
+from deepfm_core.training.switches import MODELS as SWITCHES
 
 MOST_SEEDS = 20
 
@@ -41,6 +42,9 @@ class ComparisonPlan:
             raise SpecError(f"Model to compare is `{named}`. Name some of {', '.join(MODEL_NAMES)}.")
         if not 1 <= self.seeds <= MOST_SEEDS:
             raise SpecError(f"Seeds is {self.seeds}. Use 1 to {MOST_SEEDS}.")
+        crossing = [name for name, switches in SWITCHES.items() if switches.crosses]
+        if self.chosen.get("crosses") and not set(crossing) & set(self.models):
+            raise SpecError(f"Crossed fields are named, and no model that has them. Compare {crossing[0]} as well.")
 
     def to_dict(self) -> dict[str, Any]:
         """Give the plan as plain values for JSON."""
@@ -68,8 +72,7 @@ class ComparisonPlan:
         return specs
 
     def _settings_of(self, name: str) -> dict[str, Any]:
-        crosses = ModelSpec(name).switches.crosses
-        return {key: value for key, value in self.chosen.items() if crosses or key != "crosses"}
+        return {key: value for key, value in self.chosen.items() if SWITCHES[name].crosses or key != "crosses"}
 
 
 def begin(

@@ -8,7 +8,7 @@ from dataclasses import fields, replace
 from typing import Any
 
 from deepfm_core.errors import SpecError
-from deepfm_core.training.spec import FitSpec, ModelSpec
+from deepfm_core.training.spec import MODEL_NAMES, FitSpec, ModelSpec
 
 PRESETS = ("recommended", "paper", "quick")
 """What `--preset` takes."""
@@ -26,6 +26,8 @@ def preset(name: str, model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:
     Raises:
         SpecError: there is no preset or no model of that name.
     """
+    if model_name not in MODEL_NAMES:
+        raise SpecError(f"Model is {model_name!r}. Use one of {', '.join(MODEL_NAMES)}.")
     if name == "recommended":
         return _recommended(model_name, rows)
     if name == "paper":
