@@ -11,6 +11,7 @@ from app.charts.ledger import ledger, ledger_rows
 from app.column_titles import ROWS
 from app.figure import figure
 from app.inputs import plain
+from app.seed_spread import spread_section
 from deepfm_core.explain.nearest import differing, distances
 from deepfm_core.training.spec import ModelSpec
 
@@ -61,6 +62,8 @@ def row_section(
         titles=ROWS,
         file=f"row-{int(example['row'])}-ledger",
     )
+    if purified is not None:
+        spread_section(run, other, example)
 
 
 def choose_form() -> str:

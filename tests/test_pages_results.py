@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -59,9 +60,9 @@ def text_of(app: AppTest) -> str:
     return "\n".join(str(element.value) for element in elements)
 
 
-def finished_copy(store: Store, change: Callable[[Path], None], **spec: object) -> str:
+def finished_copy(store: Store, change: Callable[[Path], None], seed: int = 0, **spec: object) -> str:
     """Put a copy of the bundled run into the store, changed."""
-    whole = json.loads((BUNDLED / "spec.json").read_text())
+    whole = json.loads((BUNDLED / "spec.json").read_text()) | {"seed": seed}
     whole["model"] = {**whole["model"], **spec}
     run = store.enqueue(RunSpec.from_dict(whole), name="changed run")
     shutil.copytree(BUNDLED, store.folder(run).path, dirs_exist_ok=True)
@@ -180,6 +181,21 @@ def test_a_run_from_before_the_purified_ledger_has_the_one_as_trained(opened: Op
     app = opened("examples", run=finished_copy(store, older))
     assert not app.segmented_control
     assert "first-order" in app.latex[0].value
+
+
+def test_runs_of_other_seeds_say_how_far_the_split_of_a_row_depends_on_them(opened: Opened, store: Store) -> None:
+    store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
+    finished_copy(store, lambda folder: None, seed=5)
+    row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
+    opened("examples", row=str(int(row["row"])))
+    asked = next((store.home / "answers").iterdir())
+    until = time.monotonic() + 120
+    while not (asked / "answer.parquet").exists():
+        (asked / "looked").touch()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+    app = opened("examples", row=str(int(row["row"])))
+    assert "Between 2 seeds this row's FM part differs by **0.00** log-odds" in text_of(app)
 
 
 def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> None:

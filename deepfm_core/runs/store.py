@@ -18,6 +18,7 @@ from deepfm_core.runs.database import Database
 from deepfm_core.runs.entering import NewRun, is_id
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.process import Process
+from deepfm_core.runs.questions import remove_old
 from deepfm_core.runs.rows import RunRow, StoredEvent, TableEntry, WorkerState
 from deepfm_core.runs.tables import TableShelf
 from deepfm_core.runs.workers import WorkerRegister, worker_limit
@@ -183,7 +184,7 @@ class Store:
         return self.run(run_id)
 
     def purge(self, older_than: float = BIN_SECONDS) -> None:
-        """Remove for good what has been in the bin for more than `older_than` seconds."""
+        """Remove for good what has been in the bin, and answers to questions, for more than `older_than` seconds."""
         before = time.time() - older_than
         with self.database.write() as connection:
             connection.execute("DELETE FROM comparisons WHERE deleted < ?", (before,))
@@ -191,6 +192,7 @@ class Store:
         for (run_id,) in gone:
             shutil.rmtree(self.folder(run_id).path, ignore_errors=True)
         self._tables.purge(before)
+        remove_old(self.home, before)
 
     # Events
 

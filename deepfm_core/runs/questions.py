@@ -1,0 +1,127 @@
+"""Questions that a page asks beside the runs: answered once by a process of their own, and kept in the store.
+
+A page asks, looks again every moment, and goes on without torch. While it looks it says so; the process ends by itself
+when nobody has looked for a while, so leaving the page is enough to cancel.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from deepfm_core.runs.files import write_bytes, write_json
+from deepfm_core.runs.process import Process
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ROOT = Path(__file__).resolve().parents[2]
+VERSION = 1
+"""Raised when the same question would be answered otherwise."""
+ABANDONED = 3
+"""Exit status of a process that nobody waited for."""
+PATIENCE = 15.0
+"""Seconds without anybody looking after which an answer is given up."""
+
+
+class Question:
+    """One question, known by what is asked; files of its own under `answers/` in the store."""
+
+    def __init__(self, home: Path, kind: str, **asked: Any) -> None:
+        """Name a question.
+
+        Args:
+            home: of the store.
+            kind: one of `answering.KINDS`.
+            asked: all that the answer depends on, as plain values for JSON.
+        """
+        self._asked = {"kind": kind, "home": str(home), "asked": asked}
+        text = json.dumps([VERSION, kind, asked], sort_keys=True)
+        self.folder = home / "answers" / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @property
+    def answered(self) -> bool:
+        """Whether `answer` gives the frame."""
+        return (self.folder / "answer.parquet").exists()
+
+    @property
+    def problem(self) -> str | None:
+        """Why it could not be answered, as a sentence; None where it was not tried or went well."""
+        with suppress(FileNotFoundError):
+            return (self.folder / "problem.txt").read_text(encoding="utf-8")
+        return None
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a process is at work on it."""
+        with suppress(FileNotFoundError, ValueError):
+            return Process.parse((self.folder / "process").read_text(encoding="utf-8")).alive()
+        return False
+
+    def answer(self) -> pd.DataFrame | None:
+        """Read the answer; None where there is none yet."""
+        if not self.answered:
+            return None
+        import pandas as pd
+
+        return pd.read_parquet(self.folder / "answer.parquet")
+
+    def look(self) -> None:
+        """Say that somebody still waits for the answer, and see that a process is at work on it."""
+        if self.answered or self.problem:
+            return
+        self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / "looked").touch()
+        if not self.under_way:
+            self._start()
+
+    def forget_problem(self) -> None:
+        """Let the question be asked again."""
+        (self.folder / "problem.txt").unlink(missing_ok=True)
+
+    def _start(self) -> None:
+        write_json(self.folder / "question.json", self._asked)
+        command = [sys.executable, "-m", "deepfm_core.runs.answering", str(self.folder)]
+        with (self.folder / "log").open("ab") as log:
+            process = subprocess.Popen(
+                command, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+            )
+        write_bytes(self.folder / "process", str(Process.of(process.pid)).encode())
+        # Somebody has to collect the process when it ends, or it stays behind as a zombie of the web server.
+        threading.Thread(target=self._collect, args=(process,), daemon=True, name=f"answer {process.pid}").start()
+
+    def _collect(self, process: subprocess.Popen[bytes]) -> None:
+        if process.wait() not in (0, ABANDONED) and not self.answered:
+            said = "The computation ended without an answer. Ask again; perhaps there was too little memory."
+            write_bytes(self.folder / "problem.txt", said.encode())
+
+
+def given_up(folder: Path) -> bool:
+    """Say whether nobody has looked for a while."""
+    try:
+        return time.time() - (folder / "looked").stat().st_mtime > PATIENCE
+    except FileNotFoundError:
+        return True
+
+
+def remove_old(home: Path, before: float) -> None:
+    """Remove what was asked before a time; whoever asks again gets the same answer anew."""
+    for folder in (home / "answers").glob("*"):
+        with suppress(FileNotFoundError):
+            if folder.stat().st_mtime < before:
+                shutil.rmtree(folder, ignore_errors=True)
+
+
+def load_question(folder: Path) -> Mapping[str, Any]:
+    """Read what is asked: `kind`, `home` and `asked`."""
+    values: Mapping[str, Any] = json.loads((folder / "question.json").read_text(encoding="utf-8"))
+    return values

@@ -1,0 +1,94 @@
+"""Questions that a page asks: answered by a process of their own, kept, and given up when nobody waits."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfm_core.runs import questions
+from deepfm_core.runs.folder import RunFolder
+from deepfm_core.runs.other_split import COLUMNS, split_by_other
+from deepfm_core.runs.questions import Question, given_up, remove_old
+from deepfm_core.runs.store import Store
+
+ROOT = Path(__file__).resolve().parents[1]
+BUNDLED = ROOT / "sample_data" / "run"
+
+
+def wait_for(question: Question, seconds: float = 120.0) -> None:
+    until = time.monotonic() + seconds
+    while not (question.answered or question.problem):
+        question.look()
+        assert time.monotonic() < until
+        time.sleep(0.1)
+
+
+def test_a_run_asked_about_its_own_rows_splits_them_as_it_shows_them(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
+    question = Question(tmp_path, "other split", run=str(BUNDLED), other=str(BUNDLED))
+    assert question.answer() is None
+    wait_for(question)
+    assert question.problem is None
+    frame = question.answer()
+    assert frame is not None
+    assert tuple(frame.columns) == COLUMNS
+    shown = RunFolder(BUNDLED).frame("examples")
+    assert shown is not None
+    np.testing.assert_array_equal(frame["row"], shown["row"])
+    np.testing.assert_allclose(frame[["logit", "fm_logit"]], shown[["logit", "fm_logit"]], atol=1e-5)
+    purified = frame[["base", "main", "pair", "higher"]].sum(axis=1)
+    np.testing.assert_allclose(purified, frame["logit"], atol=1e-4)
+
+
+def test_what_cannot_be_answered_gets_a_sentence_and_may_be_asked_again(tmp_path: Path) -> None:
+    question = Question(tmp_path, "other split", run=str(BUNDLED), other=str(BUNDLED))  # the store lacks the table
+    Store(tmp_path).close()
+    wait_for(question)
+    assert question.problem is not None
+    assert "is not in the store. Upload it again." in question.problem
+    question.forget_problem()
+    assert question.problem is None
+
+
+def test_an_answer_that_nobody_waits_for_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    question = Question(tmp_path, "other split", run="r", other="o")
+    assert given_up(question.folder)
+    monkeypatch.setattr(Question, "_start", lambda self: None)
+    question.look()
+    assert not given_up(question.folder)
+    past = time.time() - 2 * questions.PATIENCE
+    os.utime(question.folder / "looked", (past, past))
+    assert given_up(question.folder)
+
+
+def test_a_process_that_breaks_leaves_a_sentence(tmp_path: Path) -> None:
+    question = Question(tmp_path, "no such kind")
+    wait_for(question)
+    assert question.problem is not None
+    assert question.problem.startswith("The computation ended without an answer.")
+
+
+def test_questions_are_told_apart_by_all_that_is_asked_and_old_ones_removed(tmp_path: Path) -> None:
+    first, second = (Question(tmp_path, "other split", run=name, other="o") for name in "ab")
+    assert first.folder != second.folder
+    assert first.folder == Question(tmp_path, "other split", other="o", run="a").folder
+    first.folder.mkdir(parents=True)
+    remove_old(tmp_path, time.time() - 60)
+    assert first.folder.exists()
+    remove_old(tmp_path, time.time() + 60)
+    assert not first.folder.exists()
+
+
+def test_a_run_without_examples_is_named(tmp_path: Path) -> None:
+    from deepfm_core.errors import RunError
+
+    def no_table(sha: str):  # type: ignore[no-untyped-def]
+        raise AssertionError(sha)
+
+    with pytest.raises(RunError, match="has no examples yet"):
+        split_by_other(RunFolder(tmp_path), RunFolder(BUNDLED), no_table)
