@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home
-from app.inputs import MODEL_TITLES, plain
+from app.inputs import MODEL_TITLES, plain, wide_title
 from app.layout import side_by_side
 from deepfm_core.explain.findings import Findings, Slice, Spread, StrongestPair, findings
 
@@ -22,7 +22,7 @@ def show(run: home.OpenRun) -> None:
     """Draw strongest pair, FM and DNN share, and the worst-calibrated slice of a finished run."""
     found = _found(run.id, run)
     model = MODEL_TITLES[run.spec.model.name]
-    cards = (_pair(found.pair, model), _spread(found.spread, model), _slice(found.worst))
+    cards = (_pair(found.pair, model), _spread(found.spread, model, wide_title(run.spec.model)), _slice(found.worst))
     cells = side_by_side(3, least=200, gap="small", border=True)
     for cell, title, (headline, text, note) in zip(cells, TITLES, cards, strict=True):
         with cell:
@@ -50,12 +50,14 @@ def _pair(found: StrongestPair | None, model: str) -> Card:
     return name, text, f"{others} told apart from noise in these data."
 
 
-def _spread(found: Spread | None, model: str) -> Card:
+def _spread(found: Spread | None, model: str, wide: str) -> Card:
     if found is None:
         return f"All {model}", f"The model {model} has one part.", "Train DeepFM to see how two parts share the work."
     text = f"of the logit's variance over {found.rows:,} held-out rows goes with each part."
     note = "As trained. The parts can trade main effects, so FM is not “pairs” and DNN is not “higher order”."
-    return f":blue[FM {found.fm:.0%}] · :orange[DNN {found.dnn:.0%}]", text, note
+    if wide != "FM":
+        note = "As trained. The parts can trade main effects: another seed may split otherwise."
+    return f":blue[{wide} {found.fm:.0%}] · :orange[DNN {found.dnn:.0%}]", text, note
 
 
 def _slice(found: Slice | None) -> Card:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from app.charts.vega import Chart
+    from deepfm_core.training.spec import ModelSpec
 
 MODEL_TITLES = {
     "deepfm": "DeepFM",
@@ -32,6 +33,11 @@ MODEL_TITLES = {
 }
 """The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep."""
 _MARKUP = re.compile(r"([\\$*_~\[\]<>:#|])")
+
+
+def wide_title(model: ModelSpec) -> str:
+    """Name what may stand beside a network: the FM, or bias and first-order term alone."""
+    return "FM" if model.second_order else "LR"
 
 
 def plain(text: str) -> str:

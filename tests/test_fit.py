@@ -95,7 +95,7 @@ def test_a_fit_by_hand_scores_as_one_through_autograd(name: str) -> None:
     np.testing.assert_allclose(losses(run(by_hand, spec)), losses(run(reference, spec)), atol=1e-4)
     assert VALID.labels is not None
     scores = [auc(VALID.labels, predict_logits(state.model, VALID)) for state in (by_hand, reference)]
-    assert scores[0] == pytest.approx(scores[1], abs=1e-4)
+    assert scores[0] == pytest.approx(scores[1], abs=1e-3)  # one pair of rows that change places is 1e-4
 
 
 @pytest.mark.parametrize("l2", [0.0, 0.1])
@@ -180,6 +180,18 @@ def test_fnn_resumed_in_either_phase_or_between_them_ends_with_the_same_weights(
     assert resumed.best_epochs == whole.best_epochs
     for name, value in whole.model.state_dict().items():
         assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_averages_of_the_second_phase_hold_nothing_of_before() -> None:
+    spec = replace(TWO_PHASES, averaging=True)
+    state = FitState.new(MIXED, FNN, spec, seed=3)
+    events = fit(spec, TRAIN, VALID, state)
+    next(event for event in events if isinstance(event, Stage))
+    network = {name: value.clone() for name, value in state.model.network.state_dict().items()}
+    next(event for event in events if isinstance(event, EpochDone))
+    for name, value in state.model.network.state_dict().items():
+        if name.endswith("0.weight"):  # one epoch of small steps moves weights little: their average is as large
+            assert float(value.norm()) == pytest.approx(float(network[name].norm()), rel=0.2)
 
 
 def test_epochs_without_validation_train_both_phases() -> None:

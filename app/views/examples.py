@@ -11,6 +11,7 @@ from app.charts.plane import CLICK, NO_CLICK, logit_plane
 from app.charts.strip import logit_strip
 from app.column_titles import ROWS, configured
 from app.figure import figure
+from app.inputs import wide_title
 from app.layout import side_by_side
 from app.row_section import nearest_section, row_section
 from app.what_if import what_if_section
@@ -47,11 +48,12 @@ def main() -> None:
 def what_is_seen(run: home.OpenRun, examples: pd.DataFrame) -> None:
     """Say how the parts of the logit share its variation."""
     part = "test" if examples["part"].iloc[0] == "test" else "validation"
-    spread = logit_spread(examples) if run.spec.model.deep and run.spec.model.second_order else None
+    spread = logit_spread(examples) if run.spec.model.deep and run.spec.model.first_order else None
     text = f"{len(examples):,} sampled {part} rows."
     if spread:
         text += (
-            f" Over them :blue[**FM {spread.fm:.0%}**] and :orange[**DNN {spread.dnn:.0%}**] of the logit's variance."
+            f" Over them :blue[**{wide_title(run.spec.model)} {spread.fm:.0%}**] and "
+            f":orange[**DNN {spread.dnn:.0%}**] of the logit's variance."
         )
     st.markdown(text)
 
@@ -64,6 +66,11 @@ def show_rows(run: home.OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFra
     if spec.second_order and spec.deep:
         drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
         chart, title = lambda: logit_plane(drawn, selected=row), "FM logit and DNN logit"
+        reading += "On a dotted line the probability is the same; the split as trained is one of many that sum alike."
+    elif spec.first_order and spec.deep:
+        drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
+        names, title = ("bias + first-order", "DNN logit"), "First-order part and DNN logit"
+        chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names)  # noqa: E731
         reading += "On a dotted line the probability is the same; the split as trained is one of many that sum alike."
     elif spec.second_order:
         drawn = examples.assign(fm_logit=examples["bias"] + examples["first_order"], dnn_logit=examples["second_order"])

@@ -189,8 +189,10 @@ def findings(folder: RunFolder) -> Findings:
 def find(folder: RunFolder) -> Findings:
     """Find what is to be said of a run whose frames are all there."""
     pairs, examples, cells = (folder.frame(name) for name in ("pairs", "examples", "example_cells"))
+    spec = folder.spec()
+    two_parts = spec.model.first_order and spec.model.deep
     return Findings(
         pair=None if pairs is None else strongest_pair(pairs),
-        spread=None if examples is None else logit_spread(examples),
-        worst=None if examples is None or cells is None else worst_slice(examples, cells, folder.spec().schema),
+        spread=logit_spread(examples) if examples is not None and two_parts else None,
+        worst=None if examples is None or cells is None else worst_slice(examples, cells, spec.schema),
     )

@@ -153,7 +153,7 @@ def _average(state: FitState, done: int, steps: int) -> None:
     times = min(steps, AVERAGES_AN_EPOCH)
     count = done * times // steps
     if count > (done - 1) * times // steps:
-        state.step.average((state.epoch - 1) * times + count)
+        state.step.average((state.epoch - state.began - 1) * times + count)
 
 
 @dataclass
