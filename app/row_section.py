@@ -7,9 +7,10 @@ import pandas as pd
 import streamlit as st
 
 from app import home, links, parts, row_choice
+from app.charts.attribution import attribution
 from app.charts.ledger import ledger, ledger_rows
 from app.column_titles import ROWS
-from app.figure import figure
+from app.figure import figure, signed
 from app.inputs import plain
 from app.seed_spread import spread_section
 from deepfm_core.explain.nearest import differing, distances
@@ -64,6 +65,31 @@ def row_section(
     )
     if purified is not None:
         spread_section(run, other, example)
+    attribution_section(run, example, cells)
+
+
+def attribution_section(run: home.OpenRun, example: pd.Series, cells: dict[str, str]) -> None:
+    """Draw which fields the network's part of a row comes from, where the run has a network and asked it."""
+    frame = home.frame(run, "dnn_attribution")
+    values = None if frame is None else frame[frame["row"] == example["row"]]
+    if values is None or values.empty:
+        return
+    start, error = float(values["baseline"].iloc[0]), float(values["error"].iloc[0])
+    figure(
+        "The DNN's part by field",
+        lambda: attribution(values, cells=cells),
+        values.drop(columns="row"),
+        f"Integrated gradients, in log-odds: from {signed(start)} for the mean training row to "
+        f"{signed(float(example['dnn_logit']))} here, what fields do together shared out among them. The bars sum to "
+        f"the difference but for a completeness error of {_error(error)}.",
+        key="attribution",
+        titles=ROWS,
+        file=f"row-{int(example['row'])}-dnn",
+    )
+
+
+def _error(error: float) -> str:
+    return "less than 0.001" if abs(error) < 0.001 else signed(error, 3)
 
 
 def choose_form() -> str:

@@ -169,6 +169,12 @@ def purified_terms() -> pd.DataFrame:
     return frame.assign(term=frame["term"].map(kinds), value=0.9 * frame["value"])
 
 
+def dnn_attribution(seed: int = 6) -> pd.DataFrame:
+    rng = np.random.default_rng(seed)
+    value = rng.normal(0, 0.2, len(FIELDS))
+    return pd.DataFrame({"row": 17, "field": FIELDS, "value": value, "baseline": -0.2, "error": 0.001})
+
+
 def example_cells() -> dict[str, str]:
     values = ("travel", "top banner", "mobile", "21", "new", "sports|cars|food", "12.5", "news.example.org")
     return dict(zip(FIELDS, (*values, "north", "firefox", "wifi", "awareness"), strict=True))

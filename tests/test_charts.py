@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.charts import cells, curves, ledger, levels, matrix, pairs, performance, plane, strip, theme, vega
+from app.charts import attribution, cells, curves, ledger, levels, matrix, pairs, performance, plane, strip, theme, vega
 from deepfm_core.training import metrics
 from tests import chart_frames as frames
 
@@ -55,6 +55,8 @@ CHARTS = {
     "ratio slices": lambda: performance.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
     "matrix without pairs": lambda: matrix.field_matrix(frames.pairs().head(0), frames.fields()),
     "ledger": lambda: ledger.ledger(frames.example_terms(), cells=frames.example_cells()),
+    "attribution": lambda: attribution.attribution(frames.dnn_attribution(), cells=frames.example_cells()),
+    "no attribution": lambda: attribution.attribution(frames.dnn_attribution().head(0)),
     "purified ledger": lambda: ledger.ledger(frames.purified_terms(), cells=frames.example_cells()),
 }
 
@@ -139,6 +141,14 @@ def test_the_ledger_orders_by_size_and_names_the_rows_values() -> None:
     assert sizes.is_monotonic_decreasing
     assert lines["label"].str.contains("placement = top banner").any()
     assert lines["label"].str.contains("other pairs").any()
+
+
+def test_small_attributions_are_folded_and_nothing_is_lost() -> None:
+    values = frames.dnn_attribution()
+    rows = attribution.attribution_rows(values, top=4)
+    assert list(rows["label"])[-1] == f"{len(values) - 4} other fields"
+    assert rows["value"].sum() == pytest.approx(values["value"].sum())
+    assert rows["value"].iloc[:4].abs().is_monotonic_decreasing
 
 
 def test_an_empty_cell_is_named_as_missing() -> None:

@@ -198,6 +198,17 @@ def test_runs_of_other_seeds_say_how_far_the_split_of_a_row_depends_on_them(open
     assert "Between 2 seeds this row's FM part differs by **0.00** log-odds" in text_of(app)
 
 
+def test_the_networks_part_stands_by_field_with_its_completeness_error(opened: Opened) -> None:
+    row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
+    values = pd.read_parquet(BUNDLED / "frames" / "dnn_attribution.parquet").query("row == @row.row")
+    rest = values["value"].sum() - (row["dnn_logit"] - values["baseline"].iloc[0])
+    assert rest == pytest.approx(values["error"].iloc[0], abs=1e-4)
+    assert abs(rest) < 0.02
+    app = opened("examples", row=str(int(row["row"])))
+    assert "The DNN's part by field" in [heading.value for heading in app.subheader]
+    assert "completeness error of" in text_of(app)
+
+
 def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> None:
     examples = pd.read_parquet(BUNDLED / "frames" / "examples.parquet")
     cells = pd.read_parquet(BUNDLED / "frames" / "example_cells.parquet")

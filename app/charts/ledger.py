@@ -85,11 +85,16 @@ def _name(term: Mapping[Any, Any], cells: Mapping[str, str]) -> str:
     if kind in WHOLE:
         return WHOLE[kind]
     if kind in ALONE:
-        value = cells.get(str(a))
-        if value is None:
-            return str(a)
-        return f"{a} = {value}" if value.strip() else f"{a} missing"
+        return named_value(str(a), cells)
     return f"{a} (within)" if a == b else pair_label(str(a), str(b))
+
+
+def named_value(field: str, cells: Mapping[str, str]) -> str:
+    """Name a field with the row's value, where it is known."""
+    value = cells.get(field)
+    if value is None:
+        return field
+    return f"{field} = {value}" if value.strip() else f"{field} missing"
 
 
 def _fold(lines: pd.DataFrame, top: int) -> pd.DataFrame:

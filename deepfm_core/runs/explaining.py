@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.schema import Kind
 from deepfm_core.explain import findings, tables
+from deepfm_core.explain.attribution import dnn_attribution_frame
 from deepfm_core.explain.learned import learned_pairs
 from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.purified_terms import purified_terms, purified_terms_frame
@@ -43,6 +44,8 @@ def explain(
     at = network_background(model, examples)
     terms = purified_terms(model, sample, learned, examples, background=at, seed=seed)
     folder.write_frame("purified_terms", purified_terms_frame(terms, examples, rows_of_examples))
+    if model.spec.deep:
+        folder.write_frame("dnn_attribution", dnn_attribution_frame(model, sample, examples, rows_of_examples))
     yield Stage("explain", 0.6)
     levels, sample_levels = field_levels(train), field_levels(sample)
     pairs = tables.pairs_frame(train.layout.names, learned, observed)
