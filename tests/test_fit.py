@@ -183,7 +183,7 @@ def test_fnn_resumed_in_either_phase_or_between_them_ends_with_the_same_weights(
 
 
 def test_averages_of_the_second_phase_hold_nothing_of_before() -> None:
-    spec = replace(TWO_PHASES, averaging=True)
+    spec = replace(TWO_PHASES, averaging=True, epochs=20, patience=20)
     state = FitState.new(MIXED, FNN, spec, seed=3)
     events = fit(spec, TRAIN, VALID, state)
     next(event for event in events if isinstance(event, Stage))
