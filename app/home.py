@@ -31,6 +31,8 @@ BUNDLED_RUN = ROOT / "sample_data" / "run"
 BUNDLED_ID = "sample"
 RUN, COMPARED, TABLE = "run", "compare", "table"
 """Names of the choices shared by all pages, in the URL."""
+MOST_SIBLINGS = 60
+"""Runs of a comparison beyond which they are not listed in the sidebar."""
 MAX_TABLE_BYTES = 200 * 2**20
 """The largest table taken, before and after decompression; the same limit as in .streamlit/config.toml."""
 
@@ -135,9 +137,9 @@ def suggested_schema(sha: str, label: str | None = None, positive: str | None = 
 # Runs
 
 
-def runs() -> list[RunRow]:
-    """List the visitor's runs, newest first."""
-    return store().runs(visitor.owner())
+def runs(together: bool = False) -> list[RunRow]:
+    """List the visitor's runs, newest first; those of comparisons and studies only where they are asked for."""
+    return [row for row in store().runs(visitor.owner()) if together or row.comparison is None]
 
 
 def open_run(run_id: str) -> OpenRun:
@@ -174,10 +176,12 @@ def choose_runs() -> None:
         linked = links.chosen(key)
         if linked and linked not in names:
             try:
-                names[linked] = f"{open_run(linked).name} · shared"
+                run = open_run(linked)
+                names[linked] = run.name if run.mine else f"{run.name} · shared"
             except DeepFMError as error:
                 st.warning(f"{error} Showing the sample run instead." if key == RUN else str(error))
                 links.choose(key, None)
+    names |= {run_id: name for run_id, name in _siblings(current_id()).items() if run_id not in names}
     with st.sidebar:
         kept = links.mirror(RUN, list(names), BUNDLED_ID)
         st.selectbox("Run", list(names), format_func=names.__getitem__, **kept)
@@ -191,6 +195,15 @@ def choose_runs() -> None:
             format_func=lambda run_id: names.get(run_id, "no other run"),
             **kept,
         )
+
+
+def _siblings(run_id: str) -> dict[str, str]:
+    """Name the other runs of a run's comparison, which one wants to set beside it."""
+    row = open_run(run_id).row
+    if row is None or row.comparison is None:
+        return {}
+    runs = store().comparisons.runs(row.comparison)
+    return {row.id: row.name for row in runs if row.ended_well} if len(runs) <= MOST_SIBLINGS else {}
 
 
 def current_id() -> str:

@@ -30,8 +30,9 @@ MODEL_TITLES = {
     "dnn": "DNN",
     "fm": "FM",
     "lr": "LR",
+    "boosting": "Gradient boosting",
 }
-"""The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep."""
+"""The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep. Last the yardstick of comparisons."""
 _MARKUP = re.compile(r"([\\$*_~\[\]<>:#|])")
 
 
@@ -61,6 +62,13 @@ def moment(seconds: float) -> str:
     at = datetime.fromtimestamp(seconds, visitor_zone())
     today = datetime.now(visitor_zone()).date()
     return f"{at:%H:%M}" if at.date() == today else f"{at.day} {at:%b %H:%M}"
+
+
+def duration(seconds: float) -> str:
+    """Write how long something takes, in the unit that fits."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 @contextmanager

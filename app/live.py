@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from app import findings, home, links
-from app.inputs import plain, show_chart, told
+from app.inputs import duration, plain, show_chart, told
 from app.launching import keep_worker
 from app.layout import side_by_side
 from deepfm_core.training.events import HOLD_OUT
@@ -110,7 +110,7 @@ def _under_way(run: home.OpenRun, story: Story) -> None:
     st.progress(story.fraction)
     if run.ready:
         left = story.seconds_left(time.time())
-        said = "" if left is None else f" About {_duration(left)} left."
+        said = "" if left is None else f" About {duration(left)} left."
         st.caption(f"Everything below is there. Each pair is now asked on rows it was not learned from.{said}")
         return
     if run.state == "queued":
@@ -131,13 +131,7 @@ def _left(story: Story) -> str:
     seconds = story.seconds_left(time.time())
     if seconds is None:
         return ""
-    return f"at most {_duration(seconds)} of training left; it stops when validation no longer improves"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+    return f"at most {duration(seconds)} of training left; it stops when validation no longer improves"
 
 
 def _ending(run: home.OpenRun) -> None:

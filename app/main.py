@@ -24,6 +24,7 @@ PAGES = (
     ("performance", "Performance", ":material/monitoring:"),
     ("interactions", "Interactions", ":material/grid_on:"),
     ("examples", "Examples", ":material/scatter_plot:"),
+    ("compare", "Compare", ":material/leaderboard:"),
     ("runs", "Runs", ":material/history:"),
 )
 

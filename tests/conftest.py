@@ -5,12 +5,18 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import pytest
+
+if TYPE_CHECKING:
+    from streamlit.testing.v1 import AppTest
+
+    from deepfm_core.runs.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -74,3 +80,36 @@ def trained(command: Command, table: Path, tmp_path_factory: pytest.TempPathFact
     done = command("train", table, "--label", "clicked", "--out", out, "--epochs", 4, "--batch-size", 128)
     assert done.returncode == 0, done.stderr
     return out
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    """A store of its own for the pages; workers are started by the browser's journeys, not here."""
+    import streamlit as st
+
+    from deepfm_core.runs.process import Process
+    from deepfm_core.runs.store import Store
+
+    monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
+    monkeypatch.setattr("deepfm_core.runs.launch._start", lambda _home: Process.current())
+    st.cache_resource.clear()
+    st.cache_data.clear()
+    yield Store(tmp_path)
+    st.cache_resource.clear()
+    st.cache_data.clear()
+
+
+@pytest.fixture
+def opened(store: Store) -> Callable[..., AppTest]:
+    """Open a page, with choices as its URL has them."""
+    from streamlit.testing.v1 import AppTest
+
+    def open_page(view: str = "start", **choices: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+        if view != "start":
+            app.switch_page(f"views/{view}.py")
+        for name, value in choices.items():
+            app.query_params[name] = value
+        return app.run()
+
+    return open_page

@@ -13,7 +13,21 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.charts import attribution, cells, curves, ledger, levels, matrix, pairs, performance, plane, strip, theme, vega
+from app.charts import (
+    attribution,
+    cells,
+    comparison,
+    curves,
+    ledger,
+    levels,
+    matrix,
+    pairs,
+    performance,
+    plane,
+    strip,
+    theme,
+    vega,
+)
 from deepfm_core.training import metrics
 from tests import chart_frames as frames
 
@@ -54,6 +68,9 @@ CHARTS = {
     "cells": lambda: cells.cell_scatter(frames.level_pairs()),
     "ratio slices": lambda: performance.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
     "matrix without pairs": lambda: matrix.field_matrix(frames.pairs().head(0), frames.fields()),
+    "models": lambda: comparison.model_dots(frames.models(), frames.model_runs()),
+    "models by AUC": lambda: comparison.model_dots(frames.models(), frames.model_runs(), "auc"),
+    "no models": lambda: comparison.model_dots(frames.models().head(0), frames.model_runs().head(0)),
     "ledger": lambda: ledger.ledger(frames.example_terms(), cells=frames.example_cells()),
     "attribution": lambda: attribution.attribution(frames.dnn_attribution(), cells=frames.example_cells()),
     "no attribution": lambda: attribution.attribution(frames.dnn_attribution().head(0)),

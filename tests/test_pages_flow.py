@@ -7,12 +7,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from deepfm_core.errors import Problem, TableError
@@ -22,39 +21,6 @@ from deepfm_core.training.spec import FitSpec, ModelSpec, RunSpec
 ROOT = Path(__file__).resolve().parents[1]
 VIEWS = sorted(path.stem for path in (ROOT / "app" / "views").glob("[!_]*.py"))
 Opened = Callable[..., AppTest]
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A store of its own for the pages; workers are started by the browser's journeys, not here."""
-    monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
-    monkeypatch.setattr("deepfm_core.runs.launch._start", _no_worker)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield Store(tmp_path)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-
-
-def _no_worker(_home: Path):  # type: ignore[no-untyped-def]
-    from deepfm_core.runs.process import Process
-
-    return Process.current()
-
-
-@pytest.fixture
-def opened(store: Store) -> Opened:
-    """Open a page, with choices as its URL has them."""
-
-    def open_page(view: str = "start", **choices: str) -> AppTest:
-        app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
-        if view != "start":
-            app.switch_page(f"views/{view}.py")
-        for name, value in choices.items():
-            app.query_params[name] = value
-        return app.run()
-
-    return open_page
 
 
 def _text(app: AppTest) -> str:

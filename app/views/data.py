@@ -59,6 +59,8 @@ def _verdict(sha: str, table: Table, schema: Schema) -> None:
             launching.launch(launching.recommended(sha, schema, len(table)))
         if st.button("Choose model and settings", icon=":material/tune:"):
             links.go("train", new="1")
+        if st.button("Compare models", icon=":material/leaderboard:"):
+            links.go("compare", new="1")
 
 
 def _report(table: Table) -> None:

@@ -17,32 +17,47 @@ if TYPE_CHECKING:
     from app.charts.vega import Chart
 
 OVERLAID = 8
+TOGETHER = "all"
+"""Name of the choice that lists the runs of comparisons and studies, too."""
 CURVES = {"valid_logloss": "Validation logloss", "train_logloss": "Training logloss", "valid_auc": "Validation AUC"}
 MARKS = {"queued": "○", "running": "◐", "finished": "●", "failed": "✕", "cancelled": "◌", "lost": "?"}
 
 
 def main() -> None:
     """Draw the page, again and again while a run is at work."""
-    active = any(row.state in ("queued", "running") for row in home.runs())
+    active = any(row.state in ("queued", "running") for row in home.runs(together=True))
     st.fragment(_page, run_every=1.0 if active else None)(active)
 
 
 def _page(active: bool) -> None:
-    rows = home.runs()
-    if active and not any(row.state in ("queued", "running") for row in rows):
+    everything = home.runs(together=True)
+    if active and not any(row.state in ("queued", "running") for row in everything):
         st.rerun()
+    rows = everything if links.chosen(TOGETHER) else [row for row in everything if row.comparison is None]
     frame = pd.DataFrame([_line(row) for row in rows])
     with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
         st.title("Runs", anchor=False, width="content")
         if rows:
             download(frame, "runs", "runs csv")
     show_undo()
+    if any(row.comparison for row in everything):
+        _choose_together()
     if not rows:
         st.info("No runs yet. Train the sample on *Start*, or bring your own table on *Data*.")
         return
     chosen = _table(rows, frame)
     show_actions(chosen)
     _overlay(chosen or rows[:OVERLAID])
+
+
+def _choose_together() -> None:
+    key = f"choice of {TOGETHER}"
+    st.session_state[key] = links.chosen(TOGETHER) is not None
+    st.toggle(
+        "With the runs of comparisons and studies",
+        key=key,
+        on_change=lambda: links.choose(TOGETHER, "1" if st.session_state[key] else None),
+    )
 
 
 def _table(rows: list[RunRow], frame: pd.DataFrame) -> list[RunRow]:

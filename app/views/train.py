@@ -5,7 +5,8 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home, launching, links, live, settings
-from app.inputs import plain, told
+from app.inputs import told
+from app.table_line import table_line
 
 
 def main() -> None:
@@ -23,20 +24,10 @@ def main() -> None:
 
 def _form() -> None:
     with told():
-        sha = home.current_table()
-        schema, rows = launching.chosen_schema(sha), len(home.table(sha))
-        _about(sha, rows, schema.label.column, len(schema.used))
+        sha, schema, rows = table_line()
         spec = settings.choose(sha, schema, rows)
         if st.button("Train", type="primary", icon=":material/play_arrow:"):
             launching.launch(spec, links.chosen("preset") or "recommended")
-
-
-def _about(sha: str, rows: int, label: str, fields: int) -> None:
-    with st.container(horizontal=True, vertical_alignment="center"):
-        name = plain(home.tables().get(sha, f"table {sha[:8]}"))
-        st.markdown(f"**{name}**: {rows:,} rows, label `{label}`, {fields} fields", width="content")
-        if st.button("Change", type="tertiary", icon=":material/edit:"):
-            links.go("data")
 
 
 main()

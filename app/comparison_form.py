@@ -1,0 +1,110 @@
+"""What a comparison of models is made of: the models, how many seeds, whose settings, and one button."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import home, launching, links, visitor
+from app.inputs import MODEL_TITLES
+from app.layout import side_by_side
+from app.table_line import table_line
+from deepfm_core.data.schema import Schema
+from deepfm_core.runs import model_comparison
+from deepfm_core.runs.model_comparison import MOST_SEEDS, ComparisonPlan
+from deepfm_core.training.crosses import parse_crosses
+from deepfm_core.training.presets import PRESETS
+from deepfm_core.training.spec import MODEL_NAMES, RunSpec, SplitSpec
+from deepfm_core.training.switches import MODELS
+
+COMPARISON = "comparison"
+"""Name of the choice that holds the comparison shown, by id."""
+_MODELS, _SEEDS, _PRESET, _YARDSTICK, _CROSSES = "models", "seeds", "preset", "yardstick", "crosses"
+
+
+def show_form() -> None:
+    """Draw the form; its button queues the comparison and opens it.
+
+    Raises:
+        DeepFMError: the table cannot be learned from, or a setting is out of range.
+    """
+    sha, schema, rows = table_line()
+    plan = _plan()
+    count = len(plan.models) * plan.seeds + int(plan.yardstick)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Compare", type="primary", icon=":material/play_arrow:"):
+            _begin(sha, schema, rows, plan)
+        st.caption(f"{count} runs, one after the other, in the background. All of them see the same rows.")
+
+
+def _plan() -> ComparisonPlan:
+    models = _choose_models()
+    seeds, preset, yardstick = side_by_side(3, least=200, align="bottom")
+    with preset:
+        kept = links.mirror(_PRESET, list(PRESETS), "recommended")
+        chosen = st.segmented_control("Settings", list(PRESETS), format_func=str.capitalize, required=True, **kept)
+    with seeds:
+        count = _number(_SEEDS, "Seeds", 1, MOST_SEEDS)
+    with yardstick:
+        kept = links.mirror(_YARDSTICK, ["yes", "no"], "yes")
+        help_text = "scikit-learn's HistGradientBoosting on the same rows: what one would try instead."
+        label = "Gradient boosting beside them"
+        beside = st.segmented_control(label, ["yes", "no"], required=True, help=help_text, **kept)
+    crosses = _crosses() if any(MODELS[name].crosses for name in models) else {}
+    return ComparisonPlan(models, count, chosen, crosses, beside == "yes")
+
+
+def _choose_models() -> tuple[str, ...]:
+    key = "models to compare"
+    named = [name for name in (links.chosen(_MODELS) or "").split(",") if name in MODEL_NAMES]
+    st.session_state[key] = named or list(MODEL_NAMES)
+
+    def keep() -> None:
+        picked = [name for name in MODEL_NAMES if name in st.session_state[key]]
+        links.choose(_MODELS, None if len(picked) in (0, len(MODEL_NAMES)) else ",".join(picked))
+
+    st.pills(
+        "Models",
+        list(MODEL_NAMES),
+        selection_mode="multi",
+        format_func=MODEL_TITLES.__getitem__,
+        key=key,
+        on_change=keep,
+        help="The models of the DeepFM paper, in its order, and the network alone.",
+    )
+    return tuple(named or MODEL_NAMES)
+
+
+def _number(name: str, label: str, default: int, most: int) -> int:
+    key = f"choice of {name}"
+    kept = links.chosen(name) or ""
+    st.session_state[key] = min(max(int(kept), 1), most) if kept.isdecimal() else default
+
+    def keep() -> None:
+        value = st.session_state[key]
+        links.choose(name, None if value in (default, None) else str(value))
+
+    help_text = "Runs of each model. They differ in first weights, order of rows and dropout, never in their rows."
+    return int(st.number_input(label, 1, most, key=key, on_change=keep, help=help_text))
+
+
+def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:
+    key = f"choice of {_CROSSES}"
+    st.session_state[key] = links.chosen(_CROSSES) or ""
+    text = st.text_input(
+        "Crossed fields of Wide & Deep",
+        key=key,
+        on_change=lambda: links.choose(_CROSSES, st.session_state[key] or None),
+        placeholder="none; pairs such as device*hour, site*ad",
+        help="Each pair of values gets a first-order weight of its own. The paper's comparison chose them by hand.",
+    )
+    found = parse_crosses(text.split(",")) if text.strip() else ()
+    return {"crosses": found} if found else {}
+
+
+def _begin(sha: str, schema: Schema, rows: int, plan: ComparisonPlan) -> None:
+    name = home.tables().get(sha, f"table {sha[:8]}")
+    base = RunSpec(sha, name, schema)
+    train = SplitSpec().training_rows(rows)
+    comparison = model_comparison.begin(home.store(), base, train, plan, owner=visitor.owner(), titles=MODEL_TITLES)
+    launching.keep_worker()
+    links.go("compare", **{COMPARISON: comparison, "new": None})

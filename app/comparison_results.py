@@ -1,0 +1,176 @@
+"""What a comparison found: sentences, two charts, and the table beside the paper's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app import comparison_words, comparisons, links
+from app.charts.comparison import model_dots
+from app.figure import signed
+from app.inputs import MODEL_TITLES, download, show_chart
+from app.layout import side_by_side
+from app.paper_table import SOURCE, paper_table
+from deepfm_core.runs.rows import RunRow
+from deepfm_core.training.spec import MODEL_NAMES, YARDSTICK
+
+ORDERS = {"result": "by result", "paper": "as in the paper"}
+READINGS = {
+    "logloss": "Further left is better.",
+    "auc": "Further right is better.",
+}
+
+
+def show_results(runs: Sequence[RunRow]) -> None:
+    """Draw what the finished runs of a comparison reached."""
+    table, by_run = comparisons.model_table(runs), comparisons.run_table(runs)
+    if table.empty:
+        st.info("The table stands here as soon as the first run has finished.", icon=":material/hourglass_top:")
+        return
+    st.markdown(" ".join(part for part in (comparison_words.verdict(table), comparison_words.yardstick(table)) if part))
+    kept = links.mirror("order", list(ORDERS), "result")
+    order = st.segmented_control(
+        "Order", list(ORDERS), format_func=ORDERS.__getitem__, required=True, label_visibility="collapsed", **kept
+    )
+    version = (order, *(run.id for run in runs if run.ended_well))
+    left, right = side_by_side(2, least=400, gap="large")
+    for cell, metric in ((left, "logloss"), (right, "auc")):
+        if table[metric].notna().any():
+            with cell:
+                _dots(_ordered(table, order, metric), by_run, metric, version)
+    st.caption(comparison_words.caveat(table))
+    _table(_ordered(table, order, "logloss"), runs)
+
+
+def _ordered(table: pd.DataFrame, order: str, metric: str) -> pd.DataFrame:
+    """Sort the models by result or as the paper lists them; the yardstick stays last."""
+    if order == "paper":
+        place = table["model"].map({name: place for place, name in enumerate(MODEL_NAMES)})
+    else:
+        place = table[metric] * (-1 if metric == "auc" else 1)
+    return table.assign(place=place).sort_values(["yardstick", "place"], ignore_index=True).drop(columns="place")
+
+
+def _dots(table: pd.DataFrame, by_run: pd.DataFrame, metric: str, version: tuple[object, ...]) -> None:
+    part = str(table["part"].iloc[0])
+    reading = (
+        f"{READINGS[metric]} The bar is the 95% interval of the difference to the best model; where it crosses the "
+        "dashed line the model is no more than noise away, and hollow."
+    )
+    if int(table["runs"].max()) > 1:
+        reading += " Ticks are single seeds."
+    show_chart(lambda: model_dots(table, by_run, metric, part=part), version, reading, key=f"models by {metric}")
+
+
+def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
+    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+        st.subheader("Table", anchor=False, width="content")
+        download(table.drop(columns="title"), "models", "models csv")
+    shown = _shown(table, runs)
+    event = st.dataframe(
+        shown,
+        key=f"models {' '.join(shown['Model'])}",  # another order forgets which rows were chosen
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        column_config=_columns(shown, {"Model": 140, "from the best": 190, "from the best ": 190}),
+        height="content",
+        alt="Models with what they reached on these rows",
+    )
+    st.caption(
+        "Mean ± standard deviation over seeds, and the difference to the best model with its 95% interval. Normalised "
+        "entropy is logloss ÷ that of knowing the click rate alone. Time is to train until it stopped, in multiples of "
+        "LR's."
+    )
+    _open(shown, runs, event["selection"]["rows"])
+    _paper(table)
+
+
+def _columns(shown: pd.DataFrame, widths: Mapping[str, int]) -> dict[str, Any]:
+    """Let figures stand at the right, and the model's name stay in sight."""
+    return {
+        name: st.column_config.TextColumn(
+            width=widths.get(name), pinned=name == "Model", alignment="left" if name == "Model" else "right"
+        )
+        for name in map(str, shown.columns)
+    }
+
+
+def _paper(table: pd.DataFrame) -> None:
+    """Set the paper's own figures beside, its models in the order of the table above."""
+    own = paper_table()
+    place = {name: place for place, name in enumerate(table["model"])}
+    ordered = own.sort_values("model", key=lambda names: names.map(place).fillna(len(place)), kind="stable")
+    shown = pd.DataFrame({"Model": ordered["model"].map(MODEL_TITLES)})
+    for column, (title, digits) in _PAPER.items():
+        shown[title] = [f"{value:.{digits}f}" for value in ordered[column]]
+    with st.expander("The same models in the paper", icon=":material/article:", expanded=True):
+        columns = _columns(shown, {"Model": 140})
+        st.dataframe(shown, hide_index=True, column_config=columns, height="content", alt="The paper's own figures")
+        st.caption(f"{SOURCE}: test AUC and logloss on two click logs. Other data, so for orientation only.")
+
+
+def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) -> None:
+    """Offer to open the first finished run of a chosen model, or to set those of two beside each other."""
+    titles = [shown["Model"].iloc[place] for place in places if place < len(shown)]
+    first = {MODEL_TITLES[run.spec.model.name]: run for run in reversed(runs) if run.ended_well}
+    chosen = [first[title] for title in titles if title in first]
+    if not chosen:
+        st.caption("Choose a model in the first column to open its run, or two to set them beside each other.")
+        return
+    with st.container(horizontal=True):
+        one = chosen[0]
+        if len(chosen) == 2 and st.button("Compare the two", type="primary", icon=":material/compare_arrows:"):
+            links.go("performance", run=chosen[0].id, compare=chosen[1].id)
+        if len(chosen) == 1 and st.button("How good is it", type="primary", icon=":material/monitoring:"):
+            links.go("performance", run=one.id)
+        pairs = one.spec.model.name != YARDSTICK
+        if len(chosen) == 1 and pairs and st.button("See the pairs", icon=":material/grid_on:"):
+            links.go("interactions", run=one.id)
+
+
+def _shown(table: pd.DataFrame, runs: Sequence[RunRow]) -> pd.DataFrame:
+    """Write the table as texts, models without a finished run included."""
+    asked = [run.spec.model.name for run in runs]
+    lines = [_line(row, asked.count(str(row["model"]))) for _, row in table.iterrows()]
+    waiting = [name for name in dict.fromkeys(asked) if name not in set(table["model"])]
+    lines += [{"Model": MODEL_TITLES[name], "Runs": f"0 of {asked.count(name)}"} for name in waiting]
+    return pd.DataFrame(lines).fillna("")
+
+
+_PAPER = {
+    "criteo_auc": ("Criteo AUC", 4),
+    "criteo_logloss": ("Criteo logloss", 5),
+    "company_auc": ("Company* AUC", 4),
+    "company_logloss": ("Company* logloss", 5),
+}
+
+
+def _line(row: pd.Series, asked: int) -> dict[str, str]:
+    return {
+        "Model": row["title"],
+        "Runs": str(row["runs"]) if row["runs"] == asked else f"{row['runs']} of {asked}",
+        "logloss": _mean(row, "logloss"),
+        "from the best": _difference(row, "logloss"),
+        "AUC": _mean(row, "auc"),
+        "from the best ": _difference(row, "auc"),
+        "Norm. entropy": _mean(row, "normalised_entropy"),
+        "Time ÷ LR": "–" if pd.isna(row["relative_seconds"]) else f"{row['relative_seconds']:.1f}",
+        "Parameters": "–" if pd.isna(row["parameters"]) else f"{row['parameters']:,.0f}",
+    }
+
+
+def _mean(row: pd.Series, name: str) -> str:
+    if pd.isna(row[name]):
+        return "–"
+    return f"{row[name]:.4f}" + ("" if pd.isna(row[f"{name}_sd"]) else f" ± {row[f'{name}_sd']:.4f}")
+
+
+def _difference(row: pd.Series, name: str) -> str:
+    if pd.isna(row[f"{name}_difference"]):
+        return "best" if not row["yardstick"] and not pd.isna(row[name]) else "–"
+    low, high = signed(row[f"{name}_low"], 4), signed(row[f"{name}_high"], 4)
+    return f"{signed(row[f'{name}_difference'], 4)} ({low} to {high})"

@@ -1,0 +1,51 @@
+"""Compare: the models of the paper on one's own rows, as one table with honest differences."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import comparisons, home, launching, links, together_panel
+from app.comparison_form import COMPARISON, show_form
+from app.comparison_results import show_results
+from app.inputs import told
+from deepfm_core.runs.comparisons import MODELS
+from deepfm_core.runs.rows import ComparisonRow
+
+SECONDS = 1.0
+"""How often a comparison at work is looked at."""
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Compare models", anchor=False)
+    together_panel.show_undo(COMPARISON)
+    above = st.container()
+    row = comparisons.choose(MODELS, COMPARISON, "Comparison")
+    if row is None:
+        above.markdown(
+            "The DeepFM paper argues by a table: each model on the same split, by AUC and logloss. Make that table "
+            "from your own rows: every model is trained on the same rows with the same rule to stop, and differences "
+            "that are no more than noise are called so."
+        )
+        with above, told():
+            show_form()
+        return
+    with above.expander("New comparison", icon=":material/add:", expanded=links.chosen("new") is not None), told():
+        show_form()
+    active = any(run.state in ("queued", "running") for run in home.store().comparisons.runs(row.id))
+    st.fragment(_watch, run_every=SECONDS if active else None)(row, active)
+
+
+def _watch(row: ComparisonRow, active: bool) -> None:
+    with told():
+        runs = home.store().comparisons.runs(row.id)
+        standing = comparisons.standing(runs)
+        if active and not standing.active:
+            st.rerun()
+        if standing.queued and not standing.running:
+            launching.keep_worker()  # one that was killed leaves the rest of the queue to another
+        together_panel.show_panel(row, runs, standing, COMPARISON)
+        show_results(runs)
+
+
+main()

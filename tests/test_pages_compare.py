@@ -1,0 +1,164 @@
+"""The page Compare and what it adds to Runs, driven without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app import comparison_words
+from deepfm_core.data.inference import infer_schema
+from deepfm_core.runs import model_comparison
+from deepfm_core.runs.engine import execute
+from deepfm_core.runs.model_comparison import ComparisonPlan
+from deepfm_core.runs.perform import perform
+from deepfm_core.runs.process import Process
+from deepfm_core.runs.store import Store
+from deepfm_core.training.spec import MODEL_NAMES, RunSpec
+from tests.conftest import clicks
+
+Opened = Callable[..., AppTest]
+SMALL = {"embedding_size": 4, "layers": (8,), "epochs": 2, "batch_size": 256}
+
+
+def text_of(app: AppTest) -> str:
+    elements = [*app.markdown, *app.caption, *app.info, *app.header, *app.subheader, *app.warning]
+    return "\n".join(str(element.value) for element in elements)
+
+
+def button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+    return next(button for button in app.button if button.label == label)
+
+
+def begin(store: Store, *models: str, runs: int = 100, owner: str = "local", seeds: int = 1) -> str:
+    """Begin a comparison and do some of its runs."""
+    entry = store.import_table(clicks(900).to_csv(index=False).encode(), "mine.csv")
+    base = RunSpec(entry.sha256, entry.name, infer_schema(store.table(entry.sha256), "clicked"))
+    plan = ComparisonPlan(models, seeds=seeds, chosen=SMALL)
+    comparison = model_comparison.begin(store, base, 720, plan, owner=owner)
+    for _ in range(runs):
+        run = store.claims.next(Process.current(), comparison)
+        if run is None:
+            break
+        list(perform(store, run, execute, Process.current()))
+    return comparison
+
+
+def test_without_a_comparison_the_page_offers_all_models_and_one_button(opened: Opened, store: Store) -> None:
+    app = opened("compare")
+    assert f"{len(MODEL_NAMES) + 1} runs" in text_of(app)
+    button(app, "Compare").click().run()
+    assert not app.exception
+    assert not app.error
+    row = store.comparisons.all("local", "models")[0]
+    assert row.plan["models"] == list(MODEL_NAMES)
+    assert len(store.comparisons.runs(row.id)) == len(MODEL_NAMES) + 1
+    assert "0 of 11 runs finished" in text_of(app)
+    assert "as soon as the first run has finished" in text_of(app)
+
+
+def test_models_seeds_and_yardstick_come_from_the_url(opened: Opened, store: Store) -> None:
+    app = opened("compare", models="fm,lr", seeds="2", yardstick="no", preset="quick")
+    assert "4 runs" in text_of(app)
+    button(app, "Compare").click().run()
+    plan = store.comparisons.all("local", "models")[0].plan
+    assert (plan["models"], plan["seeds"], plan["yardstick"], plan["preset"]) == (["fm", "lr"], 2, False, "quick")
+
+
+def test_the_table_fills_in_as_runs_end(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr", "fm", runs=1)
+    app = opened("compare", comparison=comparison)
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert list(table["Model"]) == ["LR", "FM", "Gradient boosting"]
+    assert list(table["Runs"]) == ["1", "0 of 1", "0 of 1"]
+    assert "no other model has finished" in text_of(app)
+
+
+def test_a_finished_comparison_says_what_is_more_than_noise(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr", "fm", "deepfm", seeds=2)
+    app = opened("compare", comparison=comparison, order="paper")
+    assert not app.exception
+    said = text_of(app)
+    assert "all 7 runs finished" in said
+    assert "has the lowest logloss" in said
+    assert "set apart as the yardstick" in said
+    assert "which seeds were drawn" in said
+    assert list(app.dataframe[0].value["Model"]) == ["LR", "FM", "DeepFM", "Gradient boosting"]
+    assert "±" in app.dataframe[0].value["AUC"].iloc[0]
+    assert "0.7850" in set(app.dataframe[1].value["Criteo AUC"])
+
+
+def test_all_runs_are_cancelled_resumed_deleted_and_brought_back_together(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr", "fm", runs=1)
+    app = opened("compare", comparison=comparison)
+    button(app, "Cancel all").click().run()
+    assert [run.state for run in store.comparisons.runs(comparison)] == ["finished", "cancelled", "cancelled"]
+    app = opened("compare", comparison=comparison)
+    button(app, "Resume").click().run()
+    assert [run.state for run in store.comparisons.runs(comparison)] == ["finished", "queued", "queued"]
+    app = opened("compare", comparison=comparison)
+    button(app, "Delete").click().run()
+    assert store.runs() == []
+    assert "can be brought back" in text_of(app)
+    button(app, "Undo").click().run()
+    assert len(store.comparisons.runs(comparison)) == 3
+    assert "1 of 3 runs finished" in text_of(app)
+
+
+def test_a_link_shows_a_comparison_of_somebody_else_without_its_buttons(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr", runs=1, owner="ann")
+    app = opened("compare", comparison=comparison)
+    assert "1 of 2 runs finished" in text_of(app)
+    assert not [button.label for button in app.button if button.label in ("Cancel all", "Delete")]
+    assert "0 of" not in text_of(opened("compare"))
+
+
+def test_a_link_to_a_comparison_that_is_gone_says_so(opened: Opened) -> None:
+    app = opened("compare", comparison="abcdefghjkmnpqrs")
+    assert "is not in the store" in app.warning[0].value
+    assert button(app, "Compare")
+
+
+def test_runs_of_comparisons_stay_out_of_the_lists_until_asked_for(opened: Opened, store: Store) -> None:
+    begin(store, "lr", "fm", runs=0)
+    app = opened("runs")
+    assert not app.dataframe
+    assert app.sidebar.selectbox[0].options == ["sample run"]
+    app.toggle[0].set_value(True).run()
+    assert len(app.dataframe[0].value) == 3
+    assert "Gradient boosting" in set(app.dataframe[0].value["Model"])
+
+
+def test_siblings_of_a_comparisons_run_can_be_set_beside_it(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr", "fm")
+    first, second, _ = store.comparisons.runs(comparison)
+    app = opened("performance", run=first.id, compare=second.id)
+    assert not app.exception
+    assert not app.error
+    assert "row by row on the same rows" in text_of(app)
+
+
+@pytest.mark.parametrize("view", ["train", "performance", "interactions", "examples", "start"])
+def test_pages_say_what_the_yardstick_has_not(view: str, opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr")
+    app = opened(view, run=store.comparisons.runs(comparison)[-1].id)
+    assert not app.exception
+    assert not app.error
+
+
+def table(*rows: tuple[str, float, float | None, float | None, float | None], yardstick: bool = False) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["title", "logloss", "logloss_difference", "logloss_low", "logloss_high"])
+    return frame.assign(yardstick=yardstick, part="test", rows=2000, runs=3)
+
+
+def test_the_verdict_names_who_is_no_more_than_noise_away() -> None:
+    best, near = ("DeepFM", 0.361, None, None, None), ("FM", 0.362, 0.001, -0.002, 0.004)
+    worse = ("LR", 0.377, 0.016, 0.01, 0.02)
+    assert "FM differs by no more than noise; LR is worse by more" in comparison_words.verdict(table(best, near, worse))
+    assert "no difference between the models is more than noise on these 2,000 test rows" in (
+        comparison_words.verdict(table(best, near))
+    )
+    assert "every other model is worse by more than noise" in comparison_words.verdict(table(best, worse))
