@@ -98,7 +98,8 @@ def _draw(values: dict[str, Any], defaults: dict[str, Any], spec: RunSpec) -> di
             "The FM multiplies embeddings less their field's mean: main effects stay out of pairs.",
         )
         if spec.model.switches.crosses:
-            setting.text("crosses", "Crossed fields", "Pairs of fields such as device*hour, site*ad.")
+            how = "Pairs of fields, such as `device*hour, site*ad`: each combination gets a first-order weight."
+            setting.text("crosses", "Crossed fields", how)
         else:
             setting.values["crosses"] = ""
     with fit:

@@ -80,10 +80,10 @@ def test_the_same_seed_gives_the_same_scores(command: Command, table: Path, tmp_
     assert one["test"] == two["test"]
 
 
-@pytest.mark.parametrize("model", ["lr", "fm", "dnn"])
+@pytest.mark.parametrize("model", ["lr", "fm", "dnn", "fnn", "pnn", "fm-dnn"])
 def test_models_without_some_part_train_and_explain(command: Command, table: Path, tmp_path: Path, model: str) -> None:
     out = tmp_path / model
-    done = command("train", table, "--label", "clicked", "--model", model, "--out", out, "--epochs", 2)
+    done = command("train", table, "--label", "clicked", "--model", model, "--out", out, "--epochs", 2, "--folds", 0)
     assert done.returncode == 0, done.stderr
     terms = csv(command("explain", out, table).stdout)
     total = terms["bias"] + terms["first_order"] + terms["second_order"] + terms["dnn_logit"]

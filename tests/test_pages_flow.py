@@ -114,6 +114,18 @@ def test_custom_settings_reach_the_run(opened: Opened, store: Store) -> None:
     assert (spec.model.name, spec.model.embedding_size, spec.model.layers) == ("fm", 3, (7, 5))
 
 
+def test_crossed_fields_are_asked_for_with_wide_and_deep_alone(opened: Opened, store: Store) -> None:
+    custom = json.dumps({"crosses": "device*placement, hour*site"})
+    app = opened("train", preset="custom", model="wide-deep", custom=custom)
+    _button(app, "Train").click().run()
+    assert store.runs()[0].spec.model.crosses == (("device", "placement"), ("hour", "site"))
+    app = opened("train", preset="custom", model="deepfm", custom=custom)
+    assert not [text for text in app.text_input if text.label == "Crossed fields"]
+    assert not app.error
+    app = opened("train", preset="custom", model="wide-deep", custom=json.dumps({"crosses": "device"}))
+    assert [error.value for error in app.error] == ["Cross is 'device'. Name two fields, such as device\\*hour."]
+
+
 def test_a_split_by_time_offers_columns_that_have_an_order(opened: Opened) -> None:
     app = opened("train", preset="custom", custom=json.dumps({"by": "time"}))
     offered = app.selectbox(key="setting column").options
