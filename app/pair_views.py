@@ -7,8 +7,9 @@ import streamlit as st
 
 from app import home, pair_choice
 from app.charts.cells import cell_scatter
+from app.charts.graph import pair_graph
 from app.charts.matrix import field_matrix
-from app.charts.pairs import pair_label, pair_scatter, pairs_by_epoch
+from app.charts.pairs import MEASURES, pair_label, pair_scatter, pairs_by_epoch
 from app.column_titles import CELLS, PAIRS, configured
 from app.figure import figure
 from app.layout import side_by_side
@@ -18,12 +19,16 @@ from deepfm_core.explain.verdicts import has_evidence
 Pair = tuple[str, str]
 
 
-def pair_views(run: home.OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair) -> None:
+def pair_views(run: home.OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair, measure: str) -> None:
     """Draw the views, one a tab."""
-    against, epochs, table = st.tabs(["Model against data", "Over epochs", "All pairs"], on_change="rerun", key="views")
+    names = ["Model against data", "As graph", "Over epochs", "All pairs"]
+    against, graph, epochs, table = st.tabs(names, on_change="rerun", key="views")
     if against.open:
         with against:
             model_against_data(run, pairs, chosen)
+    if graph.open:
+        with graph:
+            as_graph(pairs, fields, chosen, measure)
     if epochs.open:
         with epochs:
             over_epochs(run, fields, chosen)
@@ -63,6 +68,22 @@ def model_against_data(run: home.OpenRun, pairs: pd.DataFrame, chosen: Pair) -> 
             )
     elif not observed:
         st.info("Choose a pair of two fields to see its levels here.")
+
+
+def as_graph(pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair, measure: str) -> None:
+    """Draw the pairs as chords between fields on a circle."""
+    thin = "Dashed: not told apart from noise; the weak ones are left out. " if has_evidence(pairs) else ""
+    figure(
+        "Pairs as a graph",
+        lambda: pair_graph(pairs, fields.dropna(subset=["order"]), measure=measure, selected=chosen),
+        pairs,
+        f"A line is a pair, wider and stronger in colour by {MEASURES[measure].label} in log-odds (sd over rows). "
+        f"{thin}A dot is a field, its area the main effect. Click a line to open the pair, a dot for the field alone.",
+        key="graph",
+        titles=PAIRS,
+        file="pairs",
+        **pair_choice.clickable("graph of pairs", chosen),
+    )
 
 
 def over_epochs(run: home.OpenRun, fields: pd.DataFrame, chosen: Pair) -> None:

@@ -18,6 +18,7 @@ from app.charts import (
     cells,
     comparison,
     curves,
+    graph,
     ledger,
     levels,
     matrix,
@@ -56,6 +57,10 @@ CHARTS = {
     "matrix": lambda: matrix.field_matrix(frames.pairs(), frames.fields(), selected=("placement", "region")),
     "two measures": lambda: matrix.field_matrix(frames.pairs(), frames.fields(), upper="learned", lower="observed"),
     "matrix of many": lambda: matrix.field_matrix(frames.pairs(60), frames.fields(60)),
+    "graph": lambda: graph.pair_graph(frames.pairs(), frames.fields(), selected=("placement", "region")),
+    "graph of many": lambda: graph.pair_graph(frames.pairs(60), frames.fields(60), measure="learned"),
+    "graph without evidence": lambda: graph.pair_graph(frames.pairs().drop(columns="solid"), frames.fields()),
+    "graph without pairs": lambda: graph.pair_graph(frames.pairs().head(0), frames.fields()),
     "levels": lambda: levels.level_panels(frames.level_pairs(), frames.levels()),
     "effects": lambda: levels.level_effects(frames.levels(), "hour_of_day"),
     "calibration": lambda: performance.calibration_curve(BUCKETS),
@@ -92,6 +97,7 @@ def test_a_chart_is_valid_and_says_what_it_shows(name: str) -> None:
     [
         ("matrix", "pair", ["field_a", "field_b"]),
         ("pairs", "pair", ["field_a", "field_b"]),
+        ("graph", "pair", ["field_a", "field_b"]),
         ("scatter", "pair", ["field_a", "field_b"]),
         ("levels", "cell", ["level_a", "level_b"]),
         ("plane", "row", ["row"]),
@@ -122,6 +128,24 @@ def test_a_matrix_of_many_fields_keeps_the_strongest_pair_and_says_how_many_it_l
     shown = {r["row"] for r in rows_of(spec, "measure")}
     assert len(shown) == 40
     assert {strongest["field_a"], strongest["field_b"]} <= shown
+    assert "of 60" in spec["title"]["text"]
+
+
+def test_the_graph_draws_what_is_told_apart_firmly_and_the_chosen_pair_always() -> None:
+    pairs = frames.pairs()
+    weakest = pairs.sort_values("strength").iloc[0]
+    chosen = (weakest["field_b"], weakest["field_a"])
+    chart = graph.pair_graph(pairs, frames.fields(), selected=chosen)
+    lines = rows_of(chart.to_dict(), "width")
+    solid = {(row["field_a"], row["field_b"]) for row in lines if row["solid"]}
+    assert solid == set(pairs.loc[pairs["solid"], ["field_a", "field_b"]].itertuples(index=False, name=None))
+    assert {(row["field_b"], row["field_a"]) for row in lines if row["chosen"]} == {chosen}
+    assert f"{len(solid)} pairs told apart from noise" in chart.description
+
+
+def test_a_graph_of_many_fields_keeps_forty_and_says_so() -> None:
+    spec = graph.pair_graph(frames.pairs(60), frames.fields(60)).to_dict()
+    assert len({row["field_a"] for row in rows_of(spec, "main_effect")}) <= 40
     assert "of 60" in spec["title"]["text"]
 
 

@@ -59,7 +59,7 @@ def field_matrix(
         live: let the browser find the scale's end, so that growing strengths replace the data alone.
     """
     lower = lower or upper
-    order = _order(pairs, fields, upper, limit)
+    order = fields_in_order(pairs, fields, upper, limit)
     cells = _with_share(_cells(pairs, order, upper, lower, selected), largest)
     diagonal = _diagonal(fields, order, selected)
     at = _places(order)
@@ -77,7 +77,8 @@ def field_matrix(
     )
 
 
-def _order(pairs: pd.DataFrame, fields: pd.DataFrame, measure: str, limit: int) -> list[str]:
+def fields_in_order(pairs: pd.DataFrame, fields: pd.DataFrame, measure: str, limit: int = LIMIT) -> list[str]:
+    """List the fields by `order`, so that strong pairs gather; of more than `limit`, those of the strongest pairs."""
     ordered = list(fields.sort_values("order")["field"])
     if len(ordered) <= limit:
         return ordered

@@ -42,7 +42,7 @@ def main() -> None:
     with right:
         show_matrix(pairs, fields, triangles, chosen)
     pair_section(run, chosen, pairs, measure)
-    pair_views(run, pairs, fields, chosen)
+    pair_views(run, pairs, fields, chosen, measure)
 
 
 def still_asking(run_id: str) -> None:
