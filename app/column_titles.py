@@ -74,6 +74,17 @@ ROWS: Titles = {
     "surprise": ("surprise (nats)", "%.2f"),
     "value": ("log-odds", "%.4f"),
 }
+LADDER: Titles = {
+    name: (title, "%.4f")
+    for name, title in {
+        "auc": "AUC",
+        "auc_low": "95% from",
+        "auc_high": "95% to",
+        "logloss": "logloss (nats)",
+        "logloss_low": "95% from",
+        "logloss_high": "95% to",
+    }.items()
+}
 
 
 def configured(table: pd.DataFrame, titles: Titles) -> dict[str, Any]:

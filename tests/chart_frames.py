@@ -207,3 +207,16 @@ def model_runs() -> pd.DataFrame:
     """Two seeds of two models."""
     runs = [{"title": title, "seed": seed} for title in ("DeepFM", "FM") for seed in (0, 1)]
     return pd.DataFrame(runs).assign(logloss=[0.359, 0.361, 0.361, 0.363], auc=[0.64, 0.641, 0.638, 0.639])
+
+
+def rungs() -> pd.DataFrame:
+    """Three partial sums, and a model trained apart."""
+    names = ["bias + first-order", "+ second-order", "+ deep", "bias + first-order"]
+    frame = pd.DataFrame({"rung": names, "title": ["", "", "", "LR"], "logloss": [0.38, 0.37, 0.36, 0.377]})
+    return frame.assign(auc=1 - frame["logloss"]).assign(
+        **{
+            f"{m}_{end}": frame["logloss"] + d
+            for m in ("auc", "logloss")
+            for end, d in (("low", -0.02), ("high", 0.02))
+        }
+    )

@@ -149,6 +149,17 @@ def test_pages_say_what_the_yardstick_has_not(view: str, opened: Opened, store: 
     assert not app.error
 
 
+def test_performance_shows_the_ladder_beside_the_models_trained_apart(opened: Opened, store: Store) -> None:
+    app = opened("performance")
+    assert "Component ladder" in text_of(app)
+    assert "Compare this model with LR, FM and DNN" in text_of(app)
+    comparison = begin(store, "lr", "fm", "dnn", "deepfm")
+    app = opened("performance", run=store.comparisons.runs(comparison)[3].id)
+    assert not app.exception
+    assert "DeepFM's logit is a sum" in text_of(app)
+    assert "Compare this model with LR" not in text_of(app)
+
+
 def table(*rows: tuple[str, float, float | None, float | None, float | None], yardstick: bool = False) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["title", "logloss", "logloss_difference", "logloss_low", "logloss_high"])
     return frame.assign(yardstick=yardstick, part="test", rows=2000, runs=3)

@@ -10,6 +10,7 @@ from app.charts.performance import calibration_curve
 from app.column_titles import RATES
 from app.figure import figure, signed
 from app.inputs import plain
+from app.ladder_section import ladder_section
 from app.metric_row import metric_row
 from app.slice_section import slice_section
 from app.threshold_section import threshold_section
@@ -38,6 +39,7 @@ def main() -> None:
     runs = predicted_runs(run, rows, other, part)
     show_calibration(runs, part)
     threshold_section(runs, metrics, part)
+    ladder_section(run, part)
     slice_section(run, part, rows, metrics)
 
 

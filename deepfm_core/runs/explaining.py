@@ -15,6 +15,7 @@ from deepfm_core.explain import findings, tables
 from deepfm_core.explain.attribution import dnn_attribution_frame
 from deepfm_core.explain.learned import learned_pairs
 from deepfm_core.explain.levels import field_levels
+from deepfm_core.explain.partial_sums import partial_sums_frame
 from deepfm_core.explain.purified_terms import purified_terms, purified_terms_frame
 from deepfm_core.explain.snapshot import sample_rows
 from deepfm_core.models.deepfm import DeepFM
@@ -36,6 +37,10 @@ def explain(
 ) -> Iterator[Event]:
     """Write every frame but predictions: examples, then pairs, fields, levels and their pairs; last the findings."""
     examples, rows_of_examples = _write_examples(folder, model, shown, seed)
+    name, part, table = shown
+    sums = partial_sums_frame(model, table, name, part.rows, part.labels)
+    if sums is not None:
+        folder.write_frame("partial_sums", sums)
     yield Stage("explain", 0.1)
     sample = sample_rows(train, seed, SAMPLE_ROWS)
     rows, background = network_sample(model, sample)
