@@ -14,9 +14,10 @@ from deepfm_core.data.synthetic import CATEGORICAL, MIXED, MULTI_VALUED, World, 
 from deepfm_core.errors import TableError
 from deepfm_core.explain.evidence import HeldOut, out_of_fold_evidence
 from deepfm_core.explain.levels import field_levels
-from deepfm_core.explain.observed import observed_interactions
+from deepfm_core.explain.main_effects import LONGEST_STEP
+from deepfm_core.explain.observed import fit_observed, observed_interactions
 from deepfm_core.explain.observed_cells import observed_level_pairs
-from deepfm_core.explain.pair_scores import STRENGTHS
+from deepfm_core.explain.pair_scores import MOST_PER_STRENGTH, STRENGTHS
 from deepfm_core.explain.posterior import interval, posterior
 
 SPECS = {"categorical": CATEGORICAL, "mixed": MIXED, "multi-valued": MULTI_VALUED}
@@ -214,3 +215,15 @@ def test_the_pairs_are_all_combinations_in_the_layouts_order() -> None:
     names = ["z", "y", "x", "w"]
     frame = observed_interactions(table_of(codes, labels, names))
     assert set(zip(frame.field_a, frame.field_b, strict=True)) == set(combinations(names, 2))
+
+
+def test_a_pair_in_the_joint_model_moves_no_row_far_however_few_the_clicks() -> None:
+    rng = np.random.default_rng(0)
+    codes = [rng.integers(size, size=4000) for size in (12, 10, 8)]
+    together = (codes[0] == 3) & (codes[1] == 4)
+    labels = np.where(together, 1.0, rng.random(4000) < 0.004)
+    fit = fit_observed(table_of(codes, labels.astype(np.float64), ["a", "b", "c"]))
+    assert [fit.pairs[held.pair] for held in fit.joint.held][:1] == [(0, 1)]
+    assert all(np.abs(held.logit).max() <= LONGEST_STEP for held in fit.joint.held)
+    assert all(score.per_strength <= MOST_PER_STRENGTH for score in (*fit.alone, *fit.joint.scores))
+    assert np.abs(fit.joint.fit.logit).max() < 12

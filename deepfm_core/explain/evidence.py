@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.explain.designs import FieldDesign, Slots, dense_designs, field_designs, take_rows
@@ -177,6 +178,10 @@ class CellLearner:
 
     def __call__(self, train: Rows, held: Rows) -> HeldOut:
         """Train on rows `train`, and give the contributions of rows `held`."""
+        with threadpool_limits(1, user_api="blas"):
+            return self._learn(train, held)
+
+    def _learn(self, train: Rows, held: Rows) -> HeldOut:
         labels = self.labels[train]
         designs, others = take_rows(self.designs, train), take_rows(self.designs, held)
         main = fit_main_effects(designs, labels)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from deepfm_core.explain.designs import FieldDesign
-from deepfm_core.explain.main_effects import MainEffects, fit_main_effects
-from deepfm_core.explain.null import null_residuals
+from deepfm_core.explain.main_effects import LONGEST_STEP, MainEffects, fit_main_effects
+from deepfm_core.explain.null import null_residuals, upper_tail
 from deepfm_core.explain.pair_cells import PairCells
 from deepfm_core.explain.pair_scores import EXACT_CELLS, PairScore, Residuals, score_pair
 from deepfm_core.explain.posterior import Posterior, posterior
@@ -21,6 +21,8 @@ Pairs = Sequence[tuple[int, int]]
 
 SURE = 0.9
 """Probability of interacting from which a pair is put into the joint model."""
+SIGNIFICANT = 0.01
+"""And the p-value, against the null, that it must not exceed."""
 MOST_HELD = 16
 REFIT_SWEEPS = 4
 CG_STEPS = 8
@@ -84,7 +86,7 @@ def joint_scores(
     nets: list[NDArray[np.float32] | None] = []
     while len(held) < MOST_HELD:
         now = posterior(likelihoods(scores))
-        batch = _next_batch(pairs, now, {h.pair for h in held})[: MOST_HELD - len(held)]
+        batch = _next_batch(pairs, now, _significant(scores), {h.pair for h in held})[: MOST_HELD - len(held)]
         if not batch:
             break
         held += [_held(rows, pairs[k], k, float(now.strength_if[k])) for k in batch]
@@ -110,11 +112,17 @@ def _sure(now: Posterior) -> list[int]:
     return [int(k) for k in np.flatnonzero(now.probability > SURE)]
 
 
-def _next_batch(pairs: Pairs, now: Posterior, inside: set[int]) -> list[int]:
+def _significant(scores: Sequence[PairScore]) -> NDArray[np.bool_]:
+    """Say which pairs the drawn null finds unlikely, too: with few clicks a likelihood is sure of a single row."""
+    z, skew = np.array([score.z for score in scores]), np.array([score.skew for score in scores])
+    return np.asarray(upper_tail(z, skew) <= SIGNIFICANT)
+
+
+def _next_batch(pairs: Pairs, now: Posterior, significant: NDArray[np.bool_], inside: set[int]) -> list[int]:
     """Take sure pairs, strongest first, that share no field with one another."""
     batch: list[int] = []
     fields: set[int] = set()
-    for k in sorted(set(_sure(now)) - inside, key=lambda k: (-now.strength[k], k)):
+    for k in sorted({k for k in _sure(now) if significant[k]} - inside, key=lambda k: (-now.strength[k], k)):
         if not fields & set(pairs[k]):
             batch.append(k)
             fields |= set(pairs[k])
@@ -125,7 +133,9 @@ def _held(rows: Residuals, pair: tuple[int, int], number: int, strength: float) 
     """Fit one pair's cell effects, normal with the standard deviation that gives rows `strength`, to what is left."""
     cells = rows.cells(*pair)
     effects = shrunken_effects(cells, rows.pure_sums(*pair, cells), cell_penalty(cells, strength))
-    return HeldPair(number, strength, np.asarray(cells.columns @ effects))
+    logit = np.asarray(cells.columns @ effects)
+    # One Newton step, which overshoots where few clicks stand in cells far out.
+    return HeldPair(number, strength, logit * min(1.0, LONGEST_STEP / max(float(np.abs(logit).max()), LONGEST_STEP)))
 
 
 def cell_penalty(cells: PairCells, strength: float) -> float:

@@ -9,6 +9,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.errors import Problem, TableError
@@ -101,7 +102,15 @@ def observed_interactions(
 def fit_observed(
     table: EncodedTable, *, draws: int | None = None, seed: int = 0, most_rows: int = MOST_ROWS
 ) -> ObservedFit:
-    """Fit main effects, score all pairs alone, then beside each other; arguments as `observed_interactions`."""
+    """Fit main effects, score all pairs alone, then beside each other; arguments as `observed_interactions`.
+
+    One thread: the products are many and small, and threads that wait for each other take several times as long.
+    """
+    with threadpool_limits(1, user_api="blas"):
+        return _fit_observed(table, draws, seed, most_rows)
+
+
+def _fit_observed(table: EncodedTable, draws: int | None, seed: int, most_rows: int) -> ObservedFit:
     labels = labels_of(table)
     rng = np.random.default_rng(seed)
     if len(table) > most_rows:

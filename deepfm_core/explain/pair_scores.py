@@ -21,6 +21,11 @@ EXACT_CELLS = 120
 FREEDOM_WORK = 2_000_000
 NO_INFO = 1e-12
 """Information, relative to the square of Σ V, below which a pair is taken to leave nothing beside its additive part."""
+DRAWN_TO_ASSUMED = 1.25
+"""How much larger than assumed the drawn variance of S may be by chance, before the likelihood is discounted."""
+MOST_PER_STRENGTH = 1.5
+"""A pair's spread over rows, per unit of the strength found for it, is not believed to be larger: with few clicks the
+rows that make it up are few."""
 ANALYTIC_WEIGHT = 32
 """Draws that the analytic null variance counts for beside the drawn ones."""
 
@@ -153,7 +158,7 @@ def score_pair(rows: Residuals, a: int, b: int) -> PairScore:
     spread = float(np.sqrt(squares.mean()))
     likelihood = moments.likelihood(pure, excess, sd, spread)
     best = float(STRENGTHS[likelihood.argmax()]) / max(spread, 1e-9)
-    per_strength = moments.row_sd(pure, best, float(rows.weights.sum())) / spread
+    per_strength = min(moments.row_sd(pure, best, float(rows.weights.sum())) / spread, MOST_PER_STRENGTH)
     return PairScore(excess, moments.info, sd, skew, likelihood, per_strength, cells.size)
 
 
@@ -226,8 +231,9 @@ class Moments:
         """Give (T,) log-likelihoods of the strengths, from W (C,) and S less its null mean.
 
         Each component adds −½ φ log(1 + gτ²) + ½ (q + φg) τ² / (1 + gτ²), the restricted likelihood of a normal sum of
-        variance φV(1 + gτ²); q is its square less its null mean, so that together they make the excess. Components that
-        depend on each other (rows in several cells) are discounted by the ratio of the variances of S.
+        variance φV(1 + gτ²); q is its square less its null mean, so that together they make the excess. Where the sums
+        are not normal (few clicks) or depend on each other (rows in several cells), the likelihood is discounted by the
+        ratio of the assumed to the drawn variance of S.
         """
         squares = pure**2 if self.rotation is None else (self.rotation.T @ pure) ** 2
         variance = self.freedom * self.V
@@ -237,7 +243,8 @@ class Moments:
         growth = 1 + self.root * tau2
         per_part = -0.5 * self.freedom * np.log(growth) + 0.5 * (q + self.freedom * self.root) * tau2 / growth
         assumed = 2 * float(((self.freedom * self.root) ** 2).sum())
-        discount = 1.0 if self.one_hot else min(1.0, assumed / sd**2)
+        usual = DRAWN_TO_ASSUMED if self.one_hot else 1.0
+        discount = min(1.0, usual * assumed / sd**2)
         return np.asarray(per_part.sum(axis=1) * discount)
 
     def row_sd(self, pure: Values, tau: float, weight: float) -> float:
