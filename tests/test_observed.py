@@ -221,9 +221,9 @@ def test_a_pair_in_the_joint_model_moves_no_row_far_however_few_the_clicks() -> 
     rng = np.random.default_rng(0)
     codes = [rng.integers(size, size=4000) for size in (12, 10, 8)]
     together = (codes[0] == 3) & (codes[1] == 4)
-    labels = np.where(together, 1.0, rng.random(4000) < 0.004)
+    labels = np.where(together, 1.0, rng.random(4000) < 0.02)
     fit = fit_observed(table_of(codes, labels.astype(np.float64), ["a", "b", "c"]))
-    assert [fit.pairs[held.pair] for held in fit.joint.held][:1] == [(0, 1)]
+    assert [fit.pairs[held.pair] for held in fit.joint.held] == [(0, 1)]
     assert all(np.abs(held.logit).max() <= LONGEST_STEP for held in fit.joint.held)
     assert all(score.per_strength <= MOST_PER_STRENGTH for score in (*fit.alone, *fit.joint.scores))
     assert np.abs(fit.joint.fit.logit).max() < 12
