@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import home, links, parts
-from app.charts.performance import slices
+from app.charts.slices import goes_on, slices
 from app.column_titles import SLICES
 from app.figure import figure
 from app.layout import side_by_side
@@ -64,6 +64,7 @@ def _show(sliced: pd.DataFrame, role: FieldRole, measure: str, metrics: Metrics)
     reading = (
         "One point a level, with its 95% interval over the rows drawn, rows in brackets; the dashed line is all rows. "
         + _finding(drawn, name, overall)
+        + (" An arrow: the interval goes on." if measure == RATIO and goes_on(drawn, name, overall) else "")
         + (f" {left_out} levels without both outcomes are in the table only." if left_out else "")
     )
     if drawn.empty:

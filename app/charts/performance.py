@@ -1,13 +1,10 @@
-"""How good the probabilities are: calibration, ROC, precision–recall, lift, and slices."""
+"""How good the probabilities are: calibration, ROC, precision–recall and lift."""
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pandas as pd
 
-from .theme import ACCENT, MUTED, RUNS, TEXT, dress, legend_of, narrow, step
+from .theme import ACCENT, MUTED, RUNS, TEXT, dress, legend_of, narrow
 from .vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity
 
 CURVE_POINTS = 400
@@ -101,62 +98,6 @@ def lift_curve(thresholds: pd.DataFrame, *, threshold: float | None = None, heig
     at = rows[rows["share"] <= 0.1].tail(1)
     lead = f" The tenth of rows called first clicks {at['lift'].iloc[0]:.1f} times as often." if len(at) else ""
     return dress(_curve(rows, x, y, chance, threshold), f"Lift by share of rows called.{lead}", height=height)
-
-
-def slices(
-    frame: pd.DataFrame,
-    *,
-    value: str,
-    title: str,
-    overall: float | None = None,
-    form: str = ".3f",
-    field: str = "",
-    ratio: bool = False,
-) -> Chart:
-    """Draw a metric for each level of a field, with interval and number of rows; order as given.
-
-    Args:
-        frame: columns `level`, `value`, `low`, `high` (may be null), `rows`.
-        value: the column that holds the metric.
-        title: what it is, with its unit.
-        overall: the metric over all rows, as a line.
-        form: how its numbers are written (d3 format).
-        field: whose levels they are.
-        ratio: whether the metric is a ratio: drawn on a logarithmic axis of at most ¼ to 4, what is beyond at its end.
-    """
-    names = [f"{level}  ({count:,})" for level, count in zip(frame["level"], frame["rows"], strict=True)]
-    rows = frame.assign(name=names)
-    scale: Spec = {"zero": False, "padding": 12}
-    axis: Spec = {"format": form, "tickCount": 6}
-    if ratio:
-        end = _ratio_end(rows[value], rows["low"], rows["high"])
-        scale = {"type": "log", "base": 2, "domain": [1 / end, end], "clamp": True}
-        axis = {"values": [0.25, 0.5, 0.67, 0.8, 1, 1.25, 1.5, 2, 4], "labelExpr": "'×' + datum.label", "format": "~r"}
-    x = quantity(value, title=title, scale=scale, axis=axis)
-    y = nominal("name", sort=names, title=f"{field} (rows)", axis={"labelColor": TEXT.ink})
-    tooltip = hover(
-        ("level", field or "level"),
-        (value, title, form),
-        ("low", "95% from", form),
-        ("high", "95% to", form),
-        ("rows", "rows", ","),
-    )
-    bar = mark("rule", color=ACCENT.ink, strokeWidth=6, opacity=0.28, strokeCap="round", aria=False)
-    layers = [
-        layer(rows, bar, x=quantity("low"), x2=column("high"), y=y),
-        layer(rows, mark("circle", color=ACCENT.ink, size=80, opacity=1), x=x, y=y, tooltip=tooltip),
-    ]
-    if overall is not None:
-        whole = mark("rule", color=MUTED.ink, strokeDash=[4, 4], aria=False)
-        layers.insert(0, layer(pd.DataFrame({value: [overall]}), whole, x=x))
-    return dress(layers, f"{title} by level of {field or 'a field'}.", height=step(28))
-
-
-def _ratio_end(value: pd.Series[float], low: pd.Series[float], high: pd.Series[float]) -> float:
-    """Choose the axis' end so that all points and most intervals are inside."""
-    points, ends = (np.abs(np.log(part.clip(lower=1e-3))) for part in (value, pd.concat([low, high])))
-    need = max(float(np.nanmax(points)), float(np.nanquantile(ends, 0.9)))
-    return next((end for end in (1.25, 1.5, 2.0) if need <= math.log(end)), 4.0)
 
 
 def _enough(thresholds: pd.DataFrame) -> pd.DataFrame:
