@@ -58,7 +58,7 @@ def choose_values(name: str, values: dict[str, Any]) -> None:
     choose(name, json.dumps(values, separators=(",", ":"), ensure_ascii=False) if values else None)
 
 
-def mirror(name: str, options: Sequence[str], default: str) -> dict[str, Any]:
+def mirror(name: str, options: Sequence[str], default: str | None) -> dict[str, Any]:
     """Give a widget with these options the URL's choice: pass the result on as its `key` and `on_change`."""
     key = f"choice of {name}"
     value = chosen(name)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app import home
 from deepfm_core.data.reading import read_table
 from deepfm_core.data.table import Table
+from deepfm_core.errors import DeepFMError
 from deepfm_core.training.metrics import Metrics
 
 NAMES = {"test": "Test", "valid": "Validation"}
@@ -38,6 +40,28 @@ def same_rows(run: home.OpenRun, other: home.OpenRun, part: str) -> bool:
 
 def _table_sha(run: home.OpenRun, part: str) -> str:
     return {"test": run.spec.test_table, "valid": run.spec.valid_table}[part] or run.spec.table
+
+
+def training_range(run: home.OpenRun, column: str) -> tuple[float, float] | None:
+    """Give the least and the greatest number of a column in the rows trained on; None where they are not known."""
+    try:
+        return _training_range(run.id, column, run)
+    except DeepFMError:
+        return None  # the table has been removed
+
+
+@st.cache_data(max_entries=256, show_spinner=False)
+def _training_range(run_id: str, column: str, _run: home.OpenRun) -> tuple[float, float] | None:
+    cells = _table(_run.spec.table, _run.id == home.BUNDLED_ID).frame[column]
+    judged = home.frame(_run, "predictions")
+    held_out = np.zeros(len(cells), dtype=bool)
+    if judged is not None:
+        own = [part for part in NAMES if _table_sha(_run, part) == _run.spec.table]
+        held_out[judged.loc[judged["part"].isin(own), "row"].to_numpy()] = True
+    texts = pd.Series(cells[~held_out].cat.remove_unused_categories().cat.categories)
+    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=float)
+    known = numbers[np.isfinite(numbers)]
+    return (float(known.min()), float(known.max())) if len(known) else None
 
 
 def table_of(run: home.OpenRun, part: str) -> Table:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import home, links
+from app import home, links, parts
 from app.charts.pairs import pair_label
 from app.charts.sweep import value_sweep
 from app.column_titles import ROWS
@@ -17,6 +17,7 @@ from app.inputs import plain, told
 from deepfm_core.data.schema import NUMBER_KINDS, FieldRole
 
 if TYPE_CHECKING:
+    from deepfm_core.explain.unfamiliar import Unfamiliar
     from deepfm_core.explain.what_if import Answers
     from deepfm_core.runs.trained import Trained
 
@@ -47,8 +48,33 @@ def what_if_section(run: home.OpenRun, cells: pd.DataFrame, position: int) -> No
         field = list(changes)[-1]
         values = _values_to_sweep(cells, roles[field], own[field], changes[field])
         answers = _ask(run, own, [{}, changes, *({**changes, field: value} for value in values)])
+        told_of = [text for name, value in changes.items() for text in not_trained_on(run, roles[name], value)]
+        if told_of:
+            st.warning("  \n".join(plain(text) for text in told_of))
         _show_answers(answers)
-        _show_sweep(answers, roles[field], values, own[field], changes[field])
+        ends = parts.training_range(run, field) if roles[field].kind in NUMBER_KINDS else None
+        _show_sweep(answers, roles[field], values, own[field], changes[field], ends)
+
+
+def not_trained_on(run: home.OpenRun, role: FieldRole, value: str) -> list[str]:
+    """Say where a cell's new text is something the model has not met in training."""
+    if role.kind in NUMBER_KINDS:
+        ends, number = parts.training_range(run, role.column), pd.to_numeric(value, errors="coerce")
+        if ends is None or np.isnan(number) or ends[0] <= number <= ends[1]:
+            return []
+        said = f"{number:,.12g} is outside {ends[0]:,.12g} to {ends[1]:,.12g}, the range of training."
+        return [f"`{role.column}`: {said}"]
+    from deepfm_core.explain.unfamiliar import unfamiliar
+
+    values = _split(value, role) if role.separator else [value.strip()]
+    return [_not_seen(role, strange) for strange in unfamiliar(_trained(run.id, run).encoder, role.column, values)]
+
+
+def _not_seen(role: FieldRole, strange: Unfamiliar) -> str:
+    seldom = strange.feature == "rare"
+    seen = "was in too few training rows: it counts as rare" if seldom else "was not seen in training: counts as unseen"
+    nearest = f" The nearest seen is `{strange.nearest}`." if strange.nearest and not seldom else ""
+    return f"`{role.column}`: `{strange.value}` {seen}.{nearest}"
 
 
 def _choose_changes(cells: pd.DataFrame, own: dict[str, str], roles: dict[str, FieldRole]) -> dict[str, str]:
@@ -154,21 +180,26 @@ def _addend(term: dict[Any, Any]) -> str:
     return {"dnn": "DNN"}.get(term["term"], str(term["term"]))
 
 
-def _show_sweep(answers: Answers, role: FieldRole, values: list[str], own: str, chosen: str) -> None:
-    """Draw the probability at every value of the field that was chosen last."""
+def _show_sweep(
+    answers: Answers, role: FieldRole, values: list[str], own: str, chosen: str, ends: tuple[float, float] | None
+) -> None:
+    """Draw the probability at every value of the field that was chosen last; what no row had stands at the edge."""
     numeric = role.kind in NUMBER_KINDS
     table = pd.DataFrame({"value": values, "probability": answers.probabilities[2:]}).drop_duplicates("value")
     table["own"], table["chosen"] = table["value"] == own, table["value"] == chosen
+    reading = f"The probability this row would have with other values of {plain(role.column)}, all else as above."
     if numeric:
         table["value"] = pd.to_numeric(table["value"], errors="coerce")
         table = table.dropna(subset=["value"]).sort_values("value")
+        if ends is not None and not table["value"].between(*ends).all():
+            reading += " The arrow stands for a value beyond the range of training, where the axis ends."
     else:
         table = table.sort_values("probability", ascending=False)
     figure(
         f"Every value of {role.column}",
-        lambda: value_sweep(table, role.column, numeric=numeric),
+        lambda: value_sweep(table, role.column, numeric=numeric, ends=ends),
         table,
-        f"The probability this row would have with other values of {plain(role.column)}, all else as above.",
+        reading,
         key="sweep",
         titles=ROWS,
         file=f"sweep-{role.column}",

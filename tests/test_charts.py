@@ -26,7 +26,9 @@ from app.charts import (
     pairs,
     performance,
     plane,
+    slices,
     strip,
+    sweep,
     theme,
     vega,
 )
@@ -68,11 +70,11 @@ CHARTS = {
     "roc": lambda: performance.roc_curve(THRESHOLDS, auc=0.8, threshold=0.3),
     "pr": lambda: performance.precision_recall_curve(THRESHOLDS, base_rate=0.17),
     "lift": lambda: performance.lift_curve(THRESHOLDS),
-    "slices": lambda: performance.slices(frames.slice_metrics(), value="auc", title="AUC", field="device_type"),
+    "slices": lambda: slices.slices(frames.slice_metrics(), value="auc", title="AUC", field="device_type"),
     "plane": lambda: plane.logit_plane(frames.examples(50), selected=7),
     "strip": lambda: strip.logit_strip(frames.examples(50), selected=7),
     "cells": lambda: cells.cell_scatter(frames.level_pairs()),
-    "ratio slices": lambda: performance.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
+    "ratio slices": lambda: slices.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
     "matrix without pairs": lambda: matrix.field_matrix(frames.pairs().head(0), frames.fields()),
     "models": lambda: comparison.model_dots(frames.models(), frames.model_runs()),
     "models by AUC": lambda: comparison.model_dots(frames.models(), frames.model_runs(), "auc"),
@@ -150,6 +152,35 @@ def test_a_graph_of_many_fields_keeps_forty_and_says_so() -> None:
     spec = graph.pair_graph(frames.pairs(60), frames.fields(60)).to_dict()
     assert len({row["field_a"] for row in rows_of(spec, "main_effect")}) <= 40
     assert "of 60" in spec["title"]["text"]
+
+
+def test_a_ratio_axis_has_its_ticks_inside_and_every_point() -> None:
+    for low, value, high in ((0.9, 1.0, 1.2), (0.7, 1.35, 1.9), (0.02, 0.3, 40.0), (0.5, 20.0, 300.0)):
+        given = pd.DataFrame({"level": ["a"], "ratio": [value], "low": [low], "high": [high], "rows": [50]})
+        chart = slices.slices(given, value="ratio", title="ratio", overall=1.05, ratio=True)
+        x = next(view["encoding"]["x"] for view in chart.spec["layer"] if "scale" in view["encoding"]["x"])
+        start, end = x["scale"]["domain"]
+        ticks = x["axis"]["values"]
+        assert start < min(value, 1.05) <= max(value, 1.05) < end
+        assert len(ticks) >= 2
+        assert all(start <= tick <= end for tick in ticks)
+        assert "clamp" not in x["scale"]
+        drawn = rows_of(chart.to_dict(), "drawn_high")
+        assert all(start <= row["drawn_low"] <= row["drawn_high"] <= end for row in drawn)
+        assert slices.goes_on(given, "ratio", 1.05) == (high > end or low < start)
+
+
+def test_a_swept_value_beyond_training_does_not_stretch_the_axis() -> None:
+    values = [1.0, 5.0, 10.0, 1e9]
+    answers = pd.DataFrame({"value": values, "probability": [0.1, 0.2, 0.3, 0.4]})
+    answers = answers.assign(own=answers["value"] == 5, chosen=answers["value"] == 1e9)
+    chart = sweep.value_sweep(answers, "price", numeric=True, ends=(0.5, 20.0))
+    alt.LayerChart.from_dict(chart.to_dict())
+    x_values = [view["encoding"]["x"]["field"] for view in chart.spec["layer"]]
+    assert x_values == ["value", "value", "edge"]
+    frames_drawn = [chart.spec["datasets"][view["data"]["name"]] for view in chart.spec["layer"]]
+    ends = [frame[name].max() for frame, name in zip(frames_drawn, x_values, strict=True)]
+    assert ends == [10.0, 5.0, 10.0]
 
 
 def test_pairs_not_told_apart_from_noise_are_hollow() -> None:

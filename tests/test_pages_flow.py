@@ -87,6 +87,31 @@ def test_a_label_of_three_classes_gets_a_sentence(opened: Opened) -> None:
     assert any("classes" in error.value for error in app.error)
 
 
+@pytest.mark.parametrize(
+    ("classes", "says"), [("012", "`0` (20 rows), `1` (20 rows)"), ("1", "only one class, in 60 rows")]
+)
+def test_a_column_named_as_label_that_cannot_be_one_is_said_why(opened: Opened, classes: str, says: str) -> None:
+    app = opened("data")
+    lines = [f"x{i % 7},{'pqr'[i % 3]}{i % 4},{classes[i % len(classes)]}" for i in range(60)]
+    app.file_uploader[0].upload("mine.csv", "\n".join(["a,b,click", *lines]).encode(), "text/csv").run()
+    for _ in range(2):
+        assert says in app.error[0].value
+        assert app.selectbox(key="choice of label").value == "click"
+        app.selectbox(key="choice of label").select("click").run()
+    app.selectbox(key="choice of label").select("b").run()
+    assert "12 classes" in app.error[0].value
+
+
+def test_without_a_likely_label_the_column_chosen_is_said_what_is_wrong_with(opened: Opened) -> None:
+    app = opened("data")
+    lines = [f"x{i % 7},{i % 5},{i % 3}" for i in range(60)]
+    app.file_uploader[0].upload("mine.csv", "\n".join(["a,b,c", *lines]).encode(), "text/csv").run()
+    assert "no column looks like a label" in app.error[0].value
+    assert app.selectbox(key="choice of label").value is None
+    app.selectbox(key="choice of label").select("c").run()
+    assert "`0` (20 rows), `1` (20 rows), `2` (20 rows)" in app.error[0].value
+
+
 def test_a_role_chosen_by_the_user_is_in_the_url_and_in_the_run(opened: Opened, store: Store) -> None:
     app = opened("data", kinds=json.dumps({"price": "bucketised"}))
     _button(app, "Train with these roles").click().run()

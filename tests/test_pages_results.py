@@ -217,3 +217,25 @@ def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> 
     app = opened("examples", row=str(int(row["row"])), **{"if": json.dumps(same)})
     logit = next(metric for metric in app.metric if metric.label == "Logit")
     assert float(logit.value.replace("−", "-")) == pytest.approx(row["logit"], abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"device": "phon"}, "`phon` was not seen in training: counts as unseen. The nearest seen is `phone`."),
+        ({"interests": "books|xyzzy"}, "`xyzzy` was not seen in training"),
+        ({"price": "1000000000"}, "1,000,000,000 is outside"),
+        ({"price": "-5"}, "-5 is outside"),
+    ],
+)
+def test_a_value_that_training_did_not_hold_is_said_to_be_so(
+    opened: Opened, store: Store, changes: dict[str, str], says: str
+) -> None:
+    store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
+    app = opened("examples", **{"if": json.dumps(changes)})
+    assert says in app.warning[0].value.replace("\\", "")
+
+
+def test_a_value_of_training_gets_no_warning(opened: Opened) -> None:
+    app = opened("examples", **{"if": json.dumps({"device": "phone", "price": "20"})})
+    assert not app.warning

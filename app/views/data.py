@@ -9,7 +9,8 @@ from app.inputs import plain, told
 from app.roles import edit_roles, table_heading
 from app.table_choice import choose_table
 from deepfm_core.data.inference import verdict
-from deepfm_core.data.schema import Schema
+from deepfm_core.data.labels import named_as_label
+from deepfm_core.data.schema import LabelRole, Schema
 from deepfm_core.data.table import Table
 from deepfm_core.errors import DeepFMError
 
@@ -34,17 +35,27 @@ def main() -> None:
 
 def _choose_label(sha: str, table: Table) -> None:
     columns = [str(column) for column in table.frame.columns]
-    try:
-        found = home.suggested_schema(sha, links.chosen("label"), links.chosen("positive")).label
-    except DeepFMError:
-        found = None
+    found = _label(sha, links.chosen("label"), links.chosen("positive"))
+    suggested = found if links.chosen("label") is None else _label(sha)
     left, right = st.columns([3, 2])
-    kept = links.mirror("label", columns, found.column if found else columns[-1])
-    left.selectbox("Label", columns, help="What the model predicts: a column of two values.", **kept)
+    left.selectbox(
+        "Label",
+        columns,
+        help="What the model predicts: a column of two values.",
+        placeholder="Choose the label's column",
+        **links.mirror("label", columns, suggested.column if suggested else named_as_label(table)),
+    )
     if found:
         values = sorted([found.positive, found.negative])
         kept = links.mirror("positive", values, found.positive)
         right.selectbox("Counts as a click", values, help=found.reason, **kept)
+
+
+def _label(sha: str, label: str | None = None, positive: str | None = None) -> LabelRole | None:
+    try:
+        return home.suggested_schema(sha, label, positive).label
+    except DeepFMError:
+        return None
 
 
 def _verdict(sha: str, table: Table, schema: Schema) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.data.column_kinds import column_role
 from deepfm_core.data.columns import Cells
-from deepfm_core.data.labels import label_role, labelled_rows, labels_of, suggest_label
+from deepfm_core.data.labels import label_role, labelled_rows, labels_of, named_as_label, suggest_label
 from deepfm_core.data.leakage import field_auc, folds_of
 from deepfm_core.data.schema import NUMBER_KINDS, FieldRole, Kind, LabelRole, Schema
 from deepfm_core.data.table import Table
@@ -77,6 +77,9 @@ def _label(table: Table, label: str | None, positive: str | None) -> LabelRole:
     if label is not None:
         return label_role(table, label, positive)
     suggested = suggest_label(table)
+    named = named_as_label(table) if suggested is None else None
+    if named is not None:
+        return label_role(table, named, positive)  # says what is wrong with it
     if suggested is None:
         names = ", ".join(f"`{name}`" for name in list(table.frame.columns)[:40])
         remedy = f"Name the label's column, one with two values. Columns are {names}."

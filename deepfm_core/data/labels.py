@@ -86,10 +86,9 @@ def suggest_label(table: Table) -> LabelRole | None:
     columns = [str(column) for column in table.frame.columns if _two_valued(table.frame, column)]
     if not columns:
         return None
-    names = {re.sub(r"[\s\-]+", "_", column.strip().lower()): column for column in reversed(columns)}
-    for name in LABEL_NAMES:
-        if name in names:
-            return _suggested(table, names[name], "its name is usual for a label")
+    named = _usual(columns)
+    if named is not None:
+        return _suggested(table, named, "its name is usual for a label")
     for column, reason in (
         (str(table.frame.columns[-1]), "the last column, with two values"),
         (str(table.frame.columns[0]), "the first column, with two values"),
@@ -99,6 +98,16 @@ def suggest_label(table: Table) -> LabelRole | None:
     if len(columns) == 1:
         return _suggested(table, columns[0], "the only column with two values")
     return None
+
+
+def named_as_label(table: Table) -> str | None:
+    """Return the column whose name is usual for a label, whatever it holds; None where there is none."""
+    return _usual([str(column) for column in table.frame.columns])
+
+
+def _usual(columns: list[str]) -> str | None:
+    names = {re.sub(r"[\s\-]+", "_", column.strip().lower()): column for column in reversed(columns)}
+    return next((names[name] for name in LABEL_NAMES if name in names), None)
 
 
 def _two_valued(frame: pd.DataFrame, column: str) -> bool:
@@ -227,7 +236,9 @@ def _require_two(values: dict[str, _Value], cells: Cells, subject: str) -> None:
         only = next(iter(values.values()))
         message = f"there is only one class, in {_rows(only.rows)}"
         raise SchemaError(subject, [Problem(message, remedy, value=only.text)])
-    remedy = "A label has two: choose another column, or merge the values into two, one of them the positive one."
+    first, second = (value.text for value in list(values.values())[:2])
+    pair = f"`{first}` and `{second}`"
+    remedy = f"A label has two: keep the rows of two, such as {pair}, merge them into two, or choose another column."
     message = f"there are {len(values):,} classes: {_listed(values)}"
     raise SchemaError(subject, [Problem(message, remedy)])
 
