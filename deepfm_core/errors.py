@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from difflib import get_close_matches
 
 
 class DeepFMError(Exception):
@@ -33,6 +34,13 @@ class Problem:
         value = f" (found `{self.value}`)" if self.value is not None else ""
         remedy = f" {self.remedy}" if self.remedy else ""
         return f"{head}{self.message}{value}.{remedy}"
+
+
+def did_you_mean(name: str, names: Sequence[str]) -> str:
+    """Give a sentence with the names nearest to one that does not exist, and a space; empty where none is near."""
+    by_lower = {known.lower(): known for known in reversed(names)}
+    close = [by_lower[known] for known in get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.6)]
+    return f"Did you mean {' or '.join(f'`{known}`' for known in close)}? " if close else ""
 
 
 class TableError(DeepFMError, ValueError):

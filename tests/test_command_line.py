@@ -353,3 +353,26 @@ def test_the_yardstick_is_no_model_to_train(command: Command, table: Path) -> No
     done = command("train", table, "--label", "clicked", "--model", "boosting")
     assert done.returncode == 2
     assert "Model is 'boosting'. Use one of lr" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "TABLE", "--label", "clicked", "--layers", "64,x"], "'64,x' is not a list of widths such as 64,32"),
+        (["train", "TABLE", "--label", "clicked", "--categorical", "devise"], "Did you mean `device`?"),
+        (["predict", "no/such/folder", "TABLE"], "there is no such folder"),
+        (["interactions", "TABLE"], "is a file"),
+    ],
+)
+def test_a_slip_of_the_keyboard_gets_its_remedy(command: Command, table: Path, words: list[str], said: str) -> None:
+    done = command(*(str(table) if word == "TABLE" else word for word in words))
+    assert done.returncode == 2
+    assert said in done.stderr
+
+
+def test_a_training_that_the_table_stops_leaves_no_run_in_the_store(command: Command, table: Path) -> None:
+    before = command("runs").stdout
+    done = command("train", table, "--label", "clicked", "--piecewise", "site", "--quiet")
+    assert done.returncode == 2
+    assert "is not a number" in done.stderr
+    assert command("runs").stdout == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from deepfm_core.errors import RunError
 from deepfm_core.runs.folder import RunFolder
 
 
@@ -16,6 +17,12 @@ def run_folder(named: str) -> RunFolder:
     path = Path(named)
     if (path / "spec.json").exists():
         return RunFolder(path)
+    if path.is_file():
+        raise RunError(f"Run `{named}` is a file. Name a run's folder or its id (a table needs --observed-only).")
+    if path.is_dir():
+        raise RunError(f"Run `{named}` is a folder without spec.json. Name the folder of a run, as `train` prints it.")
+    if len(path.parts) > 1:
+        raise RunError(f"Run `{named}`: there is no such folder. Name the folder of a run, as `train` prints it.")
     from deepfm_core.runs.store import Store
 
     store = Store.default()

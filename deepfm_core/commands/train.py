@@ -80,7 +80,12 @@ def _train_in_store(spec: RunSpec, tables: Tables, quiet: bool) -> dict[str, Any
         store.import_table(path, path.name, table=tables.tables[sha])
     worker = Process.current()
     row = store.begin(spec, worker, name=f"{spec.model.name} on {spec.table_name}")
-    summary = _shown(perform(store, row, execute, worker, tables.tables.__getitem__), quiet)
+    try:
+        summary = _shown(perform(store, row, execute, worker, tables.tables.__getitem__), quiet)
+    except RunError:
+        if store.run(row.id).state == "failed" and not store.folder(row.id).log.exists():
+            store.delete(row.id)  # the settings or the table were at fault: nothing there to look into
+        raise
     return tables.timed(summary)
 
 

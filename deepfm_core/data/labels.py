@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from deepfm_core.data.columns import Cells
 from deepfm_core.data.schema import LabelRole
 from deepfm_core.data.table import Table
-from deepfm_core.errors import Problem, SchemaError
+from deepfm_core.errors import Problem, SchemaError, did_you_mean
 
 # fmt: off
 LABEL_NAMES = (
@@ -217,9 +216,7 @@ def _require_column(table: Table, column: str, subject: str) -> None:
     names = [str(name) for name in table.frame.columns]
     if column in names:
         return
-    by_lower = {name.lower(): name for name in reversed(names)}
-    close = [by_lower[name] for name in get_close_matches(column.lower(), list(by_lower), n=3, cutoff=0.6)]
-    meant = f"Did you mean {' or '.join(f'`{name}`' for name in close)}? " if close else ""
+    meant = did_you_mean(column, names)
     more = f" and {len(names) - 40} more" if len(names) > 40 else ""
     columns = ", ".join(f"`{name}`" for name in names[:40])
     raise SchemaError(subject, [Problem("there is no such column", f"{meant}Columns are {columns}{more}.")])

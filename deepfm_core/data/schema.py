@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, replace
 from enum import StrEnum
 from typing import Any
 
-from deepfm_core.errors import Problem, SchemaError
+from deepfm_core.errors import Problem, SchemaError, did_you_mean
 
 
 class Kind(StrEnum):
@@ -82,8 +82,9 @@ class Schema:
         for role in self.roles:
             if role.column == column:
                 return role
-        names = ", ".join(f"`{role.column}`" for role in self.roles)
-        raise SchemaError("Schema", [Problem("there is no such column", f"Columns are {names}.", column=column)])
+        names = [role.column for role in self.roles]
+        remedy = f"{did_you_mean(column, names)}Columns are {', '.join(f'`{name}`' for name in names)}."
+        raise SchemaError("Schema", [Problem("there is no such column", remedy, column=column)])
 
     def with_kinds(self, kinds: Mapping[str, Kind]) -> Schema:
         """Return a schema in which the named columns have the given kinds, as the user's choice.
