@@ -85,6 +85,13 @@ LADDER: Titles = {
         "logloss_high": "95% to",
     }.items()
 }
+DIFFERENCES: Titles = {
+    "difference": ("difference", "%.4f"),
+    "low": ("95% from", "%.4f"),
+    "high": ("95% to", "%.4f"),
+    "b": ("this run", "%.4f"),
+    "a": ("compared", "%.4f"),
+}
 
 
 def configured(table: pd.DataFrame, titles: Titles) -> dict[str, Any]:

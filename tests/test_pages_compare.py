@@ -138,7 +138,19 @@ def test_siblings_of_a_comparisons_run_can_be_set_beside_it(opened: Opened, stor
     app = opened("performance", run=first.id, compare=second.id)
     assert not app.exception
     assert not app.error
-    assert "row by row on the same rows" in text_of(app)
+    said = text_of(app)
+    assert "row by row on the same rows" in said
+    assert "This run less the compared one" in said
+    assert "drawn again together for both runs" in said
+    assert "One of the two has no pairs of fields" not in said
+    assert "fm" in set(app.dataframe[0].value["fm on mine.csv"])
+
+
+def test_runs_judged_on_other_rows_are_not_set_against_each_other(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "fm")
+    app = opened("performance", compare=store.comparisons.runs(comparison)[0].id)
+    assert not app.exception
+    assert "judged on other rows" in text_of(app)
 
 
 @pytest.mark.parametrize("view", ["train", "performance", "interactions", "examples", "start"])

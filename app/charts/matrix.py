@@ -62,7 +62,7 @@ def field_matrix(
     order = fields_in_order(pairs, fields, upper, limit)
     cells = _with_share(_cells(pairs, order, upper, lower, selected), largest)
     diagonal = _diagonal(fields, order, selected)
-    at = _places(order)
+    at = places(order)
     layers = [*_pair_layers(cells, at, live), *_diagonal_layers(diagonal, at), *_within(diagonal, cells, order)]
     if len(order) <= VALUES_LIMIT:
         layers += [_values(cells, at), _values(diagonal, at)]
@@ -127,7 +127,7 @@ def _with_share(cells: pd.DataFrame, largest: float | None = None) -> pd.DataFra
     return cells.assign(end=end, share=cells["value"] / end)
 
 
-def _places(order: list[str]) -> Spec:
+def places(order: list[str]) -> Spec:
     """Give the two axes; labels stand upright where cells are narrow."""
     steep = f"containerSize()[0] * 0.7 / {max(len(order), 1)} < 24"
     scale = {"domain": order, "paddingInner": 0.06, "paddingOuter": 0}

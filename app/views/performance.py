@@ -8,6 +8,7 @@ import streamlit as st
 from app import finished, home, links, parts
 from app.charts.performance import calibration_curve
 from app.column_titles import RATES
+from app.difference_section import difference_section
 from app.figure import figure, signed
 from app.inputs import plain
 from app.ladder_section import ladder_section
@@ -36,6 +37,9 @@ def main() -> None:
         compare(rows, parts.predictions(other, part), other, same)
     if metrics.note:
         st.warning(metrics.note)
+    if other:
+        difference_section(run, other, rows, parts.predictions(other, part) if same else None, metrics)
+        st.header("Calibration and ranking", anchor=False, divider="gray")
     runs = predicted_runs(run, rows, other, part)
     show_calibration(runs, part)
     threshold_section(runs, metrics, part)
