@@ -84,7 +84,7 @@ def trained(command: Command, table: Path, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A store of its own for the pages; workers are started by the browser's journeys, not here."""
+    """A store of its own for the pages; processes are started by the browser's journeys, not here."""
     import streamlit as st
 
     from deepfm_core.runs.process import Process
@@ -92,6 +92,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
     monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
     monkeypatch.setattr("deepfm_core.runs.launch._start", lambda _home: Process.current())
+    monkeypatch.setattr("deepfm_core.runs.questions.Question._start", lambda _question: None)
     st.cache_resource.clear()
     st.cache_data.clear()
     yield Store(tmp_path)

@@ -10,11 +10,13 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from deepfm_core.errors import Problem, TableError
+from deepfm_core.runs.answering import answer
 from deepfm_core.runs.store import Store
 from deepfm_core.training.spec import FitSpec, ModelSpec, RunSpec
 
@@ -41,6 +43,39 @@ def test_data_reads_the_sample_and_suggests_roles(opened: Opened) -> None:
     app = opened("data")
     assert "20,000 rows, label `clicked` 15.9% positive" in _text(app)
     assert not app.error
+
+
+def test_data_says_what_the_table_itself_shows_of_its_pairs(opened: Opened, store: Store) -> None:
+    app = opened("data")
+    assert "What the table says about its pairs" in _text(app)
+    (asked,) = (store.home / "answers").iterdir()
+    answer(asked)
+    said = _text(opened("data"))
+    assert "pairs are told apart from noise. The strongest is **device × placement** with" in said
+    assert "Nothing was told apart" not in said
+
+
+def test_other_roles_are_another_question_and_no_interaction_is_said(opened: Opened, store: Store) -> None:
+    frame = pd.DataFrame({name: list(letters) * 40 for name, letters in (("x", "aabb"), ("y", "abab"), ("z", "cdcc"))})
+    frame["clicked"] = np.random.default_rng(1).integers(0, 2, len(frame))
+    app = opened("data")
+    app.file_uploader[0].upload("mine.csv", frame.to_csv(index=False).encode(), "text/csv").run()
+    sha = _choice(app, "table")
+    asked = set((store.home / "answers").iterdir())
+    opened("data", table=sha, kinds=json.dumps({"z": "ignore"}))
+    (new,) = set((store.home / "answers").iterdir()) - asked
+    answer(new)
+    assert len(pd.read_parquet(new / "answer.parquet")) == 1  # x × y
+    said = _text(opened("data", table=sha, kinds=json.dumps({"z": "ignore"})))
+    assert "Nothing was told apart from noise" in said
+
+
+def test_a_long_table_is_asked_by_a_click_only(opened: Opened, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.observed_section.ASKED_AT_ONCE", 1000)
+    app = opened("data")
+    assert not (store.home / "answers").exists()
+    _button(app, "Ask the data").click().run()
+    assert (store.home / "answers").exists()
 
 
 def test_an_uploaded_table_becomes_the_current_one(opened: Opened, tmp_path: Path) -> None:

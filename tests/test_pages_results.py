@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -15,6 +14,7 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.pair_choice import pair_id, pair_of
+from deepfm_core.runs.answering import answer
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.store import Store
 from deepfm_core.training.metrics import evaluate
@@ -31,6 +31,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store of its own; the pages only read, so no worker is started."""
     monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
     monkeypatch.setattr("deepfm_core.runs.launch._start", lambda _home: Process.current())
+    monkeypatch.setattr("deepfm_core.runs.questions.Question._start", lambda _question: None)
     st.cache_resource.clear()
     st.cache_data.clear()
     yield Store(tmp_path)
@@ -188,12 +189,7 @@ def test_runs_of_other_seeds_say_how_far_the_split_of_a_row_depends_on_them(open
     finished_copy(store, lambda folder: None, seed=5)
     row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
     opened("examples", row=str(int(row["row"])))
-    asked = next((store.home / "answers").iterdir())
-    until = time.monotonic() + 120
-    while not (asked / "answer.parquet").exists():
-        (asked / "looked").touch()
-        assert time.monotonic() < until
-        time.sleep(0.1)
+    answer(next((store.home / "answers").iterdir()))
     app = opened("examples", row=str(int(row["row"])))
     assert "Between 2 seeds this row's FM part differs by **0.00** log-odds" in text_of(app)
 

@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import home, launching, links
 from app.inputs import plain, told
+from app.observed_section import observed_section
 from app.roles import edit_roles, table_heading
 from app.table_choice import choose_table
 from deepfm_core.data.inference import verdict
@@ -29,6 +30,7 @@ def main() -> None:
         schema = launching.chosen_schema(sha)
         _verdict(sha, table, schema)
         edit_roles(schema)
+        observed_section(sha, schema, len(table))
         _report(table)
     _preview(home.current_table())
 

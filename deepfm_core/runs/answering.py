@@ -28,13 +28,26 @@ def other_split(store: Store, asked: dict[str, Any]) -> pd.DataFrame:
     return split_by_other(RunFolder(Path(asked["run"])), RunFolder(Path(asked["other"])), store.table)
 
 
-KINDS: dict[str, Answer] = {"other split": other_split}
+def observed(store: Store, asked: dict[str, Any]) -> pd.DataFrame:
+    """Rank a table's pairs by what its labels say about them; see `explain.of_table`."""
+    from deepfm_core.data.schema import Schema
+    from deepfm_core.explain.of_table import observed_of_table
+
+    return observed_of_table(store.table(asked["table"]), Schema.from_dict(asked["schema"]))
+
+
+KINDS: dict[str, Answer] = {"other split": other_split, "observed": observed}
 
 
 def main(folder: Path) -> None:
-    """Answer the question in a folder, or leave there why it cannot be."""
+    """Answer a question unless it is given up."""
     os.nice(5)
     threading.Thread(target=_end_when_given_up, args=(folder,), daemon=True).start()
+    answer(folder)
+
+
+def answer(folder: Path) -> None:
+    """Answer the question in a folder, or leave there why it cannot be."""
     question = load_question(folder)
     store = Store(Path(question["home"]))
     try:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -67,6 +68,13 @@ class Question:
             return Process.parse((self.folder / "process").read_text(encoding="utf-8")).alive()
         return False
 
+    @property
+    def seconds(self) -> float:
+        """How long the process that was started last has been at work."""
+        with suppress(FileNotFoundError):
+            return max(time.time() - (self.folder / "process").stat().st_mtime, 0.0)
+        return 0.0
+
     def answer(self) -> pd.DataFrame | None:
         """Read the answer; None where there is none yet."""
         if not self.answered:
@@ -82,6 +90,7 @@ class Question:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "looked").touch()
         if not self.under_way:
+            write_json(self.folder / "question.json", self._asked)
             self._start()
 
     def forget_problem(self) -> None:
@@ -89,11 +98,16 @@ class Question:
         (self.folder / "problem.txt").unlink(missing_ok=True)
 
     def _start(self) -> None:
-        write_json(self.folder / "question.json", self._asked)
         command = [sys.executable, "-m", "deepfm_core.runs.answering", str(self.folder)]
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
-                command, cwd=ROOT, start_new_session=True, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                cwd=ROOT,
+                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a training may have the other processor
+                start_new_session=True,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         write_bytes(self.folder / "process", str(Process.of(process.pid)).encode())
         # Somebody has to collect the process when it ends, or it stays behind as a zombie of the web server.

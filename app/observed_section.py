@@ -1,0 +1,123 @@
+"""What a table says about its pairs before any model is trained, asked of its labels by a process of its own."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from math import comb
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app import home
+from app.inputs import plain
+from deepfm_core.data.schema import Kind, Schema
+from deepfm_core.runs.questions import Question
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ASKED_AT_ONCE = 50_000
+"""Rows up to which a table is asked without a click."""
+SHOWN = 8
+LOOK_SECONDS = 1.0
+START_SECONDS, SECONDS_A_CELL = 4.0, 1e-6
+"""Roughly how long it takes: to start, and for each row of each pair, up to the rows that are drawn of a long table."""
+MOST_ROWS = 200_000
+WITHOUT_PAIRS = (Kind.DENSE, Kind.IGNORE)
+WANTED = "pairs wanted of"
+"""In the session: questions that the visitor asked by a click."""
+
+
+def observed_section(sha: str, schema: Schema, rows: int) -> None:
+    """Draw the strongest pairs by what the labels say, with a verdict against noise; nothing here waits.
+
+    Args:
+        sha: of the table.
+        schema: its roles, with what the user changed.
+        rows: how many the table has.
+    """
+    st.subheader("What the table says about its pairs", anchor=False)
+    fields = sum(role.kind not in WITHOUT_PAIRS for role in schema.roles)
+    if fields < 2:
+        st.caption("With fewer than two fields that can interact there are no pairs.")
+        return
+    question = Question(home.store().home, "observed", table=sha, schema=asdict(schema))
+    wanted = st.session_state.setdefault(WANTED, set())
+    begins = rows <= ASKED_AT_ONCE or str(question.folder) in wanted or question.under_way
+    if not question.answered and not question.problem and not begins:
+        st.caption(f"Asked of all labels, without a model. With {rows:,} rows it takes a moment.")
+        st.button("Ask the data", icon=":material/grid_on:", on_click=wanted.add, args=(str(question.folder),))
+        return
+    waiting = not (question.answered or question.problem)
+    st.fragment(_answer, run_every=LOOK_SECONDS if waiting else None)(question, rows, fields, waiting)
+
+
+def _answer(question: Question, rows: int, fields: int, waiting: bool) -> None:
+    problem = question.problem
+    if problem:
+        st.info(plain(problem))
+        st.button("Ask again", icon=":material/refresh:", on_click=question.forget_problem)
+    elif not question.answered:
+        question.look()
+        expected = START_SECONDS + SECONDS_A_CELL * min(rows, MOST_ROWS) * comb(fields, 2)
+        st.progress(min(0.95, question.seconds / expected), f"Asking the data … {question.seconds:.0f} s")
+    elif waiting:
+        st.rerun()  # nothing is looked for any more
+    else:
+        _pairs(_frame(str(question.folder)))
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _frame(folder: str) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_parquet(f"{folder}/answer.parquet").dropna(axis="columns", how="all")
+
+
+def _pairs(pairs: pd.DataFrame) -> None:
+    from app.charts.pairs import strongest_pairs
+    from app.column_titles import PAIRS
+    from app.figure import figure
+
+    st.markdown(sentence(pairs))
+    if not pairs["solid"].any():  # a chart would draw noise at full size
+        return
+    figure(
+        "Strongest pairs",
+        lambda: strongest_pairs(pairs, top=SHOWN, measures=()),
+        pairs.assign(verdict=verdicts(pairs)).drop(columns="solid"),
+        "Strength in log-odds: the standard deviation over rows of what a pair adds beyond its two fields alone, by "
+        "all labels, without a model. Band: 90% of what the data supports. Hollow: not told apart from noise.",
+        key="observed pairs",
+        titles=PAIRS,
+        file="observed-pairs",
+    )
+
+
+def sentence(pairs: pd.DataFrame) -> str:
+    """Say what the labels tell apart from noise, and which pair is strongest."""
+    from app.charts.pairs import pair_label
+
+    solid = pairs[pairs["solid"].astype(bool)]
+    if solid.empty:
+        high = pairs["strength_high"].max()
+        return (
+            f"**Nothing was told apart from noise:** none of {len(pairs)} pairs stands out in these data, and the data "
+            f"supports no more than {high:.2f} log-odds for any."
+        )
+    best = solid.sort_values("strength", ascending=False).iloc[0]
+    are = "is" if len(solid) == 1 else "are"
+    return (
+        f"**{len(solid)} of {len(pairs)}** pairs {are} told apart from noise. The strongest is "
+        f"**{plain(pair_label(best['field_a'], best['field_b']))}** with {best['strength']:.2f} log-odds "
+        f"(90%: {best['strength_low']:.2f} to {best['strength_high']:.2f})."
+    )
+
+
+def verdicts(pairs: pd.DataFrame) -> list[str]:
+    """Say of each pair whether it is told apart from noise, or which pair it stands in for."""
+    proxies = pairs["proxy_of"].fillna("") if "proxy_of" in pairs else [""] * len(pairs)
+    return [
+        "told apart from noise" if solid else f"stands in for {proxy}" if proxy else "not told apart from noise"
+        for solid, proxy in zip(pairs["solid"].astype(bool), proxies, strict=True)
+    ]
