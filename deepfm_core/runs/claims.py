@@ -13,7 +13,8 @@ from deepfm_core.training.events import Cancelled, EpochDone, Event, Failed, Fin
 
 _OLDEST = (
     "SELECT id FROM runs WHERE status = 'queued' AND deleted IS NULL"
-    " AND (:comparison IS NULL OR comparison = :comparison) ORDER BY queued, rowid LIMIT 1"
+    " AND (:comparison IS NULL OR comparison = :comparison)"
+    " ORDER BY comparison IS NOT NULL, queued, rowid LIMIT 1"  # who asks for one run does not wait for a whole study
 )
 
 

@@ -242,7 +242,8 @@ class Store:
         """Return a queued run's place in the queue, 1 being next; None where it does not wait."""
         row = self.database.row(
             "SELECT (SELECT COUNT(*) FROM runs AS other WHERE other.status = 'queued' AND other.deleted IS NULL"
-            " AND (other.queued, other.rowid) <= (run.queued, run.rowid))"
+            " AND (other.comparison IS NOT NULL, other.queued, other.rowid)"
+            " <= (run.comparison IS NOT NULL, run.queued, run.rowid))"
             " FROM runs AS run WHERE run.id = ? AND run.status = 'queued' AND run.deleted IS NULL",
             (run_id,),
         )

@@ -24,6 +24,7 @@ from deepfm_core.runs.job import Engine
 from deepfm_core.runs.perform import perform
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.rows import RunRow
+from deepfm_core.runs.search import choosing
 from deepfm_core.runs.store import Store, default_home
 from deepfm_core.runs.workers import worker_limit
 
@@ -75,7 +76,7 @@ def serve(store: Store, engine: Engine, worker: Process, idle: float = IDLE_SECO
 def _do(store: Store, run: RunRow, engine: Engine, worker: Process) -> None:
     log = store.folder(run.id).create().log.open("a", encoding="utf-8")
     with log, redirect_stdout(log), redirect_stderr(log):
-        for _ in perform(store, run, engine, worker):
+        for _ in perform(store, run, choosing(store, run, engine), worker):
             pass
 
 
