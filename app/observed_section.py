@@ -87,7 +87,7 @@ def _pairs(pairs: pd.DataFrame) -> None:
         lambda: strongest_pairs(pairs, top=SHOWN, measures=()),
         pairs.assign(verdict=verdicts(pairs)).drop(columns="solid"),
         "Strength in log-odds: the standard deviation over rows of what a pair adds beyond its two fields alone, by "
-        "all labels, without a model. Band: 90% of what the data supports. Hollow: not told apart from noise.",
+        "all labels, without a model. Band: 90% of what the data supports. Faint: not told apart from noise.",
         key="observed pairs",
         titles=PAIRS,
         file="observed-pairs",

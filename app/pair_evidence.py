@@ -2,13 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import pandas as pd
 import streamlit as st
 
 from app import home, links
 from app.charts.pairs import pair_label
+from app.figure import signed
 from app.inputs import plain
-from deepfm_core.explain.verdicts import HOLDS, LEARNED, has_evidence
+from app.layout import side_by_side
+from deepfm_core.explain.verdicts import (
+    DOES_NOT_HOLD,
+    HOLDS,
+    LEARNED,
+    LEARNED_SHARE,
+    NOISE,
+    NOT_BORNE_OUT,
+    NOT_LEARNED,
+    STANDS_IN,
+    has_evidence,
+)
 
 WHERE = {
     "learned": " in its whole logit",
@@ -18,12 +32,18 @@ WHERE = {
     "observed": " in the data, looked at alone",
     "held_out_strength": " on unseen rows",
 }
-FIGURES = (
-    ("strength", "data", ".2f"),
-    ("learned", "model", ".2f"),
-    ("held_out_strength", "on unseen rows", ".2f"),
-    ("held_out_z", "held-out z", ".1f"),
-)
+OVERSTATED_SLOPE = 0.5
+"""Held-out slope below which less than half of what the model learned of a pair is borne out."""
+SENTENCES = {
+    HOLDS: "**It holds on unseen rows:** the data shows this pair, and what the model learned of it predicts rows it "
+    "was not learned from.",
+    LEARNED: "**The data shows it, and the model learned it**, at least half as strong.",
+    NOT_LEARNED: "**The data shows it, the model has not learned it**, or less than half as strong.",
+    DOES_NOT_HOLD: "**Learned, but it does not hold:** the model makes more of this pair than the data supports, and "
+    "what it learned does not predict unseen rows.",
+    NOT_BORNE_OUT: "**Learned, but not borne out:** the model makes more of this pair than the data supports.",
+    NOISE: "**Not told apart from noise:** a table without this interaction could look the same.",
+}
 
 
 def finding(run: home.OpenRun, pairs: pd.DataFrame, measure: str) -> None:
@@ -48,34 +68,135 @@ def _finding_with_evidence(pairs: pd.DataFrame, name: str, strength: float, meas
     if solid.empty:
         st.markdown(f"**Nothing was told apart from noise:** none of {len(pairs)} pairs stands out in these data.")
         return
-    text = (
-        f"**{len(solid)} of {len(pairs)}** pairs {'is' if len(solid) == 1 else 'are'} told apart from noise in the data"
+    are = "is" if len(solid) == 1 else "are"
+    st.markdown(
+        f"**{len(solid)} of {len(pairs)}** pairs {are} told apart from noise in the data; {_held_and_learned(solid)}. "
+        f"The strongest is **{name}** with {strength:.2f} log-odds{WHERE.get(measure, '')}."
     )
-    learned = solid["verdict"].isin([LEARNED, HOLDS]).sum()
-    text += f"; the model learned {'all' if learned == len(solid) else learned or 'none'} of them."
-    st.markdown(f"{text} The strongest is **{name}** with {strength:.2f} log-odds{WHERE.get(measure, '')}.")
 
 
-def evidence(row: pd.Series) -> str:
-    """Write a pair's verdict with the figures behind it; empty where the frame holds no evidence."""
+def _held_and_learned(solid: pd.DataFrame) -> str:
+    """Say how many of the pairs hold on unseen rows, where that was asked, and how many the model has learned."""
+    learned = int((solid["learned"] >= LEARNED_SHARE * solid["strength"]).sum())
+    said = f"the model has learned {_count(learned, len(solid))} to at least half the strength that the data shows"
+    if "held_out_z" not in solid or solid["held_out_z"].isna().all():
+        return said
+    holding = int((solid["verdict"] == HOLDS).sum())
+    verb = "holds" if holding == 1 or len(solid) == 1 else "hold"
+    return f"{_count(holding, len(solid))} {verb} on unseen rows, and {said}"
+
+
+def _count(some: int, of: int) -> str:
+    if of == 1:
+        return "it" if some else "none"
+    return "all of them" if some == of else f"{some} of them" if some else "none of them"
+
+
+def verdict_sentence(row: pd.Series) -> str:
+    """Write a pair's verdict as a sentence; empty where the frame holds no evidence."""
     judged = str(row["verdict"])
-    if not judged:
-        return ""
-    figures = [f"{title} {row[name]:{form}}" for name, title, form in FIGURES if name in row and pd.notna(row[name])]
-    figures += [_knock_out(row)] if pd.notna(row.get("knock_out_low")) else []
-    figures += [_false_discovery(row["q_value"])] if pd.notna(row.get("q_value")) else []
-    return f"**{judged[0].upper()}{judged[1:]}**" + (f" ({', '.join(figures)})." if figures else ".")
+    if judged.startswith(STANDS_IN):
+        other = plain(judged.removeprefix(STANDS_IN))
+        return f"**It stands in for {other}:** its signal fades once that pair is known."
+    sentence = SENTENCES.get(judged, "")
+    if judged == HOLDS and _known(row, "held_out_slope") and row["held_out_slope"] < OVERSTATED_SLOPE:
+        sentence += " It makes too much of it, though: they bear out less than half of what it learned."
+    elif judged == HOLDS and _known(row, "learned", "strength") and row["learned"] < LEARNED_SHARE * row["strength"]:
+        sentence += " It has learned less than half the strength that the data shows."
+    return sentence
 
 
-def _knock_out(row: pd.Series) -> str:
-    rise, low, high = (1000 * float(row[f"knock_out_{name}"]) for name in ("logloss", "low", "high"))
-    return f"without it, logloss on unseen rows {'rises' if rise >= 0 else 'falls'} by {abs(rise):.2f} thousandths " + (
-        f"({low:.2f} to {high:.2f})"
+@dataclass(frozen=True)
+class Shown:
+    """A figure of a pair as it is shown: its title, its value, what stands under it, and what it means."""
+
+    title: str
+    value: str
+    below: str
+    help: str
+
+
+def figures(row: pd.Series) -> list[Shown]:
+    """Give the figures behind a pair's verdict, those that were computed."""
+    made = (_data(row), _model(row), _unseen(row), _knock_out(row), _false_discovery(row))
+    return [shown for shown in made if shown is not None]
+
+
+def figure_row(row: pd.Series) -> None:
+    """Draw the figures behind a pair's verdict."""
+    there = figures(row)
+    columns = side_by_side(len(there), least=165, gap="small") if there else []
+    for column, shown in zip(columns, there, strict=True):
+        with column.container(border=True, gap=None):
+            st.metric(shown.title, shown.value, help=shown.help)
+            st.caption(shown.below)
+
+
+def _known(row: pd.Series, *names: str) -> bool:
+    return all(name in row and pd.notna(row[name]) for name in names)
+
+
+def _data(row: pd.Series) -> Shown | None:
+    if not _known(row, "strength", "strength_low", "strength_high"):
+        return None
+    return Shown(
+        "In the data",
+        f"{row['strength']:.2f}",
+        f"90%: {row['strength_low']:.2f} to {row['strength_high']:.2f}",
+        "Strength that the labels support, beside the other pairs: the standard deviation over rows of what the pair "
+        "adds to the logit beyond its two fields alone, in log-odds. No model takes part.",
     )
 
 
-def _false_discovery(rate: float) -> str:
-    return "false discovery rate " + ("under 0.1%" if rate < 0.001 else f"{rate:.1%}")
+def _model(row: pd.Series) -> Shown | None:
+    if not _known(row, "learned"):
+        return None
+    both = _known(row, "learned_fm", "learned_dnn")
+    return Shown(
+        "In the model",
+        f"{row['learned']:.2f}",
+        f"FM {row['learned_fm']:.2f} · DNN {row['learned_dnn']:.2f}" if both else "log-odds",
+        "Strength in the whole logit, purified, in log-odds; below it that of FM and DNN by themselves. They need not "
+        "add up: the parts can work together or against each other.",
+    )
+
+
+def _unseen(row: pd.Series) -> Shown | None:
+    if not _known(row, "held_out_strength", "held_out_z", "held_out_slope"):
+        return None
+    return Shown(
+        "On unseen rows",
+        f"{row['held_out_strength']:.2f}",
+        f"z {signed(row['held_out_z'], 1)} · slope {signed(row['held_out_slope'], 1)}",
+        "Strength that rows bear out which the pair was not learned from, in log-odds. z counts standard errors from "
+        "nothing; above 2 it holds. Slope 1: the model's part has the right size, above 1: it is shrunk too far.",
+    )
+
+
+def _knock_out(row: pd.Series) -> Shown | None:
+    if not _known(row, "knock_out_logloss", "knock_out_low", "knock_out_high"):
+        return None
+    low, high = (f"{row[f'knock_out_{name}']:.4f}".replace("-", "−") for name in ("low", "high"))
+    return Shown(
+        "Knock-out (nats)",
+        signed(row["knock_out_logloss"], 4),
+        f"95%: {low} to {high}",
+        "How much the logloss of unseen rows rises, in nats a row, when the pair's part is taken out of the model. "
+        "Below zero: they are predicted better without it.",
+    )
+
+
+def _false_discovery(row: pd.Series) -> Shown | None:
+    if not _known(row, "q_value"):
+        return None
+    rate = float(row["q_value"])
+    return Shown(
+        "False discovery rate",
+        "< 0.1%" if rate < 0.001 else f"{rate:.1%}",
+        f"{row['support']:,.0f} level pairs seen" if _known(row, "support") else "Benjamini–Hochberg",
+        "Of the pairs judged at least as clear as this one by themselves, the share expected to be noise (Benjamini "
+        "and Hochberg). Told apart from noise: at most 5%, and not explained by another pair.",
+    )
 
 
 def no_pairs(run: home.OpenRun) -> None:

@@ -12,7 +12,7 @@ from app.charts.pairs import pair_label
 from app.column_titles import CELLS
 from app.figure import figure, signed
 from app.inputs import plain
-from app.pair_evidence import evidence
+from app.pair_evidence import figure_row, verdict_sentence
 from deepfm_core.explain.cell_effects import observed_effects
 from deepfm_core.explain.verdicts import has_evidence
 
@@ -39,7 +39,10 @@ def pair_section(run: home.OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame
         st.info(f"Run `{run.name}` holds no levels of this pair. Choose another pair.")
         return
     judged = pairs[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)].iloc[0]
-    st.markdown(_what_is_seen(cells, evidence(judged)))
+    if judged["verdict"]:
+        st.markdown(verdict_sentence(judged))
+        figure_row(judged)
+    st.markdown(_what_is_seen(cells))
     limit = None if _own_contrast() else _shared_limit(run, pairs, measure)
     figure(
         "Observed, model, difference",
@@ -122,12 +125,11 @@ def _shared_limit(run: home.OpenRun, pairs: pd.DataFrame, measure: str) -> float
     return None if cells is None else own_limit(cells)
 
 
-def _what_is_seen(cells: pd.DataFrame, judged: str) -> str:
+def _what_is_seen(cells: pd.DataFrame) -> str:
     """Say which levels stand out, in the data and in the model."""
     firm = cells[cells["rows"] >= THIN]
-    text = f"{judged} " if judged else ""
     if firm.empty:
-        return f"{text}No pair of levels has {THIN} training rows, too few to say anything about one of them."
+        return f"No pair of levels has {THIN} training rows, too few to say anything about one of them."
     where = "model" if firm["model"].abs().max() >= FAINT else "observed"
     cell = firm.iloc[int((firm[where].abs() * np.sqrt(firm["rows"])).to_numpy().argmax())]
     rate, expected = cell["clicks"] / cell["rows"], cell["expected"] / cell["rows"]
@@ -137,4 +139,4 @@ def _what_is_seen(cells: pd.DataFrame, judged: str) -> str:
         seen = f"The model has nothing here; in the data {levels} stands out most, by {shows} log-odds"
     else:
         seen = f"In the model {levels} stands out most: {learned} log-odds where the data shows {shows}"
-    return f"{text}{seen}, on {cell['rows']:,} rows ({rate:.1%} clicked, {expected:.1%} predicted)."
+    return f"{seen}, on {cell['rows']:,} rows ({rate:.1%} clicked, {expected:.1%} predicted)."

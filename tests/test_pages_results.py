@@ -14,6 +14,8 @@ import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.pair_choice import pair_id, pair_of
+from app.pair_evidence import verdict_sentence
+from deepfm_core.explain import verdicts
 from deepfm_core.runs.answering import answer
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.store import Store
@@ -154,6 +156,67 @@ def test_no_pair_told_apart_from_noise_is_said_first(opened: Opened, store: Stor
 
     app = opened("interactions", run=finished_copy(store, without))
     assert "Nothing was told apart from noise" in text_of(app)
+
+
+def test_how_many_pairs_hold_and_how_many_the_model_has_learned_are_told_apart(opened: Opened) -> None:
+    pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
+    solid = pairs[pairs["solid"].astype(bool)]
+    assert (solid["held_out_z"] > 2).all()
+    learned = int((solid["learned"] >= 0.5 * solid["strength"]).sum())
+    assert 0 < learned < len(solid)
+    said = text_of(opened("interactions"))
+    assert f"all of them hold on unseen rows, and the model has learned {learned} of them to at least half" in said
+
+
+def test_a_pairs_verdict_is_a_sentence_over_its_figures(opened: Opened) -> None:
+    pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
+    row = pairs[pairs["solid"].astype(bool)].sort_values("learned").iloc[0]
+    app = opened("interactions", pair=pair_id(row["field_a"], row["field_b"]))
+    assert "It holds on unseen rows" in text_of(app)
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["In the data"] == f"{row['strength']:.2f}"
+    assert shown["In the model"] == f"{row['learned']:.2f}"
+    assert shown["On unseen rows"] == f"{row['held_out_strength']:.2f}"
+    assert shown["Knock-out (nats)"] == f"{row['knock_out_logloss']:+.4f}".replace("-", "−")
+    assert shown["False discovery rate"] == "< 0.1%"
+    assert f"90%: {row['strength_low']:.2f} to {row['strength_high']:.2f}" in text_of(app)
+    assert all(metric.help for metric in app.metric)
+
+
+def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Store) -> None:
+    held_out = ("held_out_z", "held_out_strength", "held_out_slope", "knock_out_logloss", "knock_out_low")
+
+    def not_held_out(folder: Path) -> None:
+        frame_changed(folder, "pairs", lambda frame: frame.assign(**dict.fromkeys(held_out, float("nan"))))
+
+    app = opened("interactions", run=finished_copy(store, not_held_out))
+    assert [metric.label for metric in app.metric] == ["In the data", "In the model", "False discovery rate"]
+    assert "hold on unseen rows, and" not in text_of(app)
+    assert "the model has learned 1 of them" in text_of(app)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (verdicts.HOLDS, "It holds on unseen rows"),
+        (verdicts.NOT_LEARNED, "the model has not learned it"),
+        (verdicts.DOES_NOT_HOLD, "does not hold"),
+        (verdicts.STANDS_IN + "a × b", "stands in for a × b"),
+        (verdicts.NOISE, "Not told apart from noise"),
+        ("", ""),
+    ],
+)
+def test_every_verdict_has_its_sentence(verdict: str, said: str) -> None:
+    sentence = verdict_sentence(pd.Series({"verdict": verdict}))
+    assert said in sentence
+    assert bool(sentence) == bool(verdict)
+
+
+def test_a_pair_that_holds_is_said_to_be_overstated_or_learned_too_little() -> None:
+    row = {"verdict": verdicts.HOLDS, "strength": 0.4}
+    assert "makes too much" in verdict_sentence(pd.Series({**row, "learned": 0.9, "held_out_slope": 0.2}))
+    assert "less than half the strength" in verdict_sentence(pd.Series({**row, "learned": 0.1, "held_out_slope": 3.0}))
+    assert verdict_sentence(pd.Series({**row, "learned": 0.4, "held_out_slope": 1.0})).endswith("learned from.")
 
 
 def test_the_ledger_of_a_row_is_that_of_its_link(opened: Opened) -> None:

@@ -216,6 +216,7 @@ def _marks(rows: pd.DataFrame, shown: list[str], y: Spec) -> Layer:
     long = rows.melt(id_vars=["pair", "field_a", "field_b", "solid"], value_vars=shown, var_name="measure")
     long["measure"] = long["measure"].map(dict(zip(shown, labels, strict=True)))
     ink = {"domain": labels, "range": inks([m.tone for m in drawn])}
+    legend = {"columns": narrow("2", str(len(labels)), width=150 * len(labels))}
     return layer(
         long.dropna(subset=["value"]),
         mark("point", size=90, strokeWidth=2, opacity=1, aria=False),
@@ -226,10 +227,13 @@ def _marks(rows: pd.DataFrame, shown: list[str], y: Spec) -> Layer:
             scale={"domainMin": 0, "nice": True},
             axis={"tickCount": 6, "labelFlush": True},
         ),
-        fill=nominal("measure", title=None, scale=ink),
-        stroke=nominal("measure", title=None, scale=ink),
-        shape=nominal("measure", title=None, scale={"domain": labels, "range": [m.shape for m in drawn]}),
+        fill=nominal("measure", title=None, scale=ink, legend=legend),
+        stroke=nominal("measure", title=None, scale=ink, legend=legend),
+        shape=nominal(
+            "measure", title=None, legend=legend, scale={"domain": labels, "range": [m.shape for m in drawn]}
+        ),
         fillOpacity=when("datum.solid", 1, 0),
+        strokeOpacity=when(f"datum.solid || datum.measure != '{MEASURES['strength'].label}'", 1, 0.45),  # has no inside
     )
 
 

@@ -93,7 +93,12 @@ def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
     """Draw the strongest pairs."""
     band = "Band: 90% of what the data supports. " if "strength_low" in pairs else ""
     both = pairs["learned_dnn"].notna().any() and pairs["learned_fm"].notna().any()
-    drawn = [*(["learned_fm"] if both else []), "learned", *(["strength"] if "solid" in pairs else []), "compared"]
+    drawn = [
+        *(["learned_fm"] if both else []),
+        "learned",
+        *(["held_out_strength", "strength"] if "solid" in pairs else []),
+        "compared",
+    ]
     figure(
         "Strongest pairs",
         lambda: strongest_pairs(pairs, top=14, rank_by=measure, measures=drawn, selected=chosen),
