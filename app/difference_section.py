@@ -51,7 +51,7 @@ def difference_section(
 
 
 def _names(run: home.OpenRun, other: home.OpenRun) -> tuple[str, str]:
-    return run.name, other.name if other.name != run.name else f"{other.name} (compared)"
+    return home.name_of(run), home.name_of(other)
 
 
 def _settings(run: home.OpenRun, other: home.OpenRun, names: tuple[str, str]) -> None:

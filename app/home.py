@@ -164,9 +164,14 @@ def run_names() -> dict[str, str]:
     """Return what to call the runs to choose from, by id; no two alike."""
     names: dict[str, str] = {}
     for row in runs():
-        name = f"{row.name} · {moment(row.created)}"
+        name = f"{moment(row.created)} · {row.name}"  # the time first: narrow boxes cut the end off
         names[row.id] = name if name not in names.values() else f"{name} · {row.id[:4]}"
     return names | {BUNDLED_ID: "sample run"}
+
+
+def name_of(run: OpenRun) -> str:
+    """Return what to call a run beside others: with its time, which tells it from others of the same name."""
+    return run.name if run.row is None else run_names().get(run.id, run.name)
 
 
 def choose_runs() -> None:

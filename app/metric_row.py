@@ -49,6 +49,15 @@ SHOWN = (
 )
 
 
+FEWEST = 10
+"""Clicks, or rows without one, under which nothing is concluded: every interval is wider than what it measures."""
+
+
+def too_few(metrics: Metrics) -> bool:
+    """Say whether a part holds too few of either outcome to conclude anything."""
+    return min(metrics.clicks, metrics.rows - metrics.clicks) < FEWEST
+
+
 def metric_row(metrics: Metrics, compared: Metrics | None) -> None:
     """Draw the figures, with their difference from those of a compared run on the same rows, and what they say."""
     columns = side_by_side(4, least=220, gap="small")
@@ -61,6 +70,9 @@ def metric_row(metrics: Metrics, compared: Metrics | None) -> None:
 def sentence(metrics: Metrics) -> str:
     """Say in words what the figures of a part mean."""
     text = f"Of {metrics.rows:,} rows, {metrics.clicks:,} ({metrics.clicks / metrics.rows:.1%}) are clicks."
+    if too_few(metrics):
+        rarer = "clicks" if metrics.clicks * 2 <= metrics.rows else "rows without a click"
+        return f"{text} With so few {rarer} nothing can be concluded from these figures: test on more rows."
     if metrics.auc is not None:
         text += f" A click is ranked above a non-click **{metrics.auc:.0%}** of the time"
         guess = (metrics.auc_low or 0.0) <= 0.5 <= (metrics.auc_high or 1.0)
@@ -81,11 +93,14 @@ def sentence(metrics: Metrics) -> str:
 def _metric(shown: Shown, metrics: Metrics, compared: Metrics | None) -> None:
     value, other = shown.value(metrics), shown.value(compared) if compared else None
     colour = {True: "normal", False: "inverse", None: "off"}[shown.more_is_better]
+    change = None if value is None or other is None else f"{value - other:+.3f}"
+    same = change in ("+0.000", "-0.000")
     st.metric(
         shown.title,
         "–" if value is None else f"{value:.3f}",
-        None if value is None or other is None else f"{value - other:+.3f}",
-        delta_color=colour,  # type: ignore[arg-type]
+        "±0.000" if same else change,
+        delta_color="off" if same else colour,  # type: ignore[arg-type]
+        delta_arrow="off" if same else "auto",
         help=shown.help,
     )
     st.caption(shown.interval(metrics))

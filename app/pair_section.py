@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
 from app import finished, home
-from app.charts.levels import THIN, contrasts, level_effects, level_panels, own_limit
+from app.charts.levels import FAINT, THIN, contrasts, level_effects, level_panels, own_limit
 from app.charts.pairs import pair_label
 from app.column_titles import CELLS
 from app.figure import figure, signed
@@ -17,8 +16,6 @@ from deepfm_core.explain.cell_effects import observed_effects
 from deepfm_core.explain.verdicts import has_evidence
 
 PLAUSIBLE_SD = 0.5
-FAINT = 0.01
-"""Log-odds below which a model has learned nothing of a pair."""
 SIDES = (("field_a", "level_a"), ("field_b", "level_b"))
 TEXTS = ("field_a", "field_b", "level_a", "level_b")
 
@@ -131,12 +128,12 @@ def _what_is_seen(cells: pd.DataFrame) -> str:
     if firm.empty:
         return f"No pair of levels has {THIN} training rows, too few to say anything about one of them."
     where = "model" if firm["model"].abs().max() >= FAINT else "observed"
-    cell = firm.iloc[int((firm[where].abs() * np.sqrt(firm["rows"])).to_numpy().argmax())]
+    cell = firm.iloc[int(firm[where].abs().to_numpy().argmax())]  # the darkest that is not faded, as the picture has it
     rate, expected = cell["clicks"] / cell["rows"], cell["expected"] / cell["rows"]
     levels = " with ".join(f"**{plain(f'{cell[field]} = {cell[level]}')}**" for field, level in SIDES)
     shows, learned = signed(cell["observed"]), signed(cell["model"])
     if where == "observed":
-        seen = f"The model has nothing here; in the data {levels} stands out most, by {shows} log-odds"
+        seen = f"The model has nothing here; in the data {levels} has the largest effect, {shows} log-odds"
     else:
-        seen = f"In the model {levels} stands out most: {learned} log-odds where the data shows {shows}"
+        seen = f"In the model {levels} has the largest effect: {learned} log-odds where the data shows {shows}"
     return f"{seen}, on {cell['rows']:,} rows ({rate:.1%} clicked, {expected:.1%} predicted)."

@@ -30,10 +30,15 @@ def metrics(run: home.OpenRun, part: str) -> Metrics | None:
     return Metrics(**values[part]) if values.get(part) else None
 
 
+def same_table(run: home.OpenRun, other: home.OpenRun, part: str) -> bool:
+    """Say whether a part of two runs is of the same table."""
+    return _table_sha(run, part) == _table_sha(other, part)
+
+
 def same_rows(run: home.OpenRun, other: home.OpenRun, part: str) -> bool:
     """Say whether two runs were judged on the same rows of the same table."""
     mine, theirs = predictions(run, part), predictions(other, part)
-    if mine is None or theirs is None or _table_sha(run, part) != _table_sha(other, part):
+    if mine is None or theirs is None or not same_table(run, other, part):
         return False
     return len(mine) == len(theirs) and bool((mine["row"] == theirs["row"]).all())
 

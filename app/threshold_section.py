@@ -11,9 +11,12 @@ import streamlit as st
 from app.charts.performance import lift_curve, precision_recall_curve, roc_curve
 from app.column_titles import RATES
 from app.figure import figure
+from app.inputs import plain
 from app.layout import side_by_side
 from deepfm_core.training.metrics import Metrics, thresholds
 
+THRESHOLD = "threshold"
+"""Name of the choice in the URL."""
 COUNTS = (
     ("Hits", "hits", "called a click, was one"),
     ("False alarms", "false_alarms", "called a click, was none"),
@@ -49,22 +52,47 @@ def threshold_section(runs: dict[str, pd.DataFrame], metrics: Metrics, part: str
     _show_curves(table, threshold, metrics, part)
 
 
+def steps(curve: pd.DataFrame) -> tuple[float, float]:
+    """Give the greatest threshold of the slider and the step between two, from the greatest probability."""
+    top = max(float(curve["threshold"].max()), 1e-6)
+    step = 10.0 ** math.floor(math.log10(top / 50))
+    return math.ceil(top / step) * step, step
+
+
+def _decimals(step: float) -> int:
+    return max(0, round(-math.log10(step)))
+
+
 def _choose_threshold(curve: pd.DataFrame, metrics: Metrics) -> float:
     """Let the visitor choose from which probability a row is called a click; at first as many as there are clicks."""
-    top = float(curve["threshold"].max())
-    step = 10.0 ** math.floor(math.log10(max(top, 1e-6) / 50))
-    as_many = float(curve.loc[curve["called"] >= metrics.clicks, "threshold"].iloc[0])
+    top, step = steps(curve)
+    linked = st.query_params.get(THRESHOLD)
+    if linked is not None and not _within(linked, top):
+        st.caption(f"The link's threshold {plain(linked)} is no probability up to {top:g}, so this is the default.")
     chosen: float = st.slider(
         "Call a row a click from this probability on",
         0.0,
-        math.ceil(top / step) * step,
-        round(as_many / step) * step,
+        top,
+        as_many(curve, metrics.clicks),
         step,
-        format=f"%.{max(0, round(-math.log10(step)))}f",
-        key="threshold",
+        format=f"%.{_decimals(step)}f",
+        key=THRESHOLD,
         bind="query-params",
     )
     return chosen
+
+
+def as_many(curve: pd.DataFrame, clicks: int) -> float:
+    """Give the slider's threshold at which about as many rows are called clicks as there are: where it starts."""
+    _, step = steps(curve)
+    return round(float(curve.loc[curve["called"] >= clicks, "threshold"].iloc[0]) / step) * step
+
+
+def _within(text: str, top: float) -> bool:
+    try:
+        return 0 <= float(text) <= top
+    except ValueError:
+        return False
 
 
 def counts_at(curve: pd.DataFrame, threshold: float, rows: int, clicks: int) -> dict[str, int]:
@@ -75,13 +103,24 @@ def counts_at(curve: pd.DataFrame, threshold: float, rows: int, clicks: int) -> 
     return {"hits": hits, "false_alarms": called - hits, "misses": misses, "left_out": rows - called - misses}
 
 
-def cheapest(curve: pd.DataFrame, clicks: int, false_alarm: float, miss: float) -> tuple[float, float]:
-    """Find the threshold of least cost on these rows, and that cost."""
-    cost = (curve["called"] - curve["hits"]) * false_alarm + (clicks - curve["hits"]) * miss
-    best = int(np.argmin(cost.to_numpy()))
-    if clicks * miss < float(cost.iloc[best]):
-        return math.inf, clicks * miss
-    return float(curve["threshold"].iloc[best]), float(cost.iloc[best])
+def cheapest(curve: pd.DataFrame, rows: int, clicks: int, costs: tuple[float, float]) -> tuple[float, float]:
+    """Find the slider's threshold of least cost on these rows, the highest of several, and that cost.
+
+    Args:
+        curve: columns `threshold` (falling), `called`, `hits`.
+        rows: of the part.
+        clicks: of the part.
+        costs: of a false alarm and of a miss.
+    """
+    top, step = steps(curve)
+    choices = np.round(np.arange(round(top / step), -1, -1) * step, _decimals(step))
+    paid = [_cost(counts_at(curve, float(choice), rows, clicks), costs) for choice in choices]
+    best = int(np.argmin(paid))
+    return float(choices[best]), paid[best]
+
+
+def _cost(counts: dict[str, int], costs: tuple[float, float]) -> float:
+    return counts["false_alarms"] * costs[0] + counts["misses"] * costs[1]
 
 
 def _choose_costs() -> tuple[float, float]:
@@ -95,20 +134,28 @@ def _choose_costs() -> tuple[float, float]:
 
 def _show_counts(curve: pd.DataFrame, threshold: float, metrics: Metrics, costs: tuple[float, float]) -> None:
     counts = counts_at(curve, threshold, metrics.rows, metrics.clicks)
-    cost = counts["false_alarms"] * costs[0] + counts["misses"] * costs[1]
+    cost = _cost(counts, costs)
     columns = side_by_side(5, least=110, gap="small")
     for column, (title, key, meaning) in zip(columns, COUNTS, strict=False):
         column.metric(title, f"{counts[key]:,}", help=meaning.capitalize() + ".")
     columns[4].metric("Cost", f"{cost:,.0f}", help="False alarms and misses, each times its cost.")
     called = counts["hits"] + counts["false_alarms"]
     precision = f"{counts['hits'] / called:.0%} of them are clicks" if called else "so nothing is found"
-    best, least = cheapest(curve, metrics.clicks, *costs)
-    where = "calling nothing a click" if math.isinf(best) else f"at {best:.3f}"
-    st.caption(
-        f"At {threshold:g}, {called:,} of {metrics.rows:,} rows are called clicks: {precision}, and "
-        f"{counts['hits'] / max(metrics.clicks, 1):.0%} of all clicks are found. The least these rows can cost is "
-        f"{least:,.0f}, {where}."
-    )
+    found = f"{counts['hits'] / max(metrics.clicks, 1):.0%} of all clicks are found"
+    start = as_many(curve, metrics.clicks)
+    why = ", the start, which calls about as many as there are," if abs(threshold - start) < 1e-9 else ","
+    text = f"At {threshold:g}{why} {called:,} of {metrics.rows:,} rows are called clicks: {precision}, and {found}. "
+    best, least = cheapest(curve, metrics.rows, metrics.clicks, costs)
+    if cost <= least:
+        st.caption(f"{text}No other threshold costs less on these rows.")
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f"{text}The least these rows can cost is {least:,.0f}, at {best:g}.", width="stretch")
+        st.button(f"Least cost: {best:g}", icon=":material/savings:", on_click=_go_to, args=(best,))
+
+
+def _go_to(threshold: float) -> None:
+    st.session_state[THRESHOLD] = threshold
 
 
 def _show_curves(table: pd.DataFrame, threshold: float, metrics: Metrics, part: str) -> None:

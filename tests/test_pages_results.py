@@ -124,12 +124,6 @@ def test_a_part_with_a_single_class_gets_a_sentence(opened: Opened, store: Store
     assert "AUC is not defined" in text_of(app)
 
 
-def test_a_run_compared_with_its_equal_is_no_better(opened: Opened, store: Store) -> None:
-    app = opened("performance", run="sample", compare=finished_copy(store, lambda folder: None))
-    assert "the logloss is 0.000" in text_of(app)
-    assert "chance alone could explain" in text_of(app)
-
-
 def test_a_link_opens_its_pair_and_a_broken_one_the_strongest(opened: Opened) -> None:
     assert opened("interactions", pair="price~age").header[0].value == "price × age"
     first = opened("interactions").header[0].value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .theme import ACCENT, MUTED, RUNS, TEXT, dress, legend_of, narrow
+from .theme import ACCENT, DASHES, MUTED, RUNS, TEXT, dress, legend_of, narrow, told_apart_by
 from .vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity, value, when
 
 TRAINING, VALIDATION = "training", "validation"
@@ -83,13 +83,15 @@ def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss", *, height
     rows = epochs.dropna(subset=[measure])
     names = list(dict.fromkeys(rows["run"]))
     best = rows[rows["best"].astype(bool)].drop_duplicates("run", keep="last")
+    columns = narrow("1", "2", width=560)
     channels: Spec = {
         "x": EPOCH,
         "y": quantity(measure, title=MEASURES[measure], axis={"tickCount": 6}, scale={"zero": False, "padding": 8}),
-        "color": nominal("run", **legend_of(names, RUNS, columns=narrow("1", "2", width=560))),
+        "color": nominal("run", **legend_of(names, RUNS, columns=columns)),
         "tooltip": hover(("run", "run"), ("epoch", "epoch", "d"), (measure, MEASURES[measure], ".4f")),
     }
-    lines = layer(rows, mark("line", strokeWidth=2, strokeJoin="round"), **channels)
+    broken = nominal("run", **told_apart_by(names, DASHES, columns=columns))
+    lines = layer(rows, mark("line", strokeWidth=2, strokeJoin="round"), **channels, strokeDash=broken)
     marks = layer(best, mark("point", filled=True, size=90, opacity=1), **channels)
     return dress([lines, marks], _runs_takeaway(rows, measure, len(names)), height=height)
 

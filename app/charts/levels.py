@@ -26,6 +26,8 @@ from .theme import (
 from .vega import Chart, Layer, Spec, click_selects, expr, hover, layer, mark, nominal, quantity, value
 
 PANELS = {"observed": "observed in the data", "model": "the model", "difference": "observed − model"}
+FAINT = 0.01
+"""Log-odds below which a model has learned nothing of a pair."""
 THIN = 30
 """Cells of fewer rows are faded: a click rate of 0.2 is then uncertain by more than 0.5 in log-odds."""
 _SEP = "\u241f"
@@ -274,8 +276,12 @@ def _capture(grid: pd.DataFrame, at: Spec, field_a: str, field_b: str, selection
 
 def _takeaway(grid: pd.DataFrame, field_a: str, field_b: str) -> str:
     text = f"Levels of {field_a} by levels of {field_b}: effects beyond main effects in log-odds."
-    seen = grid[(grid["rows"] >= THIN) & (grid["panel"] == "model")].dropna(subset=["value"])
+    firm = grid[grid["rows"] >= THIN].dropna(subset=["value"])
+    model = firm[firm["panel"] == "model"]
+    learned = len(model) > 0 and float(model["value"].abs().max()) >= FAINT
+    seen = model if learned else firm[firm["panel"] == "observed"]
     if seen.empty:
         return text
-    cell = seen.assign(size=seen["value"].abs()).nlargest(1, "size").iloc[0]
-    return f"{text} The model's largest is {cell['value']:+.2f} at {cell['level_a']} with {cell['level_b']}."
+    cell = seen.iloc[int(seen["value"].abs().to_numpy().argmax())]
+    whose = "model's" if learned else "model has nothing here; the data's"
+    return f"{text} The {whose} largest is {cell['value']:+.2f} at {cell['level_a']} with {cell['level_b']}."

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import pandas as pd
 
-from .theme import ACCENT, MUTED, RUNS, TEXT, dress, legend_of, narrow
-from .vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity
+from .theme import ACCENT, DASHES, MUTED, RUNS, SHAPES, TEXT, dress, legend_of, narrow, told_apart_by
+from .vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity, when
 
 CURVE_POINTS = 400
 """Points drawn of a threshold curve: more than its width in pixels shows nothing more."""
@@ -33,12 +36,13 @@ def calibration_curve(buckets: pd.DataFrame, *, height: int = 320) -> Chart:
         ("high", "95% to", ".2%"),
         ("rows", "rows", ","),
     )
-    colour = _colour(buckets)
+    colour, shape, under = _colour(buckets), _told_apart(buckets, "shape", SHAPES), _first_on_top(buckets)
     bar = mark("rule", strokeWidth=2, opacity=0.6, aria=False)
+    point = mark("point", filled=True, opacity=1)
     layers = [
         layer(pd.DataFrame({"predicted": [0.0, end], "observed": [0.0, end]}), DASHED, x=x, y=y),
-        layer(buckets, bar, x=x, y=low, y2=column("high"), color=colour),
-        layer(buckets, mark("point", filled=True, size=80, opacity=1), x=x, y=y, color=colour, tooltip=tooltip),
+        layer(under, bar, x=x, y=low, y2=column("high"), color=colour),
+        layer(under, point, x=x, y=y, color=colour, **shape, size=when("datum.under", 180, 70), tooltip=tooltip),
     ]
     return dress(layers, _calibration_takeaway(buckets), height=height)
 
@@ -121,6 +125,20 @@ def _colour(rows: pd.DataFrame) -> Spec:
     return nominal("run", **legend_of(names, RUNS, columns=narrow("1", "2", width=560)))
 
 
+def _told_apart(rows: pd.DataFrame, channel: str, looks: Sequence[Any]) -> Spec:
+    """Give runs a further channel beside their colour, so that marks that lie on each other are all seen."""
+    if "run" not in rows:
+        return {}
+    names = list(dict.fromkeys(rows["run"]))
+    return {channel: nominal("run", **told_apart_by(names, looks, columns=narrow("1", "2", width=560)))}
+
+
+def _first_on_top(rows: pd.DataFrame) -> pd.DataFrame:
+    """Order rows so that those of the first run are drawn last; the others, `under` them, are drawn larger."""
+    under = rows["run"] != rows["run"].iloc[0] if "run" in rows and len(rows) else pd.Series(False, index=rows.index)
+    return rows.assign(under=under).sort_values("under", ascending=False, kind="stable")
+
+
 def _thin(rows: pd.DataFrame) -> pd.DataFrame:
     if "run" in rows:
         return pd.concat(
@@ -137,10 +155,10 @@ def _curve(rows: pd.DataFrame, x: Spec, y: Spec, chance: pd.DataFrame, threshold
     form = ".2f" if y["field"] == "lift" else ".1%"
     tooltip = hover(("threshold", "threshold", ".3f"), (x["field"], x["title"], ".1%"), (y["field"], y["title"], form))
     line = mark("line", strokeWidth=2, strokeJoin="round")
-    order = quantity("threshold")
+    order, broken = quantity("threshold"), _told_apart(rows, "strokeDash", DASHES)
     layers = [
         layer(chance, DASHED, x=x, y=y),
-        layer(_thin(rows), line, x=x, y=y, color=_colour(rows), order=order, tooltip=tooltip),
+        layer(_thin(rows), line, x=x, y=y, color=_colour(rows), **broken, order=order, tooltip=tooltip),
     ]
     if "label" in chance:
         name = mark("text", align="left", dx=6, dy=-8, color=MUTED.ink)

@@ -64,6 +64,11 @@ RUNS = (
 )
 """Runs laid over each other, in order."""
 
+DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2], [1, 4], [12, 4], [6, 2, 1, 2])
+"""Their lines: the first solid, those after it broken, so that a line is seen that lies on another."""
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
+"""Their points."""
+
 
 def _ramp(light: str, dark: str) -> tuple[Tone, ...]:
     return tuple(Tone(a, b) for a, b in zip(light.split(), dark.split(), strict=True))
@@ -132,6 +137,12 @@ def legend_of(names: Sequence[str], tones: Sequence[Tone], **options: Any) -> Sp
     legend = {"labelLimit": 240, "symbolOpacity": 1, **options}
     scale = {"domain": list(names), "range": inks(tones)}
     return {"title": None, "sort": list(names), "scale": scale, "legend": legend}
+
+
+def told_apart_by(names: Sequence[str], looks: Sequence[Any], **options: Any) -> Spec:
+    """Give the options of a further channel (dashes, shapes) that joins the legend of `legend_of`."""
+    own = legend_of(names, (), **options)
+    return {**own, "scale": {"domain": list(names), "range": list(looks[: max(len(names), 1)])}}
 
 
 PADDING = {"left": 0, "right": 4, "top": 4, "bottom": 4}

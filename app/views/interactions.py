@@ -9,6 +9,7 @@ from app import finished, home, links, pair_choice
 from app.charts.matrix import field_matrix
 from app.charts.pairs import MEASURES, strongest_pairs
 from app.column_titles import PAIRS
+from app.compared import say_what_pairs
 from app.figure import figure
 from app.layout import side_by_side
 from app.pair_evidence import finding, no_pairs
@@ -24,7 +25,8 @@ def main() -> None:
     st.title("Interactions", anchor=False)
     run = finished.finished_run()
     fields = finished.frame(run, "fields", "fields")
-    pairs = with_compared(finished.frame(run, "pairs", "pairs of fields"), finished.compared_run(run))
+    other = finished.compared_run(run)
+    pairs = with_compared(finished.frame(run, "pairs", "pairs of fields"), other)
     if not has_evidence(pairs):
         pairs = pairs.drop(columns=["solid", "strength_low", "strength_high"], errors="ignore")
     pairs = pairs.assign(verdict=verdicts(pairs))
@@ -34,6 +36,7 @@ def main() -> None:
         return
     if run.active:
         st.fragment(still_asking, run_every=1.0)(run.id)
+    say_what_pairs(run, other, pairs)
     measure, triangles, chosen = choose(pairs, fields)
     finding(run, pairs, measure)
     left, right = side_by_side(2, least=400)
@@ -59,7 +62,9 @@ def with_compared(pairs: pd.DataFrame, other: home.OpenRun | None) -> pd.DataFra
     if theirs is None:
         return pairs
     theirs = theirs[["field_a", "field_b", "learned"]].rename(columns={"learned": "compared"})
-    return pairs.merge(theirs, on=["field_a", "field_b"], how="left")
+    turned = theirs.rename(columns={"field_a": "field_b", "field_b": "field_a"})
+    both = pd.concat([theirs, turned]).drop_duplicates(["field_a", "field_b"])
+    return pairs.merge(both, on=["field_a", "field_b"], how="left")
 
 
 def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair, Pair]:
