@@ -23,6 +23,8 @@ def show_matrix(run: home.OpenRun) -> None:
         reading = (
             "Strength of each pair in log-odds, darker is stronger; gold, the diagonal: main effects of the fields."
         )
+        if fields["within"].notna().any():
+            reading += " The corner of a gold cell: pairs within that field's cells."
         if has_evidence(pairs):
             reading += " Hollow: not told apart from noise."
         show_chart(lambda: field_matrix(pairs, fields, upper=upper), (run.id, run.state), reading, key="matrix")

@@ -7,13 +7,12 @@ import math
 import numpy as np
 import pandas as pd
 
-from .matrix import LIMIT, places
+from .matrix import FITTING, LIMIT, VALUES_LIMIT, places
 from .plane import CLICK, NO_CLICK
-from .theme import ACCENT, DIVERGING, EMPTY, LOG_ODDS, MUTED, SIGNED, dress, ink_on, inks, legend_of, narrow, step
+from .swatches import swatches
+from .theme import ACCENT, DIVERGING, EMPTY, LOG_ODDS, MUTED, SIGNED, dress, ink_on, inks, legend_of, step
 from .vega import Chart, hover, layer, mark, nominal, quantity, when
 
-VALUES_LIMIT = 14
-"""Most fields whose cells have room for their values."""
 OF_STRENGTH = 0.25
 """The scale ends no sooner than at this share of the largest strength, so that trifles stay pale."""
 LEAST = 0.005
@@ -73,14 +72,7 @@ def matrix_difference(pairs: pd.DataFrame, order: list[str], b: str, a: str) -> 
     cells["share"] = cells["difference"].abs() / end
     at = places(fields)
     diagonal = pd.DataFrame({"row": fields, "column": fields})
-    legend = {
-        "title": f"{b} − {a} ({LOG_ODDS})",
-        "orient": "bottom",
-        "padding": 10,
-        "offset": 2,
-        "format": "+.2~g",
-        "tickCount": narrow("3", "5"),
-    }
+    legend = swatches(f"{b} − {a} ({LOG_ODDS})", end, signed=True)
     scale = {"domain": [-end, end], "range": inks(DIVERGING), "interpolate": "lab", "clamp": True}
     tooltip = hover(
         ("row", "field"), ("column", "with"), ("b", b, ".3f"), ("a", a, ".3f"), ("difference", "difference", "+.3f")
@@ -92,7 +84,7 @@ def matrix_difference(pairs: pd.DataFrame, order: list[str], b: str, a: str) -> 
         layer(cells, square, **at, color=colour, tooltip=tooltip),
     ]
     if len(fields) <= VALUES_LIMIT:
-        text = mark("text", fontSize=11, color=ink_on("share"), aria=False)
+        text = mark("text", color=ink_on("share"), aria=False, **FITTING)
         told = cells[cells["difference"].abs() >= LEAST]
         layers.append(layer(told, text, **at, text=quantity("difference", format="+.2f")))
     height = step(max(14, min(36, 480 // max(len(fields), 1))))

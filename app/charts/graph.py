@@ -9,6 +9,7 @@ import pandas as pd
 
 from .matrix import LIMIT, fields_in_order
 from .pairs import MEASURES, pair_label
+from .swatches import swatches
 from .theme import BACKGROUND, DIAGONAL, LOG_ODDS, MUTED, SEQUENTIAL, TEXT, dress, inks, narrow
 from .vega import Chart, Layer, Spec, click_selects, column, expr, hover, layer, mark, nominal, quantity
 
@@ -143,7 +144,7 @@ def _line(at: Spec) -> Spec:
 def _chord_layers(chords: pd.DataFrame, at: Spec) -> list[Layer]:
     end = float(chords["end"].iloc[0]) if len(chords) else 1.0
     scale = {"domain": [0, end], "range": inks(SEQUENTIAL[2:]), "interpolate": "lab", "clamp": True}
-    legend = {"title": f"pair ({LOG_ODDS}, sd)", "orient": "bottom", "format": ".2~g", "tickCount": narrow("1", "3")}
+    legend = swatches(f"pair ({LOG_ODDS}, sd)", end)
     width = quantity("width", scale=None)
     faint = mark("rule", color=MUTED.ink, opacity=0.35, strokeDash=[3, 4], strokeWidth=1.2, aria=False)
     marked = chords[chords["chosen"]]

@@ -9,11 +9,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from .swatches import hatched, swatches
 from .theme import (
     ACCENT,
     DIVERGING,
     EMPTY,
-    HATCH,
     LOG_ODDS,
     MUTED,
     SIGNED,
@@ -190,18 +190,11 @@ def _places(down: list[str], across: list[str], panels: Sequence[str], field_a: 
 
 
 def _cell_layers(grid: pd.DataFrame, at: Spec, limit: float) -> list[Layer]:
-    legend = {
-        "title": f"beyond main effects ({LOG_ODDS})",
-        "orient": "bottom",
-        "values": [-limit, 0, limit],
-        "labelExpr": SIGNED,
-        "gradientLength": 220,
-        "titleLimit": 300,
-    }
+    legend = swatches(f"beyond main effects ({LOG_ODDS})", limit, signed=True)
     scale = {"domain": [-limit, limit], "range": inks(DIVERGING), "interpolate": "lab", "clamp": True}
     empty, seen = grid[grid["empty"]], grid[~grid["empty"]]
     return [
-        layer(empty, mark("rect", color=HATCH, cornerRadius=2, aria=False), **at),
+        *hatched(empty, at),
         layer(seen, mark("rect", color=EMPTY.ink, cornerRadius=2, aria=False), **at),
         layer(
             seen,

@@ -6,7 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
+from .labels import shortened
 from .pairs import MEASURES
+from .swatches import swatches
 from .theme import (
     BACKGROUND,
     DIAGONAL,
@@ -19,15 +21,18 @@ from .theme import (
     dress,
     ink_on,
     inks,
-    label_limit,
-    narrow,
     step,
 )
 from .vega import Chart, Layer, Spec, click_selects, column, expr, hover, layer, mark, nominal, quantity
 
 LIMIT = 40
-VALUES_LIMIT = 14
-"""Most fields whose cells have room for their values."""
+VALUES_LIMIT = 24
+"""Most fields whose cells may have room for their values."""
+FITTING: Spec = {
+    "fontSize": expr("clamp(bandwidth('x') * 0.44, 8, 11)"),
+    "opacity": expr("bandwidth('x') < 19 ? 0 : 1"),
+}
+"""A value in a cell: smaller where cells are, and none where it would run over."""
 
 
 def field_matrix(
@@ -131,7 +136,7 @@ def places(order: list[str]) -> Spec:
     """Give the two axes; labels stand upright where cells are narrow."""
     steep = f"containerSize()[0] * 0.7 / {max(len(order), 1)} < 24"
     scale = {"domain": order, "paddingInner": 0.06, "paddingOuter": 0}
-    down = {"labelColor": TEXT.ink, "labelLimit": label_limit(0.22, 130), "labelOverlap": False}
+    down = {"labelColor": TEXT.ink, **shortened(0.22, 130), "labelOverlap": False}
     across = {
         **down,
         "orient": "top",
@@ -151,22 +156,13 @@ def _scale(cells: pd.DataFrame, ramp: Sequence[Tone]) -> Spec:
     return {"domain": [0, end], "range": inks(ramp), "interpolate": "lab", "clamp": True}
 
 
-def _legend(title: str) -> Spec:
-    return {
-        "title": title,
-        "orient": "bottom",
-        "padding": 10,
-        "offset": 2,
-        "format": ".2~g",
-        "tickCount": narrow("1", "3"),
-    }
-
-
 def _pair_layers(cells: pd.DataFrame, at: Spec, live: bool) -> list[Layer]:
     scale = _scale(cells, SEQUENTIAL)
     if live:
         scale = {name: scale[name] for name in ("range", "interpolate")} | {"domainMin": 0}
-    colour = quantity("value", scale=scale, legend=_legend(f"pair ({LOG_ODDS}, sd)"))
+    colour = quantity(
+        "value", scale=scale, legend=swatches(f"pair ({LOG_ODDS}, sd)", None if live else scale["domain"][1])
+    )
     solid = layer(cells[cells["solid"]], mark("rect", cornerRadius=2, aria=False), **at, color=colour)
     if cells["solid"].all():
         return [solid]
@@ -178,8 +174,9 @@ def _diagonal_layers(diagonal: pd.DataFrame, at: Spec) -> list[Layer]:
     square = mark("rect", cornerRadius=2, aria=False, color=EMPTY.ink)
     if not diagonal["value"].notna().any():
         return [layer(diagonal, square, **at)]
-    legend = _legend(f"main effect ({LOG_ODDS}, sd)")
-    colour = quantity("value", scale=_scale(diagonal, DIAGONAL), legend=legend)
+    scale = _scale(diagonal, DIAGONAL)
+    legend = swatches(f"main effect ({LOG_ODDS}, sd)", scale["domain"][1])
+    colour = quantity("value", scale=scale, legend=legend)
     return [layer(diagonal, square, **at, color=colour)]
 
 
@@ -204,9 +201,9 @@ def _within(diagonal: pd.DataFrame, cells: pd.DataFrame, order: list[str]) -> li
 
 def _values(cells: pd.DataFrame, at: Spec) -> Layer:
     shown = cells.dropna(subset=["value"]).assign(share=cells["share"].where(cells["solid"], 0.0))
-    room = expr("bandwidth('x') < 25 ? 0 : 1")
-    text = mark("text", fontSize=11, color=ink_on("share"), opacity=room, aria=False)
-    return layer(shown, text, **at, text=quantity("value", format=".2f"))
+    text = mark("text", color=ink_on("share"), aria=False, **FITTING)
+    form = ".2f" if cells["end"].max() < 10 else ".0f"
+    return layer(shown, text, **at, text=quantity("value", format=form))
 
 
 def _outline(cells: pd.DataFrame, diagonal: pd.DataFrame, at: Spec) -> Layer:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from .labels import shortened_pairs
 from .theme import (
     ACCENT,
     DNN,
@@ -18,7 +19,6 @@ from .theme import (
     Tone,
     dress,
     inks,
-    label_limit,
     legend_of,
     narrow,
     step,
@@ -74,7 +74,7 @@ def strongest_pairs(
     """
     rows = _named(pairs.sort_values(rank_by, ascending=False, kind="stable").head(top), selected)
     shown = _measures_to_draw(rows, rank_by, measures)
-    axis = {"labelLimit": label_limit(0.4, 230), "labelColor": TEXT.ink, "labelPadding": 12}
+    axis = {**shortened_pairs(0.4, 230), "labelColor": TEXT.ink, "labelPadding": 12}
     y = nominal("pair", sort=list(rows["pair"]), title=None, axis=axis)
     layers = [_row_highlight(rows, y), *_interval(rows, y), *_join(rows, shown, y), _marks(rows, shown, y)]
     layers.append(_row_capture(rows, y, shown, rank_by, selection))

@@ -91,20 +91,6 @@ DIVERGING = _ramp(
 )
 """Signed log-odds: purple lowers, green raises (safe under colour blindness, as ColorBrewer's PRGn), grey is zero."""
 
-HATCH: Spec = {
-    "gradient": "linear",
-    "x1": 0,
-    "y1": 0,
-    "x2": 1,
-    "y2": 1,
-    "stops": [
-        {"color": f"rgba(128,140,148,{alpha})", "offset": round((stripe + part) / 4, 4)}
-        for stripe in range(4)
-        for alpha, part in ((0.34, 0.0), (0.34, 0.22), (0.06, 0.22), (0.06, 1.0))
-    ],
-}
-"""No data: a hatch, since white would read as zero; greys that show on both backgrounds."""
-
 LOG_ODDS = "log-odds"
 SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.2~f')"
 """Label of an axis or legend in signed log-odds: d3 alone would write zero as +0."""
@@ -176,9 +162,6 @@ CONFIG: Spec = {
         "padding": 0,
         "offset": 12,
         "symbolStrokeWidth": 2,
-        "gradientThickness": 10,
-        "gradientLength": narrow("96", "150"),
-        "gradientStrokeWidth": 0,
         "labelOverlap": "greedy",
         "labelSeparation": 8,
     },

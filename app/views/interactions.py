@@ -122,11 +122,12 @@ def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, triangles: Pair, chos
     what = f"Above the diagonal: {label(above)}; below: {label(below)}. " if above != below else f"{label(above)}. "
     hollow = "Hollow: not told apart from noise. " if "solid" in pairs else ""
     gold = "Gold: the field's own main effect, on a scale of its own. " if fields["main_effect"].notna().any() else ""
+    corner = "The corner of a gold cell: pairs within that field's cells. " if fields["within"].notna().any() else ""
     figure(
         "Field matrix",
         lambda: field_matrix(pairs, fields.dropna(subset=["order"]), upper=above, lower=below, selected=chosen),
         pairs,
-        f"{what[0].upper()}{what[1:]}{gold}{hollow}Strong pairs gather; click one.",
+        f"{what[0].upper()}{what[1:]}{gold}{corner}{hollow}Strong pairs gather; click one.",
         key="matrix",
         titles=PAIRS,
         file="pairs",
