@@ -43,7 +43,9 @@ def _plan() -> ComparisonPlan:
         kept = links.mirror(_PRESET, list(PRESETS), "recommended")
         chosen = st.segmented_control("Settings", list(PRESETS), format_func=str.capitalize, required=True, **kept)
     with seeds:
-        count = _number(_SEEDS, "Seeds", 1, MOST_SEEDS)
+        help_text = "Runs of each model: other first weights, order of rows and dropout, never other rows."
+        kept = links.mirror_number(_SEEDS, 1, MOST_SEEDS)
+        count = int(st.number_input("Seeds", 1, MOST_SEEDS, help=help_text, **kept))
     with yardstick:
         kept = links.mirror(_YARDSTICK, ["yes", "no"], "yes")
         help_text = "scikit-learn's HistGradientBoosting on the same rows: what one would try instead."
@@ -72,19 +74,6 @@ def _choose_models() -> tuple[str, ...]:
         help="The models of the DeepFM paper, in its order, and the network alone.",
     )
     return tuple(named or MODEL_NAMES)
-
-
-def _number(name: str, label: str, default: int, most: int) -> int:
-    key = f"choice of {name}"
-    kept = links.chosen(name) or ""
-    st.session_state[key] = min(max(int(kept), 1), most) if kept.isdecimal() else default
-
-    def keep() -> None:
-        value = st.session_state[key]
-        links.choose(name, None if value in (default, None) else str(value))
-
-    help_text = "Runs of each model. They differ in first weights, order of rows and dropout, never in their rows."
-    return int(st.number_input(label, 1, most, key=key, on_change=keep, help=help_text))
 
 
 def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:

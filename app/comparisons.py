@@ -17,6 +17,9 @@ from deepfm_core.runs.together import Standing
 if TYPE_CHECKING:
     import pandas as pd
 
+    from deepfm_core.runs.study import StudyPlan
+    from deepfm_core.training.comparison import Difference
+
 
 def choose(kind: str, key: str, label: str) -> ComparisonRow | None:
     """Draw the choice among the visitor's comparisons of a kind, kept in the URL; None where there are none.
@@ -77,3 +80,23 @@ def _run_table(ids: tuple[str, ...], _runs: Sequence[RunRow]) -> pd.DataFrame:
 
     table = run_table(home.store(), _runs)
     return table.assign(title=table["model"].map(MODEL_TITLES))
+
+
+def study_table(runs: Sequence[RunRow], plan: StudyPlan) -> pd.DataFrame:
+    """Give what each finished run of a study reached."""
+    from deepfm_core.runs.study_table import study_table
+
+    return study_table(runs, plan)
+
+
+def against_start(runs: Sequence[RunRow], table: pd.DataFrame, trial: int) -> Difference | None:
+    """Give the test logloss of a setting less that of the study's first trial, with its interval."""
+    ids = tuple(run.id for run in runs if run.trial in (0, trial) and run.ended_well)
+    return _against_start(ids, trial, table)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _against_start(ids: tuple[str, ...], trial: int, _table: pd.DataFrame) -> Difference | None:
+    from deepfm_core.runs.study_table import against_start
+
+    return against_start(home.store(), _table, trial)

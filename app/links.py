@@ -55,7 +55,12 @@ def chosen_values(name: str) -> dict[str, Any]:
 
 def choose_values(name: str, values: dict[str, Any]) -> None:
     """Keep several named values as one choice; none of them takes it out."""
-    choose(name, json.dumps(values, separators=(",", ":"), ensure_ascii=False) if values else None)
+    choose(name, as_text(values))
+
+
+def as_text(values: dict[str, Any]) -> str | None:
+    """Write several named values as one choice; None where there are none."""
+    return json.dumps(values, separators=(",", ":"), ensure_ascii=False) if values else None
 
 
 def mirror(name: str, options: Sequence[str], default: str | None) -> dict[str, Any]:
@@ -67,6 +72,19 @@ def mirror(name: str, options: Sequence[str], default: str | None) -> dict[str, 
     def keep() -> None:
         picked = st.session_state[key]
         choose(name, None if picked in (default, None) else picked)
+
+    return {"key": key, "on_change": keep}
+
+
+def mirror_number(name: str, default: int, most: int) -> dict[str, Any]:
+    """Give a number widget from 1 to `most` the URL's choice: pass the result on as its `key` and `on_change`."""
+    key = f"choice of {name}"
+    kept = chosen(name) or ""
+    st.session_state[key] = min(max(int(kept), 1), most) if kept.isdecimal() else default
+
+    def keep() -> None:
+        value = st.session_state[key]
+        choose(name, None if value in (default, None) else str(value))
 
     return {"key": key, "on_change": keep}
 

@@ -25,6 +25,7 @@ PAGES = (
     ("interactions", "Interactions", ":material/grid_on:"),
     ("examples", "Examples", ":material/scatter_plot:"),
     ("compare", "Compare", ":material/leaderboard:"),
+    ("study", "Study", ":material/tune:"),
     ("runs", "Runs", ":material/history:"),
 )
 

@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from deepfm_core.data.inference import infer_schema
@@ -43,6 +44,9 @@ def instant(job):  # type: ignore[no-untyped-def]
     own = setting_of(job.spec)
     loss = 0.4 + (float(own["keep"]) - 0.7) ** 2 + 0.001 * np.log2(float(own["neurons"])) + 0.0001 * job.spec.seed
     scores = {"auc": 1 - loss, "logloss": loss}
+    label = np.arange(40) % 2
+    frame = pd.DataFrame({"part": "test", "row": np.arange(40), "label": label, "logit": (2 * label - 1) * (1 - loss)})
+    job.folder.create().write_frame("predictions", frame)
     yield Finished({"valid": scores, "test": scores, "seconds": {"fit": 1.0}, "parameters": 7})
 
 
@@ -164,6 +168,14 @@ def test_a_design_of_several_seeds_has_its_tables(store: Store, base: RunSpec) -
     assert in_order("neurons", list(lines[lines["factor"] == "neurons"]["value"])) == [16, 48, 64]
 
 
+def test_one_layer_stands_in_its_factors_line_whatever_its_shape_is_called(store: Store, base: RunSpec) -> None:
+    plan = StudyPlan({"layers": (1, 2, 3), "shape": ("increasing", "decreasing")})
+    comparison = study.begin(store, base, 560, plan)
+    work(store, comparison)
+    lines = factor_lines(study_table(store.comparisons.runs(comparison), plan), plan, "valid_logloss")
+    assert list(lines[lines["factor"] == "layers"]["value"]) == [1, 2, 3]
+
+
 def test_a_search_finds_its_way_and_every_trial_has_one_setting(store: Store, base: RunSpec) -> None:
     plan = StudyPlan({"keep": (0.3, 1.0), "neurons": (8, 128)}, design=SEARCH, trials=14, seeds=2)
     comparison = study.begin(store, base, 560, plan)
@@ -178,6 +190,7 @@ def test_a_search_finds_its_way_and_every_trial_has_one_setting(store: Store, ba
     assert table["keep"].between(0.3, 1.0).all()
     assert abs(trial_table(table, plan).loc[0, "keep"] - 0.7) < 0.12
     assert all(store.folder(run.id).spec() == run.spec for run in runs)
+    assert len(factor_lines(table, plan, "valid_auc")) == 2 * 28, "every run of a search is a point"
 
 
 def test_a_search_cancelled_and_resumed_goes_on_from_what_has_ended(store: Store, base: RunSpec) -> None:

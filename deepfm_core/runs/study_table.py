@@ -8,9 +8,9 @@ import pandas as pd
 
 from deepfm_core.runs.rows import RunRow
 from deepfm_core.runs.store import Store
-from deepfm_core.runs.study import ONE, StudyPlan
+from deepfm_core.runs.study import ONE, SEARCH, StudyPlan
 from deepfm_core.training.comparison import Difference
-from deepfm_core.training.factors import FACTORS, setting_of
+from deepfm_core.training.factors import FACTORS, Value, setting_of
 from deepfm_core.training.paired import judge_together
 
 MEASURES = ("valid_logloss", "valid_auc", "test_logloss", "test_auc")
@@ -20,10 +20,11 @@ MEASURES = ("valid_logloss", "valid_auc", "test_logloss", "test_auc")
 def study_table(runs: Sequence[RunRow], plan: StudyPlan) -> pd.DataFrame:
     """Give one row a finished run: `run`, `trial`, `seed`, the varied factors, `MEASURES`, `parameters`, `seconds`."""
     rows = []
+    designed = _designed(runs, plan)
     for run in runs:
         if not run.ended_well:
             continue
-        own, summary = setting_of(run.spec), run.summary
+        own, summary = setting_of(run.spec) | designed.get(int(run.trial or 0), {}), run.summary
         row = {"run": run.id, "trial": int(run.trial or 0), "seed": run.spec.seed}
         row |= {name: own[name] for name in plan.factors}
         for measure in MEASURES:
@@ -32,6 +33,15 @@ def study_table(runs: Sequence[RunRow], plan: StudyPlan) -> pd.DataFrame:
         rows.append(row | {"parameters": summary.get("parameters"), "seconds": summary["seconds"]["fit"]})
     columns = ["run", "trial", "seed", *plan.factors, *MEASURES, "parameters", "seconds"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _designed(runs: Sequence[RunRow], plan: StudyPlan) -> dict[int, dict[str, Value]]:
+    """Give each trial's setting as it was asked for, which its spec does not always tell: one layer has any shape."""
+    start = next((run.spec for run in runs if run.trial == 0), None)
+    if plan.design == SEARCH or start is None:
+        return {}
+    own = setting_of(start)
+    return {trial: own | setting for trial, setting in enumerate(plan.settings(start))}
 
 
 def trial_table(table: pd.DataFrame, plan: StudyPlan) -> pd.DataFrame:
@@ -52,7 +62,8 @@ def trial_table(table: pd.DataFrame, plan: StudyPlan) -> pd.DataFrame:
 def factor_lines(table: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataFrame:
     """Give, for each factor and each of its values, the measure under each seed: `factor`, `value`, `seed`, `measure`.
 
-    One factor at a time, the others are as in the first trial; otherwise it is the mean over their values.
+    One factor at a time, the others are as in the first trial; in a grid it is the mean over their values; of a search
+    every run is given.
 
     Args:
         table: of `study_table`.
@@ -67,7 +78,9 @@ def factor_lines(table: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataF
             others = [other for other in plan.factors if other != name]
             if len(start):
                 rows = table[(table[others] == start[others].iloc[0]).all(axis=1)] if others else table
-        means = rows.groupby([name, "seed"])[measure].mean().rename("measure").reset_index()
+        means = rows[[name, "seed", measure]].rename(columns={measure: "measure"})
+        if plan.design != SEARCH:
+            means = means.groupby([name, "seed"])["measure"].mean().reset_index()
         parts.append(means.rename(columns={name: "value"}).assign(factor=name))
     columns = ["factor", "value", "seed", "measure"]
     found = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)

@@ -1,0 +1,60 @@
+"""The charts of a study: a line a factor, and all settings across parallel axes."""
+
+from __future__ import annotations
+
+import json
+
+import altair as alt
+import pandas as pd
+import pytest
+
+from app.charts.study import axis_shares, factor_line, setting_lines
+
+LINE = pd.DataFrame(
+    {"value": ["relu", "relu", "tanh", "tanh"], "seed": [0, 1, 0, 1], "measure": [0.36, 0.37, 0.38, 0.385]}
+)
+TRIALS = pd.DataFrame(
+    {
+        "trial": [0, 1, 2],
+        "activation": ["relu", "tanh", "relu"],
+        "keep": [0.5, 0.5, 0.9],
+        "valid_logloss": [0.37, 0.38, 0.36],
+        "valid_auc": [0.77, 0.76, 0.78],
+    }
+)
+AXES = {"activation": ("activation", ["relu", "tanh"]), "keep": ("keep probability", ())}
+
+
+@pytest.mark.parametrize("joined", [True, False])
+@pytest.mark.parametrize("rows", [0, 1, 4])
+def test_a_factors_chart_is_valid_and_names_its_best_value(rows: int, joined: bool) -> None:
+    chart = factor_line(
+        LINE.head(rows), ["relu", "tanh"], title="activation", measure="valid_logloss", joined=joined, ends=(0.3, 0.4)
+    ).to_dict()
+    alt.LayerChart.from_dict(chart)
+    json.dumps(chart, allow_nan=False)
+    assert ("best at relu" in chart["description"]) == (rows > 0)
+
+
+def test_numbers_of_a_search_stand_on_a_scale() -> None:
+    rows = LINE.assign(value=[0.1, 0.25, 0.7, 0.9])
+    chart = factor_line(rows, [], title="keep probability", measure="valid_auc", joined=False).to_dict()
+    alt.LayerChart.from_dict(chart)
+    assert chart["layer"][0]["encoding"]["x"]["type"] == "quantitative"
+
+
+@pytest.mark.parametrize("measure", ["valid_logloss", "valid_auc"])
+@pytest.mark.parametrize("rows", [1, 3])
+def test_all_settings_are_lines_across_axes(rows: int, measure: str) -> None:
+    chart = setting_lines(TRIALS.head(rows), AXES, measure, chosen=[2]).to_dict()
+    alt.LayerChart.from_dict(chart)
+    json.dumps(chart, allow_nan=False)
+    names = [param["name"] for layer in chart["layer"] for param in layer.get("params", [])]
+    assert names == ["brush", "trial"]
+
+
+def test_values_lie_from_the_foot_of_their_axis_to_its_top() -> None:
+    shares = axis_shares(TRIALS, AXES, "valid_logloss").pivot_table(index="trial", columns="axis", values="share")
+    assert shares["activation"].tolist() == [0.0, 1.0, 0.0]
+    assert shares["keep probability"].tolist() == [0.0, 0.0, 1.0]
+    assert shares["validation logloss (nats)"].tolist() == pytest.approx([0.5, 1.0, 0.0])
