@@ -11,7 +11,8 @@ import streamlit as st
 Titles = Mapping[str, tuple[str, str]]
 """By column: title with unit, and number format (`st.column_config.NumberColumn`)."""
 
-SD = "log-odds, sd over rows"
+STRENGTHS = ("strength", "learned_fm", "learned_dnn", "learned", "compared", "held_out_strength", "observed")
+"""Columns of `PAIRS` in log-odds, the standard deviation over rows: said once below the table and on their headings."""
 RATES: Titles = {
     "predicted": ("predicted click rate", "percent"),
     "observed": ("observed click rate", "percent"),
@@ -24,54 +25,54 @@ RATES: Titles = {
     "lift": ("lift (times the base rate)", "%.2f"),
 }
 SLICES: Titles = {
-    "calibration_ratio": ("predicted ÷ observed", "%.2f"),
-    "auc": ("AUC", "%.3f"),
-    "logloss": ("logloss (nats)", "%.3f"),
-    "low": ("95% from", "%.3f"),
+    "calibration_ratio": ("predicted ÷ observed", "%.2"),
+    "auc": ("AUC", "%.3"),
+    "logloss": ("logloss (nats)", "%.3"),
+    "low": ("95% from", "%.3"),
     "high": ("95% to", "%.3f"),
 }
 PAIRS: Titles = {
     "field_a": ("field", ""),
     "field_b": ("with", ""),
-    "strength": (f"the data ({SD})", "%.3f"),
-    "strength_low": ("90% from", "%.3f"),
-    "strength_high": ("90% to", "%.3f"),
-    "learned_fm": (f"FM's part ({SD})", "%.3f"),
-    "learned_dnn": (f"DNN's part ({SD})", "%.3f"),
-    "learned": (f"whole logit ({SD})", "%.3f"),
-    "compared": (f"compared run ({SD})", "%.3f"),
-    "held_out_strength": (f"on unseen rows ({SD})", "%.3f"),
-    "held_out_z": ("held-out z", "%.1f"),
-    "observed": (f"the data, pair alone ({SD})", "%.3f"),
-    "observed_z": ("observed z", "%.1f"),
+    "strength": ("the data", "%.3"),
+    "strength_low": ("90% from", "%.3"),
+    "strength_high": ("90% to", "%.3"),
+    "learned_fm": ("FM's part", "%.3"),
+    "learned_dnn": ("DNN's part", "%.3"),
+    "learned": ("whole logit", "%.3"),
+    "compared": ("compared run", "%.3"),
+    "held_out_strength": ("on unseen rows", "%.3"),
+    "held_out_z": ("held-out z", "%.1"),
+    "observed": ("the data, pair alone", "%.3"),
+    "observed_z": ("observed z", "%.1"),
     "p_value": ("p-value", "%.2g"),
     "q_value": ("false discovery rate", "%.2g"),
     "probability": ("probability that it interacts", "percent"),
     "support": ("level pairs seen", "localized"),
-    "held_out_slope": ("held-out slope", "%.2f"),
-    "knock_out_logloss": ("knock-out (nats)", "%.5f"),
-    "knock_out_low": ("knock-out 95% from", "%.5f"),
+    "held_out_slope": ("held-out slope", "%.2"),
+    "knock_out_logloss": ("knock-out (nats)", "%.5"),
+    "knock_out_low": ("knock-out 95% from", "%.5"),
     "knock_out_high": ("knock-out 95% to", "%.5f"),
 }
 CELLS: Titles = {
     "level_a": ("level", ""),
     "level_b": ("with level", ""),
     "rows": ("training rows", "localized"),
-    "expected": ("expected clicks", "%.1f"),
-    "observed": ("observed (log-odds)", "%.3f"),
-    "model": ("model (log-odds)", "%.3f"),
-    "difference": ("observed − model (log-odds)", "%.3f"),
-    "learned_fm": ("FM's part (log-odds)", "%.3f"),
-    "learned": ("whole logit (log-odds)", "%.3f"),
+    "expected": ("expected clicks", "%.1"),
+    "observed": ("observed (log-odds)", "%.3"),
+    "model": ("model (log-odds)", "%.3"),
+    "difference": ("observed − model (log-odds)", "%.3"),
+    "learned_fm": ("FM's part (log-odds)", "%.3"),
+    "learned": ("whole logit (log-odds)", "%.3"),
     "effect": ("main effect (log-odds)", "%.3f"),
 }
 ROWS: Titles = {
     "row": ("row", "localized"),
     "probability": ("probability", "percent"),
-    "logit": ("logit (log-odds)", "%.3f"),
-    "fm_logit": ("FM logit (log-odds)", "%.3f"),
-    "dnn_logit": ("DNN logit (log-odds)", "%.3f"),
-    "surprise": ("surprise (nats)", "%.2f"),
+    "logit": ("logit (log-odds)", "%.3"),
+    "fm_logit": ("FM logit (log-odds)", "%.3"),
+    "dnn_logit": ("DNN logit (log-odds)", "%.3"),
+    "surprise": ("surprise (nats)", "%.2"),
     "value": ("log-odds", "%.4f"),
 }
 LADDER: Titles = {
@@ -86,11 +87,11 @@ LADDER: Titles = {
     }.items()
 }
 DIFFERENCES: Titles = {
-    "difference": ("difference", "%.4f"),
-    "low": ("95% from", "%.4f"),
-    "high": ("95% to", "%.4f"),
-    "b": ("this run", "%.4f"),
-    "a": ("compared", "%.4f"),
+    "difference": ("difference", "%.4"),
+    "low": ("95% from", "%.4"),
+    "high": ("95% to", "%.4"),
+    "b": ("this run", "%.4"),
+    "a": ("compared", "%.4"),
 }
 
 
@@ -102,7 +103,7 @@ def configured(table: pd.DataFrame, titles: Titles) -> dict[str, Any]:
 def _column(name: str, values: pd.Series[Any], titles: Titles) -> Any:
     title, form = titles.get(name, (name.replace("_", " "), ""))
     if pd.api.types.is_float_dtype(values):
-        return st.column_config.NumberColumn(title, format=form or "%.3f")
+        return st.column_config.NumberColumn(title, format=form or "%.3")
     if pd.api.types.is_integer_dtype(values):
         return st.column_config.NumberColumn(title, format=form or "localized")
     return st.column_config.Column(title)

@@ -10,6 +10,7 @@ import streamlit as st
 from app.charts.vega import Chart
 from app.column_titles import Titles, configured
 from app.inputs import plain
+from app.style import icon_key
 
 
 def figure(
@@ -57,11 +58,12 @@ def _heading(title: str, table: pd.DataFrame, key: str, file: str) -> bool:
         st.subheader(plain(title), anchor=False, width="content")
         as_table = _table_or_chart(title, f"{key}_as_table")
         st.download_button(
-            ":material/download:",
+            f"{plain(title)} as CSV",
             lambda: table.to_csv(index=False).encode(),
             f"{file}.csv",
             "text/csv",
-            key=f"{key}_csv",
+            key=icon_key(f"{key} csv"),
+            icon=":material/download:",
             type="tertiary",
             on_click="ignore",
             help=f"{title}: {len(table):,} rows as CSV",
@@ -77,7 +79,8 @@ def _table_or_chart(title: str, key: str) -> bool:
         st.session_state[key] = not as_table
 
     icon, other = (":material/insert_chart:", "chart") if as_table else (":material/table_rows:", "table")
-    st.button(icon, key=f"{key}_turn", type="tertiary", on_click=turn, help=f"{title}: show as {other}")
+    said = f"{title} as {other}"
+    st.button(plain(said), key=icon_key(f"{key} turn"), icon=icon, type="tertiary", on_click=turn, help=said)
     return as_table
 
 

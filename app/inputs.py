@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import streamlit as st
 
 from deepfm_core.errors import DeepFMError
+from deepfm_core.runs.naming import MODEL_TITLES as MODEL_TITLES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,20 +20,7 @@ if TYPE_CHECKING:
     from app.charts.vega import Chart
     from deepfm_core.training.spec import ModelSpec
 
-MODEL_TITLES = {
-    "deepfm": "DeepFM",
-    "fm-dnn": "FM & DNN",
-    "wide-deep": "Wide & Deep",
-    "pnn": "PNN*",
-    "opnn": "OPNN",
-    "ipnn": "IPNN",
-    "fnn": "FNN",
-    "dnn": "DNN",
-    "fm": "FM",
-    "lr": "LR",
-    "boosting": "Gradient boosting",
-}
-"""The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep. Last the yardstick of comparisons."""
+SECONDS_HELP = "Work: reading, encoding, training, evaluating and explaining; without loading and waiting."
 _MARKUP = re.compile(r"([\\$*_~\[\]<>:#|])")
 
 

@@ -7,10 +7,10 @@ from dataclasses import replace
 import streamlit as st
 
 from app import home, links, visitor
-from app.inputs import MODEL_TITLES
 from deepfm_core.data.schema import Kind, Schema
 from deepfm_core.errors import RunError
 from deepfm_core.runs.launch import ensure_worker
+from deepfm_core.runs.naming import run_name
 from deepfm_core.training.presets import preset
 from deepfm_core.training.spec import RunSpec
 
@@ -60,8 +60,7 @@ def sample() -> RunSpec:
 
 def launch(spec: RunSpec, settings: str = "recommended") -> None:
     """Queue a run, named by its model, settings and table, and open it on the page Train."""
-    said = "" if settings == "recommended" else f", {settings}"
-    name = f"{MODEL_TITLES[spec.model.name]}{said} on {spec.table_name}"
+    name = run_name(spec, "" if settings == "recommended" else settings)
     run_id = home.store().enqueue(spec, name, visitor.owner())
     keep_worker()
     links.go("train", run=run_id, new=None)

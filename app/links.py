@@ -89,6 +89,12 @@ def mirror_number(name: str, default: int, most: int) -> dict[str, Any]:
     return {"key": key, "on_change": keep}
 
 
+def missing(name: str, options: Sequence[str]) -> str | None:
+    """Return the URL's choice where it is none of these options, so that the page can say so."""
+    value = chosen(name)
+    return value if value is not None and value not in options else None
+
+
 def go(page: str, **changes: str | None) -> None:
     """Open a page with all choices of the URL, some of them changed."""
     merged = {**st.query_params.to_dict(), **changes}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from app import findings, home, links
-from app.inputs import duration, plain, show_chart, told
+from app.inputs import SECONDS_HELP, duration, plain, show_chart, told
 from app.launching import keep_worker
 from app.layout import side_by_side
 from deepfm_core.training.events import HOLD_OUT
@@ -157,7 +157,7 @@ def _summary(run: home.OpenRun) -> None:
     columns[0].metric(f"AUC ({part})", "–" if auc is None else f"{auc:.3f}")
     columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
     columns[2].metric("best epoch", f"{run.summary.get('best_epoch', '–')} of {run.summary.get('epochs', '–')}")
-    columns[3].metric("seconds", f"{sum(run.summary.get('seconds', {}).values()):.1f}")
+    columns[3].metric("seconds", f"{sum(run.summary.get('seconds', {}).values()):.1f}", help=SECONDS_HELP)
 
 
 def _results(run: home.OpenRun) -> None:

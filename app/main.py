@@ -12,7 +12,7 @@ sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").re
 
 import streamlit as st  # noqa: E402 (needs the path above)
 
-from app import home, launching, links, visitor  # noqa: E402
+from app import home, launching, links, style, visitor  # noqa: E402
 from app.inputs import show_error  # noqa: E402
 from deepfm_core.errors import DeepFMError  # noqa: E402
 
@@ -39,6 +39,7 @@ def main() -> None:
         if (VIEWS / f"{name}.py").exists()
     ]
     chosen = st.navigation(pages)
+    style.apply()
     try:
         links.follow(chosen.url_path)
         home.choose_runs()

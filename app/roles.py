@@ -59,6 +59,6 @@ def _keep_roles(columns: list[str]) -> None:
 
 def table_heading(title: str, frame: pd.DataFrame) -> None:
     """Draw a heading with the table below it as CSV."""
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center"):  # the table's own buttons are right
         st.subheader(title, anchor=False, width="content")
         download(frame, title.lower(), f"{title} csv")

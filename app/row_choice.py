@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import links
+from app.inputs import plain
 from app.selection import chart_key, point, selected
 from deepfm_core.training.metrics import logloss_by_row
 
@@ -47,6 +48,9 @@ def choose_row(examples: pd.DataFrame) -> int:
         format_func=lambda row: f"{int(row):,} · {described[row]}",
         **links.mirror(ROW, rows, str(next(iter(odd.values())))),
     )
+    if (row_named := links.missing(ROW, rows)) is not None:
+        first = next(iter(odd)).lower()
+        st.info(f"Row {plain(row_named)} is not among the {len(rows):,} sampled rows, so this is the {first}.")
     for name, row in odd.items():
         bar.button(name, on_click=keep, args=(row,), help=f"Row {row:,}")
     return int(chosen)

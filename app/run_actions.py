@@ -37,7 +37,10 @@ def show_actions(chosen: list[RunRow]) -> None:
 
 def _describe(row: RunRow) -> None:
     left, right = st.columns([1, 2])
-    name = left.text_input("Name", row.name, key=f"name {row.id}")
+    key = f"name {row.id}"
+    if not st.session_state.get(key, "").strip():
+        st.session_state[key] = row.name  # a run keeps its name where none is given
+    name = left.text_input("Name", key=key)
     notes = right.text_input("Notes", row.notes, key=f"notes {row.id}", placeholder="What was tried, what came of it")
     with told():
         if name.strip() and name != row.name:

@@ -28,6 +28,8 @@ def choose_table() -> None:
     problem = st.session_state.get("upload problem")
     if file is not None and problem is not None:
         show_error(problem)
+        st.markdown(f"**{plain(file.name)}** was not taken. What follows is still **{plain(names[sha])}**.")
+    st.subheader(plain(names[sha]), anchor=False, divider="gray")
 
 
 def _switch() -> None:

@@ -43,6 +43,28 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
     return f"Did you mean {' or '.join(f'`{known}`' for known in close)}? " if close else ""
 
 
+_LINES = 5
+"""Lines named of a problem that many have."""
+
+
+def in_words(problems: Sequence[Problem]) -> list[str]:
+    """Write problems one a line; those that differ in line and value alone are one, with the first lines named."""
+    alike: dict[tuple[object, ...], list[Problem]] = {}
+    for place, problem in enumerate(problems):
+        own = place if problem.line is None else None
+        alike.setdefault((problem.message, problem.remedy, problem.column, own), []).append(problem)
+    return [str(same[0]) if len(same) == 1 else _many(same) for same in alike.values()]
+
+
+def _many(same: Sequence[Problem]) -> str:
+    first = same[0]
+    named = ", ".join(f"{problem.line:,}" for problem in same[:_LINES]) + (", …" if len(same) > _LINES else "")
+    column = f", column `{first.column}`" if first.column is not None else ""
+    value = f" (found `{first.value}` in line {first.line:,})" if first.value is not None else ""
+    remedy = f" {first.remedy}" if first.remedy else ""
+    return f"{len(same):,} lines ({named}){column}: {first.message}{value}.{remedy}"
+
+
 class TableError(DeepFMError, ValueError):
     """A table cannot be read or used; carries every problem found, not only the first."""
 
@@ -52,9 +74,9 @@ class TableError(DeepFMError, ValueError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        shown = [str(problem) for problem in self.problems[:20]]
-        more = len(self.problems) - len(shown)
-        lines = [*shown, f"and {more:,} more like these"] if more > 0 else shown
+        said = in_words(self.problems)
+        more = len(said) - 20
+        lines = [*said[:20], f"and {more:,} more like these"] if more > 0 else said
         if len(lines) == 1:
             return f"{self.subject}: {lines[0]}"
         return f"{self.subject}:\n" + "\n".join(f"- {line}" for line in lines)

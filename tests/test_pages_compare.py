@@ -150,7 +150,7 @@ def test_runs_judged_on_other_rows_are_not_set_against_each_other(opened: Opened
     comparison = begin(store, "fm")
     app = opened("performance", compare=store.comparisons.runs(comparison)[0].id)
     assert not app.exception
-    assert "judged on other rows" in text_of(app)
+    assert "judged on another table" in text_of(app)
 
 
 @pytest.mark.parametrize("view", ["train", "performance", "interactions", "examples", "start"])

@@ -35,6 +35,7 @@ def test_identical_runs_are_said_to_be_so_and_get_no_badges(opened: Opened, stor
 def test_a_run_that_differs_is_measured_row_by_row(opened: Opened, store: Store) -> None:
     app = opened("performance", run="sample", compare=finished_copy(store, _moved))
     assert "row by row on the same rows" in text_of(app)
+    assert "changed run" in "".join(str(chart.proto) for chart in app.get("vega_lite_chart"))
 
 
 def test_a_run_on_another_table_is_left_out_and_said_to_be(opened: Opened, store: Store) -> None:
@@ -44,7 +45,8 @@ def test_a_run_on_another_table_is_left_out_and_said_to_be(opened: Opened, store
         connection.execute("UPDATE runs SET spec = ? WHERE id = ?", (json.dumps(spec), other))
     app = opened("performance", run="sample", compare=other)
     assert "the two cannot be compared" in text_of(app)
-    charts = "".join(str(chart.proto) for chart in app.get("arrow_vega_lite_chart"))
+    charts = "".join(str(chart.proto) for chart in app.get("vega_lite_chart"))
+    assert charts
     assert "changed run" not in charts
 
     def without_common_pairs(folder: Path) -> None:
@@ -83,6 +85,12 @@ def test_the_threshold_of_least_cost_is_the_best_the_slider_has_and_one_click_aw
     next(button for button in app.button if button.label == f"Least cost: {best:g}").click().run()
     assert app.slider[0].value == best
     assert "No other threshold costs less" in text_of(app)
+
+
+def test_a_link_to_a_pair_or_a_row_that_is_not_there_is_said_to_be_one(opened: Opened) -> None:
+    assert "This run has no pair nope × ad" in text_of(opened("interactions", pair="nope~ad"))
+    assert "Row 99999999 is not among the" in text_of(opened("examples", row="99999999"))
+    assert not opened("interactions", pair="device~placement").info
 
 
 def test_a_threshold_that_is_none_is_said_to_be_left_out(opened: Opened) -> None:

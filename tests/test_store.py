@@ -55,7 +55,7 @@ def test_a_run_comes_back_as_it_was_asked_for(store: Store) -> None:
         "c1",
     )
     assert run.spec == spec(epochs=9) == store.folder(run_id).spec()
-    assert store.run(store.enqueue(spec())).name == "deepfm on steady"
+    assert store.run(store.enqueue(spec())).name == "DeepFM on steady"
 
 
 def test_ids_are_unguessable_and_safe_in_links_and_shells(store: Store) -> None:
@@ -387,7 +387,7 @@ def test_a_write_that_was_cut_off_by_a_signal_is_undone_and_the_next_one_goes_th
     cut_off = store.database.write()
     cut_off.__enter__().execute("UPDATE runs SET name = 'half done'")
     store.set_notes(run_id, "kept")
-    assert (store.run(run_id).name, store.run(run_id).notes) == ("deepfm on steady", "kept")
+    assert (store.run(run_id).name, store.run(run_id).notes) == ("DeepFM on steady", "kept")
 
 
 def test_a_reader_is_not_held_up_by_a_writer(store: Store) -> None:
@@ -396,7 +396,7 @@ def test_a_reader_is_not_held_up_by_a_writer(store: Store) -> None:
     other.execute("BEGIN IMMEDIATE")
     other.execute("UPDATE runs SET name = 'being written'")
     began = time.perf_counter()
-    assert store.run(run_id).name == "deepfm on steady"
+    assert store.run(run_id).name == "DeepFM on steady"
     assert time.perf_counter() - began < 1
     other.execute("ROLLBACK")
     other.close()

@@ -216,7 +216,7 @@ def _loss_takeaway(epochs: pd.DataFrame, base: float | None) -> str:
 
 
 def _runs_takeaway(rows: pd.DataFrame, measure: str, runs: int) -> str:
-    text = f"{MEASURES[measure]} per epoch of {runs} runs."
+    text = f"{MEASURES[measure]} per epoch of {runs} {'run' if runs == 1 else 'runs'}."
     if rows.empty:
         return text
     best = rows.sort_values(measure, ascending=measure != "valid_auc").iloc[0]

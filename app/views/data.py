@@ -13,7 +13,7 @@ from deepfm_core.data.inference import verdict
 from deepfm_core.data.labels import named_as_label
 from deepfm_core.data.schema import LabelRole, Schema
 from deepfm_core.data.table import Table
-from deepfm_core.errors import DeepFMError
+from deepfm_core.errors import DeepFMError, in_words
 
 PREVIEWED = 100
 SKIPPED_SHOWN = 50
@@ -82,7 +82,7 @@ def _report(table: Table) -> None:
         st.caption("  \n".join(plain(note) for note in report.notes))
     if report.skipped_count:
         with st.expander(f"{report.skipped_count:,} lines were left out", icon=":material/warning:"):
-            st.markdown("\n".join(f"- {plain(str(problem))}" for problem in report.skipped[:SKIPPED_SHOWN]))
+            st.markdown("\n".join(f"- {plain(line)}" for line in in_words(report.skipped)[:SKIPPED_SHOWN]))
 
 
 def _preview(sha: str) -> None:

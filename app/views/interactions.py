@@ -7,10 +7,11 @@ import streamlit as st
 
 from app import finished, home, links, pair_choice
 from app.charts.matrix import field_matrix
-from app.charts.pairs import MEASURES, strongest_pairs
+from app.charts.pairs import MEASURES, pair_label, strongest_pairs
 from app.column_titles import PAIRS
 from app.compared import say_what_pairs
 from app.figure import figure
+from app.inputs import plain
 from app.layout import side_by_side
 from app.pair_evidence import finding, no_pairs
 from app.pair_section import field_section, pair_section
@@ -79,6 +80,11 @@ def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair, Pair]:
     chosen = pair.selectbox(
         "Pair", choices, format_func=pair_choice.title, **links.mirror(pair_choice.PAIR, choices, choices[0])
     )
+    if (named := links.missing(pair_choice.PAIR, choices)) is not None:
+        first = plain(pair_choice.title(choices[0]))
+        st.info(
+            f"This run has no pair {plain(pair_label(*pair_choice.pair_of(named)))}, so this is the first, {first}."
+        )
     return measure, triangles[drawn], pair_choice.pair_of(chosen)
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app import home, links
-from app.inputs import MODEL_TITLES, download, show_chart
+from app.inputs import MODEL_TITLES, SECONDS_HELP, download, plain, show_chart
 from app.run_actions import SELECTED, show_actions, show_undo
 from deepfm_core.runs.rows import RunRow
 
@@ -35,7 +35,7 @@ def _page(active: bool) -> None:
         st.rerun()
     rows = everything if links.chosen(TOGETHER) else [row for row in everything if row.comparison is None]
     frame = pd.DataFrame([_line(row) for row in rows])
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center"):  # the table's own buttons are right
         st.title("Runs", anchor=False, width="content")
         if rows:
             download(frame, "runs", "runs csv")
@@ -46,8 +46,9 @@ def _page(active: bool) -> None:
         st.info("No runs yet. Train the sample on *Start*, or bring your own table on *Data*.")
         return
     chosen = _table(rows, frame)
+    st.caption("The sample run comes with the app and is not listed: it is the last choice under *Run* at the side.")
     show_actions(chosen)
-    _overlay(chosen or rows[:OVERLAID])
+    _overlay(chosen or rows)
 
 
 def _choose_together() -> None:
@@ -80,41 +81,55 @@ def _table(rows: list[RunRow], frame: pd.DataFrame) -> list[RunRow]:
 
 def _line(row: RunRow) -> dict[str, object]:
     test, valid = row.summary.get("test") or {}, row.summary.get("valid") or {}
-    seconds = None if row.started is None else (row.ended or time.time()) - row.started
     return {
         "Run": row.name,
         "State": f"{MARKS[row.state]} {row.state}",
-        "Model": MODEL_TITLES[row.spec.model.name],
-        "Table": row.spec.table_name,
+        "Asked for": pd.Timestamp(row.created, unit="s", tz="UTC").tz_convert(st.context.timezone or "UTC"),
         "Test AUC": test.get("auc"),
         "Test logloss": test.get("logloss"),
-        "Valid. AUC": valid.get("auc"),
-        "Best epoch": row.summary.get("best_epoch"),
-        "Seconds": seconds,
-        "Asked for": pd.Timestamp(row.created, unit="s", tz="UTC").tz_convert(st.context.timezone or "UTC"),
         "Notes": row.notes,
+        "Seconds": _seconds(row),
+        "Best epoch": row.summary.get("best_epoch"),
+        "Valid. AUC": valid.get("auc"),
+        "Model": MODEL_TITLES[row.spec.model.name],
+        "Table": row.spec.table_name,
     }
 
 
+def _seconds(row: RunRow) -> float | None:
+    """Give the seconds of work of a finished run, and of another those since it began."""
+    worked: dict[str, float] = row.summary.get("seconds") or {}
+    if row.ended_well and worked:
+        return sum(worked.values())
+    return None if row.started is None else (row.ended or time.time()) - row.started
+
+
 _COLUMNS = {
-    "Test AUC": st.column_config.NumberColumn(format="%.4f"),
-    "Test logloss": st.column_config.NumberColumn(format="%.4f"),
+    "Run": st.column_config.TextColumn(width=240),
+    "State": st.column_config.TextColumn(width=95),
+    "Asked for": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=105),
+    "Test AUC": st.column_config.NumberColumn(format="%.4f", width=75),
+    "Test logloss": st.column_config.NumberColumn(format="%.4f", width=90),
+    "Notes": st.column_config.TextColumn(width=160),
+    "Seconds": st.column_config.NumberColumn(format="%.1f", width=70, help=SECONDS_HELP),
     "Valid. AUC": st.column_config.NumberColumn(format="%.4f"),
-    "Seconds": st.column_config.NumberColumn(format="%.1f"),
-    "Asked for": st.column_config.DatetimeColumn(format="D MMM, HH:mm"),
 }
 
 
 def _overlay(rows: list[RunRow]) -> None:
+    """Lay the curves of runs on one table over each other, that of the first of them."""
+    alike = [row for row in rows if row.spec.table == rows[0].spec.table][:OVERLAID]
     names = home.run_names()
-    epochs = {names[row.id]: home.story(home.open_run(row.id)).epochs for row in rows[:OVERLAID]}
+    epochs = {names.get(row.id, row.name): home.story(home.open_run(row.id)).epochs for row in alike}
     together = pd.concat([frame.assign(run=name) for name, frame in epochs.items()], ignore_index=True)
     if together.empty:
         return
     kept = links.mirror("curves", list(CURVES), "valid_logloss")
     measure = st.segmented_control("Curves", list(CURVES), format_func=CURVES.__getitem__, required=True, **kept)
     version = (measure, *((name, len(frame)) for name, frame in epochs.items()))
-    reading = "One line a run, its best epoch marked. Runs on different tables or splits cannot be compared."
+    reading = f"One line a run on {plain(rows[0].spec.table_name)}, its best epoch marked."
+    if len({row.spec.table for row in rows}) > 1:
+        reading += " Runs on other tables are left out, since their figures cannot be compared."
     show_chart(lambda: _compared(together, measure), version, reading, key="overlay")
 
 

@@ -79,7 +79,7 @@ def _train_in_store(spec: RunSpec, tables: Tables, quiet: bool) -> dict[str, Any
     for sha, path in tables.paths.items():
         store.import_table(path, path.name, table=tables.tables[sha])
     worker = Process.current()
-    row = store.begin(spec, worker, name=f"{spec.model.name} on {spec.table_name}")
+    row = store.begin(spec, worker)
     try:
         summary = _shown(perform(store, row, execute, worker, tables.tables.__getitem__), quiet)
     except RunError:

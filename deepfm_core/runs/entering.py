@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from deepfm_core.runs.folder import RunFolder
+from deepfm_core.runs.naming import run_name
 from deepfm_core.runs.process import Process
 from deepfm_core.training.spec import RunSpec
 
@@ -57,7 +58,7 @@ class NewRun:
         folder(run_id).create().write_spec(self.spec)
         values = {
             "id": run_id,
-            "name": self.name or f"{self.spec.model.name} on {self.spec.table_name}",
+            "name": self.name or run_name(self.spec),
             "owner": self.owner,
             "status": "running" if self.worker else "queued",
             "spec": json.dumps(self.spec.to_dict()),

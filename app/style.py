@@ -1,0 +1,26 @@
+"""The two rules of style that no setting of Streamlit has: names of icon buttons, and focus seen in the sidebar."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+ICON = "icon"
+"""Keys of buttons that show an icon alone begin with it; their label is there for those who cannot see the icon."""
+_RULES = f"""<style>
+[class*="st-key-{ICON}-"] button [data-testid="stMarkdownContainer"] {{
+    position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
+}}
+[data-testid="stSidebar"] a:focus-visible, [data-testid="stSidebar"] button:focus-visible {{
+    outline: 2px solid var(--st-primary-color, #058298); outline-offset: 2px;
+}}
+</style>"""
+
+
+def icon_key(name: str) -> str:
+    """Give the key of a button of which only the icon is seen."""
+    return f"{ICON}-{name}"
+
+
+def apply() -> None:
+    """Add the rules to the page."""
+    st.html(_RULES)

@@ -1,0 +1,70 @@
+"""What pages say where a visitor's file, name or run is not what it might be."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from app.style import ICON
+from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.errors import Problem, TableError
+from deepfm_core.runs.naming import run_name
+from deepfm_core.runs.store import Store
+from deepfm_core.training.spec import ModelSpec, RunSpec
+from tests.test_pages_results import Opened, finished_copy, opened, store, text_of
+
+__all__ = ["opened", "store"]
+
+
+def _spec(table: str = "t.csv", model: str = "deepfm") -> RunSpec:
+    schema = Schema(LabelRole("y", "1", "0", ""), (FieldRole("x", Kind.CATEGORICAL, ""),))
+    return RunSpec(table * 8, table, schema, model=ModelSpec(model))
+
+
+def test_lines_of_the_same_problem_are_one_sentence() -> None:
+    ragged = [Problem("5 values where the header has 4", "Quote it.", line=n, value=f"a,{n}") for n in range(2, 40, 3)]
+    told = str(TableError("Table `t.csv`", [*ragged, Problem("a name is missing", line=1)]))
+    assert "13 lines (2, 5, 8, 11, 14, …): 5 values where the header has 4 (found `a,2` in line 2). Quote it." in told
+    assert told.count("Quote it.") == 1
+    assert "- line 1: a name is missing." in told
+
+
+def test_problems_without_a_line_stay_apart() -> None:
+    told = str(TableError("t", [Problem("no such column", value="a"), Problem("no such column", value="b")]))
+    assert "`a`" in told
+    assert "`b`" in told
+
+
+def test_a_rejected_upload_says_which_table_the_page_still_shows(opened: Opened) -> None:
+    app = opened("data")
+    app.file_uploader[0].upload("picture.csv", bytes(range(256)) * 40, "text/csv").run()
+    assert "picture.csv** was not taken. What follows is still **clicks.csv" in text_of(app)
+    assert "clicks.csv" in [heading.value for heading in app.subheader]
+
+
+def test_a_run_keeps_its_name_where_none_is_given(opened: Opened, store: Store) -> None:
+    run = store.enqueue(_spec(), "first try")
+    app = opened("runs", selected=run)
+    app.text_input(f"name {run}").set_value("  ").run()
+    assert store.run(run).name == "first try"
+    assert app.text_input(f"name {run}").value == "first try"
+
+
+@pytest.mark.parametrize(("model", "name"), [("deepfm", "DeepFM on t.csv"), ("wide-deep", "Wide & Deep on t.csv")])
+def test_runs_of_the_app_and_the_command_line_are_named_alike(model: str, name: str) -> None:
+    assert run_name(_spec(model=model)) == name
+
+
+def test_curves_of_runs_on_other_tables_are_left_out_and_said_to_be(opened: Opened, store: Store) -> None:
+    finished_copy(store, lambda folder: None)
+    store.enqueue(_spec("other.csv"))
+    assert "sample run comes with the app" in text_of(opened("runs"))
+    assert "sample run" not in json.dumps([list(frame.value["Run"]) for frame in opened("runs").dataframe])
+
+
+def test_buttons_of_an_icon_alone_are_named_by_their_figure(opened: Opened) -> None:
+    app = opened("interactions")
+    icons = [button for button in app.button if (button.key or "").startswith(ICON)]
+    assert any(button.label == "Field matrix as table" for button in icons)
+    assert all(button.label.endswith(" as table") for button in icons)
