@@ -245,11 +245,12 @@ def test_dates_without_a_time_of_day_give_the_weekday_only():
 
 
 def test_a_dense_field_flags_missing_values_where_training_had_some():
-    encoder = Encoder.fit(frame_of(age=["1", "3", ""], ad=["a", "b", "c"]), schema_of(age=Kind.DENSE))
+    kinds = schema_of(age=Kind.DENSE, ad=Kind.CATEGORICAL)
+    encoder = Encoder.fit(frame_of(age=["1", "3", ""], ad=["a", "b", "c"]), kinds)
     assert encoder.layout.dense == ("age", "age missing")
-    encoded = encoder.encode(frame_of(age=["1", "3", "?"]), subject="T")
+    encoded = encoder.encode(frame_of(age=["1", "3", "?"], ad=["a", "b", "c"]), subject="T")
     assert encoded.dense.tolist() == [[-1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]
-    assert encoded.ids.shape == (3, 0)
+    assert encoded.ids.shape == (3, 1)
 
 
 def test_every_cell_that_is_no_number_is_named_at_once():

@@ -155,7 +155,7 @@ def test_pages_can_be_read_before_the_pairs_are_asked_on_unseen_rows(small: Tabl
             assert {"pairs", "fields", "levels", "level_pairs", "examples"} <= set(folder.frames())
             assert event.summary["test"]["auc"] > 0
     assert isinstance(event, Finished)
-    assert event.summary["seconds"]["hold_out"] > 0
+    assert event.summary["hold_out_seconds"] > 0
     assert np.isfinite(held_out(tmp_path).to_numpy()).all()
     assert not (tmp_path / "folds").exists()
 

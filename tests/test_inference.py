@@ -89,7 +89,9 @@ def test_a_few_rows_without_a_label_are_left_out():
     table = table_of(label=["1", "0"] * 50 + [""])
     role = label_role(table, "label")
     assert "1 row without a label will be left out" in role.reason
-    assert labelled_rows(table.frame, role).tolist() == list(range(100))
+    rows, labels = labelled_rows(table.frame, role, "table.csv")
+    assert rows.tolist() == list(range(100))
+    assert labels.tolist() == [1.0, 0.0] * 50
     with pytest.raises(SchemaError, match="row 101 without a label"):
         labels_of(table.frame, role, "table.csv")
 

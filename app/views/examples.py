@@ -16,6 +16,7 @@ from app.layout import side_by_side
 from app.row_section import nearest_section, row_section
 from app.what_if import what_if_section
 from deepfm_core.explain.findings import logit_spread
+from deepfm_core.runs.example_cells import own_cells
 
 SHOWN_ROWS = 200
 
@@ -27,7 +28,7 @@ def main() -> None:
     examples = row_choice.with_surprise(finished.frame(run, "examples", "examples"))
     terms = finished.frame(run, "example_terms", "terms of examples")
     cells = finished.frame(run, "example_cells", "cells of examples")
-    cells = cells.drop(columns="row").rename(columns={"row (cell)": "row"})  # the table may have a column of this name
+    cells = own_cells(cells)
     what_is_seen(run, examples)
     row = row_choice.choose_row(examples)
     position = int((examples["row"] == row).to_numpy().argmax())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -99,6 +100,8 @@ class Encoder:
                 dense.append(DenseCode.fit(all_cells[role.column]))
             else:
                 fields += fit_fields(all_cells[role.column], role, settings, subject)
+        _require_embedded(fields, subject)
+        _require_names([field.name for field in fields] + [name for code in dense for name in code.names], subject)
         tallies = [tally(field, all_cells[field.column]) for field in fields]
         counts = np.concatenate([counts for counts, _ in tallies]) if tallies else np.zeros(0, dtype=np.int64)
         mass = np.concatenate([mass for _, mass in tallies]) if tallies else np.zeros(0)
@@ -261,6 +264,20 @@ def _gather(
                 np.take(table, codes[start : start + size], out=column[:size], mode="clip")
         out[start : start + size] = columns[:, :size].T
     return out
+
+
+def _require_embedded(fields: Sequence[FieldCode], subject: str) -> None:
+    if not fields:
+        remedy = "Give at least one a kind with an embedding, such as piecewise."
+        raise SchemaError(subject, [Problem("all fields are dense, and a dense field has no embedding", remedy)])
+
+
+def _require_names(names: Sequence[str], subject: str) -> None:
+    """Check that what the encoder makes of a column is not called like another column."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    remedy = "One is a column, one is made of another column: rename the column, or give it the kind ignore."
+    if twice:
+        raise SchemaError(subject, [Problem(f"two fields are called `{name}`", remedy) for name in twice])
 
 
 def _require_columns(frame: pd.DataFrame, columns: Sequence[str], subject: str) -> None:

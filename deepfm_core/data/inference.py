@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.data.column_kinds import column_role
 from deepfm_core.data.columns import Cells
-from deepfm_core.data.labels import label_role, labelled_rows, labels_of, named_as_label, suggest_label
+from deepfm_core.data.labels import label_role, labelled_rows, named_as_label, suggest_label
 from deepfm_core.data.leakage import field_auc, folds_of
 from deepfm_core.data.schema import NUMBER_KINDS, FieldRole, Kind, LabelRole, Schema
 from deepfm_core.data.table import Table
@@ -45,8 +45,8 @@ def infer_schema(
     if not columns:
         remedy = "Add columns to learn from."
         raise SchemaError(table.name, [Problem(f"there is no column besides the label `{chosen.column}`", remedy)])
-    rows = labelled_rows(table.frame, chosen)
-    labels = labels_of(table.frame.iloc[rows], chosen, table.name) > 0
+    rows, clicks = labelled_rows(table.frame, chosen, table.name)
+    labels = clicks > 0
     folds = folds_of(labels)
     roles = []
     for column in columns:
@@ -58,8 +58,7 @@ def infer_schema(
 
 def verdict(table: Table, schema: Schema) -> str:
     """Sum up a table and its schema in one sentence, naming what needs a look first."""
-    rows = labelled_rows(table.frame, schema.label)
-    labels = labels_of(table.frame.iloc[rows], schema.label, table.name)
+    _, labels = labelled_rows(table.frame, schema.label, table.name)
     share = float(labels.mean()) if len(labels) else 0.0
     few = f" ({int(labels.sum()):,} rows)" if labels.sum() < 100 else ""
     percent = f"{share:.2%}" if share < 0.01 else f"{share:.1%}"

@@ -148,10 +148,15 @@ def label_role(table: Table, column: str, positive: str | None = None) -> LabelR
     return LabelRole(column, values[key].text, values[other].text, reason)
 
 
-def labelled_rows(frame: pd.DataFrame, role: LabelRole) -> NDArray[np.int64]:
-    """Return the numbers of the rows that have a label, ascending."""
-    cells = Cells.of(frame, role.column)
-    return np.flatnonzero(~cells.missing[cells.codes])
+def labelled_rows(frame: pd.DataFrame, role: LabelRole, subject: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the M numbers of the rows that have a label, ascending, and their labels, 0 and 1: (M,), (M,) float32.
+
+    Raises:
+        SchemaError: the column is missing, or a cell is neither empty nor one of the label's two values.
+    """
+    labels, missing = _labels(frame, role, subject, may_be_missing=True)
+    rows = np.flatnonzero(~missing)
+    return rows, labels[rows]
 
 
 def labels_of(frame: pd.DataFrame, role: LabelRole, subject: str) -> NDArray[np.float32]:
@@ -161,6 +166,13 @@ def labels_of(frame: pd.DataFrame, role: LabelRole, subject: str) -> NDArray[np.
         SchemaError: the column is missing, or cells are empty or neither of the label's two values; rows are named,
             counting from 1 after the header.
     """
+    return _labels(frame, role, subject, may_be_missing=False)[0]
+
+
+def _labels(
+    frame: pd.DataFrame, role: LabelRole, subject: str, *, may_be_missing: bool
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Give the label of each of N rows, and whether it is missing."""
     if role.column not in frame.columns:
         remedy = "Add the column, or use the table for prediction only."
         raise SchemaError(subject, [Problem(f"the label column `{role.column}` is missing", remedy)])
@@ -168,12 +180,14 @@ def labels_of(frame: pd.DataFrame, role: LabelRole, subject: str) -> NDArray[np.
     positive, negative = normal_label(role.positive), normal_label(role.negative)
     texts = zip(cells.texts.to_pylist(), cells.missing, strict=True)
     keys = ["" if missing else normal_label(text) for text, missing in texts]
-    known = np.array([key in (positive, negative) for key in keys], dtype=bool)
+    known = np.array([key in (positive, negative) for key in keys], dtype=bool) | (cells.missing & may_be_missing)
     problems = [_unknown_label(cells, int(place), role) for place in np.flatnonzero(~known & (cells.counts > 0))]
     if problems:
         raise SchemaError(subject, problems)
     is_positive = np.array([key == positive for key in keys], dtype=np.float32)
-    return is_positive[cells.codes] if len(cells) else np.zeros(0, dtype=np.float32)
+    if not len(cells):
+        return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)
+    return is_positive[cells.codes], cells.missing[cells.codes]
 
 
 def _unknown_label(cells: Cells, place: int, role: LabelRole) -> Problem:

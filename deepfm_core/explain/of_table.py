@@ -6,7 +6,7 @@ import pandas as pd
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.encoder import Encoder
-from deepfm_core.data.labels import labelled_rows, labels_of
+from deepfm_core.data.labels import labelled_rows
 from deepfm_core.data.schema import Schema
 from deepfm_core.data.table import Table
 from deepfm_core.explain.observed import observed_interactions
@@ -23,9 +23,8 @@ def observed_of_table(table: Table, schema: Schema, *, seed: int = 0) -> pd.Data
         SchemaError: the table does not fit the schema.
         TableError: the labels are all equal.
     """
-    rows = labelled_rows(table.frame, schema.label)
+    rows, labels = labelled_rows(table.frame, schema.label, table.name)
     encoder = Encoder.fit(table.frame, schema, rows=rows, subject=table.name)
     encoded = encoder.encode(table.frame, rows=rows, subject=table.name)
-    labels = labels_of(table.frame.take(rows), schema.label, table.name)
     labelled = EncodedTable(encoded.layout, encoded.ids, encoded.weights, encoded.dense, labels)
     return observed_interactions(labelled, seed=seed).reindex(columns=list(PAIR_COLUMNS))

@@ -30,6 +30,10 @@ from deepfm_core.training.metrics import sigmoid
 
 SHOWN_LEVELS = 12
 TERM_CELLS = 200_000
+LEVEL_PAIR_COLUMNS = [
+    *("field_a", "field_b", "level_a", "level_b"),
+    *("rows", "clicks", "expected", "learned_fm", "learned"),
+]
 FEWEST_EXAMPLES, MOST_EXAMPLES = 250, 2_000
 
 
@@ -44,8 +48,8 @@ def pairs_frame(names: Sequence[str], learned: LearnedPairs, observed: pd.DataFr
     """
     frame = pd.DataFrame(
         {
-            "field_a": [names[a] for a, _ in learned.pairs],
-            "field_b": [names[b] for _, b in learned.pairs],
+            "field_a": pd.Series([names[a] for a, _ in learned.pairs], dtype=object),
+            "field_b": pd.Series([names[b] for _, b in learned.pairs], dtype=object),
             "learned_fm": np.nan if learned.fm is None else strength(learned.fm),
             "learned_dnn": np.nan if learned.dnn is None else strength(learned.dnn),
             "learned": strength(learned.whole),
@@ -169,8 +173,8 @@ def level_pairs_frame(
                 }
             )
         )
-    frame = pd.concat(parts, ignore_index=True)
-    return frame.astype({name: "category" for name in ("field_a", "field_b", "level_a", "level_b")})
+    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=LEVEL_PAIR_COLUMNS)
+    return frame.astype({name: "category" for name in LEVEL_PAIR_COLUMNS[:4]})
 
 
 def _cell_sums(a: PooledLevels, b: PooledLevels, values: Sequence[NDArray[np.floating]]) -> list[NDArray[np.float64]]:

@@ -20,7 +20,7 @@ from deepfm_core.runs.judging import judge, scores
 from deepfm_core.runs.observing import Observation, own_parts
 from deepfm_core.runs.parts import Part, Parts, load_parts
 from deepfm_core.runs.yardstick import boost
-from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage
+from deepfm_core.training.events import HOLD_OUT, Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.metrics import Metrics
 from deepfm_core.training.spec import YARDSTICK, RunSpec
@@ -90,7 +90,7 @@ def execute(job: Job) -> Iterator[Event]:
             yield from _timed(work, name, stage)
         if _folds(work):
             yield Ready(_summary(work))
-            yield from _timed(work, "hold_out", _hold_out)
+            yield from _timed(work, HOLD_OUT, _hold_out)
     except _Stopped:
         yield Cancelled(work.state.epoch if hasattr(work, "state") else 0)
         return
@@ -205,6 +205,8 @@ def _hold_out(work: _Work) -> Events:
 
 def _summary(work: _Work) -> dict[str, Any]:
     rows = {name: len(getattr(work, name)) for name in ("train", "valid", "test")}
+    seconds = {name: round(value, 4) for name, value in work.seconds.items()}
+    held_out = {"hold_out_seconds": seconds.pop(HOLD_OUT)} if HOLD_OUT in seconds else {}
     return {
         "run": str(work.job.folder.path),
         "model": work.spec.model.name,
@@ -213,6 +215,7 @@ def _summary(work: _Work) -> dict[str, Any]:
         "epochs": work.fitted.epochs,
         "best_epoch": work.fitted.best_epoch,
         **{name: scores(work.metrics.get(name)) for name in ("valid", "test")},
-        "seconds": {name: round(value, 4) for name, value in work.seconds.items()},
+        "seconds": seconds,
+        **held_out,
         "rows_per_second": round(work.fitted.rows_per_second, 1),
     }

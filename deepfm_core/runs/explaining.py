@@ -19,6 +19,7 @@ from deepfm_core.explain.partial_sums import partial_sums_frame
 from deepfm_core.explain.purified_terms import purified_terms, purified_terms_frame
 from deepfm_core.explain.snapshot import sample_rows
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.runs.example_cells import example_cells_frame
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.parts import Part
 from deepfm_core.training.events import Event, Stage
@@ -105,6 +106,5 @@ def _write_examples(
     frame.insert(2, "label", part.labels[chosen].astype(np.int8))
     folder.write_frame("examples", frame)
     folder.write_frame("example_terms", tables.example_terms_frame(model, sample, rows))
-    cells = part.table.frame.take(rows).astype(object).reset_index(drop=True).rename(columns={"row": "row (cell)"})
-    folder.write_frame("example_cells", pd.concat([pd.DataFrame({"row": rows}), cells.add_prefix("")], axis=1))
+    folder.write_frame("example_cells", example_cells_frame(part.table.frame.take(rows), rows))
     return sample, rows

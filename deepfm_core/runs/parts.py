@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.encoder import Encoder
-from deepfm_core.data.labels import labelled_rows, labels_of
+from deepfm_core.data.labels import labelled_rows
 from deepfm_core.data.splits import split_rows
 from deepfm_core.data.table import Table
 from deepfm_core.errors import Problem, SchemaError
@@ -70,7 +70,8 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> Parts:
     train, valid, test = (
         Part(main.table, main.rows[rows], main.labels[rows]) for rows in (division.train, division.valid, division.test)
     )
-    parts = Parts(train, own_valid or valid, own_test or test, division.notes)
+    notes = (*division.notes, *_left_out(own_valid), *_left_out(own_test))
+    parts = Parts(train, own_valid or valid, own_test or test, notes)
     if not len(parts.valid):
         remedy = "Training stops by it: use a share such as 0.1, or give a validation table."
         raise SchemaError(main.table.name, [Problem("the validation part has no rows", remedy)])
@@ -78,6 +79,10 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> Parts:
 
 
 def _labelled(spec: RunSpec, table: Table) -> Part:
-    rows = labelled_rows(table.frame, spec.schema.label)
-    frame = table.frame if len(rows) == len(table) else table.frame.take(rows)
-    return Part(table, rows, labels_of(frame, spec.schema.label, table.name))
+    return Part(table, *labelled_rows(table.frame, spec.schema.label, table.name))
+
+
+def _left_out(part: Part | None) -> tuple[str, ...]:
+    """Say how many rows of a part's whole table have no label."""
+    rows = 0 if part is None else len(part.table) - len(part)
+    return (f"{part.table.name}: {rows:,} rows without a label are left out.",) if part is not None and rows else ()

@@ -1,0 +1,29 @@
+"""The frame `example_cells`: sampled rows as they stand in the table, beside their numbers."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+ROW = "row"
+_OWN = " (cell)"
+
+
+def example_cells_frame(cells: pd.DataFrame, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Put the column `row` before a table's own columns; one of its own that is called so gets ` (cell)` behind it."""
+    own = cells.astype(object).reset_index(drop=True)
+    own.columns = [
+        f"{name}{_OWN}" if re.fullmatch(r"row( \(cell\))*", name) else name for name in map(str, own.columns)
+    ]
+    own.insert(0, ROW, rows)
+    return own
+
+
+def own_cells(frame: pd.DataFrame) -> pd.DataFrame:
+    """Give the table's own columns of the frame `example_cells`, called as in the table."""
+    own = frame.drop(columns=ROW)
+    own.columns = [re.sub(r"^(row(?: \(cell\))*) \(cell\)$", r"\1", name) for name in map(str, own.columns)]
+    return own
