@@ -25,54 +25,54 @@ RATES: Titles = {
     "lift": ("lift (times the base rate)", "%.2f"),
 }
 SLICES: Titles = {
-    "calibration_ratio": ("predicted ÷ observed", "%.2"),
-    "auc": ("AUC", "%.3"),
-    "logloss": ("logloss (nats)", "%.3"),
-    "low": ("95% from", "%.3"),
+    "calibration_ratio": ("predicted ÷ observed", "%.2f"),
+    "auc": ("AUC", "%.3f"),
+    "logloss": ("logloss (nats)", "%.3f"),
+    "low": ("95% from", "%.3f"),
     "high": ("95% to", "%.3f"),
 }
 PAIRS: Titles = {
     "field_a": ("field", ""),
     "field_b": ("with", ""),
-    "strength": ("the data", "%.3"),
-    "strength_low": ("90% from", "%.3"),
-    "strength_high": ("90% to", "%.3"),
-    "learned_fm": ("FM's part", "%.3"),
-    "learned_dnn": ("DNN's part", "%.3"),
-    "learned": ("whole logit", "%.3"),
-    "compared": ("compared run", "%.3"),
-    "held_out_strength": ("on unseen rows", "%.3"),
-    "held_out_z": ("held-out z", "%.1"),
-    "observed": ("the data, pair alone", "%.3"),
-    "observed_z": ("observed z", "%.1"),
+    "strength": ("the data", "%.3f"),
+    "strength_low": ("90% from", "%.3f"),
+    "strength_high": ("90% to", "%.3f"),
+    "learned_fm": ("FM's part", "%.3f"),
+    "learned_dnn": ("DNN's part", "%.3f"),
+    "learned": ("whole logit", "%.3f"),
+    "compared": ("compared run", "%.3f"),
+    "held_out_strength": ("on unseen rows", "%.3f"),
+    "held_out_z": ("held-out z", "%.1f"),
+    "observed": ("the data, pair alone", "%.3f"),
+    "observed_z": ("observed z", "%.1f"),
     "p_value": ("p-value", "%.2g"),
     "q_value": ("false discovery rate", "%.2g"),
     "probability": ("probability that it interacts", "percent"),
     "support": ("level pairs seen", "localized"),
-    "held_out_slope": ("held-out slope", "%.2"),
-    "knock_out_logloss": ("knock-out (nats)", "%.5"),
-    "knock_out_low": ("knock-out 95% from", "%.5"),
+    "held_out_slope": ("held-out slope", "%.2f"),
+    "knock_out_logloss": ("knock-out (nats)", "%.5f"),
+    "knock_out_low": ("knock-out 95% from", "%.5f"),
     "knock_out_high": ("knock-out 95% to", "%.5f"),
 }
 CELLS: Titles = {
     "level_a": ("level", ""),
     "level_b": ("with level", ""),
     "rows": ("training rows", "localized"),
-    "expected": ("expected clicks", "%.1"),
-    "observed": ("observed (log-odds)", "%.3"),
-    "model": ("model (log-odds)", "%.3"),
-    "difference": ("observed − model (log-odds)", "%.3"),
-    "learned_fm": ("FM's part (log-odds)", "%.3"),
-    "learned": ("whole logit (log-odds)", "%.3"),
+    "expected": ("expected clicks", "%.1f"),
+    "observed": ("observed (log-odds)", "%.3f"),
+    "model": ("model (log-odds)", "%.3f"),
+    "difference": ("observed − model (log-odds)", "%.3f"),
+    "learned_fm": ("FM's part (log-odds)", "%.3f"),
+    "learned": ("whole logit (log-odds)", "%.3f"),
     "effect": ("main effect (log-odds)", "%.3f"),
 }
 ROWS: Titles = {
     "row": ("row", "localized"),
     "probability": ("probability", "percent"),
-    "logit": ("logit (log-odds)", "%.3"),
-    "fm_logit": ("FM logit (log-odds)", "%.3"),
-    "dnn_logit": ("DNN logit (log-odds)", "%.3"),
-    "surprise": ("surprise (nats)", "%.2"),
+    "logit": ("logit (log-odds)", "%.3f"),
+    "fm_logit": ("FM logit (log-odds)", "%.3f"),
+    "dnn_logit": ("DNN logit (log-odds)", "%.3f"),
+    "surprise": ("surprise (nats)", "%.2f"),
     "value": ("log-odds", "%.4f"),
 }
 LADDER: Titles = {
@@ -87,11 +87,11 @@ LADDER: Titles = {
     }.items()
 }
 DIFFERENCES: Titles = {
-    "difference": ("difference", "%.4"),
-    "low": ("95% from", "%.4"),
-    "high": ("95% to", "%.4"),
-    "b": ("this run", "%.4"),
-    "a": ("compared", "%.4"),
+    "difference": ("difference", "%.4f"),
+    "low": ("95% from", "%.4f"),
+    "high": ("95% to", "%.4f"),
+    "b": ("this run", "%.4f"),
+    "a": ("compared", "%.4f"),
 }
 
 
@@ -103,7 +103,8 @@ def configured(table: pd.DataFrame, titles: Titles) -> dict[str, Any]:
 def _column(name: str, values: pd.Series[Any], titles: Titles) -> Any:
     title, form = titles.get(name, (name.replace("_", " "), ""))
     if pd.api.types.is_float_dtype(values):
-        return st.column_config.NumberColumn(title, format=form or "%.3")
+        unit = "log-odds, standard deviation over rows" if titles is PAIRS and name in STRENGTHS else None
+        return st.column_config.NumberColumn(title, format=form or "%.3f", help=unit)
     if pd.api.types.is_integer_dtype(values):
         return st.column_config.NumberColumn(title, format=form or "localized")
     return st.column_config.Column(title)

@@ -68,7 +68,7 @@ def _choose_threshold(curve: pd.DataFrame, metrics: Metrics) -> float:
     top, step = steps(curve)
     linked = st.query_params.get(THRESHOLD)
     if linked is not None and not _within(linked, top):
-        st.caption(f"The link's threshold {plain(linked)} is no probability up to {top:g}, so this is the default.")
+        st.caption(f"The link's threshold {plain(linked)} is not between 0 and {top:g}, so this is the default.")
     chosen: float = st.slider(
         "Call a row a click from this probability on",
         0.0,

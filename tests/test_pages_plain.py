@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 
 import pytest
 
+from app.column_titles import CELLS, DIFFERENCES, PAIRS, RATES, ROWS, SLICES, Titles
 from app.style import ICON
 from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.errors import Problem, TableError
@@ -68,3 +70,9 @@ def test_buttons_of_an_icon_alone_are_named_by_their_figure(opened: Opened) -> N
     icons = [button for button in app.button if (button.key or "").startswith(ICON)]
     assert any(button.label == "Field matrix as table" for button in icons)
     assert all(button.label.endswith(" as table") for button in icons)
+
+
+@pytest.mark.parametrize("titles", [RATES, SLICES, PAIRS, CELLS, ROWS, DIFFERENCES])
+def test_every_number_format_is_one(titles: Titles) -> None:
+    forms = {form for _, form in titles.values()}
+    assert all(form in ("", "percent", "localized") or re.fullmatch(r"%[+]?[.]\d[fge]", form) for form in forms), forms
