@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home, launching, links, visitor
-from app.inputs import MODEL_TITLES
+from app.inputs import MODEL_TITLES, runs_of
 from app.layout import side_by_side
 from app.table_line import table_line
 from deepfm_core.data.schema import Schema
@@ -33,7 +33,7 @@ def show_form() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Compare", type="primary", icon=":material/play_arrow:"):
             _begin(sha, schema, rows, plan)
-        st.caption(f"{count} runs, one after the other, in the background. All of them see the same rows.")
+        st.caption(f"{runs_of(count)}, one after the other, in the background. All of them see the same rows.")
 
 
 def _plan() -> ComparisonPlan:

@@ -66,7 +66,7 @@ def _dots(table: pd.DataFrame, by_run: pd.DataFrame, metric: str, version: tuple
 
 
 def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Table", anchor=False, width="content")
         download(table.drop(columns="title"), "models", "models csv")
     shown = _shown(table, runs)

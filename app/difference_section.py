@@ -56,7 +56,7 @@ def _names(run: home.OpenRun, other: home.OpenRun) -> tuple[str, str]:
 
 def _settings(run: home.OpenRun, other: home.OpenRun, names: tuple[str, str]) -> None:
     table = setting_differences(run.spec, other.spec).rename(columns={"b": names[0], "a": names[1]})
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Settings that differ", anchor=False, width="content")
         if len(table):
             download(table, "settings", "settings csv")
@@ -77,7 +77,7 @@ def _metrics(
     part = str(rows["part"].iloc[0])
     table = _metric_differences(run.id, other.id, part, metrics.base_logloss, rows, theirs)
     shown = table.assign(metric=table["metric"].map(METRICS))[["metric", "difference", "low", "high", "b", "a"]]
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Metrics", anchor=False, width="content")
         named = shown.rename(columns={"b": names[0], "a": names[1]})
         download(named, "metric-differences", "metric differences csv")

@@ -48,8 +48,13 @@ def figure(
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """Write a number with its sign, minus as minus and not as hyphen."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """Write a number with its sign, minus as minus and not as hyphen; what rounds to zero is not negative."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def written(value: float, digits: int = 2) -> str:
+    """Write a number as `signed` does, without a plus."""
+    return signed(value, digits).removeprefix("+")
 
 
 def _heading(title: str, table: pd.DataFrame, key: str, file: str) -> bool:

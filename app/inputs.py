@@ -59,6 +59,11 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
+def runs_of(count: int) -> str:
+    """Write a number of runs."""
+    return "1 run" if count == 1 else f"{count:,} runs"
+
+
 @contextmanager
 def told() -> Iterator[None]:
     """Show what the user can put right as a sentence, in the place where it happened."""

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app import home, links
 from app.charts.pairs import pair_label
-from app.figure import signed
+from app.figure import signed, written
 from app.inputs import plain
 from app.layout import side_by_side
 from deepfm_core.explain.verdicts import (
@@ -176,7 +176,7 @@ def _unseen(row: pd.Series) -> Shown | None:
 def _knock_out(row: pd.Series) -> Shown | None:
     if not _known(row, "knock_out_logloss", "knock_out_low", "knock_out_high"):
         return None
-    low, high = (f"{row[f'knock_out_{name}']:.4f}".replace("-", "−") for name in ("low", "high"))
+    low, high = (written(row[f"knock_out_{name}"], 4) for name in ("low", "high"))
     return Shown(
         "Knock-out (nats)",
         signed(row["knock_out_logloss"], 4),

@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app import home, launching, links, visitor
-from app.inputs import MODEL_TITLES, plain
+from app.inputs import MODEL_TITLES, plain, runs_of
 from app.layout import side_by_side
 from app.table_line import table_line
 from deepfm_core.data.schema import Schema
@@ -47,7 +47,7 @@ def show_form() -> None:
             opened = study.begin(home.store(), base, train, plan, owner=visitor.owner(), name=title)
             launching.keep_worker()
             links.go("study", **{STUDY: opened, "new": None})
-        st.caption(f"{len(runs)} runs, one after the other, in the background. All of them see the same rows.")
+        st.caption(f"{runs_of(len(runs))}, one after the other, in the background. All of them see the same rows.")
 
 
 def _base(sha: str, schema: Schema) -> RunSpec:

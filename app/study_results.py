@@ -165,7 +165,7 @@ def _selected(
 
 
 def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan: StudyPlan) -> None:
-    with st.container(horizontal=True, horizontal_alignment="distribute", vertical_alignment="center"):
+    with st.container(horizontal=True, vertical_alignment="center"):
         head = "Settings" if len(trials) == all_of_them else f"{len(trials)} of {all_of_them} settings"
         st.subheader(head, anchor=False, width="content")
         download(trials, "settings", "settings csv")

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import comparisons, home, launching, links
-from app.inputs import duration, plain, told
+from app.inputs import duration, plain, runs_of, told
 from deepfm_core.runs import together
 from deepfm_core.runs.rows import ComparisonRow, RunRow
 from deepfm_core.runs.together import Standing
@@ -38,8 +38,8 @@ def show_panel(row: ComparisonRow, runs: Sequence[RunRow], standing: Standing, k
 
 def _state(standing: Standing) -> str:
     if standing.finished == standing.total:
-        return f"all {standing.total} runs finished"
-    return f"{standing.finished} of {standing.total} runs finished"
+        return f"all {runs_of(standing.total)} finished" if standing.total > 1 else "finished"
+    return f"{standing.finished} of {runs_of(standing.total)} finished"
 
 
 def _details(runs: Sequence[RunRow], standing: Standing) -> str:

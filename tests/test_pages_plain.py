@@ -8,6 +8,7 @@ import re
 import pytest
 
 from app.column_titles import CELLS, DIFFERENCES, PAIRS, RATES, ROWS, SLICES, Titles
+from app.figure import signed, written
 from app.style import ICON
 from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.errors import Problem, TableError
@@ -73,6 +74,11 @@ def test_buttons_of_an_icon_alone_are_named_by_their_figure(opened: Opened) -> N
 
 
 @pytest.mark.parametrize("titles", [RATES, SLICES, PAIRS, CELLS, ROWS, DIFFERENCES])
+def test_what_rounds_to_zero_is_not_negative() -> None:
+    assert [signed(value, 2) for value in (-0.001, 0.001, -0.006)] == ["+0.00", "+0.00", "−0.01"]
+    assert [written(value, 2) for value in (-0.001, 0.5, -0.5)] == ["0.00", "0.50", "−0.50"]
+
+
 def test_every_number_format_is_one(titles: Titles) -> None:
     forms = {form for _, form in titles.values()}
     assert all(form in ("", "percent", "localized") or re.fullmatch(r"%[+]?[.]\d[fge]", form) for form in forms), forms
