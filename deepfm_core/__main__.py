@@ -26,6 +26,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DeepFMError as error:
         print(f"error: {error}", file=sys.stderr)
         return BAD_INPUT
+    except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
+        print(f"error: `{error.filename}`: {error.strerror}. Check the path and its permissions.", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("error: Stopped by you. Nothing half-written was left.", file=sys.stderr)
         return INTERRUPTED

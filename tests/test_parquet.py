@@ -2,6 +2,7 @@
 
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -131,3 +132,11 @@ def _csv(tmp_path):
     path = tmp_path / "any.csv"
     path.write_text("a,b\n1,2\n")
     return path
+
+
+def test_a_small_file_that_unpacks_to_a_large_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "packed.parquet"
+    pq.write_table(pa.table({"a": np.zeros(2_000_000, np.int8), "y": np.zeros(2_000_000, np.int8)}), path)
+    assert path.stat().st_size < 1_000_000
+    with pytest.raises(TableError, match="larger than the limit"):
+        read_table(path, max_bytes=1_000_000)

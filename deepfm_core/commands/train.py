@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import shutil
-from collections.abc import Iterator
+import signal
+import tempfile
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from statistics import fmean
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from deepfm_core.commands.asked import Tables, base_spec, chosen_settings
 from deepfm_core.commands.progress import Progressed
@@ -39,38 +44,53 @@ def run(arguments: argparse.Namespace) -> None:
     model, fit = settings(arguments.preset, arguments.model, rows, chosen_settings(arguments))
     spec = replace(base, model=model, fit=fit)
     specs = [replace(spec, seed=spec.seed + number) for number in range(arguments.seeds)]
-    summaries = [_train(one, tables, _out(out, one, len(specs)), arguments.quiet) for one in specs]
+    train = partial(_train_into, out) if out else _train_in_store
+    summaries = train(specs, tables, arguments.quiet)
     print(json.dumps(summaries[0] if len(summaries) == 1 else _over_seeds(summaries)))
 
 
-def _out(out: Path | None, spec: RunSpec, count: int) -> Path | None:
-    return out if out is None or count == 1 else out / f"seed-{spec.seed}"
-
-
-def _train(spec: RunSpec, tables: Tables, out: Path | None, quiet: bool) -> dict[str, Any]:
-    if out is None:
-        return _train_in_store(spec, tables, quiet)
-    with _whole_folder(out) as partial:
-        job = Job(spec, RunFolder(partial), tables.tables.__getitem__)
-        summary = {**tables.timed(_shown(execute(job), quiet)), "run": str(out)}
-        job.folder.write_summary(summary)
-    return summary
+def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool) -> list[dict[str, Any]]:
+    """Train into a folder, several seeds into a folder each below it; all of them or none is there at the end."""
+    summaries = []
+    with _whole_folder(out) as folder:
+        for spec in specs:
+            below = "" if len(specs) == 1 else f"seed-{spec.seed}"
+            job = Job(spec, RunFolder(folder / below), tables.tables.__getitem__)
+            summaries.append({**tables.timed(_shown(execute(job), quiet)), "run": str(out / below)})
+            job.folder.write_summary(summaries[-1])
+    return summaries
 
 
 @contextmanager
 def _whole_folder(out: Path) -> Iterator[Path]:
     """Give a folder to write into that becomes `out` when all went well and vanishes otherwise."""
     out.parent.mkdir(parents=True, exist_ok=True)
-    partial = out.with_name(f".{out.name}.partial")
-    shutil.rmtree(partial, ignore_errors=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    folder.chmod(0o777 & ~_umask())
+    before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        yield partial
-        partial.rename(out)
+        yield folder
+        folder.rename(out)
     finally:
-        shutil.rmtree(partial, ignore_errors=True)
+        signal.signal(signal.SIGTERM, before)
+        shutil.rmtree(folder, ignore_errors=True)
 
 
-def _train_in_store(spec: RunSpec, tables: Tables, quiet: bool) -> dict[str, Any]:
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)  # so that nothing half-written stays
+
+
+def _train_in_store(specs: Sequence[RunSpec], tables: Tables, quiet: bool) -> list[dict[str, Any]]:
+    return [_train_one_in_store(spec, tables, quiet) for spec in specs]
+
+
+def _train_one_in_store(spec: RunSpec, tables: Tables, quiet: bool) -> dict[str, Any]:
     from deepfm_core.runs.perform import perform
     from deepfm_core.runs.process import Process
     from deepfm_core.runs.store import Store

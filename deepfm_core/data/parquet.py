@@ -15,6 +15,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
+from deepfm_core.data.decoding import refuse_size
 from deepfm_core.data.parsing import categorical, coded
 from deepfm_core.data.table import ReadReport, Table
 from deepfm_core.errors import Problem, TableError
@@ -27,8 +28,10 @@ _DICTIONARY_BYTES = 1 << 30
 """Parquet gives up its dictionary above a size, 1 MB unless told; a table of ids is best kept as one."""
 
 
-def read_parquet(path: Path, name: str) -> Table:
+def read_parquet(path: Path, name: str, max_bytes: int | None = None) -> Table:
     """Read any Parquet file, each value as the text that gives it back exactly.
+
+    A file larger than `max_bytes` without its compression is refused.
 
     Nulls and NaN are empty cells, truth values `true` and `false`, timestamps ISO 8601, lists joined with `|`.
 
@@ -42,6 +45,7 @@ def read_parquet(path: Path, name: str) -> Table:
             problems = _problems(columns, file.metadata.num_rows)
             if problems:
                 raise TableError(subject, problems)
+            refuse_size(_unpacked(file.metadata), max_bytes, subject)
             texts = {column: categorical([coded(_as_texts(file.read([column]).column(0)))]) for column in columns}
     except (pa.ArrowException, OSError) as error:
         problem = Problem("the Parquet file is damaged or cut short", "Write or download it again.", value=str(error))
@@ -86,6 +90,12 @@ def _problems(columns: list[str], rows: int) -> list[Problem]:
     if rows == 0:
         problems.append(Problem("the table has no rows", "Give at least one row."))
     return problems
+
+
+def _unpacked(metadata: Any) -> int:
+    """Say how large a file is without compression, or how large it would be as text at the least."""
+    sizes = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
+    return max(int(sum(sizes)), 2 * int(metadata.num_rows) * int(metadata.num_columns))
 
 
 def _as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:

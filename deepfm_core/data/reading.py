@@ -45,7 +45,7 @@ def read_table(
     head = _first_bytes(path, subject)
     refuse_size(path.stat().st_size, max_bytes, subject)
     if head == MAGIC:
-        return read_parquet(path, name)
+        return read_parquet(path, name, max_bytes)
     if path.suffix == ".parquet" and b"\0" in path.open("rb").read(4096):
         remedy = "Write it again with a Parquet writer, or give the CSV it was made from."
         raise TableError(subject, [Problem("the file is called Parquet but is not", remedy, value=repr(head)[2:-1])])

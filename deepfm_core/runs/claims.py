@@ -79,9 +79,9 @@ class Claims:
         """Put back what a worker that must end has claimed; the run keeps its place in the queue and its checkpoint."""
         with self._database.write() as connection:
             connection.execute(
-                "UPDATE runs SET status = IIF(cancel_requested, 'cancelled', 'queued'), worker = NULL"
-                " WHERE status = 'running' AND worker = ?",
-                (str(worker),),
+                "UPDATE runs SET status = IIF(cancel_requested, 'cancelled', 'queued'), worker = NULL,"
+                " ended = IIF(cancel_requested, ?, NULL) WHERE status = 'running' AND worker = ?",
+                (time.time(), str(worker)),
             )
 
 

@@ -75,7 +75,10 @@ class RunFolder:
         values = self.read_json("spec.json")
         if values is None:
             raise RunError(f"Run `{self.path}` has no spec.json. Name the folder of a run, as `train` prints it.")
-        return RunSpec.from_dict(values)
+        try:
+            return RunSpec.from_dict(values)
+        except (KeyError, TypeError, ValueError) as error:
+            raise RunError(f"Run `{self.path}`: spec.json is not a run's ({error}). Train it again.") from error
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
         """Write `summary.json`, the JSON object that `train` prints."""

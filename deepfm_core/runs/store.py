@@ -231,7 +231,10 @@ class Store:
         run = self.run(run_id)
         if run.state not in ("lost", "failed", "cancelled"):
             raise RunError(f"Run `{run.name}` is {run.state}. Only a lost, failed or cancelled run can be resumed.")
-        self._change(run, "status = 'queued', queued = :now, worker = NULL, ended = NULL, message = NULL")
+        self._change(
+            run,
+            "status = 'queued', queued = :now, worker = NULL, ended = NULL, message = NULL, cancel_requested = 0",
+        )
 
     def queued(self) -> int:
         """Return how many runs wait."""
