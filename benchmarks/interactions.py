@@ -34,6 +34,7 @@ from deepfm_core.explain.evidence import out_of_fold_evidence
 from deepfm_core.explain.observed import observed_interactions
 
 SPECS = {"categorical": CATEGORICAL, "mixed numeric": MIXED, "multi-valued": MULTI_VALUED}
+RESULTS = ["rows", "kind", "seed", "method", "roc_auc", "precision", "seconds", "solid_planted", "solid_false"]
 Scores = dict[tuple[str, str], float]
 
 
@@ -52,7 +53,7 @@ def main() -> None:
         results.append(result)
         print(json.dumps(result), file=sys.stderr, flush=True)
         if options.results:
-            frame = pd.DataFrame([result])
+            frame = pd.DataFrame([result], columns=RESULTS)
             frame.to_csv(options.results, mode="a", index=False, header=not options.results.exists())
     print(markdown(pd.DataFrame(results)))
 
