@@ -31,8 +31,8 @@ def main() -> None:
 
 def _page(active: bool) -> None:
     everything = home.runs(together=True)
-    if active and not any(row.state in ("queued", "running") for row in everything):
-        st.rerun()
+    if active != any(row.state in ("queued", "running") for row in everything):
+        st.rerun()  # the page says how often this is drawn again
     rows = everything if links.chosen(TOGETHER) else [row for row in everything if row.comparison is None]
     frame = pd.DataFrame([_line(row) for row in rows])
     with st.container(horizontal=True, vertical_alignment="center"):  # the table's own buttons are right

@@ -43,8 +43,8 @@ def _watch(row: ComparisonRow, active: bool) -> None:
         takeover.follow()
         runs = home.store().comparisons.runs(row.id)
         standing = comparisons.standing(runs)
-        if active and not standing.active:
-            st.rerun()
+        if active != standing.active:
+            st.rerun()  # the page says how often this is drawn again
         if standing.queued and not standing.running:
             launching.keep_worker()  # one that was killed leaves the rest of the queue to another
         together_panel.show_panel(row, runs, standing, STUDY)
