@@ -73,12 +73,12 @@ def test_buttons_of_an_icon_alone_are_named_by_their_figure(opened: Opened) -> N
     assert all(button.label.endswith(" as table") for button in icons)
 
 
-@pytest.mark.parametrize("titles", [RATES, SLICES, PAIRS, CELLS, ROWS, DIFFERENCES])
 def test_what_rounds_to_zero_is_not_negative() -> None:
     assert [signed(value, 2) for value in (-0.001, 0.001, -0.006)] == ["+0.00", "+0.00", "−0.01"]
     assert [written(value, 2) for value in (-0.001, 0.5, -0.5)] == ["0.00", "0.50", "−0.50"]
 
 
+@pytest.mark.parametrize("titles", [RATES, SLICES, PAIRS, CELLS, ROWS, DIFFERENCES])
 def test_every_number_format_is_one(titles: Titles) -> None:
     forms = {form for _, form in titles.values()}
     assert all(form in ("", "percent", "localized") or re.fullmatch(r"%[+]?[.]\d[fge]", form) for form in forms), forms
