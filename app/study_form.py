@@ -90,10 +90,10 @@ def _choose_factors(model: str, start: RunSpec) -> dict[str, tuple[Value, ...]]:
         on_change=keep,
         help="What is varied. The first five are those of the paper's study.",
     )
-    cells = side_by_side(min(len(named), 3), least=240)
+    cells = side_by_side(len(named), least=240)
     own, found = setting_of(start), {}
     for place, name in enumerate(named):
-        with cells[place % len(cells)]:
+        with cells[place]:
             found[name] = _values_of(name, own[name])
     return found
 

@@ -55,10 +55,9 @@ def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, pla
             f"Best by validation logloss, {best['valid_logloss']:.4f} nats: **{setting}**."
             f"{_on_test(runs, table, best, number)}"
         )
-    left, right = st.columns([4, 1], vertical_alignment="center")
-    left.markdown(said)
+    st.markdown(said)
     chosen = next(run for run in runs if run.trial == number and run.ended_well)
-    right.button(
+    st.button(
         "Take over into Train",
         icon=":material/model_training:",
         type="primary",
@@ -91,7 +90,7 @@ def _short(value: Any) -> str:
 def _lines(table: pd.DataFrame, plan: StudyPlan, measure: str) -> None:
     lines = factor_lines(table, plan, measure)
     many = lines["seed"].nunique() > 1
-    cells = side_by_side(min(len(plan.factors), 3), least=280)
+    cells = side_by_side(len(plan.factors), least=280)
     reading = "The others as they start." if plan.design == ONE else "Mean over the values of the others."
     reading = "Each point is a run." if plan.design == SEARCH else reading
     reading += " Thin: a seed each; thick: their median." if many and plan.design != SEARCH else ""
@@ -101,7 +100,7 @@ def _lines(table: pd.DataFrame, plan: StudyPlan, measure: str) -> None:
         scaled = plan.design == SEARCH and FACTORS[name].kind != "choice"
         order = [] if scaled else [_short(value) for value in in_order(name, list(rows["value"]))]
         drawn = rows.assign(value=rows["value"].astype(float) if scaled else rows["value"].map(_short))
-        with cells[place % len(cells)]:
+        with cells[place]:
             show_chart(
                 lambda drawn=drawn, order=order, name=name: factor_line(  # type: ignore[misc]
                     drawn, order, title=FACTORS[name].title, measure=measure, joined=plan.design != SEARCH, ends=ends
