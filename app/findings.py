@@ -41,12 +41,14 @@ def _pair(found: StrongestPair | None, model: str) -> Card:
     if found is None:
         return "No pairs", f"The model {model} has no pairs.", "Train DeepFM or FM to see pairs."
     name = f"{plain(found.field_a)} × {plain(found.field_b)}"
-    text = f"**{found.strength:.2f}** log-odds (standard deviation over rows), the first of {found.pairs:,} pairs."
+    text = f"**{found.strength:.2f}** log-odds (standard deviation over rows), the first of "
     if found.told_apart is None:
+        text += f"{found.pairs:,} pairs."
         return name, text, "What this one model learned. Another seed may rank otherwise, and unseen rows may differ."
     if not found.told_apart:
         return "None stands out", f"Of {found.pairs:,} pairs none is told apart from noise.", f"The first is {name}."
-    others = f"{found.told_apart} pairs are" if found.told_apart > 1 else "One pair is"
+    others = f"{found.told_apart:,} pairs are" if found.told_apart > 1 else "One pair is"
+    text += f"those told apart from noise, of {found.pairs:,} pairs in all."
     return name, text, f"{others} told apart from noise in these data."
 
 

@@ -43,9 +43,9 @@ def main() -> None:
     try:
         links.follow(chosen.url_path)
         home.choose_runs()
+        visitor.remember()  # before the page: where it stops, nothing more is drawn
         chosen.run()
         launching.keep_worker()
-        visitor.remember()
     except DeepFMError as error:
         show_error(error)
     except Exception:

@@ -48,11 +48,11 @@ SENTENCES = {
 
 def finding(run: home.OpenRun, pairs: pd.DataFrame, measure: str) -> None:
     """Say which pair is strongest, and what that is worth."""
-    best = pairs.sort_values(measure, ascending=False, kind="stable").iloc[0]
-    name = plain(pair_label(best["field_a"], best["field_b"]))
     if has_evidence(pairs):
-        _finding_with_evidence(pairs, name, float(best[measure]), measure)
+        _finding_with_evidence(pairs, measure)
         return
+    best = _first(pairs, measure)
+    name = plain(pair_label(best["field_a"], best["field_b"]))
     st.markdown(f"This model makes most of **{name}**: {best[measure]:.2f} log-odds{WHERE.get(measure, '')}.")
     rows = run.summary.get("rows", {}).get("train")
     size = f" of {rows:,} training rows" if rows else ""
@@ -63,15 +63,21 @@ def finding(run: home.OpenRun, pairs: pd.DataFrame, measure: str) -> None:
     )
 
 
-def _finding_with_evidence(pairs: pd.DataFrame, name: str, strength: float, measure: str) -> None:
+def _first(pairs: pd.DataFrame, measure: str) -> pd.Series:
+    return pairs.sort_values(measure, ascending=False, kind="stable").iloc[0]
+
+
+def _finding_with_evidence(pairs: pd.DataFrame, measure: str) -> None:
     solid = pairs[pairs["solid"].fillna(False).astype(bool)]
     if solid.empty:
         st.markdown(f"**Nothing was told apart from noise:** none of {len(pairs)} pairs stands out in these data.")
         return
     are = "is" if len(solid) == 1 else "are"
+    best = _first(solid, measure)
+    strongest = plain(pair_label(best["field_a"], best["field_b"]))
     st.markdown(
         f"**{len(solid)} of {len(pairs)}** pairs {are} told apart from noise in the data; {_held_and_learned(solid)}. "
-        f"The strongest is **{name}** with {strength:.2f} log-odds{WHERE.get(measure, '')}."
+        f"The strongest is **{strongest}** with {best[measure]:.2f} log-odds{WHERE.get(measure, '')}."
     )
 
 

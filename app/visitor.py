@@ -40,4 +40,5 @@ def remember() -> None:
         f"<script>document.cookie = '{COOKIE}={owner()}; path=/; max-age={_SECONDS}; SameSite=Lax'"
         " + (location.protocol === 'https:' ? '; Secure' : '')</script>"
     )
-    st.html(script, unsafe_allow_javascript=True)
+    with st.sidebar:  # takes no room at its end
+        st.html(script, unsafe_allow_javascript=True)

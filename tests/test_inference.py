@@ -1,5 +1,6 @@
 """Labels and schema inference: what a column is taken to be, and what is said of it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -222,15 +223,22 @@ def test_columns_of_a_family_are_all_numbers():
     assert {role.kind for role in schema.roles} == {Kind.PIECEWISE}
 
 
-def test_the_verdict_sums_up_in_one_sentence():
+def test_the_verdict_sums_up_and_then_remarks():
     table = table_of(
         user_id=[f"u{i}" for i in range(N)], ad=rng.choice(list("abc"), N).tolist(),
         price=[f"{x:.3f}" for x in rng.normal(size=N)], click=CLICK,
     )  # fmt: skip
-    assert verdict(table, infer_schema(table)) == (
-        "2,000 rows, label `click` 20.0% positive, 1 categorical, 1 numeric, 1 ignored; "
-        "`user_id` 100% unique: suggest ignoring it"
-    )
+    assert verdict(table, infer_schema(table)) == [
+        "2,000 rows, label `click` 20.0% positive, 1 categorical, 1 numeric, 1 ignored",
+        "`user_id` 100% unique: suggest ignoring it",
+    ]
+
+
+def test_a_remark_of_several_parts_stays_one():
+    table = table_of(ad=rng.choice(list("abc"), N).tolist(), click=CLICK)
+    schema = infer_schema(table)
+    roles = tuple(replace(role, warning="one thing; another") for role in schema.roles)
+    assert verdict(table, replace(schema, roles=roles))[1:] == ["`ad`: one thing; another"]
 
 
 def kinds(table: Table) -> dict[str, Kind]:
@@ -244,9 +252,9 @@ def test_online_shoppers_is_understood():
     codes = {"OperatingSystems", "Browser", "Region", "TrafficType"}
     assert categorical == codes | {"Month", "VisitorType", "Weekend"}
     assert set(found.values()) == {Kind.CATEGORICAL, Kind.PIECEWISE}
-    assert (
-        verdict(table, infer_schema(table)) == "12,330 rows, label `Revenue` 15.5% positive, 7 categorical, 10 numeric"
-    )
+    assert verdict(table, infer_schema(table)) == [
+        "12,330 rows, label `Revenue` 15.5% positive, 7 categorical, 10 numeric"
+    ]
 
 
 def test_adult_is_understood_and_its_test_labels_too():
@@ -303,6 +311,8 @@ def test_a_time_of_day_enters_as_hour():
 def test_the_verdict_says_the_same_of_many_columns_once():
     columns = {f"x_{i}": ["0"] * (N - i - 2) + ["1"] * (i + 2) for i in range(3)}
     table = table_of(ad=rng.choice(list("abc"), N).tolist(), **columns, click=CLICK)
-    assert verdict(table, infer_schema(table)).endswith(
-        "3 ignored; `x_0` (`0` in all but 2 rows, too few to learn from) and 2 more like it: suggest ignoring them"
-    )
+    said = verdict(table, infer_schema(table))
+    assert said[0].endswith("3 ignored")
+    assert said[1:] == [
+        "`x_0` (`0` in all but 2 rows, too few to learn from) and 2 more like it: suggest ignoring them"
+    ]

@@ -61,7 +61,7 @@ def _label(sha: str, label: str | None = None, positive: str | None = None) -> L
 
 
 def _verdict(sha: str, table: Table, schema: Schema) -> None:
-    head, *remarks = verdict(table, schema).split("; ")
+    head, *remarks = verdict(table, schema)
     st.markdown(f"#### {plain(head)}")
     if remarks:
         st.markdown("\n".join(f"- {plain(remark)}" for remark in remarks))

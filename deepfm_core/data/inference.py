@@ -56,8 +56,8 @@ def infer_schema(
     return Schema(chosen, tuple(_alike_in_families(roles)))
 
 
-def verdict(table: Table, schema: Schema) -> str:
-    """Sum up a table and its schema in one sentence, naming what needs a look first."""
+def verdict(table: Table, schema: Schema) -> list[str]:
+    """Sum up a table and its schema, then name what needs a look first, one remark an element."""
     _, labels = labelled_rows(table.frame, schema.label, table.name)
     share = float(labels.mean()) if len(labels) else 0.0
     few = f" ({int(labels.sum()):,} rows)" if labels.sum() < 100 else ""
@@ -69,7 +69,7 @@ def verdict(table: Table, schema: Schema) -> str:
     remarks = _remarks(schema)
     left = len(remarks) - _SHOWN
     more = [f"{left} more {'remark' if left == 1 else 'remarks'} below"] if left > 0 else []
-    return "; ".join([head, *remarks[:_SHOWN], *more])
+    return [head, *remarks[:_SHOWN], *more]
 
 
 def _label(table: Table, label: str | None, positive: str | None) -> LabelRole:

@@ -27,7 +27,7 @@ _OWN = ("row", "label", "probability")
 
 @dataclass(frozen=True)
 class StrongestPair:
-    """The first pair of a run's ranking, and what the ranking is worth."""
+    """The first pair of a run's ranking, of those told apart from noise if any are, and what that is worth."""
 
     field_a: str
     field_b: str
@@ -41,6 +41,8 @@ class StrongestPair:
 def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
     """Return the first pair by `strength`, or by what the whole logit learned where there is no evidence.
 
+    Where the evidence tells pairs apart from noise, the first of those: a noise pair may well look stronger.
+
     Args:
         pairs: the frame `pairs` (docs/store.md).
 
@@ -52,8 +54,10 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
     ranked = pairs.dropna(subset=[measure])
     if ranked.empty:
         return None
-    first = ranked.iloc[int(ranked[measure].argmax())]
-    told_apart = int(ranked["solid"].fillna(False).astype(bool).sum()) if evidence else None
+    solid = ranked[ranked["solid"].fillna(False).astype(bool)] if evidence else ranked
+    among = ranked if solid.empty else solid
+    first = among.iloc[int(among[measure].argmax())]
+    told_apart = len(solid) if evidence else None
     return StrongestPair(str(first["field_a"]), str(first["field_b"]), float(first[measure]), len(ranked), told_apart)
 
 
