@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from typing import Any
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+_GOING = "page to open"
 _KEPT, _PAGE = "kept choices", "page"
 """In the session: a copy of the URL's choices, which the sidebar's links leave behind, and the page drawn last."""
 _NAMES: set[str] = set()
@@ -101,4 +103,17 @@ def go(page: str, **changes: str | None) -> None:
     kept = {name: value for name, value in merged.items() if value is not None}
     _NAMES.update(changes)
     _keep(kept)
+    context = get_script_run_ctx()
+    if context is not None and context.fragment_ids_this_run:
+        # A page left from inside a fragment that draws itself again and again ends as a blank one: `arrive` goes there.
+        st.session_state[_GOING] = page, kept
+        st.rerun(scope="app")
     st.switch_page(f"views/{page}.py", query_params=kept)
+
+
+def arrive() -> None:
+    """Open the page that `go` was asked for inside a fragment; called before anything is drawn."""
+    going = st.session_state.pop(_GOING, None)
+    if going is not None:
+        page, kept = going
+        st.switch_page(f"views/{page}.py", query_params=kept)

@@ -39,6 +39,7 @@ def main() -> None:
         if (VIEWS / f"{name}.py").exists()
     ]
     chosen = st.navigation(pages)
+    links.arrive()
     style.apply()
     try:
         links.follow(chosen.url_path)
