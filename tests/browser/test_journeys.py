@@ -64,7 +64,7 @@ def test_a_table_of_ones_own_ends_at_its_strongest_pair(server: Server, page: Pa
     _open(page, server)
     page.get_by_role("button", name="Use my CSV").click()
     page.locator("input[type=file]").set_input_files(table)
-    expect(page.get_by_text(re.compile(r"rows, label Revenue 1\d\.\d% positive"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"rows, label Revenue 1\d\.\d% positive")).first).to_be_visible()
     page.get_by_role("button", name="Train with the suggested roles").click()
     expect(page.get_by_text("Strongest pair").first).to_be_visible(timeout=FINISHED)
     page.get_by_role("button", name="See the pairs").click()
@@ -110,12 +110,12 @@ def test_cancel_takes_effect_within_a_second(server: Server, page: Page) -> None
 
 def test_a_killed_worker_shows_lost_and_resume_goes_on(server: Server, page: Page) -> None:
     run = _train_slowly(page, server)
-    expect(page.get_by_text(re.compile(r"epoch [2-9]\d* of"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"epoch [2-9]\d* of")).first).to_be_visible()
     for worker in server.workers():
         os.kill(worker, signal.SIGKILL)
     expect(page.get_by_text("· lost")).to_be_visible()
     page.get_by_role("button", name="Resume").click()
-    expect(page.get_by_text(re.compile(r"training, epoch [2-9]\d* of"))).to_be_visible()
+    expect(page.get_by_text(re.compile(r"training, epoch [2-9]\d* of")).first).to_be_visible()
     page.get_by_role("button", name="Cancel").click()
     expect(page.get_by_text("· cancelled")).to_be_visible()
     assert _store(server).run(run).state == "cancelled"
