@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app import home, links, visitor
-from app.inputs import MODEL_TITLES, moment
+from app.inputs import MODEL_TITLES, moment, plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.runs.rows import ComparisonRow, RunRow
 from deepfm_core.runs.together import Standing
@@ -33,7 +33,7 @@ def choose(kind: str, key: str, label: str) -> ComparisonRow | None:
             row = home.store().comparisons.of(linked)
             known[row.id] = row
         except DeepFMError as error:
-            st.warning(str(error))
+            st.warning(plain(str(error)))
             links.choose(key, None)
     if not known:
         return None

@@ -71,7 +71,7 @@ def _heading(title: str, table: pd.DataFrame, key: str, file: str) -> bool:
             icon=":material/download:",
             type="tertiary",
             on_click="ignore",
-            help=f"{title}: {len(table):,} rows as CSV",
+            help=f"{plain(title)}: {len(table):,} rows as CSV",
         )
     return as_table
 
@@ -85,7 +85,7 @@ def _table_or_chart(title: str, key: str) -> bool:
 
     icon, other = (":material/insert_chart:", "chart") if as_table else (":material/table_rows:", "table")
     said = f"{title} as {other}"
-    st.button(plain(said), key=icon_key(f"{key} turn"), icon=icon, type="tertiary", on_click=turn, help=said)
+    st.button(plain(said), key=icon_key(f"{key} turn"), icon=icon, type="tertiary", on_click=turn, help=plain(said))
     return as_table
 
 

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import home, links
+from app.inputs import code, plain
 
 WAITING = {
     "queued": "is waiting for a worker. What it learned stands here when it is done.",
@@ -27,8 +28,9 @@ def finished_run() -> home.OpenRun:
 
 
 def _wait_for(run: home.OpenRun) -> NoReturn:
-    message = (run.row.message if run.row else None) or ""
-    st.info(f"Run `{run.name}` {WAITING.get(run.state, 'is not finished.')} {message}", icon=":material/hourglass_top:")
+    message = plain((run.row.message if run.row else None) or "")
+    how = WAITING.get(run.state, "is not finished.")
+    st.info(f"Run {code(run.name)} {how} {message}", icon=":material/hourglass_top:")
     _link_to_train("Watch it live" if run.active else "Open the Train page")
     st.stop()
 
@@ -39,7 +41,7 @@ def compared_run(run: home.OpenRun) -> home.OpenRun | None:
     if other is None or other.id == run.id:
         return None
     if not other.ready:
-        st.info(f"The compared run `{other.name}` is not finished, so it is left out.")
+        st.info(f"The compared run {code(other.name)} is not finished, so it is left out.")
         return None
     return other
 
@@ -48,7 +50,7 @@ def frame(run: home.OpenRun, name: str, what: str) -> pd.DataFrame:
     """Read a frame of a finished run; where it is missing or empty, say so and end the page."""
     found = home.frame(run, name)
     if found is None or found.empty:
-        st.info(f"Run `{run.name}` holds no {what}. Train it again, or choose another run.")
+        st.info(f"Run {code(run.name)} holds no {what}. Train it again, or choose another run.")
         _link_to_train("Open the Train page")
         st.stop()
     return found

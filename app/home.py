@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import streamlit as st
 
 from app import links, visitor
-from app.inputs import moment
+from app.inputs import moment, plain
 from deepfm_core.data.schema import Schema
 from deepfm_core.errors import DeepFMError
 from deepfm_core.runs.folder import RunFolder
@@ -184,7 +184,7 @@ def choose_runs() -> None:
                 run = open_run(linked)
                 names[linked] = run.name if run.mine else f"{run.name} · shared"
             except DeepFMError as error:
-                st.warning(f"{error} Showing the sample run instead." if key == RUN else str(error))
+                st.warning(plain(f"{error} Showing the sample run instead." if key == RUN else str(error)))
                 links.choose(key, None)
     names |= {run_id: name for run_id, name in _siblings(current_id()).items() if run_id not in names}
     with st.sidebar:

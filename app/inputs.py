@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from deepfm_core.training.spec import ModelSpec
 
 SECONDS_HELP = "Work: reading, encoding, training, evaluating and explaining; without loading and waiting."
-_MARKUP = re.compile(r"([\\$*_~\[\]<>:#|])")
+_MARKUP = re.compile(r"([\\$*_~\[\]<>:#|&])")
+_FENCES = re.compile("``+")
 
 
 def wide_title(model: ModelSpec) -> str:
@@ -30,11 +31,28 @@ def wide_title(model: ModelSpec) -> str:
 
 
 def plain(text: str) -> str:
-    """Escape what Markdown would take as markup, but for what stands between backticks: names and values of a user."""
-    parts = text.split("`")
+    """Escape what Markdown would take as markup, but for what stands between backticks: names and values of a user.
+
+    Only single backticks of one line mark code, so that what is left as it is is what Markdown takes as code, whatever
+    a name holds; other backticks become apostrophes.
+    """
+    return "\n".join(_plain_line(line) for line in re.split(r"\r\n?|\n", text))
+
+
+def _plain_line(line: str) -> str:
+    parts = _FENCES.sub(lambda fence: "'" * len(fence[0]), line).split("`")
     if len(parts) % 2 == 0:
-        return _MARKUP.sub(r"\\\1", text.replace("`", "'"))
+        parts = ["'".join(parts)]
     return "`".join(part if place % 2 else _MARKUP.sub(r"\\\1", part) for place, part in enumerate(parts))
+
+
+def code(name: str) -> str:
+    """Write a name as code in Markdown, as it stands but for line ends, whatever it holds."""
+    name = re.sub(r"[\r\n]+", " ", name)
+    longest = max((len(run) for run in re.findall("`+", name)), default=0)
+    fence = "`" * (longest + 1)
+    padded = f" {name} " if not name.strip() or name[0] in "` " or name[-1] in "` " else name
+    return f"{fence}{padded}{fence}"
 
 
 def visitor_zone() -> tzinfo | None:

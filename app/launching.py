@@ -7,6 +7,7 @@ from dataclasses import replace
 import streamlit as st
 
 from app import home, links, visitor
+from app.inputs import plain
 from deepfm_core.data.schema import Kind, Schema
 from deepfm_core.errors import RunError
 from deepfm_core.runs.launch import ensure_worker
@@ -26,18 +27,16 @@ def choose_table(sha: str | None) -> None:
 
 
 def chosen_schema(sha: str) -> Schema:
-    """Return a table's roles: as suggested, with what the user changed.
+    """Return a table's roles: as suggested, with what the user changed; say what of a link cannot be read.
 
     Raises:
         DeepFMError: there is no such table, or it cannot be learned from with this label.
     """
     suggested = home.suggested_schema(sha, links.chosen("label"), links.chosen("positive"))
     known = {role.column for role in suggested.roles}
-    kinds = {
-        column: Kind(kind)
-        for column, kind in links.chosen_values(KINDS).items()
-        if column in known and kind in set(Kind)
-    }
+    linked = {column: kind for column, kind in links.chosen_values(KINDS).items() if column in known}
+    kinds = {column: Kind(kind) for column, kind in linked.items() if isinstance(kind, str) and kind in set(Kind)}
+    links.say_unread([column for column in linked if column not in kinds], "role")
     return suggested.with_kinds(kinds)
 
 
@@ -71,4 +70,4 @@ def keep_worker() -> None:
     try:
         ensure_worker(home.store())
     except RunError as error:
-        st.warning(str(error))
+        st.warning(plain(str(error)))

@@ -9,6 +9,8 @@ from typing import Any
 import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from app.inputs import code
+
 _GOING = "page to open"
 _KEPT, _PAGE = "kept choices", "page"
 """In the session: a copy of the URL's choices, which the sidebar's links leave behind, and the page drawn last."""
@@ -53,6 +55,13 @@ def chosen_values(name: str) -> dict[str, Any]:
     except ValueError:
         return {}
     return values if isinstance(values, dict) else {}
+
+
+def say_unread(names: Sequence[str], what: str) -> None:
+    """Say in one sentence which of a link's named values cannot be read; nothing where all can."""
+    if names:
+        left = "it is left as it was" if len(names) == 1 else "they are left as they were"
+        st.info(f"The link's {what} of {', '.join(map(code, names))} cannot be read: {left}.")
 
 
 def choose_values(name: str, values: dict[str, Any]) -> None:

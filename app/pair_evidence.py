@@ -10,7 +10,7 @@ import streamlit as st
 from app import home, links
 from app.charts.pairs import pair_label
 from app.figure import signed, written
-from app.inputs import plain
+from app.inputs import code, plain
 from app.layout import side_by_side
 from deepfm_core.explain.verdicts import (
     DOES_NOT_HOLD,
@@ -208,7 +208,8 @@ def _false_discovery(row: pd.Series) -> Shown | None:
 def no_pairs(run: home.OpenRun) -> None:
     """Say that a model without pairs has none, and what to do."""
     st.info(
-        f"Run `{run.name}` is a logistic regression: its logit is a sum over single fields, so no two fields interact. "
+        f"Run {code(run.name)} is a logistic regression: its logit is a sum over single fields, so no two fields "
+        "interact. "
         "Train FM, DNN or DeepFM on the same table to see pairs; what each field does alone stands below.",
         icon=":material/functions:",
     )

@@ -10,7 +10,7 @@ from app.charts.levels import FAINT, THIN, contrasts, level_effects, level_panel
 from app.charts.pairs import pair_label
 from app.column_titles import CELLS
 from app.figure import figure, signed
-from app.inputs import plain
+from app.inputs import code, plain
 from app.pair_evidence import figure_row, verdict_sentence
 from deepfm_core.explain.cell_effects import observed_effects
 from deepfm_core.explain.verdicts import has_evidence
@@ -33,7 +33,7 @@ def pair_section(run: home.OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame
     cells = cells_of(run, field_a, field_b)
     st.header(plain(pair_label(field_a, field_b)), anchor=False, divider="gray")
     if cells is None:
-        st.info(f"Run `{run.name}` holds no levels of this pair. Choose another pair.")
+        st.info(f"Run {code(run.name)} holds no levels of this pair. Choose another pair.")
         return
     judged = pairs[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)].iloc[0]
     if judged["verdict"]:
@@ -58,7 +58,8 @@ def field_section(run: home.OpenRun, field: str, levels: pd.DataFrame) -> None:
     st.header(plain(field), anchor=False, divider="gray")
     own = levels[levels["field"] == field]
     if own.empty or own["effect"].isna().all():
-        st.info(f"Run `{run.name}` has no first-order term for `{field}`: its model is a network alone. Choose a pair.")
+        run_name, name = code(run.name), code(field)
+        st.info(f"Run {run_name} has no first-order term for {name}: its model is a network alone. Choose a pair.")
         return
     figure(
         "Main effect by level",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home, launching, links
-from app.inputs import told
+from app.inputs import plain, told
 from deepfm_core.runs.rows import RunRow
 
 SELECTED = "selected"
@@ -85,7 +85,7 @@ def show_undo() -> None:
     if not deleted:
         return
     with st.container(horizontal=True, vertical_alignment="center", border=True):
-        names = ", ".join(name for _, name in deleted[:3]) + (" …" if len(deleted) > 3 else "")
+        names = ", ".join(plain(name) for _, name in deleted[:3]) + (" …" if len(deleted) > 3 else "")
         st.markdown(f"Deleted: {names}. It can be brought back for a day.", width="stretch")
         st.button("Undo", icon=":material/undo:", on_click=_restore)
         st.button("Dismiss", type="tertiary", on_click=st.session_state.pop, args=("deleted runs",))

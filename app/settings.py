@@ -35,6 +35,9 @@ MODELS = {
     "lr": "bias + first-order: no pairs",
 }
 assert set(MODELS) == set(MODEL_NAMES)
+CHOICES = {"activation": ACTIVATIONS, "by": ("random", "time", "group")}
+MOST_NUMBER = 2**53
+"""Below it a browser holds every whole number."""
 CUSTOM = "custom"
 """Name of the choice that holds the custom settings that differ from the recommended ones."""
 
@@ -70,10 +73,28 @@ def _custom(spec: RunSpec, rows: int) -> RunSpec:
     }
     defaults["layers"] = ", ".join(map(str, spec.model.layers))
     defaults["crosses"] = ""
-    values = {**defaults, **{name: value for name, value in links.chosen_values(CUSTOM).items() if name in defaults}}
+    linked = links.chosen_values(CUSTOM)
+    read = {name: value for name, value in linked.items() if name in defaults and _fits(name, value, defaults[name])}
+    links.say_unread([name for name in linked if name not in read], "setting")
+    values = {**defaults, **read}
     with st.container(border=True):
         values = _draw(values, defaults, spec)
     return _spec(spec, values)
+
+
+def _fits(name: str, value: Any, default: Any) -> bool:
+    """Say whether a value of the URL is of the kind that a setting has."""
+    match default:
+        case bool():
+            return isinstance(value, bool)
+        case int() | float():
+            number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST_NUMBER
+            return number and (isinstance(default, float) or value == int(value))
+        case str():
+            return isinstance(value, str) and value in CHOICES.get(name, (value,))
+        case None if name == "column":
+            return value is None or isinstance(value, str)
+    return False
 
 
 def _values(part: object) -> dict[str, Any]:
@@ -87,7 +108,7 @@ def _draw(values: dict[str, Any], defaults: dict[str, Any], spec: RunSpec) -> di
         st.markdown("###### Model")
         setting.number("embedding_size", "Embedding size", "Numbers an embedding holds: K of the paper.")
         setting.text("layers", "Layers", "Widths of the network's hidden layers, from the input on.")
-        setting.one_of("activation", "Activation", list(ACTIVATIONS))
+        setting.one_of("activation", "Activation", list(CHOICES["activation"]))
         setting.number(
             "dropout", "Dropout", "Probability to drop a unit (the paper states the probability to keep it).", 0.05
         )
@@ -114,7 +135,7 @@ def _draw(values: dict[str, Any], defaults: dict[str, Any], spec: RunSpec) -> di
         setting.one_of(
             "by",
             "Split by",
-            ["random", "time", "group"],
+            list(CHOICES["by"]),
             "Random keeps the share of clicks; time tests on the latest rows; group keeps a group's rows together.",
         )
         if setting.values["by"] != "random":

@@ -9,6 +9,7 @@ from app import home, links, parts
 from app.charts.slices import goes_on, slices
 from app.column_titles import SLICES
 from app.figure import figure
+from app.inputs import code, plain
 from app.layout import side_by_side
 from deepfm_core.data.schema import FieldRole, Kind
 from deepfm_core.errors import DeepFMError
@@ -41,7 +42,7 @@ def slice_section(run: home.OpenRun, part: str, rows: pd.DataFrame, metrics: Met
     try:
         sliced = sliced_metrics(run.id, part, role, rows, run)
     except DeepFMError as error:
-        st.info(str(error))
+        st.info(plain(str(error)))
         return
     _show(sliced, role, measure or RATIO, metrics)
 
@@ -68,7 +69,7 @@ def _show(sliced: pd.DataFrame, role: FieldRole, measure: str, metrics: Metrics)
         + (f" {left_out} levels without both outcomes are in the table only." if left_out else "")
     )
     if drawn.empty:
-        st.info(f"No level of `{role.column}` has both clicks and non-clicks here.")
+        st.info(f"No level of {code(role.column)} has both clicks and non-clicks here.")
         return
     figure(
         f"{measure} by {role.column}",
@@ -94,5 +95,5 @@ def _finding(table: pd.DataFrame, name: str, overall: float | None) -> str:
     worst = off.iloc[int((off[name] - target).abs().to_numpy().argmax())]
     return (
         f"{len(off)} of {len(judged)} intervals miss {goal} (by chance one in 20 would), most of all "
-        f"{worst['level']} with {worst[name]:.2f}."
+        f"{plain(str(worst['level']))} with {worst[name]:.2f}."
     )

@@ -68,7 +68,7 @@ def _restore(sha: str, _name: str) -> None:
 def _take(file: UploadedFile) -> None:
     st.session_state["taken upload"], st.session_state["upload problem"] = file.file_id, None
     try:
-        with st.spinner(f"Reading {file.name} …"):
+        with st.spinner(f"Reading {plain(file.name)} …"):
             sha = home.add_table(file.getvalue(), file.name)
     except DeepFMError as error:
         st.session_state["upload problem"] = error

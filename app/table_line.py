@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home, launching, links
-from app.inputs import plain
+from app.inputs import code, plain
 from deepfm_core.data.schema import Schema
 
 
@@ -19,7 +19,7 @@ def table_line() -> tuple[str, Schema, int]:
     schema, rows = launching.chosen_schema(sha), len(home.table(sha))
     with st.container(horizontal=True, vertical_alignment="center"):
         name = plain(home.tables().get(sha, f"table {sha[:8]}"))
-        about = f"**{name}**: {rows:,} rows, label `{schema.label.column}`, {len(schema.used)} fields"
+        about = f"**{name}**: {rows:,} rows, label {code(schema.label.column)}, {len(schema.used)} fields"
         st.markdown(about, width="content")
         if st.button("Change", type="tertiary", icon=":material/edit:"):
             links.go("data")

@@ -50,7 +50,7 @@ def _choose_label(sha: str, table: Table) -> None:
     if found:
         values = sorted([found.positive, found.negative])
         kept = links.mirror("positive", values, found.positive)
-        right.selectbox("Counts as a click", values, help=found.reason, **kept)
+        right.selectbox("Counts as a click", values, help=plain(found.reason), **kept)
 
 
 def _label(sha: str, label: str | None = None, positive: str | None = None) -> LabelRole | None:

@@ -11,6 +11,7 @@ from app.column_titles import RATES
 from app.compared import predicted_runs, same_predictions, say_which_is_better
 from app.difference_section import difference_section
 from app.figure import figure
+from app.inputs import code
 from app.ladder_section import ladder_section
 from app.metric_row import metric_row, too_few
 from app.slice_section import slice_section
@@ -28,7 +29,7 @@ def main() -> None:
     part = choose_part(run)
     rows, metrics = parts.predictions(run, part), parts.metrics(run, part)
     if rows is None or metrics is None:
-        st.info(f"Run `{run.name}` holds no metrics of this part. Train it again, or choose another run.")
+        st.info(f"Run {code(run.name)} holds no metrics of this part. Train it again, or choose another run.")
         return
     same = other is not None and parts.same_rows(run, other, part)
     apart = same and not same_predictions(run, other, part)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import findings, home, launching, links
-from app.inputs import MODEL_TITLES, plain, told
+from app.inputs import MODEL_TITLES, code, plain, told
 from app.layout import side_by_side
 
 DRAWN = "pairs are drawn"
@@ -66,7 +66,8 @@ def _about(run: home.OpenRun) -> None:
     auc = (run.summary.get("test") or {}).get("auc")
     measured = "" if auc is None else f" Test AUC {auc:.3f}."
     st.subheader(f"What {MODEL_TITLES[run.spec.model.name]} found in {plain(run.spec.table_name)}", anchor=False)
-    st.caption(f"{rows:,} rows, label `{run.spec.schema.label.column}`, {len(run.spec.schema.used)} fields.{measured}")
+    label, fields = code(run.spec.schema.label.column), len(run.spec.schema.used)
+    st.caption(f"{rows:,} rows, label {label}, {fields} fields.{measured}")
 
 
 @st.dialog("How DeepFM works", width="large")
