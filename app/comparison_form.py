@@ -8,6 +8,7 @@ from app import home, launching, links, visitor
 from app.inputs import MODEL_TITLES, runs_of
 from app.layout import side_by_side
 from app.table_line import table_line
+from app.unusable import say_unusable
 from deepfm_core.data.schema import Schema
 from deepfm_core.runs import model_comparison
 from deepfm_core.runs.model_comparison import MOST_SEEDS, ComparisonPlan
@@ -28,10 +29,11 @@ def show_form() -> None:
         DeepFMError: the table cannot be learned from, or a setting is out of range.
     """
     sha, schema, rows = table_line()
+    unusable = say_unusable(schema)
     plan = _plan()
     count = len(plan.models) * plan.seeds + int(plan.yardstick)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Compare", type="primary", icon=":material/play_arrow:"):
+        if st.button("Compare", type="primary", icon=":material/play_arrow:", disabled=unusable):
             _begin(sha, schema, rows, plan)
         st.caption(f"{runs_of(count)}, one after the other, in the background. All of them see the same rows.")
 

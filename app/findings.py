@@ -5,9 +5,10 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home
-from app.inputs import MODEL_TITLES, plain, wide_title
+from app.inputs import MODEL_TITLES, plain, wide_title, yardstick_sentence
 from app.layout import side_by_side
 from deepfm_core.explain.findings import Findings, Slice, Spread, StrongestPair, findings
+from deepfm_core.training.spec import YARDSTICK
 
 Card = tuple[str, str, str]
 """Headline, what was measured, and what to make of it."""
@@ -20,6 +21,9 @@ TITLES = (
 
 def show(run: home.OpenRun) -> None:
     """Draw strongest pair, FM and DNN share, and the worst-calibrated slice of a finished run."""
+    if run.spec.model.name == YARDSTICK:
+        st.info(yardstick_sentence(run.name))
+        return
     found = _found(run.id, run)
     model = MODEL_TITLES[run.spec.model.name]
     cards = (_pair(found.pair, model), _spread(found.spread, model, wide_title(run.spec.model)), _slice(found.worst))

@@ -8,7 +8,8 @@ import pandas as pd
 import streamlit as st
 
 from app import home, links
-from app.inputs import code, plain
+from app.inputs import code, plain, yardstick_sentence
+from deepfm_core.training.spec import YARDSTICK
 
 WAITING = {
     "queued": "is waiting for a worker. What it learned stands here when it is done.",
@@ -49,6 +50,11 @@ def compared_run(run: home.OpenRun) -> home.OpenRun | None:
 def frame(run: home.OpenRun, name: str, what: str) -> pd.DataFrame:
     """Read a frame of a finished run; where it is missing or empty, say so and end the page."""
     found = home.frame(run, name)
+    if (found is None or found.empty) and run.spec.model.name == YARDSTICK:
+        st.info(yardstick_sentence(run.name))
+        if st.button("How good is it", icon=":material/monitoring:"):
+            links.go("performance")
+        st.stop()
     if found is None or found.empty:
         st.info(f"Run {code(run.name)} holds no {what}. Train it again, or choose another run.")
         _link_to_train("Open the Train page")

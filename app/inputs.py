@@ -25,6 +25,11 @@ _MARKUP = re.compile(r"([\\$*_~\[\]<>:#|&])")
 _FENCES = re.compile("``+")
 
 
+def yardstick_sentence(run_name: str) -> str:
+    """Say of a comparison's run of gradient boosting what it has to show."""
+    return f"Run {code(run_name)} is a yardstick, gradient boosting beside a comparison: it has metrics, no pairs."
+
+
 def wide_title(model: ModelSpec) -> str:
     """Name what may stand beside a network: the FM, or bias and first-order term alone."""
     return "FM" if model.second_order else "LR"

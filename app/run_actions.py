@@ -7,6 +7,7 @@ import streamlit as st
 from app import home, launching, links
 from app.inputs import plain, told
 from deepfm_core.runs.rows import RunRow
+from deepfm_core.training.spec import YARDSTICK
 
 SELECTED = "selected"
 """Name of the choice that holds the selected runs, by id."""
@@ -20,7 +21,7 @@ def show_actions(chosen: list[RunRow]) -> None:
     one = chosen[0] if len(chosen) == 1 else None
     with st.container(horizontal=True):
         if one and st.button("Open", type="primary", icon=":material/open_in_full:"):
-            links.go("interactions" if one.ended_well else "train", run=one.id)
+            links.go(_page_of(one), run=one.id)
         if (
             len(chosen) == 2
             and all(row.ended_well for row in chosen)
@@ -33,6 +34,12 @@ def show_actions(chosen: list[RunRow]) -> None:
                 st.button(label, icon=icon, on_click=row_action, args=(fitting,))
     if one:
         _describe(one)
+
+
+def _page_of(row: RunRow) -> str:
+    if not row.ended_well:
+        return "train"
+    return "performance" if row.spec.model.name == YARDSTICK else "interactions"
 
 
 def _describe(row: RunRow) -> None:

@@ -10,6 +10,7 @@ from app import home, launching, links, visitor
 from app.inputs import MODEL_TITLES, plain, runs_of
 from app.layout import side_by_side
 from app.table_line import table_line
+from app.unusable import say_unusable
 from deepfm_core.data.schema import Schema
 from deepfm_core.runs import study
 from deepfm_core.runs.study import DESIGNS, MOST_RUNS, SEARCH, StudyPlan
@@ -35,6 +36,7 @@ def show_form() -> None:
         DeepFMError: the table cannot be learned from, or a value is out of range.
     """
     sha, schema, rows = table_line()
+    unusable = say_unusable(schema)
     base, train = _base(sha, schema), SplitSpec().training_rows(rows)
     model, preset = _choose_model()
     start = StudyPlan({"l2": (1e-5,)}, model, preset).start(base, train)
@@ -42,7 +44,7 @@ def show_form() -> None:
     plan = _choose_design(factors, model, preset)
     runs = plan.runs(base, train)
     with st.container(horizontal=True, vertical_alignment="center"):
-        if st.button("Study", type="primary", icon=":material/play_arrow:"):
+        if st.button("Study", type="primary", icon=":material/play_arrow:", disabled=unusable):
             title = f"{MODEL_TITLES[model]} on {base.table_name}"
             opened = study.begin(home.store(), base, train, plan, owner=visitor.owner(), name=title)
             launching.keep_worker()

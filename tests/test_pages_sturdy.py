@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -13,8 +14,11 @@ from hypothesis import strategies as st
 from streamlit.testing.v1 import AppTest
 
 from app.inputs import code, plain
+from deepfm_core.__main__ import main as command_line
 from deepfm_core.runs.store import Store
-from tests.test_pages_results import finished_copy, frame_changed, text_of
+from deepfm_core.training.spec import RunSpec
+from tests.test_pages_flow import _button, _choice
+from tests.test_pages_results import BUNDLED, finished_copy, frame_changed, text_of
 
 Opened = Callable[..., AppTest]
 
@@ -110,3 +114,77 @@ def test_a_role_of_a_link_that_cannot_be_read_is_said_and_left_as_it_is(opened: 
         app = opened("data", kinds=json.dumps({"hour": kind, "device": "ignore"}))
         assert not app.error
         assert "The link's role of `hour` cannot be read: it is left as it was." in text_of(app)
+
+
+def _of_the_yardstick(folder: Path) -> None:
+    for path in (folder / "model.safetensors", folder / "encoder.json", folder / "findings.json"):
+        path.unlink()
+    for path in (folder / "frames").iterdir():
+        if path.stem != "predictions":
+            path.unlink()
+    spec = json.loads((folder / "spec.json").read_text())
+    spec["model"]["name"] = "boosting"
+    (folder / "spec.json").write_text(json.dumps(spec))
+
+
+@pytest.mark.parametrize("page", ["start", "train", "interactions", "examples", "performance", "runs"])
+def test_a_link_to_a_yardstick_is_said_to_be_one(opened: Opened, store: Store, page: str) -> None:
+    run = finished_copy(store, _of_the_yardstick, name="boosting")
+    app = opened(page, run=run)
+    app.session_state["pairs are drawn"] = True
+    app.run()
+    assert not app.error
+    if page in ("start", "interactions", "examples"):
+        assert "is a yardstick, gradient boosting beside a comparison: it has metrics, no pairs." in text_of(app)
+
+
+def test_the_command_line_says_of_a_yardstick_that_it_is_one(
+    store: Store, table: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = store.folder(finished_copy(store, _of_the_yardstick, name="boosting")).path
+    for arguments in (["predict", folder, table], ["explain", folder, table], ["interactions", folder]):
+        assert command_line([str(argument) for argument in arguments]) == 2
+        assert "is a yardstick, gradient boosting beside a comparison" in capsys.readouterr().err
+
+
+def _with_inf(path: Path) -> bytes:
+    frame = pd.read_csv(path, dtype=str)
+    frame.loc[16, "price"] = "inf"
+    return frame.to_csv(index=False).encode()
+
+
+@pytest.mark.parametrize(("way", "kind"), [("Make it categorical", "categorical"), ("Ignore it", "ignore")])
+def test_a_column_with_infinity_is_an_error_with_two_ways_out(
+    opened: Opened, store: Store, table: Path, way: str, kind: str
+) -> None:
+    sha = store.import_table(_with_inf(table), "infinite.csv").sha256
+    for page, begin in (("train", "Train"), ("compare", "Compare"), ("study", "Study"), ("data", "Train with the ")):
+        app = opened(page, table=sha)
+        assert any("`price` cannot be trained on" in error.value for error in app.error), page
+        assert any("`inf` in row 17" in error.value for error in app.error)
+        assert next(button.disabled for button in app.button if button.label.startswith(begin)), page
+    _button(app, way).click().run()
+    assert json.loads(_choice(app, "kinds")) == {"price": kind}
+    assert not app.error
+    assert not any(button.disabled for button in app.button if button.label.startswith("Train with"))
+
+
+def test_a_number_kind_chosen_by_the_visitor_is_still_an_error(opened: Opened, store: Store, table: Path) -> None:
+    sha = store.import_table(_with_inf(table), "infinite.csv").sha256
+    app = opened("data", table=sha, kinds=json.dumps({"price": "numeric"}))
+    assert any("`price` cannot be trained on" in error.value for error in app.error)
+
+
+def test_a_run_that_failed_offers_no_resume_first(opened: Opened, store: Store) -> None:
+    run = finished_copy(store, lambda _folder: None)
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET status = 'failed', summary = '{}', message = 'x' WHERE id = ?", (run,))
+    resume = next(button for button in opened("train", run=run).button if button.label == "Resume")
+    assert resume.proto.type != "primary"
+
+
+def test_a_spec_from_before_strays_were_kept_still_loads() -> None:
+    whole = json.loads((BUNDLED / "spec.json").read_text())
+    for role in whole["schema"]["roles"]:
+        role.pop("stray", None)
+    assert not RunSpec.from_dict(whole).schema.unusable

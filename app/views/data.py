@@ -9,6 +9,7 @@ from app.inputs import plain, told
 from app.observed_section import observed_section
 from app.roles import edit_roles, table_heading
 from app.table_choice import choose_table
+from app.unusable import say_unusable
 from deepfm_core.data.inference import verdict
 from deepfm_core.data.labels import named_as_label
 from deepfm_core.data.schema import LabelRole, Schema
@@ -65,10 +66,11 @@ def _verdict(sha: str, table: Table, schema: Schema) -> None:
     st.markdown(f"#### {plain(head)}")
     if remarks:
         st.markdown("\n".join(f"- {plain(remark)}" for remark in remarks))
+    unusable = say_unusable(schema)
     changed = bool(links.chosen_values(launching.KINDS))
     with st.container(horizontal=True):
         label = f"Train with {'these' if changed else 'the suggested'} roles"
-        if st.button(label, type="primary", icon=":material/play_arrow:"):
+        if st.button(label, type="primary", icon=":material/play_arrow:", disabled=unusable):
             launching.launch(launching.recommended(sha, schema, len(table)))
         if st.button("Choose model and settings", icon=":material/tune:"):
             links.go("train", new="1")

@@ -7,6 +7,7 @@ import streamlit as st
 from app import findings, home, launching, links
 from app.inputs import MODEL_TITLES, code, plain, told
 from app.layout import side_by_side
+from deepfm_core.training.spec import YARDSTICK
 
 DRAWN = "pairs are drawn"
 """In the session: nothing in its first turn, then whether the turn for the pictures has come."""
@@ -26,7 +27,8 @@ def main() -> None:
         run = home.open_run(home.BUNDLED_ID)
     _about(run)
     findings.show(run)
-    _pictures(run)
+    if run.spec.model.name != YARDSTICK:
+        _pictures(run)
 
 
 def _pictures(run: home.OpenRun) -> None:

@@ -7,6 +7,7 @@ import streamlit as st
 from app import home, launching, links, live, settings
 from app.inputs import told
 from app.table_line import table_line
+from app.unusable import say_unusable
 
 
 def main() -> None:
@@ -25,8 +26,9 @@ def main() -> None:
 def _form() -> None:
     with told():
         sha, schema, rows = table_line()
+        unusable = say_unusable(schema)
         spec = settings.choose(sha, schema, rows)
-        if st.button("Train", type="primary", icon=":material/play_arrow:"):
+        if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=unusable):
             launching.launch(spec, links.chosen("preset") or "recommended")
 
 

@@ -6,6 +6,22 @@ from pathlib import Path
 
 from deepfm_core.errors import RunError
 from deepfm_core.runs.folder import RunFolder
+from deepfm_core.training.spec import YARDSTICK
+
+
+def model_folder(named: str) -> RunFolder:
+    """Give the folder of a run, named as for `run_folder`, that has a model of ours.
+
+    Raises:
+        RunError: there is no such run, or it is a comparison's yardstick.
+    """
+    folder = run_folder(named)
+    if folder.spec().model.name == YARDSTICK:
+        raise RunError(
+            f"Run `{named}` is a yardstick, gradient boosting beside a comparison: it has metrics, but no terms and no "
+            "pairs. Name a run of one of the models compared."
+        )
+    return folder
 
 
 def run_folder(named: str) -> RunFolder:

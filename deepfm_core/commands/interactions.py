@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from deepfm_core.commands.found import run_folder
+from deepfm_core.commands.found import model_folder
 from deepfm_core.errors import RunError, SpecError
 
 
@@ -19,7 +19,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def _of_run(named: str) -> pd.DataFrame:
-    pairs = run_folder(named).frame("pairs")
+    pairs = model_folder(named).frame("pairs")
     if pairs is None:
         raise RunError(f"Run `{named}` has no interactions yet. Wait until it is finished, or resume it.")
     return pairs

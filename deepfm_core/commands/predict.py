@@ -7,14 +7,14 @@ import sys
 
 import pandas as pd
 
-from deepfm_core.commands.found import run_folder
+from deepfm_core.commands.found import model_folder
 from deepfm_core.data.reading import read_table
 from deepfm_core.runs.trained import Trained
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print `row,probability`, one line a row, in order."""
-    trained = Trained.load(run_folder(arguments.folder))
+    trained = Trained.load(model_folder(arguments.folder))
     probability = trained.predict(read_table(arguments.table, strict=True))
     frame = pd.DataFrame({"row": range(len(probability)), "probability": probability})
     frame.to_csv(sys.stdout, index=False)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 import numpy as np
 import pyarrow.compute as pc
@@ -124,7 +125,9 @@ def _number(cells: Cells) -> FieldRole | None:
     if not len(values) or strays > _STRAY_SHARE * counts.sum() or (strays and len(values) <= _FEW_CODES):
         return None
     if strays or numbers.infinite[cells.held].any():
-        return _role(cells, Kind.PIECEWISE, _quantity_reason(cells, values), _stray_warning(cells))
+        stray = _first_stray(cells)
+        role = _role(cells, Kind.PIECEWISE, _quantity_reason(cells, values), _stray_warning(cells, stray))
+        return replace(role, stray=stray)
     whole = bool(np.all(values == np.floor(values)))
     if len(values) == 2:
         low, high = number_names(values)
@@ -193,13 +196,16 @@ def _quantity_reason(cells: Cells, values: NDArray[np.float64]) -> str:
     return reason
 
 
-def _stray_warning(cells: Cells) -> str:
+def _first_stray(cells: Cells) -> str:
     wrong = cells.numbers.wrong & (cells.counts > 0)
-    rows = int(cells.counts[wrong].sum())
     first = int(np.flatnonzero(wrong)[np.argmin(cells.first_rows[wrong])])
+    return f"`{_short(cells.texts[first].as_py())}` in row {int(cells.first_rows[first]) + 1:,}"
+
+
+def _stray_warning(cells: Cells, first: str) -> str:
+    rows = int(cells.counts[cells.numbers.wrong].sum())
     cell, is_not = ("cell", "is not a finite number") if rows == 1 else ("cells", "are not finite numbers")
-    where = f"`{_short(cells.texts[first].as_py())}` in row {int(cells.first_rows[first]) + 1:,}"
-    return f"{rows:,} {cell} {is_not} ({where}): put right or empty them before training, or make the field categorical"
+    return f"{rows:,} {cell} {is_not} ({first}): put right or empty them before training, or make the field categorical"
 
 
 def _number_in_disguise(cells: Cells) -> FieldRole | None:

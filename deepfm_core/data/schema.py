@@ -49,6 +49,8 @@ class FieldRole:
     """Between the values of a cell; set for multi-valued columns only."""
     reason: str = ""
     warning: str = ""
+    stray: str = ""
+    """The first cell, with its row, of a column of numbers that is no finite number; empty where there is none."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +74,11 @@ class Schema:
     def used(self) -> tuple[FieldRole, ...]:
         """The roles that enter the model."""
         return tuple(role for role in self.roles if role.kind is not Kind.IGNORE)
+
+    @property
+    def unusable(self) -> tuple[FieldRole, ...]:
+        """The roles of a number kind whose columns hold cells that are no finite numbers: no run can use them."""
+        return tuple(role for role in self.roles if role.stray and role.kind in NUMBER_KINDS)
 
     def role(self, column: str) -> FieldRole:
         """Return the role of `column`.

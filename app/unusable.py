@@ -1,0 +1,35 @@
+"""Columns that no run can use as the numbers they are taken for, and the two ways out."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import launching, links
+from app.inputs import code, plain
+from deepfm_core.data.schema import Kind, Schema
+
+SHOWN = 5
+WAYS = (
+    ("Make it categorical", ":material/category:", Kind.CATEGORICAL),
+    ("Ignore it", ":material/block:", Kind.IGNORE),
+)
+
+
+def say_unusable(schema: Schema) -> bool:
+    """Say which columns of numbers hold cells that are none, each with two ways out, and return whether any do."""
+    for role in schema.unusable[:SHOWN]:
+        st.error(
+            f"{code(role.column)} cannot be trained on as a number: {plain(role.stray)} is not a finite one. "
+            "Put it right or empty it and upload the table again, or choose:"
+        )
+        with st.container(horizontal=True):
+            for label, icon, kind in WAYS:
+                st.button(label, key=f"{label} {role.column}", icon=icon, on_click=_choose, args=(role.column, kind))
+    more = len(schema.unusable) - SHOWN
+    if more > 0:
+        st.error(f"The same holds for {more:,} more {'column' if more == 1 else 'columns'}.")
+    return bool(schema.unusable)
+
+
+def _choose(column: str, kind: Kind) -> None:
+    links.choose_values(launching.KINDS, links.chosen_values(launching.KINDS) | {column: kind.value})
