@@ -4,20 +4,18 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.pair_choice import pair_id, pair_of
 from app.pair_evidence import verdict_sentence
 from deepfm_core.explain import verdicts
 from deepfm_core.runs.answering import answer
-from deepfm_core.runs.process import Process
 from deepfm_core.runs.store import Store
 from deepfm_core.training.metrics import evaluate
 from deepfm_core.training.spec import RunSpec
@@ -26,19 +24,6 @@ ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "sample_data" / "run"
 PAGES = ("performance", "interactions", "examples")
 Opened = Callable[..., AppTest]
-
-
-@pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    """A store of its own; the pages only read, so no worker is started."""
-    monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
-    monkeypatch.setattr("deepfm_core.runs.launch._start", lambda _home: Process.current())
-    monkeypatch.setattr("deepfm_core.runs.questions.Question._start", lambda _question: None)
-    st.cache_resource.clear()
-    st.cache_data.clear()
-    yield Store(tmp_path)
-    st.cache_resource.clear()
-    st.cache_data.clear()
 
 
 @pytest.fixture
