@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from deepfm_core.data.parsing import _TAIL, BLOCK
-from deepfm_core.data.reading import read_table, report_json, table_to_csv
+from deepfm_core.data.reading import read_table, table_to_csv
 from deepfm_core.data.table import Table
 from deepfm_core.errors import Problem, TableError
 
@@ -389,14 +389,15 @@ def test_what_is_written_is_read_again(write):
 
 def test_the_report_is_plain_json(write):
     table = read_table(write("a;b\n1;2\n3;4\n5;6\n7\n"))
-    said = json.loads(json.dumps(report_json(table.report)))
+    said = json.loads(json.dumps(table.report.to_dict()))
     assert (said["encoding"], said["delimiter"], said["header_line"], said["rows"]) == ("utf-8", ";", 1, 3)
     assert said["skipped"] == [
         {
-            "line": 5,
-            "reason": "1 value where the header has 2",
-            "text": "7",
+            "message": "1 value where the header has 2",
             "remedy": "Add the missing values; an empty cell still needs its delimiter.",
+            "line": 5,
+            "column": None,
+            "value": "7",
         }
     ]
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
 
 import pandas as pd
 import pyarrow as pa
@@ -70,15 +70,6 @@ def read_table(
         notes=(*dialect.notes, *notes, *_encoding_notes(content)),
     )
     return Table(name, frame, report)
-
-
-def report_json(report: ReadReport) -> dict[str, Any]:
-    """Give what the command line says about a table it has read: one object of plain values."""
-    skipped = [
-        {"line": problem.line, "reason": problem.message, "text": problem.value, "remedy": problem.remedy}
-        for problem in report.skipped
-    ]
-    return {**report.to_dict(), "skipped": skipped}
 
 
 def table_to_csv(table: Table, stream: TextIO) -> None:
