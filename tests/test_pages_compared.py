@@ -11,9 +11,9 @@ import pandas as pd
 from app.threshold_section import as_many, cheapest, counts_at
 from deepfm_core.runs.store import Store
 from deepfm_core.training.metrics import evaluate, thresholds
-from tests.test_pages_results import BUNDLED, Opened, finished_copy, frame_changed, opened, store, text_of
+from tests.test_pages_results import BUNDLED, Opened, finished_copy, frame_changed, opened, text_of
 
-__all__ = ["opened", "store"]
+__all__ = ["opened"]
 
 
 def _moved(folder: Path) -> None:

@@ -15,9 +15,9 @@ from deepfm_core.errors import Problem, TableError
 from deepfm_core.runs.naming import run_name
 from deepfm_core.runs.store import Store
 from deepfm_core.training.spec import ModelSpec, RunSpec
-from tests.test_pages_results import Opened, finished_copy, opened, store, text_of
+from tests.test_pages_results import Opened, finished_copy, opened, text_of
 
-__all__ = ["opened", "store"]
+__all__ = ["opened"]
 
 
 def _spec(table: str = "t.csv", model: str = "deepfm") -> RunSpec:
