@@ -9,12 +9,11 @@ from app.inputs import MODEL_TITLES, runs_of
 from app.layout import side_by_side
 from app.table_line import table_line
 from app.unusable import say_unusable
-from deepfm_core.data.schema import Schema
 from deepfm_core.runs import model_comparison
 from deepfm_core.runs.model_comparison import MOST_SEEDS, ComparisonPlan
 from deepfm_core.training.crosses import parse_crosses
 from deepfm_core.training.presets import PRESETS
-from deepfm_core.training.spec import MODEL_NAMES, RunSpec, SplitSpec
+from deepfm_core.training.spec import MODEL_NAMES, RunSpec
 from deepfm_core.training.switches import MODELS
 
 COMPARISON = "comparison"
@@ -30,11 +29,12 @@ def show_form() -> None:
     """
     sha, schema, rows = table_line()
     unusable = say_unusable(schema)
+    base = launching.base_spec(sha, schema)
     plan = _plan()
     count = len(plan.models) * plan.seeds + int(plan.yardstick)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Compare", type="primary", icon=":material/play_arrow:", disabled=unusable):
-            _begin(sha, schema, rows, plan)
+            _begin(base, base.training_rows(rows), plan)
         st.caption(f"{runs_of(count)}, one after the other, in the background. All of them see the same rows.")
 
 
@@ -92,10 +92,7 @@ def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:
     return {"crosses": found} if found else {}
 
 
-def _begin(sha: str, schema: Schema, rows: int, plan: ComparisonPlan) -> None:
-    name = home.tables().get(sha, f"table {sha[:8]}")
-    base = RunSpec(sha, name, schema)
-    train = SplitSpec().training_rows(rows)
+def _begin(base: RunSpec, train: int, plan: ComparisonPlan) -> None:
     comparison = model_comparison.begin(home.store(), base, train, plan, owner=visitor.owner(), titles=MODEL_TITLES)
     launching.keep_worker()
     links.go("compare", **{COMPARISON: comparison, "new": None})

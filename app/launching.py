@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import home, links, visitor
 from app.inputs import plain
+from app.split_choice import SPLIT, chosen_split
 from deepfm_core.data.schema import Kind, Schema
 from deepfm_core.errors import RunError
 from deepfm_core.runs.launch import ensure_worker
@@ -20,8 +21,8 @@ KINDS = "kinds"
 
 
 def choose_table(sha: str | None) -> None:
-    """Make a table the current one, None the sample; label and roles chosen for another are forgotten."""
-    for name in ("label", "positive", KINDS):
+    """Make a table the current one, None the sample; label, roles and split chosen for another are forgotten."""
+    for name in ("label", "positive", KINDS, SPLIT):
         links.choose(name, None)
     links.choose(home.TABLE, sha)
 
@@ -40,21 +41,29 @@ def chosen_schema(sha: str) -> Schema:
     return suggested.with_kinds(kinds)
 
 
+def base_spec(sha: str, schema: Schema) -> RunSpec:
+    """Return a spec that says what is trained on and judged by; model and settings are still to choose.
+
+    Raises:
+        SpecError: the rows cannot be divided as the link says.
+    """
+    name = home.tables().get(sha, f"table {sha[:8]}")
+    return RunSpec(table=sha, table_name=name, schema=schema, split=chosen_split(schema))
+
+
 def recommended(sha: str, schema: Schema, rows: int) -> RunSpec:
-    """Return the spec of a run with everything as recommended."""
-    model, fit = preset("recommended", "deepfm", rows)
-    return RunSpec(
-        table=sha, table_name=home.tables().get(sha, f"table {sha[:8]}"), schema=schema, model=model, fit=fit
-    )
+    """Return the spec of a run with everything as recommended for a table of so many rows."""
+    base = base_spec(sha, schema)
+    model, fit = preset("recommended", "deepfm", base.training_rows(rows))
+    return replace(base, model=model, fit=fit)
 
 
 def sample() -> RunSpec:
     """Return the spec of a run on the sample; its roles stand in the run that comes with the app."""
     sha = next(iter(home.samples()))
-    home.table(sha)
-    bundled = home.open_run(home.BUNDLED_ID)
-    rows = int(bundled.summary["rows"]["train"])
-    return replace(recommended(sha, bundled.spec.schema, rows), table_name=home.SAMPLE_TABLE.name)
+    base = RunSpec(sha, home.SAMPLE_TABLE.name, home.open_run(home.BUNDLED_ID).spec.schema)
+    model, fit = preset("recommended", "deepfm", base.training_rows(len(home.table(sha))))
+    return replace(base, model=model, fit=fit)
 
 
 def launch(spec: RunSpec, settings: str = "recommended") -> None:

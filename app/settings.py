@@ -7,14 +7,14 @@ from typing import Any
 
 import streamlit as st
 
-from app import home, links
+from app import launching, links
 from app.inputs import MODEL_TITLES
 from app.layout import side_by_side
-from deepfm_core.data.schema import NUMBER_KINDS, Kind, Schema
+from deepfm_core.data.schema import Schema
 from deepfm_core.errors import SpecError
 from deepfm_core.training.crosses import parse_crosses
 from deepfm_core.training.presets import preset
-from deepfm_core.training.spec import ACTIVATIONS, MODEL_NAMES, FitSpec, ModelSpec, RunSpec, SplitSpec
+from deepfm_core.training.spec import ACTIVATIONS, MODEL_NAMES, FitSpec, ModelSpec, RunSpec
 
 PRESETS = {
     "quick": "a first look: three epochs",
@@ -35,7 +35,7 @@ MODELS = {
     "lr": "bias + first-order: no pairs",
 }
 assert set(MODELS) == set(MODEL_NAMES)
-CHOICES = {"activation": ACTIVATIONS, "by": ("random", "time", "group")}
+CHOICES = {"activation": ACTIVATIONS}
 MOST_NUMBER = 2**53
 """Below it a browser holds every whole number."""
 CUSTOM = "custom"
@@ -57,16 +57,16 @@ def choose(sha: str, schema: Schema, rows: int) -> RunSpec:
         kept = links.mirror("model", list(MODELS), "deepfm")
         model_name = st.selectbox("Model", list(MODELS), format_func=MODEL_TITLES.__getitem__, **kept)
         st.caption(f"{MODELS[model_name][0].upper()}{MODELS[model_name][1:]}.")
-    model, fit = preset("recommended" if chosen == "custom" else chosen, model_name, rows)
-    spec = RunSpec(sha, home.tables().get(sha, f"table {sha[:8]}"), schema, model=model, fit=fit)
-    return _custom(spec, rows) if chosen == "custom" else spec
+    base = launching.base_spec(sha, schema)
+    model, fit = preset("recommended" if chosen == CUSTOM else chosen, model_name, base.training_rows(rows))
+    spec = replace(base, model=model, fit=fit)
+    return _custom(spec, rows) if chosen == CUSTOM else spec
 
 
 def _custom(spec: RunSpec, rows: int) -> RunSpec:
     defaults = {
         **_values(spec.model),
         **_values(spec.fit),
-        **_values(spec.split),
         "min_count": spec.min_count,
         "seed": spec.seed,
         "folds": spec.folds_for(rows),
@@ -92,8 +92,6 @@ def _fits(name: str, value: Any, default: Any) -> bool:
             return number and (isinstance(default, float) or value == int(value))
         case str():
             return isinstance(value, str) and value in CHOICES.get(name, (value,))
-        case None if name == "column":
-            return value is None or isinstance(value, str)
     return False
 
 
@@ -132,32 +130,11 @@ def _draw(values: dict[str, Any], defaults: dict[str, Any], spec: RunSpec) -> di
         setting.number("l2", "L2", "λ of λ/2 · Σ w² over first-order weights and embeddings.", 1e-4)
     with table:
         st.markdown("###### Rows")
-        setting.one_of(
-            "by",
-            "Split by",
-            list(CHOICES["by"]),
-            "Random keeps the share of clicks; time tests on the latest rows; group keeps a group's rows together.",
-        )
-        if setting.values["by"] != "random":
-            setting.one_of("column", "Split field", _split_columns(setting.values["by"], spec.schema))
-        else:
-            setting.values["column"] = None
-        setting.number("valid", "Validation share", "Rows that decide when to stop.", 0.05)
-        setting.number("test", "Test share", "Rows that only measure.", 0.05)
         setting.number("min_count", "Minimum count", "Values with fewer training rows share the feature “rare”.")
         setting.number("seed", "Seed", "Start of the random numbers: the same seed gives the same run.")
         help_text = "Parts to divide the rows into, to ask each pair on rows it was not learned from; 0 does not ask."
         setting.number("folds", "Folds for unseen rows", help_text)
     return setting.values
-
-
-def _split_columns(by: str, schema: Schema) -> list[str]:
-    """Return the columns a split can go by, the likely ones first; only times and numbers have an order."""
-    kinds = [Kind.TIMESTAMP, Kind.IGNORE] if by == "time" else [Kind.IGNORE, Kind.CATEGORICAL]
-    rest = NUMBER_KINDS if by == "time" else set(Kind)
-    likely = [role.column for kind in kinds for role in schema.roles if role.kind is kind]
-    found = [*likely, *(role.column for role in schema.roles if role.kind in rest and role.column not in likely)]
-    return found or [role.column for role in schema.roles]
 
 
 class _Settings:
@@ -218,9 +195,8 @@ def _spec(spec: RunSpec, values: dict[str, Any]) -> RunSpec:
         values = {**values, "embedding_l2": None}  # a chosen λ is that of the embeddings, too
     own: dict[str, Any] = {"layers": _widths(values["layers"]), "crosses": parse_crosses(values["crosses"].split(","))}
     model = ModelSpec(**of(ModelSpec, name=spec.model.name, **own))
-    fit, split = FitSpec(**of(FitSpec)), SplitSpec(**of(SplitSpec))
     own = {name: values[name] for name in ("min_count", "seed", "folds")}
-    return replace(spec, model=model, fit=fit, split=split, **own)
+    return replace(spec, model=model, fit=FitSpec(**of(FitSpec)), **own)
 
 
 def _widths(text: str) -> tuple[int, ...]:

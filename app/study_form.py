@@ -11,12 +11,11 @@ from app.inputs import MODEL_TITLES, plain, runs_of
 from app.layout import side_by_side
 from app.table_line import table_line
 from app.unusable import say_unusable
-from deepfm_core.data.schema import Schema
 from deepfm_core.runs import study
 from deepfm_core.runs.study import DESIGNS, MOST_RUNS, SEARCH, StudyPlan
 from deepfm_core.training.factors import FACTORS, PAPER, Value, factors_of, parse_values, setting_of, written
 from deepfm_core.training.presets import PRESETS
-from deepfm_core.training.spec import MODEL_NAMES, RunSpec, SplitSpec
+from deepfm_core.training.spec import MODEL_NAMES, RunSpec
 
 STUDY = "study"
 """Name of the choice that holds the study shown, by id."""
@@ -37,7 +36,8 @@ def show_form() -> None:
     """
     sha, schema, rows = table_line()
     unusable = say_unusable(schema)
-    base, train = _base(sha, schema), SplitSpec().training_rows(rows)
+    base = launching.base_spec(sha, schema)
+    train = base.training_rows(rows)
     model, preset = _choose_model()
     start = StudyPlan({"l2": (1e-5,)}, model, preset).start(base, train)
     factors = _choose_factors(model, start)
@@ -50,10 +50,6 @@ def show_form() -> None:
             launching.keep_worker()
             links.go("study", **{STUDY: opened, "new": None})
         st.caption(f"{runs_of(len(runs))}, one after the other, in the background. All of them see the same rows.")
-
-
-def _base(sha: str, schema: Schema) -> RunSpec:
-    return RunSpec(sha, home.tables().get(sha, f"table {sha[:8]}"), schema)
 
 
 def _choose_model() -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""One line about the table that a run, a comparison or a study will be made from."""
+"""One line about the table that a run, a comparison or a study will be made from, and how its rows are divided."""
 
 from __future__ import annotations
 
@@ -6,11 +6,12 @@ import streamlit as st
 
 from app import home, launching, links
 from app.inputs import code, plain
+from app.split_choice import choose_split
 from deepfm_core.data.schema import Schema
 
 
 def table_line() -> tuple[str, Schema, int]:
-    """Say which table it is, with a way to change it, and return its SHA-256, its roles and its number of rows.
+    """Say which table it is, with a way to change it and its split; return its SHA-256, its roles and number of rows.
 
     Raises:
         DeepFMError: there is no such table, or it cannot be learned from.
@@ -23,4 +24,5 @@ def table_line() -> tuple[str, Schema, int]:
         st.markdown(about, width="content")
         if st.button("Change", type="tertiary", icon=":material/edit:"):
             links.go("data")
+        choose_split(schema)
     return sha, schema, rows

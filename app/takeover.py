@@ -8,6 +8,7 @@ import streamlit as st
 
 from app import home, launching, links
 from app.settings import CUSTOM
+from app.split_choice import SPLIT, choice_of
 from deepfm_core.training.presets import preset
 from deepfm_core.training.spec import RunSpec
 
@@ -33,7 +34,7 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
 
     Args:
         spec: whose settings.
-        rows: of its table, which the form's own settings go by.
+        rows: of its table.
     """
     suggested = home.suggested_schema(spec.table, spec.schema.label.column, spec.schema.label.positive)
     usual = {role.column: role.kind for role in suggested.roles}
@@ -44,16 +45,19 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
         "label": spec.schema.label.column,
         "positive": spec.schema.label.positive,
         launching.KINDS: links.as_text(kinds),
+        SPLIT: choice_of(spec.split),
         CUSTOM: links.as_text(_differences(spec, rows)),
     }
 
 
 def _differences(spec: RunSpec, rows: int) -> dict[str, Any]:
-    model, fit = preset("recommended", spec.model.name, rows)
+    model, fit = preset("recommended", spec.model.name, spec.training_rows(rows))
     found: dict[str, Any] = {}
     for own, default in ((spec.model, model), (spec.fit, fit)):
         found |= {name: value for name, value in vars(own).items() if value != getattr(default, name)}
     found.pop("name", None)
+    if spec.min_count > 1:
+        found["min_count"] = spec.min_count
     if "layers" in found:
         found["layers"] = ", ".join(map(str, spec.model.layers))
     if "crosses" in found:

@@ -18,7 +18,8 @@ from streamlit.testing.v1 import AppTest
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.runs.answering import answer
 from deepfm_core.runs.store import Store
-from deepfm_core.training.spec import FitSpec, ModelSpec, RunSpec
+from deepfm_core.training.presets import preset
+from deepfm_core.training.spec import FitSpec, ModelSpec, RunSpec, SplitSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 VIEWS = sorted(path.stem for path in (ROOT / "app" / "views").glob("[!_]*.py"))
@@ -187,10 +188,41 @@ def test_crossed_fields_are_asked_for_with_wide_and_deep_alone(opened: Opened, s
 
 
 def test_a_split_by_time_offers_columns_that_have_an_order(opened: Opened) -> None:
-    app = opened("train", preset="custom", custom=json.dumps({"by": "time"}))
-    offered = app.selectbox(key="setting column").options
+    app = opened("train", split=json.dumps({"by": "time"}))
+    offered = app.selectbox(key="split column").options
     assert "price" in offered
     assert "ad" not in offered
+
+
+@pytest.mark.parametrize(("page", "label"), [("train", "Train"), ("compare", "Compare"), ("study", "Study")])
+def test_the_same_split_is_offered_wherever_runs_are_asked_for(
+    page: str, label: str, opened: Opened, store: Store
+) -> None:
+    app = opened(page, split=json.dumps({"by": "group", "column": "site", "test": 0.25}))
+    _button(app, label).click().run()
+    assert not app.error
+    splits = {run.spec.split for run in store.runs()}
+    assert splits == {SplitSpec("group", "site", valid=0.1, test=0.25)}
+    rows = splits.pop().training_rows(20_000)
+    assert store.runs()[-1].spec.fit.l2 == preset("recommended", "deepfm", rows)[1].l2
+
+
+def test_a_split_that_cannot_be_gets_the_specs_own_sentence_and_one_that_cannot_be_read_is_said(opened: Opened) -> None:
+    app = opened("compare", split=json.dumps({"valid": 0.6, "test": 0.5}))
+    assert "Validation plus test share is 1.1" in app.error[0].value
+    app = opened("compare", split=json.dumps({"by": "time", "column": "nowhere", "test": "much"}))
+    assert "The link's split of `column`, `test` cannot be read" in _text(app)
+    assert not app.error
+
+
+def test_a_split_is_seen_and_used_on_data_and_forgotten_with_the_table(opened: Opened, store: Store) -> None:
+    app = opened("data", split=json.dumps({"test": 0.2}))
+    _button(app, "Train with the suggested roles").click().run()
+    assert store.runs()[0].spec.split == SplitSpec(test=0.2)
+    app = opened("data", split=json.dumps({"test": 0.2}))
+    other = next(name for name in app.selectbox(key="table to show").options if "no_interaction" in name)
+    app.selectbox(key="table to show").select(other).run()
+    assert "split" not in app.query_params
 
 
 def test_a_queued_run_can_be_cancelled_and_resumed_on_train(opened: Opened, store: Store) -> None:

@@ -16,7 +16,7 @@ from deepfm_core.runs.perform import perform
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.store import Store
 from deepfm_core.runs.study import SEARCH, StudyPlan
-from deepfm_core.training.spec import RunSpec
+from deepfm_core.training.spec import RunSpec, SplitSpec
 from tests.conftest import clicks
 from tests.test_pages_compare import button, text_of
 from tests.test_study import instant
@@ -24,10 +24,11 @@ from tests.test_study import instant
 Opened = Callable[..., AppTest]
 
 
-def begin(store: Store, plan: StudyPlan, runs: int = 100, **kinds: Kind) -> str:
+def begin(store: Store, plan: StudyPlan, runs: int = 100, split: SplitSpec | None = None, **kinds: Kind) -> str:
     entry = store.import_table(clicks(700).to_csv(index=False).encode(), "mine.csv")
     schema = infer_schema(store.table(entry.sha256), "clicked").with_kinds(kinds)
-    comparison = study.begin(store, RunSpec(entry.sha256, entry.name, schema), 560, plan)
+    base = RunSpec(entry.sha256, entry.name, schema, split=split or SplitSpec())
+    comparison = study.begin(store, base, base.training_rows(700), plan)
     for _ in range(runs):
         run = store.claims.next(Process.current(), comparison)
         if run is None:
@@ -107,3 +108,15 @@ def test_the_best_setting_is_taken_over_into_train(opened: Opened, store: Store)
     assert trained.fit == best.fit
     assert trained.schema.role("price").kind is Kind.BUCKETISED
     assert replace(trained.model, dropout=0.3) == trained.model
+
+
+def test_the_split_of_a_studied_run_is_taken_over_with_its_settings(opened: Opened, store: Store) -> None:
+    split = SplitSpec("group", "site", valid=0.2, test=0.2)
+    comparison = begin(store, StudyPlan({"keep": (0.5, 0.7)}), split=split)
+    app = opened("study", study=comparison)
+    button(app, "Take over into Train").click().run()
+    link = {name: value[0] if isinstance(value, list) else value for name, value in app.query_params.items()}
+    app = opened("train", **link)
+    assert not app.info
+    button(app, "Train").click().run()
+    assert next(run for run in store.runs() if run.comparison is None).spec.split == split

@@ -8,6 +8,7 @@ from app import home, launching, links
 from app.inputs import plain, told
 from app.observed_section import observed_section
 from app.roles import edit_roles, table_heading
+from app.split_choice import SPLIT, choose_split
 from app.table_choice import choose_table
 from app.unusable import say_unusable
 from deepfm_core.data.inference import verdict
@@ -68,7 +69,7 @@ def _verdict(sha: str, table: Table, schema: Schema) -> None:
         st.markdown("\n".join(f"- {plain(remark)}" for remark in remarks))
     unusable = say_unusable(schema)
     changed = bool(links.chosen_values(launching.KINDS))
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, vertical_alignment="center"):
         label = f"Train with {'these' if changed else 'the suggested'} roles"
         if st.button(label, type="primary", icon=":material/play_arrow:", disabled=unusable):
             launching.launch(launching.recommended(sha, schema, len(table)))
@@ -76,6 +77,8 @@ def _verdict(sha: str, table: Table, schema: Schema) -> None:
             links.go("train", new="1")
         if st.button("Compare models", icon=":material/leaderboard:"):
             links.go("compare", new="1")
+        if links.chosen(SPLIT):
+            choose_split(schema)
 
 
 def _report(table: Table) -> None:

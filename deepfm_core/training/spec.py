@@ -221,6 +221,10 @@ class RunSpec:
         """The seed of the division into parts."""
         return self.seed if self.split_seed is None else self.split_seed
 
+    def training_rows(self, rows: int) -> int:
+        """Say about how many of the table's `rows` are trained on."""
+        return self.split.training_rows(rows, self.valid_table, self.test_table)
+
     def folds_for(self, rows: int) -> int:
         """Say into how many folds a run with that many rows divides them, 0 for not at all."""
         if not self.explained or not (self.model.second_order or self.model.deep):
