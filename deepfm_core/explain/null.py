@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 from scipy.linalg import cho_factor, cho_solve
-from scipy.stats import gamma
+from scipy.special import gammaincc
 
 from deepfm_core.explain.designs import FieldDesign
 from deepfm_core.explain.main_effects import MainEffects
@@ -97,7 +97,7 @@ def upper_tail(z: Values, skew: Values) -> Values:
     """
     skew = np.maximum(skew, LEAST_SKEW)
     shape = 4 / skew**2
-    return np.asarray(gamma.sf(np.maximum(shape + z * np.sqrt(shape), 0.0), shape))
+    return np.asarray(gammaincc(shape, np.maximum(shape + z * np.sqrt(shape), 0.0)))
 
 
 def benjamini_hochberg(p_values: Values) -> Values:

@@ -44,22 +44,22 @@ def base_logloss(labels: NDArray[np.floating], rate: float) -> float:
 def auc(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> float | None:
     """Give the area under the ROC curve, ties counted half; None where one class is absent.
 
-    This is the Mann–Whitney statistic from mid-ranks.
+    This is the Mann–Whitney statistic: wins of a click over another row, counted in whole numbers. Sorting each class
+    by itself and looking one up in the other sorts values instead of positions, which takes half the time.
     """
-    positive = np.asarray(labels) > 0.5
-    clicks = int(positive.sum())
-    others = len(positive) - clicks
-    if clicks == 0 or others == 0:
+    scores, positive = np.asarray(scores), np.asarray(labels) > 0.5
+    clicks, others = np.sort(scores[positive]), np.sort(scores[~positive])
+    pairs = len(clicks) * len(others)
+    if not pairs:
         return None
-    scores = np.asarray(scores)
-    order = np.argsort(scores, kind="stable")
-    ordered = scores[order]
-    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]]))
-    sizes = np.diff(np.append(starts, len(ordered)))
-    midranks = starts + (sizes + 1) / 2.0
-    clicks_in_tie = np.add.reduceat(positive[order].astype(np.float64), starts)
-    rank_sum = float(clicks_in_tie @ midranks)
-    return (rank_sum - clicks * (clicks + 1) / 2.0) / (clicks * others)
+    if len(clicks) <= len(others):
+        return _half_wins(clicks, others) / (2 * pairs)
+    return 1.0 - _half_wins(others, clicks) / (2 * pairs)
+
+
+def _half_wins(few: NDArray[np.floating], many: NDArray[np.floating]) -> int:
+    """Count twice how often a value of `few` is above one of `many`, a tie once; both are in ascending order."""
+    return int(np.searchsorted(many, few, "left").sum()) + int(np.searchsorted(many, few, "right").sum())
 
 
 def auc_interval(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> tuple[float, float] | None:
