@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
-from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from deepfm_core.data.encoded import EncodedTable, together
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.frames import table_from_frame
 from deepfm_core.data.inference import infer_schema
-from deepfm_core.data.schema import Kind, Schema
+from deepfm_core.data.schema import Schema
 from deepfm_core.data.table import Table
-from deepfm_core.errors import Problem, SchemaError, SpecError
+from deepfm_core.estimator_inputs import kinds_of, labels_of, seed_of
 from deepfm_core.explain.learned import learned_pairs
 from deepfm_core.explain.observed import observed_interactions
 from deepfm_core.explain.snapshot import sample_rows
@@ -30,20 +26,31 @@ from deepfm_core.explain.tables import example_terms_frame, pairs_frame, terms_f
 from deepfm_core.runs.explaining import SAMPLE_ROWS, network_sample
 from deepfm_core.runs.parts import Parts, load_parts
 from deepfm_core.runs.trained import Trained
+from deepfm_core.training.crosses import named_crosses
 from deepfm_core.training.events import EpochDone, Fitted
 from deepfm_core.training.fit import fit
 from deepfm_core.training.metrics import sigmoid
 from deepfm_core.training.presets import settings
 from deepfm_core.training.spec import RunSpec, SplitSpec
 from deepfm_core.training.state import FitState
-from deepfm_core.training.threads import set_threads
+from deepfm_core.training.threads import set_threads, torch_left_as_it_was
 
 POSITIVE, NEGATIVE = "1", "0"
 """How the two classes stand in the label column of the table that is trained on."""
 
 
-CHOSEN = ("embedding_size", "dropout", "l2", "epochs", "patience", "batch_size", "learning_rate")
-"""Parameters that take the place of the preset's settings where they are not None; `layers` is one more."""
+CHOSEN = (
+    "embedding_size",
+    "activation",
+    "dropout",
+    "batch_norm",
+    "l2",
+    "epochs",
+    "patience",
+    "batch_size",
+    "learning_rate",
+)
+"""Parameters that take the place of the preset's settings where they are not None; `layers` and `crosses` too."""
 
 
 class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -59,7 +66,11 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         preset: `recommended`, `paper` or `quick`; gives every setting below that is None.
         embedding_size: K, numbers a feature is embedded in.
         layers: units of each hidden layer.
+        activation: of the hidden units: `relu`, `tanh`, `sigmoid` or `linear`.
         dropout: probability to drop a unit.
+        batch_norm: whether each hidden layer's batch is normalised.
+        crosses: pairs of columns, such as `[("device", "hour")]`, whose combinations get a first-order weight each;
+            with `wide-deep` only.
         l2: λ of λ/2 · Σ w² over first-order weights and embeddings, added to the mean logloss of a batch.
         epochs: at most.
         patience: epochs without a better validation logloss before training stops.
@@ -87,7 +98,10 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         preset: str = "recommended",
         embedding_size: int | None = None,
         layers: Sequence[int] | None = None,
+        activation: str | None = None,
         dropout: float | None = None,
+        batch_norm: bool | None = None,
+        crosses: Sequence[tuple[str, str]] | None = None,
         l2: float | None = None,
         epochs: int | None = None,
         patience: int | None = None,
@@ -102,7 +116,10 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.preset = preset
         self.embedding_size = embedding_size
         self.layers = layers
+        self.activation = activation
         self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.crosses = crosses
         self.l2 = l2
         self.epochs = epochs
         self.patience = patience
@@ -125,7 +142,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             DeepFMError: a column or a setting cannot be used; a ValueError too.
         """
         frame = self._frame(X, reset=True)
-        table = self._labelled(frame, _labels(y, len(frame)))
+        table = self._labelled(frame, labels_of(y, len(frame)))
         self.spec_ = self._spec(table, str(table.frame.columns[-1]))
         self.schema_: Schema = self.spec_.schema
         parts = load_parts(self.spec_, lambda _: table)
@@ -193,8 +210,9 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _spec(self, table: Table, label: str) -> RunSpec:
         split = SplitSpec(valid=self.validation_fraction, test=0.0)
         schema = infer_schema(table, label, POSITIVE, leave_out_leaks=False)
-        layers = None if self.layers is None else tuple(int(units) for units in self.layers)
-        chosen = {name: getattr(self, name) for name in CHOSEN} | {"layers": layers}
+        chosen = {name: getattr(self, name) for name in CHOSEN}
+        chosen["layers"] = None if self.layers is None else tuple(int(units) for units in self.layers)
+        chosen["crosses"] = None if self.crosses is None else named_crosses(self.crosses)
         rows = split.training_rows(len(table))
         model, fit_spec = settings(
             self.preset, self.model, rows, {name: value for name, value in chosen.items() if value is not None}
@@ -202,19 +220,20 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return RunSpec(
             table="",
             table_name=table.name,
-            schema=schema.with_kinds(_kinds(self.kinds)),
+            schema=schema.with_kinds(kinds_of(self.kinds)),
             split=split,
             model=model,
             fit=fit_spec,
             min_count=self.min_count,
-            seed=_seed(self.random_state),
+            seed=seed_of(self.random_state),
         )
 
     def _train(self, parts: Parts) -> None:
         spec = self.spec_
-        encoder = Encoder.fit(parts.train.table.frame, spec.schema, rows=parts.train.rows, min_count=spec.min_count)
+        frame, rows, crosses = parts.train.table.frame, parts.train.rows, spec.model.crosses
+        encoder = Encoder.fit(frame, spec.schema, rows=rows, min_count=spec.min_count, crosses=crosses)
         train, valid = parts.train.encode(encoder), parts.valid.encode(encoder)
-        with _torch_left_as_it_was():
+        with torch_left_as_it_was():
             set_threads(train.layout, spec.model, spec.fit)
             state = FitState.new(train.layout, spec.model, spec.fit, spec.seed)
             events = list(fit(spec.fit, train, valid, state))
@@ -254,46 +273,5 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return replace(table, frame=table.frame.assign(**{label: texts}))
 
 
-def _labels(y: ArrayLike, rows: int) -> NDArray[Any]:
-    """Give (N,) labels of two classes."""
-    if y is None:
-        raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
-    labels: NDArray[Any] = column_or_1d(y, warn=True)
-    check_classification_targets(labels)
-    check_consistent_length(labels, np.empty(rows))
-    kind = type_of_target(labels, input_name="y", raise_unknown=True)
-    if kind != "binary":
-        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-    if len(np.unique(labels)) < 2:
-        problem = Problem("there is only one class", "Give rows of both classes.", value=str(labels[0]))
-        raise SchemaError("y", [problem])
-    return labels
-
-
-def _kinds(named: Mapping[str, str] | None) -> dict[str, Kind]:
-    known = {kind.value for kind in Kind}
-    for column, kind in (named or {}).items():
-        if kind not in known:
-            raise SpecError(f"Kind of column `{column}` is {kind!r}. Use one of {', '.join(sorted(known))}.")
-    return {str(column): Kind(kind) for column, kind in (named or {}).items()}
-
-
-def _seed(random_state: int | np.random.RandomState | None) -> int:
-    if isinstance(random_state, int | np.integer):
-        return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
-
-
 def _index(X: pd.DataFrame | ArrayLike, rows: int) -> pd.Index:
     return X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(rows)
-
-
-@contextmanager
-def _torch_left_as_it_was() -> Iterator[None]:
-    """Give torch its threads and random state back: a library call must not change them."""
-    threads = torch.get_num_threads()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(threads)

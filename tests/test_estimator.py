@@ -133,6 +133,23 @@ def test_a_chosen_penalty_is_that_of_weights_and_embeddings():
     assert (chosen.l2, chosen.l2_embeddings) == (1e-4, 1e-4)
 
 
+def test_crossed_columns_have_a_weight_for_each_combination_and_the_network_its_settings():
+    X = clicks(600).drop(columns="clicked")
+    y = (X["device"] == "phone") == (X["placement"] == "feed")  # no main effect, and nothing a first-order term sees
+    plain = DeepFMClassifier("lr", random_state=0, epochs=20, learning_rate=0.05).fit(X, y)
+    settings = {"layers": (4,), "activation": "tanh", "batch_norm": True, "epochs": 20, "learning_rate": 0.05}
+    crossed = DeepFMClassifier("wide-deep", crosses=[("device", "placement")], random_state=0, **settings).fit(X, y)
+    spec = crossed.spec_.model
+    assert (spec.crosses, spec.activation, spec.batch_norm) == ((("device", "placement"),), "tanh", True)
+    assert crossed.score(X, y) > 0.98 > plain.score(X, y)
+    terms = crossed.terms(X.head(20))
+    assert set(terms.loc[terms["field_a"] == "device × placement", "term"]) == {"first-order"}
+    assert crossed.interactions()["field_a"].notna().all()
+    assert terms.groupby("row")["value"].sum().to_numpy() == pytest.approx(
+        crossed.decision_function(X.head(20)), abs=1e-5
+    )
+
+
 def test_torch_is_left_as_it_was():
     torch.manual_seed(1)
     threads, state = torch.get_num_threads(), torch.get_rng_state()
@@ -152,6 +169,9 @@ def test_torch_is_left_as_it_was():
         ({"kinds": {"device": "text"}}, [0, 1, 0], "Kind of column `device` is 'text'"),
         ({"kinds": {"colour": "categorical"}}, [0, 1, 0], "column `colour`: there is no such column"),
         ({"kinds": {"device": "numeric"}}, [0, 1, 0], "column `device`"),
+        ({"model": "wide-deep", "crosses": ["device*hour"]}, [0, 1, 0], "Cross is 'device\\*hour'. Name two columns"),
+        ({"model": "wide-deep", "crosses": [("device", "colour")]}, [0, 1, 0], "colour"),
+        ({"crosses": [("device", "placement")]}, [0, 1, 0], "Only wide-deep has crossed fields"),
         ({"validation_fraction": 1.0}, [0, 1, 0], "Validation share is 1.0"),
     ],
 )

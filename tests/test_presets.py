@@ -75,6 +75,11 @@ def test_the_paper_preset_adds_nothing_to_the_papers_form() -> None:
     assert fit_spec.l2_embeddings == fit_spec.l2
 
 
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_the_paper_preset_has_tanh_in_ipnn_alone(name: str) -> None:
+    assert preset("paper", name, 20_000)[0].activation == ("tanh" if name == "ipnn" else "relu")
+
+
 def test_an_unknown_preset_is_refused_with_the_known_ones() -> None:
     with pytest.raises(SpecError, match=r"'fast'.*recommended, paper, quick"):
         preset("fast", "deepfm", 100)

@@ -24,6 +24,20 @@ def _parsed(text: str) -> Cross:
     return names[0], names[1]
 
 
+def named_crosses(pairs: Iterable[object]) -> tuple[Cross, ...]:
+    """Check that each is a pair of names.
+
+    Raises:
+        SpecError: one is not.
+    """
+    found = []
+    for pair in pairs:
+        if not isinstance(pair, list | tuple) or len(pair) != 2:
+            raise SpecError(f"Cross is {pair!r}. Name two columns, such as ('device', 'hour').")
+        found.append((str(pair[0]), str(pair[1])))
+    return tuple(found)
+
+
 def require_different(crosses: Sequence[Cross]) -> None:
     """Check that each cross has two different fields, and that none is named twice.
 

@@ -74,8 +74,10 @@ def _recommended(model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:
 
 
 def _paper(model_name: str) -> tuple[ModelSpec, FitSpec]:
-    """The paper's settings on Criteo (section 3.1); batch size, learning rate and L2, which it leaves out, are ours."""
-    model = ModelSpec(model_name, embedding_size=10, layers=(400, 400, 400), activation="relu", dropout=0.5)
+    """The paper's settings on Criteo (section 3.1.4): tanh for IPNN, ReLU for the other networks; batch size, learning
+    rate and L2, which it leaves out, are ours, and so is Adam for LR, which the paper trains by FTRL."""
+    activation = "tanh" if model_name == "ipnn" else "relu"
+    model = ModelSpec(model_name, embedding_size=10, layers=(400, 400, 400), activation=activation, dropout=0.5)
     return model, FitSpec(epochs=30, patience=3, batch_size=1024, learning_rate=1e-3, l2=1e-5)
 
 

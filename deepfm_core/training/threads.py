@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -34,6 +36,17 @@ def set_threads(layout: Layout, model: ModelSpec, fit: FitSpec) -> None:
     wanted = int(os.environ.get("DEEPFM_THREADS", "0"))
     shared = step_seconds(layout, model, fit) >= SECONDS_WORTH_SHARING
     torch.set_num_threads(wanted or (_cores() if shared else 1))
+
+
+@contextmanager
+def torch_left_as_it_was() -> Iterator[None]:
+    """Give torch its threads and random state back: a library call must not change them."""
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _cores() -> int:
