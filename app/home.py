@@ -112,9 +112,14 @@ def table(sha: str) -> Table:
     Raises:
         RunError: the store does not have it.
     """
+    keep_sample(sha)
+    return _table(sha, visitor.owner())
+
+
+def keep_sample(sha: str) -> None:
+    """Put a table that comes with the app into the store, where the worker finds it; nothing for other tables."""
     if sha in samples() and sha not in {entry.sha256 for entry in store().tables(visitor.owner())}:
         add_table(samples()[sha], samples()[sha].name)
-    return _table(sha, visitor.owner())
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the table …")

@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 SECONDS = 0.75
 """How often a run at work is looked at."""
+FIRST_LOSS_SECONDS = 0.5
+"""How long the first look waits for something to see."""
 STAGES = {
     "": "Starting",
     "read": "Reading the table",
@@ -32,6 +34,8 @@ STAGES = {
 def show(run: home.OpenRun) -> None:
     """Draw a run, and go on drawing it while it is queued or at work."""
     if run.active:
+        if st.session_state.get("watched run") != run.id:
+            run = _begun(run)
         st.session_state["watched run"] = run.id
         st.fragment(_watch, run_every=SECONDS)(run.id)
         return
@@ -39,6 +43,17 @@ def show(run: home.OpenRun) -> None:
     if st.session_state.pop("watched run", None) == run.id:
         icon = ":material/check_circle:" if run.finished else ":material/info:"
         st.toast(f"{plain(run.name)}: {run.state}.", icon=icon)
+
+
+def _begun(run: home.OpenRun) -> home.OpenRun:
+    """Wait a moment for the first loss of a run that a worker takes up just now: it is then drawn at the first look."""
+    until = time.monotonic() + FIRST_LOSS_SECONDS
+    while time.monotonic() < until and run.active and not home.store().events(run.id, kinds=["progress"]):
+        if run.state == "queued" and not home.store().worker_state().idle:
+            break
+        time.sleep(0.01)
+        run = home.open_run(run.id)
+    return run
 
 
 def _watch(run_id: str) -> None:

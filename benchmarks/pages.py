@@ -59,6 +59,10 @@ def served(home: Path) -> Iterator[None]:
                 os.kill(Process.parse(row["worker"]).pid, signal.SIGKILL)
 
 
+def chromium() -> str | None:
+    return shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+
+
 def waits(page: Page, store: Store) -> dict[str, float]:
     healthy = time.monotonic()
     page.goto(f"{ADDRESS}/", wait_until="commit")
@@ -90,11 +94,10 @@ def waits(page: Page, store: Store) -> dict[str, float]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--times", type=int, default=5)
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
     measured = []
     for _ in range(parser.parse_args().times):
         with tempfile.TemporaryDirectory() as folder, sync_playwright() as playwright, served(Path(folder)):
-            browser = playwright.chromium.launch(executable_path=chromium, args=OPTIONS)
+            browser = playwright.chromium.launch(executable_path=chromium(), args=OPTIONS)
             measured.append(waits(browser.new_page(viewport={"width": 1400, "height": 900}), Store(Path(folder))))
             browser.close()
     print("| | median seconds | least | most |\n|---|---|---|---|")

@@ -41,6 +41,7 @@ def _pictures(run: home.OpenRun) -> None:
             overview.show_strongest(run)
         with right:
             overview.show_matrix(run)
+        home.keep_sample(next(iter(home.samples())))  # *Train this live* then starts at once
     else:
         st.fragment(_later, run_every=0.8)()
 

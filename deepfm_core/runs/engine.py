@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
+from functools import cache
 from typing import Any
 
 import pandas as pd
@@ -13,12 +14,14 @@ import torch
 from deepfm_core.data.encoded import EncodedTable, together
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.explain import snapshot
+from deepfm_core.runs import observing
 from deepfm_core.runs.explaining import explain
 from deepfm_core.runs.held_out import hold_out
 from deepfm_core.runs.job import Job
 from deepfm_core.runs.judging import judge, scores
 from deepfm_core.runs.observing import Observation, own_parts
 from deepfm_core.runs.parts import Part, Parts, load_parts
+from deepfm_core.runs.trial import trial_run
 from deepfm_core.runs.yardstick import boost
 from deepfm_core.training.events import HOLD_OUT, Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage
 from deepfm_core.training.fit import fit, predict_logits
@@ -31,8 +34,14 @@ Events = Generator[Event, None, None]
 
 
 def warm_up() -> None:
-    """Do once what the first run of a process would otherwise wait for."""
-    torch.set_flush_denormal(True)
+    """Do ahead what the next run of this process would otherwise wait for; called again, only what is used up."""
+    _try_out()
+    observing.prepare()
+
+
+@cache
+def _try_out() -> None:
+    trial_run(execute)
 
 
 @dataclass
@@ -75,7 +84,7 @@ def execute(job: Job) -> Iterator[Event]:
     if job.spec.model.name == YARDSTICK:
         yield from boost(job)
         return
-    warm_up()
+    torch.set_flush_denormal(True)
     work = _Work(job)
     job.folder.create().write_spec(job.spec)
     try:

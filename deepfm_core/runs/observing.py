@@ -15,7 +15,7 @@ import time
 from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pandas as pd
@@ -29,6 +29,10 @@ from deepfm_core.training.spec import RunSpec
 ROOT = Path(__file__).resolve().parents[2]
 FRAME = "observed"
 _INPUT = "observation.npz"
+_NICE = 5
+"""How far the process steps back for the training and the pages."""
+_spare: list[subprocess.Popen[bytes]] = []
+"""A process that has loaded everything and waits for a run; none but in a worker."""
 _latest: dict[str, pd.DataFrame] = {}
 """The frame made last by this process, under what it was made from: runs of a comparison share their rows."""
 
@@ -56,12 +60,7 @@ class Observation:
             folder.write_frame(FRAME, _latest[self._source])
             return
         save_encoded(table, folder.path / _INPUT)
-        command = [sys.executable, "-m", __name__, str(folder.path.resolve()), str(spec.rows_seed)]
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # the training has the other processor
-        with folder.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                command, cwd=ROOT, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log
-            )
+        self._process = _begin(folder, spec.rows_seed)
 
     @property
     def ended(self) -> bool:
@@ -85,6 +84,53 @@ class Observation:
             self._process.wait()
         with suppress(FileNotFoundError):
             (self._folder.path / _INPUT).unlink()
+
+
+def prepare() -> None:
+    """Have a process ready for the next observation, so that loading it takes nothing from a run's first second."""
+    if not any(process.poll() is None for process in _spare):
+        _spare[:] = [_start(None)]
+
+
+def _begin(folder: RunFolder, seed: int) -> subprocess.Popen[bytes]:
+    """Have the spare process, or a new one where there is none, make the frame of the run in `folder`."""
+    request = json.dumps([str(folder.path.resolve()), seed]).encode()
+    while _spare:
+        process = _spare.pop()
+        with suppress(BrokenPipeError):
+            _ask(process, request)
+            return process
+        process.wait()
+    with folder.log.open("ab") as log:
+        process = _start(log)
+    with suppress(BrokenPipeError):  # whoever waits for it finds that it has ended
+        _ask(process, request)
+    return process
+
+
+def _start(log: BinaryIO | None) -> subprocess.Popen[bytes]:
+    """Start a process that waits for a request; what it says goes to `log`, otherwise where this process's words go."""
+    process = subprocess.Popen(
+        [sys.executable, "-m", __name__],
+        cwd=ROOT,
+        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # the training has the other processor
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=log,
+    )
+    os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
+    return process
+
+
+def _ask(process: subprocess.Popen[bytes], request: bytes) -> None:
+    """Send a waiting process its one request; BrokenPipeError where it is gone."""
+    assert process.stdin is not None
+    try:
+        process.stdin.write(request)
+        process.stdin.flush()
+    finally:
+        with suppress(BrokenPipeError):
+            process.stdin.close()
 
 
 def own_parts(parts: Sequence[EncodedTable], spec: RunSpec) -> list[EncodedTable]:
@@ -120,12 +166,21 @@ def load_encoded(path: Path) -> EncodedTable:
         return EncodedTable(layout, arrays["ids"], arrays.get("weights"), arrays["dense"], arrays["labels"])
 
 
-def main(folder: Path, seed: int) -> None:
-    """Make the frame of the run in `folder` from what `Observation` left there."""
-    os.nice(5)
+def main() -> None:
+    """Wait for a request, and make the frame of its run from what `Observation` left there.
+
+    A process whose worker ends before it asks for anything reads nothing, and ends.
+    """
+    request = sys.stdin.read()
+    if not request:
+        return
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    table = load_encoded(folder / _INPUT)
-    RunFolder(folder).write_frame(FRAME, observed_interactions(table, seed=seed))
+    path, seed = json.loads(request)
+    folder = RunFolder(Path(path))
+    with folder.log.open("ab") as log:
+        os.dup2(log.fileno(), sys.stderr.fileno())
+    table = load_encoded(folder.path / _INPUT)
+    folder.write_frame(FRAME, observed_interactions(table, seed=seed))
 
 
 def _end_with(parent: int) -> None:
@@ -136,4 +191,4 @@ def _end_with(parent: int) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), int(sys.argv[2]))
+    main()

@@ -14,7 +14,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import FrameType
@@ -33,13 +33,15 @@ IDLE_SECONDS = 15 * 60.0
 POLL_SECONDS = 0.025
 _BEAT_SECONDS = 2.0
 
+WarmUp = Callable[[], None]
+
 
 class Terminated(BaseException):
     """The process was told to end."""
 
 
-def load_engine(name: str) -> Engine:
-    """Import an engine by `module:function`; its module's `warm_up()`, where there is one, is called.
+def load_engine(name: str) -> tuple[Engine, WarmUp]:
+    """Import an engine by `module:function`, with its module's `warm_up()` or, where there is none, nothing to do.
 
     Raises:
         DeepFMError: there is no such engine.
@@ -50,12 +52,19 @@ def load_engine(name: str) -> Engine:
         engine: Engine = getattr(module, function)
     except (ImportError, AttributeError, ValueError) as error:
         raise DeepFMError(f"Engine `{name}` cannot be loaded ({error}). Write it as module:function.") from error
-    getattr(module, "warm_up", lambda: None)()
-    return engine
+    warm_up: WarmUp = getattr(module, "warm_up", _nothing)
+    return engine, warm_up
 
 
-def serve(store: Store, engine: Engine, worker: Process, idle: float = IDLE_SECONDS) -> None:
-    """Do queued runs, oldest first, until the queue has been empty for `idle` seconds."""
+def _nothing() -> None:
+    """Warm nothing up."""
+
+
+def serve(
+    store: Store, engine: Engine, worker: Process, idle: float = IDLE_SECONDS, warm_up: WarmUp = _nothing
+) -> None:
+    """Do queued runs, oldest first, until the queue has been empty for `idle` seconds; warm up before each wait."""
+    warm_up()
     until = _rest(store, worker, idle)
     beat = time.monotonic()
     while True:
@@ -63,6 +72,7 @@ def serve(store: Store, engine: Engine, worker: Process, idle: float = IDLE_SECO
         if run is not None:
             store.workers.beat(worker, "busy")
             _do(store, run, engine, worker)
+            warm_up()
             until = _rest(store, worker, idle)
         elif time.monotonic() > until and store.workers.leave(worker):
             return
@@ -105,9 +115,9 @@ def work(home: Path, engine_name: str, idle: float) -> None:
         print("Enough workers live already.", file=sys.stderr)
         return
     try:
-        engine = load_engine(engine_name)
+        engine, warm_up = load_engine(engine_name)
         store.purge()
-        serve(store, engine, worker, idle)
+        serve(store, engine, worker, idle, warm_up)
     except Terminated:
         store.claims.give_back(worker)
         store.workers.leave(worker, even_if_queued=True)
