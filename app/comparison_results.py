@@ -76,7 +76,7 @@ def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
-        column_config=_columns(shown, {"Model": 140, "from the best": 190, "from the best ": 190}),
+        column_config=_columns(shown, _widths(table)),
         height="content",
         alt="Models with what they reached on these rows",
     )
@@ -87,6 +87,14 @@ def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
     )
     _open(shown, runs, event["selection"]["rows"])
     _paper(table)
+
+
+def _widths(table: pd.DataFrame) -> dict[str, int]:
+    """Give widths with which the columns of a finished comparison of one seed fit a page of 1,400 pixels."""
+    spread = 120 if table["logloss_sd"].notna().any() else 70
+    means = dict.fromkeys(("logloss", "AUC"), spread) | {"Norm. entropy": max(spread, 100)}
+    apart = dict.fromkeys(("from the best", "from the best "), 182)
+    return {"Model": 128, **means, **apart, "Time ÷ LR": 74, "Parameters": 84, "Runs": 60}
 
 
 def _columns(shown: pd.DataFrame, widths: Mapping[str, int]) -> dict[str, Any]:
@@ -133,12 +141,14 @@ def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) ->
 
 
 def _shown(table: pd.DataFrame, runs: Sequence[RunRow]) -> pd.DataFrame:
-    """Write the table as texts, models without a finished run included."""
+    """Write the table as texts, models without a finished run included; how many have finished while some have not."""
     asked = [run.spec.model.name for run in runs]
     lines = [_line(row, asked.count(str(row["model"]))) for _, row in table.iterrows()]
+    whole = all(line["Runs"].isdecimal() for line in lines)
     waiting = [name for name in dict.fromkeys(asked) if name not in set(table["model"])]
     lines += [{"Model": MODEL_TITLES[name], "Runs": f"0 of {asked.count(name)}"} for name in waiting]
-    return pd.DataFrame(lines).fillna("")
+    shown = pd.DataFrame(lines).fillna("")
+    return shown if waiting or not whole else shown.drop(columns="Runs")
 
 
 _PAPER = {
@@ -152,7 +162,6 @@ _PAPER = {
 def _line(row: pd.Series, asked: int) -> dict[str, str]:
     return {
         "Model": row["title"],
-        "Runs": str(row["runs"]) if row["runs"] == asked else f"{row['runs']} of {asked}",
         "logloss": _mean(row, "logloss"),
         "from the best": _difference(row, "logloss"),
         "AUC": _mean(row, "auc"),
@@ -160,6 +169,7 @@ def _line(row: pd.Series, asked: int) -> dict[str, str]:
         "Norm. entropy": _mean(row, "normalised_entropy"),
         "Time ÷ LR": "–" if pd.isna(row["relative_seconds"]) else f"{row['relative_seconds']:.1f}",
         "Parameters": "–" if pd.isna(row["parameters"]) else f"{row['parameters']:,.0f}",
+        "Runs": str(row["runs"]) if row["runs"] == asked else f"{row['runs']} of {asked}",
     }
 
 

@@ -39,6 +39,11 @@ def choose_split(schema: Schema) -> None:
         _draw(values, schema)
 
 
+def in_words(split: SplitSpec) -> str:
+    """Say how rows are divided, but for the shares."""
+    return WAYS[split.by] + ("" if split.column is None else f" of {plain(split.column)}")
+
+
 def choice_of(split: SplitSpec) -> str | None:
     """Write a split as the URL has it; None where it is the usual one."""
     return links.as_text({name: value for name, value in vars(split).items() if value != getattr(_USUAL, name)})
@@ -67,8 +72,7 @@ def _read(schema: Schema) -> tuple[dict[str, Any], list[str]]:
 
 def _label(values: dict[str, Any]) -> str:
     shares = [f"{100 * share:.3g}" for share in (1 - values["valid"] - values["test"], values["valid"], values["test"])]
-    column = "" if values["column"] is None else f" of {plain(str(values['column']))}"
-    return f"Split {' / '.join(shares)} {WAYS[values['by']]}{column}"
+    return f"Split {' / '.join(shares)} {in_words(SplitSpec(values['by'], values['column']))}"
 
 
 def _draw(values: dict[str, Any], schema: Schema) -> None:

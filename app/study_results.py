@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app import comparisons, links, takeover
-from app.charts.study import MEASURES, axis_shares, factor_line, setting_lines
+from app.charts.study import MEASURES, Axis, axis_shares, factor_line, setting_lines
 from app.column_titles import configured
 from app.figure import figure, signed
 from app.inputs import download, plain, show_chart
@@ -18,9 +18,15 @@ from app.layout import side_by_side
 from app.selection import selected
 from deepfm_core.runs.rows import RunRow
 from deepfm_core.runs.study import ONE, SEARCH, StudyPlan
-from deepfm_core.runs.study_table import factor_lines, in_order, trial_table
-from deepfm_core.training.factors import FACTORS, written
+from deepfm_core.runs.study_table import factor_lines, in_order, trial_table, untried
+from deepfm_core.training.factors import FACTORS, Value, written
 
+_SHORT_MEASURES = {
+    "valid_logloss": "valid. logloss",
+    "valid_auc": "valid. AUC",
+    "test_logloss": "test logloss",
+    "test_auc": "test AUC",
+}
 BRUSH, POINT = "brush", "trial"
 MOST_VALUES = 12
 """Values of a factor up to which each has a place of its own on its axis."""
@@ -39,7 +45,7 @@ def show_results(runs: Sequence[RunRow], plan: StudyPlan) -> None:
     measure = st.segmented_control(
         "Measure", there, format_func=lambda name: MEASURES[name].split(" (")[0], required=True, **kept
     )
-    _lines(table, plan, measure)
+    _lines(table, plan, measure, untried(runs, plan))
     shown = _parallel(trials, plan, measure)
     _trials(runs, shown, len(trials), plan)
 
@@ -87,7 +93,7 @@ def _short(value: Any) -> str:
     return f"{value:.3g}" if isinstance(value, float) else written(value)
 
 
-def _lines(table: pd.DataFrame, plan: StudyPlan, measure: str) -> None:
+def _lines(table: pd.DataFrame, plan: StudyPlan, measure: str, left_out: Mapping[str, Sequence[Value]]) -> None:
     lines = factor_lines(table, plan, measure)
     many = lines["seed"].nunique() > 1
     cells = side_by_side(len(plan.factors), least=280)
@@ -99,14 +105,16 @@ def _lines(table: pd.DataFrame, plan: StudyPlan, measure: str) -> None:
         rows = lines[lines["factor"] == name]
         scaled = plan.design == SEARCH and FACTORS[name].kind != "choice"
         order = [] if scaled else [_short(value) for value in in_order(name, list(rows["value"]))]
+        axis = Axis(FACTORS[name].title, order, log=scaled and _by_magnitude(name, rows["value"]))
         drawn = rows.assign(value=rows["value"].astype(float) if scaled else rows["value"].map(_short))
+        same = ", ".join(map(_short, left_out[name]))
         with cells[place]:
             show_chart(
-                lambda drawn=drawn, order=order, name=name: factor_line(  # type: ignore[misc]
-                    drawn, order, title=FACTORS[name].title, measure=measure, joined=plan.design != SEARCH, ends=ends
+                lambda drawn=drawn, axis=axis: factor_line(  # type: ignore[misc]
+                    drawn, axis, measure=measure, joined=plan.design != SEARCH, ends=ends
                 ),
                 (measure, len(table), tuple(table["run"])),
-                reading,
+                f"{reading} The same network as another value: {same}." if same else reading,
                 key=f"factor {name}",
             )
 
@@ -135,19 +143,23 @@ def _parallel(trials: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataFra
     return chosen if len(chosen) else trials
 
 
-def _axes(trials: pd.DataFrame, plan: StudyPlan) -> dict[str, tuple[str, Sequence[object]]]:
-    axes: dict[str, tuple[str, Sequence[object]]] = {}
+def _by_magnitude(name: str, values: pd.Series) -> bool:
+    """Say whether a factor's numbers are laid out by orders of magnitude, as a search looks at them."""
+    return FACTORS[name].log and float(values.astype(float).min()) > 0
+
+
+def _axes(trials: pd.DataFrame, plan: StudyPlan) -> dict[str, Axis]:
+    axes: dict[str, Axis] = {}
     for name in plan.factors:
         order = in_order(name, list(trials[name]))
         choice = FACTORS[name].kind == "choice"
         laid_out = choice or (plan.design != SEARCH and len(order) <= MOST_VALUES)
-        axes[name] = FACTORS[name].title, order if laid_out else ()
+        log = not laid_out and _by_magnitude(name, trials[name])
+        axes[name] = Axis(FACTORS[name].title, order if laid_out else (), log)
     return axes
 
 
-def _selected(
-    trials: pd.DataFrame, axes: dict[str, tuple[str, Sequence[object]]], measure: str, key: str
-) -> pd.DataFrame:
+def _selected(trials: pd.DataFrame, axes: dict[str, Axis], measure: str, key: str) -> pd.DataFrame:
     """Give the settings inside the area dragged, or the one clicked; none where nothing is selected."""
     picked = selected(key)
     points = picked.get(POINT)
@@ -171,13 +183,9 @@ def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan
     columns = [*plan.factors, "runs", *(name for name in MEASURES if trials[name].notna().any())]
     columns += [f"{name}_sd" for name in ("valid_logloss",) if int(trials["runs"].max()) > 1]
     shown = trials[[*columns, "parameters", "seconds"]]
-    titles = {name: (MEASURES[name], "%.4f") for name in MEASURES} | {"valid_logloss_sd": ("sd over seeds", "%.4f")}
-    titles |= {
-        "seconds": ("seconds to train", "%.1f"),
-        "learning_rate": ("learning rate", "%.3g"),
-        "l2": ("L2", "%.2g"),
-    }
-    titles |= {name: (FACTORS[name].title, "") for name in plan.factors if name not in ("learning_rate", "l2")}
+    titles = {name: (_SHORT_MEASURES[name], "%.4f") for name in MEASURES}
+    titles |= {"valid_logloss_sd": ("sd over seeds", "%.4f"), "seconds": ("seconds", "%.1f")}
+    titles |= {name: (FACTORS[name].title, "%.3g" if FACTORS[name].kind == "number" else "") for name in plan.factors}
     event = st.dataframe(
         shown,
         key=f"settings {len(trials)} {int(trials['trial'].iloc[0])}",
@@ -187,6 +195,7 @@ def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan
         column_config=configured(shown, titles),
         alt="Settings with what they reached",
     )
+    st.caption("Logloss in nats, means over seeds; seconds are those of training.")
     places = event["selection"]["rows"]
     if not places or places[0] >= len(trials):
         st.caption("Choose a setting in the first column to open its run or to take it over.")

@@ -8,10 +8,12 @@ import streamlit as st
 
 from app import comparisons, home, launching, links
 from app.inputs import duration, plain, runs_of, told
+from app.split_choice import in_words
 from deepfm_core.runs import together
 from deepfm_core.runs.rows import ComparisonRow, RunRow
 from deepfm_core.runs.together import Standing
 
+PARTS = {"train": "train", "valid": "validate", "test": "test"}
 DELETED = "deleted comparison"
 """In the session: id, name and URL key of what was deleted last, which can be brought back."""
 
@@ -32,8 +34,8 @@ def show_panel(row: ComparisonRow, runs: Sequence[RunRow], standing: Standing, k
             _actions(row, standing, key)
         if standing.active:
             st.progress(standing.fraction)
-        if details := _details(runs, standing):
-            st.caption(details)
+        said = [" · ".join(part) for part in (_details(runs, standing), _about(row, runs)) if part]
+        st.caption("  \n".join(said))
 
 
 def _state(standing: Standing) -> str:
@@ -42,7 +44,18 @@ def _state(standing: Standing) -> str:
     return f"{standing.finished} of {runs_of(standing.total)} finished"
 
 
-def _details(runs: Sequence[RunRow], standing: Standing) -> str:
+def _about(row: ComparisonRow, runs: Sequence[RunRow]) -> list[str]:
+    """Say what all runs have in common: settings, seeds and rows."""
+    spec, seeds = runs[0].spec, int(row.plan["seeds"])
+    said = [f"{str(row.plan['preset']).capitalize()} settings", "1 seed" if seeds == 1 else f"{seeds} seeds"]
+    rows = next((run.summary.get("rows") for run in runs if run.ended_well), None)
+    if rows is None:
+        return [*said, f"split {in_words(spec.split)}"]
+    counts = ", ".join(f"{rows[name]:,} to {verb}" for name, verb in PARTS.items() if rows.get(name))
+    return [*said, f"split {in_words(spec.split)}: {counts.replace(' ', ' rows ', 1)}"]
+
+
+def _details(runs: Sequence[RunRow], standing: Standing) -> list[str]:
     said = [f"{plain(run.name)} is training" for run in runs if run.state == "running"]
     if standing.queued and not standing.running:
         said.append("waits for the worker")
@@ -54,7 +67,7 @@ def _details(runs: Sequence[RunRow], standing: Standing) -> str:
     said += [f"{plain(run.name)} failed: {plain(run.message or '')}" for run in failed[:3]]
     if standing.stopped > len(failed):
         said.append(f"{standing.stopped - len(failed)} stopped: *Resume* goes on from their last epoch")
-    return " · ".join(said)
+    return said
 
 
 def _actions(row: ComparisonRow, standing: Standing, key: str) -> None:

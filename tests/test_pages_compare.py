@@ -86,6 +86,7 @@ def test_a_finished_comparison_says_what_is_more_than_noise(opened: Opened, stor
     assert "has the lowest logloss" in said
     assert "set apart as the yardstick" in said
     assert "which seeds were drawn" in said
+    assert "Recommended settings · 2 seeds · split at random: 720 rows to train, 90 to validate, 90 to test" in said
     assert list(app.dataframe[0].value["Model"]) == ["LR", "FM", "DeepFM", "Gradient boosting"]
     assert "±" in app.dataframe[0].value["AUC"].iloc[0]
     assert "0.7850" in set(app.dataframe[1].value["Criteo AUC"])

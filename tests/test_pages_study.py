@@ -120,3 +120,11 @@ def test_the_split_of_a_studied_run_is_taken_over_with_its_settings(opened: Open
     assert not app.info
     button(app, "Train").click().run()
     assert next(run for run in store.runs() if run.comparison is None).spec.split == split
+
+
+def test_a_value_that_comes_to_the_same_network_as_another_is_said_to_be_one(opened: Opened, store: Store) -> None:
+    comparison = begin(store, StudyPlan({"shape": ("constant", "diamond"), "keep": (0.5, 0.7)}))
+    said = text_of(opened("study", study=comparison))
+    assert said.count("The same network as another value") == 1
+    assert "The same network as another value: diamond." in said
+    assert "Recommended settings · 1 seed · split at random" in said

@@ -127,6 +127,24 @@ def test_too_many_runs_are_refused_before_any_is_entered(store: Store, base: Run
     assert store.runs() == []
 
 
+@pytest.mark.parametrize(
+    ("factors", "said"),
+    [
+        ({"learning_rate": (0.0, 0.1)}, "Learning rate is 0"),
+        ({"embedding_size": (0, 8)}, "Embedding size is 0"),
+        ({"neurons": (2, 64), "layers": (1, 7), "shape": ("constant", "increasing")}, "Neurons is 14"),
+    ],
+)
+def test_a_search_is_refused_where_it_could_come_to_what_cannot_be(
+    store: Store, base: RunSpec, factors: dict[str, tuple[object, ...]], said: str
+) -> None:
+    with pytest.raises(SpecError, match=said):
+        study.begin(store, base, 560, StudyPlan(factors, design=SEARCH))  # type: ignore[arg-type]
+    with pytest.raises(SpecError, match="That would be 2,000 runs"):
+        study.begin(store, base, 560, StudyPlan({"keep": (0.5, 1.0)}, design=SEARCH, trials=100, seeds=20))
+    assert store.runs() == []
+
+
 def test_one_factor_at_a_time_varies_one_and_the_first_trial_is_the_start(base: RunSpec) -> None:
     plan = StudyPlan({"activation": ("relu", "tanh"), "keep": (0.5, 0.9)})
     start = plan.start(base, 560)
@@ -205,14 +223,16 @@ def test_a_search_cancelled_and_resumed_goes_on_from_what_has_ended(store: Store
     assert values[0] == values[1]
 
 
-def test_a_trial_that_fails_says_why_and_the_search_goes_on(store: Store, base: RunSpec) -> None:
-    plan = StudyPlan({"neurons": (1, 2), "layers": (6, 7)}, design=SEARCH, trials=3)
-    comparison = study.begin(store, base, 560, plan)
+def test_a_trial_that_fails_says_why_and_the_search_goes_on(
+    store: Store, base: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proposed = {1: {"keep": 1.5}, 2: {"keep": 0.7}}
+    monkeypatch.setattr(search, "propose", lambda plan, runs, trial: proposed[trial])
+    comparison = study.begin(store, base, 560, StudyPlan({"keep": (0.5, 0.9)}, design=SEARCH, trials=3))
     work(store, comparison)
-    states = {run.state for run in store.comparisons.runs(comparison)}
-    assert states <= {"finished", "failed"}
-    failed = [run for run in store.comparisons.runs(comparison) if run.state == "failed"]
-    assert all("neurons" in (run.message or "").lower() for run in failed)
+    runs = store.comparisons.runs(comparison)
+    assert [run.state for run in runs] == ["finished", "failed", "finished"]
+    assert "Keep probability is 1.5" in (runs[1].message or "")
 
 
 def test_a_single_run_goes_before_a_whole_study(store: Store, base: RunSpec) -> None:

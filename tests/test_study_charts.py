@@ -8,7 +8,7 @@ import altair as alt
 import pandas as pd
 import pytest
 
-from app.charts.study import axis_shares, factor_line, setting_lines
+from app.charts.study import Axis, axis_shares, factor_line, setting_lines
 
 LINE = pd.DataFrame(
     {"value": ["relu", "relu", "tanh", "tanh"], "seed": [0, 1, 0, 1], "measure": [0.36, 0.37, 0.38, 0.385]}
@@ -22,14 +22,14 @@ TRIALS = pd.DataFrame(
         "valid_auc": [0.77, 0.76, 0.78],
     }
 )
-AXES = {"activation": ("activation", ["relu", "tanh"]), "keep": ("keep probability", ())}
+AXES = {"activation": Axis("activation", ["relu", "tanh"]), "keep": Axis("keep probability")}
 
 
 @pytest.mark.parametrize("joined", [True, False])
 @pytest.mark.parametrize("rows", [0, 1, 4])
 def test_a_factors_chart_is_valid_and_names_its_best_value(rows: int, joined: bool) -> None:
     chart = factor_line(
-        LINE.head(rows), ["relu", "tanh"], title="activation", measure="valid_logloss", joined=joined, ends=(0.3, 0.4)
+        LINE.head(rows), Axis("activation", ["relu", "tanh"]), measure="valid_logloss", joined=joined, ends=(0.3, 0.4)
     ).to_dict()
     alt.LayerChart.from_dict(chart)
     json.dumps(chart, allow_nan=False)
@@ -38,9 +38,20 @@ def test_a_factors_chart_is_valid_and_names_its_best_value(rows: int, joined: bo
 
 def test_numbers_of_a_search_stand_on_a_scale() -> None:
     rows = LINE.assign(value=[0.1, 0.25, 0.7, 0.9])
-    chart = factor_line(rows, [], title="keep probability", measure="valid_auc", joined=False).to_dict()
+    chart = factor_line(rows, Axis("keep probability"), measure="valid_auc", joined=False).to_dict()
     alt.LayerChart.from_dict(chart)
     assert chart["layer"][0]["encoding"]["x"]["type"] == "quantitative"
+    assert "type" not in chart["layer"][0]["encoding"]["x"]["scale"]
+
+
+def test_numbers_searched_by_magnitude_are_drawn_by_magnitude() -> None:
+    rows = LINE.assign(value=[1e-5, 1e-4, 1e-3, 1e-2])
+    chart = factor_line(rows, Axis("L2", log=True), measure="valid_auc", joined=False).to_dict()
+    alt.LayerChart.from_dict(chart)
+    assert chart["layer"][0]["encoding"]["x"]["scale"]["type"] == "log"
+    trials = TRIALS.assign(l2=[1e-5, 1e-3, 1e-1])
+    shares = axis_shares(trials, {"l2": Axis("L2", log=True)}, "valid_logloss")
+    assert shares.loc[shares["axis"] == "L2", "share"].tolist() == pytest.approx([0.0, 0.5, 1.0])
 
 
 @pytest.mark.parametrize("measure", ["valid_logloss", "valid_auc"])

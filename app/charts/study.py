@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import pandas as pd
 
@@ -17,11 +19,25 @@ MEASURES = {
 }
 
 
+@dataclass(frozen=True)
+class Axis:
+    """An axis of settings.
+
+    Attributes:
+        title: of the factor.
+        order: its values in order; empty where they are numbers laid out by size.
+        log: whether numbers are laid out by orders of magnitude.
+    """
+
+    title: str
+    order: Sequence[object] = ()
+    log: bool = False
+
+
 def factor_line(
     rows: pd.DataFrame,
-    order: Sequence[str],
+    axis: Axis,
     *,
-    title: str,
     measure: str,
     joined: bool,
     ends: tuple[float, float] | None = None,
@@ -30,19 +46,20 @@ def factor_line(
     """Draw a measure over the values of one factor: a thin line a seed, and their median.
 
     Args:
-        rows: columns `value` (text, or number where `order` is empty), `seed`, `measure`.
-        order: of the values; empty where they are numbers on a scale.
-        title: of the factor.
+        rows: columns `value` (text, or number where the axis has no order), `seed`, `measure`.
+        axis: of the factor.
         measure: from `MEASURES`.
         joined: whether values are joined by lines; those of a search are points.
         ends: smallest and largest value of the axis, so that factors can be compared.
         height: of the plot, in pixels.
     """
-    shown = rows.dropna(subset=["measure"])
+    shown, title, order = rows.dropna(subset=["measure"]), axis.title, axis.order
     middle = shown.groupby("value")["measure"].median().reset_index()
     x = nominal("value", sort=list(order), title=title, axis={"labelAngle": 0, "labelOverlap": True, "grid": False})
     if not len(order):
-        x = quantity("value", title=title, scale={"zero": False, "padding": 8}, axis={"tickCount": 4, "grid": False})
+        by = {"type": "log"} if axis.log else {"zero": False}
+        look = {"tickCount": 4, "grid": False, "format": "~g", "labelOverlap": True}
+        x = quantity("value", title=title, scale={**by, "padding": 8}, axis=look)
     scale: Spec = {"zero": False, "padding": 12} | ({} if ends is None else {"domain": list(ends), "nice": True})
     y = quantity("measure", title=MEASURES[measure], scale=scale, axis={"tickCount": 5})
     tooltip = hover(("value", title), ("seed", "seed", "d"), ("measure", MEASURES[measure], ".4f"))
@@ -71,7 +88,7 @@ def _takeaway(middle: pd.DataFrame, title: str, measure: str) -> str:
 
 def setting_lines(
     trials: pd.DataFrame,
-    factors: Mapping[str, tuple[str, Sequence[object]]],
+    factors: Mapping[str, Axis],
     measure: str,
     *,
     brush: str = "brush",
@@ -86,7 +103,7 @@ def setting_lines(
 
     Args:
         trials: columns `trial`, the factors, the measure.
-        factors: by column, the title and the values in order; empty where they are numbers laid out by size.
+        factors: the axes by column.
         measure: from `MEASURES`.
         brush: name of the interval selection.
         point: name of the point selection.
@@ -95,7 +112,7 @@ def setting_lines(
     """
     rows = axis_shares(trials, factors, measure).merge(trials[["trial", measure]], on="trial")
     rows["solid"] = rows["trial"].isin(list(chosen)) if len(chosen) else True
-    axes = [title for title, _ in factors.values()] + [MEASURES[measure]]
+    axes = [axis.title for axis in factors.values()] + [MEASURES[measure]]
     x = nominal(
         "axis",
         sort=axes,
@@ -108,7 +125,7 @@ def setting_lines(
     legend = {"title": MEASURES[measure], "orient": "bottom", "format": ".4f", "tickCount": narrow("2", "4")}
     colour = quantity(measure, scale=scale, legend=legend)
     fade = {"condition": {"test": "datum.solid", "value": 0.9}, "value": 0.12}
-    values = hover(*((name, title) for name, (title, _) in factors.items()), (measure, MEASURES[measure], ".4f"))
+    values = hover(*((name, axis.title) for name, axis in factors.items()), (measure, MEASURES[measure], ".4f"))
     named = rows.merge(trials[["trial", *factors]].astype({name: str for name in factors}), on="trial")
     lines = layer(
         named,
@@ -136,14 +153,11 @@ def setting_lines(
     )
 
 
-def axis_shares(
-    trials: pd.DataFrame, factors: Mapping[str, tuple[str, Sequence[object]]], measure: str
-) -> pd.DataFrame:
+def axis_shares(trials: pd.DataFrame, factors: Mapping[str, Axis], measure: str) -> pd.DataFrame:
     """Lay settings out along the axes: `trial`, `axis`, `place` (of the axis), `share` (0 at its foot, 1 on top)."""
     parts = []
-    for place, (name, (title, order)) in enumerate(factors.items()):
-        parts.append((title, place, _shares(trials[name], order)))
-    parts.append((MEASURES[measure], len(parts), _shares(trials[measure], ())))
+    for place, (name, axis) in enumerate([*factors.items(), (measure, Axis(MEASURES[measure]))]):
+        parts.append((axis.title, place, _shares(trials[name], axis)))
     return pd.concat(
         [
             pd.DataFrame({"trial": trials["trial"], "axis": title, "place": place, "share": shares})
@@ -153,11 +167,11 @@ def axis_shares(
     )
 
 
-def _shares(values: pd.Series, order: Sequence[object]) -> pd.Series:
-    if len(order):
-        places = {value: place for place, value in enumerate(order)}
-        return values.map(places).astype(float) / max(len(order) - 1, 1)
-    numbers = values.astype(float)
+def _shares(values: pd.Series, axis: Axis) -> pd.Series:
+    if len(axis.order):
+        places = {value: place for place, value in enumerate(axis.order)}
+        return values.map(places).astype(float) / max(len(axis.order) - 1, 1)
+    numbers = values.astype(float).map(math.log if axis.log else float)
     low, high = float(numbers.min()), float(numbers.max())
     return (numbers - low) / (high - low) if high > low else numbers * 0 + 0.5
 
@@ -167,18 +181,16 @@ def _axes(axes: Sequence[str], x: Spec, y: Spec) -> list[Layer]:
     return [layer(ends, mark("rule", color=MUTED.ink, strokeWidth=1, opacity=0.6), x=x, y=y, y2=column("top"))]
 
 
-def _ticks(
-    trials: pd.DataFrame, factors: Mapping[str, tuple[str, Sequence[object]]], measure: str, x: Spec, y: Spec
-) -> list[Layer]:
+def _ticks(trials: pd.DataFrame, factors: Mapping[str, Axis], measure: str, x: Spec, y: Spec) -> list[Layer]:
     """Write the values of each axis: all of those laid out in order, the ends of the others."""
     lines = []
-    for name, (title, order) in [*factors.items(), (measure, (MEASURES[measure], ()))]:
-        values = list(order) or ([trials[name].min(), trials[name].max()] if len(trials) else [])
+    for name, axis in [*factors.items(), (measure, Axis(MEASURES[measure]))]:
+        values = list(axis.order) or ([trials[name].min(), trials[name].max()] if len(trials) else [])
         shares = [place / max(len(values) - 1, 1) for place in range(len(values))]
-        if not len(order) and len(set(values)) == 1:
+        if not len(axis.order) and len(set(values)) == 1:
             values, shares = values[:1], [0.5]
         lines += [
-            {"axis": title, "share": share, "label": _written(value)}
+            {"axis": axis.title, "share": share, "label": _written(value, 4 if name == measure else 3)}
             for value, share in zip(values, shares, strict=True)
         ]
     labels = pd.DataFrame(lines, columns=["axis", "share", "label"])
@@ -187,5 +199,5 @@ def _ticks(
     return [layer(labels, look, x=x, y=y, text=nominal("label")) for look in (halo, text)]
 
 
-def _written(value: object) -> str:
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+def _written(value: object, digits: int = 4) -> str:
+    return f"{value:.{digits}g}" if isinstance(value, float) else str(value)

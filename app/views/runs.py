@@ -43,7 +43,8 @@ def _page(active: bool) -> None:
     if any(row.comparison for row in everything):
         _choose_together()
     if not rows:
-        st.info("No runs yet. Train the sample on *Start*, or bring your own table on *Data*.")
+        said = "No runs yet." if not everything else "No run was asked for by itself yet."
+        st.info(f"{said} Train the sample on *Start*, or bring your own table on *Data*.")
         return
     chosen = _table(rows, frame)
     st.caption("The sample run comes with the app and is not listed: it is the last choice under *Run* at the side.")

@@ -11,7 +11,17 @@ from deepfm_core.errors import SpecError
 from deepfm_core.runs.comparisons import SETTINGS
 from deepfm_core.runs.entering import NewRun
 from deepfm_core.runs.store import LOCAL, Store
-from deepfm_core.training.factors import FACTORS, Setting, Value, checked, factors_of, setting_of, with_setting, written
+from deepfm_core.training.factors import (
+    FACTORS,
+    NETWORK,
+    Setting,
+    Value,
+    checked,
+    factors_of,
+    setting_of,
+    with_setting,
+    written,
+)
 from deepfm_core.training.presets import preset as preset_of
 from deepfm_core.training.spec import RunSpec
 
@@ -90,11 +100,7 @@ class StudyPlan:
             found += [dict(zip(self.factors, values, strict=True)) for values in product(*self.factors.values())]
         elif self.design == ONE:
             found += [{name: value} for name, values in self.factors.items() for value in values]
-        if len(found) * self.seeds > MOST_RUNS:
-            raise SpecError(
-                f"That would be {len(found) * self.seeds:,} runs. Use at most {MOST_RUNS}: fewer values, fewer seeds, "
-                "one factor at a time, or a search."
-            )
+        self._require_few(len(found))
         own = {name: setting_of(start)[name] for name in self.factors}
         distinct: dict[RunSpec, dict[str, Value]] = {}
         for setting in found:
@@ -110,9 +116,31 @@ class StudyPlan:
         """
         start = self.start(base, rows)
         if self.design == SEARCH:
+            self._require_few(self.trials)
+            self._require_possible(start)
             return [self._run(start, {}, trial, seed) for trial in range(self.trials) for seed in range(self.seeds)]
         settings = list(enumerate(self.settings(start)))
         return [self._run(start, setting, trial, seed) for seed in range(self.seeds) for trial, setting in settings]
+
+    def _require_few(self, settings: int) -> None:
+        if settings * self.seeds > MOST_RUNS:
+            raise SpecError(
+                f"That would be {settings * self.seeds:,} runs. Use at most {MOST_RUNS}: fewer values, fewer trials, "
+                "fewer seeds, one factor at a time, or a search."
+            )
+
+    def _require_possible(self, start: RunSpec) -> None:
+        """Check what a search may come to: every number by itself, and width, depth and shape together.
+
+        Raises:
+            SpecError: a setting is out of range.
+        """
+        for name, values in self.factors.items():
+            for value in values:
+                with_setting(start, {name: value})
+        network = {name: values for name, values in self.factors.items() if name in NETWORK}
+        for setting in product(*network.values()):
+            with_setting(start, dict(zip(network, setting, strict=True)))
 
     def _run(self, start: RunSpec, setting: Setting, trial: int, seed: int) -> NewRun:
         spec = replace(with_setting(start, setting), seed=start.seed + seed)

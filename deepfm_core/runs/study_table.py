@@ -44,6 +44,16 @@ def _designed(runs: Sequence[RunRow], plan: StudyPlan) -> dict[int, dict[str, Va
     return {trial: own | setting for trial, setting in enumerate(plan.settings(start))}
 
 
+def untried(runs: Sequence[RunRow], plan: StudyPlan) -> dict[str, list[Value]]:
+    """Give the values of each factor without a trial of their own, since they come to the same model as another's."""
+    settings = _designed(runs, plan).values()
+    tried = {name: {setting[name] for setting in settings} for name in plan.factors}
+    return {
+        name: [value for value in values if tried[name] and value not in tried[name]]
+        for name, values in plan.factors.items()
+    }
+
+
 def trial_table(table: pd.DataFrame, plan: StudyPlan) -> pd.DataFrame:
     """Give one row a setting, best mean validation logloss first: `trial`, `runs`, the factors, means, `…_sd`.
 

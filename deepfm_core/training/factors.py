@@ -16,7 +16,8 @@ from deepfm_core.training.spec import ACTIVATIONS, ModelSpec, RunSpec
 Value = str | int | float
 Setting = Mapping[str, Value]
 """Values by name of the factor."""
-_NETWORK = ("neurons", "layers", "shape")
+NETWORK = ("neurons", "layers", "shape")
+"""Factors that make the widths of the hidden layers together."""
 
 
 @dataclass(frozen=True)
@@ -154,7 +155,7 @@ def with_setting(spec: RunSpec, setting: Setting) -> RunSpec:
         if not 0.0 < keep <= 1.0:
             raise SpecError(f"Keep probability is {keep:g}. Use a share above 0, up to 1.")
         model = replace(model, dropout=round(1.0 - keep, 6))
-    if any(name in setting for name in _NETWORK):
+    if any(name in setting for name in NETWORK):
         count = int(values["layers"])
         widths = layer_widths(str(values["shape"]), int(values["neurons"]) * max(count, 1), count)
         model = replace(model, layers=widths)
