@@ -92,6 +92,11 @@ def tables() -> dict[str, str]:
     return own | {sha: path.name for sha, path in samples().items()}
 
 
+def table_name(sha: str) -> str:
+    """Return what a table is called; one that is not the visitor's is called by its SHA-256."""
+    return tables().get(sha, f"table {sha[:8]}")
+
+
 def add_table(source: Path | bytes, name: str) -> str:
     """Keep a table for the visitor and return its SHA-256.
 

@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import home, links, visitor
 from app.inputs import plain
-from app.split_choice import SPLIT, chosen_split
+from app.split_choice import SPLIT, TEST_TABLE, VALID_TABLE, chosen_split
 from deepfm_core.data.schema import Kind, Schema
 from deepfm_core.errors import RunError
 from deepfm_core.runs.launch import ensure_worker
@@ -21,8 +21,8 @@ KINDS = "kinds"
 
 
 def choose_table(sha: str | None) -> None:
-    """Make a table the current one, None the sample; label, roles and split chosen for another are forgotten."""
-    for name in ("label", "positive", KINDS, SPLIT):
+    """Make a table the current one, None the sample; what was chosen for another, its roles and so on, is forgotten."""
+    for name in ("label", "positive", KINDS, SPLIT, VALID_TABLE, TEST_TABLE):
         links.choose(name, None)
     links.choose(home.TABLE, sha)
 
@@ -47,8 +47,17 @@ def base_spec(sha: str, schema: Schema) -> RunSpec:
     Raises:
         SpecError: the rows cannot be divided as the link says.
     """
-    name = home.tables().get(sha, f"table {sha[:8]}")
-    return RunSpec(table=sha, table_name=name, schema=schema, split=chosen_split(schema))
+    valid, test = links.chosen(VALID_TABLE), links.chosen(TEST_TABLE)
+    return RunSpec(
+        table=sha,
+        table_name=home.table_name(sha),
+        schema=schema,
+        valid_table=valid,
+        test_table=test,
+        valid_table_name=valid and home.table_name(valid),
+        test_table_name=test and home.table_name(test),
+        split=chosen_split(schema),
+    )
 
 
 def recommended(sha: str, schema: Schema, rows: int) -> RunSpec:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
-from app import findings, home, links
+from app import findings, home, links, parts
 from app.inputs import SECONDS_HELP, duration, plain, show_chart, told
 from app.launching import keep_worker
 from app.layout import side_by_side
@@ -69,6 +69,7 @@ def _panel(run: home.OpenRun) -> None:
     with st.container(border=True):
         _headline(run, story)
         _ending(run) if not run.active else _under_way(run, story)
+        _rows(run, story)
     if run.ready:
         _results(run)
     _charts(run, story)
@@ -134,12 +135,12 @@ def _under_way(run: home.OpenRun, story: Story) -> None:
             "The worker is loading." if state.starting else "Waits for the worker, which trains one run at a time."
         )
         return
-    parts = [_left(story)]
+    about = [_left(story)]
     if len(story.progress):
-        parts.append(f"{float(story.progress.iloc[-1]['rows_per_second']):,.0f} rows a second")
+        about.append(f"{float(story.progress.iloc[-1]['rows_per_second']):,.0f} rows a second")
     if story.started is not None:
-        parts.append(f"{story.started.parameters:,} parameters, {story.started.rows_train:,} rows to train on")
-    st.caption(" · ".join(part for part in parts if part))
+        about.append(f"{story.started.parameters:,} parameters, {story.started.rows_train:,} rows to train on")
+    st.caption(" · ".join(part for part in about if part))
 
 
 def _left(story: Story) -> str:
@@ -173,6 +174,16 @@ def _summary(run: home.OpenRun) -> None:
     columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
     columns[2].metric("best epoch", f"{run.summary.get('best_epoch', '–')} of {run.summary.get('epochs', '–')}")
     columns[3].metric("seconds", f"{sum(run.summary.get('seconds', {}).values()):.1f}", help=SECONDS_HELP)
+
+
+def _rows(run: home.OpenRun, story: Story) -> None:
+    """Say which tables apart judge the run, and what of its parts is not as one would wish."""
+    verbs = {"valid": "Validated", "test": "Tested"}
+    apart = [f"{verb} on {plain(name)}." for part, verb in verbs.items() if (name := parts.table_apart(run, part))]
+    said = [" ".join(apart)] if apart else []
+    said += [plain(note) for note in story.notes]
+    if said:
+        st.caption("  \n".join(said))
 
 
 def _results(run: home.OpenRun) -> None:

@@ -47,6 +47,16 @@ def _table_sha(run: home.OpenRun, part: str) -> str:
     return {"test": run.spec.test_table, "valid": run.spec.valid_table}[part] or run.spec.table
 
 
+def table_apart(run: home.OpenRun, part: str) -> str | None:
+    """Return what the table of a part is called where it is apart from the one trained on."""
+    spec = run.spec
+    sha, name = {
+        "test": (spec.test_table, spec.test_table_name),
+        "valid": (spec.valid_table, spec.valid_table_name),
+    }[part]
+    return (name or home.table_name(sha)) if sha else None
+
+
 def training_range(run: home.OpenRun, column: str) -> tuple[float, float] | None:
     """Give the least and the greatest number of a column in the rows trained on; None where they are not known."""
     try:

@@ -20,6 +20,7 @@ KINDS = {
     Kind.TIMESTAMP.value: "enters as hour of day and day of week",
     Kind.IGNORE.value: "left out",
 }
+MISSING_HELP = "Rows without a value: empty cells and `?`, `NA`, `null` and the like. Missing is a feature of its own."
 KIND_HELP = "  \n".join(f"**{kind}**: {meaning}" for kind, meaning in KINDS.items())
 
 
@@ -27,6 +28,8 @@ def edit_roles(schema: Schema) -> None:
     """Draw the role table; what the user changes in it goes to the URL."""
     columns = [role.column for role in schema.roles]
     frame = pd.DataFrame({"Field": columns, "Kind": [role.kind.value for role in schema.roles]})
+    if any(role.missing for role in schema.roles):
+        frame["Missing"] = [role.missing for role in schema.roles]
     frame["Why"] = [role.reason.replace("`", "") for role in schema.roles]
     if any(role.warning for role in schema.roles):
         frame["Careful"] = [role.warning.replace("`", "") for role in schema.roles]
@@ -36,10 +39,11 @@ def edit_roles(schema: Schema) -> None:
         key=f"roles {len(columns)} {columns[0]}",
         hide_index=True,
         height="content" if len(columns) <= ROLE_ROWS else 600,
-        disabled=["Field", "Why", "Careful"],
+        disabled=["Field", "Missing", "Why", "Careful"],
         column_config={
             "Field": st.column_config.TextColumn(width="medium"),
             "Kind": st.column_config.SelectboxColumn(options=list(KINDS), required=True, help=KIND_HELP),
+            "Missing": st.column_config.NumberColumn(width="small", format="localized", help=MISSING_HELP),
             "Why": st.column_config.TextColumn(width="large"),
         },
         on_change=_keep_roles,

@@ -13,11 +13,17 @@ from deepfm_core.training.spec import SplitSpec
 
 SPLIT = "split"
 """Name of the choice that holds what differs from the usual split."""
+VALID_TABLE, TEST_TABLE = "valid_table", "test_table"
+"""Names of the choices that hold the tables validated and tested on, where they are tables apart."""
 WAYS = {"random": "at random", "time": "by time", "group": "by group"}
 _HELP = {
     "random": "Rows are drawn by chance; each part keeps the share of clicks.",
     "time": "The latest rows are the test part, the ones before them the validation part: as a model is used.",
     "group": "All rows of a group, such as a user, are in one part: as for groups never seen.",
+}
+_SHARES = {
+    "valid": ("Validation share", "Rows that decide when to stop."),
+    "test": ("Test share", "Rows that only measure."),
 }
 _USUAL = SplitSpec()
 
@@ -71,8 +77,14 @@ def _read(schema: Schema) -> tuple[dict[str, Any], list[str]]:
 
 
 def _label(values: dict[str, Any]) -> str:
-    shares = [f"{100 * share:.3g}" for share in (1 - values["valid"] - values["test"], values["valid"], values["test"])]
+    parts = [values[name] for name in _shared()]
+    shares = [f"{100 * share:.3g}" for share in (1 - sum(parts), *parts)]
     return f"Split {' / '.join(shares)} {in_words(SplitSpec(values['by'], values['column']))}"
+
+
+def _shared() -> list[str]:
+    """Name the parts that are shares of the table, not tables apart."""
+    return [part for part, table in (("valid", VALID_TABLE), ("test", TEST_TABLE)) if links.chosen(table) is None]
 
 
 def _draw(values: dict[str, Any], schema: Schema) -> None:
@@ -87,16 +99,9 @@ def _draw(values: dict[str, Any], schema: Schema) -> None:
     if values["by"] != "random":
         options = split_columns(values["by"], schema)
         st.selectbox("Time" if values["by"] == "time" else "Group", options, **_kept("column", values["column"]))
-    st.number_input(
-        "Validation share",
-        help="Rows that decide when to stop.",
-        step=0.05,
-        format="%.6g",
-        **_kept("valid", values["valid"]),
-    )
-    st.number_input(
-        "Test share", help="Rows that only measure.", step=0.05, format="%.6g", **_kept("test", values["test"])
-    )
+    for name in _shared():
+        label, help_text = _SHARES[name]
+        st.number_input(label, help=help_text, step=0.05, format="%.6g", **_kept(name, values[name]))
 
 
 def split_columns(by: str, schema: Schema) -> list[str]:

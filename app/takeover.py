@@ -8,7 +8,7 @@ import streamlit as st
 
 from app import home, launching, links
 from app.settings import CUSTOM
-from app.split_choice import SPLIT, choice_of
+from app.split_choice import SPLIT, TEST_TABLE, VALID_TABLE, choice_of
 from deepfm_core.training.presets import preset
 from deepfm_core.training.spec import RunSpec
 
@@ -45,6 +45,8 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
         "label": spec.schema.label.column,
         "positive": spec.schema.label.positive,
         launching.KINDS: links.as_text(kinds),
+        VALID_TABLE: spec.valid_table,
+        TEST_TABLE: spec.test_table,
         SPLIT: choice_of(spec.split),
         CUSTOM: links.as_text(_differences(spec, rows)),
     }

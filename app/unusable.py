@@ -1,4 +1,4 @@
-"""Columns that no run can use as the numbers they are taken for, and the two ways out."""
+"""What no run can use: columns that are not the numbers they are taken for, with two ways out, and unfit tables."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import streamlit as st
 
 from app import launching, links
 from app.inputs import code, plain
+from app.tables_apart import say_unfit
 from deepfm_core.data.schema import Kind, Schema
 
 SHOWN = 5
@@ -16,7 +17,11 @@ WAYS = (
 
 
 def say_unusable(schema: Schema) -> bool:
-    """Say which columns of numbers hold cells that are none, each with two ways out, and return whether any do."""
+    """Say what stands in a run's way, and return whether anything does.
+
+    Columns of numbers that hold cells that are none have two ways out each; tables apart, to validate or test on, have
+    their problems listed.
+    """
     for role in schema.unusable[:SHOWN]:
         st.error(
             f"{code(role.column)} cannot be trained on as a number: {plain(role.stray)} is not a finite one. "
@@ -28,7 +33,7 @@ def say_unusable(schema: Schema) -> bool:
     more = len(schema.unusable) - SHOWN
     if more > 0:
         st.error(f"The same holds for {more:,} more {'column' if more == 1 else 'columns'}.")
-    return bool(schema.unusable)
+    return say_unfit(schema) or bool(schema.unusable)
 
 
 def _choose(column: str, kind: Kind) -> None:

@@ -46,6 +46,15 @@ def test_another_version_of_a_table_is_named() -> None:
     assert found.values.tolist() == [["table", "version aaaaaaaa", "version bbbbbbbb"]]
 
 
+def test_tables_apart_are_named_by_what_they_are_called_or_by_version() -> None:
+    other = replace(SPEC, test_table="b" * 64, test_table_name="other.csv")
+    assert setting_differences(other, SPEC).values.tolist() == [["test table", "other.csv", "–"]]
+    newer = replace(other, test_table="c" * 64)
+    assert setting_differences(newer, other).values.tolist() == [["test table", "version cccccccc", "version bbbbbbbb"]]
+    unnamed = replace(SPEC, test_table="b" * 64)
+    assert setting_differences(unnamed, SPEC).values.tolist() == [["test table", "version bbbbbbbb", "–"]]
+
+
 def test_metric_differences_are_b_less_a_with_their_interval() -> None:
     rng = np.random.default_rng(0)
     truth = rng.normal(size=900)

@@ -86,6 +86,14 @@ def test_a_label_that_does_not_exist_brings_up_close_names():
         label_role(table_of(Revenue=["1", "0"], Month=["a", "b"]), "revenu")
 
 
+def test_missing_cells_are_counted_and_said():
+    role = role_of(["?"] * 30 + ["", "na"] + rng.choice(list("abc"), N - 32).tolist())
+    assert (role.missing, role.reason) == (32, "3 distinct values; 32 cells missing (1.6%)")
+    assert role_of(["", *rng.choice(list("abc"), N - 1)]).reason.endswith("; 1 cell missing (under 0.1%)")
+    whole = role_of(rng.choice(list("abc"), N).tolist())
+    assert (whole.missing, whole.reason) == (0, "3 distinct values")
+
+
 def test_a_few_rows_without_a_label_are_left_out():
     table = table_of(label=["1", "0"] * 50 + [""])
     role = label_role(table, "label")

@@ -80,6 +80,15 @@ def test_a_validation_table_without_the_label_gets_a_sentence(tmp_path: Path) ->
         load_parts(spec, {"odd": table, "other": other}.__getitem__)
 
 
+def test_a_test_table_of_one_class_and_the_one_trained_on_are_said(tmp_path: Path) -> None:
+    table = table_of(tmp_path, a=RNG.choice(list("pqr"), ROWS))
+    negative = Table("other.csv", table.frame[table.frame["y"] == "0"], table.report)
+    spec = RunSpec("odd", table.name, infer_schema(table, "y"), valid_table="odd", test_table="other")
+    notes = load_parts(spec, {"odd": table, "other": negative}.__getitem__).notes
+    assert "The validation table is the one trained on: its figures say nothing of unseen rows." in notes
+    assert f"All {len(negative)} rows of the test part are negative: AUC cannot be computed there." in notes
+
+
 def test_label_errors_name_the_row_of_the_table(tmp_path: Path) -> None:
     table = table_of(tmp_path, a=RNG.choice(list("pqr"), ROWS))
     labels = table.frame["y"].astype(str).to_numpy(dtype=object).copy()

@@ -8,8 +8,8 @@ from app import home, launching, links
 from app.inputs import plain, told
 from app.observed_section import observed_section
 from app.roles import edit_roles, table_heading
-from app.split_choice import SPLIT, choose_split
 from app.table_choice import choose_table
+from app.tables_apart import choose_parts
 from app.unusable import say_unusable
 from deepfm_core.data.inference import verdict
 from deepfm_core.data.labels import named_as_label
@@ -30,7 +30,10 @@ def main() -> None:
         table = home.table(sha)
         _choose_label(sha, table)
         schema = launching.chosen_schema(sha)
-        _verdict(sha, table, schema)
+        _verdict(table, schema)
+        choose_parts(sha, schema, len(table))
+        with told():
+            _begin(sha, table, schema)
         edit_roles(schema)
         observed_section(sha, schema, len(table))
         _report(table)
@@ -62,23 +65,24 @@ def _label(sha: str, label: str | None = None, positive: str | None = None) -> L
         return None
 
 
-def _verdict(sha: str, table: Table, schema: Schema) -> None:
+def _verdict(table: Table, schema: Schema) -> None:
     head, *remarks = verdict(table, schema)
     st.markdown(f"#### {plain(head)}")
     if remarks:
         st.markdown("\n".join(f"- {plain(remark)}" for remark in remarks))
-    unusable = say_unusable(schema)
+
+
+def _begin(sha: str, table: Table, schema: Schema) -> None:
+    spec, unusable = launching.recommended(sha, schema, len(table)), say_unusable(schema)
     changed = bool(links.chosen_values(launching.KINDS))
-    with st.container(horizontal=True, vertical_alignment="center"):
+    with st.container(horizontal=True):
         label = f"Train with {'these' if changed else 'the suggested'} roles"
         if st.button(label, type="primary", icon=":material/play_arrow:", disabled=unusable):
-            launching.launch(launching.recommended(sha, schema, len(table)))
+            launching.launch(spec)
         if st.button("Choose model and settings", icon=":material/tune:"):
             links.go("train", new="1")
         if st.button("Compare models", icon=":material/leaderboard:"):
             links.go("compare", new="1")
-        if links.chosen(SPLIT):
-            choose_split(schema)
 
 
 def _report(table: Table) -> None:

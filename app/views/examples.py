@@ -6,12 +6,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import finished, home, row_choice
+from app import finished, home, parts, row_choice
 from app.charts.plane import CLICK, NO_CLICK, logit_plane
 from app.charts.strip import logit_strip
 from app.column_titles import ROWS, configured
 from app.figure import figure
-from app.inputs import wide_title
+from app.inputs import plain, wide_title
 from app.layout import side_by_side
 from app.row_section import nearest_section, row_section
 from app.what_if import what_if_section
@@ -48,9 +48,10 @@ def main() -> None:
 
 def what_is_seen(run: home.OpenRun, examples: pd.DataFrame) -> None:
     """Say how the parts of the logit share its variation."""
-    part = "test" if examples["part"].iloc[0] == "test" else "validation"
+    part = "test" if examples["part"].iloc[0] == "test" else "valid"
     spread = logit_spread(examples) if run.spec.model.deep and run.spec.model.first_order else None
-    text = f"{len(examples):,} sampled {part} rows."
+    apart = parts.table_apart(run, part)
+    text = f"{len(examples):,} sampled {parts.NAMES[part].lower()} rows" + (f" of {plain(apart)}." if apart else ".")
     if spread:
         text += (
             f" Over them :blue[**{wide_title(run.spec.model)} {spread.fm:.0%}**] and "

@@ -11,7 +11,7 @@ from app.column_titles import RATES
 from app.compared import predicted_runs, same_predictions, say_which_is_better
 from app.difference_section import difference_section
 from app.figure import figure
-from app.inputs import code
+from app.inputs import code, plain
 from app.ladder_section import ladder_section
 from app.metric_row import metric_row, too_few
 from app.slice_section import slice_section
@@ -52,11 +52,15 @@ def choose_part(run: home.OpenRun) -> str:
     """Let the visitor choose between the judged parts, test first."""
     frame = finished.frame(run, "predictions", "predictions")
     there = [part for part in parts.NAMES if part in set(frame["part"])]
+    called = {part: parts.NAMES[part] for part in there}
+    for part in there:
+        table = parts.table_apart(run, part)
+        called[part] += f": {plain(table)}" if table else ""
     chosen: str | None = st.segmented_control(
         "Rows",
         there,
         required=True,
-        format_func=parts.NAMES.__getitem__,
+        format_func=called.__getitem__,
         label_visibility="collapsed",
         **links.mirror("part", there, there[0]),
     )

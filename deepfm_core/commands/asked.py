@@ -41,6 +41,10 @@ class Tables:
         seconds = summary["seconds"]
         return {**summary, "seconds": {**seconds, "read": round(seconds["read"] + self.seconds, 4)}}
 
+    def name(self, sha: str | None) -> str | None:
+        """Return what a table is called; None for none."""
+        return None if sha is None else self.tables[sha].name
+
     def _add(self, path: Path | None) -> str | None:
         if path is None:
             return None
@@ -71,18 +75,19 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
     schema = _schema(arguments, infer_schema(table, arguments.label, arguments.positive))
     by, _, column = arguments.split_by.partition(":")
     split = SplitSpec(by, column or None, **_given(arguments, "valid", "test"))
-    rows = split.training_rows(len(table), tables.valid, tables.test)
     base = RunSpec(
         table=tables.main,
         table_name=table.name,
         schema=schema,
         valid_table=tables.valid,
         test_table=tables.test,
+        valid_table_name=tables.name(tables.valid),
+        test_table_name=tables.name(tables.test),
         split=split,
         seed=arguments.seed,
         **_given(arguments, "min_count", "folds"),
     )
-    return base, rows
+    return base, base.training_rows(len(table))
 
 
 def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:

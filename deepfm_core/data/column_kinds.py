@@ -63,9 +63,16 @@ def name_words(name: str) -> list[str]:
 def _role(cells: Cells, kind: Kind, reason: str, warning: str = "", separator: str | None = None) -> FieldRole:
     missing = int(cells.counts[cells.missing].sum())
     notes = [warning] if warning else []
+    if kind is not Kind.IGNORE and missing:
+        reason += f"; {_missing_cells(missing, len(cells))}"
     if kind is not Kind.IGNORE and missing > len(cells) / 2:
         notes.append(f"{missing / len(cells):.0%} of the cells are missing")
-    return FieldRole(cells.name, kind, separator, reason, "; ".join(notes))
+    return FieldRole(cells.name, kind, separator, reason, "; ".join(notes), missing=missing)
+
+
+def _missing_cells(missing: int, rows: int) -> str:
+    share = f"{missing / rows:.1%}" if missing >= 0.001 * rows else "under 0.1%"
+    return f"{missing:,} {'cell' if missing == 1 else 'cells'} missing ({share})"
 
 
 def _empty_or_constant(cells: Cells) -> FieldRole | None:

@@ -51,6 +51,8 @@ class FieldRole:
     warning: str = ""
     stray: str = ""
     """The first cell, with its row, of a column of numbers that is no finite number; empty where there is none."""
+    missing: int = 0
+    """How many of the table's rows have no value here."""
 
 
 @dataclass(frozen=True)

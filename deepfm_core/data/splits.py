@@ -146,12 +146,17 @@ def _require_trainable(labels: NDArray[np.float32], rows: int, subject: str) -> 
 def _part_notes(name: str, labels: NDArray[np.float32], share: float, rows: int) -> list[str]:
     if not len(labels):
         return [f"The {name} part has no rows: its figures cannot be computed."]
-    notes = []
-    positive = int(labels.sum())
-    if positive in (0, len(labels)):
-        which = "negative" if positive == 0 else "positive"
-        notes.append(f"All {len(labels):,} rows of the {name} part are {which}: AUC cannot be computed there.")
+    notes = one_class_notes(name, labels)
     got = len(labels) / rows
     if got > share * _FAR_OFF or got < share / _FAR_OFF:
         notes.append(f"The {name} part has {got:.1%} of the rows where {share:.1%} was asked for.")
     return notes
+
+
+def one_class_notes(name: str, labels: NDArray[np.float32]) -> list[str]:
+    """Say that a part has a single class, where it has."""
+    positive = int(labels.sum())
+    if positive not in (0, len(labels)) or not len(labels):
+        return []
+    which = "negative" if positive == 0 else "positive"
+    return [f"All {len(labels):,} rows of the {name} part are {which}: AUC cannot be computed there."]

@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 from deepfm_core.training.paired import judge_together
 from deepfm_core.training.spec import RunSpec
 
-_UNTOLD = {"table", "valid_table", "test_table", "schema"}
+_TABLES = ("table", "valid_table", "test_table")
+_UNTOLD = {*_TABLES, "schema"}
 _TITLES = {
     "model.name": "model",
     "model.embedding_sd": "sd of first embeddings",
@@ -26,6 +27,8 @@ _TITLES = {
     "min_count": "minimum count",
     "split_seed": "seed of the split",
     "table_name": "table",
+    "valid_table_name": "validation table",
+    "test_table_name": "test table",
 }
 
 
@@ -34,8 +37,11 @@ def setting_differences(b: RunSpec, a: RunSpec) -> pd.DataFrame:
     ours, theirs = _settings(b), _settings(a)
     names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
     lines = [{"setting": _title(name), "b": _text(ours.get(name)), "a": _text(theirs.get(name))} for name in names]
-    if b.table != a.table and "table_name" not in names:
-        lines.insert(0, {"setting": "table", "b": f"version {b.table[:8]}", "a": f"version {a.table[:8]}"})
+    for place, table in enumerate(_TABLES):
+        version, other = getattr(b, table), getattr(a, table)
+        if version != other and f"{table}_name" not in names:
+            said = {run: f"version {sha[:8]}" if sha else "–" for run, sha in (("b", version), ("a", other))}
+            lines.insert(place, {"setting": _title(f"{table}_name"), **said})
     return pd.DataFrame(lines, columns=["setting", "b", "a"])
 
 

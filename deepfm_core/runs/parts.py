@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.labels import labelled_rows
-from deepfm_core.data.splits import split_rows
+from deepfm_core.data.splits import one_class_notes, split_rows
 from deepfm_core.data.table import Table
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.training.spec import RunSpec, SplitSpec
@@ -70,7 +70,9 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> Parts:
     train, valid, test = (
         Part(main.table, main.rows[rows], main.labels[rows]) for rows in (division.train, division.valid, division.test)
     )
-    notes = (*division.notes, *_left_out(own_valid), *_left_out(own_test))
+    apart = (("validation", spec.valid_table, own_valid), ("test", spec.test_table, own_test))
+    said = [note for name, sha, part in apart if part is not None for note in _notes(name, part, sha == spec.table)]
+    notes = (*division.notes, *said)
     parts = Parts(train, own_valid or valid, own_test or test, notes)
     if not len(parts.valid):
         remedy = "Training stops by it: use a share such as 0.1, or give a validation table."
@@ -82,7 +84,10 @@ def _labelled(spec: RunSpec, table: Table) -> Part:
     return Part(table, *labelled_rows(table.frame, spec.schema.label, table.name))
 
 
-def _left_out(part: Part | None) -> tuple[str, ...]:
-    """Say how many rows of a part's whole table have no label."""
-    rows = 0 if part is None else len(part.table) - len(part)
-    return (f"{part.table.name}: {rows:,} rows without a label are left out.",) if part is not None and rows else ()
+def _notes(name: str, part: Part, trained_on: bool) -> list[str]:
+    """Say what of a part that is a whole table is not as one would wish."""
+    rows = len(part.table) - len(part)
+    notes = [f"{part.table.name}: {rows:,} rows without a label are left out."] if rows else []
+    if trained_on:
+        notes.append(f"The {name} table is the one trained on: its figures say nothing of unseen rows.")
+    return notes + one_class_notes(name, part.labels)

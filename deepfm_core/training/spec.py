@@ -194,6 +194,10 @@ class RunSpec:
     schema: Schema
     valid_table: str | None = None
     test_table: str | None = None
+    valid_table_name: str | None = None
+    """What the validation table is called, where there is one."""
+    test_table_name: str | None = None
+    """What the test table is called, where there is one."""
     split: SplitSpec = field(default_factory=SplitSpec)
     model: ModelSpec = field(default_factory=ModelSpec)
     fit: FitSpec = field(default_factory=FitSpec)

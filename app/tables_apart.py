@@ -1,0 +1,102 @@
+"""The rows a run is judged by: shares of the table that is trained on, or tables apart."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app import home, launching, links
+from app.inputs import plain, show_error
+from app.layout import side_by_side
+from app.split_choice import TEST_TABLE, VALID_TABLE, choose_split
+from app.table_choice import SHARED
+from app.uploads import say_refused, upload
+from deepfm_core.data.apart import require_fit
+from deepfm_core.data.schema import Schema
+from deepfm_core.errors import DeepFMError, SpecError
+from deepfm_core.training.spec import RunSpec
+
+PARTS = {VALID_TABLE: "validate", TEST_TABLE: "test"}
+"""What a table apart is for."""
+
+
+def choose_parts(sha: str, schema: Schema, rows: int) -> None:
+    """Draw which rows are trained on, stopped by and tested on, and let tables apart be uploaded or chosen.
+
+    Args:
+        sha: of the table that is trained on.
+        schema: its roles.
+        rows: how many it has.
+    """
+    try:
+        said = _in_words(launching.base_spec(sha, schema), rows)
+    except SpecError:  # of the split, which is put right below
+        said = "Rows to train, to validate and to test"
+    apart = any(links.chosen(name) for name in PARTS)
+    with st.expander(said, key=f"parts of {sha[:8]}", icon=":material/call_split:", expanded=apart):
+        choose_split(schema)
+        st.caption(
+            "Validation says when to stop, test rows only measure. A table apart has the same columns; its label may "
+            "be written a little differently, as `>50K.` for `>50K`."
+        )
+        cells = side_by_side(len(PARTS))
+        for cell, name in zip(cells, reversed(PARTS), strict=True):
+            with cell:
+                _choose(name, sha)
+
+
+def _in_words(spec: RunSpec, rows: int) -> str:
+    """Say in one line which rows are for what."""
+    said = [f"{spec.training_rows(rows):,} rows to train"]
+    parts = (
+        ("validate", spec.valid_table_name, spec.split.valid),
+        ("test", spec.test_table_name, spec.split.test),
+    )
+    for verb, table, share in parts:
+        said.append(f"{plain(table)} to {verb}" if table else f"{rows * share:,.0f} to {verb}")
+    return ", ".join(said)
+
+
+def _choose(name: str, sha: str) -> None:
+    verb = PARTS[name]
+    above, key = st.container(), f"upload to {verb} {sha[:8]}"
+    file, taken = upload(f"Upload a table to {verb} on", key)
+    if taken is not None:
+        links.choose(name, taken)
+        st.rerun()  # what stands above says which tables are chosen
+    tables = {other: called for other, called in home.tables().items() if other != sha}
+    chosen = links.chosen(name)
+    if chosen:
+        tables.setdefault(chosen, SHARED)
+    above.selectbox(
+        f"{verb.capitalize()} on",
+        ["", *tables],
+        format_func=lambda other: tables.get(other, "a share of the rows"),
+        **links.mirror(name, list(tables), ""),
+    )
+    say_refused(file, key, "The choice above stands.")
+
+
+def say_unfit(schema: Schema) -> bool:
+    """Say which tables apart do not fit the roles, and return whether any does not."""
+    problems = [problem for name in PARTS if (problem := _problem(name, schema)) is not None]
+    for problem in problems:
+        show_error(problem)
+    return bool(problems)
+
+
+def _problem(name: str, schema: Schema) -> DeepFMError | None:
+    chosen, verb = links.chosen(name), PARTS[name]
+    if chosen is None:
+        return None
+    if chosen == home.current_table():
+        return SpecError(f"The table to {verb} on is the one trained on: choose another under *Data*.")
+    try:
+        _require_fit(chosen, schema)
+    except DeepFMError as error:
+        return error
+    return None
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking at the other table …")
+def _require_fit(sha: str, schema: Schema) -> None:
+    require_fit(home.table(sha), schema)
