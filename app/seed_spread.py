@@ -155,7 +155,7 @@ def _splits(spec: RunSpec) -> bool:
 
 
 def _but_seed(spec: RunSpec) -> RunSpec:
-    return replace(spec, seed=0, folds=None, table_name="")
+    return replace(spec, seed=0, folds=None, table_name="", valid_table_name=None, test_table_name=None)
 
 
 def _comparable(spec: RunSpec, other: RunSpec) -> bool:
