@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from enum import StrEnum
 from typing import Any
 
@@ -117,6 +117,10 @@ class Schema:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Schema:
-        """Rebuild a schema from `to_dict`."""
-        roles = tuple(FieldRole(**{**role, "kind": Kind(role["kind"])}) for role in values["roles"])
+        """Rebuild a schema from `to_dict`; what this version does not know of a role is dropped."""
+        known = {field.name for field in fields(FieldRole)}
+        roles = tuple(
+            FieldRole(**{name: value for name, value in {**role, "kind": Kind(role["kind"])}.items() if name in known})
+            for role in values["roles"]
+        )
         return cls(label=LabelRole(**values["label"]), roles=roles)

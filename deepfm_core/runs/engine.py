@@ -13,6 +13,7 @@ import torch
 
 from deepfm_core.data.encoded import EncodedTable, together
 from deepfm_core.data.encoder import Encoder
+from deepfm_core.errors import RunError
 from deepfm_core.explain import snapshot
 from deepfm_core.runs import observing
 from deepfm_core.runs.explaining import explain
@@ -153,7 +154,10 @@ def _fit(work: _Work) -> Events:
     work.state = FitState.new(work.train.layout, spec.model, spec.fit, spec.seed)
     checkpoint = folder.load_checkpoint()
     if checkpoint is not None:
-        work.state.load(*checkpoint)
+        try:
+            work.state.load(*checkpoint)
+        except (KeyError, TypeError, ValueError, RuntimeError) as error:
+            raise RunError("The run's checkpoint is an earlier version's and cannot go on. Train it anew.") from error
     sample = snapshot.sample_rows(work.train, spec.seed)
     if spec.explained:
         work.observation = Observation(folder, [work.train, work.valid, work.test], spec)

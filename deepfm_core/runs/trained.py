@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,12 +12,27 @@ from numpy.typing import NDArray
 
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.table import Table
+from deepfm_core.errors import RunError
 from deepfm_core.explain.tables import terms_frame
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.training.fit import predict_logits
 from deepfm_core.training.metrics import sigmoid
 from deepfm_core.training.spec import RunSpec
+
+
+@contextmanager
+def _readable(folder: RunFolder, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        raise RunError(
+            f"Run `{folder.path}`: {name} is damaged or an earlier version's ({_first_line(error)}). Train it again."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(":")
 
 
 @dataclass(frozen=True)
@@ -31,13 +48,15 @@ class Trained:
         """Load a run.
 
         Raises:
-            RunError: the folder is not a finished run's.
+            RunError: the folder is not a finished run's, or an earlier version's that this one cannot read.
         """
         spec = folder.spec()
         tensors, _ = folder.load_model()
-        encoder = Encoder.load(folder.encoder)
-        model = DeepFM(encoder.layout, spec.model)
-        model.load_state_dict(tensors)
+        with _readable(folder, folder.encoder.name):
+            encoder = Encoder.load(folder.encoder)
+        with _readable(folder, folder.model.name):
+            model = DeepFM(encoder.layout, spec.model)
+            model.load_state_dict(tensors)
         return cls(spec, encoder, model.eval())
 
     def logits(self, table: Table) -> NDArray[np.float64]:
