@@ -58,6 +58,7 @@ def _differences(spec: RunSpec, rows: int) -> dict[str, Any]:
     for own, default in ((spec.model, model), (spec.fit, fit)):
         found |= {name: value for name, value in vars(own).items() if value != getattr(default, name)}
     found.pop("name", None)
+    found.pop("embedding_l2", None)  # that of the embeddings follows where `l2` is chosen
     if spec.min_count > 1:
         found["min_count"] = spec.min_count
     if "layers" in found:

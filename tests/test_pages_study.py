@@ -101,7 +101,9 @@ def test_the_best_setting_is_taken_over_into_train(opened: Opened, store: Store)
     assert not app.exception
     assert not app.error
     link = {name: value[0] if isinstance(value, list) else value for name, value in app.query_params.items()}
-    button(opened("train", **link), "Train").click().run()
+    app = opened("train", **link)
+    assert not app.info
+    button(app, "Train").click().run()
     trained = next(run for run in store.runs() if run.comparison is None).spec
     best = min(store.comparisons.runs(comparison), key=lambda run: float(run.summary["valid"]["logloss"])).spec
     assert trained.model == best.model

@@ -19,6 +19,10 @@ MEASURES = {
 }
 
 
+TINY = 1e-3
+"""Below it a number is written as a power of ten."""
+
+
 @dataclass(frozen=True)
 class Axis:
     """An axis of settings.
@@ -57,8 +61,9 @@ def factor_line(
     middle = shown.groupby("value")["measure"].median().reset_index()
     x = nominal("value", sort=list(order), title=title, axis={"labelAngle": 0, "labelOverlap": True, "grid": False})
     if not len(order):
-        by = {"type": "log"} if axis.log else {"zero": False}
-        look = {"tickCount": 4, "grid": False, "format": "~g", "labelOverlap": True}
+        by = {"type": "log", "nice": False} if axis.log else {"zero": False}
+        tiny = axis.log and bool((shown["value"].astype(float) < TINY).any())
+        look = {"tickCount": 4, "grid": False, "format": "~e" if tiny else "~g", "labelOverlap": True}
         x = quantity("value", title=title, scale={**by, "padding": 8}, axis=look)
     scale: Spec = {"zero": False, "padding": 12} | ({} if ends is None else {"domain": list(ends), "nice": True})
     y = quantity("measure", title=MEASURES[measure], scale=scale, axis={"tickCount": 5})
