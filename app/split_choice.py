@@ -26,6 +26,8 @@ _SHARES = {
     "test": ("Test share", "Rows that only measure."),
 }
 _USUAL = SplitSpec()
+MOST_SHARE = 1000
+"""A share beyond it is no number that a person meant."""
 
 
 def chosen_split(schema: Schema) -> SplitSpec:
@@ -58,9 +60,9 @@ def choice_of(split: SplitSpec) -> str | None:
 def _read(schema: Schema) -> tuple[dict[str, Any], list[str]]:
     """Give the URL's split, and which of its values cannot be read."""
     linked = links.chosen_values(SPLIT)
-    by = linked.get("by", _USUAL.by)
-    values: dict[str, Any] = {**vars(_USUAL), "by": by if by in WAYS else _USUAL.by}
-    unread = [] if by in WAYS else ["by"]
+    by, ways = linked.get("by", _USUAL.by), list(WAYS)  # a list is searched for whatever a link holds
+    values: dict[str, Any] = {**vars(_USUAL), "by": by if by in ways else _USUAL.by}
+    unread = [] if by in ways else ["by"]
     if values["by"] != "random":
         columns = split_columns(values["by"], schema)
         values["column"] = linked.get("column", columns[0])
@@ -69,7 +71,7 @@ def _read(schema: Schema) -> tuple[dict[str, Any], list[str]]:
             unread.append("column")
     for name in ("valid", "test"):
         share = linked.get(name, values[name])
-        if isinstance(share, int | float) and not isinstance(share, bool):
+        if isinstance(share, int | float) and not isinstance(share, bool) and abs(share) < MOST_SHARE:
             values[name] = float(share)
         else:
             unread.append(name)

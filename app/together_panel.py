@@ -12,6 +12,7 @@ from app.split_choice import in_words
 from deepfm_core.runs import together
 from deepfm_core.runs.rows import ComparisonRow, RunRow
 from deepfm_core.runs.together import Standing
+from deepfm_core.training.spec import RunSpec
 
 PARTS = {"train": "train", "valid": "validate", "test": "test"}
 DELETED = "deleted comparison"
@@ -51,8 +52,19 @@ def _about(row: ComparisonRow, runs: Sequence[RunRow]) -> list[str]:
     rows = next((run.summary.get("rows") for run in runs if run.ended_well), None)
     if rows is None:
         return [*said, f"split {in_words(spec.split)}"]
-    counts = ", ".join(f"{rows[name]:,} to {verb}" for name, verb in PARTS.items() if rows.get(name))
-    return [*said, f"split {in_words(spec.split)}: {counts.replace(' ', ' rows ', 1)}"]
+    apart = {"valid": spec.valid_table_name, "test": spec.test_table_name}
+    counts = [
+        f"{rows[name]:,} {f'of {plain(table)} ' if (table := apart.get(name)) else ''}to {verb}"
+        for name, verb in PARTS.items()
+        if rows.get(name)
+    ]
+    counts[0] = counts[0].replace(" ", " rows ", 1)
+    return [*said, f"split {in_words(spec.split)}: {', '.join(counts)}" if _divided(spec) else ", ".join(counts)]
+
+
+def _divided(spec: RunSpec) -> bool:
+    """Say whether any part is a share of the table that is trained on."""
+    return spec.valid_table is None or spec.test_table is None
 
 
 def _details(runs: Sequence[RunRow], standing: Standing) -> list[str]:

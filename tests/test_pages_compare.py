@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import pandas as pd
 import pytest
@@ -32,10 +33,15 @@ def button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
     return next(button for button in app.button if button.label == label)
 
 
-def begin(store: Store, *models: str, runs: int = 100, owner: str = "local", seeds: int = 1) -> str:
+def begin(
+    store: Store, *models: str, runs: int = 100, owner: str = "local", seeds: int = 1, apart: bool = False
+) -> str:
     """Begin a comparison and do some of its runs."""
     entry = store.import_table(clicks(900).to_csv(index=False).encode(), "mine.csv")
     base = RunSpec(entry.sha256, entry.name, infer_schema(store.table(entry.sha256), "clicked"))
+    if apart:
+        other = store.import_table(clicks(200, seed=1).to_csv(index=False).encode(), "their_*own*.csv")
+        base = replace(base, test_table=other.sha256, test_table_name=other.name)
     plan = ComparisonPlan(models, seeds=seeds, chosen=SMALL)
     comparison = model_comparison.begin(store, base, 720, plan, owner=owner)
     for _ in range(runs):
@@ -90,6 +96,12 @@ def test_a_finished_comparison_says_what_is_more_than_noise(opened: Opened, stor
     assert list(app.dataframe[0].value["Model"]) == ["LR", "FM", "DeepFM", "Gradient boosting"]
     assert "±" in app.dataframe[0].value["AUC"].iloc[0]
     assert "0.7850" in set(app.dataframe[1].value["Criteo AUC"])
+
+
+def test_a_table_apart_is_named_where_it_was_tested_on(opened: Opened, store: Store) -> None:
+    app = opened("compare", comparison=begin(store, "lr", apart=True))
+    assert r"split at random: 810 rows to train, 90 to validate, 200 of their\_\*own\*.csv to test" in text_of(app)
+    assert "200 test rows" in text_of(app)
 
 
 def test_all_runs_are_cancelled_resumed_deleted_and_brought_back_together(opened: Opened, store: Store) -> None:

@@ -210,6 +210,9 @@ def test_the_same_split_is_offered_wherever_runs_are_asked_for(
 def test_a_split_that_cannot_be_gets_the_specs_own_sentence_and_one_that_cannot_be_read_is_said(opened: Opened) -> None:
     app = opened("compare", split=json.dumps({"valid": 0.6, "test": 0.5}))
     assert "Validation plus test share is 1.1" in app.error[0].value
+    app = opened("compare", split='{"by": ["time"], "valid": 1e999, "test": NaN}')
+    assert "The link's split of `by`, `valid`, `test` cannot be read" in _text(app)
+    assert not app.error
     app = opened("compare", split=json.dumps({"by": "time", "column": "nowhere", "test": "much"}))
     assert "The link's split of `column`, `test` cannot be read" in _text(app)
     assert not app.error
