@@ -122,7 +122,7 @@ def recommended_model(table: EncodedTable) -> tuple[Scores, Scores, tuple[float,
     """Train the recommended DeepFM as a run does: what it learned, and whether that holds out of fold; with seconds."""
     import torch
 
-    from deepfm_core.explain.learned import learned_pairs, strength
+    from deepfm_core.explain.learned import learned_pairs
     from deepfm_core.explain.snapshot import sample_rows
     from deepfm_core.runs.explaining import SAMPLE_ROWS, network_sample
     from deepfm_core.runs.held_out import ModelLearner
@@ -141,7 +141,7 @@ def recommended_model(table: EncodedTable) -> tuple[Scores, Scores, tuple[float,
         pass
     sample = sample_rows(table.take(order[cut:]), 0, SAMPLE_ROWS)
     rows, background = network_sample(state.model, sample)
-    learned = strength(learned_pairs(state.model, sample, network_rows=rows, background=background).whole)
+    learned = learned_pairs(state.model, sample, network_rows=rows, background=background).whole
     fitted = time.process_time()
     learner = ModelLearner(table, model, settings, state.best_epochs, 0, len(table))
     frame = out_of_fold_evidence(table, learner=learner)

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.schema import Kind
-from deepfm_core.explain.learned import learned_pairs, network_contributions, strength
+from deepfm_core.explain import learned, learned_levels
+from deepfm_core.explain.learned import learned_pairs, network_contributions
 from deepfm_core.explain.learned_levels import level_contributions
-from deepfm_core.explain.levels import field_levels
+from deepfm_core.explain.levels import Levels, field_levels
 from deepfm_core.explain.observed import observed_interactions
 from deepfm_core.explain.order import seriate
 from deepfm_core.explain.pair_columns import PAIR_COLUMNS
-from deepfm_core.explain.purify import purify, purify_table
+from deepfm_core.explain.purify import AdditiveFit, purify, purify_table
 from deepfm_core.explain.tables import fields_frame, pairs_frame
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
@@ -59,6 +60,24 @@ def test_a_purified_table_has_weighted_margins_of_zero(seed: int) -> None:
     assert np.abs((weights * pure).sum(1)).max() < 1e-3
 
 
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 1000), rows=st.integers(4, 60), first=st.sampled_from([1, 3, 20]))
+def test_the_additive_fit_is_that_of_least_squares_by_brute_force(seed: int, rows: int, first: int) -> None:
+    """Levels without rows, and cells that no chain of rows connects, are drawn here too."""
+    rng = np.random.default_rng(seed)
+    codes = [rng.integers(0, size, (rows, 1)) for size in (first, 6)]
+    sides = [
+        Levels(name, tuple("abcdefghijklmnopqrst"[:size]), code, False)
+        for name, size, code in zip("ab", (first, 6), codes, strict=True)
+    ]
+    values = rng.normal(size=(rows, 2))
+    design = np.concatenate([np.eye(size)[code[:, 0]] for size, code in zip((first, 6), codes, strict=True)], 1)
+    expected = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    np.testing.assert_allclose(AdditiveFit(sides).residual(values), expected, atol=1e-6)
+    constant, effects = AdditiveFit(sides).effects(values[:, 0])
+    np.testing.assert_allclose(values[:, 0] - constant - design @ np.concatenate(effects), expected[:, 0], atol=1e-6)
+
+
 def test_a_purely_additive_table_purifies_to_nothing() -> None:
     values = np.arange(4.0)[:, None] + np.array([0.0, 5.0, -1.0])
     assert np.abs(purify_table(values, np.ones((4, 3)))).max() < 1e-9
@@ -69,11 +88,11 @@ def test_moving_constants_between_weights_and_embeddings_changes_no_strength(cen
     """⟨v_i + c, v_j⟩ = ⟨v_i, v_j⟩ + ⟨c, v_j⟩: adding c to a field's embeddings can be undone in the weights."""
     table = encoded(CATEGORICAL, 300, seed=1)
     model = settled(CATEGORICAL, table, name="fm", centred=centred)
-    before = strength(learned_pairs(model, table).whole)
+    before = learned_pairs(model, table).whole
     with torch.no_grad():
         model.table[:4, 1:] += torch.randn(model.spec.embedding_size)
         model.settle()
-    np.testing.assert_allclose(strength(learned_pairs(model, table).whole), before, rtol=1e-4)
+    np.testing.assert_allclose(learned_pairs(model, table).whole, before, rtol=1e-4)
 
 
 def test_the_fms_strength_is_that_of_its_own_table() -> None:
@@ -85,7 +104,7 @@ def test_the_fms_strength_is_that_of_its_own_table() -> None:
     np.add.at(weights, (ids[:, 0], ids[:, 1] - 4), 1)
     pure = purify_table(v[:4] @ v[4:7].T, weights)
     expected = np.sqrt((weights * pure**2).sum() / weights.sum())
-    assert strength(learned_pairs(model, table).whole)[0] == pytest.approx(expected, rel=1e-4)
+    assert learned_pairs(model, table).whole[0] == pytest.approx(expected, rel=1e-4)
 
 
 def by_brute_force(model: DeepFM, table: EncodedTable, row: int, f: int, g: int) -> float:
@@ -134,9 +153,9 @@ def test_every_model_says_what_it_learned(name: str) -> None:
     shape = crossed(CATEGORICAL, 12) if name == "wide-deep" else CATEGORICAL
     table = encoded(shape, 200, seed=6)
     model = settled(shape, table, name=name, layers=(5,))
-    learned = learned_pairs(model, table, background=16)
-    assert (learned.fm is not None, learned.dnn is not None) == (model.spec.second_order, model.spec.deep)
-    frame = pairs_frame(shape.names, learned, None)
+    found = learned_pairs(model, table, background=16)
+    assert (found.fm is not None, found.dnn is not None) == (model.spec.second_order, model.spec.deep)
+    frame = pairs_frame(shape.names, found, None)
     assert np.isfinite(frame["learned"]).all()
     levels = field_levels(table)
     fields = fields_frame(model, table, levels, frame)
@@ -157,14 +176,40 @@ def test_a_crossed_field_is_part_of_what_was_learned_of_its_pair() -> None:
     pure = purify_table(
         model.crossed_weights.detach().double().numpy().reshape(4, 3), np.bincount(cells, minlength=12).reshape(4, 3)
     )
-    learned = learned_pairs(model, table)
-    np.testing.assert_allclose(
-        learned.whole[:, 0], pure.ravel()[cells[np.random.default_rng(0).permutation(400)]], atol=1e-6
-    )
-    assert np.abs(learned.whole[:, 1:]).max() < 1e-6
+    found = learned_pairs(model, table)
+    assert found.whole[0] == pytest.approx(pure.ravel()[cells].std(), rel=1e-6)
+    assert found.whole[1:].max() < 1e-6
     members = [one.codes for one in field_levels(table)]
     by_level = next(iter(level_contributions(model, table, members, [(0, 1)], 8, 0))).crossed
     np.testing.assert_allclose(by_level.ravel(), model.crossed_weights.detach().numpy().ravel(), atol=1e-6)
+
+
+def test_what_levels_hold_does_not_depend_on_how_many_rows_are_gathered_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = encoded(MIXED, 50, seed=8)
+    model = settled(MIXED, table, layers=(5,), centred=True)
+    members, pairs = [one.codes for one in field_levels(table)], [(0, 2), (1, 3), (2, 5)]
+    whole = list(level_contributions(model, table, members, pairs, 8, 0))
+    monkeypatch.setattr(learned_levels, "BLOCK", 7)
+    for one, other in zip(whole, level_contributions(model, table, members, pairs, 8, 0), strict=True):
+        np.testing.assert_allclose(one.fm, other.fm, atol=1e-5)
+        np.testing.assert_allclose(one.dnn, other.dnn, atol=1e-5)
+
+
+def test_where_pairs_are_many_fewer_rows_are_asked_and_the_strengths_are_those_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = encoded(CATEGORICAL, 900, seed=9)
+    model = settled(CATEGORICAL, table, layers=(5,))
+    monkeypatch.setattr(learned, "MOST_VALUES", 3 * 300)
+    few = learned_pairs(model, table, background=400)
+    assert len(few.rows) == 300
+    assert few.raw.size <= 900
+    own = learned_pairs(model, table.take(few.rows), background=400)
+    np.testing.assert_allclose(few.dnn, own.dnn, rtol=1e-3)
+    monkeypatch.undo()
+    np.testing.assert_allclose(few.fm, learned_pairs(model, table, background=400).fm, rtol=1e-9)
 
 
 def test_permuting_the_fields_permutes_the_strengths() -> None:
@@ -182,8 +227,8 @@ def test_permuting_the_fields_permutes_the_strengths() -> None:
         other.load_state_dict({**model.state_dict(), "table": other.table, "field_means": other.field_means})
         other.network.stack[0].weight.copy_(model.network.stack[0].weight[:, order])
         other.settle()
-    before = strength(learned_pairs(model, table, background=400).whole)
-    after = strength(learned_pairs(other, swapped, background=400).whole)
+    before = learned_pairs(model, table, background=400).whole
+    after = learned_pairs(other, swapped, background=400).whole
     np.testing.assert_allclose(after, before[[0, 2, 1]], rtol=1e-3)
 
 

@@ -12,6 +12,7 @@ from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.data.synthetic import CATEGORICAL, MIXED, MULTI_VALUED, World, WorldSpec, make_world
 from deepfm_core.errors import TableError
+from deepfm_core.explain import evidence
 from deepfm_core.explain.evidence import HeldOut, out_of_fold_evidence
 from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.main_effects import LONGEST_STEP
@@ -163,6 +164,23 @@ def test_held_out_evidence_finds_the_pair_and_its_knock_out_costs_logloss() -> N
     others = frame.drop(index=best.name)
     assert others["held_out_z"].abs().max() < 4
     assert others["knock_out_logloss"].abs().max() < 1e-3
+
+
+def test_long_tables_are_sampled_for_the_held_out_evidence_and_say_nearly_the_same(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    codes, labels = small_table(2, rows=6000)
+    table = table_of(codes, labels, ["a", "b", "c", "d"])
+    whole = out_of_fold_evidence(table)
+    monkeypatch.setattr(evidence, "MOST_ROWS", 3000)
+    monkeypatch.setattr(evidence, "MOST_VALUES", 6 * 500)
+    folds = list(evidence.fold_evidence(table))
+    assert [len(fold.rows) for fold in folds] == [500] * 5
+    few = evidence.held_out_frame(folds, table)
+    best = whole["held_out_z"].idxmax()
+    assert few["held_out_z"].idxmax() == best
+    # 2,500 rows are asked instead of 6,000, and a z grows with the root of them.
+    assert few["held_out_z"][best] == pytest.approx(whole["held_out_z"][best] * np.sqrt(2500 / 6000), rel=0.35)
 
 
 def test_a_learner_that_imagines_pairs_gets_no_evidence() -> None:

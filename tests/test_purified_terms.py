@@ -8,7 +8,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfm_core.explain.learned import learned_pairs
+from deepfm_core.explain.learned import learned_pairs, strength
 from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.purified_terms import PurifiedTerms, purified_terms, purified_terms_frame
 from deepfm_core.models.deepfm import DeepFM
@@ -81,7 +81,8 @@ def test_at_the_training_rows_a_pair_is_what_its_strength_is_the_spread_of() -> 
     model = settled(CATEGORICAL, table, layers=(5,))
     learned = learned_pairs(model, table, background=16)
     terms = purified_terms(model, table, learned, table, background=16)
-    np.testing.assert_allclose(terms.pair[learned.rows], learned.whole, atol=1e-4)
+    np.testing.assert_allclose(strength(terms.pair[learned.rows]), learned.whole, rtol=1e-4)
+    assert np.abs(terms.pair.mean(0)).max() < 1e-4
 
 
 def test_main_effects_of_a_model_without_pairs_are_its_weights_and_the_base_its_mean_logit() -> None:

@@ -15,7 +15,7 @@ from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.explain.designs import FieldDesign, Slots, dense_designs, field_designs, take_rows
 from deepfm_core.explain.joint import cell_penalty, joint_scores, likelihoods, shrunken_effects, without_own
 from deepfm_core.explain.main_effects import MainEffects, fit_main_effects
-from deepfm_core.explain.observed import labels_of
+from deepfm_core.explain.observed import MOST_ROWS, labels_of
 from deepfm_core.explain.pair_cells import Crossing
 from deepfm_core.explain.pair_scores import Residuals, score_pair
 from deepfm_core.explain.posterior import posterior
@@ -25,6 +25,8 @@ Values = NDArray[np.float64]
 Rows = NDArray[np.int64]
 
 FOLDS = 5
+MOST_VALUES = 4_000_000
+"""Contributions, held-out rows times pairs, that are kept of a fold."""
 RIDGE = 1.0
 """Prior precision of the joint slopes around 0, for contributions in log-odds."""
 Z95 = 1.959964
@@ -91,15 +93,25 @@ def fold_evidence(
     With `first` it begins at that fold, counted from 0; the folds themselves depend on `seed` and the labels alone.
     """
     labels = labels_of(table)
-    designs = (*field_designs(table), *dense_designs(table))
-    learn = learner or CellLearner(designs, labels, len(table.layout.fields))
+    learn = learner or CellLearner(table)
     fold_of = stratified_folds(labels, folds, seed)
     for fold in range(first, folds):
         train, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
-        main = fit_main_effects(take_rows(designs, train), labels[train])
         found = learn(train, held)
         rows = held if found.chosen is None else held[found.chosen]
-        yield FoldEvidence(rows, main.predict(take_rows(designs, rows)), found)
+        fitted = train
+        if len(train) > MOST_ROWS:
+            fitted = np.sort(np.random.default_rng((seed, fold)).choice(train, MOST_ROWS, replace=False))
+        yield FoldEvidence(rows, _base_logit(table, fitted, rows), found)
+
+
+def _base_logit(table: EncodedTable, train: Rows, held: Rows) -> Values:
+    """Fit main effects to rows `train` and give their logit at rows `held`: (M,)."""
+    part = table.take(np.concatenate([train, held]))
+    designs = (*field_designs(part), *dense_designs(part))
+    fitted, asked = np.arange(len(train)), np.arange(len(train), len(part))
+    main = fit_main_effects(take_rows(designs, fitted), labels_of(table)[train])
+    return main.predict(take_rows(designs, asked))
 
 
 def stratified_folds(labels: Values, folds: int, seed: int) -> NDArray[np.int64]:
@@ -167,23 +179,34 @@ def knock_out(labels: Values, logit: Values, parts: Values) -> tuple[Values, Val
 class CellLearner:
     """Learns each pair's cell effects from the training rows, shrunk by their support and by how likely the pair is.
 
+    Of more than `MOST_ROWS` training rows a sample learns, and so many held-out rows are asked as `MOST_VALUES` allows.
+
     A pair's effects are u = W / (V + 1/τ²) with τ its expected strength (docs/interactions.md), times the probability
     that it interacts at all, beside the strong pairs: the posterior mean of the model the observed strengths are from.
     """
 
-    def __init__(self, designs: Sequence[FieldDesign], labels: Values, fields: int) -> None:
-        self.designs = designs
-        self.labels = labels
-        self.pairs = list(combinations(range(fields), 2))
+    def __init__(self, table: EncodedTable) -> None:
+        self.table = table
+        self.pairs = list(combinations(range(len(table.layout.fields)), 2))
 
     def __call__(self, train: Rows, held: Rows) -> HeldOut:
         """Train on rows `train`, and give the contributions of rows `held`."""
+        rng = np.random.default_rng(0)
+        chosen = np.arange(len(held))
+        if len(train) > MOST_ROWS:
+            train = np.sort(rng.choice(train, MOST_ROWS, replace=False))
+        most = MOST_VALUES // max(len(self.pairs), 1)
+        if len(held) > most:
+            chosen = np.sort(rng.choice(len(held), most, replace=False))
         with threadpool_limits(1, user_api="blas"):
-            return self._learn(train, held)
+            return HeldOut(self._learn(train, held[chosen]), None, chosen)
 
-    def _learn(self, train: Rows, held: Rows) -> HeldOut:
-        labels = self.labels[train]
-        designs, others = take_rows(self.designs, train), take_rows(self.designs, held)
+    def _learn(self, train: Rows, held: Rows) -> Values:
+        part = self.table.take(np.concatenate([train, held]))
+        whole = (*field_designs(part), *dense_designs(part))
+        designs = take_rows(whole, np.arange(len(train)))
+        others = take_rows(whole, np.arange(len(train), len(part)))
+        labels = labels_of(part)[: len(train)]
         main = fit_main_effects(designs, labels)
         alone = residuals_of(designs, labels, main)
         scores = [score_pair(alone, a, b) for a, b in self.pairs]
@@ -198,7 +221,7 @@ class CellLearner:
             penalty = cell_penalty(cells, float(found.strength_if[k]))
             effects = shrunken_effects(cells, rows.pure_sums(a, b, cells), penalty) * found.probability[k]
             parts[:, k] = contributions(cells.crossing, effects, others[a].crossed, others[b].crossed)
-        return HeldOut(parts)
+        return parts
 
 
 def residuals_of(designs: Sequence[FieldDesign], labels: Values, fit: MainEffects) -> Residuals:

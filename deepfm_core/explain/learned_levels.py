@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 import torch
@@ -12,9 +12,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepfm_core.data.encoded import EncodedTable
-from deepfm_core.explain.learned import Pairs, crossed_contributions, crossed_pairs, embeddings_of
-from deepfm_core.explain.probe import network_fields_of, network_probe
+from deepfm_core.explain.learned import Pairs, crossed_contributions, crossed_pairs
+from deepfm_core.explain.probe import BLOCK, network_probe
+from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+
+Codes: TypeAlias = NDArray[np.signedinteger]
 
 
 class LevelContributions(NamedTuple):
@@ -27,7 +30,12 @@ class LevelContributions(NamedTuple):
 
 @torch.no_grad()
 def level_contributions(
-    model: DeepFM, table: EncodedTable, members: Sequence[NDArray[np.int64]], pairs: Pairs, background: int, seed: int
+    model: DeepFM,
+    table: EncodedTable,
+    members: Sequence[Codes],
+    pairs: Pairs,
+    background: int,
+    seed: int,
 ) -> Iterator[LevelContributions]:
     """Yield each pair's contribution level by level.
 
@@ -49,21 +57,24 @@ def level_contributions(
 
 
 def _fm_levels(
-    model: DeepFM, table: EncodedTable, members: Sequence[NDArray[np.int64]], pairs: Pairs
+    model: DeepFM, table: EncodedTable, members: Sequence[Codes], pairs: Pairs
 ) -> Iterator[NDArray[np.float64]]:
-    embeddings = embeddings_of(model, table)
-    means = embeddings.mean(0)
-    of_level = [_level_means(codes, embeddings[:, f]) - means[f] for f, codes in enumerate(members)]
+    of_level, means = _level_means(lambda batch: model.look_up(batch)[2], table, members)
+    centred = [values - mean for values, mean in zip(of_level, means, strict=True)]
     for f, g in pairs:
-        yield (of_level[f] @ of_level[g].T).double().numpy()
+        yield (centred[f] @ centred[g].T).double().numpy()
 
 
 def _network_levels(
-    model: DeepFM, table: EncodedTable, members: Sequence[NDArray[np.int64]], pairs: Pairs, background: int, seed: int
+    model: DeepFM,
+    table: EncodedTable,
+    members: Sequence[Codes],
+    pairs: Pairs,
+    background: int,
+    seed: int,
 ) -> Iterator[NDArray[np.float64]]:
-    fields = network_fields_of(model, table)
-    of_level = [_level_means(codes, fields[:, f]) for f, codes in enumerate(members)]
-    probe = network_probe(model, table, fields, background, seed)
+    of_level, _ = _level_means(model.network_fields, table, members)
+    probe = network_probe(model, table, background, seed)
     alone = [probe.alone(f, values) for f, values in enumerate(of_level)]
     for f, g in pairs:
         shape = len(of_level[f]), len(of_level[g])
@@ -73,7 +84,7 @@ def _network_levels(
 
 
 def _crossed_levels(
-    model: DeepFM, table: EncodedTable, members: Sequence[NDArray[np.int64]], pairs: Pairs
+    model: DeepFM, table: EncodedTable, members: Sequence[Codes], pairs: Pairs
 ) -> Iterator[NDArray[np.float64] | None]:
     """Give, where a pair is crossed, the mean weight of each cell's rows; a crossed field stands at one level a row."""
     crossed = crossed_pairs(model) if model.crossed_weights is not None else []
@@ -88,10 +99,28 @@ def _crossed_levels(
         yield (np.bincount(cells, weights, shape[0] * shape[1]) / rows).reshape(shape)
 
 
-def _level_means(codes: NDArray[np.int64], embeddings: Tensor) -> Tensor:
-    """Average embeddings (N, K) over the rows at each level: (L, K)."""
-    rows, columns = np.nonzero(codes >= 0)
-    levels = torch.from_numpy(codes[rows, columns])
-    count = int(codes.max(initial=-1)) + 1
-    sums = embeddings.new_zeros(count, embeddings.shape[1]).index_add(0, levels, embeddings[torch.from_numpy(rows)])
-    return sums / torch.bincount(levels, minlength=count).clamp(min=1).unsqueeze(1)
+def _level_means(
+    read: Callable[[Batch], Tensor], table: EncodedTable, members: Sequence[Codes]
+) -> tuple[list[Tensor], Tensor]:
+    """Average what is read of each field, (B, F, K) a batch, over the rows at each level, a block of rows at a time.
+
+    Returns:
+        For each field (L, K), and over all rows (F, K).
+    """
+    counts = [int(codes.max(initial=-1)) + 1 for codes in members]
+    sums: list[Tensor] = []
+    for number, batch in enumerate(Batch.from_table(table).split(BLOCK)):
+        fields = read(batch).double()
+        sums = sums or [fields.new_zeros(count + 1, fields.shape[2]) for count in counts]
+        for f, codes in enumerate(members):
+            part = codes[number * BLOCK : (number + 1) * BLOCK]
+            rows, columns = np.nonzero(part >= 0)
+            levels = torch.from_numpy(part[rows, columns].astype(np.int64))
+            sums[f][:-1].index_add_(0, levels, fields[torch.from_numpy(rows), f])
+            sums[f][-1] += fields[:, f].sum(0)
+    means, overall = [], []
+    for codes, count, total in zip(members, counts, sums, strict=True):
+        rows_at = torch.from_numpy(np.bincount(codes[codes >= 0], minlength=count)).clamp(min=1)
+        means.append((total[:-1] / rows_at.unsqueeze(1)).float())
+        overall.append((total[-1] / len(table)).float())
+    return means, torch.stack(overall)

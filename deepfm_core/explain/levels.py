@@ -7,6 +7,7 @@ at each of the values in its cell.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -54,7 +55,13 @@ class Levels:
 
 def field_levels(table: EncodedTable) -> list[Levels]:
     """Give the levels of each embedded field of a table, in the layout's order."""
-    return [_levels(table, field) for field in table.layout.fields]
+    return list(each_levels(table))
+
+
+def each_levels(table: EncodedTable) -> Iterator[Levels]:
+    """Yield what `field_levels` gives, a field at a time, for tables whose levels would fill memory."""
+    for field in table.layout.fields:
+        yield _levels(table, field)
 
 
 def _levels(table: EncodedTable, field: EncodedField) -> Levels:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -14,24 +15,27 @@ from deepfm_core.models.deepfm import DeepFM
 Change = tuple[int, Tensor]
 """A field's number, and (C, K) embeddings that take the place of its own."""
 
-BLOCK = 65_536
+BLOCK = 16_384
+"""Rows whose embeddings are gathered at a time."""
 NETWORK_BLOCK = 4_096
 
 
-def network_probe(model: DeepFM, table: EncodedTable, fields: Tensor, background: int, seed: int) -> NetworkProbe:
+@torch.no_grad()
+def network_probe(model: DeepFM, table: EncodedTable, background: int, seed: int) -> NetworkProbe:
     """Make the probe of a model with a network.
 
     Args:
         model: trained, with a network.
         table: N rows to draw the background from.
-        fields: (N, F, K), what the network reads of each row's fields.
         background: how many rows to draw.
         seed: of the draw.
     """
     rows = torch.randperm(len(table), generator=torch.Generator().manual_seed(seed))[:background]
-    dense = torch.from_numpy(table.dense)[rows]
+    drawn = table.take(np.asarray(rows.numpy()))
     products = model.spec.switches.inner or model.spec.switches.outer
-    return (ProductProbe if products else NetworkProbe)(model, fields[rows], dense)
+    return (ProductProbe if products else NetworkProbe)(
+        model, network_fields_of(model, drawn), torch.from_numpy(drawn.dense)
+    )
 
 
 @torch.no_grad()

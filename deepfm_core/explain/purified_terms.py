@@ -67,10 +67,10 @@ def purified_terms(
 ) -> PurifiedTerms:
     """Split the logit of each row of a table into base, main effects, pairs and higher order.
 
-    A pair's part at the training rows is what `learned` holds, so that its standard deviation is the pair's strength;
-    the additive parts removed there are removed here and belong to the two fields. A field's main effect is the sum of
-    its first-order term, of what its embedding does with the others' mean embeddings, of the network's partial
-    dependence on it, and of those additive parts, each less its mean over training rows. Higher order is what remains.
+    A pair's part at the training rows is what its strength in `learned` is the standard deviation of; the additive
+    parts removed there are removed here and belong to the two fields. A field's main effect is the sum of its
+    first-order term, of what its embedding does with the others' mean embeddings, of the network's partial dependence
+    on it, and of those additive parts, each less its mean over training rows. Higher order is what remains.
 
     Cost: the network at N · P · background rows at most, fewer where values repeat; 12 fields and 2,000 rows 1 s.
 
@@ -90,10 +90,9 @@ def purified_terms(
     if model.spec.second_order:
         at_rows += fm_contributions(model, table, pairs, means)
     if model.spec.deep:
-        fields, reference = network_fields_of(model, table), network_fields_of(model, asked)
-        probe = network_probe(model, asked, reference, background, seed)
+        fields, probe = network_fields_of(model, table), network_probe(model, asked, background, seed)
         at_rows += probed_contributions(probe, table, fields, pairs)
-        wide = network_probe(model, asked, reference, MAIN_BACKGROUND * background, seed)
+        wide = network_probe(model, asked, MAIN_BACKGROUND * background, seed)
         main += _partial_dependence(wide, table, fields)
     levels = field_levels(together([asked, table]))
     parts = additive_parts(learned.raw[:, : len(pairs)], pairs, levels)

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy import linalg, sparse
+from scipy import sparse
+from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import lsqr
+from threadpoolctl import threadpool_limits
 
 from deepfm_core.explain.levels import Levels
+
+Values = NDArray[np.float64]
 
 SWEEPS = 100
 TOLERANCE = 1e-6
@@ -18,9 +22,7 @@ RIDGE = 1e-9
 DIRECT_LEVELS = 1500
 
 
-def purify(
-    values: NDArray[np.floating], pairs: Sequence[tuple[int, int]], levels: Sequence[Levels]
-) -> NDArray[np.float64]:
+def purify(values: NDArray[np.floating], pairs: Sequence[tuple[int, int]], levels: Sequence[Levels]) -> Values:
     """Remove from each pair's row values their least-squares additive part over the levels of its two fields.
 
     What remains has mean zero within every level of either field, under the rows' own joint distribution: the
@@ -34,39 +36,103 @@ def purify(
     Returns:
         (N, P), the pure contributions.
     """
-    members = {number: _members(levels[number]) for number in {number for pair in pairs for number in pair}}
     pure = np.empty((len(values), len(pairs)))
-    for column, (f, g) in enumerate(pairs):
-        pure[:, column] = _residual(members[f], members[g], np.asarray(values[:, column], dtype=np.float64))
+    with threadpool_limits(1, user_api="blas"):  # many small products: threads would wait for each other
+        for column, (f, g) in enumerate(pairs):
+            fit = AdditiveFit([levels[f], levels[g]])
+            pure[:, column] = fit.residual(np.asarray(values[:, column, None], dtype=np.float64))[:, 0]
     return pure
 
 
-def _members(levels: Levels) -> sparse.csr_array:
-    """Give which levels each row stands at: (N, L) of 0 and 1."""
-    rows, columns = np.nonzero(levels.codes >= 0)
-    shape = (len(levels.codes), len(levels))
-    return sparse.csr_array((np.ones(len(rows)), (rows, levels.codes[rows, columns])), shape=shape)
+class AdditiveFit:
+    """The least-squares additive fit over the levels of one or two fields, made ready once for any values of the rows.
+
+    Of two fields that each row stands at one level of, the larger is eliminated: with n the rows of its levels and T
+    the level × level table of rows, what is left of the smaller is diag(m) − Tᵀ diag(1/n) T (a Schur complement). Other
+    fields go by the normal equations, and those of very many levels by conjugate gradients (LSQR).
+    """
+
+    def __init__(self, sides: Sequence[Levels], rows: int | None = None) -> None:
+        """Prepare the fit to the first `rows` rows (all if None) of one or two fields' levels."""
+        codes = [side.codes[:rows] for side in sides]
+        self._sizes = [len(side) for side in sides]
+        self._schur: _Schur | None = None
+        if len(sides) == 2 and all(code.shape[1] == 1 and code.min(initial=0) >= 0 for code in codes):
+            found = _Schur(codes[0][:, 0], codes[1][:, 0])
+            self._schur = found if found.small else None
+        if self._schur is None:
+            constant = sparse.csr_array(np.ones((len(codes[0]), 1)))  # which rows of several levels do not hold yet
+            parts = [members(code, size) for code, size in zip(codes, self._sizes, strict=True)]
+            self._design = sparse.csr_array(sparse.hstack([constant, *parts], format="csr"))
+
+    def residual(self, values: Values) -> Values:
+        """Give what the additive part leaves of (N, C) values."""
+        if self._schur is not None:
+            return self._schur.residual(values)
+        return np.asarray(values - self._design @ self._solved(values))
+
+    def effects(self, values: Values) -> tuple[float, list[Values]]:
+        """Give the constant, and the effect of each level of each field, that fit (N,) values best."""
+        if self._schur is not None:
+            return 0.0, self._schur.effects(values[:, None], self._sizes)
+        solved = self._solved(values[:, None])[:, 0]
+        return float(solved[0]), np.split(solved[1:], np.cumsum(self._sizes)[:-1])
+
+    def _solved(self, values: Values) -> Values:
+        design = self._design
+        if design.shape[1] > DIRECT_LEVELS:
+            found = [lsqr(design, column, atol=TOLERANCE, btol=TOLERANCE)[0] for column in values.T]
+            return np.stack(found, 1)
+        gram = (design.T @ design).toarray()
+        # Constants too many, and levels without rows: a ridge picks one of the equal fits.
+        gram[np.diag_indices_from(gram)] += RIDGE * max(len(values), 1)
+        return np.asarray(cho_solve(cho_factor(gram), design.T @ values))
 
 
-def _residual(a: sparse.csr_array, b: sparse.csr_array, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    design = _beside_constant([a, b])
-    return np.asarray(values - design @ _effects(design, values))
+class _Schur:
+    """The fit where every row stands at one level of either field, over the levels that have rows."""
+
+    def __init__(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
+        found = [np.unique(codes, return_inverse=True) for codes in (a, b)]
+        self._swap = len(found[0][0]) < len(found[1][0])
+        (self._outer_levels, self._outer), (self._inner_levels, self._inner) = found[::-1] if self._swap else found
+        self.small = len(self._inner_levels) <= DIRECT_LEVELS
+        if not self.small:
+            return
+        self._rows = np.bincount(self._outer).astype(np.float64)
+        ones, shape = np.ones(len(a)), (len(self._outer_levels), len(self._inner_levels))
+        self._table = sparse.csr_array(sparse.coo_array((ones, (self._outer, self._inner)), shape=shape))
+        of_inner = np.bincount(self._inner).astype(np.float64)
+        schur = np.diag(of_inner * (1 + RIDGE) + RIDGE)  # one constant too many
+        schur -= (self._table.T @ sparse.csr_array(self._table / self._rows[:, None])).toarray()
+        self._factor = cho_factor(schur)
+
+    def residual(self, values: Values) -> Values:
+        """Give what is left of (N, C) values."""
+        outer, inner = self._fit(values)
+        return np.asarray(values - outer[self._outer] - inner[self._inner])
+
+    def effects(self, values: Values, sizes: Sequence[int]) -> list[Values]:
+        """Give the effects of all levels of both fields, those without rows 0."""
+        found = list(zip((self._outer_levels, self._inner_levels), self._fit(values), strict=True))
+        full = [np.zeros(size) for size in sizes]
+        for effects, (levels, own) in zip(full, found[::-1] if self._swap else found, strict=True):
+            effects[levels] = own[:, 0]
+        return full
+
+    def _fit(self, values: Values) -> tuple[Values, Values]:
+        by_outer, by_inner = (
+            np.stack([np.bincount(codes, column) for column in values.T], 1) for codes in (self._outer, self._inner)
+        )
+        means = by_outer / self._rows[:, None]
+        inner = cho_solve(self._factor, by_inner - self._table.T @ means)
+        return means - (self._table @ inner) / self._rows[:, None], inner
 
 
-def _beside_constant(sides: Sequence[sparse.csr_array]) -> sparse.csr_array:
-    """Give the design of an additive part: a constant, which rows of several levels do not hold yet, then each side."""
-    constant = sparse.csr_array(np.ones((sides[0].shape[0], 1)))
-    return sparse.csr_array(sparse.hstack([constant, *sides], format="csr"))
-
-
-def _effects(design: sparse.csr_array, values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Fit values (N,) by one effect a column of an (N, L) design: (L,)."""
-    if design.shape[1] > DIRECT_LEVELS:
-        return np.asarray(lsqr(design, values, atol=TOLERANCE, btol=TOLERANCE)[0])
-    gram = (design.T @ design).toarray()
-    # Constants too many, and levels without rows: a ridge picks one of the equal fits.
-    gram[np.diag_indices_from(gram)] += RIDGE * max(len(values), 1)
-    return np.asarray(linalg.solve(gram, design.T @ values, assume_a="pos"))
+def members(codes: NDArray[np.int64], size: int) -> sparse.csr_array:
+    """Give which of `size` levels each row stands at, from its (N, M) codes: (N, size) of 0 and 1."""
+    rows, columns = np.nonzero(codes >= 0)
+    return sparse.csr_array((np.ones(len(rows)), (rows, codes[rows, columns])), shape=(len(codes), size))
 
 
 @dataclass(frozen=True)
@@ -79,9 +145,9 @@ class AdditiveParts:
         constant: (P,), the mean over the rows fitted to.
     """
 
-    of_a: NDArray[np.float64]
-    of_b: NDArray[np.float64]
-    constant: NDArray[np.float64]
+    of_a: Values
+    of_b: Values
+    constant: Values
 
 
 def additive_parts(
@@ -95,24 +161,24 @@ def additive_parts(
         levels: one per field, over M + N rows.
     """
     fitted, rows = len(values), len(levels[0].codes)
-    members = {number: _members(levels[number]) for number in {number for pair in pairs for number in pair}}
+    sides = {f: members(levels[f].codes, len(levels[f])) for f in {number for pair in pairs for number in pair}}
     of_a, of_b = np.zeros((rows - fitted, len(pairs))), np.zeros((rows - fitted, len(pairs)))
     constant = np.zeros(len(pairs))
-    for column, (f, g) in enumerate(pairs):
-        sides = [members[f]] if f == g else [members[f], members[g]]
-        design = _beside_constant([side[:fitted] for side in sides])
-        first, *rest = _effects(design, np.asarray(values[:, column], dtype=np.float64))
-        constant[column], effects = first, np.array(rest)
-        for side, of_side in zip(sides, (of_a, of_b), strict=False):
-            own, effects = effects[: side.shape[1]], effects[side.shape[1] :]
-            mean = float(np.mean(side[:fitted] @ own))
-            known = side[fitted:] @ (side[:fitted].sum(0) > 0) > 0  # a level without rows has no part of its own
-            of_side[:, column] = side[fitted:] @ own - mean * known
-            constant[column] += mean
+    with threadpool_limits(1, user_api="blas"):
+        for column, (f, g) in enumerate(pairs):
+            numbers = [f] if f == g else [f, g]
+            fit = AdditiveFit([levels[number] for number in numbers], fitted)
+            constant[column], effects = fit.effects(np.asarray(values[:, column], dtype=np.float64))
+            for number, own, of_side in zip(numbers, effects, (of_a, of_b), strict=False):
+                side = sides[number]
+                mean = float(np.mean(side[:fitted] @ own))
+                known = side[fitted:] @ (side[:fitted].sum(0) > 0) > 0  # a level without rows has no part of its own
+                of_side[:, column] = side[fitted:] @ own - mean * known
+                constant[column] += mean
     return AdditiveParts(of_a, of_b, constant)
 
 
-def purify_table(values: NDArray[np.float64], weights: NDArray[np.float64]) -> NDArray[np.float64]:
+def purify_table(values: Values, weights: Values) -> Values:
     """Remove from a table its weighted least-squares additive part: every weighted row and column mean becomes zero.
 
     Args:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from deepfm_core.data.encoded import EncodedTable
-from deepfm_core.explain.learned import fm_contributions, strength
+from deepfm_core.explain.learned import fm_columns, strength
 from deepfm_core.models.deepfm import DeepFM
 
 ROWS = 4_000
@@ -33,6 +33,6 @@ def pairs_after_epoch(model: DeepFM, sample: EncodedTable, epoch: int) -> pd.Dat
             "epoch": epoch,
             "field_a": [names[a] for a, _ in pairs],
             "field_b": [names[b] for _, b in pairs],
-            "learned_fm": strength(fm_contributions(model, sample, pairs)),
+            "learned_fm": [float(strength(part[:, None])[0]) for part in fm_columns(model, sample, pairs)],
         }
     )

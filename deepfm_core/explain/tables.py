@@ -15,11 +15,10 @@ from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.explain.learned import (
     LearnedPairs,
     purified_first_order,
-    strength,
     within_strength,
 )
 from deepfm_core.explain.learned_levels import level_contributions
-from deepfm_core.explain.levels import Levels
+from deepfm_core.explain.levels import Levels, each_levels
 from deepfm_core.explain.order import seriate
 from deepfm_core.explain.pair_columns import PAIR_COLUMNS
 from deepfm_core.explain.purify import purify_table
@@ -50,9 +49,9 @@ def pairs_frame(names: Sequence[str], learned: LearnedPairs, observed: pd.DataFr
         {
             "field_a": pd.Series([names[a] for a, _ in learned.pairs], dtype=object),
             "field_b": pd.Series([names[b] for _, b in learned.pairs], dtype=object),
-            "learned_fm": np.nan if learned.fm is None else strength(learned.fm),
-            "learned_dnn": np.nan if learned.dnn is None else strength(learned.dnn),
-            "learned": strength(learned.whole),
+            "learned_fm": np.nan if learned.fm is None else learned.fm,
+            "learned_dnn": np.nan if learned.dnn is None else learned.dnn,
+            "learned": learned.whole,
         }
     )
     if observed is None:
@@ -91,13 +90,13 @@ def fields_frame(model: DeepFM, sample: EncodedTable, levels: Sequence[Levels], 
 
 
 def levels_frame(
-    model: DeepFM, train: EncodedTable, levels: Sequence[Levels], sample: EncodedTable, sample_levels: Sequence[Levels]
+    model: DeepFM, train: EncodedTable, sample: EncodedTable, sample_levels: Sequence[Levels]
 ) -> pd.DataFrame:
     """Make the `levels` frame: rows and clicks over the training part, effects over the sample."""
     assert train.labels is not None
     _, effects = purified_first_order(model, sample, sample_levels)
     parts = []
-    for number, level in enumerate(levels):
+    for number, level in enumerate(each_levels(train)):
         rows = level.rows()
         part = pd.DataFrame(
             {
@@ -117,52 +116,53 @@ def levels_frame(
 class PooledLevels:
     """A field's levels for the drill-down: the ones with most rows, the rest pooled as one."""
 
+    field: str
     names: tuple[str, ...]
-    codes: NDArray[np.int64]
+    codes: NDArray[np.int16]
     """(N, M), -1 fills up."""
 
 
-def pool(levels: Levels, rows: NDArray[np.float64]) -> PooledLevels:
+def pool(levels: Levels) -> PooledLevels:
     """Keep the levels with most rows, in natural order for numbers and by rows otherwise; pool the rest."""
+    rows = levels.rows()
     present = np.flatnonzero(rows > 0)
     by_rows = present[np.argsort(-rows[present], kind="stable")]
     too_many = len(by_rows) > SHOWN_LEVELS + 1
     kept = by_rows[:SHOWN_LEVELS] if too_many else by_rows
     if levels.ordered:
         kept = np.sort(kept)
-    target = np.full(len(levels) + 1, len(kept) if too_many else -1)
+    target = np.full(len(levels) + 1, len(kept) if too_many else -1, dtype=np.int16)
     target[kept] = np.arange(len(kept))
     target[-1] = -1
     rest = (f"other ({len(by_rows) - len(kept)} levels)",) if too_many else ()
     names = tuple(levels.names[number] for number in kept) + rest
-    return PooledLevels(names, target[levels.codes])
+    return PooledLevels(levels.field, names, target[levels.codes])
 
 
 def level_pairs_frame(
     model: DeepFM,
     train: EncodedTable,
     probabilities: NDArray[np.float64],
-    levels: Sequence[Levels],
     background: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Make the `level_pairs` frame from the training part, its levels and the model's probability of each row."""
+    """Make the `level_pairs` frame from the training part and the model's probability of each row."""
     assert train.labels is not None
     pairs = [pair for pair in model.pairs if pair[0] != pair[1]]
-    pooled = [pool(level, level.rows()) for level in levels]
+    pooled = [pool(level) for level in each_levels(train)]
     labels = train.labels.astype(np.float64)
     learned = level_contributions(model, train, [one.codes for one in pooled], pairs, background, seed)
     parts = []
     for (a, b), contributions in zip(pairs, learned, strict=True):
-        rows, clicks, expected = _cell_sums(pooled[a], pooled[b], [np.ones(len(labels)), labels, probabilities])
+        rows, clicks, expected = _cell_sums(pooled[a], pooled[b], [labels, probabilities])
         weights = rows.reshape(len(pooled[a].names), len(pooled[b].names))
         pure = [None if part is None else purify_table(part, weights).ravel() for part in contributions]
         names = list(product(pooled[a].names, pooled[b].names))
         parts.append(
             pd.DataFrame(
                 {
-                    "field_a": levels[a].field,
-                    "field_b": levels[b].field,
+                    "field_a": pooled[a].field,
+                    "field_b": pooled[b].field,
                     "level_a": [name for name, _ in names],
                     "level_b": [name for _, name in names],
                     "rows": rows.astype(np.int64),
@@ -178,14 +178,15 @@ def level_pairs_frame(
 
 
 def _cell_sums(a: PooledLevels, b: PooledLevels, values: Sequence[NDArray[np.floating]]) -> list[NDArray[np.float64]]:
-    """Sum each of `values` over the rows of each cell of a level × level table, flattened."""
+    """Count the rows of each cell of a level × level table, flattened, and sum each of `values` over them."""
     size = len(a.names) * len(b.names)
-    sums = [np.zeros(size) for _ in values]
+    sums = [np.zeros(size) for _ in range(len(values) + 1)]
     for column_a, column_b in product(a.codes.T, b.codes.T):
-        here = (column_a >= 0) & (column_b >= 0)
-        cell = column_a[here] * len(b.names) + column_b[here]
-        for total, value in zip(sums, values, strict=True):
-            total += np.bincount(cell, weights=value[here], minlength=size)
+        # Rows at no level of a field go to a cell of their own, which is cut off.
+        cell = np.where((column_a >= 0) & (column_b >= 0), column_a * len(b.names) + column_b, size).astype(np.intp)
+        sums[0] += np.bincount(cell, minlength=size + 1)[:size]
+        for total, value in zip(sums[1:], values, strict=True):
+            total += np.bincount(cell, weights=value, minlength=size + 1)[:size]
     return sums
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from deepfm_core.data.encoded import EncodedTable
-from deepfm_core.explain.evidence import FoldEvidence, HeldOut, Rows, fold_evidence, held_out_frame
+from deepfm_core.explain.evidence import FOLDS, MOST_VALUES, FoldEvidence, HeldOut, Rows, fold_evidence, held_out_frame
 from deepfm_core.explain.learned import crossed_contributions, fm_contributions, network_contributions
 from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.purify import purify
@@ -25,8 +25,6 @@ from deepfm_core.training.spec import FitSpec, ModelSpec
 from deepfm_core.training.state import FitState
 
 FOLDER = "folds"
-MOST_VALUES = 20_000_000
-"""Contributions kept of all folds together; of longer tables fewer held-out rows are asked."""
 
 
 @dataclass(frozen=True)
@@ -106,7 +104,7 @@ def hold_out(
     done = [load_fold(path) for path in kept_folds(folder)]
     yield Stage(HOLD_OUT, len(done) / folds)
     pairs = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
-    most_rows = max(1, MOST_VALUES // (max(pairs, 1) * folds))
+    most_rows = max(1, FOLDS * MOST_VALUES // (max(pairs, 1) * folds))
     learner = ModelLearner(table, model, fit, epochs, seed, most_rows)
     for fold in fold_evidence(table, learner=learner, folds=folds, seed=seed, first=len(done)):
         save_fold(folder.path / FOLDER / f"{len(done):02}.npz", fold)
