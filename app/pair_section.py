@@ -65,7 +65,8 @@ def field_section(run: home.OpenRun, field: str, levels: pd.DataFrame) -> None:
         "Main effect by level",
         lambda: level_effects(levels, field),
         own,
-        "What each level adds to the logit by itself, purified of pairs, in log-odds; the dot's size is training rows.",
+        "What each level adds to the logit by itself, purified of pairs, in log-odds, without what the network adds "
+        "(the purified ledger of *Examples* has both); the dot's size is training rows.",
         key="level_effects",
         titles=CELLS,
         file=f"{field}-levels",

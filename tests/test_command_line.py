@@ -71,6 +71,9 @@ def test_a_table_can_be_asked_without_a_run(command: Command, table: Path) -> No
     assert {pairs.loc[0, "field_a"], pairs.loc[0, "field_b"]} == {"device", "placement"}
     assert pairs["learned"].isna().all()
     assert command("interactions", table, "--observed-only").returncode == 2
+    left_out = csv(command("interactions", table, "--label", "clicked", "--observed-only", "--ignore", "device").stdout)
+    assert len(left_out) < len(pairs)
+    assert "device" not in {*left_out["field_a"], *left_out["field_b"]}
 
 
 def test_the_same_seed_gives_the_same_scores(command: Command, table: Path, tmp_path: Path) -> None:

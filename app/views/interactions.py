@@ -127,7 +127,9 @@ def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, triangles: Pair, chos
     above, below = triangles
     what = f"Above the diagonal: {label(above)}; below: {label(below)}. " if above != below else f"{label(above)}. "
     hollow = "Hollow: not told apart from noise. " if "solid" in pairs else ""
-    gold = "Gold: the field's own main effect, on a scale of its own. " if fields["main_effect"].notna().any() else ""
+    linear = ", without the network's part" if pairs["learned_dnn"].notna().any() else ""
+    gold = f"Gold: the field's own main effect{linear}, on a scale of its own. "
+    gold = gold if fields["main_effect"].notna().any() else ""
     corner = "The corner of a gold cell: pairs within that field's cells. " if fields["within"].notna().any() else ""
     figure(
         "Field matrix",

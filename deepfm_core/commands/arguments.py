@@ -71,6 +71,7 @@ def _interactions(verbs: Any) -> None:
     verb.add_argument("--label", metavar="NAME", help="the table's column that says click or not")
     verb.add_argument("--positive", metavar="VALUE", help="the label's value that counts as a click (inferred)")
     verb.add_argument("--seed", type=int, default=0, help="of the labels drawn as the null (0)")
+    _roles(verb)
 
 
 def _train(verbs: Any) -> None:

@@ -72,7 +72,7 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
     """
     assert tables.main is not None
     table = tables.tables[tables.main]
-    schema = _schema(arguments, infer_schema(table, arguments.label, arguments.positive))
+    schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
     by, _, column = arguments.split_by.partition(":")
     split = SplitSpec(by, column or None, **_given(arguments, "valid", "test"))
     base = RunSpec(
@@ -99,7 +99,12 @@ def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
 
 
-def _schema(arguments: argparse.Namespace, inferred: Schema) -> Schema:
+def chosen_schema(arguments: argparse.Namespace, inferred: Schema) -> Schema:
+    """Give the fields that the command line names the kinds it says.
+
+    Raises:
+        DeepFMError: a field is named twice, is the label, or does not exist.
+    """
     kinds: dict[str, Kind] = {}
     for option in KIND_OPTIONS:
         for name in getattr(arguments, option.replace("-", "_")):

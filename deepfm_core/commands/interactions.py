@@ -26,6 +26,7 @@ def _of_run(named: str) -> pd.DataFrame:
 
 
 def _observed(arguments: argparse.Namespace) -> pd.DataFrame:
+    from deepfm_core.commands.asked import chosen_schema
     from deepfm_core.data.inference import infer_schema
     from deepfm_core.data.reading import read_table
     from deepfm_core.explain.of_table import observed_of_table
@@ -33,5 +34,5 @@ def _observed(arguments: argparse.Namespace) -> pd.DataFrame:
     if arguments.label is None:
         raise SpecError("The label is not named. Say which column it is with --label NAME.")
     table = read_table(Path(arguments.folder))
-    schema = infer_schema(table, arguments.label, arguments.positive)
+    schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
     return observed_of_table(table, schema, seed=arguments.seed)
