@@ -17,7 +17,7 @@ from deepfm_core.runs.model_comparison import ComparisonPlan
 from deepfm_core.runs.perform import perform
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.store import Store
-from deepfm_core.training.spec import MODEL_NAMES, RunSpec
+from deepfm_core.training.spec import MODEL_NAMES, RunSpec, SplitSpec
 from tests.conftest import clicks
 
 Opened = Callable[..., AppTest]
@@ -198,3 +198,14 @@ def test_the_verdict_names_who_is_no_more_than_noise_away() -> None:
         comparison_words.verdict(table(best, near))
     )
     assert "every other model is worse by more than noise" in comparison_words.verdict(table(best, worse))
+
+
+def test_curves_of_runs_validated_on_other_rows_are_said_to_be_so(opened: Opened, store: Store) -> None:
+    begin(store, "lr", "fm", runs=2)
+    assert "Not all of them are validated on the same rows" not in text_of(opened("runs", all="1"))
+    spec = replace(store.runs()[-1].spec, split=SplitSpec(valid=0.3))
+    store.enqueue(spec)
+    run = store.claims.next(Process.current())
+    assert run is not None
+    list(perform(store, run, execute, Process.current()))
+    assert "Not all of them are validated on the same rows" in text_of(opened("runs", all="1"))

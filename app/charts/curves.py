@@ -83,14 +83,14 @@ def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss", *, height
     rows = epochs.dropna(subset=[measure])
     names = list(dict.fromkeys(rows["run"]))
     best = rows[rows["best"].astype(bool)].drop_duplicates("run", keep="last")
-    columns = narrow("1", "2", width=560)
+    look = {"columns": narrow("1", "2", width=560), "symbolType": "stroke", "symbolSize": 500, "symbolStrokeWidth": 2}
     channels: Spec = {
         "x": EPOCH,
         "y": quantity(measure, title=MEASURES[measure], axis={"tickCount": 6}, scale={"zero": False, "padding": 8}),
-        "color": nominal("run", **legend_of(names, RUNS, columns=columns)),
+        "color": nominal("run", **legend_of(names, RUNS, **look)),
         "tooltip": hover(("run", "run"), ("epoch", "epoch", "d"), (measure, MEASURES[measure], ".4f")),
     }
-    broken = nominal("run", **told_apart_by(names, DASHES, columns=columns))
+    broken = nominal("run", **told_apart_by(names, DASHES, **look))
     lines = layer(rows, mark("line", strokeWidth=2, strokeJoin="round"), **channels, strokeDash=broken)
     marks = layer(best, mark("point", filled=True, size=90, opacity=1), **channels)
     return dress([lines, marks], _runs_takeaway(rows, measure, len(names)), height=height)

@@ -131,6 +131,8 @@ def _overlay(rows: list[RunRow]) -> None:
     reading = f"One line a run on {plain(rows[0].spec.table_name)}, its best epoch marked."
     if len({row.spec.table for row in rows}) > 1:
         reading += " Runs on other tables are left out, since their figures cannot be compared."
+    if len({(row.spec.split, row.spec.valid_table, row.spec.rows_seed) for row in alike}) > 1:
+        reading += " Not all of them are validated on the same rows: small differences may be those of the rows."
     show_chart(lambda: _compared(together, measure), version, reading, key="overlay")
 
 
