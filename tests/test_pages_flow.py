@@ -316,3 +316,17 @@ def _spec(opened: Opened, store: Store) -> RunSpec:
     entry = store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
     schema = infer_schema(store.table(entry.sha256), "clicked")
     return RunSpec(entry.sha256, entry.name, schema, model=ModelSpec("fm"), fit=FitSpec(epochs=1))
+
+
+@pytest.mark.parametrize("offered", [("float32", "bfloat16"), ("float32",)])
+def test_bfloat16_is_offered_where_the_processor_announces_it(
+    offered: tuple[str, ...], opened: Opened, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app import settings
+
+    monkeypatch.setitem(settings.CHOICES, "precision", offered)
+    app = opened("train", preset="custom", custom=json.dumps({"precision": "bfloat16"}))
+    assert ("Precision" in [box.label for box in app.selectbox]) is (len(offered) > 1)
+    assert any("cannot be read" in info.value for info in app.info) is (len(offered) == 1)
+    _button(app, "Train").click().run()
+    assert store.runs()[0].spec.fit.precision == offered[-1]

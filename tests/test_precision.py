@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -14,7 +15,7 @@ from deepfm_core.data.inference import infer_schema
 from deepfm_core.data.reading import read_table
 from deepfm_core.errors import SpecError
 from deepfm_core.runs.parts import load_parts
-from deepfm_core.training import precision
+from deepfm_core.training import precision, processor
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.metrics import auc, logloss
 from deepfm_core.training.presets import preset
@@ -54,6 +55,66 @@ def test_the_refusal_says_why(gain: float | None, said: str, monkeypatch: pytest
     with pytest.raises(SpecError, match=said):
         FitState.new(MIXED, ModelSpec(), HALF, seed=0)
     FitState.new(MIXED, ModelSpec(), FitSpec(), seed=0)
+
+
+@pytest.fixture
+def asked(tmp_path, monkeypatch) -> Iterator[list[str]]:  # type: ignore[no-untyped-def]
+    """Count trials of a made-up processor, on an empty cache folder."""
+    made: list[str] = []
+    answers = iter(["0.5", "2.0", "3.0"])
+
+    def run(*_: object, **__: object) -> subprocess.CompletedProcess[str]:
+        made.append(next(answers))
+        return subprocess.CompletedProcess([], 0, made[-1], "")
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setattr(precision.subprocess, "run", run)
+    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    yield made
+    precision.bfloat16_gain.cache_clear()
+
+
+def asked_by_a_new_process() -> float | None:
+    precision.bfloat16_gain.cache_clear()
+    return precision.bfloat16_gain()
+
+
+def test_only_a_gain_is_remembered_for_later_processes(asked: list[str]) -> None:
+    assert [asked_by_a_new_process() for _ in range(4)] == [0.5, 2.0, 2.0, 2.0]
+    assert asked == ["0.5", "2.0"]
+
+
+def test_another_processor_and_a_damaged_memory_are_asked_anew(asked: list[str], monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    assert [asked_by_a_new_process() for _ in range(2)] == [0.5, 2.0]
+    monkeypatch.setattr(precision, "processor_name", lambda: "another")
+    assert asked_by_a_new_process() == 3.0
+    precision._cache_file().write_text("{", encoding="utf-8")
+    with pytest.raises(StopIteration):
+        asked_by_a_new_process()
+
+
+def test_a_memory_that_cannot_be_written_is_done_without(asked: list[str], tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "file").write_text("", encoding="utf-8")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
+    assert [asked_by_a_new_process() for _ in range(3)] == [0.5, 2.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("text", "announced"),
+    [
+        ("model name : A\nflags : fma avx512_bf16\n\nmodel name : A\nflags : fma", True),
+        ("model name : A\nflags : avx512f amx_tile amx_bf16", True),
+        ("model name : A\nflags : avx512f\nbugs : avx512_bf16", False),
+        ("", False),
+    ],
+)
+def test_what_the_system_says_of_the_processor_decides_what_is_offered(  # type: ignore[no-untyped-def]
+    text: str, announced: bool, tmp_path, monkeypatch
+) -> None:
+    (tmp_path / "cpuinfo").write_text(text, encoding="utf-8")
+    monkeypatch.setattr(processor, "CPUINFO", tmp_path / ("cpuinfo" if text else "none"))
+    assert processor.announces_bfloat16.__wrapped__() is announced
+    assert ("A" in processor.processor_name().split()) is bool(text)
 
 
 def test_an_unknown_precision_is_refused_with_the_known_ones() -> None:

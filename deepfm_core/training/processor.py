@@ -1,0 +1,31 @@
+"""What this machine's processor is and says that it can; read from the system, so that pages need no torch."""
+
+from __future__ import annotations
+
+import platform
+from functools import cache
+from pathlib import Path
+
+CPUINFO = Path("/proc/cpuinfo")
+BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
+
+
+@cache
+def announces_bfloat16() -> bool:
+    """Say whether the processor announces products of bfloat16 (avx512_bf16 or AMX); no where the system is silent."""
+    return bool(BFLOAT16_FLAGS & set(_described("flags").split()))
+
+
+def processor_name() -> str:
+    """Name the processor's model, as far as the system tells it."""
+    told = (_described(name) for name in ("model name", "cpu family", "model", "stepping"))
+    return " ".join([platform.machine(), *filter(None, told)])
+
+
+def _described(name: str) -> str:
+    """Give what the system says of its first processor under `name`; nothing where it says nothing."""
+    try:
+        lines = CPUINFO.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return next((value.strip() for key, _, value in (line.partition(":") for line in lines) if key.strip() == name), "")
