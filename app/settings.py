@@ -39,8 +39,8 @@ assert set(MODELS) == set(MODEL_NAMES)
 CHOICES = {"activation": ACTIVATIONS, "precision": PRECISIONS if announces_bfloat16() else PRECISIONS[:1]}
 PRECISION_HELP = (
     "Of the hidden layers' products while training. bfloat16 keeps three digits of each factor; weights, the FM and"
-    " every evaluation stay in float32. It pays for wide layers, 400 units and more, where a fit takes about half"
-    " the time, and gains nothing for narrow ones. @DIFFERENCE@"
+    " every evaluation stay in float32. It pays for wide layers alone: with 400 units fits were 1.4 to 2 times as fast,"
+    " with 64 no faster. Test AUC differed from float32's by 0.0004 or less on average, 0.0013 in the worst of 21 fits."
 )
 MOST_NUMBER = 2**53
 """Below it a browser holds every whole number."""

@@ -185,3 +185,19 @@ def test_no_folds_and_no_pairs_ask_nothing(small: Table, tmp_path: Path) -> None
 def test_folds_that_make_no_sense_are_refused(small: Table, folds: int) -> None:
     with pytest.raises(SpecError, match="Use 2 to 20, or 0"):
         spec_for(small, folds=folds)
+
+
+def test_what_needs_no_evidence_is_explained_before_it_is_waited_for(  # type: ignore[no-untyped-def]
+    small: Table, tmp_path: Path, monkeypatch
+) -> None:
+    asked: list[set[str]] = []
+
+    def nothing(work: object) -> None:
+        asked.append({path.stem for path in (tmp_path / "frames").iterdir()} - {"observed"})
+
+    monkeypatch.setattr("deepfm_core.runs.engine._observed", nothing)
+    events = run(spec_for(small, folds=0), small, tmp_path)
+    assert isinstance(events[-1], Finished)
+    assert {"levels", "level_pairs", "purified_terms", "dnn_attribution"} <= asked[0]
+    assert not {"pairs", "fields"} & asked[0]
+    assert [event.note for event in events if isinstance(event, Stage) and "could not be computed" in event.note]

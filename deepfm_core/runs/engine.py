@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
@@ -43,6 +44,7 @@ def warm_up() -> None:
 @cache
 def _try_out() -> None:
     trial_run(execute)
+    importlib.import_module("captum.attr")  # half a second, which the explanations would wait for
 
 
 @dataclass
@@ -193,15 +195,16 @@ def _evaluate(work: _Work) -> Events:
 
 def _explain(work: _Work) -> Events:
     shown = ("test", work.parts.test, work.test) if len(work.test) else ("valid", work.parts.valid, work.valid)
+    yield from explain(work.job.folder, work.state.model, work.train, shown, lambda: _observed(work), work.spec.seed)
+
+
+def _observed(work: _Work) -> pd.DataFrame | None:
+    """Wait for what the data itself shows, unless the job is cancelled."""
     assert work.observation is not None
     while not work.observation.ended:
         _stop_if_cancelled(work.job)
         time.sleep(0.02)
-    observed = work.observation.result()
-    if observed is None:
-        note = f"What the data shows could not be computed; {work.job.folder.log.name} has the details."
-        yield Stage("explain", 0.0, note)
-    yield from explain(work.job.folder, work.state.model, work.train, shown, observed, work.spec.seed)
+    return work.observation.result()
 
 
 def _folds(work: _Work) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import pairwise
 
 import numpy as np
@@ -34,9 +34,18 @@ Shown = tuple[str, Part, EncodedTable]
 
 
 def explain(
-    folder: RunFolder, model: DeepFM, train: EncodedTable, shown: Shown, observed: pd.DataFrame | None, seed: int
+    folder: RunFolder,
+    model: DeepFM,
+    train: EncodedTable,
+    shown: Shown,
+    observed: Callable[[], pd.DataFrame | None],
+    seed: int,
 ) -> Iterator[Event]:
-    """Write every frame but predictions: examples, then pairs, fields, levels and their pairs; last the findings."""
+    """Write every frame but predictions: examples, then pairs, fields, levels and their pairs; last the findings.
+
+    `observed` waits for what the data shows without a model. All that does not depend on it is done before it is asked,
+    since it is computed in another process.
+    """
     examples, rows_of_examples = _write_examples(folder, model, shown, seed)
     name, part, table = shown
     sums = partial_sums_frame(model, table, name, part.rows, part.labels)
@@ -54,14 +63,18 @@ def explain(
         folder.write_frame("dnn_attribution", dnn_attribution_frame(model, sample, examples, rows_of_examples))
     yield Stage("explain", 0.6)
     sample_levels = field_levels(sample)
-    pairs = tables.pairs_frame(train.layout.names, learned, observed)
-    folder.write_frame("pairs", pairs)
-    folder.write_frame("fields", tables.fields_frame(model, sample, sample_levels, pairs))
     folder.write_frame("levels", tables.levels_frame(model, train, sample, sample_levels))
-    yield Stage("explain", 0.8)
     probabilities = sigmoid(predict_logits(model, train))
     cells = tables.level_pairs_frame(model, train, probabilities, background, seed)
     folder.write_frame("level_pairs", cells)
+    yield Stage("explain", 0.8)
+    evidence = observed()
+    if evidence is None:
+        note = f"What the data shows could not be computed; {folder.log.name} has the details."
+        yield Stage("explain", 0.9, note)
+    pairs = tables.pairs_frame(train.layout.names, learned, evidence)
+    folder.write_frame("pairs", pairs)
+    folder.write_frame("fields", tables.fields_frame(model, sample, sample_levels, pairs))
     folder.write_json(findings.FILE, findings.find(folder).to_dict())
     yield Stage("explain", 1.0)
 
