@@ -55,7 +55,7 @@ def main() -> None:
         if options.results:
             frame = pd.DataFrame([result], columns=RESULTS)
             frame.to_csv(options.results, mode="a", index=False, header=not options.results.exists())
-    print(markdown(pd.DataFrame(results)))
+    print(markdown(pd.DataFrame(results, columns=RESULTS)))
 
 
 def all_results(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
