@@ -34,6 +34,8 @@ WHERE = {
 }
 OVERSTATED_SLOPE = 0.5
 """Held-out slope below which less than half of what the model learned of a pair is borne out."""
+MOST_SLOPE = 100.0
+"""Held-out slope from which it is only a sign that the model has learned next to nothing of a pair."""
 SENTENCES = {
     HOLDS: "**It holds on unseen rows:** the data shows this pair, and what the model learned of it predicts rows it "
     "was not learned from.",
@@ -173,7 +175,7 @@ def _unseen(row: pd.Series) -> Shown | None:
     return Shown(
         "On unseen rows",
         f"{row['held_out_strength']:.2f}",
-        f"z {signed(row['held_out_z'], 1)} · slope {signed(row['held_out_slope'], 1)}",
+        f"z {signed(row['held_out_z'], 1)}{_slope(float(row['held_out_slope']))}",
         "Strength that rows bear out which the pair was not learned from, in log-odds. z counts standard errors from "
         "nothing; above 2 it holds. Slope 1: the model's part has the right size, above 1: it is shrunk too far.",
     )
@@ -215,3 +217,8 @@ def no_pairs(run: home.OpenRun) -> None:
     )
     if st.button("Train another model", icon=":material/model_training:"):
         links.go("train")
+
+
+def _slope(slope: float) -> str:
+    """Write a held-out slope; of a pair of which next to nothing was learned it says nothing."""
+    return f" · slope {signed(slope, 1)}" if abs(slope) < MOST_SLOPE else ""

@@ -1,4 +1,7 @@
-"""The two rules of style that no setting of Streamlit has: names of icon buttons, and focus seen in the sidebar."""
+"""The rules of style that no setting of Streamlit has: names of icon buttons, focus in the sidebar, what is chosen.
+
+The primary colour carries white text on buttons, which makes it too dim for text on the dark theme; the links' is not.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,11 @@ _RULES = f"""<style>
 }}
 [data-testid="stSidebar"] a:focus-visible, [data-testid="stSidebar"] button:focus-visible {{
     outline: 2px solid var(--st-primary-color, #058298); outline-offset: 2px;
+}}
+[data-testid="stApp"] button[data-variant="segmented_control"][data-selected="true"][role],
+[data-testid="stApp"] button[data-variant="pills"][data-selected="true"][role],
+[data-testid="stTab"][data-selected="true"] {{
+    color: light-dark(#0a6f82, #45bcd6);
 }}
 </style>"""
 

@@ -7,6 +7,8 @@ from deepfm_core.data.apart import require_fit
 from deepfm_core.data.inference import infer_schema
 from deepfm_core.data.table import ReadReport, Table
 from deepfm_core.errors import SchemaError
+from deepfm_core.runs.parts import load_parts
+from deepfm_core.training.spec import RunSpec
 
 
 def table_of(name: str, **columns: list[str]) -> Table:
@@ -37,3 +39,12 @@ def test_a_table_without_any_label_cannot_judge():
         require_fit(table_of("test.csv", job=["a"], price=["1"], income=["?"]), SCHEMA)
     with pytest.raises(SchemaError, match="the label column `income` is missing"):
         require_fit(table_of("test.csv", job=["a"], price=["1"]), SCHEMA)
+
+
+def test_a_run_names_everything_that_does_not_fit_before_it_trains():
+    other = table_of("test.csv", price=["12,50"], income=["maybe"])
+    spec = RunSpec("mine", "train.csv", SCHEMA, test_table="other")
+    with pytest.raises(SchemaError) as caught:
+        load_parts(spec, {"mine": TRAINED, "other": other}.__getitem__)
+    for part in ("a column is missing: `job`", "`12,50`", "`maybe`"):
+        assert part in str(caught.value)

@@ -82,3 +82,10 @@ def test_what_rounds_to_zero_is_not_negative() -> None:
 def test_every_number_format_is_one(titles: Titles) -> None:
     forms = {form for _, form in titles.values()}
     assert all(form in ("", "percent", "localized") or re.fullmatch(r"%[+]?[.]\d[fge]", form) for form in forms), forms
+
+
+def test_a_slope_is_left_out_where_next_to_nothing_was_learned() -> None:
+    from app.pair_evidence import _slope
+
+    assert _slope(1.24) == " · slope +1.2"
+    assert _slope(458062.0) == ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfm_core.data.apart import require_fit
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.labels import labelled_rows
@@ -57,8 +58,8 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> Parts:
         TableError, SchemaError: a table does not fit the schema, or a part cannot be made.
     """
     main = _labelled(spec, table(spec.table))
-    own_valid = None if spec.valid_table is None else _labelled(spec, table(spec.valid_table))
-    own_test = None if spec.test_table is None else _labelled(spec, table(spec.test_table))
+    own_valid = None if spec.valid_table is None else _apart(spec, table(spec.valid_table))
+    own_test = None if spec.test_table is None else _apart(spec, table(spec.test_table))
     split = SplitSpec(
         spec.split.by,
         spec.split.column,
@@ -82,6 +83,14 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> Parts:
 
 def _labelled(spec: RunSpec, table: Table) -> Part:
     return Part(table, *labelled_rows(table.frame, spec.schema.label, table.name))
+
+
+def _apart(spec: RunSpec, table: Table) -> Part:
+    try:
+        return _labelled(spec, table)
+    except SchemaError:
+        require_fit(table, spec.schema)  # names everything that does not fit, not the label alone
+        raise
 
 
 def _notes(name: str, part: Part, trained_on: bool) -> list[str]:
