@@ -47,8 +47,8 @@ class DeepFM(nn.Module):
         self.layout = layout
         self.spec = spec
         self._place_columns()
-        self.table = nn.Parameter(torch.zeros(layout.vocabulary, self.columns))
-        nn.init.normal_(self.table.data[:, 1:], std=spec.embedding_sd)
+        embeddings = torch.empty(layout.vocabulary, self.columns - 1).normal_(std=spec.embedding_sd)
+        self.table = nn.Parameter(torch.cat([embeddings.new_zeros(layout.vocabulary, 1), embeddings], 1))
         self.bias = nn.Parameter(torch.zeros(()), requires_grad=spec.first_order)
         self.dense_weights = nn.Parameter(torch.zeros(len(layout.dense)), requires_grad=spec.first_order)
         crossed = bool(layout.crosses) and spec.first_order

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.training.lookup import Lookup, Slots
+from deepfm_core.training.lookup import Slots
 from deepfm_core.training.rows import RowTable, worth_rows
 from deepfm_core.training.spec import FitSpec
 from deepfm_core.training.table import DenseTable
@@ -17,17 +17,16 @@ class Crossed:
 
     def __init__(self, model: DeepFM, weights: Tensor, spec: FitSpec) -> None:
         """Train `weights` (combinations, 1), which must keep their memory, from now on."""
-        self._count = len(model.layout.crosses)
-        self._slots = Slots([1] * self._count, 1, weights.device)
-        alone = worth_rows(model.layout.crossed, self._count, spec)
-        self.table = RowTable(weights, self._slots, spec) if alone else DenseTable(weights, self._slots, spec)
+        self._slots = Slots([1] * len(model.layout.crosses), weights.device)
+        alone = worth_rows(model.layout.crossed, self._slots.count, spec)
+        self.table = RowTable(weights, spec) if alone else DenseTable(weights, spec)
 
     def forward(self, batch: Batch) -> Tensor:
         """Give the sum of each row's weights: (B,)."""
         assert batch.crosses is not None
-        self._lookup = Lookup(*self.table.read(batch.crosses.view(-1)), None)
-        return self._slots.fields(self._lookup, len(batch)).sum(1)
+        self._lookup = self.table.read(batch.crosses.view(-1), None)
+        return self._slots.sums(self._lookup, slice(0, len(batch))).squeeze(1)
 
     def backward(self, delta: Tensor) -> None:
         """Fill the weights' gradient from ∂loss/∂logit (B,)."""
-        self.table.differentiate(self._lookup, delta.unsqueeze(1).expand(-1, self._count).contiguous())
+        self.table.differentiate(self._slots.gradient(self._lookup, [], delta, self.table.gradient_buffer))

@@ -1,52 +1,29 @@
-"""The distinct ids of a batch, and where each of them stands."""
+"""The distinct ids of a batch, without sorting them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
-import numpy as np
 import torch
 from torch import Tensor
 
 
-@dataclass(frozen=True)
 class Distinct:
-    """L ids as U distinct ones.
+    """Finds the distinct ones of ids below V: of equal ids the last in a list stands for all.
 
-    Attributes:
-        ids: (U,) int64, the distinct ids, ascending.
-        places: (L,) int64, the places of the L ids, those of the first distinct id first.
-        starts: (U,) int64, where in `places` those of each distinct id begin.
-        number: (L,) int64, which distinct id stands at each of `places`, ascending.
+    Every id writes its place into a list of V places, and reads back which place was written last. That is three
+    passes over the ids, where sorting them takes ten times as long.
     """
 
-    ids: Tensor
-    places: Tensor
-    starts: Tensor
-    number: Tensor
+    def __init__(self, vocabulary: int, device: torch.device) -> None:
+        self._place = torch.zeros(vocabulary, dtype=torch.int32, device=device)
+        self._places = torch.zeros(0, dtype=torch.int32, device=device)
 
-    def positions(self) -> Tensor:
-        """Give, for each of the L ids in their own order, where in `ids` it stands: (L,) int32."""
-        return torch.empty_like(self.number).scatter_(0, self.places, self.number).int()
-
-
-def distinct(ids: Tensor) -> Distinct:
-    """Find the distinct ones of (L,) ids from 0."""
-    ordered, places = _sorted(ids) if ids.device.type == "cpu" else torch.sort(ids.long())
-    found, number, counts = torch.unique_consecutive(ordered, return_inverse=True, return_counts=True)
-    return Distinct(found, places, counts.cumsum(0).sub_(counts), number)
-
-
-def _sorted(ids: Tensor) -> tuple[Tensor, Tensor]:
-    """Sort ids with their places, each pair as one number: plain numbers are what numpy sorts with vector instructions.
-
-    That is five times as fast as torch's sort.
-    """
-    bits = max(len(ids) - 1, 1).bit_length()
-    keys = ids.numpy().astype(np.int64)
-    keys <<= bits
-    keys |= np.arange(len(keys))
-    keys.sort()
-    places = keys & ((1 << bits) - 1)
-    keys >>= bits
-    return torch.from_numpy(keys), torch.from_numpy(places)
+    def __call__(self, ids: Tensor) -> tuple[Tensor, Tensor]:
+        """Give the U distinct ones of (L,) ids, (U,) int32, and where in them each of the L stands, (L,) int32."""
+        if self._places.shape[0] < ids.shape[0]:
+            self._places = torch.arange(ids.shape[0], dtype=torch.int32, device=ids.device)
+        places, where = self._places[: ids.shape[0]], ids.long()
+        self._place.scatter_(0, where, places)
+        last = self._place.gather(0, where)
+        found = (last == places).nonzero().squeeze(1)
+        self._place.scatter_(0, where.index_select(0, found), self._places[: found.shape[0]])
+        return ids.index_select(0, found), self._place.gather(0, where)

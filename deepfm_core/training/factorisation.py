@@ -4,74 +4,80 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.training.layers import Gradients
+from deepfm_core.training.layers import Gradients, add_sum
 
 
 class Factorisation:
-    """The FM of a model, over looked-up fields [w | e] of F·columns numbers.
-
-    What follows e in a field, the network's own embedding where it has one, is passed over.
-
-    Sums over fields or columns are products with constant matrices of ones: on so few columns that is several times
-    as fast as a sum over one of three dimensions.
-    """
+    """The FM of a model over pieces of a batch: looked-up embeddings (n, F·K), and their sums (n, columns)."""
 
     def __init__(self, model: DeepFM, gradients: Gradients | None) -> None:
         """Train into `gradients`; without them evaluate, with the model's own field means."""
-        fields, columns = len(model.layout.fields), model.table.shape[1]
-        identity = torch.eye(columns).to(model.table)
-        self._sum = identity.repeat(fields, 1)  # (F·columns, columns)
-        self._spread = self._sum.t()
-        self._first, self._others = identity[0], torch.zeros_like(identity[0])  # which column is w, which are v
-        self._others[model.fm_columns] = 1.0
-        self._alone = not model.spec.switches.own_embeddings
-        self._embedded = self._others.repeat(fields)  # (F·columns,)
-        self._every = torch.ones_like(self._embedded)
-        self._second_order, self._centred = model.spec.second_order, model.spec.centred
-        self._dense_fields = bool(model.layout.dense)
+        fields, size = len(model.layout.fields), model.fm_columns.stop - model.fm_columns.start
+        self.columns = model.fm_columns
+        self._spread = torch.eye(size).to(model.table).repeat(1, fields)  # (K, F·K)
+        self._ones_of_one = model.table.new_ones(size)
+        self._ones = model.table.new_ones(fields * size)
+        self._second_order, self._centred = model.spec.second_order, model.spec.centred and model.spec.second_order
+        self._has_dense = bool(model.layout.dense)
         self._bias, self._dense_weights = model.bias.detach(), model.dense_weights.detach()
-        around = 1, columns - model.fm_columns.stop
-        self._mean = functional.pad(model.field_means, around).flatten() if gradients is None else None
+        self._own_mean = model.field_means.flatten() if gradients is None else None
         if gradients is not None:
             self._bias_gradient, self._dense_gradient = gradients["bias"], gradients["dense_weights"]
 
-    def forward(self, fields: Tensor, dense: Tensor) -> Tensor:
-        """Give bias + first-order + pairs of different fields, (B,); each w in `fields` may be 0 after it."""
-        sums = torch.mm(fields, self._sum)  # (B, columns): Σ w | Σ e
-        logit = torch.addmv(self._bias, sums, self._first)
-        if self._dense_fields:
+    @property
+    def needs_mean(self) -> bool:
+        """Whether the pairs are centred on the mean of the batch."""
+        return self._centred and self._own_mean is None
+
+    def begin(self, mean: Tensor | None) -> None:
+        """Begin a batch, with the mean of its embeddings (F·K,) where the pairs are centred on it."""
+        self._mean = mean if self._own_mean is None else self._own_mean
+        self._pull: Tensor | None = None
+        self._begun = False
+
+    def forward(self, e: Tensor, sums: Tensor, dense: Tensor) -> Tensor:
+        """Give bias + first-order + pairs of different fields of n rows: (n,)."""
+        logit = sums[:, 0] + self._bias
+        if self._has_dense:
             logit.addmv_(dense, self._dense_weights)
         self._dense = dense
-        return self._add_pairs(logit, fields, sums) if self._second_order else logit
+        return self._add_pairs(logit, e, sums[:, self.columns]) if self._second_order else logit
 
-    def _add_pairs(self, logit: Tensor, fields: Tensor, sums: Tensor) -> Tensor:
-        """Add ½ (|Σ c|² − Σ |c|²) to the logit (B,), with c = e, or e less its mean over the batch where centred."""
-        self._c = fields.mul_(self._embedded) if self._alone else fields * self._embedded
+    def _add_pairs(self, logit: Tensor, e: Tensor, sums: Tensor) -> Tensor:
+        """Add ½ (|Σ c|² − Σ |c|²) to the logit (n,), with c = e, or e less its mean over the batch where centred."""
+        self._c, self._sum = e, sums
         if self._centred:
-            mean = self._c.mean(0) if self._mean is None else self._mean
-            self._c = self._c - mean
-            sums.sub_(mean @ self._sum)
-        self._sums = torch.addcmul(self._first, sums, self._others)  # (B, columns): 1 | Σ c
-        logit.addmv_(self._sums.square(), self._others, alpha=0.5)
-        return logit.addmv_(self._c.square(), self._every, alpha=-0.5)
+            assert self._mean is not None
+            self._c, self._sum = e - self._mean, sums - self._spread @ self._mean
+        logit.addmv_(self._sum.square(), self._ones_of_one, alpha=0.5)
+        return logit.addmv_(self._c.square(), self._ones, alpha=-0.5)
 
-    def backward(self, delta: Tensor, gradient: Tensor | None) -> Tensor:
-        """Fill the gradients from ∂loss/∂logit (B,), and add ∂loss/∂fields to the network's (B, F·columns)."""
-        torch.sum(delta, 0, out=self._bias_gradient)
-        if self._dense_fields:
-            torch.mv(self._dense.t(), delta, out=self._dense_gradient)
-        column = delta.unsqueeze(1)
-        common = column * (self._sums if self._second_order else self._first)  # (B, columns): δ | δ Σ c
-        gradient = torch.mm(common, self._spread) if gradient is None else gradient.addmm_(common, self._spread)
-        if not self._second_order:
-            return gradient
-        gradient.addcmul_(self._c, column, value=-1)
-        return gradient.sub_(self._mean_gradient(delta, common)) if self._centred else gradient
+    def backward(self, delta: Tensor, gradient: Tensor, filled: bool) -> None:
+        """Add the piece's part to the gradients from ∂loss/∂logit (n,).
 
-    def _mean_gradient(self, delta: Tensor, common: Tensor) -> Tensor:
-        """Give the mean over the batch of the pairs' ∂loss/∂c: (F·columns), 0 at each w."""
-        total = common.sum(0).mul_(self._others)
-        return (self._sum @ total).sub_(self._c.t() @ delta).div_(len(delta))
+        Args:
+            delta: ∂loss/∂logit.
+            gradient: ∂loss/∂e (n, F·K), to which the pairs' is added.
+            filled: whether `gradient` holds anything yet.
+        """
+        add_sum(delta, self._bias_gradient, self._begun)
+        if self._has_dense:
+            self._dense_gradient.addmv_(self._dense.t(), delta, beta=float(self._begun))
+        if self._second_order:
+            column = delta.unsqueeze(1)
+            gradient.addmm_(self._sum * column, self._spread, beta=float(filled)).addcmul_(self._c, column, value=-1)
+            if self._centred:
+                self._add_pull(delta)
+        self._begun = True
+
+    def _add_pull(self, delta: Tensor) -> None:
+        """Add Σ over the piece of the pairs' ∂loss/∂c: (F·K,)."""
+        pull = (self._sum.t() @ delta) @ self._spread - self._c.t() @ delta
+        self._pull = pull if self._pull is None else self._pull + pull
+
+    def end(self, gradient: Tensor) -> None:
+        """Take from ∂loss/∂e (B, F·K) of the batch what goes through its mean."""
+        if self._pull is not None:
+            gradient.sub_(self._pull / len(gradient))

@@ -24,16 +24,21 @@ class Inference:
     @torch.no_grad()
     def __call__(self, batch: Batch) -> Tensor:
         """Give the logits of B rows: (B,)."""
-        rows, fm, within, model = len(batch), self._fm, self._within, self._model
+        rows, model = len(batch), self._model
+        every = slice(0, rows)
         weights = None if batch.weights is None else batch.weights.reshape(-1)
         lookup = Lookup(self._table, batch.ids.reshape(-1), weights)
-        fields = self._slots.fields(lookup, rows)  # (B, F·columns): [w | e …] of each field
-        logit = fm.forward(fields, batch.dense) if fm is not None else fields.new_zeros(rows)
-        if within is not None:
-            logit += within.forward(lookup, fields)
+        e = self._slots.fields(lookup, model.fm_columns, every) if model.spec.second_order else self._table[:0]
+        logit = self._table.new_zeros(rows)
+        if self._fm is not None:
+            self._fm.begin(None)
+            logit += self._fm.forward(e, self._slots.sums(lookup, every), batch.dense)
+        if self._within is not None:
+            logit += self._within.forward(lookup, rows)
         if model.crossed_weights is not None:
             logit += model.crossed_terms(batch).sum(1)
         if model.network is not None:
-            read = fields.view(rows, len(model.layout.fields), model.columns)[..., model.deep_columns]
-            logit += model.network(model.network_input(read, batch.dense))
+            alike = model.spec.second_order and model.deep_columns == model.fm_columns
+            read = e if alike else self._slots.fields(lookup, model.deep_columns, every)
+            logit += model.network(model.network_input(read.view(rows, len(model.layout.fields), -1), batch.dense))
         return logit

@@ -30,83 +30,61 @@ _BACKWARD: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 }
 
 
+def add_sum(rows: Tensor, into: Tensor, begun: bool) -> None:
+    """Add the sum over rows to a buffer, or write it where nothing has begun to stand there."""
+    if begun:
+        into.add_(rows.sum(0))
+    else:
+        torch.sum(rows, 0, dtype=into.dtype, out=into)
+
+
 class Linear:
     """A linear layer, z = x Wᵀ + b, whose products may be of a lower precision than its weights."""
 
-    def __init__(self, name: str, linear: nn.Linear, gradients: Gradients, dtype: torch.dtype) -> None:
-        self.weight, self.bias = linear.weight.detach(), linear.bias.detach()
-        self.weight_gradient, self.bias_gradient = gradients[f"{name}.weight"], gradients[f"{name}.bias"]
-        self.dtype, self._lower = dtype, dtype != self.weight.dtype
-        self._used = self.weight.to(dtype)
-        self._transposed = self._used.t()
+    def __init__(self, name: str, linear: nn.Linear, gradients: Gradients, dtype: torch.dtype, beside: int = 0) -> None:
+        """Train a layer, whose last `beside` inputs come by themselves."""
+        weight, gradient = linear.weight.detach(), gradients[f"{name}.weight"]
+        self._split = weight.shape[1] - beside
+        self.bias, self._bias_gradient = linear.bias.detach(), gradients[f"{name}.bias"]
+        self.weight, self._weight_gradient = weight[:, : self._split], gradient[:, : self._split]
+        self._beside_weight, self._beside_gradient = weight[:, self._split :], gradient[:, self._split :]
+        self.dtype, self._lower = dtype, dtype != weight.dtype
+        self._used, self._used_bias = self.weight, self.bias
+        self._transposed = self.weight.t()
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Map (B, inputs) to (B, units)."""
+    def begin(self) -> None:
+        """Begin a batch."""
+        self._begun = False
         if self._lower:
-            self._used.copy_(self.weight)
-        self.x = x.to(self.dtype)
-        return torch.addmm(self.bias.to(self.dtype), self.x, self._transposed)
+            self._used, self._used_bias = self.weight.to(self.dtype), self.bias.to(self.dtype)
+            self._transposed = self._used.t()
 
-    def backward(self, dz: Tensor) -> Tensor:
-        """Fill the gradients from ∂loss/∂z (B, units) and give ∂loss/∂x (B, inputs)."""
+    def forward(self, x: Tensor, beside: Tensor | None = None) -> Tensor:
+        """Map (n, inputs), and (n, inputs that come by themselves), to (n, units)."""
+        self._x, self._beside = x.to(self.dtype), beside
+        z = torch.addmm(self._used_bias, self._x, self._transposed)
+        return z if beside is None else z.add_(beside @ self._beside_weight.t())
+
+    def backward(self, dz: Tensor, dx: Tensor | None = None) -> Tensor:
+        """Add to the gradients from ∂loss/∂z (n, units) and give ∂loss/∂x (n, inputs), in `dx` where there is one."""
         dz = dz.to(self.dtype)
         if self._lower:
-            self.weight_gradient.copy_(dz.t() @ self.x)
+            gradient = dz.t() @ self._x
+            _ = self._weight_gradient.add_(gradient) if self._begun else self._weight_gradient.copy_(gradient)
         else:
-            torch.mm(dz.t(), self.x, out=self.weight_gradient)
-        torch.sum(dz, 0, dtype=self.bias.dtype, out=self.bias_gradient)
-        return torch.mm(dz, self._used)
+            self._weight_gradient.addmm_(dz.t(), self._x, beta=float(self._begun))
+        add_sum(dz, self._bias_gradient, self._begun)
+        if self._beside is not None:
+            self._dz = dz.to(self.bias.dtype)
+            self._beside_gradient.addmm_(self._dz.t(), self._beside, beta=float(self._begun))
+        self._begun = True
+        if dx is None:
+            return dz @ self._used
+        return dx.copy_(dz @ self._used) if self._lower else torch.mm(dz, self._used, out=dx)
 
-
-class FirstLinear(Linear):
-    """The first linear layer, which reads the looked-up fields as they lie in memory, and what stands beside them.
-
-    Its weights are spread so that a column of zeros stands at each column of the table that the network does not read,
-    such as a first-order weight w. That costs a few multiplications by zero and spares a copy of the batch's
-    embeddings into an input of their own, and one back.
-    """
-
-    def __init__(
-        self, name: str, linear: nn.Linear, gradients: Gradients, dtype: torch.dtype, model: DeepFM, products: int
-    ) -> None:
-        super().__init__(name, linear, gradients, dtype)
-        units, fields, read = len(self.weight), len(model.layout.fields), model.deep_columns
-        each = read.stop - read.start
-        split, own = fields * each, (units, fields, each)
-        self._read = self.weight[:, :split].view(own)
-        self._read_gradient = self.weight_gradient[:, :split].view(own)
-        self._used = torch.zeros(units, fields * model.columns, dtype=dtype, device=self.weight.device)
-        self._used_gradient = torch.zeros_like(self._used)
-        self._used_read, self._used_read_gradient = (
-            part.view(units, fields, model.columns)[..., read] for part in (self._used, self._used_gradient)
-        )
-        self._transposed = self._used.t()
-        self._beside_weight, self._beside_gradient = self.weight[:, split:], self.weight_gradient[:, split:]
-        self._products = products
-        self.beside = self.weight.new_zeros(0, 0)
-        """(B, products + D), the products and the dense fields of the batch."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Map the fields (B, F·columns), and `beside`, to (B, units)."""
-        self.x = x.to(self.dtype)
-        self._used_read.copy_(self._read)
-        z = torch.addmm(self.bias.to(self.dtype), self.x, self._transposed)
-        return z.add_(self.beside @ self._beside_weight.t()) if self.beside.shape[1] else z
-
-    def backward(self, dz: Tensor) -> Tensor:
-        """Fill the gradients from ∂loss/∂z (B, units) and give ∂loss/∂fields (B, F·columns), 0 where it reads none."""
-        dz = dz.to(self.dtype)
-        torch.mm(dz.t(), self.x, out=self._used_gradient)
-        self._read_gradient.copy_(self._used_read_gradient)
-        self._dz = dz.to(self.beside.dtype)
-        if self.beside.shape[1]:
-            self._beside_gradient.copy_(self._dz.t() @ self.beside)
-        torch.sum(dz, 0, dtype=self.bias.dtype, out=self.bias_gradient)
-        return torch.mm(dz, self._used)
-
-    def backward_products(self) -> Tensor:
-        """Give ∂loss/∂products (B, products), after `backward`."""
-        return self._dz @ self._beside_weight[:, : self._products]
+    def backward_beside(self, count: int) -> Tensor:
+        """Give ∂loss/∂(the first of the inputs that come by themselves) (n, count), after `backward`."""
+        return self._dz @ self._beside_weight[:, :count]
 
 
 class Normalisation:
@@ -169,37 +147,47 @@ class Layers:
         own = model.table.dtype
         dtype = torch.bfloat16 if precision == "bfloat16" else own
         switches = model.spec.switches
+        self.columns = model.deep_columns
         self._products = Products(model) if switches.inner or switches.outer else None
-        count = self._products.count if self._products is not None else 0
+        self._product_count = self._products.count if self._products is not None else 0
+        self._has_beside = bool(model.layout.dense) or self._products is not None
         self._linears: list[Linear] = []
         norms: dict[int, Normalisation] = {}
         for number, module in enumerate(model.network.stack):
             name = f"network.stack.{number}"
-            if isinstance(module, nn.Linear) and not self._linears:
-                self._first = FirstLinear(name, module, gradients, dtype, model, count)
-                self._linears.append(self._first)
-            elif isinstance(module, nn.Linear):
+            if isinstance(module, nn.Linear):
+                beside = 0 if self._linears else self._product_count + len(model.layout.dense)
                 output = module is model.network.output
-                self._linears.append(Linear(name, module, gradients, own if output else dtype))
+                self._linears.append(Linear(name, module, gradients, own if output else dtype, beside))
             elif isinstance(module, nn.BatchNorm1d):
                 norms[len(self._linears)] = Normalisation(name, module, gradients)
         activation = model.spec.activation
         self._hidden = [Hidden(norms.get(number), activation) for number in range(1, len(self._linears))]
+        self.whole = bool(norms)
+        """Whether a batch must come in one piece."""
 
-    def forward(self, fields: Tensor, dense: Tensor, kept: Sequence[Tensor]) -> Tensor:
-        """Give the network's output (B,) from the looked-up fields (B, F·columns) and the dense fields (B, D)."""
-        products, x = self._products, fields
-        self._first.beside = dense if products is None else torch.cat([products.forward(fields), dense], 1)
+    def begin(self) -> None:
+        """Begin a batch."""
+        for linear in self._linears:
+            linear.begin()
+
+    def forward(self, e: Tensor, dense: Tensor, kept: Sequence[Tensor]) -> Tensor:
+        """Give the network's output (n,) from what it reads of the fields (n, F·width) and the dense fields (n, D)."""
+        beside = self._beside(e, dense) if self._has_beside else None
+        x = e
         for linear, hidden, mask in zip_longest(self._linears[:-1], self._hidden, kept):
-            x = hidden.forward(linear.forward(x), mask)
-        return self._linears[-1].forward(x).squeeze(1)
+            x, beside = hidden.forward(linear.forward(x, beside), mask), None
+        return self._linears[-1].forward(x, beside).squeeze(1)
 
-    def backward(self, delta: Tensor) -> Tensor:
-        """Fill the gradients from ∂loss/∂output (B,) and give ∂loss/∂fields (B, F·columns)."""
-        dx = self._linears[-1].backward(delta.unsqueeze(1))
-        for linear, hidden in zip(reversed(self._linears[:-1]), reversed(self._hidden), strict=True):
-            dx = linear.backward(hidden.backward(dx.to(linear.dtype)))
-        gradient = dx.to(delta.dtype)
+    def backward(self, delta: Tensor, gradient: Tensor) -> None:
+        """Add to the gradients from ∂loss/∂output (n,) and write ∂loss/∂e into (n, F·width)."""
+        dz = delta.unsqueeze(1)
+        for linear, hidden in zip(reversed(self._linears[1:]), reversed(self._hidden), strict=True):
+            dz = hidden.backward(linear.backward(dz).to(self._linears[0].dtype))
+        first = self._linears[0]
+        first.backward(dz, gradient)
         if self._products is not None:
-            self._products.backward(self._first.backward_products(), gradient)
-        return gradient
+            self._products.backward(first.backward_beside(self._product_count), gradient)
+
+    def _beside(self, e: Tensor, dense: Tensor) -> Tensor:
+        return dense if self._products is None else torch.cat([self._products.forward(e), dense], 1)

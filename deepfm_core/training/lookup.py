@@ -1,18 +1,26 @@
-"""Reading the embedding table for a batch: one gather forward, one scatter of gradients back."""
+"""Reading the embedding table for a batch, and bringing the gradients back: both are one sparse product.
+
+With A the matrix that has x at each (field of a row, row of the table) that a slot reads, the looked-up fields are
+A · rows and the gradient of the rows is Aᵀ · the gradient of the fields (docs/training-step.md).
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, field
 
 import torch
+from scipy.sparse._sparsetools import csc_matvecs
 from torch import Tensor
 
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.training.distinct import Distinct
+
+_ALWAYS_COPIED = 1 << 14
+"""Rows of a table up to which their columns are laid out anew for a batch, however few the batch reads."""
 
 
-class Lookup(NamedTuple):
+@dataclass
+class Lookup:
     """What B rows of S slots read of the table.
 
     Attributes:
@@ -24,91 +32,151 @@ class Lookup(NamedTuple):
     rows: Tensor
     positions: Tensor
     weights: Tensor | None
+    _columns: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+    def columns(self, columns: slice) -> Tensor:
+        """Give some columns of the rows as they are read fastest: (R, width), contiguous."""
+        key = columns.start, columns.stop
+        if key not in self._columns:
+            self._columns[key] = self.rows[:, columns].contiguous()
+        return self._columns[key]
+
+    @property
+    def worth_copying(self) -> bool:
+        """Whether laying out all rows costs no more than reading them."""
+        return self.rows.shape[0] <= max(self.positions.shape[0], _ALWAYS_COPIED)
 
 
 class Slots:
     """Which slots of a row make up its fields."""
 
-    def __init__(self, slots: Sequence[int], columns: int, device: torch.device) -> None:
-        """Describe F fields of so many slots each, of a table with so many columns."""
+    def __init__(self, slots: Sequence[int], device: torch.device) -> None:
+        """Describe F fields of so many slots each."""
         counts = torch.tensor(slots, dtype=torch.long, device=device)
-        self._shape = len(slots), columns
-        self._slots = sum(slots)
-        one_each = self._slots == len(slots)
-        self._field_of_slot = None if one_each else torch.arange(len(slots), device=device).repeat_interleave(counts)
+        self.count = sum(slots)
+        self._fields = len(slots)
         self._first = counts.cumsum(0) - counts
-        self._rows = 0
-        self._lay_out(1)
+        self._field_of_slot = torch.arange(len(slots), device=device).repeat_interleave(counts)
+        self._rows, self._starts = 0, {1: self._first.int()}
+        self._ones = torch.ones(0)
 
     @classmethod
     def of(cls, model: DeepFM) -> Slots:
         """Describe a model's embedded fields."""
-        return cls([field.slots for field in model.layout.fields], model.columns, model.table.device)
+        return cls([described.slots for described in model.layout.fields], model.table.device)
 
-    def fields(self, lookup: Lookup, rows: int) -> Tensor:
-        """Gather, and sum x · [w | v] over the slots of each field: (B, F·columns)."""
-        fields, columns = self._shape
+    def fields(self, lookup: Lookup, columns: slice, piece: slice) -> Tensor:
+        """Sum x · v over the slots of each field of the piece's n rows, of some columns: (n, F·width)."""
+        if lookup.worth_copying:
+            read = self._bags(lookup.columns(columns), lookup, piece, self._fields)
+        else:
+            read = self._bags(lookup.rows, lookup, piece, self._fields)[:, columns]
+        return read.reshape(piece.stop - piece.start, self._fields * read.shape[1])
+
+    def sums(self, lookup: Lookup, piece: slice) -> Tensor:
+        """Sum x · [w | v …] over all slots of the piece's n rows: (n, columns)."""
+        return self._bags(lookup.rows, lookup, piece, 1)
+
+    def mean(self, lookup: Lookup, columns: slice, rows: int) -> Tensor:
+        """Give the mean over B rows of each field's x · v, of some columns: (F·width,)."""
+        across = lookup.positions.view(rows, self.count).t().flatten()
+        x = None if lookup.weights is None else lookup.weights.view(rows, self.count).t().flatten()
+        starts = self._first.int() * rows
+        summed = torch.embedding_bag(lookup.columns(columns), across, starts, False, 0, False, x)[0]
+        return summed.flatten().div_(rows)
+
+    def gradient(
+        self, lookup: Lookup, parts: Sequence[tuple[slice, Tensor]], delta: Tensor | None, into: Tensor | None = None
+    ) -> Tensor:
+        """Give ∂loss/∂rows (R, columns), in `into` where there is one.
+
+        Args:
+            lookup: what was read.
+            parts: ∂loss/∂fields (B, F·width) with the columns it is for.
+            delta: ∂loss/∂logit (B,) where the first column is a weight that adds to the logit.
+        """
+        if not self.count:
+            return torch.zeros_like(lookup.rows) if into is None else into.zero_()
+        found = [self._back(lookup, part.view(-1, part.shape[1] // self._fields), self._fields) for _, part in parts]
+        if delta is not None:
+            found.insert(0, self._back(lookup, delta.unsqueeze(1), 1))
+        elif parts[0][0].start:
+            found.insert(0, lookup.rows.new_zeros(lookup.rows.shape[0], 1))
+        if into is not None:
+            return torch.cat(found, 1, out=into)
+        return found[0] if len(found) == 1 else torch.cat(found, 1)
+
+    def _bags(self, rows: Tensor, lookup: Lookup, piece: slice, bags: int) -> Tensor:
+        """Sum what the piece's rows read, by field or, with one bag, by row: (n · bags, columns)."""
+        count = piece.stop - piece.start
+        part = slice(piece.start * self.count, piece.stop * self.count)
+        weights = None if lookup.weights is None else lookup.weights[part]
+        starts = self._starts_of(count, bags)[:-1]
+        return torch.embedding_bag(rows, lookup.positions[part], starts, False, 0, False, weights)[0]
+
+    def _back(self, lookup: Lookup, gradient: Tensor, bags: int) -> Tensor:
+        """Bring gradients (B · bags, width) back to the rows: (R, width)."""
+        rows = gradient.shape[0] // bags
+        if gradient.device.type != "cpu":
+            bag = torch.arange(rows, device=gradient.device).unsqueeze(1) * bags
+            each = gradient.index_select(0, (bag + self._field_of_slot * (bags > 1)).flatten())
+            each = each if lookup.weights is None else each * lookup.weights.unsqueeze(1)
+            return gradient.new_zeros(lookup.rows.shape[0], gradient.shape[1]).index_add_(0, lookup.positions, each)
+        x = lookup.weights if lookup.weights is not None else self._ones_of(gradient.dtype, rows)
+        return _transposed_product(x, lookup.positions, self._starts_of(rows, bags), lookup.rows.shape[0], gradient)
+
+    def _starts_of(self, rows: int, bags: int) -> Tensor:
+        """Say at which slot each bag of so many rows begins, and where the last one ends: (rows · bags + 1,)."""
         if rows > self._rows:
-            self._lay_out(rows)
-        bags = self._starts[: rows * fields]
-        summed = torch.embedding_bag(lookup.rows, lookup.positions, bags, False, 0, False, lookup.weights)[0]
-        return summed.view(rows, fields * columns)
+            row = torch.arange(rows + 1, dtype=torch.int32, device=self._first.device).unsqueeze(1) * self.count
+            self._rows, self._starts = rows, {1: row.flatten(), self._fields: (row + self._first).flatten()}
+        return self._starts[bags][: rows * bags + 1]
 
-    def by_slot(self, lookup: Lookup, gradient: Tensor) -> Tensor:
-        """Give ∂loss/∂(row read) of each slot, (B·S, columns), from ∂loss/∂fields (B, F·columns)."""
-        fields, columns = self._shape
-        if self._field_of_slot is not None:
-            gradient = gradient.view(-1, fields, columns).index_select(1, self._field_of_slot)
-        gradient = gradient.view(-1, columns)
-        return gradient if lookup.weights is None else gradient * lookup.weights.unsqueeze(1)
+    def _ones_of(self, dtype: torch.dtype, rows: int) -> Tensor:
+        """Give the x of each slot of so many rows, 1: (rows · S,)."""
+        if self._ones.dtype != dtype or self._ones.shape[0] < rows * self.count:
+            self._ones = torch.ones(rows * self.count, dtype=dtype)
+        return self._ones[: rows * self.count]
 
-    def by_id(self, lookup: Lookup, gradient: Tensor, found: Distinct) -> Tensor:
-        """Give ∂loss/∂row of each distinct id read, (U, columns), from ∂loss/∂fields (B, F·columns)."""
-        fields = found.places if self._field_of_slot is None else self._field_of_place.index_select(0, found.places)
-        weights = None if lookup.weights is None else lookup.weights.index_select(0, found.places)
-        gradient = gradient.view(-1, self._shape[1])
-        return torch.embedding_bag(gradient, fields, found.starts, False, 0, False, weights)[0]
 
-    def _lay_out(self, rows: int) -> None:
-        """Number the places of B rows: the first slot of each field (B·F,), and the field of each slot (B·S,)."""
-        row = torch.arange(rows, device=self._first.device).unsqueeze(1)
-        self._rows, self._starts = rows, (row * self._slots + self._first).view(-1).int()
-        if self._field_of_slot is not None:
-            self._field_of_place = (row * self._shape[0] + self._field_of_slot).view(-1)
+def _transposed_product(x: Tensor, positions: Tensor, starts: Tensor, count: int, gradient: Tensor) -> Tensor:
+    """Give Aᵀ · gradient (count, width), A being a sparse matrix by rows: `starts`, `positions`, `x`.
+
+    Rows that follow one another are added to rows of the result, four times as fast as `index_add_` does it. SciPy's
+    kernel is called itself, since making a matrix for it checks what is known and takes longer than the product.
+    """
+    bags, width = gradient.shape
+    found = gradient.new_zeros(count, width)
+    compressed = starts.numpy(), positions.numpy(), x.numpy()
+    csc_matvecs(count, bags, width, *compressed, gradient.numpy().ravel(), found.numpy().ravel())
+    return found
 
 
 class Within:
     """The pairs inside multi-valued fields: ½ Σ over fields of (|e|² − Σ over slots of |x v|²)."""
 
     def __init__(self, model: DeepFM) -> None:
-        fields = [field for field in model.layout.fields if field.pairs_within]
-        slots = [field.first_slot + slot for field in fields for slot in range(field.slots)]
-        self._shape = len(model.layout.fields), model.table.shape[1]
-        self._fields = model.within_fields
-        self._embedded = torch.zeros_like(model.table[0].detach())
-        self._embedded[model.fm_columns] = 1.0
-        self._slots = torch.tensor(slots, device=model.table.device)
+        fields = [described for described in model.layout.fields if described.pairs_within]
+        slots = [described.first_slot + slot for described in fields for slot in range(described.slots)]
+        owners = [number for number, described in enumerate(fields) for _ in range(described.slots)]
+        self._columns, self._fields = model.fm_columns, len(fields)
+        self._slots, self._owners = (torch.tensor(part, device=model.table.device) for part in (slots, owners))
 
-    def forward(self, lookup: Lookup, fields: Tensor) -> Tensor:
-        """Give the sum of the pairs of each row: (B,)."""
-        rows = len(fields)
-        self._e = fields.view(rows, *self._shape).index_select(1, self._fields).mul_(self._embedded)
-        self._positions = lookup.positions.view(rows, -1).index_select(1, self._slots).view(-1)
-        self._v = lookup.rows.index_select(0, self._positions).mul_(self._embedded)  # (B · slots within, columns)
-        if lookup.weights is None:
-            self._x = self._v.new_ones(len(self._v), 1)
-        else:
-            self._x = lookup.weights.view(rows, -1).index_select(1, self._slots).view(-1, 1)
-        squares = (self._x * self._v).square().view(rows, -1).sum(1)
-        return self._e.square().sum((1, 2)).sub_(squares).mul_(0.5)
+    def forward(self, lookup: Lookup, rows: int) -> Tensor:
+        """Give the sum of the pairs of each of B rows: (B,)."""
+        self._positions = lookup.positions.view(rows, -1).index_select(1, self._slots)
+        v = lookup.rows[:, self._columns].index_select(0, self._positions.flatten())
+        self._x = None
+        if lookup.weights is not None:
+            self._x = lookup.weights.view(rows, -1).index_select(1, self._slots).unsqueeze(2)
+        self._v = v.view(*self._positions.shape, -1)  # (B, slots within, K)
+        if self._x is not None:
+            self._v.mul_(self._x)
+        e = v.new_zeros(rows, self._fields, v.shape[1]).index_add_(1, self._owners, self._v)
+        self._others = e.index_select(1, self._owners).sub_(self._v)  # of each slot, the rest of its field
+        return (self._others * self._v).sum((1, 2)).mul_(0.5)
 
     def backward(self, delta: Tensor, gradient: Tensor) -> None:
-        """Add ∂loss/∂fields to (B, F·columns)."""
-        self._delta = delta
-        shape = (len(delta), *self._shape)
-        gradient.view(shape).index_add_(1, self._fields, delta.view(-1, 1, 1) * self._e)
-
-    def backward_rows(self, gradient: Tensor) -> None:
-        """Add ∂loss/∂rows through |x v|² to (R, columns)."""
-        pull = (self._x.square().view(len(self._delta), -1) * self._delta.unsqueeze(1)).view(-1, 1)
-        gradient.index_add_(0, self._positions.long(), self._v.mul_(pull), alpha=-1)
+        """Add ∂loss/∂rows to (R, columns)."""
+        pull = self._others.mul_(delta.view(-1, 1, 1) if self._x is None else delta.view(-1, 1, 1) * self._x)
+        gradient[:, self._columns].index_add_(0, self._positions.flatten().long(), pull.flatten(0, 1))

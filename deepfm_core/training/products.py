@@ -13,10 +13,9 @@ class Products:
     """Inner and outer products of the looked-up fields, laid out as the network reads them."""
 
     def __init__(self, model: DeepFM) -> None:
-        """Read the columns of `model`'s table that its network reads; it has products."""
+        """Multiply what the network of `model`, which has products, reads."""
         fields, switches = len(model.layout.fields), model.spec.switches
-        self._shape = fields, model.columns
-        self._columns = model.deep_columns
+        self._shape = fields, model.deep_columns.stop - model.deep_columns.start
         self._inner = fields * (fields - 1) // 2 if switches.inner else 0
         self._outer = switches.outer
         self.count = product_count(model.spec, fields)
@@ -24,8 +23,8 @@ class Products:
         self._upper, self._lower = a * fields + b, b * fields + a
 
     def forward(self, fields: Tensor) -> Tensor:
-        """Give the inner products, then the outer ones, of fields (B, F·columns): (B, count)."""
-        self._e = fields.view(len(fields), *self._shape)[..., self._columns]  # (B, F, K)
+        """Give the inner products, then the outer ones, of fields (B, F·K): (B, count)."""
+        self._e = fields.view(len(fields), *self._shape)  # (B, F, K)
         parts = []
         if self._inner:
             gram = torch.bmm(self._e, self._e.transpose(1, 2))  # (B, F, F)
@@ -36,8 +35,8 @@ class Products:
         return torch.cat(parts, 1) if parts else fields.new_zeros(len(fields), 0)
 
     def backward(self, dp: Tensor, gradient: Tensor) -> None:
-        """Add ∂loss/∂fields to (B, F·columns) from ∂loss/∂products (B, count)."""
-        into = gradient.view(len(gradient), *self._shape)[..., self._columns]
+        """Add ∂loss/∂fields to (B, F·K) from ∂loss/∂products (B, count)."""
+        into = gradient.view(len(gradient), *self._shape)
         if self._inner:
             into += torch.bmm(self._symmetric(dp[:, : self._inner]), self._e)  # dG e with dG = dGᵀ
         if self._outer:

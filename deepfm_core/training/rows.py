@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 
 from deepfm_core.training.adam import BETA1, BETA2, EPSILON, Group, Slot
-from deepfm_core.training.distinct import distinct
-from deepfm_core.training.lookup import Lookup, Slots
+from deepfm_core.training.distinct import Distinct
+from deepfm_core.training.lookup import Lookup
 from deepfm_core.training.spec import FitSpec
 from deepfm_core.training.table import Columns, write_rows
 
@@ -79,11 +79,11 @@ class RowTable:
     Equal to `DenseTable` where the table has no L2: with one, every row has a gradient at every step.
     """
 
-    def __init__(self, table: Tensor, slots: Slots, spec: FitSpec) -> None:
+    def __init__(self, table: Tensor, spec: FitSpec) -> None:
         self.slot = Slot.of(table, spec.averaging, gradient=False)
-        self._slots = slots
         self._columns = Columns(spec)
         self._missed = MissedSteps(table)
+        self._distinct = Distinct(len(table), table.device)
         self._done = torch.zeros(len(table), dtype=torch.int32, device=table.device)
 
     def load(self, steps: int) -> None:
@@ -91,26 +91,25 @@ class RowTable:
         self._missed.restart(steps)
         self._done.fill_(steps)
 
-    def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Give rows (R, columns) of the table and, for each of the (L,) ids, which of them it reads; begins a step."""
-        self._found = distinct(ids)
-        self._rows = self._caught_up(self._found.ids)
-        return self._rows.weight, self._found.positions()
+    def read(self, ids: Tensor, weights: Tensor | None) -> Lookup:
+        """Look up the (L,) ids with their x; begins a step."""
+        self._found, positions = self._distinct(ids)
+        self._rows = self._caught_up(self._found)
+        return Lookup(self._rows.weight, positions, weights)
 
     @property
-    def gradient(self) -> Tensor:
-        """The gradient of the rows that `read` gave, (R, columns)."""
-        return self._rows.gradient
+    def gradient_buffer(self) -> None:
+        """The rows' gradient is kept as it comes."""
 
-    def differentiate(self, lookup: Lookup, gradient: Tensor) -> None:
-        """Fill `gradient` from ∂loss/∂fields (B, F·columns)."""
-        self._rows = replace(self._rows, gradient=self._slots.by_id(lookup, gradient, self._found))
+    def differentiate(self, gradient: Tensor) -> None:
+        """Take ∂loss/∂rows (R, columns) of the rows that were looked up."""
+        self._rows = replace(self._rows, gradient=gradient)
 
     def move(self, steps: int) -> None:
         """Do Adam's step number `steps`."""
         self._columns.move(Group([self._rows]), self._rows, steps)
         self._missed.advance()
-        self._write(self._found.ids, self._rows)
+        self._write(self._found, self._rows)
 
     def flush(self) -> None:
         """Catch up every row."""
@@ -121,7 +120,7 @@ class RowTable:
 
     def _caught_up(self, ids: Tensor) -> Slot:
         """Give copies of U rows as they are after all steps so far."""
-        table, every = self.slot, torch.arange(len(ids), device=ids.device)
+        table, every = self.slot, torch.arange(ids.shape[0], dtype=ids.dtype, device=ids.device)
         pull, inverse, fade, square = self._missed.factors(self._done.index_select(0, ids))
         move = _scaled(table.mean, ids, every, pull)
         move.div_(_scaled(table.square, ids, every, inverse).sqrt_().add_(1.0))
@@ -135,7 +134,7 @@ class RowTable:
         write_rows(self.slot.weight, ids, rows.weight)
         write_rows(self.slot.mean, ids, rows.mean)
         write_rows(self.slot.square, ids, rows.square)
-        self._done.index_fill_(0, ids, self._missed.steps)
+        self._done.index_fill_(0, ids.long(), self._missed.steps)
 
 
 def _scaled(table: Tensor, ids: Tensor, starts: Tensor, factors: Tensor) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -12,11 +12,15 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.adam import Adam, Slot
 from deepfm_core.training.crossed import Crossed
 from deepfm_core.training.factorisation import Factorisation
+from deepfm_core.training.fields import Fields
 from deepfm_core.training.layers import Layers
 from deepfm_core.training.lookup import Lookup, Slots, Within
 from deepfm_core.training.rows import RowTable, worth_rows
 from deepfm_core.training.spec import FitSpec
 from deepfm_core.training.table import DenseTable
+
+PIECE = 1024
+"""Rows at most that go through the network at a time."""
 
 
 class Step:
@@ -27,8 +31,9 @@ class Step:
         self.steps = 0
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
         self._slots = Slots.of(model)
-        table = RowTable if worth_rows(model.layout.vocabulary, model.layout.slots, spec) else DenseTable
-        self._table = table(weights.pop("table"), self._slots, spec)
+        alone = worth_rows(model.layout.vocabulary, model.layout.slots, spec)
+        table = weights.pop("table")
+        self._table = RowTable(table, spec) if alone else DenseTable(table, spec)
         crossed = weights.pop("crossed_weights", None)
         self._crossed = None if crossed is None else Crossed(model, crossed, spec)
         self._adam = Adam(weights, spec)
@@ -36,6 +41,7 @@ class Step:
         self._fm = Factorisation(model, self.gradients) if model.spec.first_order else None
         self._within = Within(model) if model.spec.second_order and len(model.within_fields) else None
         self._layers = Layers(model, self.gradients, spec.precision) if model.network is not None else None
+        self._fields = Fields(model, self._slots)
 
     def __call__(self, batch: Batch, kept: Sequence[Tensor] = ()) -> Tensor:
         """Train on B rows, with dropout's masks; return their logits (B,) from before the weights moved."""
@@ -48,35 +54,61 @@ class Step:
 
     def differentiate(self, batch: Batch, kept: Sequence[Tensor] = ()) -> Tensor:
         """Fill `gradients` with those of the batch's mean logloss; return the logits (B,)."""
-        fm, within, layers, rows, labels = self._fm, self._within, self._layers, len(batch), batch.labels
+        labels, weights = batch.labels, batch.weights
         assert labels is not None
-        lookup = Lookup(
-            *self._table.read(batch.ids.view(-1)), None if batch.weights is None else batch.weights.view(-1)
-        )
-        fields = self._slots.fields(lookup, rows)  # (B, F·columns): [w | e …] of each field
+        rows = labels.shape[0]
+        lookup = self._table.read(batch.ids.view(-1), None if weights is None else weights.view(-1))
+        logit = self._begin(batch, lookup, rows)
+        delta = torch.empty_like(logit)
+        for piece in self._pieces(rows):
+            y, dense = logit[piece], batch.dense[piece]
+            e, u = self._fields.read(lookup, piece)  # (n, F·K) of the FM, (n, F·width) of the network
+            if self._fm is not None:
+                y += self._fm.forward(e, self._slots.sums(lookup, piece), dense)
+            if self._layers is not None:
+                y += self._layers.forward(u, dense, [mask[piece] for mask in kept])
 
-        logit = fm.forward(fields, batch.dense) if fm is not None else fields.new_zeros(rows)
-        if within is not None:
-            logit += within.forward(lookup, fields)
+            d = torch.sub(torch.sigmoid(y), labels[piece], out=delta[piece]).div_(rows)  # ∂ loss / ∂ logit
+
+            de, du = self._fields.gradients(piece)
+            if self._layers is not None:
+                self._layers.backward(d, du)
+            if self._fm is not None:
+                self._fm.backward(d, de, filled=de is du)
+        self._end(lookup, delta)
+        return logit
+
+    def _begin(self, batch: Batch, lookup: Lookup, rows: int) -> Tensor:
+        """Begin a batch; give what adds to its logits (B,) beside FM and network."""
+        fm = self._fm
+        logit = lookup.rows.new_zeros(rows)
+        self._fields.begin(rows)
+        if self._layers is not None:
+            self._layers.begin()
+        if fm is not None:
+            fm.begin(self._slots.mean(lookup, fm.columns, rows) if fm.needs_mean else None)
+        if self._within is not None:
+            logit += self._within.forward(lookup, rows)
         if self._crossed is not None:
             logit += self._crossed.forward(batch)
-        if layers is not None:
-            logit += layers.forward(fields, batch.dense, kept)
+        return logit
 
-        delta = torch.sigmoid(logit).sub_(labels).div_(rows)  # ∂ loss / ∂ logit
-
-        gradient = layers.backward(delta) if layers is not None else None  # ∂ loss / ∂ fields
-        if fm is not None:
-            gradient = fm.backward(delta, gradient)
-        assert gradient is not None
-        if within is not None:
-            within.backward(delta, gradient)
-        self._table.differentiate(lookup, gradient)
-        if within is not None:
-            within.backward_rows(self._table.gradient)
+    def _end(self, lookup: Lookup, delta: Tensor) -> None:
+        """Bring what was found for fields and logits (B,) back to the tables."""
+        if self._fm is not None:
+            self._fm.end(self._fields.of_fm)
+        into = self._table.gradient_buffer
+        gradient = self._slots.gradient(lookup, self._fields.parts, None if self._fm is None else delta, into)
+        if self._within is not None:
+            self._within.backward(delta, gradient)
+        self._table.differentiate(gradient)
         if self._crossed is not None:
             self._crossed.backward(delta)
-        return logit
+
+    def _pieces(self, rows: int) -> Iterator[slice]:
+        """Cut a batch so that what the network holds of a piece stays in the processor's cache."""
+        count = 1 if self._layers is not None and self._layers.whole else -(-rows // PIECE)
+        return (slice(rows * n // count, rows * (n + 1) // count) for n in range(count))
 
     @property
     def gradients(self) -> dict[str, Tensor]:

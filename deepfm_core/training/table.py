@@ -6,46 +6,49 @@ import numpy as np
 from torch import Tensor
 
 from deepfm_core.training.adam import Group, Slot, decay, learning_rate
-from deepfm_core.training.distinct import distinct
-from deepfm_core.training.lookup import Lookup, Slots
+from deepfm_core.training.distinct import Distinct
+from deepfm_core.training.lookup import Lookup
 from deepfm_core.training.spec import FitSpec
 
-SORTED_FROM = 1 << 14
-"""Lookups of a batch from which sorting them pays: their gradients are then summed by id, not added one by one."""
+ALWAYS_WHOLE = 1 << 14
+"""Rows of a table up to which all of them count as read by every batch."""
 
 
 class DenseTable:
-    """Moves every row at every step: best for small vocabularies."""
+    """Moves every row at every step: best for small vocabularies, and the only way with an L2."""
 
-    def __init__(self, table: Tensor, slots: Slots, spec: FitSpec) -> None:
+    def __init__(self, table: Tensor, spec: FitSpec) -> None:
         self.slot = Slot.of(table, spec.averaging)
-        self._slots = slots
         self._group = Group([self.slot])
         self._columns = Columns(spec)
+        self._distinct = Distinct(len(table), table.device)
         self._written: Tensor | None = None
+        self._rows, self._whole = table.shape[0], False
+
+    def read(self, ids: Tensor, weights: Tensor | None) -> Lookup:
+        """Look up the (L,) ids with their x; begins a step."""
+        self._whole = self._rows <= max(2 * ids.shape[0], ALWAYS_WHOLE)
+        if self._whole:
+            return Lookup(self.slot.weight, ids, weights)
+        self._found, positions = self._distinct(ids)
+        return Lookup(self.slot.weight.index_select(0, self._found), positions, weights)
 
     @property
-    def gradient(self) -> Tensor:
-        """The gradient of the rows that `read` gave, (R, columns)."""
-        return self.slot.gradient
+    def gradient_buffer(self) -> Tensor | None:
+        """Where the gradient of the rows that were looked up is best written, if anywhere."""
+        return self.slot.gradient if self._whole else None
 
-    def read(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Give rows (R, columns) of the table and, for each of the (L,) ids, which of them it reads; begins a step."""
-        return self.slot.weight, ids
-
-    def differentiate(self, lookup: Lookup, gradient: Tensor) -> None:
-        """Fill `gradient` from ∂loss/∂fields (B, F·columns)."""
-        if self._written is None:
-            self.gradient.zero_()
-        else:
-            self.gradient.index_fill_(0, self._written, 0.0)
-        if len(lookup.positions) < SORTED_FROM:
+    def differentiate(self, gradient: Tensor) -> None:
+        """Take ∂loss/∂rows (R, columns) of the rows that were looked up."""
+        if self._whole:
             self._written = None
-            self.gradient.index_add_(0, lookup.positions.long(), self._slots.by_slot(lookup, gradient))
+            return
+        if self._written is None:
+            self.slot.gradient.zero_()
         else:
-            found = distinct(lookup.positions)
-            self._written = found.ids
-            write_rows(self.gradient, found.ids, self._slots.by_id(lookup, gradient, found))
+            self.slot.gradient.index_fill_(0, self._written.long(), 0.0)
+        self._written = self._found
+        write_rows(self.slot.gradient, self._found, gradient)
 
     def move(self, steps: int) -> None:
         """Do Adam's step number `steps`."""
@@ -61,7 +64,7 @@ class DenseTable:
 def write_rows(table: Tensor, ids: Tensor, rows: Tensor) -> None:
     """Put (U, C) rows in their places in the table; on the CPU whole rows at a time, twice as fast as `index_copy_`."""
     if table.device.type != "cpu":
-        table.index_copy_(0, ids, rows)
+        table.index_copy_(0, ids.long(), rows)
         return
     row = np.dtype((np.void, rows.shape[1] * rows.element_size()))
     table.numpy().view(row)[:, 0][ids.numpy()] = rows.numpy().view(row)[:, 0]
