@@ -27,6 +27,7 @@ from deepfm_core.runs.explaining import SAMPLE_ROWS, network_sample
 from deepfm_core.runs.parts import Parts, load_parts
 from deepfm_core.runs.trained import Trained
 from deepfm_core.training.crosses import named_crosses
+from deepfm_core.training.device import training_device
 from deepfm_core.training.events import EpochDone, Fitted
 from deepfm_core.training.fit import fit
 from deepfm_core.training.metrics import sigmoid
@@ -235,7 +236,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         train, valid = parts.train.encode(encoder), parts.valid.encode(encoder)
         with torch_left_as_it_was():
             set_threads(train.layout, spec.model, spec.fit)
-            state = FitState.new(train.layout, spec.model, spec.fit, spec.seed)
+            state = FitState.new(train.layout, spec.model, spec.fit, spec.seed, device=training_device())
             events = list(fit(spec.fit, train, valid, state))
         self.history_ = pd.DataFrame([asdict(event) for event in events if isinstance(event, EpochDone)])
         self.best_epoch_ = next(event.best_epoch for event in events if isinstance(event, Fitted))

@@ -80,12 +80,20 @@ class DeepFM(nn.Module):
         slot_counts = torch.tensor([field.slots for field in fields], dtype=torch.long)
         sizes = torch.tensor([field.size for field in fields], dtype=torch.long)
         order = torch.arange(len(fields))
-        within = torch.tensor([number for number, field in enumerate(fields) if field.pairs_within], dtype=torch.long)
-        self.register_buffer("field_of_slot", torch.repeat_interleave(order, slot_counts), persistent=False)
-        self.register_buffer("field_of_feature", torch.repeat_interleave(order, sizes), persistent=False)
-        self.register_buffer("within_fields", within, persistent=False)
+        within = [number for number, field in enumerate(fields) if field.pairs_within]
+        self.register_buffer(
+            "field_of_slot",
+            torch.repeat_interleave(order, slot_counts, output_size=self.layout.slots),
+            persistent=False,
+        )
+        self.register_buffer(
+            "field_of_feature",
+            torch.repeat_interleave(order, sizes, output_size=self.layout.vocabulary),
+            persistent=False,
+        )
+        self.register_buffer("within_fields", torch.tensor(within, dtype=torch.long), persistent=False)
         self.one_slot_a_field = self.layout.slots == len(fields)
-        self.pairs = tuple(combinations(range(len(fields)), 2)) + tuple((int(f), int(f)) for f in within)
+        self.pairs = tuple(combinations(range(len(fields)), 2)) + tuple((number, number) for number in within)
 
     def _register_observed(self) -> None:
         means = torch.zeros(len(self.layout.fields), self.fm_columns.stop - 1)

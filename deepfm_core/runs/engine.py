@@ -25,6 +25,7 @@ from deepfm_core.runs.observing import Observation, own_parts
 from deepfm_core.runs.parts import Part, Parts, load_parts
 from deepfm_core.runs.trial import trial_run
 from deepfm_core.runs.yardstick import boost
+from deepfm_core.training.device import training_device
 from deepfm_core.training.events import HOLD_OUT, Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.metrics import Metrics
@@ -153,7 +154,7 @@ def _encode(work: _Work) -> Events:
 def _fit(work: _Work) -> Events:
     spec, folder = work.spec, work.job.folder
     set_threads(work.train.layout, spec.model, spec.fit)
-    work.state = FitState.new(work.train.layout, spec.model, spec.fit, spec.seed)
+    work.state = FitState.new(work.train.layout, spec.model, spec.fit, spec.seed, device=training_device())
     checkpoint = folder.load_checkpoint()
     if checkpoint is not None:
         try:

@@ -19,6 +19,7 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.runs.explaining import network_sample
 from deepfm_core.runs.files import whole
 from deepfm_core.runs.folder import RunFolder
+from deepfm_core.training.device import training_device
 from deepfm_core.training.events import HOLD_OUT, Event, Stage
 from deepfm_core.training.fit import predict_logits, train_epochs
 from deepfm_core.training.spec import FitSpec, ModelSpec
@@ -71,7 +72,7 @@ class ModelLearner:
         return HeldOut(pure, predict_logits(model, others), chosen)
 
     def _trained(self, table: EncodedTable) -> DeepFM:
-        state = FitState.new(table.layout, self.model, self.fit, self.seed)
+        state = FitState.new(table.layout, self.model, self.fit, self.seed, device=training_device())
         for _ in train_epochs(self.fit, table, state, self.epochs):
             pass
         return state.model

@@ -46,7 +46,7 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
         TrainingError: the loss is no longer a number.
     """
     labels = _labels(train), _labels(valid)
-    rows = Batch.from_table(train)
+    rows = Batch.from_table(train, state.model.table.device)
     steps = math.ceil(len(rows) / spec.batch_size)
     rate = float(labels[0].mean())
     yield Started(
@@ -70,7 +70,7 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
             break
         state.begin_last_phase()
         yield Stage("fit", 0.5, f"{PRETRAINED} {state.epoch}; the network goes on from its weights and embeddings.")
-    state.model.eval()
+    state.model.cpu().eval()
     yield Fitted(
         epochs=state.epoch,
         best_epoch=state.best_epoch,
@@ -91,7 +91,7 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
         TrainingError: the loss is no longer a number.
     """
     rate = float(_labels(train).mean())
-    rows = Batch.from_table(train)
+    rows = Batch.from_table(train, state.model.table.device)
     for count in epochs:
         if state.epoch:
             state.begin_last_phase()
@@ -100,7 +100,7 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
             state.epoch += 1
             yield from _train_epoch(spec, rows, state, math.ceil(len(rows) / spec.batch_size))
         state.model.settle()
-    state.model.eval()
+    state.model.cpu().eval()
 
 
 def _begin(state: FitState, rows: Batch, rate: float) -> None:
@@ -113,8 +113,8 @@ def _begin(state: FitState, rows: Batch, rate: float) -> None:
 def predict_logits(model: DeepFM, table: EncodedTable) -> NDArray[np.float64]:
     """Give the logit of each row: (N,), in float64."""
     logits = Inference(model)
-    parts = [logits(batch) for batch in Batch.from_table(table).split(EVALUATION_ROWS)]
-    return torch.cat(parts).double().numpy() if parts else np.zeros(0)
+    parts = [logits(batch) for batch in Batch.from_table(table, model.table.device).split(EVALUATION_ROWS)]
+    return torch.cat(parts).cpu().double().numpy() if parts else np.zeros(0)
 
 
 def start_from_click_rate(model: DeepFM, rate: float) -> None:
@@ -133,6 +133,7 @@ def _train_epoch(spec: FitSpec, rows: Batch, state: FitState, steps: int) -> Gen
     state.model.train()
     state.step.begin_epoch()
     order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(_mix(state.seed, state.epoch)))
+    order = order.to(rows.ids.device)
     masks, tally = _masks(state), _Tally(state.epoch)
     total, reported = 0.0, time.perf_counter()
     for done, batch in enumerate(_batches(rows, order, spec.batch_size), 1):

@@ -56,7 +56,7 @@ class Slots:
         self.count = sum(slots)
         self._fields = len(slots)
         self._first = counts.cumsum(0) - counts
-        self._field_of_slot = torch.arange(len(slots), device=device).repeat_interleave(counts)
+        self._field_of_slot = torch.arange(len(slots), device=device).repeat_interleave(counts, output_size=self.count)
         self._rows, self._starts = 0, {1: self._first.int()}
         self._ones = torch.ones(0)
 
@@ -116,14 +116,18 @@ class Slots:
 
     def _back(self, lookup: Lookup, gradient: Tensor, bags: int) -> Tensor:
         """Bring gradients (B · bags, width) back to the rows: (R, width)."""
-        rows = gradient.shape[0] // bags
         if gradient.device.type != "cpu":
-            bag = torch.arange(rows, device=gradient.device).unsqueeze(1) * bags
-            each = gradient.index_select(0, (bag + self._field_of_slot * (bags > 1)).flatten())
-            each = each if lookup.weights is None else each * lookup.weights.unsqueeze(1)
-            return gradient.new_zeros(lookup.rows.shape[0], gradient.shape[1]).index_add_(0, lookup.positions, each)
+            return self._back_anywhere(lookup, gradient, bags)
+        rows = gradient.shape[0] // bags
         x = lookup.weights if lookup.weights is not None else self._ones_of(gradient.dtype, rows)
         return _transposed_product(x, lookup.positions, self._starts_of(rows, bags), lookup.rows.shape[0], gradient)
+
+    def _back_anywhere(self, lookup: Lookup, gradient: Tensor, bags: int) -> Tensor:
+        """Do the same on any device."""
+        bag = torch.arange(gradient.shape[0] // bags, device=gradient.device).unsqueeze(1) * bags
+        each = gradient.index_select(0, (bag + self._field_of_slot * (bags > 1)).flatten())
+        each = each if lookup.weights is None else each * lookup.weights.unsqueeze(1)
+        return gradient.new_zeros(lookup.rows.shape[0], gradient.shape[1]).index_add_(0, lookup.positions, each)
 
     def _starts_of(self, rows: int, bags: int) -> Tensor:
         """Say at which slot each bag of so many rows begins, and where the last one ends: (rows · bags + 1,)."""

@@ -57,8 +57,9 @@ class FitState:
         fit_spec: FitSpec,
         seed: int,
         step: type[Step] | type[AutogradStep] = Step,
+        device: torch.device | str = "cpu",
     ) -> FitState:
-        """Start from random weights that depend on `seed` alone; `step` is how a batch is trained on.
+        """Start from random weights that depend on `seed` alone, on `device`; `step` is how a batch is trained on.
 
         Raises:
             SpecError: the fit's precision cannot be used on this processor.
@@ -66,8 +67,10 @@ class FitState:
         require_precision(fit_spec.precision)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            first = DeepFM(layout, replace(model_spec, name="fm")) if model_spec.switches.pretrained else None
-            final = DeepFM(layout, model_spec)
+            first = (
+                DeepFM(layout, replace(model_spec, name="fm")).to(device) if model_spec.switches.pretrained else None
+            )
+            final = DeepFM(layout, model_spec).to(device)
         model = final if first is None else first
         make_step: Callable[[DeepFM], AnyStep] = partial(step, spec=fit_spec)
         return cls(model, final, make_step, make_step(model), seed)
