@@ -115,13 +115,26 @@ def write_table(job: Job, folder: Path) -> None:
     np.savez(folder / "table.npz", ids=ids, labels=labels, sizes=sizes)
 
 
+def encoded(folder: Path) -> Any:
+    """Give the table that `write_table` wrote as an EncodedTable."""
+    from deepfm_core.data.encoded import EncodedField, EncodedTable, Layout
+    from deepfm_core.data.schema import Kind
+
+    with np.load(folder / "table.npz") as arrays:
+        ids, labels, sizes = arrays["ids"], arrays["labels"], arrays["sizes"]
+    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
+    fields = tuple(
+        EncodedField(f"f{number}", f"f{number}", Kind.CATEGORICAL, number, 1, int(offset), int(size), (), None)
+        for number, (size, offset) in enumerate(zip(sizes, offsets, strict=True))
+    )
+    return EncodedTable(Layout(fields), ids + offsets, None, np.zeros((len(ids), 0), np.float32), labels)
+
+
 def fit_ours(folder: Path) -> dict[str, Any]:
     """Fit with this library; the step is the median of single steps, as the peers' is."""
     import torch
     from step import network_products
 
-    from deepfm_core.data.encoded import EncodedField, EncodedTable, Layout
-    from deepfm_core.data.schema import Kind
     from deepfm_core.training import fit as fitting
     from deepfm_core.training.fit import FitState, fit, predict_logits
     from deepfm_core.training.metrics import auc, logloss
@@ -131,17 +144,9 @@ def fit_ours(folder: Path) -> dict[str, Any]:
     job = Job(**{**values, "layers": tuple(values["layers"])})
     torch.set_num_threads(job.threads)
     torch.set_flush_denormal(True)
-    with np.load(folder / "table.npz") as arrays:
-        ids, labels, sizes = arrays["ids"], arrays["labels"], arrays["sizes"]
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    fields = tuple(
-        EncodedField(f"f{number}", f"f{number}", Kind.CATEGORICAL, number, 1, int(offset), int(size), (), None)
-        for number, (size, offset) in enumerate(zip(sizes, offsets, strict=True))
-    )
-    none = np.zeros((len(ids), 0), np.float32)
-    table = EncodedTable(Layout(fields), ids + offsets, None, none, labels)
+    table = encoded(folder)
     train = table.take(np.arange(job.rows_train))
-    valid = table.take(np.arange(job.rows_train, len(ids)))
+    valid = table.take(np.arange(job.rows_train, len(table)))
     model = ModelSpec(embedding_size=job.embedding_size, layers=job.layers)
     spec = FitSpec(
         epochs=job.epochs,

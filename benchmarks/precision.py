@@ -21,11 +21,10 @@ import numpy as np
 import pandas as pd
 import torch
 from accuracy import Task, division
-from fit import Job, write_table
+from fit import Job, encoded, write_table
 
-from deepfm_core.data.encoded import EncodedField, EncodedTable, Layout
+from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.encoder import Encoder
-from deepfm_core.data.schema import Kind
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.metrics import auc, logloss
 from deepfm_core.training.presets import preset
@@ -70,15 +69,8 @@ def _encoded(task: Task) -> tuple[EncodedTable, EncodedTable, EncodedTable]:
 def _generated(folder: Path, seed: int) -> tuple[EncodedTable, EncodedTable, EncodedTable]:
     if not (folder / "table.npz").exists():
         write_table(CRITEO, folder)
-    with np.load(folder / "table.npz") as arrays:
-        ids, labels, sizes = arrays["ids"], arrays["labels"], arrays["sizes"]
-    offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
-    fields = tuple(
-        EncodedField(f"f{number}", f"f{number}", Kind.CATEGORICAL, number, 1, int(offset), int(size), (), None)
-        for number, (size, offset) in enumerate(zip(sizes, offsets, strict=True))
-    )
-    table = EncodedTable(Layout(fields), ids + offsets, None, np.zeros((len(ids), 0), np.float32), labels)
-    train, valid, test = np.split(np.random.default_rng(seed).permutation(len(ids)), [160_000, 180_000])
+    table: EncodedTable = encoded(folder)
+    train, valid, test = np.split(np.random.default_rng(seed).permutation(len(table)), [160_000, 180_000])
     return table.take(train), table.take(valid), table.take(test)
 
 

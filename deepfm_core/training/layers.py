@@ -147,7 +147,6 @@ class Layers:
         own = model.table.dtype
         dtype = torch.bfloat16 if precision == "bfloat16" else own
         switches = model.spec.switches
-        self.columns = model.deep_columns
         self._products = Products(model) if switches.inner or switches.outer else None
         self._product_count = self._products.count if self._products is not None else 0
         self._has_beside = bool(model.layout.dense) or self._products is not None
