@@ -3,10 +3,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepfm_core.explain import crossing, pair_cells
+from deepfm_core.explain.crossing import cross, gather
 from deepfm_core.explain.designs import FieldDesign, Slots, field_designs
 from deepfm_core.explain.evidence import contributions
 from deepfm_core.explain.joint import shrunken_effects
-from deepfm_core.explain.pair_cells import cross
 from deepfm_core.explain.pair_scores import Residuals
 from tests.worlds import MIXED, encoded
 
@@ -47,7 +48,7 @@ def test_pure_sums_are_those_of_the_residual_of_a_weighted_least_squares_fit(see
     weights, residual = rng.uniform(0.05, 0.25, ROWS), rng.normal(size=ROWS)
     rows = Residuals(designs, residual, weights, None)
     cells = rows.cells(a, b)
-    expected = cells.columns.T @ dense_residual(designs[a], designs[b], residual, weights)
+    expected = cells.sums(dense_residual(designs[a], designs[b], residual, weights))
     scale = np.abs(cells.sums(residual)).max()
     np.testing.assert_allclose(rows.pure_sums(a, b, cells), expected, atol=1e-3 * scale)
 
@@ -72,7 +73,7 @@ def test_covariance_and_freedom_are_those_of_the_projected_sums(seed: int, a: in
     cells = Residuals(designs, np.zeros(ROWS), weights, None).cells(a, b)
     root = np.sqrt(weights)
     additive = np.hstack([designs[a].main.matrix.toarray(), designs[b].main.matrix.toarray()]) * root[:, None]
-    columns = cells.columns @ np.eye(cells.size) * root[:, None]
+    columns = cells.at_rows(np.eye(cells.size)) * root[:, None]
     left = columns - additive @ np.linalg.lstsq(additive, columns, rcond=None)[0]
     expected = left.T @ left
     np.testing.assert_allclose(cells.covariance, expected, atol=1e-3 * cells.V.max())
@@ -101,7 +102,7 @@ def test_effects_given_to_rows_by_table_are_those_given_by_cells(a: int, b: int)
     cells = rows.cells(a, b)
     effects = np.random.default_rng(0).normal(size=cells.size)
     by_table = contributions(cells.crossing, effects, designs[a].crossed, designs[b].crossed)
-    np.testing.assert_allclose(by_table, cells.columns @ effects, atol=1e-9)
+    np.testing.assert_allclose(by_table, cells.at_rows(effects), atol=1e-9)
 
 
 def test_shrunken_effects_of_many_shared_cells_solve_their_equation() -> None:
@@ -114,3 +115,54 @@ def test_shrunken_effects_of_many_shared_cells_solve_their_equation() -> None:
     exact = np.linalg.solve(cells.gram.toarray() + 10 * np.eye(cells.size), pure)
     assert cells.size > 120
     np.testing.assert_allclose(effects, exact, atol=2e-2 * np.abs(exact).max())
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 10_000), sizes=st.tuples(st.integers(1, 9), st.integers(1, 9)), sort=st.booleans())
+def test_rows_are_alike_where_both_levels_are_the_same(seed: int, sizes: tuple[int, int], sort: bool) -> None:
+    rng = np.random.default_rng(seed)
+    a, b = (one_hot(rng.integers(size, size=60)).main for size in sizes)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(crossing, "DIRECT_CODES", 0 if sort else 10**6)
+        kinds = gather(a, b)
+    assert kinds is not None
+    levels = {(int(i), int(j)) for i, j in zip(a.ids[:, 0], b.ids[:, 0], strict=True)}
+    seen = {(int(i), int(j), int(k)) for i, j, k in zip(a.ids[:, 0], b.ids[:, 0], kinds.ids[:, 0], strict=True)}
+    assert kinds.size == len(levels) == len(seen) == len({k for _, _, k in seen})
+
+
+def test_rows_of_several_levels_are_not_gathered() -> None:
+    designs = drawn_designs(0)
+    assert gather(designs[0].main, designs[2].main) is None
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 1), (0, 2), (2, 3), (1, 5), (4, 6), (5, 7)])
+def test_dense_and_sparse_matrices_give_the_same_sums(a: int, b: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(0)
+    rows = Residuals(drawn_designs(7), rng.normal(size=ROWS), rng.uniform(0.05, 0.25, ROWS), None)
+    dense = rows.cells(a, b)
+    monkeypatch.setattr(pair_cells, "DENSE_WORK", 0)
+    sparse = rows.cells(a, b)
+    logits = rng.normal(size=(len(dense.at_kinds(np.zeros((dense.size, 3)))), 3))
+    for one, other in (
+        (dense.V, sparse.V),
+        (dense.V2, sparse.V2),
+        (dense.covariance, sparse.covariance),
+        (dense.gram.toarray(), sparse.gram.toarray()),
+        (rows.pure_sums(a, b, dense), rows.pure_sums(a, b, sparse)),
+        (dense.pure_sums_of_logits(logits), sparse.pure_sums_of_logits(logits)),
+    ):
+        np.testing.assert_allclose(one, other, atol=1e-9)
+
+
+@pytest.mark.parametrize(("a", "b"), [(0, 1), (0, 2), (2, 3), (1, 5), (5, 7)])
+def test_the_sums_of_logits_are_those_of_their_rows(a: int, b: int) -> None:
+    rng = np.random.default_rng(4)
+    rows = Residuals(drawn_designs(4), np.zeros(ROWS), rng.uniform(0.05, 0.25, ROWS), None)
+    cells = rows.cells(a, b)
+    logits = cells.without_additive(cells.at_kinds(rng.normal(size=(cells.size, 1))))
+    residual = rows.weights * cells.spread(logits)[:, 0]
+    by_rows = rows.with_residuals(residual, None).pure_sums(a, b, cells)
+    np.testing.assert_allclose(cells.pure_sums_of_logits(logits)[:, 0], by_rows, atol=1e-9)
+    for field in (a, b):
+        np.testing.assert_allclose(rows.designs[field].main.sums(residual), 0.0, atol=1e-2)

@@ -56,19 +56,41 @@ class Slots:
     @cached_property
     def matrix(self) -> Columns:
         """(N, size) columns, sparse unless `full`."""
-        return self._columns(self.values)
+        return self.values if self.full else self._sparse(self.values)
 
-    def weighted(self, weights: NDArray[np.float64], power: int = 1) -> Columns:
-        """Give (N, size) columns of x^power times (N,) row weights."""
-        return self._columns(self.values**power * weights[:, None])
-
-    def _columns(self, values: NDArray[np.float64]) -> Columns:
+    @cached_property
+    def single(self) -> Columns:
+        """`matrix` in float32."""
+        values = self.values.astype(np.float32)
         return values if self.full else self._sparse(values)
 
-    def _sparse(self, values: NDArray[np.float64]) -> csr_array:
+    def weighted(self, weights: NDArray[np.float64]) -> Columns:
+        """Give (N, size) columns times (N,) row weights."""
+        values = self.values * weights[:, None]
+        return values if self.full else self._sparse(values)
+
+    def _sparse(self, values: NDArray[np.floating]) -> csr_array:
         rows, slots = self.ids.shape
-        starts = np.arange(rows + 1) * slots
-        return csr_array((values.ravel(), self.ids.ravel(), starts), shape=(rows, self.size))
+        starts = np.arange(0, rows * slots + 1, slots, dtype=np.int32)
+        return csr_array((values.ravel(), self.ids.astype(np.int32).ravel(), starts), shape=(rows, self.size))
+
+    def sums(self, values: NDArray[np.floating]) -> NDArray[Any]:
+        """Sum x times (N,) or (N, B) values over the rows of each column: (size,) or (size, B)."""
+        if self.one_hot and values.ndim == 1:
+            return np.bincount(self.ids[:, 0], values, self.size)
+        return np.asarray((self.single if values.dtype == np.float32 else self.matrix).T @ values)
+
+    def square_sums(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum x² times (N,) weights over the rows of each column: (size,)."""
+        if self.one_hot:
+            return np.asarray(self.sums(weights))
+        values = self.values**2 * weights[:, None]
+        summed = values.sum(axis=0) if self.full else np.bincount(self.ids.ravel(), values.ravel(), self.size)
+        return np.asarray(summed, dtype=np.float64)
+
+    def at_rows(self, effects: NDArray[np.floating]) -> NDArray[Any]:
+        """Give each row the sum of x times (size, …) effects of its columns: (N, …)."""
+        return np.asarray(effects[self.ids[:, 0]] if self.one_hot else self.matrix @ effects)
 
     def take(self, rows: NDArray[np.int64]) -> Slots:
         """Keep the given rows."""
@@ -83,7 +105,7 @@ class FieldDesign:
         name: the field's name.
         main: what its main effect is linear in: one column per level, a multi-valued field's row having several.
         crossed: what its interactions are bilinear in: the same columns, or for numbers a few smooth waves of the rank,
-            scaled so that the mean of Σ x² over rows is 1.
+            scaled so that the mean of Σ x² over rows is 1. Rows of one level, where levels are single, are equal in it.
     """
 
     name: str

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
 from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.explain.crossing import Crossing
 from deepfm_core.explain.designs import FieldDesign, Slots, dense_designs, field_designs, take_rows
 from deepfm_core.explain.joint import cell_penalty, joint_scores, likelihoods, shrunken_effects, without_own
 from deepfm_core.explain.main_effects import MainEffects, fit_main_effects
 from deepfm_core.explain.observed import MOST_ROWS, labels_of
-from deepfm_core.explain.pair_cells import Crossing
 from deepfm_core.explain.pair_scores import Residuals, score_pair
 from deepfm_core.explain.posterior import posterior
 from deepfm_core.training.metrics import sigmoid

@@ -18,6 +18,8 @@ from deepfm_core.explain.posterior import Posterior, posterior
 
 Values = NDArray[np.float64]
 Pairs = Sequence[tuple[int, int]]
+Net = tuple[PairCells, NDArray[np.float32]] | None
+"""What the fit of a held pair takes from every draw, (n, B) by kind of row; None without draws."""
 
 SURE = 0.9
 """Probability of interacting from which a pair is put into the joint model."""
@@ -83,7 +85,7 @@ def joint_scores(
     """
     fit, rows = main
     scores, held = list(alone), list[HeldPair]()
-    nets: list[NDArray[np.float32] | None] = []
+    nets: list[Net] = []
     while len(held) < MOST_HELD:
         now = posterior(likelihoods(scores))
         batch = _next_batch(pairs, now, _significant(scores), {h.pair for h in held})[: MOST_HELD - len(held)]
@@ -133,14 +135,14 @@ def _held(rows: Residuals, pair: tuple[int, int], number: int, strength: float) 
     """Fit one pair's cell effects, normal with the standard deviation that gives rows `strength`, to what is left."""
     cells = rows.cells(*pair)
     effects = shrunken_effects(cells, rows.pure_sums(*pair, cells), cell_penalty(cells, strength))
-    logit = np.asarray(cells.columns @ effects)
+    logit = cells.at_rows(effects)
     # One Newton step, which overshoots where few clicks stand in cells far out.
     return HeldPair(number, strength, logit * min(1.0, LONGEST_STEP / max(float(np.abs(logit).max()), LONGEST_STEP)))
 
 
 def cell_penalty(cells: PairCells, strength: float) -> float:
     """Give 1/τ² of cell effects whose sums over a row's cells have the standard deviation `strength`."""
-    return float(cells.crossing.squares.mean()) / max(strength, 1e-3) ** 2
+    return float(cells.squares.mean()) / max(strength, 1e-3) ** 2
 
 
 def shrunken_effects(cells: PairCells, pure: Values, penalty: float) -> Values:
@@ -180,14 +182,14 @@ def _with_pairs(
     pairs: Pairs,
     held: Sequence[HeldPair],
     rng: np.random.Generator,
-) -> tuple[MainEffects, Residuals, list[NDArray[np.float32] | None]]:
+) -> tuple[MainEffects, Residuals, list[Net]]:
     """Refit the main effects beside the held pairs, and draw the null of that model."""
     offset = np.sum([h.logit for h in held], axis=0)
     fit = fit_main_effects(designs, labels, offset=offset, start=fit, sweeps=REFIT_SWEEPS)
     p = fit.probability
     draws = None if rows.draws is None else null_residuals(designs, fit, rows.draws.shape[1], rng)
     rows = Residuals(designs, labels - p, p * (1 - p), draws)
-    nets: list[NDArray[np.float32] | None] = []
+    nets: list[Net] = []
     for h in held:
         net = _net_of_draws(rows, pairs[h.pair], h.strength, rng)
         rows = rows.with_residuals(rows.residual, _added(rows, net, -1.0))
@@ -195,28 +197,28 @@ def _with_pairs(
     return fit, rows, nets
 
 
-def _net_of_draws(
-    rows: Residuals, pair: tuple[int, int], strength: float, rng: np.random.Generator
-) -> NDArray[np.float32] | None:
-    """Draw cell effects of a held pair, fit them again, and give (N, B) what the fit takes from every draw."""
+def _net_of_draws(rows: Residuals, pair: tuple[int, int], strength: float, rng: np.random.Generator) -> Net:
+    """Draw cell effects of a held pair, fit them again, and give what the fit takes from every draw."""
     if rows.draws is None:
         return None
     cells = rows.cells(*pair)
     penalty = cell_penalty(cells, strength)
-    drawn = cells.pure_rows(rng.standard_normal((cells.size, rows.draws.shape[1])) / np.sqrt(penalty))
-    signal = drawn.astype(np.float32)
-    there = rows.with_residuals(rows.residual, _added(rows, signal, 1.0))
-    effects = shrunken_effects(cells, there.pure_sums_of_draws(*pair, cells), penalty)
-    return np.asarray(cells.columns @ effects, dtype=np.float32) - signal
+    drawn = rng.standard_normal((cells.size, rows.draws.shape[1])) / np.sqrt(penalty)
+    signal = cells.without_additive(cells.at_kinds(drawn))
+    pure = rows.pure_sums_of_draws(*pair, cells) + cells.pure_sums_of_logits(signal)
+    return cells, (cells.at_kinds(shrunken_effects(cells, pure, penalty)) - signal).astype(np.float32)
 
 
-def _added(rows: Residuals, logits: NDArray[np.float32] | None, sign: float) -> NDArray[np.float32] | None:
-    """Give the draws' residuals with v · logits added."""
-    if rows.draws is None or logits is None:
+def _added(rows: Residuals, net: Net, sign: float) -> NDArray[np.float32] | None:
+    """Give the draws' residuals with v times what a fit takes from them added."""
+    if rows.draws is None or net is None:
         return None
-    return np.asarray(rows.draws + (sign * rows.weights).astype(np.float32)[:, None] * logits)
+    cells, logits = net
+    added = cells.spread(logits) * (sign * rows.weights).astype(np.float32)[:, None]
+    added += rows.draws
+    return added
 
 
-def without_own(rows: Residuals, own: HeldPair, net: NDArray[np.float32] | None = None) -> Residuals:
+def without_own(rows: Residuals, own: HeldPair, net: Net = None) -> Residuals:
     """Put one held pair's own part back into the residuals, and what its fit took from the draws back into those."""
     return rows.with_residuals(rows.residual + rows.weights * own.logit, _added(rows, net, 1.0))

@@ -51,7 +51,7 @@ class MainEffects:
 
     def predict(self, designs: Sequence[FieldDesign]) -> Values:
         """Give the (M,) logits of other rows, by designs of the same columns."""
-        parts = (design.main.matrix @ effects for design, effects in zip(designs, self.effects, strict=True))
+        parts = (design.main.at_rows(effects) for design, effects in zip(designs, self.effects, strict=True))
         return np.asarray(sum(parts, start=np.full(len(designs[0].main.ids), self.base)))
 
 
@@ -83,13 +83,13 @@ def fit_main_effects(
     base = _log_odds(labels) if start is None else start.base
     logit = known + base
     for block, effect in zip(blocks, effects, strict=True):
-        logit += block.slots.matrix @ effect if start is not None else 0.0
+        logit += block.slots.at_rows(effect) if start is not None else 0.0
     for sweep in range(sweeps):
         largest = 0.0
         for f, block in enumerate(blocks):
             p = sigmoid(logit)
             step, variances[f] = block.step(labels - p, p * (1 - p), effects[f], variances[f], sweep > 0)
-            change = block.slots.matrix @ step
+            change = block.slots.at_rows(step)
             # Far from the optimum a Newton step overshoots where clicks are rare; no logit moves far at once.
             shorter = min(1.0, LONGEST_STEP / max(float(np.abs(change).max(initial=0.0)), LONGEST_STEP))
             effects[f] += shorter * step
@@ -112,7 +112,7 @@ def main_effect_strengths(designs: Sequence[FieldDesign], fit: MainEffects) -> p
         `field`, `observed_main_effect` (log-odds).
     """
     strengths = [
-        float(np.std(design.main.matrix @ effects)) for design, effects in zip(designs, fit.effects, strict=True)
+        float(np.std(design.main.at_rows(effects))) for design, effects in zip(designs, fit.effects, strict=True)
     ]
     return pd.DataFrame({"field": list(fit.names), "observed_main_effect": strengths})
 
@@ -138,17 +138,16 @@ class _Block:
         self, residual: Values, weights: Values, effects: Values, variance: float, learn: bool
     ) -> tuple[Values, float]:
         """Give the Newton step of the effects and the variance after it."""
-        columns = self.slots.matrix
-        gradient = columns.T @ residual - effects / variance
+        gradient = self.slots.sums(residual) - effects / variance
         if self.dense:
+            columns = self.slots.matrix
             gram = (columns.T @ self.slots.weighted(weights)).toarray()
             factor = cho_factor(gram + np.eye(self.size) / variance)
             step = cho_solve(factor, gradient)
             fitted = self.size - float(np.trace(cho_solve(factor, np.eye(self.size)))) / variance
         else:
             # Rows with several values: the row sums of the Gram matrix bound it, so that a step never overshoots.
-            shares = self.slots.values
-            curvature = columns.T @ (weights * shares.sum(axis=1))
+            curvature = self.slots.sums(weights if self.slots.one_hot else weights * self.slots.values.sum(axis=1))
             step = gradient / (curvature + 1 / variance)
             fitted = float((curvature / (curvature + 1 / variance)).sum())
         if learn:

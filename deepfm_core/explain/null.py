@@ -19,6 +19,9 @@ DIRECT_COLUMNS = 3000
 CG_STEPS = 25
 CG_TOLERANCE = 1e-3
 GRAM_WORK = 100_000_000
+LEAST_PENALTY = 1e-8
+"""Penalty of every column, relative to the largest entry of X'VX: the constant is in every field."""
+DRAWN_TOGETHER = 16
 LEAST_SKEW = 0.05
 
 
@@ -42,42 +45,52 @@ def null_residuals(
     p = fit.probability
     v = p * (1 - p)
     noise = np.empty((len(p), draws), dtype=np.float32)
-    for b in range(draws):
-        noise[:, b] = (rng.random(len(p)) < p) - p
+    for b in range(0, draws, DRAWN_TOGETHER):
+        some = noise[:, b : b + DRAWN_TOGETHER]
+        some[:] = ((rng.random((some.shape[1], len(p))) < p) - p).T
     ones = sparse.csr_array(np.ones((len(p), 1)))
     columns = sparse.csr_array(sparse.hstack([ones, *(design.main.matrix for design in designs)]))
+    single = columns.astype(np.float32)
     penalty = np.concatenate(
         [np.zeros(1), *(np.full(len(e), 1 / s) for e, s in zip(fit.effects, fit.variances, strict=True))]
     )
     theta = np.concatenate([np.zeros(1), *fit.effects])
-    right = np.asarray(columns.astype(np.float32).T @ noise, dtype=np.float64) - (penalty * theta)[:, None]
-    steps = _solve(_gram(columns, v, rng), penalty, right).astype(np.float32)
-    noise -= v.astype(np.float32)[:, None] * np.asarray(columns.astype(np.float32) @ steps)
+    right = np.asarray(single.T @ noise, dtype=np.float64) - (penalty * theta)[:, None]
+    rows, scale = _rows_of_gram(columns, rng)
+    solve = _solve_directly if len(penalty) <= DIRECT_COLUMNS else _conjugate_gradients
+    steps = solve(columns[rows], v[rows] * scale, penalty, right).astype(np.float32)
+    noise -= v.astype(np.float32)[:, None] * np.asarray(single @ steps)
     return noise
 
 
-def _gram(columns: sparse.csr_array, weights: Values, rng: np.random.Generator) -> sparse.csr_array:
-    """Give X'VX; of a sample of rows, scaled up, where all rows would take long."""
-    rows = len(weights)
+def _rows_of_gram(columns: sparse.csr_array, rng: np.random.Generator) -> tuple[NDArray[np.int64] | slice, float]:
+    """Choose the rows that X'VX is made of, a sample where all would take long, and what scales it up."""
+    rows = columns.shape[0]
     most = max(1, int(GRAM_WORK * rows**2 // max(columns.nnz**2, 1)))
-    if most < rows:
-        sample = np.sort(rng.choice(rows, size=most, replace=False))
-        columns, weights = columns[sample], weights[sample] * (rows / most)
-    return sparse.csr_array(columns.T @ (columns * weights[:, None]))
+    if most >= rows:
+        return slice(None), 1.0
+    return np.sort(rng.choice(rows, size=most, replace=False)), rows / most
 
 
-def _solve(gram: sparse.csr_array, penalty: Values, right: Values) -> Values:
-    """Solve (X'VX + Λ) δ = right for (P, B) right-hand sides, directly or by conjugate gradients."""
-    tiny = 1e-8 * float(gram.diagonal().max())
-    if len(penalty) <= DIRECT_COLUMNS:
-        return np.asarray(cho_solve(cho_factor(gram.toarray() + np.diag(penalty + tiny)), right))
-    diagonal = (gram.diagonal() + penalty + tiny)[:, None]
+def _solve_directly(columns: sparse.csr_array, weights: Values, penalty: Values, right: Values) -> Values:
+    """Solve (X'VX + Λ) δ = right for (P, B) right-hand sides."""
+    gram = (columns.T @ (columns * weights[:, None])).toarray()
+    gram[np.diag_indices_from(gram)] += penalty + LEAST_PENALTY * float(gram.diagonal().max())
+    return np.asarray(cho_solve(cho_factor(gram), right))
+
+
+def _conjugate_gradients(columns: sparse.csr_array, weights: Values, penalty: Values, right: Values) -> Values:
+    """Solve the same, near enough for a refit, by products with X alone: X'VX has several times as many entries."""
+    gram_diagonal = (columns * columns).T @ weights
+    penalty = (penalty + LEAST_PENALTY * float(gram_diagonal.max()))[:, None]
+    diagonal = gram_diagonal[:, None] + penalty
+    single, v = columns.astype(np.float32), weights.astype(np.float32)[:, None]
     solution, residual = np.zeros_like(right), right.copy()
     direction = residual / diagonal
     size = (residual * direction).sum(axis=0)
     goal = CG_TOLERANCE**2 * size.max()
     for _ in range(CG_STEPS):
-        image = gram @ direction + (penalty + tiny)[:, None] * direction
+        image = single.T @ (v * (single @ direction.astype(np.float32))) + penalty * direction
         length = size / np.maximum((direction * image).sum(axis=0), 1e-300)
         solution += length * direction
         residual -= length * image

@@ -13,11 +13,11 @@ from threadpoolctl import threadpool_limits
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.errors import Problem, TableError
+from deepfm_core.explain.crossing import DIRECT_CODES, cross
 from deepfm_core.explain.designs import FieldDesign, dense_designs, field_designs
 from deepfm_core.explain.joint import JointScores, joint_scores, likelihoods
 from deepfm_core.explain.main_effects import MainEffects, fit_main_effects
 from deepfm_core.explain.null import benjamini_hochberg, null_residuals, upper_tail
-from deepfm_core.explain.pair_cells import DIRECT_CODES, cross
 from deepfm_core.explain.pair_scores import STRENGTHS, PairScore, Residuals, score_pair
 from deepfm_core.explain.posterior import interval, posterior
 

@@ -56,7 +56,7 @@ def _level_pairs(rows: Residuals, levels: Sequence[Levels], a: int, b: int, stre
             "field_b": levels[b].field,
             "level_a": names_a[cells.crossing.cell_a],
             "level_b": names_b[cells.crossing.cell_b],
-            "rows": np.asarray((cells.columns != 0).sum(axis=0)).ravel().astype(np.int64),
+            "rows": cells.sums(np.ones(len(rows.residual))).astype(np.int64),
             "observed": pure / precision,
             "observed_error": 1 / np.sqrt(precision),
             "observed_raw": pure / np.maximum(cells.V, 1e-12),

@@ -1,80 +1,38 @@
-"""The cells of a pair: where a row stands in the level × level table, and sums over cells without the additive part."""
+"""The cells of a pair: sums over them without the additive part, and what that leaves of their variance."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from scipy.sparse import csr_array
+from scipy.sparse import csr_array, diags_array, issparse
 
-from deepfm_core.explain.designs import Columns, FieldDesign, Slots, full_slots
+from deepfm_core.explain.crossing import Crossing, cross, gather
+from deepfm_core.explain.designs import Columns, FieldDesign, Slots
 
 Values = NDArray[np.float64]
 
-DIRECT_CODES = 4_000_000
 RIDGE = 1e-5
 """Relative ridge of the additive fit: it picks one of the equal fits (there is one constant too many)."""
-
-
-@dataclass(frozen=True)
-class Crossing:
-    """The occupied cells of two fields' crossed columns.
-
-    Attributes:
-        slots: (N, s) cells of a row with their values, the products of the two fields' values.
-        cell_a, cell_b: (C,) the crossed column of either field a cell belongs to.
-    """
-
-    slots: Slots
-    cell_a: NDArray[np.int64]
-    cell_b: NDArray[np.int64]
-
-    @cached_property
-    def squares(self) -> Values:
-        """(N,) Σ x² of each row's cells: the variance a unit variance of cell effects gives the row's logit."""
-        return np.asarray((self.slots.values**2).sum(axis=1))
-
-
-def cross(a: Slots, b: Slots) -> Crossing:
-    """Cross two fields' columns, keeping the cells some row stands in."""
-    if a.full and b.full:
-        products = (a.values[:, :, None] * b.values[:, None, :]).reshape(len(a.ids), -1)
-        return Crossing(full_slots(products), *np.divmod(np.arange(a.size * b.size), b.size))
-    codes = (a.ids[:, :, None] * b.size + b.ids[:, None, :]).reshape(len(a.ids), -1)
-    single = a.one_hot and b.one_hot
-    x = None if single else (a.values[:, :, None] * b.values[:, None, :]).reshape(codes.shape)
-    if a.size * b.size <= DIRECT_CODES:
-        held = np.zeros(a.size * b.size, dtype=bool)
-        held[codes if x is None else codes[x != 0]] = True
-        cells = np.flatnonzero(held)
-        place = np.zeros(len(held), dtype=np.int64)
-        place[cells] = np.arange(len(cells))
-        ids = place[codes]
-    else:
-        cells, inverse = np.unique(codes, return_inverse=True)
-        ids = inverse.reshape(codes.shape).astype(np.int64)
-    size = max(len(cells), 1)
-    cell_a, cell_b = np.divmod(cells if len(cells) else np.zeros(1, dtype=np.int64), b.size)
-    return Crossing(Slots(ids, x, size), cell_a, cell_b)
+DENSE_WORK = 100_000
+"""Numbers in a matrix up to which it is kept dense: a sparse product would save less than it costs to set up."""
 
 
 class FieldWeights:
     """One field's main design under row weights v: its Gram matrix, ready to be solved with."""
 
     def __init__(self, design: FieldDesign, weights: Values) -> None:
-        self.design = design
-        self.columns = design.main.matrix
         self.one_hot = design.main.one_hot
         self.size = design.main.size
         if self.one_hot:
-            self.gram = np.asarray(self.columns.T @ weights)
+            self.gram = np.asarray(design.main.sums(weights))
             self._floor = self.gram + max(float(self.gram.max()), 1e-9) * 1e-9
         else:
-            self.gram = (self.columns.T @ design.main.weighted(weights)).toarray()
+            self.gram = _dense(design.main.matrix.T @ design.main.weighted(weights))
             diagonal = np.diag(self.gram)
             self._factor = cho_factor(self.gram + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
 
@@ -89,12 +47,27 @@ class FieldWeights:
         return np.asarray(cho_solve(self._factor, right))
 
 
-def _weighted_table(a: Slots, b: Slots, weights: Values) -> Columns:
-    """Sum (N,) weights over the level × level table of two fields, rows with several values in several cells."""
-    if a.one_hot and b.one_hot and a.size * b.size <= DIRECT_CODES:
-        codes = a.ids[:, 0] * b.size + b.ids[:, 0]
-        return np.bincount(codes, weights=weights, minlength=a.size * b.size).reshape(a.size, b.size)
-    return a.matrix.T @ b.weighted(weights)
+def _columns(slots: Slots) -> Columns:
+    """Give (n, size) columns, dense where they are few numbers."""
+    rows, size = len(slots.ids), slots.size
+    if slots.full or rows * size > DENSE_WORK:
+        return slots.matrix
+    places = np.arange(rows)[:, None] * size + slots.ids
+    return np.bincount(places.ravel(), slots.values.ravel(), rows * size).reshape(rows, size)
+
+
+def _dense(matrix: Columns) -> Values:
+    return np.asarray(matrix.toarray() if issparse(matrix) else matrix)
+
+
+def _table(outer: Slots, inner: Slots, weights: Values) -> Columns:
+    """Sum (n,) weights over the level × level table of two fields, rows with several values in several cells."""
+    if not (outer.one_hot and inner.one_hot):
+        return outer.matrix.T @ inner.weighted(weights)
+    shape = outer.size, inner.size
+    if shape[0] * shape[1] > DENSE_WORK:
+        return csr_array((weights, (outer.ids[:, 0], inner.ids[:, 0])), shape=shape)
+    return np.bincount(outer.ids[:, 0] * inner.size + inner.ids[:, 0], weights, shape[0] * shape[1]).reshape(shape)
 
 
 class PairCells:
@@ -104,49 +77,57 @@ class PairCells:
     the sums U of the residual that remains when its weighted least-squares additive part over the levels of both fields
     has been removed. W has mean zero for labels without interaction and is uncorrelated with every additive function.
 
-    Cost: O(N s) and one factorisation over the levels of the smaller field.
+    Rows that are alike are summed first, and all else is done with the n kinds of rows there are: two numbers of 16
+    levels have 256 at most. Cost: O(N) for the sums, O(n s) and one factorisation over the levels of the smaller field.
     """
 
     def __init__(self, a: FieldDesign, b: FieldDesign, weights: Values, of: Sequence[FieldWeights]) -> None:
-        self.crossing = cross(a.crossed, b.crossed)
-        self.columns = self.crossing.slots.matrix
         first, second = of
         self._swap = (not first.one_hot and second.one_hot) or (
             first.one_hot == second.one_hot and first.size < second.size
         )
-        outer, inner = (second, first) if self._swap else (first, second)
-        self._outer, self._inner = outer, inner
-        self._weighted = self.crossing.slots.weighted(weights)
-        if self.crossing.slots.one_hot and a.crossed is a.main and b.crossed is b.main:
-            self._sum_over_one_hot_cells(weights)
+        self._outer, self._inner = (second, first) if self._swap else (first, second)
+        self.kinds = gather(a.main, b.main)
+        squared = weights**2
+        if self.kinds is not None:
+            one_of_each = np.empty(self.kinds.size, dtype=np.int64)
+            one_of_each[self.kinds.ids[:, 0]] = np.arange(len(weights))
+            a, b = a.take(one_of_each), b.take(one_of_each)
+            weights, squared = self.kinds.sums(weights), self.kinds.sums(squared)
+        self._weights = weights
+        self._levels = (b.main, a.main) if self._swap else (a.main, b.main)
+        self.columns: Columns | None = None  # (n, C), None where every kind of row is a cell of its own
+        if self.kinds is not None and a.crossed is a.main and b.crossed is b.main:
+            self._cells_are_kinds(a, b, squared)
         else:
-            self._sum_over_cells(weights)
-        schur = inner.full_gram() - self._table.T @ outer.solve(self._table.toarray())
-        diagonal = np.diag(inner.full_gram())
+            self._cells_of_rows(cross(a.crossed, b.crossed), squared)
+        self._table = _table(*self._levels, weights)
+        schur = self._inner.full_gram() - self._table.T @ self._outer.solve(_dense(self._table))
+        diagonal = np.diag(self._inner.full_gram())
         self._schur = cho_factor(schur + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
 
-    def _sum_over_one_hot_cells(self, weights: Values) -> None:
-        """Fill in what is known of cells that are each within one level of either field."""
-        cells = self.crossing.slots.ids[:, 0]
-        self.V: Values = np.bincount(cells, weights=weights, minlength=self.size).astype(np.float64)
-        self.V2: Values = np.bincount(cells, weights=weights**2, minlength=self.size).astype(np.float64)
-        by_outer, by_inner = self.crossing.cell_a, self.crossing.cell_b
-        if self._swap:
-            by_outer, by_inner = by_inner, by_outer
-        at = np.arange(self.size)
-        self._cells_outer = csr_array((self.V, (at, by_outer)), shape=(self.size, self._outer.size))
-        self._cells_inner = csr_array((self.V, (at, by_inner)), shape=(self.size, self._inner.size))
-        self._table = csr_array((self.V, (by_outer, by_inner)), shape=(self._outer.size, self._inner.size))
+    def _cells_are_kinds(self, a: FieldDesign, b: FieldDesign, squared: Values) -> None:
+        """Fill in what is known of cells that are each a level of either field."""
+        cells = Slots(np.arange(len(squared))[:, None], None, len(squared))
+        self.crossing = Crossing(cells, a.main.ids[:, 0], b.main.ids[:, 0])
+        self.V, self.V2 = self._weights, squared
+        self._cells_outer, self._cells_inner = (
+            _columns(Slots(levels.ids, self._weights[:, None], levels.size)) for levels in self._levels
+        )
 
-    def _sum_over_cells(self, weights: Values) -> None:
+    def _cells_of_rows(self, crossing: Crossing, squared: Values) -> None:
         """Compute the same for rows that stand in several cells, or cells made of smooth columns."""
-        slots = self.crossing.slots
-        ones = np.ones(len(weights))
-        self.V = np.asarray(slots.weighted(weights, 2).T @ ones)
-        self.V2 = np.asarray(slots.weighted(weights**2 * self.crossing.squares, 2).T @ ones)
-        self._cells_outer = csr_array(self._weighted.T @ self._outer.columns)
-        self._cells_inner = csr_array(self._weighted.T @ self._inner.columns)
-        self._table = csr_array(_weighted_table(self._outer.design.main, self._inner.design.main, weights))
+        self.crossing = crossing
+        self.V = crossing.slots.square_sums(self._weights)
+        self.V2 = crossing.slots.square_sums(squared * crossing.squares)
+        self.columns = _columns(crossing.slots)
+        self._cells_outer, self._cells_inner = (self._weighted.T @ _columns(levels) for levels in self._levels)
+
+    @cached_property
+    def _weighted(self) -> Columns:
+        assert self.columns is not None
+        sparse = issparse(self.columns)
+        return self.crossing.slots.weighted(self._weights) if sparse else self.columns * self._weights[:, None]
 
     @property
     def size(self) -> int:
@@ -156,42 +137,73 @@ class PairCells:
     @cached_property
     def gram(self) -> csr_array:
         """(C, C) covariance of U: diagonal where cells share no rows."""
-        return csr_array(self.columns.T @ self._weighted)
+        return csr_array(diags_array(self.V) if self.columns is None else self.columns.T @ self._weighted)
 
-    def sums(self, residual: NDArray[np.floating]) -> NDArray[np.floating]:
+    def sums(self, residual: NDArray[np.floating]) -> NDArray[Any]:
         """Sum (N,) or (N, B) residuals over the cells."""
+        return self._sums_of_kinds(residual if self.kinds is None else self.kinds.sums(residual))
+
+    def _sums_of_kinds(self, residual: NDArray[np.floating]) -> NDArray[Any]:
+        if self.columns is None:
+            return residual
         return np.asarray((self.columns if residual.dtype == np.float64 else self._single).T @ residual)
 
     @cached_property
     def _single(self) -> Columns:
+        assert self.columns is not None
         return self.columns.astype(np.float32)
+
+    @property
+    def squares(self) -> Values:
+        """(N,) Σ x² of each row's cells."""
+        return self.spread(self.crossing.squares)
+
+    def at_kinds(self, effects: NDArray[np.floating]) -> NDArray[Any]:
+        """Give what (C, …) effects of cells add to the logit of each kind of row: (n, …)."""
+        return np.asarray(effects if self.columns is None else self.columns @ effects)
+
+    def at_rows(self, effects: NDArray[np.floating]) -> NDArray[Any]:
+        """Give what (C, …) effects of cells add to each row's logit: (N, …)."""
+        return self.spread(self.at_kinds(effects))
+
+    def spread(self, values: NDArray[np.floating]) -> NDArray[Any]:
+        """Give (n, …) values of kinds of rows to the rows: (N, …)."""
+        return values if self.kinds is None else self.kinds.at_rows(values)
 
     def project(self, sums: NDArray[np.floating], by_a: Values, by_b: Values) -> Values:
         """Remove the additive part from (C, …) sums over cells, given the sums over the levels of either field."""
-        outer, inner = self._additive(by_a, by_b)
+        return self._project(sums, *((by_b, by_a) if self._swap else (by_a, by_b)))
+
+    def _project(self, sums: NDArray[np.floating], by_outer: Values, by_inner: Values) -> Values:
+        outer, inner = self._additive(by_outer, by_inner)
         return np.asarray(sums - self._cells_outer @ outer - self._cells_inner @ inner)
 
-    def pure_rows(self, effects: Values) -> Values:
-        """Give what (C, …) effects of cells add to each row's logit (N, …), less its weighted additive part."""
-        by_outer, by_inner = self._cells_outer.T @ effects, self._cells_inner.T @ effects
-        by_a, by_b = (by_inner, by_outer) if self._swap else (by_outer, by_inner)
-        outer, inner = self._additive(by_a, by_b)
-        return np.asarray(
-            self.columns @ effects - self._outer.columns @ outer - self._inner.columns @ inner, dtype=effects.dtype
-        )
+    def without_additive(self, logits: Values) -> Values:
+        """Take out of (n, B) logits of kinds of rows their weighted least-squares additive part."""
+        outer, inner = self._levels
+        of_outer, of_inner = self._additive(*self._by_level(logits))
+        return np.asarray(logits - outer.at_rows(of_outer) - inner.at_rows(of_inner))
 
-    def _additive(self, by_a: Values, by_b: Values) -> tuple[Values, Values]:
-        """Fit level effects to sums over the levels of either field: of the outer and of the inner field."""
-        by_outer, by_inner = (by_b, by_a) if self._swap else (by_a, by_b)
+    def pure_sums_of_logits(self, logits: Values) -> Values:
+        """Give W (C, B) of residuals v · logits, from (n, B) logits of kinds of rows."""
+        return self._project(self._sums_of_kinds(self._weights[:, None] * logits), *self._by_level(logits))
+
+    def _by_level(self, logits: Values) -> tuple[Values, Values]:
+        outer, inner = self._levels
+        weighted = self._weights[:, None] * logits
+        return outer.sums(weighted), inner.sums(weighted)
+
+    def _additive(self, by_outer: Values, by_inner: Values) -> tuple[Values, Values]:
+        """Fit level effects to sums over the levels of the outer and of the inner field."""
         inner = cho_solve(self._schur, by_inner - self._table.T @ self._outer.solve(by_outer))
         return self._outer.solve(by_outer - self._table @ inner), inner
 
     @cached_property
     def _left(self) -> tuple[Values, Values]:
         """Give K (C, outer) solved by the outer Gram matrix, (outer, C), and what is left of K for the inner field."""
-        cells_outer = self._cells_outer.toarray()
+        cells_outer = _dense(self._cells_outer)
         solved = self._outer.solve(cells_outer.T)
-        left = self._cells_inner.toarray().T - (self._table.T @ solved)
+        left = _dense(self._cells_inner).T - (self._table.T @ solved)
         return np.einsum("co,oc->c", cells_outer, solved), left
 
     @property
@@ -209,10 +221,9 @@ class PairCells:
     @cached_property
     def covariance(self) -> Values:
         """(C, C) covariance of W for labels without interaction and known main effects of other fields."""
-        cells_outer = self._cells_outer.toarray()
+        cells_outer = _dense(self._cells_outer)
         left = self._left[1]
-        one_hot = self.crossing.slots.one_hot
-        whole = np.diag(self.V) if one_hot else self.gram.toarray()
+        whole = np.diag(self.V) if self.columns is None else _dense(self.columns.T @ self._weighted)
         return np.asarray(
             whole - cells_outer @ self._outer.solve(cells_outer.T) - left.T @ cho_solve(self._schur, left)
         )

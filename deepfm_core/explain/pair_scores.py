@@ -74,11 +74,9 @@ class Residuals:
     def _sums_of(self, field: int) -> tuple[Values, Values | None]:
         """Give the sums over a field's levels, of the residual and of the draws."""
         if field not in self._by_field:
-            columns = self.designs[field].main.matrix
-            drawn = None
-            if self.draws is not None:
-                drawn = np.asarray(columns.astype(np.float32).T @ self.draws, dtype=np.float64)
-            self._by_field[field] = columns.T @ self.residual, drawn
+            levels = self.designs[field].main
+            drawn = None if self.draws is None else levels.sums(self.draws).astype(np.float64)
+            self._by_field[field] = np.asarray(levels.sums(self.residual)), drawn
         return self._by_field[field]
 
     def cells(self, a: int, b: int) -> PairCells:
@@ -141,7 +139,7 @@ def score_pair(rows: Residuals, a: int, b: int) -> PairScore:
     """
     cells = rows.cells(a, b)
     pure = rows.pure_sums(a, b, cells)
-    squares = cells.crossing.squares
+    squares = cells.squares
     moments = Moments.of(cells)
     if moments.info <= NO_INFO * float(cells.V.sum()) ** 2:
         return PairScore(0.0, 0.0, 1.0, 0.0, np.zeros(len(STRENGTHS)), 1.0, cells.size)
