@@ -293,6 +293,24 @@ def test_a_value_that_is_no_number_is_named_at_prediction_time(command: Command,
     assert "price" in done.stderr
 
 
+def test_a_run_of_one_field_answers_a_table_of_one_column(command: Command, table: Path, tmp_path: Path) -> None:
+    out, rows, parquet = tmp_path / "one", tmp_path / "rows.csv", tmp_path / "rows.parquet"
+    ignored = ("--ignore", "site,placement,interests,price", "--epochs", 1, "--quiet")
+    done = command("train", table, "--label", "clicked", "--out", out, *ignored)
+    assert done.returncode == 0, done.stderr
+    devices = pd.DataFrame({"device": ["phone", None, "tv, large", "phone"]})
+    devices.to_csv(rows, index=False)
+    devices.to_parquet(parquet)
+    for path in (rows, parquet):
+        predicted = csv(command("predict", out, path).stdout)
+        assert list(predicted["row"]) == [0, 1, 2, 3]
+        assert predicted["probability"][0] == predicted["probability"][3] != predicted["probability"][1]
+        assert len(csv(command("explain", out, path).stdout)) == 4
+    beside = devices.assign(other=1)
+    beside.to_csv(rows, index=False)
+    assert list(csv(command("predict", out, rows).stdout)["probability"]) == list(predicted["probability"])
+
+
 def test_a_ragged_table_is_not_answered_with_rows_missing(command: Command, trained: Path, tmp_path: Path) -> None:
     path = tmp_path / "ragged.csv"
     lines = clicks(50).to_csv(index=False).splitlines()

@@ -288,6 +288,26 @@ def test_one_column_is_too_few_and_the_separator_in_use_is_named(write):
     assert len(problems(write("click\n"))) == 2
 
 
+def test_one_column_is_enough_where_only_it_is_needed(write):
+    text = '# made today\n\nsite\n"news"\n""\n\na|b\n"x, y"\n'
+    assert cells(read_table(write(text), only="site")) == [["news"], [""], ["a|b"], ["x, y"]]
+    assert problems(write(text.replace("site", "page")), only="site")
+    assert cells(read_table(write("site,n\na,1\n"), only="site")) == [["a", "1"]]
+    assert cells(read_table(write("site\nid,site\na,1\n"), only="site")) == [["a", "1"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("site\n", "the table has no rows"),
+        ("site\na\nb,c\n", "2 values where the header has 1"),
+        ('site\na\n"b\n', "a quoted cell is never closed"),
+    ],
+)
+def test_what_is_wrong_with_a_single_column_is_said(write, text, message):
+    assert [problem.message for problem in problems(write(text), only="site")] == [message]
+
+
 def test_every_problem_is_reported_at_once(write):
     found = problems(write('a,b,a,b\n1,2,3,4\n5,6\n7,8\n9,"'))
     assert [problem.column for problem in found[:2]] == ["a", "b"]

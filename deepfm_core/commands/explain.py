@@ -13,4 +13,4 @@ from deepfm_core.runs.trained import Trained
 def run(arguments: argparse.Namespace) -> None:
     """Print the terms of every row, in order."""
     trained = Trained.load(model_folder(arguments.folder))
-    trained.explain(read_table(arguments.table, strict=True)).to_csv(sys.stdout, index=False)
+    trained.explain(read_table(arguments.table, strict=True, only=trained.only_column)).to_csv(sys.stdout, index=False)

@@ -15,6 +15,6 @@ from deepfm_core.runs.trained import Trained
 def run(arguments: argparse.Namespace) -> None:
     """Print `row,probability`, one line a row, in order."""
     trained = Trained.load(model_folder(arguments.folder))
-    probability = trained.predict(read_table(arguments.table, strict=True))
+    probability = trained.predict(read_table(arguments.table, strict=True, only=trained.only_column))
     frame = pd.DataFrame({"row": range(len(probability)), "probability": probability})
     frame.to_csv(sys.stdout, index=False)

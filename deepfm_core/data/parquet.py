@@ -28,7 +28,7 @@ _DICTIONARY_BYTES = 1 << 30
 """Parquet gives up its dictionary above a size, 1 MB unless told; a table of ids is best kept as one."""
 
 
-def read_parquet(path: Path, name: str, max_bytes: int | None = None) -> Table:
+def read_parquet(path: Path, name: str, max_bytes: int | None = None, *, fewest_columns: int = 2) -> Table:
     """Read any Parquet file, each value as the text that gives it back exactly.
 
     A file larger than `max_bytes` without its compression is refused.
@@ -36,13 +36,13 @@ def read_parquet(path: Path, name: str, max_bytes: int | None = None) -> Table:
     Nulls and NaN are empty cells, truth values `true` and `false`, timestamps ISO 8601, lists joined with `|`.
 
     Raises:
-        TableError: the file is damaged, or has fewer than two columns, a column name twice, or no rows.
+        TableError: the file is damaged, or has fewer than `fewest_columns`, a column name twice, or no rows.
     """
     subject = f"Table `{name}`"
     try:
         with pq.ParquetFile(path) as file:
             columns = file.schema_arrow.names
-            problems = _problems(columns, file.metadata.num_rows)
+            problems = _problems(columns, file.metadata.num_rows, fewest_columns)
             if problems:
                 raise TableError(subject, problems)
             refuse_size(_unpacked(file.metadata), max_bytes, subject)
@@ -81,11 +81,11 @@ def _dictionary(column: Any) -> pa.DictionaryArray:
     return pa.DictionaryArray.from_arrays(pa.array(codes, pa.int32()), pa.array(categories, pa.string()))
 
 
-def _problems(columns: list[str], rows: int) -> list[Problem]:
+def _problems(columns: list[str], rows: int, fewest_columns: int) -> list[Problem]:
     remedy = "Give every column a name of its own."
     twice = sorted({column for column in columns if columns.count(column) > 1})
     problems = [Problem("the column name appears more than once", remedy, column=column) for column in twice]
-    if len(columns) < 2:
+    if len(columns) < fewest_columns:
         problems.append(Problem("the table has only one column", "Give a label and at least one field."))
     if rows == 0:
         problems.append(Problem("the table has no rows", "Give at least one row."))

@@ -49,7 +49,7 @@ def unclosed_quote(content: Content, dialect: Dialect) -> Problem:
         'Close it with `"`, or double a `"` that belongs to the text and quote the cell.',
         line=line,
         column=dialect.columns[place],
-        value=_excerpt(last.cells[-1]),
+        value=excerpt(last.cells[-1]),
     )
 
 
@@ -71,7 +71,7 @@ def _ragged(record: Record, dialect: Dialect) -> Problem:
     else:
         remedy = f'Quote a cell that holds the delimiter `{dialect.delimiter}` with `"`, or remove what is too much.'
     message = f"{values} value{'s' if values > 1 else ''} where {_expected(dialect)} {width}"
-    return Problem(message, remedy, line=record.line, value=_excerpt(dialect.delimiter.join(record.cells)))
+    return Problem(message, remedy, line=record.line, value=excerpt(dialect.delimiter.join(record.cells)))
 
 
 def _wrong_header(dialect: Dialect, rows: list[Record]) -> Problem:
@@ -89,5 +89,6 @@ def _expected(dialect: Dialect) -> str:
     return "the Criteo layout has" if dialect.layout else "the header has"
 
 
-def _excerpt(text: str) -> str:
+def excerpt(text: str) -> str:
+    """Shorten a row to what a message has room for."""
     return text if len(text) <= 80 else text[:79] + "…"

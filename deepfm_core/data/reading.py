@@ -11,6 +11,7 @@ import pyarrow.compute as pc
 
 from deepfm_core.data.decoding import Content, refuse_size, survey
 from deepfm_core.data.dialect import Dialect, detect
+from deepfm_core.data.one_column import read_one_column
 from deepfm_core.data.parquet import MAGIC, read_parquet
 from deepfm_core.data.parsing import Parsed, parse
 from deepfm_core.data.ragged import ragged_rows, too_many, unclosed_quote
@@ -21,7 +22,12 @@ _WRITTEN_ROWS = 20_000
 
 
 def read_table(
-    source: Path | str, *, name: str | None = None, strict: bool = False, max_bytes: int | None = None
+    source: Path | str,
+    *,
+    name: str | None = None,
+    strict: bool = False,
+    max_bytes: int | None = None,
+    only: str | None = None,
 ) -> Table:
     """Read a table from a file, every cell exactly as its text stands there, quotes undone.
 
@@ -35,6 +41,7 @@ def read_table(
         name: what to call the table in messages; the file's name unless given.
         strict: whether a single ragged row is an error, as where every row must be answered.
         max_bytes: the largest size allowed, before and after decompression.
+        only: the one column that is needed, where a table of nothing else will do.
 
     Raises:
         TableError: the file cannot be read as a table; holds every problem found.
@@ -45,11 +52,13 @@ def read_table(
     head = _first_bytes(path, subject)
     refuse_size(path.stat().st_size, max_bytes, subject)
     if head == MAGIC:
-        return read_parquet(path, name, max_bytes)
+        return read_parquet(path, name, max_bytes, fewest_columns=2 if only is None else 1)
     if path.suffix == ".parquet" and b"\0" in path.open("rb").read(4096):
         remedy = "Write it again with a Parquet writer, or give the CSV it was made from."
         raise TableError(subject, [Problem("the file is called Parquet but is not", remedy, value=repr(head)[2:-1])])
     content = survey(path, subject, max_bytes)
+    if only is not None and (table := read_one_column(content, only, name)) is not None:
+        return table
     dialect = detect(content, subject)
     try:
         parsed = parse(content, dialect)

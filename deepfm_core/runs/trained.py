@@ -59,6 +59,12 @@ class Trained:
             model.load_state_dict(tensors)
         return cls(spec, encoder, model.eval())
 
+    @property
+    def only_column(self) -> str | None:
+        """The column that answers need, where it is a single one."""
+        used = self.spec.schema.used
+        return used[0].column if len(used) == 1 else None
+
     def logits(self, table: Table) -> NDArray[np.float64]:
         """Give each row's logit: (N,).
 
