@@ -12,7 +12,7 @@ from deepfm_core.training.adam import BETA1, BETA2, EPSILON, Group, Slot
 from deepfm_core.training.distinct import Distinct
 from deepfm_core.training.lookup import Lookup
 from deepfm_core.training.spec import FitSpec
-from deepfm_core.training.table import Columns, write_rows
+from deepfm_core.training.table import Columns, read_rows, write_rows
 
 _FADED = 256
 """Missed steps after which momentum is gone: 0.9²⁵⁶ ≈ 2·10⁻¹²."""
@@ -120,23 +120,16 @@ class RowTable:
 
     def _caught_up(self, ids: Tensor) -> Slot:
         """Give copies of U rows as they are after all steps so far."""
-        table, every = self.slot, torch.arange(ids.shape[0], dtype=ids.dtype, device=ids.device)
+        table = self.slot
         pull, inverse, fade, square = self._missed.factors(self._done.index_select(0, ids))
-        move = _scaled(table.mean, ids, every, pull)
-        move.div_(_scaled(table.square, ids, every, inverse).sqrt_().add_(1.0))
-        weight = table.weight.index_select(0, ids)
-        self._columns.subtract(weight, move)
-        return Slot(
-            weight, move, _scaled(table.mean, ids, every, fade), _scaled(table.square, ids, every, square), None
-        )
+        move, mean = read_rows(table.mean, ids, pull), read_rows(table.mean, ids, fade)
+        divisor, square = read_rows(table.square, ids, inverse), read_rows(table.square, ids, square)
+        weight = read_rows(table.weight, ids)
+        self._columns.subtract(weight, move.div_(divisor.sqrt_().add_(1.0)))
+        return Slot(weight, move, mean, square, None)
 
     def _write(self, ids: Tensor, rows: Slot) -> None:
         write_rows(self.slot.weight, ids, rows.weight)
         write_rows(self.slot.mean, ids, rows.mean)
         write_rows(self.slot.square, ids, rows.square)
         self._done.index_fill_(0, ids.long(), self._missed.steps)
-
-
-def _scaled(table: Tensor, ids: Tensor, starts: Tensor, factors: Tensor) -> Tensor:
-    """Gather rows of a table, each times its own factor: (U, columns), in one pass."""
-    return torch.embedding_bag(table, ids, starts, False, 0, False, factors)[0]
