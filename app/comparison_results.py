@@ -17,6 +17,7 @@ from app.paper_table import SOURCE, paper_table
 from deepfm_core.runs.rows import RunRow
 from deepfm_core.training.spec import MODEL_NAMES, YARDSTICK
 
+ENTROPY = "Norm. entropy"
 ORDERS = {"result": "by result", "paper": "as in the paper"}
 READINGS = {
     "logloss": "Further left is better.",
@@ -80,19 +81,19 @@ def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
         height="content",
         alt="Models with what they reached on these rows",
     )
+    means = "Mean ± standard deviation over seeds" if _several(table) else "What each model reached"
+    beside = ", in the CSV," if ENTROPY not in shown else ""
     st.caption(
-        "Mean ± standard deviation over seeds, and the difference to the best model with its 95% interval. Normalised "
-        "entropy is logloss ÷ that of knowing the click rate alone. Time is to train until it stopped, in multiples of "
-        "LR's."
+        f"{means}, and the difference to the best model with its 95% interval. Normalised entropy{beside} is logloss ÷ "
+        "that of knowing the click rate alone. Time is to train until it stopped, in multiples of LR's."
     )
     _open(shown, runs, event["selection"]["rows"])
     _paper(table)
 
 
 def _widths(table: pd.DataFrame) -> dict[str, int]:
-    """Give widths with which the columns of a finished comparison of one seed fit a page of 1,400 pixels."""
-    spread = 120 if table["logloss_sd"].notna().any() else 70
-    means = dict.fromkeys(("logloss", "AUC"), spread) | {"Norm. entropy": max(spread, 100)}
+    """Give widths with which the columns of `_shown` fit a page of 1,400 pixels."""
+    means = dict.fromkeys(("logloss", "AUC"), 118 if _several(table) else 70) | {ENTROPY: 100}
     apart = dict.fromkeys(("from the best", "from the best "), 182)
     return {"Model": 128, **means, **apart, "Time ÷ LR": 74, "Parameters": 84, "Runs": 60}
 
@@ -141,14 +142,23 @@ def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) ->
 
 
 def _shown(table: pd.DataFrame, runs: Sequence[RunRow]) -> pd.DataFrame:
-    """Write the table as texts, models without a finished run included; how many have finished while some have not."""
+    """Write the table as texts, models without a finished run included; how many have finished while some have not.
+
+    So that it fits a page, what says least is left out: parameters while some have not finished, and normalised entropy
+    beside several seeds, being the logloss in another unit.
+    """
     asked = [run.spec.model.name for run in runs]
     lines = [_line(row, asked.count(str(row["model"]))) for _, row in table.iterrows()]
     whole = all(line["Runs"].isdecimal() for line in lines)
     waiting = [name for name in dict.fromkeys(asked) if name not in set(table["model"])]
     lines += [{"Model": MODEL_TITLES[name], "Runs": f"0 of {asked.count(name)}"} for name in waiting]
     shown = pd.DataFrame(lines).fillna("")
-    return shown if waiting or not whole else shown.drop(columns="Runs")
+    left_out = ["Parameters" if waiting or not whole else "Runs", *([ENTROPY] if _several(table) else [])]
+    return shown.drop(columns=left_out)
+
+
+def _several(table: pd.DataFrame) -> bool:
+    return bool(table["logloss_sd"].notna().any())
 
 
 _PAPER = {
@@ -166,7 +176,7 @@ def _line(row: pd.Series, asked: int) -> dict[str, str]:
         "from the best": _difference(row, "logloss"),
         "AUC": _mean(row, "auc"),
         "from the best ": _difference(row, "auc"),
-        "Norm. entropy": _mean(row, "normalised_entropy"),
+        ENTROPY: _mean(row, "normalised_entropy"),
         "Time ÷ LR": "–" if pd.isna(row["relative_seconds"]) else f"{row['relative_seconds']:.1f}",
         "Parameters": "–" if pd.isna(row["parameters"]) else f"{row['parameters']:,.0f}",
         "Runs": str(row["runs"]) if row["runs"] == asked else f"{row['runs']} of {asked}",

@@ -97,14 +97,11 @@ def _pairs(pairs: pd.DataFrame) -> None:
 def sentence(pairs: pd.DataFrame) -> str:
     """Say what the labels tell apart from noise, and which pair is strongest."""
     from app.charts.pairs import pair_label
+    from app.pair_evidence import nothing_told_apart
 
     solid = pairs[pairs["solid"].astype(bool)]
     if solid.empty:
-        high = pairs["strength_high"].max()
-        return (
-            f"**Nothing was told apart from noise:** none of {len(pairs)} pairs stands out in these data, and the data "
-            f"supports no more than {high:.2f} log-odds for any."
-        )
+        return nothing_told_apart(pairs)
     best = solid.sort_values("strength", ascending=False).iloc[0]
     are = "is" if len(solid) == 1 else "are"
     return (

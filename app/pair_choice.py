@@ -8,7 +8,7 @@ from urllib.parse import quote, unquote
 import pandas as pd
 
 from app import links
-from app.charts.pairs import MEASURES, pair_label
+from app.charts.pairs import MEASURES, pair_label, ranked
 from app.selection import chart_key, point
 from deepfm_core.explain.verdicts import has_evidence as has_evidence
 
@@ -43,9 +43,11 @@ def measures(pairs: pd.DataFrame) -> list[str]:
 
 
 def options(pairs: pd.DataFrame, fields: pd.DataFrame, measure: str) -> list[str]:
-    """List what can be chosen: every pair, strongest first, then every field for its main effect."""
-    ranked = pairs.sort_values(measure, ascending=False, kind="stable")
-    names = [pair_id(a, b) for a, b in zip(ranked["field_a"], ranked["field_b"], strict=True)]
+    """List what can be chosen: every pair as `ranked`, so that the strongest told apart from noise is the first, then
+    every field for its main effect.
+    """
+    first = ranked(pairs, measure)
+    names = [pair_id(a, b) for a, b in zip(first["field_a"], first["field_b"], strict=True)]
     return names + [pair_id(field, field) for field in fields.dropna(subset=["order"]).sort_values("order")["field"]]
 
 

@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import home, links
-from app.charts.pairs import pair_label
+from app.charts.pairs import pair_label, ranked
 from app.figure import signed, written
 from app.inputs import code, plain
 from app.layout import side_by_side
@@ -53,7 +53,7 @@ def finding(run: home.OpenRun, pairs: pd.DataFrame, measure: str) -> None:
     if has_evidence(pairs):
         _finding_with_evidence(pairs, measure)
         return
-    best = _first(pairs, measure)
+    best = ranked(pairs, measure).iloc[0]
     name = plain(pair_label(best["field_a"], best["field_b"]))
     st.markdown(f"This model makes most of **{name}**: {best[measure]:.2f} log-odds{WHERE.get(measure, '')}.")
     rows = run.summary.get("rows", {}).get("train")
@@ -65,21 +65,27 @@ def finding(run: home.OpenRun, pairs: pd.DataFrame, measure: str) -> None:
     )
 
 
-def _first(pairs: pd.DataFrame, measure: str) -> pd.Series:
-    return pairs.sort_values(measure, ascending=False, kind="stable").iloc[0]
-
-
 def _finding_with_evidence(pairs: pd.DataFrame, measure: str) -> None:
     solid = pairs[pairs["solid"].fillna(False).astype(bool)]
     if solid.empty:
-        st.markdown(f"**Nothing was told apart from noise:** none of {len(pairs)} pairs stands out in these data.")
+        st.markdown(nothing_told_apart(pairs))
+        st.caption("What the model holds of pairs all the same stands below; its order says nothing about your data.")
         return
     are = "is" if len(solid) == 1 else "are"
-    best = _first(solid, measure)
+    best = ranked(pairs, measure).iloc[0]
     strongest = plain(pair_label(best["field_a"], best["field_b"]))
     st.markdown(
         f"**{len(solid)} of {len(pairs)}** pairs {are} told apart from noise in the data; {_held_and_learned(solid)}. "
         f"The strongest is **{strongest}** with {best[measure]:.2f} log-odds{WHERE.get(measure, '')}."
+    )
+
+
+def nothing_told_apart(pairs: pd.DataFrame) -> str:
+    """Say that no pair is told apart from noise, and how strong any of them may be at most."""
+    high = max(float(pairs["strength_high"].max()), 0.01)
+    return (
+        f"**Nothing was told apart from noise:** none of {len(pairs)} pairs stands out in these data, and the data "
+        f"supports no more than {high:.2f} log-odds for any."
     )
 
 
@@ -175,7 +181,7 @@ def _unseen(row: pd.Series) -> Shown | None:
     return Shown(
         "On unseen rows",
         f"{row['held_out_strength']:.2f}",
-        f"z {signed(row['held_out_z'], 1)}{_slope(float(row['held_out_slope']))}",
+        _borne_out(float(row["held_out_z"]), float(row["held_out_slope"])),
         "Strength that rows bear out which the pair was not learned from, in log-odds. z counts standard errors from "
         "nothing; above 2 it holds. Slope 1: the model's part has the right size, above 1: it is shrunk too far.",
     )
@@ -219,6 +225,6 @@ def no_pairs(run: home.OpenRun) -> None:
         links.go("train")
 
 
-def _slope(slope: float) -> str:
-    """Write a held-out slope; of a pair of which next to nothing was learned it says nothing."""
-    return f" · slope {signed(slope, 1)}" if abs(slope) < MOST_SLOPE else ""
+def _borne_out(z: float, slope: float) -> str:
+    """Write z and slope of unseen rows; of a pair of which next to nothing was learned they say nothing."""
+    return f"z {signed(z, 1)} · slope {signed(slope, 1)}" if abs(slope) < MOST_SLOPE else "hardly learned"

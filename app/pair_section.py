@@ -7,15 +7,18 @@ import streamlit as st
 
 from app import finished, home
 from app.charts.levels import FAINT, THIN, contrasts, level_effects, level_panels, own_limit
-from app.charts.pairs import pair_label
+from app.charts.pairs import pair_label, ranked
 from app.column_titles import CELLS
 from app.figure import figure, signed
 from app.inputs import code, plain
 from app.pair_evidence import figure_row, verdict_sentence
+from deepfm_core.data.schema import Kind
 from deepfm_core.explain.cell_effects import observed_effects
 from deepfm_core.explain.verdicts import has_evidence
 
 PLAUSIBLE_SD = 0.5
+NOTICED = 0.4
+"""Log-odds of a cell at which shared colours are full at the least, so that noise does not look like an effect."""
 SIDES = (("field_a", "level_a"), ("field_b", "level_b"))
 TEXTS = ("field_a", "field_b", "level_a", "level_b")
 
@@ -39,14 +42,17 @@ def pair_section(run: home.OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame
     if judged["verdict"]:
         st.markdown(verdict_sentence(judged))
         figure_row(judged)
-    st.markdown(_what_is_seen(cells))
+    knots = {role.column for role in run.spec.schema.roles if role.kind is Kind.PIECEWISE}
+    st.markdown(_what_is_seen(cells, knots))
+    nearest = "A number counts at the nearest of the values shown. " if knots & set(chosen) else ""
     limit = None if _own_contrast() else _shared_limit(run, pairs, measure)
     figure(
         "Observed, model, difference",
         lambda: level_panels(cells, levels, limit=limit),
         cells,
         "What two levels do together beyond what each does alone, in log-odds: green raises, purple lowers. "
-        f"What is observed is shrunk by support. Under {THIN} training rows: faded; none: hatched. Bars count rows.",
+        f"What is observed is shrunk by support. Under {THIN} training rows: faded; none: hatched. Bars count rows. "
+        f"{nearest}",
         key="levels",
         titles=CELLS,
         file=f"{field_a}-{field_b}-levels",
@@ -102,6 +108,11 @@ def _spread(run: home.OpenRun, field_a: str, field_b: str) -> float:
     return float(pairs.loc[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b), "strength"].iloc[0])
 
 
+def _named(field: str, level: str, knots: set[str]) -> str:
+    nearby = field in knots and any(sign.isdigit() for sign in level)  # others of its levels: missing, unseen
+    return f"{field} near {level}" if nearby else f"{field} = {level}"
+
+
 def short(level: str, field: str) -> str:
     """Leave the field's name out of a level such as `price = 20`."""
     return level.removeprefix(f"{field} = ")
@@ -119,20 +130,20 @@ def _own_contrast() -> bool:
 
 def _shared_limit(run: home.OpenRun, pairs: pd.DataFrame, measure: str) -> float | None:
     """Give the colour scale of the strongest pair."""
-    best = pairs.sort_values(measure, ascending=False, kind="stable").iloc[0]
+    best = ranked(pairs, measure).iloc[0]
     cells = cells_of(run, best["field_a"], best["field_b"])
-    return None if cells is None else own_limit(cells)
+    return None if cells is None else max(own_limit(cells), NOTICED)
 
 
-def _what_is_seen(cells: pd.DataFrame) -> str:
-    """Say which levels stand out, in the data and in the model."""
+def _what_is_seen(cells: pd.DataFrame, knots: set[str]) -> str:
+    """Say which levels stand out, in the data and in the model; levels of the fields `knots` are values nearby."""
     firm = cells[cells["rows"] >= THIN]
     if firm.empty:
         return f"No pair of levels has {THIN} training rows, too few to say anything about one of them."
     where = "model" if firm["model"].abs().max() >= FAINT else "observed"
     cell = firm.iloc[int(firm[where].abs().to_numpy().argmax())]  # the darkest that is not faded, as the picture has it
     rate, expected = cell["clicks"] / cell["rows"], cell["expected"] / cell["rows"]
-    levels = " with ".join(f"**{plain(f'{cell[field]} = {cell[level]}')}**" for field, level in SIDES)
+    levels = " with ".join(f"**{plain(_named(cell[field], cell[level], knots))}**" for field, level in SIDES)
     shows, learned = signed(cell["observed"]), signed(cell["model"])
     if where == "observed":
         seen = f"The model has nothing here; in the data {levels} has the largest effect, {shows} log-odds"

@@ -9,7 +9,8 @@ from app import home, pair_choice
 from app.charts.cells import cell_scatter
 from app.charts.graph import pair_graph
 from app.charts.matrix import field_matrix
-from app.charts.pairs import MEASURES, pair_label, pair_scatter, pairs_by_epoch
+from app.charts.pair_scatter import pair_scatter
+from app.charts.pairs import MEASURES, pairs_by_epoch
 from app.column_titles import CELLS, PAIRS, configured
 from app.figure import figure
 from app.layout import side_by_side
@@ -31,7 +32,7 @@ def pair_views(run: home.OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, cho
             as_graph(pairs, fields, chosen, measure)
     if epochs.open:
         with epochs:
-            over_epochs(run, fields, chosen)
+            over_epochs(run, pairs, fields, chosen)
     if table.open:
         with table:
             all_pairs(pairs)
@@ -57,7 +58,7 @@ def model_against_data(run: home.OpenRun, pairs: pd.DataFrame, chosen: Pair) -> 
     if cells is not None:
         with right:
             figure(
-                f"Cells of {pair_label(*chosen)}",
+                "Cells of the chosen pair",
                 lambda: cell_scatter(cells),
                 cells,
                 "One point a pair of levels, size by training rows; on the dashed line model and data agree. Small "
@@ -86,28 +87,33 @@ def as_graph(pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair, measure: s
     )
 
 
-def over_epochs(run: home.OpenRun, fields: pd.DataFrame, chosen: Pair) -> None:
+def over_epochs(run: home.OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair) -> None:
     """Draw how the FM's part of the pairs grew, and the matrix at one epoch."""
     frame = home.frame(run, "pairs_by_epoch")
     if frame is None or frame.empty:
         st.info("Epochs are kept for the FM's part of a pair, and this model has no FM.")
         return
+    judged = _with_solid(frame, pairs)
+    last = int(frame["epoch"].max())
+    kept = min(int(run.summary.get("best_epoch") or last), last)
+    said = f" The run kept epoch {kept}." if kept < last else ""
     left, right = side_by_side(2, least=400)
     with left:
         figure(
             "FM's part over epochs",
-            lambda: pairs_by_epoch(frame, selected=chosen),
+            lambda: pairs_by_epoch(judged, selected=chosen),
             frame,
-            "Strength of the strongest pairs' FM part after each epoch; nothing is smoothed. The chosen pair is thick.",
+            f"The FM's part of the strongest pairs after each epoch, centred but not yet freed of what correlated "
+            f"fields share, so it can exceed the figures above.{said} The chosen pair is thick."
+            f"{' Broken: not told apart from noise.' if 'solid' in judged else ''}",
             key="by_epoch",
             titles=PAIRS,
             file="pairs-by-epoch",
         )
     with right:
         drawn = st.container()
-        last = int(frame["epoch"].max())
-        epoch = st.slider("After epoch", 1, last, last, key="epoch", bind="query-params") if last > 1 else 1
-        at = frame[frame["epoch"] == epoch]
+        epoch = st.slider("After epoch", 1, last, kept, key="epoch", bind="query-params") if last > 1 else 1
+        at = judged[judged["epoch"] == epoch]
         with drawn:
             figure(
                 f"Field matrix after epoch {epoch}",
@@ -118,12 +124,23 @@ def over_epochs(run: home.OpenRun, fields: pd.DataFrame, chosen: Pair) -> None:
                     selected=chosen,
                     largest=float(frame["learned_fm"].max()),
                 ),
-                at,
-                "The FM's part alone, on one scale for all epochs.",
+                at.drop(columns="solid", errors="ignore"),
+                "The FM's part alone, on one scale for all epochs."
+                f"{' Hollow: not told apart from noise.' if 'solid' in at else ''}",
                 key="epoch_matrix",
                 titles=PAIRS,
                 file=f"pairs-epoch-{epoch}",
             )
+
+
+def _with_solid(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Add to the pairs of each epoch whether the data tells them apart from noise, where that is known."""
+    if not has_evidence(pairs):
+        return frame
+    known = pairs[["field_a", "field_b", "solid"]]
+    turned = known.rename(columns={"field_a": "field_b", "field_b": "field_a"})
+    judged = frame.merge(pd.concat([known, turned]), on=["field_a", "field_b"], how="left")
+    return judged.assign(solid=judged["solid"].fillna(False).astype(bool))
 
 
 def all_pairs(pairs: pd.DataFrame) -> None:

@@ -23,6 +23,7 @@ from app.charts import (
     ledger,
     levels,
     matrix,
+    pair_scatter,
     pairs,
     performance,
     plane,
@@ -32,6 +33,7 @@ from app.charts import (
     theme,
     vega,
 )
+from deepfm_core.explain import verdicts
 from deepfm_core.training import metrics
 from tests import chart_frames as frames
 
@@ -42,6 +44,11 @@ def performance_frames() -> tuple[pd.DataFrame, pd.DataFrame]:
     rows = frames.predictions(400)
     labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy()
     return metrics.calibration(labels, probabilities), metrics.thresholds(labels, probabilities)
+
+
+def judged_pairs() -> pd.DataFrame:
+    frame = frames.pairs()
+    return frame.assign(verdict=verdicts.verdicts(frame))
 
 
 BUCKETS, THRESHOLDS = performance_frames()
@@ -56,7 +63,8 @@ CHARTS = {
     "pairs": lambda: pairs.strongest_pairs(frames.pairs(), selected=("device_type", "placement")),
     "no pairs": lambda: pairs.strongest_pairs(frames.pairs().head(0)),
     "pairs by epoch": lambda: pairs.pairs_by_epoch(frames.pairs_by_epoch()),
-    "scatter": lambda: pairs.pair_scatter(frames.pairs()),
+    "pairs with verdicts": lambda: pairs.strongest_pairs(judged_pairs(), selected=("device_type", "placement")),
+    "scatter": lambda: pair_scatter.pair_scatter(frames.pairs()),
     "matrix": lambda: matrix.field_matrix(frames.pairs(), frames.fields(), selected=("placement", "region")),
     "two measures": lambda: matrix.field_matrix(frames.pairs(), frames.fields(), upper="learned", lower="observed"),
     "matrix of many": lambda: matrix.field_matrix(frames.pairs(60), frames.fields(60)),
@@ -115,6 +123,36 @@ def test_a_click_selects_by_name(name: str, selection: str, columns: list[str]) 
 
 def rows_of(spec: dict[str, Any], column: str) -> list[dict[str, Any]]:
     return [row for rows in spec["datasets"].values() for row in rows if column in row]
+
+
+def test_pairs_told_apart_from_noise_stand_before_stronger_noise() -> None:
+    given = frames.pairs()
+    given["strength"] = given["strength"].where(given["solid"], given["strength"] + 1)
+    first = pairs.ranked(given, "strength")
+    told = int(given["solid"].sum())
+    assert first["solid"].tolist() == [True] * told + [False] * (len(given) - told)
+    assert first["strength"].head(told).is_monotonic_decreasing
+    assert first["strength"].tail(-told).is_monotonic_decreasing
+
+
+def test_every_pair_has_its_verdict_under_its_marks_unless_all_share_it() -> None:
+    def words(given: pd.DataFrame) -> list[str]:
+        spec = pairs.strongest_pairs(given).to_dict()
+        texts = [view for view in spec["layer"] if view["mark"]["type"] == "text"]
+        return [row["verdict"] for view in texts for row in spec["datasets"][view["data"]["name"]]]
+
+    given = judged_pairs()
+    assert words(given) == list(pairs.ranked(given, "strength")["verdict"].head(12))
+    assert not words(given.assign(solid=False, verdict=verdicts.NOISE))
+
+
+def test_noise_is_not_drawn_at_full_size() -> None:
+    weak = frames.pairs().assign(solid=False)
+    weak[["strength", "learned", "learned_fm", "strength_high"]] *= 0.1
+    views = pairs.strongest_pairs(weak).spec["layer"]
+    assert pairs.NOTICED in [view["encoding"].get("x", {}).get("scale", {}).get("domainMax") for view in views]
+    cells_shown = matrix.field_matrix(weak, frames.fields(), upper="learned").to_dict()
+    assert {row["end"] for row in rows_of(cells_shown, "measure")} == {pairs.NOTICED}
 
 
 def test_the_matrix_shows_one_measure_above_and_the_other_below() -> None:

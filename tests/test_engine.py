@@ -20,6 +20,7 @@ from deepfm_core.data.inference import infer_schema
 from deepfm_core.data.reading import read_table
 from deepfm_core.data.table import Table
 from deepfm_core.errors import SpecError
+from deepfm_core.explain.of_table import observed_of_table
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.job import Job
@@ -64,6 +65,16 @@ def test_a_run_leaves_its_files_and_no_checkpoint(small: Table, tmp_path: Path) 
     assert terms is not None
     sums = terms.groupby("row")["value"].sum()
     np.testing.assert_allclose(sums[examples["row"]], examples["logit"], atol=1e-4)
+
+
+def test_a_run_says_of_the_data_what_the_table_says_whatever_part_it_trains_on(small: Table, tmp_path: Path) -> None:
+    asked = observed_of_table(small, spec_for(small).schema)
+    for seed in (0, 3):
+        spec = spec_for(small, seed=seed, split=SplitSpec(valid=0.3, test=0.2))
+        run(spec, small, tmp_path / str(seed))
+        frame = RunFolder(tmp_path / str(seed)).frame("observed")
+        assert frame is not None
+        pd.testing.assert_frame_equal(frame, asked[list(frame.columns)])
 
 
 @pytest.mark.parametrize(("model", "after"), [("deepfm", 2), ("fnn", 2), ("fnn", 6)])

@@ -137,6 +137,18 @@ def test_no_pair_told_apart_from_noise_is_said_first(opened: Opened, store: Stor
     assert "Nothing was told apart from noise" in text_of(app)
 
 
+def test_the_page_opens_on_the_pair_it_calls_the_strongest(opened: Opened, store: Store) -> None:
+    def noise_on_top(folder: Path) -> None:
+        frame_changed(
+            folder, "pairs", lambda frame: frame.assign(strength=frame["strength"].where(frame["solid"], 3.0))
+        )
+
+    app = opened("interactions", run=finished_copy(store, noise_on_top))
+    assert app.header[0].value == "device × placement"
+    assert "The strongest is **device × placement**" in text_of(app)
+    assert app.selectbox(key="choice of pair").value == pair_id("device", "placement")
+
+
 def test_how_many_pairs_hold_and_how_many_the_model_has_learned_are_told_apart(opened: Opened) -> None:
     pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
     solid = pairs[pairs["solid"].astype(bool)]

@@ -19,7 +19,7 @@ def cell_scatter(level_pairs: pd.DataFrame, *, height: int = 340) -> Chart:
     cells = contrasts(level_pairs)
     cells = cells[cells["rows"] > 0].dropna(subset=["observed", "model"])
     cells = cells.assign(rate=cells["clicks"] / cells["rows"])
-    end = 1.08 * max(float(cells[["observed", "model"]].abs().to_numpy().max()) if len(cells) else 0.0, 0.05)
+    end = 1.08 * max(float(cells[["observed", "model"]].abs().to_numpy().max()) if len(cells) else 0.0, 0.2)
     common = {"scale": {"domain": [-end, end], "nice": False}, "axis": {"labelExpr": SIGNED, "tickCount": 6}}
     x = quantity("observed", title=f"observed in the data ({LOG_ODDS})", **common)
     y = quantity("model", title=f"the model ({LOG_ODDS})", **common)

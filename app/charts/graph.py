@@ -144,7 +144,7 @@ def _line(at: Spec) -> Spec:
 def _chord_layers(chords: pd.DataFrame, at: Spec) -> list[Layer]:
     end = float(chords["end"].iloc[0]) if len(chords) else 1.0
     scale = {"domain": [0, end], "range": inks(SEQUENTIAL[2:]), "interpolate": "lab", "clamp": True}
-    legend = swatches(f"pair ({LOG_ODDS}, sd)", end)
+    legend = swatches(f"pair ({LOG_ODDS}, sd)", end, lines=True)
     width = quantity("width", scale=None)
     faint = mark("rule", color=MUTED.ink, opacity=0.35, strokeDash=[3, 4], strokeWidth=1.2, aria=False)
     marked = chords[chords["chosen"]]

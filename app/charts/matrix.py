@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from .labels import shortened
-from .pairs import MEASURES
+from .pairs import MEASURES, NOTICED
 from .swatches import swatches
 from .theme import (
     BACKGROUND,
@@ -60,12 +60,14 @@ def field_matrix(
         selected: the pair to outline, in either order.
         selection: name of the point selection.
         limit: most fields drawn; beyond it, those of the strongest pairs, with a note.
-        largest: the strength at the scale's end, so that matrices can be compared; by default the largest drawn.
+        largest: the strength at the scale's end, so that matrices can be compared; by default the largest drawn, and
+            no less than would be noticed.
         live: let the browser find the scale's end, so that growing strengths replace the data alone.
     """
     lower = lower or upper
     order = fields_in_order(pairs, fields, upper, limit)
-    cells = _with_share(_cells(pairs, order, upper, lower, selected), largest)
+    cells = _cells(pairs, order, upper, lower, selected)
+    cells = _with_share(cells, max(NOTICED, float(cells["value"].max())) if largest is None and len(cells) else largest)
     diagonal = _diagonal(fields, order, selected)
     at = places(order)
     layers = [*_pair_layers(cells, at, live), *_diagonal_layers(diagonal, at), *_within(diagonal, cells, order)]

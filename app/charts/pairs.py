@@ -45,11 +45,24 @@ MEASURES = {
     "compared": Measure("compared run", RUNS[1], "cross"),
 }
 """Strengths of a pair, all standard deviations in log-odds."""
+_LETTER = 6.5
+"""Pixels of a letter of a legend, about."""
+RAISED = 6
+"""Pixels by which marks stand above the middle of a row that has words below them."""
+NOTICED = 0.2
+"""Strength, in log-odds, at which axes and scales of pairs end at the least: odds that differ by a fifth."""
 
 
 def pair_label(field_a: str, field_b: str) -> str:
     """Name a pair as the charts do."""
     return f"{field_a} × {field_b}"
+
+
+def ranked(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Sort pairs by a measure, those told apart from noise before all others: noise may well look stronger."""
+    solid = pairs["solid"].fillna(False).astype(bool) if "solid" in pairs else pd.Series(True, index=pairs.index)
+    by = pairs.assign(solid_first=solid).sort_values(["solid_first", measure], ascending=False, kind="stable")
+    return by.drop(columns="solid_first")
 
 
 def strongest_pairs(
@@ -65,113 +78,57 @@ def strongest_pairs(
 
     Args:
         pairs: columns `field_a`, `field_b`, `rank_by`, the measures; where they exist, `strength_low` and
-            `strength_high` (the interval of `rank_by`) and `solid` (false: not told apart from noise, drawn hollow).
+            `strength_high` (the interval of `strength`), `solid` (false: not told apart from noise, drawn hollow, and
+            after those that are) and `verdict` (words under a pair's marks).
         top: how many.
         rank_by: what orders the pairs; drawn as a mark of its own unless it equals one of the measures.
         measures: columns drawn as marks, from `MEASURES`.
         selected: the pair to highlight, in either order.
         selection: name of the point selection, with fields `field_a` and `field_b`.
     """
-    rows = _named(pairs.sort_values(rank_by, ascending=False, kind="stable").head(top), selected)
+    rows = named(ranked(pairs, rank_by).head(top), selected)
     shown = _measures_to_draw(rows, rank_by, measures)
-    axis = {**shortened_pairs(0.4, 230), "labelColor": TEXT.ink, "labelPadding": 12}
+    raised = RAISED if judged(rows) else 0
+    axis = {**shortened_pairs(0.4, 230), "labelColor": TEXT.ink, "labelPadding": 12, "labelOffset": -raised}
     y = nominal("pair", sort=list(rows["pair"]), title=None, axis=axis)
-    layers = [_row_highlight(rows, y), *_interval(rows, y), *_join(rows, shown, y), _marks(rows, shown, y)]
-    layers.append(_row_capture(rows, y, shown, rank_by, selection))
-    return dress(layers, _takeaway(rows, rank_by), height=step(30))
+    marks = [*_interval(rows, y), *_join(rows, shown, y), _marks(rows, shown, y)]
+    for each in marks:
+        each.spec["mark"]["yOffset"] = -raised
+    layers = [_row_highlight(rows, y), *marks, *_verdicts(rows, y), _row_capture(rows, y, shown, rank_by, selection)]
+    return dress(layers, _takeaway(rows, rank_by), height=step(38 if judged(rows) else 30))
 
 
 def pairs_by_epoch(
     frame: pd.DataFrame, *, top: int = 8, selected: tuple[str, str] | None = None, height: int = 260
 ) -> Chart:
-    """Draw the FM's part of the strongest pairs over epochs.
+    """Draw the FM's part of the strongest pairs over epochs; those not told apart from noise as broken lines.
 
     Args:
-        frame: columns `epoch`, `field_a`, `field_b`, `learned_fm`.
+        frame: columns `epoch`, `field_a`, `field_b`, `learned_fm` and, where known, `solid`.
         top: how many pairs, by their value in the last epoch; the selected one is added.
         selected: the pair drawn thick.
         height: of the plot, in pixels.
     """
-    rows = _named(frame, selected)
+    rows = named(frame, selected)
     last = rows[rows["epoch"] == rows["epoch"].max()]
     last = last.sort_values(["chosen", "learned_fm"], ascending=False, kind="stable").head(top)
     names = list(last.sort_values("learned_fm", ascending=False)["pair"])
+    two = 2 * (_LETTER * max(map(len, names), default=0) + 50)
     lines = layer(
         rows[rows["pair"].isin(names)],
         mark("line", strokeJoin="round", point={"size": 18}),
         x=quantity("epoch", title="epoch", axis={"tickMinStep": 1, "format": "d", "grid": False}),
         y=quantity("learned_fm", title=f"FM's part ({LOG_ODDS}, sd)", axis={"tickCount": 6}),
-        color=nominal("pair", **legend_of(names, RUNS, columns=narrow("1", "2", width=560))),
+        color=nominal("pair", **legend_of(names, RUNS, columns=narrow("1", "2", width=round(two)))),
         strokeWidth=when("datum.chosen", 4, 1.8),
+        strokeDash=when("datum.solid", [1, 0], [5, 4]),
         tooltip=hover(("pair", "pair"), ("epoch", "epoch", "d"), ("learned_fm", "FM's part", ".3f")),
     )
     lead = f" In the last epoch {names[0]} is the strongest." if names else ""
     return dress([lines], f"The FM's part of {len(names)} pairs over epochs, in log-odds.{lead}", height=height)
 
 
-def pair_scatter(
-    pairs: pd.DataFrame,
-    x: str = "observed",
-    y: str = "learned",
-    *,
-    selected: tuple[str, str] | None = None,
-    selection: str = "pair",
-    height: int = 340,
-) -> Chart:
-    """Draw one measure of every pair against another with the line of equality; a click selects a pair.
-
-    Args:
-        pairs: columns `field_a`, `field_b`, both measures and, where known, `solid`.
-        x: the measure across.
-        y: the measure up.
-        selected: the pair to mark and name beside the three strongest.
-        selection: name of the point selection.
-        height: of the plot, in pixels.
-    """
-    rows = _named(pairs.dropna(subset=[x, y]), selected)
-    end = 1.08 * float(rows[[x, y]].to_numpy().max()) if len(rows) else 1.0
-    rows["far"] = rows[x] > 0.5 * end
-    named = _not_crowded(rows[rows["chosen"] | (rows[x] + rows[y]).rank(ascending=False).le(3)], x, y, end)
-    across, up = (quantity(m, scale={"domain": [0, end]}, title=_titled(m), axis={"tickCount": 6}) for m in (x, y))
-    look = {"color": ACCENT.ink, "stroke": ACCENT.ink, "strokeWidth": 1.5}
-    points = layer(
-        rows,
-        mark("point", filled=True, cursor="pointer", **look),
-        selections=[click_selects(selection, "field_a", "field_b")],
-        x=across,
-        y=up,
-        fillOpacity=when("datum.solid", 0.75, 0),
-        size=when("datum.chosen", 220, 80),
-        tooltip=hover(("pair", "pair"), (x, MEASURES[x].label, ".3f"), (y, MEASURES[y].label, ".3f")),
-    )
-    side = {"align": expr("datum.far ? 'right' : 'left'"), "dx": expr("datum.far ? -10 : 10"), "dy": -2}
-    names = mark("text", color=TEXT.ink, limit=expr("width * 0.5"), **side)
-    equal = pd.DataFrame({x: [0.0, end], y: [0.0, end]})
-    layers = [
-        layer(equal, mark("line", color=MUTED.ink, strokeDash=[4, 4], strokeWidth=1), x=across, y=up),
-        points,
-        layer(named, names, x=across, y=up, text=nominal("pair")),
-    ]
-    description = f"{len(rows)} pairs: {MEASURES[y].label} against {MEASURES[x].label}, both in log-odds."
-    return dress(layers, description, height=height)
-
-
-def _not_crowded(rows: pd.DataFrame, x: str, y: str, end: float) -> pd.DataFrame:
-    """Keep the chosen pair and, strongest first, those whose names would not run into one that is kept."""
-    kept: list[int] = []
-    ordered = rows.assign(sum=rows[x] + rows[y]).sort_values(["chosen", "sum"], ascending=False)
-    places = ordered[[x, y]].to_numpy()
-    for i, (across, up) in enumerate(places):
-        if all(abs(up - places[k][1]) > 0.05 * end or abs(across - places[k][0]) > 0.5 * end for k in kept):
-            kept.append(i)
-    return ordered.iloc[kept]
-
-
-def _titled(measure: str) -> str:
-    return f"{MEASURES[measure].label} ({LOG_ODDS}, sd)"
-
-
-def _named(pairs: pd.DataFrame, selected: tuple[str, str] | None) -> pd.DataFrame:
+def named(pairs: pd.DataFrame, selected: tuple[str, str] | None) -> pd.DataFrame:
     """Add what the marks need: the pair's name, whether it is solid, whether it is the selected one."""
     a, b = selected or ("", "")
     forward = pairs["field_a"].eq(a) & pairs["field_b"].eq(b)
@@ -203,6 +160,20 @@ def _interval(rows: pd.DataFrame, y: Spec) -> list[Layer]:
     return [layer(rows, look, y=y, x=quantity("strength_low"), x2=column("strength_high"))]
 
 
+def judged(rows: pd.DataFrame) -> bool:
+    """Say whether the pairs have verdicts that differ; one that all share is said once, above the chart."""
+    return "verdict" in rows and rows["verdict"].nunique() > 1
+
+
+def _verdicts(rows: pd.DataFrame, y: Spec) -> list[Layer]:
+    """Write each pair's verdict under its marks."""
+    if not judged(rows):
+        return []
+    look = {"fontSize": 10.5, "align": "left", "baseline": "bottom", "dy": 14, "limit": expr("width - 6")}
+    words = mark("text", color=expr(f"datum.solid ? {TEXT.ink['expr']} : {MUTED.ink['expr']}"), aria=False, **look)
+    return [layer(rows, words, y=y, x=value(6), text=nominal("verdict"))]
+
+
 def _join(rows: pd.DataFrame, shown: list[str], y: Spec) -> list[Layer]:
     if not {"learned_fm", "learned"} <= set(shown):
         return []
@@ -224,7 +195,7 @@ def _marks(rows: pd.DataFrame, shown: list[str], y: Spec) -> Layer:
         x=quantity(
             "value",
             title=f"strength ({LOG_ODDS}, sd over rows)",
-            scale={"domainMin": 0, "nice": True},
+            scale={"domainMin": 0, "nice": True, **_shortest(rows, shown)},
             axis={"tickCount": 6, "labelFlush": True},
         ),
         fill=nominal("measure", title=None, scale=ink, legend=legend),
@@ -237,6 +208,12 @@ def _marks(rows: pd.DataFrame, shown: list[str], y: Spec) -> Layer:
     )
 
 
+def _shortest(rows: pd.DataFrame, shown: list[str]) -> Spec:
+    """End the axis no nearer than at `NOTICED`, so that noise is not drawn as large as an effect."""
+    ends = [*shown, *(["strength_high"] if "strength_high" in rows else [])]
+    return {"domainMax": NOTICED} if not (rows[ends] > NOTICED).any(axis=None) else {}
+
+
 def _row_capture(rows: pd.DataFrame, y: Spec, shown: list[str], rank_by: str, selection: str) -> Layer:
     """Lay an invisible bar over each row: the whole row takes the click and shows the numbers."""
     columns = list(dict.fromkeys([rank_by, *shown]))
@@ -244,6 +221,9 @@ def _row_capture(rows: pd.DataFrame, y: Spec, shown: list[str], rank_by: str, se
     if "support" in rows:
         tooltip += hover(("support", "level pairs seen", ","))
     names = [f"{pair}: {strength:.2f}" for pair, strength in zip(rows["pair"], rows[rank_by], strict=True)]
+    if judged(rows):
+        tooltip += hover(("verdict", "verdict"))
+        names = [f"{name}, {verdict}" for name, verdict in zip(names, rows["verdict"], strict=True)]
     return layer(
         rows.assign(name=names),
         mark("rect", color="transparent", cursor="pointer"),

@@ -9,21 +9,27 @@ from __future__ import annotations
 import pandas as pd
 
 from .theme import EMPTY, MUTED
-from .vega import Layer, Spec, expr, layer, mark
+from .vega import Layer, Spec, column, layer, mark
 
-_STRIPES = "M-1,-.5L-.5,-1M-1,0L0,-1M-1,.5L.5,-1M-1,1L1,-1M-.5,1L1,-.5M0,1L1,0M.5,1L1,.5"
+_STRIPES = [((0.0, share), (share, 0.0)) for share in (0.25, 0.5, 0.75, 1.0)] + [
+    ((share, 1.0), (1.0, share)) for share in (0.25, 0.5, 0.75)
+]
+"""Both ends of each stripe, in shares of a cell's width and height."""
 
 
-def swatches(title: str, end: float | None, *, signed: bool = False) -> Spec:
-    """Give the legend of a colour scale from 0 (or −`end`, where it is signed) to `end`; None where only Vega knows."""
+def swatches(title: str, end: float | None, *, signed: bool = False, lines: bool = False) -> Spec:
+    """Give the legend of a colour scale from 0 (or −`end`, where it is signed) to `end`; None where only Vega knows.
+
+    Lines have no inside: their colours are shown as strokes.
+    """
     shares = (-1.0, -0.5, 0.0, 0.5, 1.0) if signed else (0.0, 0.5, 1.0)
     ticks: Spec = {"tickCount": 4} if end is None else {"values": [share * end for share in shares]}
     form = "+.2~g" if signed else ".2~g"
     return {
         "type": "symbol",
-        "symbolType": "square",
+        "symbolType": "stroke" if lines else "square",
         "symbolSize": 190,
-        "symbolStrokeWidth": 0,
+        "symbolStrokeWidth": 9 if lines else 0,
         "symbolOpacity": 1,
         "columns": 6,
         "columnPadding": 9,
@@ -39,11 +45,14 @@ def swatches(title: str, end: float | None, *, signed: bool = False) -> Spec:
 
 
 def hatched(rows: pd.DataFrame, at: Spec) -> list[Layer]:
-    """Draw cells of two band axes that hold nothing: a hatch, since white would read as zero."""
-    side = "min(bandwidth('x'), bandwidth('y'))"
-    stripes = mark("point", shape=_STRIPES, size=expr(f"pow({side}, 2)"), filled=False, aria=False)
-    look: Spec = {"stroke": MUTED.ink, "strokeWidth": 1, "strokeOpacity": 0.45, "opacity": 1}
-    return [
-        layer(rows, mark("rect", color=EMPTY.ink, cornerRadius=2, aria=False), **at),
-        layer(rows, {**stripes, **look}, **at),
-    ]
+    """Draw cells of two band axes that hold nothing: a hatch, since white would read as zero.
+
+    Each stripe is a layer that goes from edge to edge of a cell, whatever the cell's shape.
+    """
+    line = mark("rule", color=MUTED.ink, strokeWidth=1, opacity=0.45, aria=False)
+    stripes = []
+    for start, end in _STRIPES:
+        x, y = ({**at[side], "bandPosition": start[place]} for place, side in enumerate("xy"))
+        x2, y2 = (column(at[side]["field"], bandPosition=end[place]) for place, side in enumerate("xy"))
+        stripes.append(layer(rows, line, x=x, y=y, x2=x2, y2=y2))
+    return [layer(rows, mark("rect", color=EMPTY.ink, cornerRadius=2, aria=False), **at), *stripes]

@@ -103,6 +103,8 @@ def label(measure: str) -> str:
 def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
     """Draw the strongest pairs."""
     band = "Band: 90% of what the data supports. " if "strength_low" in pairs else ""
+    mixed = "solid" in pairs and pairs["solid"].nunique() > 1
+    hollow = "Told apart from noise first, the others hollow. " if mixed else ""
     both = pairs["learned_dnn"].notna().any() and pairs["learned_fm"].notna().any()
     drawn = [
         *(["learned_fm"] if both else []),
@@ -114,7 +116,8 @@ def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
         "Strongest pairs",
         lambda: strongest_pairs(pairs, top=14, rank_by=measure, measures=drawn, selected=chosen),
         pairs,
-        f"Standard deviation over rows of what a pair adds beyond its two fields alone. {band}Click one to open it.",
+        "Standard deviation over rows of what a pair adds beyond its two fields alone. "
+        f"{band}{hollow}Click one to open it.",
         key="strongest",
         titles=PAIRS,
         file="pairs",

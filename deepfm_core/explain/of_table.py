@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
+import numpy as np
 import pandas as pd
 
 from deepfm_core.data.encoded import EncodedTable
@@ -9,7 +12,7 @@ from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.labels import labelled_rows
 from deepfm_core.data.schema import Schema
 from deepfm_core.data.table import Table
-from deepfm_core.explain.observed import observed_interactions
+from deepfm_core.explain.observed import MOST_ROWS, observed_interactions
 from deepfm_core.explain.pair_columns import PAIR_COLUMNS
 
 
@@ -23,8 +26,21 @@ def observed_of_table(table: Table, schema: Schema, *, seed: int = 0) -> pd.Data
         SchemaError: the table does not fit the schema.
         TableError: the labels are all equal.
     """
+    return observed_interactions(rows_asked(table, schema, seed=seed), seed=seed).reindex(columns=list(PAIR_COLUMNS))
+
+
+def rows_asked(table: Table, schema: Schema, *, seed: int = 0) -> EncodedTable:
+    """Encode the rows of a table that are asked: all that have a label, a sample by the seed where they are too many.
+
+    Features are numbered by these rows, whatever part of them a run trains on: the same table and roles give the same
+    answer on the page *Data*, on the command line and in every run.
+
+    Raises:
+        SchemaError: the table does not fit the schema.
+    """
     rows, labels = labelled_rows(table.frame, schema.label, table.name)
+    if len(rows) > MOST_ROWS:
+        drawn = np.sort(np.random.default_rng(seed).choice(len(rows), MOST_ROWS, replace=False))
+        rows, labels = rows[drawn], labels[drawn]
     encoder = Encoder.fit(table.frame, schema, rows=rows, subject=table.name)
-    encoded = encoder.encode(table.frame, rows=rows, subject=table.name)
-    labelled = EncodedTable(encoded.layout, encoded.ids, encoded.weights, encoded.dense, labels)
-    return observed_interactions(labelled, seed=seed).reindex(columns=list(PAIR_COLUMNS))
+    return replace(encoder.encode(table.frame, rows=rows, subject=table.name), labels=labels)

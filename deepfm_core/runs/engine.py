@@ -26,7 +26,7 @@ from deepfm_core.runs.parts import Part, Parts, load_parts
 from deepfm_core.runs.trial import trial_run
 from deepfm_core.runs.yardstick import boost
 from deepfm_core.training.device import training_device
-from deepfm_core.training.events import HOLD_OUT, Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage
+from deepfm_core.training.events import HOLD_OUT, Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage, Started
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.metrics import Metrics
 from deepfm_core.training.spec import YARDSTICK, RunSpec
@@ -162,14 +162,14 @@ def _fit(work: _Work) -> Events:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError("The run's checkpoint is an earlier version's and cannot go on. Train it anew.") from error
     sample = snapshot.sample_rows(work.train, spec.seed)
-    if spec.explained:
-        work.observation = Observation(folder, [work.train, work.valid, work.test], spec)
     for event in fit(spec.fit, work.train, work.valid, work.state):
         if isinstance(event, EpochDone):
             _after_epoch(work, sample, event.epoch)
         if isinstance(event, Fitted):
             work.fitted = event
         yield event
+        if spec.explained and work.observation is None and not isinstance(event, Started):  # the first loss comes first
+            work.observation = Observation(folder, work.parts.train.table, spec.schema)
     folder.save_model(work.state.model.state_dict(), {"model": asdict(spec.model), "epoch": work.fitted.best_epoch})
 
 

@@ -20,8 +20,11 @@ from typing import Any, BinaryIO
 import numpy as np
 import pandas as pd
 
-from deepfm_core.data.encoded import EncodedTable, Layout, together
+from deepfm_core.data.encoded import EncodedTable, Layout
+from deepfm_core.data.schema import Schema
+from deepfm_core.data.table import Table
 from deepfm_core.explain.observed import observed_interactions
+from deepfm_core.explain.of_table import rows_asked
 from deepfm_core.runs.files import whole
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.training.spec import RunSpec
@@ -40,27 +43,27 @@ _latest: dict[str, pd.DataFrame] = {}
 class Observation:
     """The `observed` frame of a run, being made from the moment this object exists."""
 
-    def __init__(self, folder: RunFolder, parts: Sequence[EncodedTable], spec: RunSpec) -> None:
+    def __init__(self, folder: RunFolder, table: Table, schema: Schema) -> None:
         """Begin, unless an earlier attempt at the run left the frame.
 
         Args:
             folder: where the frame goes.
-            parts: the run's parts. All rows of the run's own table take part, since no model is judged by this; a
-                table given apart does not.
-            spec: of the run.
+            table: the run's own. All its rows with a label take part, since no model is judged by this; a table given
+                apart does not.
+            schema: its roles.
         """
         self._folder = folder
         self._process: subprocess.Popen[bytes] | None = None
         self._source = ""
         if folder.frame_path(FRAME).exists():
             return
-        table = together(own_parts(parts, spec))
-        self._source = _fingerprint(table, spec.rows_seed)
+        asked = rows_asked(table, schema)
+        self._source = _fingerprint(asked)
         if self._source in _latest:
             folder.write_frame(FRAME, _latest[self._source])
             return
-        save_encoded(table, folder.path / _INPUT)
-        self._process = _begin(folder, spec.rows_seed)
+        save_encoded(asked, folder.path / _INPUT)
+        self._process = _begin(folder)
 
     @property
     def ended(self) -> bool:
@@ -92,9 +95,9 @@ def prepare() -> None:
         _spare[:] = [_start(None)]
 
 
-def _begin(folder: RunFolder, seed: int) -> subprocess.Popen[bytes]:
+def _begin(folder: RunFolder) -> subprocess.Popen[bytes]:
     """Have the spare process, or a new one where there is none, make the frame of the run in `folder`."""
-    request = json.dumps([str(folder.path.resolve()), seed]).encode()
+    request = str(folder.path.resolve()).encode()
     while _spare:
         process = _spare.pop()
         with suppress(BrokenPipeError):
@@ -139,11 +142,10 @@ def own_parts(parts: Sequence[EncodedTable], spec: RunSpec) -> list[EncodedTable
     return [part for part, elsewhere in zip(parts, apart, strict=True) if elsewhere is None]
 
 
-def _fingerprint(table: EncodedTable, seed: int) -> str:
+def _fingerprint(table: EncodedTable) -> str:
     """Tell apart everything the frame depends on."""
     arrays = [table.ids, table.weights, table.dense, table.labels]
-    fields = Layout(table.layout.fields, table.layout.dense)
-    digest = hashlib.blake2b(json.dumps([fields.to_dict(), seed]).encode())
+    digest = hashlib.blake2b(json.dumps(table.layout.to_dict()).encode())
     for array in arrays:
         digest.update(b"none" if array is None else np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()
@@ -175,12 +177,11 @@ def main() -> None:
     if not request:
         return
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    path, seed = json.loads(request)
-    folder = RunFolder(Path(path))
+    folder = RunFolder(Path(request))
     with folder.log.open("ab") as log:
         os.dup2(log.fileno(), sys.stderr.fileno())
     table = load_encoded(folder.path / _INPUT)
-    folder.write_frame(FRAME, observed_interactions(table, seed=seed))
+    folder.write_frame(FRAME, observed_interactions(table))
 
 
 def _end_with(parent: int) -> None:
