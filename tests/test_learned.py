@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.schema import Kind
 from deepfm_core.explain import learned, learned_levels
+from deepfm_core.explain import purify as purify_module
 from deepfm_core.explain.learned import learned_pairs, network_contributions
 from deepfm_core.explain.learned_levels import level_contributions
 from deepfm_core.explain.levels import Levels, field_levels
@@ -256,3 +257,17 @@ def test_seriation_puts_strong_pairs_next_to_each_other() -> None:
     order = seriate(names, frame)
     assert abs(order.index("a") - order.index("c")) == 1
     assert abs(order.index("b") - order.index("d")) == 1
+
+
+@pytest.mark.parametrize("dense_cells", [0, 10**6])
+def test_the_additive_fit_is_the_same_from_a_dense_and_a_sparse_table(
+    dense_cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purify_module, "DENSE_CELLS", dense_cells)
+    rng = np.random.default_rng(5)
+    codes = [np.append(rng.integers(0, size, 200), size)[:, None] for size in (9, 30)]  # the last level but one is rare
+    sides = [Levels(name, tuple(map(str, range(40))), code, False) for name, code in zip("ab", codes, strict=True)]
+    values = rng.normal(size=(201, 3))
+    design = np.concatenate([np.eye(40)[code[:, 0]] for code in codes], 1)
+    expected = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    np.testing.assert_allclose(AdditiveFit(sides).residual(values), expected, atol=1e-6)

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.explain.probe import network_fields_of
+from deepfm_core.explain.repeated import repeated
 from deepfm_core.models.deepfm import DeepFM
 
 STEPS = 32
@@ -51,7 +52,11 @@ def dnn_attribution_frame(
         result: Tensor = network(model.network_input(fields, dense))
         return result
 
-    gradients = IntegratedGradients(output)
+    def summed(fields: Tensor, dense: Tensor) -> Tensor:
+        """One number for all rows: its gradient holds each row's own, and is not taken apart row by row."""
+        return output(fields, dense).sum().reshape(1)
+
+    gradients = IntegratedGradients(summed)
     reference = network_fields_of(model, train).mean(0, keepdim=True), torch.from_numpy(train.dense).mean(0, True)
     fields, dense = network_fields_of(model, table), torch.from_numpy(table.dense)
     parts, size = [], max(1, POINTS // steps)
@@ -65,7 +70,7 @@ def dnn_attribution_frame(
     return pd.DataFrame(
         {
             "row": np.repeat(rows, len(names)),
-            "field": pd.Categorical(list(names) * len(rows)),
+            "field": repeated(names, len(rows)),
             "value": values.ravel().astype(np.float32),
             "baseline": np.float32(start),
             "error": np.repeat(values.sum(1) - (ends - start), len(names)).astype(np.float32),

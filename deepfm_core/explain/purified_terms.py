@@ -27,6 +27,7 @@ from deepfm_core.explain.learned import (
 from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.probe import NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import additive_parts
+from deepfm_core.explain.repeated import repeated
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.fit import predict_logits
@@ -162,9 +163,9 @@ def purified_terms_frame(terms: PurifiedTerms, table: EncodedTable, rows: NDArra
     return pd.DataFrame(
         {
             "row": np.repeat(rows, len(kinds)),
-            "term": pd.Categorical([term for term, _, _ in kinds] * len(rows)),
-            "field_a": pd.Categorical([a for _, a, _ in kinds] * len(rows)),
-            "field_b": pd.Categorical([b for _, _, b in kinds] * len(rows)),
+            "term": repeated([term for term, _, _ in kinds], len(rows)),
+            "field_a": repeated([a for _, a, _ in kinds], len(rows)),
+            "field_b": repeated([b for _, _, b in kinds], len(rows)),
             "value": np.concatenate(blocks, 1).ravel().astype(np.float32),
         }
     )

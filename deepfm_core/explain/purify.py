@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,6 +21,8 @@ SWEEPS = 100
 TOLERANCE = 1e-6
 RIDGE = 1e-9
 DIRECT_LEVELS = 1500
+DENSE_CELLS = 50_000
+"""Cells of a level × level table up to which it is kept dense, which costs less than to set up a sparse one."""
 
 
 def purify(values: NDArray[np.floating], pairs: Sequence[tuple[int, int]], levels: Sequence[Levels]) -> Values:
@@ -58,7 +61,7 @@ class AdditiveFit:
         self._sizes = [len(side) for side in sides]
         self._schur: _Schur | None = None
         if len(sides) == 2 and all(code.shape[1] == 1 and code.min(initial=0) >= 0 for code in codes):
-            found = _Schur(codes[0][:, 0], codes[1][:, 0])
+            found = _Schur([code[:, 0] for code in codes], self._sizes)
             self._schur = found if found.small else None
         if self._schur is None:
             constant = sparse.csr_array(np.ones((len(codes[0]), 1)))  # which rows of several levels do not hold yet
@@ -92,20 +95,19 @@ class AdditiveFit:
 class _Schur:
     """The fit where every row stands at one level of either field, over the levels that have rows."""
 
-    def __init__(self, a: NDArray[np.int64], b: NDArray[np.int64]) -> None:
-        found = [np.unique(codes, return_inverse=True) for codes in (a, b)]
-        self._swap = len(found[0][0]) < len(found[1][0])
-        (self._outer_levels, self._outer), (self._inner_levels, self._inner) = found[::-1] if self._swap else found
+    def __init__(self, codes: Sequence[NDArray[np.int64]], sizes: Sequence[int]) -> None:
+        sides = [_held(own, size) for own, size in zip(codes, sizes, strict=True)]
+        self._swap = len(sides[0][0]) < len(sides[1][0])
+        (self._outer_levels, self._outer), (self._inner_levels, self._inner) = sides[::-1] if self._swap else sides
         self.small = len(self._inner_levels) <= DIRECT_LEVELS
         if not self.small:
             return
-        self._rows = np.bincount(self._outer).astype(np.float64)
-        ones, shape = np.ones(len(a)), (len(self._outer_levels), len(self._inner_levels))
-        self._table = sparse.csr_array(sparse.coo_array((ones, (self._outer, self._inner)), shape=shape))
-        of_inner = np.bincount(self._inner).astype(np.float64)
+        shape = len(self._outer_levels), len(self._inner_levels)
+        self._rows, of_inner = np.bincount(self._outer, minlength=shape[0]), np.bincount(self._inner)
+        self._table = _counts(self._outer, self._inner, shape)
         schur = np.diag(of_inner * (1 + RIDGE) + RIDGE)  # one constant too many
-        schur -= (self._table.T @ sparse.csr_array(self._table / self._rows[:, None])).toarray()
-        self._factor = cho_factor(schur)
+        taken = self._table.T @ (self._table / self._rows[:, None])
+        self._factor = cho_factor(schur - (taken.toarray() if sparse.issparse(taken) else taken))
 
     def residual(self, values: Values) -> Values:
         """Give what is left of (N, C) values."""
@@ -122,11 +124,25 @@ class _Schur:
 
     def _fit(self, values: Values) -> tuple[Values, Values]:
         by_outer, by_inner = (
-            np.stack([np.bincount(codes, column) for column in values.T], 1) for codes in (self._outer, self._inner)
+            np.stack([np.bincount(codes, column, len(levels)) for column in values.T], 1)
+            for codes, levels in ((self._outer, self._outer_levels), (self._inner, self._inner_levels))
         )
         means = by_outer / self._rows[:, None]
         inner = cho_solve(self._factor, by_inner - self._table.T @ means)
         return means - (self._table @ inner) / self._rows[:, None], inner
+
+
+def _held(codes: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Give the levels that have rows, and (N,) which of these each row stands at."""
+    held = np.bincount(codes, minlength=size) > 0
+    return np.flatnonzero(held), (np.cumsum(held) - 1)[codes]
+
+
+def _counts(outer: NDArray[np.int64], inner: NDArray[np.int64], shape: tuple[int, int]) -> Any:
+    """Count the rows of each cell of a level × level table; a sparse one where it would be large."""
+    if shape[0] * shape[1] <= DENSE_CELLS:
+        return np.bincount(outer * shape[1] + inner, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
+    return sparse.csr_array(sparse.coo_array((np.ones(len(outer)), (outer, inner)), shape=shape))
 
 
 def members(codes: NDArray[np.int64], size: int) -> sparse.csr_array:
@@ -161,7 +177,7 @@ def additive_parts(
         levels: one per field, over M + N rows.
     """
     fitted, rows = len(values), len(levels[0].codes)
-    sides = {f: members(levels[f].codes, len(levels[f])) for f in {number for pair in pairs for number in pair}}
+    sides = {f: _Side.of(levels[f], fitted) for f in {number for pair in pairs for number in pair}}
     of_a, of_b = np.zeros((rows - fitted, len(pairs))), np.zeros((rows - fitted, len(pairs)))
     constant = np.zeros(len(pairs))
     with threadpool_limits(1, user_api="blas"):
@@ -171,11 +187,31 @@ def additive_parts(
             constant[column], effects = fit.effects(np.asarray(values[:, column], dtype=np.float64))
             for number, own, of_side in zip(numbers, effects, (of_a, of_b), strict=False):
                 side = sides[number]
-                mean = float(np.mean(side[:fitted] @ own))
-                known = side[fitted:] @ (side[:fitted].sum(0) > 0) > 0  # a level without rows has no part of its own
-                of_side[:, column] = side[fitted:] @ own - mean * known
+                mean = float(side.share @ own)
+                of_side[:, column] = side.after @ own - mean * side.known
                 constant[column] += mean
     return AdditiveParts(of_a, of_b, constant)
+
+
+@dataclass(frozen=True)
+class _Side:
+    """A field's levels at the rows fitted to and at those after them.
+
+    Attributes:
+        share: (L,) rows of each level by row fitted to.
+        after: (N, L), at which levels the rows after them stand.
+        known: (N,) whether one of these has rows fitted to; a level without any has no part of its own.
+    """
+
+    share: Values
+    after: sparse.csr_array
+    known: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, levels: Levels, fitted: int) -> _Side:
+        rows = np.asarray(members(levels.codes[:fitted], len(levels)).sum(0))
+        after = members(levels.codes[fitted:], len(levels))
+        return cls(rows / max(fitted, 1), after, after @ (rows > 0) > 0)
 
 
 def purify_table(values: Values, weights: Values) -> Values:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
 
@@ -22,6 +22,7 @@ from deepfm_core.explain.levels import Levels, each_levels
 from deepfm_core.explain.order import seriate
 from deepfm_core.explain.pair_columns import PAIR_COLUMNS
 from deepfm_core.explain.purify import purify_table
+from deepfm_core.explain.repeated import chosen, repeated
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.fit import predict_logits
@@ -152,29 +153,42 @@ def level_pairs_frame(
     pooled = [pool(level) for level in each_levels(train)]
     labels = train.labels.astype(np.float64)
     learned = level_contributions(model, train, [one.codes for one in pooled], pairs, background, seed)
-    parts = []
+    cells: list[dict[str, NDArray[np.generic]]] = []
     for (a, b), contributions in zip(pairs, learned, strict=True):
+        shape = len(pooled[a].names), len(pooled[b].names)
         rows, clicks, expected = _cell_sums(pooled[a], pooled[b], [labels, probabilities])
-        weights = rows.reshape(len(pooled[a].names), len(pooled[b].names))
-        pure = [None if part is None else purify_table(part, weights).ravel() for part in contributions]
-        names = list(product(pooled[a].names, pooled[b].names))
-        parts.append(
-            pd.DataFrame(
-                {
-                    "field_a": pooled[a].field,
-                    "field_b": pooled[b].field,
-                    "level_a": [name for name, _ in names],
-                    "level_b": [name for _, name in names],
-                    "rows": rows.astype(np.int64),
-                    "clicks": clicks.astype(np.int64),
-                    "expected": expected,
-                    "learned_fm": np.nan if pure[0] is None else pure[0],
-                    "learned": sum(part for part in pure if part is not None),
-                }
-            )
+        pure = [None if part is None else purify_table(part, rows.reshape(shape)).ravel() for part in contributions]
+        level_a, level_b = np.indices(shape).reshape(2, -1)
+        cells.append(
+            {
+                "field_a": np.full(rows.size, a),
+                "field_b": np.full(rows.size, b),
+                "level_a": level_a,
+                "level_b": level_b,
+                "rows": rows.astype(np.int64),
+                "clicks": clicks.astype(np.int64),
+                "expected": expected,
+                "learned_fm": np.full(rows.size, np.nan) if pure[0] is None else pure[0],
+                "learned": np.sum([part for part in pure if part is not None], axis=0),
+            }
         )
-    frame = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=LEVEL_PAIR_COLUMNS)
-    return frame.astype({name: "category" for name in LEVEL_PAIR_COLUMNS[:4]})
+    if not cells:
+        return pd.DataFrame(columns=LEVEL_PAIR_COLUMNS).astype({name: "category" for name in LEVEL_PAIR_COLUMNS[:4]})
+    columns = {name: np.concatenate([cell[name] for cell in cells]) for name in LEVEL_PAIR_COLUMNS}
+    return pd.DataFrame(columns | _names_of_cells(columns, pooled))
+
+
+def _names_of_cells(
+    columns: Mapping[str, NDArray[np.generic]], pooled: Sequence[PooledLevels]
+) -> dict[str, pd.Categorical[str]]:
+    """Put names in the place of the numbers of fields, and of levels within their field."""
+    starts = np.cumsum([0, *(len(one.names) for one in pooled)])
+    named = {}
+    for side in ("a", "b"):
+        field, level = columns[f"field_{side}"], columns[f"level_{side}"]
+        named[f"field_{side}"] = chosen([one.field for one in pooled], field)
+        named[f"level_{side}"] = chosen([name for one in pooled for name in one.names], starts[field] + level)
+    return named
 
 
 def _cell_sums(a: PooledLevels, b: PooledLevels, values: Sequence[NDArray[np.floating]]) -> list[NDArray[np.float64]]:
@@ -263,9 +277,9 @@ def example_terms_frame(model: DeepFM, table: EncodedTable, rows: NDArray[np.int
     return pd.DataFrame(
         {
             "row": np.repeat(rows, len(kinds)),
-            "term": pd.Categorical([term for term, _, _ in kinds] * len(rows)),
-            "field_a": pd.Categorical([a for _, a, _ in kinds] * len(rows)),
-            "field_b": pd.Categorical([b for _, _, b in kinds] * len(rows)),
+            "term": repeated([term for term, _, _ in kinds], len(rows)),
+            "field_a": repeated([a for _, a, _ in kinds], len(rows)),
+            "field_b": repeated([b for _, _, b in kinds], len(rows)),
             "value": values.ravel(),
         }
     )
