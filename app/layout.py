@@ -8,15 +8,12 @@ import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 Gap = Literal["small", "medium", "large"]
-Align = Literal["top", "center", "bottom"]
 
 
-def side_by_side(
-    count: int, *, least: int = 340, gap: Gap = "medium", align: Align = "top", border: bool = False
-) -> list[DeltaGenerator]:
+def side_by_side(count: int, *, least: int = 340, gap: Gap = "medium", border: bool = False) -> list[DeltaGenerator]:
     """Make cells of equal width that wrap as soon as one would be narrower than `least` pixels.
 
     Streamlit's columns stay side by side down to 640 pixels of window, which squeezes charts.
     """
-    grid = st.grid(count, min_column_width=least, gap=("small", gap), vertical_alignment=align, border=border)
+    grid = st.grid(count, min_column_width=least, gap=("small", gap), border=border)
     return [grid.cell() for _ in range(count)]

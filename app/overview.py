@@ -20,9 +20,7 @@ def show_matrix(run: home.OpenRun) -> None:
     if run.ready and pairs is not None and fields is not None and measures(pairs):
         st.markdown("**Field matrix**")
         upper = measures(pairs)[0]
-        reading = (
-            "Strength of each pair in log-odds, darker is stronger; gold, the diagonal: main effects of the fields."
-        )
+        reading = "Strength of each pair in log-odds; gold, the diagonal: main effects of the fields."
         if fields["within"].notna().any():
             reading += " The corner of a gold cell: pairs within that field's cells."
         if has_evidence(pairs):
@@ -38,7 +36,7 @@ def show_matrix(run: home.OpenRun) -> None:
     show_chart(
         lambda: field_matrix(now, _bare(now), upper="learned_fm", live=True),
         (run.id, run.state, epoch),
-        f"What the FM part holds of each pair after epoch {epoch}, in log-odds; darker is stronger.",
+        f"What the FM part holds of each pair after epoch {epoch}, in log-odds.",
         key="matrix",
     )
 

@@ -157,12 +157,12 @@ def nearest_section(run: home.OpenRun, examples: pd.DataFrame, cells: pd.DataFra
     )
     table = pd.DataFrame(
         {
-            "field": fields,
-            f"row {mine:,}": [str(cells[field].iloc[position]) for field in fields],
-            f"row {theirs:,}": [str(cells[field].iloc[other]) for field in fields],
+            "field": [plain(field) for field in fields],
+            f"row {mine:,}": [plain(str(cells[field].iloc[position])) for field in fields],
+            f"row {theirs:,}": [plain(str(cells[field].iloc[other])) for field in fields],
         }
     )
-    st.dataframe(table, hide_index=True, alt="Fields in which the two rows differ")
+    st.table(table, border="horizontal", hide_index=True, alt="Fields in which the two rows differ")
     st.caption(
         f"Distance {apart[other]:.2f}: the mean over fields of 0 to 1 a field (texts equal or not, numbers by their "
         "difference ÷ range, several values by what they share; Gower). Looked for among the sampled rows."

@@ -16,8 +16,8 @@ _RULES = f"""<style>
 [data-testid="stSidebar"] a:focus-visible, [data-testid="stSidebar"] button:focus-visible {{
     outline: 2px solid var(--st-primary-color, #058298); outline-offset: 2px;
 }}
-[data-testid="stApp"] button[data-variant="segmented_control"][data-selected="true"][role],
-[data-testid="stApp"] button[data-variant="pills"][data-selected="true"][role],
+[data-testid="stApp"] button[data-variant="segmented_control"][data-selected="true"][type],
+[data-testid="stApp"] button[data-variant="pills"][data-selected="true"][type],
 [data-testid="stTab"][data-selected="true"] {{
     color: light-dark(#0a6f82, #45bcd6);
 }}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import findings, home, launching, links
-from app.inputs import MODEL_TITLES, code, plain, told
+from app.inputs import MODEL_TITLES, plain, told
 from app.layout import side_by_side
 from deepfm_core.training.spec import YARDSTICK
 
@@ -69,8 +69,8 @@ def _about(run: home.OpenRun) -> None:
     auc = (run.summary.get("test") or {}).get("auc")
     measured = "" if auc is None else f" Test AUC {auc:.3f}."
     st.subheader(f"What {MODEL_TITLES[run.spec.model.name]} found in {plain(run.spec.table_name)}", anchor=False)
-    label, fields = code(run.spec.schema.label.column), len(run.spec.schema.used)
-    st.caption(f"{rows:,} rows, label {label}, {fields} fields.{measured}")
+    label, fields = plain(run.spec.schema.label.column), len(run.spec.schema.used)
+    st.caption(f"{rows:,} rows, label **{label}**, {fields} fields.{measured}")
 
 
 @st.dialog("How DeepFM works", width="large")
