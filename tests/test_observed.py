@@ -12,13 +12,14 @@ from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.data.synthetic import CATEGORICAL, MIXED, MULTI_VALUED, World, WorldSpec, make_world
 from deepfm_core.errors import TableError
-from deepfm_core.explain import evidence
+from deepfm_core.explain import evidence, moments
 from deepfm_core.explain.evidence import HeldOut, out_of_fold_evidence
 from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.main_effects import LONGEST_STEP
+from deepfm_core.explain.moments import STRENGTHS
 from deepfm_core.explain.observed import fit_observed, observed_interactions
 from deepfm_core.explain.observed_cells import observed_level_pairs
-from deepfm_core.explain.pair_scores import MOST_PER_STRENGTH, STRENGTHS
+from deepfm_core.explain.pair_scores import MOST_PER_STRENGTH
 from deepfm_core.explain.posterior import interval, posterior
 
 SPECS = {"categorical": CATEGORICAL, "mixed": MIXED, "multi-valued": MULTI_VALUED}
@@ -81,6 +82,41 @@ def test_nothing_is_solid_where_nothing_interacts() -> None:
     specs = [spec.without_interactions() for spec in SPECS.values()]
     frames = [observed_interactions(encode(make_world(5_000, seed, specs[seed % 3])), draws=64) for seed in range(10)]
     assert sum(int(frame["solid"].sum()) for frame in frames) <= 1
+
+
+@pytest.mark.parametrize(
+    ("rows", "sizes"), [(100_000, (100_000, 5)), (20_000, (20_000, 50)), (20_000, (30_000, 300, 5))]
+)
+def test_a_field_of_nearly_as_many_values_as_rows_interacts_with_nothing_where_nothing_does(
+    rows: int, sizes: tuple[int, ...]
+) -> None:
+    for seed in range(3):
+        rng = np.random.default_rng(seed)
+        codes = [np.unique(rng.integers(size, size=rows), return_inverse=True)[1] for size in sizes]
+        labels = (rng.random(rows) < 0.2).astype(np.float64)
+        frame = observed_interactions(table_of(codes, labels, list("abc")[: len(sizes)]), draws=64, seed=seed)
+        assert frame["probability"].max() < 0.5
+        assert frame["strength"].max() < 0.05
+        assert not frame["solid"].any()
+
+
+def test_a_planted_pair_is_found_beside_a_field_of_nearly_as_many_values_as_rows() -> None:
+    codes, labels = small_table(3, rows=20_000)
+    unique = np.random.default_rng(0).permutation(20_000)
+    frame = observed_interactions(table_of([unique, *codes], labels, ["id", "a", "b", "c", "d"]), draws=64)
+    assert list(frame[["field_a", "field_b"]].iloc[0]) == ["a", "b"]
+    assert list(frame["solid"]) == [True] + [False] * 9
+    assert frame["probability"][1:].max() < 0.5
+
+
+def test_the_freedom_of_cells_is_taken_from_draws_where_it_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = make_world(3000, 3, MULTI_VALUED)
+    fit = fit_observed(encode(world))
+    monkeypatch.setattr(moments, "FREEDOM_WORK", 0)
+    drawn = fit_observed(encode(world))
+    for exact, estimated in zip(fit.alone, drawn.alone, strict=True):
+        assert estimated.z == pytest.approx(exact.z, abs=0.15)
+        assert estimated.likelihood == pytest.approx(exact.likelihood, abs=0.5 + 0.2 * np.abs(exact.likelihood).max())
 
 
 def test_p_values_are_uniform_where_nothing_interacts() -> None:
@@ -226,6 +262,13 @@ def test_pairs_that_count_share_a_strength_and_flat_likelihoods_fall_back_on_non
     assert low[-1] > 0.25
     assert high[-1] < 0.55
     assert (low[:-1] == 0).all()
+
+
+def test_no_pair_speaks_for_the_share_it_is_judged_by() -> None:
+    nine_to_one = np.full((1, len(STRENGTHS)), np.log(9.0))
+    nine_to_one[0, 0] = 0.0
+    assert posterior(nine_to_one).probability[0] == pytest.approx(0.5)
+    assert posterior(np.repeat(nine_to_one, 40, axis=0)).probability.min() > 0.95
 
 
 def test_the_pairs_are_all_combinations_in_the_layouts_order() -> None:

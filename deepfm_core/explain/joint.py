@@ -11,9 +11,10 @@ from scipy.linalg import cho_factor, cho_solve
 
 from deepfm_core.explain.designs import FieldDesign
 from deepfm_core.explain.main_effects import LONGEST_STEP, MainEffects, fit_main_effects
+from deepfm_core.explain.moments import EXACT_CELLS
 from deepfm_core.explain.null import null_residuals, upper_tail
 from deepfm_core.explain.pair_cells import PairCells
-from deepfm_core.explain.pair_scores import EXACT_CELLS, PairScore, Residuals, score_pair
+from deepfm_core.explain.pair_scores import PairScore, Residuals, score_pair
 from deepfm_core.explain.posterior import Posterior, posterior
 
 Values = NDArray[np.float64]

@@ -17,8 +17,9 @@ from deepfm_core.explain.crossing import DIRECT_CODES, cross
 from deepfm_core.explain.designs import FieldDesign, dense_designs, field_designs
 from deepfm_core.explain.joint import JointScores, joint_scores, likelihoods
 from deepfm_core.explain.main_effects import MainEffects, fit_main_effects
+from deepfm_core.explain.moments import STRENGTHS
 from deepfm_core.explain.null import benjamini_hochberg, null_residuals, upper_tail
-from deepfm_core.explain.pair_scores import STRENGTHS, PairScore, Residuals, score_pair
+from deepfm_core.explain.pair_scores import PairScore, Residuals, score_pair
 from deepfm_core.explain.posterior import interval, posterior
 
 Values = NDArray[np.float64]

@@ -148,6 +148,13 @@ class PairCells:
             return residual
         return np.asarray((self.columns if residual.dtype == np.float64 else self._single).T @ residual)
 
+    def own_squares(self, squared: NDArray[np.floating]) -> NDArray[Any]:
+        """Sum x² r² over the rows of each cell, from (N,) or (N, B) squared residuals."""
+        by_kind = squared if self.kinds is None else self.kinds.sums(squared)
+        if self.columns is None:
+            return by_kind
+        return np.asarray(((self.columns if by_kind.dtype == np.float64 else self._single) ** 2).T @ by_kind)
+
     @cached_property
     def _single(self) -> Columns:
         assert self.columns is not None
@@ -209,14 +216,31 @@ class PairCells:
     @property
     def freedom_work(self) -> int:
         """How many numbers `freedom` holds at a time."""
-        return self.size * (self._outer.size + self._inner.size)
+        outer, inner = self._outer.size, self._inner.size
+        return outer * inner if self.columns is None else self.size * (outer + inner)
 
     @cached_property
     def freedom(self) -> Values:
         """(C,) share φ of each cell's variance that is left when the additive part has been removed."""
-        by_outer, left = self._left
-        lost = by_outer + np.einsum("ic,ic->c", left, cho_solve(self._schur, left))
+        lost = self._lost_by_level if self.columns is None else self._lost_by_cell
         return np.asarray(np.clip(1 - lost / np.maximum(self.V, 1e-12), 0.0, 1.0))
+
+    @property
+    def _lost_by_cell(self) -> Values:
+        """(C,) variance that the additive part takes."""
+        by_outer, left = self._left
+        return np.asarray(by_outer + np.einsum("ic,ic->c", left, cho_solve(self._schur, left)))
+
+    @property
+    def _lost_by_level(self) -> Values:
+        """(C,) the same of cells within one level of either field: V²/G + V² (e − t)' S⁻¹ (e − t), t being what the
+        outer level's rows hold of each inner level."""
+        inverse = cho_solve(self._schur, np.eye(self._inner.size))
+        shares = self._outer.solve(_dense(self._table))
+        solved = shares @ inverse
+        outer, inner = (levels.ids[:, 0] for levels in self._levels)
+        within = np.diag(inverse)[inner] - 2 * solved[outer, inner] + np.einsum("oi,oi->o", solved, shares)[outer]
+        return np.asarray(self.V**2 * (self._outer.solve(np.ones(self._outer.size))[outer] + within))
 
     @cached_property
     def covariance(self) -> Values:

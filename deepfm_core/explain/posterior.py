@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfm_core.explain.pair_scores import STRENGTHS
+from deepfm_core.explain.moments import STRENGTHS
 
 Values = NDArray[np.float64]
 
@@ -15,7 +15,7 @@ SCALE = 0.3
 """Mean strength of an interacting pair beforehand, in log-odds: strengths are exponential with this mean."""
 FIRST_SHARE = 0.1
 PRIOR_PAIRS = 10.0
-"""Pairs that the first guess of the share of interacting pairs counts for."""
+"""Pairs that the first guess of the share of interacting pairs counts for: a Beta(1, 9) prior."""
 ROUNDS = 60
 
 
@@ -24,7 +24,7 @@ class Posterior:
     """What P pairs' likelihoods say together.
 
     Attributes:
-        share: the share of pairs that interact, estimated from all of them.
+        share: the share of pairs that interact, estimated from all of them; the mean of what each pair is judged by.
         probability: (P,) that a pair interacts.
         strength_if: (P,) expected strength of a pair if it interacts, in log-odds.
     """
@@ -44,6 +44,8 @@ def posterior(likelihoods: Values, share: float | None = None) -> Posterior:
 
     A spike-and-slab model over all pairs with empirical Bayes for the share (Efron 2008): a pair of many sparse cells,
     of which the labels say little, falls back on "probably none", and one of few well supported cells on its estimate.
+    A pair is judged by the share among the other pairs under a Beta(1, 9) prior, so that none speaks for itself: the
+    only pair of a table interacts with probability 0.1 beforehand.
 
     Args:
         likelihoods: (P, T) log-likelihoods at `STRENGTHS`, relative to strength 0.
@@ -54,12 +56,13 @@ def posterior(likelihoods: Values, share: float | None = None) -> Posterior:
     highest = likelihoods.max(axis=1, keepdims=True)
     alternatives = np.exp(likelihoods[:, 1:] - highest) * slab
     evidence, none = alternatives.sum(axis=1), np.exp(likelihoods[:, 0] - highest[:, 0])
-    current = FIRST_SHARE if share is None else share
+    shares = np.full(len(none), FIRST_SHARE if share is None else share)
     for _ in range(ROUNDS if share is None else 0):
-        probability = current * evidence / (current * evidence + (1 - current) * none)
-        current = float((probability.sum() + FIRST_SHARE * PRIOR_PAIRS) / (len(none) + PRIOR_PAIRS))
-    probability = current * evidence / (current * evidence + (1 - current) * none)
-    return Posterior(current, probability, (alternatives @ STRENGTHS[1:]) / evidence)
+        probability = shares * evidence / (shares * evidence + (1 - shares) * none)
+        others = probability.sum() - probability
+        shares = (others + FIRST_SHARE * PRIOR_PAIRS) / (len(none) - 1 + PRIOR_PAIRS)
+    probability = shares * evidence / (shares * evidence + (1 - shares) * none)
+    return Posterior(float(shares.mean()), probability, (alternatives @ STRENGTHS[1:]) / evidence)
 
 
 def interval(likelihoods: Values, found: Posterior, level: float = 0.9) -> tuple[Values, Values]:
