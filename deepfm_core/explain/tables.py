@@ -169,7 +169,7 @@ def level_pairs_frame(
                 "clicks": clicks.astype(np.int64),
                 "expected": expected,
                 "learned_fm": np.full(rows.size, np.nan) if pure[0] is None else pure[0],
-                "learned": np.sum([part for part in pure if part is not None], axis=0),
+                "learned": sum((part for part in pure if part is not None), start=np.zeros(rows.size)),
             }
         )
     if not cells:
