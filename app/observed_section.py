@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from math import comb
 from typing import TYPE_CHECKING
 
@@ -11,7 +10,7 @@ import streamlit as st
 from app import home
 from app.inputs import plain
 from deepfm_core.data.schema import Kind, Schema
-from deepfm_core.runs.questions import Question
+from deepfm_core.runs.questions import Question, about_pairs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,7 +40,7 @@ def observed_section(sha: str, schema: Schema, rows: int) -> None:
     if fields < 2:
         st.caption("With fewer than two fields that can interact there are no pairs.")
         return
-    question = Question(home.store().home, "observed", table=sha, schema=asdict(schema))
+    question = about_pairs(home.store().home, sha, schema)
     wanted = st.session_state.setdefault(WANTED, set())
     begins = rows <= ASKED_AT_ONCE or str(question.folder) in wanted or question.under_way
     if not question.answered and not question.problem and not begins:

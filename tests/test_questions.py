@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import os
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from deepfm_core.runs import questions
+from deepfm_core.data.inference import infer_schema
+from deepfm_core.runs import observing, questions
+from deepfm_core.runs.engine import execute
 from deepfm_core.runs.folder import RunFolder
+from deepfm_core.runs.job import Job
 from deepfm_core.runs.other_split import COLUMNS, split_by_other
-from deepfm_core.runs.questions import Question, given_up, remove_old
+from deepfm_core.runs.questions import Question, about_pairs, given_up, remove_old
 from deepfm_core.runs.store import Store
+from deepfm_core.training.events import Finished
+from deepfm_core.training.spec import FitSpec, RunSpec
 
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "sample_data" / "run"
@@ -92,3 +99,46 @@ def test_a_run_without_examples_is_named(tmp_path: Path) -> None:
 
     with pytest.raises(RunError, match="has no examples yet"):
         split_by_other(RunFolder(tmp_path), RunFolder(BUNDLED), no_table)
+
+
+def asked_run(store: Store, seed: int) -> tuple[RunSpec, Question]:
+    path = store.home / "small.csv"
+    path.write_text("".join((ROOT / "sample_data" / "clicks.csv").read_text().splitlines(keepends=True)[:1500]))
+    sha = store.import_table(path, "small.csv").sha256
+    spec = RunSpec(
+        sha, "small.csv", infer_schema(store.table(sha), "clicked"), fit=FitSpec(epochs=1), seed=seed, folds=0
+    )
+    return spec, about_pairs(store.home, sha, spec.schema)
+
+
+def done(store: Store, spec: RunSpec) -> RunFolder:
+    folder = RunFolder(store.home / f"run {spec.seed}")
+    *_, last = execute(Job(spec, folder, store.table, home=store.home))
+    assert isinstance(last, Finished)
+    return folder
+
+
+def test_a_run_takes_what_was_asked_of_its_table_before_and_keeps_what_it_finds(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    store = Store(tmp_path)
+    spec, question = asked_run(store, seed=0)
+    found = done(store, spec).frame("observed")
+    answer = question.answer()
+    assert found is not None
+    assert answer is not None
+    pd.testing.assert_frame_equal(answer, found)
+    monkeypatch.setattr(observing, "_begin", None)  # nothing more is computed
+    taken = done(store, replace(RunSpec.from_dict(spec.to_dict()), seed=1)).frame("observed")
+    pd.testing.assert_frame_equal(taken, found)
+
+
+def test_a_run_waits_for_an_answer_that_is_under_way_and_nobody_else_looks(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(observing, "_begin", None)
+    store = Store(tmp_path)
+    spec, question = asked_run(store, seed=0)
+    question.look()
+    assert question.under_way
+    found, answer = done(store, spec).frame("observed"), question.answer()
+    assert found is not None
+    assert answer is not None
+    assert answer["held_out_z"].isna().all()
+    pd.testing.assert_frame_equal(answer[list(found.columns)], found)

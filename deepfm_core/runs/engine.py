@@ -23,6 +23,7 @@ from deepfm_core.runs.job import Job
 from deepfm_core.runs.judging import judge, scores
 from deepfm_core.runs.observing import Observation, own_parts
 from deepfm_core.runs.parts import Part, Parts, load_parts
+from deepfm_core.runs.questions import about_pairs
 from deepfm_core.runs.trial import trial_run
 from deepfm_core.runs.yardstick import boost
 from deepfm_core.training.device import training_device
@@ -169,7 +170,9 @@ def _fit(work: _Work) -> Events:
             work.fitted = event
         yield event
         if spec.explained and work.observation is None and not isinstance(event, Started):  # the first loss comes first
-            work.observation = Observation(folder, work.parts.train.table, spec.schema)
+            home = work.job.home
+            asked = None if home is None else about_pairs(home, spec.table, spec.schema)
+            work.observation = Observation(folder, work.parts.train.table, spec.schema, asked)
     folder.save_model(work.state.model.state_dict(), {"model": asdict(spec.model), "epoch": work.fitted.best_epoch})
 
 

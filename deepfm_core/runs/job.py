@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from deepfm_core.runs.folder import RunFolder
@@ -29,6 +30,8 @@ class Job:
     """Gives the table of a SHA-256, as `RunSpec` names them."""
     cancelled: Callable[[], bool] = never
     """Cheap enough to ask between batches; once true, the engine yields `Cancelled` and returns."""
+    home: Path | None = None
+    """Of the store the run is in, whose answers it shares; None for a run that is in none."""
 
 
 Engine = Callable[[Job], Iterator[Event]]

@@ -23,15 +23,18 @@ import pandas as pd
 from deepfm_core.data.encoded import EncodedTable, Layout
 from deepfm_core.data.schema import Schema
 from deepfm_core.data.table import Table
-from deepfm_core.explain.observed import observed_interactions
+from deepfm_core.explain.observed import COLUMNS, observed_interactions
 from deepfm_core.explain.of_table import rows_asked
 from deepfm_core.runs.files import whole
 from deepfm_core.runs.folder import RunFolder
+from deepfm_core.runs.questions import Question
 from deepfm_core.training.spec import RunSpec
 
 ROOT = Path(__file__).resolve().parents[2]
 FRAME = "observed"
 _INPUT = "observation.npz"
+_LOOK_SECONDS = 1.0
+_POLL_SECONDS = 0.02
 _NICE = 5
 """How far the process steps back for the training and the pages."""
 _spare: list[subprocess.Popen[bytes]] = []
@@ -41,9 +44,13 @@ _latest: dict[str, pd.DataFrame] = {}
 
 
 class Observation:
-    """The `observed` frame of a run, being made from the moment this object exists."""
+    """The `observed` frame of a run, being made from the moment this object exists.
 
-    def __init__(self, folder: RunFolder, table: Table, schema: Schema) -> None:
+    Where the same was asked of the same table before, on the page Data or by another run, that answer is taken; one
+    that is just being found is waited for; and one found here is kept for whoever asks next.
+    """
+
+    def __init__(self, folder: RunFolder, table: Table, schema: Schema, asked: Question | None = None) -> None:
         """Begin, unless an earlier attempt at the run left the frame.
 
         Args:
@@ -51,37 +58,67 @@ class Observation:
             table: the run's own. All its rows with a label take part, since no model is judged by this; a table given
                 apart does not.
             schema: its roles.
+            asked: the question of which the frame is the answer, where answers are kept.
         """
-        self._folder = folder
+        self._folder, self._question = folder, asked
+        self._elsewhere = False
+        self._over = threading.Event()
         self._process: subprocess.Popen[bytes] | None = None
         self._source = ""
         if folder.frame_path(FRAME).exists():
             return
-        asked = rows_asked(table, schema)
-        self._source = _fingerprint(asked)
+        if asked is not None and (asked.answered or asked.under_way):
+            self._elsewhere = True
+            threading.Thread(target=self._look, daemon=True, name="observation").start()
+            return
+        rows = rows_asked(table, schema)
+        self._source = _fingerprint(rows)
         if self._source in _latest:
             folder.write_frame(FRAME, _latest[self._source])
             return
-        save_encoded(asked, folder.path / _INPUT)
+        save_encoded(rows, folder.path / _INPUT)
         self._process = _begin(folder)
 
     @property
     def ended(self) -> bool:
         """Whether `result` would answer at once."""
+        if self._elsewhere:
+            assert self._question is not None
+            return self._question.answered or self._question.problem is not None
         return self._process is None or self._process.poll() is not None
 
     def result(self) -> pd.DataFrame | None:
         """Wait for the frame, None where it could not be made; columns as `explain.observed.observed_interactions`."""
-        if self._process is not None:
-            self._process.wait()
+        while not self.ended:
+            time.sleep(_POLL_SECONDS)
+        if self._elsewhere:
+            return self._taken()
         frame = self._folder.frame(FRAME)
+        if frame is not None and self._question is not None:
+            self._question.keep(frame)
         if frame is not None and self._source and self._source not in _latest:
             _latest.clear()
             _latest[self._source] = frame
         return frame
 
+    def _taken(self) -> pd.DataFrame | None:
+        """Write down the answer to the question, if it has one."""
+        assert self._question is not None
+        answer = self._question.answer()
+        if answer is not None:
+            answer = answer[list(COLUMNS)]
+            self._folder.write_frame(FRAME, answer)
+        return answer
+
+    def _look(self) -> None:
+        """Go on asking the question, so that it is not given up while the model trains."""
+        assert self._question is not None
+        while not self.ended and not self._over.wait(_LOOK_SECONDS):
+            self._question.look()
+
     def stop(self) -> None:
         """End the computation, if it is still going on, and tidy up."""
+        self._over.set()
         if self._process is not None and self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -100,7 +100,7 @@ def perform(
     """
     folder = store.folder(run.id).create()
     watch = Watch(store, run.id, worker)
-    job = Job(run.spec, folder, table or partial(store.table, owner=run.owner), watch.cancelled)
+    job = Job(run.spec, folder, table or partial(store.table, owner=run.owner), watch.cancelled, store.home)
     ending: Event | None = None
     try:
         with watch:

@@ -16,14 +16,17 @@ import threading
 import time
 from collections.abc import Mapping
 from contextlib import suppress
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfm_core.runs.files import write_bytes, write_json
+from deepfm_core.runs.files import write_bytes, write_frame, write_json
 from deepfm_core.runs.process import Process
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from deepfm_core.data.schema import Schema
 
 ROOT = Path(__file__).resolve().parents[2]
 VERSION = 1
@@ -93,6 +96,12 @@ class Question:
             write_json(self.folder / "question.json", self._asked)
             self._start()
 
+    def keep(self, answer: pd.DataFrame) -> None:
+        """Keep an answer that was found elsewhere, where there is none yet."""
+        if not self.answered:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            write_frame(self.folder / "answer.parquet", answer)
+
     def forget_problem(self) -> None:
         """Let the question be asked again."""
         (self.folder / "problem.txt").unlink(missing_ok=True)
@@ -117,6 +126,11 @@ class Question:
         if process.wait() not in (0, ABANDONED) and not self.answered:
             said = "The computation ended without an answer. Ask again; perhaps there was too little memory."
             write_bytes(self.folder / "problem.txt", said.encode())
+
+
+def about_pairs(home: Path, table: str, schema: Schema) -> Question:
+    """Ask what a table's labels say about its pairs: the page Data does, and so does every run of the same roles."""
+    return Question(home, "observed", table=table, schema=asdict(schema))
 
 
 def given_up(folder: Path) -> bool:
