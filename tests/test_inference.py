@@ -301,6 +301,63 @@ def test_numbers_with_a_sign_or_decimal_comma_get_advice_instead_of_a_guess():
     assert "once written with a decimal point" in role.warning
 
 
+def clicks_of(effects: np.ndarray, codes: np.ndarray, seed: int) -> list[str]:
+    """Draw labels whose log-odds are -1 plus the effect of each row's code."""
+    draw = np.random.default_rng(seed + 1000).random(len(codes))
+    return (draw < 1 / (1 + np.exp(1 - effects[codes]))).astype(int).astype(str).tolist()
+
+
+def falling_codes(levels: int, rows: int, seed: int) -> np.ndarray:
+    """Draw codes whose counts fall steadily, so that nothing but the labels tells them from a quantity."""
+    share = 1 / np.arange(1, levels + 1) ** 0.5
+    return np.random.default_rng(seed).choice(levels, size=rows, p=share / share.sum())
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_whole_numbers_whose_order_says_nothing_of_the_label_are_codes_and_it_is_said(seed):
+    codes = falling_codes(40, 10_000, seed)
+    effects = np.random.default_rng(seed).normal(size=40) * 0.5
+    values = [str(code + 1) for code in codes]
+    role = role_of(values, name="c3", click=clicks_of(effects, codes, seed))
+    assert role.kind is Kind.CATEGORICAL
+    assert role.reason == "40 whole numbers whose order says nothing of the label: codes"
+    assert "taken for codes" in role.warning
+    assert role_of(values, name="c3_count", click=clicks_of(effects, codes, seed)).kind is Kind.PIECEWISE
+    spaced = [str(code * 50 + 1) for code in codes]
+    far_apart = role_of(spaced, name="c3", click=clicks_of(effects, codes, seed))
+    assert far_apart.kind is Kind.PIECEWISE
+    assert "might be codes, since their order says nothing of the label" in far_apart.warning
+
+
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("shape", ["rising", "hump", "step", "heaped"])
+def test_whole_numbers_whose_order_matters_stay_numbers(shape, seed):
+    codes = falling_codes(60, 10_000, seed)
+    at = np.arange(60) / 60
+    effects = {
+        "rising": 0.8 * at,
+        "hump": -4 * (at - 0.4) ** 2,
+        "step": 0.5 * (at > 0.2),
+        "heaped": 0.8 * at + 0.2 * (np.arange(60) % 10 == 0),
+    }[shape]
+    role = role_of([str(code) for code in codes], name="c3", click=clicks_of(effects, codes, seed))
+    assert (role.kind, role.warning) == (Kind.PIECEWISE, "")
+
+
+def test_whole_numbers_of_which_neither_name_nor_label_says_anything_come_with_advice():
+    codes = falling_codes(40, 10_000, 0)
+    click = clicks_of(np.zeros(40), codes, 1)
+    values = [str(code + 1) for code in codes]
+    for name in ("c3", "feature_7", "V12"):
+        role = role_of(values, name=name, click=click)
+        assert (role.kind, role.warning) == (
+            Kind.PIECEWISE,
+            "whole numbers that might be codes: make it categorical if they are codes",
+        )
+    assert role_of(values, name="informational", click=click).warning == ""
+    assert role_of([str(code * 1000) for code in codes], name="c3", click=click).warning == ""
+
+
 def test_few_whole_numbers_far_apart_are_codes_but_round_amounts_are_not():
     assert role_of(rng.choice([375, 4687, 15699, 17753, 21789], N).astype(str).tolist(), "C14").kind is Kind.CATEGORICAL
     tens = (rng.geometric(0.2, N).clip(max=30) * 1000).astype(str).tolist()

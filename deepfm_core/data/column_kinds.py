@@ -36,7 +36,7 @@ _CODE_WORDS = frozenset((
     "model", "platform", "source", "gender", "sex", "status", "area", "cell",
 ))
 _ID_WORDS = frozenset(("id", "ids", "uid", "uuid", "guid", "key", "hash", "index", "row", "rownum", "rowid"))
-_QUANTITY_WORDS = frozenset((
+QUANTITY_WORDS = frozenset((
     "num", "number", "count", "counts", "cnt", "qty", "quantity", "amount", "price", "cost", "duration", "age", "hours",
     "days", "years", "months", "minutes", "seconds", "rate", "rates", "score", "value", "values", "sum", "total", "avg",
     "mean", "length", "size", "width", "height", "weight", "distance", "balance", "income", "gain", "loss", "views",
@@ -151,9 +151,9 @@ def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None
     named_id = bool(words) and words[-1] in _ID_WORDS
     if named_id and unique >= 0.5:
         return _role(cells, Kind.IGNORE, f"{unique:.0%} unique")
-    if unique >= UNIQUE and _digits_alike(values) and not set(words) & _QUANTITY_WORDS:
+    if unique >= UNIQUE and _digits_alike(values) and not set(words) & QUANTITY_WORDS:
         return _role(cells, Kind.IGNORE, f"{unique:.0%} unique, all of {len(str(int(values[0])))} digits")
-    if set(words) & _QUANTITY_WORDS:
+    if set(words) & QUANTITY_WORDS:
         return None
     if words and words[-1] in _CODE_WORDS | _ID_WORDS:
         return _role(cells, Kind.CATEGORICAL, f"{_counted(len(values))} codes, as the name says", _advice(cells))

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.data.column_kinds import column_role
 from deepfm_core.data.columns import Cells
+from deepfm_core.data.digit_codes import checked_for_codes
 from deepfm_core.data.labels import label_role, labelled_rows, named_as_label, suggest_label
 from deepfm_core.data.leakage import field_auc, folds_of
 from deepfm_core.data.schema import NUMBER_KINDS, FieldRole, Kind, LabelRole, Schema
@@ -51,8 +52,9 @@ def infer_schema(
     roles = []
     for column in columns:
         cells = Cells.of(table.frame, column)
-        role = column_role(cells)
-        roles.append(_checked_for_leaks(role, cells.take(rows), labels, folds, leave_out_leaks))
+        labelled = cells.take(rows)
+        role = checked_for_codes(column_role(cells), labelled, labels)
+        roles.append(_checked_for_leaks(role, labelled, labels, folds, leave_out_leaks))
     return Schema(chosen, tuple(_alike_in_families(roles)))
 
 
