@@ -81,10 +81,11 @@ def _pairs(pairs: pd.DataFrame) -> None:
     st.markdown(sentence(pairs))
     if not pairs["solid"].any():  # a chart would draw noise at full size
         return
+    judged = pairs.assign(verdict=verdicts(pairs))
     figure(
         "Strongest pairs",
-        lambda: strongest_pairs(pairs, top=SHOWN, measures=()),
-        pairs.assign(verdict=verdicts(pairs)).drop(columns="solid"),
+        lambda: strongest_pairs(judged, top=SHOWN, measures=()),
+        judged.drop(columns="solid"),
         "Strength in log-odds: the standard deviation over rows of what a pair adds beyond its two fields alone, by "
         "all labels, without a model. Band: 90% of what the data supports. Faint: not told apart from noise.",
         key="observed pairs",

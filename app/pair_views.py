@@ -10,9 +10,10 @@ from app.charts.cells import cell_scatter
 from app.charts.graph import pair_graph
 from app.charts.matrix import field_matrix
 from app.charts.pair_scatter import pair_scatter
-from app.charts.pairs import MEASURES, pairs_by_epoch
+from app.charts.pairs import MEASURES, pairs_by_epoch, ranked
 from app.column_titles import CELLS, PAIRS, configured
 from app.figure import figure
+from app.inputs import download
 from app.layout import side_by_side
 from app.pair_section import cells_of
 from deepfm_core.explain.verdicts import has_evidence
@@ -35,7 +36,7 @@ def pair_views(run: home.OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, cho
             over_epochs(run, pairs, fields, chosen)
     if table.open:
         with table:
-            all_pairs(pairs)
+            all_pairs(pairs, measure)
 
 
 def model_against_data(run: home.OpenRun, pairs: pd.DataFrame, chosen: Pair) -> None:
@@ -119,7 +120,7 @@ def over_epochs(run: home.OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, ch
                 f"Field matrix after epoch {epoch}",
                 lambda: field_matrix(
                     at,
-                    fields.dropna(subset=["order"]).assign(main_effect=float("nan")),
+                    fields.dropna(subset=["order"]).assign(main_effect=float("nan"), within=float("nan")),
                     upper="learned_fm",
                     selected=chosen,
                     largest=float(frame["learned_fm"].max()),
@@ -143,36 +144,31 @@ def _with_solid(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     return judged.assign(solid=judged["solid"].fillna(False).astype(bool))
 
 
-def all_pairs(pairs: pd.DataFrame) -> None:
+def all_pairs(pairs: pd.DataFrame, measure: str) -> None:
     """Draw the pairs as a table in which a row can be chosen."""
-    table = pairs.drop(columns=["solid"], errors="ignore").dropna(axis="columns", how="all")
+    table = ranked(pairs, measure).drop(columns=["solid"], errors="ignore").dropna(axis="columns", how="all")
     if not table["verdict"].any():
         table = table.drop(columns="verdict")
     first = [name for name in ("field_a", "field_b", "verdict") if name in table]
     table = table[[*first, *(name for name in table.columns if name not in first)]]
 
+    key = f"pair_table {measure}"  # another order forgets which row was chosen
+
     def keep() -> None:
-        rows = st.session_state["pair_table"]["selection"]["rows"]
+        rows = st.session_state[key]["selection"]["rows"]
         if rows:
             pair_choice.keep(table["field_a"].iloc[rows[0]], table["field_b"].iloc[rows[0]])
 
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("All pairs", anchor=False, width="content")
+        download(table, "pairs", "pairs csv")
     st.dataframe(
         table,
         hide_index=True,
         column_config=configured(table, PAIRS),
         on_select=keep,
         selection_mode="single-row",
-        key="pair_table",
+        key=key,
         alt="All pairs with their strengths",
     )
-    left, right = st.columns([4, 1], vertical_alignment="center")
-    left.caption("Strengths are standard deviations over rows, in log-odds. Choose a row to see its levels above.")
-    right.download_button(
-        "CSV",
-        lambda: table.to_csv(index=False).encode(),
-        "pairs.csv",
-        "text/csv",
-        icon=":material/download:",
-        type="tertiary",
-        on_click="ignore",
-    )
+    st.caption("Strengths are standard deviations over rows, in log-odds. Choose a row to see its levels above.")

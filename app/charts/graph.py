@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from .matrix import LIMIT, fields_in_order
-from .pairs import MEASURES, pair_label
+from .pairs import MEASURES, NOTICED, pair_label
 from .swatches import swatches
 from .theme import BACKGROUND, DIAGONAL, LOG_ODDS, MUTED, SEQUENTIAL, TEXT, dress, inks, narrow
-from .vega import Chart, Layer, Spec, click_selects, column, expr, hover, layer, mark, nominal, quantity
+from .vega import Chart, Layer, Spec, click_selects, column, expr, hover, layer, mark, nominal, quantity, when
 
 UPRIGHT_LIMIT = 16
 """Most fields whose names are written level; more are written along the radius."""
@@ -96,7 +96,6 @@ def _chords(pairs: pd.DataFrame, dots: pd.DataFrame, measure: str, selected: tup
     known = pairs[pairs["field_a"].isin(dots["field_a"]) & pairs["field_b"].isin(dots["field_a"])]
     known = known.dropna(subset=[measure]).sort_values(measure, kind="stable")
     strength = known[measure]
-    end = max(float(strength.max()), 1e-9) if len(known) else 1.0
     chosen = pd.Series(
         [{a, b} == set(selected or ()) for a, b in zip(known["field_a"], known["field_b"], strict=True)],
         index=known.index,
@@ -105,6 +104,7 @@ def _chords(pairs: pd.DataFrame, dots: pd.DataFrame, measure: str, selected: tup
     judged = "solid" in known
     strongest = strength.rank(ascending=False, method="first") <= UNJUDGED * len(dots)
     solid = known["solid"].fillna(False).astype(bool) if judged else strongest
+    end = max(NOTICED, float((strength[solid] if solid.any() else strength).max())) if len(known) else 1.0
     drawn = known[solid | chosen | ((strength >= FAINT_SHARE * end) & strongest)]
     place = dots.set_index("field_a")[["x", "y"]]
     frame = pd.DataFrame({"field_a": drawn["field_a"], "field_b": drawn["field_b"], "value": drawn[measure]})
@@ -113,7 +113,7 @@ def _chords(pairs: pd.DataFrame, dots: pd.DataFrame, measure: str, selected: tup
     said = {True: "told apart from noise", False: "not told apart from noise"}
     return frame.assign(
         end=end,
-        width=THINNEST + (THICKEST - THINNEST) * frame["value"] / end,
+        width=THINNEST + (THICKEST - THINNEST) * (frame["value"] / end).clip(upper=1),
         solid=solid,
         chosen=chosen,
         pair=[pair_label(a, b) for a, b in zip(frame["field_a"], frame["field_b"], strict=True)],
@@ -166,6 +166,7 @@ def _chord_layers(chords: pd.DataFrame, at: Spec) -> list[Layer]:
             firm,
             **_line(at),
             strokeWidth=width,
+            strokeDash=when("datum.solid", [1, 0], [3, 6]),
             color=quantity("value", scale=scale, legend=legend),
         ),
     ]
