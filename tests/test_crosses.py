@@ -75,7 +75,7 @@ def test_a_number_is_crossed_by_its_bucket() -> None:
 
 def test_several_crossed_fields_stand_beside_each_other_and_survive_json() -> None:
     encoder = fitted(("device", "place"), ("place", "price"))
-    again = Encoder.from_dict(json.loads(json.dumps(encoder.to_dict())))
+    again = Encoder.from_dict(json.loads(json.dumps(encoder.to_dict(), default=lambda many: np.array(many).tolist())))
     assert again.layout == encoder.layout
     expected, found = (one.encode(FRAME, subject="Table").crosses for one in (encoder, again))
     np.testing.assert_array_equal(found, expected)

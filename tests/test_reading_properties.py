@@ -7,15 +7,19 @@ from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from deepfm_core.data.decoding import survey
 from deepfm_core.data.dialect import detect
+from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.parquet import read_parquet_table, write_parquet
 from deepfm_core.data.parsing import parse
 from deepfm_core.data.reading import read_table, table_to_csv
+from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.data.table import Table
 from deepfm_core.errors import TableError
 
@@ -166,3 +170,27 @@ def test_cutting_a_long_text_into_segments_changes_nothing(rows, end, segment, b
     assert parsed.closed
     for column in parsed.columns:
         assert len(set(column.categories)) == len(column.categories)
+
+
+ROWS_OF_KINDS = st.tuples(st.sampled_from(["a", "b", "", " a", "é"]), st.sampled_from(["1", "2.5", "", "7", "7.0"]))
+
+
+@QUICK
+@given(st.lists(ROWS_OF_KINDS, min_size=1, max_size=30), st.integers(1, 60), st.integers(16, 64), LINE_ENDS)
+def test_ids_are_the_same_for_any_size_of_blocks_and_segments(rows, segment, block, end):
+    roles = (FieldRole("text", Kind.CATEGORICAL), FieldRole("number", Kind.PIECEWISE))
+    text = end.join(",".join(row) for row in [("text", "number"), *rows])
+    encoded = []
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "table")
+        path.write_bytes(text.encode())
+        content = survey(path, "table")
+        for sizes in ({}, {"block": block, "segment": segment}):
+            columns = parse(content, detect(content, "table"), **sizes).columns
+            frame = pd.DataFrame(dict(zip(("text", "number"), columns, strict=True)))
+            encoder = Encoder.fit(frame, Schema(LabelRole("label", "1", "0"), roles), knots=3)
+            encoded.append(encoder.encode(frame, subject="table"))
+    one, other = encoded
+    assert one.layout == other.layout
+    np.testing.assert_array_equal(one.ids, other.ids)
+    np.testing.assert_array_equal(one.weights, other.weights)

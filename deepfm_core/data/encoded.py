@@ -28,7 +28,7 @@ class EncodedField:
     slots: int
     offset: int
     size: int
-    features: tuple[str, ...]
+    features: Sequence[str]
     """The name of each feature of the block, `size` of them, for people to read."""
     unseen: int | None
     """The id, within the block, of the feature that stands for values the training part did not hold."""
@@ -90,7 +90,7 @@ class Layout:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the layout as plain values for JSON."""
-        fields = [{**{k: v for k, v in vars(field).items()}, "kind": field.kind.value} for field in self.fields]
+        fields = [{**vars(field), "kind": field.kind.value, "features": list(field.features)} for field in self.fields]
         return {"fields": fields, "dense": list(self.dense), "crosses": [vars(field) for field in self.crosses]}
 
     @classmethod
@@ -115,10 +115,12 @@ class EncodedTable:
         layout: which slot and feature belongs to which field.
         ids: (N, S) int32, feature ids in `0 … V-1`; an unused slot of a multi-valued field repeats any id of the
             field's block with weight 0.
-        weights: (N, S) float32, the x of each feature, or None where every x is 1.
+        weights: (N, W) float32, the x of each feature in the slots `weighted`; None where every x is 1.
         dense: (N, D) float32, scaled values of the dense fields.
         labels: (N,) float32 of 0 and 1, or None for a table without label.
         crosses: (N, C) int32, the id of each crossed field's combination; None where the layout has none.
+        weighted: the W slots, ascending, that `weights` has a column for; None if all S. In all others x is 1. A
+            field's slots are all among them, or none is.
     """
 
     layout: Layout
@@ -127,9 +129,19 @@ class EncodedTable:
     dense: NDArray[np.float32]
     labels: NDArray[np.float32] | None
     crosses: NDArray[np.int32] | None = None
+    weighted: tuple[int, ...] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    def x(self, field: EncodedField) -> NDArray[np.float32] | None:
+        """Return (N, slots) the x of a field's features, or None where every one is 1."""
+        first = field.first_slot
+        if self.weights is not None and self.weighted is not None:
+            if first not in self.weighted:
+                return None
+            first = self.weighted.index(first)
+        return None if self.weights is None else self.weights[:, first : first + field.slots]
 
     def take(self, rows: NDArray[np.int64]) -> EncodedTable:
         """Return the given rows, in the given order."""
@@ -140,6 +152,7 @@ class EncodedTable:
             self.dense[rows],
             None if self.labels is None else self.labels[rows],
             None if self.crosses is None else self.crosses[rows],
+            self.weighted,
         )
 
 
@@ -155,4 +168,5 @@ def together(parts: Sequence[EncodedTable]) -> EncodedTable:
         np.concatenate([part.dense for part in parts]),
         np.concatenate(labels) if len(labels) == len(parts) else None,
         np.concatenate(crosses) if crosses else None,
+        parts[0].weighted,
     )

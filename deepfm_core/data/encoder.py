@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -19,17 +17,19 @@ from deepfm_core.data.columns import Cells
 from deepfm_core.data.crosses import CrossedCode
 from deepfm_core.data.encoded import CrossedField, EncodedField, EncodedTable, Layout
 from deepfm_core.data.field_codes import FieldCode
-from deepfm_core.data.fitted_fields import FieldSettings, field_from_dict, fit_fields, tally
+from deepfm_core.data.fitted_fields import FieldSettings, field_from_dict, fit_role, tally
+from deepfm_core.data.gathering import gather
 from deepfm_core.data.knots import default_knots
 from deepfm_core.data.labels import labels_of
 from deepfm_core.data.number_codes import DenseCode, number_problems
-from deepfm_core.data.schema import NUMBER_KINDS, Cross, Kind, LabelRole, Schema
+from deepfm_core.data.packed import read_packed, write_packed
+from deepfm_core.data.schema import NUMBER_KINDS, Cross, LabelRole, Schema
+from deepfm_core.data.side_by_side import side_by_side
 from deepfm_core.errors import Problem, SchemaError
 
 BUCKETS = 10
 """Buckets of a bucketised field unless said otherwise."""
 
-_BLOCK = 8192
 _VERSION = 1
 
 
@@ -93,16 +93,12 @@ class Encoder:
             all_cells = {column: cells.take(rows) for column, cells in all_cells.items()}
         count = len(frame) if rows is None else len(rows)
         settings = FieldSettings(min_count, default_knots(count) if knots is None else knots, buckets, average)
-        fields: list[FieldCode] = []
-        dense: list[DenseCode] = []
-        for role in schema.used:
-            if role.kind is Kind.DENSE:
-                dense.append(DenseCode.fit(all_cells[role.column]))
-            else:
-                fields += fit_fields(all_cells[role.column], role, settings, subject)
+        found = side_by_side(lambda role: fit_role(all_cells[role.column], role, settings, subject), schema.used, count)
+        fields = [code for codes in found for code in codes if not isinstance(code, DenseCode)]
+        dense = [code for codes in found for code in codes if isinstance(code, DenseCode)]
         _require_embedded(fields, subject)
         _require_names([field.name for field in fields] + [name for code in dense for name in code.names], subject)
-        tallies = [tally(field, all_cells[field.column]) for field in fields]
+        tallies = side_by_side(lambda field: tally(field, all_cells[field.column]), fields, count)
         counts = np.concatenate([counts for counts, _ in tallies]) if tallies else np.zeros(0, dtype=np.int64)
         mass = np.concatenate([mass for _, mass in tallies]) if tallies else np.zeros(0)
         crossed = tuple(
@@ -159,8 +155,9 @@ class Encoder:
         problems += [p for field in self.dense_fields for p in field.problems(all_cells[field.column])]
         if problems:
             raise SchemaError(subject, list(dict.fromkeys(problems)))
-        ids, weights = self._ids_and_weights(all_cells, count)
-        return EncodedTable(self.layout, ids, weights, self._dense(all_cells, count), None, self._crosses(all_cells))
+        ids, weights, weighted = self._ids_and_weights(all_cells, count)
+        dense, crosses = self._dense(all_cells, count), self._crosses(all_cells)
+        return EncodedTable(self.layout, ids, weights, dense, None, crosses, weighted)
 
     def encode_with_labels(self, frame: pd.DataFrame, *, subject: str) -> EncodedTable:
         """Encode N rows and their labels.
@@ -173,18 +170,20 @@ class Encoder:
 
     def _ids_and_weights(
         self, all_cells: Mapping[str, Cells], rows: int
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32] | None]:
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32] | None, tuple[int, ...] | None]:
         id_tables, weight_tables = [], []
-        for field, placed in zip(self.fields, self.layout.fields, strict=True):
-            cells = all_cells[field.column]
-            ids, weights = field.code(cells)
-            id_tables += [(cells.codes, column) for column in np.ascontiguousarray(ids.T) + np.int32(placed.offset)]
-            columns = [None] * field.slots if weights is None else list(np.ascontiguousarray(weights.T))
-            weight_tables += [(cells.codes, column) for column in columns]
-        ids_out = _gather(id_tables, rows, np.int32)
-        if all(table is None for _, table in weight_tables):
-            return ids_out, None
-        return ids_out, _gather(weight_tables, rows, np.float32)
+        weighted: list[int] = []
+        codes = side_by_side(lambda field: field.code(all_cells[field.column]), self.fields, rows)
+        for placed, (ids, weights) in zip(self.layout.fields, codes, strict=True):
+            of_row = all_cells[placed.column].codes
+            id_tables += [(of_row, column) for column in np.ascontiguousarray(ids.T) + np.int32(placed.offset)]
+            if weights is not None:
+                weight_tables += [(of_row, column) for column in np.ascontiguousarray(weights.T)]
+                weighted += range(placed.first_slot, placed.first_slot + placed.slots)
+        ids_out = gather(id_tables, rows, np.int32)
+        if not weighted:
+            return ids_out, None, None
+        return ids_out, gather(weight_tables, rows, np.float32), tuple(weighted)
 
     def _dense(self, all_cells: Mapping[str, Cells], rows: int) -> NDArray[np.float32]:
         tables = [
@@ -192,7 +191,7 @@ class Encoder:
             for field in self.dense_fields
             for column in np.ascontiguousarray(field.code(all_cells[field.column]).T)
         ]
-        return _gather(tables, rows, np.float32)
+        return gather(tables, rows, np.float32)
 
     def _crosses(self, all_cells: Mapping[str, Cells]) -> NDArray[np.int32] | None:
         if not self.crosses:
@@ -201,15 +200,15 @@ class Encoder:
         return np.stack([cross.code(all_cells) + np.int32(placed.offset) for cross, placed in fields], axis=1)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the encoder as plain values for JSON."""
+        """Give the encoder as values for JSON, but for the texts of vocabularies and two arrays, held as they are."""
         return {
             "version": _VERSION,
             "label": vars(self.label),
             "fields": [field.to_dict() for field in self.fields],
             "dense": [field.to_dict() for field in self.dense_fields],
             "rows": self.rows,
-            "counts": self.counts.tolist(),
-            "mass": self.mass.tolist(),
+            "counts": self.counts,
+            "mass": self.mass,
             "crosses": [cross.to_dict() for cross in self.crosses],
         }
 
@@ -228,42 +227,18 @@ class Encoder:
         )
 
     def save(self, path: Path) -> None:
-        """Write the encoder as JSON under a temporary name, synced, then renamed to `path`."""
-        temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-        with temporary.open("w", encoding="utf-8") as file:
-            json.dump(self.to_dict(), file, ensure_ascii=False, separators=(",", ":"))
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
+        """Write the encoder as JSON to `path`, and its long texts and arrays beside it (see `packed`)."""
+        write_packed(path, self.to_dict())
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read an encoder that `save` wrote."""
-        return cls.from_dict(json.loads(path.read_text(encoding="utf-8")))
+        """Read an encoder that `save` wrote, or an earlier version as JSON alone."""
+        return cls.from_dict(read_packed(path))
 
 
 def _cells(frame: pd.DataFrame, column: str, rows: NDArray[np.int64] | None) -> Cells:
     cells = Cells.of(frame, column)
     return cells if rows is None else cells.take(rows)
-
-
-def _gather(
-    tables: Sequence[tuple[NDArray[Any], NDArray[Any] | None]], rows: int, dtype: type[np.int32] | type[np.float32]
-) -> NDArray[Any]:
-    """Return (rows, len(tables)): in column j, table j at each row's code; 1 where a table is None.
-
-    A block of rows is gathered column by column, each in one piece of memory, and then turned: twice as fast as writing
-    to the columns of a row-major array, which are far apart. Codes are in range, so "clip" only saves the check.
-    """
-    out = np.empty((rows, len(tables)), dtype=dtype)
-    columns = np.ones((len(tables), _BLOCK), dtype=dtype)
-    for start in range(0, rows, _BLOCK):
-        size = min(_BLOCK, rows - start)
-        for column, (codes, table) in zip(columns, tables, strict=True):
-            if table is not None:
-                np.take(table, codes[start : start + size], out=column[:size], mode="clip")
-        out[start : start + size] = columns[:, :size].T
-    return out
 
 
 def _require_embedded(fields: Sequence[FieldCode], subject: str) -> None:

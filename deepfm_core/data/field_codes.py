@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -33,7 +34,7 @@ class FieldCode(Protocol):
         """Feature ids a row has for this field."""
 
     @property
-    def features(self) -> tuple[str, ...]:
+    def features(self) -> Sequence[str]:
         """The name of each feature of the block."""
 
     @property

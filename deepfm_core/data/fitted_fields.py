@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.data.columns import Cells
 from deepfm_core.data.field_codes import FieldCode
-from deepfm_core.data.number_codes import BucketisedCode, NumericCode, PiecewiseCode
+from deepfm_core.data.number_codes import BucketisedCode, DenseCode, NumericCode, PiecewiseCode
 from deepfm_core.data.schema import FieldRole, Kind
 from deepfm_core.data.text_codes import CategoricalCode, MultiValuedCode, TimeCode
 from deepfm_core.data.timestamps import form_of
@@ -49,8 +50,10 @@ def field_from_dict(values: dict[str, Any]) -> FieldCode:
     return code
 
 
-def fit_fields(cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> list[FieldCode]:
-    """Return the embedded field or fields that a column of the training rows becomes.
+def fit_role(
+    cells: Cells, role: FieldRole, settings: FieldSettings, subject: str
+) -> Sequence[FieldCode] | Sequence[DenseCode]:
+    """Return the embedded field or fields, or the dense one, that a column of the training rows becomes.
 
     Raises:
         SchemaError: the cells of a timestamp are not all points in time of one form.
@@ -67,6 +70,8 @@ def fit_fields(cells: Cells, role: FieldRole, settings: FieldSettings, subject: 
             return [PiecewiseCode.fit(cells, settings.knots)]
         case Kind.BUCKETISED:
             return [BucketisedCode.fit(cells, settings.buckets)]
+        case Kind.DENSE:
+            return [DenseCode.fit(cells)]
         case Kind.TIMESTAMP:
             return list(_time_fields(cells, subject))
         case _:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,10 +19,11 @@ from numpy.typing import NDArray
 
 from deepfm_core.data.decoding import Content
 from deepfm_core.data.dialect import Dialect
+from deepfm_core.data.side_by_side import processors
 
-BLOCK = 4 << 20
+BLOCK = 2 << 20
 """Bytes parsed at a time by a thread; a row may be no longer than a block, so long rows raise it."""
-SEGMENT = 512 << 20
+SEGMENT = 32 << 20
 """Bytes whose blocks are held before their dictionaries are joined, which bounds the memory of long tables."""
 
 T = TypeVar("T")
@@ -86,7 +86,7 @@ def _parse(content: Content, dialect: Dialect, block: int, size: int) -> Parsed:
     columns: list[list[Coded]] = [[] for _ in dialect.columns]
     segments = 0
     quoted = content.quoted_until > dialect.offset
-    with closing(content.open()) as stream, ThreadPoolExecutor(os.cpu_count()) as threads:
+    with closing(content.open()) as stream, ThreadPoolExecutor(processors()) as threads:
         stream.read(dialect.offset)
         # Where cells are quoted a line end may stand within one, so the text is not cut into segments.
         for segment in _segments(stream, sys.maxsize if quoted else size):

@@ -10,6 +10,7 @@ import numpy as np
 from deepfm_core.data.columns import Cells
 from deepfm_core.data.field_codes import Code
 from deepfm_core.data.schema import Kind
+from deepfm_core.data.texts import Texts
 from deepfm_core.data.vocabulary import (
     HOURS,
     MISSING,
@@ -45,7 +46,7 @@ class CategoricalCode:
         return self.column
 
     @property
-    def features(self) -> tuple[str, ...]:
+    def features(self) -> Texts:
         """Missing, unseen, rare, then the values."""
         return self.vocabulary.features
 
@@ -94,7 +95,7 @@ class MultiValuedCode:
         return self.column
 
     @property
-    def features(self) -> tuple[str, ...]:
+    def features(self) -> Texts:
         """Missing, unseen, rare, then the values."""
         return self.vocabulary.features
 
@@ -102,7 +103,7 @@ class MultiValuedCode:
         """Encode the D distinct cells; where there are more values than slots, the most frequent are kept."""
         tokens = split_tokens(cells, self.separator)
         ids = self.vocabulary.ids(tokens.texts, np.zeros(len(tokens.texts), dtype=bool))[tokens.codes]
-        size, specials = len(self.features), len(SPECIALS)
+        size, specials = self.vocabulary.size, len(SPECIALS)
         # Turned so that the special features come last, a full row gives them up first.
         turned, used = padded(tokens.cells, (ids - specials) % size, len(cells.texts), self.slots)
         out = np.where(used, (turned + specials) % size, SPECIALS.index(MISSING)).astype(np.int32)

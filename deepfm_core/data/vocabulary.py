@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,12 +13,15 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core.data.columns import Cells, missing_texts
+from deepfm_core.data.texts import Texts
 
 MISSING, UNSEEN, RARE = "missing", "unseen", "rare"
 """Names of the features that stand for no value, values the training part lacks, and values with too few rows."""
 
 SPECIALS = (MISSING, UNSEEN, RARE)
 """The first features of every vocabulary, in this order."""
+
+_SPECIAL_TEXTS = pa.array(SPECIALS, pa.large_string())
 
 WRAPPING = "[](){}'\" \t\r\n"
 """Characters around the values of a cell that do not belong to them, as in `['a', 'b']`."""
@@ -30,17 +33,15 @@ class Vocabulary:
 
     Features are numbered within the field's block: missing 0, unseen 1, rare 2, then `values` from 3.
 
+    All of them are one array, of which the parts below are views: a large vocabulary is held once.
+
     Attributes:
-        values: by decreasing training rows, then by text.
-        rare: values with fewer training rows than the minimum count; they share the feature "rare".
+        named: the special features' names, the values by decreasing training rows, then by text, and the rare ones.
+        own: how many values have a feature of their own.
     """
 
-    values: tuple[str, ...]
-    rare: tuple[str, ...] = ()
-    _known: pa.Array = field(init=False, repr=False, compare=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_known", pa.array([*self.values, *self.rare], type=pa.large_string()))
+    named: pa.Array
+    own: int
 
     @classmethod
     def of(cls, texts: pa.Array, counts: NDArray[np.int64], min_count: int) -> Vocabulary:
@@ -50,32 +51,62 @@ class Vocabulary:
         held = pa.array(np.flatnonzero(rows))
         ranked = pa.table({"text": merged.dictionary.take(held), "rows": rows[rows > 0]})
         ranked = ranked.sort_by([("rows", "descending"), ("text", "ascending")])
-        ordered = ranked["text"].to_pylist()
         own = int(np.count_nonzero(rows >= max(min_count, 1)))
-        return cls(tuple(ordered[:own]), tuple(ordered[own:]))
+        return cls(pa.concat_arrays([_SPECIAL_TEXTS, *ranked["text"].chunks]), own)
+
+    @classmethod
+    def holding(cls, values: Sequence[str], rare: Sequence[str] = ()) -> Vocabulary:
+        """Return the vocabulary of values in the order of their features."""
+        parts = (_SPECIAL_TEXTS, Texts.of(values).array, Texts.of(rare).array)
+        return cls(pa.concat_arrays(parts), len(values))
+
+    @property
+    def size(self) -> int:
+        """The number of features."""
+        return len(SPECIALS) + self.own
+
+    @property
+    def values(self) -> Texts:
+        """The values with a feature of their own."""
+        return Texts(self._known[: self.own])
+
+    @property
+    def rare(self) -> Texts:
+        """The values with fewer training rows than the minimum count; they share the feature "rare"."""
+        return Texts(self._known[self.own :])
 
     @cached_property
-    def features(self) -> tuple[str, ...]:
+    def features(self) -> Texts:
         """The name of each feature; a value that reads like a special feature is put in quotes."""
-        return (*SPECIALS, *(f'"{value}"' if value in SPECIALS else value for value in self.values))
+        names = self.values.array
+        alike = pc.is_in(names, value_set=_SPECIAL_TEXTS)
+        if not pc.any(alike).as_py():
+            return Texts(self.named[: self.size])
+        quote, nothing = pa.scalar('"', names.type), pa.scalar("", names.type)
+        names = pc.if_else(alike, pc.binary_join_element_wise(quote, names, quote, nothing), names)
+        return Texts(pa.concat_arrays([_SPECIAL_TEXTS, names]))
+
+    @property
+    def _known(self) -> pa.Array:
+        return self.named[len(SPECIALS) :]
 
     def ids(self, texts: pa.Array, missing: NDArray[np.bool_]) -> NDArray[np.int32]:
         """Return (D,) the feature of each stripped text, within the block."""
         places = np.asarray(pc.index_in(texts, value_set=self._known).fill_null(-1))
         ids = places + len(SPECIALS)
-        ids[places >= len(self.values)] = SPECIALS.index(RARE)
+        ids[places >= self.own] = SPECIALS.index(RARE)
         ids[places < 0] = SPECIALS.index(UNSEEN)
         ids[missing] = SPECIALS.index(MISSING)
         return ids.astype(np.int32, copy=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the vocabulary as plain values for JSON."""
-        return {"values": list(self.values), "rare": list(self.rare)}
+        """Give the vocabulary as two texts."""
+        return {"values": self.values, "rare": self.rare}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> Vocabulary:
         """Rebuild a vocabulary from `to_dict`."""
-        return cls(tuple(values["values"]), tuple(values["rare"]))
+        return cls.holding(values["values"], values["rare"])
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def _asked_rows(count: int, most: int | None, pairs: int, seed: int) -> NDArray[
 @torch.no_grad()
 def embeddings_of(model: DeepFM, table: EncodedTable) -> Tensor:
     """Give e of each row and field, as the FM reads it: (N, F, K)."""
-    return torch.cat([model.look_up(batch)[2] for batch in Batch.from_table(table).split(BLOCK)])
+    return torch.cat([model.look_up(batch)[2] for batch in Batch.held(table).split(BLOCK)])
 
 
 def fm_contributions(
@@ -192,8 +192,8 @@ def distinct_fields(table: EncodedTable, embeddings: Tensor, number: int) -> tup
     field = table.layout.fields[number]
     slots = slice(field.first_slot, field.first_slot + field.slots)
     key = table.ids[:, slots].astype(np.float64)
-    if table.weights is not None:
-        key = np.concatenate([key, table.weights[:, slots]], 1)
+    if (x := table.x(field)) is not None:
+        key = np.concatenate([key, x], 1)
     packed = np.ascontiguousarray(key).view(np.dtype((np.void, key.itemsize * key.shape[1]))).ravel()
     _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
     return embeddings[torch.from_numpy(first), number], torch.from_numpy(inverse.astype(np.int64))

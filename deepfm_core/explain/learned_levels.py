@@ -109,7 +109,7 @@ def _level_means(
     """
     counts = [int(codes.max(initial=-1)) + 1 for codes in members]
     sums: list[Tensor] = []
-    for number, batch in enumerate(Batch.from_table(table).split(BLOCK)):
+    for number, batch in enumerate(Batch.held(table).split(BLOCK)):
         fields = read(batch).double()
         sums = sums or [fields.new_zeros(count + 1, fields.shape[2]) for count in counts]
         for f, codes in enumerate(members):

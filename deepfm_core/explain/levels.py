@@ -67,7 +67,7 @@ def each_levels(table: EncodedTable) -> Iterator[Levels]:
 def _levels(table: EncodedTable, field: EncodedField) -> Levels:
     slots = slice(field.first_slot, field.first_slot + field.slots)
     codes = table.ids[:, slots].astype(np.int64) - field.offset
-    weights = None if table.weights is None else table.weights[:, slots]
+    weights = table.x(field)
     if field.kind is Kind.NUMERIC and weights is not None:
         return _numeric_levels(field, codes[:, 0], weights[:, 0])
     if field.kind is Kind.PIECEWISE and weights is not None:
@@ -76,7 +76,7 @@ def _levels(table: EncodedTable, field: EncodedField) -> Levels:
     if field.kind is Kind.MULTI_VALUED and weights is not None:
         codes = np.where(weights > 0, codes, -1)
     ordered = field.kind in (Kind.PIECEWISE, Kind.BUCKETISED)
-    return Levels(field.name, field.features, codes, ordered)
+    return Levels(field.name, tuple(field.features), codes, ordered)
 
 
 def _numeric_levels(field: EncodedField, feature: NDArray[np.int64], value: NDArray[np.float32]) -> Levels:
@@ -88,7 +88,7 @@ def _numeric_levels(field: EncodedField, feature: NDArray[np.int64], value: NDAr
     buckets = len(edges) + 1
     codes = np.where(present, np.searchsorted(edges, value, side="right"), buckets - 1 + feature)
     names = tuple(_bucket_name(edges, number) for number in range(buckets))
-    return Levels(field.name, names + field.features[1:], codes[:, None].astype(np.int64), ordered=True)
+    return Levels(field.name, (*names, *field.features[1:]), codes[:, None].astype(np.int64), ordered=True)
 
 
 def _bucket_name(edges: NDArray[np.floating], number: int) -> str:

@@ -41,7 +41,7 @@ def network_probe(model: DeepFM, table: EncodedTable, background: int, seed: int
 @torch.no_grad()
 def network_fields_of(model: DeepFM, table: EncodedTable) -> Tensor:
     """Give what the network reads of each row and field: (N, F, K)."""
-    return torch.cat([model.network_fields(batch) for batch in Batch.from_table(table).split(BLOCK)])
+    return torch.cat([model.network_fields(batch) for batch in Batch.held(table).split(BLOCK)])
 
 
 class NetworkProbe:

@@ -225,7 +225,7 @@ def terms_frame(model: DeepFM, table: EncodedTable) -> pd.DataFrame:
     rounding of float32; a part the model lacks is 0.
     """
     model.eval()
-    parts = [_terms_block(model, batch) for batch in Batch.from_table(table).split(8192)]
+    parts = [_terms_block(model, batch) for batch in Batch.held(table).split(8192)]
     columns = np.concatenate(parts) if parts else np.zeros((0, 4))
     bias, first, second, dnn = columns.T
     logit = predict_logits(model, table)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
@@ -43,7 +44,7 @@ def unfamiliar(encoder: Encoder, column: str, values: list[str]) -> list[Unfamil
     return found
 
 
-def _nearest(value: str, known: tuple[str, ...]) -> str | None:
+def _nearest(value: str, known: Sequence[str]) -> str | None:
     by_case = {text.casefold(): text for text in reversed(known[:_COMPARED])}
     close = get_close_matches(value.casefold(), list(by_case), n=1, cutoff=0.5)
     return by_case[close[0]] if close else None

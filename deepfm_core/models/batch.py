@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import cast
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -19,10 +18,12 @@ class Batch:
 
     Attributes:
         ids: (B, S) int32, feature ids.
-        weights: (B, S) float, the x of each feature, or None where every x is 1.
+        weights: (B, S) float, the x of each feature, or None where every x is 1; (B, W) of the slots `weighted` alone
+            where that is given.
         dense: (B, D) float, scaled values of the dense fields.
         labels: (B,) float, 0 or 1, or None.
         crosses: (B, C) int32, ids of the crossed fields' combinations, or None where there are none.
+        weighted: (W,) the slots that `weights` has a column for, in a table that batches are taken from; None in these.
     """
 
     ids: Tensor
@@ -30,10 +31,19 @@ class Batch:
     dense: Tensor
     labels: Tensor | None = None
     crosses: Tensor | None = None
+    weighted: Tensor | None = None
 
     @classmethod
     def from_table(cls, table: EncodedTable, device: str | torch.device = "cpu") -> Batch:
-        """Wrap the table's arrays as tensors, without copying on the CPU."""
+        """Give all rows of a table as one batch."""
+        return cls.held(table, device)._whole()
+
+    @classmethod
+    def held(cls, table: EncodedTable, device: str | torch.device = "cpu") -> Batch:
+        """Wrap the table's arrays as tensors to take batches from, without copying on the CPU.
+
+        The x of slots where it is always 1 is filled in as batches are taken, so that memory holds it for these alone.
+        """
 
         def tensor(array: np.ndarray) -> Tensor:
             return torch.from_numpy(np.ascontiguousarray(array)).to(device)
@@ -44,6 +54,7 @@ class Batch:
             tensor(table.dense),
             None if table.labels is None else tensor(table.labels),
             None if table.crosses is None else tensor(table.crosses),
+            None if table.weighted is None else tensor(np.array(table.weighted)),
         )
 
     def __len__(self) -> int:
@@ -51,11 +62,11 @@ class Batch:
 
     def take(self, rows: Tensor) -> Batch:
         """Return the given rows, in the given order."""
-        return Batch(*(None if part is None else part.index_select(0, rows) for part in self._parts()))  # type: ignore[arg-type]
+        return self._each(lambda part: part.index_select(0, rows))._whole()
 
     def slice(self, start: int, stop: int) -> Batch:
-        """Return rows `start … stop-1` as views."""
-        return Batch(*(None if part is None else part[start:stop] for part in self._parts()))  # type: ignore[arg-type]
+        """Return rows `start … stop-1`, as views but for what has to be filled in."""
+        return self._each(lambda part: part[start:stop])._whole()
 
     def split(self, size: int) -> Iterator[Batch]:
         """Yield consecutive slices of at most `size` rows."""
@@ -70,7 +81,18 @@ class Batch:
             self.dense.double(),
             None if self.labels is None else self.labels.double(),
             self.crosses,
+            self.weighted,
         )
 
-    def _parts(self) -> tuple[Tensor | None, ...]:
-        return cast(tuple[Tensor | None, ...], (self.ids, self.weights, self.dense, self.labels, self.crosses))
+    def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
+        weights, labels, crosses = (
+            None if part is None else change(part) for part in (self.weights, self.labels, self.crosses)
+        )
+        return Batch(change(self.ids), weights, change(self.dense), labels, crosses, self.weighted)
+
+    def _whole(self) -> Batch:
+        """Return the batch with the x of every slot."""
+        if self.weights is None or self.weighted is None:
+            return self
+        whole = self.weights.new_ones(self.ids.shape).index_copy_(1, self.weighted, self.weights)
+        return replace(self, weights=whole, weighted=None)

@@ -182,7 +182,7 @@ def own_parts(parts: Sequence[EncodedTable], spec: RunSpec) -> list[EncodedTable
 def _fingerprint(table: EncodedTable) -> str:
     """Tell apart everything the frame depends on."""
     arrays = [table.ids, table.weights, table.dense, table.labels]
-    digest = hashlib.blake2b(json.dumps(table.layout.to_dict()).encode())
+    digest = hashlib.blake2b(json.dumps([table.layout.to_dict(), table.weighted]).encode())
     for array in arrays:
         digest.update(b"none" if array is None else np.ascontiguousarray(array).view(np.uint8).data)
     return digest.hexdigest()
@@ -193,6 +193,8 @@ def save_encoded(table: EncodedTable, path: Path) -> None:
     arrays: dict[str, Any] = {"ids": table.ids, "dense": table.dense, "labels": table.labels}
     if table.weights is not None:
         arrays["weights"] = table.weights
+    if table.weighted is not None:
+        arrays["weighted"] = np.array(table.weighted)
     arrays["layout"] = np.frombuffer(json.dumps(table.layout.to_dict()).encode(), dtype=np.uint8)
     with whole(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
@@ -202,7 +204,9 @@ def load_encoded(path: Path) -> EncodedTable:
     """Read what `save_encoded` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         layout = Layout.from_dict(json.loads(arrays["layout"].tobytes()))
-        return EncodedTable(layout, arrays["ids"], arrays.get("weights"), arrays["dense"], arrays["labels"])
+        weighted = tuple(arrays["weighted"].tolist()) if "weighted" in arrays else None
+        ids, weights = arrays["ids"], arrays.get("weights")
+        return EncodedTable(layout, ids, weights, arrays["dense"], arrays["labels"], weighted=weighted)
 
 
 def main() -> None:

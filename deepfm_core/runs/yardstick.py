@@ -136,7 +136,8 @@ def _slots(field: EncodedField, table: EncodedTable) -> tuple[NDArray[np.int64],
     """Give the field's features within its block (N, slots), and which of them count."""
     slots = slice(field.first_slot, field.first_slot + field.slots)
     ids = table.ids[:, slots].astype(np.int64) - field.offset
-    used = np.ones(ids.shape, dtype=bool) if table.weights is None else table.weights[:, slots] != 0
+    x = table.x(field)
+    used = np.ones(ids.shape, dtype=bool) if x is None else x != 0
     return ids, used
 
 

@@ -46,7 +46,7 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
         TrainingError: the loss is no longer a number.
     """
     labels = _labels(train), _labels(valid)
-    rows = Batch.from_table(train, state.model.table.device)
+    rows = Batch.held(train, state.model.table.device)
     steps = math.ceil(len(rows) / spec.batch_size)
     rate = float(labels[0].mean())
     yield Started(
@@ -91,7 +91,7 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
         TrainingError: the loss is no longer a number.
     """
     rate = float(_labels(train).mean())
-    rows = Batch.from_table(train, state.model.table.device)
+    rows = Batch.held(train, state.model.table.device)
     for count in epochs:
         if state.epoch:
             state.begin_last_phase()
@@ -113,7 +113,7 @@ def _begin(state: FitState, rows: Batch, rate: float) -> None:
 def predict_logits(model: DeepFM, table: EncodedTable) -> NDArray[np.float64]:
     """Give the logit of each row: (N,), in float64."""
     logits = Inference(model)
-    parts = [logits(batch) for batch in Batch.from_table(table, model.table.device).split(EVALUATION_ROWS)]
+    parts = [logits(batch) for batch in Batch.held(table, model.table.device).split(EVALUATION_ROWS)]
     return torch.cat(parts).cpu().double().numpy() if parts else np.zeros(0)
 
 

@@ -1,0 +1,34 @@
+"""Work that leaves Python's lock alone, such as that of NumPy and Arrow, done by all processors at once."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import pyarrow as pa
+
+pa.set_memory_pool(pa.system_memory_pool())
+"""Arrow's own allocators would keep what parsing and fitting use for a moment, half as much again as a table needs."""
+
+S = TypeVar("S")
+T = TypeVar("T")
+
+WORTH_ROWS = 20_000
+"""Rows from which on threads gain more than they cost."""
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def side_by_side(work: Callable[[S], T], values: Iterable[S], rows: int) -> list[T]:
+    """Do the work for each value and return the results in order; in threads where there are `rows` enough."""
+    if rows < WORTH_ROWS or processors() == 1:
+        return [work(value) for value in values]
+    with ThreadPoolExecutor(processors()) as threads:
+        done = list(threads.map(work, values))
+    pa.default_memory_pool().release_unused()  # what the threads used for a moment goes back to the system
+    return done
