@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import resource
 import subprocess
 import sys
 import tempfile
@@ -57,7 +56,8 @@ def turns(rows: int, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
     with tempfile.TemporaryDirectory(dir=arguments.folder) as folder:
         table = Path(folder, "table.txt")
         write_table(rows, table, **LAYOUTS[arguments.layout])
-        prepare(table)
+        if "ours-again" in arguments.only:
+            keep(table)
         for _ in range(arguments.turns):
             for way in arguments.only:
                 command = [sys.executable, __file__, "--way", way, "--table", str(table)]
@@ -90,7 +90,9 @@ def measured(way: str, path: Path) -> dict[str, float]:
 
 
 def _peak() -> float:
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024 / 1e6
+    """Give VmHWM; `ru_maxrss` would not be less than what the process that started this one had."""
+    status = Path("/proc/self/status").read_text()
+    return int(status.partition("VmHWM:")[2].split()[0]) * 1024 / 1e6
 
 
 Tensors = list[NDArray[Any] | None]
@@ -109,17 +111,15 @@ def with_pandas() -> Callable[[Path], Tensors]:
     return read
 
 
-def with_ours(kind: str, *, again: bool = False) -> Callable[[], Callable[[Path], Tensors]]:
-    """Read the table, or what the store keeps of it from the first time, and encode it."""
+def with_ours(kind: str) -> Callable[[], Callable[[Path], Tensors]]:
+    """Read the table and encode it."""
 
     def prepared() -> Callable[[Path], Tensors]:
         from deepfm_core.data.encoder import Encoder
-        from deepfm_core.data.parquet import read_parquet_table
         from deepfm_core.data.reading import read_table
-        from deepfm_core.data.table import ReadReport
 
         def read(path: Path) -> Tensors:
-            table = read_parquet_table(_kept(path), path.name, ReadReport()) if again else read_table(path)
+            table = read_table(path)
             encoder = Encoder.fit(table.frame, _schema(kind))
             encoded = encoder.encode_with_labels(table.frame, subject=table.name)
             return [encoded.ids, encoded.weights, encoded.dense, encoded.labels]
@@ -129,8 +129,43 @@ def with_ours(kind: str, *, again: bool = False) -> Callable[[], Callable[[Path]
     return prepared
 
 
-def _kept(path: Path) -> Path:
-    return path.with_suffix(".parquet")
+def from_shelf() -> Callable[[Path], Tensors]:
+    """Take what an earlier run has kept, every byte of it: mapping the files alone would be done in milliseconds."""
+    from deepfm_core.runs.encoded_shelf import EncodedShelf
+
+    def read(path: Path) -> Tensors:
+        kept = EncodedShelf(path.parent).find(_spec(path, "bucketised"), _no_table)
+        assert kept is not None
+        tables = kept.tables.values()
+        arrays = [array for table in tables for array in (table.ids, table.weights, table.dense, table.labels)]
+        return [None if array is None else array.copy() for array in arrays]
+
+    return read
+
+
+def keep(path: Path) -> None:
+    """Do what a first run does for a second one: divide, encode, and keep both beside the table."""
+    from deepfm_core.data.encoder import Encoder
+    from deepfm_core.data.reading import read_table
+    from deepfm_core.runs.encoded_shelf import EncodedShelf, Prepared
+    from deepfm_core.runs.parts import load_parts
+
+    table, spec = read_table(path), _spec(path, "bucketised")
+    parts = load_parts(spec, lambda _: table)
+    encoder = Encoder.fit(table.frame, spec.schema, rows=parts.train.rows)
+    encoded = {name: getattr(parts, name).encode(encoder) for name in ("train", "valid", "test")}
+    (path.parent / spec.table).mkdir()
+    EncodedShelf(path.parent).keep(spec, Prepared(parts, encoder, encoded))
+
+
+def _spec(path: Path, kind: str) -> Any:
+    from deepfm_core.training.spec import RunSpec
+
+    return RunSpec("kept", path.name, _schema(kind))
+
+
+def _no_table(sha: str) -> Any:
+    raise AssertionError(f"table {sha} is read")
 
 
 def _schema(kind: str) -> Any:
@@ -140,18 +175,10 @@ def _schema(kind: str) -> Any:
     return Schema(LabelRole("label", "1", "0"), tuple(FieldRole(column, kind) for column, kind in kinds.items()))
 
 
-def prepare(path: Path) -> None:
-    """Keep the table as the store does; reading it puts it into the system's cache for every way."""
-    from deepfm_core.data.parquet import write_parquet
-    from deepfm_core.data.reading import read_table
-
-    write_parquet(read_table(path), _kept(path))
-
-
 WAYS: dict[str, tuple[str, Callable[[], Callable[[Path], Tensors]]]] = {
     "pandas": ("`pandas.read_csv`, `factorize` of each column", with_pandas),
     "ours": ("ours, numbers in buckets (39 ids a row)", with_ours("bucketised")),
-    "ours-again": ("ours, a second run: the same from the parquet that is kept", with_ours("bucketised", again=True)),
+    "ours-again": ("ours, a second run on the same table, from what the first has kept", from_shelf),
     "ours-piecewise": ("ours, numbers piecewise as by default (52 ids and x a row)", with_ours("piecewise")),
 }
 LAYOUTS: dict[str, dict[str, Any]] = {

@@ -51,7 +51,8 @@ class Cells:
         if len(codes) and codes.min() < 0:
             codes = np.where(codes < 0, len(texts), codes.astype(np.int32))
             texts = pa.concat_arrays([texts, pa.array([""], type=texts.type)])
-        return cls(name, pc.utf8_trim_whitespace(texts), codes)
+        trimmed = pc.utf8_trim_whitespace(texts)
+        return cls(name, texts if trimmed.nbytes == texts.nbytes else trimmed, codes)  # equal ones are held once
 
     def __len__(self) -> int:
         return len(self.codes)

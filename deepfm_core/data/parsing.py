@@ -21,9 +21,9 @@ from deepfm_core.data.decoding import Content
 from deepfm_core.data.dialect import Dialect
 from deepfm_core.data.side_by_side import processors
 
-BLOCK = 2 << 20
+BLOCK = 4 << 20
 """Bytes parsed at a time by a thread; a row may be no longer than a block, so long rows raise it."""
-SEGMENT = 32 << 20
+SEGMENT = 64 << 20
 """Bytes whose blocks are held before their dictionaries are joined, which bounds the memory of long tables."""
 
 T = TypeVar("T")

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache
+from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -17,6 +18,7 @@ from deepfm_core.data.encoder import Encoder
 from deepfm_core.errors import RunError
 from deepfm_core.explain import snapshot
 from deepfm_core.runs import observing
+from deepfm_core.runs.encoded_shelf import EncodedShelf, Prepared
 from deepfm_core.runs.explaining import explain
 from deepfm_core.runs.held_out import hold_out
 from deepfm_core.runs.job import Job
@@ -60,6 +62,10 @@ class _Work:
     train: EncodedTable = field(init=False)
     valid: EncodedTable = field(init=False)
     test: EncodedTable = field(init=False)
+    kept: Prepared | None = None
+    """What an earlier run has prepared."""
+    keeping: Thread | None = None
+    """Keeps for later runs what this one has prepared, while it trains."""
     observation: Observation | None = None
     state: FitState = field(init=False)
     fitted: Fitted = field(init=False)
@@ -68,6 +74,10 @@ class _Work:
     @property
     def spec(self) -> RunSpec:
         return self.job.spec
+
+    @property
+    def shelf(self) -> EncodedShelf | None:
+        return EncodedShelf(self.job.home / "tables") if self.job.home else None
 
 
 class _Stopped(Exception):  # noqa: N818 (not an error)
@@ -112,6 +122,8 @@ def execute(job: Job) -> Iterator[Event]:
         torch.set_flush_denormal(False)  # the process may be somebody's notebook
         if work.observation is not None:
             work.observation.stop()
+        if work.keeping is not None:
+            work.keeping.join()
     summary = _summary(work)
     job.folder.write_summary(summary)
     job.folder.remove_checkpoint()
@@ -134,22 +146,36 @@ def _stop_if_cancelled(job: Job) -> None:
 
 
 def _read(work: _Work) -> Events:
-    work.parts = load_parts(work.spec, work.job.table)
+    work.kept = work.shelf.find(work.spec, work.job.table) if work.shelf else None
+    work.parts = work.kept.parts if work.kept else load_parts(work.spec, work.job.table)
     for note in work.parts.notes:
         yield Stage("read", 1.0, note)
 
 
 def _encode(work: _Work) -> Events:
+    if work.kept:
+        work.encoder = work.kept.encoder
+        work.train, work.valid, work.test = (work.kept.tables[name] for name in ("train", "valid", "test"))
+    else:
+        yield from _encode_anew(work)
+    work.encoder.save(work.job.folder.encoder)
+
+
+def _encode_anew(work: _Work) -> Events:
     parts, spec = work.parts, work.spec
     train = parts.train
     name, frame = train.table.name, train.table.frame
     options: dict[str, Any] = {"min_count": spec.min_count, "crosses": spec.model.crosses}
     work.encoder = Encoder.fit(frame, spec.schema, rows=train.rows, subject=name, **options)
-    work.encoder.save(work.job.folder.encoder)
     for number, name in enumerate(("train", "valid", "test")):
         part: Part = getattr(parts, name)
         setattr(work, name, part.encode(work.encoder))
         yield Stage("encode", (number + 1) / 3)
+    if work.shelf:
+        tables = {"train": work.train, "valid": work.valid, "test": work.test}
+        prepared = Prepared(parts, work.encoder, tables)
+        work.keeping = Thread(target=work.shelf.keep, args=(spec, prepared), daemon=True)
+        work.keeping.start()
 
 
 def _fit(work: _Work) -> Events:

@@ -23,14 +23,19 @@ class Part:
     """Rows of one table that serve one purpose.
 
     Attributes:
-        table: where they come from.
+        read: gives the table they come from.
         rows: (N,) int64, their numbers in the table, ascending.
         labels: (N,) float32.
     """
 
-    table: Table
+    read: Callable[[], Table]
     rows: NDArray[np.int64]
     labels: NDArray[np.float32]
+
+    @property
+    def table(self) -> Table:
+        """Where they come from."""
+        return self.read()
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -69,7 +74,7 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> Parts:
     frame = main.table.frame.take(main.rows) if len(main) < len(main.table) else main.table.frame
     division = split_rows(main.labels, split, frame, spec.rows_seed)
     train, valid, test = (
-        Part(main.table, main.rows[rows], main.labels[rows]) for rows in (division.train, division.valid, division.test)
+        Part(main.read, main.rows[rows], main.labels[rows]) for rows in (division.train, division.valid, division.test)
     )
     apart = (("validation", spec.valid_table, own_valid), ("test", spec.test_table, own_test))
     said = [note for name, sha, part in apart if part is not None for note in _notes(name, part, sha == spec.table)]
@@ -82,7 +87,7 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> Parts:
 
 
 def _labelled(spec: RunSpec, table: Table) -> Part:
-    return Part(table, *labelled_rows(table.frame, spec.schema.label, table.name))
+    return Part(lambda: table, *labelled_rows(table.frame, spec.schema.label, table.name))
 
 
 def _apart(spec: RunSpec, table: Table) -> Part:

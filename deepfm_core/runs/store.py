@@ -15,6 +15,7 @@ from deepfm_core.errors import RunError
 from deepfm_core.runs.claims import Claims
 from deepfm_core.runs.comparisons import ComparisonShelf
 from deepfm_core.runs.database import Database
+from deepfm_core.runs.encoded_shelf import EncodedShelf
 from deepfm_core.runs.entering import NewRun, is_id
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.process import Process
@@ -57,6 +58,7 @@ class Store:
         self.claims = Claims(self.database)
         self.workers = WorkerRegister(self.database)
         self.comparisons = ComparisonShelf(self.database, self.folder)
+        self.encoded = EncodedShelf(self.home / "tables")
         self._tables = TableShelf(self.database, self.home / "tables")
 
     @classmethod
@@ -107,6 +109,7 @@ class Store:
     def delete_table(self, sha: str, owner: str = LOCAL) -> None:
         """Take a table out of an owner's list; runs made from it keep it."""
         self._tables.delete(sha, owner)
+        self.encoded.forget(sha)
 
     def restore_table(self, sha: str, owner: str = LOCAL) -> TableEntry:
         """Undo `delete_table`."""

@@ -1,0 +1,168 @@
+"""Encoded rows that are kept for the next run on the same table."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from deepfm_core.data.encoder import Encoder
+from deepfm_core.data.inference import infer_schema
+from deepfm_core.data.schema import Kind
+from deepfm_core.data.table import Table
+from deepfm_core.runs import encoded_shelf
+from deepfm_core.runs.encoded_shelf import EncodedShelf, Prepared
+from deepfm_core.runs.engine import execute
+from deepfm_core.runs.parts import load_parts
+from deepfm_core.runs.perform import perform
+from deepfm_core.runs.store import Store
+from deepfm_core.runs.worker import Process
+from deepfm_core.training.events import Finished
+from deepfm_core.training.spec import FitSpec, ModelSpec, RunSpec, SplitSpec
+
+ROWS = 400
+MODEL, FIT = ModelSpec(embedding_size=2, layers=(4,)), FitSpec(epochs=1)
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setattr(encoded_shelf, "FEWEST_ROWS", 10)
+    return Store(tmp_path / "home")
+
+
+@pytest.fixture
+def spec(store: Store) -> RunSpec:
+    rng = np.random.default_rng(0)
+    lines = [f"{rng.integers(3)},{rng.normal():.3f},{rng.integers(2)}|{rng.integers(9)},{i % 2}" for i in range(ROWS)]
+    entry = store.import_table("\n".join(["colour,price,tags,click", *lines]).encode(), "clicks.csv")
+    table = store.table(entry.sha256)
+    schema = infer_schema(table, "click").with_kinds({"price": Kind.PIECEWISE, "tags": Kind.MULTI_VALUED})
+    return RunSpec(entry.sha256, "clicks.csv", schema, model=MODEL, fit=FIT, explained=False)
+
+
+def prepared(spec: RunSpec, table: Callable[[str], Table]) -> Prepared:
+    parts = load_parts(spec, table)
+    encoder = Encoder.fit(parts.train.table.frame, spec.schema, rows=parts.train.rows, min_count=spec.min_count)
+    tables = {name: getattr(parts, name).encode(encoder) for name in ("train", "valid", "test")}
+    return Prepared(parts, encoder, tables)
+
+
+def no_table(sha: str) -> Table:
+    raise AssertionError("the table is read")
+
+
+def entries(store: Store) -> list[Path]:
+    return sorted((store.home / "tables").glob("*/encoded/*"))
+
+
+@pytest.mark.parametrize("split", [SplitSpec(), SplitSpec(test=0.0)])
+def test_what_was_kept_is_found_again_without_reading_the_table(store: Store, spec: RunSpec, split: SplitSpec) -> None:
+    spec = replace(spec, split=split)
+    assert store.encoded.find(spec, no_table) is None
+    made = prepared(spec, store.table)
+    store.encoded.keep(spec, made)
+    found = store.encoded.find(spec, no_table)
+    assert found is not None
+    assert found.parts.notes == made.parts.notes
+    assert found.encoder.layout == made.encoder.layout
+    for name, table in made.tables.items():
+        assert found.tables[name].weighted == table.weighted
+        for array in ("ids", "weights", "dense", "labels"):
+            np.testing.assert_array_equal(getattr(found.tables[name], array), getattr(table, array))
+        np.testing.assert_array_equal(getattr(found.parts, name).rows, getattr(made.parts, name).rows)
+    again = store.encoded.find(spec, store.table)
+    assert again is not None
+    assert list(again.parts.train.table.frame.columns) == ["colour", "price", "tags", "click"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda spec: {"split_seed": 1},
+        lambda spec: {"split": SplitSpec(valid=0.2)},
+        lambda spec: {"min_count": 2},
+        lambda spec: {"schema": spec.schema.with_kinds({"price": Kind.BUCKETISED})},
+        lambda spec: {"schema": spec.schema.with_kinds({"price": Kind.IGNORE})},
+        lambda spec: {"test_table": spec.table},
+        lambda spec: {"model": replace(spec.model, name="wide-deep", crosses=(("colour", "price"),))},
+    ],
+)
+def test_what_would_be_encoded_otherwise_is_not_found(
+    store: Store, spec: RunSpec, change: Callable[[RunSpec], dict[str, object]]
+) -> None:
+    store.encoded.keep(spec, prepared(spec, store.table))
+    assert store.encoded.find(replace(spec, **change(spec)), store.table) is None
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:64])])
+@pytest.mark.parametrize("file", ["train.ids.npy", "encoder.arrow", "encoder.json", "parts.json", "test.rows.npy"])
+def test_a_damaged_entry_counts_as_none(
+    store: Store, spec: RunSpec, file: str, damage: Callable[[Path], object]
+) -> None:
+    store.encoded.keep(spec, prepared(spec, store.table))
+    damage(entries(store)[0] / file)
+    assert store.encoded.find(spec, no_table) is None
+
+
+def test_writing_to_what_was_found_changes_no_file(store: Store, spec: RunSpec) -> None:
+    made = prepared(spec, store.table)
+    store.encoded.keep(spec, made)
+    found = store.encoded.find(spec, no_table)
+    assert found is not None
+    found.tables["train"].ids[:] = -1
+    again = store.encoded.find(spec, no_table)
+    assert again is not None
+    np.testing.assert_array_equal(again.tables["train"].ids, made.tables["train"].ids)
+
+
+def test_a_second_run_reads_no_table_and_ends_as_without_the_shelf(store: Store, spec: RunSpec) -> None:
+    def trained(spec: RunSpec, table: Callable[[str], Table] | None = None) -> bytes:
+        worker = Process.current()
+        run = store.begin(spec, worker)
+        *_, last = perform(store, run, execute, worker, table)
+        assert isinstance(last, Finished)
+        return store.folder(run.id).model.read_bytes()
+
+    first = trained(spec)
+    assert len(entries(store)) == 1
+    assert trained(spec, no_table) == first
+    assert trained(replace(spec, model=replace(MODEL, layers=(8,))), no_table) != first
+
+
+def test_deleting_a_table_removes_what_was_kept_of_it(store: Store, spec: RunSpec) -> None:
+    other = store.import_table(b"colour,price,tags,click\n1,2,3,1\n1,2,3,0\n1,2,3,1\n1,2,3,0", "other.csv").sha256
+    for each in (spec, replace(spec, test_table=other)):
+        store.encoded.keep(each, prepared(each, store.table))
+    assert len(entries(store)) == 2
+    store.delete_table(other)
+    assert len(entries(store)) == 1
+    store.delete_table(spec.table)
+    assert entries(store) == []
+
+
+def test_what_was_not_used_for_longest_makes_room(store: Store, spec: RunSpec) -> None:
+    specs = [replace(spec, split_seed=seed) for seed in range(3)]
+    shelf = EncodedShelf(store.home / "tables")
+    for number, each in enumerate(specs[:2]):
+        shelf.keep(each, prepared(each, store.table))
+        (new,) = (path for path in entries(store) if path.stat().st_mtime > 1e9)
+        os.utime(new, (number, number))
+    size = sum(file.stat().st_size for path in entries(store) for file in path.iterdir())
+    assert shelf.find(specs[0], no_table)  # used: now the other one is the oldest
+    EncodedShelf(store.home / "tables", size + 1).keep(specs[2], prepared(specs[2], store.table))
+    assert [shelf.find(each, no_table) is not None for each in specs] == [True, False, True]
+
+
+def test_what_is_too_large_or_too_small_is_not_kept(
+    store: Store, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made = prepared(spec, store.table)
+    EncodedShelf(store.home / "tables", made.bytes).keep(spec, made)
+    assert entries(store) == []
+    monkeypatch.setattr(encoded_shelf, "FEWEST_ROWS", ROWS + 1)
+    store.encoded.keep(spec, made)
+    assert entries(store) == []
