@@ -17,6 +17,7 @@ from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training import crossed as crossed_module
 from deepfm_core.training import step as step_module
+from deepfm_core.training import table as table_module
 from deepfm_core.training.distinct import Distinct
 from deepfm_core.training.dropout import DropoutMasks
 from deepfm_core.training.reference import AutogradStep
@@ -158,6 +159,23 @@ def rows_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """Touch the batch's rows alone whatever the vocabulary."""
     for module in (step_module, crossed_module):
         monkeypatch.setattr(module, "worth_rows", lambda *_: True)
+
+
+@pytest.mark.parametrize("name", ["lr", "deepfm", "wide-deep"])
+def test_a_large_table_whose_first_order_weights_decay_apart_moves_as_by_autograd(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(table_module, "ALWAYS_WHOLE", 0)
+    fit = FitSpec(learning_rate=0.01, l2=0.02, embedding_l2=0.2, first_order_rate=3.0)
+    model = model_of(LARGE, ModelSpec(name, 4, (6,), activation="tanh")).double()
+    other = copy.deepcopy(model)
+    by_hand, reference = Step(model, fit), AutogradStep(other, fit)
+    for number in range(60):
+        batch = batch_of(LARGE, 20, number).double()
+        by_hand(batch)
+        reference(batch)
+    for key, value in other.state_dict().items():
+        assert torch.allclose(model.state_dict()[key], value, atol=1e-8), key
 
 
 @pytest.mark.usefixtures("rows_alone")

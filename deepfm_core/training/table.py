@@ -49,6 +49,7 @@ class DenseTable:
             self.slot.gradient.zero_()
         else:
             self.slot.gradient.index_fill_(0, self._written.long(), 0.0)
+            self._columns.clean(self.slot)
         self._written = self._found
         write_rows(self.slot.gradient, self._found, gradient)
 
@@ -101,6 +102,11 @@ class Columns:
         group.move(steps, self._rate, self._l2)
         if before is not None:
             w.add_(w - before, alpha=self._faster)
+
+    def clean(self, slot: Slot) -> None:
+        """Take out of the gradient what the last `move` has added to it, where it is not written anew as a whole."""
+        if self._more:
+            slot.gradient[:, 0].zero_()
 
     def subtract(self, weight: Tensor, move: Tensor) -> None:
         """Move rows (U, columns) against `move`, by the learning rates."""
