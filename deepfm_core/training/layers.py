@@ -32,10 +32,8 @@ _BACKWARD: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
 
 def add_sum(rows: Tensor, into: Tensor, begun: bool) -> None:
     """Add the sum over rows to a buffer, or write it where nothing has begun to stand there."""
-    if begun:
-        into.add_(rows.sum(0))
-    else:
-        torch.sum(rows, 0, dtype=into.dtype, out=into)
+    summed = rows.sum(0)  # of a lower precision too: summed in float32, and rounded like the products beside it
+    _ = into.add_(summed) if begun else into.copy_(summed)
 
 
 class Linear:

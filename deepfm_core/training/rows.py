@@ -17,6 +17,8 @@ from deepfm_core.training.table import Columns, read_rows, write_rows
 _FADED = 256
 """Missed steps after which momentum is gone: 0.9²⁵⁶ ≈ 2·10⁻¹²."""
 _FLUSHED_AT_ONCE = 1 << 16
+_NEVER = torch.iinfo(torch.int32).max
+"""Stands for the last step of a row that no batch has read: without moments it misses nothing."""
 
 
 def worth_rows(vocabulary: int, slots: int, spec: FitSpec) -> bool:
@@ -84,7 +86,7 @@ class RowTable:
         self._columns = Columns(spec)
         self._missed = MissedSteps(table)
         self._distinct = Distinct(len(table), table.device)
-        self._done = torch.zeros(len(table), dtype=torch.int32, device=table.device)
+        self._done = torch.full((len(table),), _NEVER, dtype=torch.int32, device=table.device)
 
     def load(self, steps: int) -> None:
         """Go on from a state in which every row has done `steps` steps."""
@@ -121,7 +123,9 @@ class RowTable:
     def _caught_up(self, ids: Tensor) -> Slot:
         """Give copies of U rows as they are after all steps so far."""
         table = self.slot
-        pull, inverse, fade, square = self._missed.factors(self._done.index_select(0, ids))
+        pull, inverse, fade, square = self._missed.factors(
+            self._done.index_select(0, ids).clamp_max_(self._missed.steps)
+        )
         move, mean = read_rows(table.mean, ids, pull), read_rows(table.mean, ids, fade)
         divisor, square = read_rows(table.square, ids, inverse), read_rows(table.square, ids, square)
         weight = read_rows(table.weight, ids)
