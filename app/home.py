@@ -61,6 +61,11 @@ class OpenRun:
         return self.finished or "run" in self.summary
 
     @property
+    def scored(self) -> bool:
+        """Whether the model is trained and its scores on held-out rows are in the summary."""
+        return "best_epoch" in self.summary
+
+    @property
     def active(self) -> bool:
         """Whether the run waits or is at work."""
         return self.state in ("queued", "running")

@@ -11,6 +11,7 @@ from app import findings, home, links, parts
 from app.inputs import SECONDS_HELP, duration, plain, show_chart, told
 from app.launching import keep_worker
 from app.layout import side_by_side
+from deepfm_core.explain.findings import FILE
 from deepfm_core.training.events import HOLD_OUT
 
 if TYPE_CHECKING:
@@ -69,9 +70,13 @@ def _panel(run: home.OpenRun) -> None:
     with st.container(border=True):
         _headline(run, story)
         _ending(run) if not run.active else _under_way(run, story)
+        if run.active and run.scored:
+            _summary(run)
         _rows(run, story)
     if run.ready:
         _results(run)
+    elif run.active and run.scored and run.folder.has(FILE):
+        findings.show(run)
     _charts(run, story)
 
 
@@ -135,6 +140,9 @@ def _under_way(run: home.OpenRun, story: Story) -> None:
             "The worker is loading." if state.starting else "Waits for the worker, which trains one run at a time."
         )
         return
+    if run.scored:
+        st.caption("Trained. Levels of fields and single rows are being explained; all pages open when they are.")
+        return
     about = [_left(story)]
     if len(story.progress):
         about.append(f"{float(story.progress.iloc[-1]['rows_per_second']):,.0f} rows a second")
@@ -173,7 +181,8 @@ def _summary(run: home.OpenRun) -> None:
     columns[0].metric(f"AUC ({part})", "–" if auc is None else f"{auc:.3f}")
     columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
     columns[2].metric("best epoch", f"{run.summary.get('best_epoch', '–')} of {run.summary.get('epochs', '–')}")
-    columns[3].metric("seconds", f"{sum(run.summary.get('seconds', {}).values()):.1f}", help=SECONDS_HELP)
+    seconds = run.summary.get("seconds")
+    columns[3].metric("seconds", f"{sum(seconds.values()):.1f}" if seconds else "–", help=SECONDS_HELP)
 
 
 def _rows(run: home.OpenRun, story: Story) -> None:

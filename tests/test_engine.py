@@ -25,7 +25,7 @@ from deepfm_core.runs.engine import execute
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.job import Job
 from deepfm_core.runs.store import Store
-from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Ready, Stage
+from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Ready, Scored, Stage
 from deepfm_core.training.spec import FOLDS, MOST_FOLDED_ROWS, FitSpec, ModelSpec, RunSpec, SplitSpec
 from tests.conftest import ROOT, clicks
 
@@ -207,8 +207,30 @@ def test_what_needs_no_evidence_is_explained_before_it_is_waited_for(  # type: i
         asked.append({path.stem for path in (tmp_path / "frames").iterdir()} - {"observed"})
 
     monkeypatch.setattr("deepfm_core.runs.engine._observed", nothing)
+    monkeypatch.setattr("deepfm_core.runs.engine._is_observed", lambda work: False)
     events = run(spec_for(small, folds=0), small, tmp_path)
     assert isinstance(events[-1], Finished)
     assert {"levels", "level_pairs", "purified_terms", "dnn_attribution"} <= asked[0]
     assert not {"pairs", "fields"} & asked[0]
     assert [event.note for event in events if isinstance(event, Stage) and "could not be computed" in event.note]
+
+
+def test_what_is_found_first_is_there_before_the_slow_explanations(  # type: ignore[no-untyped-def]
+    small: Table, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr("deepfm_core.runs.engine._is_observed", lambda work: True)
+    frames: list[set[str]] = []
+    scored = None
+    for event in execute(Job(spec_for(small, folds=0), RunFolder(tmp_path), lambda _: small)):
+        if isinstance(event, Scored):
+            scored = event.summary
+            assert not (tmp_path / "findings.json").exists()
+        if isinstance(event, Stage) and event.name == "explain":
+            frames.append(set(RunFolder(tmp_path).frames()) if (tmp_path / "findings.json").exists() else set())
+    assert isinstance(event, Finished)
+    assert scored is not None
+    assert event.summary | scored == event.summary
+    first = next(there for there in frames if there)
+    assert {"pairs", "fields", "observed", "predictions"} <= first
+    assert not {"purified_terms", "dnn_attribution", "levels", "level_pairs"} & first
+    assert {"purified_terms", "dnn_attribution", "levels", "level_pairs"} <= frames[-1]

@@ -158,8 +158,7 @@ def test_every_model_says_what_it_learned(name: str) -> None:
     assert (found.fm is not None, found.dnn is not None) == (model.spec.second_order, model.spec.deep)
     frame = pairs_frame(shape.names, found, None)
     assert np.isfinite(frame["learned"]).all()
-    levels = field_levels(table)
-    fields = fields_frame(model, table, levels, frame)
+    fields = fields_frame(model, table, frame)
     assert list(fields["field"]) == list(shape.first_order_names)
     assert fields["main_effect"].notna().any() == model.spec.first_order
 

@@ -63,10 +63,10 @@ def pairs_frame(names: Sequence[str], learned: LearnedPairs, observed: pd.DataFr
     return ranked.reindex(columns=list(PAIR_COLUMNS))
 
 
-def fields_frame(model: DeepFM, sample: EncodedTable, levels: Sequence[Levels], pairs: pd.DataFrame) -> pd.DataFrame:
+def fields_frame(model: DeepFM, sample: EncodedTable, pairs: pd.DataFrame) -> pd.DataFrame:
     """Make the `fields` frame; dense and crossed fields have no pairs and no place in the matrix."""
     layout = sample.layout
-    effects, _ = purified_first_order(model, sample, levels)
+    effects, _ = purified_first_order(model, sample, ())
     has_weights = model.spec.first_order
     place = {name: number for number, name in enumerate(seriate(layout.names, pairs))}
     embedded = pd.DataFrame(

@@ -9,7 +9,7 @@ from typing import Any
 from deepfm_core.runs.database import Database
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.rows import RunRow
-from deepfm_core.training.events import Cancelled, EpochDone, Event, Failed, Finished, Ready
+from deepfm_core.training.events import Cancelled, EpochDone, Event, Failed, Finished, Ready, Scored
 
 _OLDEST = (
     "SELECT id FROM runs WHERE status = 'queued' AND deleted IS NULL"
@@ -91,7 +91,7 @@ def _consequences(event: Event, now: float) -> tuple[str, dict[str, Any]]:
         case EpochDone(best=True):
             valid = {"auc": event.valid_auc, "logloss": event.valid_logloss}
             return ", summary = :summary", {"summary": json.dumps({"epochs": event.epoch, "valid": valid})}
-        case Ready():
+        case Scored() | Ready():
             return ", summary = :summary", {"summary": json.dumps(event.summary)}
         case Finished():
             ending = {"status": "finished", "summary": json.dumps(event.summary)}

@@ -6,7 +6,7 @@ import importlib
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
-from functools import cache
+from functools import cache, partial
 from threading import Thread
 from typing import Any
 
@@ -19,7 +19,7 @@ from deepfm_core.errors import RunError
 from deepfm_core.explain import snapshot
 from deepfm_core.runs import observing
 from deepfm_core.runs.encoded_shelf import EncodedShelf, Prepared
-from deepfm_core.runs.explaining import explain
+from deepfm_core.runs.explaining import Evidence, explain
 from deepfm_core.runs.held_out import hold_out
 from deepfm_core.runs.job import Job
 from deepfm_core.runs.judging import judge, scores
@@ -29,7 +29,18 @@ from deepfm_core.runs.questions import about_pairs
 from deepfm_core.runs.trial import trial_run
 from deepfm_core.runs.yardstick import boost
 from deepfm_core.training.device import training_device
-from deepfm_core.training.events import HOLD_OUT, Cancelled, EpochDone, Event, Finished, Fitted, Ready, Stage, Started
+from deepfm_core.training.events import (
+    HOLD_OUT,
+    Cancelled,
+    EpochDone,
+    Event,
+    Finished,
+    Fitted,
+    Ready,
+    Scored,
+    Stage,
+    Started,
+)
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.metrics import Metrics
 from deepfm_core.training.spec import YARDSTICK, RunSpec
@@ -221,11 +232,23 @@ def _evaluate(work: _Work) -> Events:
             judged[name] = part, predict_logits(work.state.model, table)
             yield Stage("evaluate", 0.5 if name == "valid" else 1.0)
     work.metrics = judge(work.job.folder, judged, float(work.parts.train.labels.mean()))
+    yield Scored(
+        {
+            "epochs": work.fitted.epochs,
+            "best_epoch": work.fitted.best_epoch,
+            **{name: scores(work.metrics.get(name)) for name in ("valid", "test")},
+        }
+    )
 
 
 def _explain(work: _Work) -> Events:
     shown = ("test", work.parts.test, work.test) if len(work.test) else ("valid", work.parts.valid, work.valid)
-    yield from explain(work.job.folder, work.state.model, work.train, shown, lambda: _observed(work), work.spec.seed)
+    evidence = Evidence(partial(_is_observed, work), lambda: _observed(work))
+    yield from explain(work.job.folder, work.state.model, work.train, shown, evidence, work.spec.seed)
+
+
+def _is_observed(work: _Work) -> bool:
+    return work.observation is not None and work.observation.ended
 
 
 def _observed(work: _Work) -> pd.DataFrame | None:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -13,7 +15,7 @@ from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.schema import Kind
 from deepfm_core.explain import findings, tables
 from deepfm_core.explain.attribution import dnn_attribution_frame
-from deepfm_core.explain.learned import learned_pairs
+from deepfm_core.explain.learned import LearnedPairs, learned_pairs
 from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.partial_sums import partial_sums_frame
 from deepfm_core.explain.purified_terms import purified_terms, purified_terms_frame
@@ -38,45 +40,98 @@ def explain(
     model: DeepFM,
     train: EncodedTable,
     shown: Shown,
-    observed: Callable[[], pd.DataFrame | None],
+    evidence: Evidence,
     seed: int,
 ) -> Iterator[Event]:
-    """Write every frame but predictions: examples, then pairs, fields, levels and their pairs; last the findings.
+    """Write every frame but predictions, one after the other, and the findings as soon as they can be made.
 
-    `observed` waits for what the data shows without a model. All that does not depend on it is done before it is asked,
-    since it is computed in another process.
+    Pairs, fields and findings need what the data shows without a model, which another process computes. Where that is
+    there they come first, before the slow explanations; while it is not, explanations are made that do without.
     """
-    examples, rows_of_examples = _write_examples(folder, model, shown, seed)
-    name, part, table = shown
-    sums = partial_sums_frame(model, table, name, part.rows, part.labels)
-    if sums is not None:
-        folder.write_frame("partial_sums", sums)
-    yield Stage("explain", 0.1)
-    sample = sample_rows(train, seed, SAMPLE_ROWS)
-    rows, background = network_sample(model, sample)
-    learned = learned_pairs(model, sample, network_rows=rows, background=background, seed=seed)
-    yield Stage("explain", 0.5)
-    at = network_background(model, examples)
-    terms = purified_terms(model, sample, learned, examples, background=at, seed=seed)
-    folder.write_frame("purified_terms", purified_terms_frame(terms, examples, rows_of_examples))
-    if model.spec.deep:
-        folder.write_frame("dnn_attribution", dnn_attribution_frame(model, sample, examples, rows_of_examples))
-    yield Stage("explain", 0.6)
-    sample_levels = field_levels(sample)
-    folder.write_frame("levels", tables.levels_frame(model, train, sample, sample_levels))
-    probabilities = sigmoid(predict_logits(model, train))
-    cells = tables.level_pairs_frame(model, train, probabilities, background, seed)
-    folder.write_frame("level_pairs", cells)
-    yield Stage("explain", 0.8)
-    evidence = observed()
-    if evidence is None:
-        note = f"What the data shows could not be computed; {folder.log.name} has the details."
-        yield Stage("explain", 0.9, note)
-    pairs = tables.pairs_frame(train.layout.names, learned, evidence)
-    folder.write_frame("pairs", pairs)
-    folder.write_frame("fields", tables.fields_frame(model, sample, sample_levels, pairs))
-    folder.write_json(findings.FILE, findings.find(folder).to_dict())
-    yield Stage("explain", 1.0)
+    work = _Explanation.begun(folder, model, train, shown, seed)
+    yield Stage("explain", 0.3)
+    remaining, found = [work.terms, work.purified, work.attribution, work.levels], False
+    while remaining or not found:
+        note = ""
+        if not found and (evidence.ended() or not remaining):
+            observed, found = evidence.result(), True
+            if observed is None:
+                note = f"What the data shows could not be computed; {folder.log.name} has the details."
+            work.findings(observed)
+        else:
+            remaining.pop(0)()
+        yield Stage("explain", 1.0 - 0.7 * (len(remaining) + (not found)) / 5, note)
+
+
+class Evidence(NamedTuple):
+    """What the data shows without a model, while it is being computed elsewhere."""
+
+    ended: Callable[[], bool]
+    """Whether `result` would answer at once."""
+    result: Callable[[], pd.DataFrame | None]
+    """Waits for it; None where it could not be computed."""
+
+
+@dataclass(frozen=True)
+class _Explanation:
+    """A model with the rows it is explained by, and what all explanations of its pairs begin with."""
+
+    folder: RunFolder
+    model: DeepFM
+    train: EncodedTable
+    shown: Shown
+    seed: int
+    examples: EncodedTable
+    rows_of_examples: NDArray[np.int64]
+    sample: EncodedTable
+    learned: LearnedPairs
+    background: int
+
+    @classmethod
+    def begun(cls, folder: RunFolder, model: DeepFM, train: EncodedTable, shown: Shown, seed: int) -> _Explanation:
+        """Write the sampled rows, which the findings are made of, and measure what was learned of pairs."""
+        examples, rows_of_examples = _write_examples(folder, model, shown, seed)
+        sample = sample_rows(train, seed, SAMPLE_ROWS)
+        rows, background = network_sample(model, sample)
+        learned = learned_pairs(model, sample, network_rows=rows, background=background, seed=seed)
+        return cls(folder, model, train, shown, seed, examples, rows_of_examples, sample, learned, background)
+
+    def findings(self, observed: pd.DataFrame | None) -> None:
+        """Write pairs and fields, and what is said first of the run."""
+        pairs = tables.pairs_frame(self.train.layout.names, self.learned, observed)
+        self.folder.write_frame("pairs", pairs)
+        self.folder.write_frame("fields", tables.fields_frame(self.model, self.sample, pairs))
+        self.folder.write_json(findings.FILE, findings.find(self.folder).to_dict())
+
+    def terms(self) -> None:
+        """Write the addends of single rows as trained, and the sums of all judged rows part by part."""
+        name, part, table = self.shown
+        terms = tables.example_terms_frame(self.model, self.examples, self.rows_of_examples)
+        self.folder.write_frame("example_terms", terms)
+        sums = partial_sums_frame(self.model, table, name, part.rows, part.labels)
+        if sums is not None:
+            self.folder.write_frame("partial_sums", sums)
+
+    def purified(self) -> None:
+        """Write the addends of single rows, purified."""
+        at = network_background(self.model, self.examples)
+        terms = purified_terms(self.model, self.sample, self.learned, self.examples, background=at, seed=self.seed)
+        frame = purified_terms_frame(terms, self.examples, self.rows_of_examples)
+        self.folder.write_frame("purified_terms", frame)
+
+    def attribution(self) -> None:
+        """Write what fields move the network's part of single rows."""
+        if self.model.spec.deep:
+            frame = dnn_attribution_frame(self.model, self.sample, self.examples, self.rows_of_examples)
+            self.folder.write_frame("dnn_attribution", frame)
+
+    def levels(self) -> None:
+        """Write the levels of fields and of their pairs."""
+        levels = tables.levels_frame(self.model, self.train, self.sample, field_levels(self.sample))
+        self.folder.write_frame("levels", levels)
+        probabilities = sigmoid(predict_logits(self.model, self.train))
+        cells = tables.level_pairs_frame(self.model, self.train, probabilities, self.background, self.seed)
+        self.folder.write_frame("level_pairs", cells)
 
 
 def network_sample(model: DeepFM, sample: EncodedTable) -> tuple[int, int]:
@@ -118,6 +173,5 @@ def _write_examples(
     frame.insert(1, "part", name)
     frame.insert(2, "label", part.labels[chosen].astype(np.int8))
     folder.write_frame("examples", frame)
-    folder.write_frame("example_terms", tables.example_terms_frame(model, sample, rows))
     folder.write_frame("example_cells", example_cells_frame(part.table.frame.take(rows), rows))
     return sample, rows

@@ -92,6 +92,10 @@ class RunFolder:
         """Write any further JSON file of the run, such as `encoder.json`."""
         write_json(self.path / name, values)
 
+    def has(self, name: str) -> bool:
+        """Say whether a file of the run is there."""
+        return (self.path / name).exists()
+
     def read_json(self, name: str) -> dict[str, Any] | None:
         """Read a JSON file of the run; None where there is none.
 

@@ -94,6 +94,14 @@ class Fitted(Event):
 
 
 @dataclass(frozen=True)
+class Scored(Event):
+    """The scores on held-out rows are known; `summary` has `epochs`, `best_epoch`, and `valid` and `test` scores."""
+
+    kind: ClassVar[str] = "scored"
+    summary: dict[str, Any]
+
+
+@dataclass(frozen=True)
 class Ready(Event):
     """Everything that pages show is written, but for the evidence on unseen rows, which is still to come."""
 
@@ -126,7 +134,7 @@ class Cancelled(Event):
 
 
 _TYPES: dict[str, type[Event]] = {
-    cls.kind: cls for cls in (Stage, Started, Progress, EpochDone, Fitted, Ready, Finished, Failed, Cancelled)
+    cls.kind: cls for cls in (Stage, Started, Progress, EpochDone, Fitted, Scored, Ready, Finished, Failed, Cancelled)
 }
 
 
