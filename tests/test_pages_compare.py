@@ -80,6 +80,8 @@ def test_the_table_fills_in_as_runs_end(opened: Opened, store: Store) -> None:
     table = app.dataframe[0].value
     assert list(table["Model"]) == ["LR", "FM", "Gradient boosting"]
     assert list(table["Runs"]) == ["1", "0 of 1", "0 of 1"]
+    assert "Norm. entropy" in table
+    assert "Parameters" not in table  # makes room for how many have finished
     assert "no other model has finished" in text_of(app)
 
 
@@ -92,6 +94,8 @@ def test_a_finished_comparison_says_what_is_more_than_noise(opened: Opened, stor
     assert "has the lowest logloss" in said
     assert "set apart as the yardstick" in said
     assert "which seeds were drawn" in said
+    assert not {"Norm. entropy", "Runs"} & set(app.dataframe[0].value)  # would not fit beside the spread over seeds
+    assert "Normalised entropy, in the CSV, is" in said
     assert "Recommended settings · 2 seeds · split at random: 720 rows to train, 90 to validate, 90 to test" in said
     assert list(app.dataframe[0].value["Model"]) == ["LR", "FM", "DeepFM", "Gradient boosting"]
     assert "±" in app.dataframe[0].value["AUC"].iloc[0]
