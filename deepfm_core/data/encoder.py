@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -23,7 +23,7 @@ from deepfm_core.data.knots import default_knots
 from deepfm_core.data.labels import labels_of
 from deepfm_core.data.number_codes import DenseCode, number_problems
 from deepfm_core.data.packed import read_packed, write_packed
-from deepfm_core.data.schema import NUMBER_KINDS, Cross, LabelRole, Schema
+from deepfm_core.data.schema import NUMBER_KINDS, Cross, FieldRole, LabelRole, Schema
 from deepfm_core.data.side_by_side import side_by_side
 from deepfm_core.errors import Problem, SchemaError
 
@@ -93,12 +93,15 @@ class Encoder:
             all_cells = {column: cells.take(rows) for column, cells in all_cells.items()}
         count = len(frame) if rows is None else len(rows)
         settings = FieldSettings(min_count, default_knots(count) if knots is None else knots, buckets, average)
-        found = side_by_side(lambda role: fit_role(all_cells[role.column], role, settings, subject), schema.used, count)
+        size = _distinct_in(all_cells)
+        found = side_by_side(
+            lambda role: fit_role(all_cells[role.column], role, settings, subject), schema.used, count, size
+        )
         fields = [code for codes in found for code in codes if not isinstance(code, DenseCode)]
         dense = [code for codes in found for code in codes if isinstance(code, DenseCode)]
         _require_embedded(fields, subject)
         _require_names([field.name for field in fields] + [name for code in dense for name in code.names], subject)
-        tallies = side_by_side(lambda field: tally(field, all_cells[field.column]), fields, count)
+        tallies = side_by_side(lambda field: tally(field, all_cells[field.column]), fields, count, size)
         counts = np.concatenate([counts for counts, _ in tallies]) if tallies else np.zeros(0, dtype=np.int64)
         mass = np.concatenate([mass for _, mass in tallies]) if tallies else np.zeros(0)
         crossed = tuple(
@@ -173,7 +176,8 @@ class Encoder:
     ) -> tuple[NDArray[np.int32], NDArray[np.float32] | None, tuple[int, ...] | None]:
         id_tables, weight_tables = [], []
         weighted: list[int] = []
-        codes = side_by_side(lambda field: field.code(all_cells[field.column]), self.fields, rows)
+        size = _distinct_in(all_cells)
+        codes = side_by_side(lambda field: field.code(all_cells[field.column]), self.fields, rows, size)
         for placed, (ids, weights) in zip(self.layout.fields, codes, strict=True):
             of_row = all_cells[placed.column].codes
             id_tables += [(of_row, column) for column in np.ascontiguousarray(ids.T) + np.int32(placed.offset)]
@@ -234,6 +238,11 @@ class Encoder:
     def load(cls, path: Path) -> Self:
         """Read an encoder that `save` wrote, or an earlier version as JSON alone."""
         return cls.from_dict(read_packed(path))
+
+
+def _distinct_in(all_cells: Mapping[str, Cells]) -> Callable[[FieldCode | FieldRole], int]:
+    """Give what says how many distinct texts a field's or role's column has: the work that it makes."""
+    return lambda field: len(all_cells[field.column].texts)
 
 
 def _cells(frame: pd.DataFrame, column: str, rows: NDArray[np.int64] | None) -> Cells:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -24,11 +24,20 @@ def processors() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def side_by_side(work: Callable[[S], T], values: Iterable[S], rows: int) -> list[T]:
-    """Do the work for each value and return the results in order; in threads where there are `rows` enough."""
+def _one(_: object) -> int:
+    return 1
+
+
+def side_by_side(work: Callable[[S], T], values: Sequence[S], rows: int, size: Callable[[S], int] = _one) -> list[T]:
+    """Do the work for each value and return the results in order; in threads where there are `rows` enough.
+
+    What is largest by `size` is begun first, so that no thread is left alone with it in the end.
+    """
     if rows < WORTH_ROWS or processors() == 1:
         return [work(value) for value in values]
     with ThreadPoolExecutor(processors()) as threads:
-        done = list(threads.map(work, values))
+        largest_first = sorted(range(len(values)), key=lambda place: -size(values[place]))
+        begun = {place: threads.submit(work, values[place]) for place in largest_first}
+        done = [begun[place].result() for place in range(len(values))]
     pa.default_memory_pool().release_unused()  # what the threads used for a moment goes back to the system
     return done
