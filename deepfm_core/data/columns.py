@@ -98,6 +98,8 @@ class Cells:
 
     def problems(self, wrong: NDArray[np.bool_], message: str, remedy: str) -> list[Problem]:
         """Name the cells whose text is marked in `wrong` (D,), one problem a text, by its first row in the table."""
+        if not wrong.any():
+            return []  # without counting rows
         places = np.flatnonzero(wrong & (self.counts > 0))
         if not len(places):
             return []
