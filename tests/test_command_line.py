@@ -306,6 +306,12 @@ def test_a_run_of_one_field_answers_a_table_of_one_column(command: Command, tabl
         assert list(predicted["row"]) == [0, 1, 2, 3]
         assert predicted["probability"][0] == predicted["probability"][3] != predicted["probability"][1]
         assert len(csv(command("explain", out, path).stdout)) == 4
+    for text in ('"a"b,device\n1\n', '"device\nphone\n', "x" * 200_000, 'device\nphone\n"tv"x\n'):
+        rows.write_text(text)
+        for verb in ("predict", "explain"):
+            done = command(verb, out, rows)
+            assert done.returncode == 2, done.stderr
+            assert "Traceback" not in done.stderr
     beside = devices.assign(other=1)
     beside.to_csv(rows, index=False)
     assert list(csv(command("predict", out, rows).stdout)["probability"]) == list(predicted["probability"])

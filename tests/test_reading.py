@@ -302,10 +302,30 @@ def test_one_column_is_enough_where_only_it_is_needed(write):
         ("site\n", "the table has no rows"),
         ("site\na\nb,c\n", "2 values where the header has 1"),
         ('site\na\n"b\n', "a quoted cell is never closed"),
+        ('site\n"b', "a quoted cell is never closed"),
+        ('site\na\n"b"c\n', "a quoted cell goes on after its closing quote"),
     ],
 )
 def test_what_is_wrong_with_a_single_column_is_said(write, text, message):
     assert [problem.message for problem in problems(write(text), only="site")] == [message]
+
+
+def test_the_line_of_a_quote_that_is_wrong_in_a_single_column_is_said(write):
+    assert problems(write('site\n"a\nb"\n\nc\n"d\ne\n'), only="site")[0].line == 6
+
+
+def test_a_header_that_cannot_be_read_as_a_single_column_is_read_as_any_other(write):
+    assert cells(read_table(write('"a"b,site\n1,2\n3,4\n'), only="site")) == [["1", "2"], ["3", "4"]]
+    assert problems(write('"site\na\nb\n'), only="site")
+    assert problems(write('"si"te\na\nb\n'), only="other")
+    long = "x" * 200_000
+    assert cells(read_table(write(f"site,{long}\n1,2\n3,4\n"), only="site")) == [["1", "2"], ["3", "4"]]
+    assert problems(write(f"{long}\n1\n"), only="site")
+
+
+def test_a_very_long_cell_can_stand_in_a_single_column(write):
+    long = "x" * 200_000
+    assert cells(read_table(write(f"site\n{long}\nb\n"), only="site")) == [[long], ["b"]]
 
 
 def test_every_problem_is_reported_at_once(write):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import sys
 from collections.abc import Iterator
 from contextlib import closing
 from io import TextIOWrapper
@@ -23,18 +24,25 @@ def read_one_column(content: Content, column: str, name: str) -> Table | None:
     Blank lines are left out, and comment lines above the header.
 
     Returns:
-        None where the header holds anything else, or where the first row holds several values: a table like others.
+        None where the header holds anything else or cannot be read, or where the first row holds several values: a
+        table like others.
 
     Raises:
-        TableError: there are no rows, a row holds a second value, or a quoted cell is not closed.
+        TableError: there are no rows, a row holds a second value, or a quoted cell is not closed or goes on.
     """
     records = _records(content)
-    header = next((cells for _, cells in records if not cells[0].startswith(_COMMENT)), None)
+    try:
+        header = next((cells for _, cells in records if cells and not cells[0].startswith(_COMMENT)), None)
+    except csv.Error:
+        return None
     if header is None or [cell.strip() for cell in header] != [column]:
         return None
-    texts, problems = list[str](), list[Problem]()
+    texts, problems, last = list[str](), list[Problem](), 0
     try:
         for line, cells in records:
+            last = line
+            if not cells:
+                continue
             if len(cells) > 1 and not texts:
                 return None
             if len(cells) > 1 and len(problems) < SHOWN:
@@ -43,7 +51,7 @@ def read_one_column(content: Content, column: str, name: str) -> Table | None:
                 problems.append(Problem(message, remedy, line=line, value=excerpt(",".join(cells))))
             texts.append(cells[0])
     except csv.Error as error:
-        problems.append(Problem("a quoted cell is never closed", 'Close it with `"`.', column=column, value=str(error)))
+        problems.append(_malformed(error, column, last + 1 if last else None))
     if not texts and not problems:
         problems.append(Problem("the table has no rows", "Add rows below the header."))
     if problems:
@@ -53,10 +61,22 @@ def read_one_column(content: Content, column: str, name: str) -> Table | None:
     return Table(name, frame, report)
 
 
+def _malformed(error: csv.Error, column: str, line: int | None) -> Problem:
+    """Say what is wrong with the quotes of the cell that begins on `line`."""
+    if "unexpected end" in str(error):
+        return Problem("a quoted cell is never closed", 'Close it with `"`.', line=line, column=column)
+    remedy = 'Write a quote within a quoted cell twice, `""`, or leave the quotes around it out.'
+    return Problem("a quoted cell goes on after its closing quote", remedy, line=line, column=column)
+
+
 def _records(content: Content) -> Iterator[tuple[int, list[str]]]:
-    """Yield records with the line each ends on; blank lines give none."""
+    """Yield records with the line each ends on; blank lines hold no cells.
+
+    Raises:
+        csv.Error: a quoted cell is not closed, or goes on after its closing quote.
+    """
+    csv.field_size_limit(sys.maxsize)
     with closing(content.open()) as stream:
         reader = csv.reader(TextIOWrapper(stream, encoding="utf-8", newline=""), strict=True)
         for cells in reader:
-            if cells:
-                yield reader.line_num, cells
+            yield reader.line_num, cells
