@@ -317,6 +317,21 @@ def test_a_run_of_one_field_answers_a_table_of_one_column(command: Command, tabl
     assert list(csv(command("predict", out, rows).stdout)["probability"]) == list(predicted["probability"])
 
 
+def test_codes_are_answered_the_same_from_a_file_where_a_null_made_them_floats(
+    command: Command, tmp_path: Path
+) -> None:
+    frame = clicks(1000).assign(region=lambda rows: (rows.index * 7919) % 5)
+    frame.to_csv(tmp_path / "table.csv", index=False)
+    out, ignored = tmp_path / "codes", ("--ignore", "site,interests,price", "--epochs", 1, "--quiet")
+    done = command("train", tmp_path / "table.csv", "--label", "clicked", "--out", out, *ignored)
+    assert done.returncode == 0, done.stderr
+    answers = []
+    for region in (frame["region"], frame["region"].astype(float)):
+        frame.assign(region=region).to_csv(tmp_path / "rows.csv", index=False)
+        answers.append(command("predict", out, tmp_path / "rows.csv").stdout)
+    assert answers[0] == answers[1] != ""
+
+
 def test_a_ragged_table_is_not_answered_with_rows_missing(command: Command, trained: Path, tmp_path: Path) -> None:
     path = tmp_path / "ragged.csv"
     lines = clicks(50).to_csv(index=False).splitlines()

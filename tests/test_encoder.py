@@ -1,6 +1,7 @@
 """The encoder: every kind of field, cells it has not seen, and that a saved one encodes the same."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,10 @@ from hypothesis import strategies as st
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.knots import blend, bucket_names, piecewise_knots, quantile_knots
 from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.data.text_codes import CategoricalCode
+from deepfm_core.data.vocabulary import Vocabulary
 from deepfm_core.errors import SchemaError
+from deepfm_core.explain.unfamiliar import unfamiliar
 
 LABEL = LabelRole("click", "1", "0")
 
@@ -59,6 +63,40 @@ KINDS = {
 def table_of(cells: list[tuple[str, ...]]) -> pd.DataFrame:
     columns = list(zip(*cells, strict=True))
     return frame_of(**{name: list(column) for name, column in zip(KINDS, columns, strict=True)})
+
+
+def test_codes_in_digits_are_the_same_however_a_whole_number_is_written():
+    schema = schema_of(c=Kind.CATEGORICAL)
+    encoder = Encoder.fit(frame_of(c=["7", "7", "07", "12", "", "-1"]), schema, min_count=2)
+    asked = frame_of(c=["7.0", "7.", "07.0", "12.00", "-1.0", "7.5", "007", "?"])
+    found = [features[0][0] for features in names_of(encoder, asked)]
+    assert found == ["7", "7", "rare", "rare", "rare", "unseen", "unseen", "missing"]
+
+
+@pytest.mark.parametrize("written", [["7.0", "7.0", "12.0"], ["7", "7.0", "12"]])
+def test_codes_learned_from_floats_are_whole_numbers(written):
+    encoder = Encoder.fit(frame_of(c=written), schema_of(c=Kind.CATEGORICAL), min_count=2)
+    assert list(encoder.layout.fields[0].features) == ["missing", "unseen", "rare", "7"]
+    assert list(encoder.counts) == [0, 0, 1, 2]
+    assert names_of(encoder, frame_of(c=["7", "12"])) == [[("7", 1.0)], [("rare", 1.0)]]
+
+
+def test_codes_of_a_run_that_learned_them_as_floats_are_found_as_whole_numbers():
+    encoder = Encoder.fit(frame_of(c=["a"]), schema_of(c=Kind.CATEGORICAL))
+    older = replace(encoder, fields=(CategoricalCode("c", Vocabulary.holding(["7.0", "12.0"])),))
+    assert names_of(older, frame_of(c=["7", "12.0", "13"])) == [[("7.0", 1.0)], [("12.0", 1.0)], [("unseen", 1.0)]]
+
+
+def test_texts_that_are_not_all_whole_numbers_are_taken_as_they_stand():
+    encoder = Encoder.fit(frame_of(c=["1.0", "1", "1.1"]), schema_of(c=Kind.CATEGORICAL))
+    assert len(encoder.layout.fields[0].features) == 6
+    assert names_of(encoder, frame_of(c=["1.00"])) == [[("unseen", 1.0)]]
+
+
+def test_a_whole_number_written_otherwise_is_not_unfamiliar():
+    encoder = Encoder.fit(frame_of(c=["7", "7", "12"]), schema_of(c=Kind.CATEGORICAL), min_count=2)
+    found = unfamiliar(encoder, "c", ["7.0", "7", "12.0", "9", ""])
+    assert [(value.value, value.feature) for value in found] == [("12.0", "rare"), ("9", "unseen")]
 
 
 @settings(max_examples=60, deadline=None)

@@ -116,6 +116,16 @@ def test_whole_numbers_keep_their_feature_when_a_missing_value_turns_them_into_f
     assert np.array_equal(classifier.decision_function(X), classifier.decision_function(floats))
 
 
+def test_codes_keep_their_feature_when_they_are_written_with_a_point():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"region": rng.integers(1, 9, 2000), "other": rng.choice(["a", "b"], 2000)})
+    y = rng.random(2000) < np.where(X["region"] % 2, 0.6, 0.2)
+    classifier = DeepFMClassifier(random_state=0, **SMALL).fit(X, y)
+    floats = X.assign(region=X["region"].map(lambda code: f"{code}.0"))
+    np.testing.assert_array_equal(classifier.predict_proba(floats), classifier.predict_proba(X))
+    assert np.ptp(classifier.predict_proba(X)[:, 1]) > 0.1
+
+
 def test_a_column_that_gives_the_label_away_is_kept_with_a_warning():
     frame = clicks(600)
     X = frame[["device"]].assign(answer=np.where(frame["clicked"] == 1, "a", "b"))

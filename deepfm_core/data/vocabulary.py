@@ -23,6 +23,10 @@ SPECIALS = (MISSING, UNSEEN, RARE)
 
 _SPECIAL_TEXTS = pa.array(SPECIALS, pa.large_string())
 
+_WHOLE = r"^[+-]?\d+(\.0*)?$"
+_POINT_ZERO = r"^([+-]?\d+)\.0*$"
+_FIRST = 100
+
 WRAPPING = "[](){}'\" \t\r\n"
 """Characters around the values of a cell that do not belong to them, as in `['a', 'b']`."""
 
@@ -45,13 +49,20 @@ class Vocabulary:
 
     @classmethod
     def of(cls, texts: pa.Array, counts: NDArray[np.int64], min_count: int) -> Vocabulary:
-        """Return the vocabulary of D texts, none missing, that stand in `counts` (D,) training rows each."""
+        """Return the vocabulary of D texts, none missing, that stand in `counts` (D,) training rows each.
+
+        Where all are whole numbers, `7` and `7.0` are one value: a single null makes floats of integers.
+        """
         merged = texts.dictionary_encode()
         rows = np.bincount(np.asarray(merged.indices), weights=counts, minlength=len(merged.dictionary))
-        held = pa.array(np.flatnonzero(rows))
-        ranked = pa.table({"text": merged.dictionary.take(held), "rows": rows[rows > 0]})
+        held = merged.dictionary.take(pa.array(np.flatnonzero(rows)))
+        ranked = pa.table({"text": held, "rows": rows[rows > 0]})
+        whole = whole_numbers(held)
+        if whole is not None and not whole.equals(held):
+            ranked = pa.table({"text": whole, "rows": rows[rows > 0]}).group_by("text").aggregate([("rows", "sum")])
+            ranked = pa.table({"text": ranked["text"], "rows": ranked["rows_sum"]})
         ranked = ranked.sort_by([("rows", "descending"), ("text", "ascending")])
-        own = int(np.count_nonzero(rows >= max(min_count, 1)))
+        own = int(np.count_nonzero(np.asarray(ranked["rows"]) >= max(min_count, 1)))
         return cls(pa.concat_arrays([_SPECIAL_TEXTS, *ranked["text"].chunks]), own)
 
     @classmethod
@@ -90,9 +101,18 @@ class Vocabulary:
     def _known(self) -> pa.Array:
         return self.named[len(SPECIALS) :]
 
+    @cached_property
+    def _whole(self) -> pa.Array | None:
+        """The known values without `.0` where all are whole numbers."""
+        return whole_numbers(self._known)
+
     def ids(self, texts: pa.Array, missing: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """Return (D,) the feature of each stripped text, within the block."""
-        places = np.asarray(pc.index_in(texts, value_set=self._known).fill_null(-1))
+        """Return (D,) the feature of each stripped text, within the block; `7.0` counts as `7` among whole numbers."""
+        places = np.array(pc.index_in(texts, value_set=self._known).fill_null(-1))
+        unseen = np.flatnonzero((places < 0) & ~missing)
+        if len(unseen) and self._whole is not None:
+            written_otherwise = pc.replace_substring_regex(texts.take(pa.array(unseen)), _POINT_ZERO, r"\1")
+            places[unseen] = np.asarray(pc.index_in(written_otherwise, value_set=self._whole).fill_null(-1))
         ids = places + len(SPECIALS)
         ids[places >= self.own] = SPECIALS.index(RARE)
         ids[places < 0] = SPECIALS.index(UNSEEN)
@@ -107,6 +127,18 @@ class Vocabulary:
     def from_dict(cls, values: dict[str, Any]) -> Vocabulary:
         """Rebuild a vocabulary from `to_dict`."""
         return cls.holding(values["values"], values["rare"])
+
+
+def whole_numbers(texts: pa.Array) -> pa.Array | None:
+    """Write `7.0` and `7.` as `7` where all texts are whole numbers; leading zeros stay, since `07` is another code.
+
+    Returns:
+        None where some are none, or there are no texts.
+    """
+    for part in (texts[:_FIRST], texts):  # texts of other kinds show soon
+        if not len(texts) or not pc.all(pc.match_substring_regex(part, _WHOLE)).as_py():
+            return None
+    return pc.replace_substring_regex(texts, _POINT_ZERO, r"\1")
 
 
 @dataclass(frozen=True)

@@ -6,9 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 
+import numpy as np
+import pyarrow as pa
+
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.text_codes import CategoricalCode, MultiValuedCode
-from deepfm_core.data.vocabulary import RARE, UNSEEN
+from deepfm_core.data.vocabulary import SPECIALS
 
 _COMPARED = 20_000
 """Values compared with an unseen one, the most frequent first."""
@@ -35,12 +38,12 @@ def unfamiliar(encoder: Encoder, column: str, values: list[str]) -> list[Unfamil
     for field in encoder.fields:
         if field.column != column or not isinstance(field, CategoricalCode | MultiValuedCode):
             continue
-        known = field.vocabulary.values
-        own, rare = frozenset(known), frozenset(field.vocabulary.rare)
-        for value in dict.fromkeys(values):
-            if value and value not in own:
-                near = _nearest(value, known)
-                found.append(Unfamiliar(value, RARE if value in rare else UNSEEN, near))
+        given = list(dict.fromkeys(filter(None, values)))
+        ids = field.vocabulary.ids(pa.array(given, pa.large_string()), np.zeros(len(given), dtype=bool))
+        for value, feature in zip(given, ids.tolist(), strict=True):
+            if feature < len(SPECIALS):
+                near = _nearest(value, field.vocabulary.values)
+                found.append(Unfamiliar(value, SPECIALS[feature], near))
     return found
 
 
