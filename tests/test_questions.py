@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,16 +13,20 @@ import pandas as pd
 import pytest
 
 from deepfm_core.data.inference import infer_schema
-from deepfm_core.runs import observing, questions
+from deepfm_core.data.schema import Schema
+from deepfm_core.data.table import Table
+from deepfm_core.runs import encoded_shelf, observing, questions
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.job import Job
 from deepfm_core.runs.other_split import COLUMNS, split_by_other
+from deepfm_core.runs.process import Process
 from deepfm_core.runs.questions import Question, about_pairs, given_up, remove_old
 from deepfm_core.runs.store import Store
-from deepfm_core.training.events import Finished
+from deepfm_core.training.events import EpochDone, Event, Finished, Stage
 from deepfm_core.training.spec import FitSpec, RunSpec
 
+Reader = Callable[[str], Table]
 ROOT = Path(__file__).resolve().parents[1]
 BUNDLED = ROOT / "sample_data" / "run"
 
@@ -91,11 +96,12 @@ def test_questions_are_told_apart_by_all_that_is_asked_and_old_ones_removed(tmp_
     assert not first.folder.exists()
 
 
+def no_table(*_: object) -> Table:
+    raise AssertionError("the table is read")
+
+
 def test_a_run_without_examples_is_named(tmp_path: Path) -> None:
     from deepfm_core.errors import RunError
-
-    def no_table(sha: str):  # type: ignore[no-untyped-def]
-        raise AssertionError(sha)
 
     with pytest.raises(RunError, match="has no examples yet"):
         split_by_other(RunFolder(tmp_path), RunFolder(BUNDLED), no_table)
@@ -112,10 +118,20 @@ def asked_run(store: Store, seed: int) -> tuple[RunSpec, Question]:
 
 
 def done(store: Store, spec: RunSpec) -> RunFolder:
+    return going_on(store, spec, lambda _: None)
+
+
+def going_on(store: Store, spec: RunSpec, seen: Callable[[Event], object], table: Reader | None = None) -> RunFolder:
+    """Do a run, and show each of its events to `seen`."""
     folder = RunFolder(store.home / f"run {spec.seed}")
-    *_, last = execute(Job(spec, folder, store.table, home=store.home))
-    assert isinstance(last, Finished)
+    for event in execute(Job(spec, folder, table or store.table, home=store.home)):
+        seen(event)
+    assert isinstance(event, Finished)
     return folder
+
+
+def none_was_without(events: list[Event]) -> bool:
+    return not any(isinstance(event, Stage) and "could not" in event.note for event in events)
 
 
 def test_a_run_takes_what_was_asked_of_its_table_before_and_keeps_what_it_finds(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
@@ -142,3 +158,99 @@ def test_a_run_waits_for_an_answer_that_is_under_way_and_nobody_else_looks(tmp_p
     assert answer is not None
     assert answer["held_out_z"].isna().all()
     pd.testing.assert_frame_equal(answer[list(found.columns)], found)
+
+
+def test_an_answer_removed_while_a_run_trains_is_not_waited_for(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    store = Store(tmp_path)
+    spec, question = asked_run(store, seed=0)
+    found = done(store, spec).frame("observed")
+    monkeypatch.setattr(observing, "_begin", None)  # nothing more is computed
+    monkeypatch.setattr(Question, "_start", None)
+
+    def remove(event: Event) -> None:
+        if isinstance(event, EpochDone):
+            remove_old(tmp_path, time.time() + 60)
+            assert not question.answered
+
+    taken = going_on(store, replace(spec, seed=1), remove).frame("observed")
+    assert found is not None
+    pd.testing.assert_frame_equal(taken, found)
+
+
+def test_an_answer_that_is_used_is_kept_for_another_day(tmp_path: Path) -> None:
+    question = Question(tmp_path, "observed", table="t")
+    question.keep(pd.DataFrame({"strength": [0.5]}))
+    os.utime(question.folder, (1e9, 1e9))
+    assert question.answer() is not None
+    remove_old(tmp_path, time.time() - 60)
+    assert question.answered
+
+
+@pytest.mark.parametrize("problem", ["There was too little memory.", None])
+def test_a_run_computes_what_the_process_of_a_page_fails_to_answer(  # type: ignore[no-untyped-def]
+    tmp_path: Path, monkeypatch, problem: str | None
+) -> None:
+    store = Store(tmp_path)
+    spec, question = asked_run(store, seed=0)
+    looked: list[bool] = []
+
+    def look(self: Question) -> None:
+        looked.append(self.under_way)
+        if problem:
+            (self.folder / "problem.txt").write_text(problem)
+        (self.folder / "process").unlink()
+
+    monkeypatch.setattr(Question, "look", look)
+    question.folder.mkdir(parents=True)
+    (question.folder / "process").write_text(str(Process.current()))
+    events: list[Event] = []
+    found, answer = going_on(store, spec, events.append).frame("observed"), question.answer()
+    assert looked == [True]
+    assert none_was_without(events)
+    assert found is not None
+    pd.testing.assert_frame_equal(answer, found)
+    assert question.problem is None
+
+
+def test_a_question_is_looked_for_before_it_is_waited_for(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(observing, "_LOOK_SECONDS", 600.0)
+    question = Question(tmp_path, "observed", table="t")
+    question.folder.mkdir(parents=True)
+    (question.folder / "process").write_text(str(Process.current()))
+    observation = observing.Observation(RunFolder(tmp_path / "run").create(), no_table, Schema("y", ()), question)
+    until = time.monotonic() + 60
+    while not (question.folder / "looked").exists():
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    assert not observation.ended
+    observation.stop()
+    assert observation.ended
+    assert observation.result() is None
+
+
+def test_what_cannot_be_computed_is_said_and_stands_in_the_log(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(observing, "rows_asked", no_table)
+    store = Store(tmp_path)
+    spec, _ = asked_run(store, seed=0)
+    events: list[Event] = []
+    folder = going_on(store, spec, events.append)
+    assert not none_was_without(events)
+    assert "the table is read" in folder.log.read_text()
+    assert folder.frame("pairs") is not None
+
+
+def test_a_second_run_reads_the_table_only_for_the_rows_that_it_shows(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(encoded_shelf, "FEWEST_ROWS", 10)
+    store = Store(tmp_path)
+    spec, _ = asked_run(store, seed=0)
+    spec = replace(spec, split_seed=0)
+    done(store, spec)
+    seen: list[str] = []
+
+    def table(sha: str) -> Table:
+        seen.append("read")
+        return store.table(sha)
+
+    going_on(store, replace(spec, seed=1), lambda event: seen.append(type(event).__name__), table)
+    assert seen.count("read") == 1
+    assert seen.index("Scored") < seen.index("read")

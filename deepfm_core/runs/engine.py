@@ -209,7 +209,7 @@ def _fit(work: _Work) -> Events:
         if spec.explained and work.observation is None and not isinstance(event, Started):  # the first loss comes first
             home = work.job.home
             asked = None if home is None else about_pairs(home, spec.table, spec.schema)
-            work.observation = Observation(folder, work.parts.train.table, spec.schema, asked)
+            work.observation = Observation(folder, lambda: work.parts.train.table, spec.schema, asked)
     folder.save_model(work.state.model.state_dict(), {"model": asdict(spec.model), "epoch": work.fitted.best_epoch})
 
 

@@ -1,6 +1,7 @@
 """What the data itself says about pairs: computed in a process of its own beside the training, since it needs no model.
 
-A thread would not do: training makes many short calls, and each would wait for the other thread's turn.
+A thread would not do: training makes many short calls, and each would wait for the other thread's turn. Only the rows
+are read and encoded in one.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -33,8 +35,9 @@ from deepfm_core.training.spec import RunSpec
 ROOT = Path(__file__).resolve().parents[2]
 FRAME = "observed"
 _INPUT = "observation.npz"
-_LOOK_SECONDS = 1.0
+_LOOK_SECONDS = 0.2
 _POLL_SECONDS = 0.02
+_STOP_SECONDS = 1.0
 _NICE = 5
 """How far the process steps back for the training and the pages."""
 _spare: list[subprocess.Popen[bytes]] = []
@@ -46,84 +49,110 @@ _latest: dict[str, pd.DataFrame] = {}
 class Observation:
     """The `observed` frame of a run, being made from the moment this object exists.
 
-    Where the same was asked of the same table before, on the page Data or by another run, that answer is taken; one
-    that is just being found is waited for; and one found here is kept for whoever asks next.
+    Where the same was asked of the same table before, on the page Data or by another run, that answer is taken at once;
+    one that is just being found is waited for, and computed here if nobody finds it after all; and one found here is
+    kept for whoever asks next.
     """
 
-    def __init__(self, folder: RunFolder, table: Table, schema: Schema, asked: Question | None = None) -> None:
+    def __init__(
+        self, folder: RunFolder, table: Callable[[], Table], schema: Schema, asked: Question | None = None
+    ) -> None:
         """Begin, unless an earlier attempt at the run left the frame.
 
         Args:
             folder: where the frame goes.
-            table: the run's own. All its rows with a label take part, since no model is judged by this; a table given
-                apart does not.
+            table: gives the run's own, asked only where the frame has to be computed here, and in a thread. All its
+                rows with a label take part, since no model is judged by this; a table given apart does not.
             schema: its roles.
             asked: the question of which the frame is the answer, where answers are kept.
         """
-        self._folder, self._question = folder, asked
-        self._elsewhere = False
+        self._folder, self._table, self._schema, self._question = folder, table, schema, asked
         self._over = threading.Event()
-        self._process: subprocess.Popen[bytes] | None = None
-        self._source = ""
-        if folder.frame_path(FRAME).exists():
-            return
-        if asked is not None and (asked.answered or asked.under_way):
-            self._elsewhere = True
-            threading.Thread(target=self._look, daemon=True, name="observation").start()
-            return
-        rows = rows_asked(table, schema)
-        self._source = _fingerprint(rows)
-        if self._source in _latest:
-            folder.write_frame(FRAME, _latest[self._source])
-            return
-        save_encoded(rows, folder.path / _INPUT)
-        self._process = _begin(folder)
+        self._thread = threading.Thread(target=self._make, daemon=True, name="observation")
+        self._begun = not (folder.frame_path(FRAME).exists() or self._taken())
+        if self._begun:
+            self._thread.start()
 
     @property
     def ended(self) -> bool:
         """Whether `result` would answer at once."""
-        if self._elsewhere:
-            assert self._question is not None
-            return self._question.answered or self._question.problem is not None
-        return self._process is None or self._process.poll() is not None
+        return not self._thread.is_alive()
 
     def result(self) -> pd.DataFrame | None:
         """Wait for the frame, None where it could not be made; columns as `explain.observed.observed_interactions`."""
-        while not self.ended:
-            time.sleep(_POLL_SECONDS)
-        if self._elsewhere:
-            return self._taken()
-        frame = self._folder.frame(FRAME)
-        if frame is not None and self._question is not None:
-            self._question.keep(frame)
-        if frame is not None and self._source and self._source not in _latest:
-            _latest.clear()
-            _latest[self._source] = frame
-        return frame
-
-    def _taken(self) -> pd.DataFrame | None:
-        """Write down the answer to the question, if it has one."""
-        assert self._question is not None
-        answer = self._question.answer()
-        if answer is not None:
-            answer = answer[list(COLUMNS)]
-            self._folder.write_frame(FRAME, answer)
-        return answer
-
-    def _look(self) -> None:
-        """Go on asking the question, so that it is not given up while the model trains."""
-        assert self._question is not None
-        while not self.ended and not self._over.wait(_LOOK_SECONDS):
-            self._question.look()
+        if self._begun:
+            self._thread.join()
+        return self._folder.frame(FRAME)
 
     def stop(self) -> None:
-        """End the computation, if it is still going on, and tidy up."""
+        """End the computation, if it is still going on; one that reads its table leaves off by itself after that."""
         self._over.set()
-        if self._process is not None and self._process.poll() is None:
-            self._process.kill()
-            self._process.wait()
-        with suppress(FileNotFoundError):
-            (self._folder.path / _INPUT).unlink()
+        if self._begun:
+            self._thread.join(_STOP_SECONDS)
+
+    def _make(self) -> None:
+        """Take the answer that somebody is about to find, or compute it; what goes wrong stands in the run's log."""
+        try:
+            if not self._awaited():
+                self._compute()
+        except Exception:  # the run goes on, and says that it does without
+            with self._folder.log.open("a", encoding="utf-8") as log:
+                traceback.print_exc(file=log)
+
+    def _awaited(self) -> bool:
+        """Look for the answer while another process is at work on it; False where it ends without one."""
+        asked = self._question
+        while asked is not None and asked.under_way and not asked.answered and not self._over.is_set():
+            asked.look()
+            self._over.wait(_LOOK_SECONDS)
+        return self._taken()
+
+    def _taken(self) -> bool:
+        """Write down the answer to the question, if it has one."""
+        answer = self._question.answer() if self._question else None
+        if answer is not None:
+            self._folder.write_frame(FRAME, answer[list(COLUMNS)])
+        return answer is not None
+
+    def _compute(self) -> None:
+        """Make the frame from the table's rows, and keep it for others."""
+        if self._over.is_set():
+            return
+        source = self._laid_out()
+        if source in _latest:
+            self._folder.write_frame(FRAME, _latest[source])
+        else:
+            self._run()
+        frame = self._folder.frame(FRAME)
+        if frame is not None:
+            _latest.clear()
+            _latest[source] = frame
+            if self._question is not None:
+                self._question.keep(frame)
+
+    def _laid_out(self) -> str:
+        """Encode the rows that are asked, leave them for the process unless it made their frame last; give their name.
+
+        They are not held here while the process works.
+        """
+        rows = rows_asked(self._table(), self._schema)
+        source = _fingerprint(rows)
+        if source not in _latest and not self._over.is_set():
+            save_encoded(rows, self._folder.path / _INPUT)
+        return source
+
+    def _run(self) -> None:
+        """Have the process make the frame, and end it where the run is over before."""
+        try:
+            if self._over.is_set():
+                return
+            process = _begin(self._folder)
+            while process.poll() is None and not self._over.wait(_POLL_SECONDS):
+                pass
+            process.kill()  # nothing where it has ended
+            process.wait()
+        finally:
+            (self._folder.path / _INPUT).unlink(missing_ok=True)
 
 
 def prepare() -> None:

@@ -79,12 +79,15 @@ class Question:
         return 0.0
 
     def answer(self) -> pd.DataFrame | None:
-        """Read the answer; None where there is none yet."""
+        """Read the answer, which is then kept for another day; None where there is none yet, or no more."""
         if not self.answered:
             return None
         import pandas as pd
 
-        return pd.read_parquet(self.folder / "answer.parquet")
+        with suppress(FileNotFoundError):  # removed in this moment
+            os.utime(self.folder)
+            return pd.read_parquet(self.folder / "answer.parquet")
+        return None
 
     def look(self) -> None:
         """Say that somebody still waits for the answer, and see that a process is at work on it."""
@@ -97,10 +100,11 @@ class Question:
             self._start()
 
     def keep(self, answer: pd.DataFrame) -> None:
-        """Keep an answer that was found elsewhere, where there is none yet."""
+        """Keep an answer that was found elsewhere, where there is none yet; what was in its way no longer is."""
         if not self.answered:
             self.folder.mkdir(parents=True, exist_ok=True)
             write_frame(self.folder / "answer.parquet", answer)
+        self.forget_problem()
 
     def forget_problem(self) -> None:
         """Let the question be asked again."""
