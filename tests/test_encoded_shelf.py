@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+import shutil
+import threading
+from collections.abc import Callable, Generator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
@@ -17,11 +21,12 @@ from deepfm_core.data.table import Table
 from deepfm_core.runs import encoded_shelf
 from deepfm_core.runs.encoded_shelf import EncodedShelf, Prepared
 from deepfm_core.runs.engine import execute
+from deepfm_core.runs.job import Job
 from deepfm_core.runs.parts import load_parts
 from deepfm_core.runs.perform import perform
 from deepfm_core.runs.store import Store
 from deepfm_core.runs.worker import Process
-from deepfm_core.training.events import Finished
+from deepfm_core.training.events import EpochDone, Event, Finished
 from deepfm_core.training.spec import FitSpec, ModelSpec, RunSpec, SplitSpec
 
 ROWS = 400
@@ -165,4 +170,155 @@ def test_what_is_too_large_or_too_small_is_not_kept(
     assert entries(store) == []
     monkeypatch.setattr(encoded_shelf, "FEWEST_ROWS", ROWS + 1)
     store.encoded.keep(spec, made)
+    assert entries(store) == []
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:64])])
+def test_a_damaged_entry_is_replaced(store: Store, spec: RunSpec, damage: Callable[[Path], object]) -> None:
+    made = prepared(spec, store.table)
+    store.encoded.keep(spec, made)
+    damage(entries(store)[0] / "train.ids.npy")
+    assert store.encoded.find(spec, no_table) is None
+    assert entries(store) == []
+    store.encoded.keep(spec, made)
+    found = store.encoded.find(spec, no_table)
+    assert found is not None
+    np.testing.assert_array_equal(found.tables["train"].ids, made.tables["train"].ids)
+
+
+@pytest.mark.parametrize("file", ["parts.json", "encoder.json"])
+@pytest.mark.parametrize("content", ["[]", "null", "3", '"text"', "{}", '{"notes": 1, "arrays": 2, "weighted": 3}'])
+def test_what_is_json_of_another_form_counts_as_none(store: Store, spec: RunSpec, file: str, content: str) -> None:
+    store.encoded.keep(spec, prepared(spec, store.table))
+    (entries(store)[0] / file).write_text(content)
+    assert store.encoded.find(spec, no_table) is None
+
+
+def test_arrays_of_other_lengths_count_as_none(store: Store, spec: RunSpec) -> None:
+    store.encoded.keep(spec, prepared(spec, store.table))
+    (entry,) = entries(store)
+    np.save(entry / "train.labels.npy", np.zeros(7, np.float32))
+    assert store.encoded.find(spec, no_table) is None
+
+
+def test_an_entry_that_a_process_has_half_removed_is_none_and_goes_with_the_next_purge(
+    store: Store, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store.encoded.keep(spec, prepared(spec, store.table))
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", lambda path, ignore_errors: next(path.iterdir()).unlink())
+        store.encoded.forget(spec.table)
+    (left,) = entries(store)
+    assert left.name.startswith(".")
+    assert store.encoded.find(spec, no_table) is None
+    store.purge()
+    assert entries(store) == [left]
+    os.utime(left, (0, 0))
+    store.purge()
+    assert entries(store) == []
+
+
+@pytest.mark.parametrize("role", ["table", "test_table"])
+def test_nothing_is_kept_of_a_deleted_table_until_it_is_restored(store: Store, spec: RunSpec, role: str) -> None:
+    other = store.import_table(b"colour,price,tags,click\n1,2,3,1\n1,2,3,0\n1,2,3,1\n1,2,3,0", "other.csv").sha256
+    spec = replace(spec, test_table=other)
+    made, sha = prepared(spec, store.table), getattr(spec, role)
+    store.delete_table(sha)
+    store.encoded.keep(spec, made)
+    assert entries(store) == []
+    store.restore_table(sha)
+    store.encoded.keep(spec, made)
+    assert len(entries(store)) == 1
+
+
+def test_a_table_deleted_while_its_rows_are_kept_stays_deleted(
+    store: Store, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    written = encoded_shelf.write_json
+
+    def deleted_before_the_last_file(path: Path, values: dict[str, object]) -> None:
+        Store(store.home)._tables.delete(spec.table, "local")  # as another process does before it forgets
+        written(path, values)
+
+    monkeypatch.setattr(encoded_shelf, "write_json", deleted_before_the_last_file)
+    store.encoded.keep(spec, prepared(spec, store.table))
+    assert entries(store) == []
+
+
+def test_what_is_stopped_between_arrays_leaves_nothing(store: Store, spec: RunSpec) -> None:
+    asked: list[int] = []
+
+    def at_the_third() -> bool:
+        asked.append(len(list((store.home / "tables").glob("*/encoded/.*/*.npy"))))
+        return len(asked) == 3
+
+    store.encoded.keep(spec, prepared(spec, store.table), at_the_third)
+    assert asked == [0, 1, 2]
+    assert entries(store) == []
+
+
+def test_a_cancelled_run_does_not_wait_for_what_it_keeps(
+    store: Store, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    go_on, stopped = threading.Event(), []
+
+    def slow(_shelf: EncodedShelf, _spec: RunSpec, _prepared: Prepared, given_up: Callable[[], bool]) -> None:
+        go_on.wait(30)
+        stopped.append(given_up())
+
+    monkeypatch.setattr(EncodedShelf, "keep", slow)
+    (keeping,) = (thread for thread in [*_until_epoch(store, spec)] if thread.is_alive())
+    assert not go_on.is_set()
+    go_on.set()
+    keeping.join()
+    assert stopped == [True]
+
+
+def _until_epoch(store: Store, spec: RunSpec) -> set[threading.Thread]:
+    """Leave a run after its first epoch, and give the threads it has begun."""
+    before = set(threading.enumerate())
+    folder = store.folder(store.enqueue(spec))
+    events = cast("Generator[Event]", execute(Job(spec, folder, store.table, home=store.home)))
+    next(event for event in events if isinstance(event, EpochDone))
+    begun = set(threading.enumerate()) - before
+    events.close()
+    return begun
+
+
+def test_two_workers_that_keep_the_same_rows_at_once_leave_one_whole_entry(
+    store: Store, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    meeting, made, written = threading.Barrier(2, timeout=10), prepared(spec, store.table), encoded_shelf.write_json
+
+    def at_once(path: Path, values: dict[str, object]) -> None:
+        written(path, values)
+        meeting.wait()
+
+    monkeypatch.setattr(encoded_shelf, "write_json", at_once)
+    with ThreadPoolExecutor(2) as workers:
+        for kept in [workers.submit(Store(store.home).encoded.keep, spec, made) for _ in range(2)]:
+            kept.result()
+    assert len(entries(store)) == 1
+    found = store.encoded.find(spec, no_table)
+    assert found is not None
+    for name, table in made.tables.items():
+        np.testing.assert_array_equal(found.tables[name].ids, table.ids)
+
+
+def test_what_another_worker_removes_meanwhile_does_not_end_making_room(
+    store: Store, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    specs = [replace(spec, split_seed=seed) for seed in range(3)]
+    for number, each in enumerate(specs):
+        store.encoded.keep(each, prepared(each, store.table))
+        os.utime(store.encoded._entry(each), (number, number))
+    newest, use = store.encoded._entry(specs[2]), encoded_shelf._use
+
+    def removed_before(entry: Path) -> tuple[float, int, Path]:
+        if entry == newest:
+            shutil.rmtree(entry)
+        return use(entry)
+
+    monkeypatch.setattr(encoded_shelf, "_use", removed_before)
+    EncodedShelf(store.home / "tables", 1)._make_room()
     assert entries(store) == []

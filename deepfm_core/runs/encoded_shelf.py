@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import secrets
 import shutil
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -20,7 +21,10 @@ from numpy.typing import NDArray
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.table import Table
-from deepfm_core.runs.files import whole_folder, write_json
+from deepfm_core.errors import RunError
+from deepfm_core.runs.database import Database
+from deepfm_core.runs.files import sync, whole_folder, write_json
+from deepfm_core.runs.job import never
 from deepfm_core.runs.parts import Part, Parts
 from deepfm_core.training.spec import RunSpec
 
@@ -57,7 +61,7 @@ class Prepared:
 class EncodedShelf:
     """What is kept of a store's tables, at `tables/<sha256>/encoded/<key>/`.
 
-    Entries appear whole or not at all, and never change; a process that still reads one that is removed is not
+    Entries appear and disappear as a whole, and never change; a process that still reads one that is removed is not
     disturbed. What a process left unfinished is removed after a day.
     """
 
@@ -68,59 +72,105 @@ class EncodedShelf:
     def find(self, spec: RunSpec, table: Callable[[str], Table]) -> Prepared | None:
         """Return what an earlier run with the same rows, division and fields has kept, its arrays mapped from files.
 
-        The tables themselves are read, by `table`, only when somebody asks for their cells.
+        The tables themselves are read, by `table`, only when somebody asks for their cells. An entry that cannot be
+        read is removed, so that the next one is kept.
         """
         entry = self._entry(spec)
-        try:
-            values = json.loads((entry / "parts.json").read_text(encoding="utf-8"))
-            encoder = Encoder.load(entry / "encoder.json")
-            tables = {name: _encoded(entry, name, encoder, values) for name in _PARTS}
-            rows = {name: _array(entry / f"{name}.rows.npy") for name in _PARTS}
-            os.utime(entry)
-        except (OSError, EOFError, ValueError, KeyError):
+        if not entry.exists():
             return None
-        read = cache(table)
-        shas = {"train": spec.table, "valid": spec.valid_table or spec.table, "test": spec.test_table or spec.table}
-        train, valid, test = (Part(partial(read, shas[name]), rows[name], _labels(tables[name])) for name in _PARTS)
-        return Prepared(Parts(train, valid, test, tuple(values["notes"])), encoder, tables)
+        try:
+            found = _read(entry, spec, cache(table))
+        except Exception:  # whatever a damaged file leads to: the rows are encoded anew
+            _remove(entry)
+            return None
+        with suppress(OSError):
+            os.utime(entry)
+        return found
 
-    def keep(self, spec: RunSpec, prepared: Prepared) -> None:
-        """Keep what was prepared for a run, if it is large enough to be worth it and small enough to have room."""
+    def keep(self, spec: RunSpec, prepared: Prepared, stopped: Callable[[], bool] = never) -> None:
+        """Keep what was prepared for a run, if it is large enough to be worth it and small enough to have room.
+
+        Nothing is kept of a table that is in nobody's list any more, nor where `stopped`, asked between arrays, says
+        so.
+        """
         entry, size = self._entry(spec), prepared.bytes
-        with suppress(OSError):  # a disk that is full or cannot be written to: the run goes on without
+        with suppress(OSError, RunError, _Stopped):  # a disk that is full or cannot be written to: the run goes on
             if prepared.rows < FEWEST_ROWS or entry.exists() or not entry.parents[1].is_dir():
                 return
             if 2 * size > self._most_bytes or 4 * size > shutil.disk_usage(entry.parents[1]).free:
                 return
+            if not self._listed(spec):
+                return
             with whole_folder(entry) as folder:
-                _write(folder, spec, prepared)
+                _write(folder, spec, prepared, stopped)
+            if not self._listed(spec):  # deleted meanwhile
+                _remove(entry)
             self._make_room()
 
     def forget(self, sha: str) -> None:
         """Remove all that was kept of a table, that of runs that it is a validation or test table of included."""
-        shutil.rmtree(self._tables / sha / "encoded", ignore_errors=True)
-        for entry in list(self._entries()):
-            with suppress(OSError, ValueError, KeyError):
-                if sha in json.loads((entry / "parts.json").read_text(encoding="utf-8"))["tables"]:
-                    shutil.rmtree(entry, ignore_errors=True)
+        for entry in [*self._folders(), *self._folders(hidden=True)]:
+            with suppress(OSError, ValueError, KeyError, TypeError):
+                if entry.parents[1].name == sha or sha in json.loads((entry / "parts.json").read_bytes())["tables"]:
+                    _remove(entry)
+
+    def remove_unfinished(self, before: float) -> None:
+        """Remove what processes that ended have left half written or half removed before a time."""
+        for folder in self._folders(hidden=True):
+            with suppress(OSError):
+                if folder.stat().st_mtime < before:
+                    _remove(folder)
 
     def _make_room(self) -> None:
         """Remove the entries used least recently until all that is kept has room, and what was left unfinished."""
-        with suppress(FileNotFoundError):  # another worker makes room as well
-            left = self._most_bytes
-            for entry in sorted(self._entries(), key=lambda path: -path.stat().st_mtime):
-                left -= sum(file.stat().st_size for file in entry.iterdir())
-                if left < 0:
-                    shutil.rmtree(entry, ignore_errors=True)
-            for unfinished in self._tables.glob("*/encoded/.*"):
-                if unfinished.stat().st_mtime < time.time() - _DAY:
-                    shutil.rmtree(unfinished, ignore_errors=True)
+        left = self._most_bytes
+        for _, size, entry in sorted(map(_use, self._folders()), reverse=True):
+            left -= size
+            if left < 0:
+                _remove(entry)
+        self.remove_unfinished(time.time() - _DAY)
 
-    def _entries(self) -> Iterator[Path]:
-        return self._tables.glob("*/encoded/[!.]*")
+    def _folders(self, hidden: bool = False) -> list[Path]:
+        """List all entries, or the `hidden` folders of what is being written or removed."""
+        found: list[Path] = []
+        for shelf in self._tables.glob("*/encoded"):
+            with suppress(OSError):
+                found += [path for path in shelf.iterdir() if path.name.startswith(".") == hidden]
+        return found
 
     def _entry(self, spec: RunSpec) -> Path:
         return self._tables / spec.table / "encoded" / _key(spec)
+
+    def _listed(self, spec: RunSpec) -> bool:
+        """Ask the store, where there is one, whether all tables of a run are in somebody's list."""
+        path = self._tables.parent / "runs.db"
+        if not path.exists():
+            return True
+        database = Database(path)
+        try:
+            rows = database.rows("SELECT sha256 FROM tables WHERE deleted IS NULL")
+        finally:
+            database.close()
+        return {sha for sha in _shas(spec) if sha} <= {row["sha256"] for row in rows}
+
+
+class _Stopped(Exception):  # noqa: N818 (not an error)
+    """The run for which rows were being kept has ended early."""
+
+
+def _use(entry: Path) -> tuple[float, int, Path]:
+    """Give when an entry was last used and the bytes it takes; zeros where another process has just removed it."""
+    with suppress(OSError):
+        return entry.stat().st_mtime, sum(file.stat().st_size for file in entry.iterdir()), entry
+    return 0.0, 0, entry
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder; it is hidden first, so that nobody takes what is left for an entry if this process ends."""
+    hidden = folder.with_name(f".{folder.name.lstrip('.')}.{secrets.token_hex(4)}")
+    with suppress(OSError):
+        folder.rename(hidden)
+        shutil.rmtree(hidden, ignore_errors=True)
 
 
 def _key(spec: RunSpec) -> str:
@@ -154,15 +204,30 @@ def _shas(spec: RunSpec) -> list[str | None]:
     return [spec.table, spec.valid_table, spec.test_table]
 
 
-def _write(folder: Path, spec: RunSpec, prepared: Prepared) -> None:
+def _write(folder: Path, spec: RunSpec, prepared: Prepared, stopped: Callable[[], bool]) -> None:
     for name, table in prepared.tables.items():
-        np.save(folder / f"{name}.rows.npy", getattr(prepared.parts, name).rows)
-        for array, values in _arrays(table):
-            np.save(folder / f"{name}.{array}.npy", values)
+        for array, values in [("rows", getattr(prepared.parts, name).rows), *_arrays(table)]:
+            if stopped():
+                raise _Stopped
+            path = folder / f"{name}.{array}.npy"
+            np.save(path, values)
+            sync(path)
     prepared.encoder.save(folder / "encoder.json")
     train = prepared.tables["train"]
     held = {"arrays": [array for array, _ in _arrays(train)], "weighted": train.weighted}
     write_json(folder / "parts.json", {"tables": _shas(spec), "notes": prepared.parts.notes, **held})
+
+
+def _read(entry: Path, spec: RunSpec, table: Callable[[str], Table]) -> Prepared:
+    values = json.loads((entry / "parts.json").read_text(encoding="utf-8"))
+    encoder = Encoder.load(entry / "encoder.json")
+    tables = {name: _encoded(entry, name, encoder, values) for name in _PARTS}
+    rows = {name: _array(entry / f"{name}.rows.npy") for name in _PARTS}
+    if any(len(array) != len(rows[name]) for name in _PARTS for _, array in _arrays(tables[name])):
+        raise ValueError("the arrays differ in length")
+    shas = {"train": spec.table, "valid": spec.valid_table or spec.table, "test": spec.test_table or spec.table}
+    train, valid, test = (Part(partial(table, shas[name]), rows[name], _labels(tables[name])) for name in _PARTS)
+    return Prepared(Parts(train, valid, test, tuple(values["notes"])), encoder, tables)
 
 
 def _arrays(table: EncodedTable) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import importlib
+import threading
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
-from threading import Thread
 from typing import Any
 
 import pandas as pd
@@ -75,8 +75,10 @@ class _Work:
     test: EncodedTable = field(init=False)
     kept: Prepared | None = None
     """What an earlier run has prepared."""
-    keeping: Thread | None = None
+    keeping: threading.Thread | None = None
     """Keeps for later runs what this one has prepared, while it trains."""
+    ended: threading.Event = field(default_factory=threading.Event)
+    """Set when the run has ended, well or not: what is still being kept then is given up."""
     observation: Observation | None = None
     state: FitState = field(init=False)
     fitted: Fitted = field(init=False)
@@ -126,6 +128,8 @@ def execute(job: Job) -> Iterator[Event]:
         if _folds(work):
             yield Ready(_summary(work))
             yield from _timed(work, HOLD_OUT, _hold_out)
+        if work.keeping is not None:
+            work.keeping.join()
     except _Stopped:
         yield Cancelled(work.state.epoch if hasattr(work, "state") else 0)
         return
@@ -133,8 +137,7 @@ def execute(job: Job) -> Iterator[Event]:
         torch.set_flush_denormal(False)  # the process may be somebody's notebook
         if work.observation is not None:
             work.observation.stop()
-        if work.keeping is not None:
-            work.keeping.join()
+        work.ended.set()
     summary = _summary(work)
     job.folder.write_summary(summary)
     job.folder.remove_checkpoint()
@@ -185,7 +188,8 @@ def _encode_anew(work: _Work) -> Events:
     if work.shelf:
         tables = {"train": work.train, "valid": work.valid, "test": work.test}
         prepared = Prepared(parts, work.encoder, tables)
-        work.keeping = Thread(target=work.shelf.keep, args=(spec, prepared), daemon=True)
+        keep = partial(work.shelf.keep, spec, prepared, lambda: work.ended.is_set() or work.job.cancelled())
+        work.keeping = threading.Thread(target=keep, daemon=True)
         work.keeping.start()
 
 

@@ -107,7 +107,7 @@ class Store:
         return self._tables.entries(owner)
 
     def delete_table(self, sha: str, owner: str = LOCAL) -> None:
-        """Take a table out of an owner's list; runs made from it keep it."""
+        """Take a table out of an owner's list; runs made from it keep it, what was encoded of it goes."""
         self._tables.delete(sha, owner)
         self.encoded.forget(sha)
 
@@ -195,6 +195,7 @@ class Store:
         for (run_id,) in gone:
             shutil.rmtree(self.folder(run_id).path, ignore_errors=True)
         self._tables.purge(before)
+        self.encoded.remove_unfinished(before)
         remove_old(self.home, before)
 
     # Events
