@@ -14,6 +14,7 @@ import streamlit as st  # noqa: E402 (needs the path above)
 
 from app import home, launching, links, style, visitor  # noqa: E402
 from app.inputs import show_error  # noqa: E402
+from deepfm_core.data.side_by_side import use_system_memory  # noqa: E402
 from deepfm_core.errors import DeepFMError  # noqa: E402
 
 VIEWS = ROOT / "app" / "views"
@@ -32,6 +33,7 @@ PAGES = (
 
 def main() -> None:
     """Draw the sidebar and the chosen page, and see that a worker is ready for the next run."""
+    use_system_memory()
     st.set_page_config(page_title="DeepFM Explorer", page_icon="🔷", layout="wide")
     pages = [
         st.Page(VIEWS / f"{name}.py", title=title, icon=icon, url_path=name, default=name == "start")

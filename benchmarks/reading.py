@@ -117,6 +117,9 @@ def with_ours(kind: str) -> Callable[[], Callable[[Path], Tensors]]:
     def prepared() -> Callable[[Path], Tensors]:
         from deepfm_core.data.encoder import Encoder
         from deepfm_core.data.reading import read_table
+        from deepfm_core.data.side_by_side import use_system_memory
+
+        use_system_memory()
 
         def read(path: Path) -> Tensors:
             table = read_table(path)
@@ -131,7 +134,10 @@ def with_ours(kind: str) -> Callable[[], Callable[[Path], Tensors]]:
 
 def from_shelf() -> Callable[[Path], Tensors]:
     """Take what an earlier run has kept, every byte of it: mapping the files alone would be done in milliseconds."""
+    from deepfm_core.data.side_by_side import use_system_memory
     from deepfm_core.runs.encoded_shelf import EncodedShelf
+
+    use_system_memory()
 
     def read(path: Path) -> Tensors:
         kept = EncodedShelf(path.parent).find(_spec(path, "bucketised"), _no_table)

@@ -21,6 +21,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from deepfm_core.data.inference import infer_schema
+from deepfm_core.data.side_by_side import use_system_memory
 from deepfm_core.runs import engine, observing
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.job import Job
@@ -115,6 +116,7 @@ def main() -> None:
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--unasked", action="store_true", help="nobody looked at the page Data long enough")
     options = parser.parse_args()
+    use_system_memory()  # as the app and its worker do
     path, _, label = options.table.rpartition(":")
     journeys = []
     for _ in range(options.times):

@@ -21,6 +21,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             return worker(given[1:])
         parsed = parse(given)
+        _use_system_memory()
         parsed.run(parsed)
         sys.stdout.flush()
     except DeepFMError as error:
@@ -35,6 +36,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader went away, as `| head` does
     return 0
+
+
+def _use_system_memory() -> None:
+    from deepfm_core.data.side_by_side import use_system_memory
+
+    use_system_memory()
 
 
 if __name__ == "__main__":

@@ -1,11 +1,16 @@
 """Work done by several threads comes back in order, and its errors as from one."""
 
+import subprocess
+import sys
 import threading
+from pathlib import Path
 
 import pytest
 
 from deepfm_core.data import side_by_side as module
 from deepfm_core.data.side_by_side import WORTH_ROWS, side_by_side
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(autouse=True)
@@ -40,3 +45,24 @@ def test_an_error_is_raised_where_the_work_was_asked_for(rows):
 def test_few_rows_need_no_thread():
     (thread,) = side_by_side(lambda _: threading.current_thread(), [0], WORTH_ROWS - 1)
     assert thread is threading.current_thread()
+
+
+@pytest.mark.parametrize(
+    ("work", "left_alone"),
+    [
+        ("import deepfm_core.estimator, deepfm_core.data.encoder, deepfm_core.data.parsing", True),
+        ("from deepfm_core.runs import engine, worker", True),
+        ("from deepfm_core.__main__ import main; main(['runs'])", False),
+        (
+            "from deepfm_core.runs.worker import main; main(['--idle', '0', '--engine', 'tests.small_engine:execute'])",
+            False,
+        ),
+    ],
+)
+def test_arrows_memory_is_changed_in_our_own_processes_alone(work, left_alone, tmp_path, monkeypatch):
+    monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
+    monkeypatch.setenv("ARROW_DEFAULT_MEMORY_POOL", "mimalloc")
+    name = "pa.default_memory_pool().backend_name"
+    program = f"import pyarrow as pa; before = {name}; {work}; print(before, {name})"
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert done.stdout.split()[-2:] == ["mimalloc", "mimalloc" if left_alone else "system"]

@@ -9,14 +9,19 @@ from typing import TypeVar
 
 import pyarrow as pa
 
-pa.set_memory_pool(pa.system_memory_pool())
-"""Arrow's own allocators would keep what parsing and fitting use for a moment, half as much again as a table needs."""
-
 S = TypeVar("S")
 T = TypeVar("T")
 
 WORTH_ROWS = 20_000
 """Rows from which on threads gain more than they cost."""
+
+
+def use_system_memory() -> None:
+    """Let Arrow take memory from the system's allocator, in all of this process: for processes of this program alone.
+
+    Arrow's own allocators would keep what parsing and fitting use for a moment, half as much again as a table needs.
+    """
+    pa.set_memory_pool(pa.system_memory_pool())
 
 
 def processors() -> int:

@@ -12,6 +12,7 @@ from typing import Any
 
 import pandas as pd
 
+from deepfm_core.data.side_by_side import use_system_memory
 from deepfm_core.errors import DeepFMError
 from deepfm_core.runs.files import write_bytes, write_frame
 from deepfm_core.runs.questions import ABANDONED, given_up, load_question
@@ -42,6 +43,7 @@ KINDS: dict[str, Answer] = {"other split": other_split, "observed": observed}
 def main(folder: Path) -> None:
     """Answer a question unless it is given up."""
     os.nice(5)
+    use_system_memory()
     threading.Thread(target=_end_when_given_up, args=(folder,), daemon=True).start()
     answer(folder)
 

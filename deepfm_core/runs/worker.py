@@ -19,6 +19,7 @@ from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from types import FrameType
 
+from deepfm_core.data.side_by_side import use_system_memory
 from deepfm_core.errors import DeepFMError
 from deepfm_core.runs.job import Engine
 from deepfm_core.runs.perform import perform
@@ -138,6 +139,7 @@ def parser() -> argparse.ArgumentParser:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command `worker` and return its exit status."""
     options = parser().parse_args(arguments)
+    use_system_memory()
     try:
         work(options.home, options.engine, options.idle)
     except DeepFMError as error:
