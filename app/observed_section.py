@@ -52,18 +52,17 @@ def observed_section(sha: str, schema: Schema, rows: int) -> None:
 
 
 def _answer(question: Question, rows: int, fields: int, waiting: bool) -> None:
-    problem = question.problem
-    if problem:
+    if question.answered and waiting:
+        st.rerun()  # nothing is looked for any more
+    elif question.answered:
+        _pairs(_frame(str(question.folder)))
+    elif problem := question.problem:
         st.info(plain(problem))
         st.button("Ask again", icon=":material/refresh:", on_click=question.forget_problem)
-    elif not question.answered:
+    else:
         question.look()
         expected = START_SECONDS + SECONDS_A_CELL * min(rows, MOST_ROWS) * comb(fields, 2)
         st.progress(min(0.95, question.seconds / expected), f"Asking the data … {question.seconds:.0f} s")
-    elif waiting:
-        st.rerun()  # nothing is looked for any more
-    else:
-        _pairs(_frame(str(question.folder)))
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

@@ -50,8 +50,13 @@ def test_data_says_what_the_table_itself_shows_of_its_pairs(opened: Opened, stor
     app = opened("data")
     assert "What the table says about its pairs" in _text(app)
     (asked,) = (store.home / "answers").iterdir()
+    (asked / "problem.txt").write_text("There was too little memory.")
+    app = opened("data")
+    assert "There was too little memory." in _text(app)
+    assert [button.label for button in app.button if button.label == "Ask again"]
     answer(asked)
     said = _text(opened("data"))
+    assert "There was too little memory." not in said
     assert "pairs are told apart from noise. The strongest is **device × placement** with" in said
     assert "Nothing was told apart" not in said
 
