@@ -103,6 +103,13 @@ def test_what_would_be_encoded_otherwise_is_not_found(
     assert store.encoded.find(replace(spec, **change(spec)), store.table) is None
 
 
+def test_what_another_program_kept_is_not_found(store: Store, spec: RunSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    store.encoded.keep(spec, prepared(spec, store.table))
+    assert store.encoded.find(spec, no_table)
+    monkeypatch.setattr(encoded_shelf, "_PROGRAM", "another")
+    assert store.encoded.find(spec, no_table) is None
+
+
 @pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:64])])
 @pytest.mark.parametrize("file", ["train.ids.npy", "encoder.arrow", "encoder.json", "parts.json", "test.rows.npy"])
 def test_a_damaged_entry_counts_as_none(

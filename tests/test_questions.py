@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -21,6 +24,7 @@ from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.job import Job
 from deepfm_core.runs.other_split import COLUMNS, split_by_other
 from deepfm_core.runs.process import Process
+from deepfm_core.runs.program import digest_of
 from deepfm_core.runs.questions import Question, about_pairs, given_up, remove_old
 from deepfm_core.runs.store import Store
 from deepfm_core.training.events import EpochDone, Event, Finished, Stage
@@ -98,6 +102,49 @@ def test_questions_are_told_apart_by_all_that_is_asked_and_old_ones_removed(tmp_
 
 def no_table(*_: object) -> Table:
     raise AssertionError("the table is read")
+
+
+def test_a_question_is_another_one_where_the_program_would_answer_otherwise(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    question = Question(tmp_path, "observed", table="t")
+    monkeypatch.setattr(questions, "_PROGRAM", "another")
+    assert Question(tmp_path, "observed", table="t").folder != question.folder
+
+
+@pytest.mark.parametrize("changed", ["data/a.py", "data/deeper/c.py", "spec.py"])
+def test_a_program_is_known_by_the_text_of_its_modules(tmp_path: Path, changed: str) -> None:
+    for module in ("data/a.py", "data/deeper/c.py", "spec.py", "other.py"):
+        (tmp_path / module).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / module).write_text("x = 1\n")
+    before = digest_of("data", "spec.py", package=tmp_path)
+    (tmp_path / "other.py").write_text("x = 2\n")
+    assert digest_of("data", "spec.py", package=tmp_path) == before
+    (tmp_path / changed).write_text("x = 2\n")
+    changed_digest = digest_of("data", "spec.py", package=tmp_path)
+    assert changed_digest != before
+    (tmp_path / changed).rename(tmp_path / changed.replace(".py", "2.py"))
+    if changed != "spec.py":
+        assert digest_of("data", "spec.py", package=tmp_path) not in (before, changed_digest)
+
+
+@pytest.mark.parametrize(
+    "module", ["data/encoder.py", "explain/observed.py", "explain/of_table.py", "training/spec.py"]
+)
+def test_what_decides_an_answer_is_part_of_the_key(tmp_path: Path, module: str) -> None:
+    package = tmp_path / "deepfm_core"
+    shutil.copytree(ROOT / "deepfm_core", package, ignore=shutil.ignore_patterns("__pycache__"))
+    (tmp_path / "key.py").write_text(
+        "from pathlib import Path\nfrom deepfm_core.runs.questions import Question\n"
+        "print(Question(Path('home'), 'observed', table='t').folder)\n"
+    )
+
+    def key() -> str:
+        return subprocess.check_output([sys.executable, "key.py"], cwd=tmp_path, text=True)
+
+    before = key()
+    assert key() == before
+    with (package / module).open("a") as file:
+        file.write("# changed\n")
+    assert key() != before
 
 
 def test_a_run_without_examples_is_named(tmp_path: Path) -> None:

@@ -26,12 +26,15 @@ from deepfm_core.runs.database import Database
 from deepfm_core.runs.files import sync, whole_folder, write_json
 from deepfm_core.runs.job import never
 from deepfm_core.runs.parts import Part, Parts
+from deepfm_core.runs.program import digest_of
 from deepfm_core.training.spec import RunSpec
 
 FEWEST_ROWS = 50_000
 """Rows from which on keeping them is worth its files; fewer are encoded in a few hundredths of a second."""
 MOST_BYTES = 4_000_000_000
 """What all kept rows of a store may take together; those not used for longest go first."""
+_PROGRAM = digest_of("data", "runs/encoded_shelf.py", "runs/parts.py", "training/spec.py")
+"""The modules that decide what a cell's ids are."""
 _DAY = 24 * 3600.0
 _PARTS = ("train", "valid", "test")
 _ARRAYS = ("ids", "weights", "dense", "labels", "crosses")
@@ -177,7 +180,7 @@ def _key(spec: RunSpec) -> str:
     """Tell apart all that the parts and their ids depend on, this program's own text included."""
     label = spec.schema.label
     values = [
-        _program(),
+        _PROGRAM,
         _shas(spec),
         [spec.table_name, spec.valid_table_name, spec.test_table_name],
         [label.column, label.positive, label.negative],
@@ -188,16 +191,6 @@ def _key(spec: RunSpec) -> str:
         spec.model.crosses,
     ]
     return hashlib.sha256(json.dumps(values).encode()).hexdigest()[:32]
-
-
-@cache
-def _program() -> str:
-    """Give a digest of the modules that decide what a cell's ids are."""
-    digest = hashlib.sha256()
-    package = Path(__file__).resolve().parents[1]
-    for module in [*sorted((package / "data").glob("*.py")), Path(__file__), Path(__file__).with_name("parts.py")]:
-        digest.update(module.read_bytes())
-    return digest.hexdigest()
 
 
 def _shas(spec: RunSpec) -> list[str | None]:

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfm_core.runs.files import write_bytes, write_frame, write_json
 from deepfm_core.runs.process import Process
+from deepfm_core.runs.program import digest_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,8 +30,10 @@ if TYPE_CHECKING:
     from deepfm_core.data.schema import Schema
 
 ROOT = Path(__file__).resolve().parents[2]
-VERSION = 1
-"""Raised when the same question would be answered otherwise."""
+_PROGRAM = digest_of(
+    "data", "models", "explain", "training", "runs/answering.py", "runs/other_split.py", "runs/explaining.py"
+)
+"""The modules that decide how a question is answered."""
 ABANDONED = 3
 """Exit status of a process that nobody waited for."""
 PATIENCE = 15.0
@@ -49,7 +52,7 @@ class Question:
             asked: all that the answer depends on, as plain values for JSON.
         """
         self._asked = {"kind": kind, "home": str(home), "asked": asked}
-        text = json.dumps([VERSION, kind, asked], sort_keys=True)
+        text = json.dumps([_PROGRAM, kind, asked], sort_keys=True)
         self.folder = home / "answers" / hashlib.sha256(text.encode()).hexdigest()[:32]
 
     @property
