@@ -316,7 +316,7 @@ def falling_codes(levels: int, rows: int, seed: int) -> np.ndarray:
 @pytest.mark.parametrize("seed", range(4))
 def test_whole_numbers_whose_order_says_nothing_of_the_label_are_codes_and_it_is_said(seed):
     codes = falling_codes(40, 10_000, seed)
-    effects = np.random.default_rng(seed).normal(size=40) * 0.5
+    effects = np.random.default_rng(seed).normal(size=40) * 0.8
     values = [str(code + 1) for code in codes]
     role = role_of(values, name="c3", click=clicks_of(effects, codes, seed))
     assert role.kind is Kind.CATEGORICAL
@@ -342,6 +342,35 @@ def test_whole_numbers_whose_order_matters_stay_numbers(shape, seed):
     }[shape]
     role = role_of([str(code) for code in codes], name="c3", click=clicks_of(effects, codes, seed))
     assert (role.kind, role.warning) == (Kind.PIECEWISE, "")
+
+
+@pytest.mark.parametrize(
+    "differ",
+    [
+        lambda v: v % 7 == 0,
+        lambda v: v % 5 == 0,
+        lambda v: v == 17,
+        lambda v: np.isin(v, [1, 9, 23]),
+        lambda v: v == 40,
+    ],
+    ids=["weeks", "round", "one", "lowest and two", "highest"],
+)
+def test_numbers_flat_but_for_a_pattern_stay_numbers_with_advice_at_most(differ):
+    codes = falling_codes(40, 10_000, 3) + 1
+    clicks = np.random.default_rng(4).random(10_000) < np.where(differ(codes), 0.3, 0.1)
+    role = role_of(codes.astype(str).tolist(), name="c3", click=clicks.astype(int).astype(str).tolist())
+    assert role.kind is Kind.PIECEWISE
+    assert "whole numbers that might be codes" in role.warning
+
+
+def test_the_name_of_a_quantity_counts_more_than_the_labels_unless_it_ends_as_one_of_codes():
+    codes = falling_codes(40, 10_000, 0)
+    click = clicks_of(np.random.default_rng(0).normal(size=40) * 0.8, codes, 0)
+    values = [str(code + 1) for code in codes]
+    for name in ("lead_time", "nights", "tenure", "guests", "order_items", "Stay"):
+        role = role_of(values, name=name, click=click)
+        assert (role.kind, role.warning) == (Kind.PIECEWISE, "")
+    assert role_of(values, name="lead_type", click=click).kind is Kind.CATEGORICAL
 
 
 def test_whole_numbers_of_which_neither_name_nor_label_says_anything_come_with_advice():

@@ -36,11 +36,19 @@ _CODE_WORDS = frozenset((
     "model", "platform", "source", "gender", "sex", "status", "area", "cell",
 ))
 _ID_WORDS = frozenset(("id", "ids", "uid", "uuid", "guid", "key", "hash", "index", "row", "rownum", "rowid"))
-QUANTITY_WORDS = frozenset((
+_QUANTITY_WORDS = frozenset((
     "num", "number", "count", "counts", "cnt", "qty", "quantity", "amount", "price", "cost", "duration", "age", "hours",
     "days", "years", "months", "minutes", "seconds", "rate", "rates", "score", "value", "values", "sum", "total", "avg",
     "mean", "length", "size", "width", "height", "weight", "distance", "balance", "income", "gain", "loss", "views",
     "visits", "clicks", "ratio", "share", "percent", "pct", "affinity", "depth", "freq", "frequency", "year",
+))
+_COUNTED_WORDS = frozenset((
+    "nights", "tenure", "lead", "guests", "visitors", "stay", "stays", "orders", "items", "amt", "spend", "spent",
+    "fee", "fees", "salary", "revenue", "budget", "bid", "discount", "tax", "points", "rooms", "beds", "seats",
+    "persons", "people", "adults", "children", "members", "employees", "purchases", "bookings", "sessions",
+    "impressions", "pages", "calls", "messages", "logins", "attempts", "errors", "retries", "mileage", "speed",
+    "temperature", "volume", "quantities", "counter", "times", "weeks", "elapsed", "since", "ago", "recency", "delay",
+    "latency", "units",
 ))
 # fmt: on
 
@@ -58,6 +66,12 @@ def name_words(name: str) -> list[str]:
     """Split a column's name into lower-case words: `TrafficType` and `traffic_type` are `traffic`, `type`."""
     spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
     return re.findall(r"[a-z]+", spaced.lower())
+
+
+def names_a_quantity(words: list[str]) -> bool:
+    """Say whether the words of a column's name are those of a quantity: `lead_time` is one, `lead_type` is not."""
+    of_codes = bool(words) and words[-1] in _CODE_WORDS | _ID_WORDS
+    return bool(set(words) & (_QUANTITY_WORDS if of_codes else _QUANTITY_WORDS | _COUNTED_WORDS))
 
 
 def _role(cells: Cells, kind: Kind, reason: str, warning: str = "", separator: str | None = None) -> FieldRole:
@@ -151,9 +165,9 @@ def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None
     named_id = bool(words) and words[-1] in _ID_WORDS
     if named_id and unique >= 0.5:
         return _role(cells, Kind.IGNORE, f"{unique:.0%} unique")
-    if unique >= UNIQUE and _digits_alike(values) and not set(words) & QUANTITY_WORDS:
+    if unique >= UNIQUE and _digits_alike(values) and not names_a_quantity(words):
         return _role(cells, Kind.IGNORE, f"{unique:.0%} unique, all of {len(str(int(values[0])))} digits")
-    if set(words) & QUANTITY_WORDS:
+    if names_a_quantity(words):
         return None
     if words and words[-1] in _CODE_WORDS | _ID_WORDS:
         return _role(cells, Kind.CATEGORICAL, f"{_counted(len(values))} codes, as the name says", _advice(cells))

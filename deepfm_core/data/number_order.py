@@ -76,12 +76,9 @@ def order_evidence(rows: Values, clicks: Values) -> OrderEvidence:
     rate = float(clicks.sum()) / max(total, 1.0)
     if not FEWEST_LEVELS <= levels <= MOST_LEVELS or total < FEWEST_PER_LEVEL * levels or not 0 < rate < 1:
         return NOTHING_KNOWN
-    information = rows * rate * (1 - rate)
-    effects = (clicks - rows * rate) / information
-    rank = (np.cumsum(rows) - rows / 2) / total
-    walk = np.minimum(rank[:, None], rank[None, :])
+    effects, noise, walk = response(rows, clicks)
     found = {
-        (own, order): _restricted(effects, order * walk + np.diag(own + 1 / information))
+        (own, order): _restricted(effects, order * walk + np.diag(own + noise))
         for own in VARIANCES
         for order in VARIANCES
     }
@@ -89,6 +86,15 @@ def order_evidence(rows: Values, clicks: Values) -> OrderEvidence:
     by_order = max(value for (own, _), value in found.items() if own == 0)
     by_own = max(value for (_, order), value in found.items() if order == 0)
     return OrderEvidence(both - by_order, both - by_own)
+
+
+def response(rows: Values, clicks: Values) -> tuple[Values, Values, Values]:
+    """Give (K,) working responses of K values in order, (K,) their variances, and (K, K) the walk's covariance."""
+    total = float(rows.sum())
+    rate = float(clicks.sum()) / total
+    information = rows * rate * (1 - rate)
+    rank = (np.cumsum(rows) - rows / 2) / total
+    return (clicks - rows * rate) / information, 1 / information, np.minimum(rank[:, None], rank[None, :])
 
 
 def _restricted(effects: Values, covariance: Values) -> float:
