@@ -159,6 +159,23 @@ def test_a_saved_encoder_encodes_the_same(tmp_path_factory, cells, more):
     assert sorted(p.name for p in path.parent.iterdir()) == ["encoder.arrow", "encoder.json"]
 
 
+@pytest.mark.parametrize("left", [["encoder.json"], ["encoder.arrow"]])
+@pytest.mark.parametrize("fewer", [False, True])
+def test_json_and_arrow_of_two_encoders_are_not_taken_for_one(tmp_path, left, fewer):
+    path = tmp_path / "encoder.json"
+    table = frame_of(a=list("xyzx"), b=list("uvuv"), click=list("0101"))
+    roles = [FieldRole("a", Kind.CATEGORICAL), FieldRole("b", Kind.IGNORE if fewer else Kind.CATEGORICAL)]
+    Encoder.fit(table, Schema(LABEL, tuple(roles))).save(path)
+    old = {name: (tmp_path / name).read_bytes() for name in left}
+    roles[1] = FieldRole("b", Kind.CATEGORICAL)
+    Encoder.fit(table, Schema(LABEL, tuple(roles)), rows=np.arange(2)).save(path)
+    Encoder.load(path)
+    for name, content in old.items():
+        (tmp_path / name).write_bytes(content)
+    with pytest.raises(ValueError, match=r"encoder.arrow is not the file that encoder.json was written with"):
+        Encoder.load(path)
+
+
 @settings(max_examples=20, deadline=None)
 @given(cells=rows)
 def test_an_encoder_saved_as_json_alone_is_still_read(tmp_path_factory, cells):

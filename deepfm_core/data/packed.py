@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import json
-import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from deepfm_core.data.texts import Texts
+from deepfm_core.data.whole import sha256, whole
 
 _PLACE = "in the Arrow file"
+_SHA256 = "sha256 of the Arrow file"
 
 
 def beside(path: Path) -> Path:
@@ -22,7 +23,10 @@ def beside(path: Path) -> Path:
 
 
 def write_packed(path: Path, values: Mapping[str, Any]) -> None:
-    """Write values for JSON among which Texts and arrays may be, each file under a temporary name, synced, renamed."""
+    """Write values for JSON among which Texts and arrays may be; each of the two files appears whole or not at all.
+
+    The JSON names the SHA-256 of the Arrow file, so that a new one beside an old JSON is noticed.
+    """
     pieces: list[pa.Array] = []
 
     def placed(value: Any) -> dict[str, int]:
@@ -30,15 +34,20 @@ def write_packed(path: Path, values: Mapping[str, Any]) -> None:
         return {_PLACE: len(pieces) - 1}
 
     text = json.dumps(values, default=placed, ensure_ascii=False, separators=(",", ":"))
-    _write(beside(path), lambda file: _write_pieces(file, pieces))
-    _write(path, lambda file: file.write(text.encode()))
+    with whole(beside(path)) as temporary:
+        _write_pieces(temporary, pieces)
+        names = json.dumps({_SHA256: sha256(temporary)})
+    if pieces:
+        text = f"{names[:-1]},{text[1:]}"
+    with whole(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
 
 
 def read_packed(path: Path) -> Any:
     """Read what `write_packed` wrote, or plain JSON; texts come back as Texts, arrays as arrays.
 
     Raises:
-        ValueError: the file is not JSON, or the Arrow file beside it is missing or damaged.
+        ValueError: the file is not JSON, or the Arrow file beside it is missing, damaged or another one's.
     """
     pieces: list[pa.Array] = []
 
@@ -47,26 +56,28 @@ def read_packed(path: Path) -> Any:
             return values
         if not pieces:
             pieces.extend(_read_pieces(beside(path)))
+        if values[_PLACE] >= len(pieces):
+            raise _another(path)
         piece = pieces[values[_PLACE]]
         return Texts(piece) if pa.types.is_large_string(piece.type) else np.asarray(piece)
 
-    return json.loads(path.read_text(encoding="utf-8"), object_hook=found)
+    values = json.loads(path.read_text(encoding="utf-8"), object_hook=found)
+    if pieces:
+        written = values.pop(_SHA256, None)
+        if written is not None and written != sha256(beside(path)):
+            raise _another(path)
+    return values
 
 
-def _write(path: Path, write: Callable[[BinaryIO], Any]) -> None:
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        write(file)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+def _another(path: Path) -> ValueError:
+    return ValueError(f"{beside(path).name} is not the file that {path.name} was written with")
 
 
-def _write_pieces(file: BinaryIO, pieces: list[pa.Array]) -> None:
+def _write_pieces(path: Path, pieces: list[pa.Array]) -> None:
     """Write every piece as the one value, a list, of a column."""
     lists = [pa.LargeListArray.from_arrays(pa.array([0, len(piece)], pa.int64()), piece) for piece in pieces]
     batch = pa.record_batch(lists, names=[str(number) for number in range(len(lists))])
-    with pa.ipc.new_file(file, batch.schema) as writer:
+    with pa.OSFile(str(path), "wb") as file, pa.ipc.new_file(file, batch.schema) as writer:
         writer.write_batch(batch)
 
 
@@ -76,4 +87,4 @@ def _read_pieces(path: Path) -> list[pa.Array]:
             batch = pa.ipc.open_file(file).get_batch(0)
     except OSError as error:
         raise ValueError(f"{path.name}: {error}") from error
-    return [column.values[: len(column.values)] for column in batch.columns]
+    return [column.values for column in batch.columns]

@@ -2,57 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import secrets
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from deepfm_core.data.whole import beside, sha256, sync, whole
+
 if TYPE_CHECKING:
     import pandas as pd
 
-_CHUNK = 1 << 20
-
-
-def _beside(path: Path) -> Path:
-    return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
-
-
-def sync(path: Path) -> None:
-    """Wait until what was written to a file, or a folder's list of names, is on the disk."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-@contextmanager
-def whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder, and move what was written there to `path` when the block ends well.
-
-    A reader sees the old file or the new one, never a part, whenever the process or the machine stops.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path)
-    try:
-        yield temporary
-        sync(temporary)
-        os.replace(temporary, path)
-        sync(path.parent)
-    finally:
-        temporary.unlink(missing_ok=True)
+__all__ = ["sha256", "sync", "whole", "whole_folder", "write_bytes", "write_frame", "write_json"]
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """Give a temporary folder, and move it to `path` when the block ends well; one that is there already is kept."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = _beside(path)
+    temporary = beside(path)
     temporary.mkdir()
     try:
         yield temporary
@@ -91,12 +61,3 @@ def write_frame(path: Path, frame: pd.DataFrame, row_group: int = 4096) -> None:
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
     with whole(path) as temporary:
         parquet.write_table(table, temporary, row_group_size=row_group, compression="zstd")
-
-
-def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal, reading it a megabyte at a time."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
