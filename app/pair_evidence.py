@@ -83,9 +83,10 @@ def _finding_with_evidence(pairs: pd.DataFrame, measure: str) -> None:
 def nothing_told_apart(pairs: pd.DataFrame) -> str:
     """Say that no pair is told apart from noise, and how strong any of them may be at most."""
     high = max(float(pairs["strength_high"].max()), 0.01)
+    none = f"none of {len(pairs)} pairs stands out" if len(pairs) > 1 else "its one pair does not stand out"
     return (
-        f"**Nothing was told apart from noise:** none of {len(pairs)} pairs stands out in these data, and the data "
-        f"supports no more than {high:.2f} log-odds for any."
+        f"**Nothing was told apart from noise:** {none} in these data. Since few pairs interact as a rule, more than "
+        f"{high:.2f} log-odds is expected of none; but in a small table even a strong pair can go unseen."
     )
 
 

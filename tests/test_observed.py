@@ -20,7 +20,7 @@ from deepfm_core.explain.moments import STRENGTHS
 from deepfm_core.explain.observed import fit_observed, observed_interactions
 from deepfm_core.explain.observed_cells import observed_level_pairs
 from deepfm_core.explain.pair_scores import MOST_PER_STRENGTH
-from deepfm_core.explain.posterior import interval, posterior
+from deepfm_core.explain.posterior import over_rows, posterior
 
 SPECS = {"categorical": CATEGORICAL, "mixed": MIXED, "multi-valued": MULTI_VALUED}
 
@@ -258,7 +258,9 @@ def test_pairs_that_count_share_a_strength_and_flat_likelihoods_fall_back_on_non
     assert found.probability[-1] > 0.99
     assert found.strength[-1] == pytest.approx(0.4, abs=0.02)
     assert found.strength[:-1].max() < 0.07
-    low, high = interval(np.vstack([flat, sure - sure[0]]), found)
+    row_sds = np.broadcast_to(np.stack([STRENGTHS, np.zeros(len(STRENGTHS))]), (31, 2, len(STRENGTHS)))
+    strength, low, high = over_rows(np.vstack([flat, sure - sure[0]]), found, row_sds)
+    np.testing.assert_allclose(strength, found.strength)
     assert low[-1] > 0.25
     assert high[-1] < 0.55
     assert (low[:-1] == 0).all()
@@ -286,5 +288,24 @@ def test_a_pair_in_the_joint_model_moves_no_row_far_however_few_the_clicks() -> 
     fit = fit_observed(table_of(codes, labels.astype(np.float64), ["a", "b", "c"]))
     assert [fit.pairs[held.pair] for held in fit.joint.held] == [(0, 1)]
     assert all(np.abs(held.logit).max() <= LONGEST_STEP for held in fit.joint.held)
-    assert all(score.per_strength <= MOST_PER_STRENGTH for score in (*fit.alone, *fit.joint.scores))
+    assert all((score.row_sds[0] <= MOST_PER_STRENGTH * STRENGTHS).all() for score in (*fit.alone, *fit.joint.scores))
     assert np.abs(fit.joint.fit.logit).max() < 12
+
+
+@pytest.mark.parametrize(("levels", "spread"), [(2, 0.7), (2, 0.3), (6, 0.4)])
+def test_the_interval_of_a_well_supported_pair_is_about_the_spread_of_its_effects_over_the_rows(
+    levels: int, spread: float
+) -> None:
+    inside = []
+    for seed in range(8):
+        rng = np.random.default_rng(seed)
+        codes = [rng.integers(levels, size=4000) for _ in range(3)]
+        effects = rng.normal(size=(levels, levels))
+        effects -= effects.mean(axis=0) + effects.mean(axis=1)[:, None] - effects.mean()
+        logit = effects[codes[0], codes[1]] * (spread / effects[codes[0], codes[1]].std())
+        labels = (rng.random(4000) < 1 / (1 + np.exp(-logit))).astype(np.float64)
+        frame = observed_interactions(table_of(codes, labels, ["a", "b", "c"]))
+        pair = frame[(frame.field_a == "a") & (frame.field_b == "b")].iloc[0]
+        inside.append(pair.strength_low <= spread <= pair.strength_high)
+        assert pair.strength == pytest.approx(spread, rel=0.3)
+    assert sum(inside) >= 6

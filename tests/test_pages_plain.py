@@ -85,7 +85,7 @@ def test_every_number_format_is_one(titles: Titles) -> None:
 
 
 def test_a_slope_is_left_out_where_next_to_nothing_was_learned() -> None:
-    from app.pair_evidence import _slope
+    from app.pair_evidence import _borne_out
 
-    assert _slope(1.24) == " · slope +1.2"
-    assert _slope(458062.0) == ""
+    assert _borne_out(3.14, 1.24) == "z +3.1 · slope +1.2"
+    assert _borne_out(0.2, 458062.0) == "hardly learned"

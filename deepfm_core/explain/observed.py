@@ -20,7 +20,7 @@ from deepfm_core.explain.main_effects import MainEffects, fit_main_effects
 from deepfm_core.explain.moments import STRENGTHS
 from deepfm_core.explain.null import benjamini_hochberg, null_residuals, upper_tail
 from deepfm_core.explain.pair_scores import PairScore, Residuals, score_pair
-from deepfm_core.explain.posterior import interval, posterior
+from deepfm_core.explain.posterior import over_rows, posterior
 
 Values = NDArray[np.float64]
 
@@ -136,23 +136,21 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
         return pd.DataFrame(columns=list(COLUMNS))
     alone, joint = likelihoods(fit.alone), likelihoods(fit.joint.scores)
     beside = posterior(joint)
-    low, high = interval(joint, beside)
+    strength, low, high = over_rows(joint, beside, np.stack([score.row_sds for score in fit.joint.scores]))
     z = np.array([score.z for score in fit.alone])
     p_values = upper_tail(z, np.array([score.skew for score in fit.alone]))
     q_values = benjamini_hochberg(p_values)
     signal = (q_values <= FALSE_DISCOVERY_RATE) & (posterior(alone).probability > 0.5)
-    per_alone = np.array([score.per_strength for score in fit.alone])
-    per_beside = np.array([score.per_strength for score in fit.joint.scores])
     proxies = proxies_of(fit, signal, beside.strength)
     frame = pd.DataFrame(
         {
             "field_a": [names[a] for a, _ in fit.pairs],
             "field_b": [names[b] for _, b in fit.pairs],
-            "strength": beside.strength * per_beside,
-            "strength_low": low * per_beside,
-            "strength_high": high * per_beside,
+            "strength": strength,
+            "strength_low": low,
+            "strength_high": high,
             "probability": beside.probability,
-            "observed": most_likely(alone) * per_alone,
+            "observed": _spread_at(most_likely(alone), fit.alone),
             "observed_z": z,
             "p_value": p_values,
             "q_value": q_values,
@@ -191,6 +189,12 @@ def most_likely(likelihood: Values) -> Values:
     lean = (y2 - y1) * (x1 - x0) * (x1 + x2) - (y1 - y0) * (x2 - x1) * (x0 + x1)
     peak = np.divide(lean, 2 * bend, out=STRENGTHS[best].copy(), where=bend < -1e-9)
     return np.where(best == 0, 0.0, np.clip(peak, x0, x2))
+
+
+def _spread_at(strengths: Values, scores: Sequence[PairScore]) -> Values:
+    """Give the (P,) standard deviations over rows of what was found for each pair at its strength."""
+    each = zip(strengths, scores, strict=True)
+    return np.array([np.interp(strength, STRENGTHS, score.row_sds[0]) for strength, score in each])
 
 
 def level_pairs_with_rows(a: FieldDesign, b: FieldDesign) -> int:

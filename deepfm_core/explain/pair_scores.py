@@ -21,6 +21,9 @@ MOST_PER_STRENGTH = 1.5
 """A pair's spread over rows, per unit of the strength found for it, is not believed to be larger: with few clicks the
 rows that make it up are few."""
 
+_BY_ITSELF = np.stack([STRENGTHS, np.zeros(len(STRENGTHS))])
+"""Spreads over rows where nothing is known of a pair."""
+
 
 class Residuals:
     """Residuals of a fitted model over N rows with their variances, and the same of B draws without interaction.
@@ -99,8 +102,8 @@ class PairScore:
         info: Σ_{i≠j} k_ij² v_i v_j, k the rows' kernel Σ_c x_ic x_jc without its additive part.
         sd, skew: of S without interaction.
         likelihood: (T,) log-likelihood at `STRENGTHS` relative to none.
-        per_strength: standard deviation over rows of the pure effects found, per unit of the strength of highest
-            likelihood. Below 1 where the additive part takes much of a small table, or heavy cells have small effects.
+        row_sds: (2, T) standard deviation over rows of the pure effects found and its error, at each of `STRENGTHS`.
+            Smaller than it where the additive part takes much of a small table, or heavy cells have small effects.
         cells: how many cells have rows.
     """
 
@@ -109,7 +112,7 @@ class PairScore:
     sd: float
     skew: float
     likelihood: Values
-    per_strength: float
+    row_sds: Values
     cells: int
 
     @property
@@ -134,7 +137,7 @@ def score_pair(rows: Residuals, a: int, b: int) -> PairScore:
     drawn = None if rows.draws is None else rows.pure_sums_of_draws(a, b, cells)
     moments = Moments.of(cells, drawn)
     if moments.info <= NO_INFO * float(cells.V.sum()) ** 2:
-        return PairScore(0.0, 0.0, 1.0, 0.0, np.zeros(len(STRENGTHS)), 1.0, cells.size)
+        return PairScore(0.0, 0.0, 1.0, 0.0, np.zeros(len(STRENGTHS)), _BY_ITSELF, cells.size)
     score, parts = _squares(moments, pure, cells, rows.residual**2)
     mean, sd, skew = moments.null
     drawn_parts = None
@@ -144,9 +147,9 @@ def score_pair(rows: Residuals, a: int, b: int) -> PairScore:
         sd = float(np.sqrt(steadied(scores.var(), sd**2, len(scores)) * (1 + 1 / len(scores))))
     spread = float(np.sqrt(cells.squares.mean()))
     likelihood = moments.likelihood(parts, drawn_parts, spread)
-    best = float(STRENGTHS[likelihood.argmax()]) / max(spread, 1e-9)
-    per_strength = min(moments.row_sd(pure, best, float(rows.weights.sum())) / spread, MOST_PER_STRENGTH)
-    return PairScore(float(score) - mean, moments.info, sd, skew, likelihood, per_strength, cells.size)
+    row_sds = moments.row_sds(pure, spread, rows.weights)
+    row_sds[0] = np.minimum(row_sds[0], MOST_PER_STRENGTH * STRENGTHS)
+    return PairScore(float(score) - mean, moments.info, sd, skew, likelihood, row_sds, cells.size)
 
 
 def _squares(moments: Moments, pure: Values, cells: PairCells, squared: NDArray[np.floating]) -> tuple[Values, Values]:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from deepfm_core.explain.moments import STRENGTHS
 
@@ -17,6 +18,8 @@ FIRST_SHARE = 0.1
 PRIOR_PAIRS = 10.0
 """Pairs that the first guess of the share of interacting pairs counts for: a Beta(1, 9) prior."""
 ROUNDS = 60
+GRID = 400
+"""Places at which the distribution of a pair's spread over rows is computed."""
 
 
 @dataclass(frozen=True)
@@ -65,15 +68,34 @@ def posterior(likelihoods: Values, share: float | None = None) -> Posterior:
     return Posterior(float(shares.mean()), probability, (alternatives @ STRENGTHS[1:]) / evidence)
 
 
-def interval(likelihoods: Values, found: Posterior, level: float = 0.9) -> tuple[Values, Values]:
-    """Give (P,) lower and upper ends of the strengths' central credible interval, 0 being one of the values.
+def over_rows(
+    likelihoods: Values, found: Posterior, row_sds: Values, level: float = 0.9
+) -> tuple[Values, Values, Values]:
+    """Give (P,) expected standard deviations over rows, and both ends of their central credible intervals.
 
-    Where a pair most probably does not interact the interval reaches from 0 to its expected strength at least.
+    A pair has no effect with probability 1 − `found.probability`; otherwise its strength is one of `STRENGTHS`, and its
+    effects have a spread over these rows about what was found for that strength. Where a pair most probably does not
+    interact the interval reaches from 0 to the expected value at least.
+
+    Args:
+        likelihoods: (P, T) log-likelihoods at `STRENGTHS`.
+        found: what they say together.
+        row_sds: (P, 2, T) standard deviations over rows and their errors at `STRENGTHS`.
+        level: what the interval holds.
     """
     slab = np.exp(-STRENGTHS[1:] / SCALE) * np.gradient(STRENGTHS)[1:]
     weights = np.exp(likelihoods[:, 1:] - likelihoods[:, 1:].max(axis=1, keepdims=True)) * slab
     weights *= (found.probability / weights.sum(axis=1))[:, None]
-    below = np.concatenate([(1 - found.probability)[:, None], weights], axis=1).cumsum(axis=1)
+    sds, errors = row_sds[:, 0, 1:], np.maximum(row_sds[:, 1, 1:], 1e-6)
+    expected = (weights * sds).sum(axis=1)
     ends = ((1 - level) / 2, (1 + level) / 2)
-    low, high = (np.array([np.interp(end, row, STRENGTHS) for row in below]) for end in ends)
-    return np.minimum(low, found.strength), np.maximum(high, found.strength)
+    pairs = zip(weights, sds, errors, 1 - found.probability, strict=True)
+    low, high = np.array([_quantiles(*pair, ends) for pair in pairs]).reshape(-1, 2).T
+    return expected, np.minimum(low, expected), np.maximum(high, expected)
+
+
+def _quantiles(weights: Values, sds: Values, errors: Values, none: float, ends: tuple[float, float]) -> Values:
+    """Find where a mixture of normal distributions, cut off at 0 where `none` stands besides, reaches the two ends."""
+    grid = np.linspace(0.0, float((sds + 4 * errors).max()), GRID)
+    below = none + weights @ ndtr((grid - sds[:, None]) / errors[:, None])
+    return np.asarray(np.interp(ends, below, grid))
