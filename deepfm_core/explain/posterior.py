@@ -20,6 +20,9 @@ PRIOR_PAIRS = 10.0
 ROUNDS = 60
 GRID = 400
 """Places at which the distribution of a pair's spread over rows is computed."""
+_DENSITY = np.exp(-STRENGTHS[1:] / SCALE) * np.gradient(STRENGTHS)[1:]
+_SLAB = _DENSITY / _DENSITY.sum()
+"""Prior probabilities of `STRENGTHS` but 0, of a pair that interacts."""
 
 
 @dataclass(frozen=True)
@@ -54,10 +57,8 @@ def posterior(likelihoods: Values, share: float | None = None) -> Posterior:
         likelihoods: (P, T) log-likelihoods at `STRENGTHS`, relative to strength 0.
         share: the share of interacting pairs, where it is known already.
     """
-    slab = np.exp(-STRENGTHS[1:] / SCALE) * np.gradient(STRENGTHS)[1:]
-    slab /= slab.sum()
     highest = likelihoods.max(axis=1, keepdims=True)
-    alternatives = np.exp(likelihoods[:, 1:] - highest) * slab
+    alternatives = np.exp(likelihoods[:, 1:] - highest) * _SLAB
     evidence, none = alternatives.sum(axis=1), np.exp(likelihoods[:, 0] - highest[:, 0])
     shares = np.full(len(none), FIRST_SHARE if share is None else share)
     for _ in range(ROUNDS if share is None else 0):
@@ -83,8 +84,7 @@ def over_rows(
         row_sds: (P, 2, T) standard deviations over rows and their errors at `STRENGTHS`.
         level: what the interval holds.
     """
-    slab = np.exp(-STRENGTHS[1:] / SCALE) * np.gradient(STRENGTHS)[1:]
-    weights = np.exp(likelihoods[:, 1:] - likelihoods[:, 1:].max(axis=1, keepdims=True)) * slab
+    weights = np.exp(likelihoods[:, 1:] - likelihoods[:, 1:].max(axis=1, keepdims=True)) * _SLAB
     weights *= (found.probability / weights.sum(axis=1))[:, None]
     sds, errors = row_sds[:, 0, 1:], np.maximum(row_sds[:, 1, 1:], 1e-6)
     expected = (weights * sds).sum(axis=1)
