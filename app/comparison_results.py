@@ -11,7 +11,7 @@ import streamlit as st
 from app import comparison_words, comparisons, links
 from app.charts.comparison import model_dots
 from app.figure import signed
-from app.inputs import MODEL_TITLES, download, show_chart
+from app.inputs import MODEL_TITLES, download, show_chart, to_pairs
 from app.layout import side_by_side
 from app.paper_table import SOURCE, paper_table
 from deepfm_core.runs.rows import RunRow
@@ -137,7 +137,7 @@ def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) ->
         if len(chosen) == 1 and st.button("How good is it", type="primary", icon=":material/monitoring:"):
             links.go("performance", run=one.id)
         pairs = one.spec.model.name != YARDSTICK
-        if len(chosen) == 1 and pairs and st.button("See the pairs", icon=":material/grid_on:"):
+        if len(chosen) == 1 and pairs and st.button(to_pairs(one.spec), icon=":material/grid_on:"):
             links.go("interactions", run=one.id)
 
 

@@ -7,6 +7,7 @@ import streamlit as st
 from app import home
 from app.inputs import MODEL_TITLES, plain, wide_title, yardstick_sentence
 from app.layout import side_by_side
+from deepfm_core.data.schema import Schema
 from deepfm_core.explain.findings import Findings, Slice, Spread, StrongestPair, findings
 from deepfm_core.training.spec import YARDSTICK
 
@@ -26,7 +27,11 @@ def show(run: home.OpenRun) -> None:
         return
     found = _found(run.id, run)
     model = MODEL_TITLES[run.spec.model.name]
-    cards = (_pair(found.pair, model), _spread(found.spread, model, wide_title(run.spec.model)), _slice(found.worst))
+    cards = (
+        _pair(found.pair, model, run.spec.schema),
+        _spread(found.spread, model, wide_title(run.spec.model)),
+        _slice(found.worst),
+    )
     cells = side_by_side(3, least=200, gap="small", border=True)
     for cell, title, (headline, text, note) in zip(cells, TITLES, cards, strict=True):
         with cell:
@@ -41,7 +46,9 @@ def _found(run_id: str, _run: home.OpenRun) -> Findings:
     return findings(_run.folder)
 
 
-def _pair(found: StrongestPair | None, model: str) -> Card:
+def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
+    if not schema.has_pairs:
+        return "No pairs", "A pair takes two fields, and the model has one.", "Train with a second field to see pairs."
     if found is None:
         return "No pairs", f"The model {model} has no pairs.", "Train DeepFM or FM to see pairs."
     name = f"{plain(found.field_a)} × {plain(found.field_b)}"

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from app.charts.vega import Chart
-    from deepfm_core.training.spec import ModelSpec
+    from deepfm_core.training.spec import ModelSpec, RunSpec
 
 SECONDS_HELP = "Work: reading, encoding, training, evaluating and explaining; without loading and waiting."
 _MARKUP = re.compile(r"([\\$*_~\[\]<>:#|&])")
@@ -28,6 +28,12 @@ _FENCES = re.compile("``+")
 def yardstick_sentence(run_name: str) -> str:
     """Say of a comparison's run of gradient boosting what it has to show."""
     return f"Run {code(run_name)} is a yardstick, gradient boosting beside a comparison: it has metrics, no pairs."
+
+
+def to_pairs(spec: RunSpec) -> str:
+    """Title the way from a run to its page Interactions, which shows the fields alone where there are no pairs."""
+    paired = (spec.model.second_order or spec.model.deep) and spec.schema.has_pairs
+    return "See the pairs" if paired else "See the fields"
 
 
 def wide_title(model: ModelSpec) -> str:

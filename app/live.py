@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from app import findings, home, links, parts
-from app.inputs import SECONDS_HELP, duration, plain, show_chart, told
+from app.inputs import SECONDS_HELP, duration, plain, show_chart, to_pairs, told
 from app.launching import keep_worker
 from app.layout import side_by_side
 from deepfm_core.explain.findings import FILE
@@ -198,7 +198,7 @@ def _rows(run: home.OpenRun, story: Story) -> None:
 def _results(run: home.OpenRun) -> None:
     findings.show(run)
     with st.container(horizontal=True):
-        if st.button("See the pairs", type="primary", icon=":material/grid_on:", key="to pairs"):
+        if st.button(to_pairs(run.spec), type="primary", icon=":material/grid_on:", key="to pairs"):
             links.go("interactions")
         if st.button("How good is it", icon=":material/monitoring:", key="to performance"):
             links.go("performance")

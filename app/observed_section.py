@@ -9,7 +9,8 @@ import streamlit as st
 
 from app import home
 from app.inputs import plain
-from deepfm_core.data.schema import Kind, Schema
+from deepfm_core.data.schema import Schema
+from deepfm_core.explain.no_pairs import why_no_pairs
 from deepfm_core.runs.questions import Question, about_pairs
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ LOOK_SECONDS = 1.0
 START_SECONDS, SECONDS_A_CELL = 4.0, 1e-6
 """Roughly how long it takes: to start, and for each row of each pair, up to the rows that are drawn of a long table."""
 MOST_ROWS = 200_000
-WITHOUT_PAIRS = (Kind.DENSE, Kind.IGNORE)
 WANTED = "pairs wanted of"
 """In the session: questions that the visitor asked by a click."""
 
@@ -36,10 +36,10 @@ def observed_section(sha: str, schema: Schema, rows: int) -> None:
         rows: how many the table has.
     """
     st.subheader("What the table says about its pairs", anchor=False)
-    fields = sum(role.kind not in WITHOUT_PAIRS for role in schema.roles)
-    if fields < 2:
-        st.caption("With fewer than two fields that can interact there are no pairs.")
+    if not schema.has_pairs:
+        st.caption(plain(why_no_pairs(schema)))
         return
+    fields = len(schema.used)
     question = about_pairs(home.store().home, sha, schema)
     wanted = st.session_state.setdefault(WANTED, set())
     begins = rows <= ASKED_AT_ONCE or str(question.folder) in wanted or question.under_way

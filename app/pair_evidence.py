@@ -12,6 +12,7 @@ from app.charts.pairs import pair_label, ranked
 from app.figure import signed, written
 from app.inputs import code, plain
 from app.layout import side_by_side
+from deepfm_core.explain.no_pairs import why_no_pairs
 from deepfm_core.explain.verdicts import (
     DOES_NOT_HOLD,
     HOLDS,
@@ -224,6 +225,15 @@ def no_pairs(run: home.OpenRun) -> None:
     )
     if st.button("Train another model", icon=":material/model_training:"):
         links.go("train")
+
+
+def one_field(run: home.OpenRun) -> None:
+    """Say that a run of one field has no pair, and what to do."""
+    st.info(
+        f"{plain(why_no_pairs(run.spec.schema))} What the field does alone stands below.", icon=":material/looks_one:"
+    )
+    if st.button("Choose fields", icon=":material/table:"):
+        links.go("data")
 
 
 def _borne_out(z: float, slope: float) -> str:

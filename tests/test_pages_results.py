@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import pandas as pd
@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.pair_choice import pair_id, pair_of
 from app.pair_evidence import verdict_sentence
+from deepfm_core.data.schema import Kind
 from deepfm_core.explain import verdicts
 from deepfm_core.runs.answering import answer
 from deepfm_core.runs.store import Store
@@ -107,6 +108,27 @@ def test_a_part_with_a_single_class_gets_a_sentence(opened: Opened, store: Store
 
     app = opened("performance", run=finished_copy(store, no_clicks))
     assert "AUC is not defined" in text_of(app)
+
+
+def one_field_only(folder: Path) -> None:
+    frame_changed(folder, "pairs", lambda pairs: pairs.iloc[:0])
+    frame_changed(folder, "fields", lambda fields: fields[fields["field"] == "device"])
+
+
+def test_a_run_of_one_field_is_said_to_have_no_pair_and_shows_the_field(opened: Opened, store: Store) -> None:
+    run = finished_copy(store, one_field_only)
+    spec = RunSpec.from_dict(json.loads((BUNDLED / "spec.json").read_text()))
+    others = {role.column: Kind.IGNORE for role in spec.schema.roles if role.column != "device"}
+    text = json.dumps(replace(spec, schema=spec.schema.with_kinds(others)).to_dict())
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET spec = ? WHERE id = ?", (text, run))
+    app = opened("interactions", run=run)
+    assert "a pair takes two fields, and there is one, `device`" in text_of(app)
+    assert app.main.button[0].label == "Choose fields"
+    assert app.header[0].value == "device"
+    train = opened("train", run=run)
+    assert "A pair takes two fields, and the model has one." in text_of(train)
+    assert "See the fields" in [button.label for button in train.main.button]
 
 
 def test_a_link_opens_its_pair_and_a_broken_one_the_strongest(opened: Opened) -> None:

@@ -13,7 +13,7 @@ from app.compared import say_what_pairs
 from app.figure import figure
 from app.inputs import plain
 from app.layout import side_by_side
-from app.pair_evidence import finding, no_pairs
+from app.pair_evidence import finding, no_pairs, one_field
 from app.pair_section import field_section, pair_section
 from app.pair_views import pair_views
 from deepfm_core.explain.verdicts import has_evidence, verdicts
@@ -26,6 +26,10 @@ def main() -> None:
     st.title("Interactions", anchor=False)
     run = finished.finished_run()
     fields = finished.frame(run, "fields", "fields")
+    if not run.spec.schema.has_pairs:
+        one_field(run)
+        choose_field(run, fields)
+        return
     other = finished.compared_run(run)
     pairs = with_compared(finished.frame(run, "pairs", "pairs of fields"), other)
     if not has_evidence(pairs):

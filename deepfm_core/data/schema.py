@@ -78,6 +78,12 @@ class Schema:
         return tuple(role for role in self.roles if role.kind is not Kind.IGNORE)
 
     @property
+    def has_pairs(self) -> bool:
+        """Whether any two fields can interact: of dense numbers none can, and a point in time is two fields."""
+        embedded = [role.kind for role in self.used if role.kind is not Kind.DENSE]
+        return len(embedded) > 1 or Kind.TIMESTAMP in embedded
+
+    @property
     def unusable(self) -> tuple[FieldRole, ...]:
         """The roles of a number kind whose columns hold cells that are no finite numbers: no run can use them."""
         return tuple(role for role in self.roles if role.stray and role.kind in NUMBER_KINDS)
