@@ -76,11 +76,12 @@ def _pairs(pairs: pd.DataFrame) -> None:
     from app.charts.pairs import strongest_pairs
     from app.column_titles import PAIRS
     from app.figure import figure
+    from deepfm_core.explain.verdicts import data_verdicts
 
     st.markdown(sentence(pairs))
     if not pairs["solid"].any():  # a chart would draw noise at full size
         return
-    judged = pairs.assign(verdict=verdicts(pairs))
+    judged = pairs.assign(verdict=data_verdicts(pairs))
     figure(
         "Strongest pairs",
         lambda: strongest_pairs(judged, top=SHOWN, measures=()),
@@ -108,12 +109,3 @@ def sentence(pairs: pd.DataFrame) -> str:
         f"**{plain(pair_label(best['field_a'], best['field_b']))}** with {best['strength']:.2f} log-odds "
         f"(90%: {best['strength_low']:.2f} to {best['strength_high']:.2f})."
     )
-
-
-def verdicts(pairs: pd.DataFrame) -> list[str]:
-    """Say of each pair whether it is told apart from noise, or which pair it stands in for."""
-    proxies = pairs["proxy_of"].fillna("") if "proxy_of" in pairs else [""] * len(pairs)
-    return [
-        "told apart from noise" if solid else f"stands in for {proxy}" if proxy else "not told apart from noise"
-        for solid, proxy in zip(pairs["solid"].astype(bool), proxies, strict=True)
-    ]

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from deepfm_core.commands.arguments import parse
+from deepfm_core.commands.arguments import parse, parser
 from deepfm_core.errors import DeepFMError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -20,6 +20,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             from deepfm_core.runs.worker import main as worker
 
             return worker(given[1:])
+        if not given:
+            parser().print_help()
+            return 0
         parsed = parse(given)
         _use_system_memory()
         parsed.run(parsed)

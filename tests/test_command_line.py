@@ -35,6 +35,13 @@ def test_train_prints_one_json_object(command: Command, table: Path, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
+def test_without_a_command_the_help_is_shown(command: Command) -> None:
+    done = command()
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("usage: python -m deepfm_core")
+    assert "RUN|TABLE" in command("interactions", "--help").stdout
+
+
 def test_quiet_says_nothing_on_stderr(command: Command, table: Path, tmp_path: Path) -> None:
     done = command("train", table, "--label", "clicked", "--out", tmp_path / "r", "--epochs", 1, "--quiet")
     assert done.stderr == ""
@@ -407,10 +414,20 @@ def test_the_yardstick_is_no_model_to_train(command: Command, table: Path) -> No
         (["train", "TABLE", "--label", "clicked", "--categorical", "devise"], "Did you mean `device`?"),
         (["predict", "no/such/folder", "TABLE"], "there is no such folder"),
         (["interactions", "TABLE"], "is a file"),
+        (["interactions", "RUN", "--label", "site"], "Option --label is 'site', but"),
+        (["interactions", "RUN", "--dense", "price,age"], "Option --dense is 'price,age', but"),
+        (["interactions", "RUN", "--seed", "0"], "Option --seed is 0, but"),
+        (
+            ["interactions", "RUN", "--observed-only", "--label", "site"],
+            "is a folder, and --observed-only asks a table",
+        ),
+        (["interactions", "RUN", "--top", "0"], "Top is 0. Use 1 or more."),
+        (["explain", "RUN", "TABLE", "--top", "-1"], "Top is -1. Use 1 or more."),
     ],
 )
 def test_a_slip_of_the_keyboard_gets_its_remedy(command: Command, table: Path, words: list[str], said: str) -> None:
-    done = command(*(str(table) if word == "TABLE" else word for word in words))
+    places = {"TABLE": table, "RUN": ROOT / "sample_data" / "run"}
+    done = command(*(places.get(word, word) for word in words))
     assert done.returncode == 2
     assert said in done.stderr
 

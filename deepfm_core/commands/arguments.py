@@ -36,7 +36,10 @@ def parser() -> argparse.ArgumentParser:
     _train(verbs)
     _compare(verbs)
     _on_rows(verbs, "predict", "CSV on stdout: row,probability — one line a row, in order")
-    _on_rows(verbs, "explain", "CSV on stdout: row,probability,logit,bias,first_order,second_order,fm_logit,dnn_logit")
+    explained = _on_rows(
+        verbs, "explain", "CSV on stdout: row,probability,logit,bias,first_order,second_order,fm_logit,dnn_logit"
+    )
+    _top(explained)
     _interactions(verbs)
     read = _verb(verbs, "read", "CSV on stdout: the table as understood; on stderr one JSON object: how it was read")
     read.add_argument("table", type=Path, metavar="TABLE")
@@ -58,19 +61,25 @@ def _deferred(name: str) -> Callable[[argparse.Namespace], None]:
     return run
 
 
-def _on_rows(verbs: Any, name: str, text: str) -> None:
+def _on_rows(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
     verb = _verb(verbs, name, text)
     verb.add_argument("folder", metavar="RUN", help="a run's folder or its id")
     verb.add_argument("table", type=Path, metavar="TABLE", help="rows with the run's fields; a label is not needed")
+    return verb
+
+
+def _top(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--top", type=int, metavar="N", help="only the first N (20 on a terminal, all elsewhere)")
 
 
 def _interactions(verbs: Any) -> None:
     verb = _verb(verbs, "interactions", "CSV on stdout, strongest first: field_a,field_b,strength,…")
-    verb.add_argument("folder", metavar="RUN", help="a run's folder or its id; a table with --observed-only")
+    verb.add_argument("folder", metavar="RUN|TABLE", help="a run's folder or its id; a table with --observed-only")
+    _top(verb)
     verb.add_argument("--observed-only", action="store_true", help="ask a table itself; needs no run and no model")
-    verb.add_argument("--label", metavar="NAME", help="the table's column that says click or not")
-    verb.add_argument("--positive", metavar="VALUE", help="the label's value that counts as a click (inferred)")
-    verb.add_argument("--seed", type=int, default=0, help="of the labels drawn as the null (0)")
+    verb.add_argument("--label", metavar="NAME", help="with --observed-only: the column that says click or not")
+    verb.add_argument("--positive", metavar="VALUE", help="… and its value that counts as a click (inferred)")
+    verb.add_argument("--seed", type=int, help="… and the seed of the labels drawn as the null (0)")
     _roles(verb)
 
 

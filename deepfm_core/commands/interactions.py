@@ -8,26 +8,61 @@ from pathlib import Path
 
 import pandas as pd
 
+from deepfm_core.commands.arguments import KIND_OPTIONS
 from deepfm_core.commands.found import model_folder
+from deepfm_core.commands.terminal import digits, write
 from deepfm_core.data.schema import Schema
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.explain.no_pairs import why_no_pairs
+from deepfm_core.explain.verdicts import data_verdicts, verdicts
+
+OF_A_TABLE = ("label", "positive", "seed", *KIND_OPTIONS)
+"""Options that say how to understand a table; a run has settled all that they say."""
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the run's pairs, or with `--observed-only` what a table itself says about its pairs."""
-    pairs, schema = _observed(arguments) if arguments.observed_only else _of_run(arguments.folder)
-    pairs.to_csv(sys.stdout, index=False)
+    if arguments.top is not None and arguments.top < 1:
+        raise SpecError(f"Top is {arguments.top}. Use 1 or more.")
+    pairs, schema = _observed(arguments) if arguments.observed_only else _of_run(arguments)
+    write(pairs, arguments.top, short)
     if why := why_no_pairs(schema):
         print(f"note: {why}", file=sys.stderr)
 
 
-def _of_run(named: str) -> tuple[pd.DataFrame, Schema]:
-    folder = model_folder(named)
+def short(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Write pairs as a terminal shows them: texts, what is least missed named as dispensable."""
+    low, high = digits(pairs["strength_low"], 2), digits(pairs["strength_high"], 2)
+    known = pairs["solid"].notna()
+    table = pd.DataFrame(
+        {
+            "pair": [f"{a} × {b}" for a, b in zip(pairs["field_a"], pairs["field_b"], strict=True)],
+            "strength": digits(pairs["strength"], 2),
+            "90% interval": ["–" if a == "–" else f"{a} to {b}" for a, b in zip(low, high, strict=True)],
+            "probability": digits(pairs["probability"], 2),
+            "told apart": pairs["solid"].map({True: "yes", False: "no"}).where(known, "–").to_list(),
+            "verdict": pairs["verdict"].to_list(),
+        },
+        dtype=object,
+    )
+    table.attrs["dispensable"] = ("probability", "told apart")
+    return table
+
+
+def _of_run(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
+    named, folder = arguments.folder, model_folder(arguments.folder)
+    for option in OF_A_TABLE:
+        given = getattr(arguments, option.replace("-", "_"))
+        if given not in (None, []):
+            value = ",".join(given) if isinstance(given, list) else given
+            raise SpecError(
+                f"Option --{option} is {value!r}, but `{named}` is a run: its label and fields are settled. Leave the "
+                "option out, or name a table and add --observed-only."
+            )
     pairs = folder.frame("pairs")
     if pairs is None:
         raise RunError(f"Run `{named}` has no interactions yet. Wait until it is finished, or resume it.")
-    return pairs, folder.spec().schema
+    return pairs.assign(verdict=verdicts(pairs)), folder.spec().schema
 
 
 def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
@@ -38,6 +73,11 @@ def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
 
     if arguments.label is None:
         raise SpecError("The label is not named. Say which column it is with --label NAME.")
+    if Path(arguments.folder).is_dir():
+        raise SpecError(
+            f"`{arguments.folder}` is a folder, and --observed-only asks a table. Name a file, or leave it out."
+        )
     table = read_table(Path(arguments.folder))
     schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
-    return observed_of_table(table, schema, seed=arguments.seed), schema
+    pairs = observed_of_table(table, schema, seed=arguments.seed or 0)
+    return pairs.assign(verdict=data_verdicts(pairs)), schema

@@ -11,6 +11,7 @@ NOT_LEARNED = "the data shows it, the model has not learned it"
 DOES_NOT_HOLD = "learned, but does not hold"
 NOT_BORNE_OUT = "learned, but the data does not bear it out"
 NOISE = "not told apart from noise"
+TOLD_APART = "told apart from noise"
 STANDS_IN = "stands in for "
 
 LEARNED_SHARE = 0.5
@@ -53,6 +54,13 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     ]
     chosen = np.select([case for case, _ in cases], [np.asarray(words, dtype=object) for _, words in cases], NOISE)
     return pd.Series(chosen, index=pairs.index, dtype=object)
+
+
+def data_verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
+    """Judge every pair by what the data shows alone, where no model takes part; a sentence a pair as `verdicts`."""
+    proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
+    others = (STANDS_IN + proxies).where(proxies != "", NOISE)
+    return others.mask(pairs["solid"].astype(bool), TOLD_APART).astype(object)
 
 
 def _numbers(pairs: pd.DataFrame, column: str) -> pd.Series[float]:
