@@ -20,7 +20,7 @@ ASKED_AT_ONCE = 50_000
 """Rows up to which a table is asked without a click."""
 SHOWN = 8
 LOOK_SECONDS = 1.0
-START_SECONDS, SECONDS_A_CELL = 4.0, 1e-6
+START_SECONDS, SECONDS_A_CELL = 2.0, 1e-6
 """Roughly how long it takes: to start, and for each row of each pair, up to the rows that are drawn of a long table."""
 MOST_ROWS = 200_000
 WANTED = "pairs wanted of"

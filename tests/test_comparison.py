@@ -126,13 +126,13 @@ def test_seeds_of_a_comparison_are_judged_on_the_same_rows(store: Store, base: R
 
 
 def test_one_observation_serves_all_runs_of_a_comparison(store: Store, base: RunSpec, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    from deepfm_core.runs import observing
+    from deepfm_core.runs import observing, questions
 
     observing._latest.clear()
     made = []
-    popen = observing.subprocess.Popen
+    popen = questions.subprocess.Popen
     monkeypatch.setattr(
-        observing.subprocess, "Popen", lambda *args, **options: made.append(1) or popen(*args, **options)
+        questions.subprocess, "Popen", lambda *args, **options: made.append(1) or popen(*args, **options)
     )
     comparison = begin(store, base, "lr", "fm", yardstick=False)
     work(store, comparison)

@@ -189,13 +189,13 @@ def test_a_run_takes_what_was_asked_of_its_table_before_and_keeps_what_it_finds(
     assert found is not None
     assert answer is not None
     pd.testing.assert_frame_equal(answer, found)
-    monkeypatch.setattr(observing, "_begin", None)  # nothing more is computed
+    monkeypatch.setattr(Question, "apart", None)  # nothing more is computed
     taken = done(store, replace(RunSpec.from_dict(spec.to_dict()), seed=1)).frame("observed")
     pd.testing.assert_frame_equal(taken, found)
 
 
 def test_a_run_waits_for_an_answer_that_is_under_way_and_nobody_else_looks(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(observing, "_begin", None)
+    monkeypatch.setattr(Question, "apart", None)
     store = Store(tmp_path)
     spec, question = asked_run(store, seed=0)
     question.look()
@@ -211,7 +211,7 @@ def test_an_answer_removed_while_a_run_trains_is_not_waited_for(tmp_path: Path, 
     store = Store(tmp_path)
     spec, question = asked_run(store, seed=0)
     found = done(store, spec).frame("observed")
-    monkeypatch.setattr(observing, "_begin", None)  # nothing more is computed
+    monkeypatch.setattr(Question, "apart", None)  # nothing more is computed
     monkeypatch.setattr(Question, "_start", None)
 
     def remove(event: Event) -> None:

@@ -1,12 +1,14 @@
-"""Answer one question of a page: `python -m deepfm_core.runs.answering FOLDER` (see `questions`)."""
+"""Answer questions (see `questions`): one, `python -m deepfm_core.runs.answering FOLDER`, or, `--wait HOME`, many."""
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import threading
-import time
-from collections.abc import Callable
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -15,56 +17,113 @@ import pandas as pd
 from deepfm_core.data.side_by_side import use_system_memory
 from deepfm_core.errors import DeepFMError
 from deepfm_core.runs.files import write_bytes, write_frame
-from deepfm_core.runs.questions import ABANDONED, given_up, load_question
+from deepfm_core.runs.process import Process
+from deepfm_core.runs.questions import ABANDONED, BROKEN, given_up, is_open, load_question
+from deepfm_core.runs.standby import Door
 from deepfm_core.runs.store import Store
 
-Answer = Callable[[Store, dict[str, Any]], pd.DataFrame]
+Answer = Callable[[Path, dict[str, Any]], pd.DataFrame]
+_LOOK_SECONDS = 1.0
 
 
-def other_split(store: Store, asked: dict[str, Any]) -> pd.DataFrame:
+def other_split(home: Path, asked: dict[str, Any]) -> pd.DataFrame:
     """Split the rows that one run shows as another run's model would."""
     from deepfm_core.runs.folder import RunFolder
     from deepfm_core.runs.other_split import split_by_other
 
-    return split_by_other(RunFolder(Path(asked["run"])), RunFolder(Path(asked["other"])), store.table)
+    with closing(Store(home)) as store:
+        return split_by_other(RunFolder(Path(asked["run"])), RunFolder(Path(asked["other"])), store.table)
 
 
-def observed(store: Store, asked: dict[str, Any]) -> pd.DataFrame:
+def observed(home: Path, asked: dict[str, Any]) -> pd.DataFrame:
     """Rank a table's pairs by what its labels say about them; see `explain.of_table`."""
     from deepfm_core.data.schema import Schema
     from deepfm_core.explain.of_table import observed_of_table
 
-    return observed_of_table(store.table(asked["table"]), Schema.from_dict(asked["schema"]))
+    with closing(Store(home)) as store:
+        table = store.table(asked["table"])
+    return observed_of_table(table, Schema.from_dict(asked["schema"]))
 
 
-KINDS: dict[str, Answer] = {"other split": other_split, "observed": observed}
+def of_rows(_home: Path, asked: dict[str, Any]) -> pd.DataFrame:
+    """Rank the pairs of rows that a run has left encoded."""
+    from deepfm_core.explain.observed import observed_interactions
+    from deepfm_core.runs.observing import load_encoded
+
+    return observed_interactions(load_encoded(Path(asked["rows"])))
 
 
-def main(folder: Path) -> None:
-    """Answer a question unless it is given up."""
-    os.nice(5)
+KINDS: dict[str, Answer] = {"other split": other_split, "observed": observed, "rows": of_rows}
+
+
+def main(arguments: list[str]) -> None:
+    """Answer one question, or those that come."""
     use_system_memory()
-    threading.Thread(target=_end_when_given_up, args=(folder,), daemon=True).start()
-    answer(folder)
+    if arguments[0] == "--wait":
+        wait(Path(arguments[1]))
+    else:
+        os.nice(5)
+        answer_unless_given_up(Path(arguments[0]))
+
+
+def wait(home: Path) -> None:
+    """Load what the questions `questions.AT_HAND` need, and answer one after the other until standard input ends."""
+    importlib.import_module("deepfm_core.runs.observing")
+    importlib.import_module("deepfm_core.runs.trial").trial_answer()
+    door = Door(home)
+    while (folder := door.next()) is not None:
+        if is_open(folder):
+            taken = folder / "process"
+            write_bytes(taken, str(Process.current()).encode())
+            with _words_to(folder / "log"):
+                answer_unless_given_up(folder)
+            taken.unlink(missing_ok=True)  # this process lives on, and is no longer at work on it
+
+
+def answer_unless_given_up(folder: Path) -> None:
+    """Answer a question; the whole process ends where nobody waits for it any more."""
+    done = threading.Event()
+    threading.Thread(target=_end_when_given_up, args=(folder, done), daemon=True).start()
+    try:
+        answer(folder)
+    finally:
+        done.set()
 
 
 def answer(folder: Path) -> None:
     """Answer the question in a folder, or leave there why it cannot be."""
     question = load_question(folder)
-    store = Store(Path(question["home"]))
     try:
-        frame = KINDS[question["kind"]](store, question["asked"])
+        frame = KINDS[question["kind"]](Path(question["home"]), question["asked"])
     except DeepFMError as error:
         write_bytes(folder / "problem.txt", str(error).encode())
-        return
-    write_frame(folder / "answer.parquet", frame)
+    except Exception:
+        traceback.print_exc()
+        write_bytes(folder / "problem.txt", BROKEN.encode())
+    else:
+        if not given_up(folder):  # its folder may be gone
+            write_frame(folder / "answer.parquet", frame)
 
 
-def _end_when_given_up(folder: Path) -> None:
-    while not given_up(folder):
-        time.sleep(1.0)
-    os._exit(ABANDONED)
+@contextmanager
+def _words_to(log: Path) -> Iterator[None]:
+    """Let what is said on standard error go to a file for a while."""
+    before = os.dup(sys.stderr.fileno())
+    try:
+        with log.open("ab") as file:
+            os.dup2(file.fileno(), sys.stderr.fileno())
+        yield
+    finally:
+        sys.stderr.flush()
+        os.dup2(before, sys.stderr.fileno())
+        os.close(before)
+
+
+def _end_when_given_up(folder: Path, done: threading.Event) -> None:
+    while not done.wait(_LOOK_SECONDS):
+        if given_up(folder):
+            os._exit(ABANDONED)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(sys.argv[1:])

@@ -17,7 +17,6 @@ from deepfm_core.data.encoded import EncodedTable, together
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.errors import RunError
 from deepfm_core.explain import snapshot
-from deepfm_core.runs import observing
 from deepfm_core.runs.encoded_shelf import EncodedShelf, Prepared
 from deepfm_core.runs.explaining import Evidence, explain
 from deepfm_core.runs.held_out import hold_out
@@ -50,14 +49,9 @@ from deepfm_core.training.threads import set_threads
 Events = Generator[Event, None, None]
 
 
-def warm_up() -> None:
-    """Do ahead what the next run of this process would otherwise wait for; called again, only what is used up."""
-    _try_out()
-    observing.prepare()
-
-
 @cache
-def _try_out() -> None:
+def warm_up() -> None:
+    """Do ahead, once, what the first run of this process would otherwise wait for."""
     trial_run(execute)
     importlib.import_module("captum.attr")  # half a second, which the explanations would wait for
 
@@ -213,7 +207,7 @@ def _fit(work: _Work) -> Events:
         if spec.explained and work.observation is None and not isinstance(event, Started):  # the first loss comes first
             home = work.job.home
             asked = None if home is None else about_pairs(home, spec.table, spec.schema)
-            work.observation = Observation(folder, lambda: work.parts.train.table, spec.schema, asked)
+            work.observation = Observation(folder, lambda: work.parts.train.table, spec.schema, asked, home)
     folder.save_model(work.state.model.state_dict(), {"model": asdict(spec.model), "epoch": work.fitted.best_epoch})
 
 

@@ -8,16 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import subprocess
-import sys
+import shutil
 import threading
-import time
 import traceback
 from collections.abc import Callable, Sequence
-from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,23 +21,20 @@ import pandas as pd
 from deepfm_core.data.encoded import EncodedTable, Layout
 from deepfm_core.data.schema import Schema
 from deepfm_core.data.table import Table
-from deepfm_core.explain.observed import COLUMNS, observed_interactions
+from deepfm_core.errors import RunError
+from deepfm_core.explain.observed import COLUMNS
 from deepfm_core.explain.of_table import rows_asked
 from deepfm_core.runs.files import whole
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.questions import Question
 from deepfm_core.training.spec import RunSpec
 
-ROOT = Path(__file__).resolve().parents[2]
 FRAME = "observed"
 _INPUT = "observation.npz"
+_PLACE = "observation"
 _LOOK_SECONDS = 0.2
-_POLL_SECONDS = 0.02
+_POLL_SECONDS = 0.05
 _STOP_SECONDS = 1.0
-_NICE = 5
-"""How far the process steps back for the training and the pages."""
-_spare: list[subprocess.Popen[bytes]] = []
-"""A process that has loaded everything and waits for a run; none but in a worker."""
 _latest: dict[str, pd.DataFrame] = {}
 """The frame made last by this process, under what it was made from: runs of a comparison share their rows."""
 
@@ -55,7 +48,12 @@ class Observation:
     """
 
     def __init__(
-        self, folder: RunFolder, table: Callable[[], Table], schema: Schema, asked: Question | None = None
+        self,
+        folder: RunFolder,
+        table: Callable[[], Table],
+        schema: Schema,
+        asked: Question | None = None,
+        home: Path | None = None,
     ) -> None:
         """Begin, unless an earlier attempt at the run left the frame.
 
@@ -65,8 +63,9 @@ class Observation:
                 rows with a label take part, since no model is judged by this; a table given apart does not.
             schema: its roles.
             asked: the question of which the frame is the answer, where answers are kept.
+            home: of the store in which a process may wait for questions.
         """
-        self._folder, self._table, self._schema, self._question = folder, table, schema, asked
+        self._folder, self._table, self._schema, self._question, self._home = folder, table, schema, asked, home
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._make, daemon=True, name="observation")
         self._begun = not (folder.frame_path(FRAME).exists() or self._taken())
@@ -142,64 +141,23 @@ class Observation:
         return source
 
     def _run(self) -> None:
-        """Have the process make the frame, and end it where the run is over before."""
+        """Have another process make the frame, and end that where the run is over before."""
+        rows = self._folder.path / _INPUT
+        place = self._folder.path / _PLACE
+        asked = Question.apart(place, self._home or place, "rows", rows=str(rows.resolve()))
         try:
-            if self._over.is_set():
-                return
-            process = _begin(self._folder)
-            while process.poll() is None and not self._over.wait(_POLL_SECONDS):
-                pass
-            process.kill()  # nothing where it has ended
-            process.wait()
+            while not (asked.answered or asked.problem or self._over.is_set()):
+                asked.look()
+                self._over.wait(_POLL_SECONDS)
+            answer = asked.answer()
+            if answer is not None:
+                self._folder.write_frame(FRAME, answer)
+            elif asked.problem:
+                raise RunError("\n".join([asked.problem, (place / "log").read_text(errors="replace")]))
         finally:
-            (self._folder.path / _INPUT).unlink(missing_ok=True)
-
-
-def prepare() -> None:
-    """Have a process ready for the next observation, so that loading it takes nothing from a run's first second."""
-    if not any(process.poll() is None for process in _spare):
-        _spare[:] = [_start(None)]
-
-
-def _begin(folder: RunFolder) -> subprocess.Popen[bytes]:
-    """Have the spare process, or a new one where there is none, make the frame of the run in `folder`."""
-    request = str(folder.path.resolve()).encode()
-    while _spare:
-        process = _spare.pop()
-        with suppress(BrokenPipeError):
-            _ask(process, request)
-            return process
-        process.wait()
-    with folder.log.open("ab") as log:
-        process = _start(log)
-    with suppress(BrokenPipeError):  # whoever waits for it finds that it has ended
-        _ask(process, request)
-    return process
-
-
-def _start(log: BinaryIO | None) -> subprocess.Popen[bytes]:
-    """Start a process that waits for a request; what it says goes to `log`, otherwise where this process's words go."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", __name__],
-        cwd=ROOT,
-        env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # the training has the other processor
-        stdin=subprocess.PIPE,
-        stdout=log,
-        stderr=log,
-    )
-    os.setpriority(os.PRIO_PROCESS, process.pid, _NICE)
-    return process
-
-
-def _ask(process: subprocess.Popen[bytes], request: bytes) -> None:
-    """Send a waiting process its one request; BrokenPipeError where it is gone."""
-    assert process.stdin is not None
-    try:
-        process.stdin.write(request)
-        process.stdin.flush()
-    finally:
-        with suppress(BrokenPipeError):
-            process.stdin.close()
+            asked.leave()
+            rows.unlink(missing_ok=True)
+            shutil.rmtree(place, ignore_errors=True)
 
 
 def own_parts(parts: Sequence[EncodedTable], spec: RunSpec) -> list[EncodedTable]:
@@ -236,30 +194,3 @@ def load_encoded(path: Path) -> EncodedTable:
         weighted = tuple(arrays["weighted"].tolist()) if "weighted" in arrays else None
         ids, weights = arrays["ids"], arrays.get("weights")
         return EncodedTable(layout, ids, weights, arrays["dense"], arrays["labels"], weighted=weighted)
-
-
-def main() -> None:
-    """Wait for a request, and make the frame of its run from what `Observation` left there.
-
-    A process whose worker ends before it asks for anything reads nothing, and ends.
-    """
-    request = sys.stdin.read()
-    if not request:
-        return
-    threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    folder = RunFolder(Path(request))
-    with folder.log.open("ab") as log:
-        os.dup2(log.fileno(), sys.stderr.fileno())
-    table = load_encoded(folder.path / _INPUT)
-    folder.write_frame(FRAME, observed_interactions(table))
-
-
-def _end_with(parent: int) -> None:
-    """End this process soon after the worker that asked for it is gone."""
-    while os.getppid() == parent:
-        time.sleep(1.0)
-    os._exit(1)
-
-
-if __name__ == "__main__":
-    main()

@@ -1,7 +1,8 @@
-"""Questions that a page asks beside the runs: answered once by a process of their own, and kept in the store.
+"""Questions that are asked beside the runs: answered once by another process, and kept in the store.
 
 A page asks, looks again every moment, and goes on without torch. While it looks it says so; the process ends by itself
-when nobody has looked for a while, so leaving the page is enough to cancel.
+when nobody has looked for a while, so leaving the page is enough to cancel. A worker's waiting process answers where it
+is free and has loaded what the question needs (see `standby`), otherwise one that is started for it.
 """
 
 from __future__ import annotations
@@ -18,18 +19,18 @@ from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from deepfm_core.runs.files import write_bytes, write_frame, write_json
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.program import digest_of
+from deepfm_core.runs.standby import ROOT, answering_environment, hand_over
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from deepfm_core.data.schema import Schema
 
-ROOT = Path(__file__).resolve().parents[2]
 _PROGRAM = digest_of(
     "data", "models", "explain", "training", "runs/answering.py", "runs/other_split.py", "runs/explaining.py"
 )
@@ -38,6 +39,11 @@ ABANDONED = 3
 """Exit status of a process that nobody waited for."""
 PATIENCE = 15.0
 """Seconds without anybody looking after which an answer is given up."""
+AT_HAND = ("observed", "rows")
+"""Kinds for which a waiting process has loaded everything."""
+TAKEN_SECONDS = 0.5
+"""How long a waiting process is given to take a question."""
+BROKEN = "The computation ended without an answer. Ask again; perhaps there was too little memory."
 
 
 class Question:
@@ -51,9 +57,17 @@ class Question:
             kind: one of `answering.KINDS`.
             asked: all that the answer depends on, as plain values for JSON.
         """
+        self._home, self._kind = home, kind
         self._asked = {"kind": kind, "home": str(home), "asked": asked}
         text = json.dumps([_PROGRAM, kind, asked], sort_keys=True)
         self.folder = home / "answers" / hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    @classmethod
+    def apart(cls, folder: Path, home: Path, kind: str, **asked: Any) -> Self:
+        """Name a question of nobody else, with its files in a folder apart from the store's answers."""
+        question = cls(home, kind, **asked)
+        question.folder = folder
+        return question
 
     @property
     def answered(self) -> bool:
@@ -70,9 +84,7 @@ class Question:
     @property
     def under_way(self) -> bool:
         """Whether a process is at work on it."""
-        with suppress(FileNotFoundError, ValueError):
-            return Process.parse((self.folder / "process").read_text(encoding="utf-8")).alive()
-        return False
+        return _under_way(self.folder)
 
     @property
     def seconds(self) -> float:
@@ -98,9 +110,14 @@ class Question:
             return
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "looked").touch()
-        if not self.under_way:
+        if not self.under_way and not self.answered:  # it may have ended well in this moment
             write_json(self.folder / "question.json", self._asked)
-            self._start()
+            if not (self._kind in AT_HAND and hand_over(self._home, self.folder) and self._is_taken()):
+                self._start()
+
+    def leave(self) -> None:
+        """Say that nobody waits any more: the process ends, and need not wait to see that nobody looks."""
+        (self.folder / "looked").unlink(missing_ok=True)
 
     def keep(self, answer: pd.DataFrame) -> None:
         """Keep an answer that was found elsewhere, where there is none yet; what was in its way no longer is."""
@@ -113,13 +130,22 @@ class Question:
         """Let the question be asked again."""
         (self.folder / "problem.txt").unlink(missing_ok=True)
 
+    def _is_taken(self) -> bool:
+        """Say whether the process that the question was handed to begins with it, or has ended already."""
+        until = time.monotonic() + TAKEN_SECONDS
+        while not (taken := self.under_way or self.answered or self.problem is not None):
+            if time.monotonic() > until:
+                break
+            time.sleep(0.005)
+        return taken
+
     def _start(self) -> None:
         command = [sys.executable, "-m", "deepfm_core.runs.answering", str(self.folder)]
         with (self.folder / "log").open("ab") as log:
             process = subprocess.Popen(
                 command,
                 cwd=ROOT,
-                env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},  # a training may have the other processor
+                env=answering_environment(),
                 start_new_session=True,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -130,14 +156,19 @@ class Question:
         threading.Thread(target=self._collect, args=(process,), daemon=True, name=f"answer {process.pid}").start()
 
     def _collect(self, process: subprocess.Popen[bytes]) -> None:
-        if process.wait() not in (0, ABANDONED) and not self.answered:
-            said = "The computation ended without an answer. Ask again; perhaps there was too little memory."
-            write_bytes(self.folder / "problem.txt", said.encode())
+        if process.wait() not in (0, ABANDONED) and not self.answered and self.folder.exists():
+            write_bytes(self.folder / "problem.txt", BROKEN.encode())
 
 
 def about_pairs(home: Path, table: str, schema: Schema) -> Question:
     """Ask what a table's labels say about its pairs: the page Data does, and so does every run of the same roles."""
     return Question(home, "observed", table=table, schema=asdict(schema))
+
+
+def is_open(folder: Path) -> bool:
+    """Say whether somebody waits for the answer to the question in a folder, and nobody is at work on it."""
+    ended = any((folder / name).exists() for name in ("answer.parquet", "problem.txt"))
+    return (folder / "question.json").exists() and not (ended or given_up(folder) or _under_way(folder))
 
 
 def given_up(folder: Path) -> bool:
@@ -160,3 +191,9 @@ def load_question(folder: Path) -> Mapping[str, Any]:
     """Read what is asked: `kind`, `home` and `asked`."""
     values: Mapping[str, Any] = json.loads((folder / "question.json").read_text(encoding="utf-8"))
     return values
+
+
+def _under_way(folder: Path) -> bool:
+    with suppress(FileNotFoundError, ValueError):
+        return Process.parse((folder / "process").read_text(encoding="utf-8")).alive()
+    return False

@@ -26,6 +26,7 @@ from deepfm_core.runs.perform import perform
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.rows import RunRow
 from deepfm_core.runs.search import choosing
+from deepfm_core.runs.standby import Standby
 from deepfm_core.runs.store import Store, default_home
 from deepfm_core.runs.workers import worker_limit
 
@@ -62,10 +63,21 @@ def _nothing() -> None:
 
 
 def serve(
-    store: Store, engine: Engine, worker: Process, idle: float = IDLE_SECONDS, warm_up: WarmUp = _nothing
+    store: Store,
+    engine: Engine,
+    worker: Process,
+    idle: float = IDLE_SECONDS,
+    warm_up: WarmUp = _nothing,
+    standby: WarmUp = _nothing,
 ) -> None:
-    """Do queued runs, oldest first, until the queue has been empty for `idle` seconds; warm up before each wait."""
+    """Do queued runs, oldest first, until the queue has been empty for `idle` seconds.
+
+    Args:
+        warm_up: called before each wait.
+        standby: called when idle, to see that a process waits for questions.
+    """
     warm_up()
+    standby()
     until = _rest(store, worker, idle)
     beat = time.monotonic()
     while True:
@@ -80,6 +92,7 @@ def serve(
         else:
             time.sleep(POLL_SECONDS)
         if time.monotonic() - beat > _BEAT_SECONDS:
+            standby()
             store.workers.beat(worker, "idle")
             beat = time.monotonic()
 
@@ -115,10 +128,11 @@ def work(home: Path, engine_name: str, idle: float) -> None:
     if not store.workers.join(worker, worker_limit()):
         print("Enough workers live already.", file=sys.stderr)
         return
+    standby = Standby(store.home)
     try:
         engine, warm_up = load_engine(engine_name)
         store.purge()
-        serve(store, engine, worker, idle, warm_up)
+        serve(store, engine, worker, idle, warm_up, standby.prepare)
     except Terminated:
         store.claims.give_back(worker)
         store.workers.leave(worker, even_if_queued=True)
