@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import streamlit as st
 
 from app import home, launching, links
+from app.division import division, say_doubts
 from app.inputs import plain, show_error
 from app.layout import side_by_side
 from app.split_choice import TEST_TABLE, VALID_TABLE, choose_split
@@ -27,10 +30,10 @@ def choose_parts(sha: str, schema: Schema, rows: int) -> None:
         schema: its roles.
         rows: how many it has.
     """
-    try:
-        said = _in_words(launching.base_spec(sha, schema), rows)
-    except SpecError:  # of the split, which is put right below
-        said = "Rows to train, to validate and to test"
+    spec = None
+    with suppress(SpecError):  # of the split, which is put right below
+        spec = launching.base_spec(sha, schema)
+    said = "Rows to train, to validate and to test" if spec is None else _in_words(spec, rows)
     apart = any(links.chosen(name) for name in PARTS)
     with st.expander(said, key=f"parts of {sha[:8]}", icon=":material/call_split:", expanded=apart):
         choose_split(schema)
@@ -42,17 +45,19 @@ def choose_parts(sha: str, schema: Schema, rows: int) -> None:
         for cell, name in zip(cells, reversed(PARTS), strict=True):
             with cell:
                 _choose(name, sha)
+    if spec is not None:
+        say_doubts(spec)
 
 
 def _in_words(spec: RunSpec, rows: int) -> str:
-    """Say in one line which rows are for what."""
-    said = [f"{spec.training_rows(rows):,} rows to train"]
-    parts = (
-        ("validate", spec.valid_table_name, spec.split.valid),
-        ("test", spec.test_table_name, spec.split.test),
-    )
-    for verb, table, share in parts:
-        said.append(f"{plain(table)} to {verb}" if table else f"{rows * share:,.0f} to {verb}")
+    """Say in one line which rows are for what; of rows that cannot be divided as asked, how they are meant to be."""
+    split = spec.split
+    there = division(spec)
+    meant = (spec.training_rows(rows), round(rows * split.valid), round(rows * split.test))
+    train, valid, test = meant if there is None else (there.train, there.valid, there.test)
+    said = [f"{train:,} rows to train"]
+    for verb, table, count in (("validate", spec.valid_table_name, valid), ("test", spec.test_table_name, test)):
+        said.append(f"{plain(table)} to {verb}" if table else f"{count:,} to {verb}")
     return ", ".join(said)
 
 

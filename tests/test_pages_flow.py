@@ -92,6 +92,17 @@ def test_an_uploaded_table_becomes_the_current_one(opened: Opened, tmp_path: Pat
     assert len(_choice(app, "table")) == 64
 
 
+def test_data_divides_rows_as_the_run_will_and_doubts_the_auc_of_a_small_part(opened: Opened) -> None:
+    app = opened("data")
+    app.file_uploader[0].upload("eight.csv", b"x,y,clicked\n" + b"a,q,0\nb,p,1\n" * 4, "text/csv").run()
+    assert "4 rows to train, 2 to validate, 2 to test" in [box.label for box in app.expander]
+    (doubts,) = (warning.value for warning in app.warning if "AUC" in warning.value)
+    assert "The test part has only 2 rows, 1 of them positive" in doubts
+    assert "The validation part has only 2 rows" in _text(opened("train", table=_choice(app, "table")))
+    assert "16,000 rows to train, 2,000 to validate, 2,000 to test" in [box.label for box in opened("data").expander]
+    assert not opened("data").warning
+
+
 def test_a_table_can_be_removed_and_brought_back(opened: Opened, store: Store) -> None:
     app = opened("data")
     app.file_uploader[0].upload("mine.csv", b"x,clicked\n" + b"a,0\nb,1\n" * 50, "text/csv").run()

@@ -1,13 +1,16 @@
 """Splits: every row in one part, the same again from the seed, time and groups kept together."""
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfm_core.data.splits import split_rows
+from deepfm_core.data.splits import judging_notes, split_rows
 from deepfm_core.errors import SchemaError
+from deepfm_core.training.metrics import auc
 from deepfm_core.training.spec import SplitSpec
 
 
@@ -58,9 +61,9 @@ def test_the_same_seed_gives_the_same_parts_and_another_seed_others():
 
 
 def test_a_random_split_keeps_the_share_of_positive_rows():
-    labels = labels_with(46, 9954)
+    labels = labels_with(460, 9540)
     parts = split_rows(labels, SplitSpec(), column(["x"] * 10_000), 0)
-    assert [int(labels[part].sum()) for part in (parts.train, parts.valid, parts.test)] == [36, 5, 5]
+    assert [int(labels[part].sum()) for part in (parts.train, parts.valid, parts.test)] == [368, 46, 46]
     assert [len(part) for part in (parts.train, parts.valid, parts.test)] == [8000, 1000, 1000]
     assert parts.notes == ()
 
@@ -86,7 +89,7 @@ def test_rows_without_a_time_are_for_training_and_are_told():
     values = [str(i) for i in range(40)] + ["", "?"]
     parts = split_rows((np.arange(42) % 2).astype(np.float32), SplitSpec("time", "key"), column(values), 0)
     assert {40, 41} <= set(parts.train.tolist())
-    assert parts.notes == ("2 rows without a time are in the training part.",)
+    assert parts.notes[0] == "2 rows without a time are in the training part."
 
 
 def test_a_column_without_times_is_refused():
@@ -133,3 +136,19 @@ def test_a_validation_part_without_rows_is_refused_unless_none_was_asked_for():
 def test_a_missing_split_column_is_named():
     with pytest.raises(SchemaError, match=r"Split by time of `day`: there is no such column\. Columns are `key`"):
         split_rows(np.array([0, 1], dtype=np.float32), SplitSpec("time", "day"), column(["1", "2"]), 0)
+
+
+def test_a_part_whose_auc_guessing_reaches_by_luck_is_said_to_be_too_small():
+    parts = split_rows(labels_with(4, 4), SplitSpec(), column(["x"] * 8), seed=0)
+    assert [len(rows) for rows in (parts.train, parts.valid, parts.test)] == [4, 2, 2]
+    assert any(note.startswith("The test part has only 2 rows, 1 of them positive") for note in parts.notes)
+    assert sum("next to nothing" in note for note in parts.notes) == 2
+    assert judging_notes("test", labels_with(50, 450)) == []
+
+
+@pytest.mark.parametrize(("positive", "negative"), [(14, 400), (8, 60), (28, 28)])
+def test_the_luck_of_guessing_is_that_of_drawn_scores(positive, negative):
+    labels, rng = labels_with(positive, negative), np.random.default_rng(0)
+    aucs = [auc(labels, rng.random(len(labels))) for _ in range(2000)]
+    (note,) = judging_notes("test", labels)
+    assert float(re.search(r"AUC of ([0-9.]+)", note)[1]) == pytest.approx(np.quantile(aucs, 0.975), abs=0.02)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home, launching, links, live, settings
+from app.division import say_doubts
 from app.inputs import told
 from app.table_line import table_line
 from app.unusable import say_unusable
@@ -28,6 +29,7 @@ def _form() -> None:
         sha, schema, rows = table_line()
         unusable = say_unusable(schema)
         spec = settings.choose(sha, schema, rows)
+        say_doubts(spec)
         if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=unusable):
             launching.launch(spec, links.chosen("preset") or "recommended")
 

@@ -12,7 +12,7 @@ from deepfm_core.data.apart import require_fit
 from deepfm_core.data.encoded import EncodedTable
 from deepfm_core.data.encoder import Encoder
 from deepfm_core.data.labels import labelled_rows
-from deepfm_core.data.splits import one_class_notes, split_rows
+from deepfm_core.data.splits import judging_notes, split_rows
 from deepfm_core.data.table import Table
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.training.spec import RunSpec, SplitSpec
@@ -104,4 +104,4 @@ def _notes(name: str, part: Part, trained_on: bool) -> list[str]:
     notes = [f"{part.table.name}: {rows:,} rows without a label are left out."] if rows else []
     if trained_on:
         notes.append(f"The {name} table is the one trained on: its figures say nothing of unseen rows.")
-    return notes + one_class_notes(name, part.labels)
+    return notes + judging_notes(name, part.labels)
