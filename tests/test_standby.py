@@ -15,7 +15,7 @@ from deepfm_core.runs import observing, questions
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.questions import Question
-from deepfm_core.runs.standby import Standby, hand_over
+from deepfm_core.runs.standby import Door, Standby, hand_over
 from deepfm_core.runs.store import Store
 from deepfm_core.runs.worker import serve
 from tests.test_questions import asked_run, done, wait_for
@@ -196,3 +196,13 @@ def test_a_worker_sees_that_it_lives(tmp_path: Path, monkeypatch) -> None:  # ty
     assert store.workers.join(worker, 1)
     serve(store, execute, worker, idle=0.2, standby=lambda: seen.append(time.monotonic()))
     assert len(seen) > 2
+
+
+def test_where_no_pipe_can_be_it_waits_for_the_end_of_the_worker(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    (tmp_path / "asked").mkdir()  # as on a file system without named pipes, opening it fails
+    reading, writing = os.pipe()
+    with os.fdopen(reading) as standard_input:
+        monkeypatch.setattr("sys.stdin", standard_input)
+        assert not hand_over(tmp_path, tmp_path)
+        os.close(writing)
+        assert Door(tmp_path).next() is None

@@ -70,20 +70,20 @@ class Door:
     """The end of the pipe at which the waiting process reads; closed, and so nobody there, while it is at work."""
 
     def __init__(self, home: Path) -> None:
-        """Make the pipe where there is none.
-
-        Raises:
-            OSError: the file system has no named pipes.
-        """
+        """Make the pipe where there is none, and where the file system has any."""
         self._path = _pipe(home)
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        with suppress(FileExistsError):
+        with suppress(OSError):
             os.mkfifo(self._path, 0o600)
 
     def next(self) -> Path | None:
         """Wait for a question and give its folder; None when standard input ends, as it does with the worker."""
         while True:
-            pipe = os.open(self._path, os.O_RDWR | os.O_NONBLOCK)  # as a writer too it is not woken by every close
+            try:
+                pipe = os.open(self._path, os.O_RDWR | os.O_NONBLOCK)  # as a writer too it is not woken by every close
+            except OSError:  # no pipe, no question: it stays, so that the worker does not start it again and again
+                select.select([sys.stdin], [], [])
+                return None
             try:
                 ready, _, _ = select.select([sys.stdin, pipe], [], [])
                 if sys.stdin in ready:
