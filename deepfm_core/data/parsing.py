@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
 from io import RawIOBase
+from itertools import count
 from typing import Any, BinaryIO, TypeVar
 
 import numpy as np
@@ -19,6 +20,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.data.decoding import Content
 from deepfm_core.data.dialect import Dialect
+from deepfm_core.data.eight_bytes import KEYS, coded_keys, has_eight_bytes
 from deepfm_core.data.side_by_side import processors
 
 BLOCK = 4 << 20
@@ -63,16 +65,20 @@ def parse(content: Content, dialect: Dialect, *, block: int = BLOCK, segment: in
     Raises:
         pyarrow.ArrowException: the parser cannot go on.
     """
+    keyed = True
     while True:
         try:
-            return _parse(content, dialect, block, segment)
+            return _parse(content, dialect, block, segment, keyed)
         except pa.ArrowInvalid as error:
-            if "straddling" not in str(error) or block > 2 * content.size:
+            if str(KEYS) in str(error):
+                keyed = False  # texts of another length came later
+            elif "straddling" in str(error) and block <= 2 * content.size:
+                block *= 8
+            else:
                 raise
-            block *= 8
 
 
-def _parse(content: Content, dialect: Dialect, block: int, size: int) -> Parsed:
+def _parse(content: Content, dialect: Dialect, block: int, size: int, keyed: bool) -> Parsed:
     ends: list[str] = []
     ragged: list[int] = []
 
@@ -84,15 +90,17 @@ def _parse(content: Content, dialect: Dialect, block: int, size: int) -> Parsed:
         return "skip"
 
     columns: list[list[Coded]] = [[] for _ in dialect.columns]
-    segments = 0
+    segments, types = 0, dict[str, pa.DataType]()
     quoted = content.quoted_until > dialect.offset
     with closing(content.open()) as stream, ThreadPoolExecutor(processors()) as threads:
         stream.read(dialect.offset)
         # Where cells are quoted a line end may stand within one, so the text is not cut into segments.
-        for segment in _segments(stream, sys.maxsize if quoted else size):
-            chunks = _read_csv(segment, dialect, block, quoted, on_ragged_row).columns
+        for segment in _segments(stream, *([sys.maxsize] if quoted else [min(block, size), size])):
+            chunks = _read_csv(segment, dialect, block, quoted, on_ragged_row, types).columns
             for parts, part in zip(columns, threads.map(coded, _emptied(chunks)), strict=True):
                 parts.append(part)
+            if keyed and segments == 0:  # the first segment is short, and shows what the columns are like
+                types = {str(i): KEYS for i, parts in enumerate(columns) if has_eight_bytes(parts[0].texts)}
             segments += 1
         joined = list(threads.map(categorical, _emptied(columns)))
     pa.default_memory_pool().release_unused()
@@ -100,7 +108,12 @@ def _parse(content: Content, dialect: Dialect, block: int, size: int) -> Parsed:
 
 
 def _read_csv(
-    segment: _Segment, dialect: Dialect, block: int, quoted: bool, on_ragged_row: Callable[[Any], str]
+    segment: _Segment,
+    dialect: Dialect,
+    block: int,
+    quoted: bool,
+    on_ragged_row: Callable[[Any], str],
+    types: Mapping[str, pa.DataType],
 ) -> pa.Table:
     return pa_csv.read_csv(
         segment,
@@ -113,17 +126,24 @@ def _read_csv(
         ),
         convert_options=pa_csv.ConvertOptions(
             default_column_type=pa.dictionary(pa.int32(), pa.string()),
+            column_types=types,
+            null_values=[""],  # of the columns of `types`; texts are never null
             check_utf8=False,  # the survey has decoded every byte
         ),
     )
 
 
 def coded(column: pa.ChunkedArray) -> Coded:
-    """Join the dictionaries of a column's chunks, which hold no nulls, into one."""
-    chunks = column.unify_dictionaries().chunks
-    texts = chunks[-1].dictionary.cast(pa.large_string()) if chunks else pa.array([], pa.large_string())
-    codes = [chunk.indices.to_numpy() for chunk in chunks] or [np.empty(0, np.int32)]
-    return Coded(np.concatenate(codes, dtype=_code_dtype(len(texts)), casting="unsafe"), texts)
+    """Join the dictionaries of a column's chunks into one."""
+    if not column.num_chunks:
+        return Coded(np.empty(0, np.int8), pa.array([], pa.large_string()))
+    if column.type == KEYS:
+        codes, texts = coded_keys(column)
+    else:
+        chunks = column.unify_dictionaries().chunks
+        codes, texts = [chunk.indices for chunk in chunks], chunks[-1].dictionary.cast(pa.large_string())
+    joined = [code.to_numpy() for code in codes]
+    return Coded(np.concatenate(joined, dtype=_code_dtype(len(texts)), casting="unsafe"), texts)
 
 
 def categorical(parts: Sequence[Coded]) -> pd.Categorical:
@@ -192,10 +212,13 @@ class _Segment(RawIOBase):
         return pa.py_buffer(piece.slice(0, end).to_pybytes() + _TAIL) if self._complete else piece
 
 
-def _segments(stream: BinaryIO, size: int) -> Iterator[_Segment]:
+def _segments(stream: BinaryIO, *sizes: int) -> Iterator[_Segment]:
+    """Cut a stream into segments of the given sizes, all further ones of the last of them."""
     rest, last = pa.py_buffer(b""), False
-    while not last:
-        segment = _Segment(stream, rest, size)
+    for number in count():
+        if last:
+            return
+        segment = _Segment(stream, rest, sizes[min(number, len(sizes) - 1)])
         yield segment
         rest, last = segment.rest, segment.last
 
