@@ -141,7 +141,11 @@ def _under_way(run: home.OpenRun, story: Story) -> None:
         )
         return
     if run.scored:
-        st.caption("Trained. Levels of fields and single rows are being explained; all pages open when they are.")
+        left = story.seconds_left(time.time())
+        doing = "Levels of fields and single rows are being explained; all pages open when they are."
+        if left is not None:
+            doing = f"The labels are being asked which pairs interact, and all pages open then: {_most(left)} left."
+        st.caption(f"Trained. {doing}")
         return
     about = [_left(story)]
     if len(story.progress):
@@ -151,11 +155,15 @@ def _under_way(run: home.OpenRun, story: Story) -> None:
     st.caption(" · ".join(part for part in about if part))
 
 
+def _most(seconds: float) -> str:
+    return f"at most {duration(max(seconds, 1.0))}"
+
+
 def _left(story: Story) -> str:
     seconds = story.seconds_left(time.time())
     if seconds is None:
         return ""
-    return f"at most {duration(seconds)} of training left; it stops when validation no longer improves"
+    return f"{_most(seconds)} of training left; it stops when validation no longer improves"
 
 
 def _ending(run: home.OpenRun) -> None:

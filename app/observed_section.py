@@ -62,7 +62,9 @@ def _answer(question: Question, rows: int, fields: int, waiting: bool) -> None:
     else:
         question.look()
         expected = START_SECONDS + SECONDS_A_CELL * min(rows, MOST_ROWS) * comb(fields, 2)
-        st.progress(min(0.95, question.seconds / expected), f"Asking the data … {question.seconds:.0f} s")
+        st.progress(
+            max(question.share, min(0.15, question.seconds / expected)), f"Asking the data … {question.seconds:.0f} s"
+        )
 
 
 @st.cache_data(max_entries=16, show_spinner=False)

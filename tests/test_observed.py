@@ -17,7 +17,7 @@ from deepfm_core.explain.evidence import HeldOut, out_of_fold_evidence
 from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.main_effects import LONGEST_STEP
 from deepfm_core.explain.moments import STRENGTHS
-from deepfm_core.explain.observed import fit_observed, observed_interactions
+from deepfm_core.explain.observed import ALONE, fit_observed, observed_interactions
 from deepfm_core.explain.observed_cells import observed_level_pairs
 from deepfm_core.explain.pair_scores import MOST_PER_STRENGTH
 from deepfm_core.explain.posterior import over_rows, posterior
@@ -309,3 +309,12 @@ def test_the_interval_of_a_well_supported_pair_is_about_the_spread_of_its_effect
         inside.append(pair.strength_low <= spread <= pair.strength_high)
         assert pair.strength == pytest.approx(spread, rel=0.3)
     assert sum(inside) >= 6
+
+
+def test_the_share_done_is_reported_and_never_falls():
+    shares: list[float] = []
+    frame = observed_interactions(encode(make_world(5_000, 0, CATEGORICAL)), draws=16, report=shares.append)
+    assert shares == sorted(shares)
+    assert shares[0] == ALONE[0]
+    assert len(shares) >= len(frame)
+    assert shares[-1] <= 1.0

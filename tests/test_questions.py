@@ -301,3 +301,17 @@ def test_a_second_run_reads_the_table_only_for_the_rows_that_it_shows(tmp_path: 
     going_on(store, replace(spec, seed=1), lambda event: seen.append(type(event).__name__), table)
     assert seen.count("read") == 1
     assert seen.index("Scored") < seen.index("read")
+
+
+def test_a_process_at_work_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from deepfm_core.runs import answering
+
+    store = Store(tmp_path)
+    sha = store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv").sha256
+    question = about_pairs(tmp_path, sha, infer_schema(store.table(sha), "clicked"))
+    monkeypatch.setattr(answering, "_REPORT_SECONDS", 0.0)
+    monkeypatch.setattr(Question, "_start", lambda _question: None)
+    question.look()
+    assert question.share == 0.0
+    answering.answer(question.folder)
+    assert 0.9 < question.share <= 1.0

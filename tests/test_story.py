@@ -65,3 +65,12 @@ def test_a_resumed_run_repeats_an_epoch_and_the_later_event_counts() -> None:
 def test_a_note_said_twice_is_told_once() -> None:
     note = Stage("read", 1.0, "The test part has no rows.")
     assert _story((0, note), (1, note)).notes == ["The test part has no rows."]
+
+
+def test_while_the_labels_are_asked_the_time_left_follows_their_pace_and_not_that_of_what_was_explained() -> None:
+    trained = [(0, _started()), (1, _epoch(1)), (2, Fitted(1, 1, 1.0, 1e4, True))]
+    explained = [(2, Stage("explain")), (2.1, Stage("explain", 0.1)), (3, Stage("explain", 0.5))]
+    assert _story(*trained, *explained).seconds_left(3) is None
+    waiting = [(8, Stage("explain", 0.52)), (13, Stage("explain", 0.54))]
+    assert _story(*trained, *explained, *waiting).seconds_left(13) == pytest.approx(0.46 / 0.004)
+    assert _story(*trained, *explained, *waiting, (14, Stage("explain", 1.0))).seconds_left(14) is None

@@ -23,6 +23,9 @@ class Progressed:
                 share = f"{event.step / event.steps:4.0%}"
                 print(f"\repoch {event.epoch} {share}  loss {event.loss:.4f}", end="", file=sys.stderr, flush=True)
             return
+        if self._live and isinstance(event, Stage) and event.name == "explain" and event.fraction:
+            share = f"explain {event.fraction:4.0%}" if event.fraction < 1 else ""
+            print(f"\r\033[K{share}", end="", file=sys.stderr, flush=True)
         text = _text(event)
         if text:
             print(f"\r\033[K{text}" if self._live else text, file=sys.stderr, flush=True)

@@ -16,6 +16,7 @@ from deepfm_core.explain.null import null_residuals, upper_tail
 from deepfm_core.explain.pair_cells import PairCells
 from deepfm_core.explain.pair_scores import PairScore, Residuals, score_pair
 from deepfm_core.explain.posterior import Posterior, posterior
+from deepfm_core.explain.reports import Report, unheard
 
 Values = NDArray[np.float64]
 Pairs = Sequence[tuple[int, int]]
@@ -68,6 +69,7 @@ def joint_scores(
     pairs: Pairs,
     alone: Sequence[PairScore],
     rng: np.random.Generator,
+    report: Report = unheard,
 ) -> JointScores:
     """Put sure pairs into the model, strongest first, and score every pair beside them.
 
@@ -83,6 +85,7 @@ def joint_scores(
         pairs: P pairs of field numbers.
         alone: their scores beside main effects alone.
         rng: where the draws come from.
+        report: told the share of the pairs scored beside those in the model.
     """
     fit, rows = main
     scores, held = list(alone), list[HeldPair]()
@@ -101,6 +104,7 @@ def joint_scores(
     if not held:
         return JointScores(tuple(alone), (), fit)
     for k, (a, b) in enumerate(pairs):
+        report(k / len(pairs))
         place = next((i for i, h in enumerate(held) if h.pair == k), None)
         scores[k] = score_pair(rows if place is None else without_own(rows, held[place], nets[place]), a, b)
     return JointScores(tuple(scores), tuple(held), fit)

@@ -21,6 +21,7 @@ from deepfm_core.explain.moments import STRENGTHS
 from deepfm_core.explain.null import benjamini_hochberg, null_residuals, upper_tail
 from deepfm_core.explain.pair_scores import PairScore, Residuals, score_pair
 from deepfm_core.explain.posterior import over_rows, posterior
+from deepfm_core.explain.reports import Report, unheard, within
 
 Values = NDArray[np.float64]
 
@@ -31,6 +32,9 @@ MOST_ROWS = 200_000
 """Rows of a longer table that are drawn; strengths then have the uncertainty of so many rows."""
 DRAW_WORK = 3e9
 FEWEST_DRAWS, MOST_DRAWS = 16, 128
+
+ALONE = (0.15, 0.55)
+"""Share of the work before pairs are scored, and when they have been, alone; scoring them beside others is the rest."""
 
 COLUMNS = (
     "field_a",
@@ -71,7 +75,12 @@ class ObservedFit:
 
 
 def observed_interactions(
-    table: EncodedTable, *, draws: int | None = None, seed: int = 0, most_rows: int = MOST_ROWS
+    table: EncodedTable,
+    *,
+    draws: int | None = None,
+    seed: int = 0,
+    most_rows: int = MOST_ROWS,
+    report: Report = unheard,
 ) -> pd.DataFrame:
     """Rank all pairs of embedded fields by what the labels say about their interaction.
 
@@ -84,6 +93,7 @@ def observed_interactions(
         draws: label vectors drawn for the null; by default up to 128, fewer for large tables.
         seed: of the draws and of the sample of rows.
         most_rows: rows of a longer table that are sampled.
+        report: told the share done, 0 … 1, as pairs are scored; it may jump, being that of the longest way.
 
     Returns:
         One row a pair, strongest first: `field_a`, `field_b` (in the layout's order); `strength`, the expected strength
@@ -96,22 +106,27 @@ def observed_interactions(
     Raises:
         TableError: the table has no labels, or all of them are equal.
     """
-    fit = fit_observed(table, draws=draws, seed=seed, most_rows=most_rows)
+    fit = fit_observed(table, draws=draws, seed=seed, most_rows=most_rows, report=report)
     return observed_frame(fit, table.layout.names)
 
 
 def fit_observed(
-    table: EncodedTable, *, draws: int | None = None, seed: int = 0, most_rows: int = MOST_ROWS
+    table: EncodedTable,
+    *,
+    draws: int | None = None,
+    seed: int = 0,
+    most_rows: int = MOST_ROWS,
+    report: Report = unheard,
 ) -> ObservedFit:
     """Fit main effects, score all pairs alone, then beside each other; arguments as `observed_interactions`.
 
     One thread: the products are many and small, and threads that wait for each other take several times as long.
     """
     with threadpool_limits(1, user_api="blas"):
-        return _fit_observed(table, draws, seed, most_rows)
+        return _fit_observed(table, draws, seed, most_rows, report)
 
 
-def _fit_observed(table: EncodedTable, draws: int | None, seed: int, most_rows: int) -> ObservedFit:
+def _fit_observed(table: EncodedTable, draws: int | None, seed: int, most_rows: int, report: Report) -> ObservedFit:
     labels = labels_of(table)
     rng = np.random.default_rng(seed)
     if len(table) > most_rows:
@@ -125,9 +140,21 @@ def _fit_observed(table: EncodedTable, draws: int | None, seed: int, most_rows: 
     p = main.probability
     noise = null_residuals(designs, main, draws, rng)
     rows = Residuals(designs, labels - p, p * (1 - p), noise)
-    alone = tuple(score_pair(rows, a, b) for a, b in pairs)
-    joint = joint_scores(designs, labels, (main, rows), pairs, alone, rng) if pairs else JointScores((), (), main)
+    alone = scored_alone(rows, pairs, within(report, *ALONE))
+    beside = within(report, ALONE[1], 1.0)
+    joint = JointScores((), (), main)
+    if pairs:
+        joint = joint_scores(designs, labels, (main, rows), pairs, alone, rng, beside)
     return ObservedFit(designs, labels, main, pairs, alone, joint)
+
+
+def scored_alone(rows: Residuals, pairs: Sequence[tuple[int, int]], report: Report) -> tuple[PairScore, ...]:
+    """Score every pair beside main effects alone."""
+    scores: list[PairScore] = []
+    for a, b in pairs:
+        report(len(scores) / len(pairs))
+        scores.append(score_pair(rows, a, b))
+    return tuple(scores)
 
 
 def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:

@@ -14,10 +14,11 @@ from deepfm_core.data.schema import Schema
 from deepfm_core.data.table import Table
 from deepfm_core.explain.observed import MOST_ROWS, observed_interactions
 from deepfm_core.explain.pair_columns import PAIR_COLUMNS
+from deepfm_core.explain.reports import Report, unheard
 
 
-def observed_of_table(table: Table, schema: Schema, *, seed: int = 0) -> pd.DataFrame:
-    """Rank a table's pairs by what its labels say about them.
+def observed_of_table(table: Table, schema: Schema, *, seed: int = 0, report: Report = unheard) -> pd.DataFrame:
+    """Rank a table's pairs by what its labels say about them, telling `report` the share done.
 
     Returns:
         The columns of the `pairs` frame of a run (docs/store.md); those that need a model are null.
@@ -26,7 +27,8 @@ def observed_of_table(table: Table, schema: Schema, *, seed: int = 0) -> pd.Data
         SchemaError: the table does not fit the schema.
         TableError: the labels are all equal.
     """
-    return observed_interactions(rows_asked(table, schema, seed=seed), seed=seed).reindex(columns=list(PAIR_COLUMNS))
+    found = observed_interactions(rows_asked(table, schema, seed=seed), seed=seed, report=report)
+    return found.reindex(columns=list(PAIR_COLUMNS))
 
 
 def rows_asked(table: Table, schema: Schema, *, seed: int = 0) -> EncodedTable:

@@ -6,9 +6,10 @@ import importlib
 import os
 import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +17,19 @@ import pandas as pd
 
 from deepfm_core.data.side_by_side import use_system_memory
 from deepfm_core.errors import DeepFMError
+from deepfm_core.explain.reports import Report
 from deepfm_core.runs.files import write_bytes, write_frame
 from deepfm_core.runs.process import Process
-from deepfm_core.runs.questions import ABANDONED, BROKEN, given_up, is_open, load_question
+from deepfm_core.runs.questions import ABANDONED, BROKEN, SHARE, given_up, is_open, load_question
 from deepfm_core.runs.standby import Door
 from deepfm_core.runs.store import Store
 
-Answer = Callable[[Path, dict[str, Any]], pd.DataFrame]
+Answer = Callable[[Path, dict[str, Any], Report], pd.DataFrame]
 _LOOK_SECONDS = 1.0
+_REPORT_SECONDS = 0.25
 
 
-def other_split(home: Path, asked: dict[str, Any]) -> pd.DataFrame:
+def other_split(home: Path, asked: dict[str, Any], _report: Report) -> pd.DataFrame:
     """Split the rows that one run shows as another run's model would."""
     from deepfm_core.runs.folder import RunFolder
     from deepfm_core.runs.other_split import split_by_other
@@ -35,22 +38,22 @@ def other_split(home: Path, asked: dict[str, Any]) -> pd.DataFrame:
         return split_by_other(RunFolder(Path(asked["run"])), RunFolder(Path(asked["other"])), store.table)
 
 
-def observed(home: Path, asked: dict[str, Any]) -> pd.DataFrame:
+def observed(home: Path, asked: dict[str, Any], report: Report) -> pd.DataFrame:
     """Rank a table's pairs by what its labels say about them; see `explain.of_table`."""
     from deepfm_core.data.schema import Schema
     from deepfm_core.explain.of_table import observed_of_table
 
     with closing(Store(home)) as store:
         table = store.table(asked["table"])
-    return observed_of_table(table, Schema.from_dict(asked["schema"]))
+    return observed_of_table(table, Schema.from_dict(asked["schema"]), report=report)
 
 
-def of_rows(_home: Path, asked: dict[str, Any]) -> pd.DataFrame:
+def of_rows(_home: Path, asked: dict[str, Any], report: Report) -> pd.DataFrame:
     """Rank the pairs of rows that a run has left encoded."""
     from deepfm_core.explain.observed import observed_interactions
     from deepfm_core.runs.observing import load_encoded
 
-    return observed_interactions(load_encoded(Path(asked["rows"])))
+    return observed_interactions(load_encoded(Path(asked["rows"])), report=report)
 
 
 KINDS: dict[str, Answer] = {"other split": other_split, "observed": observed, "rows": of_rows}
@@ -94,7 +97,7 @@ def answer(folder: Path) -> None:
     """Answer the question in a folder, or leave there why it cannot be."""
     question = load_question(folder)
     try:
-        frame = KINDS[question["kind"]](Path(question["home"]), question["asked"])
+        frame = KINDS[question["kind"]](Path(question["home"]), question["asked"], _reporting(folder))
     except DeepFMError as error:
         write_bytes(folder / "problem.txt", str(error).encode())
     except Exception:
@@ -103,6 +106,20 @@ def answer(folder: Path) -> None:
     else:
         if not given_up(folder):  # its folder may be gone
             write_frame(folder / "answer.parquet", frame)
+
+
+def _reporting(folder: Path) -> Report:
+    """Give a report that is left in a question's folder, now and then."""
+    written = time.monotonic()
+
+    def report(share: float) -> None:
+        nonlocal written
+        if time.monotonic() - written > _REPORT_SECONDS:
+            written = time.monotonic()
+            with suppress(FileNotFoundError):  # the folder is gone: nobody waits
+                write_bytes(folder / SHARE, f"{share:.4f}".encode())
+
+    return report
 
 
 @contextmanager

@@ -241,21 +241,15 @@ def _evaluate(work: _Work) -> Events:
 
 def _explain(work: _Work) -> Events:
     shown = ("test", work.parts.test, work.test) if len(work.test) else ("valid", work.parts.valid, work.valid)
-    evidence = Evidence(partial(_is_observed, work), lambda: _observed(work))
+    assert work.observation is not None
+    seen = work.observation
+    evidence = Evidence(lambda: seen.ended, seen.result, lambda: seen.share, partial(_pause, work))
     yield from explain(work.job.folder, work.state.model, work.train, shown, evidence, work.spec.seed)
 
 
-def _is_observed(work: _Work) -> bool:
-    return work.observation is not None and work.observation.ended
-
-
-def _observed(work: _Work) -> pd.DataFrame | None:
-    """Wait for what the data itself shows, unless the job is cancelled."""
-    assert work.observation is not None
-    while not work.observation.ended:
-        _stop_if_cancelled(work.job)
-        time.sleep(0.02)
-    return work.observation.result()
+def _pause(work: _Work) -> None:
+    _stop_if_cancelled(work.job)
+    time.sleep(0.02)
 
 
 def _folds(work: _Work) -> int:

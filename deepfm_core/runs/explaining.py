@@ -31,6 +31,12 @@ from deepfm_core.training.metrics import sigmoid
 SAMPLE_ROWS = 20_000
 FLOP_BUDGET = 5e9
 FEWEST_ROWS, FEWEST_BACKGROUND, MOST_BACKGROUND = 500, 8, 32
+EXPLANATIONS = ("terms", "purified", "attribution", "levels")
+"""What is explained without the data's evidence, in this order."""
+BEGUN, FOUND = 0.1, 0.5
+"""Rough shares of the stage: what all explanations begin with, and waiting for the data's evidence."""
+REPORTED = 0.01
+"""Share of the evidence after which its progress is reported again."""
 
 Shown = tuple[str, Part, EncodedTable]
 
@@ -49,10 +55,12 @@ def explain(
     there they come first, before the slow explanations; while it is not, explanations are made that do without.
     """
     work = _Explanation.begun(folder, model, train, shown, seed)
-    yield Stage("explain", 0.3)
-    remaining, found = [work.terms, work.purified, work.attribution, work.levels], False
+    yield Stage("explain", BEGUN)
+    remaining, found = [getattr(work, name) for name in EXPLANATIONS], False
     while remaining or not found:
         note = ""
+        if not (remaining or evidence.ended()):
+            yield from _awaited(evidence, 1.0 - FOUND)
         if not found and (evidence.ended() or not remaining):
             observed, found = evidence.result(), True
             if observed is None:
@@ -60,7 +68,19 @@ def explain(
             work.findings(observed)
         else:
             remaining.pop(0)()
-        yield Stage("explain", 1.0 - 0.7 * (len(remaining) + (not found)) / 5, note)
+        left = (1.0 - BEGUN - FOUND) * len(remaining) / len(EXPLANATIONS) + FOUND * (not found)
+        yield Stage("explain", 1.0 - left, note)
+
+
+def _awaited(evidence: Evidence, done: float) -> Iterator[Event]:
+    """Report how far the evidence is while it is waited for, `done` being the share of the stage before it."""
+    before, told = evidence.share(), 0.0
+    while not evidence.ended():
+        evidence.pause()
+        share = (evidence.share() - before) / max(1.0 - before, 1e-9)
+        if share >= told + REPORTED and not evidence.ended():
+            told = share
+            yield Stage("explain", done + (1.0 - done) * share)
 
 
 class Evidence(NamedTuple):
@@ -70,6 +90,10 @@ class Evidence(NamedTuple):
     """Whether `result` would answer at once."""
     result: Callable[[], pd.DataFrame | None]
     """Waits for it; None where it could not be computed."""
+    share: Callable[[], float]
+    """How much of it is computed, 0 … 1."""
+    pause: Callable[[], None]
+    """Lets a moment pass, and stops the run where it is cancelled."""
 
 
 @dataclass(frozen=True)

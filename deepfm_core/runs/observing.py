@@ -66,6 +66,7 @@ class Observation:
             home: of the store in which a process may wait for questions.
         """
         self._folder, self._table, self._schema, self._question, self._home = folder, table, schema, asked, home
+        self._at_work = asked
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._make, daemon=True, name="observation")
         self._begun = not (folder.frame_path(FRAME).exists() or self._taken())
@@ -76,6 +77,11 @@ class Observation:
     def ended(self) -> bool:
         """Whether `result` would answer at once."""
         return not self._thread.is_alive()
+
+    @property
+    def share(self) -> float:
+        """How much of the work is done, 0 … 1, as far as the process at work on it says."""
+        return 1.0 if self.ended else self._at_work.share if self._at_work else 0.0
 
     def result(self) -> pd.DataFrame | None:
         """Wait for the frame, None where it could not be made; columns as `explain.observed.observed_interactions`."""
@@ -145,6 +151,7 @@ class Observation:
         rows = self._folder.path / _INPUT
         place = self._folder.path / _PLACE
         asked = Question.apart(place, self._home or place, "rows", rows=str(rows.resolve()))
+        self._at_work = asked
         try:
             while not (asked.answered or asked.problem or self._over.is_set()):
                 asked.look()

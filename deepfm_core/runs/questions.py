@@ -41,6 +41,8 @@ PATIENCE = 15.0
 """Seconds without anybody looking after which an answer is given up."""
 AT_HAND = ("observed", "rows")
 """Kinds for which a waiting process has loaded everything."""
+SHARE = "share"
+"""Name of the file that says how much is done."""
 TAKEN_SECONDS = 0.5
 """How long a waiting process is given to take a question."""
 BROKEN = "The computation ended without an answer. Ask again; perhaps there was too little memory."
@@ -93,6 +95,13 @@ class Question:
             return max(time.time() - (self.folder / "process").stat().st_mtime, 0.0)
         return 0.0
 
+    @property
+    def share(self) -> float:
+        """How much of the work the process at work on it has done, 0 … 1, as it said last."""
+        with suppress(FileNotFoundError, ValueError):
+            return float((self.folder / SHARE).read_text(encoding="utf-8"))
+        return 0.0
+
     def answer(self) -> pd.DataFrame | None:
         """Read the answer, which is then kept for another day; None where there is none yet, or no more."""
         if not self.answered:
@@ -111,6 +120,7 @@ class Question:
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / "looked").touch()
         if not self.under_way and not self.answered:  # it may have ended well in this moment
+            (self.folder / SHARE).unlink(missing_ok=True)  # of an earlier process
             write_json(self.folder / "question.json", self._asked)
             if not (self._kind in AT_HAND and hand_over(self._home, self.folder) and self._is_taken()):
                 self._start()

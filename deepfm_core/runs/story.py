@@ -15,6 +15,8 @@ EPOCH_COLUMNS = ("epoch", "train_logloss", "valid_logloss", "valid_auc", "second
 PROGRESS_COLUMNS = ("epoch", "step", "steps", "loss", "rows_per_second")
 SHARES = {"read": 0.03, "encode": 0.05, "fit": 0.67, "evaluate": 0.03, "explain": 0.22}
 """Rough shares that each stage takes until everything is ready to look at, for the bar; `HOLD_OUT` has its own."""
+WAITING_STEP = 0.05
+"""The explain stage moves by less while it waits for what the data shows, and by more when something is explained."""
 
 
 @dataclass
@@ -32,8 +34,9 @@ class Story:
     """One row a progress event: `epoch`, `step`, `steps`, `loss`, `rows_per_second`."""
     epoch_times: list[float] = field(default_factory=list)
     """When training began and when each epoch of the last attempt ended, in seconds since 1970."""
-    held_out: list[tuple[float, float]] = field(default_factory=list)
-    """Time and share done of each report of the hold-out stage's last attempt."""
+    reports: list[tuple[float, float]] = field(default_factory=list)
+    """Time and share done of each report of the stage under way, in the stages that have an end in sight: holding out,
+    and explaining while it waits for what the data shows."""
 
     @classmethod
     def of(cls, events: Sequence[StoredEvent]) -> Story:
@@ -54,11 +57,12 @@ class Story:
     def _take(self, stored: StoredEvent) -> None:
         match stored.event:
             case Stage(name, fraction, note):
-                if name != self.stage:
-                    self.held_out = []
+                other_work = name == "explain" and abs(fraction - self.stage_fraction) > WAITING_STEP
+                if name != self.stage or other_work:
+                    self.reports = []
                 self.stage, self.stage_fraction = name, fraction
-                if name == HOLD_OUT:
-                    self.held_out.append((stored.time, fraction))
+                if name in (HOLD_OUT, "explain"):
+                    self.reports.append((stored.time, fraction))
                 if note and note not in self.notes:
                     self.notes.append(note)
             case Started() as event:
@@ -94,12 +98,12 @@ class Story:
         return 0.0 if self.started is None else min(self.epochs_done / self.started.epochs, 1.0)
 
     def seconds_left(self, now: float) -> float | None:
-        """Give the training time left if every epoch asked for is trained, or that of the hold-out stage.
+        """Give the training time left if every epoch asked for is trained, or that of the later stage under way.
 
-        None before the first epoch or fold ends.
+        None before the first epoch or fold ends, and while single explanations are made, which have paces of their own.
         """
-        if self.stage == HOLD_OUT:
-            return self._hold_out_left(now)
+        if self.stage in (HOLD_OUT, "explain"):
+            return self._stage_left(now)
         if self.started is None or self.fitted is not None or len(self.epoch_times) < 2:
             return None
         each = (self.epoch_times[-1] - self.epoch_times[0]) / (len(self.epoch_times) - 1)
@@ -107,8 +111,8 @@ class Story:
         seconds = left * each - (now - self.epoch_times[-1])
         return max(seconds, 0.0) if math.isfinite(seconds) else None
 
-    def _hold_out_left(self, now: float) -> float | None:
-        (began, already), (latest, done) = self.held_out[0], self.held_out[-1]
+    def _stage_left(self, now: float) -> float | None:
+        (began, already), (latest, done) = self.reports[0], self.reports[-1]
         if done <= already:
             return None
         return max((1 - done) * (latest - began) / (done - already) - (now - latest), 0.0)
