@@ -24,6 +24,7 @@ from deepfm_core.explain.of_table import observed_of_table
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.job import Job
+from deepfm_core.runs.observing import Observation
 from deepfm_core.runs.store import Store
 from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Ready, Scored, Stage
 from deepfm_core.training.spec import FOLDS, MOST_FOLDED_ROWS, FitSpec, ModelSpec, RunSpec, SplitSpec
@@ -203,11 +204,12 @@ def test_what_needs_no_evidence_is_explained_before_it_is_waited_for(  # type: i
 ) -> None:
     asked: list[set[str]] = []
 
-    def nothing(work: object) -> None:
+    def waited_for(work: object) -> None:
         asked.append({path.stem for path in (tmp_path / "frames").iterdir()} - {"observed"})
 
-    monkeypatch.setattr("deepfm_core.runs.engine._observed", nothing)
-    monkeypatch.setattr("deepfm_core.runs.engine._is_observed", lambda work: False)
+    monkeypatch.setattr("deepfm_core.runs.engine._pause", waited_for)
+    monkeypatch.setattr(Observation, "ended", property(lambda observation: bool(asked)))
+    monkeypatch.setattr(Observation, "result", lambda observation: None)
     events = run(spec_for(small, folds=0), small, tmp_path)
     assert isinstance(events[-1], Finished)
     assert {"levels", "level_pairs", "purified_terms", "dnn_attribution"} <= asked[0]
@@ -218,7 +220,7 @@ def test_what_needs_no_evidence_is_explained_before_it_is_waited_for(  # type: i
 def test_what_is_found_first_is_there_before_the_slow_explanations(  # type: ignore[no-untyped-def]
     small: Table, tmp_path: Path, monkeypatch
 ) -> None:
-    monkeypatch.setattr("deepfm_core.runs.engine._is_observed", lambda work: True)
+    monkeypatch.setattr(Observation, "ended", True)
     frames: list[set[str]] = []
     scored = None
     for event in execute(Job(spec_for(small, folds=0), RunFolder(tmp_path), lambda _: small)):

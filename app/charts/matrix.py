@@ -67,7 +67,9 @@ def field_matrix(
     lower = lower or upper
     order = fields_in_order(pairs, fields, upper, limit)
     cells = _cells(pairs, order, upper, lower, selected)
-    cells = _with_share(cells, max(NOTICED, float(cells["value"].max())) if largest is None and len(cells) else largest)
+    if largest is None and len(cells) and not live:
+        largest = max(NOTICED, float(cells["value"].max()))
+    cells = _with_share(cells, largest)
     diagonal = _diagonal(fields, order, selected)
     at = places(order)
     layers = [*_pair_layers(cells, at, live), *_diagonal_layers(diagonal, at), *_within(diagonal, cells, order)]
