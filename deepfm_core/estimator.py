@@ -18,11 +18,14 @@ from deepfm_core.data.frames import table_from_frame
 from deepfm_core.data.inference import infer_schema
 from deepfm_core.data.schema import Schema
 from deepfm_core.data.table import Table
-from deepfm_core.estimator_inputs import kinds_of, labels_of, seed_of
+from deepfm_core.errors import Problem, SchemaError
+from deepfm_core.estimator_inputs import kinds_of, labels_of, require_kinds_of_values, seed_of
 from deepfm_core.explain.learned import learned_pairs
 from deepfm_core.explain.observed import observed_interactions
+from deepfm_core.explain.pair_columns import HELD_OUT_COLUMNS
 from deepfm_core.explain.snapshot import sample_rows
 from deepfm_core.explain.tables import example_terms_frame, pairs_frame, terms_frame
+from deepfm_core.explain.verdicts import verdicts
 from deepfm_core.runs.explaining import SAMPLE_ROWS, network_sample
 from deepfm_core.runs.parts import Parts, load_parts
 from deepfm_core.runs.trained import Trained
@@ -142,7 +145,10 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: y has not two classes, or does not fit X.
             DeepFMError: a column or a setting cannot be used; a ValueError too.
         """
+        require_kinds_of_values(self.get_params(deep=False))
         frame = self._frame(X, reset=True)
+        if not len(frame):
+            raise SchemaError("X", [Problem("there are no rows", "Give rows of both classes.")])
         table = self._labelled(frame, labels_of(y, len(frame)))
         self.spec_ = self._spec(table, str(table.frame.columns[-1]))
         self.schema_: Schema = self.spec_.schema
@@ -190,16 +196,19 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Rank the pairs of fields by how strongly they interact; computed anew at each call, in seconds.
 
         Returns:
-            A row per pair, strongest first: the `pairs` frame of a run (docs/store.md), what the model learned beside
-            what the labels of the rows given to `fit` support. Strengths are in log-odds; what was not computed is
-            null.
+            A row per pair, strongest first: the `pairs` frame of a run (docs/store.md) with a `verdict` in words, what
+            the model learned beside what the labels of the rows given to `fit` support. Strengths are in log-odds.
+            `learned_fm` and `learned_dnn` are null where the model has no such part. The columns on unseen rows
+            (`held_out_z`, `knock_out_logloss`, …) are left out: they take a fit a fold, which a run does.
         """
         trained = self._fitted()
         train, seed = self._parts[0], trained.spec.seed
         sample = sample_rows(train, seed, SAMPLE_ROWS)
         rows, background = network_sample(trained.model, sample)
         learned = learned_pairs(trained.model, sample, network_rows=rows, background=background, seed=seed)
-        return pairs_frame(train.layout.names, learned, observed_interactions(together(self._parts), seed=seed))
+        observed = observed_interactions(together(self._parts), seed=seed)
+        pairs = pairs_frame(train.layout.names, learned, observed)
+        return pairs.drop(columns=list(HELD_OUT_COLUMNS)).assign(verdict=verdicts(pairs))
 
     def __sklearn_tags__(self) -> Any:
         """Say what scikit-learn may expect: columns of any type with missing values, two classes."""

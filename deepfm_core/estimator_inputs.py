@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
@@ -39,8 +40,10 @@ def kinds_of(named: Mapping[str, str] | None) -> dict[str, Kind]:
     """Give the kind of each column that has one named.
 
     Raises:
-        SpecError: there is no such kind.
+        SpecError: they are not named by column, or there is no such kind.
     """
+    if not isinstance(named, Mapping | None):
+        raise SpecError(f"Kinds is {named!r}. Give a kind by column name, such as {{'hour': 'categorical'}}.")
     known = {kind.value for kind in Kind}
     for column, kind in (named or {}).items():
         if kind not in known:
@@ -49,7 +52,47 @@ def kinds_of(named: Mapping[str, str] | None) -> dict[str, Kind]:
 
 
 def seed_of(random_state: int | np.random.RandomState | None) -> int:
-    """Turn scikit-learn's random state into a seed of a run."""
+    """Turn scikit-learn's random state into a seed of a run.
+
+    Raises:
+        SpecError: it is none.
+    """
     if isinstance(random_state, int | np.integer):
         return int(random_state)
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError:
+        raise SpecError(f"Random state is {random_state!r}. Use a whole number, a RandomState or None.") from None
+
+
+WHOLE = ("embedding_size", "epochs", "patience", "batch_size", "min_count")
+REAL = ("dropout", "l2", "learning_rate", "validation_fraction")
+"""Parameters of the classifier that are numbers; whether one is in range is for the run's spec to say."""
+
+
+def require_kinds_of_values(parameters: Mapping[str, Any]) -> None:
+    """Check that the classifier's parameters are numbers, flags and lists where they have to be; None is the preset's.
+
+    Raises:
+        SpecError: one is something else.
+    """
+    for names, kind, remedy in (
+        (WHOLE, Integral, "a whole number"),
+        (REAL, Real, "a number"),
+        (("batch_norm",), bool | np.bool_, "True or False"),
+    ):
+        for name in names:
+            value = parameters[name]
+            flag = kind in (Integral, Real) and isinstance(value, bool)
+            preset = value is None and name not in ("min_count", "validation_fraction")
+            if not preset and (flag or not isinstance(value, kind)):
+                raise SpecError(f"{name} is {value!r}. Use {remedy}.")
+    layers, crosses = parameters["layers"], parameters["crosses"]
+    if layers is not None and not (_listed(layers) and all(isinstance(units, Integral) for units in layers)):
+        raise SpecError(f"layers is {layers!r}. Use a list of whole numbers, such as (64, 32).")
+    if crosses is not None and not _listed(crosses):
+        raise SpecError(f"crosses is {crosses!r}. Use a list of pairs of columns, such as [('device', 'hour')].")
+
+
+def _listed(value: object) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)

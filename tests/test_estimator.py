@@ -13,7 +13,7 @@ from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
-from deepfm_core.errors import DeepFMError
+from deepfm_core.errors import DeepFMError, SpecError
 from deepfm_core.estimator import DeepFMClassifier
 from tests.conftest import ROOT, Command, clicks
 
@@ -73,7 +73,9 @@ def test_interactions_rank_the_planted_pair_first(fitted: DeepFMClassifier):
     assert {pairs["field_a"][0], pairs["field_b"][0]} == {"device", "placement"}
     assert pairs["strength"].is_monotonic_decreasing
     assert len(pairs) == 10
-    assert pairs["learned"].notna().all()
+    assert not pairs.drop(columns="proxy_of").isna().any(axis=None)
+    assert pairs["verdict"][0].startswith("the data shows it, ")
+    assert not {"held_out_z", "knock_out_logloss"} & set(pairs)
 
 
 def test_columns_of_any_type_are_taken_and_may_be_missing_or_new_in_prediction():
@@ -190,3 +192,40 @@ def test_what_cannot_be_used_is_named(settings, labels, said):
     with pytest.raises(ValueError, match=said) as error:
         DeepFMClassifier(**settings).fit(X, np.resize(labels, 300))
     assert isinstance(error.value, DeepFMError) or "binary" in said
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "said"),
+    [
+        ("layers", "abc", "layers is 'abc'. Use a list of whole numbers, such as (64, 32)."),
+        ("layers", [64, "x"], "layers is [64, 'x']. Use a list of whole numbers, such as (64, 32)."),
+        ("layers", 5, "layers is 5. Use a list of whole numbers, such as (64, 32)."),
+        ("crosses", "device", "crosses is 'device'. Use a list of pairs of columns, such as [('device', 'hour')]."),
+        ("embedding_size", 2.5, "embedding_size is 2.5. Use a whole number."),
+        ("epochs", True, "epochs is True. Use a whole number."),
+        ("min_count", None, "min_count is None. Use a whole number."),
+        ("learning_rate", "fast", "learning_rate is 'fast'. Use a number."),
+        ("batch_norm", "yes", "batch_norm is 'yes'. Use True or False."),
+        ("kinds", ["device"], "Kinds is ['device']. Give a kind by column name, such as {'hour': 'categorical'}."),
+        ("random_state", "a", "Random state is 'a'. Use a whole number, a RandomState or None."),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_its_value_and_the_remedy(parameter: str, value: object, said: str):
+    X, y = sample(200)
+    with pytest.raises(SpecError) as raised:
+        DeepFMClassifier(**{parameter: value}).fit(X, y)
+    assert str(raised.value) == said
+    assert isinstance(raised.value, ValueError)
+
+
+def test_numbers_of_numpy_are_numbers():
+    X, y = sample(300)
+    numbers = {"embedding_size": np.int64(4), "layers": np.array([8, 4]), "dropout": np.float32(0.1)}
+    model = DeepFMClassifier(epochs=1, random_state=0, **numbers).fit(X, y)
+    assert model.spec_.model.layers == (8, 4)
+
+
+def test_a_frame_without_rows_is_said_to_have_none():
+    X, y = sample(200)
+    with pytest.raises(ValueError, match="X: there are no rows"):
+        DeepFMClassifier().fit(X.iloc[:0], y.iloc[:0])

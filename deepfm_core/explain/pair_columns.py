@@ -27,3 +27,13 @@ PAIR_COLUMNS = (
     "knock_out_high",
 )
 """The columns of the `pairs` frame, and of `interactions` on the command line, in this order."""
+
+HELD_OUT_COLUMNS = (
+    "held_out_z",
+    "held_out_strength",
+    "held_out_slope",
+    "knock_out_logloss",
+    "knock_out_low",
+    "knock_out_high",
+)
+"""Those of them that ask each pair on rows it was not learned from."""
