@@ -33,12 +33,16 @@ class Cells:
         texts: (D,) the distinct texts, stripped of white space; texts that differ only there stand more than once.
         codes: (N,) integers in 0 … D-1, the text of each row.
         rows: (N,) the number of each row in its table, or None where they are all rows of it.
+        source: the categories of the frame's column, where they give all of the texts.
+        trimmed: whether white space was stripped of a text.
     """
 
     name: str
     texts: pa.Array
     codes: NDArray[np.signedinteger]
     rows: NDArray[np.int64] | None = None
+    source: pd.Index | None = None
+    trimmed: bool = True
 
     @classmethod
     def of(cls, frame: pd.DataFrame, name: str) -> Cells:
@@ -48,11 +52,14 @@ class Cells:
         if isinstance(texts, pa.ChunkedArray):
             texts = texts.combine_chunks()
         codes = column.codes
+        source: pd.Index | None = column.categories
         if len(codes) and codes.min() < 0:
+            source = None
             codes = np.where(codes < 0, len(texts), codes.astype(np.int32))
             texts = pa.concat_arrays([texts, pa.array([""], type=texts.type)])
-        trimmed = pc.utf8_trim_whitespace(texts)
-        return cls(name, texts if trimmed.nbytes == texts.nbytes else trimmed, codes)  # equal ones are held once
+        stripped = pc.utf8_trim_whitespace(texts)
+        trimmed = stripped.nbytes != texts.nbytes
+        return cls(name, stripped if trimmed else texts, codes, None, source, trimmed)  # equal ones are held once
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -116,7 +123,8 @@ class Cells:
 
     def take(self, rows: NDArray[np.int64]) -> Cells:
         """Return the cells of the given rows, over the same distinct texts."""
-        taken = Cells(self.name, self.texts, self.codes[rows], rows if self.rows is None else self.rows[rows])
+        numbers = rows if self.rows is None else self.rows[rows]
+        taken = Cells(self.name, self.texts, self.codes[rows], numbers, self.source, self.trimmed)
         for known in ("missing", "numbers", "_moments"):
             if known in self.__dict__:
                 taken.__dict__[known] = self.__dict__[known]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 WIDTH = 8
 KEYS = pa.binary(WIDTH)
@@ -33,3 +34,12 @@ def coded_keys(column: pa.ChunkedArray) -> tuple[list[pa.Array], pa.Array]:
     if column.null_count:
         texts = pa.concat_arrays([texts, pa.array([""], pa.large_string())])
     return [chunk.indices.fill_null(len(keys)) for chunk in encoded], texts
+
+
+def keys_of(texts: pa.Array) -> NDArray[np.uint64] | None:
+    """Give numbers (D,) in the order of D texts of the type large_string; None where not all have eight bytes."""
+    _, ends, data = texts.buffers()
+    places = np.frombuffer(ends, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    if not len(texts) or texts.null_count or not (np.diff(places) == WIDTH).all():
+        return None
+    return np.frombuffer(data, ">u8", len(texts), offset=int(places[0])).astype(np.uint64)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Self
@@ -20,6 +21,7 @@ from deepfm_core.data.field_codes import FieldCode
 from deepfm_core.data.fitted_fields import FieldSettings, field_from_dict, fit_role, tally
 from deepfm_core.data.gathering import gather
 from deepfm_core.data.knots import default_knots
+from deepfm_core.data.known_codes import KnownCodes
 from deepfm_core.data.labels import labels_of
 from deepfm_core.data.number_codes import DenseCode, number_problems
 from deepfm_core.data.packed import read_packed, write_packed
@@ -45,6 +47,7 @@ class Encoder:
         counts: (V,) int64, training rows in which each feature has x ≠ 0.
         mass: (V,) float64, sum of each feature's x over the training rows; mass / rows weighs a field's mean embedding.
         crosses: the crossed fields.
+        known: what it has encoded last.
     """
 
     label: LabelRole
@@ -54,6 +57,7 @@ class Encoder:
     counts: NDArray[np.int64]
     mass: NDArray[np.float64]
     crosses: tuple[CrossedCode, ...] = ()
+    known: KnownCodes = dataclass_field(default_factory=KnownCodes)
 
     @classmethod
     def fit(
@@ -101,14 +105,20 @@ class Encoder:
         dense = [code for codes in found for code in codes if isinstance(code, DenseCode)]
         _require_embedded(fields, subject)
         _require_names([field.name for field in fields] + [name for code in dense for name in code.names], subject)
-        tallies = side_by_side(lambda field: tally(field, all_cells[field.column]), fields, count, size)
+        known = KnownCodes()
+        tallies = side_by_side(
+            lambda field: tally(field, known.code(field, all_cells[field.column]), all_cells[field.column]),
+            fields,
+            count,
+            size,
+        )
         counts = np.concatenate([counts for counts, _ in tallies]) if tallies else np.zeros(0, dtype=np.int64)
         mass = np.concatenate([mass for _, mass in tallies]) if tallies else np.zeros(0)
         crossed = tuple(
             CrossedCode.fit(pair, fields, all_cells, min_count=min_count, buckets=buckets, subject=subject)
             for pair in crosses
         )
-        return cls(schema.label, tuple(fields), tuple(dense), count, counts, mass, crossed)
+        return cls(schema.label, tuple(fields), tuple(dense), count, counts, mass, crossed, known)
 
     @cached_property
     def layout(self) -> Layout:
@@ -177,7 +187,7 @@ class Encoder:
         id_tables, weight_tables = [], []
         weighted: list[int] = []
         size = _distinct_in(all_cells)
-        codes = side_by_side(lambda field: field.code(all_cells[field.column]), self.fields, rows, size)
+        codes = side_by_side(lambda field: self.known.code(field, all_cells[field.column]), self.fields, rows, size)
         for placed, (ids, weights) in zip(self.layout.fields, codes, strict=True):
             of_row = all_cells[placed.column].codes
             id_tables += [(of_row, column) for column in np.ascontiguousarray(ids.T) + np.int32(placed.offset)]

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfm_core.data.columns import Cells
-from deepfm_core.data.field_codes import FieldCode
+from deepfm_core.data.field_codes import Code, FieldCode
 from deepfm_core.data.number_codes import BucketisedCode, DenseCode, NumericCode, PiecewiseCode
 from deepfm_core.data.schema import FieldRole, Kind
 from deepfm_core.data.text_codes import CategoricalCode, MultiValuedCode, TimeCode
@@ -91,9 +91,15 @@ def _time_fields(cells: Cells, subject: str) -> list[TimeCode]:
     return [TimeCode(cells.name, form[0], part) for part in varied or ["weekday"]]
 
 
-def tally(field: FieldCode, cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Return how many training rows each feature of the field has x ≠ 0 in, and the sum of its x."""
-    ids, weights = field.code(cells)
+def tally(field: FieldCode, code: Code, cells: Cells) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Return how many training rows each feature of the field has x ≠ 0 in, and the sum of its x.
+
+    Args:
+        field: the fitted field.
+        code: of the distinct texts of `cells`.
+        cells: of the training rows.
+    """
+    ids, weights = code
     size = len(field.features)
     rows = np.repeat(cells.counts, ids.shape[1])
     flat = ids.ravel()

@@ -38,7 +38,7 @@ class CategoricalCode:
     def fit(cls, cells: Cells, min_count: int) -> CategoricalCode:
         """Take the values of the training rows; those in fewer than `min_count` rows are rare."""
         held = np.where(cells.missing, 0, cells.counts)
-        return cls(cells.name, Vocabulary.of(cells.texts, held, min_count))
+        return cls(cells.name, Vocabulary.of(cells.texts, held, min_count, distinct=not cells.trimmed))
 
     @property
     def name(self) -> str:

@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core.data.columns import Cells, missing_texts
+from deepfm_core.data.eight_bytes import keys_of
 from deepfm_core.data.texts import Texts
 
 MISSING, UNSEEN, RARE = "missing", "unseen", "rare"
@@ -48,22 +49,20 @@ class Vocabulary:
     own: int
 
     @classmethod
-    def of(cls, texts: pa.Array, counts: NDArray[np.int64], min_count: int) -> Vocabulary:
-        """Return the vocabulary of D texts, none missing, that stand in `counts` (D,) training rows each.
+    def of(cls, texts: pa.Array, counts: NDArray[np.int64], min_count: int, *, distinct: bool = False) -> Vocabulary:
+        """Return the vocabulary of D texts that stand in `counts` (D,) training rows each, 0 where one is missing.
 
-        Where all are whole numbers, `7` and `7.0` are one value: a single null makes floats of integers.
+        Where all are whole numbers, `7` and `7.0` are one value: a single null makes floats of integers. `distinct`
+        says that no text but missing ones stands more than once.
         """
-        merged = texts.dictionary_encode()
-        rows = np.bincount(np.asarray(merged.indices), weights=counts, minlength=len(merged.dictionary))
-        held = merged.dictionary.take(pa.array(np.flatnonzero(rows)))
-        ranked = pa.table({"text": held, "rows": rows[rows > 0]})
+        held, rows = _held(texts, counts, distinct)
         whole = whole_numbers(held)
         if whole is not None and not whole.equals(held):
-            ranked = pa.table({"text": whole, "rows": rows[rows > 0]}).group_by("text").aggregate([("rows", "sum")])
-            ranked = pa.table({"text": ranked["text"], "rows": ranked["rows_sum"]})
-        ranked = ranked.sort_by([("rows", "descending"), ("text", "ascending")])
-        own = int(np.count_nonzero(np.asarray(ranked["rows"]) >= max(min_count, 1)))
-        return cls(pa.concat_arrays([_SPECIAL_TEXTS, *ranked["text"].chunks]), own)
+            summed = pa.table({"text": whole, "rows": rows}).group_by("text").aggregate([("rows", "sum")])
+            held, rows = summed["text"].combine_chunks(), np.asarray(summed["rows_sum"])
+        order = _most_frequent_first(held, rows)
+        own = int(np.count_nonzero(rows >= max(min_count, 1)))
+        return cls(pa.concat_arrays([_SPECIAL_TEXTS, held.take(pa.array(order))]), own)
 
     @classmethod
     def holding(cls, values: Sequence[str], rare: Sequence[str] = ()) -> Vocabulary:
@@ -127,6 +126,28 @@ class Vocabulary:
     def from_dict(cls, values: dict[str, Any]) -> Vocabulary:
         """Rebuild a vocabulary from `to_dict`."""
         return cls.holding(values["values"], values["rare"])
+
+
+def _held(
+    texts: pa.Array, counts: NDArray[np.int64], distinct: bool
+) -> tuple[pa.Array, NDArray[np.int64] | NDArray[np.float64]]:
+    """Give the distinct texts that stand in some row, and in how many each."""
+    rows: NDArray[np.int64] | NDArray[np.float64] = counts
+    if not distinct:
+        merged = texts.dictionary_encode()
+        texts, rows = merged.dictionary, np.bincount(np.asarray(merged.indices), counts, len(merged.dictionary))
+    places = np.flatnonzero(rows)
+    return texts.take(pa.array(places)), rows[places]
+
+
+def _most_frequent_first(texts: pa.Array, rows: NDArray[Any]) -> NDArray[np.int64]:
+    """Give the order of distinct texts by decreasing rows, then by text."""
+    keys = keys_of(texts)
+    if keys is not None:
+        by_text = np.argsort(keys)
+        return by_text[np.argsort(-rows[by_text], kind="stable")]
+    by_both = [("rows", "descending"), ("text", "ascending")]
+    return np.asarray(pc.sort_indices(pa.table({"text": texts, "rows": rows}), sort_keys=by_both)).astype(np.int64)
 
 
 def whole_numbers(texts: pa.Array) -> pa.Array | None:
