@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 from dataclasses import replace
 
 import numpy as np
@@ -106,3 +107,10 @@ def test_keys_stand_in_the_order_of_their_texts() -> None:
     assert keys is not None
     assert (np.argsort(keys) == [1, 0]).all()
     assert keys_of(texts[:0]) is None
+
+
+def test_a_copied_encoder_knows_nothing_and_encodes_alike() -> None:
+    encoder = Encoder.fit(frame(), SCHEMA)
+    copied = pickle.loads(pickle.dumps(encoder))
+    assert not copied.known._known
+    np.testing.assert_array_equal(copied.encode(frame(2), subject="t").ids, encoder.encode(frame(2), subject="t").ids)

@@ -26,3 +26,6 @@ class KnownCodes:
         if known is None or known[0]() is not source:
             known = self._known[field.name] = weakref.ref(source), field.code(cells)
         return known[1]
+
+    def __reduce__(self) -> tuple[type[KnownCodes], tuple[()]]:
+        return KnownCodes, ()  # in another process no texts are the same object
