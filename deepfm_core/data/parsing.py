@@ -68,7 +68,8 @@ def parse(content: Content, dialect: Dialect, *, block: int = BLOCK, segment: in
     keyed = True
     while True:
         try:
-            return _parse(content, dialect, block, segment, keyed)
+            parsed = _parse(content, dialect, block, segment, keyed)
+            break
         except pa.ArrowInvalid as error:
             if str(KEYS) in str(error):
                 keyed = False  # texts of another length came later
@@ -76,6 +77,8 @@ def parse(content: Content, dialect: Dialect, *, block: int = BLOCK, segment: in
                 block *= 8
             else:
                 raise
+    pa.default_memory_pool().release_unused()  # after the last segment is let go of
+    return parsed
 
 
 def _parse(content: Content, dialect: Dialect, block: int, size: int, keyed: bool) -> Parsed:
@@ -103,7 +106,6 @@ def _parse(content: Content, dialect: Dialect, block: int, size: int, keyed: boo
                 types = {str(i): KEYS for i, parts in enumerate(columns) if has_eight_bytes(parts[0].texts)}
             segments += 1
         joined = list(threads.map(categorical, _emptied(columns)))
-    pa.default_memory_pool().release_unused()
     return Parsed(joined, len(ragged), len(ends) == segments)
 
 
