@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home, launching, links, visitor
-from app.inputs import MODEL_TITLES, runs_of
+from app.inputs import MODEL_TITLES, counted
 from app.layout import side_by_side
 from app.table_line import table_line
 from app.unusable import say_unusable
@@ -35,7 +35,7 @@ def show_form() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Compare", type="primary", icon=":material/play_arrow:", disabled=unusable):
             _begin(base, base.training_rows(rows), plan)
-        st.caption(f"{runs_of(count)}, one after the other, in the background. All of them see the same rows.")
+        st.caption(f"{counted(count, 'run')}, one after the other, in the background. All of them see the same rows.")
 
 
 def _plan() -> ComparisonPlan:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home
-from app.inputs import MODEL_TITLES, plain, wide_title, yardstick_sentence
+from app.inputs import MODEL_TITLES, counted, plain, wide_title, yardstick_sentence
 from app.layout import side_by_side
 from deepfm_core.data.schema import Schema
 from deepfm_core.explain.findings import Findings, Slice, Spread, StrongestPair, findings
@@ -54,12 +54,14 @@ def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
     name = f"{plain(found.field_a)} × {plain(found.field_b)}"
     text = f"**{found.strength:.2f}** log-odds (standard deviation over rows), the first of "
     if found.told_apart is None:
-        text += f"{found.pairs:,} pairs."
+        text += f"{counted(found.pairs, 'pair')}."
         return name, text, "What this one model learned. Another seed may rank otherwise, and unseen rows may differ."
     if not found.told_apart:
-        return "None stands out", f"Of {found.pairs:,} pairs none is told apart from noise.", f"The first is {name}."
+        none = f"Of {found.pairs:,} pairs none is" if found.pairs > 1 else "The one pair is not"
+        first = f"The first is {name}." if found.pairs > 1 else f"It is {name}."
+        return "None stands out", f"{none} told apart from noise.", first
     others = f"{found.told_apart:,} pairs are" if found.told_apart > 1 else "One pair is"
-    text += f"those told apart from noise, of {found.pairs:,} pairs in all."
+    text += f"those told apart from noise, of {counted(found.pairs, 'pair')} in all."
     return name, text, f"{others} told apart from noise in these data."
 
 
@@ -75,7 +77,11 @@ def _spread(found: Spread | None, model: str, wide: str) -> Card:
 
 def _slice(found: Slice | None) -> Card:
     if found is None:
-        return "Too few rows", "No slice of the held-out rows has enough clicks to judge.", "Use a larger test part."
+        return (
+            "Too few rows",
+            "No slice of the held-out rows has enough positive rows to judge.",
+            "Use a larger test part.",
+        )
     text = (
         f"**{found.predicted:.1%}** predicted, **{found.observed:.1%}** observed "
         f"({found.low:.1%} to {found.high:.1%}) in {found.rows:,} held-out rows."

@@ -88,9 +88,9 @@ def duration(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
-def runs_of(count: int) -> str:
-    """Write a number of runs."""
-    return "1 run" if count == 1 else f"{count:,} runs"
+def counted(count: int, what: str) -> str:
+    """Write a number of things, `what` being the word for one of them."""
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
 
 
 @contextmanager

@@ -236,10 +236,12 @@ def _curves(run: home.OpenRun, story: Story) -> None:
     show_chart(
         lambda: loss_curves(story.epochs, base_logloss=base, progress=story.progress, live=live),
         version,
-        "Lower is better. Above the dashed line, knowing the click rate alone does better.",
+        "Lower is better. Above the dashed line, knowing the share of positive rows alone does better.",
         key="loss",
     )
     if story.epochs["valid_auc"].notna().sum() > 1:
         st.markdown("**Validation AUC**")
-        reading = "How often, of a clicked and another row, the clicked one gets the higher logit; 0.5 is guessing."
+        reading = (
+            "How often, of a positive and a negative row, the positive one gets the higher logit; 0.5 is guessing."
+        )
         show_chart(lambda: auc_curve(story.epochs, live=live), version[:3], reading, key="auc")

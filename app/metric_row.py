@@ -69,18 +69,18 @@ def metric_row(metrics: Metrics, compared: Metrics | None) -> None:
 
 def sentence(metrics: Metrics) -> str:
     """Say in words what the figures of a part mean."""
-    text = f"Of {metrics.rows:,} rows, {metrics.clicks:,} ({metrics.clicks / metrics.rows:.1%}) are clicks."
+    text = f"Of {metrics.rows:,} rows, {metrics.clicks:,} ({metrics.clicks / metrics.rows:.1%}) are positive."
     if too_few(metrics):
-        rarer = "clicks" if metrics.clicks * 2 <= metrics.rows else "rows without a click"
+        rarer = "positive rows" if metrics.clicks * 2 <= metrics.rows else "negative rows"
         return f"{text} With so few {rarer} nothing can be concluded from these figures: test on more rows."
     if metrics.auc is not None:
-        text += f" A click is ranked above a non-click **{metrics.auc:.0%}** of the time"
+        text += f" A positive row is ranked above a negative one **{metrics.auc:.0%}** of the time"
         guess = (metrics.auc_low or 0.0) <= 0.5 <= (metrics.auc_high or 1.0)
         text += ", which guessing might do as well." if guess else "."
     if metrics.normalised_entropy is not None:
         gain = 1 - metrics.normalised_entropy
         word = "below" if gain >= 0 else "above"
-        text += f" The logloss is **{abs(gain):.0%} {word}** that of knowing the click rate alone."
+        text += f" The logloss is **{abs(gain):.0%} {word}** that of knowing the share of positive rows alone."
     low, high = metrics.calibration_low, metrics.calibration_high
     if low is not None and high is not None:
         fits = low <= 1 <= high

@@ -99,15 +99,14 @@ def _pairs(pairs: pd.DataFrame) -> None:
 def sentence(pairs: pd.DataFrame) -> str:
     """Say what the labels tell apart from noise, and which pair is strongest."""
     from app.charts.pairs import pair_label
-    from app.pair_evidence import nothing_told_apart
+    from app.pair_evidence import nothing_told_apart, told_apart
 
     solid = pairs[pairs["solid"].astype(bool)]
     if solid.empty:
         return nothing_told_apart(pairs)
     best = solid.sort_values("strength", ascending=False).iloc[0]
-    are = "is" if len(solid) == 1 else "are"
     return (
-        f"**{len(solid)} of {len(pairs)}** pairs {are} told apart from noise. The strongest is "
+        f"{told_apart(solid, pairs)} told apart from noise. The strongest is "
         f"**{plain(pair_label(best['field_a'], best['field_b']))}** with {best['strength']:.2f} log-odds "
         f"(90%: {best['strength_low']:.2f} to {best['strength_high']:.2f})."
     )

@@ -72,13 +72,19 @@ def _finding_with_evidence(pairs: pd.DataFrame, measure: str) -> None:
         st.markdown(nothing_told_apart(pairs))
         st.caption("What the model holds of pairs all the same stands below; its order says nothing about your data.")
         return
-    are = "is" if len(solid) == 1 else "are"
     best = ranked(pairs, measure).iloc[0]
     strongest = plain(pair_label(best["field_a"], best["field_b"]))
     st.markdown(
-        f"**{len(solid)} of {len(pairs)}** pairs {are} told apart from noise in the data; {_held_and_learned(solid)}. "
+        f"{told_apart(solid, pairs)} told apart from noise in the data; {_held_and_learned(solid)}. "
         f"The strongest is **{strongest}** with {best[measure]:.2f} log-odds{WHERE.get(measure, '')}."
     )
+
+
+def told_apart(solid: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """Begin a sentence on how many of the pairs are told apart from noise, of which there are some."""
+    if len(pairs) == 1:
+        return "The **one** pair is"
+    return f"**{len(solid)} of {len(pairs)}** pairs {'is' if len(solid) == 1 else 'are'}"
 
 
 def nothing_told_apart(pairs: pd.DataFrame) -> str:

@@ -149,4 +149,4 @@ def _what_is_seen(cells: pd.DataFrame, knots: set[str]) -> str:
         seen = f"The model has nothing here; in the data {levels} has the largest effect, {shows} log-odds"
     else:
         seen = f"In the model {levels} has the largest effect: {learned} log-odds where the data shows {shows}"
-    return f"{seen}, on {cell['rows']:,} rows ({rate:.1%} clicked, {expected:.1%} predicted)."
+    return f"{seen}, on {cell['rows']:,} rows ({rate:.1%} positive, {expected:.1%} predicted)."

@@ -11,7 +11,7 @@ from app.charts.attribution import attribution
 from app.charts.ledger import ledger, ledger_rows
 from app.column_titles import ROWS
 from app.figure import figure, signed
-from app.inputs import plain
+from app.inputs import code, plain
 from app.seed_spread import spread_section
 from deepfm_core.explain.nearest import differing, distances
 from deepfm_core.training.spec import ModelSpec
@@ -45,13 +45,12 @@ def row_section(
         terms: the row's `example_terms`.
         cells: the row's own values by column.
     """
-    clicked = "a click" if example["label"] > 0.5 else "no click"
     st.header(f"Row {int(example['row']):,}", anchor=False, divider="gray")
     purified = home.frame(run, "purified_terms")
     form = choose_form() if purified is not None else AS_TRAINED
     if purified is not None and form == PURIFIED:
         terms = purified[purified["row"] == example["row"]]
-    st.markdown(f"The model gives it **{example['probability']:.1%}**; it was **{clicked}**. {_lead(terms, cells)}")
+    st.markdown(f"The model gives it **{example['probability']:.1%}**; {_was(run, example)}. {_lead(terms, cells)}")
     _compare(run, other, example)
     st.latex(formula(example, run.spec.model) if form == AS_TRAINED else purified_formula(example, terms))
     figure(
@@ -66,6 +65,12 @@ def row_section(
     if purified is not None:
         spread_section(run, other, example)
     attribution_section(run, example, cells)
+
+
+def _was(run: home.OpenRun, example: pd.Series) -> str:
+    """Say what the row's label is."""
+    label = run.spec.schema.label
+    return f"{code(label.column)} is **{plain(label.positive if example['label'] > 0.5 else label.negative)}**"
 
 
 def attribution_section(run: home.OpenRun, example: pd.Series, cells: dict[str, str]) -> None:
@@ -152,7 +157,7 @@ def nearest_section(run: home.OpenRun, examples: pd.DataFrame, cells: pd.DataFra
     fields = differing(cells, position, other, run.spec.schema)
     mine, theirs = int(examples["row"].iloc[position]), int(example["row"])
     st.markdown(
-        f"Row **{theirs:,}** was {'a click' if example['label'] > 0.5 else 'no click'}; the model gives it "
+        f"Row **{theirs:,}**: {_was(run, example)}; the model gives it "
         f"**{example['probability']:.1%}**. It differs in {len(fields)} of {len(run.spec.schema.used)} fields."
     )
     table = pd.DataFrame(

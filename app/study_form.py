@@ -7,7 +7,7 @@ from typing import Any
 import streamlit as st
 
 from app import home, launching, links, visitor
-from app.inputs import MODEL_TITLES, plain, runs_of
+from app.inputs import MODEL_TITLES, counted, plain
 from app.layout import side_by_side
 from app.table_line import table_line
 from app.unusable import say_unusable
@@ -49,7 +49,9 @@ def show_form() -> None:
             opened = study.begin(home.store(), base, train, plan, owner=visitor.owner(), name=title)
             launching.keep_worker()
             links.go("study", **{STUDY: opened, "new": None})
-        st.caption(f"{runs_of(len(runs))}, one after the other, in the background. All of them see the same rows.")
+        st.caption(
+            f"{counted(len(runs), 'run')}, one after the other, in the background. All of them see the same rows."
+        )
 
 
 def _choose_model() -> tuple[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home, launching, links
-from app.inputs import code, plain
+from app.inputs import code, counted, plain
 from app.split_choice import TEST_TABLE, VALID_TABLE, choose_split
 from deepfm_core.data.schema import Schema
 
@@ -19,8 +19,8 @@ def table_line() -> tuple[str, Schema, int]:
     sha = home.current_table()
     schema, rows = launching.chosen_schema(sha), len(home.table(sha))
     with st.container(horizontal=True, vertical_alignment="center"):
-        about = f"**{plain(home.table_name(sha))}**: {rows:,} rows, label {code(schema.label.column)}"
-        about += f", {len(schema.used)} fields"
+        about = f"**{plain(home.table_name(sha))}**: {counted(rows, 'row')}, label {code(schema.label.column)}"
+        about += f", {counted(len(schema.used), 'field')}"
         apart = (("validated", links.chosen(VALID_TABLE)), ("tested", links.chosen(TEST_TABLE)))
         for verb, other in apart:
             about += f", {verb} on **{plain(home.table_name(other))}**" if other else ""

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app import comparisons, home, launching, links
-from app.inputs import duration, plain, runs_of, told
+from app.inputs import counted, duration, plain, told
 from app.split_choice import in_words
 from deepfm_core.runs import together
 from deepfm_core.runs.rows import ComparisonRow, RunRow
@@ -41,8 +41,8 @@ def show_panel(row: ComparisonRow, runs: Sequence[RunRow], standing: Standing, k
 
 def _state(standing: Standing) -> str:
     if standing.finished == standing.total:
-        return f"all {runs_of(standing.total)} finished" if standing.total > 1 else "finished"
-    return f"{standing.finished} of {runs_of(standing.total)} finished"
+        return f"all {counted(standing.total, 'run')} finished" if standing.total > 1 else "finished"
+    return f"{standing.finished} of {counted(standing.total, 'run')} finished"
 
 
 def _about(row: ComparisonRow, runs: Sequence[RunRow]) -> list[str]:

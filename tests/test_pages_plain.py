@@ -5,10 +5,13 @@ from __future__ import annotations
 import json
 import re
 
+import pandas as pd
 import pytest
 
 from app.column_titles import CELLS, DIFFERENCES, PAIRS, RATES, ROWS, SLICES, Titles
 from app.figure import signed, written
+from app.inputs import counted
+from app.pair_evidence import told_apart
 from app.style import ICON
 from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.errors import Problem, TableError
@@ -89,3 +92,17 @@ def test_a_slope_is_left_out_where_next_to_nothing_was_learned() -> None:
 
     assert _borne_out(3.14, 1.24) == "z +3.1 · slope +1.2"
     assert _borne_out(0.2, 458062.0) == "hardly learned"
+
+
+def test_one_of_a_kind_is_not_said_to_be_many() -> None:
+    assert [counted(count, "line") for count in (0, 1, 2, 2_000)] == ["0 lines", "1 line", "2 lines", "2,000 lines"]
+    pairs = pd.DataFrame({"field_a": ["a", "a"], "field_b": ["b", "c"]})
+    assert told_apart(pairs[:1], pairs[:1]) == "The **one** pair is"
+    assert told_apart(pairs[:1], pairs) == "**1 of 2** pairs is"
+    assert told_apart(pairs, pairs) == "**2 of 2** pairs are"
+
+
+def test_a_row_is_said_to_have_its_labels_own_value(opened: Opened) -> None:
+    said = text_of(opened("examples"))
+    assert "`clicked` is **1**" in said or "`clicked` is **0**" in said
+    assert " are positive." in text_of(opened("performance"))

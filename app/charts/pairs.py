@@ -239,5 +239,6 @@ def _takeaway(rows: pd.DataFrame, rank_by: str) -> str:
         return "No pairs of fields."
     first = rows.iloc[0]
     hollow = int((~rows["solid"]).sum())
-    text = f"The {len(rows)} strongest pairs in log-odds; {first['pair']} leads with {first[rank_by]:.2f}."
+    some = "The one pair" if len(rows) == 1 else f"The {len(rows)} strongest pairs"
+    text = f"{some} in log-odds; {first['pair']} leads with {first[rank_by]:.2f}."
     return text + (f" {hollow} of them are not told apart from noise." if hollow else "")

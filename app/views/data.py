@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import home, launching, links
-from app.inputs import plain, told
+from app.inputs import counted, plain, told
 from app.observed_section import observed_section
 from app.roles import edit_roles, table_heading
 from app.table_choice import choose_table
@@ -55,7 +55,7 @@ def _choose_label(sha: str, table: Table) -> None:
     if found:
         values = sorted([found.positive, found.negative])
         kept = links.mirror("positive", values, found.positive)
-        right.selectbox("Counts as a click", values, help=plain(found.reason), **kept)
+        right.selectbox("Positive value", values, help=plain(found.reason), **kept)
 
 
 def _label(sha: str, label: str | None = None, positive: str | None = None) -> LabelRole | None:
@@ -90,7 +90,8 @@ def _report(table: Table) -> None:
     if report.notes:
         st.caption("  \n".join(plain(note) for note in report.notes))
     if report.skipped_count:
-        with st.expander(f"{report.skipped_count:,} lines were left out", icon=":material/warning:"):
+        were = "was" if report.skipped_count == 1 else "were"
+        with st.expander(f"{counted(report.skipped_count, 'line')} {were} left out", icon=":material/warning:"):
             st.markdown("\n".join(f"- {plain(line)}" for line in in_words(report.skipped)[:SKIPPED_SHOWN]))
 
 

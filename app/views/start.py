@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app import findings, home, launching, links
-from app.inputs import MODEL_TITLES, plain, told
+from app.inputs import MODEL_TITLES, counted, plain, told
 from app.layout import side_by_side
 from deepfm_core.training.spec import YARDSTICK
 
@@ -70,7 +70,7 @@ def _about(run: home.OpenRun) -> None:
     measured = "" if auc is None else f" Test AUC {auc:.3f}."
     st.subheader(f"What {MODEL_TITLES[run.spec.model.name]} found in {plain(run.spec.table_name)}", anchor=False)
     label, fields = plain(run.spec.schema.label.column), len(run.spec.schema.used)
-    st.caption(f"{rows:,} rows, label **{label}**, {fields} fields.{measured}")
+    st.caption(f"{counted(rows, 'row')}, label **{label}**, {counted(fields, 'field')}.{measured}")
 
 
 @st.dialog("How DeepFM works", width="large")

@@ -99,7 +99,14 @@ def _by_time(cells: Cells, spec: SplitSpec, subject: str) -> tuple[NDArray[np.in
     part[known & (times >= starts[1])] = _VALID
     part[known & (times >= starts[0])] = _TEST
     empty = len(times) - int(known.sum())
-    return part, [f"{empty:,} rows without a time are in the training part."] if empty else []
+    return part, _without_time(empty)
+
+
+def _without_time(rows: int) -> list[str]:
+    if not rows:
+        return []
+    which = "1 row without a time is" if rows == 1 else f"{rows:,} rows without a time are"
+    return [f"{which} in the training part."]
 
 
 def _start(distinct: NDArray[np.float64], later: NDArray[np.int64], rows: float) -> float:

@@ -101,7 +101,8 @@ def _apart(spec: RunSpec, table: Table) -> Part:
 def _notes(name: str, part: Part, trained_on: bool) -> list[str]:
     """Say what of a part that is a whole table is not as one would wish."""
     rows = len(part.table) - len(part)
-    notes = [f"{part.table.name}: {rows:,} rows without a label are left out."] if rows else []
+    left = f"{part.table.name}: {rows:,} " + ("row without a label is" if rows == 1 else "rows without a label are")
+    notes = [f"{left} left out."] if rows else []
     if trained_on:
         notes.append(f"The {name} table is the one trained on: its figures say nothing of unseen rows.")
     return notes + judging_notes(name, part.labels)
