@@ -233,6 +233,17 @@ def test_pairs_not_told_apart_from_noise_are_hollow() -> None:
         if layer["mark"].get("fill") == "transparent" and "strokeOpacity" in layer["mark"]
     ]
     assert len(hollow) == 1
+    stroke = hollow[0]["encoding"]["stroke"]
+    assert stroke["scale"]["domain"] == ["not told apart from noise"]
+    assert stroke["legend"]["symbolFillColor"] == "transparent"
+    solid = matrix.field_matrix(frames.pairs().assign(solid=True), frames.fields()).to_dict()
+    assert not [layer for layer in solid["layer"] if "stroke" in layer["encoding"]]
+
+
+def test_the_band_of_a_pair_ends_where_its_interval_ends() -> None:
+    views = pairs.strongest_pairs(frames.pairs().assign(strength_low=0.0, strength_high=0.1)).spec["layer"]
+    (band,) = (view for view in views if view["mark"]["type"] == "rule" and view["mark"].get("strokeWidth") == 7)
+    assert "strokeCap" not in band["mark"]
 
 
 def test_the_ledger_ends_at_the_logit_however_much_is_folded() -> None:

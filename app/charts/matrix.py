@@ -25,6 +25,19 @@ from .theme import (
 )
 from .vega import Chart, Layer, Spec, click_selects, column, expr, hover, layer, mark, nominal, quantity
 
+NOISE = "not told apart from noise"
+HOLLOW: Spec = {
+    "symbolType": "square",
+    "symbolSize": 190,
+    "symbolFillColor": "transparent",
+    "symbolStrokeWidth": 1,
+    "symbolOpacity": 1,
+    "orient": "top",
+    "padding": 0,
+    "offset": 6,
+    "labelLimit": 240,
+}
+"""The legend of hollow cells, above the matrix: below it the colours take the whole width."""
 LIMIT = 40
 VALUES_LIMIT = 24
 """Most fields whose cells may have room for their values."""
@@ -115,7 +128,7 @@ def _cells(
     below = common.assign(row=late, column=early, value=known[lower], measure=MEASURES[lower].label)
     cells = pd.concat([above, below], ignore_index=True)
     names = [f"{a} with {b}: {v:.2f}" for a, b, v in zip(cells["row"], cells["column"], cells["value"], strict=True)]
-    verdict = cells["solid"].map({True: "told apart from noise", False: "not told apart from noise"})
+    verdict = cells["solid"].map({True: "told apart from noise", False: NOISE})
     return cells.assign(name=names, verdict=verdict)
 
 
@@ -170,8 +183,12 @@ def _pair_layers(cells: pd.DataFrame, at: Spec, live: bool) -> list[Layer]:
     solid = layer(cells[cells["solid"]], mark("rect", cornerRadius=2, aria=False), **at, color=colour)
     if cells["solid"].all():
         return [solid]
-    line = {"fill": "transparent", "stroke": MUTED.ink, "strokeWidth": 1, "strokeOpacity": 0.35}
-    return [solid, layer(cells[~cells["solid"]], mark("rect", cornerRadius=2, aria=False, **line), **at)]
+    line = {"fill": "transparent", "strokeWidth": 1, "strokeOpacity": 0.45}
+    outlined = nominal("verdict", title=None, scale={"domain": [NOISE], "range": inks([MUTED])}, legend=HOLLOW)
+    return [
+        solid,
+        layer(cells[~cells["solid"]], mark("rect", cornerRadius=2, aria=False, **line), **at, stroke=outlined),
+    ]
 
 
 def _diagonal_layers(diagonal: pd.DataFrame, at: Spec) -> list[Layer]:
@@ -205,7 +222,8 @@ def _within(diagonal: pd.DataFrame, cells: pd.DataFrame, order: list[str]) -> li
 
 def _values(cells: pd.DataFrame, at: Spec) -> Layer:
     shown = cells.dropna(subset=["value"]).assign(share=cells["share"].where(cells["solid"], 0.0))
-    text = mark("text", color=ink_on("share"), aria=False, **FITTING)
+    ink = expr(f"datum.solid ? ({ink_on('share')['expr']}) : {MUTED.ink['expr']}")
+    text = mark("text", color=ink, aria=False, **FITTING)
     form = ".2f" if cells["end"].max() < 10 else ".0f"
     return layer(shown, text, **at, text=quantity("value", format=form))
 

@@ -156,7 +156,7 @@ def _row_highlight(rows: pd.DataFrame, y: Spec) -> Layer:
 def _interval(rows: pd.DataFrame, y: Spec) -> list[Layer]:
     if not {"strength_low", "strength_high"} <= set(rows.columns):
         return []
-    look = mark("rule", color=MUTED.ink, strokeWidth=7, opacity=0.28, strokeCap="round", aria=False)
+    look = mark("rule", color=MUTED.ink, strokeWidth=7, opacity=0.28, aria=False)
     return [layer(rows, look, y=y, x=quantity("strength_low"), x2=column("strength_high"))]
 
 
