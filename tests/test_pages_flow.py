@@ -103,6 +103,14 @@ def test_data_divides_rows_as_the_run_will_and_doubts_the_auc_of_a_small_part(op
     assert not opened("data").warning
 
 
+def test_lines_that_were_left_out_are_said_before_anything_is_trained(opened: Opened) -> None:
+    app = opened("data")
+    lines = b"x,y,clicked\n" + b"a,q,0\nb,p,1\n" * 100
+    app.file_uploader[0].upload("ragged.csv", lines + b"a,q,0,9\n" + lines[12:], "text/csv").run()
+    assert app.warning[0].value == "**1 line of the file is left out**; 400 rows could be read."
+    assert "4 values where the header has 3" in _text(app)
+
+
 def test_a_table_can_be_removed_and_brought_back(opened: Opened, store: Store) -> None:
     app = opened("data")
     app.file_uploader[0].upload("mine.csv", b"x,clicked\n" + b"a,0\nb,1\n" * 50, "text/csv").run()

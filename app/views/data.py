@@ -31,12 +31,14 @@ def main() -> None:
         _choose_label(sha, table)
         schema = launching.chosen_schema(sha)
         _verdict(table, schema)
+        _skipped(table)
         choose_parts(sha, schema, len(table))
         with told():
             _begin(sha, table, schema)
         edit_roles(schema)
         observed_section(sha, schema, len(table))
-        _report(table)
+        if table.report.notes:
+            st.caption("  \n".join(plain(note) for note in table.report.notes))
     _preview(home.current_table())
 
 
@@ -85,14 +87,16 @@ def _begin(sha: str, table: Table, schema: Schema) -> None:
             links.go("compare", new="1")
 
 
-def _report(table: Table) -> None:
+def _skipped(table: Table) -> None:
+    """Say which lines of the file are no rows of the table, and why."""
     report = table.report
-    if report.notes:
-        st.caption("  \n".join(plain(note) for note in report.notes))
-    if report.skipped_count:
-        were = "was" if report.skipped_count == 1 else "were"
-        with st.expander(f"{counted(report.skipped_count, 'line')} {were} left out", icon=":material/warning:"):
-            st.markdown("\n".join(f"- {plain(line)}" for line in in_words(report.skipped)[:SKIPPED_SHOWN]))
+    if not report.skipped_count:
+        return
+    rest = "is" if report.skipped_count == 1 else "are"
+    lines, rows = counted(report.skipped_count, "line"), counted(len(table), "row")
+    st.warning(f"**{lines} of the file {rest} left out**; {rows} could be read.", icon=":material/warning:")
+    with st.expander("Which, and why"):
+        st.markdown("\n".join(f"- {plain(line)}" for line in in_words(report.skipped)[:SKIPPED_SHOWN]))
 
 
 def _preview(sha: str) -> None:
