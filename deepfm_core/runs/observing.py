@@ -149,7 +149,7 @@ class Observation:
     def _run(self) -> None:
         """Have another process make the frame, and end that where the run is over before."""
         rows = self._folder.path / _INPUT
-        place = self._folder.path / _PLACE
+        place = (self._folder.path / _PLACE).resolve()  # the other process works in another directory
         asked = Question.apart(place, self._home or place, "rows", rows=str(rows.resolve()))
         self._at_work = asked
         try:
