@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from deepfm_core.data.schema import Kind
+from deepfm_core.errors import SpecError
 from deepfm_core.training import threads
 from deepfm_core.training.spec import FitSpec, ModelSpec
 from tests.worlds import layout
@@ -47,3 +48,16 @@ def test_a_number_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPFM_THREADS", "3")
     threads.set_threads(SMALL, ModelSpec(), FitSpec())
     assert torch.get_num_threads() == 3
+
+
+def test_no_more_than_one_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_THREADS", "100")
+    threads.set_threads(SMALL, ModelSpec(), FitSpec())
+    assert torch.get_num_threads() == 4
+
+
+@pytest.mark.parametrize("text", ["abc", "0", "-1", "1.5", "²"])
+def test_what_is_no_number_of_threads_is_said(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setenv("DEEPFM_THREADS", text)
+    with pytest.raises(SpecError, match=f"DEEPFM_THREADS is '{text}'. Use a whole number from 1 to 4"):
+        threads.set_threads(SMALL, ModelSpec(), FitSpec())

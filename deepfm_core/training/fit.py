@@ -21,6 +21,7 @@ from deepfm_core.training.dropout import DropoutMasks
 from deepfm_core.training.events import EpochDone, Event, Fitted, Progress, Stage, Started
 from deepfm_core.training.inference import Inference
 from deepfm_core.training.metrics import auc, base_logloss, logloss
+from deepfm_core.training.sharing import Sharing
 from deepfm_core.training.spec import FitSpec
 from deepfm_core.training.state import FitState
 
@@ -59,17 +60,18 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
         threads=torch.get_num_threads(),
     )
     began = time.perf_counter() - state.seconds
-    while True:
-        _begin(state, rows, rate)
-        while state.epoch - state.began < spec.epochs and state.epoch - state.best_epoch < spec.patience:
-            state.epoch += 1
-            loss = yield from _train_epoch(spec, rows, state, steps)
-            yield _evaluate_epoch(state, valid, labels[1], loss, began)
-        state.restore_best()
-        if not state.pretraining:
-            break
-        state.begin_last_phase()
-        yield Stage("fit", 0.5, f"{PRETRAINED} {state.epoch}; the network goes on from its weights and embeddings.")
+    with Sharing(state.final.spec) as sharing:
+        while True:
+            _begin(state, rows, rate)
+            while state.epoch - state.began < spec.epochs and state.epoch - state.best_epoch < spec.patience:
+                state.epoch += 1
+                loss = yield from _train_epoch(spec, rows, state, steps, sharing)
+                yield _evaluate_epoch(state, valid, labels[1], loss, began)
+            state.restore_best()
+            if not state.pretraining:
+                break
+            state.begin_last_phase()
+            yield Stage("fit", 0.5, f"{PRETRAINED} {state.epoch}; the network goes on from its weights and embeddings.")
     state.model.cpu().eval()
     yield Fitted(
         epochs=state.epoch,
@@ -92,14 +94,16 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
     """
     rate = float(_labels(train).mean())
     rows = Batch.held(train, state.model.table.device)
-    for count in epochs:
-        if state.epoch:
-            state.begin_last_phase()
-        _begin(state, rows, rate)
-        while state.epoch - state.began < count:
-            state.epoch += 1
-            yield from _train_epoch(spec, rows, state, math.ceil(len(rows) / spec.batch_size))
-        state.model.settle()
+    steps = math.ceil(len(rows) / spec.batch_size)
+    with Sharing(state.final.spec) as sharing:
+        for count in epochs:
+            if state.epoch:
+                state.begin_last_phase()
+            _begin(state, rows, rate)
+            while state.epoch - state.began < count:
+                state.epoch += 1
+                yield from _train_epoch(spec, rows, state, steps, sharing)
+            state.model.settle()
     state.model.cpu().eval()
 
 
@@ -128,7 +132,9 @@ def start_from_click_rate(model: DeepFM, rate: float) -> None:
             model.network.output_bias.fill_(constant)
 
 
-def _train_epoch(spec: FitSpec, rows: Batch, state: FitState, steps: int) -> Generator[Event, None, float]:
+def _train_epoch(
+    spec: FitSpec, rows: Batch, state: FitState, steps: int, sharing: Sharing
+) -> Generator[Event, None, float]:
     """Train one epoch in an order that depends on (seed, epoch) alone; return the mean logloss."""
     state.model.train()
     state.step.begin_epoch()
@@ -137,7 +143,9 @@ def _train_epoch(spec: FitSpec, rows: Batch, state: FitState, steps: int) -> Gen
     masks, tally = _masks(state), _Tally(state.epoch)
     total, reported = 0.0, time.perf_counter()
     for done, batch in enumerate(_batches(rows, order, spec.batch_size), 1):
+        started = time.perf_counter()
         tally.add(state.step(batch, masks.draw(len(batch))), batch.labels)
+        sharing.took(time.perf_counter() - started)
         _average(state, done, steps)
         elapsed = time.perf_counter() - reported
         if elapsed >= PROGRESS_SECONDS or done == 1:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 import torch
 
 from deepfm_core.data.encoded import Layout
+from deepfm_core.errors import SpecError
 from deepfm_core.models.products import network_inputs
 from deepfm_core.training.rows import worth_rows
 from deepfm_core.training.spec import FitSpec, ModelSpec
@@ -31,11 +32,28 @@ def step_seconds(layout: Layout, model: ModelSpec, fit: FitSpec) -> float:
 def set_threads(layout: Layout, model: ModelSpec, fit: FitSpec) -> None:
     """Set torch's threads for a fit: one for small steps (far steadier on a busy machine), otherwise every core.
 
-    `$DEEPFM_THREADS` sets another number.
+    `$DEEPFM_THREADS` sets another number. While a fit trains, `sharing` goes on with one where other work makes that
+    faster.
+
+    Raises:
+        SpecError: `$DEEPFM_THREADS` is no such number.
     """
-    wanted = int(os.environ.get("DEEPFM_THREADS", "0"))
     shared = step_seconds(layout, model, fit) >= SECONDS_WORTH_SHARING
-    torch.set_num_threads(wanted or (_cores() if shared else 1))
+    torch.set_num_threads(wanted_threads() or (_cores() if shared else 1))
+
+
+def wanted_threads() -> int | None:
+    """Give the number of threads that `$DEEPFM_THREADS` asks for, at most one a core; None where it asks for none.
+
+    Raises:
+        SpecError: it is not a whole number from 1.
+    """
+    text = os.environ.get("DEEPFM_THREADS", "").strip()
+    if not text:
+        return None
+    if not (text.isascii() and text.isdigit() and int(text)):
+        raise SpecError(f"DEEPFM_THREADS is {text!r}. Use a whole number from 1 to {_cores()}, or leave it out.")
+    return min(int(text), _cores())
 
 
 @contextmanager
