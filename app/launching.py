@@ -75,10 +75,9 @@ def sample() -> RunSpec:
     return replace(base, model=model, fit=fit)
 
 
-def launch(spec: RunSpec, settings: str = "recommended") -> None:
-    """Queue a run, named by its model, settings and table, and open it on the page Train."""
-    name = run_name(spec, "" if settings == "recommended" else settings)
-    run_id = home.store().enqueue(spec, name, visitor.owner())
+def launch(spec: RunSpec, settings: str = "") -> None:
+    """Queue a run, named by its model, its settings in words and its table, and open it on the page Train."""
+    run_id = home.store().enqueue(spec, run_name(spec, settings), visitor.owner())
     keep_worker()
     links.go("train", run=run_id, new=None)
 

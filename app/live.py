@@ -69,13 +69,13 @@ def _panel(run: home.OpenRun) -> None:
     story = home.story(run)
     with st.container(border=True):
         _headline(run, story)
-        _ending(run) if not run.active else _under_way(run, story)
-        if run.active and run.scored:
+        _ending(run, story) if not run.active else _under_way(run, story)
+        if run.scored or run.ready:
             _summary(run)
         _rows(run, story)
     if run.ready:
         _results(run)
-    elif run.active and run.scored and run.folder.has(FILE):
+    elif run.scored and run.folder.has(FILE):
         findings.show(run)
     _charts(run, story)
 
@@ -166,19 +166,24 @@ def _left(story: Story) -> str:
     return f"{_most(seconds)} of training left; it stops when validation no longer improves"
 
 
-def _ending(run: home.OpenRun) -> None:
+def _ending(run: home.OpenRun, story: Story) -> None:
     if run.state == "failed":
         st.error(plain((run.row and run.row.message) or "The run failed."))
         st.caption("Change what it says in *New run* above; *Resume* tries the same again.")
     elif run.ready and not run.finished:
         st.info("Stopped while pairs were asked on unseen rows; all else is there. *Resume* goes on with that.")
-        _summary(run)
     elif run.state == "lost":
-        st.warning("The process that trained this run is gone. *Resume* goes on from the last epoch that ended.")
+        st.warning(f"The process that trained this run is gone. {_resuming(run, story)}")
     elif run.state == "cancelled":
-        st.info("Stopped on request. *Resume* goes on from the last epoch that ended.")
-    else:
-        _summary(run)
+        st.info(f"Stopped on request. {_resuming(run, story)}")
+
+
+def _resuming(run: home.OpenRun, story: Story) -> str:
+    if run.scored:
+        return "The model is trained; *Resume* goes on with what it has learned."
+    if len(story.epochs):
+        return "*Resume* goes on from the last epoch that ended."
+    return "*Resume* begins with it; no epoch had ended."
 
 
 def _summary(run: home.OpenRun) -> None:

@@ -12,6 +12,7 @@ from app.inputs import MODEL_TITLES
 from app.layout import side_by_side
 from deepfm_core.data.schema import Schema
 from deepfm_core.errors import SpecError
+from deepfm_core.runs.naming import settings_said
 from deepfm_core.training.crosses import parse_crosses
 from deepfm_core.training.presets import preset
 from deepfm_core.training.processor import announces_bfloat16
@@ -67,6 +68,14 @@ def choose(sha: str, schema: Schema, rows: int) -> RunSpec:
     model, fit = preset("recommended" if chosen == CUSTOM else chosen, model_name, base.training_rows(rows))
     spec = replace(base, model=model, fit=fit)
     return _custom(spec, rows) if chosen == CUSTOM else spec
+
+
+def in_words() -> str:
+    """Say how the chosen settings differ from the usual ones, for the name of a run; nothing where they do not."""
+    chosen = links.chosen("preset") or "recommended"
+    if chosen != CUSTOM:
+        return settings_said(chosen, {})
+    return settings_said("recommended", links.chosen_values(CUSTOM)) or CUSTOM
 
 
 def _custom(spec: RunSpec, rows: int) -> RunSpec:

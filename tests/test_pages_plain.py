@@ -15,7 +15,7 @@ from app.pair_evidence import told_apart
 from app.style import ICON
 from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.runs.naming import run_name
+from deepfm_core.runs.naming import run_name, settings_said
 from deepfm_core.runs.store import Store
 from deepfm_core.training.spec import ModelSpec, RunSpec
 from tests.test_pages_results import Opened, finished_copy, opened, text_of
@@ -62,6 +62,26 @@ def test_runs_of_the_app_and_the_command_line_are_named_alike(model: str, name: 
     assert run_name(_spec(model=model)) == name
 
 
+@pytest.mark.parametrize(
+    ("preset", "chosen", "said"),
+    [
+        ("recommended", {}, ""),
+        ("quick", {}, "quick"),
+        ("paper", {"embedding_size": 4}, "paper, embedding size 4"),
+        ("recommended", {"layers": "128, 64", "embedding_size": 16}, "layers 128,64, embedding size 16"),
+        ("recommended", {"batch_norm": True, "layers": (400, 400)}, "layers 400,400, batch norm on"),
+        ("recommended", {"activation": "tanh", "crosses": (("a", "b"),)}, "tanh, crosses a*b"),
+        (
+            "recommended",
+            {"patience": 9, "l2": 1e-4, "learning_rate": 0.01, "seed": 2},
+            "learning rate 0.01, L2 0.0001, seed 2, …",
+        ),
+    ],
+)
+def test_what_was_chosen_for_a_run_stands_in_its_name(preset: str, chosen: dict[str, object], said: str) -> None:
+    assert settings_said(preset, chosen) == said
+
+
 def test_curves_of_runs_on_other_tables_are_left_out_and_said_to_be(opened: Opened, store: Store) -> None:
     finished_copy(store, lambda folder: None)
     store.enqueue(_spec("other.csv"))
@@ -106,3 +126,18 @@ def test_a_row_is_said_to_have_its_labels_own_value(opened: Opened) -> None:
     said = text_of(opened("examples"))
     assert "`clicked` is **1**" in said or "`clicked` is **0**" in said
     assert " are positive." in text_of(opened("performance"))
+
+
+def test_a_run_that_was_cancelled_says_what_resuming_does(opened: Opened, store: Store) -> None:
+    queued = store.enqueue(_spec())
+    store.request_cancel(queued)
+    assert "Resume begins with it; no epoch had ended" in text_of(opened("train", run=queued)).replace("*", "")
+
+    trained = finished_copy(store, lambda folder: None)
+    summary = json.loads((store.folder(trained).path / "summary.json").read_text())
+    scored = json.dumps({name: value for name, value in summary.items() if name != "run"})
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET status = 'cancelled', summary = ? WHERE id = ?", (scored, trained))
+    app = opened("train", run=trained)
+    assert "The model is trained; Resume goes on with what it has learned." in text_of(app).replace("*", "")
+    assert "AUC (test)" in [metric.label for metric in app.metric]

@@ -31,7 +31,7 @@ def _form() -> None:
         spec = settings.choose(sha, schema, rows)
         say_doubts(spec)
         if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=unusable):
-            launching.launch(spec, links.chosen("preset") or "recommended")
+            launching.launch(spec, settings.in_words())
 
 
 main()

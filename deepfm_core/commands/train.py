@@ -8,7 +8,7 @@ import os
 import shutil
 import signal
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -23,6 +23,7 @@ from deepfm_core.errors import RunError, SpecError
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.folder import RunFolder
 from deepfm_core.runs.job import Job
+from deepfm_core.runs.naming import run_name, settings_said
 from deepfm_core.training.events import Event, Failed, Finished
 from deepfm_core.training.presets import settings
 from deepfm_core.training.spec import RunSpec
@@ -41,10 +42,12 @@ def run(arguments: argparse.Namespace) -> None:
         raise SpecError(f"Seeds is {arguments.seeds}. Use 1 or more.")
     tables = Tables(arguments)
     base, rows = base_spec(arguments, tables)
-    model, fit = settings(arguments.preset, arguments.model, rows, chosen_settings(arguments))
+    chosen = chosen_settings(arguments)
+    model, fit = settings(arguments.preset, arguments.model, rows, chosen)
     spec = replace(base, model=model, fit=fit)
     specs = [replace(spec, seed=spec.seed + number) for number in range(arguments.seeds)]
-    train = partial(_train_into, out) if out else _train_in_store
+    said = partial(_named, arguments.preset, chosen, several=len(specs) > 1)
+    train = partial(_train_into, out) if out else partial(_train_in_store, said)
     summaries = train(specs, tables, arguments.quiet)
     print(json.dumps(summaries[0] if len(summaries) == 1 else _over_seeds(summaries)))
 
@@ -86,11 +89,21 @@ def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
     raise SystemExit(128 + signal.SIGTERM)  # so that nothing half-written stays
 
 
-def _train_in_store(specs: Sequence[RunSpec], tables: Tables, quiet: bool) -> list[dict[str, Any]]:
-    return [_train_one_in_store(spec, tables, quiet) for spec in specs]
+def _named(preset: str, chosen: Mapping[str, Any], spec: RunSpec, *, several: bool) -> str:
+    """Name a run in the store by what was chosen for it, and by its seed where it is one of several."""
+    differing = {name: value for name, value in chosen.items() if value != ()} | (
+        {"seed": spec.seed} if several else {}
+    )
+    return run_name(spec, settings_said(preset, differing))
 
 
-def _train_one_in_store(spec: RunSpec, tables: Tables, quiet: bool) -> dict[str, Any]:
+def _train_in_store(
+    named: Callable[[RunSpec], str], specs: Sequence[RunSpec], tables: Tables, quiet: bool
+) -> list[dict[str, Any]]:
+    return [_train_one_in_store(spec, named(spec), tables, quiet) for spec in specs]
+
+
+def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -> dict[str, Any]:
     from deepfm_core.runs.perform import perform
     from deepfm_core.runs.process import Process
     from deepfm_core.runs.store import Store
@@ -99,7 +112,7 @@ def _train_one_in_store(spec: RunSpec, tables: Tables, quiet: bool) -> dict[str,
     for sha, path in tables.paths.items():
         store.import_table(path, path.name, table=tables.tables[sha])
     worker = Process.current()
-    row = store.begin(spec, worker)
+    row = store.begin(spec, worker, name)
     try:
         summary = _shown(perform(store, row, execute, worker, tables.tables.__getitem__), quiet)
     except RunError:

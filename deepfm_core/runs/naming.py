@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from deepfm_core.training.spec import RunSpec
 
 MODEL_TITLES = {
@@ -18,6 +21,40 @@ MODEL_TITLES = {
     "boosting": "Gradient boosting",
 }
 """The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep. Last the yardstick of comparisons."""
+
+MOST_SAID = 3
+"""Settings that a name holds at most."""
+_SAID = {
+    "layers": "layers {}",
+    "embedding_size": "embedding size {}",
+    "learning_rate": "learning rate {}",
+    "batch_size": "batch size {}",
+    "l2": "L2 {}",
+    "seed": "seed {}",
+    "dropout": "dropout {}",
+    "epochs": "epochs {}",
+    "activation": "{}",
+    "precision": "{}",
+}
+"""What names say of a setting, those that are varied most first; of others its name and value."""
+
+
+def settings_said(preset: str, chosen: Mapping[str, Any]) -> str:
+    """Say in a few words how a run's settings differ from the usual ones: by its preset, and by what was chosen."""
+    places = {name: place for place, name in enumerate(_SAID)}
+    names = sorted(chosen, key=lambda name: (places.get(name, len(places)), name))
+    forms = [_SAID.get(name, f"{name.replace('_', ' ')} {{}}") for name in names]
+    parts = [form.format(_value(chosen[name])) for name, form in zip(names, forms, strict=True)]
+    parts = parts if preset == "recommended" else [preset, *parts]
+    return ", ".join([*parts[:MOST_SAID], "…"] if len(parts) > MOST_SAID else parts)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):
+        value = ",".join("*".join(part) if isinstance(part, tuple) else str(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value).replace(", ", ",")
 
 
 def run_name(spec: RunSpec, settings: str = "") -> str:

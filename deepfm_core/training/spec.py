@@ -87,7 +87,7 @@ class ModelSpec:
         _require(
             all(1 <= n <= 8192 for n in self.layers),
             "Layers",
-            self.layers,
+            ", ".join(map(str, self.layers)),
             "Use widths of 1 to 8192, such as 64,32.",
         )
         _require(
@@ -159,13 +159,13 @@ class FitSpec:
             0.0 < self.learning_rate <= 10.0,
             "Learning rate",
             self.learning_rate,
-            "Use a positive number such as 1e-3.",
+            "Use a number above 0, up to 10, such as 1e-3.",
         )
         _require(
             0.0 < self.first_order_rate <= 100.0,
             "First-order rate",
             self.first_order_rate,
-            "Use a positive factor of the learning rate such as 3.",
+            "Use a factor of the learning rate above 0, up to 100, such as 3.",
         )
         _require(self.l2 >= 0.0, "L2", self.l2, "Use 0 or a small positive number such as 1e-5.")
         _require(
