@@ -67,14 +67,14 @@ def test_runs_of_the_app_and_the_command_line_are_named_alike(model: str, name: 
     [
         ("recommended", {}, ""),
         ("quick", {}, "quick"),
-        ("paper", {"embedding_size": 4}, "paper, embedding size 4"),
-        ("recommended", {"layers": "128, 64", "embedding_size": 16}, "layers 128,64, embedding size 16"),
-        ("recommended", {"batch_norm": True, "layers": (400, 400)}, "layers 400,400, batch norm on"),
+        ("paper", {"embedding_size": 4}, "paper, k 4"),
+        ("recommended", {"layers": "128, 64", "embedding_size": 16}, "128-64, k 16"),
+        ("recommended", {"batch_norm": True, "layers": (400, 400)}, "400-400, batch norm on"),
         ("recommended", {"activation": "tanh", "crosses": (("a", "b"),)}, "tanh, crosses a*b"),
         (
             "recommended",
             {"patience": 9, "l2": 1e-4, "learning_rate": 0.01, "seed": 2},
-            "learning rate 0.01, L2 0.0001, seed 2, …",
+            "rate 0.01, L2 0.0001, seed 2, …",
         ),
     ],
 )

@@ -88,9 +88,9 @@ def _line(row: RunRow) -> dict[str, object]:
         "Asked for": pd.Timestamp(row.created, unit="s", tz="UTC").tz_convert(st.context.timezone or "UTC"),
         "Test AUC": test.get("auc"),
         "Test logloss": test.get("logloss"),
-        "Notes": row.notes,
         "Seconds": _seconds(row),
         "Best epoch": row.summary.get("best_epoch"),
+        "Notes": row.notes,
         "Valid. AUC": valid.get("auc"),
         "Model": MODEL_TITLES[row.spec.model.name],
         "Table": row.spec.table_name,
@@ -106,13 +106,14 @@ def _seconds(row: RunRow) -> float | None:
 
 
 _COLUMNS = {
-    "Run": st.column_config.TextColumn(width=240),
+    "Run": st.column_config.TextColumn(width=300),
     "State": st.column_config.TextColumn(width=95),
     "Asked for": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=105),
     "Test AUC": st.column_config.NumberColumn(format="%.4f", width=75),
     "Test logloss": st.column_config.NumberColumn(format="%.4f", width=90),
-    "Notes": st.column_config.TextColumn(width=160),
     "Seconds": st.column_config.NumberColumn(format="%.1f", width=70, help=SECONDS_HELP),
+    "Best epoch": st.column_config.NumberColumn(width=85),
+    "Notes": st.column_config.TextColumn(width=110),
     "Valid. AUC": st.column_config.NumberColumn(format="%.4f"),
 }
 

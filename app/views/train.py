@@ -20,7 +20,8 @@ def main() -> None:
         return
     above = st.container()
     live.show(run)  # first in time, since it is what changes
-    with above.expander("New run", icon=":material/add:", expanded=links.chosen("new") is not None):
+    key = f"new run beside {run.id}"  # closed again, as at first, beside the run that it has begun
+    with above.expander("New run", icon=":material/add:", expanded=links.chosen("new") is not None, key=key):
         _form()
 
 

@@ -25,10 +25,10 @@ MODEL_TITLES = {
 MOST_SAID = 3
 """Settings that a name holds at most."""
 _SAID = {
-    "layers": "layers {}",
-    "embedding_size": "embedding size {}",
-    "learning_rate": "learning rate {}",
-    "batch_size": "batch size {}",
+    "layers": "{}",
+    "embedding_size": "k {}",
+    "learning_rate": "rate {}",
+    "batch_size": "batch {}",
     "l2": "L2 {}",
     "seed": "seed {}",
     "dropout": "dropout {}",
@@ -52,9 +52,9 @@ def settings_said(preset: str, chosen: Mapping[str, Any]) -> str:
 def _value(value: Any) -> str:
     if isinstance(value, bool):
         return "on" if value else "off"
-    if isinstance(value, list | tuple):
-        value = ",".join("*".join(part) if isinstance(part, tuple) else str(part) for part in value)
-    return f"{value:g}" if isinstance(value, float) else str(value).replace(", ", ",")
+    if isinstance(value, list | tuple):  # widths, or pairs of crossed fields
+        return "-".join("*".join(part) if isinstance(part, tuple) else str(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else "-".join(part.strip() for part in str(value).split(","))
 
 
 def run_name(spec: RunSpec, settings: str = "") -> str:
