@@ -70,12 +70,28 @@ def choose(sha: str, schema: Schema, rows: int) -> RunSpec:
     return _custom(spec, rows) if chosen == CUSTOM else spec
 
 
-def in_words() -> str:
-    """Say how the chosen settings differ from the usual ones, for the name of a run; nothing where they do not."""
+def in_words(spec: RunSpec, base: RunSpec, rows: int) -> str:
+    """Say how a run's settings differ from the usual ones, for its name; nothing where they do not.
+
+    Args:
+        spec: as `choose` gives it.
+        base: with the usual settings of what is neither the model's nor the fit's.
+        rows: of the table.
+    """
     chosen = links.chosen("preset") or "recommended"
     if chosen != CUSTOM:
         return settings_said(chosen, {})
-    return settings_said("recommended", links.chosen_values(CUSTOM)) or CUSTOM
+    model, fit = preset("recommended", spec.model.name, spec.training_rows(rows))
+    ours, usual = (
+        {**_values(each.model), **_values(each.fit), **_apart(each)}
+        for each in (spec, replace(base, model=model, fit=fit))
+    )
+    differing = {name: value for name, value in ours.items() if value != usual[name] and value is not None}
+    return settings_said("recommended", differing) or CUSTOM
+
+
+def _apart(spec: RunSpec) -> dict[str, Any]:
+    return {"min_count": spec.min_count, "seed": spec.seed}
 
 
 def _custom(spec: RunSpec, rows: int) -> RunSpec:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import pickle
 from dataclasses import replace
 
@@ -114,3 +115,12 @@ def test_a_copied_encoder_knows_nothing_and_encodes_alike() -> None:
     copied = pickle.loads(pickle.dumps(encoder))
     assert not copied.known._known
     np.testing.assert_array_equal(copied.encode(frame(2), subject="t").ids, encoder.encode(frame(2), subject="t").ids)
+
+
+def test_codes_of_a_table_that_is_gone_are_forgotten() -> None:
+    table = frame()
+    encoder = Encoder.fit(table, SCHEMA)
+    assert encoder.known._known
+    del table
+    gc.collect()
+    assert not encoder.known._known

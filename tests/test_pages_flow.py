@@ -195,8 +195,16 @@ def test_custom_settings_out_of_range_get_the_specs_own_sentence(opened: Opened)
 def test_custom_settings_reach_the_run(opened: Opened, store: Store) -> None:
     app = opened("train", preset="custom", model="fm", custom=json.dumps({"embedding_size": 3, "layers": "7, 5"}))
     _button(app, "Train").click().run()
-    spec = store.runs()[0].spec
-    assert (spec.model.name, spec.model.embedding_size, spec.model.layers) == ("fm", 3, (7, 5))
+    run = store.runs()[0]
+    assert (run.spec.model.name, run.spec.model.embedding_size, run.spec.model.layers) == ("fm", 3, (7, 5))
+    assert run.name == "FM, 7-5, k 3 on clicks.csv"
+
+
+def test_a_run_is_named_by_the_settings_that_it_has(opened: Opened, store: Store) -> None:
+    linked = {"crosses": "device*hour", "embedding_size": "big", "a{x}": 1, "seed": 4}
+    app = opened("train", preset="custom", model="deepfm", custom=json.dumps(linked))
+    _button(app, "Train").click().run()
+    assert store.runs()[0].name == "DeepFM, seed 4 on clicks.csv"
 
 
 def test_crossed_fields_are_asked_for_with_wide_and_deep_alone(opened: Opened, store: Store) -> None:

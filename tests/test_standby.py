@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from deepfm_core.runs import observing, questions
+from deepfm_core.runs import answering, observing, questions
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.process import Process
 from deepfm_core.runs.questions import Question
@@ -206,3 +207,45 @@ def test_where_no_pipe_can_be_it_waits_for_the_end_of_the_worker(tmp_path: Path,
         assert not hand_over(tmp_path, tmp_path)
         os.close(writing)
         assert Door(tmp_path).next() is None
+
+
+def test_a_file_in_the_place_of_the_pipe_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "asked").write_bytes(b"")  # a copy of a store may have one
+    assert not hand_over(tmp_path, tmp_path)
+    assert (tmp_path / "asked").read_bytes() == b""
+
+
+def test_of_two_that_wait_one_takes_each_question(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    reading, writing = os.pipe()
+    taken: list[Path] = []
+    with os.fdopen(reading) as standard_input:
+        monkeypatch.setattr("sys.stdin", standard_input)
+
+        def take(door: Door) -> None:
+            while (folder := door.next()) is not None:
+                taken.append(folder)
+
+        threads = [threading.Thread(target=take, args=(Door(tmp_path),)) for _ in range(2)]
+        for thread in threads:
+            thread.start()
+        for _ in range(60):
+            until = time.monotonic() + 10
+            before = len(taken)
+            while not hand_over(tmp_path, tmp_path):
+                assert time.monotonic() < until
+            while len(taken) == before:
+                assert time.monotonic() < until
+                assert all(thread.is_alive() for thread in threads)
+                time.sleep(0.001)
+        os.close(writing)
+        for thread in threads:
+            thread.join(10)
+            assert not thread.is_alive()
+
+
+def test_a_question_whose_folder_is_gone_leaves_nothing(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+    monkeypatch.setattr(answering, "_REPORT_SECONDS", 0.0)
+    report = answering._reporting(tmp_path / "gone")
+    time.sleep(0.01)
+    report(0.5)
+    assert not (tmp_path / "gone").exists()

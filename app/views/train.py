@@ -32,7 +32,7 @@ def _form() -> None:
         spec = settings.choose(sha, schema, rows)
         say_doubts(spec)
         if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=unusable):
-            launching.launch(spec, settings.in_words())
+            launching.launch(spec, settings.in_words(spec, launching.base_spec(sha, schema), rows))
 
 
 main()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import weakref
+from functools import partial
 from typing import Any
 
 from deepfm_core.data.columns import Cells
@@ -24,8 +25,13 @@ class KnownCodes:
         if source is None or field.slots > _MOST_SLOTS:
             return field.code(cells)
         if known is None or known[0]() is not source:
-            known = self._known[field.name] = weakref.ref(source), field.code(cells)
+            gone = partial(self._forget, field.name)
+            known = self._known[field.name] = weakref.ref(source, gone), field.code(cells)
         return known[1]
+
+    def _forget(self, name: str, source: weakref.ref[Any]) -> None:
+        if name in self._known and self._known[name][0] is source:
+            del self._known[name]
 
     def __reduce__(self) -> tuple[type[KnownCodes], tuple[()]]:
         return KnownCodes, ()  # in another process no texts are the same object

@@ -71,7 +71,7 @@ def parse(content: Content, dialect: Dialect, *, block: int = BLOCK, segment: in
             parsed = _parse(content, dialect, block, segment, keyed)
             break
         except pa.ArrowInvalid as error:
-            if str(KEYS) in str(error):
+            if keyed and str(KEYS) in str(error):
                 keyed = False  # texts of another length came later
             elif "straddling" in str(error) and block <= 2 * content.size:
                 block *= 8

@@ -9,7 +9,7 @@ import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager, suppress
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -116,7 +116,7 @@ def _reporting(folder: Path) -> Report:
         nonlocal written
         if time.monotonic() - written > _REPORT_SECONDS:
             written = time.monotonic()
-            with suppress(FileNotFoundError):  # the folder is gone: nobody waits
+            if folder.is_dir():  # where it is gone nobody waits, and it must not be made again
                 write_bytes(folder / SHARE, f"{share:.4f}".encode())
 
     return report

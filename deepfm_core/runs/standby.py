@@ -27,8 +27,8 @@ def answering_environment() -> dict[str, str]:
 
 def hand_over(home: Path, folder: Path) -> bool:
     """Offer the question in a folder to a process that waits in the store at `home`; False where none does."""
-    message = f"{folder.resolve()}\n".encode()
-    if len(message) > _MOST_BYTES:
+    message = os.fsencode(folder.resolve()) + b"\n"
+    if len(message) > _MOST_BYTES or not _pipe(home).is_fifo():
         return False
     try:
         pipe = os.open(_pipe(home), os.O_WRONLY | os.O_NONBLOCK)
@@ -43,7 +43,7 @@ def hand_over(home: Path, folder: Path) -> bool:
 
 
 class Standby:
-    """The waiting process of one worker, replaced where it has ended; it ends with the worker."""
+    """The waiting process of one worker, replaced where it has ended; it ends with the worker, as its input does."""
 
     def __init__(self, home: Path) -> None:
         self._home = home
@@ -54,12 +54,18 @@ class Standby:
         if self.process is not None and self.process.poll() is None:
             return
         command = [sys.executable, "-m", "deepfm_core.runs.answering", "--wait", str(self._home.resolve())]
-        self.process = subprocess.Popen(command, cwd=ROOT, env=answering_environment(), stdin=subprocess.PIPE)
-        with suppress(ProcessLookupError):
+        with suppress(OSError):  # without it questions are answered, too, only later
+            self.process = subprocess.Popen(
+                command,
+                cwd=ROOT,
+                env=answering_environment(),
+                stdin=subprocess.PIPE,
+                start_new_session=True,  # Ctrl-C on a worker's terminal is the worker's; this ends as its input does
+            )
             os.setpriority(os.PRIO_PROCESS, self.process.pid, _NICE)
 
     def end(self) -> None:
-        """End the process."""
+        """End the process before its worker does."""
         if self.process is not None:
             self.process.kill()
             self.process.communicate()
@@ -79,16 +85,17 @@ class Door:
     def next(self) -> Path | None:
         """Wait for a question and give its folder; None when standard input ends, as it does with the worker."""
         while True:
-            try:
-                pipe = os.open(self._path, os.O_RDWR | os.O_NONBLOCK)  # as a writer too it is not woken by every close
-            except OSError:  # no pipe, no question: it stays, so that the worker does not start it again and again
+            if not self._path.is_fifo():  # no pipe, no question; it stays, so that it is not started again and again
                 select.select([sys.stdin], [], [])
                 return None
+            pipe = os.open(self._path, os.O_RDWR | os.O_NONBLOCK)  # as a writer too it is not woken by every close
             try:
                 ready, _, _ = select.select([sys.stdin, pipe], [], [])
                 if sys.stdin in ready:
                     return None
                 text = os.read(pipe, _MOST_BYTES)
+            except BlockingIOError:  # that of another worker was quicker
+                continue
             finally:
                 os.close(pipe)
             if b"\n" in text:  # whoever else asked in this moment finds that his question is not taken
