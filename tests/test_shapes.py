@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deepfm_core.errors import SpecError
@@ -27,6 +27,7 @@ def test_the_papers_four_shapes(shape: str, widths: tuple[int, ...]) -> None:
 
 
 @given(st.sampled_from(SHAPES), st.integers(1, 7), st.integers(28, 3000))
+@example("diamond", 4, 315)
 def test_every_shape_uses_all_neurons_and_is_valid(shape: str, layers: int, neurons: int) -> None:
     widths = layer_widths(shape, neurons, layers)
     assert sum(widths) == neurons

@@ -22,8 +22,12 @@ def layer_widths(shape: str, neurons: int, layers: int) -> tuple[int, ...]:
     parts = _proportions(shape, layers)
     if neurons < sum(parts):
         raise SpecError(f"Neurons is {neurons}. Use at least {sum(parts)} for {layers} layers of shape {shape}.")
-    ends = [round(neurons * sum(parts[: number + 1]) / sum(parts)) for number in range(layers)]
-    return tuple(end - start for start, end in zip([0, *ends], ends, strict=False))
+    whole = sum(parts)
+    widths = [neurons * part // whole for part in parts]
+    missing_most = sorted(range(layers), key=lambda number: neurons * parts[number] % whole, reverse=True)
+    for number in missing_most[: neurons - sum(widths)]:  # layers that are to be alike differ by one neuron at most
+        widths[number] += 1
+    return tuple(widths)
 
 
 def _proportions(shape: str, layers: int) -> list[int]:
