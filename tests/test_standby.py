@@ -29,7 +29,13 @@ def waiting(tmp_path: Path) -> Iterator[Standby]:
     one.prepare()
     wait_until_free(tmp_path)
     yield one
-    one.end()
+    end(one)
+
+
+def end(one: Standby) -> None:
+    assert one.process is not None
+    one.process.kill()
+    one.process.communicate()
 
 
 def wait_until_free(home: Path) -> None:
@@ -82,7 +88,7 @@ def test_it_says_the_same_as_a_process_of_its_own(tmp_path: Path, waiting: Stand
     _, question = asked_run(store, seed=0)
     wait_for(question)
     by_it = question.answer()
-    waiting.end()
+    end(waiting)
     (question.folder / "answer.parquet").unlink()
     wait_for(question)
     own = question.answer()

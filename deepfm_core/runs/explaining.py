@@ -31,8 +31,6 @@ from deepfm_core.training.metrics import sigmoid
 SAMPLE_ROWS = 20_000
 FLOP_BUDGET = 5e9
 FEWEST_ROWS, FEWEST_BACKGROUND, MOST_BACKGROUND = 500, 8, 32
-EXPLANATIONS = ("terms", "purified", "attribution", "levels")
-"""What is explained without the data's evidence, in this order."""
 BEGUN, FOUND = 0.1, 0.5
 """Rough shares of the stage: what all explanations begin with, and waiting for the data's evidence."""
 REPORTED = 0.01
@@ -56,7 +54,8 @@ def explain(
     """
     work = _Explanation.begun(folder, model, train, shown, seed)
     yield Stage("explain", BEGUN)
-    remaining, found = [getattr(work, name) for name in EXPLANATIONS], False
+    remaining, found = [work.terms, work.purified, work.attribution, work.levels], False  # without the data's evidence
+    explanations = len(remaining)
     while remaining or not found:
         note = ""
         if not (remaining or evidence.ended()):
@@ -68,7 +67,7 @@ def explain(
             work.findings(observed)
         else:
             remaining.pop(0)()
-        left = (1.0 - BEGUN - FOUND) * len(remaining) / len(EXPLANATIONS) + FOUND * (not found)
+        left = (1.0 - BEGUN - FOUND) * len(remaining) / explanations + FOUND * (not found)
         yield Stage("explain", 1.0 - left, note)
 
 

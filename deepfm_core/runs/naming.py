@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deepfm_core.training.factors import written
 from deepfm_core.training.spec import RunSpec
 
 MODEL_TITLES = {
@@ -54,7 +55,7 @@ def _value(value: Any) -> str:
         return "on" if value else "off"
     if isinstance(value, list | tuple):  # widths, or pairs of crossed fields
         return "-".join("*".join(part) if isinstance(part, tuple) else str(part) for part in value)
-    return f"{value:g}" if isinstance(value, float) else "-".join(part.strip() for part in str(value).split(","))
+    return "-".join(part.strip() for part in written(value).split(","))
 
 
 def run_name(spec: RunSpec, settings: str = "") -> str:

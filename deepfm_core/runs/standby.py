@@ -64,13 +64,6 @@ class Standby:
             )
             os.setpriority(os.PRIO_PROCESS, self.process.pid, _NICE)
 
-    def end(self) -> None:
-        """End the process before its worker does."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.communicate()
-            self.process = None
-
 
 class Door:
     """The end of the pipe at which the waiting process reads; closed, and so nobody there, while it is at work."""

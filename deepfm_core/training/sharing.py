@@ -1,7 +1,7 @@
 """Whether a fit's steps go on sharing the cores: measured while it trains, since other work comes and goes.
 
 Threads that share a step wait for each other a hundred times in it. Where another process takes one of their cores,
-every wait is as long as that has the core, and two threads are many times slower than one.
+every wait is as long as that has the core, and two threads are several times slower than one.
 """
 
 from __future__ import annotations
