@@ -1,4 +1,4 @@
-"""The cached doors into the core: the store, tables, the chosen run, its frames. The app's only caches."""
+"""The cached doors into the core: the store, tables, the chosen run, its frames."""
 
 from __future__ import annotations
 
