@@ -12,9 +12,11 @@ sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").re
 
 import streamlit as st  # noqa: E402 (needs the path above)
 
-from app import home, launching, links, style, visitor  # noqa: E402
-from app.inputs import show_error  # noqa: E402
-from deepfm_core.data.side_by_side import use_system_memory  # noqa: E402
+from app.shared import launch, run_picker  # noqa: E402
+from app.state import links, visitor  # noqa: E402
+from app.widgets import layout  # noqa: E402
+from app.widgets.messages import show_error  # noqa: E402
+from deepfm_core._parallel import use_system_memory  # noqa: E402
 from deepfm_core.errors import DeepFMError  # noqa: E402
 
 VIEWS = ROOT / "app" / "views"
@@ -36,19 +38,19 @@ def main() -> None:
     use_system_memory()
     st.set_page_config(page_title="DeepFM Explorer", page_icon="🔷", layout="wide")
     pages = [
-        st.Page(VIEWS / f"{name}.py", title=title, icon=icon, url_path=name, default=name == "start")
+        st.Page(VIEWS / name / "page.py", title=title, icon=icon, url_path=name, default=name == "start")
         for name, title, icon in PAGES
-        if (VIEWS / f"{name}.py").exists()
+        if (VIEWS / name / "page.py").exists()
     ]
     chosen = st.navigation(pages)
     links.arrive()
-    style.apply()
+    layout.apply()
     try:
         links.follow(chosen.url_path)
-        home.choose_runs()
+        run_picker.choose_runs()
         visitor.remember()  # before the page: where it stops, nothing more is drawn
         chosen.run()
-        launching.keep_worker()
+        launch.keep_worker()
     except DeepFMError as error:
         show_error(error)
     except Exception:

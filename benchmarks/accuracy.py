@@ -30,15 +30,15 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepfm_core.data.encoder import Encoder
-from deepfm_core.data.inference import infer_schema
-from deepfm_core.data.reading import read_table
-from deepfm_core.data.schema import NUMBER_KINDS, Schema
-from deepfm_core.data.synthetic import CATEGORICAL, MIXED, make_world
-from deepfm_core.data.table import ReadReport, Table
-from deepfm_core.runs.parts import Part, Parts, load_parts
-from deepfm_core.training.metrics import auc, logloss
-from deepfm_core.training.spec import RunSpec
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.encoding.splits import Part, RunParts, load_parts
+from deepfm_core.metrics.scores import auc, logloss
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.schema import NUMBER_KINDS, Schema
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, make_world
+from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import ReadReport, Table
 
 WORLDS = {"world:categorical": CATEGORICAL, "world:mixed": MIXED}
 OURS = ("recommended deepfm", "paper deepfm", "quick deepfm", "recommended fm", "recommended lr")
@@ -52,7 +52,7 @@ class Task:
     name: str
     seed: int
     schema: Schema
-    parts: Parts
+    parts: RunParts
 
 
 def main() -> None:
@@ -111,8 +111,8 @@ def own(task: Task, preset_name: str, model_name: str) -> tuple[NDArray[np.float
     """Encode and train with a preset."""
     import torch
 
+    from deepfm_core.spec.presets import preset
     from deepfm_core.training.fit import fit, predict_logits
-    from deepfm_core.training.presets import preset
     from deepfm_core.training.state import FitState
 
     torch.set_num_threads(1)
@@ -153,7 +153,7 @@ def columns_for_peers(task: Task) -> dict[str, NDArray[Any]]:
     }
 
 
-def _column(parts: Parts, column: str, number: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _column(parts: RunParts, column: str, number: bool) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     train, test = (_texts(part, column) for part in (parts.train, parts.test))
     if number:
         return tuple(pd.to_numeric(cells, errors="coerce").to_numpy(np.float64) for cells in (train, test))  # type: ignore[return-value]

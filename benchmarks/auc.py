@@ -12,7 +12,7 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepfm_core.training.metrics import auc
+from deepfm_core.metrics.scores import auc
 
 TURNS = 5
 

@@ -22,8 +22,8 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepfm_core.data.encoded import EncodedField, EncodedTable, Layout
-from deepfm_core.data.schema import Kind
+from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable, Layout
+from deepfm_core.schema.schema import Kind
 
 KNOTS = 16
 LARGEST = 100_000
@@ -114,21 +114,21 @@ def drawn_layout(fields: int, rng: np.random.Generator) -> Layout:
 
 
 def observed(table: EncodedTable) -> Callable[[], object]:
-    from deepfm_core.explain.observed import observed_interactions
+    from deepfm_core.evidence.ranking import observed_interactions
 
     return lambda: observed_interactions(table)
 
 
 def explain_stage(table: EncodedTable) -> Callable[[], object]:
     """Everything of the stage that grows with rows or pairs: strengths, purified terms, levels, level pairs."""
-    from deepfm_core.explain import tables
+    from deepfm_core.evidence.levels import field_levels
+    from deepfm_core.explain import frames, row_terms
+    from deepfm_core.explain.frames import sample_rows
     from deepfm_core.explain.learned import learned_pairs
-    from deepfm_core.explain.levels import field_levels
     from deepfm_core.explain.purified_terms import purified_terms
-    from deepfm_core.explain.snapshot import sample_rows
-    from deepfm_core.runs.explaining import SAMPLE_ROWS, network_background, network_sample
+    from deepfm_core.metrics.scores import sigmoid
+    from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_background, network_sample
     from deepfm_core.training.fit import predict_logits
-    from deepfm_core.training.metrics import sigmoid
 
     model = trained(table)
 
@@ -136,19 +136,19 @@ def explain_stage(table: EncodedTable) -> Callable[[], object]:
         sample = sample_rows(table, 0, SAMPLE_ROWS)
         rows, background = network_sample(model, sample)
         learned = learned_pairs(model, sample, network_rows=rows, background=background)
-        examples = table.take(tables.example_rows(model, table, 0))
+        examples = table.take(row_terms.example_rows(model, table, 0))
         purified_terms(model, sample, learned, examples, background=network_background(model, examples))
-        tables.levels_frame(model, table, sample, field_levels(sample))
-        tables.level_pairs_frame(model, table, sigmoid(predict_logits(model, table)), background, 0)
+        frames.levels_frame(model, table, sample, field_levels(sample))
+        frames.level_pairs_frame(model, table, sigmoid(predict_logits(model, table)), background, 0)
 
     return work
 
 
 def held_out(table: EncodedTable) -> Callable[[], object]:
     """Five folds, with an epoch of training each; more epochs cost what training costs."""
-    from deepfm_core.explain.evidence import MOST_VALUES, fold_evidence, held_out_frame
-    from deepfm_core.runs.held_out import ModelLearner
-    from deepfm_core.training.presets import preset
+    from deepfm_core.evidence.cross_fit import MOST_VALUES, fold_evidence, held_out_frame
+    from deepfm_core.runs.cross_fit_stage import ModelLearner
+    from deepfm_core.spec.presets import preset
 
     model, fit = preset("recommended", "deepfm", len(table))
     trained(table.take(np.arange(1000)))  # loads what is loaded once
@@ -158,8 +158,8 @@ def held_out(table: EncodedTable) -> Callable[[], object]:
 
 
 def trained(table: EncodedTable):  # type: ignore[no-untyped-def]
+    from deepfm_core.spec.presets import preset
     from deepfm_core.training.fit import train_epochs
-    from deepfm_core.training.presets import preset
     from deepfm_core.training.state import FitState
 
     model, fit = preset("recommended", "deepfm", len(table))

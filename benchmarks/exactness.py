@@ -22,11 +22,11 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import torch  # noqa: E402
 from growth import table  # noqa: E402
 
-from deepfm_core.data.encoded import EncodedTable  # noqa: E402
+from deepfm_core.encoding.encoded_table import EncodedTable  # noqa: E402
+from deepfm_core.metrics.scores import auc, logloss  # noqa: E402
+from deepfm_core.spec.run import FitSpec, ModelSpec  # noqa: E402
+from deepfm_core.training.autograd_step import AutogradStep  # noqa: E402
 from deepfm_core.training.fit import fit, predict_logits  # noqa: E402
-from deepfm_core.training.metrics import auc, logloss  # noqa: E402
-from deepfm_core.training.reference import AutogradStep  # noqa: E402
-from deepfm_core.training.spec import FitSpec, ModelSpec  # noqa: E402
 from deepfm_core.training.state import FitState  # noqa: E402
 from deepfm_core.training.step import Step  # noqa: E402
 

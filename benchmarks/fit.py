@@ -117,8 +117,8 @@ def write_table(job: Job, folder: Path) -> None:
 
 def encoded(folder: Path) -> Any:
     """Give the table that `write_table` wrote as an EncodedTable."""
-    from deepfm_core.data.encoded import EncodedField, EncodedTable, Layout
-    from deepfm_core.data.schema import Kind
+    from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable, Layout
+    from deepfm_core.schema.schema import Kind
 
     with np.load(folder / "table.npz") as arrays:
         ids, labels, sizes = arrays["ids"], arrays["labels"], arrays["sizes"]
@@ -135,10 +135,10 @@ def fit_ours(folder: Path) -> dict[str, Any]:
     import torch
     from step import network_products
 
+    from deepfm_core.metrics.scores import auc, logloss
+    from deepfm_core.spec.run import FitSpec, ModelSpec
     from deepfm_core.training import fit as fitting
     from deepfm_core.training.fit import FitState, fit, predict_logits
-    from deepfm_core.training.metrics import auc, logloss
-    from deepfm_core.training.spec import FitSpec, ModelSpec
 
     values = json.loads((folder / "job.json").read_text())
     job = Job(**{**values, "layers": tuple(values["layers"])})

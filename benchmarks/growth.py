@@ -24,12 +24,12 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import torch  # noqa: E402
 from step import table_of  # noqa: E402
 
-from deepfm_core.data.encoded import EncodedTable  # noqa: E402
-from deepfm_core.data.schema import Kind  # noqa: E402
+from deepfm_core.encoding.encoded_table import EncodedTable  # noqa: E402
 from deepfm_core.models.batch import Batch  # noqa: E402
 from deepfm_core.models.deepfm import DeepFM  # noqa: E402
+from deepfm_core.schema.schema import Kind  # noqa: E402
+from deepfm_core.spec.run import FitSpec, ModelSpec  # noqa: E402
 from deepfm_core.training.fit import fit  # noqa: E402
-from deepfm_core.training.spec import FitSpec, ModelSpec  # noqa: E402
 from deepfm_core.training.state import FitState  # noqa: E402
 from deepfm_core.training.step import Step  # noqa: E402
 

@@ -3,7 +3,7 @@
     python -m venv .venv-bench && .venv-bench/bin/pip install -r benchmarks/interactions_requirements.txt
     python benchmarks/interactions.py --peers .venv-bench/bin/python --worlds 5 --rows 5000 20000 100000
 
-Worlds have 12 fields with 6 of 66 pairs planted (deepfm_core/data/synthetic.py). Every method sees the same rows;
+Worlds have 12 fields with 6 of 66 pairs planted (deepfm_core/synthetic/worlds.py). Every method sees the same rows;
 seconds are of processor time, on one thread.
 """
 
@@ -26,12 +26,12 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepfm_core.data.encoded import EncodedTable
-from deepfm_core.data.encoder import Encoder
-from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
-from deepfm_core.data.synthetic import CATEGORICAL, MIXED, MULTI_VALUED, World, make_world
-from deepfm_core.explain.evidence import out_of_fold_evidence
-from deepfm_core.explain.observed import observed_interactions
+from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.evidence.cross_fit import out_of_fold_evidence
+from deepfm_core.evidence.ranking import observed_interactions
+from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, World, make_world
 
 SPECS = {"categorical": CATEGORICAL, "mixed numeric": MIXED, "multi-valued": MULTI_VALUED}
 RESULTS = ["rows", "kind", "seed", "method", "roc_auc", "precision", "seconds", "solid_planted", "solid_false"]
@@ -122,12 +122,12 @@ def recommended_model(table: EncodedTable) -> tuple[Scores, Scores, tuple[float,
     """Train the recommended DeepFM as a run does: what it learned, and whether that holds out of fold; with seconds."""
     import torch
 
+    from deepfm_core.explain.frames import sample_rows
     from deepfm_core.explain.learned import learned_pairs
-    from deepfm_core.explain.snapshot import sample_rows
-    from deepfm_core.runs.explaining import SAMPLE_ROWS, network_sample
-    from deepfm_core.runs.held_out import ModelLearner
+    from deepfm_core.runs.cross_fit_stage import ModelLearner
+    from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample
+    from deepfm_core.spec.presets import preset
     from deepfm_core.training.fit import fit
-    from deepfm_core.training.presets import preset
     from deepfm_core.training.state import FitState
 
     torch.set_num_threads(1)
@@ -155,8 +155,8 @@ def naive_heat_map(table: EncodedTable) -> tuple[Scores, float]:
     import torch
 
     from deepfm_core.explain.learned import embeddings_of
+    from deepfm_core.spec.run import FitSpec, ModelSpec
     from deepfm_core.training.fit import fit
-    from deepfm_core.training.spec import FitSpec, ModelSpec
     from deepfm_core.training.state import FitState
 
     torch.set_num_threads(1)

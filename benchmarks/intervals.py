@@ -18,9 +18,9 @@ import pandas as pd
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema  # noqa: E402
-from deepfm_core.data.table import ReadReport, Table  # noqa: E402
-from deepfm_core.explain.of_table import observed_of_table  # noqa: E402
+from deepfm_core.evidence.ranking import observed_of_table  # noqa: E402
+from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema  # noqa: E402
+from deepfm_core.tables.table import ReadReport, Table  # noqa: E402
 
 WORLDS = (
     *((rows, 2, 0.7) for rows in (100, 300, 1000, 3000, 50_000)),

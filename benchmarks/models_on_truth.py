@@ -22,14 +22,14 @@ from numpy.typing import NDArray
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepfm_core.data.encoded import EncodedTable
-from deepfm_core.data.encoder import Encoder
-from deepfm_core.data.schema import FieldRole, LabelRole, Schema
-from deepfm_core.data.synthetic import Effects, World, WorldSpec, assemble, make_world, pure_three_way
-from deepfm_core.data.synthetic_columns import categorical
-from deepfm_core.training.comparison import logloss_difference
-from deepfm_core.training.metrics import base_logloss, logloss
-from deepfm_core.training.spec import MODEL_NAMES
+from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.metrics.bootstrap import logloss_difference
+from deepfm_core.metrics.scores import base_logloss, logloss
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
+from deepfm_core.spec.run import MODEL_NAMES
+from deepfm_core.synthetic.columns import categorical
+from deepfm_core.synthetic.worlds import Effects, World, WorldSpec, assemble, make_world, pure_three_way
 
 Values = NDArray[np.float64]
 
@@ -87,8 +87,8 @@ def divided(world: World, seed: int) -> Task:
 
 def logits_of(task: Task, model_name: str, seed: int) -> Values:
     """Train a model with the recommended preset and give the test rows' logits."""
+    from deepfm_core.spec.presets import preset
     from deepfm_core.training.fit import fit, predict_logits
-    from deepfm_core.training.presets import preset
     from deepfm_core.training.state import FitState
 
     model, settings = preset("recommended", model_name, len(task.train))

@@ -25,8 +25,8 @@ from playwright.sync_api import Page, sync_playwright
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from deepfm_core.runs.process import Process  # noqa: E402 (needs the path above)
-from deepfm_core.runs.store import Store  # noqa: E402
+from deepfm_core.store.process import Process  # noqa: E402 (needs the path above)
+from deepfm_core.store.store import Store  # noqa: E402
 
 PORT = 8690
 ADDRESS = f"http://localhost:{PORT}"

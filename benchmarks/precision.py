@@ -23,12 +23,12 @@ import torch
 from accuracy import Task, division
 from fit import Job, encoded, write_table
 
-from deepfm_core.data.encoded import EncodedTable
-from deepfm_core.data.encoder import Encoder
+from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.metrics.scores import auc, logloss
+from deepfm_core.spec.presets import preset
+from deepfm_core.spec.run import FitSpec, ModelSpec
 from deepfm_core.training.fit import fit, predict_logits
-from deepfm_core.training.metrics import auc, logloss
-from deepfm_core.training.presets import preset
-from deepfm_core.training.spec import FitSpec, ModelSpec
 from deepfm_core.training.state import FitState
 
 CRITEO = Job(39, 1_000_000, 160_000, 40_000, 4096, (400, 400, 400), 2)

@@ -115,9 +115,9 @@ def with_ours(kind: str) -> Callable[[], Callable[[Path], Tensors]]:
     """Read the table and encode it."""
 
     def prepared() -> Callable[[Path], Tensors]:
-        from deepfm_core.data.encoder import Encoder
-        from deepfm_core.data.reading import read_table
-        from deepfm_core.data.side_by_side import use_system_memory
+        from deepfm_core._parallel import use_system_memory
+        from deepfm_core.encoding.encoder import Encoder
+        from deepfm_core.tables.reader import read_table
 
         use_system_memory()
 
@@ -134,8 +134,8 @@ def with_ours(kind: str) -> Callable[[], Callable[[Path], Tensors]]:
 
 def from_shelf() -> Callable[[Path], Tensors]:
     """Take what an earlier run has kept, every byte of it: mapping the files alone would be done in milliseconds."""
-    from deepfm_core.data.side_by_side import use_system_memory
-    from deepfm_core.runs.encoded_shelf import EncodedShelf
+    from deepfm_core._parallel import use_system_memory
+    from deepfm_core.store.encoding_cache import EncodedShelf
 
     use_system_memory()
 
@@ -151,10 +151,10 @@ def from_shelf() -> Callable[[Path], Tensors]:
 
 def keep(path: Path) -> None:
     """Do what a first run does for a second one: divide, encode, and keep both beside the table."""
-    from deepfm_core.data.encoder import Encoder
-    from deepfm_core.data.reading import read_table
-    from deepfm_core.runs.encoded_shelf import EncodedShelf, Prepared
-    from deepfm_core.runs.parts import load_parts
+    from deepfm_core.encoding.encoder import Encoder
+    from deepfm_core.encoding.splits import load_parts
+    from deepfm_core.store.encoding_cache import EncodedShelf, Prepared
+    from deepfm_core.tables.reader import read_table
 
     table, spec = read_table(path), _spec(path, "bucketised")
     parts = load_parts(spec, lambda _: table)
@@ -165,7 +165,7 @@ def keep(path: Path) -> None:
 
 
 def _spec(path: Path, kind: str) -> Any:
-    from deepfm_core.training.spec import RunSpec
+    from deepfm_core.spec.run import RunSpec
 
     return RunSpec("kept", path.name, _schema(kind))
 
@@ -175,7 +175,7 @@ def _no_table(sha: str) -> Any:
 
 
 def _schema(kind: str) -> Any:
-    from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
+    from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
 
     kinds = {**dict.fromkeys(INTEGERS, Kind(kind)), **dict.fromkeys(TEXTS, Kind.CATEGORICAL)}
     return Schema(LabelRole("label", "1", "0"), tuple(FieldRole(column, kind) for column, kind in kinds.items()))

@@ -26,8 +26,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import torch  # noqa: E402
 from growth import table  # noqa: E402
 
+from deepfm_core.spec.run import FitSpec, ModelSpec  # noqa: E402
 from deepfm_core.training.fit import fit  # noqa: E402
-from deepfm_core.training.spec import FitSpec, ModelSpec  # noqa: E402
 from deepfm_core.training.state import FitState  # noqa: E402
 
 MODEL = ModelSpec(embedding_size=10, layers=(400, 400, 400))

@@ -15,7 +15,7 @@ from pathlib import Path
 from pages import ADDRESS, OPTIONS, chromium, served
 from playwright.sync_api import Page, sync_playwright
 
-from deepfm_core.runs.store import Store
+from deepfm_core.store.store import Store
 
 WATCH = """
 window.seen = {};

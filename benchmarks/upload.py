@@ -20,17 +20,17 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
-from deepfm_core.data.inference import infer_schema
-from deepfm_core.data.side_by_side import use_system_memory
-from deepfm_core.runs import engine, observing
-from deepfm_core.runs.folder import RunFolder
+from deepfm_core._parallel import use_system_memory
+from deepfm_core.runs import engine, evidence_task
 from deepfm_core.runs.job import Job
-from deepfm_core.runs.questions import about_pairs
-from deepfm_core.runs.standby import Standby
-from deepfm_core.runs.store import Store
-from deepfm_core.training.events import Event, Fitted, Ready, Scored, Stage
-from deepfm_core.training.presets import preset
-from deepfm_core.training.spec import RunSpec
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.spec.events import Event, Fitted, Ready, Scored, Stage
+from deepfm_core.spec.presets import preset
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.query import about_pairs
+from deepfm_core.store.query_pipe import Standby
+from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.store.store import Store
 
 LOADING_SECONDS = 5.0
 """How long the waiting process is given to load, as it has beside a worker that waits for a run."""
@@ -125,7 +125,7 @@ def main() -> None:
     for _ in range(options.times):
         with tempfile.TemporaryDirectory() as home:
             standby = Standby(Path(home))
-            observing._latest.clear()  # nothing is known of the table from the journey before
+            evidence_task._latest.clear()  # nothing is known of the table from the journey before
             if not options.cold:
                 standby.prepare()
                 time.sleep(LOADING_SECONDS)

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from deepfm_core.commands.arguments import parse, parser
+from deepfm_core.cli.parser import parse, parser
 from deepfm_core.errors import DeepFMError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -17,7 +17,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     given = list(sys.argv[1:] if arguments is None else arguments)
     try:
         if given[:1] == ["worker"]:
-            from deepfm_core.runs.worker import main as worker
+            from deepfm_core.workers.worker import main as worker
 
             return worker(given[1:])
         if not given:
@@ -42,7 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _use_system_memory() -> None:
-    from deepfm_core.data.side_by_side import use_system_memory
+    from deepfm_core._parallel import use_system_memory
 
     use_system_memory()
 

@@ -19,10 +19,16 @@ from scipy.sparse import csr_array
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from deepfm_core.data.planting import standardise  # noqa: E402
-from deepfm_core.data.schema import Kind  # noqa: E402
-from deepfm_core.data.synthetic import Effects, World, assemble, pure_pair, pure_three_way  # noqa: E402
-from deepfm_core.data.synthetic_columns import Column, one_hot, zipf_shares  # noqa: E402
+from deepfm_core.schema.schema import Kind  # noqa: E402
+from deepfm_core.synthetic.columns import Column, one_hot, zipf_shares  # noqa: E402
+from deepfm_core.synthetic.worlds import (  # noqa: E402
+    Effects,
+    World,
+    assemble,
+    pure_pair,
+    pure_three_way,
+    standardise,
+)
 
 Values = NDArray[np.float64]
 Columns = dict[str, Column]

@@ -16,8 +16,8 @@ import pytest
 if TYPE_CHECKING:
     from streamlit.testing.v1 import AppTest
 
-    from deepfm_core.runs.questions import Question
-    from deepfm_core.runs.store import Store
+    from deepfm_core.store.query import Question
+    from deepfm_core.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -85,7 +85,7 @@ def trained(command: Command, table: Path, tmp_path_factory: pytest.TempPathFact
 
 def _answer_a_run(question: Question) -> None:
     """Answer in this process what a run asks of its rows; what a page asks waits until a test answers it."""
-    from deepfm_core.runs.answering import answer
+    from deepfm_core.workers.query_worker import answer
 
     if question._kind == "rows":
         answer(question.folder)
@@ -96,12 +96,12 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     """A store of its own for the pages; processes are started by the browser's journeys, not here."""
     import streamlit as st
 
-    from deepfm_core.runs.process import Process
-    from deepfm_core.runs.store import Store
+    from deepfm_core.store.process import Process
+    from deepfm_core.store.store import Store
 
     monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
-    monkeypatch.setattr("deepfm_core.runs.launch._start", lambda _home: Process.current())
-    monkeypatch.setattr("deepfm_core.runs.questions.Question._start", _answer_a_run)
+    monkeypatch.setattr("deepfm_core.workers.launcher._start", lambda _home: Process.current())
+    monkeypatch.setattr("deepfm_core.store.query.Question._start", _answer_a_run)
     st.cache_resource.clear()
     st.cache_data.clear()
     yield Store(tmp_path)
@@ -117,7 +117,7 @@ def opened(store: Store) -> Callable[..., AppTest]:
     def open_page(view: str = "start", **choices: str) -> AppTest:
         app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
         if view != "start":
-            app.switch_page(f"views/{view}.py")
+            app.switch_page(f"views/{view}/page.py")
         for name, value in choices.items():
             app.query_params[name] = value
         return app.run()

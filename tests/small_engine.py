@@ -14,11 +14,11 @@ from collections.abc import Iterator
 
 import torch
 
-from deepfm_core.data.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.errors import TrainingError
 from deepfm_core.runs.job import Job
-from deepfm_core.training.events import Cancelled, EpochDone, Event, Finished, Progress, Stage
-from deepfm_core.training.spec import FitSpec, RunSpec
+from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.spec.events import Cancelled, EpochDone, Event, Finished, Progress, Stage
+from deepfm_core.spec.run import FitSpec, RunSpec
 
 STEPS = 4
 SECONDS_A_STEP = 0.02

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from deepfm_core.data.encoded import CrossedField, EncodedField, EncodedTable, Layout
-from deepfm_core.data.schema import Kind
+from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable, Layout
+from deepfm_core.schema.schema import Kind
 
 
 def layout(kinds: list[tuple[Kind, int, int]], dense: int = 0) -> Layout:

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
-from .ledger import LOWERS, RAISES, named_value
-from .theme import LOG_ODDS, NEGATIVE, POSITIVE, SIGNED, TEXT, dress, label_limit, legend_of, step
-from .vega import Chart, expr, hover, layer, mark, nominal, quantity
+from app.charts.grammar.theme import LOG_ODDS, NEGATIVE, POSITIVE, SIGNED, TEXT, dress, label_limit, legend_of, step
+from app.charts.grammar.vega import Chart, expr, hover, layer, mark, nominal, quantity
+from app.charts.ledger import LOWERS, RAISES, named_value
 
 
 def attribution(values: pd.DataFrame, *, top: int = 10, cells: Mapping[str, str] | None = None) -> Chart:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from .theme import ACCENT, BACKGROUND, MUTED, TEXT, dress, label_limit, step
-from .vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity, value, when
+from app.charts.grammar.theme import ACCENT, BACKGROUND, MUTED, TEXT, dress, label_limit, step
+from app.charts.grammar.vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity, value, when
 
 TITLES = {"auc": "test AUC", "logloss": "test logloss (nats)"}
 

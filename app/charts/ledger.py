@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .pairs import pair_label
-from .theme import (
+from app.charts.grammar.theme import (
     ACCENT,
     DNN,
     IS_LIGHT,
@@ -25,7 +24,8 @@ from .theme import (
     legend_of,
     step,
 )
-from .vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity
+from app.charts.grammar.vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity
+from app.charts.interactions.ranking import pair_label
 
 RAISES, LOWERS, STANDS = "+ raises", "− lowers", "= logit"
 WHOLE = {"bias": "bias", "base": "base rate", "dnn": "DNN", "higher-order": "higher order"}

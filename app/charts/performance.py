@@ -7,8 +7,8 @@ from typing import Any
 
 import pandas as pd
 
-from .theme import ACCENT, DASHES, MUTED, RUNS, SHAPES, TEXT, dress, legend_of, narrow, told_apart_by
-from .vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity, when
+from app.charts.grammar.theme import ACCENT, DASHES, MUTED, RUNS, SHAPES, TEXT, dress, legend_of, narrow, told_apart_by
+from app.charts.grammar.vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity, when
 
 CURVE_POINTS = 400
 """Points drawn of a threshold curve: more than its width in pixels shows nothing more."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from .theme import ACCENT, MUTED, TEXT, dress, step
-from .vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity
+from app.charts.grammar.theme import ACCENT, MUTED, TEXT, dress, step
+from app.charts.grammar.vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity
 
 RATIO_TICKS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 0.25, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4, 8, 16, 32, 64)
 ROUND_TICKS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)

@@ -8,8 +8,20 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from .theme import ACCENT, EMPTY, MUTED, SEQUENTIAL, TEXT, dress, inks, narrow
-from .vega import Chart, Layer, Spec, click_selects, column, drag_selects, hover, layer, mark, nominal, quantity
+from app.charts.grammar.theme import ACCENT, EMPTY, MUTED, SEQUENTIAL, TEXT, dress, inks, narrow
+from app.charts.grammar.vega import (
+    Chart,
+    Layer,
+    Spec,
+    click_selects,
+    column,
+    drag_selects,
+    hover,
+    layer,
+    mark,
+    nominal,
+    quantity,
+)
 
 MEASURES = {
     "valid_logloss": "validation logloss (nats)",

@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.explain.frames import repeated
 from deepfm_core.explain.probe import network_fields_of
-from deepfm_core.explain.repeated import repeated
 from deepfm_core.models.deepfm import DeepFM
 
 STEPS = 32

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.explain.learned import Pairs, crossed_contributions, crossed_pairs
 from deepfm_core.explain.probe import BLOCK, network_probe
 from deepfm_core.models.batch import Batch

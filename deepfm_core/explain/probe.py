@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 

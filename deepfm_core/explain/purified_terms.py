@@ -15,7 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfm_core.data.encoded import EncodedTable, together
+from deepfm_core.encoding.encoded_table import EncodedTable, together
+from deepfm_core.evidence.levels import field_levels
+from deepfm_core.explain.frames import repeated
 from deepfm_core.explain.learned import (
     LearnedPairs,
     crossed_contributions,
@@ -24,10 +26,8 @@ from deepfm_core.explain.learned import (
     fm_contributions,
     probed_contributions,
 )
-from deepfm_core.explain.levels import field_levels
 from deepfm_core.explain.probe import NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import additive_parts
-from deepfm_core.explain.repeated import repeated
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.fit import predict_logits

@@ -13,7 +13,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import lsqr
 from threadpoolctl import threadpool_limits
 
-from deepfm_core.explain.levels import Levels
+from deepfm_core.evidence.levels import Levels
 
 Values = NDArray[np.float64]
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from deepfm_core.data.encoder import Encoder
-from deepfm_core.explain.tables import example_terms_frame
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.explain.row_terms import example_terms_frame
+from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.fit import predict_logits
-from deepfm_core.training.metrics import sigmoid
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.encoding.encoded_table import EncodedTable
 
 
 @dataclass(frozen=True)

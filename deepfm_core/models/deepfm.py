@@ -10,12 +10,12 @@ from itertools import combinations
 import torch
 from torch import Tensor, nn
 
-from deepfm_core.data.encoded import CrossedField, EncodedField, Layout
+from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, Layout
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.network import Network
 from deepfm_core.models.products import network_inputs, products
 from deepfm_core.models.terms import Terms
-from deepfm_core.training.spec import ModelSpec
+from deepfm_core.spec.run import ModelSpec
 
 _OBSERVED_AT_ONCE = 1 << 16
 

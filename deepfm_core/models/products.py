@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepfm_core.training.spec import ModelSpec
+from deepfm_core.spec.run import ModelSpec
 
 
 def inner_products(fields: Tensor) -> Tensor:

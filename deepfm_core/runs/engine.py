@@ -13,22 +13,20 @@ from typing import Any
 import pandas as pd
 import torch
 
-from deepfm_core.data.encoded import EncodedTable, together
-from deepfm_core.data.encoder import Encoder
+from deepfm_core.encoding.encoded_table import EncodedTable, together
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.encoding.splits import Part, RunParts, load_parts
 from deepfm_core.errors import RunError
-from deepfm_core.explain import snapshot
-from deepfm_core.runs.encoded_shelf import EncodedShelf, Prepared
-from deepfm_core.runs.explaining import Evidence, explain
-from deepfm_core.runs.held_out import hold_out
+from deepfm_core.explain import frames
+from deepfm_core.metrics.scores import Metrics
+from deepfm_core.runs.baseline import boost
+from deepfm_core.runs.cross_fit_stage import hold_out
+from deepfm_core.runs.evaluate import judge, scores
+from deepfm_core.runs.evidence_task import Observation, own_parts
+from deepfm_core.runs.explain_stage import Evidence, explain
 from deepfm_core.runs.job import Job
-from deepfm_core.runs.judging import judge, scores
-from deepfm_core.runs.observing import Observation, own_parts
-from deepfm_core.runs.parts import Part, Parts, load_parts
-from deepfm_core.runs.questions import about_pairs
-from deepfm_core.runs.trial import trial_run
-from deepfm_core.runs.yardstick import boost
-from deepfm_core.training.device import training_device
-from deepfm_core.training.events import (
+from deepfm_core.runs.warmup import trial_run
+from deepfm_core.spec.events import (
     HOLD_OUT,
     Cancelled,
     EpochDone,
@@ -40,11 +38,12 @@ from deepfm_core.training.events import (
     Stage,
     Started,
 )
+from deepfm_core.spec.run import YARDSTICK, RunSpec
+from deepfm_core.store.encoding_cache import EncodedShelf, Prepared
+from deepfm_core.store.query import about_pairs
 from deepfm_core.training.fit import fit, predict_logits
-from deepfm_core.training.metrics import Metrics
-from deepfm_core.training.spec import YARDSTICK, RunSpec
+from deepfm_core.training.hardware import set_threads, training_device
 from deepfm_core.training.state import FitState
-from deepfm_core.training.threads import set_threads
 
 Events = Generator[Event, None, None]
 
@@ -62,7 +61,7 @@ class _Work:
 
     job: Job
     seconds: dict[str, float] = field(default_factory=dict)
-    parts: Parts = field(init=False)
+    parts: RunParts = field(init=False)
     encoder: Encoder = field(init=False)
     train: EncodedTable = field(init=False)
     valid: EncodedTable = field(init=False)
@@ -197,7 +196,7 @@ def _fit(work: _Work) -> Events:
             work.state.load(*checkpoint)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError("The run's checkpoint is an earlier version's and cannot go on. Train it anew.") from error
-    sample = snapshot.sample_rows(work.train, spec.seed)
+    sample = frames.sample_rows(work.train, spec.seed)
     for event in fit(spec.fit, work.train, work.valid, work.state):
         if isinstance(event, EpochDone):
             _after_epoch(work, sample, event.epoch)
@@ -216,7 +215,7 @@ def _after_epoch(work: _Work, sample: EncodedTable, epoch: int) -> None:
     folder, model = work.job.folder, work.state.model
     if work.spec.model.second_order and work.spec.explained:  # an FM that only starts another model has none to show
         earlier = folder.frame("pairs_by_epoch")
-        now = snapshot.pairs_after_epoch(model, sample, epoch)
+        now = frames.pairs_after_epoch(model, sample, epoch)
         whole = now if earlier is None else pd.concat([earlier[earlier["epoch"] < epoch], now], ignore_index=True)
         folder.write_frame("pairs_by_epoch", whole)
     folder.save_checkpoint(work.state.tensors(), work.state.numbers())

@@ -7,17 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from deepfm_core.runs.folder import RunFolder
-from deepfm_core.training.events import Event
-from deepfm_core.training.spec import RunSpec
+from deepfm_core.spec.events import Event, never
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from deepfm_core.data.table import Table
-
-
-def never() -> bool:
-    """Say that nobody asks to stop."""
-    return False
+    from deepfm_core.tables.table import Table
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from deepfm_core.training.spec import FitSpec
+from deepfm_core.spec.run import FitSpec
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
 TAIL = 8

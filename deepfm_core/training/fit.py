@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from deepfm_core.data.encoded import EncodedTable
+from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.errors import TrainingError
+from deepfm_core.metrics.scores import auc, base_logloss, logloss
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.training.dropout import DropoutMasks
-from deepfm_core.training.events import EpochDone, Event, Fitted, Progress, Stage, Started
-from deepfm_core.training.inference import Inference
-from deepfm_core.training.metrics import auc, base_logloss, logloss
-from deepfm_core.training.sharing import Sharing
-from deepfm_core.training.spec import FitSpec
+from deepfm_core.spec.events import EpochDone, Event, Fitted, Progress, Stage, Started
+from deepfm_core.spec.run import FitSpec
+from deepfm_core.training.hardware import Sharing
+from deepfm_core.training.network_gradients import DropoutMasks
+from deepfm_core.training.predict import Inference
 from deepfm_core.training.state import FitState
 
 PRETRAINED = "The first of two phases, training an FM, ended with epoch"

@@ -11,11 +11,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from deepfm_core.data.encoded import Layout
+from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.training.precision import require_precision
-from deepfm_core.training.reference import AutogradStep
-from deepfm_core.training.spec import FitSpec, ModelSpec
+from deepfm_core.spec.run import FitSpec, ModelSpec
+from deepfm_core.training.autograd_step import AutogradStep
+from deepfm_core.training.bfloat16 import require_precision
 from deepfm_core.training.step import Step
 
 AnyStep = Step | AutogradStep

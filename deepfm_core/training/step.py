@@ -9,15 +9,13 @@ from torch import Tensor
 
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.adam import Adam, Slot
-from deepfm_core.training.crossed import Crossed
-from deepfm_core.training.factorisation import Factorisation
-from deepfm_core.training.fields import Fields
-from deepfm_core.training.layers import Layers
+from deepfm_core.training.embedding_table import DenseTable
+from deepfm_core.training.fm_gradients import Factorisation, Fields
+from deepfm_core.training.lazy_adam import Crossed, RowTable, worth_rows
 from deepfm_core.training.lookup import Lookup, Slots, Within
-from deepfm_core.training.rows import RowTable, worth_rows
-from deepfm_core.training.spec import FitSpec
-from deepfm_core.training.table import DenseTable
+from deepfm_core.training.network_gradients import Layers
 
 PIECE = 1024
 """Rows at most that go through the network at a time."""

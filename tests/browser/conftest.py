@@ -84,7 +84,7 @@ class Server:
 
 
 def _process_id(worker: str) -> int | None:
-    from deepfm_core.runs.process import Process
+    from deepfm_core.store.process import Process
 
     process = Process.parse(worker)
     return process.pid if process.alive() else None

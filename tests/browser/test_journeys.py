@@ -154,7 +154,7 @@ def test_two_visitors_of_a_hosted_app_see_each_others_runs_only_through_a_link(
 
 
 def _store(server: Server):  # type: ignore[no-untyped-def]
-    from deepfm_core.runs.store import Store
+    from deepfm_core.store.store import Store
 
     return Store(server.home)
 

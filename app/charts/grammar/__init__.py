@@ -1,0 +1,1 @@
+"""What all charts share: Vega-Lite, theme, legends."""

@@ -1,0 +1,192 @@
+"""The look of every chart: colours in light and in dark, scales, and the dress a chart gets at the end.
+
+A colour is a `Tone`, a light and a dark form chosen by the chart itself from the background it is drawn on. Charts
+therefore follow the theme of the browser at once, without a run of the page, and look right in a notebook too.
+All tones were laid out in OKLCH: equal lightness within a mode, so none shouts, and at least 4.5:1 against the
+background. `.streamlit/config.toml` repeats the values that widgets share; a test compares the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from app.charts.grammar.vega import Chart, Layer, Spec, expr, over
+
+
+@dataclass(frozen=True)
+class Tone:
+    """One colour, as it is in light and in dark mode (hexadecimal sRGB)."""
+
+    light: str
+    dark: str
+
+    @property
+    def ink(self) -> Spec:
+        """Give the colour for a mark, an axis or a scale's range."""
+        return expr(f"{IS_LIGHT} ? '{self.light}' : '{self.dark}'")
+
+
+IS_LIGHT = "luminance(background) > 0.4"
+"""Vega knows the background it draws on as a signal; Streamlit sets it from its theme."""
+
+BACKGROUND = Tone("#ffffff", "#0f1518")
+TEXT = Tone("#1b252d", "#e3e9ec")
+MUTED = Tone("#59656d", "#9fadb6")
+"""Axis labels, reference lines, what is not the point: still 4.5:1, since it must be read."""
+GRID = Tone("#e6ebee", "#262f35")
+EMPTY = Tone("#f3f6f9", "#181f24")
+"""The ground of a cell that holds nothing."""
+
+ACCENT = Tone("#0a6f82", "#45bcd6")
+"""The one accent: chosen things, validation, clicks and the whole logit."""
+BUTTON = Tone("#0a6f82", "#058298")
+"""The accent as a ground for white text, which Streamlit writes on it in both modes."""
+FM = Tone("#3a58c3", "#88a7fd")
+"""The FM's part, everywhere; with DNN's orange it is told apart under every colour blindness."""
+DNN = Tone("#9b4805", "#ec915c")
+"""The deep part, everywhere."""
+POSITIVE = Tone("#137738", "#5ac576")
+"""Raises the logit. Green against purple, as in the diverging scale, and never the hues of FM and DNN."""
+NEGATIVE = Tone("#9a3289", "#e087ce")
+"""Lowers the logit."""
+
+RUNS = (
+    Tone("#0a6f82", "#45bcd6"),
+    Tone("#a94e00", "#fb985d"),
+    Tone("#a83c81", "#fa87cb"),
+    Tone("#846807", "#d4b045"),
+    Tone("#4764c2", "#95b1fd"),
+    Tone("#218041", "#73cb87"),
+    Tone("#99574c", "#e89f92"),
+    Tone("#59656d", "#9fadb6"),
+)
+"""Runs laid over each other, in order."""
+
+DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2], [1, 4], [12, 4], [6, 2, 1, 2])
+"""Their lines: the first solid, those after it broken, so that a line is seen that lies on another."""
+SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
+"""Their points."""
+
+
+def _ramp(light: str, dark: str) -> tuple[Tone, ...]:
+    return tuple(Tone(a, b) for a, b in zip(light.split(), dark.split(), strict=True))
+
+
+SEQUENTIAL = _ramp(
+    "#dff3f3 #b2e1e5 #86cdda #5cb7d0 #36a0c5 #1587b8 #076ea6 #115690 #183f75 #182b58",
+    "#273042 #2d445f #2e587b #276f97 #0888b2 #359fbd #58b5c7 #7bcad3 #9de0e0 #bff4ef",
+)
+"""Strength of a pair: lightness runs evenly, away from the background as strength grows, so order survives in grey; the
+low end still stands off the background."""
+DIAGONAL = _ramp(
+    "#f4efdb #e8dbb4 #ddc68d #d3b069 #c89b47 #bb8528 #ab7109 #986004 #854e00 #6f400d",
+    "#3c2d1c #533d20 #6a4e22 #825f23 #997221 #ad8732 #bd9d52 #ceb46f #dfcb8c #f1e2a9",
+)
+"""Main effects on the diagonal: gold, so that nobody compares them with a pair."""
+DIVERGING = _ramp(
+    "#782078 #934b91 #ac73aa #c59bc3 #dcc4db #eef1f2 #bad5c0 #88b994 #569c6b #128042 #005e2c",
+    "#feb3fb #d790d4 #aa74a8 #7e5a7d #544253 #292c2d #394f3f #497455 #5a9b6c #6bc385 #7ded9f",
+)
+"""Signed log-odds: purple lowers, green raises (safe under colour blindness, as ColorBrewer's PRGn), grey is zero."""
+
+LOG_ODDS = "log-odds"
+SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.2~f')"
+"""Label of an axis or legend in signed log-odds: d3 alone would write zero as +0."""
+
+
+def narrow(below: str, otherwise: str, *, width: int = 480) -> Spec:
+    """Choose between two Vega expressions by the width of the chart's container, in pixels."""
+    return expr(f"containerSize()[0] < {width} ? {below} : {otherwise}")
+
+
+def label_limit(share: float, most: int) -> Spec:
+    """Give row labels a share of the container's width and at most so many pixels, so that the plot keeps its room."""
+    return expr(f"clamp(containerSize()[0] * {share}, 60, {most})")
+
+
+def inks(tones: Sequence[Tone]) -> list[Spec]:
+    """Give tones as the range of a scale."""
+    return [tone.ink for tone in tones]
+
+
+def ink_on(share: str) -> Spec:
+    """Give the text colour that reads on a ramp's cell, from the column holding its share of the ramp, 0 … 1."""
+    strong = f"({IS_LIGHT} ? '{BACKGROUND.light}' : '{BACKGROUND.dark}')"
+    weak = f"({IS_LIGHT} ? '{TEXT.light}' : '{TEXT.dark}')"
+    return expr(f"datum.{share} > 0.5 ? {strong} : {weak}")
+
+
+def legend_of(names: Sequence[str], tones: Sequence[Tone], **options: Any) -> Spec:
+    """Give the options of a colour channel that tells names apart: order, scale, and a legend without a title."""
+    legend = {"labelLimit": 240, "symbolOpacity": 1, **options}
+    scale = {"domain": list(names), "range": inks(tones)}
+    return {"title": None, "sort": list(names), "scale": scale, "legend": legend}
+
+
+def told_apart_by(names: Sequence[str], looks: Sequence[Any], **options: Any) -> Spec:
+    """Give the options of a further channel (dashes, shapes) that joins the legend of `legend_of`."""
+    own = legend_of(names, (), **options)
+    return {**own, "scale": {"domain": list(names), "range": list(looks[: max(len(names), 1)])}}
+
+
+PADDING = {"left": 0, "right": 4, "top": 4, "bottom": 4}
+CONFIG: Spec = {
+    "axis": {
+        "labelColor": MUTED.ink,
+        "titleColor": MUTED.ink,
+        "gridColor": GRID.ink,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "labelPadding": 6,
+        "titlePadding": 10,
+        "labelLimit": label_limit(0.4, 180),
+        "labelFlush": False,
+        "labelOverlap": True,
+        "domain": False,
+        "ticks": False,
+    },
+    "legend": {
+        "orient": "top",
+        "direction": "horizontal",
+        "labelColor": TEXT.ink,
+        "titleColor": MUTED.ink,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "titlePadding": 6,
+        "labelPadding": 6,
+        "columnPadding": 16,
+        "columns": narrow("1", "4", width=360),
+        "padding": 0,
+        "offset": 12,
+        "symbolStrokeWidth": 2,
+        "labelOverlap": "greedy",
+        "labelSeparation": 8,
+    },
+    "text": {"fontSize": 12, "color": TEXT.ink},
+    "title": {"fontSize": 12, "fontWeight": "normal", "color": MUTED.ink, "offset": 8, "anchor": "start"},
+    "view": {"strokeWidth": 0},
+}
+"""Laid over Streamlit's own theme, which brings the font and the background."""
+
+
+def dress(layers: Sequence[Layer], description: str, *, height: int | Spec, **properties: Any) -> Chart:
+    """Lay marks over each other in the common look.
+
+    The width follows the container; the height is that of the plot, so labels never squeeze it.
+
+    Args:
+        layers: the first at the bottom.
+        description: what a reader who cannot see the chart must know, the takeaway included.
+        height: of the plot, in pixels, or `step(pixels)` a row.
+        properties: further ones of the view, such as `title` (a note above the plot) or `resolve`.
+    """
+    size: Spec = {"height": height, "autosize": {"type": "fit-x", "contains": "padding"}, "padding": PADDING}
+    return over(layers, description, **size, **properties, config=CONFIG)
+
+
+def step(pixels: int) -> Spec:
+    """Give a height by the row."""
+    return {"step": pixels}

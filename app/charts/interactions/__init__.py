@@ -1,0 +1,1 @@
+"""Pairs of fields: matrix, graph, ranking, agreement, levels."""

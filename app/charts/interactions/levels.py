@@ -1,0 +1,292 @@
+"""The levels of a pair, observed | model | difference, and the levels of one field."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from app.charts.grammar.legends import hatched, swatches
+from app.charts.grammar.theme import (
+    ACCENT,
+    DIVERGING,
+    EMPTY,
+    LOG_ODDS,
+    MUTED,
+    SIGNED,
+    TEXT,
+    dress,
+    inks,
+    label_limit,
+    step,
+)
+from app.charts.grammar.vega import (
+    Chart,
+    Layer,
+    Spec,
+    click_selects,
+    expr,
+    hover,
+    layer,
+    mark,
+    nominal,
+    quantity,
+    value,
+)
+
+PANELS = {"observed": "observed in the data", "model": "the model", "difference": "observed − model"}
+FAINT = 0.01
+"""Log-odds below which a model has learned nothing of a pair."""
+THIN = 30
+"""Cells of fewer rows are faded: a click rate of 0.2 is then uncertain by more than 0.5 in log-odds."""
+_SEP = "\u241f"
+_ROWS = "rows"
+
+
+def contrasts(level_pairs: pd.DataFrame, *, prior_sd: float = 0.5) -> pd.DataFrame:
+    """Add what a pair's cells show beyond main effects, in log-odds: `observed`, `model`, `difference`.
+
+    `model` is `learned`. `difference` is the cell's residual (clicks − expected) less its additive part over the two
+    fields' levels, divided by its information V = expected · (1 − expected ÷ rows): one Newton step from the model,
+    shrunk by V ÷ (V + 1 ÷ prior_sd²) so that thin cells stay near zero. `observed` is the sum of both, unless the
+    frame has it.
+
+    Args:
+        level_pairs: the rows of one pair: `level_a`, `level_b`, `rows`, `clicks`, `expected`, `learned`.
+        prior_sd: spread of cell effects thought plausible, in log-odds.
+    """
+    cells = level_pairs.copy()
+    cells["model"] = cells["learned"] if cells["learned"].notna().any() else cells["learned_fm"]
+    if "observed" in cells and cells["observed"].notna().any():
+        return cells.assign(difference=cells["observed"] - cells["model"])
+    rate = (cells["expected"] / cells["rows"]).clip(1e-6, 1 - 1e-6)
+    information = (cells["expected"] * (1 - rate)).clip(lower=1e-9)
+    newton = (cells["clicks"] - cells["expected"]) / information
+    pure = _less_additive(newton, information, cells["level_a"], cells["level_b"])
+    difference = pure * information / (information + 1 / prior_sd**2)
+    return cells.assign(difference=difference, observed=cells["model"] + difference)
+
+
+def level_panels(
+    level_pairs: pd.DataFrame,
+    levels: pd.DataFrame,
+    *,
+    panels: Sequence[str] = ("observed", "model", "difference"),
+    limit: float | None = None,
+    selection: str = "cell",
+) -> Chart:
+    """Draw a pair level by level in panels sharing one diverging scale, zero in the middle, rows in the margins.
+
+    Cells without a row are hatched, cells of fewer than 30 rows faded. Levels keep their natural order
+    (`levels.order`); what is pooled comes last. A click selects `level_a` and `level_b`.
+
+    Args:
+        level_pairs: the rows of one pair; see `contrasts`.
+        levels: columns `field`, `level`, `order`, `rows`.
+        panels: which of `observed`, `model`, `difference`, from left to right.
+        limit: the colour at its fullest, in log-odds; without it, this pair's own largest cell of 30 rows or more.
+        selection: name of the point selection.
+    """
+    cells = contrasts(level_pairs)
+    field_a, field_b = str(cells["field_a"].iloc[0]), str(cells["field_b"].iloc[0])
+    down = _ordered_levels(cells["level_a"], levels[levels["field"] == field_a])
+    across = _ordered_levels(cells["level_b"], levels[levels["field"] == field_b])
+    grid = _grid(cells, down, across, panels)
+    at = _places(down, across, panels, field_a, field_b)
+    layers = [*_cell_layers(grid, at, limit or _own_limit(grid)), *_margin_bars(cells, down, across, panels, at)]
+    layers += [_panel_titles(across, panels, at), _capture(grid, at, field_a, field_b, selection)]
+    size = max(16, min(30, 300 // (len(down) + 1)))
+    return dress(layers, _takeaway(grid, field_a, field_b), height=step(size))
+
+
+def level_effects(levels: pd.DataFrame, field: str, *, top: int = 20) -> Chart:
+    """Draw the main effect of each level of a field, size by rows, in natural order.
+
+    Args:
+        levels: columns `field`, `level`, `rows`, `clicks`, `effect`, `order`.
+        field: which.
+        top: most levels drawn, those with most rows.
+    """
+    rows = levels[levels["field"] == field].nlargest(top, "rows").sort_values("order")
+    rows = rows.assign(rate=rows["clicks"] / rows["rows"].clip(lower=1))
+    y = nominal("level", sort=list(rows["level"]), title=field, axis={"labelColor": TEXT.ink})
+    axis = {"labelExpr": SIGNED, "tickCount": 6}
+    x = quantity("effect", title=f"main effect ({LOG_ODDS})", axis=axis, scale={"padding": 10})
+    tooltip = hover(
+        ("level", field),
+        ("effect", f"main effect ({LOG_ODDS})", "+.3f"),
+        ("rows", "training rows", ","),
+        ("rate", "click rate", ".1%"),
+    )
+    size = quantity("rows", scale={"range": [30, 260]}, legend=None)
+    zero = pd.DataFrame({"effect": [0.0]})
+    layers = [
+        layer(zero, mark("rule", color=MUTED.ink, aria=False), x=x),
+        layer(rows, mark("rule", color=ACCENT.ink, strokeWidth=2, aria=False), x=x, x2={"datum": 0}, y=y),
+        layer(rows, mark("circle", color=ACCENT.ink, opacity=1), x=x, y=y, size=size, tooltip=tooltip),
+    ]
+    return dress(layers, f"Main effects of {len(rows)} levels of {field} in log-odds.", height=step(24))
+
+
+def _less_additive(
+    newton: pd.Series[float], weight: pd.Series[float], a: pd.Series[str], b: pd.Series[str]
+) -> NDArray[np.float64]:
+    """Remove the weighted additive part over the levels by alternating centring (a few passes suffice)."""
+    left, w = np.array(newton, dtype=np.float64), np.array(weight, dtype=np.float64)
+    codes = [pd.factorize(levels)[0] for levels in (a, b)]
+    for _ in range(20):
+        for code in codes:
+            left -= (np.bincount(code, weights=left * w) / np.bincount(code, weights=w))[code]
+    return left
+
+
+def _ordered_levels(present: pd.Series[str], known: pd.DataFrame) -> list[str]:
+    place = dict(zip(known["level"], known["order"], strict=True))
+    return sorted(dict.fromkeys(present), key=lambda level: (place.get(level, math.inf), level))
+
+
+def _grid(cells: pd.DataFrame, down: list[str], across: list[str], panels: Sequence[str]) -> pd.DataFrame:
+    index = pd.MultiIndex.from_product([down, across], names=["level_a", "level_b"])
+    full = cells.set_index(["level_a", "level_b"]).reindex(index).reset_index()
+    full["rows"] = full["rows"].fillna(0)
+    full["empty"] = full["rows"] == 0
+    full["weight"] = np.where(full["rows"] >= THIN, 1.0, 0.25 + 0.5 * full["rows"] / THIN)
+    parts = [full.assign(panel=panel, column=panel + _SEP + full["level_b"], value=full[panel]) for panel in panels]
+    return pd.concat(parts, ignore_index=True)
+
+
+def own_limit(level_pairs: pd.DataFrame) -> float:
+    """Give the log-odds at which a pair's own colours are fullest: those of its largest cell of 30 rows or more."""
+    cells = contrasts(level_pairs)
+    return _own_limit(pd.concat([cells.assign(value=cells[panel]) for panel in PANELS]))
+
+
+def _own_limit(grid: pd.DataFrame) -> float:
+    trusted = grid[grid["rows"] >= THIN]
+    values = (trusted if len(trusted) else grid)["value"].abs()
+    largest = float(values.max()) if values.notna().any() else 0.0
+    return max(math.ceil(largest * 10) / 10, 0.1)
+
+
+def _places(down: list[str], across: list[str], panels: Sequence[str], field_a: str, field_b: str) -> Spec:
+    """Give the axes: the panels stand side by side on one axis, a gap between them, margins above and behind."""
+    columns: list[str] = []
+    for panel in panels:
+        columns += [panel + _SEP + level for level in across] + [panel + _SEP]
+    columns[-1] = _SEP + _ROWS
+    rows = [_SEP, *down]
+    steep = f"containerSize()[0] * 0.85 / {len(columns)} < 20"
+    label = {
+        "labelExpr": f"split(datum.value, '{_SEP}')[0] ? split(datum.value, '{_SEP}')[1] : ''",
+        "labelAngle": expr(f"{steep} ? -90 : -45"),
+        "labelAlign": "right",
+        "labelBaseline": "middle",
+        "labelLimit": 110,
+        "labelOverlap": False,
+        "labelColor": TEXT.ink,
+        "labelFontSize": expr("clamp(bandwidth('x') * 0.95, 7, 12)"),
+    }
+    axis = {
+        "labelExpr": f"datum.value == '{_SEP}' ? '' : datum.value",
+        "labelOverlap": False,
+        "labelColor": TEXT.ink,
+        "labelLimit": label_limit(0.25, 160),
+    }
+    return {
+        "x": nominal("column", title=field_b, sort=columns, axis=label, scale={"domain": columns, "padding": 0.04}),
+        "y": nominal("level_a", title=field_a, sort=rows, axis=axis, scale={"domain": rows, "padding": 0.04}),
+    }
+
+
+def _cell_layers(grid: pd.DataFrame, at: Spec, limit: float) -> list[Layer]:
+    legend = swatches(f"beyond main effects ({LOG_ODDS})", limit, signed=True)
+    scale = {"domain": [-limit, limit], "range": inks(DIVERGING), "interpolate": "lab", "clamp": True}
+    empty, seen = grid[grid["empty"]], grid[~grid["empty"]]
+    return [
+        *hatched(empty, at),
+        layer(seen, mark("rect", color=EMPTY.ink, cornerRadius=2, aria=False), **at),
+        layer(
+            seen,
+            mark("rect", cornerRadius=2, aria=False),
+            **at,
+            color=quantity("value", scale=scale, legend=legend),
+            opacity=quantity("weight", scale=None),
+        ),
+    ]
+
+
+def _margin_bars(
+    cells: pd.DataFrame, down: list[str], across: list[str], panels: Sequence[str], at: Spec
+) -> list[Layer]:
+    """Draw rows by level: bars in a row above each panel and in a column behind the last."""
+    by_a = cells.groupby("level_a")["rows"].sum().reindex(down).to_numpy()
+    by_b = cells.groupby("level_b")["rows"].sum().reindex(across).to_numpy()
+    right = pd.DataFrame({"level_a": down, "column": _SEP + _ROWS, "rows": by_a})
+    tops = [pd.DataFrame({"level_b": across, "rows": by_b}).assign(panel=panel) for panel in panels]
+    top = pd.concat(tops, ignore_index=True).assign(level_a=_SEP)
+    top["column"] = top["panel"] + _SEP + top["level_b"]
+    right, top = (frame.assign(share=frame["rows"] / max(frame["rows"].max(), 1)) for frame in (right, top))
+    foot, edge = f"scale('y', '{_SEP}') + bandwidth('y')", f"scale('x', '{_SEP}{_ROWS}')"
+    look = mark("bar", color=MUTED.ink, opacity=0.55, aria=False)
+    return [
+        layer(
+            top,
+            look,
+            x=at["x"],
+            y=value(expr(foot)),
+            y2=value(expr(f"{foot} - max(1, datum.share * bandwidth('y') * 0.9)")),
+            tooltip=hover(("level_b", "level"), ("rows", "training rows", ",")),
+        ),
+        layer(
+            right,
+            look,
+            y=at["y"],
+            x=value(expr(edge)),
+            x2=value(expr(f"{edge} + max(1, datum.share * bandwidth('x'))")),
+            tooltip=hover(("level_a", "level"), ("rows", "training rows", ",")),
+        ),
+    ]
+
+
+def _panel_titles(across: list[str], panels: Sequence[str], at: Spec) -> Layer:
+    middle = across[(len(across) - 1) // 2]
+    titles = pd.DataFrame({"column": [p + _SEP + middle for p in panels], "title": [PANELS[p] for p in panels]})
+    bold = mark("text", dy=-10, fontWeight="bold", baseline="bottom", color=TEXT.ink)
+    return layer(titles, bold, x=at["x"], y=value(0), text=nominal("title"))
+
+
+def _capture(grid: pd.DataFrame, at: Spec, field_a: str, field_b: str, selection: str) -> Layer:
+    rows = grid.assign(rate=grid["clicks"] / grid["rows"].clip(lower=1))
+    rows["name"] = rows["panel"] + ": " + rows["level_a"] + " with " + rows["level_b"]
+    return layer(
+        rows,
+        mark("rect", color="transparent", cursor="pointer"),
+        selections=[click_selects(selection, "level_a", "level_b")],
+        **at,
+        tooltip=hover(
+            ("level_a", field_a),
+            ("level_b", field_b),
+            ("observed", "observed (log-odds)", "+.2f"),
+            ("model", "model (log-odds)", "+.2f"),
+            ("difference", "difference", "+.2f"),
+            ("rows", "training rows", ","),
+            ("rate", "click rate", ".1%"),
+        ),
+        description=nominal("name"),
+    )
+
+
+def _takeaway(grid: pd.DataFrame, field_a: str, field_b: str) -> str:
+    text = f"Levels of {field_a} by levels of {field_b}: effects beyond main effects in log-odds."
+    firm = grid[grid["rows"] >= THIN].dropna(subset=["value"])
+    model = firm[firm["panel"] == "model"]
+    learned = len(model) > 0 and float(model["value"].abs().max()) >= FAINT
+    seen = model if learned else firm[firm["panel"] == "observed"]
+    if seen.empty:
+        return text
+    cell = seen.iloc[int(seen["value"].abs().to_numpy().argmax())]
+    whose = "model's" if learned else "model has nothing here; the data's"
+    return f"{text} The {whose} largest is {cell['value']:+.2f} at {cell['level_a']} with {cell['level_b']}."

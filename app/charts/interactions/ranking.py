@@ -1,0 +1,258 @@
+"""Pairs of fields side by side: the strongest as points, over epochs, and model against data."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from app.charts.grammar.legends import shortened_pairs
+from app.charts.grammar.theme import (
+    ACCENT,
+    DNN,
+    FM,
+    LOG_ODDS,
+    MUTED,
+    RUNS,
+    TEXT,
+    Tone,
+    dress,
+    inks,
+    legend_of,
+    narrow,
+    step,
+)
+from app.charts.grammar.vega import (
+    Chart,
+    Layer,
+    Spec,
+    click_selects,
+    column,
+    expr,
+    hover,
+    layer,
+    mark,
+    nominal,
+    quantity,
+    value,
+    when,
+)
+
+
+@dataclass(frozen=True)
+class Measure:
+    """A way to measure a pair's strength, as it is named and drawn everywhere."""
+
+    label: str
+    tone: Tone
+    shape: str
+
+
+MEASURES = {
+    "strength": Measure("the data", TEXT, "stroke"),
+    "learned_fm": Measure("FM's part", FM, "diamond"),
+    "learned_dnn": Measure("DNN's part", DNN, "square"),
+    "learned": Measure("whole logit", ACCENT, "circle"),
+    "held_out_strength": Measure("on unseen rows", RUNS[2], "triangle-up"),
+    "observed": Measure("the data, pair alone", RUNS[3], "triangle-right"),
+    "compared": Measure("compared run", RUNS[1], "cross"),
+}
+"""Strengths of a pair, all standard deviations in log-odds."""
+_LETTER = 6.5
+"""Pixels of a letter of a legend, about."""
+RAISED = 6
+"""Pixels by which marks stand above the middle of a row that has words below them."""
+NOTICED = 0.2
+"""Strength, in log-odds, at which axes and scales of pairs end at the least: odds that differ by a fifth."""
+
+
+def pair_label(field_a: str, field_b: str) -> str:
+    """Name a pair as the charts do."""
+    return f"{field_a} × {field_b}"
+
+
+def ranked(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Sort pairs by a measure, those told apart from noise before all others: noise may well look stronger."""
+    solid = pairs["solid"].fillna(False).astype(bool) if "solid" in pairs else pd.Series(True, index=pairs.index)
+    by = pairs.assign(solid_first=solid).sort_values(["solid_first", measure], ascending=False, kind="stable")
+    return by.drop(columns="solid_first")
+
+
+def strongest_pairs(
+    pairs: pd.DataFrame,
+    *,
+    top: int = 12,
+    rank_by: str = "strength",
+    measures: Sequence[str] = ("learned_fm", "learned"),
+    selected: tuple[str, str] | None = None,
+    selection: str = "pair",
+) -> Chart:
+    """Draw the strongest pairs as points on a line: each measure a mark, joined; a click selects a pair.
+
+    Args:
+        pairs: columns `field_a`, `field_b`, `rank_by`, the measures; where they exist, `strength_low` and
+            `strength_high` (the interval of `strength`), `solid` (false: not told apart from noise, drawn hollow, and
+            after those that are) and `verdict` (words under a pair's marks).
+        top: how many.
+        rank_by: what orders the pairs; drawn as a mark of its own unless it equals one of the measures.
+        measures: columns drawn as marks, from `MEASURES`.
+        selected: the pair to highlight, in either order.
+        selection: name of the point selection, with fields `field_a` and `field_b`.
+    """
+    rows = named(ranked(pairs, rank_by).head(top), selected)
+    shown = _measures_to_draw(rows, rank_by, measures)
+    raised = RAISED if judged(rows) else 0
+    axis = {**shortened_pairs(0.4, 230), "labelColor": TEXT.ink, "labelPadding": 12, "labelOffset": -raised}
+    y = nominal("pair", sort=list(rows["pair"]), title=None, axis=axis)
+    marks = [*_interval(rows, y), *_join(rows, shown, y), _marks(rows, shown, y)]
+    for each in marks:
+        each.spec["mark"]["yOffset"] = -raised
+    layers = [_row_highlight(rows, y), *marks, *_verdicts(rows, y), _row_capture(rows, y, shown, rank_by, selection)]
+    return dress(layers, _takeaway(rows, rank_by), height=step(38 if judged(rows) else 30))
+
+
+def pairs_by_epoch(
+    frame: pd.DataFrame, *, top: int = 8, selected: tuple[str, str] | None = None, height: int = 260
+) -> Chart:
+    """Draw the FM's part of the strongest pairs over epochs; those not told apart from noise as broken lines.
+
+    Args:
+        frame: columns `epoch`, `field_a`, `field_b`, `learned_fm` and, where known, `solid`.
+        top: how many pairs, by their value in the last epoch; the selected one is added.
+        selected: the pair drawn thick.
+        height: of the plot, in pixels.
+    """
+    rows = named(frame, selected)
+    last = rows[rows["epoch"] == rows["epoch"].max()]
+    last = last.sort_values(["chosen", "learned_fm"], ascending=False, kind="stable").head(top)
+    names = list(last.sort_values("learned_fm", ascending=False)["pair"])
+    two = 2 * (_LETTER * max(map(len, names), default=0) + 50)
+    lines = layer(
+        rows[rows["pair"].isin(names)],
+        mark("line", strokeJoin="round", point={"size": 18}),
+        x=quantity("epoch", title="epoch", axis={"tickMinStep": 1, "format": "d", "grid": False}),
+        y=quantity("learned_fm", title=f"FM's part ({LOG_ODDS}, sd)", axis={"tickCount": 6}),
+        color=nominal("pair", **legend_of(names, RUNS, columns=narrow("1", "2", width=round(two)))),
+        strokeWidth=when("datum.chosen", 4, 1.8),
+        strokeDash=when("datum.solid", [1, 0], [5, 4]),
+        tooltip=hover(("pair", "pair"), ("epoch", "epoch", "d"), ("learned_fm", "FM's part", ".3f")),
+    )
+    lead = f" In the last epoch {names[0]} is the strongest." if names else ""
+    return dress([lines], f"The FM's part of {len(names)} pairs over epochs, in log-odds.{lead}", height=height)
+
+
+def named(pairs: pd.DataFrame, selected: tuple[str, str] | None) -> pd.DataFrame:
+    """Add what the marks need: the pair's name, whether it is solid, whether it is the selected one."""
+    a, b = selected or ("", "")
+    forward = pairs["field_a"].eq(a) & pairs["field_b"].eq(b)
+    chosen = forward | (pairs["field_a"].eq(b) & pairs["field_b"].eq(a))
+    names = [pair_label(first, second) for first, second in zip(pairs["field_a"], pairs["field_b"], strict=True)]
+    solid = pairs["solid"].astype(bool) if "solid" in pairs else True
+    return pairs.assign(pair=names, solid=solid, chosen=chosen)
+
+
+def _measures_to_draw(rows: pd.DataFrame, rank_by: str, measures: Sequence[str]) -> list[str]:
+    shown = [m for m in measures if m in rows and rows[m].notna().any()]
+    repeats = any((rows[m] - rows[rank_by]).abs().max() < 1e-9 for m in shown)
+    return shown if repeats else [*shown, rank_by]
+
+
+def _whole_row(y: Spec) -> Spec:
+    return {"y": y, "x": value(0), "x2": value("width")}
+
+
+def _row_highlight(rows: pd.DataFrame, y: Spec) -> Layer:
+    look = mark("rect", color=ACCENT.ink, opacity=0.14, cornerRadius=4, aria=False)
+    return layer(rows[rows["chosen"]], look, **_whole_row(y))
+
+
+def _interval(rows: pd.DataFrame, y: Spec) -> list[Layer]:
+    if not {"strength_low", "strength_high"} <= set(rows.columns):
+        return []
+    look = mark("rule", color=MUTED.ink, strokeWidth=7, opacity=0.28, aria=False)
+    return [layer(rows, look, y=y, x=quantity("strength_low"), x2=column("strength_high"))]
+
+
+def judged(rows: pd.DataFrame) -> bool:
+    """Say whether the pairs have verdicts that differ; one that all share is said once, above the chart."""
+    return "verdict" in rows and rows["verdict"].nunique() > 1
+
+
+def _verdicts(rows: pd.DataFrame, y: Spec) -> list[Layer]:
+    """Write each pair's verdict under its marks."""
+    if not judged(rows):
+        return []
+    look = {"fontSize": 10.5, "align": "left", "baseline": "bottom", "dy": 14, "limit": expr("width - 6")}
+    words = mark("text", color=expr(f"datum.solid ? {TEXT.ink['expr']} : {MUTED.ink['expr']}"), aria=False, **look)
+    return [layer(rows, words, y=y, x=value(6), text=nominal("verdict"))]
+
+
+def _join(rows: pd.DataFrame, shown: list[str], y: Spec) -> list[Layer]:
+    if not {"learned_fm", "learned"} <= set(shown):
+        return []
+    look = mark("rule", color=MUTED.ink, strokeWidth=1.5, aria=False)
+    return [layer(rows, look, y=y, x=quantity("learned_fm"), x2=column("learned"))]
+
+
+def _marks(rows: pd.DataFrame, shown: list[str], y: Spec) -> Layer:
+    drawn = [MEASURES[m] for m in shown]
+    labels = [m.label for m in drawn]
+    long = rows.melt(id_vars=["pair", "field_a", "field_b", "solid"], value_vars=shown, var_name="measure")
+    long["measure"] = long["measure"].map(dict(zip(shown, labels, strict=True)))
+    ink = {"domain": labels, "range": inks([m.tone for m in drawn])}
+    legend = {"columns": narrow("2", str(len(labels)), width=150 * len(labels))}
+    return layer(
+        long.dropna(subset=["value"]),
+        mark("point", size=90, strokeWidth=2, opacity=1, aria=False),
+        y=y,
+        x=quantity(
+            "value",
+            title=f"strength ({LOG_ODDS}, sd over rows)",
+            scale={"domainMin": 0, "nice": True, **_shortest(rows, shown)},
+            axis={"tickCount": 6, "labelFlush": True},
+        ),
+        fill=nominal("measure", title=None, scale=ink, legend=legend),
+        stroke=nominal("measure", title=None, scale=ink, legend=legend),
+        shape=nominal(
+            "measure", title=None, legend=legend, scale={"domain": labels, "range": [m.shape for m in drawn]}
+        ),
+        fillOpacity=when("datum.solid", 1, 0),
+        strokeOpacity=when(f"datum.solid || datum.measure != '{MEASURES['strength'].label}'", 1, 0.45),  # has no inside
+    )
+
+
+def _shortest(rows: pd.DataFrame, shown: list[str]) -> Spec:
+    """End the axis no nearer than at `NOTICED`, so that noise is not drawn as large as an effect."""
+    ends = [*shown, *(["strength_high"] if "strength_high" in rows else [])]
+    return {"domainMax": NOTICED} if not (rows[ends] > NOTICED).any(axis=None) else {}
+
+
+def _row_capture(rows: pd.DataFrame, y: Spec, shown: list[str], rank_by: str, selection: str) -> Layer:
+    """Lay an invisible bar over each row: the whole row takes the click and shows the numbers."""
+    columns = list(dict.fromkeys([rank_by, *shown]))
+    tooltip = hover(("pair", "pair"), *((m, MEASURES[m].label, ".3f") for m in columns))
+    if "support" in rows:
+        tooltip += hover(("support", "level pairs seen", ","))
+    names = [f"{pair}: {strength:.2f}" for pair, strength in zip(rows["pair"], rows[rank_by], strict=True)]
+    if judged(rows):
+        tooltip += hover(("verdict", "verdict"))
+        names = [f"{name}, {verdict}" for name, verdict in zip(names, rows["verdict"], strict=True)]
+    return layer(
+        rows.assign(name=names),
+        mark("rect", color="transparent", cursor="pointer"),
+        selections=[click_selects(selection, "field_a", "field_b")],
+        **_whole_row(y),
+        tooltip=tooltip,
+        description=nominal("name"),
+    )
+
+
+def _takeaway(rows: pd.DataFrame, rank_by: str) -> str:
+    if rows.empty:
+        return "No pairs of fields."
+    first = rows.iloc[0]
+    hollow = int((~rows["solid"]).sum())
+    some = "The one pair" if len(rows) == 1 else f"The {len(rows)} strongest pairs"
+    text = f"{some} in log-odds; {first['pair']} leads with {first[rank_by]:.2f}."
+    return text + (f" {hollow} of them are not told apart from noise." if hollow else "")

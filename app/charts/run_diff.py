@@ -1,0 +1,122 @@
+"""Run B less run A: their logits on the same rows, and their field matrices."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pandas as pd
+
+from app.charts.grammar.legends import swatches
+from app.charts.grammar.theme import (
+    ACCENT,
+    DIVERGING,
+    EMPTY,
+    LOG_ODDS,
+    MUTED,
+    SIGNED,
+    dress,
+    ink_on,
+    inks,
+    legend_of,
+    step,
+)
+from app.charts.grammar.vega import Chart, hover, layer, mark, nominal, quantity, when
+from app.charts.interactions.matrix import FITTING, LIMIT, VALUES_LIMIT, places
+from app.charts.logits import CLICK, NO_CLICK
+
+OF_STRENGTH = 0.25
+"""The scale ends no sooner than at this share of the largest strength, so that trifles stay pale."""
+LEAST = 0.005
+"""Differences that are written."""
+
+
+def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, height: int = 360) -> Chart:
+    """Draw rows by their logit in run A across and in run B up, with the line where both are equal.
+
+    Args:
+        rows: columns `row`, `label`, `b`, `a`: logits.
+        b: name of the one run.
+        a: name of the other.
+        height: of the plot, in pixels.
+    """
+    shown = rows.assign(outcome=np.where(rows["label"] > 0.5, CLICK, NO_CLICK)).sort_values("label", kind="stable")
+    values = rows[["b", "a"]].to_numpy(dtype=float)
+    low, high = (float(values.min()), float(values.max())) if len(values) else (-1.0, 1.0)
+    pad = max(0.04 * (high - low), 0.05)
+    scale = {"domain": [low - pad, high + pad], "nice": False}
+    axis = {"labelExpr": SIGNED, "tickCount": 6}
+    x = quantity("a", title=f"logit of {a} ({LOG_ODDS})", scale=scale, axis=axis)
+    y = quantity("b", title=f"logit of {b} ({LOG_ODDS})", scale=scale, axis=axis)
+    ends = pd.DataFrame({"a": [low - pad, high + pad], "b": [low - pad, high + pad]})
+    domain = [NO_CLICK, CLICK]
+    points = layer(
+        shown,
+        mark("point", filled=True, size=24),
+        x=x,
+        y=y,
+        color=nominal("outcome", **legend_of(domain, [MUTED, ACCENT])),
+        shape=nominal("outcome", title=None, sort=domain, scale={"domain": domain, "range": ["circle", "diamond"]}),
+        opacity=when("datum.label > 0.5", 0.8, 0.35),
+        tooltip=hover(("row", "row", "d"), ("outcome", "outcome"), ("a", f"logit of {a}", "+.3f"), ("b", b, "+.3f")),
+    )
+    equal = layer(ends, mark("line", color=MUTED.ink, strokeDash=[4, 4], strokeWidth=1), x=x, y=y)
+    together = float(np.corrcoef(values.T)[0, 1]) if len(values) > 2 else math.nan
+    said = f" Their correlation is {together:.2f}." if math.isfinite(together) else ""
+    return dress([equal, points], f"{len(rows):,} rows by the logits of two runs.{said}", height=height)
+
+
+def matrix_difference(pairs: pd.DataFrame, order: list[str], b: str, a: str) -> Chart:
+    """Draw by how much each pair is stronger in run B than in run A, on a diverging scale with zero in its middle.
+
+    Args:
+        pairs: columns `field_a`, `field_b`, `b`, `a` (strengths) and `difference`, the largest first.
+        order: of the fields, as in the field matrix.
+        b: name of the one run.
+        a: name of the other.
+    """
+    fields = _strongest(pairs, order)
+    kept = pairs[pairs["field_a"].isin(fields) & pairs["field_b"].isin(fields)]
+    turned = kept.rename(columns={"field_a": "field_b", "field_b": "field_a"})
+    cells = pd.concat([kept, turned], ignore_index=True).rename(columns={"field_a": "row", "field_b": "column"})
+    end = max(float(cells["difference"].abs().max()), OF_STRENGTH * float(cells[["b", "a"]].max().max()), 1e-9)
+    end = end if len(cells) else 1.0
+    cells["share"] = cells["difference"].abs() / end
+    at = places(fields)
+    diagonal = pd.DataFrame({"row": fields, "column": fields})
+    legend = swatches(f"{b} − {a} ({LOG_ODDS})", end, signed=True)
+    scale = {"domain": [-end, end], "range": inks(DIVERGING), "interpolate": "lab", "clamp": True}
+    tooltip = hover(
+        ("row", "field"), ("column", "with"), ("b", b, ".3f"), ("a", a, ".3f"), ("difference", "difference", "+.3f")
+    )
+    square = mark("rect", cornerRadius=2, aria=False)
+    colour = quantity("difference", scale=scale, legend=legend)
+    layers = [
+        layer(diagonal, {**square, "color": EMPTY.ink}, **at),
+        layer(cells, square, **at, color=colour, tooltip=tooltip),
+    ]
+    if len(fields) <= VALUES_LIMIT:
+        text = mark("text", color=ink_on("share"), aria=False, **FITTING)
+        told = cells[cells["difference"].abs() >= LEAST]
+        layers.append(layer(told, text, **at, text=quantity("difference", format="+.2f")))
+    height = step(max(14, min(36, 480 // max(len(fields), 1))))
+    return dress(layers, _takeaway(pairs, b, a), height=height)
+
+
+def _strongest(pairs: pd.DataFrame, order: list[str]) -> list[str]:
+    """Keep the fields of the largest differences where there are too many."""
+    known = {*pairs["field_a"], *pairs["field_b"]}
+    if len(known) > LIMIT:
+        first = pairs.head(LIMIT // 2)
+        known = {*first["field_a"], *first["field_b"]}
+    return [field for field in order if field in known]
+
+
+def _takeaway(pairs: pd.DataFrame, b: str, a: str) -> str:
+    if pairs.empty:
+        return f"{b} and {a} share no pairs."
+    most = pairs.iloc[0]
+    return (
+        f"Strength of each pair in {b} less that in {a}, in log-odds. The largest difference is "
+        f"{most['field_a']} × {most['field_b']} with {most['difference']:+.2f}."
+    )

@@ -1,0 +1,1 @@
+"""Sections that more than one page has."""

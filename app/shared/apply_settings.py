@@ -1,0 +1,70 @@
+"""Take a run's settings over into the page Train, as its custom settings."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from app.shared import launch
+from app.shared.split_choice import SPLIT, TEST_TABLE, VALID_TABLE, choice_of
+from app.state import links, saved_runs, saved_tables
+from deepfm_core.spec.presets import preset
+from deepfm_core.spec.run import RunSpec
+
+CUSTOM = "custom"
+"""Name of the choice that holds the custom settings that differ from the recommended ones."""
+_ASKED = "settings to take over"
+
+
+def ask(run_id: str) -> None:
+    """Remember, in a button's callback, whose settings are wanted; `follow` opens them when the page is drawn."""
+    st.session_state[_ASKED] = run_id
+
+
+def follow() -> None:
+    """Open Train with the settings that were asked for, if any."""
+    run_id = st.session_state.pop(_ASKED, None)
+    if run_id is not None:
+        spec = saved_runs.open_run(run_id).spec
+        launch.choose_table(spec.table)
+        links.go("train", **choices(spec, len(saved_tables.table(spec.table))), new="1", run=None)
+
+
+def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
+    """Give what the URL of Train must say so that its form has a run's settings.
+
+    Args:
+        spec: whose settings.
+        rows: of its table.
+    """
+    suggested = saved_tables.suggested_schema(spec.table, spec.schema.label.column, spec.schema.label.positive)
+    usual = {role.column: role.kind for role in suggested.roles}
+    kinds = {role.column: role.kind.value for role in spec.schema.roles if usual.get(role.column) != role.kind}
+    return {
+        "preset": "custom",
+        "model": None if spec.model.name == "deepfm" else spec.model.name,
+        "label": spec.schema.label.column,
+        "positive": spec.schema.label.positive,
+        launch.KINDS: links.as_text(kinds),
+        VALID_TABLE: spec.valid_table,
+        TEST_TABLE: spec.test_table,
+        SPLIT: choice_of(spec.split),
+        CUSTOM: links.as_text(_differences(spec, rows)),
+    }
+
+
+def _differences(spec: RunSpec, rows: int) -> dict[str, Any]:
+    model, fit = preset("recommended", spec.model.name, spec.training_rows(rows))
+    found: dict[str, Any] = {}
+    for own, default in ((spec.model, model), (spec.fit, fit)):
+        found |= {name: value for name, value in vars(own).items() if value != getattr(default, name)}
+    found.pop("name", None)
+    found.pop("embedding_l2", None)  # that of the embeddings follows where `l2` is chosen
+    if spec.min_count > 1:
+        found["min_count"] = spec.min_count
+    if "layers" in found:
+        found["layers"] = ", ".join(map(str, spec.model.layers))
+    if "crosses" in found:
+        found["crosses"] = ", ".join(f"{a}*{b}" for a, b in spec.model.crosses)
+    return found

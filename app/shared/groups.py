@@ -1,0 +1,236 @@
+"""The doors to comparisons and studies: which there are, how far they are, and what their runs reached."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.shared import launch
+from app.shared.split_choice import in_words
+from app.state import links, saved_runs, visitor
+from app.state.store import store
+from app.widgets.messages import MODEL_TITLES, told
+from app.widgets.text import counted, duration, moment, plain
+from deepfm_core.errors import DeepFMError
+from deepfm_core.experiments import groups
+from deepfm_core.experiments.groups import Standing
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.records import ComparisonRow, RunRow
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deepfm_core.experiments.study import StudyPlan
+    from deepfm_core.metrics.bootstrap import Difference
+
+
+def choose(kind: str, key: str, label: str) -> ComparisonRow | None:
+    """Draw the choice among the visitor's comparisons of a kind, kept in the URL; None where there are none.
+
+    A link may name one of somebody else.
+    """
+    known = {row.id: row for row in store().comparisons.all(visitor.owner(), kind)}
+    linked = links.chosen(key)
+    if linked and linked not in known:
+        try:
+            row = store().comparisons.of(linked)
+            known[row.id] = row
+        except DeepFMError as error:
+            st.warning(plain(str(error)))
+            links.choose(key, None)
+    if not known:
+        return None
+    names = {row.id: f"{row.name} · {moment(row.created)}" for row in known.values()}
+    kept = links.mirror(key, list(names), next(iter(names)))
+    chosen = st.selectbox(label, list(names), format_func=names.__getitem__, **kept)
+    return known[chosen]
+
+
+def mine(row: ComparisonRow) -> bool:
+    """Say whether the visitor may change a comparison; a link alone lets one look."""
+    return row.owner == visitor.owner()
+
+
+def standing(runs: Sequence[RunRow]) -> Standing:
+    """Say how far a comparison's runs are now."""
+    under_way = {
+        run.id: saved_runs.story(saved_runs.open_run(run.id)).fraction for run in runs if run.state == "running"
+    }
+    return Standing.of(runs, time.time(), under_way)
+
+
+def model_table(runs: Sequence[RunRow]) -> pd.DataFrame:
+    """Give the table of the models whose runs have finished, with a column `title`."""
+    finished = [run for run in runs if run.ended_well]
+    return _model_table(tuple(run.id for run in finished), finished)
+
+
+def run_table(runs: Sequence[RunRow]) -> pd.DataFrame:
+    """Give what each finished run reached, with a column `title`."""
+    finished = [run for run in runs if run.ended_well]
+    return _run_table(tuple(run.id for run in finished), finished)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _model_table(ids: tuple[str, ...], _runs: Sequence[RunRow]) -> pd.DataFrame:
+    from deepfm_core.experiments.comparison import model_table
+
+    table = model_table(store(), _runs)
+    return table.assign(title=table["model"].map(MODEL_TITLES))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _run_table(ids: tuple[str, ...], _runs: Sequence[RunRow]) -> pd.DataFrame:
+    from deepfm_core.experiments.comparison import run_table
+
+    table = run_table(store(), _runs)
+    return table.assign(title=table["model"].map(MODEL_TITLES))
+
+
+def study_table(runs: Sequence[RunRow], plan: StudyPlan) -> pd.DataFrame:
+    """Give what each finished run of a study reached."""
+    from deepfm_core.experiments.study_table import study_table
+
+    return study_table(runs, plan)
+
+
+def against_start(runs: Sequence[RunRow], table: pd.DataFrame, trial: int) -> Difference | None:
+    """Give the test logloss of a setting less that of the study's first trial, with its interval."""
+    ids = tuple(run.id for run in runs if run.trial in (0, trial) and run.ended_well)
+    return _against_start(ids, trial, table)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _against_start(ids: tuple[str, ...], trial: int, _table: pd.DataFrame) -> Difference | None:
+    from deepfm_core.experiments.study_table import against_start
+
+    return against_start(store(), _table, trial)
+
+
+# The panel of runs asked for together: how far they are, and cancel, resume, delete and undo for all of them.
+
+PARTS = {"train": "train", "valid": "validate", "test": "test"}
+
+DELETED = "deleted comparison"
+"""In the session: id, name and URL key of what was deleted last, which can be brought back."""
+
+
+def show_panel(row: ComparisonRow, runs: Sequence[RunRow], standing: Standing, key: str) -> None:
+    """Draw the panel of a comparison or study.
+
+    Args:
+        row: which one.
+        runs: all of it.
+        standing: how far they are.
+        key: its name in the URL.
+    """
+    with st.container(border=True):
+        left, right = st.columns([4, 1], vertical_alignment="center")
+        left.markdown(f"**{plain(row.name)}** · {_state(standing)}")
+        with right, st.container(horizontal=True, horizontal_alignment="right", gap="small"):
+            _actions(row, standing, key)
+        if standing.active:
+            st.progress(standing.fraction)
+        said = [" · ".join(part) for part in (_details(runs, standing), _about(row, runs)) if part]
+        st.caption("  \n".join(said))
+
+
+def _state(standing: Standing) -> str:
+    if standing.finished == standing.total:
+        return f"all {counted(standing.total, 'run')} finished" if standing.total > 1 else "finished"
+    return f"{standing.finished} of {counted(standing.total, 'run')} finished"
+
+
+def _about(row: ComparisonRow, runs: Sequence[RunRow]) -> list[str]:
+    """Say what all runs have in common: settings, seeds and rows."""
+    spec, seeds = runs[0].spec, int(row.plan["seeds"])
+    said = [f"{str(row.plan['preset']).capitalize()} settings", "1 seed" if seeds == 1 else f"{seeds} seeds"]
+    rows = next((run.summary.get("rows") for run in runs if run.ended_well), None)
+    if rows is None:
+        return [*said, f"split {in_words(spec.split)}"]
+    apart = {"valid": spec.valid_table_name, "test": spec.test_table_name}
+    counts = [
+        f"{rows[name]:,} {f'of {plain(table)} ' if (table := apart.get(name)) else ''}to {verb}"
+        for name, verb in PARTS.items()
+        if rows.get(name)
+    ]
+    counts[0] = counts[0].replace(" ", " rows ", 1)
+    return [*said, f"split {in_words(spec.split)}: {', '.join(counts)}" if _divided(spec) else ", ".join(counts)]
+
+
+def _divided(spec: RunSpec) -> bool:
+    """Say whether any part is a share of the table that is trained on."""
+    return spec.valid_table is None or spec.test_table is None
+
+
+def _details(runs: Sequence[RunRow], standing: Standing) -> list[str]:
+    said = [f"{plain(run.name)} is training" for run in runs if run.state == "running"]
+    if standing.queued and not standing.running:
+        said.append("waits for the worker")
+    if standing.seconds_left is not None:
+        said.append(f"about {duration(standing.seconds_left)} left")
+    if standing.active:
+        said.append("it goes on when this page is closed")
+    failed = [run for run in runs if run.state == "failed"]
+    said += [f"{plain(run.name)} failed: {plain(run.message or '')}" for run in failed[:3]]
+    if standing.stopped > len(failed):
+        said.append(f"{standing.stopped - len(failed)} stopped: *Resume* goes on from their last epoch")
+    return said
+
+
+def _actions(row: ComparisonRow, standing: Standing, key: str) -> None:
+    if not mine(row):
+        return
+    if standing.active:
+        st.button("Cancel all", icon=":material/stop_circle:", key=f"cancel {key}", on_click=_cancel, args=(row.id,))
+    if standing.stopped:
+        st.button(
+            "Resume",
+            icon=":material/resume:",
+            key=f"resume {key}",
+            type="secondary" if standing.active else "primary",
+            on_click=_resume,
+            args=(row.id,),
+        )
+    if not standing.running:
+        args = (row.id, row.name, key)
+        st.button("Delete", icon=":material/delete:", key=f"delete {key}", type="tertiary", on_click=_delete, args=args)
+
+
+def _cancel(comparison: str) -> None:
+    with told():
+        groups.cancel(store(), comparison)
+
+
+def _resume(comparison: str) -> None:
+    with told():
+        groups.resume(store(), comparison)
+        launch.keep_worker()
+
+
+def _delete(comparison: str, name: str, key: str) -> None:
+    with told():
+        store().comparisons.delete(comparison)
+        st.session_state[DELETED] = (comparison, name, key)
+        links.choose(key, None)
+
+
+def show_undo(key: str) -> None:
+    """Offer to bring back what was deleted last."""
+    deleted = st.session_state.get(DELETED)
+    if deleted is None or deleted[2] != key:
+        return
+    with st.container(horizontal=True, vertical_alignment="center", border=True):
+        st.markdown(f"Deleted: {plain(deleted[1])} with its runs. It can be brought back for a day.", width="stretch")
+        st.button("Undo", icon=":material/undo:", on_click=_restore)
+        st.button("Dismiss", type="tertiary", on_click=st.session_state.pop, args=(DELETED,))
+
+
+def _restore() -> None:
+    comparison, _, key = st.session_state.pop(DELETED)
+    with told():
+        store().comparisons.restore(comparison)
+        links.choose(key, comparison)

@@ -1,0 +1,132 @@
+"""How the rows of the current table are divided: one choice for Train, Compare and Study, kept in the URL."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import streamlit as st
+
+from app.state import links
+from app.widgets.text import plain
+from deepfm_core.schema.schema import NUMBER_KINDS, Kind, Schema
+from deepfm_core.spec.run import SplitSpec
+
+SPLIT = "split"
+"""Name of the choice that holds what differs from the usual split."""
+VALID_TABLE, TEST_TABLE = "valid_table", "test_table"
+"""Names of the choices that hold the tables validated and tested on, where they are tables apart."""
+WAYS = {"random": "at random", "time": "by time", "group": "by group"}
+_HELP = {
+    "random": "Rows are drawn by chance; each part keeps the share of clicks.",
+    "time": "The latest rows are the test part, the ones before them the validation part: as a model is used.",
+    "group": "All rows of a group, such as a user, are in one part: as for groups never seen.",
+}
+_SHARES = {
+    "valid": ("Validation share", "Rows that decide when to stop."),
+    "test": ("Test share", "Rows that only measure."),
+}
+_USUAL = SplitSpec()
+MOST_SHARE = 1000
+"""A share beyond it is no number that a person meant."""
+
+
+def chosen_split(schema: Schema) -> SplitSpec:
+    """Return the URL's split.
+
+    Raises:
+        SpecError: a share is out of range.
+    """
+    return SplitSpec(**_read(schema)[0])
+
+
+def choose_split(schema: Schema) -> None:
+    """Draw what the split is, with a way to change it; say what of a link's cannot be read."""
+    values, unread = _read(schema)
+    links.say_unread(unread, SPLIT)
+    with st.popover(_label(values), icon=":material/call_split:", type="tertiary", help="How rows are divided"):
+        _draw(values, schema)
+
+
+def in_words(split: SplitSpec) -> str:
+    """Say how rows are divided, but for the shares."""
+    return WAYS[split.by] + ("" if split.column is None else f" of {plain(split.column)}")
+
+
+def choice_of(split: SplitSpec) -> str | None:
+    """Write a split as the URL has it; None where it is the usual one."""
+    return links.as_text({name: value for name, value in vars(split).items() if value != getattr(_USUAL, name)})
+
+
+def _read(schema: Schema) -> tuple[dict[str, Any], list[str]]:
+    """Give the URL's split, and which of its values cannot be read."""
+    linked = links.chosen_values(SPLIT)
+    by, ways = linked.get("by", _USUAL.by), list(WAYS)  # a list is searched for whatever a link holds
+    values: dict[str, Any] = {**vars(_USUAL), "by": by if by in ways else _USUAL.by}
+    unread = [] if by in ways else ["by"]
+    if values["by"] != "random":
+        columns = split_columns(values["by"], schema)
+        values["column"] = linked.get("column", columns[0])
+        if values["column"] not in columns:
+            values["column"] = columns[0]
+            unread.append("column")
+    for name in ("valid", "test"):
+        share = linked.get(name, values[name])
+        if isinstance(share, int | float) and not isinstance(share, bool) and abs(share) < MOST_SHARE:
+            values[name] = float(share)
+        else:
+            unread.append(name)
+    return values, unread
+
+
+def _label(values: dict[str, Any]) -> str:
+    parts = [values[name] for name in _shared()]
+    shares = [f"{100 * share:.3g}" for share in (1 - sum(parts), *parts)]
+    return f"Split {' / '.join(shares)} {in_words(SplitSpec(values['by'], values['column']))}"
+
+
+def _shared() -> list[str]:
+    """Name the parts that are shares of the table, not tables apart."""
+    return [part for part, table in (("valid", VALID_TABLE), ("test", TEST_TABLE)) if links.chosen(table) is None]
+
+
+def _draw(values: dict[str, Any], schema: Schema) -> None:
+    st.segmented_control(
+        "Split",
+        list(WAYS),
+        format_func=WAYS.__getitem__,
+        required=True,
+        **_kept("by", values["by"]),
+    )
+    st.caption(_HELP[values["by"]])
+    if values["by"] != "random":
+        options = split_columns(values["by"], schema)
+        st.selectbox("Time" if values["by"] == "time" else "Group", options, **_kept("column", values["column"]))
+    for name in _shared():
+        label, help_text = _SHARES[name]
+        st.number_input(label, help=help_text, step=0.05, format="%.6g", **_kept(name, values[name]))
+
+
+def split_columns(by: str, schema: Schema) -> list[str]:
+    """Give the columns a split can go by, the likely ones first; only times and numbers have an order."""
+    kinds = [Kind.TIMESTAMP, Kind.IGNORE] if by == "time" else [Kind.IGNORE, Kind.CATEGORICAL]
+    rest = NUMBER_KINDS if by == "time" else set(Kind)
+    likely = [role.column for kind in kinds for role in schema.roles if role.kind is kind]
+    found = [*likely, *(role.column for role in schema.roles if role.kind in rest and role.column not in likely)]
+    return found or [role.column for role in schema.roles]
+
+
+def _kept(name: str, value: Any) -> dict[str, Any]:
+    key = f"split {name}"
+    st.session_state[key] = value
+    return {"key": key, "on_change": _keep, "args": (name,)}
+
+
+def _keep(name: str) -> None:
+    values = links.chosen_values(SPLIT)
+    values.pop(name, None)
+    value = st.session_state[f"split {name}"]
+    if value is not None and value != getattr(_USUAL, name):
+        values[name] = value
+    if name == "by":
+        values.pop("column", None)  # what orders rows seldom groups them
+    links.choose_values(SPLIT, values)

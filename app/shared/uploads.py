@@ -1,0 +1,39 @@
+"""An uploaded file becomes a table of the visitor's; one that cannot be read gets its sentence."""
+
+from __future__ import annotations
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from app.state import saved_tables
+from app.widgets.messages import show_error
+from app.widgets.text import plain
+from deepfm_core.errors import DeepFMError, Problem, TableError
+
+SHARED = "shared table"
+"""What a table is called that is somebody else's."""
+
+
+def upload(label: str, key: str) -> tuple[UploadedFile | None, str | None]:
+    """Draw an uploader; return its file and, in the run of the page that takes it, the SHA-256 of its table."""
+    file = st.file_uploader(label, key=key)
+    if file is None or st.session_state.get(f"taken {key}") == file.file_id:
+        return file, None
+    st.session_state[f"taken {key}"], st.session_state[f"problem of {key}"] = file.file_id, None
+    try:
+        with st.spinner(f"Reading {plain(file.name)} …"):
+            return file, saved_tables.add_table(file.getvalue(), file.name)
+    except DeepFMError as error:
+        st.session_state[f"problem of {key}"] = error
+    except MemoryError:
+        problem = Problem("it does not fit into this machine's memory", "Upload fewer rows or fewer columns.")
+        st.session_state[f"problem of {key}"] = TableError(f"Table `{file.name}`", [problem])
+    return file, None
+
+
+def say_refused(file: UploadedFile | None, key: str, instead: str) -> None:
+    """Say why the file was not taken, if it was not, and what stands `instead`."""
+    problem = st.session_state.get(f"problem of {key}")
+    if file is not None and problem is not None:
+        show_error(problem)
+        st.markdown(f"**{plain(file.name)}** was not taken. {instead}")

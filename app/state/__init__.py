@@ -1,0 +1,1 @@
+"""What a visitor has chosen and saved: the URL, tables, runs."""

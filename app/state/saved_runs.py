@@ -1,0 +1,156 @@
+"""The cached doors into the core: the store, tables, the chosen run, its frames."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from app.state import links, visitor
+from app.state.saved_tables import ROOT
+from app.state.store import store
+from app.widgets.text import moment
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.records import RunRow
+from deepfm_core.store.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deepfm_core.runs.progress import Story
+BUNDLED_RUN = ROOT / "sample_data" / "run"
+BUNDLED_ID = "sample"
+RUN, COMPARED = "run", "compare"
+"""Names of choices shared by all pages, in the URL."""
+
+
+@dataclass(frozen=True)
+class OpenRun:
+    """A run that pages show: one of the store, or the finished one that comes with the app."""
+
+    id: str
+    name: str
+    state: str
+    spec: RunSpec
+    summary: dict[str, Any]
+    folder: RunFolder
+    row: RunRow | None
+    """None for the run that comes with the app."""
+
+    @property
+    def finished(self) -> bool:
+        """Whether the run is complete and will never change."""
+        return self.state == "finished"
+
+    @property
+    def ready(self) -> bool:
+        """Whether everything that pages show is there; evidence on unseen rows may still come."""
+        return self.finished or "run" in self.summary
+
+    @property
+    def scored(self) -> bool:
+        """Whether the model is trained and its scores on held-out rows are in the summary."""
+        return "best_epoch" in self.summary
+
+    @property
+    def active(self) -> bool:
+        """Whether the run waits or is at work."""
+        return self.state in ("queued", "running")
+
+    @property
+    def mine(self) -> bool:
+        """Whether the visitor may change the run; a link alone lets one look."""
+        return self.row is not None and self.row.owner == visitor.owner()
+
+
+def runs(together: bool = False) -> list[RunRow]:
+    """List the visitor's runs, newest first; those of comparisons and studies only where they are asked for."""
+    return [row for row in store().runs(visitor.owner()) if together or row.comparison is None]
+
+
+def open_run(run_id: str) -> OpenRun:
+    """Open a run by its id.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    if run_id == BUNDLED_ID:
+        return _bundled()
+    row = store().run(run_id)
+    return OpenRun(row.id, row.name, row.state, row.spec, row.summary, store().folder(row.id), row)
+
+
+@st.cache_resource(show_spinner=False)
+def _bundled() -> OpenRun:
+    folder = RunFolder(BUNDLED_RUN)
+    return OpenRun(BUNDLED_ID, "sample run", "finished", folder.spec(), folder.summary() or {}, folder, None)
+
+
+def run_names() -> dict[str, str]:
+    """Return what to call the runs to choose from, by id; no two alike."""
+    names: dict[str, str] = {}
+    for row in runs():
+        name = f"{moment(row.created)} · {row.name}"  # the time first: narrow boxes cut the end off
+        names[row.id] = name if name not in names.values() else f"{name} · {row.id[:4]}"
+    return names | {BUNDLED_ID: "sample run"}
+
+
+def name_of(run: OpenRun) -> str:
+    """Return what to call a run beside others: with its time, which tells it from others of the same name."""
+    return run.name if run.row is None else run_names().get(run.id, run.name)
+
+
+def current_id() -> str:
+    """Return the id of the current run."""
+    return links.chosen(RUN) or BUNDLED_ID
+
+
+def current_run() -> OpenRun:
+    """Open the run chosen in the sidebar."""
+    return open_run(current_id())
+
+
+def compared_run() -> OpenRun | None:
+    """Open the run to compare with, if one is chosen."""
+    compared = links.chosen(COMPARED)
+    return open_run(compared) if compared else None
+
+
+def story(run: OpenRun) -> Story:
+    """Tell what a run's events say so far; an ended run is told once."""
+    from deepfm_core.runs.progress import Story
+
+    if run.row is None:
+        return Story.of([])
+    if run.active:
+        return Story.of(store().events(run.id))
+    return _ended_story(run.id, run.row.queued, run.state)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _ended_story(run_id: str, queued: float, state: str) -> Story:
+    from deepfm_core.runs.progress import Story
+
+    return Story.of(store().events(run_id))
+
+
+def frame(run: OpenRun, name: str) -> pd.DataFrame | None:
+    """Read a frame of a run (docs/store.md lists them); None where there is none.
+
+    Frames of finished runs are read once; those of a running one at each call.
+    """
+    if run.finished:
+        return _finished_frame(run.id, name, str(run.folder.path))
+    return run.folder.frame(name)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _finished_frame(run_id: str, name: str, path: str) -> pd.DataFrame | None:
+    return RunFolder(Path(path)).frame(name)
+
+
+def pair_cells(run: OpenRun, field_a: str, field_b: str) -> pd.DataFrame | None:
+    """Read the `level_pairs` frame of one pair."""
+    return run.folder.frame("level_pairs", filters=[("field_a", "=", field_a), ("field_b", "=", field_b)])

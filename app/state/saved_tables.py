@@ -1,0 +1,88 @@
+"""The cached doors into the core: the store, tables, the chosen run, its frames."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import streamlit as st
+
+from app.state import links, visitor
+from app.state.store import store
+from deepfm_core.schema.schema import Schema
+
+if TYPE_CHECKING:
+    from deepfm_core.tables.table import Table
+
+ROOT = Path(__file__).resolve().parents[2]
+SAMPLE_TABLE = ROOT / "sample_data" / "clicks.csv"
+CONTROL_TABLE = ROOT / "sample_data" / "clicks_no_interaction.csv"
+TABLE = "table"
+"""Name of the choice of a table, in the URL."""
+MAX_TABLE_BYTES = 200 * 2**20
+"""The largest table taken, before and after decompression; the same limit as in .streamlit/config.toml."""
+
+
+@st.cache_resource(show_spinner=False)
+def samples() -> dict[str, Path]:
+    """Return the tables that come with the app, by the SHA-256 of their bytes."""
+    return {hashlib.sha256(path.read_bytes()).hexdigest(): path for path in (SAMPLE_TABLE, CONTROL_TABLE)}
+
+
+def tables() -> dict[str, str]:
+    """Return the names of the tables to choose from by their SHA-256: the visitor's, newest first, then the samples."""
+    own = {entry.sha256: entry.name for entry in store().tables(visitor.owner()) if entry.sha256 not in samples()}
+    return own | {sha: path.name for sha, path in samples().items()}
+
+
+def table_name(sha: str) -> str:
+    """Return what a table is called; one that is not the visitor's is called by its SHA-256."""
+    return tables().get(sha, f"table {sha[:8]}")
+
+
+def add_table(source: Path | bytes, name: str) -> str:
+    """Keep a table for the visitor and return its SHA-256.
+
+    Raises:
+        TableError: the file cannot be read as a table, or is too large.
+    """
+    return store().import_table(source, name, visitor.owner(), max_bytes=MAX_TABLE_BYTES).sha256
+
+
+def current_table() -> str:
+    """Return the SHA-256 of the table chosen in the URL; the sample where none is."""
+    return links.chosen(TABLE) or next(iter(samples()))
+
+
+def table(sha: str) -> Table:
+    """Load a table; a sample is put into the store first, where the worker finds it.
+
+    Raises:
+        RunError: the store does not have it.
+    """
+    keep_sample(sha)
+    return _table(sha, visitor.owner())
+
+
+def keep_sample(sha: str) -> None:
+    """Put a table that comes with the app into the store, where the worker finds it; nothing for other tables."""
+    if sha in samples() and sha not in {entry.sha256 for entry in store().tables(visitor.owner())}:
+        add_table(samples()[sha], samples()[sha].name)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading the table …")
+def _table(sha: str, owner: str) -> Table:
+    return store().table(sha, owner)
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking at every column …")
+def suggested_schema(sha: str, label: str | None = None, positive: str | None = None) -> Schema:
+    """Suggest the roles of a table's columns.
+
+    Raises:
+        SchemaError: the table cannot be learned from, or the label cannot be one.
+    """
+    from deepfm_core.schema.infer import infer_schema
+
+    return infer_schema(table(sha), label, positive)

@@ -1,0 +1,101 @@
+"""What a comparison of models is made of: the models, how many seeds, whose settings, and one button."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.shared import launch
+from app.shared.holdout import table_line
+from app.shared.unusable import say_unusable
+from app.state import links, visitor
+from app.state.store import store
+from app.widgets.layout import side_by_side
+from app.widgets.messages import MODEL_TITLES
+from app.widgets.text import counted
+from deepfm_core.experiments import comparison as experiments_comparison
+from deepfm_core.experiments.comparison import MOST_SEEDS, ComparisonPlan
+from deepfm_core.spec.crosses import parse_crosses
+from deepfm_core.spec.models import MODELS
+from deepfm_core.spec.presets import PRESETS
+from deepfm_core.spec.run import MODEL_NAMES, RunSpec
+
+COMPARISON = "comparison"
+"""Name of the choice that holds the comparison shown, by id."""
+_MODELS, _SEEDS, _PRESET, _YARDSTICK, _CROSSES = "models", "seeds", "preset", "yardstick", "crosses"
+
+
+def show_form() -> None:
+    """Draw the form; its button queues the comparison and opens it.
+
+    Raises:
+        DeepFMError: the table cannot be learned from, or a setting is out of range.
+    """
+    sha, schema, rows = table_line()
+    unusable = say_unusable(schema)
+    base = launch.base_spec(sha, schema)
+    plan = _plan()
+    count = len(plan.models) * plan.seeds + int(plan.yardstick)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Compare", type="primary", icon=":material/play_arrow:", disabled=unusable):
+            _begin(base, base.training_rows(rows), plan)
+        st.caption(f"{counted(count, 'run')}, one after the other, in the background. All of them see the same rows.")
+
+
+def _plan() -> ComparisonPlan:
+    models = _choose_models()
+    seeds, preset, yardstick = side_by_side(3, least=200)
+    with preset:
+        kept = links.mirror(_PRESET, list(PRESETS), "recommended")
+        chosen = st.segmented_control("Settings", list(PRESETS), format_func=str.capitalize, required=True, **kept)
+    with seeds:
+        help_text = "Runs of each model: other first weights, order of rows and dropout, never other rows."
+        kept = links.mirror_number(_SEEDS, 1, MOST_SEEDS)
+        count = int(st.number_input("Seeds", 1, MOST_SEEDS, help=help_text, **kept))
+    with yardstick:
+        kept = links.mirror(_YARDSTICK, ["yes", "no"], "yes")
+        help_text = "scikit-learn's HistGradientBoosting on the same rows: what one would try instead."
+        label = "Gradient boosting beside them"
+        beside = st.segmented_control(label, ["yes", "no"], required=True, help=help_text, **kept)
+    crosses = _crosses() if any(MODELS[name].crosses for name in models) else {}
+    return ComparisonPlan(models, count, chosen, crosses, beside == "yes")
+
+
+def _choose_models() -> tuple[str, ...]:
+    key = "models to compare"
+    named = [name for name in (links.chosen(_MODELS) or "").split(",") if name in MODEL_NAMES]
+    st.session_state[key] = named or list(MODEL_NAMES)
+
+    def keep() -> None:
+        picked = [name for name in MODEL_NAMES if name in st.session_state[key]]
+        links.choose(_MODELS, None if len(picked) in (0, len(MODEL_NAMES)) else ",".join(picked))
+
+    st.pills(
+        "Models",
+        list(MODEL_NAMES),
+        selection_mode="multi",
+        format_func=MODEL_TITLES.__getitem__,
+        key=key,
+        on_change=keep,
+        help="The models of the DeepFM paper, in its order, and the network alone.",
+    )
+    return tuple(named or MODEL_NAMES)
+
+
+def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:
+    key = f"choice of {_CROSSES}"
+    st.session_state[key] = links.chosen(_CROSSES) or ""
+    text = st.text_input(
+        "Crossed fields of Wide & Deep",
+        key=key,
+        on_change=lambda: links.choose(_CROSSES, st.session_state[key] or None),
+        placeholder="none; pairs such as device*hour, site*ad",
+        help="Each pair of values gets a first-order weight of its own. The paper's comparison chose them by hand.",
+    )
+    found = parse_crosses(text.split(",")) if text.strip() else ()
+    return {"crosses": found} if found else {}
+
+
+def _begin(base: RunSpec, train: int, plan: ComparisonPlan) -> None:
+    comparison = experiments_comparison.begin(store(), base, train, plan, owner=visitor.owner(), titles=MODEL_TITLES)
+    launch.keep_worker()
+    links.go("compare", **{COMPARISON: comparison, "new": None})

@@ -1,0 +1,294 @@
+"""What a comparison found: sentences, two charts, and the table beside the paper's own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.charts.comparison import model_dots
+from app.shared import groups
+from app.state import links
+from app.widgets.figure import download, show_chart, signed
+from app.widgets.layout import side_by_side
+from app.widgets.messages import MODEL_TITLES, to_pairs
+from deepfm_core.spec.run import MODEL_NAMES, YARDSTICK
+from deepfm_core.store.records import RunRow
+
+# What the table of a comparison says, in sentences.
+
+MANY = 5
+"""Models from which on it is worth saying that one interval in twenty errs."""
+
+METRICS = {"logloss": ("the lowest logloss", "{:.4f} nats"), "auc": ("the highest AUC", "{:.4f}")}
+
+
+def verdict(table: pd.DataFrame, metric: str = "logloss") -> str:
+    """Say which model is best by a metric, which are no more than noise away, and which are worse.
+
+    Args:
+        table: as `comparison_table.model_table` gives it, with a column `title`.
+        metric: `logloss` or `auc`.
+    """
+    models = table[~table["yardstick"].astype(bool)].dropna(subset=[metric])
+    if models.empty:
+        return ""
+    best = models[models[f"{metric}_difference"].isna()].iloc[0]
+    honour, form = METRICS[metric]
+    said = f"**{best['title']}** has {honour}, {form.format(best[metric])}"
+    others = models[models[f"{metric}_difference"].notna()]
+    if others.empty:
+        return f"{said}; no other model has finished."
+    apart = (others[f"{metric}_low"] > 0) | (others[f"{metric}_high"] < 0)
+    near, worse = list(others.loc[~apart, "title"]), list(others.loc[apart, "title"])
+    if not worse:
+        return f"{said}, but no difference between the models is more than noise on these {_rows(best)}."
+    if not near:
+        return f"{said}, and every other model is worse by more than noise."
+    differ = "differs" if len(near) == 1 else "differ"
+    is_worse = "is" if len(worse) == 1 else "are"
+    return f"{said}. {_listed(near)} {differ} by no more than noise; {_listed(worse)} {is_worse} worse by more."
+
+
+def yardstick(table: pd.DataFrame) -> str:
+    """Say how gradient boosting did beside the best model; nothing where it has not finished."""
+    rows = table[table["yardstick"].astype(bool)]
+    if rows.empty or pd.isna(rows.iloc[0]["logloss_difference"]):
+        return ""
+    row = rows.iloc[0]
+    low, high = float(row["logloss_low"]), float(row["logloss_high"])
+    how = "lower" if row["logloss_difference"] < 0 else "higher"
+    noise = "no more than noise" if low <= 0 <= high else "more than noise"
+    return (
+        f"{row['title']}, set apart as the yardstick, has a logloss {abs(row['logloss_difference']):.4f} {how} "
+        f"than the best model's: {noise}."
+    )
+
+
+def caveat(table: pd.DataFrame) -> str:
+    """Say what the intervals cover."""
+    models = table[~table["yardstick"].astype(bool)]
+    rows = _rows(table.iloc[0])
+    cover = f"Intervals cover which {rows} and which seeds were drawn, together for all models."
+    if int(models["runs"].max()) < 2:
+        cover = f"Intervals cover which {rows} were drawn. One seed each: what chance in training does is not in them."
+    if len(models) < MANY:
+        return cover
+    picked = "the best, picked on these very rows, looks a little better than it is"
+    return f"{cover} One interval in twenty leaves out zero by chance, and {picked}."
+
+
+def _rows(row: pd.Series) -> str:
+    part = {"test": "test", "valid": "validation"}[str(row["part"])]
+    return f"{int(row['rows']):,} {part} rows"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+# What the DeepFM paper reports of its models, to be read beside one's own table.
+
+SOURCE = "Guo et al. 2017, *DeepFM: A Factorization-Machine based Neural Network for CTR Prediction*, Table 2"
+
+_COLUMNS = ("model", "company_auc", "company_logloss", "criteo_auc", "criteo_logloss")
+
+_ROWS = (
+    ("lr", 0.8640, 0.02648, 0.7686, 0.47762),
+    ("fm", 0.8678, 0.02633, 0.7892, 0.46077),
+    ("fnn", 0.8683, 0.02629, 0.7963, 0.45738),
+    ("ipnn", 0.8664, 0.02637, 0.7972, 0.45323),
+    ("opnn", 0.8658, 0.02641, 0.7982, 0.45256),
+    ("pnn", 0.8672, 0.02636, 0.7987, 0.45214),
+    ("wide-deep", 0.8673, 0.02634, 0.7981, 0.46772),
+    ("fm-dnn", 0.8661, 0.02640, 0.7850, 0.45382),
+    ("deepfm", 0.8715, 0.02618, 0.8007, 0.45083),
+)
+
+
+def paper_table() -> pd.DataFrame:
+    """Give AUC and logloss on Company* and Criteo by model; the paper has no row for the network alone."""
+    return pd.DataFrame(list(_ROWS), columns=list(_COLUMNS))
+
+
+ENTROPY = "Norm. entropy"
+
+ORDERS = {"result": "by result", "paper": "as in the paper"}
+
+READINGS = {
+    "logloss": "Further left is better.",
+    "auc": "Further right is better.",
+}
+
+
+def show_results(runs: Sequence[RunRow]) -> None:
+    """Draw what the finished runs of a comparison reached."""
+    table, by_run = groups.model_table(runs), groups.run_table(runs)
+    if table.empty:
+        st.info("The table stands here as soon as the first run has finished.", icon=":material/hourglass_top:")
+        return
+    st.markdown(" ".join(part for part in (verdict(table), yardstick(table)) if part))
+    kept = links.mirror("order", list(ORDERS), "result")
+    order = st.segmented_control(
+        "Order", list(ORDERS), format_func=ORDERS.__getitem__, required=True, label_visibility="collapsed", **kept
+    )
+    version = (order, *(run.id for run in runs if run.ended_well))
+    left, right = side_by_side(2, least=400, gap="large")
+    for cell, metric in ((left, "logloss"), (right, "auc")):
+        if table[metric].notna().any():
+            with cell:
+                _dots(_ordered(table, order, metric), by_run, metric, version)
+    st.caption(caveat(table))
+    _table(_ordered(table, order, "logloss"), runs)
+
+
+def _ordered(table: pd.DataFrame, order: str, metric: str) -> pd.DataFrame:
+    """Sort the models by result or as the paper lists them; the yardstick stays last."""
+    if order == "paper":
+        place = table["model"].map({name: place for place, name in enumerate(MODEL_NAMES)})
+    else:
+        place = table[metric] * (-1 if metric == "auc" else 1)
+    return table.assign(place=place).sort_values(["yardstick", "place"], ignore_index=True).drop(columns="place")
+
+
+def _dots(table: pd.DataFrame, by_run: pd.DataFrame, metric: str, version: tuple[object, ...]) -> None:
+    part = str(table["part"].iloc[0])
+    reading = (
+        f"{READINGS[metric]} The bar is the 95% interval of the difference to the best model; where it crosses the "
+        "dashed line the model is no more than noise away, and hollow."
+    )
+    if int(table["runs"].max()) > 1:
+        reading += " Ticks are single seeds."
+    show_chart(lambda: model_dots(table, by_run, metric, part=part), version, reading, key=f"models by {metric}")
+
+
+def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("Table", anchor=False, width="content")
+        download(table.drop(columns="title"), "models", "models csv")
+    shown = _shown(table, runs)
+    event = st.dataframe(
+        shown,
+        key=f"models {' '.join(shown['Model'])}",  # another order forgets which rows were chosen
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        column_config=_columns(shown, _widths(table)),
+        height="content",
+        alt="Models with what they reached on these rows",
+    )
+    means = "Mean ± standard deviation over seeds" if _several(table) else "What each model reached"
+    beside = ", in the CSV," if ENTROPY not in shown else ""
+    st.caption(
+        f"{means}, and the difference to the best model with its 95% interval. Normalised entropy{beside} is logloss ÷ "
+        "that of knowing the click rate alone. Time is to train until it stopped, in multiples of LR's."
+    )
+    _open(shown, runs, event["selection"]["rows"])
+    _paper(table)
+
+
+def _widths(table: pd.DataFrame) -> dict[str, int]:
+    """Give widths with which the columns of `_shown` fit a page of 1,400 pixels."""
+    means = dict.fromkeys(("logloss", "AUC"), 118 if _several(table) else 70) | {ENTROPY: 100}
+    apart = dict.fromkeys(("from the best", "from the best "), 182)
+    return {"Model": 128, **means, **apart, "Time ÷ LR": 74, "Parameters": 84, "Runs": 60}
+
+
+def _columns(shown: pd.DataFrame, widths: Mapping[str, int]) -> dict[str, Any]:
+    """Let figures stand at the right, and the model's name stay in sight."""
+    return {
+        name: st.column_config.TextColumn(
+            width=widths.get(name), pinned=name == "Model", alignment="left" if name == "Model" else "right"
+        )
+        for name in map(str, shown.columns)
+    }
+
+
+def _paper(table: pd.DataFrame) -> None:
+    """Set the paper's own figures beside, its models in the order of the table above."""
+    own = paper_table()
+    place = {name: place for place, name in enumerate(table["model"])}
+    ordered = own.sort_values("model", key=lambda names: names.map(place).fillna(len(place)), kind="stable")
+    shown = pd.DataFrame({"Model": ordered["model"].map(MODEL_TITLES)})
+    for column, (title, digits) in _PAPER.items():
+        shown[title] = [f"{value:.{digits}f}" for value in ordered[column]]
+    with st.expander("The same models in the paper", icon=":material/article:", expanded=True):
+        columns = _columns(shown, {"Model": 140})
+        st.dataframe(shown, hide_index=True, column_config=columns, height="content", alt="The paper's own figures")
+        st.caption(f"{SOURCE}: test AUC and logloss on two click logs. Other data, so for orientation only.")
+
+
+def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) -> None:
+    """Offer to open the first finished run of a chosen model, or to set those of two beside each other."""
+    titles = [shown["Model"].iloc[place] for place in places if place < len(shown)]
+    first = {MODEL_TITLES[run.spec.model.name]: run for run in reversed(runs) if run.ended_well}
+    chosen = [first[title] for title in titles if title in first]
+    if not chosen:
+        st.caption("Choose a model in the first column to open its run, or two to set them beside each other.")
+        return
+    with st.container(horizontal=True):
+        one = chosen[0]
+        if len(chosen) == 2 and st.button("Compare the two", type="primary", icon=":material/compare_arrows:"):
+            links.go("performance", run=chosen[0].id, compare=chosen[1].id)
+        if len(chosen) == 1 and st.button("How good is it", type="primary", icon=":material/monitoring:"):
+            links.go("performance", run=one.id)
+        pairs = one.spec.model.name != YARDSTICK
+        if len(chosen) == 1 and pairs and st.button(to_pairs(one.spec), icon=":material/grid_on:"):
+            links.go("interactions", run=one.id)
+
+
+def _shown(table: pd.DataFrame, runs: Sequence[RunRow]) -> pd.DataFrame:
+    """Write the table as texts, models without a finished run included; how many have finished while some have not.
+
+    So that it fits a page, what says least is left out: parameters while some have not finished, and normalised entropy
+    beside several seeds, being the logloss in another unit.
+    """
+    asked = [run.spec.model.name for run in runs]
+    lines = [_line(row, asked.count(str(row["model"]))) for _, row in table.iterrows()]
+    whole = all(line["Runs"].isdecimal() for line in lines)
+    waiting = [name for name in dict.fromkeys(asked) if name not in set(table["model"])]
+    lines += [{"Model": MODEL_TITLES[name], "Runs": f"0 of {asked.count(name)}"} for name in waiting]
+    shown = pd.DataFrame(lines).fillna("")
+    left_out = ["Parameters" if waiting or not whole else "Runs", *([ENTROPY] if _several(table) else [])]
+    return shown.drop(columns=left_out)
+
+
+def _several(table: pd.DataFrame) -> bool:
+    return bool(table["logloss_sd"].notna().any())
+
+
+_PAPER = {
+    "criteo_auc": ("Criteo AUC", 4),
+    "criteo_logloss": ("Criteo logloss", 5),
+    "company_auc": ("Company* AUC", 4),
+    "company_logloss": ("Company* logloss", 5),
+}
+
+
+def _line(row: pd.Series, asked: int) -> dict[str, str]:
+    return {
+        "Model": row["title"],
+        "logloss": _mean(row, "logloss"),
+        "from the best": _difference(row, "logloss"),
+        "AUC": _mean(row, "auc"),
+        "from the best ": _difference(row, "auc"),
+        ENTROPY: _mean(row, "normalised_entropy"),
+        "Time ÷ LR": "–" if pd.isna(row["relative_seconds"]) else f"{row['relative_seconds']:.1f}",
+        "Parameters": "–" if pd.isna(row["parameters"]) else f"{row['parameters']:,.0f}",
+        "Runs": str(row["runs"]) if row["runs"] == asked else f"{row['runs']} of {asked}",
+    }
+
+
+def _mean(row: pd.Series, name: str) -> str:
+    if pd.isna(row[name]):
+        return "–"
+    return f"{row[name]:.4f}" + ("" if pd.isna(row[f"{name}_sd"]) else f" ± {row[f'{name}_sd']:.4f}")
+
+
+def _difference(row: pd.Series, name: str) -> str:
+    if pd.isna(row[f"{name}_difference"]):
+        return "best" if not row["yardstick"] and not pd.isna(row[name]) else "–"
+    low, high = signed(row[f"{name}_low"], 4), signed(row[f"{name}_high"], 4)
+    return f"{signed(row[f'{name}_difference'], 4)} ({low} to {high})"

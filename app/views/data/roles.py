@@ -1,0 +1,69 @@
+"""The role table: what each column of a table is taken to be, why, and what to be careful about."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app.shared import launch
+from app.state import links
+from app.widgets.figure import download
+from deepfm_core.schema.schema import Kind, Schema
+
+ROLE_ROWS = 16
+KINDS = {
+    Kind.CATEGORICAL.value: "one value a row, each with an embedding",
+    Kind.MULTI_VALUED.value: "several values in a cell",
+    Kind.PIECEWISE.value: "a number, blended from the embeddings of the two nearest quantiles",
+    Kind.NUMERIC.value: "a number times one embedding, as in the paper",
+    Kind.BUCKETISED.value: "a number cut into quantiles, then categorical",
+    Kind.DENSE.value: "a number without embedding: no pairs",
+    Kind.TIMESTAMP.value: "enters as hour of day and day of week",
+    Kind.IGNORE.value: "left out",
+}
+MISSING_HELP = "Rows without a value: empty cells and `?`, `NA`, `null` and the like. Missing is a feature of its own."
+KIND_HELP = "  \n".join(f"**{kind}**: {meaning}" for kind, meaning in KINDS.items())
+
+
+def edit_roles(schema: Schema) -> None:
+    """Draw the role table; what the user changes in it goes to the URL."""
+    columns = [role.column for role in schema.roles]
+    frame = pd.DataFrame({"Field": columns, "Kind": [role.kind.value for role in schema.roles]})
+    if any(role.missing for role in schema.roles):
+        frame["Missing"] = [role.missing for role in schema.roles]
+    frame["Why"] = [role.reason.replace("`", "") for role in schema.roles]
+    if any(role.warning for role in schema.roles):
+        frame["Careful"] = [role.warning.replace("`", "") for role in schema.roles]
+    table_heading("Roles", frame)
+    st.data_editor(
+        frame,
+        key=f"roles {len(columns)} {columns[0]}",
+        hide_index=True,
+        height="content" if len(columns) <= ROLE_ROWS else 600,
+        disabled=["Field", "Missing", "Why", "Careful"],
+        column_config={
+            "Field": st.column_config.TextColumn(width="medium"),
+            "Kind": st.column_config.SelectboxColumn(options=list(KINDS), required=True, help=KIND_HELP),
+            "Missing": st.column_config.NumberColumn(width="small", format="localized", help=MISSING_HELP),
+            "Why": st.column_config.TextColumn(width="large"),
+        },
+        on_change=_keep_roles,
+        args=(columns,),
+    )
+    if links.chosen_values(launch.KINDS) and st.button("Back to the suggested roles", icon=":material/undo:"):
+        links.choose(launch.KINDS, None)
+        st.rerun()
+
+
+def _keep_roles(columns: list[str]) -> None:
+    kinds = links.chosen_values(launch.KINDS)
+    editor = st.session_state[f"roles {len(columns)} {columns[0]}"]
+    kinds |= {columns[int(row)]: changes["Kind"] for row, changes in editor["edited_rows"].items() if "Kind" in changes}
+    links.choose_values(launch.KINDS, kinds)
+
+
+def table_heading(title: str, frame: pd.DataFrame) -> None:
+    """Draw a heading with the table below it as CSV."""
+    with st.container(horizontal=True, vertical_alignment="center"):  # the table's own buttons are right
+        st.subheader(title, anchor=False, width="content")
+        download(frame, title.lower(), f"{title} csv")

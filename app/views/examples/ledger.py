@@ -1,0 +1,188 @@
+"""One row in full: formula with its own numbers, exact ledger, and the nearest row with the other outcome."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app.charts.attribution import attribution
+from app.charts.ledger import ledger, ledger_rows
+from app.shared import predictions
+from app.state import links, saved_runs
+from app.state.saved_runs import OpenRun
+from app.views.examples import selection
+from app.views.examples.seed_spread import spread_section
+from app.widgets.columns import ROWS
+from app.widgets.figure import figure, signed
+from app.widgets.text import code, plain
+from deepfm_core.explain.nearest import differing, distances
+from deepfm_core.spec.run import ModelSpec
+
+AS_TRAINED, PURIFIED = "as trained", "purified"
+_SUMS = (
+    "each addend from where the last ended, in log-odds; they sum exactly. The curved axis above turns a logit into a "
+    "probability."
+)
+READING = {
+    AS_TRAINED: f"From the bias down to the logit, {_SUMS}",
+    PURIFIED: "From the mean logit of the training rows down to this row's: what each field does alone, what each pair "
+    f"adds, what more fields do together; {_SUMS}",
+}
+SPLIT_HELP = (
+    "**As trained**: the addends that the model computes. Constants and main effects move freely between its parts, so "
+    "another seed splits otherwise.  \n**Purified**: the same logit split in the one way in which a pair holds nothing "
+    "that is of one field alone."
+)
+
+
+def row_section(
+    run: OpenRun, other: OpenRun | None, example: pd.Series, terms: pd.DataFrame, cells: dict[str, str]
+) -> None:
+    """Draw the ledger of a row, as trained or purified, under the formula that it fills.
+
+    Args:
+        run: whose model it is.
+        other: a run to compare with.
+        example: the row of `examples`.
+        terms: the row's `example_terms`.
+        cells: the row's own values by column.
+    """
+    st.header(f"Row {int(example['row']):,}", anchor=False, divider="gray")
+    purified = saved_runs.frame(run, "purified_terms")
+    form = choose_form() if purified is not None else AS_TRAINED
+    if purified is not None and form == PURIFIED:
+        terms = purified[purified["row"] == example["row"]]
+    st.markdown(f"The model gives it **{example['probability']:.1%}**; {_was(run, example)}. {_lead(terms, cells)}")
+    _compare(run, other, example)
+    st.latex(formula(example, run.spec.model) if form == AS_TRAINED else purified_formula(example, terms))
+    figure(
+        "Ledger of its logit",
+        lambda: ledger(terms, top=14, cells=cells),
+        terms.drop(columns="row"),
+        READING[form],
+        key="ledger",
+        titles=ROWS,
+        file=f"row-{int(example['row'])}-ledger",
+    )
+    if purified is not None:
+        spread_section(run, other, example)
+    attribution_section(run, example, cells)
+
+
+def _was(run: OpenRun, example: pd.Series) -> str:
+    """Say what the row's label is."""
+    label = run.spec.schema.label
+    return f"{code(label.column)} is **{plain(label.positive if example['label'] > 0.5 else label.negative)}**"
+
+
+def attribution_section(run: OpenRun, example: pd.Series, cells: dict[str, str]) -> None:
+    """Draw which fields the network's part of a row comes from, where the run has a network and asked it."""
+    frame = saved_runs.frame(run, "dnn_attribution")
+    values = None if frame is None else frame[frame["row"] == example["row"]]
+    if values is None or values.empty:
+        return
+    start, error = float(values["baseline"].iloc[0]), float(values["error"].iloc[0])
+    figure(
+        "The DNN's part by field",
+        lambda: attribution(values, cells=cells),
+        values.drop(columns="row"),
+        f"Integrated gradients, in log-odds: from {signed(start)} for the mean training row to "
+        f"{signed(float(example['dnn_logit']))} here, what fields do together shared out among them. The bars sum to "
+        f"the difference but for a completeness error of {_error(error)}.",
+        key="attribution",
+        titles=ROWS,
+        file=f"row-{int(example['row'])}-dnn",
+    )
+
+
+def _error(error: float) -> str:
+    return "less than 0.001" if abs(error) < 0.001 else signed(error, 3)
+
+
+def choose_form() -> str:
+    """Let the visitor choose how the logit is split; the choice stands in the URL."""
+    kept = links.mirror("split", list(READING), AS_TRAINED)
+    chosen: str = st.segmented_control("Split of the logit", list(READING), required=True, help=SPLIT_HELP, **kept)
+    return chosen
+
+
+def _compare(run: OpenRun, other: OpenRun | None, example: pd.Series) -> None:
+    """Say what the compared run gives the same row, where it was judged on the same rows."""
+    part = str(example["part"])
+    theirs = predictions.predictions(other, part) if other and predictions.same_rows(run, other, part) else None
+    if other is None or theirs is None:
+        return
+    probability = float(theirs.loc[theirs["row"] == example["row"], "probability"].iloc[0])
+    st.caption(f"**{plain(other.name)}** gives the same row {probability:.1%}.")
+
+
+def formula(example: pd.Series, model: ModelSpec) -> str:
+    """Write the model's equation with the row's numbers under its terms (Guo et al. 2017, eq. 1 and 2)."""
+    parts = []
+    if model.first_order:
+        parts += [("w_0", example["bias"], "bias"), (r"\langle w, x\rangle", example["first_order"], "first-order")]
+    if model.second_order:
+        parts.append((r"\sum_{i<j}\langle v_i, v_j\rangle x_i x_j", example["second_order"], "second-order"))
+    if model.deep:
+        parts.append((r"y_{\mathrm{DNN}}", example["dnn_logit"], "DNN"))
+    return _equation(parts, example)
+
+
+def purified_formula(example: pd.Series, terms: pd.DataFrame) -> str:
+    """Write the functional ANOVA of the logit with the row's numbers under its terms."""
+    sums = terms.groupby("term", observed=True)["value"].sum()
+    symbols = (
+        ("base", r"\mathrm{E}[y]", "base rate"),
+        ("main", r"\sum_f y_f", "main effects"),
+        ("pair", r"\sum_{f<g} y_{fg}", "pairs"),
+        ("higher-order", r"y_{\mathrm{higher}}", "higher order"),
+    )
+    return _equation([(symbol, sums[term], name) for term, symbol, name in symbols if term in sums], example)
+
+
+def _equation(parts: list[tuple[str, float, str]], example: pd.Series) -> str:
+    addends = " + ".join(rf"\underbrace{{{symbol}}}_{{\text{{{name}}}\;{value:+.2f}}}" for symbol, value, name in parts)
+    percent = rf"{example['probability']:.1%}".replace("%", r"\%")
+    return rf"\hat y = \sigma\Big({addends}\Big) = \sigma({example['logit']:+.2f}) = {percent}"
+
+
+def nearest_section(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, position: int) -> None:
+    """Draw the sampled row most like this one whose outcome was the other."""
+    st.subheader("Nearest row with the other outcome", anchor=False)
+    others = np.flatnonzero((examples["label"] > 0.5).to_numpy() != (examples["label"].iloc[position] > 0.5))
+    if not len(others):
+        st.caption("All sampled rows had the same outcome.")
+        return
+    apart = distances(cells, position, run.spec.schema)
+    other = int(others[apart[others].argmin()])
+    example = examples.iloc[other]
+    fields = differing(cells, position, other, run.spec.schema)
+    mine, theirs = int(examples["row"].iloc[position]), int(example["row"])
+    st.markdown(
+        f"Row **{theirs:,}**: {_was(run, example)}; the model gives it "
+        f"**{example['probability']:.1%}**. It differs in {len(fields)} of {len(run.spec.schema.used)} fields."
+    )
+    table = pd.DataFrame(
+        {
+            "field": [plain(field) for field in fields],
+            f"row {mine:,}": [plain(str(cells[field].iloc[position])) for field in fields],
+            f"row {theirs:,}": [plain(str(cells[field].iloc[other])) for field in fields],
+        }
+    )
+    st.table(table, border="horizontal", hide_index=True, alt="Fields in which the two rows differ")
+    st.caption(
+        f"Distance {apart[other]:.2f}: the mean over fields of 0 to 1 a field (texts equal or not, numbers by their "
+        "difference ÷ range, several values by what they share; Gower). Looked for among the sampled rows."
+    )
+    st.button(f"Open row {theirs:,}", on_click=selection.keep, args=(theirs,), icon=":material/arrow_forward:")
+
+
+def _lead(terms: pd.DataFrame, cells: dict[str, str]) -> str:
+    lines = ledger_rows(terms, top=500, cells=cells)
+    moves = lines[~lines["kind"].isin(["bias", "base", "logit"])]
+    if moves.empty:
+        return ""
+    first = moves.iloc[0]
+    verb = "raises" if first["value"] > 0 else "lowers"
+    return f"**{plain(str(first['label']))}** {verb} it most, by {abs(first['value']):.2f} log-odds."

@@ -1,0 +1,131 @@
+"""Single rows: all of them as points, and the exact ledger of a chosen one."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app.charts.logits import CLICK, NO_CLICK, logit_plane, logit_strip
+from app.shared import predictions, run_status
+from app.state.saved_runs import OpenRun
+from app.views.examples import selection
+from app.views.examples.ledger import nearest_section, row_section
+from app.views.examples.what_if import what_if_section
+from app.widgets.columns import ROWS, configured
+from app.widgets.figure import figure
+from app.widgets.layout import side_by_side
+from app.widgets.messages import wide_title
+from app.widgets.text import plain
+from deepfm_core.explain.example_rows import own_cells
+from deepfm_core.runs.findings import logit_spread
+
+SHOWN_ROWS = 200
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Examples", anchor=False)
+    run = run_status.finished_run()
+    examples = selection.with_surprise(run_status.frame(run, "examples", "examples"))
+    terms = run_status.frame(run, "example_terms", "terms of examples")
+    cells = run_status.frame(run, "example_cells", "cells of examples")
+    cells = own_cells(cells)
+    what_is_seen(run, examples)
+    row = selection.choose_row(examples)
+    position = int((examples["row"] == row).to_numpy().argmax())
+    left, right = side_by_side(2)
+    with left:
+        inside = show_rows(run, examples, row)
+    with right:
+        list_rows(examples if inside is None else inside, inside is not None)
+    own = {str(name): str(value) for name, value in cells.iloc[position].items()}
+    row_section(run, run_status.compared_run(run), examples.iloc[position], terms[terms["row"] == row], own)
+    left, right = side_by_side(2)
+    with left:
+        what_if_section(run, cells, position)
+    with right:
+        nearest_section(run, examples, cells, position)
+
+
+def what_is_seen(run: OpenRun, examples: pd.DataFrame) -> None:
+    """Say how the parts of the logit share its variation."""
+    part = "test" if examples["part"].iloc[0] == "test" else "valid"
+    spread = logit_spread(examples) if run.spec.model.deep and run.spec.model.first_order else None
+    apart = predictions.table_apart(run, part)
+    text = f"{len(examples):,} sampled {predictions.NAMES[part].lower()} rows" + (
+        f" of {plain(apart)}." if apart else "."
+    )
+    if spread:
+        text += (
+            f" Over them :blue[**{wide_title(run.spec.model)} {spread.fm:.0%}**] and "
+            f":orange[**DNN {spread.dnn:.0%}**] of the logit's variance."
+        )
+    st.markdown(text)
+
+
+def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | None:
+    """Draw every row as a point, and return those inside the area dragged, if there is one."""
+    spec = run.spec.model
+    key = selection.plane_key(run.id, row)
+    reading = "Drag to list the rows of an area, click one to open it. "
+    if spec.second_order and spec.deep:
+        drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
+        chart, title = lambda: logit_plane(drawn, selected=row), "FM logit and DNN logit"
+        reading += "On a dotted line the probability is the same; the split as trained is one of many that sum alike."
+    elif spec.first_order and spec.deep:
+        drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
+        names, title = ("bias + first-order", "DNN logit"), "First-order part and DNN logit"
+        chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names)  # noqa: E731
+        reading += "On a dotted line the probability is the same; the split as trained is one of many that sum alike."
+    elif spec.second_order:
+        drawn = examples.assign(fm_logit=examples["bias"] + examples["first_order"], dnn_logit=examples["second_order"])
+        axes, title = {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}, "First-order and second-order part"
+        names = ("bias + first-order", "second-order (pairs)")
+        chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names)  # noqa: E731
+        reading += "On a dotted line the probability is the same."
+    else:
+        drawn, axes = examples, {"logit": "logit"}
+        chart, title = lambda: logit_strip(drawn, selected=row), "Logits by outcome"
+        reading += "The model has one part, so there is one axis; up and down within a strip means nothing."
+    figure(
+        title,
+        chart,
+        examples,
+        reading,
+        key="plane",
+        titles=ROWS,
+        chart_key=key,
+        file="examples",
+        on_select=lambda: selection.keep_click(key),
+        selections=["brush", "row"],
+    )
+    return selection.brushed(drawn, key, axes)
+
+
+def list_rows(rows: pd.DataFrame, from_area: bool) -> None:
+    """List rows, the most surprising first; one can be opened."""
+    st.subheader(f"{len(rows):,} rows in the area" if from_area else "Most surprising rows", anchor=False)
+    shown = rows.sort_values("surprise", ascending=False).head(SHOWN_ROWS)
+    shown = shown.assign(outcome=np.where(shown["label"] > 0.5, CLICK, NO_CLICK))
+    shown = shown[["row", "outcome", "probability", "surprise"]]
+
+    def open_row() -> None:
+        picked = st.session_state["row_table"]["selection"]["rows"]
+        if picked:
+            selection.keep(int(shown["row"].iloc[picked[0]]))
+
+    st.dataframe(
+        shown,
+        hide_index=True,
+        height=420,
+        column_config=configured(shown, ROWS),
+        on_select=open_row,
+        selection_mode="single-row",
+        key="row_table",
+        alt="Rows with outcome and probability",
+    )
+    st.caption("Surprise is the row's logloss in nats. Choose a row to open it.")
+
+
+main()

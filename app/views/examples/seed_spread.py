@@ -1,0 +1,164 @@
+"""How far the split of a row's logit depends on the seed: asked of the visitor's other runs with the same settings."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+import streamlit as st
+
+from app.state import saved_runs
+from app.state.saved_runs import OpenRun
+from app.state.store import store
+from app.widgets.text import plain
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.query import Question
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+PARTS = {
+    "logit": "logit",
+    "fm_logit": "FM",
+    "dnn_logit": "DNN",
+    "main": "main effects",
+    "pair": "pairs",
+    "higher": "higher order",
+}
+"""What is compared, and how it is called."""
+MOST_OTHERS = 4
+LOOK_SECONDS = 1.0
+HELP = (
+    "Each run's model is asked about this row. Another seed starts from other weights and divides the rows otherwise. "
+    "As trained, constants and main effects move freely between the parts; purified, they cannot."
+)
+
+
+def others_of(run: OpenRun, compared: OpenRun | None) -> list[OpenRun]:
+    """List finished runs of the same spec with other seeds, newest first, and the compared one if it has both parts.
+
+    A model without FM or without network has nothing to split.
+    """
+    if not _splits(run.spec):
+        return []
+    same = [row.id for row in saved_runs.runs() if row.ended_well and _but_seed(row.spec) == _but_seed(run.spec)]
+    seeds = {run.spec.seed}
+    found = []
+    for other in map(saved_runs.open_run, [*same, saved_runs.BUNDLED_ID]):
+        if other.spec.seed not in seeds and _but_seed(other.spec) == _but_seed(run.spec):
+            seeds.add(other.spec.seed)
+            found.append(other)
+    chosen = found[:MOST_OTHERS]
+    if compared and compared.id not in {other.id for other in chosen} and _comparable(run.spec, compared.spec):
+        chosen.append(compared)
+    return chosen
+
+
+def spread_section(run: OpenRun, compared: OpenRun | None, example: pd.Series) -> None:
+    """Say how far FM and DNN part of a row differ between runs of different seeds, and the logit.
+
+    Other seeds' models are asked in a process of their own, all sampled rows at once; the page looks for the answer.
+
+    Args:
+        run: the run shown, which has purified terms.
+        compared: a run to compare with.
+        example: the row of `examples`.
+    """
+    others = others_of(run, compared)
+    if others:
+        questions = [_question(run, other) for other in others]
+        waiting = not all(question.answered or question.problem for question in questions)
+        st.fragment(_spread, run_every=LOOK_SECONDS if waiting else None)(run, others, example, waiting)
+
+
+def _spread(run: OpenRun, others: list[OpenRun], example: pd.Series, waiting: bool) -> None:
+    questions = [_question(run, other) for other in others]
+    open_ones = [question for question in questions if not (question.answered or question.problem)]
+    if open_ones:
+        open_ones[0].look()  # one after the other: each takes both processors
+        done = len(questions) - len(open_ones)
+        st.progress(done / len(questions), f"Asking {_named(run, others)} about this row …")
+        return
+    if waiting:
+        st.rerun()  # nothing is looked for any more
+    answers = [_answer(str(question.folder)) for question in questions if question.answered]
+    if answers:
+        splits = [_own(run), *answers]
+        named = _named(run, others, own=True)
+        st.markdown(sentence(named, [split[split["row"] == example["row"]] for split in splits]), help=HELP)
+        st.caption(over_all_rows(splits))
+
+
+def sentence(named: str, splits: list[pd.DataFrame]) -> str:
+    """Say in words how far the parts of a row's logit differ between runs; `splits` hold the row as each has it."""
+    apart = {name: float(values[0]) for name, values in _apart(splits).items()}
+    verb, plural, sign = ("differs", "differ", "") if len(splits) == 2 else ("varies", "vary", "±")
+    said = {name: f"**{sign}{value:.2f}**" for name, value in apart.items()}
+    hardly = apart["logit"] < 0.5 * max(apart["fm_logit"], apart["dnn_logit"])
+    whole = f", while the logit {verb} by only" if hardly else f", the logit {verb} by"
+    return (
+        f"Between {named} this row's FM part {verb} by {said['fm_logit']} log-odds and its DNN part by "
+        f"{said['dnn_logit']}{whole} {said['logit']}. Purified, its main effects {plural} by {said['main']}, its pairs "
+        f"by {said['pair']} and what is of higher order by {said['higher']}."
+    )
+
+
+def over_all_rows(splits: list[pd.DataFrame]) -> str:
+    """Say the same of all sampled rows together, by the root of the mean square."""
+    apart = {name: (values**2).mean() ** 0.5 for name, values in _apart(splits).items()}
+    figures = ", ".join(f"{title} {apart[name]:.2f}" for name, title in PARTS.items())
+    kind = "Difference" if len(splits) == 2 else "Standard deviation"
+    return f"{kind} over all {len(splits[0]):,} sampled rows, root mean square in log-odds: {figures}."
+
+
+def _apart(splits: list[pd.DataFrame]) -> dict[str, Any]:
+    """Give each part's difference between two runs, or standard deviation between more, by row: (N,) each."""
+    import numpy as np
+
+    values = {name: np.stack([split[name].to_numpy(dtype=float) for split in splits]) for name in PARTS}
+    if len(splits) == 2:
+        return {name: np.abs(one[0] - one[1]) for name, one in values.items()}
+    return {name: one.std(axis=0, ddof=1) for name, one in values.items()}
+
+
+def _named(run: OpenRun, others: list[OpenRun], own: bool = False) -> str:
+    siblings = sum(_but_seed(other.spec) == _but_seed(run.spec) for other in others)
+    if siblings == len(others):
+        count = len(others) + own
+        return f"{count} seeds" if count > 1 else f"another seed (run {plain(others[0].name)})"
+    names = ", ".join(plain(other.name) for other in others)
+    return f"this run and {names}" if own else names
+
+
+def _own(run: OpenRun) -> pd.DataFrame:
+    examples, terms = saved_runs.frame(run, "examples"), saved_runs.frame(run, "purified_terms")
+    assert examples is not None
+    assert terms is not None
+    sums = terms.pivot_table(index="row", columns="term", values="value", aggfunc="sum", observed=True)
+    sums = sums.rename(columns={"higher-order": "higher"}).reset_index()
+    return examples[["row", "logit", "fm_logit", "dnn_logit"]].merge(sums, on="row", how="left", validate="one_to_one")
+
+
+@st.cache_data(max_entries=16, show_spinner=False)
+def _answer(folder: str) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.read_parquet(f"{folder}/answer.parquet")
+
+
+def _question(run: OpenRun, other: OpenRun) -> Question:
+    asked = {name: str(each.folder.path) for name, each in (("run", run), ("other", other))}
+    written = [each.folder.model.stat().st_mtime for each in (run, other)]  # the one that comes with the app may change
+    return Question(store().home, "other split", **asked, written=written)
+
+
+def _splits(spec: RunSpec) -> bool:
+    return spec.model.second_order and spec.model.deep
+
+
+def _but_seed(spec: RunSpec) -> RunSpec:
+    return replace(spec, seed=0, folds=None, table_name="", valid_table_name=None, test_table_name=None)
+
+
+def _comparable(spec: RunSpec, other: RunSpec) -> bool:
+    return _splits(other) and other.table == spec.table and other.schema.label == spec.schema.label

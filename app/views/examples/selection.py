@@ -1,0 +1,100 @@
+"""Which sampled row a page shows: kept in the URL, chosen by click, select box, table or by what is odd about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app.state import links
+from app.state.chart_selection import chart_key, point, selected
+from app.widgets.text import plain
+from deepfm_core.metrics.scores import logloss_by_row
+
+ROW = "row"
+"""Name of the choice in the URL."""
+
+
+def with_surprise(examples: pd.DataFrame) -> pd.DataFrame:
+    """Add each row's logloss in nats: how surprised the model is by the outcome."""
+    loss = logloss_by_row(examples["label"].to_numpy(dtype=float), examples["logit"].to_numpy())
+    return examples.assign(surprise=loss)
+
+
+def odd_rows(examples: pd.DataFrame) -> dict[str, int]:
+    """Name rows worth opening, each by what is odd about it; needs `surprise`."""
+    clicked = examples["label"] > 0.5
+    by_outcome = {"Least expected click": examples[clicked], "Most expected non-click": examples[~clicked]}
+    found = {
+        name: _row_at(rows, rows["surprise"].to_numpy().argmax()) for name, rows in by_outcome.items() if len(rows)
+    }
+    found["Highest probability"] = _row_at(examples, examples["probability"].to_numpy().argmax())
+    found["Nearest to even"] = _row_at(examples, np.abs(examples["logit"].to_numpy()).argmin())
+    return found
+
+
+def choose_row(examples: pd.DataFrame) -> int:
+    """Let the visitor choose a row by its number or by what is odd about it; at first the least expected click."""
+    odd = odd_rows(examples)
+    rows = [str(row) for row in examples["row"]]
+    described = dict(zip(rows, map(_described, examples["label"], examples["probability"]), strict=True))
+    bar = st.container(horizontal=True, vertical_alignment="bottom")
+    chosen = bar.selectbox(
+        "Row",
+        rows,
+        width=280,
+        format_func=lambda row: f"{int(row):,} · {described[row]}",
+        **links.mirror(ROW, rows, str(next(iter(odd.values())))),
+    )
+    if (row_named := links.missing(ROW, rows)) is not None:
+        first = next(iter(odd)).lower()
+        st.info(f"Row {plain(row_named)} is not among the {len(rows):,} sampled rows, so this is the {first}.")
+    for name, row in odd.items():
+        bar.button(name, on_click=keep, args=(row,), help=f"Row {row:,}")
+    return int(chosen)
+
+
+def keep(row: int) -> None:
+    """Keep a row in the URL."""
+    links.choose(ROW, str(row))
+
+
+def keep_click(chart: str) -> None:
+    """Keep the row that was clicked in a chart; an empty selection changes nothing."""
+    picked = point(chart, ROW)
+    if picked:
+        keep(int(picked["row"]))
+
+
+def plane_key(run_id: str, row: int) -> str:
+    """Name the chart of all rows; an area that is selected stays, whichever row is opened."""
+    return chart_key(
+        f"plane of {run_id}",
+        lambda picked: bool(picked.get("brush")) or all(int(p["row"]) == row for p in picked.get(ROW) or []),
+    )
+
+
+def brushed(examples: pd.DataFrame, chart: str, axes: dict[str, str]) -> pd.DataFrame | None:
+    """Return the rows inside the area dragged in a chart; None where there is none.
+
+    Args:
+        examples: the rows drawn.
+        chart: its key.
+        axes: the column that each axis of the selection stands for.
+    """
+    area = selected(chart).get("brush") or {}
+    inside = np.ones(len(examples), dtype=bool)
+    ranges = [(axes[name], values) for name, values in area.items() if name in axes and len(values) == 2]
+    for column, (low, high) in ranges:
+        inside &= examples[column].between(low, high).to_numpy()
+    return examples[inside] if ranges else None
+
+
+def _row_at(examples: pd.DataFrame, position: Any) -> int:
+    return int(examples["row"].iloc[int(position)])
+
+
+def _described(label: float, probability: float) -> str:
+    return f"{'click' if label > 0.5 else 'no click'} · {probability:.1%}"

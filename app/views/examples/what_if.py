@@ -1,0 +1,209 @@
+"""What if: other values for a row's fields, and the logit that the model gives then."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app.charts.interactions.ranking import pair_label
+from app.charts.what_if import value_sweep
+from app.shared import predictions
+from app.state import links
+from app.state.saved_runs import OpenRun
+from app.widgets.columns import ROWS
+from app.widgets.figure import figure
+from app.widgets.messages import told
+from app.widgets.text import plain
+from deepfm_core.schema.schema import NUMBER_KINDS, FieldRole
+
+if TYPE_CHECKING:
+    from deepfm_core.explain.nearest import Unfamiliar
+    from deepfm_core.explain.what_if import Answers
+    from deepfm_core.runs.predictor import Trained
+
+CHANGES = "if"
+"""Name of the changed cells in the URL."""
+MOST_VALUES = 20
+"""Values of a field that are swept, those of most rows; steps between the least and greatest number."""
+MOVED = 8
+
+
+@st.fragment
+def what_if_section(run: OpenRun, cells: pd.DataFrame, position: int) -> None:
+    """Let the visitor change fields of a row, and show what the model gives then; only then the model is loaded.
+
+    Args:
+        run: whose model it is.
+        cells: the sampled rows as they stand in the table.
+        position: which of them.
+    """
+    st.subheader("What if", anchor=False)
+    own = {str(name): str(value) for name, value in cells.iloc[position].items()}
+    roles = {role.column: role for role in run.spec.schema.used}
+    changes = _choose_changes(cells, own, roles)
+    if not changes:
+        st.caption("Choose fields and give them other values: the model runs on the changed row at once.")
+        return
+    with told():
+        field = list(changes)[-1]
+        values = _values_to_sweep(cells, roles[field], own[field], changes[field])
+        answers = _ask(run, own, [{}, changes, *({**changes, field: value} for value in values)])
+        told_of = [text for name, value in changes.items() for text in not_trained_on(run, roles[name], value)]
+        if told_of:
+            st.warning("  \n".join(plain(text) for text in told_of))
+        _show_answers(answers)
+        ends = predictions.training_range(run, field) if roles[field].kind in NUMBER_KINDS else None
+        _show_sweep(answers, roles[field], values, own[field], changes[field], ends)
+
+
+def not_trained_on(run: OpenRun, role: FieldRole, value: str) -> list[str]:
+    """Say where a cell's new text is something the model has not met in training."""
+    if role.kind in NUMBER_KINDS:
+        ends, number = predictions.training_range(run, role.column), pd.to_numeric(value, errors="coerce")
+        if ends is None or np.isnan(number) or ends[0] <= number <= ends[1]:
+            return []
+        said = f"{number:,.12g} is outside {ends[0]:,.12g} to {ends[1]:,.12g}, the range of training."
+        return [f"`{role.column}`: {said}"]
+    from deepfm_core.explain.nearest import unfamiliar
+
+    values = _split(value, role) if role.separator else [value.strip()]
+    return [_not_seen(role, strange) for strange in unfamiliar(_trained(run.id, run).encoder, role.column, values)]
+
+
+def _not_seen(role: FieldRole, strange: Unfamiliar) -> str:
+    seldom = strange.feature == "rare"
+    seen = "was in too few training rows: it counts as rare" if seldom else "was not seen in training: counts as unseen"
+    nearest = f" The nearest seen is `{strange.nearest}`." if strange.nearest and not seldom else ""
+    return f"`{role.column}`: `{strange.value}` {seen}.{nearest}"
+
+
+def _choose_changes(cells: pd.DataFrame, own: dict[str, str], roles: dict[str, FieldRole]) -> dict[str, str]:
+    kept = {name: str(value) for name, value in links.chosen_values(CHANGES).items() if name in roles}
+    key = f"changed fields of row {cells.index.name} {own}"
+    fields = st.multiselect(
+        "Fields to change", list(roles), default=list(kept), key=key, placeholder="Choose one or more fields"
+    )
+    changes = {name: _widget(cells, roles[name], kept.get(name, own[name])) for name in fields}
+    if changes != kept:
+        links.choose_values(CHANGES, changes)
+    return changes
+
+
+def _widget(cells: pd.DataFrame, role: FieldRole, value: str) -> str:
+    """Draw the input for a field of this kind, and return the cell's new text."""
+    key, label = f"what if {role.column}", plain(role.column)
+    if role.kind in NUMBER_KINDS:
+        number = pd.to_numeric(value, errors="coerce")
+        given = st.number_input(
+            label, value=None if np.isnan(number) else float(number), key=key, placeholder="missing", format="%g"
+        )
+        return "" if given is None else f"{given:.12g}"
+    texts = cells[role.column].astype(str)
+    if role.separator:
+        there = sorted(
+            set(texts.str.split(role.separator, regex=False).explode().str.strip()) | set(_split(value, role))
+        )
+        return role.separator.join(st.multiselect(label, there, default=_split(value, role), key=key))
+    options = list(dict.fromkeys([*texts.value_counts().index, value]))
+    chosen = st.selectbox(label, options, index=options.index(value), key=key, accept_new_options=True)
+    return chosen or ""
+
+
+def _split(value: str, role: FieldRole) -> list[str]:
+    return [part.strip() for part in value.split(role.separator or "\0") if part.strip()]
+
+
+def _values_to_sweep(cells: pd.DataFrame, role: FieldRole, own: str, chosen: str) -> list[str]:
+    """List the values tried for a field: its own, the chosen, and those of most rows or steps between numbers."""
+    column = cells[role.column].astype(str)
+    if role.kind in NUMBER_KINDS:
+        numbers = pd.to_numeric(column, errors="coerce").dropna()
+        if numbers.empty:
+            return [own, chosen]
+        low, high = (float(numbers.quantile(share)) for share in (0.01, 0.99))
+        steps = np.linspace(low, high, MOST_VALUES)
+        return [own, chosen, *(f"{step:g}" for step in steps)]
+    return [own, chosen, *column.value_counts().index[:MOST_VALUES]]
+
+
+@st.cache_resource(max_entries=2, show_spinner="Loading the model …")
+def _trained(run_id: str, _run: OpenRun) -> Trained:
+    from deepfm_core.runs.predictor import Trained
+
+    return Trained.load(_run.folder)
+
+
+def _ask(run: OpenRun, own: dict[str, str], variants: list[dict[str, str]]) -> Answers:
+    from deepfm_core.explain.what_if import ask
+
+    trained = _trained(run.id, run)
+    return ask(trained.encoder, trained.model, own, variants)
+
+
+def _show_answers(answers: Answers) -> None:
+    from deepfm_core.explain.what_if import moved
+
+    (before, after), (p_before, p_after) = answers.logits[:2], answers.probabilities[:2]
+    left, right = st.columns(2)
+    left.metric("Probability", f"{p_after:.1%}", f"{100 * (p_after - p_before):+.1f} points", delta_color="off")
+    right.metric("Logit", f"{after:+.2f}", f"{after - before:+.2f} log-odds", delta_color="off")
+    changed = moved(answers.terms)
+    if changed.empty:
+        st.caption("No addend of the logit changes.")
+        return
+    table = pd.DataFrame(
+        {
+            "addend": [_addend(term) for term in changed.to_dict("records")],
+            "before": changed["before"],
+            "after": changed["after"],
+            "change (log-odds)": changed["change"],
+        }
+    )
+    numbers = st.column_config.NumberColumn(format="%+.3f")
+    st.dataframe(
+        table.head(MOVED),
+        hide_index=True,
+        alt="Addends of the logit that change",
+        column_config={name: numbers for name in table.columns[1:]},
+    )
+    if len(table) > MOVED:
+        rest = float(table["change (log-odds)"].iloc[MOVED:].sum())
+        st.caption(f"{len(table) - MOVED} smaller changes add {rest:+.3f} log-odds together.")
+
+
+def _addend(term: dict[Any, Any]) -> str:
+    if term["term"] == "first-order":
+        return str(term["field_a"])
+    if term["term"] == "second-order":
+        a, b = str(term["field_a"]), str(term["field_b"])
+        return f"{a} (within)" if a == b else pair_label(a, b)
+    return {"dnn": "DNN"}.get(term["term"], str(term["term"]))
+
+
+def _show_sweep(
+    answers: Answers, role: FieldRole, values: list[str], own: str, chosen: str, ends: tuple[float, float] | None
+) -> None:
+    """Draw the probability at every value of the field that was chosen last; what no row had stands at the edge."""
+    numeric = role.kind in NUMBER_KINDS
+    table = pd.DataFrame({"value": values, "probability": answers.probabilities[2:]}).drop_duplicates("value")
+    table["own"], table["chosen"] = table["value"] == own, table["value"] == chosen
+    reading = f"The probability this row would have with other values of {plain(role.column)}, all else as above."
+    if numeric:
+        table["value"] = pd.to_numeric(table["value"], errors="coerce")
+        table = table.dropna(subset=["value"]).sort_values("value")
+        if ends is not None and not table["value"].between(*ends).all():
+            reading += " The arrow stands for a value beyond the range of training, where the axis ends."
+    else:
+        table = table.sort_values("probability", ascending=False)
+    figure(
+        f"Every value of {role.column}",
+        lambda: value_sweep(table, role.column, numeric=numeric, ends=ends),
+        table,
+        reading,
+        key="sweep",
+        titles=ROWS,
+        file=f"sweep-{role.column}",
+    )

@@ -1,0 +1,157 @@
+"""Which field pairs interact: the strongest, the field matrix, and the chosen pair level by level."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app.charts.interactions.matrix import field_matrix
+from app.charts.interactions.ranking import MEASURES, pair_label, strongest_pairs
+from app.shared import pair_selection, run_status
+from app.shared.pair_verdicts import finding, no_pairs, one_field
+from app.shared.predictions import say_what_pairs
+from app.state import links, saved_runs
+from app.state.saved_runs import OpenRun
+from app.views.interactions.levels import field_section, pair_section
+from app.views.interactions.tabs import pair_views
+from app.widgets.columns import PAIRS
+from app.widgets.figure import figure
+from app.widgets.layout import side_by_side
+from app.widgets.text import plain
+from deepfm_core.evidence.verdicts import has_evidence, verdicts
+
+Pair = tuple[str, str]
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Interactions", anchor=False)
+    run = run_status.finished_run()
+    fields = run_status.frame(run, "fields", "fields")
+    if not run.spec.schema.has_pairs:
+        one_field(run)
+        choose_field(run, fields)
+        return
+    other = run_status.compared_run(run)
+    pairs = with_compared(run_status.frame(run, "pairs", "pairs of fields"), other)
+    if not has_evidence(pairs):
+        pairs = pairs.drop(columns=["solid", "strength_low", "strength_high"], errors="ignore")
+    pairs = pairs.assign(verdict=verdicts(pairs))
+    if not has_evidence(pairs) and not (run.spec.model.second_order or run.spec.model.deep):
+        no_pairs(run)
+        choose_field(run, fields)
+        return
+    if run.active:
+        st.fragment(still_asking, run_every=1.0)(run.id)
+    say_what_pairs(run, other, pairs)
+    measure, triangles, chosen = choose(pairs, fields)
+    finding(run, pairs, measure)
+    left, right = side_by_side(2, least=400)
+    with left:
+        show_strongest(pairs, measure, chosen)
+    with right:
+        show_matrix(pairs, fields, triangles, chosen)
+    pair_section(run, chosen, pairs, measure)
+    pair_views(run, pairs, fields, chosen, measure)
+
+
+def still_asking(run_id: str) -> None:
+    """Show how far the evidence on unseen rows is, and draw the page anew when it is there."""
+    run = saved_runs.open_run(run_id)
+    if not run.active:
+        st.rerun()
+    st.progress(saved_runs.story(run).fraction, "Each pair is being asked on rows it was not learned from …")
+
+
+def with_compared(pairs: pd.DataFrame, other: OpenRun | None) -> pd.DataFrame:
+    """Add the whole logit's strength in the compared run, where the pair exists there."""
+    theirs = None if other is None else saved_runs.frame(other, "pairs")
+    if theirs is None:
+        return pairs
+    theirs = theirs[["field_a", "field_b", "learned"]].rename(columns={"learned": "compared"})
+    turned = theirs.rename(columns={"field_a": "field_b", "field_b": "field_a"})
+    both = pd.concat([theirs, turned]).drop_duplicates(["field_a", "field_b"])
+    return pairs.merge(both, on=["field_a", "field_b"], how="left")
+
+
+def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair, Pair]:
+    """Let the visitor choose the pair, what ranks the pairs, and what the matrix shows above and below its diagonal."""
+    names = pair_selection.measures(pairs)
+    pair, ranked, shown = side_by_side(3, least=220, gap="small")
+    measure = ranked.selectbox(
+        "Rank by", names, format_func=label, **links.mirror(pair_selection.RANKED, names, names[0])
+    )
+    triangles = pair_selection.triangles(pairs, measure)
+    default = next(iter(triangles))
+    drawn = shown.selectbox("Matrix", list(triangles), **links.mirror(pair_selection.MATRIX, list(triangles), default))
+    choices = pair_selection.options(pairs, fields, measure)
+    chosen = pair.selectbox(
+        "Pair", choices, format_func=pair_selection.title, **links.mirror(pair_selection.PAIR, choices, choices[0])
+    )
+    if (named := links.missing(pair_selection.PAIR, choices)) is not None:
+        first = plain(pair_selection.title(choices[0]))
+        st.info(
+            f"This run has no pair {plain(pair_label(*pair_selection.pair_of(named)))}, so this is the first, {first}."
+        )
+    return measure, triangles[drawn], pair_selection.pair_of(chosen)
+
+
+def choose_field(run: OpenRun, fields: pd.DataFrame) -> None:
+    """Let the visitor choose a field, the one of largest main effect at first, and draw its levels."""
+    names = list(fields.sort_values("main_effect", ascending=False)["field"])
+    field = st.selectbox("Field", names, **links.mirror("field", names, names[0]))
+    field_section(run, field, run_status.frame(run, "levels", "levels"))
+
+
+def label(measure: str) -> str:
+    """Name a measure."""
+    return MEASURES[measure].label
+
+
+def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
+    """Draw the strongest pairs."""
+    band = "Band: 90% of what the data supports. " if "strength_low" in pairs else ""
+    mixed = "solid" in pairs and pairs["solid"].nunique() > 1
+    hollow = "Told apart from noise first, the others hollow. " if mixed else ""
+    both = pairs["learned_dnn"].notna().any() and pairs["learned_fm"].notna().any()
+    drawn = [
+        *(["learned_fm"] if both else []),
+        "learned",
+        *(["held_out_strength", "strength"] if "solid" in pairs else []),
+        "compared",
+    ]
+    figure(
+        "Strongest pairs",
+        lambda: strongest_pairs(pairs, top=14, rank_by=measure, measures=drawn, selected=chosen),
+        pairs,
+        "Standard deviation over rows of what a pair adds beyond its two fields alone. "
+        f"{band}{hollow}Click one to open it.",
+        key="strongest",
+        titles=PAIRS,
+        file="pairs",
+        **pair_selection.clickable("strongest pairs", chosen),
+    )
+
+
+def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, triangles: Pair, chosen: Pair) -> None:
+    """Draw the field matrix."""
+    above, below = triangles
+    what = f"Above the diagonal: {label(above)}; below: {label(below)}. " if above != below else f"{label(above)}. "
+    hollow = "Hollow: not told apart from noise. " if "solid" in pairs else ""
+    linear = ", without the network's part" if pairs["learned_dnn"].notna().any() else ""
+    gold = f"Gold: the field's own main effect{linear}, on a scale of its own. "
+    gold = gold if fields["main_effect"].notna().any() else ""
+    corner = "The corner of a gold cell: pairs within that field's cells. " if fields["within"].notna().any() else ""
+    figure(
+        "Field matrix",
+        lambda: field_matrix(pairs, fields.dropna(subset=["order"]), upper=above, lower=below, selected=chosen),
+        pairs,
+        f"{what[0].upper()}{what[1:]}{gold}{corner}{hollow}Strong pairs gather; click one.",
+        key="matrix",
+        titles=PAIRS,
+        file="pairs",
+        **pair_selection.clickable("field matrix", chosen),
+    )
+
+
+main()

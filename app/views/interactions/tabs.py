@@ -1,0 +1,174 @@
+"""Further views of the pairs: model against data, over epochs, and all of them as a table."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app.charts.interactions.agreement import cell_scatter, pair_scatter
+from app.charts.interactions.graph import pair_graph
+from app.charts.interactions.matrix import field_matrix
+from app.charts.interactions.ranking import MEASURES, pairs_by_epoch, ranked
+from app.shared import pair_selection
+from app.state import saved_runs
+from app.state.saved_runs import OpenRun
+from app.views.interactions.levels import cells_of
+from app.widgets.columns import CELLS, PAIRS, configured
+from app.widgets.figure import download, figure
+from app.widgets.layout import side_by_side
+from deepfm_core.evidence.verdicts import has_evidence
+
+Pair = tuple[str, str]
+
+
+def pair_views(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair, measure: str) -> None:
+    """Draw the views, one a tab."""
+    names = ["Model against data", "As graph", "Over epochs", "All pairs"]
+    against, graph, epochs, table = st.tabs(names, on_change="rerun", key="views")
+    if against.open:
+        with against:
+            model_against_data(run, pairs, chosen)
+    if graph.open:
+        with graph:
+            as_graph(pairs, fields, chosen, measure)
+    if epochs.open:
+        with epochs:
+            over_epochs(run, pairs, fields, chosen)
+    if table.open:
+        with table:
+            all_pairs(pairs, measure)
+
+
+def model_against_data(run: OpenRun, pairs: pd.DataFrame, chosen: Pair) -> None:
+    """Draw every pair by learned and observed strength, where that is known, and the chosen pair's cells."""
+    observed = has_evidence(pairs)
+    cells = None if chosen[0] == chosen[1] else cells_of(run, *chosen)
+    left, right = side_by_side(2) if observed and cells is not None else (st.container(), st.container())
+    if observed:
+        with left:
+            figure(
+                "Pairs",
+                lambda: pair_scatter(pairs, "strength", selected=chosen),
+                pairs,
+                "One point a pair; on the dashed line the model learned what the data shows, below it less.",
+                key="pair_scatter",
+                titles=PAIRS,
+                file="pairs",
+                **pair_selection.clickable("scatter of pairs", chosen),
+            )
+    if cells is not None:
+        with right:
+            figure(
+                "Cells of the chosen pair",
+                lambda: cell_scatter(cells),
+                cells,
+                "One point a pair of levels, size by training rows; on the dashed line model and data agree. Small "
+                "points scatter along the data's axis by chance alone.",
+                key="cell_scatter",
+                titles=CELLS,
+                file=f"{chosen[0]}-{chosen[1]}-cells",
+            )
+    elif not observed:
+        st.info("Choose a pair of two fields to see its levels here.")
+
+
+def as_graph(pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair, measure: str) -> None:
+    """Draw the pairs as chords between fields on a circle."""
+    thin = "Dashed: not told apart from noise; the weak ones are left out. " if has_evidence(pairs) else ""
+    figure(
+        "Pairs as a graph",
+        lambda: pair_graph(pairs, fields.dropna(subset=["order"]), measure=measure, selected=chosen),
+        pairs,
+        f"A line is a pair, wider and stronger in colour by {MEASURES[measure].label} in log-odds (sd over rows). "
+        f"{thin}A dot is a field, its area the main effect. Click a line to open the pair, a dot for the field alone.",
+        key="graph",
+        titles=PAIRS,
+        file="pairs",
+        **pair_selection.clickable("graph of pairs", chosen),
+    )
+
+
+def over_epochs(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair) -> None:
+    """Draw how the FM's part of the pairs grew, and the matrix at one epoch."""
+    frame = saved_runs.frame(run, "pairs_by_epoch")
+    if frame is None or frame.empty:
+        st.info("Epochs are kept for the FM's part of a pair, and this model has no FM.")
+        return
+    judged = _with_solid(frame, pairs)
+    last = int(frame["epoch"].max())
+    kept = min(int(run.summary.get("best_epoch") or last), last)
+    said = f" The run kept epoch {kept}." if kept < last else ""
+    left, right = side_by_side(2, least=400)
+    with left:
+        figure(
+            "FM's part over epochs",
+            lambda: pairs_by_epoch(judged, selected=chosen),
+            frame,
+            f"The FM's part of the strongest pairs after each epoch, centred but not yet freed of what correlated "
+            f"fields share, so it can exceed the figures above.{said} The chosen pair is thick."
+            f"{' Broken: not told apart from noise.' if 'solid' in judged else ''}",
+            key="by_epoch",
+            titles=PAIRS,
+            file="pairs-by-epoch",
+        )
+    with right:
+        drawn = st.container()
+        epoch = st.slider("After epoch", 1, last, kept, key="epoch", bind="query-params") if last > 1 else 1
+        at = judged[judged["epoch"] == epoch]
+        with drawn:
+            figure(
+                f"Field matrix after epoch {epoch}",
+                lambda: field_matrix(
+                    at,
+                    fields.dropna(subset=["order"]).assign(main_effect=float("nan"), within=float("nan")),
+                    upper="learned_fm",
+                    selected=chosen,
+                    largest=float(frame["learned_fm"].max()),
+                ),
+                at.drop(columns="solid", errors="ignore"),
+                "The FM's part alone, on one scale for all epochs."
+                f"{' Hollow: not told apart from noise.' if 'solid' in at else ''}",
+                key="epoch_matrix",
+                titles=PAIRS,
+                file=f"pairs-epoch-{epoch}",
+            )
+
+
+def _with_solid(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Add to the pairs of each epoch whether the data tells them apart from noise, where that is known."""
+    if not has_evidence(pairs):
+        return frame
+    known = pairs[["field_a", "field_b", "solid"]]
+    turned = known.rename(columns={"field_a": "field_b", "field_b": "field_a"})
+    judged = frame.merge(pd.concat([known, turned]), on=["field_a", "field_b"], how="left")
+    return judged.assign(solid=judged["solid"].fillna(False).astype(bool))
+
+
+def all_pairs(pairs: pd.DataFrame, measure: str) -> None:
+    """Draw the pairs as a table in which a row can be chosen."""
+    table = ranked(pairs, measure).drop(columns=["solid"], errors="ignore").dropna(axis="columns", how="all")
+    if not table["verdict"].any():
+        table = table.drop(columns="verdict")
+    first = [name for name in ("field_a", "field_b", "verdict") if name in table]
+    table = table[[*first, *(name for name in table.columns if name not in first)]]
+
+    key = f"pair_table {measure}"  # another order forgets which row was chosen
+
+    def keep() -> None:
+        rows = st.session_state[key]["selection"]["rows"]
+        if rows:
+            pair_selection.keep(table["field_a"].iloc[rows[0]], table["field_b"].iloc[rows[0]])
+
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.subheader("All pairs", anchor=False, width="content")
+        download(table, "pairs", "pairs csv")
+    st.dataframe(
+        table,
+        hide_index=True,
+        column_config=configured(table, PAIRS),
+        on_select=keep,
+        selection_mode="single-row",
+        key=key,
+        alt="All pairs with their strengths",
+    )
+    st.caption("Strengths are standard deviations over rows, in log-odds. Choose a row to see its levels above.")

@@ -1,0 +1,93 @@
+"""The component ladder of a run: what each part of its logit adds, beside models trained with only these parts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+from numpy.typing import NDArray
+
+from app.charts.ablation import component_ladder
+from app.shared import predictions
+from app.state import saved_runs
+from app.state.saved_runs import OpenRun
+from app.state.store import store
+from app.widgets.columns import LADDER
+from app.widgets.figure import figure, signed
+from app.widgets.layout import side_by_side
+from app.widgets.messages import MODEL_TITLES
+from deepfm_core.metrics.ablation import ladder
+
+ALONE = ("lr", "fm", "dnn")
+"""Models that have one of the ladder's parts only."""
+
+
+def ladder_section(run: OpenRun, part: str) -> None:
+    """Draw the section, for runs whose logit has several parts; it is about the part of rows it was made from."""
+    sums = saved_runs.frame(run, "partial_sums")
+    if sums is None or not (sums["part"] == part).any():
+        return
+    rungs = _rungs(run.id, part, tuple(row.id for row in _alone(run)), run)
+    name = MODEL_TITLES[run.spec.model.name]
+    st.header("Component ladder", anchor=False, divider="gray")
+    st.markdown(_sentence(rungs, name))
+    left, right = side_by_side(2, least=400, gap="large")
+    for cell, metric, title in ((left, "logloss", "Logloss by part"), (right, "auc", "AUC by part")):
+        if rungs[metric].notna().any():
+            with cell:
+                _figure(rungs, metric, title, name)
+    if not (rungs["model"] != "").any():
+        st.caption(
+            "Compare this model with LR, FM and DNN on the page *Compare*, and they stand beside its parts here."
+        )
+
+
+def _alone(run: OpenRun) -> list[OpenRun]:
+    """Find runs of the same comparison and seed that were trained with one part only."""
+    row = run.row
+    if row is None or row.comparison is None:
+        return []
+    return [
+        saved_runs.open_run(other.id)
+        for other in store().comparisons.runs(row.comparison)
+        if other.ended_well and other.spec.model.name in ALONE and other.spec.seed == run.spec.seed
+    ]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _rungs(run_id: str, part: str, alone: tuple[str, ...], _run: OpenRun) -> pd.DataFrame:
+    sums = saved_runs.frame(_run, "partial_sums")
+    assert sums is not None
+    logits: dict[str, NDArray[np.floating]] = {}
+    for other in map(saved_runs.open_run, alone):
+        rows = predictions.predictions(other, part)
+        if rows is not None and predictions.same_rows(_run, other, part):
+            logits[other.spec.model.name] = rows["logit"].to_numpy()
+    rungs = ladder(sums[sums["part"] == part], logits)
+    return rungs.assign(title=rungs["model"].map(MODEL_TITLES).fillna(""))
+
+
+def _sentence(rungs: pd.DataFrame, name: str) -> str:
+    own = rungs[rungs["model"] == ""].reset_index(drop=True)
+    steps = [
+        f"**{rung}** {signed(step, 4)} (95%: {signed(low, 4)} to {signed(high, 4)})"
+        for rung, step, low, high in own.loc[1:, ["rung", "step", "step_low", "step_high"]].to_numpy()
+    ]
+    return (
+        f"{name}'s logit is a sum. From {own['rung'][0]} alone, with a logloss of {own['logloss'][0]:.4f} nats, its "
+        f"parts change it by: {'; '.join(steps)}. Intervals are of the difference on the same rows."
+    )
+
+
+def _figure(rungs: pd.DataFrame, metric: str, title: str, name: str) -> None:
+    better = "lower" if metric == "logloss" else "higher"
+    reading = f"From top to bottom the parts of one trained logit come in; {better} is better. Bar: 95% interval."
+    if metric == "logloss":
+        reading += " No partial sum was trained to stand alone, so its logloss also pays for an average that is off."
+    else:
+        reading += " AUC does not ask whether the average is right."
+    table = rungs[["rung", "title", metric, f"{metric}_low", f"{metric}_high"]].rename(
+        columns={"title": "trained apart"}
+    )
+    chart = component_ladder(rungs, metric, name)
+    figure(title, lambda: chart, table, reading, key=f"ladder {metric}", file=f"ladder-{metric}", titles=LADDER)

@@ -1,0 +1,101 @@
+"""Slices: how good the probabilities are at each level of a field."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app.charts.slices import goes_on, slices
+from app.shared import predictions
+from app.state import links
+from app.state.saved_runs import OpenRun
+from app.widgets.columns import SLICES
+from app.widgets.figure import figure
+from app.widgets.layout import side_by_side
+from app.widgets.text import code, plain
+from deepfm_core.errors import DeepFMError
+from deepfm_core.metrics.scores import Metrics
+from deepfm_core.metrics.slices import level_rows, slice_metrics
+from deepfm_core.schema.schema import FieldRole, Kind
+
+RATIO, AUC, LOGLOSS = "Predicted ÷ observed CTR", "AUC", "Logloss"
+MEASURES = {
+    RATIO: ("calibration_ratio", "calibration", "predicted ÷ observed click rate"),
+    AUC: ("auc", "auc", "AUC"),
+    LOGLOSS: ("logloss", "logloss", "logloss (nats)"),
+}
+FEWEST_CLICKS = 5
+"""A slice of fewer clicks is not named as the worst: its interval rests on an approximation that fails there."""
+
+
+@st.fragment
+def slice_section(run: OpenRun, part: str, rows: pd.DataFrame, metrics: Metrics) -> None:
+    """Draw the section; only it runs again when the field changes."""
+    st.header("Slices", anchor=False, divider="gray")
+    roles = [role for role in run.spec.schema.roles if role.column != run.spec.schema.label.column]
+    left, right = side_by_side(2)
+    names = [role.column for role in roles]
+    used = [role.column for role in roles if role.kind is not Kind.IGNORE]
+    field = left.selectbox("By field", names, **links.mirror("slice", names, (used or names)[0]))
+    measure = right.segmented_control(
+        "Measure", list(MEASURES), required=True, **links.mirror("measure", list(MEASURES), RATIO)
+    )
+    role = roles[names.index(field)]
+    try:
+        sliced = sliced_metrics(run.id, part, role, rows, run)
+    except DeepFMError as error:
+        st.info(plain(str(error)))
+        return
+    _show(sliced, role, measure or RATIO, metrics)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def sliced_metrics(run_id: str, part: str, role: FieldRole, _rows: pd.DataFrame, _run: OpenRun) -> pd.DataFrame:
+    """Evaluate a finished run's predictions at each level of a field."""
+    cells = predictions.table_of(_run, part).frame[role.column].take(_rows["row"].to_numpy())
+    return slice_metrics(_rows["label"].to_numpy(), _rows["logit"].to_numpy(), level_rows(cells, role))
+
+
+def _show(sliced: pd.DataFrame, role: FieldRole, measure: str, metrics: Metrics) -> None:
+    name, stem, title = MEASURES[measure]
+    table = sliced[["level", "rows", "clicks", name, f"{stem}_low", f"{stem}_high"]].rename(
+        columns={f"{stem}_low": "low", f"{stem}_high": "high"}
+    )
+    overall: float | None = getattr(metrics, name)
+    drawn = table.dropna(subset=[name])
+    left_out = len(table) - len(drawn)
+    reading = (
+        "One point a level, with its 95% interval over the rows drawn, rows in brackets; the dashed line is all rows. "
+        + _finding(drawn, name, overall)
+        + (" An arrow: the interval goes on." if measure == RATIO and goes_on(drawn, name, overall) else "")
+        + (f" {left_out} levels without both outcomes are in the table only." if left_out else "")
+    )
+    if drawn.empty:
+        st.info(f"No level of {code(role.column)} has both clicks and non-clicks here.")
+        return
+    figure(
+        f"{measure} by {role.column}",
+        lambda: slices(drawn, value=name, title=title, overall=overall, field=role.column, ratio=measure == RATIO),
+        table,
+        reading,
+        key="slices",
+        titles=SLICES,
+        file=f"slices-{role.column}",
+    )
+
+
+def _finding(table: pd.DataFrame, name: str, overall: float | None) -> str:
+    """Say how many intervals miss what they should hold, and how many would by chance."""
+    target = 1.0 if name == "calibration_ratio" else overall
+    judged = table[table["clicks"] >= FEWEST_CLICKS]
+    if target is None or judged.empty:
+        return ""
+    off = judged[(judged["low"] > target) | (judged["high"] < target)]
+    goal = "1" if name == "calibration_ratio" else "the line"
+    if off.empty:
+        return f"Every interval holds {goal}."
+    worst = off.iloc[int((off[name] - target).abs().to_numpy().argmax())]
+    return (
+        f"{len(off)} of {len(judged)} intervals miss {goal} (by chance one in 20 would), most of all "
+        f"{plain(str(worst['level']))} with {worst[name]:.2f}."
+    )

@@ -1,0 +1,148 @@
+"""Runs: every run with its state and metrics, curves laid over each other, and what can be done with a run."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from app.state import links, saved_runs
+from app.views.runs.actions import SELECTED, show_actions, show_undo
+from app.widgets.figure import download, show_chart
+from app.widgets.messages import MODEL_TITLES, SECONDS_HELP
+from app.widgets.text import plain
+from deepfm_core.store.records import RunRow
+
+if TYPE_CHECKING:
+    from app.charts.grammar.vega import Chart
+
+OVERLAID = 8
+TOGETHER = "all"
+"""Name of the choice that lists the runs of comparisons and studies, too."""
+CURVES = {"valid_logloss": "Validation logloss", "train_logloss": "Training logloss", "valid_auc": "Validation AUC"}
+MARKS = {"queued": "○", "running": "◐", "finished": "●", "failed": "✕", "cancelled": "◌", "lost": "?"}
+
+
+def main() -> None:
+    """Draw the page, again and again while a run is at work."""
+    active = any(row.state in ("queued", "running") for row in saved_runs.runs(together=True))
+    st.fragment(_page, run_every=1.0 if active else None)(active)
+
+
+def _page(active: bool) -> None:
+    everything = saved_runs.runs(together=True)
+    if active != any(row.state in ("queued", "running") for row in everything):
+        st.rerun()  # the page says how often this is drawn again
+    rows = everything if links.chosen(TOGETHER) else [row for row in everything if row.comparison is None]
+    frame = pd.DataFrame([_line(row) for row in rows])
+    with st.container(horizontal=True, vertical_alignment="center"):  # the table's own buttons are right
+        st.title("Runs", anchor=False, width="content")
+        if rows:
+            download(frame, "runs", "runs csv")
+    show_undo()
+    if any(row.comparison for row in everything):
+        _choose_together()
+    if not rows:
+        said = "No runs yet." if not everything else "No run was asked for by itself yet."
+        st.info(f"{said} Train the sample on *Start*, or bring your own table on *Data*.")
+        return
+    chosen = _table(rows, frame)
+    st.caption("The sample run comes with the app and is not listed: it is the last choice under *Run* at the side.")
+    show_actions(chosen)
+    _overlay(chosen or rows)
+
+
+def _choose_together() -> None:
+    key = f"choice of {TOGETHER}"
+    st.session_state[key] = links.chosen(TOGETHER) is not None
+    st.toggle(
+        "With the runs of comparisons and studies",
+        key=key,
+        on_change=lambda: links.choose(TOGETHER, "1" if st.session_state[key] else None),
+    )
+
+
+def _table(rows: list[RunRow], frame: pd.DataFrame) -> list[RunRow]:
+    kept = (links.chosen(SELECTED) or "").split(",")
+    default = [place for place, row in enumerate(rows) if row.id in kept]
+    event = st.dataframe(
+        frame,
+        key=f"runs {rows[0].id} {len(rows)}",
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="multi-row",
+        selection_default={"selection": {"rows": default}},
+        column_config=_COLUMNS,
+        placeholder="–",
+    )
+    chosen = [rows[place] for place in event["selection"]["rows"] if place < len(rows)]
+    links.choose(SELECTED, ",".join(row.id for row in chosen) or None)
+    return chosen
+
+
+def _line(row: RunRow) -> dict[str, object]:
+    test, valid = row.summary.get("test") or {}, row.summary.get("valid") or {}
+    return {
+        "Run": row.name,
+        "State": f"{MARKS[row.state]} {row.state}",
+        "Asked for": pd.Timestamp(row.created, unit="s", tz="UTC").tz_convert(st.context.timezone or "UTC"),
+        "Test AUC": test.get("auc"),
+        "Test logloss": test.get("logloss"),
+        "Seconds": _seconds(row),
+        "Best epoch": row.summary.get("best_epoch"),
+        "Notes": row.notes,
+        "Valid. AUC": valid.get("auc"),
+        "Model": MODEL_TITLES[row.spec.model.name],
+        "Table": row.spec.table_name,
+    }
+
+
+def _seconds(row: RunRow) -> float | None:
+    """Give the seconds of work of a finished run, and of another those since it began."""
+    worked: dict[str, float] = row.summary.get("seconds") or {}
+    if row.ended_well and worked:
+        return sum(worked.values())
+    return None if row.started is None else (row.ended or time.time()) - row.started
+
+
+_COLUMNS = {
+    "Run": st.column_config.TextColumn(width=300),
+    "State": st.column_config.TextColumn(width=95),
+    "Asked for": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=105),
+    "Test AUC": st.column_config.NumberColumn(format="%.4f", width=75),
+    "Test logloss": st.column_config.NumberColumn(format="%.4f", width=90),
+    "Seconds": st.column_config.NumberColumn(format="%.1f", width=70, help=SECONDS_HELP),
+    "Best epoch": st.column_config.NumberColumn(width=85),
+    "Notes": st.column_config.TextColumn(width=110),
+    "Valid. AUC": st.column_config.NumberColumn(format="%.4f"),
+}
+
+
+def _overlay(rows: list[RunRow]) -> None:
+    """Lay the curves of runs on one table over each other, that of the first of them."""
+    alike = [row for row in rows if row.spec.table == rows[0].spec.table][:OVERLAID]
+    names = saved_runs.run_names()
+    epochs = {names.get(row.id, row.name): saved_runs.story(saved_runs.open_run(row.id)).epochs for row in alike}
+    together = pd.concat([frame.assign(run=name) for name, frame in epochs.items()], ignore_index=True)
+    if together.empty:
+        return
+    kept = links.mirror("curves", list(CURVES), "valid_logloss")
+    measure = st.segmented_control("Curves", list(CURVES), format_func=CURVES.__getitem__, required=True, **kept)
+    version = (measure, *((name, len(frame)) for name, frame in epochs.items()))
+    reading = f"One line a run on {plain(rows[0].spec.table_name)}, its best epoch marked."
+    if len({row.spec.table for row in rows}) > 1:
+        reading += " Runs on other tables are left out, since their figures cannot be compared."
+    if len({(row.spec.split, row.spec.valid_table, row.spec.rows_seed) for row in alike}) > 1:
+        reading += " Not all of them are validated on the same rows: small differences may be those of the rows."
+    show_chart(lambda: _compared(together, measure), version, reading, key="overlay")
+
+
+def _compared(epochs: pd.DataFrame, measure: str) -> Chart:
+    from app.charts.training_curves import compare_runs
+
+    return compare_runs(epochs, measure)
+
+
+main()

@@ -1,0 +1,211 @@
+"""What a study found: the best setting, a line a factor, all settings across axes, and the table of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app.charts.study import MEASURES, Axis, axis_shares, factor_line, setting_lines
+from app.shared import apply_settings, groups
+from app.state import links
+from app.state.chart_selection import selected
+from app.widgets.columns import configured
+from app.widgets.figure import download, figure, show_chart, signed
+from app.widgets.layout import side_by_side
+from app.widgets.text import plain
+from deepfm_core.experiments.study import ONE, SEARCH, StudyPlan
+from deepfm_core.experiments.study_table import factor_lines, in_order, trial_table, untried
+from deepfm_core.spec.search_space import FACTORS, Value, written
+from deepfm_core.store.records import RunRow
+
+_SHORT_MEASURES = {
+    "valid_logloss": "valid. logloss",
+    "valid_auc": "valid. AUC",
+    "test_logloss": "test logloss",
+    "test_auc": "test AUC",
+}
+BRUSH, POINT = "brush", "trial"
+MOST_VALUES = 12
+"""Values of a factor up to which each has a place of its own on its axis."""
+
+
+def show_results(runs: Sequence[RunRow], plan: StudyPlan) -> None:
+    """Draw what the finished runs of a study reached."""
+    table = groups.study_table(runs, plan)
+    if table.empty:
+        st.info("Results stand here as soon as the first run has finished.", icon=":material/hourglass_top:")
+        return
+    trials = trial_table(table, plan)
+    _best(runs, table, trials, plan)
+    there = [name for name in MEASURES if table[name].notna().any()]
+    kept = links.mirror("measure", there, there[0])
+    measure = st.segmented_control(
+        "Measure", there, format_func=lambda name: MEASURES[name].split(" (")[0], required=True, **kept
+    )
+    _lines(table, plan, measure, untried(runs, plan))
+    shown = _parallel(trials, plan, measure)
+    _trials(runs, shown, len(trials), plan)
+
+
+def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, plan: StudyPlan) -> None:
+    best = trials.iloc[0]
+    number = int(best["trial"])
+    setting = _written(best, plan)
+    if number == 0:
+        said = f"The start, **{setting}**, is the best by validation logloss so far: {best['valid_logloss']:.4f} nats."
+    else:
+        said = (
+            f"Best by validation logloss, {best['valid_logloss']:.4f} nats: **{setting}**."
+            f"{_on_test(runs, table, best, number)}"
+        )
+    st.markdown(said)
+    chosen = next(run for run in runs if run.trial == number and run.ended_well)
+    st.button(
+        "Take over into Train",
+        icon=":material/model_training:",
+        type="primary",
+        key="take over best",
+        on_click=apply_settings.ask,
+        args=(chosen.id,),
+    )
+
+
+def _on_test(runs: Sequence[RunRow], table: pd.DataFrame, best: pd.Series, number: int) -> str:
+    """Say what the choice is worth on rows that did not make it."""
+    apart = groups.against_start(runs, table, number)
+    if apart is None:
+        return ""
+    noise = "more than noise" if apart.told_apart else "no more than noise"
+    return (
+        f" On the test rows, which did not choose it, its logloss is {best['test_logloss']:.4f}: "
+        f"{signed(apart.value, 4)} against the start (95%: {signed(apart.low, 4)} to {signed(apart.high, 4)}), {noise}."
+    )
+
+
+def _written(trial: pd.Series, plan: StudyPlan) -> str:
+    return ", ".join(f"{FACTORS[name].title} {plain(_short(trial[name]))}" for name in plan.factors)
+
+
+def _short(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else written(value)
+
+
+def _lines(table: pd.DataFrame, plan: StudyPlan, measure: str, left_out: Mapping[str, Sequence[Value]]) -> None:
+    lines = factor_lines(table, plan, measure)
+    many = lines["seed"].nunique() > 1
+    cells = side_by_side(len(plan.factors), least=280)
+    reading = "The others as they start." if plan.design == ONE else "Mean over the values of the others."
+    reading = "Each point is a run." if plan.design == SEARCH else reading
+    reading += " Thin: a seed each; thick: their median." if many and plan.design != SEARCH else ""
+    ends = float(lines["measure"].min()), float(lines["measure"].max())
+    for place, name in enumerate(plan.factors):
+        rows = lines[lines["factor"] == name]
+        scaled = plan.design == SEARCH and FACTORS[name].kind != "choice"
+        order = [] if scaled else [_short(value) for value in in_order(name, list(rows["value"]))]
+        axis = Axis(FACTORS[name].title, order, log=scaled and _by_magnitude(name, rows["value"]))
+        drawn = rows.assign(value=rows["value"].astype(float) if scaled else rows["value"].map(_short))
+        same = ", ".join(map(_short, left_out[name]))
+        with cells[place]:
+            show_chart(
+                lambda drawn=drawn, axis=axis: factor_line(  # type: ignore[misc]
+                    drawn, axis, measure=measure, joined=plan.design != SEARCH, ends=ends
+                ),
+                (measure, len(table), tuple(table["run"])),
+                f"{reading} The same network as another value: {same}." if same else reading,
+                key=f"factor {name}",
+            )
+
+
+def _parallel(trials: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataFrame:
+    """Draw all settings across axes, and return those that are selected, or all."""
+    drawn = trials.dropna(subset=[measure])
+    if len(drawn) < 2:
+        return trials
+    axes = _axes(drawn, plan)
+    key = f"settings {measure}"
+    chosen = _selected(drawn, axes, measure, key)
+    figure(
+        "All settings",
+        lambda: setting_lines(drawn, axes, measure, brush=BRUSH, point=POINT, chosen=list(chosen["trial"])),
+        drawn,
+        "A line is a setting: the stronger its colour, the better. Drag over points of an axis, or click one, to list "
+        "only these below.",
+        key="settings",
+        chart_key=key,
+        file="settings",
+        titles={},
+        on_select=lambda: None,
+        selections=[BRUSH, POINT],
+    )
+    return chosen if len(chosen) else trials
+
+
+def _by_magnitude(name: str, values: pd.Series) -> bool:
+    """Say whether a factor's numbers are laid out by orders of magnitude, as a search looks at them."""
+    return FACTORS[name].log and float(values.astype(float).min()) > 0
+
+
+def _axes(trials: pd.DataFrame, plan: StudyPlan) -> dict[str, Axis]:
+    axes: dict[str, Axis] = {}
+    for name in plan.factors:
+        order = in_order(name, list(trials[name]))
+        choice = FACTORS[name].kind == "choice"
+        laid_out = choice or (plan.design != SEARCH and len(order) <= MOST_VALUES)
+        log = not laid_out and _by_magnitude(name, trials[name])
+        axes[name] = Axis(FACTORS[name].title, order if laid_out else (), log)
+    return axes
+
+
+def _selected(trials: pd.DataFrame, axes: dict[str, Axis], measure: str, key: str) -> pd.DataFrame:
+    """Give the settings inside the area dragged, or the one clicked; none where nothing is selected."""
+    picked = selected(key)
+    points = picked.get(POINT)
+    if isinstance(points, list) and points:
+        return trials[trials["trial"].isin([int(point["trial"]) for point in points if "trial" in point])]
+    area = picked.get(BRUSH) or {}
+    if not {"axis", "share"} <= set(area):
+        return trials.head(0)
+    low, high = sorted(area["share"])[0], sorted(area["share"])[-1]
+    shares = axis_shares(trials, axes, measure)
+    inside = shares["axis"].isin(area["axis"]) & shares["share"].between(low, high)
+    counted = shares[inside].groupby("trial").size()
+    return trials[trials["trial"].map(counted).fillna(0).to_numpy() >= max(len(np.unique(area["axis"])), 1)]
+
+
+def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan: StudyPlan) -> None:
+    with st.container(horizontal=True, vertical_alignment="center"):
+        head = "Settings" if len(trials) == all_of_them else f"{len(trials)} of {all_of_them} settings"
+        st.subheader(head, anchor=False, width="content")
+        download(trials, "settings", "settings csv")
+    columns = [*plan.factors, "runs", *(name for name in MEASURES if trials[name].notna().any())]
+    columns += [f"{name}_sd" for name in ("valid_logloss",) if int(trials["runs"].max()) > 1]
+    shown = trials[[*columns, "parameters", "seconds"]]
+    titles = {name: (_SHORT_MEASURES[name], "%.4f") for name in MEASURES}
+    titles |= {"valid_logloss_sd": ("sd over seeds", "%.4f"), "seconds": ("seconds", "%.1f")}
+    titles |= {name: (FACTORS[name].title, "%.3g" if FACTORS[name].kind == "number" else "") for name in plan.factors}
+    event = st.dataframe(
+        shown,
+        key=f"settings {len(trials)} {int(trials['trial'].iloc[0])}",
+        hide_index=True,
+        on_select="rerun",
+        selection_mode="single-row",
+        column_config=configured(shown, titles),
+        alt="Settings with what they reached",
+    )
+    st.caption("Logloss in nats, means over seeds; seconds are those of training.")
+    places = event["selection"]["rows"]
+    if not places or places[0] >= len(trials):
+        st.caption("Choose a setting in the first column to open its run or to take it over.")
+        return
+    number = int(trials["trial"].iloc[places[0]])
+    run = next(run for run in runs if run.trial == number and run.ended_well)
+    with st.container(horizontal=True):
+        st.button(
+            "Take this over into Train", icon=":material/model_training:", on_click=apply_settings.ask, args=(run.id,)
+        )
+        if st.button("How good is it", icon=":material/monitoring:"):
+            links.go("performance", run=run.id)

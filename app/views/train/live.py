@@ -1,0 +1,259 @@
+"""The panel of one run: its state, what can be done about it, its curves and its field matrix, live while it trains."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING, Literal
+
+import streamlit as st
+
+from app.shared import findings, predictions
+from app.shared.launch import keep_worker
+from app.state import links, saved_runs
+from app.state.saved_runs import OpenRun
+from app.state.store import store
+from app.widgets.figure import show_chart
+from app.widgets.layout import side_by_side
+from app.widgets.messages import SECONDS_HELP, to_pairs, told
+from app.widgets.text import duration, plain
+from deepfm_core.runs.findings import FILE
+from deepfm_core.spec.events import HOLD_OUT
+
+if TYPE_CHECKING:
+    from deepfm_core.runs.progress import Story
+
+SECONDS = 0.75
+"""How often a run at work is looked at."""
+FIRST_LOSS_SECONDS = 0.5
+"""How long the first look waits for something to see."""
+STAGES = {
+    "": "Starting",
+    "read": "Reading the table",
+    "encode": "Encoding",
+    "fit": "Training",
+    "evaluate": "Evaluating",
+    "explain": "Explaining",
+    HOLD_OUT: "Asking the pairs on unseen rows",
+}
+
+
+def show(run: OpenRun) -> None:
+    """Draw a run, and go on drawing it while it is queued or at work."""
+    if run.active:
+        if st.session_state.get("watched run") != run.id:
+            run = _begun(run)
+        st.session_state["watched run"] = run.id
+        st.fragment(_watch, run_every=SECONDS)(run.id)
+        return
+    _panel(run)
+    if st.session_state.pop("watched run", None) == run.id:
+        icon = ":material/check_circle:" if run.finished else ":material/info:"
+        st.toast(f"{plain(run.name)}: {run.state}.", icon=icon)
+
+
+def _begun(run: OpenRun) -> OpenRun:
+    """Wait a moment for the first loss of a run that a worker takes up just now: it is then drawn at the first look."""
+    until = time.monotonic() + FIRST_LOSS_SECONDS
+    while time.monotonic() < until and run.active and not store().events(run.id, kinds=["progress"]):
+        if run.state == "queued" and not store().worker_state().idle:
+            break
+        time.sleep(0.01)
+        run = saved_runs.open_run(run.id)
+    return run
+
+
+def _watch(run_id: str) -> None:
+    with told():
+        run = saved_runs.open_run(run_id)
+        if not run.active:
+            st.rerun()
+        _panel(run)
+
+
+def _panel(run: OpenRun) -> None:
+    story = saved_runs.story(run)
+    with st.container(border=True):
+        _headline(run, story)
+        _ending(run, story) if not run.active else _under_way(run, story)
+        if run.scored or run.ready:
+            _summary(run)
+        _rows(run, story)
+    if run.ready:
+        _results(run)
+    elif run.scored and run.folder.has(FILE):
+        findings.show(run)
+    _charts(run, story)
+
+
+def _headline(run: OpenRun, story: Story) -> None:
+    left, right = st.columns([5, 1], vertical_alignment="center")
+    left.markdown(f"**{plain(run.name)}** · {_state(run, story)}")
+    with right:
+        if run.mine and run.active:
+            st.button(
+                "Cancel", icon=":material/stop_circle:", key="cancel", width="stretch", on_click=_cancel, args=(run.id,)
+            )
+        elif run.mine and run.state in ("lost", "failed", "cancelled"):
+            kind: Literal["primary", "secondary"] = "secondary" if run.state == "failed" else "primary"
+            args = (run.id,)
+            st.button(
+                "Resume",
+                icon=":material/resume:",
+                key="resume",
+                type=kind,
+                width="stretch",
+                on_click=_resume,
+                args=args,
+            )
+
+
+def _state(run: OpenRun, story: Story) -> str:
+    if run.row is not None and run.active and run.row.cancel_requested:
+        return "stopping"
+    if run.state == "queued":
+        place = store().position(run.id)
+        return f"queued, {place - 1} before it" if place and place > 1 else "queued, next"
+    if run.state != "running":
+        return run.state
+    if story.stage == "fit" and story.started is not None:
+        epoch = min(int(story.epochs_done) + 1, story.started.epochs)
+        return f"training, epoch {epoch} of at most {story.started.epochs}"
+    return STAGES.get(story.stage, story.stage).lower()
+
+
+def _cancel(run_id: str) -> None:
+    with told():
+        store().request_cancel(run_id)
+
+
+def _resume(run_id: str) -> None:
+    with told():
+        store().resume(run_id)
+        keep_worker()
+
+
+def _under_way(run: OpenRun, story: Story) -> None:
+    st.progress(story.fraction)
+    if run.ready:
+        left = story.seconds_left(time.time())
+        said = "" if left is None else f" About {duration(left)} left."
+        st.caption(f"Everything below is there. Each pair is now asked on rows it was not learned from.{said}")
+        return
+    if run.state == "queued":
+        state = store().worker_state()
+        st.caption(
+            "The worker is loading." if state.starting else "Waits for the worker, which trains one run at a time."
+        )
+        return
+    if run.scored:
+        left = story.seconds_left(time.time())
+        doing = "Levels of fields and single rows are being explained; all pages open when they are."
+        if left is not None:
+            doing = f"The labels are being asked which pairs interact, and all pages open then: {_most(left)} left."
+        st.caption(f"Trained. {doing}")
+        return
+    about = [_left(story)]
+    if len(story.progress):
+        about.append(f"{float(story.progress.iloc[-1]['rows_per_second']):,.0f} rows a second")
+    if story.started is not None:
+        about.append(f"{story.started.parameters:,} parameters, {story.started.rows_train:,} rows to train on")
+    st.caption(" · ".join(part for part in about if part))
+
+
+def _most(seconds: float) -> str:
+    return f"at most {duration(max(seconds, 1.0))}"
+
+
+def _left(story: Story) -> str:
+    seconds = story.seconds_left(time.time())
+    if seconds is None:
+        return ""
+    return f"{_most(seconds)} of training left; it stops when validation no longer improves"
+
+
+def _ending(run: OpenRun, story: Story) -> None:
+    if run.state == "failed":
+        st.error(plain((run.row and run.row.message) or "The run failed."))
+        st.caption("Change what it says in *New run* above; *Resume* tries the same again.")
+    elif run.ready and not run.finished:
+        st.info("Stopped while pairs were asked on unseen rows; all else is there. *Resume* goes on with that.")
+    elif run.state == "lost":
+        st.warning(f"The process that trained this run is gone. {_resuming(run, story)}")
+    elif run.state == "cancelled":
+        st.info(f"Stopped on request. {_resuming(run, story)}")
+
+
+def _resuming(run: OpenRun, story: Story) -> str:
+    if run.scored:
+        return "The model is trained; *Resume* goes on with what it has learned."
+    if len(story.epochs):
+        return "*Resume* goes on from the last epoch that ended."
+    return "*Resume* begins with it; no epoch had ended."
+
+
+def _summary(run: OpenRun) -> None:
+    scores = run.summary.get("test") or run.summary.get("valid") or {}
+    part = "test" if run.summary.get("test") else "validation"
+    columns = side_by_side(4, least=130, gap="small")
+    auc, logloss = scores.get("auc"), scores.get("logloss")
+    columns[0].metric(f"AUC ({part})", "–" if auc is None else f"{auc:.3f}")
+    columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
+    columns[2].metric("best epoch", f"{run.summary.get('best_epoch', '–')} of {run.summary.get('epochs', '–')}")
+    seconds = run.summary.get("seconds")
+    columns[3].metric("seconds", f"{sum(seconds.values()):.1f}" if seconds else "–", help=SECONDS_HELP)
+
+
+def _rows(run: OpenRun, story: Story) -> None:
+    """Say which tables apart judge the run, and what of its parts is not as one would wish."""
+    verbs = {"valid": "Validated", "test": "Tested"}
+    apart = [
+        f"{verb} on {plain(name)}." for part, verb in verbs.items() if (name := predictions.table_apart(run, part))
+    ]
+    said = [" ".join(apart)] if apart else []
+    said += [plain(note) for note in story.notes]
+    if said:
+        st.caption("  \n".join(said))
+
+
+def _results(run: OpenRun) -> None:
+    findings.show(run)
+    with st.container(horizontal=True):
+        if st.button(to_pairs(run.spec), type="primary", icon=":material/grid_on:", key="to pairs"):
+            links.go("interactions")
+        if st.button("How good is it", icon=":material/monitoring:", key="to performance"):
+            links.go("performance")
+        if st.button("Row by row", icon=":material/scatter_plot:", key="to examples"):
+            links.go("examples")
+
+
+def _charts(run: OpenRun, story: Story) -> None:
+    from app.shared.overview import show_matrix
+
+    if story.started is None:
+        return
+    left, right = side_by_side(2, least=400, gap="large")
+    with left:
+        _curves(run, story)
+    with right:
+        show_matrix(run)
+
+
+def _curves(run: OpenRun, story: Story) -> None:
+    from app.charts.training_curves import auc_curve, loss_curves
+
+    assert story.started is not None
+    base, live = story.started.base_logloss, run.active
+    st.markdown("**Logloss**")
+    version = (run.id, run.state, len(story.epochs), len(story.progress))
+    show_chart(
+        lambda: loss_curves(story.epochs, base_logloss=base, progress=story.progress, live=live),
+        version,
+        "Lower is better. Above the dashed line, knowing the share of positive rows alone does better.",
+        key="loss",
+    )
+    if story.epochs["valid_auc"].notna().sum() > 1:
+        st.markdown("**Validation AUC**")
+        reading = (
+            "How often, of a positive and a negative row, the positive one gets the higher logit; 0.5 is guessing."
+        )
+        show_chart(lambda: auc_curve(story.epochs, live=live), version[:3], reading, key="auc")

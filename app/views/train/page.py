@@ -1,0 +1,39 @@
+"""Train: settings, one button, and the run as it goes."""
+
+from __future__ import annotations
+
+import streamlit as st
+
+from app.shared import launch
+from app.shared.holdout import say_doubts, table_line
+from app.shared.unusable import say_unusable
+from app.state import links, saved_runs
+from app.views.train import live, settings
+from app.widgets.messages import told
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Train", anchor=False)
+    run = saved_runs.current_run()
+    if run.row is None:
+        _form()
+        return
+    above = st.container()
+    live.show(run)  # first in time, since it is what changes
+    key = f"new run beside {run.id}"  # closed again, as at first, beside the run that it has begun
+    with above.expander("New run", icon=":material/add:", expanded=links.chosen("new") is not None, key=key):
+        _form()
+
+
+def _form() -> None:
+    with told():
+        sha, schema, rows = table_line()
+        unusable = say_unusable(schema)
+        spec = settings.choose(sha, schema, rows)
+        say_doubts(spec)
+        if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=unusable):
+            launch.launch(spec, settings.in_words(spec, launch.base_spec(sha, schema), rows))
+
+
+main()

@@ -1,0 +1,1 @@
+"""Small things drawn on every page: text, messages, figures, columns."""

@@ -1,0 +1,137 @@
+"""A figure of a page: title, chart or table by choice, the rows as CSV, and one line on how to read it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from app.charts.grammar.vega import Chart
+from app.widgets.columns import Titles, configured
+from app.widgets.layout import icon_key
+from app.widgets.text import plain
+from deepfm_core.spec.naming import MODEL_TITLES as MODEL_TITLES
+
+if TYPE_CHECKING:
+    pass
+
+
+def show_chart(make: Callable[[], Chart], version: tuple[object, ...], reading: str, key: str) -> None:
+    """Draw a chart that selects nothing, with its line on how to read it.
+
+    It is made once for each version; a page that draws it again and again with more rows moves its marks.
+
+    Args:
+        make: makes the chart.
+        version: tells apart all the charts of this key.
+        reading: what the chart shows, its unit, how to read it.
+        key: names the chart on the page.
+    """
+    chart = _made(key, version, make)
+    st.vega_lite_chart(chart.spec, key=key, alt=chart.description)
+    st.caption(reading)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _made(key: str, version: tuple[object, ...], _make: Callable[[], Chart]) -> Chart:
+    return _make()
+
+
+def download(frame: pd.DataFrame, name: str, key: str) -> None:
+    """Offer a table that is shown as CSV."""
+    st.download_button(
+        "CSV",
+        lambda: frame.to_csv(index=False).encode(),
+        f"{name}.csv",
+        "text/csv",
+        key=key,
+        icon=":material/download:",
+        type="tertiary",
+        on_click="ignore",
+        help=f"These {len(frame):,} rows as CSV",
+    )
+
+
+def figure(
+    title: str,
+    chart: Callable[[], Chart],
+    table: pd.DataFrame,
+    reading: str,
+    *,
+    key: str,
+    file: str,
+    titles: Titles,
+    chart_key: str | None = None,
+    on_select: Callable[[], None] | None = None,
+    selections: Iterable[str] | None = None,
+) -> None:
+    """Draw a figure.
+
+    Args:
+        title: what is seen.
+        chart: makes the chart, called only where it is shown.
+        table: the same as rows, for the table and the CSV.
+        reading: one line: how to read it, its unit, what varies in its band.
+        key: names the figure's widgets.
+        file: of the CSV, without ending.
+        titles: of the table's columns, on the screen.
+        chart_key: under which the chart's selection stands in the session; by default `key`.
+        on_select: called after a selection in the chart; without it nothing can be selected.
+        selections: names of the chart's selections that count.
+    """
+    if _heading(title, table, key, file):
+        st.dataframe(table, hide_index=True, column_config=configured(table, titles), alt=title)
+    else:
+        _draw(chart(), chart_key or key, on_select, selections)
+    st.caption(reading)
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Write a number with its sign, minus as minus and not as hyphen; what rounds to zero is not negative."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def written(value: float, digits: int = 2) -> str:
+    """Write a number as `signed` does, without a plus."""
+    return signed(value, digits).removeprefix("+")
+
+
+def _heading(title: str, table: pd.DataFrame, key: str, file: str) -> bool:
+    """Draw title and buttons, and say whether the table is asked for."""
+    with st.container(horizontal=True, vertical_alignment="center", gap="small"):  # the chart's own buttons are right
+        st.subheader(plain(title), anchor=False, width="content")
+        as_table = _table_or_chart(title, f"{key}_as_table")
+        st.download_button(
+            f"{plain(title)} as CSV",
+            lambda: table.to_csv(index=False).encode(),
+            f"{file}.csv",
+            "text/csv",
+            key=icon_key(f"{key} csv"),
+            icon=":material/download:",
+            type="tertiary",
+            on_click="ignore",
+            help=f"{plain(title)}: {len(table):,} rows as CSV",
+        )
+    return as_table
+
+
+def _table_or_chart(title: str, key: str) -> bool:
+    """Draw the button that turns the chart into a table and back, and say which of them is asked for."""
+    as_table = bool(st.session_state.get(key, False))
+
+    def turn() -> None:
+        st.session_state[key] = not as_table
+
+    icon, other = (":material/insert_chart:", "chart") if as_table else (":material/table_rows:", "table")
+    said = f"{title} as {other}"
+    st.button(plain(said), key=icon_key(f"{key} turn"), icon=icon, type="tertiary", on_click=turn, help=plain(said))
+    return as_table
+
+
+def _draw(chart: Chart, key: str, on_select: Callable[[], None] | None, selections: Iterable[str] | None) -> None:
+    if on_select is None:
+        st.vega_lite_chart(chart.spec, key=key, alt=chart.description)
+    else:
+        st.vega_lite_chart(chart.spec, key=key, alt=chart.description, on_select=on_select, selection_mode=selections)

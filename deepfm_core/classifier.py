@@ -1,0 +1,373 @@
+"""DeepFM as a scikit-learn classifier: the same parts as a run, for a notebook, a pipeline or cross-validation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, replace
+from numbers import Integral, Real
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.utils import check_random_state, column_or_1d
+from sklearn.utils.multiclass import check_classification_targets, type_of_target
+from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+
+from deepfm_core.encoding.encoded_table import EncodedTable, together
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.encoding.splits import RunParts, load_parts
+from deepfm_core.errors import Problem, SchemaError, SpecError
+from deepfm_core.evidence.ranking import observed_interactions
+from deepfm_core.evidence.verdicts import HELD_OUT_COLUMNS, verdicts
+from deepfm_core.explain.frames import pairs_frame, sample_rows
+from deepfm_core.explain.learned import learned_pairs
+from deepfm_core.explain.row_terms import example_terms_frame, terms_frame
+from deepfm_core.metrics.scores import sigmoid
+from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample
+from deepfm_core.runs.predictor import Trained
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.schema import Kind, Schema
+from deepfm_core.spec.crosses import named_crosses
+from deepfm_core.spec.events import EpochDone, Fitted
+from deepfm_core.spec.presets import settings
+from deepfm_core.spec.run import RunSpec, SplitSpec
+from deepfm_core.tables.dataframe import table_from_frame
+from deepfm_core.tables.table import Table
+from deepfm_core.training.fit import fit
+from deepfm_core.training.hardware import set_threads, torch_left_as_it_was, training_device
+from deepfm_core.training.state import FitState
+
+# What the classifier is given besides a frame: labels, kinds of columns, a seed.
+
+
+def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
+    """Check labels and give them as an array (N,) of two classes.
+
+    Raises:
+        ValueError: they are not of two classes, or not one a row.
+    """
+    if y is None:
+        raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
+    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    check_classification_targets(labels)
+    check_consistent_length(labels, np.empty(rows))
+    kind = type_of_target(labels, input_name="y", raise_unknown=True)
+    if kind != "binary":
+        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
+    if len(np.unique(labels)) < 2:
+        problem = Problem("there is only one class", "Give rows of both classes.", value=str(labels[0]))
+        raise SchemaError("y", [problem])
+    return labels
+
+
+def kinds_of(named: Mapping[str, str] | None) -> dict[str, Kind]:
+    """Give the kind of each column that has one named.
+
+    Raises:
+        SpecError: they are not named by column, or there is no such kind.
+    """
+    if not isinstance(named, Mapping | None):
+        raise SpecError(f"Kinds is {named!r}. Give a kind by column name, such as {{'hour': 'categorical'}}.")
+    known = {kind.value for kind in Kind}
+    for column, kind in (named or {}).items():
+        if kind not in known:
+            raise SpecError(f"Kind of column `{column}` is {kind!r}. Use one of {', '.join(sorted(known))}.")
+    return {str(column): Kind(kind) for column, kind in (named or {}).items()}
+
+
+def seed_of(random_state: int | np.random.RandomState | None) -> int:
+    """Turn scikit-learn's random state into a seed of a run.
+
+    Raises:
+        SpecError: it is none.
+    """
+    if isinstance(random_state, int | np.integer):
+        return int(random_state)
+    try:
+        return int(check_random_state(random_state).randint(2**31 - 1))
+    except ValueError:
+        raise SpecError(f"Random state is {random_state!r}. Use a whole number, a RandomState or None.") from None
+
+
+WHOLE = ("embedding_size", "epochs", "patience", "batch_size", "min_count")
+
+REAL = ("dropout", "l2", "learning_rate", "validation_fraction")
+"""Parameters of the classifier that are numbers; whether one is in range is for the run's spec to say."""
+
+
+def require_kinds_of_values(parameters: Mapping[str, Any]) -> None:
+    """Check that the classifier's parameters are numbers, flags and lists where they have to be; None is the preset's.
+
+    Raises:
+        SpecError: one is something else.
+    """
+    for names, kind, remedy in (
+        (WHOLE, Integral, "a whole number"),
+        (REAL, Real, "a number"),
+        (("batch_norm",), bool | np.bool_, "True or False"),
+    ):
+        for name in names:
+            value = parameters[name]
+            flag = kind in (Integral, Real) and isinstance(value, bool)
+            preset = value is None and name not in ("min_count", "validation_fraction")
+            if not preset and (flag or not isinstance(value, kind)):
+                raise SpecError(f"{name} is {value!r}. Use {remedy}.")
+    layers, crosses = parameters["layers"], parameters["crosses"]
+    if layers is not None and not (_listed(layers) and all(isinstance(units, Integral) for units in layers)):
+        raise SpecError(f"layers is {layers!r}. Use a list of whole numbers, such as (64, 32).")
+    if crosses is not None and not _listed(crosses):
+        raise SpecError(f"crosses is {crosses!r}. Use a list of pairs of columns, such as [('device', 'hour')].")
+
+
+def _listed(value: object) -> bool:
+    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+
+
+POSITIVE, NEGATIVE = "1", "0"
+"""How the two classes stand in the label column of the table that is trained on."""
+
+
+CHOSEN = (
+    "embedding_size",
+    "activation",
+    "dropout",
+    "batch_norm",
+    "l2",
+    "epochs",
+    "patience",
+    "batch_size",
+    "learning_rate",
+)
+"""Parameters that take the place of the preset's settings where they are not None; `layers` and `crosses` too."""
+
+
+class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
+    """A binary classifier on tables of any column types that can say what its probabilities are made of.
+
+    Columns are understood as an uploaded table's would be: each is given a kind (categorical, multi-valued, a number,
+    a point in time, or ignored) by its values and name; `schema_` says which and why, `kinds` changes it. A column
+    that all but gives the label away is kept, and warned of there. Cells may be missing, and values not seen in
+    training count as average ones. Part of the rows is held back to stop training by.
+
+    Args:
+        model: a name as `train --model` takes it: `lr`, `fm`, `dnn`, `fnn`, …, `deepfm`.
+        preset: `recommended`, `paper` or `quick`; gives every setting below that is None.
+        embedding_size: K, numbers a feature is embedded in.
+        layers: units of each hidden layer.
+        activation: of the hidden units: `relu`, `tanh`, `sigmoid` or `linear`.
+        dropout: probability to drop a unit.
+        batch_norm: whether each hidden layer's batch is normalised.
+        crosses: pairs of columns, such as `[("device", "hour")]`, whose combinations get a first-order weight each;
+            with `wide-deep` only.
+        l2: λ of λ/2 · Σ w² over first-order weights and embeddings, added to the mean logloss of a batch.
+        epochs: at most.
+        patience: epochs without a better validation logloss before training stops.
+        batch_size: rows a step.
+        learning_rate: Adam's.
+        min_count: values in fewer rows share one feature.
+        validation_fraction: share of the rows to stop training by.
+        kinds: kind by column name, such as `{"hour": "categorical"}`; the other columns' are inferred.
+        random_state: seed of the split, the first weights, the order of rows and dropout.
+
+    Attributes:
+        classes_: (2,) the labels; probabilities are of the second.
+        schema_: the label's and every column's role, with its reason.
+        spec_: every setting of the fit, those of the preset included.
+        history_: a row an epoch: `epoch`, `train_logloss`, `valid_logloss`, `valid_auc`, `seconds`, `best`.
+        best_epoch_: the epoch whose weights were kept.
+        trained_: encoder and model.
+        notes_: sentences about parts that are not as one would wish.
+    """
+
+    def __init__(
+        self,
+        model: str = "deepfm",
+        *,
+        preset: str = "recommended",
+        embedding_size: int | None = None,
+        layers: Sequence[int] | None = None,
+        activation: str | None = None,
+        dropout: float | None = None,
+        batch_norm: bool | None = None,
+        crosses: Sequence[tuple[str, str]] | None = None,
+        l2: float | None = None,
+        epochs: int | None = None,
+        patience: int | None = None,
+        batch_size: int | None = None,
+        learning_rate: float | None = None,
+        min_count: int = 1,
+        validation_fraction: float = 0.1,
+        kinds: Mapping[str, str] | None = None,
+        random_state: int | np.random.RandomState | None = None,
+    ) -> None:
+        self.model = model
+        self.preset = preset
+        self.embedding_size = embedding_size
+        self.layers = layers
+        self.activation = activation
+        self.dropout = dropout
+        self.batch_norm = batch_norm
+        self.crosses = crosses
+        self.l2 = l2
+        self.epochs = epochs
+        self.patience = patience
+        self.batch_size = batch_size
+        self.learning_rate = learning_rate
+        self.min_count = min_count
+        self.validation_fraction = validation_fraction
+        self.kinds = kinds
+        self.random_state = random_state
+
+    def fit(self, X: pd.DataFrame | ArrayLike, y: ArrayLike) -> Self:
+        """Train on N rows.
+
+        Args:
+            X: (N, columns), a frame of any types; the columns of an array are called x0, x1, ….
+            y: (N,) labels of two classes; the larger, in sorted order, is the positive one.
+
+        Raises:
+            ValueError: y has not two classes, or does not fit X.
+            DeepFMError: a column or a setting cannot be used; a ValueError too.
+        """
+        require_kinds_of_values(self.get_params(deep=False))
+        frame = self._frame(X, reset=True)
+        if not len(frame):
+            raise SchemaError("X", [Problem("there are no rows", "Give rows of both classes.")])
+        table = self._labelled(frame, labels_of(y, len(frame)))
+        self.spec_ = self._spec(table, str(table.frame.columns[-1]))
+        self.schema_: Schema = self.spec_.schema
+        parts = load_parts(self.spec_, lambda _: table)
+        self.notes_ = parts.notes
+        self._train(parts)
+        return self
+
+    def decision_function(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
+        """Give each row's logit: (N,)."""
+        return self._fitted().logits(self._table(X))
+
+    def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
+        """Give each row's probability of `classes_`: (N, 2)."""
+        positive = sigmoid(self.decision_function(X))
+        return np.column_stack([1 - positive, positive])
+
+    def predict(self, X: pd.DataFrame | ArrayLike) -> NDArray[Any]:
+        """Give each row's more probable class: (N,)."""
+        positive = self.decision_function(X) > 0
+        return np.asarray(self.classes_[positive.astype(np.intp)])
+
+    def explain(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
+        """Split each row's logit into its parts.
+
+        Returns:
+            A row of the frame per row of X, under X's index: `probability`, `logit`, `bias`, `first_order`,
+            `second_order`, `fm_logit` (the sum of these three) and `dnn_logit`; the last two add up to `logit`.
+        """
+        frame = terms_frame(self._fitted().model, self._encoded(X)).drop(columns="row")
+        return frame.set_axis(_index(X, len(frame)))
+
+    def terms(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
+        """Split each row's logit into its single addends.
+
+        Returns:
+            A row of the frame per addend: `row` (X's index), `term` (`bias`, `first-order`, `second-order`, `dnn`),
+            `field_a`, `field_b` (None where they do not apply) and `value`; the values of a row add up to its logit.
+        """
+        encoded = self._encoded(X)
+        frame = example_terms_frame(self._fitted().model, encoded, np.arange(len(encoded)))
+        return frame.assign(row=_index(X, len(encoded))[frame["row"]])
+
+    def interactions(self) -> pd.DataFrame:
+        """Rank the pairs of fields by how strongly they interact; computed anew at each call, in seconds.
+
+        Returns:
+            A row per pair, strongest first: the `pairs` frame of a run (docs/store.md) with a `verdict` in words, what
+            the model learned beside what the labels of the rows given to `fit` support. Strengths are in log-odds.
+            `learned_fm` and `learned_dnn` are null where the model has no such part. The columns on unseen rows
+            (`held_out_z`, `knock_out_logloss`, …) are left out: they take a fit a fold, which a run does.
+        """
+        trained = self._fitted()
+        train, seed = self._parts[0], trained.spec.seed
+        sample = sample_rows(train, seed, SAMPLE_ROWS)
+        rows, background = network_sample(trained.model, sample)
+        learned = learned_pairs(trained.model, sample, network_rows=rows, background=background, seed=seed)
+        observed = observed_interactions(together(self._parts), seed=seed)
+        pairs = pairs_frame(train.layout.names, learned, observed)
+        return pairs.drop(columns=list(HELD_OUT_COLUMNS)).assign(verdict=verdicts(pairs))
+
+    def __sklearn_tags__(self) -> Any:
+        """Say what scikit-learn may expect: columns of any type with missing values, two classes."""
+        tags = super().__sklearn_tags__()
+        tags.input_tags.categorical = tags.input_tags.string = tags.input_tags.allow_nan = True
+        tags.classifier_tags.multi_class = False
+        return tags
+
+    def _spec(self, table: Table, label: str) -> RunSpec:
+        split = SplitSpec(valid=self.validation_fraction, test=0.0)
+        schema = infer_schema(table, label, POSITIVE, leave_out_leaks=False)
+        chosen = {name: getattr(self, name) for name in CHOSEN}
+        chosen["layers"] = None if self.layers is None else tuple(int(units) for units in self.layers)
+        chosen["crosses"] = None if self.crosses is None else named_crosses(self.crosses)
+        rows = split.training_rows(len(table))
+        model, fit_spec = settings(
+            self.preset, self.model, rows, {name: value for name, value in chosen.items() if value is not None}
+        )
+        return RunSpec(
+            table="",
+            table_name=table.name,
+            schema=schema.with_kinds(kinds_of(self.kinds)),
+            split=split,
+            model=model,
+            fit=fit_spec,
+            min_count=self.min_count,
+            seed=seed_of(self.random_state),
+        )
+
+    def _train(self, parts: RunParts) -> None:
+        spec = self.spec_
+        frame, rows, crosses = parts.train.table.frame, parts.train.rows, spec.model.crosses
+        encoder = Encoder.fit(frame, spec.schema, rows=rows, min_count=spec.min_count, crosses=crosses)
+        train, valid = parts.train.encode(encoder), parts.valid.encode(encoder)
+        with torch_left_as_it_was():
+            set_threads(train.layout, spec.model, spec.fit)
+            state = FitState.new(train.layout, spec.model, spec.fit, spec.seed, device=training_device())
+            events = list(fit(spec.fit, train, valid, state))
+        self.history_ = pd.DataFrame([asdict(event) for event in events if isinstance(event, EpochDone)])
+        self.best_epoch_ = next(event.best_epoch for event in events if isinstance(event, Fitted))
+        self.trained_ = Trained(spec, encoder, state.model)
+        self._parts = train, valid
+
+    def _fitted(self) -> Trained:
+        check_is_fitted(self, "trained_")
+        trained: Trained = self.trained_
+        return trained
+
+    def _frame(self, X: pd.DataFrame | ArrayLike, *, reset: bool) -> pd.DataFrame:
+        if isinstance(X, pd.DataFrame):
+            validate_data(self, X, reset=reset, skip_check_array=True)
+            return X
+        array = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
+        return pd.DataFrame(array, columns=[f"x{number}" for number in range(array.shape[1])])
+
+    def _table(self, X: pd.DataFrame | ArrayLike) -> Table:
+        check_is_fitted(self, "trained_")
+        return table_from_frame(self._frame(X, reset=False), "X")
+
+    def _encoded(self, X: pd.DataFrame | ArrayLike) -> EncodedTable:
+        table = self._table(X)
+        return self._fitted().encoder.encode(table.frame, subject=table.name)
+
+    def _labelled(self, frame: pd.DataFrame, labels: NDArray[Any]) -> Table:
+        """Make the table that is trained on: X, then the label as its last column."""
+        self.classes_, positive = np.unique(labels, return_inverse=True)
+        table = table_from_frame(frame, "X")
+        label = "label"
+        while label in table.frame.columns:
+            label += "_"
+        texts = pd.Categorical.from_codes(positive.astype(np.int8), pd.Index([NEGATIVE, POSITIVE]))
+        return replace(table, frame=table.frame.assign(**{label: texts}))
+
+
+def _index(X: pd.DataFrame | ArrayLike, rows: int) -> pd.Index:
+    return X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(rows)

@@ -1,0 +1,82 @@
+"""`interactions`: the pairs of fields, strongest first."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+import pandas as pd
+
+from deepfm_core.cli.options import model_folder
+from deepfm_core.cli.output import digits, write
+from deepfm_core.cli.parser import KIND_OPTIONS
+from deepfm_core.errors import RunError, SpecError
+from deepfm_core.evidence.verdicts import data_verdicts, verdicts, why_no_pairs
+from deepfm_core.schema.schema import Schema
+
+OF_A_TABLE = ("label", "positive", "seed", *KIND_OPTIONS)
+"""Options that say how to understand a table; a run has settled all that they say."""
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print the run's pairs, or with `--observed-only` what a table itself says about its pairs."""
+    if arguments.top is not None and arguments.top < 1:
+        raise SpecError(f"Top is {arguments.top}. Use 1 or more.")
+    pairs, schema = _observed(arguments) if arguments.observed_only else _of_run(arguments)
+    write(pairs, arguments.top, short)
+    if why := why_no_pairs(schema):
+        print(f"note: {why}", file=sys.stderr)
+
+
+def short(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Write pairs as a terminal shows them: texts, what is least missed named as dispensable."""
+    low, high = digits(pairs["strength_low"], 2), digits(pairs["strength_high"], 2)
+    known = pairs["solid"].notna()
+    table = pd.DataFrame(
+        {
+            "pair": [f"{a} × {b}" for a, b in zip(pairs["field_a"], pairs["field_b"], strict=True)],
+            "strength": digits(pairs["strength"], 2),
+            "90% interval": ["–" if a == "–" else f"{a} to {b}" for a, b in zip(low, high, strict=True)],
+            "probability": digits(pairs["probability"], 2),
+            "told apart": pairs["solid"].map({True: "yes", False: "no"}).where(known, "–").to_list(),
+            "verdict": pairs["verdict"].to_list(),
+        },
+        dtype=object,
+    )
+    table.attrs["dispensable"] = ("probability", "told apart")
+    return table
+
+
+def _of_run(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
+    named, folder = arguments.folder, model_folder(arguments.folder)
+    for option in OF_A_TABLE:
+        given = getattr(arguments, option.replace("-", "_"))
+        if given not in (None, []):
+            value = ",".join(given) if isinstance(given, list) else given
+            raise SpecError(
+                f"Option --{option} is {value!r}, but `{named}` is a run: its label and fields are settled. Leave the "
+                "option out, or name a table and add --observed-only."
+            )
+    pairs = folder.frame("pairs")
+    if pairs is None:
+        raise RunError(f"Run `{named}` has no interactions yet. Wait until it is finished, or resume it.")
+    return pairs.assign(verdict=verdicts(pairs)), folder.spec().schema
+
+
+def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
+    from deepfm_core.cli.options import chosen_schema
+    from deepfm_core.evidence.ranking import observed_of_table
+    from deepfm_core.schema.infer import infer_schema
+    from deepfm_core.tables.reader import read_table
+
+    if arguments.label is None:
+        raise SpecError("The label is not named. Say which column it is with --label NAME.")
+    if Path(arguments.folder).is_dir():
+        raise SpecError(
+            f"`{arguments.folder}` is a folder, and --observed-only asks a table. Name a file, or leave it out."
+        )
+    table = read_table(Path(arguments.folder))
+    schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
+    pairs = observed_of_table(table, schema, seed=arguments.seed or 0)
+    return pairs.assign(verdict=data_verdicts(pairs)), schema

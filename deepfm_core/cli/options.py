@@ -1,0 +1,157 @@
+"""What the command line asks for: tables, roles, parts and settings, for every verb that trains."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from deepfm_core.cli.parser import KIND_OPTIONS
+from deepfm_core.errors import RunError, SpecError
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.schema import Kind, Schema
+from deepfm_core.spec.crosses import parse_crosses
+from deepfm_core.spec.run import YARDSTICK, RunSpec, SplitSpec
+from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import Table
+
+MODEL_OPTIONS = ("embedding_size", "layers", "activation", "dropout", "batch_norm")
+
+FIT_OPTIONS = ("epochs", "patience", "batch_size", "learning_rate", "l2", "precision")
+
+
+class Tables:
+    """The tables of a run, read once and found by the SHA-256 of their bytes."""
+
+    def __init__(self, arguments: argparse.Namespace) -> None:
+        began = time.perf_counter()
+        self.paths: dict[str, Path] = {}
+        self.tables: dict[str, Table] = {}
+        self.main = self._add(arguments.table)
+        self.valid = self._add(arguments.valid_table)
+        self.test = self._add(arguments.test_table)
+        self.seconds = time.perf_counter() - began
+        for sha in self.paths:
+            _warn(self.tables[sha], arguments.quiet)
+
+    def timed(self, summary: dict[str, Any]) -> dict[str, Any]:
+        """Count the reading, done here before the run began, among its seconds."""
+        seconds = summary["seconds"]
+        return {**summary, "seconds": {**seconds, "read": round(seconds["read"] + self.seconds, 4)}}
+
+    def name(self, sha: str | None) -> str | None:
+        """Return what a table is called; None for none."""
+        return None if sha is None else self.tables[sha].name
+
+    def _add(self, path: Path | None) -> str | None:
+        if path is None:
+            return None
+        table = read_table(path)
+        with path.open("rb") as file:
+            sha = hashlib.file_digest(file, "sha256").hexdigest()
+        self.paths[sha], self.tables[sha] = path, table
+        return sha
+
+
+def _warn(table: Table, quiet: bool) -> None:
+    if quiet:
+        return
+    for problem in table.report.skipped[:20]:
+        print(f"warning: {table.name}: {problem}", file=sys.stderr)
+    if table.report.skipped_count > 20:
+        print(f"warning: {table.name}: {table.report.skipped_count:,} lines skipped in all", file=sys.stderr)
+
+
+def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, int]:
+    """Make a run's spec from the command line, but for its model and fit, and count the rows to train on.
+
+    Raises:
+        DeepFMError: a setting is out of range, or a named field does not exist.
+    """
+    assert tables.main is not None
+    table = tables.tables[tables.main]
+    schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
+    by, _, column = arguments.split_by.partition(":")
+    split = SplitSpec(by, column or None, **_given(arguments, "valid", "test"))
+    base = RunSpec(
+        table=tables.main,
+        table_name=table.name,
+        schema=schema,
+        valid_table=tables.valid,
+        test_table=tables.test,
+        valid_table_name=tables.name(tables.valid),
+        test_table_name=tables.name(tables.test),
+        split=split,
+        seed=arguments.seed,
+        **_given(arguments, "min_count", "folds"),
+    )
+    return base, base.training_rows(len(table))
+
+
+def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Give the settings of model and fit that the command line names, for `presets.settings`."""
+    return _given(arguments, *MODEL_OPTIONS, *FIT_OPTIONS) | {"crosses": parse_crosses(arguments.cross or ())}
+
+
+def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+    return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+
+
+def chosen_schema(arguments: argparse.Namespace, inferred: Schema) -> Schema:
+    """Give the fields that the command line names the kinds it says.
+
+    Raises:
+        DeepFMError: a field is named twice, is the label, or does not exist.
+    """
+    kinds: dict[str, Kind] = {}
+    for option in KIND_OPTIONS:
+        for name in getattr(arguments, option.replace("-", "_")):
+            if kinds.get(name, Kind(option)) is not Kind(option):
+                raise SpecError(f"Field `{name}` is named as {kinds[name]} and as {option}. Choose one.")
+            if name == inferred.label.column:
+                raise SpecError(f"Field `{name}` is the label. Leave it out of --{option}.")
+            kinds[name] = Kind(option)
+    return inferred.with_kinds(kinds)
+
+
+# Finding a run by its folder or its id.
+
+
+def model_folder(named: str) -> RunFolder:
+    """Give the folder of a run, named as for `run_folder`, that has a model of ours.
+
+    Raises:
+        RunError: there is no such run, or it is a comparison's yardstick.
+    """
+    folder = run_folder(named)
+    if folder.spec().model.name == YARDSTICK:
+        raise RunError(
+            f"Run `{named}` is a yardstick, gradient boosting beside a comparison: it has metrics, but no terms and no "
+            "pairs. Name a run of one of the models compared."
+        )
+    return folder
+
+
+def run_folder(named: str) -> RunFolder:
+    """Give the folder of a run named by a path or by an id in the store.
+
+    Raises:
+        RunError: there is no such run.
+    """
+    path = Path(named)
+    if (path / "spec.json").exists():
+        return RunFolder(path)
+    if path.is_file():
+        raise RunError(f"Run `{named}` is a file. Name a run's folder or its id (a table needs --observed-only).")
+    if path.is_dir():
+        raise RunError(f"Run `{named}` is a folder without spec.json. Name the folder of a run, as `train` prints it.")
+    if len(path.parts) > 1:
+        raise RunError(f"Run `{named}`: there is no such folder. Name the folder of a run, as `train` prints it.")
+    from deepfm_core.store.store import Store
+
+    store = Store.default()
+    return store.folder(store.run(named).id)

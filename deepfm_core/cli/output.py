@@ -1,0 +1,114 @@
+"""Progress of a run on stderr."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+import textwrap
+from collections.abc import Callable
+
+import pandas as pd
+
+from deepfm_core.spec.events import HOLD_OUT, EpochDone, Event, Fitted, Progress, Stage, Started
+
+
+class Progressed:
+    """Shows events as lines, and within an epoch as one line that changes where stderr is a terminal."""
+
+    def __init__(self, quiet: bool) -> None:
+        self._quiet = quiet
+        self._live = sys.stderr.isatty()
+
+    def show(self, event: Event) -> None:
+        """Show one event."""
+        if self._quiet:
+            return
+        if isinstance(event, Progress):
+            if self._live:
+                share = f"{event.step / event.steps:4.0%}"
+                print(f"\repoch {event.epoch} {share}  loss {event.loss:.4f}", end="", file=sys.stderr, flush=True)
+            return
+        if self._live and isinstance(event, Stage) and event.name == "explain" and event.fraction:
+            share = f"explain {event.fraction:4.0%}" if event.fraction < 1 else ""
+            print(f"\r\033[K{share}", end="", file=sys.stderr, flush=True)
+        text = _text(event)
+        if text:
+            print(f"\r\033[K{text}" if self._live else text, file=sys.stderr, flush=True)
+
+
+def _text(event: Event) -> str:
+    match event:
+        case Started():
+            return f"training on {event.rows_train:,} rows, {event.parameters:,} parameters, {event.threads} thread(s)"
+        case EpochDone():
+            auc = "–" if event.valid_auc is None else f"{event.valid_auc:.4f}"
+            mark = "  best" if event.best else ""
+            return (
+                f"epoch {event.epoch:3d}  {event.seconds:6.1f} s  train logloss {event.train_logloss:.4f}  "
+                f"valid logloss {event.valid_logloss:.4f}  valid AUC {auc}{mark}"
+            )
+        case Fitted():
+            return f"best epoch {event.best_epoch} of {event.epochs}, {event.rows_per_second:,.0f} rows/s"
+        case Stage() if event.note:
+            return f"note: {event.note}"
+        case Stage() if event.name == HOLD_OUT:
+            return f"pairs on unseen rows {event.fraction:4.0%}"
+        case Stage() if event.fraction == 0.0 and event.name in ("read", "explain"):
+            return f"{event.name} …"
+    return ""
+
+
+# Tables for people: where stdout is a terminal, few columns in few digits, aligned, and a word on how to get all.
+
+SHOWN = 20
+"""Rows a terminal is shown unless `--top` says otherwise."""
+
+_GAP = "  "
+
+_NARROWEST_LAST = 28
+"""Letters that the last column is left at the least; other columns go before it has fewer."""
+
+
+def write(frame: pd.DataFrame, top: int | None, short: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    """Write the first `top` rows: to a terminal as `short` makes them of the frame, elsewhere as CSV with all columns.
+
+    Without `top` a terminal is shown `SHOWN` rows, and everything else gets all of them.
+    """
+    if not sys.stdout.isatty():
+        frame.head(len(frame) if top is None else top).to_csv(sys.stdout, index=False)
+        return
+    shown = frame.head(SHOWN if top is None else top)
+    print(aligned(short(shown), shutil.get_terminal_size().columns))
+    left = len(frame) - len(shown)
+    more = f"{left:,} more: --top {len(frame)} shows all. " if left else ""
+    print(f"\n{more}With every column, as CSV: add `> FILE.csv`.")
+
+
+def aligned(table: pd.DataFrame, width: int) -> str:
+    """Write texts in columns, numbers to the right; the last column is wrapped to fit the width.
+
+    A frame's `attrs["dispensable"]` names the columns that are left out, in this order, where the width is short.
+    """
+    for name in [*table.attrs.get("dispensable", ()), None]:
+        widths = [max([len(str(column)), *map(len, table[column])]) for column in table]
+        rest = width - sum(widths[:-1]) - len(_GAP) * (len(widths) - 1)
+        if name is None or rest >= min(widths[-1], _NARROWEST_LAST):
+            break
+        table = table.drop(columns=name)
+    widths[-1] = min(widths[-1], max(rest, _NARROWEST_LAST))
+    lines = [list(map(str, table.columns)), *table.to_numpy().tolist()]
+    right = [all(not text or text[0] in "-–0123456789" for text in table[column]) for column in table]
+    return "\n".join(_line(cells, widths, right) for cells in lines)
+
+
+def _line(cells: list[str], widths: list[int], right: list[bool]) -> str:
+    first, *others = textwrap.wrap(cells[-1], widths[-1]) or [""]
+    placed = zip([*cells[:-1], first], widths, right, strict=True)
+    texts = [text.rjust(width) if to_right else text.ljust(width) for text, width, to_right in placed]
+    below = " " * (sum(widths[:-1]) + len(_GAP) * (len(widths) - 1))
+    return "\n".join([_GAP.join(texts).rstrip(), *(below + line for line in others)])
+
+
+def digits(values: pd.Series[float], count: int) -> list[str]:
+    """Write numbers with `count` digits after the point, missing ones as a dash."""
+    return ["–" if pd.isna(value) else f"{value:.{count}f}" for value in values]

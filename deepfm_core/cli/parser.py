@@ -1,0 +1,168 @@
+"""The command line's words. Imports nothing heavy, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import importlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+from deepfm_core.errors import SpecError
+from deepfm_core.spec.models import MODELS
+
+KIND_OPTIONS = ("categorical", "multi-valued", "numeric", "piecewise", "bucketised", "dense", "timestamp", "ignore")
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise SpecError(f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`.")
+
+
+def parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the command line; the result's `run` does the command.
+
+    Raises:
+        SpecError: the words are not understood.
+    """
+    return parser().parse_args(arguments)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of all commands and their options."""
+    whole = _Parser(prog="python -m deepfm_core", description=__import__("deepfm_core").__doc__)
+    verbs = whole.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=_Parser)
+    _train(verbs)
+    _compare(verbs)
+    _on_rows(verbs, "predict", "CSV on stdout: row,probability — one line a row, in order")
+    explained = _on_rows(
+        verbs, "explain", "CSV on stdout: row,probability,logit,bias,first_order,second_order,fm_logit,dnn_logit"
+    )
+    _top(explained)
+    _interactions(verbs)
+    read = _verb(verbs, "read", "CSV on stdout: the table as understood; on stderr one JSON object: how it was read")
+    read.add_argument("table", type=Path, metavar="TABLE")
+    _verb(verbs, "runs", "the runs in the store, newest first, as CSV")
+    verbs.add_parser("worker", help="take queued runs from the store until none comes for a while", add_help=False)
+    return whole
+
+
+def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
+    verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
+    verb.set_defaults(run=_deferred(name))
+    return verb
+
+
+def _deferred(name: str) -> Callable[[argparse.Namespace], None]:
+    def run(arguments: argparse.Namespace) -> None:
+        importlib.import_module(f"deepfm_core.cli.{name}").run(arguments)
+
+    return run
+
+
+def _on_rows(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
+    verb = _verb(verbs, name, text)
+    verb.add_argument("folder", metavar="RUN", help="a run's folder or its id")
+    verb.add_argument("table", type=Path, metavar="TABLE", help="rows with the run's fields; a label is not needed")
+    return verb
+
+
+def _top(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--top", type=int, metavar="N", help="only the first N (20 on a terminal, all elsewhere)")
+
+
+def _interactions(verbs: Any) -> None:
+    verb = _verb(verbs, "interactions", "CSV on stdout, strongest first: field_a,field_b,strength,…")
+    verb.add_argument("folder", metavar="RUN|TABLE", help="a run's folder or its id; a table with --observed-only")
+    _top(verb)
+    verb.add_argument("--observed-only", action="store_true", help="ask a table itself; needs no run and no model")
+    verb.add_argument("--label", metavar="NAME", help="with --observed-only: the column to predict, of two values")
+    verb.add_argument("--positive", metavar="VALUE", help="… and its value that is positive (inferred)")
+    verb.add_argument("--seed", type=int, help="… and the seed of the labels drawn as the null (0)")
+    _roles(verb)
+
+
+def _train(verbs: Any) -> None:
+    verb = _verb(verbs, "train", "train a model on a table; one JSON object on stdout")
+    _table(verb)
+    verb.add_argument("--out", type=Path, metavar="DIR", help="write the run here; must not exist (default: the store)")
+    _roles(verb)
+    _parts(verb)
+    model = _model(verb)
+    model.add_argument("--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)")
+    _fit(verb)
+    verb.add_argument("--folds", type=int, metavar="N", help="ask pairs on unseen rows in N folds; 0: do not (by size)")
+    verb.add_argument("--seeds", type=int, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)")
+    verb.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _compare(verbs: Any) -> None:
+    verb = _verb(verbs, "compare", "train models on the same rows; the table of their results as CSV on stdout")
+    _table(verb)
+    verb.add_argument("--models", type=_names, default=list(MODELS), metavar="NAMES", help=f"{','.join(MODELS)} (all)")
+    verb.add_argument("--no-yardstick", action="store_true", help="no gradient boosting beside them")
+    _roles(verb)
+    _parts(verb)
+    _model(verb)
+    _fit(verb)
+    verb.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each model, on the same rows (1)")
+    verb.add_argument("--quiet", action="store_true", help="no progress on stderr")
+
+
+def _table(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("table", type=Path, metavar="TABLE")
+    verb.add_argument("--label", required=True, metavar="NAME", help="the column to predict, of two values")
+    verb.add_argument("--positive", metavar="VALUE", help="the label's value that is positive (inferred)")
+
+
+def _roles(verb: argparse.ArgumentParser) -> None:
+    roles = verb.add_argument_group("fields", "NAMES separated by commas; what is not named is inferred")
+    for kind in KIND_OPTIONS:
+        roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES")
+
+
+def _parts(verb: argparse.ArgumentParser) -> None:
+    parts = verb.add_argument_group("parts")
+    parts.add_argument("--valid-table", type=Path, metavar="FILE", help="validate on this table")
+    parts.add_argument("--test-table", type=Path, metavar="FILE", help="test on this table")
+    parts.add_argument("--valid", type=float, metavar="SHARE", help="share of rows to validate on (0.1)")
+    parts.add_argument("--test", type=float, metavar="SHARE", help="share of rows to test on (0.1)")
+    parts.add_argument("--split-by", default="random", metavar="HOW", help="random, time:FIELD or group:FIELD (random)")
+
+
+def _model(verb: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+    model = verb.add_argument_group("model", "what is not said comes from the preset")
+    model.add_argument(
+        "--preset", default="recommended", metavar="NAME", help="recommended, paper or quick (recommended)"
+    )
+    model.add_argument("--cross", type=_names, metavar="A*B,C*D", help="pairs of fields crossed by wide-deep")
+    model.add_argument("--embedding-size", type=int, metavar="K", help="numbers a feature is embedded in")
+    model.add_argument("--layers", type=_widths, metavar="WIDTHS", help="units of each hidden layer, such as 64,32")
+    model.add_argument("--activation", metavar="NAME", help="relu, tanh, sigmoid or linear")
+    model.add_argument("--dropout", type=float, metavar="P", help="probability to drop a unit")
+    model.add_argument("--batch-norm", action="store_true", default=None, help="normalise each hidden layer's batch")
+    return model
+
+
+def _fit(verb: argparse.ArgumentParser) -> None:
+    fit = verb.add_argument_group("training")
+    fit.add_argument("--l2", type=float, metavar="λ", help="adds λ/2 · Σ w² over first-order weights and embeddings")
+    fit.add_argument("--epochs", type=int, metavar="N", help="at most")
+    fit.add_argument("--patience", type=int, metavar="N", help="epochs without a better validation logloss")
+    fit.add_argument("--batch-size", type=int, metavar="ROWS", help="rows a step")
+    fit.add_argument("--learning-rate", type=float, metavar="RATE", help="Adam's")
+    fit.add_argument("--precision", metavar="NAME", help="of the network's products: float32 or bfloat16 (float32)")
+    fit.add_argument("--min-count", type=int, metavar="ROWS", help="rarer values share one feature (1)")
+    fit.add_argument("--seed", type=int, default=0, help="(0)")
+
+
+def _names(text: str) -> list[str]:
+    return [name.strip() for name in next(csv.reader([text]), []) if name.strip()]
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    try:
+        return tuple(int(width) for width in text.split(",") if width.strip())
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths such as 64,32") from None

@@ -1,0 +1,20 @@
+"""`predict`: a probability for each row."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+import pandas as pd
+
+from deepfm_core.cli.options import model_folder
+from deepfm_core.runs.predictor import Trained
+from deepfm_core.tables.reader import read_table
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Print `row,probability`, one line a row, in order."""
+    trained = Trained.load(model_folder(arguments.folder))
+    probability = trained.predict(read_table(arguments.table, strict=True, only=trained.only_column))
+    frame = pd.DataFrame({"row": range(len(probability)), "probability": probability})
+    frame.to_csv(sys.stdout, index=False)

@@ -1,0 +1,145 @@
+"""`train`: a table in, a run out."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import shutil
+import signal
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from statistics import fmean
+from types import FrameType
+from typing import Any, NoReturn
+
+from deepfm_core.cli.options import Tables, base_spec, chosen_settings
+from deepfm_core.cli.output import Progressed
+from deepfm_core.errors import RunError, SpecError
+from deepfm_core.runs.engine import execute
+from deepfm_core.runs.job import Job
+from deepfm_core.spec.events import Event, Failed, Finished
+from deepfm_core.spec.naming import run_name, settings_said
+from deepfm_core.spec.presets import settings
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.run_folder import RunFolder
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Train as asked, in the store or in `--out`, and print the summary.
+
+    Raises:
+        DeepFMError: the table, the schema or a setting cannot be used.
+    """
+    out: Path | None = arguments.out
+    if out is not None and out.exists():
+        raise RunError(f"Output folder `{out}` exists already. Name a new one, or delete it first.")
+    if arguments.seeds < 1:
+        raise SpecError(f"Seeds is {arguments.seeds}. Use 1 or more.")
+    tables = Tables(arguments)
+    base, rows = base_spec(arguments, tables)
+    chosen = chosen_settings(arguments)
+    model, fit = settings(arguments.preset, arguments.model, rows, chosen)
+    spec = replace(base, model=model, fit=fit)
+    specs = [replace(spec, seed=spec.seed + number) for number in range(arguments.seeds)]
+    said = partial(_named, arguments.preset, chosen, several=len(specs) > 1)
+    train = partial(_train_into, out) if out else partial(_train_in_store, said)
+    summaries = train(specs, tables, arguments.quiet)
+    print(json.dumps(summaries[0] if len(summaries) == 1 else _over_seeds(summaries)))
+
+
+def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool) -> list[dict[str, Any]]:
+    """Train into a folder, several seeds into a folder each below it; all of them or none is there at the end."""
+    summaries = []
+    with _whole_folder(out) as folder:
+        for spec in specs:
+            below = "" if len(specs) == 1 else f"seed-{spec.seed}"
+            job = Job(spec, RunFolder(folder / below), tables.tables.__getitem__)
+            summaries.append({**tables.timed(_shown(execute(job), quiet)), "run": str(out / below)})
+            job.folder.write_summary(summaries[-1])
+    return summaries
+
+
+@contextmanager
+def _whole_folder(out: Path) -> Iterator[Path]:
+    """Give a folder to write into that becomes `out` when all went well and vanishes otherwise."""
+    out.parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
+    folder.chmod(0o777 & ~_umask())
+    before = signal.signal(signal.SIGTERM, _terminated)
+    try:
+        yield folder
+        folder.rename(out)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
+    raise SystemExit(128 + signal.SIGTERM)  # so that nothing half-written stays
+
+
+def _named(preset: str, chosen: Mapping[str, Any], spec: RunSpec, *, several: bool) -> str:
+    """Name a run in the store by what was chosen for it, and by its seed where it is one of several."""
+    differing = {name: value for name, value in chosen.items() if value != ()} | (
+        {"seed": spec.seed} if several else {}
+    )
+    return run_name(spec, settings_said(preset, differing))
+
+
+def _train_in_store(
+    named: Callable[[RunSpec], str], specs: Sequence[RunSpec], tables: Tables, quiet: bool
+) -> list[dict[str, Any]]:
+    return [_train_one_in_store(spec, named(spec), tables, quiet) for spec in specs]
+
+
+def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -> dict[str, Any]:
+    from deepfm_core.store.process import Process
+    from deepfm_core.store.store import Store
+    from deepfm_core.workers.executor import perform
+
+    store = Store.default()
+    for sha, path in tables.paths.items():
+        store.import_table(path, path.name, table=tables.tables[sha])
+    worker = Process.current()
+    row = store.begin(spec, worker, name)
+    try:
+        summary = _shown(perform(store, row, execute, worker, tables.tables.__getitem__), quiet)
+    except RunError:
+        if store.run(row.id).state == "failed" and not store.folder(row.id).log.exists():
+            store.delete(row.id)  # the settings or the table were at fault: nothing there to look into
+        raise
+    return tables.timed(summary)
+
+
+def _shown(events: Iterator[Event], quiet: bool) -> dict[str, Any]:
+    """Show a run's events as they come and give its summary."""
+    progress = Progressed(quiet)
+    for event in events:
+        progress.show(event)
+        if isinstance(event, Finished):
+            return event.summary
+        if isinstance(event, Failed):
+            raise RunError(event.message)
+    raise RunError("The run was cancelled. Resume it from the app's page Runs, or train again.")
+
+
+def _over_seeds(summaries: list[dict[str, Any]]) -> dict[str, Any]:
+    """Give the first run's summary with the mean scores over all runs, which stand under `runs`."""
+
+    def mean(part: str, score: str) -> float | None:
+        values = [one[part][score] for one in summaries if one[part] and one[part][score] is not None]
+        return fmean(values) if values else None
+
+    means = {part: {score: mean(part, score) for score in ("auc", "logloss")} for part in ("valid", "test")}
+    return {**summaries[0], **means, "runs": summaries}

@@ -1,0 +1,1 @@
+"""Tables to tensors: fitted fields, vocabularies, crosses, splits."""

@@ -1,0 +1,164 @@
+"""Fields whose features are values of a vocabulary: categorical, multi-valued, and the parts of a point in time."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+
+from deepfm_core.encoding.field import Code
+from deepfm_core.encoding.vocabulary import HOURS, MISSING, SPECIALS, UNSEEN, WEEKDAYS, Vocabulary, padded, split_tokens
+from deepfm_core.errors import Problem
+from deepfm_core.schema.column import Cells
+from deepfm_core.schema.schema import Kind
+from deepfm_core.tables.table import Texts
+
+
+@dataclass(frozen=True)
+class CategoricalCode:
+    """One feature a row: the cell's text."""
+
+    kind: ClassVar[Kind] = Kind.CATEGORICAL
+    slots: ClassVar[int] = 1
+    unseen: ClassVar[int | None] = SPECIALS.index(UNSEEN)
+    column: str
+    vocabulary: Vocabulary
+
+    @classmethod
+    def fit(cls, cells: Cells, min_count: int) -> CategoricalCode:
+        """Take the values of the training rows; those in fewer than `min_count` rows are rare."""
+        held = np.where(cells.missing, 0, cells.counts)
+        return cls(cells.name, Vocabulary.of(cells.texts, held, min_count, distinct=not cells.trimmed))
+
+    @property
+    def name(self) -> str:
+        """The column's name."""
+        return self.column
+
+    @property
+    def features(self) -> Texts:
+        """Missing, unseen, rare, then the values."""
+        return self.vocabulary.features
+
+    def code(self, cells: Cells) -> Code:
+        """Encode the D distinct texts of `cells`."""
+        return self.vocabulary.ids(cells.texts, cells.missing)[:, None], None
+
+    def problems(self, cells: Cells) -> list[Problem]:
+        """Any text can stand in a categorical field."""
+        return []
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the field code as plain values for JSON."""
+        return {"kind": self.kind.value, "column": self.column, **self.vocabulary.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> CategoricalCode:
+        """Rebuild from `to_dict`."""
+        return cls(values["column"], Vocabulary.from_dict(values))
+
+
+@dataclass(frozen=True)
+class MultiValuedCode:
+    """Several features a row: the distinct values of the cell, x = 1 each, or 1/n where `average` is set."""
+
+    kind: ClassVar[Kind] = Kind.MULTI_VALUED
+    unseen: ClassVar[int | None] = SPECIALS.index(UNSEEN)
+    column: str
+    separator: str
+    vocabulary: Vocabulary
+    slots: int
+    average: bool
+
+    @classmethod
+    def fit(cls, cells: Cells, separator: str, min_count: int, max_slots: int, average: bool) -> MultiValuedCode:
+        """Take the values within the cells of the training rows, counting the rows each stands in."""
+        tokens = split_tokens(cells, separator)
+        vocabulary = Vocabulary.of(tokens.texts, tokens.rows(cells.counts), min_count)
+        held = cells.counts[tokens.cells] > 0
+        longest = int(np.bincount(tokens.cells[held]).max(initial=1))
+        return cls(cells.name, separator, vocabulary, min(longest, max_slots), average)
+
+    @property
+    def name(self) -> str:
+        """The column's name."""
+        return self.column
+
+    @property
+    def features(self) -> Texts:
+        """Missing, unseen, rare, then the values."""
+        return self.vocabulary.features
+
+    def code(self, cells: Cells) -> Code:
+        """Encode the D distinct cells; where there are more values than slots, the most frequent are kept."""
+        tokens = split_tokens(cells, self.separator)
+        ids = self.vocabulary.ids(tokens.texts, np.zeros(len(tokens.texts), dtype=bool))[tokens.codes]
+        size, specials = self.vocabulary.size, len(SPECIALS)
+        # Turned so that the special features come last, a full row gives them up first.
+        turned, used = padded(tokens.cells, (ids - specials) % size, len(cells.texts), self.slots)
+        out = np.where(used, (turned + specials) % size, SPECIALS.index(MISSING)).astype(np.int32)
+        weights = used.astype(np.float32)
+        if self.average:
+            weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1.0)
+        weights[~used.any(axis=1), 0] = 1.0
+        return out, weights
+
+    def problems(self, cells: Cells) -> list[Problem]:
+        """Any text can stand in a multi-valued field."""
+        return []
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the field code as plain values for JSON."""
+        own = {"separator": self.separator, "slots": self.slots, "average": self.average}
+        return {"kind": self.kind.value, "column": self.column, **own, **self.vocabulary.to_dict()}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> MultiValuedCode:
+        """Rebuild from `to_dict`."""
+        vocabulary = Vocabulary.from_dict(values)
+        return cls(values["column"], values["separator"], vocabulary, values["slots"], values["average"])
+
+
+@dataclass(frozen=True)
+class TimeCode:
+    """One feature a row: the hour of day or the day of week of a point in time, as its own clock shows it."""
+
+    kind: ClassVar[Kind] = Kind.TIMESTAMP
+    slots: ClassVar[int] = 1
+    unseen: ClassVar[int | None] = None
+    column: str
+    form: str
+    part: str
+    """`hour` or `weekday`."""
+
+    @property
+    def name(self) -> str:
+        """The column's name and the part."""
+        return f"{self.column} {self.part}"
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """Missing, then the hours or days in natural order."""
+        return (MISSING, *(HOURS if self.part == "hour" else WEEKDAYS))
+
+    def code(self, cells: Cells) -> Code:
+        """Encode the D distinct texts of `cells`."""
+        moments = cells.moments(self.form)
+        part = moments.hours if self.part == "hour" else moments.weekdays
+        return np.where(moments.valid, part + 1, 0).astype(np.int32)[:, None], None
+
+    def problems(self, cells: Cells) -> list[Problem]:
+        """Name the cells that are not points in time in the form of the training part."""
+        wrong = ~cells.moments(self.form).valid & ~cells.missing
+        remedy = f"Write it as {self.form}, leave it empty, or ignore the field."
+        return cells.problems(wrong, "is not a point in time", remedy)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the field code as plain values for JSON."""
+        return {"kind": self.kind.value, "column": self.column, "form": self.form, "part": self.part}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> TimeCode:
+        """Rebuild from `to_dict`."""
+        return cls(values["column"], values["form"], values["part"])

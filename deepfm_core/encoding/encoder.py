@@ -1,0 +1,318 @@
+"""The encoder: fitted on the training rows only, it turns the cells of a frame into what the model reads."""
+
+from __future__ import annotations
+
+import weakref
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from dataclasses import field as dataclass_field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepfm_core._parallel import side_by_side
+from deepfm_core.encoding.arrow_json import read_packed, write_packed
+from deepfm_core.encoding.crosses import CrossedCode
+from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable, Layout, gather
+from deepfm_core.encoding.field import Code, FieldCode
+from deepfm_core.encoding.kinds import FieldSettings, field_from_dict, fit_role, tally
+from deepfm_core.encoding.numeric import DenseCode
+from deepfm_core.errors import Problem, SchemaError
+from deepfm_core.schema.column import Cells, number_problems
+from deepfm_core.schema.knots import default_knots
+from deepfm_core.schema.labels import labels_of
+from deepfm_core.schema.schema import NUMBER_KINDS, Cross, FieldRole, LabelRole, Schema
+
+# What the distinct texts of a column were encoded as last, so that the parts of one table encode them once.
+
+_MOST_SLOTS = 2
+"""Slots up to which codes are held: those of a multi-valued field may be larger than the table."""
+
+
+class KnownCodes:
+    """The codes of each field's distinct texts, as long as these are the same object in memory."""
+
+    def __init__(self) -> None:
+        self._known: dict[str, tuple[weakref.ref[Any], Code]] = {}
+
+    def code(self, field: FieldCode, cells: Cells) -> Code:
+        """Encode the distinct texts of `cells`, or give what they were encoded as; nobody may write to that."""
+        source, known = cells.source, self._known.get(field.name)
+        if source is None or field.slots > _MOST_SLOTS:
+            return field.code(cells)
+        if known is None or known[0]() is not source:
+            gone = partial(self._forget, field.name)
+            known = self._known[field.name] = weakref.ref(source, gone), field.code(cells)
+        return known[1]
+
+    def _forget(self, name: str, source: weakref.ref[Any]) -> None:
+        if name in self._known and self._known[name][0] is source:
+            del self._known[name]
+
+    def __reduce__(self) -> tuple[type[KnownCodes], tuple[()]]:
+        return KnownCodes, ()  # in another process no texts are the same object
+
+
+BUCKETS = 10
+"""Buckets of a bucketised field unless said otherwise."""
+
+_VERSION = 1
+
+
+@dataclass(frozen=True, eq=False)
+class Encoder:
+    """How a table's columns become features, as fitted on N training rows.
+
+    Attributes:
+        label: the label's role.
+        fields: the embedded fields, in the schema's order.
+        dense_fields: the fields without embedding.
+        rows: N, the training rows it was fitted on.
+        counts: (V,) int64, training rows in which each feature has x ≠ 0.
+        mass: (V,) float64, sum of each feature's x over the training rows; mass / rows weighs a field's mean embedding.
+        crosses: the crossed fields.
+        known: what it has encoded last.
+    """
+
+    label: LabelRole
+    fields: tuple[FieldCode, ...]
+    dense_fields: tuple[DenseCode, ...]
+    rows: int
+    counts: NDArray[np.int64]
+    mass: NDArray[np.float64]
+    crosses: tuple[CrossedCode, ...] = ()
+    known: KnownCodes = dataclass_field(default_factory=KnownCodes)
+
+    @classmethod
+    def fit(
+        cls,
+        frame: pd.DataFrame,
+        schema: Schema,
+        *,
+        rows: NDArray[np.int64] | None = None,
+        min_count: int = 1,
+        knots: int | None = None,
+        buckets: int = BUCKETS,
+        average: bool = False,
+        crosses: Sequence[Cross] = (),
+        subject: str = "Training table",
+    ) -> Self:
+        """Fit an encoder to the given `rows` of a frame of text Categoricals (all rows if None).
+
+        Only those rows decide on features and knots; that numbers are numbers is checked for all rows at once.
+
+        Args:
+            min_count: values of a vocabulary in fewer training rows share the feature "rare".
+            knots: about how many knots a piecewise field gets; as many as the rows support if None.
+            buckets: about how many buckets a bucketised field gets.
+            average: whether the n values of a multi-valued cell have x = 1/n each rather than 1.
+            crosses: pairs of fields that are crossed; a number is crossed by its bucket.
+
+        Raises:
+            SchemaError: columns are missing, no field is left to learn from, or cells are not what their kind asks for.
+        """
+        if not schema.used:
+            remedy = "Give at least one column a kind other than ignore."
+            raise SchemaError(subject, [Problem("there is no field to learn from", remedy)])
+        _require_columns(frame, [role.column for role in schema.used], subject)
+        all_cells = {role.column: Cells.of(frame, role.column) for role in schema.used}
+        _require_valid_numbers(schema, all_cells, subject)
+        if rows is not None:
+            all_cells = {column: cells.take(rows) for column, cells in all_cells.items()}
+        count = len(frame) if rows is None else len(rows)
+        settings = FieldSettings(min_count, default_knots(count) if knots is None else knots, buckets, average)
+        size = _distinct_in(all_cells)
+        found = side_by_side(
+            lambda role: fit_role(all_cells[role.column], role, settings, subject), schema.used, count, size
+        )
+        fields = [code for codes in found for code in codes if not isinstance(code, DenseCode)]
+        dense = [code for codes in found for code in codes if isinstance(code, DenseCode)]
+        _require_embedded(fields, subject)
+        _require_names([field.name for field in fields] + [name for code in dense for name in code.names], subject)
+        known = KnownCodes()
+        tallies = side_by_side(
+            lambda field: tally(field, known.code(field, all_cells[field.column]), all_cells[field.column]),
+            fields,
+            count,
+            size,
+        )
+        counts = np.concatenate([counts for counts, _ in tallies]) if tallies else np.zeros(0, dtype=np.int64)
+        mass = np.concatenate([mass for _, mass in tallies]) if tallies else np.zeros(0)
+        crossed = tuple(
+            CrossedCode.fit(pair, fields, all_cells, min_count=min_count, buckets=buckets, subject=subject)
+            for pair in crosses
+        )
+        return cls(schema.label, tuple(fields), tuple(dense), count, counts, mass, crossed, known)
+
+    @cached_property
+    def layout(self) -> Layout:
+        """Which slot and which feature belongs to which field."""
+        placed = []
+        slot = offset = 0
+        for field in self.fields:
+            size = len(field.features)
+            placed.append(
+                EncodedField(
+                    name=field.name,
+                    column=field.column,
+                    kind=field.kind,
+                    first_slot=slot,
+                    slots=field.slots,
+                    offset=offset,
+                    size=size,
+                    features=field.features,
+                    unseen=field.unseen,
+                )
+            )
+            slot, offset = slot + field.slots, offset + size
+        crosses: list[CrossedField] = []
+        for cross in self.crosses:
+            crosses.append(cross.placed(sum(field.size for field in crosses)))
+        dense = tuple(name for field in self.dense_fields for name in field.names)
+        return Layout(tuple(placed), dense, tuple(crosses))
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns a frame must have to be encoded."""
+        embedded, dense = [field.column for field in self.fields], [field.column for field in self.dense_fields]
+        return tuple(dict.fromkeys(embedded + dense))
+
+    def encode(self, frame: pd.DataFrame, *, subject: str, rows: NDArray[np.int64] | None = None) -> EncodedTable:
+        """Encode N rows, those numbered `rows` of the frame or all, without looking at a label.
+
+        Columns that are not fields do not matter.
+
+        Raises:
+            SchemaError: columns are missing, or cells are not what their kind asks for; all of them are named.
+        """
+        _require_columns(frame, self.columns, subject)
+        all_cells = {column: _cells(frame, column, rows) for column in self.columns}
+        count = len(frame) if rows is None else len(rows)
+        problems = [p for field in self.fields for p in field.problems(all_cells[field.column])]
+        problems += [p for field in self.dense_fields for p in field.problems(all_cells[field.column])]
+        if problems:
+            raise SchemaError(subject, list(dict.fromkeys(problems)))
+        ids, weights, weighted = self._ids_and_weights(all_cells, count)
+        dense, crosses = self._dense(all_cells, count), self._crosses(all_cells)
+        return EncodedTable(self.layout, ids, weights, dense, None, crosses, weighted)
+
+    def encode_with_labels(self, frame: pd.DataFrame, *, subject: str) -> EncodedTable:
+        """Encode N rows and their labels.
+
+        Raises:
+            SchemaError: as `encode`, or a label is missing or neither of the label's two values.
+        """
+        labels = labels_of(frame, self.label, subject)
+        return replace(self.encode(frame, subject=subject), labels=labels)
+
+    def _ids_and_weights(
+        self, all_cells: Mapping[str, Cells], rows: int
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32] | None, tuple[int, ...] | None]:
+        id_tables, weight_tables = [], []
+        weighted: list[int] = []
+        size = _distinct_in(all_cells)
+        codes = side_by_side(lambda field: self.known.code(field, all_cells[field.column]), self.fields, rows, size)
+        for placed, (ids, weights) in zip(self.layout.fields, codes, strict=True):
+            of_row = all_cells[placed.column].codes
+            id_tables += [(of_row, column) for column in np.ascontiguousarray(ids.T) + np.int32(placed.offset)]
+            if weights is not None:
+                weight_tables += [(of_row, column) for column in np.ascontiguousarray(weights.T)]
+                weighted += range(placed.first_slot, placed.first_slot + placed.slots)
+        ids_out = gather(id_tables, rows, np.int32)
+        if not weighted:
+            return ids_out, None, None
+        return ids_out, gather(weight_tables, rows, np.float32), tuple(weighted)
+
+    def _dense(self, all_cells: Mapping[str, Cells], rows: int) -> NDArray[np.float32]:
+        tables = [
+            (all_cells[field.column].codes, column)
+            for field in self.dense_fields
+            for column in np.ascontiguousarray(field.code(all_cells[field.column]).T)
+        ]
+        return gather(tables, rows, np.float32)
+
+    def _crosses(self, all_cells: Mapping[str, Cells]) -> NDArray[np.int32] | None:
+        if not self.crosses:
+            return None
+        fields = zip(self.crosses, self.layout.crosses, strict=True)
+        return np.stack([cross.code(all_cells) + np.int32(placed.offset) for cross, placed in fields], axis=1)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the encoder as values for JSON, but for the texts of vocabularies and two arrays, held as they are."""
+        return {
+            "version": _VERSION,
+            "label": vars(self.label),
+            "fields": [field.to_dict() for field in self.fields],
+            "dense": [field.to_dict() for field in self.dense_fields],
+            "rows": self.rows,
+            "counts": self.counts,
+            "mass": self.mass,
+            "crosses": [cross.to_dict() for cross in self.crosses],
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Self:
+        """Rebuild an encoder from `to_dict`."""
+        fields = tuple(field_from_dict(field) for field in values["fields"])
+        return cls(
+            LabelRole(**values["label"]),
+            fields,
+            tuple(DenseCode.from_dict(field) for field in values["dense"]),
+            values["rows"],
+            np.array(values["counts"], dtype=np.int64),
+            np.array(values["mass"], dtype=np.float64),
+            tuple(CrossedCode.from_dict(cross, fields) for cross in values.get("crosses", ())),
+        )
+
+    def save(self, path: Path) -> None:
+        """Write the encoder as JSON to `path`, and its long texts and arrays beside it (see `packed`)."""
+        write_packed(path, self.to_dict())
+
+    @classmethod
+    def load(cls, path: Path) -> Self:
+        """Read an encoder that `save` wrote, or an earlier version as JSON alone."""
+        return cls.from_dict(read_packed(path))
+
+
+def _distinct_in(all_cells: Mapping[str, Cells]) -> Callable[[FieldCode | FieldRole], int]:
+    """Give what says how many distinct texts a field's or role's column has: the work that it makes."""
+    return lambda field: len(all_cells[field.column].texts)
+
+
+def _cells(frame: pd.DataFrame, column: str, rows: NDArray[np.int64] | None) -> Cells:
+    cells = Cells.of(frame, column)
+    return cells if rows is None else cells.take(rows)
+
+
+def _require_embedded(fields: Sequence[FieldCode], subject: str) -> None:
+    if not fields:
+        remedy = "Give at least one a kind with an embedding, such as piecewise."
+        raise SchemaError(subject, [Problem("all fields are dense, and a dense field has no embedding", remedy)])
+
+
+def _require_names(names: Sequence[str], subject: str) -> None:
+    """Check that what the encoder makes of a column is not called like another column."""
+    twice = [name for name, count in Counter(names).items() if count > 1]
+    remedy = "One is a column, one is made of another column: rename the column, or give it the kind ignore."
+    if twice:
+        raise SchemaError(subject, [Problem(f"two fields are called `{name}`", remedy) for name in twice])
+
+
+def _require_columns(frame: pd.DataFrame, columns: Sequence[str], subject: str) -> None:
+    missing = [column for column in columns if column not in frame.columns]
+    if missing:
+        named = ", ".join(f"`{column}`" for column in missing)
+        what = "column is" if len(missing) == 1 else f"{len(missing)} columns are"
+        remedy = "Add them; cells may be empty where a value is not known."
+        raise SchemaError(subject, [Problem(f"{what} missing: {named}", remedy)])
+
+
+def _require_valid_numbers(schema: Schema, all_cells: Mapping[str, Cells], subject: str) -> None:
+    problems = [p for role in schema.used if role.kind in NUMBER_KINDS for p in number_problems(all_cells[role.column])]
+    if problems:
+        raise SchemaError(subject, problems)

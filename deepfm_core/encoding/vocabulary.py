@@ -1,0 +1,225 @@
+"""Vocabularies: the features of categorical, multi-valued and timestamp fields."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from deepfm_core.schema.column import Cells, missing_texts
+from deepfm_core.schema.column_rules import WRAPPING
+from deepfm_core.tables.csv_parser import keys_of
+from deepfm_core.tables.table import Texts
+
+MISSING, UNSEEN, RARE = "missing", "unseen", "rare"
+"""Names of the features that stand for no value, values the training part lacks, and values with too few rows."""
+
+SPECIALS = (MISSING, UNSEEN, RARE)
+"""The first features of every vocabulary, in this order."""
+
+_SPECIAL_TEXTS = pa.array(SPECIALS, pa.large_string())
+
+_WHOLE = r"^[+-]?\d+(\.0*)?$"
+_POINT_ZERO = r"^([+-]?\d+)\.0*$"
+_FIRST = 100
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """The values of a field that have a feature of their own, and those known but rare.
+
+    Features are numbered within the field's block: missing 0, unseen 1, rare 2, then `values` from 3.
+
+    All of them are one array, of which the parts below are views: a large vocabulary is held once.
+
+    Attributes:
+        named: the special features' names, the values by decreasing training rows, then by text, and the rare ones.
+        own: how many values have a feature of their own.
+    """
+
+    named: pa.Array
+    own: int
+
+    @classmethod
+    def of(cls, texts: pa.Array, counts: NDArray[np.int64], min_count: int, *, distinct: bool = False) -> Vocabulary:
+        """Return the vocabulary of D texts that stand in `counts` (D,) training rows each, 0 where one is missing.
+
+        Where all are whole numbers, `7` and `7.0` are one value: a single null makes floats of integers. `distinct`
+        says that no text but missing ones stands more than once.
+        """
+        held, rows = _held(texts, counts, distinct)
+        whole = whole_numbers(held)
+        if whole is not None and not whole.equals(held):
+            summed = pa.table({"text": whole, "rows": rows}).group_by("text").aggregate([("rows", "sum")])
+            held, rows = summed["text"].combine_chunks(), np.asarray(summed["rows_sum"])
+        order = _most_frequent_first(held, rows)
+        own = int(np.count_nonzero(rows >= max(min_count, 1)))
+        return cls(pa.concat_arrays([_SPECIAL_TEXTS, held.take(pa.array(order))]), own)
+
+    @classmethod
+    def holding(cls, values: Sequence[str], rare: Sequence[str] = ()) -> Vocabulary:
+        """Return the vocabulary of values in the order of their features."""
+        parts = (_SPECIAL_TEXTS, Texts.of(values).array, Texts.of(rare).array)
+        return cls(pa.concat_arrays(parts), len(values))
+
+    @property
+    def size(self) -> int:
+        """The number of features."""
+        return len(SPECIALS) + self.own
+
+    @property
+    def values(self) -> Texts:
+        """The values with a feature of their own."""
+        return Texts(self._known[: self.own])
+
+    @property
+    def rare(self) -> Texts:
+        """The values with fewer training rows than the minimum count; they share the feature "rare"."""
+        return Texts(self._known[self.own :])
+
+    @cached_property
+    def features(self) -> Texts:
+        """The name of each feature; a value that reads like a special feature is put in quotes."""
+        names = self.values.array
+        alike = pc.is_in(names, value_set=_SPECIAL_TEXTS)
+        if not pc.any(alike).as_py():
+            return Texts(self.named[: self.size])
+        quote, nothing = pa.scalar('"', names.type), pa.scalar("", names.type)
+        names = pc.if_else(alike, pc.binary_join_element_wise(quote, names, quote, nothing), names)
+        return Texts(pa.concat_arrays([_SPECIAL_TEXTS, names]))
+
+    @property
+    def _known(self) -> pa.Array:
+        return self.named[len(SPECIALS) :]
+
+    @cached_property
+    def _whole(self) -> pa.Array | None:
+        """The known values without `.0` where all are whole numbers."""
+        return whole_numbers(self._known)
+
+    def ids(self, texts: pa.Array, missing: NDArray[np.bool_]) -> NDArray[np.int32]:
+        """Return (D,) the feature of each stripped text, within the block; `7.0` counts as `7` among whole numbers."""
+        places = np.array(pc.index_in(texts, value_set=self._known).fill_null(-1))
+        unseen = np.flatnonzero((places < 0) & ~missing)
+        if len(unseen) and self._whole is not None:
+            written_otherwise = pc.replace_substring_regex(texts.take(pa.array(unseen)), _POINT_ZERO, r"\1")
+            places[unseen] = np.asarray(pc.index_in(written_otherwise, value_set=self._whole).fill_null(-1))
+        ids = places + len(SPECIALS)
+        ids[places >= self.own] = SPECIALS.index(RARE)
+        ids[places < 0] = SPECIALS.index(UNSEEN)
+        ids[missing] = SPECIALS.index(MISSING)
+        return ids.astype(np.int32, copy=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the vocabulary as two texts."""
+        return {"values": self.values, "rare": self.rare}
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Vocabulary:
+        """Rebuild a vocabulary from `to_dict`."""
+        return cls.holding(values["values"], values["rare"])
+
+
+def _held(
+    texts: pa.Array, counts: NDArray[np.int64], distinct: bool
+) -> tuple[pa.Array, NDArray[np.int64] | NDArray[np.float64]]:
+    """Give the distinct texts that stand in some row, and in how many each."""
+    rows: NDArray[np.int64] | NDArray[np.float64] = counts
+    if not distinct:
+        merged = texts.dictionary_encode()
+        texts, rows = merged.dictionary, np.bincount(np.asarray(merged.indices), counts, len(merged.dictionary))
+    places = np.flatnonzero(rows)
+    return texts.take(pa.array(places)), rows[places]
+
+
+def _most_frequent_first(texts: pa.Array, rows: NDArray[Any]) -> NDArray[np.int64]:
+    """Give the order of distinct texts by decreasing rows, then by text."""
+    keys = keys_of(texts)
+    if keys is not None:
+        by_text = np.argsort(keys)
+        return by_text[np.argsort(-rows[by_text], kind="stable")]
+    by_both = [("rows", "descending"), ("text", "ascending")]
+    return np.asarray(pc.sort_indices(pa.table({"text": texts, "rows": rows}), sort_keys=by_both)).astype(np.int64)
+
+
+def whole_numbers(texts: pa.Array) -> pa.Array | None:
+    """Write `7.0` and `7.` as `7` where all texts are whole numbers; leading zeros stay, since `07` is another code.
+
+    Returns:
+        None where some are none, or there are no texts.
+    """
+    for part in (texts[:_FIRST], texts):  # texts of other kinds show soon
+        if not len(texts) or not pc.all(pc.match_substring_regex(part, _WHOLE)).as_py():
+            return None
+    return pc.replace_substring_regex(texts, _POINT_ZERO, r"\1")
+
+
+@dataclass(frozen=True)
+class Tokens:
+    """The values in D multi-valued cells: token t stands in cell `cells[t]`; a token stands once in a cell.
+
+    Attributes:
+        texts: (U,) the distinct tokens.
+        cells: (T,) ascending, which of the D cells.
+        codes: (T,) which of the U tokens.
+    """
+
+    texts: pa.Array
+    cells: NDArray[np.int64]
+    codes: NDArray[np.int64]
+
+    def rows(self, counts: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return (U,) in how many rows each token stands, cell d standing in `counts[d]` rows."""
+        return np.bincount(self.codes, weights=counts[self.cells], minlength=len(self.texts)).astype(np.int64)
+
+
+def split_tokens(cells: Cells, separator: str) -> Tokens:
+    """Split the distinct cells of a column at `separator`; brackets, quotes and empty values are dropped."""
+    parts = pc.split_pattern(cells.texts, separator)
+    of_cell = np.asarray(pc.list_parent_indices(parts)).astype(np.int64)
+    flat = pc.utf8_trim(pc.list_flatten(parts), WRAPPING)
+    encoded = flat.dictionary_encode()
+    codes = np.asarray(encoded.indices).astype(np.int64)
+    texts = encoded.dictionary
+    kept = ~missing_texts(texts)[codes] & ~cells.missing[of_cell]
+    pairs = np.unique(of_cell[kept] * max(len(texts), 1) + codes[kept])
+    return Tokens(texts, pairs // max(len(texts), 1), pairs % max(len(texts), 1))
+
+
+def likely_separator(texts: pa.Array) -> str:
+    """Return the separator that stands in most of the D texts, the stronger one where two do."""
+    shares = {mark: int(pc.sum(pc.match_substring(texts, mark)).as_py() or 0) for mark in ("|", ";", ",", " ")}
+    return max(shares, key=lambda mark: shares[mark])
+
+
+def padded(
+    of_cell: NDArray[np.int64], ids: NDArray[np.int32], cells: int, slots: int
+) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:
+    """Lay the distinct ids of each cell out in `slots` slots, smallest value of `ids` first.
+
+    Returns:
+        (cells, slots) ids, 0 where unused, and whether a slot is used. What is over `slots` is left out.
+    """
+    order = np.lexsort((ids, of_cell))
+    of_cell, ids = of_cell[order], ids[order]
+    fresh = np.ones(len(ids), dtype=bool)
+    fresh[1:] = (of_cell[1:] != of_cell[:-1]) | (ids[1:] != ids[:-1])
+    of_cell, ids = of_cell[fresh], ids[fresh]
+    starts = np.searchsorted(of_cell, np.arange(cells))
+    place = np.arange(len(ids)) - starts[of_cell]
+    fits = place < slots
+    out = np.zeros((cells, slots), dtype=np.int32)
+    used = np.zeros((cells, slots), dtype=bool)
+    out[of_cell[fits], place[fits]] = ids[fits]
+    used[of_cell[fits], place[fits]] = True
+    return out, used
+
+
+HOURS = tuple(f"{hour:02d}:00" for hour in range(24))
+WEEKDAYS: Sequence[str] = ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday")

@@ -1,0 +1,1 @@
+"""What the labels say about pairs of fields, without a model and on held-out rows."""

@@ -1,0 +1,263 @@
+"""Design columns of each field: what its main effect is linear in, and what its interactions are bilinear in."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+
+from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.encoding.vocabulary import MISSING
+from deepfm_core.evidence.levels import Levels, field_levels
+
+MOST_LEVELS = 1000
+"""Levels of a field kept apart; the others, those with the fewest rows, share one column."""
+
+WAVES = 4
+"""Cosine waves of a number's rank that its interactions are made of."""
+
+DENSE_BUCKETS = 16
+
+
+Columns: TypeAlias = Any
+"""A matrix that may be a csr_array (which has no types) or an array; both are multiplied alike."""
+
+
+@dataclass(frozen=True)
+class Slots:
+    """Columns given by slots: row i has the value `x[i, s]` in column `ids[i, s]`.
+
+    Attributes:
+        ids: (N, s) column numbers in `0 … size-1`.
+        x: (N, s) values, 0 for an unused slot; None where there is one slot and every value is 1.
+        size: how many columns there are.
+        full: whether every row has its s = size slots in the columns 0 … size-1, in order; sums then are products of
+            dense matrices, several times as fast.
+    """
+
+    ids: NDArray[np.int64]
+    x: NDArray[np.float64] | None
+    size: int
+    full: bool = False
+
+    @property
+    def one_hot(self) -> bool:
+        """Whether every row has a single 1."""
+        return self.x is None
+
+    @property
+    def values(self) -> NDArray[np.float64]:
+        """(N, s) values, ones included."""
+        return np.ones(self.ids.shape) if self.x is None else self.x
+
+    @cached_property
+    def matrix(self) -> Columns:
+        """(N, size) columns, sparse unless `full`."""
+        return self.values if self.full else self._sparse(self.values)
+
+    @cached_property
+    def single(self) -> Columns:
+        """`matrix` in float32."""
+        values = self.values.astype(np.float32)
+        return values if self.full else self._sparse(values)
+
+    def weighted(self, weights: NDArray[np.float64]) -> Columns:
+        """Give (N, size) columns times (N,) row weights."""
+        values = self.values * weights[:, None]
+        return values if self.full else self._sparse(values)
+
+    def _sparse(self, values: NDArray[np.floating]) -> csr_array:
+        rows, slots = self.ids.shape
+        starts = np.arange(0, rows * slots + 1, slots, dtype=np.int32)
+        return csr_array((values.ravel(), self.ids.astype(np.int32).ravel(), starts), shape=(rows, self.size))
+
+    def sums(self, values: NDArray[np.floating]) -> NDArray[Any]:
+        """Sum x times (N,) or (N, B) values over the rows of each column: (size,) or (size, B)."""
+        if self.one_hot and values.ndim == 1:
+            return np.bincount(self.ids[:, 0], values, self.size)
+        return np.asarray((self.single if values.dtype == np.float32 else self.matrix).T @ values)
+
+    def square_sums(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sum x² times (N,) weights over the rows of each column: (size,)."""
+        if self.one_hot:
+            return np.asarray(self.sums(weights))
+        values = self.values**2 * weights[:, None]
+        summed = values.sum(axis=0) if self.full else np.bincount(self.ids.ravel(), values.ravel(), self.size)
+        return np.asarray(summed, dtype=np.float64)
+
+    def at_rows(self, effects: NDArray[np.floating]) -> NDArray[Any]:
+        """Give each row the sum of x times (size, …) effects of its columns: (N, …)."""
+        return np.asarray(effects[self.ids[:, 0]] if self.one_hot else self.matrix @ effects)
+
+    def take(self, rows: NDArray[np.int64]) -> Slots:
+        """Keep the given rows."""
+        return Slots(self.ids[rows], None if self.x is None else self.x[rows], self.size, self.full)
+
+
+@dataclass(frozen=True)
+class FieldDesign:
+    """One field over N rows.
+
+    Attributes:
+        name: the field's name.
+        main: what its main effect is linear in: one column per level, a multi-valued field's row having several.
+        crossed: what its interactions are bilinear in: the same columns, or for numbers a few smooth waves of the rank,
+            scaled so that the mean of Σ x² over rows is 1. Rows of one level, where levels are single, are equal in it.
+    """
+
+    name: str
+    main: Slots
+    crossed: Slots
+
+    def take(self, rows: NDArray[np.int64]) -> FieldDesign:
+        """Keep the given rows."""
+        main = self.main.take(rows)
+        return FieldDesign(self.name, main, main if self.crossed is self.main else self.crossed.take(rows))
+
+
+def field_designs(table: EncodedTable) -> list[FieldDesign]:
+    """Give the designs of a table's embedded fields, in the layout's order."""
+    return [design_of(levels) for levels in field_levels(table)]
+
+
+def dense_designs(table: EncodedTable) -> list[FieldDesign]:
+    """Give designs of a table's dense fields, in quantile buckets: they have main effects but take part in no pair."""
+    designs = []
+    for name, values in zip(table.layout.dense, table.dense.T, strict=True):
+        edges = np.unique(np.quantile(values, np.linspace(0, 1, DENSE_BUCKETS + 1)[1:-1]))
+        codes = np.searchsorted(edges, values, side="right").astype(np.int64)
+        main = Slots(codes[:, None], None, len(edges) + 1)
+        designs.append(FieldDesign(name, main, main))
+    return designs
+
+
+def design_of(levels: Levels) -> FieldDesign:
+    """Make the design of one field from its levels."""
+    main = pooled(level_slots(levels))
+    if not levels.ordered:
+        return FieldDesign(levels.field, main, main)
+    return FieldDesign(levels.field, main, waves(levels))
+
+
+def level_slots(levels: Levels) -> Slots:
+    """Give one column per level; rows of a multi-valued field have 1 in each of their values' columns."""
+    if levels.codes.shape[1] == 1:
+        return Slots(levels.codes, None, len(levels))
+    return Slots(np.maximum(levels.codes, 0), (levels.codes >= 0).astype(np.float64), len(levels))
+
+
+def pooled(slots: Slots, most: int = MOST_LEVELS) -> Slots:
+    """Drop columns without rows, and let those beyond the `most` best supported share one column."""
+    rows = np.bincount(slots.ids.ravel(), weights=slots.values.ravel() != 0, minlength=slots.size)
+    order = np.argsort(-rows, kind="stable")
+    held = int((rows > 0).sum())
+    place = np.empty(slots.size, dtype=np.int64)
+    place[order] = np.minimum(np.arange(slots.size), most - 1)
+    ids = place[slots.ids]
+    return Slots(np.where(slots.values != 0, ids, 0), slots.x, max(1, min(held, most)))
+
+
+def waves(levels: Levels, count: int = WAVES) -> Slots:
+    """Give cosine waves of the rank of an ordered field's levels, the k-th 1/k as high, and a column for missing.
+
+    An interaction with independent coefficients of equal spread on these columns is a smooth function of the value.
+    """
+    rows = levels.rows()
+    missing = np.array([name == MISSING for name in levels.names])
+    known = np.where(missing, 0.0, rows)
+    middle = (np.cumsum(known) - known / 2) / max(known.sum(), 1.0)
+    k = np.arange(1, count + 1)
+    heights = np.cos(np.pi * np.outer(middle, k)) / k
+    heights[missing] = 0.0
+    table = np.concatenate([heights, missing[:, None].astype(np.float64)], axis=1)
+    share = rows / max(rows.sum(), 1.0)
+    table -= share @ table
+    table /= np.sqrt(max(float(share @ (table**2).sum(axis=1)), 1e-12))
+    x = table[levels.codes[:, 0]]
+    used = np.flatnonzero(np.abs(table).max(axis=0) > 1e-9)
+    if not len(used):
+        return Slots(np.zeros((len(x), 0), dtype=np.int64), np.zeros((len(x), 0)), 1)
+    return full_slots(x[:, used])
+
+
+def full_slots(x: NDArray[np.float64]) -> Slots:
+    """Give (N, size) dense columns as slots."""
+    return Slots(np.broadcast_to(np.arange(x.shape[1]), x.shape), x, x.shape[1], full=True)
+
+
+def take_rows(designs: Sequence[FieldDesign], rows: NDArray[np.int64]) -> list[FieldDesign]:
+    """Keep the given rows of every design."""
+    return [design.take(rows) for design in designs]
+
+
+# Where a row stands in the level × level table of two fields, and which rows are alike to the pair.
+
+
+Values = NDArray[np.float64]
+
+DIRECT_CODES = 4_000_000
+"""Level pairs up to which they are told apart by a table of all of them, and not by sorting."""
+
+
+@dataclass(frozen=True)
+class Crossing:
+    """The occupied cells of two fields' crossed columns.
+
+    Attributes:
+        slots: (N, s) cells of a row with their values, the products of the two fields' values.
+        cell_a, cell_b: (C,) the crossed column of either field a cell belongs to.
+    """
+
+    slots: Slots
+    cell_a: NDArray[np.int64]
+    cell_b: NDArray[np.int64]
+
+    @cached_property
+    def squares(self) -> Values:
+        """(N,) Σ x² of each row's cells: the variance a unit variance of cell effects gives the row's logit."""
+        return np.asarray((self.slots.values**2).sum(axis=1))
+
+
+def cross(a: Slots, b: Slots) -> Crossing:
+    """Cross two fields' columns, keeping the cells some row stands in."""
+    if a.full and b.full:
+        products = (a.values[:, :, None] * b.values[:, None, :]).reshape(len(a.ids), -1)
+        return Crossing(full_slots(products), *np.divmod(np.arange(a.size * b.size), b.size))
+    codes = (a.ids[:, :, None] * b.size + b.ids[:, None, :]).reshape(len(a.ids), -1)
+    single = a.one_hot and b.one_hot
+    x = None if single else (a.values[:, :, None] * b.values[:, None, :]).reshape(codes.shape)
+    if a.size * b.size <= DIRECT_CODES:
+        held = np.zeros(a.size * b.size, dtype=bool)
+        held[codes if x is None else codes[x != 0]] = True
+        cells = np.flatnonzero(held)
+        place = np.zeros(len(held), dtype=np.int64)
+        place[cells] = np.arange(len(cells))
+        ids = place[codes]
+    else:
+        cells, inverse = np.unique(codes, return_inverse=True)
+        ids = inverse.reshape(codes.shape).astype(np.int64)
+    size = max(len(cells), 1)
+    cell_a, cell_b = np.divmod(cells if len(cells) else np.zeros(1, dtype=np.int64), b.size)
+    return Crossing(Slots(ids, x, size), cell_a, cell_b)
+
+
+def gather(a: Slots, b: Slots) -> Slots | None:
+    """Say which rows are alike, those at the same levels of both fields, as one column for all rows of a kind.
+
+    None where rows have several levels, which hardly repeat.
+    """
+    if not (a.one_hot and b.one_hot):
+        return None
+    codes = a.ids[:, 0] * b.size + b.ids[:, 0]
+    if a.size * b.size > DIRECT_CODES:
+        kinds, place = np.unique(codes, return_inverse=True)
+        return Slots(place[:, None], None, len(kinds))
+    held = np.zeros(a.size * b.size, dtype=bool)
+    held[codes] = True
+    place = np.cumsum(held) - 1
+    return Slots(place[codes][:, None], None, int(place[-1]) + 1)

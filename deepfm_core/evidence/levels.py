@@ -1,0 +1,101 @@
+"""The levels of a field: what a person reads along the edge of a table, and what an additive part is over.
+
+A categorical or bucketised field's levels are its features. A numeric field's are quantile buckets of its value, a
+piecewise field's its knots (a row counts at the nearer one). A multi-valued field's levels are its values; a row stands
+at each of the values in its cell.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
+from deepfm_core.schema.schema import Kind
+
+NUMERIC_BUCKETS = 16
+
+
+@dataclass(frozen=True)
+class Levels:
+    """One field's levels over N rows.
+
+    Attributes:
+        field: the field's name.
+        names: L level names.
+        codes: (N, M) int64, the levels a row stands at; -1 fills up. M is 1 except for multi-valued fields.
+        ordered: whether the levels have a natural order (numbers), which is then the order of `names`.
+    """
+
+    field: str
+    names: tuple[str, ...]
+    codes: NDArray[np.int64]
+    ordered: bool
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def sums(self, values: NDArray[np.floating]) -> NDArray[np.float64]:
+        """Sum `values` (N,) over the rows of each level: (L,)."""
+        return np.asarray(
+            sum(
+                np.bincount(column[column >= 0], weights=values[column >= 0], minlength=len(self))
+                for column in self.codes.T
+            ),
+            dtype=np.float64,
+        )
+
+    def rows(self) -> NDArray[np.float64]:
+        """Count the rows of each level: (L,)."""
+        return self.sums(np.ones(len(self.codes)))
+
+
+def field_levels(table: EncodedTable) -> list[Levels]:
+    """Give the levels of each embedded field of a table, in the layout's order."""
+    return list(each_levels(table))
+
+
+def each_levels(table: EncodedTable) -> Iterator[Levels]:
+    """Yield what `field_levels` gives, a field at a time, for tables whose levels would fill memory."""
+    for field in table.layout.fields:
+        yield _levels(table, field)
+
+
+def _levels(table: EncodedTable, field: EncodedField) -> Levels:
+    slots = slice(field.first_slot, field.first_slot + field.slots)
+    codes = table.ids[:, slots].astype(np.int64) - field.offset
+    weights = table.x(field)
+    if field.kind is Kind.NUMERIC and weights is not None:
+        return _numeric_levels(field, codes[:, 0], weights[:, 0])
+    if field.kind is Kind.PIECEWISE and weights is not None:
+        nearer = weights.argmax(1)
+        codes = np.take_along_axis(codes, nearer[:, None], 1)
+    if field.kind is Kind.MULTI_VALUED and weights is not None:
+        codes = np.where(weights > 0, codes, -1)
+    ordered = field.kind in (Kind.PIECEWISE, Kind.BUCKETISED)
+    return Levels(field.name, tuple(field.features), codes, ordered)
+
+
+def _numeric_levels(field: EncodedField, feature: NDArray[np.int64], value: NDArray[np.float32]) -> Levels:
+    """Cut the value feature (number 0) into quantile buckets; every other feature is a level after them."""
+    present = feature == 0
+    edges: NDArray[np.floating] = np.zeros(0)
+    if present.any():
+        edges = np.unique(np.quantile(value[present], np.linspace(0, 1, NUMERIC_BUCKETS + 1)[1:-1]))
+    buckets = len(edges) + 1
+    codes = np.where(present, np.searchsorted(edges, value, side="right"), buckets - 1 + feature)
+    names = tuple(_bucket_name(edges, number) for number in range(buckets))
+    return Levels(field.name, (*names, *field.features[1:]), codes[:, None].astype(np.int64), ordered=True)
+
+
+def _bucket_name(edges: NDArray[np.floating], number: int) -> str:
+    if not len(edges):
+        return "any value"
+    if number == 0:
+        return f"below {edges[0]:.3g} sd"
+    if number == len(edges):
+        return f"{edges[-1]:.3g} sd or more"
+    return f"{edges[number - 1]:.3g} to {edges[number]:.3g} sd"

@@ -1,0 +1,254 @@
+"""The cells of a pair: sums over them without the additive part, and what that leaves of their variance."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.linalg import cho_factor, cho_solve
+from scipy.linalg.lapack import dpotri
+from scipy.sparse import csr_array, diags_array, issparse
+
+from deepfm_core.evidence.designs import Columns, Crossing, FieldDesign, Slots, cross, gather
+
+Values = NDArray[np.float64]
+
+RIDGE = 1e-5
+"""Relative ridge of the additive fit: it picks one of the equal fits (there is one constant too many)."""
+DENSE_WORK = 100_000
+"""Numbers in a matrix up to which it is kept dense: a sparse product would save less than it costs to set up."""
+
+
+class FieldWeights:
+    """One field's main design under row weights v: its Gram matrix, ready to be solved with."""
+
+    def __init__(self, design: FieldDesign, weights: Values) -> None:
+        self.one_hot = design.main.one_hot
+        self.size = design.main.size
+        if self.one_hot:
+            self.gram = np.asarray(design.main.sums(weights))
+            self._floor = self.gram + max(float(self.gram.max()), 1e-9) * 1e-9
+        else:
+            self.gram = _dense(design.main.matrix.T @ design.main.weighted(weights))
+            diagonal = np.diag(self.gram)
+            self._factor = cho_factor(self.gram + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
+
+    def full_gram(self) -> Values:
+        """(size, size) Gram matrix."""
+        return np.diag(self.gram) if self.one_hot else self.gram
+
+    def solve(self, right: Values) -> Values:
+        """Solve the Gram matrix for (size, …) right-hand sides."""
+        if self.one_hot:
+            return np.asarray(right / (self._floor if right.ndim == 1 else self._floor[:, None]))
+        return np.asarray(cho_solve(self._factor, right))
+
+
+def _columns(slots: Slots) -> Columns:
+    """Give (n, size) columns, dense where they are few numbers."""
+    rows, size = len(slots.ids), slots.size
+    if slots.full or rows * size > DENSE_WORK:
+        return slots.matrix
+    places = np.arange(rows)[:, None] * size + slots.ids
+    return np.bincount(places.ravel(), slots.values.ravel(), rows * size).reshape(rows, size)
+
+
+def _dense(matrix: Columns) -> Values:
+    return np.asarray(matrix.toarray() if issparse(matrix) else matrix)
+
+
+def _table(outer: Slots, inner: Slots, weights: Values) -> Columns:
+    """Sum (n,) weights over the level × level table of two fields, rows with several values in several cells."""
+    if not (outer.one_hot and inner.one_hot):
+        return outer.matrix.T @ inner.weighted(weights)
+    shape = outer.size, inner.size
+    if shape[0] * shape[1] > DENSE_WORK:
+        return csr_array((weights, (outer.ids[:, 0], inner.ids[:, 0])), shape=shape)
+    return np.bincount(outer.ids[:, 0] * inner.size + inner.ids[:, 0], weights, shape[0] * shape[1]).reshape(shape)
+
+
+class PairCells:
+    """Sums over the cells of a pair under row weights v, with the least-squares additive part removed.
+
+    For a row residual r with variance v, U_c = Σ x_c r and V_c = Σ x_c² v over the rows of cell c; `project` gives W,
+    the sums U of the residual that remains when its weighted least-squares additive part over the levels of both fields
+    has been removed. W has mean zero for labels without interaction and is uncorrelated with every additive function.
+
+    Rows that are alike are summed first, and all else is done with the n kinds of rows there are: two numbers of 16
+    levels have 256 at most. Cost: O(N) for the sums, O(n s) and one factorisation over the levels of the smaller field.
+    """
+
+    def __init__(self, a: FieldDesign, b: FieldDesign, weights: Values, of: Sequence[FieldWeights]) -> None:
+        first, second = of
+        self._swap = (not first.one_hot and second.one_hot) or (
+            first.one_hot == second.one_hot and first.size < second.size
+        )
+        self._outer, self._inner = (second, first) if self._swap else (first, second)
+        self.kinds = gather(a.main, b.main)
+        squared = weights**2
+        if self.kinds is not None:
+            one_of_each = np.empty(self.kinds.size, dtype=np.int64)
+            one_of_each[self.kinds.ids[:, 0]] = np.arange(len(weights))
+            a, b = a.take(one_of_each), b.take(one_of_each)
+            weights, squared = self.kinds.sums(weights), self.kinds.sums(squared)
+        self._weights = weights
+        self._levels = (b.main, a.main) if self._swap else (a.main, b.main)
+        self.columns: Columns | None = None  # (n, C), None where every kind of row is a cell of its own
+        if self.kinds is not None and a.crossed is a.main and b.crossed is b.main:
+            self._cells_are_kinds(a, b, squared)
+        else:
+            self._cells_of_rows(cross(a.crossed, b.crossed), squared)
+        self._table = _table(*self._levels, weights)
+        schur = self._inner.full_gram() - self._table.T @ self._outer.solve(_dense(self._table))
+        diagonal = np.diag(self._inner.full_gram())
+        self._schur = cho_factor(schur + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
+
+    def _cells_are_kinds(self, a: FieldDesign, b: FieldDesign, squared: Values) -> None:
+        """Fill in what is known of cells that are each a level of either field."""
+        cells = Slots(np.arange(len(squared))[:, None], None, len(squared))
+        self.crossing = Crossing(cells, a.main.ids[:, 0], b.main.ids[:, 0])
+        self.V, self.V2 = self._weights, squared
+        self._cells_outer, self._cells_inner = (
+            _columns(Slots(levels.ids, self._weights[:, None], levels.size)) for levels in self._levels
+        )
+
+    def _cells_of_rows(self, crossing: Crossing, squared: Values) -> None:
+        """Compute the same for rows that stand in several cells, or cells made of smooth columns."""
+        self.crossing = crossing
+        self.V = crossing.slots.square_sums(self._weights)
+        self.V2 = crossing.slots.square_sums(squared * crossing.squares)
+        self.columns = _columns(crossing.slots)
+        self._cells_outer, self._cells_inner = (self._weighted.T @ _columns(levels) for levels in self._levels)
+
+    @cached_property
+    def _weighted(self) -> Columns:
+        assert self.columns is not None
+        sparse = issparse(self.columns)
+        return self.crossing.slots.weighted(self._weights) if sparse else self.columns * self._weights[:, None]
+
+    @property
+    def size(self) -> int:
+        """How many cells there are."""
+        return self.crossing.slots.size
+
+    @cached_property
+    def gram(self) -> csr_array:
+        """(C, C) covariance of U: diagonal where cells share no rows."""
+        return csr_array(diags_array(self.V) if self.columns is None else self.columns.T @ self._weighted)
+
+    def sums(self, residual: NDArray[np.floating]) -> NDArray[Any]:
+        """Sum (N,) or (N, B) residuals over the cells."""
+        return self._sums_of_kinds(residual if self.kinds is None else self.kinds.sums(residual))
+
+    def _sums_of_kinds(self, residual: NDArray[np.floating]) -> NDArray[Any]:
+        if self.columns is None:
+            return residual
+        return np.asarray((self.columns if residual.dtype == np.float64 else self._single).T @ residual)
+
+    def own_squares(self, squared: NDArray[np.floating]) -> NDArray[Any]:
+        """Sum x² r² over the rows of each cell, from (N,) or (N, B) squared residuals."""
+        by_kind = squared if self.kinds is None else self.kinds.sums(squared)
+        if self.columns is None:
+            return by_kind
+        return np.asarray(((self.columns if by_kind.dtype == np.float64 else self._single) ** 2).T @ by_kind)
+
+    @cached_property
+    def _single(self) -> Columns:
+        assert self.columns is not None
+        return self.columns.astype(np.float32)
+
+    @property
+    def squares(self) -> Values:
+        """(N,) Σ x² of each row's cells."""
+        return self.spread(self.crossing.squares)
+
+    def at_kinds(self, effects: NDArray[np.floating]) -> NDArray[Any]:
+        """Give what (C, …) effects of cells add to the logit of each kind of row: (n, …)."""
+        return np.asarray(effects if self.columns is None else self.columns @ effects)
+
+    def at_rows(self, effects: NDArray[np.floating]) -> NDArray[Any]:
+        """Give what (C, …) effects of cells add to each row's logit: (N, …)."""
+        return self.spread(self.at_kinds(effects))
+
+    def spread(self, values: NDArray[np.floating]) -> NDArray[Any]:
+        """Give (n, …) values of kinds of rows to the rows: (N, …)."""
+        return values if self.kinds is None else self.kinds.at_rows(values)
+
+    def project(self, sums: NDArray[np.floating], by_a: Values, by_b: Values) -> Values:
+        """Remove the additive part from (C, …) sums over cells, given the sums over the levels of either field."""
+        return self._project(sums, *((by_b, by_a) if self._swap else (by_a, by_b)))
+
+    def _project(self, sums: NDArray[np.floating], by_outer: Values, by_inner: Values) -> Values:
+        outer, inner = self._additive(by_outer, by_inner)
+        return np.asarray(sums - self._cells_outer @ outer - self._cells_inner @ inner)
+
+    def without_additive(self, logits: Values) -> Values:
+        """Take out of (n, B) logits of kinds of rows their weighted least-squares additive part."""
+        outer, inner = self._levels
+        of_outer, of_inner = self._additive(*self._by_level(logits))
+        return np.asarray(logits - outer.at_rows(of_outer) - inner.at_rows(of_inner))
+
+    def pure_sums_of_logits(self, logits: Values) -> Values:
+        """Give W (C, B) of residuals v · logits, from (n, B) logits of kinds of rows."""
+        return self._project(self._sums_of_kinds(self._weights[:, None] * logits), *self._by_level(logits))
+
+    def _by_level(self, logits: Values) -> tuple[Values, Values]:
+        outer, inner = self._levels
+        weighted = self._weights[:, None] * logits
+        return outer.sums(weighted), inner.sums(weighted)
+
+    def _additive(self, by_outer: Values, by_inner: Values) -> tuple[Values, Values]:
+        """Fit level effects to sums over the levels of the outer and of the inner field."""
+        inner = cho_solve(self._schur, by_inner - self._table.T @ self._outer.solve(by_outer))
+        return self._outer.solve(by_outer - self._table @ inner), inner
+
+    @cached_property
+    def _left(self) -> tuple[Values, Values]:
+        """Give K (C, outer) solved by the outer Gram matrix, (outer, C), and what is left of K for the inner field."""
+        cells_outer = _dense(self._cells_outer)
+        solved = self._outer.solve(cells_outer.T)
+        left = _dense(self._cells_inner).T - (self._table.T @ solved)
+        return np.einsum("co,oc->c", cells_outer, solved), left
+
+    @property
+    def freedom_work(self) -> int:
+        """How many numbers `freedom` holds at a time."""
+        outer, inner = self._outer.size, self._inner.size
+        return outer * inner if self.columns is None else self.size * (outer + inner)
+
+    @cached_property
+    def freedom(self) -> Values:
+        """(C,) share φ of each cell's variance that is left when the additive part has been removed."""
+        lost = self._lost_by_level if self.columns is None else self._lost_by_cell
+        return np.asarray(np.clip(1 - lost / np.maximum(self.V, 1e-12), 0.0, 1.0))
+
+    @property
+    def _lost_by_cell(self) -> Values:
+        """(C,) variance that the additive part takes."""
+        by_outer, left = self._left
+        return np.asarray(by_outer + np.einsum("ic,ic->c", left, cho_solve(self._schur, left)))
+
+    @property
+    def _lost_by_level(self) -> Values:
+        """(C,) the same of cells within one level of either field: V²/G + V² (e − t)' S⁻¹ (e − t), t being what the
+        outer level's rows hold of each inner level."""
+        upper = np.triu(dpotri(*self._schur)[0])  # a third of the work of solving for the identity
+        inverse = upper + np.triu(upper, 1).T
+        shares = self._table * self._outer.solve(np.ones(self._outer.size))[:, None]  # sparse where the table is
+        solved = shares @ inverse
+        outer, inner = (levels.ids[:, 0] for levels in self._levels)
+        within = np.diag(inverse)[inner] - 2 * solved[outer, inner] + np.asarray((shares * solved).sum(axis=1))[outer]
+        return np.asarray(self.V**2 * (self._outer.solve(np.ones(self._outer.size))[outer] + within))
+
+    @cached_property
+    def covariance(self) -> Values:
+        """(C, C) covariance of W for labels without interaction and known main effects of other fields."""
+        cells_outer = _dense(self._cells_outer)
+        left = self._left[1]
+        whole = np.diag(self.V) if self.columns is None else _dense(self.columns.T @ self._weighted)
+        return np.asarray(
+            whole - cells_outer @ self._outer.solve(cells_outer.T) - left.T @ cho_solve(self._schur, left)
+        )

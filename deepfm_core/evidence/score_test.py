@@ -1,0 +1,173 @@
+"""How much the labels speak for an interaction of two fields: the score of its variance, and a likelihood."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from deepfm_core.evidence.designs import FieldDesign
+from deepfm_core.evidence.likelihood import STRENGTHS, Moments, steadied
+from deepfm_core.evidence.pair_cells import FieldWeights, PairCells
+
+Values = NDArray[np.float64]
+
+NO_INFO = 1e-12
+"""Information, relative to the square of Σ V, below which a pair is taken to leave nothing beside its additive part."""
+MOST_PER_STRENGTH = 1.5
+"""A pair's spread over rows, per unit of the strength found for it, is not believed to be larger: with few clicks the
+rows that make it up are few."""
+
+_BY_ITSELF = np.stack([STRENGTHS, np.zeros(len(STRENGTHS))])
+"""Spreads over rows where nothing is known of a pair."""
+
+
+class Residuals:
+    """Residuals of a fitted model over N rows with their variances, and the same of B draws without interaction.
+
+    Attributes:
+        designs: F designs.
+        residual: (N,) y − p.
+        weights: (N,) v = p(1−p).
+        draws: (N, B), or None.
+    """
+
+    def __init__(
+        self,
+        designs: Sequence[FieldDesign],
+        residual: Values,
+        weights: Values,
+        draws: NDArray[np.float32] | None,
+    ) -> None:
+        self.designs = designs
+        self.residual = residual
+        self.weights = weights
+        self.draws = draws
+        self._field_weights: dict[int, FieldWeights] = {}
+        self._by_field: dict[int, tuple[Values, Values | None]] = {}
+
+    def with_residuals(self, residual: Values, draws: NDArray[np.float32] | None) -> Residuals:
+        """Give other residuals under the same row weights."""
+        other = Residuals(self.designs, residual, self.weights, draws)
+        other._field_weights = self._field_weights
+        return other
+
+    @cached_property
+    def squared_draws(self) -> NDArray[np.float32]:
+        """(N, B) squares."""
+        assert self.draws is not None
+        return self.draws**2
+
+    def _weights_of(self, field: int) -> FieldWeights:
+        if field not in self._field_weights:
+            self._field_weights[field] = FieldWeights(self.designs[field], self.weights)
+        return self._field_weights[field]
+
+    def _sums_of(self, field: int) -> tuple[Values, Values | None]:
+        """Give the sums over a field's levels, of the residual and of the draws."""
+        if field not in self._by_field:
+            levels = self.designs[field].main
+            drawn = None if self.draws is None else levels.sums(self.draws).astype(np.float64)
+            self._by_field[field] = np.asarray(levels.sums(self.residual)), drawn
+        return self._by_field[field]
+
+    def cells(self, a: int, b: int) -> PairCells:
+        """Cross two fields under the row weights."""
+        fields = (self._weights_of(a), self._weights_of(b))
+        return PairCells(self.designs[a], self.designs[b], self.weights, fields)
+
+    def pure_sums(self, a: int, b: int, cells: PairCells) -> Values:
+        """Give W (C,) of the residual: its sums over cells without the additive part."""
+        return cells.project(cells.sums(self.residual), self._sums_of(a)[0], self._sums_of(b)[0])
+
+    def pure_sums_of_draws(self, a: int, b: int, cells: PairCells) -> Values:
+        """Give W (C, B) of the draws."""
+        assert self.draws is not None
+        sums = cells.sums(self.draws).astype(np.float64)
+        by_a, by_b = self._sums_of(a)[1], self._sums_of(b)[1]
+        assert by_a is not None
+        assert by_b is not None
+        return cells.project(sums, by_a, by_b)
+
+
+@dataclass(frozen=True)
+class PairScore:
+    """The evidence of one pair.
+
+    Attributes:
+        excess: S = Σ_c W_c² − Σ_i k_ii r_i² less its mean without interaction; its mean is `info` · τ².
+        info: Σ_{i≠j} k_ij² v_i v_j, k the rows' kernel Σ_c x_ic x_jc without its additive part.
+        sd, skew: of S without interaction.
+        likelihood: (T,) log-likelihood at `STRENGTHS` relative to none.
+        row_sds: (2, T) standard deviation over rows of the pure effects found and its error, at each of `STRENGTHS`.
+            Smaller than it where the additive part takes much of a small table, or heavy cells have small effects.
+        cells: how many cells have rows.
+    """
+
+    excess: float
+    info: float
+    sd: float
+    skew: float
+    likelihood: Values
+    row_sds: Values
+    cells: int
+
+    @property
+    def z(self) -> float:
+        """Return S in standard deviations of its null."""
+        return self.excess / self.sd
+
+
+def score_pair(rows: Residuals, a: int, b: int) -> PairScore:
+    """Score the interaction of fields a and b.
+
+    The score of τ² at zero in the mixed model logit = additive + u_cell, u ~ N(0, τ²), is Σ W² less its mean
+    (Lin 1997): the locally most powerful test whatever the table's shape. Where cells are many, a row's own square is
+    left out, so that cells of a single row add nothing.
+
+    Args:
+        rows: residuals and draws.
+        a, b: numbers of the fields.
+    """
+    cells = rows.cells(a, b)
+    pure = rows.pure_sums(a, b, cells)
+    drawn = None if rows.draws is None else rows.pure_sums_of_draws(a, b, cells)
+    moments = Moments.of(cells, drawn)
+    if moments.info <= NO_INFO * float(cells.V.sum()) ** 2:
+        return PairScore(0.0, 0.0, 1.0, 0.0, np.zeros(len(STRENGTHS)), _BY_ITSELF, cells.size)
+    score, parts = _squares(moments, pure, cells, rows.residual**2)
+    mean, sd, skew = moments.null
+    drawn_parts = None
+    if drawn is not None:
+        scores, drawn_parts = _squares(moments, drawn, cells, rows.squared_draws)
+        mean, skew = float(scores.mean()), max(skew, _skewness(scores))
+        sd = float(np.sqrt(steadied(scores.var(), sd**2, len(scores)) * (1 + 1 / len(scores))))
+    spread = float(np.sqrt(cells.squares.mean()))
+    likelihood = moments.likelihood(parts, drawn_parts, spread)
+    row_sds = moments.row_sds(pure, spread, rows.weights)
+    row_sds[0] = np.minimum(row_sds[0], MOST_PER_STRENGTH * STRENGTHS)
+    return PairScore(float(score) - mean, moments.info, sd, skew, likelihood, row_sds, cells.size)
+
+
+def _squares(moments: Moments, pure: Values, cells: PairCells, squared: NDArray[np.floating]) -> tuple[Values, Values]:
+    """Give S (…) before its mean is taken off, and the squares of components (C, …) that the likelihood is made of.
+
+    Both are without what each of the rows, of (N, …) squared residuals, adds by itself where cells are many.
+    """
+    parts = moments.components(pure) ** 2
+    score = parts.sum(axis=0)
+    if not moments.leaves_own_out:
+        return score, parts
+    own = cells.own_squares(squared).astype(np.float64)
+    score = score - own.sum(axis=0)
+    own *= moments.freedom.reshape(-1, *[1] * (own.ndim - 1))
+    parts -= own
+    return score, parts
+
+
+def _skewness(scores: Values) -> float:
+    centred = scores - scores.mean()
+    return float((centred**3).mean() / max(float((centred**2).mean()) ** 1.5, 1e-300))

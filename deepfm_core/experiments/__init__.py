@@ -1,0 +1,1 @@
+"""Runs asked for together: comparisons of models, studies of settings."""

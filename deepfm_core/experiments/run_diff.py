@@ -1,0 +1,117 @@
+"""Run B less run A: the settings in which they differ, and how far their metrics and pairs are apart."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepfm_core.metrics.bootstrap import judge_together
+from deepfm_core.spec.run import RunSpec
+
+_TABLES = ("table", "valid_table", "test_table")
+_UNTOLD = {*_TABLES, "schema"}
+_TITLES = {
+    "model.name": "model",
+    "model.embedding_sd": "sd of first embeddings",
+    "model.batch_norm": "batch normalisation",
+    "fit.l2": "L2",
+    "fit.embedding_l2": "L2 of embeddings",
+    "split.by": "split by",
+    "split.column": "split field",
+    "split.valid": "validation share",
+    "split.test": "test share",
+    "min_count": "minimum count",
+    "split_seed": "seed of the split",
+    "table_name": "table",
+    "valid_table_name": "validation table",
+    "test_table_name": "test table",
+}
+
+
+def setting_differences(b: RunSpec, a: RunSpec) -> pd.DataFrame:
+    """Give the settings in which two runs differ: `setting`, `b`, `a`, as texts; tables that differ count as one."""
+    ours, theirs = _settings(b), _settings(a)
+    names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
+    lines = [{"setting": _title(name), "b": _text(ours.get(name)), "a": _text(theirs.get(name))} for name in names]
+    for place, table in enumerate(_TABLES):
+        version, other = getattr(b, table), getattr(a, table)
+        if version != other and f"{table}_name" not in names:
+            said = {run: f"version {sha[:8]}" if sha else "–" for run, sha in (("b", version), ("a", other))}
+            lines.insert(place, {"setting": _title(f"{table}_name"), **said})
+    return pd.DataFrame(lines, columns=["setting", "b", "a"])
+
+
+def _settings(spec: RunSpec) -> dict[str, Any]:
+    found: dict[str, Any] = {}
+    for name, value in spec.to_dict().items():
+        if isinstance(value, Mapping) and name != "schema":
+            found |= {f"{name}.{inner}": each for inner, each in value.items()}
+        elif name not in _UNTOLD:
+            found[name] = value
+    found["split_seed"] = spec.rows_seed
+    found["label"] = f"{spec.schema.label.column} = {spec.schema.label.positive}"
+    return found | {f"field {role.column}": role.kind.value for role in spec.schema.roles}
+
+
+def _title(name: str) -> str:
+    return _TITLES.get(name, name.rpartition(".")[2].replace("_", " "))
+
+
+def _text(value: Any) -> str:
+    if value is None or value == () or value == []:
+        return "–"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, (list, tuple)):
+        return ", ".join("×".join(map(str, each)) if isinstance(each, (list, tuple)) else str(each) for each in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def metric_differences(
+    labels: NDArray[np.floating], b: NDArray[np.floating], a: NDArray[np.floating], base_logloss: float
+) -> pd.DataFrame:
+    """Give AUC, logloss and normalised entropy of two runs on the same N rows: `metric`, `b`, `a`, `difference`.
+
+    `low` to `high` is the 95% interval of the difference, by a paired bootstrap of the rows.
+
+    Args:
+        labels: (N,) of 0 and 1.
+        b: (N,) log-odds of the one run.
+        a: (N,) of the other.
+        base_logloss: of knowing the training part's click rate alone.
+    """
+    judged = judge_together(labels, {"b": [b], "a": [a]}, candidates=["a"])
+    lines = []
+    for metric, by_run in judged.items():
+        apart = by_run["b"].difference
+        assert apart is not None
+        values = [by_run["b"].mean, by_run["a"].mean, apart.value, apart.low, apart.high]
+        lines.append([metric, *values])
+        if metric == "logloss" and base_logloss > 0:
+            lines.append(["normalised entropy", *(value / base_logloss for value in values)])
+    return pd.DataFrame(lines, columns=["metric", "b", "a", "difference", "low", "high"])
+
+
+def pair_differences(b: pd.DataFrame, a: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Give `measure` of the pairs that two runs share: `field_a`, `field_b`, `b`, `a`, `difference`, largest first.
+
+    Args:
+        b: the frame `pairs` of the one run.
+        a: of the other.
+        measure: a strength in log-odds, such as `learned`.
+    """
+    theirs = a.assign(key=_key(a))[["key", measure]].rename(columns={measure: "a"})
+    ours = b.assign(key=_key(b))[["key", "field_a", "field_b", measure]].rename(columns={measure: "b"})
+    both = ours.merge(theirs, on="key", validate="one_to_one").drop(columns="key").dropna()
+    both["difference"] = both["b"] - both["a"]
+    order = both["difference"].abs().sort_values(ascending=False, kind="stable").index
+    return both.loc[order].reset_index(drop=True)
+
+
+def _key(pairs: pd.DataFrame) -> list[str]:
+    """Name each pair whichever of its fields comes first."""
+    return ["\0".join(sorted(names)) for names in zip(pairs["field_a"], pairs["field_b"], strict=True)]

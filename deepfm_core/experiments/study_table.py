@@ -1,0 +1,129 @@
+"""What the runs of a study reached: run by run, setting by setting, and factor by factor."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from deepfm_core.experiments.study import ONE, SEARCH, StudyPlan
+from deepfm_core.metrics.bootstrap import Difference, judge_together
+from deepfm_core.spec.search_space import FACTORS, Value, setting_of
+from deepfm_core.store.records import RunRow
+from deepfm_core.store.store import Store
+
+MEASURES = ("valid_logloss", "valid_auc", "test_logloss", "test_auc")
+"""What settings are judged by; they are chosen by the first one, never by the test part."""
+
+
+def study_table(runs: Sequence[RunRow], plan: StudyPlan) -> pd.DataFrame:
+    """Give one row a finished run: `run`, `trial`, `seed`, the varied factors, `MEASURES`, `parameters`, `seconds`."""
+    rows = []
+    designed = _designed(runs, plan)
+    for run in runs:
+        if not run.ended_well:
+            continue
+        own, summary = setting_of(run.spec) | designed.get(int(run.trial or 0), {}), run.summary
+        row = {"run": run.id, "trial": int(run.trial or 0), "seed": run.spec.seed}
+        row |= {name: own[name] for name in plan.factors}
+        for measure in MEASURES:
+            part, _, metric = measure.partition("_")
+            row[measure] = (summary.get(part) or {}).get(metric)
+        rows.append(row | {"parameters": summary.get("parameters"), "seconds": summary["seconds"]["fit"]})
+    columns = ["run", "trial", "seed", *plan.factors, *MEASURES, "parameters", "seconds"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _designed(runs: Sequence[RunRow], plan: StudyPlan) -> dict[int, dict[str, Value]]:
+    """Give each trial's setting as it was asked for, which its spec does not always tell: one layer has any shape."""
+    start = next((run.spec for run in runs if run.trial == 0), None)
+    if plan.design == SEARCH or start is None:
+        return {}
+    own = setting_of(start)
+    return {trial: own | setting for trial, setting in enumerate(plan.settings(start))}
+
+
+def untried(runs: Sequence[RunRow], plan: StudyPlan) -> dict[str, list[Value]]:
+    """Give the values of each factor without a trial of their own, since they come to the same model as another's."""
+    settings = _designed(runs, plan).values()
+    tried = {name: {setting[name] for setting in settings} for name in plan.factors}
+    return {
+        name: [value for value in values if tried[name] and value not in tried[name]]
+        for name, values in plan.factors.items()
+    }
+
+
+def trial_table(table: pd.DataFrame, plan: StudyPlan) -> pd.DataFrame:
+    """Give one row a setting, best mean validation logloss first: `trial`, `runs`, the factors, means, `…_sd`.
+
+    Args:
+        table: of `study_table`.
+        plan: of the study.
+    """
+    grouped = table.groupby("trial")
+    first = grouped[[*plan.factors, "parameters"]].first()
+    means = grouped[[*MEASURES, "seconds"]].mean()
+    spread = grouped[list(MEASURES)].std(ddof=1).add_suffix("_sd")
+    together = pd.concat([grouped.size().rename("runs"), first, means, spread], axis=1).reset_index()
+    return together.sort_values("valid_logloss", kind="stable", ignore_index=True)
+
+
+def factor_lines(table: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataFrame:
+    """Give, for each factor and each of its values, the measure under each seed: `factor`, `value`, `seed`, `measure`.
+
+    One factor at a time, the others are as in the first trial; in a grid it is the mean over their values; of a search
+    every run is given.
+
+    Args:
+        table: of `study_table`.
+        plan: of the study.
+        measure: one of `MEASURES`.
+    """
+    parts = []
+    for name in plan.factors:
+        rows = table
+        if plan.design == ONE:
+            start = table[table["trial"] == 0].head(1)
+            others = [other for other in plan.factors if other != name]
+            if len(start):
+                rows = table[(table[others] == start[others].iloc[0]).all(axis=1)] if others else table
+        means = rows[[name, "seed", measure]].rename(columns={measure: "measure"})
+        if plan.design != SEARCH:
+            means = means.groupby([name, "seed"])["measure"].mean().reset_index()
+        parts.append(means.rename(columns={name: "value"}).assign(factor=name))
+    columns = ["factor", "value", "seed", "measure"]
+    found = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+    place = {name: place for place, name in enumerate(plan.factors)}
+    return found.assign(value=found["value"].astype(object)).sort_values(
+        "factor", key=lambda names: names.map(place), kind="stable", ignore_index=True
+    )
+
+
+def in_order(name: str, values: Sequence[object]) -> list[object]:
+    """Sort values of a factor: numbers by size, choices as the factor lists them."""
+    known = list(FACTORS[name].values)
+    if FACTORS[name].kind == "choice":
+        return sorted(set(values), key=lambda value: known.index(value))  # type: ignore[arg-type]
+    return sorted(set(values), key=lambda value: float(str(value)))
+
+
+def against_start(store: Store, table: pd.DataFrame, trial: int) -> Difference | None:
+    """Give the test logloss of a setting less that of the first trial, over rows and seeds; None for lack of either.
+
+    Args:
+        store: of the runs.
+        table: of `study_table`.
+        trial: the setting.
+    """
+    from deepfm_core.experiments.comparison import predictions
+
+    logits = {}
+    labels = None
+    for name, number in (("start", 0), ("best", trial)):
+        ids = table.loc[(table["trial"] == number) & table["test_logloss"].notna(), "run"]
+        frames = [predictions(store, run_id, "test") for run_id in ids]
+        logits[name] = [frame["logit"].to_numpy(float) for frame in frames]
+        labels = frames[0]["label"].to_numpy(float) if frames else labels
+    if trial == 0 or labels is None or not all(logits.values()):
+        return None
+    return judge_together(labels, logits, candidates=["start"])["logloss"]["best"].difference

@@ -1,0 +1,127 @@
+"""The frames of a run that the pages show first (docs/store.md lists their columns)."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.explain.frames import FEWEST_EXAMPLES, MOST_EXAMPLES, repeated
+from deepfm_core.metrics.scores import sigmoid
+from deepfm_core.models.batch import Batch
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.training.fit import predict_logits
+
+TERM_CELLS = 200_000
+
+
+def example_rows(model: DeepFM, part: EncodedTable, seed: int) -> NDArray[np.int64]:
+    """Choose which rows of a part become examples, in ascending order: fewer for models with many terms."""
+    terms = len(model.pairs) + len(part.layout.fields) + len(part.layout.dense) + 2
+    count = min(len(part), max(FEWEST_EXAMPLES, min(MOST_EXAMPLES, TERM_CELLS // terms)))
+    return np.sort(np.random.default_rng(seed).choice(len(part), count, replace=False)).astype(np.int64)
+
+
+def terms_frame(model: DeepFM, table: EncodedTable) -> pd.DataFrame:
+    """Split each row's logit into its terms; a row of the frame per row of the table.
+
+    Columns: `row`, `probability`, `logit` (the model's own, as `predict` has it), `bias`, `first_order`,
+    `second_order`, `fm_logit` (the sum of these three) and `dnn_logit`. `fm_logit + dnn_logit` is `logit` but for the
+    rounding of float32; a part the model lacks is 0.
+    """
+    model.eval()
+    parts = [_terms_block(model, batch) for batch in Batch.held(table).split(8192)]
+    columns = np.concatenate(parts) if parts else np.zeros((0, 4))
+    bias, first, second, dnn = columns.T
+    logit = predict_logits(model, table)
+    return pd.DataFrame(
+        {
+            "row": np.arange(len(columns)),
+            "probability": sigmoid(logit),
+            "logit": logit,
+            "bias": bias,
+            "first_order": first,
+            "second_order": second,
+            "fm_logit": bias + first + second,
+            "dnn_logit": dnn,
+        }
+    )
+
+
+@torch.no_grad()
+def _terms_block(model: DeepFM, batch: Batch) -> NDArray[np.float64]:
+    terms = model.terms(batch)
+    zero = np.zeros(len(batch))
+    bias = zero if terms.bias is None else np.full(len(batch), float(terms.bias))
+    first = zero if terms.first_order is None else terms.first_order.double().sum(1).numpy()
+    second = zero if terms.second_order is None else terms.second_order.double().sum(1).numpy()
+    dnn = zero if terms.dnn is None else terms.dnn.double().numpy()
+    return np.stack([bias, first, second, dnn], 1)
+
+
+@torch.no_grad()
+def example_terms_frame(model: DeepFM, table: EncodedTable, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Make the `example_terms` frame: every addend of every given row's logit, in long form."""
+    terms = model.eval().terms(Batch.from_table(table))
+    names = table.layout.names
+    kinds: list[tuple[str, str | None, str | None]] = []
+    blocks: list[NDArray[np.float64]] = []
+    if terms.bias is not None:
+        kinds.append(("bias", None, None))
+        blocks.append(np.full((len(table), 1), float(terms.bias)))
+    if terms.first_order is not None:
+        kinds += [("first-order", name, None) for name in table.layout.first_order_names]
+        blocks.append(terms.first_order.double().numpy())
+    if terms.second_order is not None:
+        kinds += [("second-order", names[a], names[b]) for a, b in terms.pairs]
+        blocks.append(terms.second_order.double().numpy())
+    if terms.dnn is not None:
+        kinds.append(("dnn", None, None))
+        blocks.append(terms.dnn.double().numpy()[:, None])
+    values = np.concatenate(blocks, 1)
+    return pd.DataFrame(
+        {
+            "row": np.repeat(rows, len(kinds)),
+            "term": repeated([term for term, _, _ in kinds], len(rows)),
+            "field_a": repeated([a for _, a, _ in kinds], len(rows)),
+            "field_b": repeated([b for _, _, b in kinds], len(rows)),
+            "value": values.ravel(),
+        }
+    )
+
+
+# A model's logit on the judged rows, summed part by part: what the component ladder is made from.
+
+
+def partial_sums_frame(
+    model: DeepFM, table: EncodedTable, part: str, rows: NDArray[np.int64], labels: NDArray[np.float32]
+) -> pd.DataFrame | None:
+    """Make the `partial_sums` frame of N judged rows; None where the logit has one part only.
+
+    Args:
+        model: in its final state.
+        table: the N rows, encoded.
+        part: their name.
+        rows: (N,) their numbers in the table they come from.
+        labels: (N,) of 0 and 1.
+
+    Returns:
+        `part`, `row`, `label`; `first_order` (bias + first-order terms), `fm` (and the pairs; null where the model has
+        none) and `logit` (everything).
+    """
+    spec = model.spec
+    if not spec.first_order or not (spec.second_order or spec.deep):
+        return None
+    terms = terms_frame(model, table)
+    return pd.DataFrame(
+        {
+            "part": pd.Categorical([part] * len(rows)),
+            "row": rows,
+            "label": labels.astype(np.int8),
+            "first_order": terms["bias"] + terms["first_order"],
+            "fm": terms["fm_logit"] if spec.second_order else np.nan,
+            "logit": terms["logit"],
+        }
+    )

@@ -1,0 +1,122 @@
+"""How good probabilities are for each level of a field, in numpy alone."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from deepfm_core.metrics.scores import evaluate
+from deepfm_core.schema.number_parsing import parse_numbers
+from deepfm_core.schema.schema import NUMBER_KINDS, FieldRole, Kind
+from deepfm_core.schema.timestamps import form_of, parse_moments
+from deepfm_core.tables.table import is_missing
+
+MOST_LEVELS = 12
+NUMBER_SLICES = 5
+MISSING = "missing"
+
+
+def level_rows(cells: pd.Series[str], role: FieldRole) -> pd.DataFrame:
+    """Say at which levels of a field each of N rows stands.
+
+    Numbers are cut into five buckets of about equally many rows, points in time become hours of the day, the values of
+    a multi-valued cell are levels each; levels beyond the twelve with most rows are pooled.
+
+    Args:
+        cells: the field's column as text, N rows.
+        role: its role; a field that is ignored is taken as categorical.
+
+    Returns:
+        Columns `position` (0 … N-1), `level` and `order` (where the level stands among the others), a row for each row
+        and level: more than N rows for a multi-valued field.
+    """
+    texts, codes = _distinct(cells)
+    missing = np.array([is_missing(text) for text in texts], dtype=bool)
+    if role.kind in NUMBER_KINDS:
+        return _number_rows(texts, missing, codes)
+    if role.kind is Kind.TIMESTAMP:
+        return _hour_rows(texts, missing, codes, role.column)
+    values = [
+        [MISSING] if absent else _values(text, role.separator) for text, absent in zip(texts, missing, strict=True)
+    ]
+    exploded = pd.Series(values, dtype=object).take(codes).reset_index(drop=True).explode()
+    return _pooled(pd.DataFrame({"position": exploded.index.to_numpy(), "level": exploded.to_numpy(dtype=str)}))
+
+
+def slice_metrics(labels: NDArray[np.floating], logits: NDArray[np.floating], levels: pd.DataFrame) -> pd.DataFrame:
+    """Evaluate each level of a field as a part of its own; entropies are against the click rate of all N rows.
+
+    Args:
+        labels: (N,) of 0 and 1.
+        logits: (N,) log-odds.
+        levels: as `level_rows` gives it.
+
+    Returns:
+        A row a level, in the levels' order: `level` and the columns of `Metrics`; null where not defined.
+    """
+    base_rate = float(np.mean(labels))
+    parts = []
+    for (_, level), rows in levels.groupby(["order", "level"], sort=True)["position"]:
+        positions = rows.to_numpy()
+        parts.append({"level": level, **asdict(evaluate(labels[positions], logits[positions], base_rate))})
+    return pd.DataFrame(parts)
+
+
+def _distinct(cells: pd.Series[str]) -> tuple[list[str], NDArray[np.int64]]:
+    coded = cells.astype("category").cat.remove_unused_categories()
+    codes, texts = coded.cat.codes.to_numpy().astype(np.int64), [str(text).strip() for text in coded.cat.categories]
+    if (codes < 0).any():
+        codes, texts = np.where(codes < 0, len(texts), codes), [*texts, ""]
+    return texts, codes
+
+
+def _values(text: str, separator: str | None) -> list[str]:
+    parts = [part.strip() for part in text.split(separator)] if separator else [text]
+    return list(dict.fromkeys(part for part in parts if part)) or [MISSING]
+
+
+def _number_rows(texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.int64]) -> pd.DataFrame:
+    numbers = parse_numbers(pa.array(texts, pa.string()), missing).values[codes]
+    present = ~np.isnan(numbers)
+    edges = np.zeros(0)
+    if present.any():
+        edges = np.unique(np.quantile(numbers[present], np.linspace(0, 1, NUMBER_SLICES + 1)[1:-1]))
+        edges = edges[edges > numbers[present].min()]
+    names = np.array([*(_bucket_name(edges, number) for number in range(len(edges) + 1)), MISSING])
+    bucket = np.where(present, np.searchsorted(edges, numbers, side="right"), len(edges) + 1)
+    return pd.DataFrame({"position": np.arange(len(codes)), "level": names[bucket], "order": bucket})
+
+
+def _bucket_name(edges: NDArray[np.float64], number: int) -> str:
+    if not len(edges):
+        return "any value"
+    if number == 0:
+        return f"below {edges[0]:,.4g}"
+    if number == len(edges):
+        return f"{edges[-1]:,.4g} or more"
+    return f"{edges[number - 1]:,.4g} to {edges[number]:,.4g}"
+
+
+def _hour_rows(texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.int64], column: str) -> pd.DataFrame:
+    present = pa.array([text for text, absent in zip(texts, missing, strict=True) if not absent], pa.string())
+    form = form_of(present, column, sure=True)
+    hours = np.full(len(texts), -1, dtype=np.int64)
+    if form is not None:
+        moments = parse_moments(present, form[0])
+        hours[~missing] = np.where(moments.valid, moments.hours, -1)
+    order = np.where(hours < 0, 8, hours // 3)
+    names = np.array([*(f"{start:02d}:00 to {start + 2:02d}:59" for start in range(0, 24, 3)), MISSING])
+    return pd.DataFrame({"position": np.arange(len(codes)), "level": names[order][codes], "order": order[codes]})
+
+
+def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
+    counts = rows["level"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    kept = counts.index[: MOST_LEVELS if len(counts) > MOST_LEVELS + 1 else len(counts)]
+    place = {level: number for number, level in enumerate(kept)}
+    other = f"other ({len(counts) - len(kept)} levels)"
+    level = rows["level"].where(rows["level"].isin(kept), other)
+    return rows.assign(level=level, order=level.map(place).fillna(len(kept)).astype(int)).drop_duplicates()

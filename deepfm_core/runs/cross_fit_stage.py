@@ -1,0 +1,156 @@
+"""The hold-out stage of a run: does what its model learned of each pair predict rows it was not trained on?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from deepfm_core._files import whole
+from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.evidence.cross_fit import (
+    FOLDS,
+    MOST_VALUES,
+    FoldEvidence,
+    HeldOut,
+    Rows,
+    fold_evidence,
+    held_out_frame,
+)
+from deepfm_core.evidence.levels import field_levels
+from deepfm_core.explain.learned import crossed_contributions, fm_contributions, network_contributions
+from deepfm_core.explain.purify import purify
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.runs.explain_stage import network_sample
+from deepfm_core.spec.events import HOLD_OUT, Event, Stage
+from deepfm_core.spec.run import FitSpec, ModelSpec
+from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.training.fit import predict_logits, train_epochs
+from deepfm_core.training.hardware import training_device
+from deepfm_core.training.state import FitState
+
+FOLDER = "folds"
+
+
+@dataclass(frozen=True)
+class ModelLearner:
+    """Trains a run's own model on the rows of the other folds; a `Learner` of `explain.evidence`.
+
+    It trains as long as the run found best and needs no validation part, so every row is either trained on or asked.
+
+    Attributes:
+        table: N labelled rows.
+        model: of the run.
+        fit: of the run.
+        epochs: how long to train, in each phase of the fit.
+        seed: of weights, orders and samples.
+        most_rows: held-out rows that are asked, of each fold.
+    """
+
+    table: EncodedTable
+    model: ModelSpec
+    fit: FitSpec
+    epochs: Sequence[int]
+    seed: int
+    most_rows: int
+
+    def __call__(self, train: Rows, held: Rows) -> HeldOut:
+        """Train on rows `train`, and give the pure contributions of rows `held`, or of a sample of them."""
+        model = self._trained(self.table.take(train))
+        others = self.table.take(held)
+        pairs = [pair for pair in model.pairs if pair[0] != pair[1]]
+        rows, background = self.most_rows, 0
+        if model.spec.deep:
+            affordable, background = network_sample(model, others)
+            rows = min(rows, affordable)
+        chosen = np.arange(len(held))
+        if rows < len(held):
+            chosen = np.sort(np.random.default_rng(self.seed).choice(len(held), rows, replace=False))
+            others = others.take(chosen)
+        parts = crossed_contributions(model, others, pairs)
+        if model.spec.second_order:
+            parts += fm_contributions(model, others, pairs)
+        if model.spec.deep:
+            parts += network_contributions(model, others, pairs, background, self.seed)
+        pure = purify(parts, pairs, field_levels(others))
+        return HeldOut(pure, predict_logits(model, others), chosen)
+
+    def _trained(self, table: EncodedTable) -> DeepFM:
+        state = FitState.new(table.layout, self.model, self.fit, self.seed, device=training_device())
+        for _ in train_epochs(self.fit, table, state, self.epochs):
+            pass
+        return state.model
+
+
+def hold_out(
+    folder: RunFolder,
+    table: EncodedTable,
+    model: ModelSpec,
+    fit: FitSpec,
+    *,
+    folds: int,
+    epochs: Sequence[int],
+    seed: int,
+) -> Iterator[Event]:
+    """Judge every pair of a run's model out of fold, and add what was found to its `pairs` frame.
+
+    Each fold is kept when it is done, so that a run that is stopped goes on from there.
+
+    Args:
+        folder: of the run, with its `pairs`.
+        table: all labelled rows of the run's own table.
+        model: of the run.
+        fit: of the run.
+        folds: into how many parts the rows are divided.
+        epochs: how long to train, in each phase of the fit.
+        seed: of the run.
+    """
+    (folder.path / FOLDER).mkdir(exist_ok=True)
+    done = [load_fold(path) for path in kept_folds(folder)]
+    yield Stage(HOLD_OUT, len(done) / folds)
+    pairs = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
+    most_rows = max(1, FOLDS * MOST_VALUES // (max(pairs, 1) * folds))
+    learner = ModelLearner(table, model, fit, epochs, seed, most_rows)
+    for fold in fold_evidence(table, learner=learner, folds=folds, seed=seed, first=len(done)):
+        save_fold(folder.path / FOLDER / f"{len(done):02}.npz", fold)
+        done.append(fold)
+        yield Stage(HOLD_OUT, len(done) / folds)
+    add_to_pairs(folder, held_out_frame(done, table))
+    for path in kept_folds(folder):
+        path.unlink()
+    (folder.path / FOLDER).rmdir()
+
+
+def add_to_pairs(folder: RunFolder, held_out: pd.DataFrame) -> None:
+    """Put the columns of `held_out_frame` into the run's `pairs` frame, replacing what stood there."""
+    pairs = folder.frame("pairs")
+    assert pairs is not None
+    order = list(pairs.columns)
+    found = held_out[[name for name in held_out if name in order]]
+    kept = pairs.drop(columns=[name for name in found if name not in ("field_a", "field_b")])
+    merged = kept.merge(found, on=["field_a", "field_b"], how="left", validate="one_to_one")
+    folder.write_frame("pairs", merged.reindex(columns=order))
+
+
+def kept_folds(folder: RunFolder) -> list[Path]:
+    """Give the files of the folds that are done, in order."""
+    return sorted((folder.path / FOLDER).glob("[0-9]*.npz"))
+
+
+def save_fold(path: Path, fold: FoldEvidence) -> None:
+    """Write a fold as plain arrays."""
+    arrays: dict[str, Any] = {"rows": fold.rows, "base": fold.base, "parts": fold.held_out.parts}
+    if fold.held_out.logit is not None:
+        arrays["logit"] = fold.held_out.logit
+    with whole(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, **arrays)
+
+
+def load_fold(path: Path) -> FoldEvidence:
+    """Read what `save_fold` wrote."""
+    with np.load(path, allow_pickle=False) as arrays:
+        return FoldEvidence(arrays["rows"], arrays["base"], HeldOut(arrays["parts"], arrays.get("logit")))

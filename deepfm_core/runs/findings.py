@@ -1,0 +1,202 @@
+"""What is said of a run first, from the frames it left: strongest pair, shares of the logit's spread, worst slice.
+
+Reading findings that were kept imports neither pandas nor numpy, so that a page says them at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from deepfm_core.schema.schema import Schema
+    from deepfm_core.store.run_folder import RunFolder
+
+FILE = "findings.json"
+FEWEST_ROWS = 50
+"""A slice with fewer rows is not judged."""
+FEWEST_VARIANCE = 5.0
+"""Nor one whose clicks have a smaller variance: they would not be near enough to normal."""
+
+_OWN = ("row", "label", "probability")
+
+
+@dataclass(frozen=True)
+class StrongestPair:
+    """The first pair of a run's ranking, of those told apart from noise if any are, and what that is worth."""
+
+    field_a: str
+    field_b: str
+    strength: float
+    """In log-odds: the standard deviation of the pair's pure contribution over rows."""
+    pairs: int
+    told_apart: int | None
+    """How many pairs are told apart from noise; None where the run holds no evidence, only what its model learned."""
+
+
+def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
+    """Return the first pair by `strength`, or by what the whole logit learned where there is no evidence.
+
+    Where the evidence tells pairs apart from noise, the first of those: a noise pair may well look stronger.
+
+    Args:
+        pairs: the frame `pairs` (docs/store.md).
+
+    Returns:
+        None where the model has no pairs.
+    """
+    evidence = "solid" in pairs and bool(pairs["solid"].notna().any())
+    measure = "strength" if evidence or not pairs["learned"].notna().any() else "learned"
+    ranked = pairs.dropna(subset=[measure])
+    if ranked.empty:
+        return None
+    solid = ranked[ranked["solid"].fillna(False).astype(bool)] if evidence else ranked
+    among = ranked if solid.empty else solid
+    first = among.iloc[int(among[measure].argmax())]
+    told_apart = len(solid) if evidence else None
+    return StrongestPair(str(first["field_a"]), str(first["field_b"]), float(first[measure]), len(ranked), told_apart)
+
+
+@dataclass(frozen=True)
+class Spread:
+    """How much of the logit's variance over rows comes from each part: their covariances with it, which sum to 1."""
+
+    fm: float
+    dnn: float
+    rows: int
+
+
+def logit_spread(examples: pd.DataFrame) -> Spread | None:
+    """Split the variance of the logit over rows: Var(logit) = Cov(FM, logit) + Cov(DNN, logit).
+
+    Args:
+        examples: the frame `examples`.
+
+    Returns:
+        None where the model lacks one of the parts, or all logits are equal.
+    """
+    rows = examples.dropna(subset=["fm_logit", "dnn_logit"])
+    if len(rows) < 2 or float(rows["logit"].var()) <= 0:
+        return None
+    centred = rows["logit"] - rows["logit"].mean()
+    fm, dnn = (float((rows[part] * centred).sum()) for part in ("fm_logit", "dnn_logit"))
+    return Spread(fm / (fm + dnn), dnn / (fm + dnn), len(rows))
+
+
+@dataclass(frozen=True)
+class Slice:
+    """The rows of one level of a field, where predicted and observed click rate differ most."""
+
+    field: str
+    level: str
+    rows: int
+    predicted: float
+    observed: float
+    low: float
+    """95% Wilson interval of the observed rate, for this slice alone."""
+    high: float
+    slices: int
+    """How many slices were looked at."""
+    beyond_chance: bool
+    """Whether a perfect model would show so large a difference anywhere among the slices in less than 5% of cases."""
+
+
+def worst_slice(examples: pd.DataFrame, cells: pd.DataFrame, schema: Schema) -> Slice | None:
+    """Find the level of a field at which predictions are furthest off, by the difference over its standard error.
+
+    Under a calibrated model the clicks of a slice have mean Σp and variance Σp(1−p). Over m slices the largest
+    standardised difference is compared with the 1 − 0.05/(2m) quantile of the normal distribution (Bonferroni).
+
+    Args:
+        examples: the frame `examples`: sampled held-out rows with `row`, `label`, `probability`.
+        cells: the frame `example_cells`: the same rows as they stand in the table.
+        schema: roles of the table's columns.
+
+    Returns:
+        None where no slice has enough rows.
+    """
+    import numpy as np
+
+    from deepfm_core.metrics.scores import wilson
+
+    table = _slices(examples[list(_OWN)].merge(cells, on="row", suffixes=("", " (cell)")), schema)
+    judged = table[(table["rows"] >= FEWEST_ROWS) & (table["variance"] >= FEWEST_VARIANCE)].reset_index(drop=True)
+    if judged.empty:
+        return None
+    score = (judged["clicks"] - judged["predicted"]).abs() / np.sqrt(judged["variance"])
+    worst = judged.iloc[int(score.argmax())]
+    low, high = wilson(np.array([worst["clicks"]]), np.array([worst["rows"]]))
+    bound = NormalDist().inv_cdf(1 - 0.05 / (2 * len(judged)))
+    count = int(worst["rows"])
+    return Slice(
+        field=str(worst["field"]),
+        level=str(worst["level"]),
+        rows=count,
+        predicted=float(worst["predicted"]) / count,
+        observed=float(worst["clicks"]) / count,
+        low=float(low[0]),
+        high=float(high[0]),
+        slices=len(judged),
+        beyond_chance=bool(score.max() > bound),
+    )
+
+
+def _slices(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+    """Sum `rows`, `clicks`, `predicted` and `variance` over the rows of each level of each field."""
+    import pandas as pd
+
+    from deepfm_core.metrics.slices import level_rows
+
+    predicted = rows["probability"]
+    values = pd.DataFrame({"clicks": rows["label"], "predicted": predicted, "variance": predicted * (1 - predicted)})
+    parts = []
+    for role in schema.used:
+        levels = level_rows(rows[_cell_column(role.column)].astype(str), role)
+        of_level = values.take(levels["position"].to_numpy()).assign(level=levels["level"].to_numpy(), rows=1)
+        parts.append(of_level.groupby("level", sort=False).sum().reset_index().assign(field=role.column))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _cell_column(column: str) -> str:
+    return f"{column} (cell)" if column in _OWN else column
+
+
+@dataclass(frozen=True)
+class Findings:
+    """The findings of a run; None where the model or the rows do not bear one."""
+
+    pair: StrongestPair | None
+    spread: Spread | None
+    worst: Slice | None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the findings as plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Findings:
+        """Rebuild findings from `to_dict`."""
+        pair, spread, worst = (values[name] for name in ("pair", "spread", "worst"))
+        return cls(pair and StrongestPair(**pair), spread and Spread(**spread), worst and Slice(**worst))
+
+
+def findings(folder: RunFolder) -> Findings:
+    """Read what a finished run found, or find it where the run does not hold it yet; nothing is written."""
+    kept = folder.read_json(FILE)
+    return find(folder) if kept is None else Findings.from_dict(kept)
+
+
+def find(folder: RunFolder) -> Findings:
+    """Find what is to be said of a run whose frames are all there."""
+    pairs, examples, cells = (folder.frame(name) for name in ("pairs", "examples", "example_cells"))
+    spec = folder.spec()
+    two_parts = spec.model.first_order and spec.model.deep
+    return Findings(
+        pair=None if pairs is None else strongest_pair(pairs),
+        spread=logit_spread(examples) if examples is not None and two_parts else None,
+        worst=None if examples is None or cells is None else worst_slice(examples, cells, spec.schema),
+    )

@@ -1,0 +1,90 @@
+"""A finished run's model and encoder, ready to answer for new rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.errors import RunError
+from deepfm_core.explain.row_terms import terms_frame
+from deepfm_core.metrics.scores import sigmoid
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.table import Table
+from deepfm_core.training.fit import predict_logits
+
+
+@contextmanager
+def _readable(folder: RunFolder, name: str) -> Iterator[None]:
+    try:
+        yield
+    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+        raise RunError(
+            f"Run `{folder.path}`: {name} is damaged or an earlier version's ({_first_line(error)}). Train it again."
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(":")
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained model with the encoder that feeds it."""
+
+    spec: RunSpec
+    encoder: Encoder
+    model: DeepFM
+
+    @classmethod
+    def load(cls, folder: RunFolder) -> Trained:
+        """Load a run.
+
+        Raises:
+            RunError: the folder is not a finished run's, or an earlier version's that this one cannot read.
+        """
+        spec = folder.spec()
+        tensors, _ = folder.load_model()
+        with _readable(folder, folder.encoder.name):
+            encoder = Encoder.load(folder.encoder)
+        with _readable(folder, folder.model.name):
+            model = DeepFM(encoder.layout, spec.model)
+            model.load_state_dict(tensors)
+        return cls(spec, encoder, model.eval())
+
+    @property
+    def only_column(self) -> str | None:
+        """The column that answers need, where it is a single one."""
+        used = self.spec.schema.used
+        return used[0].column if len(used) == 1 else None
+
+    def logits(self, table: Table) -> NDArray[np.float64]:
+        """Give each row's logit: (N,).
+
+        Raises:
+            SchemaError: the table lacks fields, or a value cannot be used.
+        """
+        return predict_logits(self.model, self.encoder.encode(table.frame, subject=table.name))
+
+    def predict(self, table: Table) -> NDArray[np.float64]:
+        """Give each row's probability: (N,).
+
+        Raises:
+            SchemaError: the table lacks fields, or a value cannot be used.
+        """
+        return sigmoid(self.logits(table))
+
+    def explain(self, table: Table) -> pd.DataFrame:
+        """Split each row's logit into its terms (see `explain.tables.terms_frame`).
+
+        Raises:
+            SchemaError: the table lacks fields, or a value cannot be used.
+        """
+        return terms_frame(self.model, self.encoder.encode(table.frame, subject=table.name))

@@ -1,0 +1,124 @@
+"""What a run's events say at one moment: how far it is, what is left, its curves."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
+
+import pandas as pd
+
+from deepfm_core.spec.events import HOLD_OUT, EpochDone, Fitted, Progress, Stage, Started
+from deepfm_core.store.records import StoredEvent
+
+EPOCH_COLUMNS = ("epoch", "train_logloss", "valid_logloss", "valid_auc", "seconds", "best")
+PROGRESS_COLUMNS = ("epoch", "step", "steps", "loss", "rows_per_second")
+SHARES = {"read": 0.03, "encode": 0.05, "fit": 0.67, "evaluate": 0.03, "explain": 0.22}
+"""Rough shares that each stage takes until everything is ready to look at, for the bar; `HOLD_OUT` has its own."""
+WAITING_STEP = 0.05
+"""The explain stage moves by less while it waits for what the data shows, and by more when something is explained."""
+
+
+@dataclass
+class Story:
+    """A run as its events tell it; a resumed run's later events count."""
+
+    stage: str = ""
+    stage_fraction: float = 0.0
+    notes: list[str] = field(default_factory=list)
+    started: Started | None = None
+    fitted: Fitted | None = None
+    epochs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EPOCH_COLUMNS))
+    """One row an epoch: `epoch`, `train_logloss`, `valid_logloss`, `valid_auc`, `seconds`, `best`."""
+    progress: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PROGRESS_COLUMNS))
+    """One row a progress event: `epoch`, `step`, `steps`, `loss`, `rows_per_second`."""
+    epoch_times: list[float] = field(default_factory=list)
+    """When training began and when each epoch of the last attempt ended, in seconds since 1970."""
+    reports: list[tuple[float, float]] = field(default_factory=list)
+    """Time and share done of each report of the stage under way, in the stages that have an end in sight: holding out,
+    and explaining while it waits for what the data shows."""
+
+    @classmethod
+    def of(cls, events: Sequence[StoredEvent]) -> Story:
+        """Read a run's events, in order."""
+        story = cls()
+        epochs: dict[int, EpochDone] = {}
+        progress: dict[tuple[int, int], Progress] = {}
+        for stored in events:
+            story._take(stored)
+            if isinstance(stored.event, EpochDone):
+                epochs[stored.event.epoch] = stored.event
+            if isinstance(stored.event, Progress):
+                progress[stored.event.epoch, stored.event.step] = stored.event
+        story.epochs = _frame(list(epochs.values()), EPOCH_COLUMNS)
+        story.progress = _frame(list(progress.values()), PROGRESS_COLUMNS)
+        return story
+
+    def _take(self, stored: StoredEvent) -> None:
+        match stored.event:
+            case Stage(name, fraction, note):
+                other_work = name == "explain" and abs(fraction - self.stage_fraction) > WAITING_STEP
+                if name != self.stage or other_work:
+                    self.reports = []
+                self.stage, self.stage_fraction = name, fraction
+                if name in (HOLD_OUT, "explain"):
+                    self.reports.append((stored.time, fraction))
+                if note and note not in self.notes:
+                    self.notes.append(note)
+            case Started() as event:
+                self.started, self.epoch_times = event, [stored.time]
+            case EpochDone():
+                self.epoch_times.append(stored.time)
+            case Fitted() as event:
+                self.fitted = event
+
+    @property
+    def epochs_done(self) -> float:
+        """Epochs trained, the part of the one under way included."""
+        ended = float(self.epochs["epoch"].max()) if len(self.epochs) else 0.0
+        if self.progress.empty:
+            return ended
+        last = self.progress.iloc[-1]
+        return max(ended, float(last["epoch"]) - 1 + float(last["step"]) / float(last["steps"]))
+
+    @property
+    def fraction(self) -> float:
+        """How much of the run is done, 0 … 1; training may end early and then jumps."""
+        names = list(SHARES)
+        if self.stage == HOLD_OUT:
+            return self.stage_fraction
+        if self.stage not in names:
+            return 0.0
+        before = sum(SHARES[name] for name in names[: names.index(self.stage)])
+        return min(before + SHARES[self.stage] * self._within_stage(), 1.0)
+
+    def _within_stage(self) -> float:
+        if self.stage != "fit":
+            return self.stage_fraction
+        return 0.0 if self.started is None else min(self.epochs_done / self.started.epochs, 1.0)
+
+    def seconds_left(self, now: float) -> float | None:
+        """Give the training time left if every epoch asked for is trained, or that of the later stage under way.
+
+        None before the first epoch or fold ends, and while single explanations are made, which have paces of their own.
+        """
+        if self.stage in (HOLD_OUT, "explain"):
+            return self._stage_left(now)
+        if self.started is None or self.fitted is not None or len(self.epoch_times) < 2:
+            return None
+        each = (self.epoch_times[-1] - self.epoch_times[0]) / (len(self.epoch_times) - 1)
+        left = self.started.epochs - int(self.epochs["epoch"].max())
+        seconds = left * each - (now - self.epoch_times[-1])
+        return max(seconds, 0.0) if math.isfinite(seconds) else None
+
+    def _stage_left(self, now: float) -> float | None:
+        (began, already), (latest, done) = self.reports[0], self.reports[-1]
+        if done <= already:
+            return None
+        return max((1 - done) * (latest - began) / (done - already) - (now - latest), 0.0)
+
+
+def _frame(events: Sequence[EpochDone] | Sequence[Progress], columns: Sequence[str]) -> pd.DataFrame:
+    return pd.DataFrame([asdict(event) for event in events], columns=list(columns)).sort_values(
+        list(columns[:1]), kind="stable", ignore_index=True
+    )

@@ -1,0 +1,1 @@
+"""What each column is taken to be: its kind, the label, and what to be careful about."""

@@ -1,0 +1,341 @@
+"""What one column is taken to be, judged by its cells and its name alone."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import replace
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from deepfm_core.schema.column import Cells
+from deepfm_core.schema.number_parsing import number_names
+from deepfm_core.schema.schema import FieldRole, Kind
+from deepfm_core.schema.timestamps import form_of
+
+# Whether the cells of a column hold several values each, and what stands between them.
+
+WRAPPING = "[](){}'\" \t\r\n"
+"""What may stand around the values of a list."""
+
+_STRONG, _WEAK = ("|", ";", ","), (" ",)
+
+_LEAST_SEPARATED = {"|": 0.1, ";": 0.2, ",": 0.3, " ": 0.5}
+"""Share of the distinct cells that must hold the separator."""
+
+_LEAST_USES = {"|": 1.5, ";": 1.5, ",": 2.0, " ": 5.0}
+"""Distinct cells that a value must stand in, on average: a blank is in all text, a bar in hardly any."""
+
+_LEAST_FREE = 0.3
+
+_MAX_VALUES = 5_000
+
+_MAX_LENGTH = 40.0
+
+
+def find_separator(cells: Cells) -> tuple[str, int] | None:
+    """Return the separator within the cells of a column and the number of distinct values, or None.
+
+    The values must come from a vocabulary that the cells share and stand now first and now further back: this tells
+    `Action|Comedy` from `Smith, John`, `New York` and sentences.
+    """
+    texts = cells.held_texts
+    for mark in (*_STRONG, *_WEAK):
+        separated = int(pc.sum(pc.match_substring(texts, mark)).as_py() or 0)
+        if separated >= max(_LEAST_SEPARATED[mark] * len(texts), 1):
+            values = _shared_values(texts, mark)
+            if values is not None:
+                return mark, values
+    return None
+
+
+def _shared_values(texts: pa.Array, mark: str) -> int | None:
+    """Return the number of distinct values if the cells, split at `mark`, draw on a shared vocabulary."""
+    parts = pc.split_pattern(texts, mark)
+    lengths = np.asarray(pc.list_value_length(parts))
+    flat = pc.utf8_trim(pc.list_flatten(parts), WRAPPING)
+    encoded = flat.dictionary_encode()
+    codes, size = np.asarray(encoded.indices), len(encoded.dictionary)
+    if size > _MAX_VALUES or len(codes) < _LEAST_USES[mark] * size:
+        return None
+    if float(np.mean(np.asarray(pc.utf8_length(encoded.dictionary)))) > _MAX_LENGTH:
+        return None
+    first = np.zeros(len(codes), dtype=bool)
+    first[np.cumsum(lengths) - lengths] = True
+    uses, leading = np.bincount(codes, minlength=size), np.bincount(codes[first], minlength=size)
+    free = uses[(leading > 0) & (leading < uses)].sum() / len(codes)
+    return size if free >= _LEAST_FREE else None
+
+
+UNIQUE = 0.9
+"""Distinct values per row from which a column of texts or whole numbers may be an identifier."""
+
+MANY_VALUES = 10_000
+"""Distinct values from which a minimum count is advised."""
+
+_LEAST_ROWS = 10
+"""Rows that must differ from the commonest value for a column to be worth learning from."""
+
+_FEW_CODES = 50
+"""Most distinct whole numbers that are taken for codes without a telling name."""
+
+_STRAY_SHARE = 0.05
+
+_DECIMAL_COMMAS = r"^[+-]?\d+(,\d+)?$"
+
+_WITH_SIGN = r"^[+-]?[$€£¥]\s?\d[\d.,]*$|^[+-]?\d[\d.,]*\s?[%$€£¥]$"
+
+# fmt: off
+_CODE_WORDS = frozenset((
+    "id", "ids", "uid", "uuid", "guid", "key", "hash", "code", "codes", "type", "types", "category", "cat", "region",
+    "browser", "os", "system", "systems", "version", "zip", "zipcode", "postcode", "channel", "device", "site", "app",
+    "campaign", "ad", "banner", "position", "pos", "slot", "cluster", "group", "segment", "class", "store", "shop",
+    "month", "weekday", "dow", "dayofweek", "hour", "market", "city", "country", "state", "carrier", "network", "brand",
+    "model", "platform", "source", "gender", "sex", "status", "area", "cell",
+))
+
+_ID_WORDS = frozenset(("id", "ids", "uid", "uuid", "guid", "key", "hash", "index", "row", "rownum", "rowid"))
+
+_QUANTITY_WORDS = frozenset((
+    "num", "number", "count", "counts", "cnt", "qty", "quantity", "amount", "price", "cost", "duration", "age", "hours",
+    "days", "years", "months", "minutes", "seconds", "rate", "rates", "score", "value", "values", "sum", "total", "avg",
+    "mean", "length", "size", "width", "height", "weight", "distance", "balance", "income", "gain", "loss", "views",
+    "visits", "clicks", "ratio", "share", "percent", "pct", "affinity", "depth", "freq", "frequency", "year",
+))
+
+_COUNTED_WORDS = frozenset((
+    "nights", "tenure", "lead", "guests", "visitors", "stay", "stays", "orders", "items", "amt", "spend", "spent",
+    "fee", "fees", "salary", "revenue", "budget", "bid", "discount", "tax", "points", "rooms", "beds", "seats",
+    "persons", "people", "adults", "children", "members", "employees", "purchases", "bookings", "sessions",
+    "impressions", "pages", "calls", "messages", "logins", "attempts", "errors", "retries", "mileage", "speed",
+    "temperature", "volume", "quantities", "counter", "times", "weeks", "elapsed", "since", "ago", "recency", "delay",
+    "latency", "units",
+))
+
+# fmt: on
+
+
+def column_role(cells: Cells) -> FieldRole:
+    """Suggest the role of a column from its cells and its name."""
+    for judge in (_empty_or_constant, _time, _number, _number_in_disguise, _multi_valued):
+        role = judge(cells)
+        if role is not None:
+            return role
+    return _text(cells)
+
+
+def name_words(name: str) -> list[str]:
+    """Split a column's name into lower-case words: `TrafficType` and `traffic_type` are `traffic`, `type`."""
+    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
+    return re.findall(r"[a-z]+", spaced.lower())
+
+
+def names_a_quantity(words: list[str]) -> bool:
+    """Say whether the words of a column's name are those of a quantity: `lead_time` is one, `lead_type` is not."""
+    of_codes = bool(words) and words[-1] in _CODE_WORDS | _ID_WORDS
+    return bool(set(words) & (_QUANTITY_WORDS if of_codes else _QUANTITY_WORDS | _COUNTED_WORDS))
+
+
+def _role(cells: Cells, kind: Kind, reason: str, warning: str = "", separator: str | None = None) -> FieldRole:
+    missing = int(cells.counts[cells.missing].sum())
+    notes = [warning] if warning else []
+    if kind is not Kind.IGNORE and missing:
+        reason += f"; {_missing_cells(missing, len(cells))}"
+    if kind is not Kind.IGNORE and missing > len(cells) / 2:
+        notes.append(f"{missing / len(cells):.0%} of the cells are missing")
+    return FieldRole(cells.name, kind, separator, reason, "; ".join(notes), missing=missing)
+
+
+def _missing_cells(missing: int, rows: int) -> str:
+    share = f"{missing / rows:.1%}" if missing >= 0.001 * rows else "under 0.1%"
+    return f"{missing:,} {'cell' if missing == 1 else 'cells'} missing ({share})"
+
+
+def _empty_or_constant(cells: Cells) -> FieldRole | None:
+    held = cells.counts[cells.held]
+    if not len(held):
+        return _role(cells, Kind.IGNORE, "empty in every row")
+    top = cells.texts[int(cells.held[_first_largest(cells)])].as_py()
+    others = len(cells) - int(held.max())
+    if others == 0:
+        return _role(cells, Kind.IGNORE, f"`{_short(top)}` in every row")
+    if others < _LEAST_ROWS and others < 0.01 * len(cells):
+        rows = "row" if others == 1 else "rows"
+        return _role(cells, Kind.IGNORE, f"`{_short(top)}` in all but {others} {rows}, too few to learn from")
+    return None
+
+
+def _first_largest(cells: Cells) -> int:
+    """Return the place, among the held texts, of the commonest one; of equal ones the first in the alphabet."""
+    counts = cells.counts[cells.held]
+    largest = np.flatnonzero(counts == counts.max())
+    texts = cells.texts.take(cells.held[largest]).to_pylist()
+    return int(largest[min(range(len(texts)), key=texts.__getitem__)])
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 24 else f"{text[:21]}…"
+
+
+def _example(cells: Cells, among: NDArray[np.bool_] | None = None) -> str:
+    """Return the first text of the column, `among` the held ones where given, short enough to show."""
+    held = cells.held if among is None else cells.held[among]
+    return _short(str(cells.texts[int(held[np.argmin(cells.first_rows[held])])].as_py()))
+
+
+def _time(cells: Cells) -> FieldRole | None:
+    found = form_of(cells.held_texts, cells.name)
+    if found is None:
+        return None
+    form, ambiguous = found
+    moments = cells.moments(form)
+    parts = (("hour of day", moments.hours), ("day of week", moments.weekdays))
+    varied = [part for part, values in parts if len(np.unique(values[cells.held])) > 1]
+    if not varied:
+        return _role(cells, Kind.IGNORE, "points in time of a single hour and weekday")
+    reason = f"points in time such as `{_example(cells)}` ({form}): enters as {' and '.join(varied)}"
+    warning = "day and month cannot be told apart for sure" if ambiguous else ""
+    return _role(cells, Kind.TIMESTAMP, reason, warning)
+
+
+def _number(cells: Cells) -> FieldRole | None:
+    """Judge a column whose cells are numbers, but for a few strays."""
+    numbers = cells.numbers
+    counts = cells.counts[cells.held]
+    foreign = numbers.foreign[cells.held]
+    strays = int(counts[foreign].sum())
+    values = np.unique(numbers.values[cells.held][~numbers.wrong[cells.held]])
+    if not len(values) or strays > _STRAY_SHARE * counts.sum() or (strays and len(values) <= _FEW_CODES):
+        return None
+    if strays or numbers.infinite[cells.held].any():
+        stray = _first_stray(cells)
+        role = _role(cells, Kind.PIECEWISE, _quantity_reason(cells, values), _stray_warning(cells, stray))
+        return replace(role, stray=stray)
+    whole = bool(np.all(values == np.floor(values)))
+    if len(values) == 2:
+        low, high = number_names(values)
+        return _role(cells, Kind.CATEGORICAL, f"two values, {low} and {high}")
+    return (_whole_number(cells, values) if whole else None) or _quantity(cells, values)
+
+
+def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None:
+    """Judge whole numbers: row numbers, identifiers and codes; None where they are quantities."""
+    words = name_words(cells.name)
+    unique = len(values) / len(cells)
+    if unique >= UNIQUE and values[-1] - values[0] < 1.05 * len(cells):
+        return _role(cells, Kind.IGNORE, f"row numbers, {unique:.0%} unique")
+    named_id = bool(words) and words[-1] in _ID_WORDS
+    if named_id and unique >= 0.5:
+        return _role(cells, Kind.IGNORE, f"{unique:.0%} unique")
+    if unique >= UNIQUE and _digits_alike(values) and not names_a_quantity(words):
+        return _role(cells, Kind.IGNORE, f"{unique:.0%} unique, all of {len(str(int(values[0])))} digits")
+    if names_a_quantity(words):
+        return None
+    if words and words[-1] in _CODE_WORDS | _ID_WORDS:
+        return _role(cells, Kind.CATEGORICAL, f"{_counted(len(values))} codes, as the name says", _advice(cells))
+    if pc.any(pc.match_substring_regex(cells.held_texts, r"^0\d")).as_py():
+        return _role(cells, Kind.CATEGORICAL, "digits with leading zeros are codes", _advice(cells))
+    shape = _code_shape(cells, values) if len(values) <= _FEW_CODES else ""
+    return _role(cells, Kind.CATEGORICAL, f"{_counted(len(values))} whole numbers {shape}: codes") if shape else None
+
+
+def _digits_alike(values: NDArray[np.float64]) -> bool:
+    """Say whether all whole numbers have the same number of digits, six or more."""
+    return values[0] >= 1e5 and len(str(int(values[0]))) == len(str(int(values[-1])))
+
+
+def _code_shape(cells: Cells, values: NDArray[np.float64]) -> str:
+    """Say what in few whole numbers speaks for codes, or nothing.
+
+    Quantities stand on a grid, and their counts rise to a peak and fall; a difference of counts speaks from three
+    standard errors on.
+    """
+    grid = np.gcd.reduce(np.diff(values).astype(np.int64))
+    if (values[-1] - values[0]) / grid > 20 * len(values):
+        return "far apart"
+    place = np.searchsorted(values, cells.numbers.values[cells.held])
+    rows = np.bincount(place, weights=cells.counts[cells.held], minlength=len(values))
+    steps, noise = np.diff(rows), np.sqrt(rows[1:] + rows[:-1])
+    directions = np.sign(steps[np.abs(steps) > 3 * noise])
+    turns = int(np.count_nonzero(np.diff(directions)))
+    consecutive = values[-1] - values[0] == len(values) - 1
+    if turns >= 2:
+        return "whose counts jump"
+    return "in even shares" if consecutive and rows.max() < 1.5 * rows.min() else ""
+
+
+def _quantity(cells: Cells, values: NDArray[np.float64]) -> FieldRole:
+    return _role(cells, Kind.PIECEWISE, _quantity_reason(cells, values))
+
+
+def _quantity_reason(cells: Cells, values: NDArray[np.float64]) -> str:
+    low, high = number_names([values[0], values[-1]]) if len(values) > 1 else number_names([values[0]]) * 2
+    reason = f"{_counted(len(values))} numbers from {low} to {high}"
+    top = float(cells.numbers.values[cells.held[_first_largest(cells)]])
+    share = cells.counts[cells.held].max() / len(cells)
+    if share >= 0.2 and np.isfinite(top):
+        shown = "over 99%" if share > 0.995 else f"{share:.0%}"
+        reason += f"; {number_names([top])[0]} in {shown} of the rows"
+    return reason
+
+
+def _first_stray(cells: Cells) -> str:
+    wrong = cells.numbers.wrong & (cells.counts > 0)
+    first = int(np.flatnonzero(wrong)[np.argmin(cells.first_rows[wrong])])
+    return f"`{_short(cells.texts[first].as_py())}` in row {int(cells.first_rows[first]) + 1:,}"
+
+
+def _stray_warning(cells: Cells, first: str) -> str:
+    rows = int(cells.counts[cells.numbers.wrong].sum())
+    cell, is_not = ("cell", "is not a finite number") if rows == 1 else ("cells", "are not finite numbers")
+    return f"{rows:,} {cell} {is_not} ({first}): put right or empty them before training, or make the field categorical"
+
+
+def _number_in_disguise(cells: Cells) -> FieldRole | None:
+    """Judge a column whose cells would be numbers if written otherwise: they stay texts, with advice."""
+    for pattern in (_DECIMAL_COMMAS, _WITH_SIGN):
+        if pc.all(pc.match_substring_regex(cells.held_texts, pattern)).as_py():
+            plain = "with a decimal point" if pattern == _DECIMAL_COMMAS else "without a sign"
+            warning = f"numbers such as `{_example(cells)}` can be used as numbers once written {plain}"
+            return _role(cells, Kind.CATEGORICAL, f"{_counted(len(cells.held))} values", warning)
+    return None
+
+
+def _multi_valued(cells: Cells) -> FieldRole | None:
+    found = find_separator(cells)
+    if found is None:
+        return None
+    separator, values = found
+    example = _example(cells, np.asarray(pc.match_substring(cells.held_texts, separator)))
+    shown = "a blank" if separator == " " else f"`{separator}`"
+    reason = f"several of {values:,} values in a cell, between them {shown}, as in `{example}`"
+    return _role(cells, Kind.MULTI_VALUED, reason, separator=separator)
+
+
+def _text(cells: Cells) -> FieldRole:
+    distinct = len(cells.held)
+    unique = distinct / len(cells)
+    words = name_words(cells.name)
+    named_id = bool(words) and words[-1] in _ID_WORDS
+    if unique >= (0.5 if named_id else UNIQUE) and len(cells) >= 20:
+        return _role(cells, Kind.IGNORE, f"{unique:.0%} unique")
+    return _role(cells, Kind.CATEGORICAL, f"{_counted(distinct)} values", _advice(cells))
+
+
+def _advice(cells: Cells) -> str:
+    """Advise a minimum count where there are many values, most of them in few rows."""
+    counts = cells.counts[cells.held]
+    rare = int((counts < 5).sum())
+    if len(counts) >= MANY_VALUES:
+        return (
+            f"{len(counts):,} values, {rare / len(counts):.0%} of them in fewer than 5 rows: set a minimum count of 5"
+        )
+    if len(counts) > 0.5 * len(cells):
+        return f"{len(counts) / len(cells):.0%} unique: most values are seen once"
+    return ""
+
+
+def _counted(count: int) -> str:
+    return f"{count:,} distinct"

@@ -1,0 +1,279 @@
+"""The label: which column it is, which of its two texts counts as positive, and its values as 0 and 1."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from deepfm_core.errors import Problem, SchemaError, did_you_mean
+from deepfm_core.schema.column import Cells
+from deepfm_core.schema.schema import LabelRole
+from deepfm_core.tables.table import Table
+
+# fmt: off
+LABEL_NAMES = (
+    "label", "click", "clicked", "is_click", "is_clicked", "target", "y", "class", "income", "revenue", "converted",
+    "conversion", "is_converted", "purchase", "purchased", "is_purchase", "bought", "churn", "churned", "is_churn",
+    "default", "outcome", "response", "subscribed", "deposit", "survived", "fraud", "is_fraud", "like", "liked",
+    "installed", "is_installed", "attributed", "is_attributed",
+)
+# fmt: on
+"""Usual names of labels, most telling first, compared in lower case with `_` between words."""
+
+MAX_MISSING_SHARE = 0.05
+"""Share of rows without a label above which a table is refused rather than shortened."""
+
+# fmt: off
+_POSITIVE = frozenset((
+    "1", "true", "yes", "y", "t", "on", "click", "clicked", "positive", "pos", "buy", "bought", "purchase", "purchased",
+    "converted", "conversion", "churn", "churned", "success", "install", "installed", "subscribed", "like", "liked",
+    "fraud", "won", "win",
+))
+_NEGATIVE = frozenset((
+    "0", "-1", "false", "no", "n", "f", "off", "negative", "neg", "failure", "lost", "loss", "lose",
+))
+# fmt: on
+_NOT = re.compile(r"^(not?|non|un|without)[\s_-]*")
+_SHOWN = 12
+
+
+def normal_label(text: str) -> str:
+    """Return a label's text in the form in which labels are compared.
+
+    White space at the ends, case, one trailing dot (UCI Adult's test part writes `>50K.`) and the form of a number
+    (`1.0` for `1`) make no difference.
+    """
+    text = text.strip().casefold().removesuffix(".")
+    try:
+        number = float(text)
+    except ValueError:
+        return text
+    return str(int(number)) if number.is_integer() else repr(number)
+
+
+@dataclass(frozen=True)
+class _Value:
+    """One value of a label column: its commonest text and its rows."""
+
+    text: str
+    rows: int
+
+
+def _values(cells: Cells) -> dict[str, _Value]:
+    """Return the values of a label column under their normal form, commonest first."""
+    texts: dict[str, Counter[str]] = {}
+    for place in np.flatnonzero((cells.counts > 0) & ~cells.missing):
+        text = cells.texts[int(place)].as_py()
+        texts.setdefault(normal_label(text), Counter())[text] += int(cells.counts[place])
+    values = {
+        key: _Value(min(counts, key=lambda text: (-counts[text], text)), counts.total())
+        for key, counts in texts.items()
+    }
+    return dict(sorted(values.items(), key=lambda item: (-item[1].rows, item[0])))
+
+
+def suggest_label(table: Table) -> LabelRole | None:
+    """Suggest the column that is the label, or None where no column has two values.
+
+    A usual name decides first, then a two-valued column at the end of the table, at its beginning, or the only one.
+    """
+    columns = [str(column) for column in table.frame.columns if _two_valued(table.frame, column)]
+    if not columns:
+        return None
+    named = _usual(columns)
+    if named is not None:
+        return _suggested(table, named, "its name is usual for a label")
+    for column, reason in (
+        (str(table.frame.columns[-1]), "the last column, with two values"),
+        (str(table.frame.columns[0]), "the first column, with two values"),
+    ):
+        if column in columns:
+            return _suggested(table, column, reason)
+    if len(columns) == 1:
+        return _suggested(table, columns[0], "the only column with two values")
+    return None
+
+
+def named_as_label(table: Table) -> str | None:
+    """Return the column whose name is usual for a label, whatever it holds; None where there is none."""
+    return _usual([str(column) for column in table.frame.columns])
+
+
+def _usual(columns: list[str]) -> str | None:
+    names = {re.sub(r"[\s\-]+", "_", column.strip().lower()): column for column in reversed(columns)}
+    return next((names[name] for name in LABEL_NAMES if name in names), None)
+
+
+def _two_valued(frame: pd.DataFrame, column: str) -> bool:
+    if len(frame[column].cat.categories) > 64:
+        return False
+    cells = Cells.of(frame, column)
+    return len(_values(cells)) == 2 and _missing_rows(cells) <= MAX_MISSING_SHARE * len(cells)
+
+
+def _suggested(table: Table, column: str, reason: str) -> LabelRole:
+    role = label_role(table, column)
+    return LabelRole(role.column, role.positive, role.negative, f"{reason}; {role.reason}")
+
+
+def label_role(table: Table, column: str, positive: str | None = None) -> LabelRole:
+    """Return the role of `column` as label, with `positive` (or the value that seems to be it) as the positive value.
+
+    Raises:
+        SchemaError: there is no such column; it does not hold exactly two values; more than 5% of the rows have no
+            label; `positive` is not one of the values.
+    """
+    subject = f"Label `{column}` of {table.name}"
+    _require_column(table, column, subject)
+    cells = Cells.of(table.frame, column)
+    values = _values(cells)
+    _require_two(values, cells, subject)
+    _require_labelled(cells, subject)
+    if positive is None:
+        key, reason = _positive_of(values)
+    else:
+        key, reason = normal_label(positive), "chosen by you"
+        if key not in values:
+            remedy = f"Choose one of its two values, {_listed(values)}."
+            raise SchemaError(subject, [Problem("the positive value does not occur", remedy, value=positive)])
+    other = next(name for name in values if name != key)
+    missing = _missing_rows(cells)
+    if missing:
+        reason += f"; {_rows(missing)} without a label will be left out"
+    return LabelRole(column, values[key].text, values[other].text, reason)
+
+
+def labelled_rows(frame: pd.DataFrame, role: LabelRole, subject: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    """Return the M numbers of the rows that have a label, ascending, and their labels, 0 and 1: (M,), (M,) float32.
+
+    Raises:
+        SchemaError: the column is missing, or a cell is neither empty nor one of the label's two values.
+    """
+    labels, missing = _labels(frame, role, subject, may_be_missing=True)
+    rows = np.flatnonzero(~missing)
+    return rows, labels[rows]
+
+
+def labels_of(frame: pd.DataFrame, role: LabelRole, subject: str) -> NDArray[np.float32]:
+    """Return the labels of N rows as (N,) float32 of 0 and 1.
+
+    Raises:
+        SchemaError: the column is missing, or cells are empty or neither of the label's two values; rows are named,
+            counting from 1 after the header.
+    """
+    return _labels(frame, role, subject, may_be_missing=False)[0]
+
+
+def _labels(
+    frame: pd.DataFrame, role: LabelRole, subject: str, *, may_be_missing: bool
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Give the label of each of N rows, and whether it is missing."""
+    if role.column not in frame.columns:
+        remedy = "Add the column, or use the table for prediction only."
+        raise SchemaError(subject, [Problem(f"the label column `{role.column}` is missing", remedy)])
+    cells = Cells.of(frame, role.column)
+    positive, negative = normal_label(role.positive), normal_label(role.negative)
+    texts = zip(cells.texts.to_pylist(), cells.missing, strict=True)
+    keys = ["" if missing else normal_label(text) for text, missing in texts]
+    known = np.array([key in (positive, negative) for key in keys], dtype=bool) | (cells.missing & may_be_missing)
+    problems = [_unknown_label(cells, int(place), role) for place in np.flatnonzero(~known & (cells.counts > 0))]
+    if problems:
+        raise SchemaError(subject, problems)
+    is_positive = np.array([key == positive for key in keys], dtype=np.float32)
+    if not len(cells):
+        return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)
+    return is_positive[cells.codes], cells.missing[cells.codes]
+
+
+def _unknown_label(cells: Cells, place: int, role: LabelRole) -> Problem:
+    row, rows = int(cells.first_rows[place]) + 1, int(cells.counts[place])
+    where = f"row {row:,}" + (f" and {rows - 1:,} more" if rows > 1 else "")
+    if cells.missing[place]:
+        return Problem(f"{where} without a label", "Fill them in or leave the rows out.", column=cells.name)
+    remedy = f"Labels of this schema are `{role.positive}` (positive) and `{role.negative}`."
+    return Problem(f"{where}: not a label", remedy, column=cells.name, value=cells.texts[place].as_py())
+
+
+def _positive_of(values: dict[str, _Value]) -> tuple[str, str]:
+    """Return which of two values is the positive one, and why."""
+    common, rare = values
+    if all(_is_number(key) for key in values):
+        key = max(values, key=float)
+        return key, f"`{values[key].text}` is the larger of the two numbers"
+    for key, other in ((rare, common), (common, rare)):
+        if key in _POSITIVE and other not in _POSITIVE:
+            return key, f"`{values[key].text}` is the usual word for a positive label"
+        if other in _NEGATIVE and key not in _NEGATIVE:
+            return key, f"`{values[other].text}` is the usual word for a negative label"
+        if _NOT.match(other) and _NOT.sub("", other) == key:
+            return key, f"`{values[other].text}` negates `{values[key].text}`"
+        if key[0] in ">≥" and other[0] in "<≤":
+            return key, f"`{values[key].text}` is the higher of the two"
+    share = values[rare].rows / (values[rare].rows + values[common].rows)
+    return rare, f"`{values[rare].text}` is the rarer of the two ({share:.1%})"
+
+
+def _is_number(key: str) -> bool:
+    try:
+        float(key)
+    except ValueError:
+        return False
+    return True
+
+
+def _require_column(table: Table, column: str, subject: str) -> None:
+    names = [str(name) for name in table.frame.columns]
+    if column in names:
+        return
+    meant = did_you_mean(column, names)
+    more = f" and {len(names) - 40} more" if len(names) > 40 else ""
+    columns = ", ".join(f"`{name}`" for name in names[:40])
+    raise SchemaError(subject, [Problem("there is no such column", f"{meant}Columns are {columns}{more}.")])
+
+
+def _require_two(values: dict[str, _Value], cells: Cells, subject: str) -> None:
+    if len(values) == 2:
+        return
+    if not values:
+        remedy = "Choose another column, or fill in the labels."
+        raise SchemaError(subject, [Problem(f"all {len(cells):,} cells are missing", remedy)])
+    if len(values) == 1:
+        remedy = "A model needs rows of both classes: add rows of the other one, or choose another column."
+        only = next(iter(values.values()))
+        message = f"there is only one class, in {_rows(only.rows)}"
+        raise SchemaError(subject, [Problem(message, remedy, value=only.text)])
+    first, second = (value.text for value in list(values.values())[:2])
+    pair = f"`{first}` and `{second}`"
+    remedy = f"A label has two: keep the rows of two, such as {pair}, merge them into two, or choose another column."
+    message = f"there are {len(values):,} classes: {_listed(values)}"
+    raise SchemaError(subject, [Problem(message, remedy)])
+
+
+def _require_labelled(cells: Cells, subject: str) -> None:
+    missing = _missing_rows(cells)
+    if missing <= MAX_MISSING_SHARE * len(cells):
+        return
+    rows = np.flatnonzero(cells.missing[cells.codes])[:5] + 1
+    named = ", ".join(f"{row:,}" for row in rows) + (", …" if missing > len(rows) else "")
+    message = f"{missing:,} of {len(cells):,} rows ({missing / len(cells):.1%}) have no label (rows {named})"
+    remedy = f"Fill them in or leave the rows out; up to {MAX_MISSING_SHARE:.0%} are left out for you."
+    raise SchemaError(subject, [Problem(message, remedy)])
+
+
+def _missing_rows(cells: Cells) -> int:
+    return int(cells.counts[cells.missing].sum())
+
+
+def _listed(values: dict[str, _Value]) -> str:
+    shown = [f"`{value.text}` ({_rows(value.rows)})" for value in list(values.values())[:_SHOWN]]
+    more = [f"{len(values) - _SHOWN:,} more"] if len(values) > _SHOWN else []
+    return ", ".join(shown + more)
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} row" if count == 1 else f"{count:,} rows"

@@ -1,0 +1,1 @@
+"""Everything needed to repeat a run, as plain values: settings, presets, splits, events."""

@@ -1,0 +1,64 @@
+"""What runs are called until somebody names them, by the app and the command line alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.spec.search_space import written
+
+MODEL_TITLES = {
+    "deepfm": "DeepFM",
+    "fm-dnn": "FM & DNN",
+    "wide-deep": "Wide & Deep",
+    "pnn": "PNN*",
+    "opnn": "OPNN",
+    "ipnn": "IPNN",
+    "fnn": "FNN",
+    "dnn": "DNN",
+    "fm": "FM",
+    "lr": "LR",
+    "boosting": "Gradient boosting",
+}
+"""The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep. Last the yardstick of comparisons."""
+
+MOST_SAID = 3
+"""Settings that a name holds at most."""
+_SAID = {
+    "layers": "{}",
+    "embedding_size": "k {}",
+    "learning_rate": "rate {}",
+    "batch_size": "batch {}",
+    "l2": "L2 {}",
+    "seed": "seed {}",
+    "dropout": "dropout {}",
+    "epochs": "epochs {}",
+    "activation": "{}",
+    "precision": "{}",
+}
+"""What names say of a setting, those that are varied most first; of others its name and value."""
+
+
+def settings_said(preset: str, chosen: Mapping[str, Any]) -> str:
+    """Say in a few words how a run's settings differ from the usual ones: by its preset, and by what was chosen."""
+    places = {name: place for place, name in enumerate(_SAID)}
+    names = sorted(chosen, key=lambda name: (places.get(name, len(places)), name))
+    forms = [_SAID.get(name, f"{name.replace('_', ' ')} {{}}") for name in names]
+    parts = [form.format(_value(chosen[name])) for name, form in zip(names, forms, strict=True)]
+    parts = parts if preset == "recommended" else [preset, *parts]
+    return ", ".join([*parts[:MOST_SAID], "…"] if len(parts) > MOST_SAID else parts)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):  # widths, or pairs of crossed fields
+        return "-".join("*".join(part) if isinstance(part, tuple) else str(part) for part in value)
+    return "-".join(part.strip() for part in written(value).split(","))
+
+
+def run_name(spec: RunSpec, settings: str = "") -> str:
+    """Name a run by its model, its settings where they are not the usual ones, and its table."""
+    said = f", {settings}" if settings else ""
+    return f"{MODEL_TITLES.get(spec.model.name, spec.model.name)}{said} on {spec.table_name}"

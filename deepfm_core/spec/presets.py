@@ -1,0 +1,98 @@
+"""Settings that are good with nothing said, from the model's name and the number of training rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from deepfm_core.errors import SpecError
+from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
+
+PRESETS = ("recommended", "paper", "quick")
+"""What `--preset` takes."""
+
+FIRST_ORDER_SD, EMBEDDING_SD = 0.25, 0.15
+"""How large weights are expected to be, in log-odds and its square root."""
+
+
+def preset(name: str, model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:
+    """Give a preset's settings for `rows` training rows; why they are as they are: docs/decisions/012..
+
+    `recommended` is the centred, regularised form; `paper` is the form of Guo et al. 2017; `quick` is a first look,
+    `recommended` with larger steps and few epochs.
+
+    Raises:
+        SpecError: there is no preset or no model of that name.
+    """
+    if model_name not in MODEL_NAMES:
+        raise SpecError(f"Model is {model_name!r}. Use one of {', '.join(MODEL_NAMES)}.")
+    if name == "recommended":
+        return _recommended(model_name, rows)
+    if name == "paper":
+        return _paper(model_name)
+    if name == "quick":
+        return _quick(model_name, rows)
+    raise SpecError(f"Preset is {name!r}. Use one of {', '.join(PRESETS)}.")
+
+
+def settings(name: str, model_name: str, rows: int, chosen: Mapping[str, Any]) -> tuple[ModelSpec, FitSpec]:
+    """Give a preset's settings with the `chosen` ones in their place.
+
+    A chosen `l2` is that of the embeddings, too.
+
+    Raises:
+        SpecError: there is no such preset, model or setting, or a value is out of range.
+    """
+    model, fit = preset(name, model_name, rows)
+    of_model, of_fit = ({field.name for field in fields(part)} for part in (ModelSpec, FitSpec))
+    unknown = set(chosen) - of_model - of_fit
+    if unknown:
+        raise SpecError(f"Setting is {min(unknown)!r}. Use one of {', '.join(sorted(of_model | of_fit))}.")
+    if "l2" in chosen:
+        chosen = {"embedding_l2": None, **chosen}
+    return (
+        replace(model, **{name: value for name, value in chosen.items() if name in of_model}),
+        replace(fit, **{name: value for name, value in chosen.items() if name in of_fit}),
+    )
+
+
+def _recommended(model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:
+    model = ModelSpec(model_name, embedding_size=8, layers=(64, 32), dropout=0.5, centred=True, embedding_sd=0.1)
+    fit = FitSpec(
+        epochs=60,
+        patience=3,
+        batch_size=_batch_size(rows),
+        learning_rate=3e-3,
+        first_order_rate=3.0,
+        averaging=True,
+        l2=_l2(rows, FIRST_ORDER_SD),
+        embedding_l2=_l2(rows, EMBEDDING_SD),
+    )
+    return model, fit
+
+
+def _paper(model_name: str) -> tuple[ModelSpec, FitSpec]:
+    """The paper's settings on Criteo (section 3.1.4): tanh for IPNN, ReLU for the other networks; batch size, learning
+    rate and L2, which it leaves out, are ours, and so is Adam for LR, which the paper trains by FTRL."""
+    activation = "tanh" if model_name == "ipnn" else "relu"
+    model = ModelSpec(model_name, embedding_size=10, layers=(400, 400, 400), activation=activation, dropout=0.5)
+    return model, FitSpec(epochs=30, patience=3, batch_size=1024, learning_rate=1e-3, l2=1e-5)
+
+
+def _quick(model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:
+    model, fit = _recommended(model_name, rows)
+    return model, replace(fit, epochs=3, batch_size=2 * fit.batch_size, learning_rate=2 * fit.learning_rate)
+
+
+def _batch_size(rows: int) -> int:
+    """Give the power of two nearest to 2√rows, from 64 to 4096: noise enough in small tables, few steps in large."""
+    exponent = round(math.log2(2 * math.sqrt(max(rows, 1))))
+    return int(2 ** min(max(exponent, 6), 12))
+
+
+def _l2(rows: int, sd: float) -> float:
+    """Give the λ that is a Gaussian prior of that standard deviation on each weight: the mean logloss of N rows plus
+    λ/2 · w² is 1/N of the negative log posterior with λ = 1 / (N · sd²)."""
+    return float(f"{1 / (max(rows, 1) * sd**2):.2g}")

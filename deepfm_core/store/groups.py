@@ -1,0 +1,103 @@
+"""The store's comparisons and studies: runs asked for together, which are entered, cancelled and deleted as one."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+from deepfm_core.errors import RunError
+from deepfm_core.store.database import Database
+from deepfm_core.store.records import ComparisonRow, NewRun, RunRow, new_id
+from deepfm_core.store.run_folder import RunFolder
+
+MODELS, SETTINGS = "models", "settings"
+"""Kinds: models compared, and settings of one model studied."""
+
+
+class ComparisonShelf:
+    """Comparisons and studies of a store; what belongs to one is asked for by its runs' column `comparison`."""
+
+    def __init__(self, database: Database, folder: Callable[[str], RunFolder]) -> None:
+        self._database = database
+        self._folder = folder
+
+    def begin(self, name: str, owner: str, kind: str, plan: Mapping[str, Any], runs: Iterable[NewRun]) -> str:
+        """Queue all runs of a comparison, or none where one cannot be entered, and return the comparison's id."""
+        comparison = new_id()
+        with self._database.write() as connection:
+            connection.execute(
+                "INSERT INTO comparisons (id, name, owner, kind, plan, created) VALUES (?, ?, ?, ?, ?, ?)",
+                (comparison, name, owner, kind, json.dumps(plan), time.time()),
+            )
+            for run in runs:
+                replace(run, owner=owner, comparison=comparison).enter(connection, self._folder)
+        return comparison
+
+    def of(self, comparison: str) -> ComparisonRow:
+        """Return a comparison.
+
+        Raises:
+            RunError: there is none of this id, or it was deleted.
+        """
+        row = self._database.row("SELECT * FROM comparisons WHERE id = ? AND deleted IS NULL", (comparison,))
+        if row is None:
+            raise RunError(
+                f"Comparison `{comparison}` is not in the store. Choose another one, or restore it if you deleted it."
+            )
+        return _row(row)
+
+    def all(self, owner: str, kind: str) -> list[ComparisonRow]:
+        """Return an owner's comparisons of a kind, newest first."""
+        query = "SELECT * FROM comparisons WHERE owner = ? AND kind = ? AND deleted IS NULL ORDER BY created DESC"
+        return [_row(row) for row in self._database.rows(query, (owner, kind))]
+
+    def runs(self, comparison: str) -> list[RunRow]:
+        """Return the runs of a comparison in the order they were asked for."""
+        query = "SELECT * FROM runs WHERE comparison = ? AND deleted IS NULL ORDER BY rowid"
+        return [RunRow.of(row) for row in self._database.rows(query, (comparison,))]
+
+    def delete(self, comparison: str) -> None:
+        """Put a comparison and its runs into the bin, from where `restore` takes them for a day.
+
+        Raises:
+            RunError: one of its runs is at work.
+        """
+        row = self.of(comparison)
+        if any(run.state == "running" for run in self.runs(comparison)):
+            raise RunError(f"Comparison `{row.name}` is running. Cancel it first, then delete it.")
+        with self._database.write() as connection:
+            now = time.time()
+            connection.execute("UPDATE comparisons SET deleted = ? WHERE id = ?", (now, comparison))
+            connection.execute(
+                "UPDATE runs SET deleted = :now, ended = COALESCE(ended, :now),"
+                " status = IIF(status IN ('queued', 'running'), 'cancelled', status)"
+                " WHERE comparison = :comparison AND deleted IS NULL",
+                {"now": now, "comparison": comparison},
+            )
+
+    def restore(self, comparison: str) -> ComparisonRow:
+        """Take a comparison and the runs deleted with it out of the bin.
+
+        Raises:
+            RunError: it was purged, or never was there.
+        """
+        with self._database.write() as connection:
+            connection.execute(
+                "UPDATE runs SET deleted = NULL WHERE comparison = :id"
+                " AND deleted = (SELECT deleted FROM comparisons WHERE id = :id)",
+                {"id": comparison},
+            )
+            connection.execute("UPDATE comparisons SET deleted = NULL WHERE id = ?", (comparison,))
+        return self.of(comparison)
+
+
+_COLUMNS = {field.name for field in fields(ComparisonRow)}
+
+
+def _row(row: sqlite3.Row) -> ComparisonRow:
+    values = {name: row[name] for name in row.keys() if name in _COLUMNS}  # noqa: SIM118 (iterates values)
+    return ComparisonRow(plan_json=row["plan"], **values)

@@ -1,0 +1,222 @@
+"""Rows of the store as plain typed values."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+import sqlite3
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from deepfm_core.spec.events import Event
+from deepfm_core.spec.naming import run_name
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.process import Process
+from deepfm_core.store.run_folder import RunFolder
+
+STALE_SECONDS = 30.0
+"""A running run without a heartbeat for this long is lost, whatever its process looks like."""
+
+
+@dataclass(frozen=True)
+class TableEntry:
+    """A table of an owner; its content stands under its SHA-256, once for all owners."""
+
+    sha256: str
+    owner: str
+    name: str
+    rows: int
+    bytes: int
+    """Size of the file as it came."""
+    created: float
+    """Seconds since 1970, as all times of the store."""
+
+
+@dataclass(frozen=True)
+class RunRow:
+    """A run as the store has it at one moment."""
+
+    id: str
+    name: str
+    owner: str
+    status: str
+    """As stored: queued, running, finished, failed or cancelled. Show `state`, which knows *lost* as well."""
+    spec_json: str
+    summary_json: str | None
+    notes: str
+    message: str | None
+    """Why the run failed, as a sentence."""
+    comparison: str | None
+    """The comparison or study that the run belongs to."""
+    trial: int | None
+    """In a study, the number of its setting."""
+    to_choose: bool
+    """Whether its setting is still to be chosen, by the worker that takes it up."""
+    created: float
+    queued: float
+    started: float | None
+    """When the worker began, the last time where the run was resumed."""
+    ended: float | None
+    heartbeat: float | None
+    worker: str | None
+    cancel_requested: bool
+
+    @classmethod
+    def of(cls, row: sqlite3.Row) -> RunRow:
+        """Read a row of the table `runs`."""
+        values = {name: row[name] for name in row.keys() if name in _RUN_COLUMNS}  # noqa: SIM118 (iterates values)
+        for flag in ("cancel_requested", "to_choose"):
+            values[flag] = bool(values[flag])
+        return cls(spec_json=row["spec"], summary_json=row["summary"], **values)
+
+    @cached_property
+    def spec(self) -> RunSpec:
+        """What the run was asked to do."""
+        return RunSpec.from_dict(json.loads(self.spec_json))
+
+    @cached_property
+    def summary(self) -> dict[str, Any]:
+        """The metrics known: none, then `epochs` and `valid` of the best epoch so far, then what `train` prints."""
+        values: dict[str, Any] = json.loads(self.summary_json) if self.summary_json else {}
+        return values
+
+    @property
+    def state(self) -> str:
+        """The status, or `lost` where the run's worker is gone. Computed at each call, never stored."""
+        return "lost" if self.status == "running" and self._worker_is_gone() else self.status
+
+    @property
+    def ended_well(self) -> bool:
+        """Whether the run is finished and will never change."""
+        return self.status == "finished"
+
+    def _worker_is_gone(self) -> bool:
+        if self.worker is None or self.heartbeat is None:
+            return True
+        process = Process.parse(self.worker)
+        return (process.here and not process.alive()) or time.time() - self.heartbeat > STALE_SECONDS
+
+
+_RUN_COLUMNS = {field.name for field in fields(RunRow)}
+
+
+@dataclass(frozen=True)
+class ComparisonRow:
+    """Runs asked for together: the models of a comparison, or the settings of a study."""
+
+    id: str
+    name: str
+    owner: str
+    kind: str
+    """`models` or `settings`."""
+    plan_json: str
+    created: float
+
+    @cached_property
+    def plan(self) -> dict[str, Any]:
+        """What was asked for."""
+        values: dict[str, Any] = json.loads(self.plan_json)
+        return values
+
+
+class StoredEvent(NamedTuple):
+    """An event with its place in the run's sequence (from 1) and its time."""
+
+    seq: int
+    time: float
+    event: Event
+
+
+@dataclass(frozen=True)
+class WorkerState:
+    """What a page says about the queue: how long it is, and who works on it."""
+
+    queued: int
+    running: int
+    """Runs at work, lost ones left out."""
+    starting: int
+    """Workers that are still loading."""
+    idle: int
+    """Workers that take the next run within a moment."""
+    busy: int
+    limit: int
+    """Workers allowed at a time."""
+
+    @property
+    def warm(self) -> bool:
+        """Whether a run asked for now starts at once."""
+        return self.idle > 0
+
+    @property
+    def live(self) -> int:
+        """Workers of any state."""
+        return self.starting + self.idle + self.busy
+
+
+# How runs enter the store: an id nobody can guess, a folder with the spec, a row.
+
+_LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
+
+_LENGTH = 16
+
+_ID = re.compile(f"[{_LETTERS}]{{{_LENGTH}}}")
+
+
+def new_id() -> str:
+    """Draw an id that nobody can guess: whoever has it may open what it names."""
+    return "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+
+
+def is_id(text: str) -> bool:
+    """Say whether a text is an id that the store gives out."""
+    return _ID.fullmatch(text) is not None
+
+
+@dataclass(frozen=True)
+class NewRun:
+    """A run to be entered.
+
+    Attributes:
+        spec: what is asked for.
+        name: to show; by default model and table.
+        owner: whose list it goes to.
+        comparison: the comparison or study it belongs to.
+        trial: in a study, the number of its setting.
+        to_choose: whether its setting is chosen by the worker that takes it up.
+        worker: who does it at once, without the queue.
+    """
+
+    spec: RunSpec
+    name: str
+    owner: str
+    comparison: str | None = None
+    trial: int | None = None
+    to_choose: bool = False
+    worker: Process | None = None
+
+    def enter(self, connection: sqlite3.Connection, folder: Callable[[str], RunFolder]) -> str:
+        """Write the run's folder and its row, within the connection's transaction, and return the id."""
+        run_id, now = new_id(), time.time()
+        folder(run_id).create().write_spec(self.spec)
+        values = {
+            "id": run_id,
+            "name": self.name or run_name(self.spec),
+            "owner": self.owner,
+            "status": "running" if self.worker else "queued",
+            "spec": json.dumps(self.spec.to_dict()),
+            "comparison": self.comparison,
+            "trial": self.trial,
+            "to_choose": int(self.to_choose),
+            "created": now,
+            "queued": now,
+            "started": now if self.worker else None,
+            "heartbeat": now if self.worker else None,
+            "worker": None if self.worker is None else str(self.worker),
+        }
+        places = ", ".join(f":{column}" for column in values)
+        connection.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({places})", values)
+        return run_id

@@ -1,0 +1,287 @@
+"""The store: tables, runs, their events and the queue, in one folder that many processes may use at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sqlite3
+import time
+from collections.abc import Collection
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from deepfm_core.errors import RunError
+from deepfm_core.spec.events import Event, event_from_dict
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.database import Database
+from deepfm_core.store.encoding_cache import EncodedShelf
+from deepfm_core.store.groups import ComparisonShelf
+from deepfm_core.store.process import Process
+from deepfm_core.store.query import remove_old
+from deepfm_core.store.records import NewRun, RunRow, StoredEvent, TableEntry, WorkerState, is_id
+from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.store.run_queue import Claims, WorkerRegister, worker_limit
+from deepfm_core.store.tables import TableShelf
+
+if TYPE_CHECKING:
+    from deepfm_core.tables.table import Table
+
+LOCAL = "local"
+"""The owner of what is made from the command line."""
+
+BIN_SECONDS = 24 * 3600.0
+"""How long a deleted run or table can be restored."""
+
+
+def default_home() -> Path:
+    """Return where the store stands: $DEEPFM_HOME, otherwise `.deepfm/` in the project."""
+    named = os.environ.get("DEEPFM_HOME")
+    return Path(named).expanduser() if named else Path(__file__).resolve().parents[2] / ".deepfm"
+
+
+class Store:
+    """Everything under `home`. One object may be shared by all threads of a process.
+
+    Every listing takes an owner, so that two visitors do not see each other's data; a run's id is unguessable and opens
+    the run for whoever has it.
+
+    Raises:
+        RunError: the store cannot be opened.
+    """
+
+    def __init__(self, home: Path) -> None:
+        self.home = Path(home).absolute()
+        self.database = Database(self.home / "runs.db")
+        self.claims = Claims(self.database)
+        self.workers = WorkerRegister(self.database)
+        self.comparisons = ComparisonShelf(self.database, self.folder)
+        self.encoded = EncodedShelf(self.home / "tables")
+        self._tables = TableShelf(self.database, self.home / "tables")
+
+    @classmethod
+    def default(cls) -> Store:
+        """Open the store at `default_home()`."""
+        return cls(default_home())
+
+    def close(self) -> None:
+        """Close the database."""
+        self.database.close()
+
+    # Tables
+
+    def import_table(
+        self,
+        source: Path | bytes,
+        name: str,
+        owner: str = LOCAL,
+        table: Table | None = None,
+        max_bytes: int | None = None,
+    ) -> TableEntry:
+        """Read an uploaded file and keep it under its SHA-256, once for all owners; the same content is read once.
+
+        Args:
+            source: the file, or its bytes.
+            name: what the owner calls it.
+            owner: whose list it goes to.
+            table: the file as `read_table` gave it, where the caller has read it already.
+            max_bytes: the largest size allowed, before and after decompression.
+
+        Raises:
+            TableError: the file cannot be read as a table; nothing is kept.
+        """
+        return self._tables.add(source, name, owner, table, max_bytes)
+
+    def table(self, sha: str, owner: str | None = None) -> Table:
+        """Load a table, under the name its owner gave it; RunError where the store does not have it."""
+        return self._tables.read(sha, owner)
+
+    def table_entry(self, sha: str, owner: str = LOCAL) -> TableEntry:
+        """Return an owner's entry of a table; RunError where there is none."""
+        return self._tables.entry(sha, owner)
+
+    def tables(self, owner: str | None = None) -> list[TableEntry]:
+        """Return an owner's tables, newest first; those of all owners for None."""
+        return self._tables.entries(owner)
+
+    def delete_table(self, sha: str, owner: str = LOCAL) -> None:
+        """Take a table out of an owner's list; runs made from it keep it, what was encoded of it goes."""
+        self._tables.delete(sha, owner)
+        self.encoded.forget(sha)
+
+    def restore_table(self, sha: str, owner: str = LOCAL) -> TableEntry:
+        """Undo `delete_table`."""
+        return self._tables.restore(sha, owner)
+
+    # Runs
+
+    def enqueue(self, spec: RunSpec, name: str = "", owner: str = LOCAL, comparison: str | None = None) -> str:
+        """Ask for a run and return its id; a worker takes it up in its turn."""
+        return self._enter(NewRun(spec, name, owner, comparison))
+
+    def begin(self, spec: RunSpec, worker: Process, name: str = "", owner: str = LOCAL) -> RunRow:
+        """Enter a run that `worker` does at once, without the queue."""
+        return self.run(self._enter(NewRun(spec, name, owner, worker=worker)))
+
+    def run(self, run_id: str) -> RunRow:
+        """Return a run.
+
+        Raises:
+            RunError: there is none of this id, or it was deleted.
+        """
+        row = self.database.row("SELECT * FROM runs WHERE id = ? AND deleted IS NULL", (run_id,))
+        if row is None:
+            raise RunError(
+                f"Run `{run_id}` is not in the store. Open the list of runs, or restore it if you deleted it."
+            )
+        return RunRow.of(row)
+
+    def runs(self, owner: str | None = None, comparison: str | None = None) -> list[RunRow]:
+        """Return an owner's runs, newest first; those of all owners for None."""
+        rows = self.database.rows(
+            "SELECT * FROM runs WHERE deleted IS NULL AND (:owner IS NULL OR owner = :owner)"
+            " AND (:comparison IS NULL OR comparison = :comparison) ORDER BY created DESC, rowid DESC",
+            {"owner": owner, "comparison": comparison},
+        )
+        return [RunRow.of(row) for row in rows]
+
+    def folder(self, run_id: str) -> RunFolder:
+        """Return a run's folder; RunError where the id is not one that the store gives out."""
+        if not is_id(run_id):
+            raise RunError(f"Run `{run_id}` is not in the store. Open the list of runs.")
+        return RunFolder(self.home / "runs" / run_id)
+
+    def rename(self, run_id: str, name: str) -> None:
+        """Give a run another name."""
+        self._set(run_id, "name", name)
+
+    def set_notes(self, run_id: str, notes: str) -> None:
+        """Replace a run's notes."""
+        self._set(run_id, "notes", notes)
+
+    def delete(self, run_id: str) -> None:
+        """Put a run into the bin, from where `restore` takes it for a day; a queued one is cancelled.
+
+        Raises:
+            RunError: the run is at work.
+        """
+        run = self.run(run_id)
+        if run.state == "running":
+            raise RunError(f"Run `{run.name}` is running. Cancel it first, then delete it.")
+        self._change(
+            run,
+            "deleted = :now, status = IIF(status IN ('queued', 'running'), 'cancelled', status),"
+            " ended = COALESCE(ended, :now)",
+        )
+
+    def restore(self, run_id: str) -> RunRow:
+        """Take a run out of the bin.
+
+        Raises:
+            RunError: it was purged, or never was there.
+        """
+        with self.database.write() as connection:
+            connection.execute("UPDATE runs SET deleted = NULL WHERE id = ?", (run_id,))
+        return self.run(run_id)
+
+    def purge(self, older_than: float = BIN_SECONDS) -> None:
+        """Remove for good what has been in the bin, and answers to questions, for more than `older_than` seconds."""
+        before = time.time() - older_than
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM comparisons WHERE deleted < ?", (before,))
+            gone = connection.execute("DELETE FROM runs WHERE deleted < ? RETURNING id", (before,)).fetchall()
+        for (run_id,) in gone:
+            shutil.rmtree(self.folder(run_id).path, ignore_errors=True)
+        self._tables.purge(before)
+        self.encoded.remove_unfinished(before)
+        remove_old(self.home, before)
+
+    # Events
+
+    def append_event(self, run_id: str, event: Event, worker: Process | None = None) -> bool:
+        """Append an event to a running run; see `Claims.append`."""
+        return self.claims.append(run_id, event, worker)
+
+    def events(self, run_id: str, after_seq: int = 0, kinds: Collection[str] = ()) -> list[StoredEvent]:
+        """Return a run's events after `after_seq` in order, or only those of some kinds (`epoch`, `progress`, …).
+
+        A resumed run repeats what came after its checkpoint: of two events for one epoch the later counts.
+        """
+        rows = self.database.rows(
+            "SELECT seq, time, kind, content FROM events WHERE run_id = ? AND seq > ?"
+            f" AND (? OR kind IN ({', '.join('?' * len(kinds))})) ORDER BY seq",
+            (run_id, after_seq, not kinds, *kinds),
+        )
+        return [StoredEvent(seq, at, event_from_dict(kind, json.loads(content))) for seq, at, kind, content in rows]
+
+    # The queue: the reader's side (the worker's is `claims`)
+
+    def request_cancel(self, run_id: str) -> None:
+        """Cancel a queued or lost run at once; ask the worker of a running one to stop. Ended runs stay as they are."""
+        run = self.run(run_id)
+        if run.state in ("queued", "lost"):
+            self._change(run, "status = 'cancelled', ended = :now")
+        elif run.state == "running":
+            self._change(run, "cancel_requested = 1")
+
+    def resume(self, run_id: str) -> None:
+        """Queue a lost, failed or cancelled run again; it goes on from its last checkpoint.
+
+        Raises:
+            RunError: the run is queued, running or finished, or changed in this moment.
+        """
+        run = self.run(run_id)
+        if run.state not in ("lost", "failed", "cancelled"):
+            raise RunError(f"Run `{run.name}` is {run.state}. Only a lost, failed or cancelled run can be resumed.")
+        self._change(
+            run,
+            "status = 'queued', queued = :now, worker = NULL, ended = NULL, message = NULL, cancel_requested = 0",
+        )
+
+    def queued(self) -> int:
+        """Return how many runs wait."""
+        row = self.database.row("SELECT COUNT(*) FROM runs WHERE status = 'queued' AND deleted IS NULL")
+        return int(row[0]) if row else 0
+
+    def position(self, run_id: str) -> int | None:
+        """Return a queued run's place in the queue, 1 being next; None where it does not wait."""
+        row = self.database.row(
+            "SELECT (SELECT COUNT(*) FROM runs AS other WHERE other.status = 'queued' AND other.deleted IS NULL"
+            " AND (other.comparison IS NOT NULL, other.queued, other.rowid)"
+            " <= (run.comparison IS NOT NULL, run.queued, run.rowid))"
+            " FROM runs AS run WHERE run.id = ? AND run.status = 'queued' AND run.deleted IS NULL",
+            (run_id,),
+        )
+        return int(row[0]) if row else None
+
+    def worker_state(self) -> WorkerState:
+        """Say how long the queue is and who works on it."""
+        states = self.workers.states()
+        running = self.database.rows("SELECT * FROM runs WHERE status = 'running' AND deleted IS NULL")
+        return WorkerState(
+            queued=self.queued(),
+            running=sum(RunRow.of(row).state == "running" for row in running),
+            starting=states.count("starting"),
+            idle=states.count("idle"),
+            busy=states.count("busy"),
+            limit=worker_limit(),
+        )
+
+    def _enter(self, run: NewRun) -> str:
+        with self.database.write() as connection:
+            return run.enter(connection, self.folder)
+
+    def _set(self, run_id: str, column: str, text: str) -> None:
+        self.run(run_id)
+        with self.database.write() as connection:
+            connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (text, run_id))
+
+    def _change(self, run: RunRow, changes: str) -> None:
+        """Change a run's status if it still is as `run` says, so that two who act at once do not undo each other."""
+        with self.database.write() as connection:
+            cursor: sqlite3.Cursor = connection.execute(
+                f"UPDATE runs SET {changes} WHERE id = :id AND status = :status AND worker IS :worker",
+                {"now": time.time(), "id": run.id, "status": run.status, "worker": run.worker},
+            )
+        if not cursor.rowcount:
+            raise RunError(f"Run `{run.name}` has changed in this moment. Look again, then repeat what you wanted.")

@@ -1,0 +1,1 @@
+"""Generated tables with planted truth."""

@@ -1,0 +1,284 @@
+"""Generated worlds with planted truth: tables whose interactions, their strengths and every row's logit are known."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy.sparse import csr_array
+from scipy.sparse.linalg import lsqr
+
+from deepfm_core.schema.schema import Kind
+from deepfm_core.synthetic.columns import Column, categorical, multi_valued, numeric
+
+# Effects of known strength on the logit: pure pairs, a pure three-way part, and the base rate that goes with them.
+
+Values = NDArray[np.float64]
+
+Codes = NDArray[np.int64]
+
+
+def standardise(values: Values, sd: float) -> Values:
+    """Return the (N,) values with mean zero and standard deviation `sd` over the rows; constants become zero."""
+    centred = values - values.mean()
+    spread = centred.std()
+    return np.asarray(centred * (sd / spread) if spread > 1e-12 else np.zeros_like(centred))
+
+
+def joint_codes(parts: Sequence[Codes]) -> Codes:
+    """Number the distinct combinations of several (N,) codes by one (N,) code from 0."""
+    joint = np.zeros(len(parts[0]), dtype=np.int64)
+    for codes in parts:
+        joint = joint * (int(codes.max()) + 1) + codes
+    return np.unique(joint, return_inverse=True)[1].astype(np.int64)
+
+
+def without_group_means(values: Values, groups: Sequence[Codes], sweeps: int = 200) -> Values:
+    """Remove from (N,) values their least-squares sum of functions of each (N,) grouping, by alternating centring."""
+    pure = values - values.mean()
+    counts = [np.bincount(codes) for codes in groups]
+    for _ in range(sweeps):
+        largest = 0.0
+        for codes, rows in zip(groups, counts, strict=True):
+            means = np.bincount(codes, weights=pure) / np.maximum(rows, 1)
+            pure -= means[codes]
+            largest = max(largest, float(np.abs(means).max()))
+        if largest < 1e-9:
+            break
+    return np.asarray(pure)
+
+
+def without_additive(values: Values, designs: Sequence[csr_array]) -> Values:
+    """Remove from (N,) values their least-squares projection on the columns of the (N, d) designs and a constant.
+
+    This is `without_group_means` for fields that are not one level a row: multi-valued ones.
+    """
+    rows = len(values)
+    blocks = [csr_array(np.ones((rows, 1))), *designs]
+    design = csr_array(np.hstack([block.toarray() for block in blocks]))
+    coefficients: Values = lsqr(design, values, atol=1e-10, btol=1e-10)[0]
+    return np.asarray(values - design @ coefficients)
+
+
+def base_for_click_rate(logits: Values, click_rate: float) -> float:
+    """Find the base logit that gives (N,) logits the mean probability `click_rate`, by bisection."""
+    low, high = -30.0, 30.0
+    for _ in range(80):
+        middle = (low + high) / 2
+        if (1 / (1 + np.exp(-(logits + middle)))).mean() < click_rate:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
+
+
+SHAPES = ("dense", "low-rank", "few-cells")
+"""How the table of a planted pair looks: Gaussian in every cell, of rank two, or strong in a tenth of the cells."""
+
+
+@dataclass(frozen=True)
+class WorldSpec:
+    """What a world is like; strengths are standard deviations over rows, in log-odds."""
+
+    fields: int = 12
+    numeric: int = 0
+    multi_valued: int = 0
+    levels: tuple[int, int] = (3, 200)
+    """Fewest and most levels of a categorical field, drawn evenly on the log scale."""
+    zipf: tuple[float, float] = (0.5, 1.3)
+    """Smallest and largest exponent of the vocabularies."""
+    correlation: float = 0.5
+    """Largest loading of a field on one of the two factors that relate fields."""
+    main: tuple[float, float] = (0.2, 0.5)
+    pairs: int = 6
+    strengths: tuple[float, float] = (0.12, 0.42)
+    shape: str = "mixed"
+    """One of `SHAPES`, or `mixed` for a draw per pair."""
+    three_way: float = 0.25
+    click_rate: float = 0.18
+
+    def without_interactions(self) -> WorldSpec:
+        """Give the same world with main effects only."""
+        return replace(self, pairs=0, three_way=0.0)
+
+
+CATEGORICAL = WorldSpec()
+
+MIXED = WorldSpec(numeric=5)
+
+MULTI_VALUED = WorldSpec(numeric=2, multi_valued=3)
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What was planted.
+
+    Attributes:
+        pairs: one row a pair of fields: `field_a`, `field_b`, `strength` (0 where nothing was planted).
+        main_effects: `field`, `strength`.
+        three_way: the three fields of the three-way part, or an empty tuple.
+        parts: (N rows) `base`, `main`, `pairs`, `three_way` and their sum `logit`.
+        pair_parts: (N rows) one column `a × b` per planted pair.
+    """
+
+    pairs: pd.DataFrame
+    main_effects: pd.DataFrame
+    three_way: tuple[str, ...]
+    parts: pd.DataFrame
+    pair_parts: pd.DataFrame
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what was planted, without the rows, as plain values for JSON."""
+        planted = self.pairs[self.pairs["strength"] > 0].sort_values("strength", ascending=False)
+        return {
+            "main_effects": dict(
+                zip(self.main_effects["field"], self.main_effects["strength"].round(4).tolist(), strict=True)
+            ),
+            "pairs": [
+                {"field_a": a, "field_b": b, "strength": round(float(s), 4)}
+                for a, b, s in planted[["field_a", "field_b", "strength"]].itertuples(index=False)
+            ],
+            "three_way": {"fields": list(self.three_way), "strength": round(float(self.parts["three_way"].std()), 4)},
+        }
+
+
+@dataclass(frozen=True)
+class World:
+    """A table with its label (column `click`, 0 or 1), and the truth behind it."""
+
+    frame: pd.DataFrame
+    truth: Truth
+    kinds: dict[str, Kind]
+
+
+@dataclass(frozen=True)
+class Effects:
+    """Effects on the logit, (N,) each: main effects by field, pure pairs by their two fields, one three-way part."""
+
+    main: dict[str, Values]
+    pairs: dict[tuple[str, str], Values]
+    three_way_fields: tuple[str, ...]
+    three_way: Values
+
+
+def make_world(rows: int, seed: int, spec: WorldSpec = CATEGORICAL) -> World:
+    """Draw a world of `rows` rows; the same rows, seed and spec give the same world.
+
+    Interactions are pure under the joint distribution of their fields: the additive part has been removed over the
+    rows, so a planted pair changes no main effect, and the three-way part no pair.
+    """
+    rng = np.random.default_rng([seed, 20170313])
+    columns = _draw_columns(rows, spec, rng)
+    effects = Effects(
+        {c.name: _main_effect(c, rng.uniform(*spec.main), rng) for c in columns},
+        _planted_pairs(columns, spec, rng),
+        *_three_way(columns, spec, rng),
+    )
+    return assemble(columns, effects, spec.click_rate, rng)
+
+
+def assemble(columns: list[Column], effects: Effects, click_rate: float, rng: np.random.Generator) -> World:
+    """Add the effects up, set the base so that clicks have the given rate, draw labels, and note the truth."""
+    rows = len(columns[0].cells)
+    main = np.sum([np.zeros(rows), *effects.main.values()], axis=0)
+    pairs = np.sum([np.zeros(rows), *effects.pairs.values()], axis=0)
+    sum_of_parts = main + pairs + effects.three_way
+    base = base_for_click_rate(sum_of_parts, click_rate)
+    logit = sum_of_parts + base
+    clicks = (rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(np.int64)
+    frame = pd.DataFrame({c.name: c.cells for c in columns} | {"click": clicks})
+    parts = pd.DataFrame({"base": base, "main": main, "pairs": pairs, "three_way": effects.three_way, "logit": logit})
+    truth = Truth(
+        _strengths_of_pairs([c.name for c in columns], effects.pairs),
+        pd.DataFrame({"field": list(effects.main), "strength": [float(v.std()) for v in effects.main.values()]}),
+        effects.three_way_fields,
+        parts,
+        pd.DataFrame({f"{a} × {b}": values for (a, b), values in effects.pairs.items()}, index=parts.index),
+    )
+    return World(frame, truth, {c.name: c.kind for c in columns})
+
+
+def pure_pair(values: Values, a: Column, b: Column, strength: float) -> Values:
+    """Make (N,) values a pure interaction of two columns with the given standard deviation."""
+    if Kind.MULTI_VALUED in (a.kind, b.kind):
+        return standardise(without_additive(values, [a.groups, b.groups]), strength)
+    return standardise(without_group_means(values, [a.codes, b.codes]), strength)
+
+
+def pure_three_way(values: Values, columns: tuple[Column, Column, Column], strength: float) -> Values:
+    """Make (N,) values a pure three-way part of columns that have one level a row, free of any function of a pair."""
+    pairs = [joint_codes([p.codes, q.codes]) for p, q in combinations(columns, 2)]
+    return standardise(without_group_means(values, pairs), strength)
+
+
+def _draw_columns(rows: int, spec: WorldSpec, rng: np.random.Generator) -> list[Column]:
+    factors = rng.normal(size=(rows, 2))
+    kinds = [Kind.NUMERIC] * spec.numeric + [Kind.MULTI_VALUED] * spec.multi_valued
+    kinds += [Kind.CATEGORICAL] * (spec.fields - len(kinds))
+    columns = []
+    for place, kind_index in enumerate(rng.permutation(len(kinds))):
+        loading = rng.uniform(0, spec.correlation) * (rng.random() < 0.6)
+        latent = loading * factors[:, rng.integers(2)] + np.sqrt(1 - loading**2) * rng.normal(size=rows)
+        levels = round(float(np.exp(rng.uniform(*np.log(spec.levels)))))
+        exponent, skew = rng.uniform(*spec.zipf), rng.choice([0.0, 0.6, 1.2])
+        name = f"f{place + 1:02d}"
+        if kinds[kind_index] is Kind.NUMERIC:
+            columns.append(numeric(name, latent, skew))
+        elif kinds[kind_index] is Kind.MULTI_VALUED:
+            columns.append(multi_valued(name, latent, exponent, max(5, min(levels, 60)), 4, rng))
+        else:
+            columns.append(categorical(name, latent, exponent, levels))
+    return columns
+
+
+def _main_effect(column: Column, sd: float, rng: np.random.Generator) -> Values:
+    return standardise(column.features @ rng.normal(size=column.features.shape[1]), sd)
+
+
+def _planted_pairs(columns: list[Column], spec: WorldSpec, rng: np.random.Generator) -> dict[tuple[str, str], Values]:
+    every = list(combinations(range(len(columns)), 2))
+    chosen = rng.choice(len(every), size=spec.pairs, replace=False)
+    strengths = np.linspace(*spec.strengths, spec.pairs)
+    planted = {}
+    for place, strength in zip(chosen, strengths, strict=True):
+        a, b = (columns[i] for i in every[place])
+        shape = spec.shape if spec.shape in SHAPES else str(rng.choice(SHAPES))
+        table = _table(a.features.shape[1], b.features.shape[1], shape, rng)
+        planted[a.name, b.name] = pure_pair(_bilinear(a.features, table, b.features), a, b, float(strength))
+    return planted
+
+
+def _table(rows: int, columns: int, shape: str, rng: np.random.Generator) -> Values:
+    if shape == "low-rank":
+        return np.asarray(rng.normal(size=(rows, 2)) @ rng.normal(size=(2, columns)))
+    table = rng.normal(size=(rows, columns))
+    if shape == "few-cells":
+        table *= rng.random(table.shape) < max(0.1, 2 / table.size)
+    return table
+
+
+def _bilinear(left: csr_array, table: Values, right: csr_array) -> Values:
+    return np.asarray(right.multiply(left @ table).sum(axis=1)).ravel()
+
+
+def _three_way(columns: list[Column], spec: WorldSpec, rng: np.random.Generator) -> tuple[tuple[str, ...], Values]:
+    rows = len(columns[0].cells)
+    single = [c for c in columns if c.kind is Kind.CATEGORICAL]
+    if spec.three_way <= 0 or len(single) < 3:
+        return (), np.zeros(rows)
+    few = sorted(single, key=lambda c: int(c.codes.max()))[: max(3, len(single) // 2)]
+    a, b, c = (few[i] for i in sorted(rng.choice(len(few), size=3, replace=False)))
+    joint = joint_codes([a.codes, b.codes, c.codes])
+    values = rng.normal(size=int(joint.max()) + 1)[joint]
+    return (a.name, b.name, c.name), pure_three_way(values, (a, b, c), spec.three_way)
+
+
+def _strengths_of_pairs(names: list[str], planted: dict[tuple[str, str], Values]) -> pd.DataFrame:
+    known = {frozenset(pair): float(values.std()) for pair, values in planted.items()}
+    rows = [(a, b, known.get(frozenset((a, b)), 0.0)) for a, b in combinations(names, 2)]
+    return pd.DataFrame(rows, columns=["field_a", "field_b", "strength"])

@@ -1,0 +1,1 @@
+"""Files and frames to tables of text: encoding, dialect, CSV, Parquet."""

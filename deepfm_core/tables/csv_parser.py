@@ -1,0 +1,283 @@
+"""Rows of text to columns of distinct texts: pyarrow's threaded CSV parser, straight into dictionaries."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from io import RawIOBase
+from itertools import count
+from typing import Any, BinaryIO, TypeVar
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+from numpy.typing import NDArray
+
+from deepfm_core._parallel import processors
+from deepfm_core.tables.decoding import Content
+from deepfm_core.tables.dialect import Dialect
+
+# Columns whose texts have eight bytes each, such as hashes and dates: told apart as numbers, faster than as texts.
+
+WIDTH = 8
+
+KEYS = pa.binary(WIDTH)
+"""What such a column is parsed as; an empty cell is null."""
+
+FEWEST = 16
+"""Distinct texts of eight bytes from which a column is taken for one of these; names and words end sooner or later."""
+
+
+def has_eight_bytes(texts: pa.Array) -> bool:
+    """Say whether the distinct texts of a column's first rows all have eight bytes, or none."""
+    widths = np.asarray(pc.binary_length(texts))
+    return bool(np.isin(widths, (0, WIDTH)).all() and np.count_nonzero(widths) >= FEWEST)
+
+
+def coded_keys(column: pa.ChunkedArray) -> tuple[list[pa.Array], pa.Array]:
+    """Give the codes of a column of `KEYS`, chunk by chunk, and its D distinct texts; there is a chunk at least."""
+    chunks = [
+        pa.Array.from_buffers(pa.uint64(), len(chunk), chunk.buffers(), chunk.null_count, chunk.offset)
+        for chunk in column.chunks
+    ]
+    encoded = pa.chunked_array(chunks).dictionary_encode().chunks
+    keys = encoded[0].dictionary
+    ends = pa.py_buffer(np.arange(0, WIDTH * len(keys) + 1, WIDTH, dtype=np.int64))
+    data = keys.buffers()[1].slice(WIDTH * keys.offset, WIDTH * len(keys))
+    texts = pa.Array.from_buffers(pa.large_string(), len(keys), [None, ends, data])
+    if column.null_count:
+        texts = pa.concat_arrays([texts, pa.array([""], pa.large_string())])
+    return [chunk.indices.fill_null(len(keys)) for chunk in encoded], texts
+
+
+def keys_of(texts: pa.Array) -> NDArray[np.uint64] | None:
+    """Give numbers (D,) in the order of D texts of the type large_string; None where not all have eight bytes."""
+    _, ends, data = texts.buffers()
+    places = np.frombuffer(ends, np.int64)[texts.offset : texts.offset + len(texts) + 1]
+    if not len(texts) or texts.null_count or not (np.diff(places) == WIDTH).all():
+        return None
+    return np.frombuffer(data, ">u8", len(texts), offset=int(places[0])).astype(np.uint64)
+
+
+BLOCK = 4 << 20
+"""Bytes parsed at a time by a thread; a row may be no longer than a block, so long rows raise it."""
+
+SEGMENT = 64 << 20
+"""Bytes whose blocks are held before their dictionaries are joined, which bounds the memory of long tables."""
+
+T = TypeVar("T")
+
+_END = "\0"
+"""A line put after the text. Text holds no NUL, so seeing it as a row of its own proves that every quote is closed."""
+
+_TAIL = f"\n{_END}\n".encode()
+
+
+@dataclass(frozen=True)
+class Parsed:
+    """The columns of a text and what did not fit them."""
+
+    columns: list[pd.Categorical]
+    ragged: int
+    """Rows left out because they have more or fewer values than there are columns."""
+    closed: bool
+    """Whether the last quote of the text is closed."""
+
+    @property
+    def rows(self) -> int:
+        """N, the number of rows."""
+        return len(self.columns[0])
+
+
+@dataclass(frozen=True)
+class Coded:
+    """A stretch of a column: the distinct texts, and for each row which of them it holds."""
+
+    codes: NDArray[np.signedinteger[Any]]
+    texts: pa.Array
+
+
+def parse(content: Content, dialect: Dialect, *, block: int = BLOCK, segment: int = SEGMENT) -> Parsed:
+    """Parse all rows of a text; every column becomes a Categorical of its distinct texts.
+
+    Raises:
+        pyarrow.ArrowException: the parser cannot go on.
+    """
+    keyed = True
+    while True:
+        try:
+            parsed = _parse(content, dialect, block, segment, keyed)
+            break
+        except pa.ArrowInvalid as error:
+            if keyed and str(KEYS) in str(error):
+                keyed = False  # texts of another length came later
+            elif "straddling" in str(error) and block <= 2 * content.size:
+                block *= 8
+            else:
+                raise
+    pa.default_memory_pool().release_unused()  # after the last segment is let go of
+    return parsed
+
+
+def _parse(content: Content, dialect: Dialect, block: int, size: int, keyed: bool) -> Parsed:
+    ends: list[str] = []
+    ragged: list[int] = []
+
+    def on_ragged_row(row: Any) -> str:
+        if row.text == _END:
+            ends.append(row.text)
+        elif row.text.strip():
+            ragged.append(row.actual_columns)
+        return "skip"
+
+    columns: list[list[Coded]] = [[] for _ in dialect.columns]
+    segments, types = 0, dict[str, pa.DataType]()
+    quoted = content.quoted_until > dialect.offset
+    with closing(content.open()) as stream, ThreadPoolExecutor(processors()) as threads:
+        stream.read(dialect.offset)
+        # Where cells are quoted a line end may stand within one, so the text is not cut into segments.
+        for segment in _segments(stream, *([sys.maxsize] if quoted else [min(block, size), size])):
+            chunks = _read_csv(segment, dialect, block, quoted, on_ragged_row, types).columns
+            for parts, part in zip(columns, threads.map(coded, _emptied(chunks)), strict=True):
+                parts.append(part)
+            if keyed and segments == 0:  # the first segment is short, and shows what the columns are like
+                types = {str(i): KEYS for i, parts in enumerate(columns) if has_eight_bytes(parts[0].texts)}
+            segments += 1
+        joined = list(threads.map(categorical, _emptied(columns)))
+    return Parsed(joined, len(ragged), len(ends) == segments)
+
+
+def _read_csv(
+    segment: _Segment,
+    dialect: Dialect,
+    block: int,
+    quoted: bool,
+    on_ragged_row: Callable[[Any], str],
+    types: Mapping[str, pa.DataType],
+) -> pa.Table:
+    return pa_csv.read_csv(
+        segment,
+        read_options=pa_csv.ReadOptions(column_names=[str(i) for i in range(len(dialect.columns))], block_size=block),
+        parse_options=pa_csv.ParseOptions(
+            delimiter=dialect.delimiter,
+            quote_char='"' if quoted else False,
+            newlines_in_values=quoted,
+            invalid_row_handler=on_ragged_row,
+        ),
+        convert_options=pa_csv.ConvertOptions(
+            default_column_type=pa.dictionary(pa.int32(), pa.string()),
+            column_types=types,
+            null_values=[""],  # of the columns of `types`; texts are never null
+            check_utf8=False,  # the survey has decoded every byte
+        ),
+    )
+
+
+def coded(column: pa.ChunkedArray) -> Coded:
+    """Join the dictionaries of a column's chunks into one."""
+    if not column.num_chunks:
+        return Coded(np.empty(0, np.int8), pa.array([], pa.large_string()))
+    if column.type == KEYS:
+        codes, texts = coded_keys(column)
+    else:
+        chunks = column.unify_dictionaries().chunks
+        codes, texts = [chunk.indices for chunk in chunks], chunks[-1].dictionary.cast(pa.large_string())
+    joined = [code.to_numpy() for code in codes]
+    return Coded(np.concatenate(joined, dtype=_code_dtype(len(texts)), casting="unsafe"), texts)
+
+
+def categorical(parts: Sequence[Coded]) -> pd.Categorical:
+    """Join the stretches of a column into one Categorical."""
+    parts = [part for part in parts if len(part.codes)] or parts[:1]
+    codes, texts = parts[0].codes, parts[0].texts
+    if len(parts) > 1:
+        places = pa.chunked_array([part.texts for part in parts]).dictionary_encode().chunks
+        texts = places[0].dictionary
+        codes = np.empty(sum(len(part.codes) for part in parts), _code_dtype(len(texts)))
+        start = 0
+        for part, place in zip(parts, places, strict=True):
+            end = start + len(part.codes)
+            codes[start:end] = pc.take(place.indices, pa.array(part.codes), boundscheck=False).to_numpy()
+            start = end
+    categories = pd.Index(pd.array(texts, dtype="str"), copy=False)
+    # A dictionary's values are distinct; the public constructor would hash all of them again to see that.
+    dtype = pd.CategoricalDtype._from_fastpath(categories, False)  # type: ignore[attr-defined]
+    return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
+
+
+def _code_dtype(size: int) -> type[np.signedinteger[Any]]:
+    """Return the smallest type for codes below `size`, the one pandas itself would choose."""
+    if size < 128:
+        return np.int8
+    return np.int16 if size < 32768 else np.int32
+
+
+def _emptied(values: list[T]) -> Iterator[T]:
+    """Give the values in order and let go of each, so that its memory is free once it is used."""
+    values.reverse()
+    while values:
+        yield values.pop()
+
+
+class _Segment(RawIOBase):
+    """Whole lines of a stream followed by the end line, read into memory that pyarrow owns and gives back.
+
+    The end line comes in one piece with the last text: pyarrow 26 takes a piece that is but the second half of a
+    `\\r\\n` for the end of the stream.
+    """
+
+    def __init__(self, stream: BinaryIO, rest: pa.Buffer, size: int) -> None:
+        self._stream = stream
+        self._left = size
+        self._complete = False
+        self.rest = rest
+        """What was read beyond the segment's last line."""
+        self.last = False
+        """Whether the stream ended with this segment."""
+
+    def readable(self) -> bool:
+        return True
+
+    def read_buffer(self, size: int) -> pa.Buffer:
+        if self._complete:
+            return pa.py_buffer(b"")
+        wanted = size - len(_TAIL)
+        fresh = self.rest.size == 0
+        piece = _read(self._stream, wanted) if fresh else self.rest
+        self._left -= piece.size
+        self.last = fresh and piece.size < wanted
+        end = piece.size if self.last or self._left > 0 else _after_first_line(piece)
+        self.rest = piece.slice(end)
+        self._complete = self.last or end < piece.size
+        return pa.py_buffer(piece.slice(0, end).to_pybytes() + _TAIL) if self._complete else piece
+
+
+def _segments(stream: BinaryIO, *sizes: int) -> Iterator[_Segment]:
+    """Cut a stream into segments of the given sizes, all further ones of the last of them."""
+    rest, last = pa.py_buffer(b""), False
+    for number in count():
+        if last:
+            return
+        segment = _Segment(stream, rest, sizes[min(number, len(sizes) - 1)])
+        yield segment
+        rest, last = segment.rest, segment.last
+
+
+def _after_first_line(piece: pa.Buffer) -> int:
+    text: bytes = piece.to_pybytes()
+    return min((place + 1 for place in (text.find(b"\n"), text.find(b"\r")) if place >= 0), default=len(text))
+
+
+def _read(stream: BinaryIO, size: int) -> pa.Buffer:
+    """Read `size` bytes, fewer only where the stream ends."""
+    buffer = pa.allocate_buffer(size, resizable=True)
+    filled = 0
+    while filled < size and (read := stream.readinto(memoryview(buffer)[filled:])):  # type: ignore[attr-defined]
+        filled += read
+    buffer.resize(filled)
+    return buffer

@@ -1,0 +1,75 @@
+"""A pandas frame of any types as a table, every cell as text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
+
+from deepfm_core.errors import Problem, TableError
+from deepfm_core.tables.csv_parser import Coded, categorical
+from deepfm_core.tables.parquet import LIST_SEPARATOR, cell_text
+from deepfm_core.tables.table import ReadReport, Table
+
+_SETS = (set, frozenset)
+_NESTED = (list, tuple, np.ndarray, *_SETS)
+_EXACT = 2.0**53
+"""Size from which on a float no longer tells whole numbers apart."""
+
+
+def table_from_frame(frame: pd.DataFrame, name: str = "DataFrame") -> Table:
+    """Turn a frame of any types into a table of text, as a file with the same values would be read.
+
+    Missing values (None, NaN, NaT, NA) are empty cells; a whole number reads the same from an integer and from a float
+    column (`3`, since a single missing value turns integers into floats); truth values are `true` and `false`, points
+    in time ISO 8601, lists, tuples and sets their values joined with `|`.
+
+    Raises:
+        TableError: a column name stands twice.
+    """
+    names = [str(column) for column in frame.columns]
+    twice = sorted({column for column in names if names.count(column) > 1})
+    if twice:
+        remedy = "Give every column a name of its own."
+        problems = [Problem("the column name appears more than once", remedy, column=column) for column in twice]
+        raise TableError(name, problems)
+    columns = {column: _texts(frame.iloc[:, place]) for place, column in enumerate(names)}
+    texts = pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
+    return Table(name, texts, ReadReport("DataFrame", delimiter=None, header_line=None, rows=len(frame)))
+
+
+def _texts(column: pd.Series) -> pd.Categorical:
+    """Write a column's values as text, each distinct one once."""
+    if column.dtype == object:
+        column = column.map(_joined)
+    codes, distinct = pd.factorize(column)
+    texts = pa.concat_arrays([_written(distinct), pa.array([""], pa.string())]).dictionary_encode()
+    places = texts.indices.to_numpy()[codes]  # a missing value's code, -1, takes the empty text at the end
+    return categorical([Coded(places, texts.dictionary)])
+
+
+def _joined(value: Any) -> Any:
+    if not isinstance(value, _NESTED):
+        return value
+    return LIST_SEPARATOR.join(_text(item) for item in (sorted(value, key=str) if isinstance(value, _SETS) else value))
+
+
+def _written(distinct: pd.Index) -> pa.Array:
+    """Write distinct values as an array of text."""
+    if not is_numeric_dtype(distinct.dtype) or is_bool_dtype(distinct.dtype) or is_complex_dtype(distinct.dtype):
+        return pa.array([_text(value) for value in distinct.tolist()], pa.string())
+    numbers = distinct.to_numpy()
+    texts = pa.array(numbers).cast(pa.string())
+    if numbers.dtype.kind != "f":
+        return texts
+    whole = (np.floor(numbers) == numbers) & (np.abs(numbers) < _EXACT)
+    integers = pa.array(np.where(whole, numbers, 0).astype(np.int64)).cast(pa.string())
+    return pc.if_else(whole, integers, texts)
+
+
+def _text(value: Any) -> str:
+    return cell_text(int(value) if isinstance(value, float) and value.is_integer() else value)

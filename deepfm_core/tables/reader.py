@@ -1,0 +1,224 @@
+"""Any table a user has, as text: CSV in its many forms, or Parquet."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections.abc import Iterator
+from contextlib import closing
+from io import TextIOWrapper
+from pathlib import Path
+from typing import TextIO
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfm_core.errors import Problem, TableError
+from deepfm_core.tables.csv_parser import Parsed, parse
+from deepfm_core.tables.decoding import Content, refuse_size, survey
+from deepfm_core.tables.dialect import Dialect, detect
+from deepfm_core.tables.parquet import MAGIC, read_parquet
+from deepfm_core.tables.row_errors import SHOWN, excerpt, ragged_rows, too_many, unclosed_quote
+from deepfm_core.tables.table import ReadReport, Table
+
+# A text of one column: rows to be answered by a run that has one field. No delimiter tells its lines apart.
+
+_COMMENT = ("#", "//")
+
+
+def read_one_column(content: Content, column: str, name: str) -> Table | None:
+    """Read a text whose header line is the one name `column`; an empty cell is written `""`, as elsewhere.
+
+    Blank lines are left out, and comment lines above the header.
+
+    Returns:
+        None where the header holds anything else or cannot be read, or where the first row holds several values: a
+        table like others.
+
+    Raises:
+        TableError: there are no rows, a row holds a second value, or a quoted cell is not closed or goes on.
+    """
+    records = _records(content)
+    try:
+        header = next((cells for _, cells in records if cells and not cells[0].startswith(_COMMENT)), None)
+    except csv.Error:
+        return None
+    if header is None or [cell.strip() for cell in header] != [column]:
+        return None
+    texts, problems, last = list[str](), list[Problem](), 0
+    try:
+        for line, cells in records:
+            last = line
+            if not cells:
+                continue
+            if len(cells) > 1 and not texts:
+                return None
+            if len(cells) > 1 and len(problems) < SHOWN:
+                remedy = 'Quote a cell that holds a comma with `"`, or remove what is too much.'
+                message = f"{len(cells)} values where the header has 1"
+                problems.append(Problem(message, remedy, line=line, value=excerpt(",".join(cells))))
+            texts.append(cells[0])
+    except csv.Error as error:
+        problems.append(_malformed(error, column, last + 1 if last else None))
+    if not texts and not problems:
+        problems.append(Problem("the table has no rows", "Add rows below the header."))
+    if problems:
+        raise TableError(f"Table `{name}`", problems)
+    frame = pd.DataFrame({column: pd.Categorical(texts)})
+    report = ReadReport(encoding=content.encoding, compression=content.compression, rows=len(frame))
+    return Table(name, frame, report)
+
+
+def _malformed(error: csv.Error, column: str, line: int | None) -> Problem:
+    """Say what is wrong with the quotes of the cell that begins on `line`."""
+    if "unexpected end" in str(error):
+        return Problem("a quoted cell is never closed", 'Close it with `"`.', line=line, column=column)
+    remedy = 'Write a quote within a quoted cell twice, `""`, or leave the quotes around it out.'
+    return Problem("a quoted cell goes on after its closing quote", remedy, line=line, column=column)
+
+
+def _records(content: Content) -> Iterator[tuple[int, list[str]]]:
+    """Yield records with the line each ends on; blank lines hold no cells.
+
+    Raises:
+        csv.Error: a quoted cell is not closed, or goes on after its closing quote.
+    """
+    csv.field_size_limit(sys.maxsize)
+    with closing(content.open()) as stream:
+        reader = csv.reader(TextIOWrapper(stream, encoding="utf-8", newline=""), strict=True)
+        for cells in reader:
+            yield reader.line_num, cells
+
+
+_WRITTEN_ROWS = 20_000
+
+
+def read_table(
+    source: Path | str,
+    *,
+    name: str | None = None,
+    strict: bool = False,
+    max_bytes: int | None = None,
+    only: str | None = None,
+) -> Table:
+    """Read a table from a file, every cell exactly as its text stands there, quotes undone.
+
+    CSV with comma, tab, semicolon or vertical bar, plain or in gzip, in UTF-8, UTF-16 or Latin-1, with blank and
+    comment lines before its header; header-less files in the Criteo layout; Parquet. What kind of file it is shows
+    in its bytes, never in its name. White space is kept, but for the one space that follows every delimiter of some
+    files. A few ragged rows are left out and listed in the report.
+
+    Args:
+        source: the file.
+        name: what to call the table in messages; the file's name unless given.
+        strict: whether a single ragged row is an error, as where every row must be answered.
+        max_bytes: the largest size allowed, before and after decompression.
+        only: the one column that is needed, where a table of nothing else will do.
+
+    Raises:
+        TableError: the file cannot be read as a table; holds every problem found.
+    """
+    path = Path(source)
+    name = name or path.name
+    subject = f"Table `{name}`"
+    head = _first_bytes(path, subject)
+    refuse_size(path.stat().st_size, max_bytes, subject)
+    if head == MAGIC:
+        return read_parquet(path, name, max_bytes, fewest_columns=2 if only is None else 1)
+    if path.suffix == ".parquet" and b"\0" in path.open("rb").read(4096):
+        remedy = "Write it again with a Parquet writer, or give the CSV it was made from."
+        raise TableError(subject, [Problem("the file is called Parquet but is not", remedy, value=repr(head)[2:-1])])
+    content = survey(path, subject, max_bytes)
+    if only is not None and (table := read_one_column(content, only, name)) is not None:
+        return table
+    dialect = detect(content, subject)
+    try:
+        parsed = parse(content, dialect)
+    except pa.ArrowException as error:
+        remedy = "Save the table again as CSV with quotes around cells that hold delimiters or line ends."
+        raise TableError(subject, [Problem("the rows cannot be told apart", remedy, value=str(error))]) from error
+    skipped = _skipped(content, dialect, parsed, subject, strict)
+    frame, notes = _frame(dialect, parsed)
+    report = ReadReport(
+        encoding=content.encoding,
+        compression=content.compression,
+        delimiter=dialect.delimiter,
+        header_line=dialect.header_line,
+        layout=dialect.layout,
+        rows=parsed.rows,
+        skipped=(*dialect.preamble, *skipped),
+        skipped_count=len(dialect.preamble) + parsed.ragged,
+        notes=(*dialect.notes, *notes, *_encoding_notes(content)),
+    )
+    return Table(name, frame, report)
+
+
+def table_to_csv(table: Table, stream: TextIO) -> None:
+    """Write a table as CSV: comma, quotes only where needed, a header line, `\n` after each line."""
+    stream.write(",".join(_quoted(pa.array(table.frame.columns, pa.large_string())).to_pylist()) + "\n")
+    comma = pa.scalar(",", pa.large_string())
+    columns = [table.frame[column].array for column in table.frame.columns]
+    texts = [_quoted(pa.array(column.categories, pa.large_string())) for column in columns]
+    for start in range(0, len(table), _WRITTEN_ROWS):
+        part = slice(start, start + _WRITTEN_ROWS)
+        cells = [pc.take(text, pa.array(column.codes[part])) for text, column in zip(texts, columns, strict=True)]
+        stream.writelines(f"{line}\n" for line in pc.binary_join_element_wise(*cells, comma).to_pylist())
+
+
+def _quoted(texts: pa.Array) -> pa.Array:
+    quote, nothing = pa.scalar('"', texts.type), pa.scalar("", texts.type)
+    quoted = pc.binary_join_element_wise(quote, pc.replace_substring(texts, '"', '""'), quote, nothing)
+    return pc.if_else(pc.match_substring_regex(texts, '[,"\n\r]'), quoted, texts)
+
+
+def _first_bytes(path: Path, subject: str) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(len(MAGIC))
+    except FileNotFoundError as error:
+        raise TableError(subject, [Problem("there is no such file", "Check the path.", value=str(path))]) from error
+    except OSError as error:
+        reason, remedy = error.strerror or "cannot be opened", "Give a file that you may read."
+        raise TableError(subject, [Problem(f"the file cannot be read: {reason}", remedy, value=str(path))]) from error
+
+
+def _skipped(content: Content, dialect: Dialect, parsed: Parsed, subject: str, strict: bool) -> list[Problem]:
+    """Return the ragged rows that were left out; raise a TableError where there is more wrong than a few of them."""
+    problems = list(dialect.problems)
+    if not parsed.closed:
+        problems.append(unclosed_quote(content, dialect))
+    ragged = ragged_rows(content, dialect, parsed.rows) if parsed.ragged else []
+    if parsed.ragged and (strict or too_many(parsed.ragged, parsed.rows)):
+        problems += ragged
+    if parsed.rows == 0 and not problems:
+        problems.append(Problem("the table has no rows", "Add rows below the header.", line=dialect.header_line))
+    if problems:
+        raise TableError(subject, problems)
+    return ragged
+
+
+def _frame(dialect: Dialect, parsed: Parsed) -> tuple[pd.DataFrame, list[str]]:
+    columns, names, notes = parsed.columns, list(dialect.columns), []
+    if all(_spaced(column) for column in columns[1:]) and all(name.startswith(" ") for name in names[1:]):
+        columns = [columns[0], *(_unspaced(column) for column in columns[1:])]
+        names = [name.lstrip(" ") for name in names]
+        notes.append("The space after every delimiter was left out.")
+    return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False), notes
+
+
+def _spaced(column: pd.Categorical) -> bool:
+    return all(text.startswith(" ") or not text for text in column.categories)
+
+
+def _unspaced(column: pd.Categorical) -> pd.Categorical:
+    codes, categories = pd.factorize(column.categories.str.lstrip(" "))
+    return pd.Categorical.from_codes(codes[column.codes], categories)
+
+
+def _encoding_notes(content: Content) -> list[str]:
+    if content.replaced:
+        return [f"{content.replaced:,} bytes are not valid UTF-8; they read as `\ufffd`."]
+    if content.encoding in ("latin-1", "cp1252"):
+        return [f"The file is not UTF-8 and was read as {content.encoding}; if letters look wrong, save it as UTF-8."]
+    return []

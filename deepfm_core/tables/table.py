@@ -1,0 +1,116 @@
+"""A table as understood: every cell as text, each column a dictionary of its distinct values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from typing import Any, overload
+
+import pandas as pd
+import pyarrow as pa
+
+from deepfm_core.errors import Problem
+
+MISSING_TEXTS = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "\\n", "<na>"})
+"""Cells that mean "no value", compared in lower case and stripped of white space."""
+
+
+def is_missing(text: str) -> bool:
+    """Say whether a cell's text stands for a missing value."""
+    return text.strip().lower() in MISSING_TEXTS
+
+
+@dataclass(frozen=True)
+class ReadReport:
+    """How a file was understood. Lines count from 1, as an editor shows them."""
+
+    format: str = "csv"
+    encoding: str = "utf-8"
+    compression: str | None = None
+    delimiter: str | None = ","
+    header_line: int | None = 1
+    layout: str | None = None
+    """`criteo` where a header-less file was recognised as the Criteo layout, otherwise None."""
+    rows: int = 0
+    skipped: tuple[Problem, ...] = field(default_factory=tuple)
+    """Lines left out, each with its reason (for a long list, the first ones; `skipped_count` has them all)."""
+    skipped_count: int = 0
+    notes: tuple[str, ...] = field(default_factory=tuple)
+    """Sentences worth telling the user, for instance a column that had no name."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the report as plain values for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ReadReport:
+        """Rebuild a report from `to_dict`."""
+        skipped = tuple(Problem(**problem) for problem in values["skipped"])
+        return cls(**{**values, "skipped": skipped, "notes": tuple(values["notes"])})
+
+
+@dataclass(frozen=True)
+class Table:
+    """A frame of N rows whose columns are pandas Categoricals of text, an empty cell being `""`.
+
+    The frame's index is 0 … N-1. Categories are the distinct texts of a column, in order of first appearance or any
+    other order: nothing may depend on it.
+    """
+
+    name: str
+    frame: pd.DataFrame
+    report: ReadReport
+
+    def __len__(self) -> int:
+        return len(self.frame)
+
+
+# Many texts held as one piece of memory, read like a tuple of strings.
+
+
+class Texts(Sequence[str]):
+    """N texts over an Arrow array: a million of them are a few megabytes, and become strings only when asked for."""
+
+    __slots__ = ("array",)
+
+    def __init__(self, texts: pa.Array | Iterable[str]) -> None:
+        """Hold an Arrow array of text without nulls, or any strings."""
+        self.array = texts if isinstance(texts, pa.Array) else pa.array(list(texts), pa.large_string())
+
+    @classmethod
+    def of(cls, texts: Iterable[str]) -> Texts:
+        """Return texts as they are held here already, or hold them."""
+        return texts if isinstance(texts, Texts) else cls(texts)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.array.to_pylist())
+
+    @overload
+    def __getitem__(self, place: int) -> str: ...
+    @overload
+    def __getitem__(self, place: slice) -> tuple[str, ...]: ...
+    def __getitem__(self, place: int | slice) -> str | tuple[str, ...]:
+        if isinstance(place, slice):
+            start, stop, step = place.indices(len(self))
+            if step == 1:
+                return tuple(self.array.slice(start, max(stop - start, 0)).to_pylist())
+            return tuple(self)[place]
+        text: str = self.array[place].as_py()
+        return text
+
+    def __eq__(self, other: object) -> bool:
+        if isinstance(other, Texts):
+            return bool(self.array.equals(other.array))
+        return isinstance(other, tuple) and tuple(self) == other
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return f"Texts({list(self[:5])!r}{', …' if len(self) > 5 else ''})"
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Texts, (list(self),)

@@ -1,0 +1,114 @@
+"""The embedding table while it trains: what a batch reads of it, and how it moves."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from deepfm_core.spec.run import FitSpec
+from deepfm_core.training.adam import Group, Slot, decay, learning_rate
+from deepfm_core.training.lookup import Distinct, Lookup
+
+ALWAYS_WHOLE = 1 << 14
+"""Rows of a table up to which all of them count as read by every batch."""
+
+
+class DenseTable:
+    """Moves every row at every step: best for small vocabularies, and the only way with an L2."""
+
+    def __init__(self, table: Tensor, spec: FitSpec) -> None:
+        self.slot = Slot.of(table, spec.averaging)
+        self._group = Group([self.slot])
+        self._columns = Columns(spec)
+        self._distinct = Distinct(len(table), table.device)
+        self._written: Tensor | None = None
+        self._rows, self._whole = table.shape[0], False
+
+    def read(self, ids: Tensor, weights: Tensor | None) -> Lookup:
+        """Look up the (L,) ids with their x; begins a step."""
+        self._whole = self._rows <= max(2 * ids.shape[0], ALWAYS_WHOLE)
+        if self._whole:
+            return Lookup(self.slot.weight, ids, weights)
+        self._found, positions = self._distinct(ids)
+        return Lookup(read_rows(self.slot.weight, self._found), positions, weights)
+
+    @property
+    def gradient_buffer(self) -> Tensor | None:
+        """Where the gradient of the rows that were looked up is best written, if anywhere."""
+        return self.slot.gradient if self._whole else None
+
+    def differentiate(self, gradient: Tensor) -> None:
+        """Take ∂loss/∂rows (R, columns) of the rows that were looked up."""
+        if self._whole:
+            self._written = None
+            return
+        if self._written is None:
+            self.slot.gradient.zero_()
+        else:
+            self.slot.gradient.index_fill_(0, self._written.long(), 0.0)
+            self._columns.clean(self.slot)
+        self._written = self._found
+        write_rows(self.slot.gradient, self._found, gradient)
+
+    def move(self, steps: int) -> None:
+        """Do Adam's step number `steps`."""
+        self._columns.move(self._group, self.slot, steps)
+
+    def flush(self) -> None:
+        """No row ever waits here."""
+
+    def load(self, steps: int) -> None:
+        """Go on from `steps` steps."""
+
+
+def write_rows(table: Tensor, ids: Tensor, rows: Tensor) -> None:
+    """Put (U, C) rows in their places in the table; on the CPU as wholes, which is faster than `index_copy_`."""
+    if table.device.type == "cpu":
+        np.put(_whole_rows(table), ids.numpy(), _whole_rows(rows), mode="clip")
+    else:
+        table.index_copy_(0, ids.long(), rows)
+
+
+def read_rows(table: Tensor, ids: Tensor, factors: Tensor | None = None) -> Tensor:
+    """Gather (U, C) rows of the table, each times its own factor; bags of one are fetched ahead, unlike other rows."""
+    starts = torch.arange(ids.shape[0], dtype=ids.dtype, device=ids.device)
+    return torch.embedding_bag(table, ids, starts, False, 0, False, factors)[0]
+
+
+def _whole_rows(rows: Tensor) -> NDArray[np.void]:
+    return rows.numpy().view(np.dtype((np.void, rows.shape[1] * rows.element_size())))[:, 0]
+
+
+class Columns:
+    """Adam on rows [w | v], whose first-order weights w have a rate and an L2 of their own.
+
+    One pass moves all columns as embeddings; what w differs in is put right before and after it, exactly.
+    """
+
+    def __init__(self, spec: FitSpec) -> None:
+        self._rate, self._l2 = learning_rate("table", spec), decay("table", spec)
+        self._faster, self._more = spec.first_order_rate - 1.0, spec.l2 - self._l2
+
+    def move(self, group: Group, slot: Slot, steps: int) -> None:
+        """Do Adam's step number `steps` on the one slot of a group."""
+        w, before = slot.weight[:, 0], None
+        if self._more:
+            slot.gradient[:, 0].add_(w, alpha=self._more)
+        if self._faster:
+            before = w.clone()
+        group.move(steps, self._rate, self._l2)
+        if before is not None:
+            w.add_(w - before, alpha=self._faster)
+
+    def clean(self, slot: Slot) -> None:
+        """Take out of the gradient what the last `move` has added to it, where it is not written anew as a whole."""
+        if self._more:
+            slot.gradient[:, 0].zero_()
+
+    def subtract(self, weight: Tensor, move: Tensor) -> None:
+        """Move rows (U, columns) against `move`, by the learning rates."""
+        weight.sub_(move, alpha=self._rate)
+        if self._faster:
+            weight[:, 0].sub_(move[:, 0], alpha=self._rate * self._faster)

@@ -1,0 +1,162 @@
+"""The worker process: takes runs from the queue one after the other, and stays ready for a while.
+
+    python -m deepfm_core worker [--home DIR] [--idle SECONDS] [--engine MODULE:FUNCTION]
+
+It is the only writer of the run it has claimed. Its engine is `deepfm_core.runs.engine:execute` unless `--engine` or
+$DEEPFM_ENGINE names another one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from types import FrameType
+
+from deepfm_core._parallel import use_system_memory
+from deepfm_core.errors import DeepFMError
+from deepfm_core.experiments.optuna_search import choosing
+from deepfm_core.runs.job import Engine
+from deepfm_core.store.process import Process
+from deepfm_core.store.query_pipe import Standby
+from deepfm_core.store.records import RunRow
+from deepfm_core.store.run_queue import worker_limit
+from deepfm_core.store.store import Store, default_home
+from deepfm_core.workers.executor import perform
+
+DEFAULT_ENGINE = "deepfm_core.runs.engine:execute"
+IDLE_SECONDS = 15 * 60.0
+POLL_SECONDS = 0.025
+_BEAT_SECONDS = 2.0
+
+WarmUp = Callable[[], None]
+
+
+class Terminated(BaseException):
+    """The process was told to end."""
+
+
+def load_engine(name: str) -> tuple[Engine, WarmUp]:
+    """Import an engine by `module:function`, with its module's `warm_up()` or, where there is none, nothing to do.
+
+    Raises:
+        DeepFMError: there is no such engine.
+    """
+    module_name, _, function = name.partition(":")
+    try:
+        module = importlib.import_module(module_name)
+        engine: Engine = getattr(module, function)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise DeepFMError(f"Engine `{name}` cannot be loaded ({error}). Write it as module:function.") from error
+    warm_up: WarmUp = getattr(module, "warm_up", _nothing)
+    return engine, warm_up
+
+
+def _nothing() -> None:
+    """Warm nothing up."""
+
+
+def serve(
+    store: Store,
+    engine: Engine,
+    worker: Process,
+    idle: float = IDLE_SECONDS,
+    warm_up: WarmUp = _nothing,
+    standby: WarmUp = _nothing,
+) -> None:
+    """Do queued runs, oldest first, until the queue has been empty for `idle` seconds.
+
+    Args:
+        warm_up: called before each wait.
+        standby: called when idle, to see that a process waits for questions.
+    """
+    warm_up()
+    standby()
+    until = _rest(store, worker, idle)
+    beat = time.monotonic()
+    while True:
+        run = store.claims.next(worker)
+        if run is not None:
+            store.workers.beat(worker, "busy")
+            _do(store, run, engine, worker)
+            warm_up()
+            until = _rest(store, worker, idle)
+        elif time.monotonic() > until and store.workers.leave(worker):
+            return
+        else:
+            time.sleep(POLL_SECONDS)
+        if time.monotonic() - beat > _BEAT_SECONDS:
+            standby()
+            store.workers.beat(worker, "idle")
+            beat = time.monotonic()
+
+
+def _do(store: Store, run: RunRow, engine: Engine, worker: Process) -> None:
+    log = store.folder(run.id).create().log.open("a", encoding="utf-8")
+    with log, redirect_stdout(log), redirect_stderr(log):
+        for _ in perform(store, run, choosing(store, run, engine), worker):
+            pass
+
+
+def _rest(store: Store, worker: Process, idle: float) -> float:
+    store.workers.beat(worker, "idle")
+    return time.monotonic() + idle
+
+
+def _terminate(_signal: int, _frame: FrameType | None) -> None:
+    for name in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(name, signal.SIG_IGN)
+    raise Terminated
+
+
+def work(home: Path, engine_name: str, idle: float) -> None:
+    """Be a worker of the store at `home`; told to end, it puts its run back into the queue.
+
+    Raises:
+        DeepFMError: the store or the engine cannot be opened.
+    """
+    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGINT, _terminate)
+    store = Store(home)
+    worker = Process.current()
+    if not store.workers.join(worker, worker_limit()):
+        print("Enough workers live already.", file=sys.stderr)
+        return
+    standby = Standby(store.home)
+    try:
+        engine, warm_up = load_engine(engine_name)
+        store.purge()
+        serve(store, engine, worker, idle, warm_up, standby.prepare)
+    except Terminated:
+        store.claims.give_back(worker)
+        store.workers.leave(worker, even_if_queued=True)
+
+
+def parser() -> argparse.ArgumentParser:
+    """Make the parser of the command `worker`."""
+    whole = argparse.ArgumentParser(
+        prog="python -m deepfm_core worker", description="Train the queued runs, oldest first."
+    )
+    whole.add_argument("--home", type=Path, default=default_home(), help="the store (default: $DEEPFM_HOME)")
+    whole.add_argument("--idle", type=float, default=IDLE_SECONDS, help="seconds to stay ready with an empty queue")
+    engine = os.environ.get("DEEPFM_ENGINE", DEFAULT_ENGINE)
+    whole.add_argument("--engine", default=engine, help="MODULE:FUNCTION that does the runs")
+    return whole
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command `worker` and return its exit status."""
+    options = parser().parse_args(arguments)
+    use_system_memory()
+    try:
+        work(options.home, options.engine, options.idle)
+    except DeepFMError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    return 0

@@ -1,0 +1,428 @@
+"""Every chart is drawn from the frames of docs/store.md, and from empty ones."""
+
+from __future__ import annotations
+
+import ast
+import json
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import numpy as np
+import pandas as pd
+import pytest
+
+from app.charts import ablation, attribution, comparison, ledger, logits, performance, slices, training_curves, what_if
+from app.charts.grammar import theme, vega
+from app.charts.interactions import agreement, graph, levels, matrix, ranking
+from deepfm_core.evidence import verdicts
+from deepfm_core.metrics import scores
+from tests import chart_frames as frames
+
+ROOT = Path(__file__).parent.parent.parent.parent
+
+
+def performance_frames() -> tuple[pd.DataFrame, pd.DataFrame]:
+    rows = frames.predictions(400)
+    labels, probabilities = rows["label"].to_numpy(), rows["probability"].to_numpy()
+    return scores.calibration(labels, probabilities), scores.thresholds(labels, probabilities)
+
+
+def judged_pairs() -> pd.DataFrame:
+    frame = frames.pairs()
+    return frame.assign(verdict=verdicts.verdicts(frame))
+
+
+BUCKETS, THRESHOLDS = performance_frames()
+CHARTS = {
+    "loss": lambda: training_curves.loss_curves(frames.epochs(), base_logloss=0.45),
+    "loss before the first epoch": lambda: training_curves.loss_curves(
+        frames.epochs(0), base_logloss=0.45, progress=frames.progress(), live=True
+    ),
+    "loss with nothing yet": lambda: training_curves.loss_curves(frames.epochs(0)),
+    "auc": lambda: training_curves.auc_curve(frames.epochs()),
+    "runs": lambda: training_curves.compare_runs(frames.epochs().assign(run="a")),
+    "pairs": lambda: ranking.strongest_pairs(frames.pairs(), selected=("device_type", "placement")),
+    "no pairs": lambda: ranking.strongest_pairs(frames.pairs().head(0)),
+    "pairs by epoch": lambda: ranking.pairs_by_epoch(frames.pairs_by_epoch()),
+    "pairs with verdicts": lambda: ranking.strongest_pairs(judged_pairs(), selected=("device_type", "placement")),
+    "scatter": lambda: agreement.pair_scatter(frames.pairs()),
+    "matrix": lambda: matrix.field_matrix(frames.pairs(), frames.fields(), selected=("placement", "region")),
+    "two measures": lambda: matrix.field_matrix(frames.pairs(), frames.fields(), upper="learned", lower="observed"),
+    "matrix of many": lambda: matrix.field_matrix(frames.pairs(60), frames.fields(60)),
+    "graph": lambda: graph.pair_graph(frames.pairs(), frames.fields(), selected=("placement", "region")),
+    "graph of many": lambda: graph.pair_graph(frames.pairs(60), frames.fields(60), measure="learned"),
+    "graph without evidence": lambda: graph.pair_graph(frames.pairs().drop(columns="solid"), frames.fields()),
+    "graph without pairs": lambda: graph.pair_graph(frames.pairs().head(0), frames.fields()),
+    "levels": lambda: levels.level_panels(frames.level_pairs(), frames.levels()),
+    "effects": lambda: levels.level_effects(frames.levels(), "hour_of_day"),
+    "calibration": lambda: performance.calibration_curve(BUCKETS),
+    "roc": lambda: performance.roc_curve(THRESHOLDS, auc=0.8, threshold=0.3),
+    "pr": lambda: performance.precision_recall_curve(THRESHOLDS, base_rate=0.17),
+    "lift": lambda: performance.lift_curve(THRESHOLDS),
+    "slices": lambda: slices.slices(frames.slice_metrics(), value="auc", title="AUC", field="device_type"),
+    "plane": lambda: logits.logit_plane(frames.examples(50), selected=7),
+    "strip": lambda: logits.logit_strip(frames.examples(50), selected=7),
+    "cells": lambda: agreement.cell_scatter(frames.level_pairs()),
+    "ratio slices": lambda: slices.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
+    "matrix without pairs": lambda: matrix.field_matrix(frames.pairs().head(0), frames.fields()),
+    "models": lambda: comparison.model_dots(frames.models(), frames.model_runs()),
+    "models by AUC": lambda: comparison.model_dots(frames.models(), frames.model_runs(), "auc"),
+    "no models": lambda: comparison.model_dots(frames.models().head(0), frames.model_runs().head(0)),
+    "ladder": lambda: ablation.component_ladder(frames.rungs(), "logloss", "DeepFM"),
+    "no ladder": lambda: ablation.component_ladder(frames.rungs().head(0), "auc", "DeepFM"),
+    "ledger": lambda: ledger.ledger(frames.example_terms(), cells=frames.example_cells()),
+    "attribution": lambda: attribution.attribution(frames.dnn_attribution(), cells=frames.example_cells()),
+    "no attribution": lambda: attribution.attribution(frames.dnn_attribution().head(0)),
+    "purified ledger": lambda: ledger.ledger(frames.purified_terms(), cells=frames.example_cells()),
+}
+
+
+@pytest.mark.parametrize("name", CHARTS)
+def test_a_chart_is_valid_and_says_what_it_shows(name: str) -> None:
+    spec = CHARTS[name]().to_dict()
+    alt.LayerChart.from_dict(spec)  # raises where Vega-Lite's schema does not hold
+    json.dumps(spec, allow_nan=False)
+    assert len(spec["description"]) > 10
+    assert "width" not in spec, "the width is the container's"
+
+
+@pytest.mark.parametrize(
+    ("name", "selection", "columns"),
+    [
+        ("matrix", "pair", ["field_a", "field_b"]),
+        ("pairs", "pair", ["field_a", "field_b"]),
+        ("graph", "pair", ["field_a", "field_b"]),
+        ("scatter", "pair", ["field_a", "field_b"]),
+        ("levels", "cell", ["level_a", "level_b"]),
+        ("plane", "row", ["row"]),
+    ],
+)
+def test_a_click_selects_by_name(name: str, selection: str, columns: list[str]) -> None:
+    params = {p["name"]: p for view in CHARTS[name]().spec["layer"] for p in view.get("params", [])}
+    assert params[selection]["select"]["fields"] == columns
+
+
+def rows_of(spec: dict[str, Any], column: str) -> list[dict[str, Any]]:
+    return [row for rows in spec["datasets"].values() for row in rows if column in row]
+
+
+def test_pairs_told_apart_from_noise_stand_before_stronger_noise() -> None:
+    given = frames.pairs()
+    given["strength"] = given["strength"].where(given["solid"], given["strength"] + 1)
+    first = ranking.ranked(given, "strength")
+    told = int(given["solid"].sum())
+    assert first["solid"].tolist() == [True] * told + [False] * (len(given) - told)
+    assert first["strength"].head(told).is_monotonic_decreasing
+    assert first["strength"].tail(-told).is_monotonic_decreasing
+
+
+def test_every_pair_has_its_verdict_under_its_marks_unless_all_share_it() -> None:
+    def words(given: pd.DataFrame) -> list[str]:
+        spec = ranking.strongest_pairs(given).to_dict()
+        texts = [view for view in spec["layer"] if view["mark"]["type"] == "text"]
+        return [row["verdict"] for view in texts for row in spec["datasets"][view["data"]["name"]]]
+
+    given = judged_pairs()
+    assert words(given) == list(ranking.ranked(given, "strength")["verdict"].head(12))
+    assert not words(given.assign(solid=False, verdict=verdicts.NOISE))
+
+
+def test_noise_is_not_drawn_at_full_size() -> None:
+    weak = frames.pairs().assign(solid=False)
+    weak[["strength", "learned", "learned_fm", "strength_high"]] *= 0.1
+    views = ranking.strongest_pairs(weak).spec["layer"]
+    assert ranking.NOTICED in [view["encoding"].get("x", {}).get("scale", {}).get("domainMax") for view in views]
+    strongest = weak.loc[weak["strength"].idxmax()]
+    chosen = (strongest["field_a"], strongest["field_b"])
+    chords = rows_of(graph.pair_graph(weak, frames.fields(), selected=chosen).to_dict(), "width")
+    assert min(row["width"] for row in chords) < graph.THICKEST / 2  # the outlines of the chosen one are wider
+    cells_shown = matrix.field_matrix(weak, frames.fields(), upper="learned").to_dict()
+    assert {row["end"] for row in rows_of(cells_shown, "measure")} == {ranking.NOTICED}
+
+
+def test_the_matrix_shows_one_measure_above_and_the_other_below() -> None:
+    given = frames.pairs()
+    spec = matrix.field_matrix(given, frames.fields(), upper="learned", lower="observed").to_dict()
+    cells = {(r["row"], r["column"]): r["value"] for r in rows_of(spec, "measure")}
+    first = given.iloc[0]
+    assert cells[first["field_a"], first["field_b"]] == pytest.approx(first["learned"])
+    assert cells[first["field_b"], first["field_a"]] == pytest.approx(first["observed"])
+
+
+def test_a_matrix_of_many_fields_keeps_the_strongest_pair_and_says_how_many_it_left_out() -> None:
+    given = frames.pairs(60)
+    spec = matrix.field_matrix(given, frames.fields(60)).to_dict()
+    strongest = given.nlargest(1, "strength").iloc[0]
+    shown = {r["row"] for r in rows_of(spec, "measure")}
+    assert len(shown) == 40
+    assert {strongest["field_a"], strongest["field_b"]} <= shown
+    assert "of 60" in spec["title"]["text"]
+
+
+def test_the_graph_draws_what_is_told_apart_firmly_and_the_chosen_pair_always() -> None:
+    pairs = frames.pairs()
+    weakest = pairs.sort_values("strength").iloc[0]
+    chosen = (weakest["field_b"], weakest["field_a"])
+    chart = graph.pair_graph(pairs, frames.fields(), selected=chosen)
+    lines = rows_of(chart.to_dict(), "width")
+    solid = {(row["field_a"], row["field_b"]) for row in lines if row["solid"]}
+    assert solid == set(pairs.loc[pairs["solid"], ["field_a", "field_b"]].itertuples(index=False, name=None))
+    assert {(row["field_b"], row["field_a"]) for row in lines if row["chosen"]} == {chosen}
+    assert f"{len(solid)} pairs told apart from noise" in chart.description
+
+
+def test_a_graph_of_many_fields_keeps_forty_and_says_so() -> None:
+    spec = graph.pair_graph(frames.pairs(60), frames.fields(60)).to_dict()
+    assert len({row["field_a"] for row in rows_of(spec, "main_effect")}) <= 40
+    assert "of 60" in spec["title"]["text"]
+
+
+def test_a_ratio_axis_has_its_ticks_inside_and_every_point() -> None:
+    for low, value, high in ((0.9, 1.0, 1.2), (0.7, 1.35, 1.9), (0.02, 0.3, 40.0), (0.5, 20.0, 300.0)):
+        given = pd.DataFrame({"level": ["a"], "ratio": [value], "low": [low], "high": [high], "rows": [50]})
+        chart = slices.slices(given, value="ratio", title="ratio", overall=1.05, ratio=True)
+        x = next(view["encoding"]["x"] for view in chart.spec["layer"] if "scale" in view["encoding"]["x"])
+        start, end = x["scale"]["domain"]
+        ticks = x["axis"]["values"]
+        assert start < min(value, 1.05) <= max(value, 1.05) < end
+        assert len(ticks) >= 2
+        assert all(start <= tick <= end for tick in ticks)
+        assert "clamp" not in x["scale"]
+        drawn = rows_of(chart.to_dict(), "drawn_high")
+        assert all(start <= row["drawn_low"] <= row["drawn_high"] <= end for row in drawn)
+        assert slices.goes_on(given, "ratio", 1.05) == (high > end or low < start)
+
+
+def test_a_swept_value_beyond_training_does_not_stretch_the_axis() -> None:
+    values = [1.0, 5.0, 10.0, 1e9]
+    answers = pd.DataFrame({"value": values, "probability": [0.1, 0.2, 0.3, 0.4]})
+    answers = answers.assign(own=answers["value"] == 5, chosen=answers["value"] == 1e9)
+    chart = what_if.value_sweep(answers, "price", numeric=True, ends=(0.5, 20.0))
+    alt.LayerChart.from_dict(chart.to_dict())
+    x_values = [view["encoding"]["x"]["field"] for view in chart.spec["layer"]]
+    assert x_values == ["value", "value", "edge"]
+    frames_drawn = [chart.spec["datasets"][view["data"]["name"]] for view in chart.spec["layer"]]
+    ends = [frame[name].max() for frame, name in zip(frames_drawn, x_values, strict=True)]
+    assert ends == [10.0, 5.0, 10.0]
+
+
+def test_pairs_not_told_apart_from_noise_are_hollow() -> None:
+    spec = matrix.field_matrix(frames.pairs(), frames.fields()).to_dict()
+    hollow = [
+        layer
+        for layer in spec["layer"]
+        if layer["mark"].get("fill") == "transparent" and "strokeOpacity" in layer["mark"]
+    ]
+    assert len(hollow) == 1
+    stroke = hollow[0]["encoding"]["stroke"]
+    assert stroke["scale"]["domain"] == ["not told apart from noise"]
+    assert stroke["legend"]["symbolFillColor"] == "transparent"
+    solid = matrix.field_matrix(frames.pairs().assign(solid=True), frames.fields()).to_dict()
+    assert not [layer for layer in solid["layer"] if "stroke" in layer["encoding"]]
+
+
+def test_the_band_of_a_pair_ends_where_its_interval_ends() -> None:
+    views = ranking.strongest_pairs(frames.pairs().assign(strength_low=0.0, strength_high=0.1)).spec["layer"]
+    (band,) = (view for view in views if view["mark"]["type"] == "rule" and view["mark"].get("strokeWidth") == 7)
+    assert "strokeCap" not in band["mark"]
+
+
+def test_the_ledger_ends_at_the_logit_however_much_is_folded() -> None:
+    terms = frames.example_terms()
+    for top in (1, 5, 500):
+        lines = ledger.ledger_rows(terms, top=top)
+        assert lines["end"].iloc[-2] == pytest.approx(terms["value"].sum())
+        assert lines["value"].iloc[-1] == pytest.approx(terms["value"].sum())
+
+
+def test_the_purified_ledger_starts_at_the_base_rate_and_folds_small_pairs() -> None:
+    terms = frames.purified_terms()
+    rows = ledger.ledger_rows(terms, top=6)
+    assert rows["label"].iloc[0] == "base rate"
+    assert "higher order" in set(rows["label"])
+    assert rows["label"].str.contains("other pairs").sum() == 1
+    assert rows["end"].iloc[-1] == pytest.approx(terms["value"].sum())
+
+
+def test_the_ledger_orders_by_size_and_names_the_rows_values() -> None:
+    lines = ledger.ledger_rows(frames.example_terms(), top=5, cells=frames.example_cells())
+    sizes = lines["value"].iloc[1:-1].abs()
+    assert sizes.is_monotonic_decreasing
+    assert lines["label"].str.contains("placement = top banner").any()
+    assert lines["label"].str.contains("other pairs").any()
+
+
+def test_small_attributions_are_folded_and_nothing_is_lost() -> None:
+    values = frames.dnn_attribution()
+    rows = attribution.attribution_rows(values, top=4)
+    assert list(rows["label"])[-1] == f"{len(values) - 4} other fields"
+    assert rows["value"].sum() == pytest.approx(values["value"].sum())
+    assert rows["value"].iloc[:4].abs().is_monotonic_decreasing
+
+
+def test_an_empty_cell_is_named_as_missing() -> None:
+    lines = ledger.ledger_rows(frames.example_terms(), top=500, cells={**frames.example_cells(), "region": ""})
+    assert "region missing" in set(lines["label"])
+
+
+def test_a_difference_is_zero_where_the_model_is_right() -> None:
+    cells = frames.level_pairs().assign(clicks=lambda c: c["expected"])
+    assert levels.contrasts(cells)["difference"].abs().max() == pytest.approx(0, abs=1e-9)
+
+
+def test_a_difference_holds_no_main_effect() -> None:
+    cells = frames.level_pairs("device_type", "ad_category")
+    rate = cells["expected"] / cells["rows"]
+    information = cells["rows"] * rate * (1 - rate)
+    main = cells["level_a"].map({"mobile": 0.2, "desktop": -0.1, "tablet": 0.0, "tv": 0.3})
+    moved = cells.assign(clicks=cells["expected"] + main * information)
+    assert levels.contrasts(moved)["difference"].abs().max() < 1e-6
+
+
+def test_an_unseen_pair_of_levels_is_hatched_and_not_drawn_as_zero() -> None:
+    given = frames.level_pairs().query("not (level_a == 'games' and level_b == '9–12')")
+    spec = levels.level_panels(given, frames.levels()).to_dict()
+    empty = [r for r in rows_of(spec, "empty") if r["empty"]]
+    assert {("games", "9–12")} <= {(r["level_a"], r["level_b"]) for r in empty}
+    assert all(r["value"] is None for r in empty)
+
+
+def test_levels_keep_their_natural_order_and_the_pooled_come_last() -> None:
+    spec = levels.level_panels(frames.level_pairs("hour_of_day", "ad_category"), frames.levels()).to_dict()
+    across = spec["layer"][0]["encoding"]["x"]["scale"]["domain"]
+    down = spec["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert down[1:] == list(frames.LEVELS["hour_of_day"])
+    assert across[7].endswith("other (7 levels)")
+
+
+def test_curves_are_not_smoothed() -> None:
+    given = frames.epochs()
+    spec = training_curves.loss_curves(given).to_dict()
+    drawn = [r["logloss"] for r in rows_of(spec, "series") if r["series"] == "validation"]
+    assert drawn == pytest.approx(list(given["valid_logloss"]))
+
+
+def test_a_live_chart_keeps_its_spec_while_its_rows_grow() -> None:
+    def drawn(chart: vega.Chart) -> tuple[dict[str, Any], str]:
+        return {name: part for name, part in chart.spec.items() if name != "datasets"}, chart.description
+
+    losses = [
+        drawn(
+            training_curves.loss_curves(frames.epochs(n), base_logloss=0.45, progress=frames.progress(n + 1), live=True)
+        )
+        for n in (0, 1, 5)
+    ]
+    assert losses[0] == losses[1] == losses[2]
+    pairs_now = [frames.pairs().assign(learned_fm=lambda p, n=n: p["learned_fm"] * n) for n in (0.1, 1)]
+    bare = frames.fields().assign(main_effect=float("nan"), within=float("nan"))
+    matrices = [drawn(matrix.field_matrix(p, bare, upper="learned_fm", live=True))[0] for p in pairs_now]
+    assert matrices[0] == matrices[1]
+
+
+def luminance(colour: str) -> float:
+    parts = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
+    linear = [p / 12.92 if p <= 0.03928 else ((p + 0.055) / 1.055) ** 2.4 for p in parts]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+def contrast(a: str, b: str) -> float:
+    low, high = sorted((luminance(a), luminance(b)))
+    return (high + 0.05) / (low + 0.05)
+
+
+@pytest.mark.parametrize("name", ["TEXT", "MUTED", "ACCENT", "FM", "DNN", "POSITIVE", "NEGATIVE"])
+def test_a_colour_can_be_read_on_both_backgrounds(name: str) -> None:
+    tone: theme.Tone = getattr(theme, name)
+    assert contrast(tone.light, theme.BACKGROUND.light) >= 4.5
+    assert contrast(tone.dark, theme.BACKGROUND.dark) >= 4.5
+
+
+# Linear sRGB as seen without the middle or the long cones: Viénot, Brettel & Mollon 1999, tables of the severe forms.
+BLINDNESS = {
+    "deuteranopia": ((0.29275, 0.70725, 0.0), (0.29275, 0.70725, 0.0), (-0.02234, 0.02234, 1.0)),
+    "protanopia": ((0.11238, 0.88762, 0.0), (0.11238, 0.88762, 0.0), (0.00401, -0.00401, 1.0)),
+}
+
+
+def seen_apart(a: str, b: str, blindness: str) -> float:
+    """Give the OKLab distance of two colours as somebody colour-blind sees them."""
+    places = []
+    for colour in (a, b):
+        parts = np.array([int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)])
+        linear = np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4)
+        r, g, b_ = np.clip(np.array(BLINDNESS[blindness]) @ linear, 0, 1)
+        cones = np.cbrt(
+            [
+                0.4122214708 * r + 0.5363325363 * g + 0.0514459929 * b_,
+                0.2119034982 * r + 0.6806995451 * g + 0.1073969566 * b_,
+                0.0883024619 * r + 0.2817188376 * g + 0.6299787005 * b_,
+            ]
+        )
+        to_lab = [
+            (0.2104542553, 0.7936177850, -0.0040720468),
+            (1.9779984951, -2.4285922050, 0.4505937099),
+            (0.0259040371, 0.7827717662, -0.8086757660),
+        ]
+        places.append(np.array(to_lab) @ cones)
+    return float(np.linalg.norm(places[0] - places[1]))
+
+
+@pytest.mark.parametrize("blindness", BLINDNESS)
+@pytest.mark.parametrize("mode", ["light", "dark"])
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [(theme.FM, theme.DNN), (theme.POSITIVE, theme.NEGATIVE), (theme.DIVERGING[0], theme.DIVERGING[-1])],
+)
+def test_what_must_be_told_apart_is_so_without_seeing_red_and_green(
+    one: theme.Tone, other: theme.Tone, mode: str, blindness: str
+) -> None:
+    assert seen_apart(getattr(one, mode), getattr(other, mode), blindness) > 0.1
+
+
+@pytest.mark.parametrize("ramp", [theme.SEQUENTIAL, theme.DIAGONAL])
+def test_a_sequential_scale_moves_evenly_away_from_the_background(ramp: tuple[theme.Tone, ...]) -> None:
+    light = [luminance(tone.light) for tone in ramp]
+    dark = [luminance(tone.dark) for tone in ramp]
+    assert light == sorted(light, reverse=True)
+    assert dark == sorted(dark)
+    assert contrast(ramp[0].dark, theme.BACKGROUND.dark) > 1.25, "the low end shows in dark mode"
+
+
+def test_the_diverging_scale_is_balanced() -> None:
+    for mode in ("light", "dark"):
+        steps = [luminance(getattr(tone, mode)) for tone in theme.DIVERGING]
+        for low, high in zip(steps[:5], reversed(steps[6:]), strict=True):
+            assert low == pytest.approx(high, rel=0.35, abs=0.02)
+
+
+def test_widgets_and_charts_share_their_colours() -> None:
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())["theme"]
+    for mode in ("light", "dark"):
+        section = config[mode]
+        assert section["primaryColor"] == getattr(theme.BUTTON, mode)
+        assert contrast(section["primaryColor"], "#ffffff") >= 4.5, "buttons are written on in white"
+        assert section["linkColor"] == getattr(theme.ACCENT, mode)
+        assert section["backgroundColor"] == getattr(theme.BACKGROUND, mode)
+        assert section["textColor"] == getattr(theme.TEXT, mode)
+        assert section["blueColor"] == getattr(theme.FM, mode)
+        assert section["orangeColor"] == getattr(theme.DNN, mode)
+        for name in ("blue", "orange", "green", "violet"):
+            assert section[f"{name}TextColor"] == section[f"{name}Color"]
+        assert section["chartCategoricalColors"] == [getattr(t, mode) for t in theme.RUNS]
+        assert section["chartSequentialColors"] == [getattr(t, mode) for t in theme.SEQUENTIAL]
+
+
+def test_nothing_is_fetched_from_outside() -> None:
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+    assert config["browser"]["gatherUsageStats"] is False
+    assert "http" not in json.dumps(config)
+
+
+def test_charts_import_neither_streamlit_nor_torch() -> None:
+    for path in (ROOT / "app" / "charts").glob("*.py"):
+        tree = ast.parse(path.read_text())
+        names = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
+        names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+        assert not {name.split(".")[0] for name in names} & {"streamlit", "torch"}, path.name

@@ -1,0 +1,215 @@
+"""The page Compare and what it adds to Runs, driven without a browser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.views.compare import results
+from deepfm_core.experiments import comparison as experiments_comparison
+from deepfm_core.experiments.comparison import ComparisonPlan
+from deepfm_core.runs.engine import execute
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.spec.run import MODEL_NAMES, RunSpec, SplitSpec
+from deepfm_core.store.process import Process
+from deepfm_core.store.store import Store
+from deepfm_core.workers.executor import perform
+from tests.conftest import clicks
+
+Opened = Callable[..., AppTest]
+SMALL = {"embedding_size": 4, "layers": (8,), "epochs": 2, "batch_size": 256}
+
+
+def text_of(app: AppTest) -> str:
+    elements = [*app.markdown, *app.caption, *app.info, *app.header, *app.subheader, *app.warning]
+    return "\n".join(str(element.value) for element in elements)
+
+
+def button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+    return next(button for button in app.button if button.label == label)
+
+
+def begin(
+    store: Store, *models: str, runs: int = 100, owner: str = "local", seeds: int = 1, apart: bool = False
+) -> str:
+    """Begin a comparison and do some of its runs."""
+    entry = store.import_table(clicks(900).to_csv(index=False).encode(), "mine.csv")
+    base = RunSpec(entry.sha256, entry.name, infer_schema(store.table(entry.sha256), "clicked"))
+    if apart:
+        other = store.import_table(clicks(200, seed=1).to_csv(index=False).encode(), "their_*own*.csv")
+        base = replace(base, test_table=other.sha256, test_table_name=other.name)
+    plan = ComparisonPlan(models, seeds=seeds, chosen=SMALL)
+    comparison = experiments_comparison.begin(store, base, 720, plan, owner=owner)
+    for _ in range(runs):
+        run = store.claims.next(Process.current(), comparison)
+        if run is None:
+            break
+        list(perform(store, run, execute, Process.current()))
+    return comparison
+
+
+def test_without_a_comparison_the_page_offers_all_models_and_one_button(opened: Opened, store: Store) -> None:
+    app = opened("compare")
+    assert f"{len(MODEL_NAMES) + 1} runs" in text_of(app)
+    button(app, "Compare").click().run()
+    assert not app.exception
+    assert not app.error
+    row = store.comparisons.all("local", "models")[0]
+    assert row.plan["models"] == list(MODEL_NAMES)
+    assert len(store.comparisons.runs(row.id)) == len(MODEL_NAMES) + 1
+    assert "0 of 11 runs finished" in text_of(app)
+    assert "as soon as the first run has finished" in text_of(app)
+
+
+def test_models_seeds_and_yardstick_come_from_the_url(opened: Opened, store: Store) -> None:
+    app = opened("compare", models="fm,lr", seeds="2", yardstick="no", preset="quick")
+    assert "4 runs" in text_of(app)
+    button(app, "Compare").click().run()
+    plan = store.comparisons.all("local", "models")[0].plan
+    assert (plan["models"], plan["seeds"], plan["yardstick"], plan["preset"]) == (["fm", "lr"], 2, False, "quick")
+
+
+def test_the_table_fills_in_as_runs_end(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr", "fm", runs=1)
+    app = opened("compare", comparison=comparison)
+    assert not app.exception
+    table = app.dataframe[0].value
+    assert list(table["Model"]) == ["LR", "FM", "Gradient boosting"]
+    assert list(table["Runs"]) == ["1", "0 of 1", "0 of 1"]
+    assert "Norm. entropy" in table
+    assert "Parameters" not in table  # makes room for how many have finished
+    assert "no other model has finished" in text_of(app)
+
+
+def test_a_finished_comparison_says_what_is_more_than_noise(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr", "fm", "deepfm", seeds=2)
+    app = opened("compare", comparison=comparison, order="paper")
+    assert not app.exception
+    said = text_of(app)
+    assert "all 7 runs finished" in said
+    assert "has the lowest logloss" in said
+    assert "set apart as the yardstick" in said
+    assert "which seeds were drawn" in said
+    assert not {"Norm. entropy", "Runs"} & set(app.dataframe[0].value)  # would not fit beside the spread over seeds
+    assert "Normalised entropy, in the CSV, is" in said
+    assert "Recommended settings · 2 seeds · split at random: 720 rows to train, 90 to validate, 90 to test" in said
+    assert list(app.dataframe[0].value["Model"]) == ["LR", "FM", "DeepFM", "Gradient boosting"]
+    assert "±" in app.dataframe[0].value["AUC"].iloc[0]
+    assert "0.7850" in set(app.dataframe[1].value["Criteo AUC"])
+
+
+def test_a_table_apart_is_named_where_it_was_tested_on(opened: Opened, store: Store) -> None:
+    app = opened("compare", comparison=begin(store, "lr", apart=True))
+    assert r"split at random: 810 rows to train, 90 to validate, 200 of their\_\*own\*.csv to test" in text_of(app)
+    assert "200 test rows" in text_of(app)
+
+
+def test_all_runs_are_cancelled_resumed_deleted_and_brought_back_together(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr", "fm", runs=1)
+    app = opened("compare", comparison=comparison)
+    button(app, "Cancel all").click().run()
+    assert [run.state for run in store.comparisons.runs(comparison)] == ["finished", "cancelled", "cancelled"]
+    app = opened("compare", comparison=comparison)
+    button(app, "Resume").click().run()
+    assert [run.state for run in store.comparisons.runs(comparison)] == ["finished", "queued", "queued"]
+    app = opened("compare", comparison=comparison)
+    button(app, "Delete").click().run()
+    assert store.runs() == []
+    assert "can be brought back" in text_of(app)
+    button(app, "Undo").click().run()
+    assert len(store.comparisons.runs(comparison)) == 3
+    assert "1 of 3 runs finished" in text_of(app)
+
+
+def test_a_link_shows_a_comparison_of_somebody_else_without_its_buttons(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr", runs=1, owner="ann")
+    app = opened("compare", comparison=comparison)
+    assert "1 of 2 runs finished" in text_of(app)
+    assert not [button.label for button in app.button if button.label in ("Cancel all", "Delete")]
+    assert "0 of" not in text_of(opened("compare"))
+
+
+def test_a_link_to_a_comparison_that_is_gone_says_so(opened: Opened) -> None:
+    app = opened("compare", comparison="abcdefghjkmnpqrs")
+    assert "is not in the store" in app.warning[0].value
+    assert button(app, "Compare")
+
+
+def test_runs_of_comparisons_stay_out_of_the_lists_until_asked_for(opened: Opened, store: Store) -> None:
+    begin(store, "lr", "fm", runs=0)
+    app = opened("runs")
+    assert not app.dataframe
+    assert app.sidebar.selectbox[0].options == ["sample run"]
+    app.toggle[0].set_value(True).run()
+    assert len(app.dataframe[0].value) == 3
+    assert "Gradient boosting" in set(app.dataframe[0].value["Model"])
+
+
+def test_siblings_of_a_comparisons_run_can_be_set_beside_it(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr", "fm")
+    first, second, _ = store.comparisons.runs(comparison)
+    app = opened("performance", run=first.id, compare=second.id)
+    assert not app.exception
+    assert not app.error
+    said = text_of(app)
+    assert "row by row on the same rows" in said
+    assert "This run less the compared one" in said
+    assert "drawn again together for both runs" in said
+    assert "One of the two has no pairs of fields" not in said
+    assert "fm" in set(app.dataframe[0].value["fm on mine.csv"])
+
+
+def test_runs_judged_on_other_rows_are_not_set_against_each_other(opened: Opened, store: Store) -> None:
+    comparison = begin(store, "fm")
+    app = opened("performance", compare=store.comparisons.runs(comparison)[0].id)
+    assert not app.exception
+    assert "judged on another table" in text_of(app)
+
+
+@pytest.mark.parametrize("view", ["train", "performance", "interactions", "examples", "start"])
+def test_pages_say_what_the_yardstick_has_not(view: str, opened: Opened, store: Store) -> None:
+    comparison = begin(store, "lr")
+    app = opened(view, run=store.comparisons.runs(comparison)[-1].id)
+    assert not app.exception
+    assert not app.error
+
+
+def test_performance_shows_the_ladder_beside_the_models_trained_apart(opened: Opened, store: Store) -> None:
+    app = opened("performance")
+    assert "Component ladder" in text_of(app)
+    assert "Compare this model with LR, FM and DNN" in text_of(app)
+    comparison = begin(store, "lr", "fm", "dnn", "deepfm")
+    app = opened("performance", run=store.comparisons.runs(comparison)[3].id)
+    assert not app.exception
+    assert "DeepFM's logit is a sum" in text_of(app)
+    assert "Compare this model with LR" not in text_of(app)
+
+
+def table(*rows: tuple[str, float, float | None, float | None, float | None], yardstick: bool = False) -> pd.DataFrame:
+    frame = pd.DataFrame(rows, columns=["title", "logloss", "logloss_difference", "logloss_low", "logloss_high"])
+    return frame.assign(yardstick=yardstick, part="test", rows=2000, runs=3)
+
+
+def test_the_verdict_names_who_is_no_more_than_noise_away() -> None:
+    best, near = ("DeepFM", 0.361, None, None, None), ("FM", 0.362, 0.001, -0.002, 0.004)
+    worse = ("LR", 0.377, 0.016, 0.01, 0.02)
+    assert "FM differs by no more than noise; LR is worse by more" in results.verdict(table(best, near, worse))
+    assert "no difference between the models is more than noise on these 2,000 test rows" in (
+        results.verdict(table(best, near))
+    )
+    assert "every other model is worse by more than noise" in results.verdict(table(best, worse))
+
+
+def test_curves_of_runs_validated_on_other_rows_are_said_to_be_so(opened: Opened, store: Store) -> None:
+    begin(store, "lr", "fm", runs=2)
+    assert "Not all of them are validated on the same rows" not in text_of(opened("runs", all="1"))
+    spec = replace(store.runs()[-1].spec, split=SplitSpec(valid=0.3))
+    store.enqueue(spec)
+    run = store.claims.next(Process.current())
+    assert run is not None
+    list(perform(store, run, execute, Process.current()))
+    assert "Not all of them are validated on the same rows" in text_of(opened("runs", all="1"))

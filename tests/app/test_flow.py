@@ -1,0 +1,364 @@
+"""The pages Start, Data, Train and Runs, driven without a browser."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from deepfm_core.errors import Problem, TableError
+from deepfm_core.spec.presets import preset
+from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
+from deepfm_core.store.store import Store
+from deepfm_core.workers.query_worker import answer
+
+ROOT = Path(__file__).resolve().parents[2]
+VIEWS = sorted(path.stem for path in (ROOT / "app" / "views").glob("[!_]*.py"))
+Opened = Callable[..., AppTest]
+
+
+def _text(app: AppTest) -> str:
+    kinds = ("title", "header", "subheader", "markdown", "caption", "info", "warning", "error", "success")
+    return "\n".join(element.value for kind in kinds for element in app.get(kind) if hasattr(element, "value"))
+
+
+def test_start_says_what_the_bundled_run_found_without_a_click(opened: Opened) -> None:
+    app = opened()
+    said = _text(app)
+    assert "Strongest pair" in said
+    assert "×" in said
+    assert "held-out rows" in said
+    assert not app.error
+
+
+def test_data_reads_the_sample_and_suggests_roles(opened: Opened) -> None:
+    app = opened("data")
+    assert "20,000 rows, label `clicked` 15.9% positive" in _text(app)
+    assert not app.error
+
+
+def test_data_says_what_the_table_itself_shows_of_its_pairs(opened: Opened, store: Store) -> None:
+    app = opened("data")
+    assert "What the table says about its pairs" in _text(app)
+    (asked,) = (store.home / "answers").iterdir()
+    (asked / "problem.txt").write_text("There was too little memory.")
+    app = opened("data")
+    assert "There was too little memory." in _text(app)
+    assert [button.label for button in app.button if button.label == "Ask again"]
+    answer(asked)
+    said = _text(opened("data"))
+    assert "There was too little memory." not in said
+    assert "pairs are told apart from noise. The strongest is **device × placement** with" in said
+    assert "Nothing was told apart" not in said
+
+
+def test_other_roles_are_another_question_and_no_interaction_is_said(opened: Opened, store: Store) -> None:
+    frame = pd.DataFrame({name: list(letters) * 40 for name, letters in (("x", "aabb"), ("y", "abab"), ("z", "cdcc"))})
+    frame["clicked"] = np.random.default_rng(1).integers(0, 2, len(frame))
+    app = opened("data")
+    app.file_uploader[0].upload("mine.csv", frame.to_csv(index=False).encode(), "text/csv").run()
+    sha = _choice(app, "table")
+    asked = set((store.home / "answers").iterdir())
+    opened("data", table=sha, kinds=json.dumps({"z": "ignore"}))
+    (new,) = set((store.home / "answers").iterdir()) - asked
+    answer(new)
+    assert len(pd.read_parquet(new / "answer.parquet")) == 1  # x × y
+    said = _text(opened("data", table=sha, kinds=json.dumps({"z": "ignore"})))
+    assert "Nothing was told apart from noise" in said
+
+
+def test_a_long_table_is_asked_by_a_click_only(opened: Opened, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("app.views.data.evidence.ASKED_AT_ONCE", 1000)
+    app = opened("data")
+    assert not (store.home / "answers").exists()
+    _button(app, "Ask the data").click().run()
+    assert (store.home / "answers").exists()
+
+
+def test_an_uploaded_table_becomes_the_current_one(opened: Opened, tmp_path: Path) -> None:
+    app = opened("data")
+    frame = pd.DataFrame({"x": list("abcd") * 50, "clicked": [0, 1, 0, 0] * 50})
+    app.file_uploader[0].upload("mine.csv", frame.to_csv(index=False).encode(), "text/csv").run()
+    assert "200 rows, label `clicked` 25.0% positive" in _text(app)
+    assert len(_choice(app, "table")) == 64
+
+
+def test_data_divides_rows_as_the_run_will_and_doubts_the_auc_of_a_small_part(opened: Opened) -> None:
+    app = opened("data")
+    app.file_uploader[0].upload("eight.csv", b"x,y,clicked\n" + b"a,q,0\nb,p,1\n" * 4, "text/csv").run()
+    assert "4 rows to train, 2 to validate, 2 to test" in [box.label for box in app.expander]
+    (doubts,) = (warning.value for warning in app.warning if "AUC" in warning.value)
+    assert "The test part has only 2 rows, 1 of them positive" in doubts
+    assert "The validation part has only 2 rows" in _text(opened("train", table=_choice(app, "table")))
+    assert "16,000 rows to train, 2,000 to validate, 2,000 to test" in [box.label for box in opened("data").expander]
+    assert not opened("data").warning
+
+
+def test_lines_that_were_left_out_are_said_before_anything_is_trained(opened: Opened) -> None:
+    app = opened("data")
+    lines = b"x,y,clicked\n" + b"a,q,0\nb,p,1\n" * 100
+    app.file_uploader[0].upload("ragged.csv", lines + b"a,q,0,9\n" + lines[12:], "text/csv").run()
+    assert app.warning[0].value == "**1 line of the file is left out**; 400 rows could be read."
+    assert "4 values where the header has 3" in _text(app)
+
+
+def test_a_table_can_be_removed_and_brought_back(opened: Opened, store: Store) -> None:
+    app = opened("data")
+    app.file_uploader[0].upload("mine.csv", b"x,clicked\n" + b"a,0\nb,1\n" * 50, "text/csv").run()
+    _button(app, "Remove table").click().run()
+    assert not any(table.name == "mine.csv" for table in store.tables("local"))
+    assert "20,000 rows" in _text(app)
+    _button(app, "Undo").click().run()
+    assert "100 rows" in _text(app)
+
+
+def test_another_table_forgets_the_label_chosen_for_the_last_one(opened: Opened) -> None:
+    app = opened("data", label="weekday")
+    other = next(name for name in app.selectbox(key="table to show").options if "no_interaction" in name)
+    app.selectbox(key="table to show").select(other).run()
+    assert not app.error
+    assert "label" not in app.query_params
+
+
+def test_a_file_that_is_no_table_gets_a_sentence_and_leaves_the_table_alone(opened: Opened) -> None:
+    app = opened("data")
+    app.file_uploader[0].upload("picture.csv", bytes(range(256)) * 40, "text/csv").run()
+    assert "picture.csv" in app.error[0].value
+    assert "20,000 rows" in _text(app)
+
+
+def test_every_problem_of_a_table_is_listed(opened: Opened) -> None:
+    app = opened("data")
+    app.file_uploader[0].upload("twice.csv", b"a,a,\n1,2,3\n", "text/csv").run()
+    assert "`a`" in app.error[0].value
+
+
+def test_a_label_of_three_classes_gets_a_sentence(opened: Opened) -> None:
+    app = opened("data", label="weekday")
+    assert any("classes" in error.value for error in app.error)
+
+
+@pytest.mark.parametrize(
+    ("classes", "says"), [("012", "`0` (20 rows), `1` (20 rows)"), ("1", "only one class, in 60 rows")]
+)
+def test_a_column_named_as_label_that_cannot_be_one_is_said_why(opened: Opened, classes: str, says: str) -> None:
+    app = opened("data")
+    lines = [f"x{i % 7},{'pqr'[i % 3]}{i % 4},{classes[i % len(classes)]}" for i in range(60)]
+    app.file_uploader[0].upload("mine.csv", "\n".join(["a,b,click", *lines]).encode(), "text/csv").run()
+    for _ in range(2):
+        assert says in app.error[0].value
+        assert app.selectbox(key="choice of label").value == "click"
+        app.selectbox(key="choice of label").select("click").run()
+    app.selectbox(key="choice of label").select("b").run()
+    assert "12 classes" in app.error[0].value
+
+
+def test_without_a_likely_label_the_column_chosen_is_said_what_is_wrong_with(opened: Opened) -> None:
+    app = opened("data")
+    lines = [f"x{i % 7},{i % 5},{i % 3}" for i in range(60)]
+    app.file_uploader[0].upload("mine.csv", "\n".join(["a,b,c", *lines]).encode(), "text/csv").run()
+    assert "no column looks like a label" in app.error[0].value
+    assert app.selectbox(key="choice of label").value is None
+    app.selectbox(key="choice of label").select("c").run()
+    assert "`0` (20 rows), `1` (20 rows), `2` (20 rows)" in app.error[0].value
+
+
+def test_a_role_chosen_by_the_user_is_in_the_url_and_in_the_run(opened: Opened, store: Store) -> None:
+    app = opened("data", kinds=json.dumps({"price": "bucketised"}))
+    _button(app, "Train with these roles").click().run()
+    assert store.runs()[0].spec.schema.role("price").kind == "bucketised"
+
+
+def test_one_click_on_start_queues_the_sample_with_recommended_settings(opened: Opened, store: Store) -> None:
+    app = opened()
+    _button(app, "Train this live").click().run()
+    run = store.runs()[0]
+    assert run.spec.table_name == "clicks.csv"
+    assert run.spec.model.centred
+    assert _choice(app, "run") == run.id
+
+
+def test_custom_settings_out_of_range_get_the_specs_own_sentence(opened: Opened) -> None:
+    app = opened("train", preset="custom", custom=json.dumps({"dropout": 1.5}))
+    assert [error.value for error in app.error] == ["Dropout is 1.5. Use the share of units to drop, 0 to below 1."]
+
+
+def test_custom_settings_reach_the_run(opened: Opened, store: Store) -> None:
+    app = opened("train", preset="custom", model="fm", custom=json.dumps({"embedding_size": 3, "layers": "7, 5"}))
+    _button(app, "Train").click().run()
+    run = store.runs()[0]
+    assert (run.spec.model.name, run.spec.model.embedding_size, run.spec.model.layers) == ("fm", 3, (7, 5))
+    assert run.name == "FM, 7-5, k 3 on clicks.csv"
+
+
+def test_a_run_is_named_by_the_settings_that_it_has(opened: Opened, store: Store) -> None:
+    linked = {"crosses": "device*hour", "embedding_size": "big", "a{x}": 1, "seed": 4}
+    app = opened("train", preset="custom", model="deepfm", custom=json.dumps(linked))
+    _button(app, "Train").click().run()
+    assert store.runs()[0].name == "DeepFM, seed 4 on clicks.csv"
+
+
+def test_crossed_fields_are_asked_for_with_wide_and_deep_alone(opened: Opened, store: Store) -> None:
+    custom = json.dumps({"crosses": "device*placement, hour*site"})
+    app = opened("train", preset="custom", model="wide-deep", custom=custom)
+    _button(app, "Train").click().run()
+    assert store.runs()[0].spec.model.crosses == (("device", "placement"), ("hour", "site"))
+    app = opened("train", preset="custom", model="deepfm", custom=custom)
+    assert not [text for text in app.text_input if text.label == "Crossed fields"]
+    assert not app.error
+    app = opened("train", preset="custom", model="wide-deep", custom=json.dumps({"crosses": "device"}))
+    assert [error.value for error in app.error] == ["Cross is 'device'. Name two fields, such as device\\*hour."]
+
+
+def test_a_split_by_time_offers_columns_that_have_an_order(opened: Opened) -> None:
+    app = opened("train", split=json.dumps({"by": "time"}))
+    offered = app.selectbox(key="split column").options
+    assert "price" in offered
+    assert "ad" not in offered
+
+
+@pytest.mark.parametrize(("page", "label"), [("train", "Train"), ("compare", "Compare"), ("study", "Study")])
+def test_the_same_split_is_offered_wherever_runs_are_asked_for(
+    page: str, label: str, opened: Opened, store: Store
+) -> None:
+    app = opened(page, split=json.dumps({"by": "group", "column": "site", "test": 0.25}))
+    _button(app, label).click().run()
+    assert not app.error
+    splits = {run.spec.split for run in store.runs()}
+    assert splits == {SplitSpec("group", "site", valid=0.1, test=0.25)}
+    rows = splits.pop().training_rows(20_000)
+    assert store.runs()[-1].spec.fit.l2 == preset("recommended", "deepfm", rows)[1].l2
+
+
+def test_a_split_that_cannot_be_gets_the_specs_own_sentence_and_one_that_cannot_be_read_is_said(opened: Opened) -> None:
+    app = opened("compare", split=json.dumps({"valid": 0.6, "test": 0.5}))
+    assert "Validation plus test share is 1.1" in app.error[0].value
+    app = opened("compare", split='{"by": ["time"], "valid": 1e999, "test": NaN}')
+    assert "The link's split of `by`, `valid`, `test` cannot be read" in _text(app)
+    assert not app.error
+    app = opened("compare", split=json.dumps({"by": "time", "column": "nowhere", "test": "much"}))
+    assert "The link's split of `column`, `test` cannot be read" in _text(app)
+    assert not app.error
+
+
+def test_a_split_is_seen_and_used_on_data_and_forgotten_with_the_table(opened: Opened, store: Store) -> None:
+    app = opened("data", split=json.dumps({"test": 0.2}))
+    _button(app, "Train with the suggested roles").click().run()
+    assert store.runs()[0].spec.split == SplitSpec(test=0.2)
+    app = opened("data", split=json.dumps({"test": 0.2}))
+    other = next(name for name in app.selectbox(key="table to show").options if "no_interaction" in name)
+    app.selectbox(key="table to show").select(other).run()
+    assert "split" not in app.query_params
+
+
+def test_a_queued_run_can_be_cancelled_and_resumed_on_train(opened: Opened, store: Store) -> None:
+    run = store.enqueue(_spec(opened, store))
+    app = opened("train", run=run)
+    _button(app, "Cancel").click().run()
+    assert store.run(run).state == "cancelled"
+    app = opened("train", run=run)
+    _button(app, "Resume").click().run()
+    assert store.run(run).state == "queued"
+
+
+def test_a_run_can_be_renamed_annotated_deleted_and_brought_back(opened: Opened, store: Store) -> None:
+    run = store.enqueue(_spec(opened, store), "first try")
+    store.request_cancel(run)
+    app = opened("runs", selected=run)
+    app.text_input(f"name {run}").set_value("second try").run()
+    app.text_input(f"notes {run}").set_value("too slow").run()
+    assert (store.run(run).name, store.run(run).notes) == ("second try", "too slow")
+    _button(app, "Delete").click().run()
+    assert not store.runs()
+    assert "second try" in _text(app)
+    _button(app, "Undo").click().run()
+    assert store.run(run).name == "second try"
+
+
+def test_without_runs_the_page_runs_says_what_to_do(opened: Opened) -> None:
+    assert "No runs yet" in opened("runs").info[0].value
+
+
+def test_a_link_to_a_run_that_is_not_there_says_so_and_shows_the_sample(opened: Opened) -> None:
+    app = opened("start", run="abcdefghjkmnpqrs")
+    assert "is not in the store" in app.warning[0].value
+    assert "Strongest pair" in _text(app)
+
+
+def test_names_from_a_table_are_never_markup() -> None:
+    from app.widgets.text import plain
+
+    assert plain("a*b_c $5$ `d*e` :red[x]") == r"a\*b\_c \$5\$ `d*e` \:red\[x\]"
+    assert plain(str(TableError("Table `x`", [Problem("a ` within")]))).count("`") == 0
+
+
+@pytest.mark.parametrize("view", VIEWS)
+def test_a_page_that_shows_results_does_not_import_torch(view: str, tmp_path: Path) -> None:
+    script = (
+        "import sys; from streamlit.testing.v1 import AppTest\n"
+        "app = AppTest.from_file('app/main.py', default_timeout=120)\n"
+        f"app.switch_page('views/{view}/page.py') if '{view}' != 'start' else None\n"
+        "app.run(); assert not app.error, app.error; assert 'torch' not in sys.modules"
+    )
+    environment = {**os.environ, "DEEPFM_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-c", script], cwd=ROOT, env=environment, capture_output=True, text=True, timeout=180
+    )
+    assert done.returncode == 0, done.stderr[-2000:]
+    _end_worker(tmp_path)
+
+
+def _end_worker(home: Path) -> None:
+    import signal
+
+    from deepfm_core.store.process import Process
+
+    store = Store(home)
+    rows = store.database.rows("SELECT worker FROM workers")
+    for row in rows:
+        process = Process.parse(row["worker"])
+        if process.alive():
+            os.kill(process.pid, signal.SIGTERM)
+    until = time.monotonic() + 30
+    while any(Process.parse(row["worker"]).alive() for row in rows) and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def _choice(app: AppTest, name: str) -> str:
+    value = app.query_params[name]
+    return value if isinstance(value, str) else value[0]
+
+
+def _button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+    return next(button for button in app.button if button.label == label)
+
+
+def _spec(opened: Opened, store: Store) -> RunSpec:
+    from deepfm_core.schema.infer import infer_schema
+
+    entry = store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
+    schema = infer_schema(store.table(entry.sha256), "clicked")
+    return RunSpec(entry.sha256, entry.name, schema, model=ModelSpec("fm"), fit=FitSpec(epochs=1))
+
+
+@pytest.mark.parametrize("offered", [("float32", "bfloat16"), ("float32",)])
+def test_bfloat16_is_offered_where_the_processor_announces_it(
+    offered: tuple[str, ...], opened: Opened, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from app.views.train import settings
+
+    monkeypatch.setitem(settings.CHOICES, "precision", offered)
+    app = opened("train", preset="custom", custom=json.dumps({"precision": "bfloat16"}))
+    assert ("Precision" in [box.label for box in app.selectbox]) is (len(offered) > 1)
+    assert any("cannot be read" in info.value for info in app.info) is (len(offered) == 1)
+    _button(app, "Train").click().run()
+    assert store.runs()[0].spec.fit.precision == offered[-1]

@@ -1,0 +1,313 @@
+"""The pages Performance, Interactions and Examples, driven without a browser."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.shared.pair_selection import pair_id, pair_of
+from app.shared.pair_verdicts import verdict_sentence
+from deepfm_core.evidence import verdicts
+from deepfm_core.metrics.scores import evaluate
+from deepfm_core.schema.schema import Kind
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.store import Store
+from deepfm_core.workers.query_worker import answer
+
+ROOT = Path(__file__).resolve().parents[2]
+BUNDLED = ROOT / "sample_data" / "run"
+PAGES = ("performance", "interactions", "examples")
+Opened = Callable[..., AppTest]
+
+
+@pytest.fixture
+def opened(store: Store) -> Opened:
+    """Open a page, with choices as its URL has them."""
+
+    def open_page(view: str, **choices: str) -> AppTest:
+        app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
+        app.switch_page(f"views/{view}/page.py")
+        for name, value in choices.items():
+            app.query_params[name] = value
+        app.run()
+        assert not app.exception
+        assert not [error.value for error in app.error]
+        return app
+
+    return open_page
+
+
+def text_of(app: AppTest) -> str:
+    elements = [*app.markdown, *app.caption, *app.info, *app.header, *app.subheader, *app.warning]
+    return "\n".join(str(element.value) for element in elements)
+
+
+def finished_copy(store: Store, change: Callable[[Path], None], seed: int = 0, **spec: object) -> str:
+    """Put a copy of the bundled run into the store, changed."""
+    whole = json.loads((BUNDLED / "spec.json").read_text()) | {"seed": seed}
+    whole["model"] = {**whole["model"], **spec}
+    run = store.enqueue(RunSpec.from_dict(whole), name="changed run")
+    shutil.copytree(BUNDLED, store.folder(run).path, dirs_exist_ok=True)
+    change(store.folder(run).path)
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET status = 'finished' WHERE id = ?", (run,))
+    return run
+
+
+def frame_changed(folder: Path, name: str, change: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+    path = folder / "frames" / f"{name}.parquet"
+    change(pd.read_parquet(path)).to_parquet(path, index=False)
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_page_shows_the_bundled_run_at_once(opened: Opened, page: str) -> None:
+    app = opened(page)
+    assert app.title[0].value == page.title()
+    assert app.subheader
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_a_run_that_still_trains_is_said_to_and_train_is_offered(opened: Opened, store: Store, page: str) -> None:
+    spec = RunSpec.from_dict(json.loads((BUNDLED / "spec.json").read_text()))
+    run = store.enqueue(spec)
+    app = opened(page, run=run)
+    assert "is waiting for a worker" in text_of(app)
+    assert [button.label for button in app.main.button] == ["Watch it live"]
+
+
+def test_every_figure_of_a_part_stands_with_its_interval(opened: Opened) -> None:
+    app = opened("performance")
+    told = json.loads((BUNDLED / "metrics.json").read_text())["test"]
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["AUC"] == f"{told['auc']:.3f}"
+    assert f"95%: {told['logloss_low']:.3f} to {told['logloss_high']:.3f}" in text_of(app)
+
+
+def test_the_counts_at_a_threshold_add_up_to_the_rows(opened: Opened) -> None:
+    app = opened("performance")
+    for threshold in (0.0, 0.2, 0.9):
+        app.slider[0].set_value(threshold).run()
+        counts = {metric.label: metric.value for metric in app.metric}
+        kinds = ("Hits", "False alarms", "Misses", "Rightly left out")
+        assert sum(int(counts[kind].replace(",", "")) for kind in kinds) == 2000
+
+
+def test_a_part_with_a_single_class_gets_a_sentence(opened: Opened, store: Store) -> None:
+    def no_clicks(folder: Path) -> None:
+        frame_changed(folder, "predictions", lambda frame: frame[frame["label"] == 0])
+        rows = pd.read_parquet(folder / "frames" / "predictions.parquet").query("part == 'test'")
+        metrics = evaluate(rows["label"].to_numpy(), rows["logit"].to_numpy(), 0.16)
+        (folder / "metrics.json").write_text(json.dumps({"test": asdict(metrics), "valid": asdict(metrics)}))
+
+    app = opened("performance", run=finished_copy(store, no_clicks))
+    assert "AUC is not defined" in text_of(app)
+
+
+def one_field_only(folder: Path) -> None:
+    frame_changed(folder, "pairs", lambda pairs: pairs.iloc[:0])
+    frame_changed(folder, "fields", lambda fields: fields[fields["field"] == "device"])
+
+
+def test_a_run_of_one_field_is_said_to_have_no_pair_and_shows_the_field(opened: Opened, store: Store) -> None:
+    run = finished_copy(store, one_field_only)
+    spec = RunSpec.from_dict(json.loads((BUNDLED / "spec.json").read_text()))
+    others = {role.column: Kind.IGNORE for role in spec.schema.roles if role.column != "device"}
+    text = json.dumps(replace(spec, schema=spec.schema.with_kinds(others)).to_dict())
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET spec = ? WHERE id = ?", (text, run))
+    app = opened("interactions", run=run)
+    assert "a pair takes two fields, and there is one, `device`" in text_of(app)
+    assert app.main.button[0].label == "Choose fields"
+    assert app.header[0].value == "device"
+    train = opened("train", run=run)
+    assert "A pair takes two fields, and the model has one." in text_of(train)
+    assert "See the fields" in [button.label for button in train.main.button]
+
+
+def test_a_link_opens_its_pair_and_a_broken_one_the_strongest(opened: Opened) -> None:
+    assert opened("interactions", pair="price~age").header[0].value == "price × age"
+    first = opened("interactions").header[0].value
+    assert opened("interactions", pair="no~such").header[0].value == first
+
+
+def test_a_pair_of_odd_names_can_be_linked() -> None:
+    for names in (("a~b", "c%7Ed"), ("a&b=c", "é ü"), ("a × b", "~")):
+        assert pair_of(pair_id(*names)) == names
+
+
+def test_a_model_without_pairs_says_so_and_shows_its_fields(opened: Opened, store: Store) -> None:
+    def of_a_regression(folder: Path) -> None:
+        frame_changed(folder, "pairs", lambda frame: frame.drop(columns="solid", errors="ignore"))
+
+    app = opened("interactions", run=finished_copy(store, of_a_regression, name="lr"))
+    assert "no two fields interact" in text_of(app)
+    assert "Main effect by level" in text_of(app)
+
+
+def test_no_pair_told_apart_from_noise_is_said_first(opened: Opened, store: Store) -> None:
+    def without(folder: Path) -> None:
+        frame_changed(folder, "pairs", lambda frame: frame.assign(solid=False, observed=0.01))
+
+    app = opened("interactions", run=finished_copy(store, without))
+    assert "Nothing was told apart from noise" in text_of(app)
+
+
+def test_the_page_opens_on_the_pair_it_calls_the_strongest(opened: Opened, store: Store) -> None:
+    def noise_on_top(folder: Path) -> None:
+        frame_changed(
+            folder, "pairs", lambda frame: frame.assign(strength=frame["strength"].where(frame["solid"], 3.0))
+        )
+
+    app = opened("interactions", run=finished_copy(store, noise_on_top))
+    assert app.header[0].value == "device × placement"
+    assert "The strongest is **device × placement**" in text_of(app)
+    assert app.selectbox(key="choice of pair").value == pair_id("device", "placement")
+
+
+def test_how_many_pairs_hold_and_how_many_the_model_has_learned_are_told_apart(opened: Opened) -> None:
+    pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
+    solid = pairs[pairs["solid"].astype(bool)]
+    assert (solid["held_out_z"] > 2).all()
+    learned = int((solid["learned"] >= 0.5 * solid["strength"]).sum())
+    assert 0 < learned < len(solid)
+    said = text_of(opened("interactions"))
+    assert f"all of them hold on unseen rows, and the model has learned {learned} of them to at least half" in said
+
+
+def test_a_pairs_verdict_is_a_sentence_over_its_figures(opened: Opened) -> None:
+    pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
+    row = pairs[pairs["solid"].astype(bool)].sort_values("learned").iloc[0]
+    app = opened("interactions", pair=pair_id(row["field_a"], row["field_b"]))
+    assert "It holds on unseen rows" in text_of(app)
+    shown = {metric.label: metric.value for metric in app.metric}
+    assert shown["In the data"] == f"{row['strength']:.2f}"
+    assert shown["In the model"] == f"{row['learned']:.2f}"
+    assert shown["On unseen rows"] == f"{row['held_out_strength']:.2f}"
+    assert shown["Knock-out (nats)"] == f"{row['knock_out_logloss']:+.4f}".replace("-", "−")
+    assert shown["False discovery rate"] == "< 0.1%"
+    assert f"90%: {row['strength_low']:.2f} to {row['strength_high']:.2f}" in text_of(app)
+    assert all(metric.help for metric in app.metric)
+
+
+def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Store) -> None:
+    held_out = ("held_out_z", "held_out_strength", "held_out_slope", "knock_out_logloss", "knock_out_low")
+
+    def not_held_out(folder: Path) -> None:
+        frame_changed(folder, "pairs", lambda frame: frame.assign(**dict.fromkeys(held_out, float("nan"))))
+
+    app = opened("interactions", run=finished_copy(store, not_held_out))
+    assert [metric.label for metric in app.metric] == ["In the data", "In the model", "False discovery rate"]
+    assert "hold on unseen rows, and" not in text_of(app)
+    assert "the model has learned 1 of them" in text_of(app)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "said"),
+    [
+        (verdicts.HOLDS, "It holds on unseen rows"),
+        (verdicts.NOT_LEARNED, "the model has not learned it"),
+        (verdicts.DOES_NOT_HOLD, "does not hold"),
+        (verdicts.STANDS_IN + "a × b", "stands in for a × b"),
+        (verdicts.NOISE, "Not told apart from noise"),
+        ("", ""),
+    ],
+)
+def test_every_verdict_has_its_sentence(verdict: str, said: str) -> None:
+    sentence = verdict_sentence(pd.Series({"verdict": verdict}))
+    assert said in sentence
+    assert bool(sentence) == bool(verdict)
+
+
+def test_a_pair_that_holds_is_said_to_be_overstated_or_learned_too_little() -> None:
+    row = {"verdict": verdicts.HOLDS, "strength": 0.4}
+    assert "makes too much" in verdict_sentence(pd.Series({**row, "learned": 0.9, "held_out_slope": 0.2}))
+    assert "less than half the strength" in verdict_sentence(pd.Series({**row, "learned": 0.1, "held_out_slope": 3.0}))
+    assert verdict_sentence(pd.Series({**row, "learned": 0.4, "held_out_slope": 1.0})).endswith("learned from.")
+
+
+def test_the_ledger_of_a_row_is_that_of_its_link(opened: Opened) -> None:
+    examples = pd.read_parquet(BUNDLED / "frames" / "examples.parquet")
+    row = examples.iloc[7]
+    app = opened("examples", row=str(int(row["row"])))
+    assert f"Row {int(row['row']):,}" in [header.value for header in app.header]
+    assert f"{row['logit']:+.2f}" in app.latex[0].value
+
+
+def test_the_purified_ledger_ends_at_the_same_logit_and_stands_in_the_link(opened: Opened) -> None:
+    row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
+    terms = pd.read_parquet(BUNDLED / "frames" / "purified_terms.parquet").query("row == @row.row")
+    assert terms["value"].sum() == pytest.approx(row["logit"], abs=1e-4)
+    app = opened("examples", row=str(int(row["row"])), split="purified")
+    assert "base rate" in app.latex[0].value
+    assert f"{row['logit']:+.2f}" in app.latex[0].value
+    app.segmented_control[0].set_value("as trained").run()
+    assert "first-order" in app.latex[0].value
+
+
+def test_a_run_from_before_the_purified_ledger_has_the_one_as_trained(opened: Opened, store: Store) -> None:
+    def older(folder: Path) -> None:
+        (folder / "frames" / "purified_terms.parquet").unlink()
+
+    app = opened("examples", run=finished_copy(store, older))
+    assert not app.segmented_control
+    assert "first-order" in app.latex[0].value
+
+
+def test_runs_of_other_seeds_say_how_far_the_split_of_a_row_depends_on_them(opened: Opened, store: Store) -> None:
+    store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
+    finished_copy(store, lambda folder: None, seed=5)
+    row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
+    opened("examples", row=str(int(row["row"])))
+    answer(next((store.home / "answers").iterdir()))
+    app = opened("examples", row=str(int(row["row"])))
+    assert "Between 2 seeds this row's FM part differs by **0.00** log-odds" in text_of(app)
+
+
+def test_the_networks_part_stands_by_field_with_its_completeness_error(opened: Opened) -> None:
+    row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
+    values = pd.read_parquet(BUNDLED / "frames" / "dnn_attribution.parquet").query("row == @row.row")
+    rest = values["value"].sum() - (row["dnn_logit"] - values["baseline"].iloc[0])
+    assert rest == pytest.approx(values["error"].iloc[0], abs=1e-4)
+    assert abs(rest) < 0.02
+    app = opened("examples", row=str(int(row["row"])))
+    assert "The DNN's part by field" in [heading.value for heading in app.subheader]
+    assert "completeness error of" in text_of(app)
+
+
+def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> None:
+    examples = pd.read_parquet(BUNDLED / "frames" / "examples.parquet")
+    cells = pd.read_parquet(BUNDLED / "frames" / "example_cells.parquet")
+    row = examples.iloc[7]
+    same = {"device": str(cells["device"].iloc[7])}
+    app = opened("examples", row=str(int(row["row"])), **{"if": json.dumps(same)})
+    logit = next(metric for metric in app.metric if metric.label == "Logit")
+    assert float(logit.value.replace("−", "-")) == pytest.approx(row["logit"], abs=0.006)
+
+
+@pytest.mark.parametrize(
+    ("changes", "says"),
+    [
+        ({"device": "phon"}, "`phon` was not seen in training: counts as unseen. The nearest seen is `phone`."),
+        ({"interests": "books|xyzzy"}, "`xyzzy` was not seen in training"),
+        ({"price": "1000000000"}, "1,000,000,000 is outside"),
+        ({"price": "-5"}, "-5 is outside"),
+    ],
+)
+def test_a_value_that_training_did_not_hold_is_said_to_be_so(
+    opened: Opened, store: Store, changes: dict[str, str], says: str
+) -> None:
+    store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
+    app = opened("examples", **{"if": json.dumps(changes)})
+    assert says in app.warning[0].value.replace("\\", "")
+
+
+def test_a_value_of_training_gets_no_warning(opened: Opened) -> None:
+    app = opened("examples", **{"if": json.dumps({"device": "phone", "price": "20"})})
+    assert not app.warning

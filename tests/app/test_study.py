@@ -1,0 +1,132 @@
+"""The page Study, driven without a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from deepfm_core.experiments import optuna_search, study
+from deepfm_core.experiments.study import SEARCH, StudyPlan
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.schema import Kind
+from deepfm_core.spec.run import RunSpec, SplitSpec
+from deepfm_core.store.process import Process
+from deepfm_core.store.store import Store
+from deepfm_core.workers.executor import perform
+from tests.app.test_compare import button, text_of
+from tests.conftest import clicks
+from tests.experiments.test_study import instant
+
+Opened = Callable[..., AppTest]
+
+
+def begin(store: Store, plan: StudyPlan, runs: int = 100, split: SplitSpec | None = None, **kinds: Kind) -> str:
+    entry = store.import_table(clicks(700).to_csv(index=False).encode(), "mine.csv")
+    schema = infer_schema(store.table(entry.sha256), "clicked").with_kinds(kinds)
+    base = RunSpec(entry.sha256, entry.name, schema, split=split or SplitSpec())
+    comparison = study.begin(store, base, base.training_rows(700), plan)
+    for _ in range(runs):
+        run = store.claims.next(Process.current(), comparison)
+        if run is None:
+            break
+        list(perform(store, run, optuna_search.choosing(store, run, instant), Process.current()))
+    return comparison
+
+
+def test_without_a_study_the_page_offers_the_papers_factors(opened: Opened, store: Store) -> None:
+    app = opened("study")
+    assert "18 runs" in text_of(app)
+    button(app, "Study").click().run()
+    assert not app.exception
+    assert not app.error
+    row = store.comparisons.all("local", "settings")[0]
+    assert list(row.plan["factors"]) == ["activation", "keep", "neurons", "layers", "shape"]
+    assert "0 of 18 runs finished" in text_of(app)
+
+
+def test_factors_values_and_design_come_from_the_url(opened: Opened, store: Store) -> None:
+    values = json.dumps({"keep": "0.2, 0.4"})
+    app = opened("study", factors="keep,l2", values=values, design="search", trials="5", seeds="2", model="fm-dnn")
+    assert "10 runs" in text_of(app)
+    button(app, "Study").click().run()
+    plan = StudyPlan.from_dict(store.comparisons.all("local", "settings")[0].plan)
+    assert plan.factors["keep"] == (0.2, 0.4)
+    assert (plan.design, plan.trials, plan.seeds, plan.model) == (SEARCH, 5, 2, "fm-dnn")
+
+
+def test_a_value_that_cannot_be_gets_its_sentence(opened: Opened) -> None:
+    app = opened("study", values=json.dumps({"keep": "0.5, half"}))
+    assert "Keep probability is 'half', not a number" in app.error[0].value
+
+
+def test_a_model_without_network_has_no_factors_of_one(opened: Opened) -> None:
+    app = opened("study", model="lr")
+    assert not app.error
+    assert [field.label.split(" (")[0] for field in app.text_input] == ["Learning rate"]
+
+
+@pytest.mark.parametrize("design", ["one", "grid", "search"])
+def test_a_finished_study_names_its_best_setting(design: str, opened: Opened, store: Store) -> None:
+    plan = StudyPlan({"keep": (0.5, 0.7), "activation": ("relu", "tanh")}, design=design, trials=6, seeds=2)
+    comparison = begin(store, plan)
+    app = opened("study", study=comparison)
+    assert not app.exception
+    assert not app.error
+    said = text_of(app)
+    assert "runs finished" in said
+    assert "validation logloss" in said
+    assert len(app.dataframe[-1].value) == len({run.trial for run in store.comparisons.runs(comparison)})
+
+
+def test_a_study_is_cancelled_and_resumed(opened: Opened, store: Store) -> None:
+    comparison = begin(store, StudyPlan({"keep": (0.5, 1.0)}, design=SEARCH, trials=5), runs=2)
+    app = opened("study", study=comparison)
+    assert "2 of 5 runs finished" in text_of(app)
+    button(app, "Cancel all").click().run()
+    assert [run.state for run in store.comparisons.runs(comparison)].count("cancelled") == 3
+    app = opened("study", study=comparison)
+    button(app, "Resume").click().run()
+    assert [run.state for run in store.comparisons.runs(comparison)].count("queued") == 3
+
+
+def test_the_best_setting_is_taken_over_into_train(opened: Opened, store: Store) -> None:
+    plan = StudyPlan({"keep": (0.5, 0.7), "shape": ("constant", "increasing")}, preset="paper")
+    comparison = begin(store, plan, price=Kind.BUCKETISED)
+    app = opened("study", study=comparison)
+    button(app, "Take over into Train").click().run()
+    assert not app.exception
+    assert not app.error
+    link = {name: value[0] if isinstance(value, list) else value for name, value in app.query_params.items()}
+    app = opened("train", **link)
+    assert not app.info
+    button(app, "Train").click().run()
+    trained = next(run for run in store.runs() if run.comparison is None).spec
+    best = min(store.comparisons.runs(comparison), key=lambda run: float(run.summary["valid"]["logloss"])).spec
+    assert trained.model == best.model
+    assert trained.fit == best.fit
+    assert trained.schema.role("price").kind is Kind.BUCKETISED
+    assert replace(trained.model, dropout=0.3) == trained.model
+
+
+def test_the_split_of_a_studied_run_is_taken_over_with_its_settings(opened: Opened, store: Store) -> None:
+    split = SplitSpec("group", "site", valid=0.2, test=0.2)
+    comparison = begin(store, StudyPlan({"keep": (0.5, 0.7)}), split=split)
+    app = opened("study", study=comparison)
+    button(app, "Take over into Train").click().run()
+    link = {name: value[0] if isinstance(value, list) else value for name, value in app.query_params.items()}
+    app = opened("train", **link)
+    assert not app.info
+    button(app, "Train").click().run()
+    assert next(run for run in store.runs() if run.comparison is None).spec.split == split
+
+
+def test_a_value_that_comes_to_the_same_network_as_another_is_said_to_be_one(opened: Opened, store: Store) -> None:
+    comparison = begin(store, StudyPlan({"shape": ("constant", "diamond"), "keep": (0.5, 0.7)}))
+    said = text_of(opened("study", study=comparison))
+    assert said.count("The same network as another value") == 1
+    assert "The same network as another value: diamond." in said
+    assert "Recommended settings · 1 seed · split at random" in said

@@ -1,0 +1,90 @@
+"""What the command line shows people, as against what it writes for programs."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+
+from deepfm_core.cli.interactions import short
+from deepfm_core.cli.output import aligned
+from tests.cli.test_command_line import csv
+from tests.conftest import ROOT, Command
+
+RUN = ROOT / "sample_data" / "run"
+
+
+def on_a_terminal(*words: str, columns: int) -> list[str]:
+    """Give the lines that a command writes to a terminal so many letters wide."""
+    ours, theirs = pty.openpty()
+    environment = {**os.environ, "COLUMNS": str(columns)}
+    command = [sys.executable, "-m", "deepfm_core", *words]
+    done = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=theirs, stderr=subprocess.PIPE)
+    os.close(theirs)
+    text = b""
+    while True:
+        try:
+            text += os.read(ours, 65536)
+        except OSError:  # the other end is closed: all is read
+            break
+    os.close(ours)
+    assert done.wait(60) == 0, done.stderr
+    return text.decode().replace("\r", "").splitlines()
+
+
+def test_a_terminal_gets_a_short_aligned_table_and_the_way_to_the_rest() -> None:
+    head, first, *others = on_a_terminal("interactions", str(RUN), "--top", "6", columns=140)
+    assert head.split() == ["pair", "strength", "90%", "interval", "probability", "told", "apart", "verdict"]
+    assert first.startswith("device × placement")
+    assert first.endswith("yes         holds on unseen rows")
+    assert first.index("yes") == head.index("told apart")
+    assert others[-1] == "60 more: --top 66 shows all. With every column, as CSV: add `> FILE.csv`."
+    assert len(others) == 4 + 1 + 2
+
+
+def test_a_narrow_terminal_keeps_pair_strength_and_verdict() -> None:
+    lines = on_a_terminal("interactions", str(RUN), columns=80)
+    assert lines[0].split() == ["pair", "strength", "90%", "interval", "verdict"]
+    assert max(map(len, lines)) <= 80
+
+
+def test_elsewhere_all_pairs_are_written_with_every_digit_and_their_verdict(command: Command) -> None:
+    pairs = csv(command("interactions", RUN).stdout)
+    assert len(pairs) == 66
+    assert list(pairs.columns)[-1] == "verdict"
+    assert (pairs["solid"] == pairs["verdict"].isin({"holds on unseen rows"})).all()
+    assert len(csv(command("interactions", RUN, "--top", 3).stdout)) == 3
+
+
+def test_a_table_alone_gets_no_verdict_on_a_model(command: Command) -> None:
+    done = command("interactions", ROOT / "sample_data" / "clicks.csv", "--observed-only", "--label", "clicked")
+    pairs = csv(done.stdout)
+    assert (pairs["solid"] == (pairs["verdict"] == "told apart from noise")).all()
+    assert pairs["verdict"][0] == "told apart from noise"
+
+
+def test_the_rows_of_explain_are_shown_in_four_digits() -> None:
+    rows = str(ROOT / "sample_data" / "clicks.csv")
+    lines = on_a_terminal("explain", str(RUN), rows, "--top", "2", columns=100)
+    assert lines[0].split()[:3] == ["row", "probability", "logit"]
+    assert all(len(cell.partition(".")[2]) == 4 for cell in lines[1].split()[1:])
+    assert lines[-1].startswith("19,998 more")
+
+
+@pytest.mark.parametrize("width", [30, 60, 200])
+def test_the_last_column_is_wrapped_below_itself(width: int) -> None:
+    table = pd.DataFrame({"pair": ["a × b"], "told apart": ["no"], "verdict": ["learned, but does not hold at all"]})
+    lines = aligned(table, width).splitlines()
+    assert [line.strip() for line in lines[1:]][-1].endswith("at all")
+    assert all(line.index("learned") == lines[0].index("verdict") for line in lines[1:2])
+    assert len(lines) == (2 if width > 52 else 3)
+
+
+def test_what_was_not_computed_is_a_dash() -> None:
+    pair = {"field_a": "a", "field_b": "b", "strength": 0.1, "strength_low": None, "strength_high": None}
+    told = short(pd.DataFrame([{**pair, "probability": None, "solid": None, "verdict": ""}]).astype({"solid": object}))
+    assert told.iloc[0].to_list() == ["a × b", "0.10", "–", "–", "–", ""]

@@ -1,0 +1,64 @@
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy import stats
+
+from deepfm_core.evidence import null
+from deepfm_core.evidence.designs import field_designs
+from deepfm_core.evidence.main_effects import fit_main_effects, sigmoid
+from deepfm_core.evidence.null import benjamini_hochberg, null_residuals, upper_tail
+from tests.worlds import MIXED, encoded
+
+
+def test_drawn_residuals_have_mean_zero_and_are_free_of_main_effects() -> None:
+    designs = field_designs(encoded(MIXED, 2000, 1))
+    labels = (np.random.default_rng(0).random(2000) < 0.3).astype(np.float64)
+    main = fit_main_effects(designs, labels)
+    draws = null_residuals(designs, main, 64, np.random.default_rng(1))
+    assert draws.shape == (2000, 64)
+    np.testing.assert_allclose(draws.mean(axis=0), 0.0, atol=1e-5)
+    p = main.probability
+    for design in designs:
+        columns = design.main.matrix
+        before = np.asarray(columns.power(2).T @ (p * (1 - p)))
+        spread = np.asarray(columns.T @ draws).var(axis=1)
+        assert (spread < 1.3 * before).all()
+
+
+def test_conjugate_gradients_agree_with_the_direct_solution(monkeypatch: pytest.MonkeyPatch) -> None:
+    designs = field_designs(encoded(MIXED, 500, 2))
+    labels = (np.random.default_rng(0).random(500) < 0.3).astype(np.float64)
+    main = fit_main_effects(designs, labels)
+    direct = null_residuals(designs, main, 8, np.random.default_rng(5))
+    monkeypatch.setattr(null, "DIRECT_COLUMNS", 0)
+    np.testing.assert_allclose(null_residuals(designs, main, 8, np.random.default_rng(5)), direct, atol=2e-3)
+
+
+def test_the_tail_is_that_of_the_chi_squared_distribution_it_matches() -> None:
+    freedom = 5
+    z = np.array([-0.5, 0.0, 1.0, 3.0, 5.0])
+    skew = np.full(5, np.sqrt(8 / freedom))
+    expected = stats.chi2.sf(freedom + z * np.sqrt(2 * freedom), freedom)
+    np.testing.assert_allclose(upper_tail(z, skew), expected, rtol=1e-9)
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=40))
+def test_q_values_are_those_of_scipy(p_values: list[float]) -> None:
+    np.testing.assert_allclose(
+        benjamini_hochberg(np.array(p_values)), stats.false_discovery_control(p_values), atol=1e-12
+    )
+
+
+def test_main_effects_are_recovered_and_fields_without_any_are_shrunk_away() -> None:
+    rng = np.random.default_rng(3)
+    table = encoded(MIXED, 20_000, 3)
+    designs = field_designs(table)
+    truth = np.array([-1.0, -0.5, 0.0, 0.5, 1.0])[designs[0].main.ids[:, 0]]
+    labels = (rng.random(20_000) < sigmoid(truth - 1)).astype(np.float64)
+    main = fit_main_effects(designs, labels)
+    assert np.corrcoef(main.logit, truth)[0, 1] > 0.99
+    assert main.variances[0] > 0.2
+    assert max(main.variances[1:]) < 0.02
+    np.testing.assert_allclose(main.predict(designs), main.logit, atol=1e-9)
+    assert abs(main.probability.mean() - labels.mean()) < 1e-3

@@ -1,0 +1,37 @@
+"""Verdicts on pairs: each a case whose answer can be seen."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+
+from deepfm_core.evidence import verdicts
+
+
+def pair(**values: object) -> pd.DataFrame:
+    told: dict[str, object] = {"field_a": "a", "field_b": "b", "strength": 0.3, "strength_high": 0.4, "learned": 0.3}
+    return pd.DataFrame([{**told, "solid": True, "held_out_z": None, "proxy_of": "", **values}])
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        ({}, verdicts.LEARNED),
+        ({"learned": 0.1}, verdicts.NOT_LEARNED),
+        ({"held_out_z": 3.0}, verdicts.HOLDS),
+        ({"solid": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.2}, verdicts.NOT_BORNE_OUT),
+        (
+            {"solid": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.2, "held_out_z": 0.1},
+            verdicts.DOES_NOT_HOLD,
+        ),
+        ({"solid": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.03}, verdicts.NOISE),
+        ({"solid": False, "proxy_of": "a × c"}, "stands in for a × c"),
+    ],
+)
+def test_a_verdict_weighs_what_was_learned_against_what_the_data_shows(values: dict[str, object], verdict: str) -> None:
+    assert verdicts.verdicts(pair(**values)).tolist() == [verdict]
+
+
+def test_without_evidence_there_is_no_verdict() -> None:
+    assert verdicts.verdicts(pair(solid=None)).tolist() == [""]
+    assert verdicts.verdicts(pair().drop(columns="solid")).tolist() == [""]

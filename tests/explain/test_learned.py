@@ -1,0 +1,271 @@
+"""Purified strengths: what they remove, and what does not change them."""
+
+from __future__ import annotations
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.evidence.levels import Levels, field_levels
+from deepfm_core.evidence.ranking import observed_interactions
+from deepfm_core.evidence.verdicts import PAIR_COLUMNS
+from deepfm_core.explain import learned, learned_levels
+from deepfm_core.explain import purify as purify_module
+from deepfm_core.explain.frames import fields_frame, pairs_frame, seriate
+from deepfm_core.explain.learned import learned_pairs, network_contributions
+from deepfm_core.explain.learned_levels import level_contributions
+from deepfm_core.explain.purify import AdditiveFit, purify, purify_table
+from deepfm_core.models.batch import Batch
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.schema.schema import Kind
+from deepfm_core.spec.run import MODEL_NAMES, ModelSpec
+from tests.models.test_deepfm import make
+from tests.worlds import MIXED, crossed, encoded, layout
+
+CATEGORICAL = layout([(Kind.CATEGORICAL, 1, 4), (Kind.CATEGORICAL, 1, 3), (Kind.CATEGORICAL, 1, 5)])
+
+
+def settled(shape: object, table: EncodedTable, seed: int = 0, **settings: object) -> DeepFM:
+    model = make(table.layout, seed, **settings).float()
+    model.observe(Batch.from_table(table))
+    model.settle()
+    return model
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), rows=st.integers(30, 120))
+def test_a_purified_contribution_has_mean_zero_in_every_level(seed: int, rows: int) -> None:
+    table = encoded(MIXED, rows, seed)
+    levels = field_levels(table)
+    values = np.random.default_rng(seed).normal(size=(rows, 2))
+    pairs = [(0, 2), (1, 3)]
+    pure = purify(values, pairs, levels)
+    for column, pair in enumerate(pairs):
+        for number in pair:
+            assert np.abs(levels[number].sums(pure[:, column])).max() < 1e-4
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000))
+def test_a_purified_table_has_weighted_margins_of_zero(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    weights = rng.integers(0, 9, (5, 7)).astype(float)
+    pure = purify_table(rng.normal(size=(5, 7)), weights)
+    assert np.abs((weights * pure).sum(0)).max() < 1e-3
+    assert np.abs((weights * pure).sum(1)).max() < 1e-3
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 1000), rows=st.integers(4, 60), first=st.sampled_from([1, 3, 20]))
+def test_the_additive_fit_is_that_of_least_squares_by_brute_force(seed: int, rows: int, first: int) -> None:
+    """Levels without rows, and cells that no chain of rows connects, are drawn here too."""
+    rng = np.random.default_rng(seed)
+    codes = [rng.integers(0, size, (rows, 1)) for size in (first, 6)]
+    sides = [
+        Levels(name, tuple("abcdefghijklmnopqrst"[:size]), code, False)
+        for name, size, code in zip("ab", (first, 6), codes, strict=True)
+    ]
+    values = rng.normal(size=(rows, 2))
+    design = np.concatenate([np.eye(size)[code[:, 0]] for size, code in zip((first, 6), codes, strict=True)], 1)
+    expected = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    np.testing.assert_allclose(AdditiveFit(sides).residual(values), expected, atol=1e-6)
+    constant, effects = AdditiveFit(sides).effects(values[:, 0])
+    np.testing.assert_allclose(values[:, 0] - constant - design @ np.concatenate(effects), expected[:, 0], atol=1e-6)
+
+
+def test_a_purely_additive_table_purifies_to_nothing() -> None:
+    values = np.arange(4.0)[:, None] + np.array([0.0, 5.0, -1.0])
+    assert np.abs(purify_table(values, np.ones((4, 3)))).max() < 1e-9
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_moving_constants_between_weights_and_embeddings_changes_no_strength(centred: bool) -> None:
+    """⟨v_i + c, v_j⟩ = ⟨v_i, v_j⟩ + ⟨c, v_j⟩: adding c to a field's embeddings can be undone in the weights."""
+    table = encoded(CATEGORICAL, 300, seed=1)
+    model = settled(CATEGORICAL, table, name="fm", centred=centred)
+    before = learned_pairs(model, table).whole
+    with torch.no_grad():
+        model.table[:4, 1:] += torch.randn(model.spec.embedding_size)
+        model.settle()
+    np.testing.assert_allclose(learned_pairs(model, table).whole, before, rtol=1e-4)
+
+
+def test_the_fms_strength_is_that_of_its_own_table() -> None:
+    table = encoded(CATEGORICAL, 500, seed=2)
+    model = settled(CATEGORICAL, table, name="fm")
+    v = model.table.detach().double().numpy()[:, 1:]
+    ids = table.ids
+    weights = np.zeros((4, 3))
+    np.add.at(weights, (ids[:, 0], ids[:, 1] - 4), 1)
+    pure = purify_table(v[:4] @ v[4:7].T, weights)
+    expected = np.sqrt((weights * pure**2).sum() / weights.sum())
+    assert learned_pairs(model, table).whole[0] == pytest.approx(expected, rel=1e-4)
+
+
+def by_brute_force(model: DeepFM, table: EncodedTable, row: int, f: int, g: int) -> float:
+    """Average the network's output over all rows of the table, with the slots of the two fields taken from one row."""
+
+    def mean_output(*taken: int) -> float:
+        ids, weights = table.ids.copy(), np.copy(table.weights)
+        for number in taken:
+            field = table.layout.fields[number]
+            slots = slice(field.first_slot, field.first_slot + field.slots)
+            ids[:, slots], weights[:, slots] = table.ids[row, slots], table.weights[row, slots]
+        changed = EncodedTable(table.layout, ids, weights, table.dense, table.labels, table.crosses)
+        dnn = model.terms(Batch.from_table(changed)).dnn
+        assert dnn is not None
+        return float(dnn.double().mean().detach())
+
+    return mean_output(f, g) - mean_output(f) - mean_output(g) + mean_output()
+
+
+@pytest.mark.parametrize("layers", [(6, 4), ()])
+@pytest.mark.parametrize("name", [name for name in MODEL_NAMES if ModelSpec(name).deep])
+def test_the_networks_contribution_is_partial_dependence_by_brute_force(name: str, layers: tuple[int, ...]) -> None:
+    table = encoded(MIXED, 24, seed=3)
+    model = settled(MIXED, table, name=name, layers=layers, activation="tanh", embedding_size=3)
+    pairs = list(combinations(range(len(MIXED.fields)), 2))
+    found = network_contributions(model, table, pairs, 24, 0)
+    for column, (f, g) in enumerate(pairs):
+        assert found[5, column] == pytest.approx(by_brute_force(model, table, 5, f, g), abs=2e-5)
+
+
+@pytest.mark.parametrize("name", ["dnn", "fnn", "pnn"])
+def test_level_by_level_the_network_contributes_what_its_rows_do(name: str) -> None:
+    table = encoded(CATEGORICAL, 24, seed=3)
+    model = settled(CATEGORICAL, table, name=name, layers=(6, 4), activation="tanh")
+    members = [one.codes for one in field_levels(table)]
+    levels = next(iter(level_contributions(model, table, members, [(0, 1)], 24, 0)))
+    assert levels.fm is None
+    assert levels.crossed is None
+    assert levels.dnn is not None
+    row = table.ids[5]
+    assert levels.dnn[row[0], row[1] - 4] == pytest.approx(by_brute_force(model, table, 5, 0, 1), abs=2e-5)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_every_model_says_what_it_learned(name: str) -> None:
+    shape = crossed(CATEGORICAL, 12) if name == "wide-deep" else CATEGORICAL
+    table = encoded(shape, 200, seed=6)
+    model = settled(shape, table, name=name, layers=(5,))
+    found = learned_pairs(model, table, background=16)
+    assert (found.fm is not None, found.dnn is not None) == (model.spec.second_order, model.spec.deep)
+    frame = pairs_frame(shape.names, found, None)
+    assert np.isfinite(frame["learned"]).all()
+    fields = fields_frame(model, table, frame)
+    assert list(fields["field"]) == list(shape.first_order_names)
+    assert fields["main_effect"].notna().any() == model.spec.first_order
+
+
+def test_a_crossed_field_is_part_of_what_was_learned_of_its_pair() -> None:
+    table = encoded(CATEGORICAL, 400, seed=7)
+    shape = crossed(CATEGORICAL, 12)
+    cells = (table.ids[:, 0] * 3 + table.ids[:, 1] - 4).astype(np.int32)
+    table = EncodedTable(shape, table.ids, table.weights, table.dense, table.labels, cells[:, None])
+    model = settled(shape, table, name="wide-deep", layers=(5,))
+    with torch.no_grad():
+        for parameter in (*model.network.parameters(), model.crossed_weights):
+            parameter.zero_()
+        model.crossed_weights.normal_()
+    pure = purify_table(
+        model.crossed_weights.detach().double().numpy().reshape(4, 3), np.bincount(cells, minlength=12).reshape(4, 3)
+    )
+    found = learned_pairs(model, table)
+    assert found.whole[0] == pytest.approx(pure.ravel()[cells].std(), rel=1e-6)
+    assert found.whole[1:].max() < 1e-6
+    members = [one.codes for one in field_levels(table)]
+    by_level = next(iter(level_contributions(model, table, members, [(0, 1)], 8, 0))).crossed
+    np.testing.assert_allclose(by_level.ravel(), model.crossed_weights.detach().numpy().ravel(), atol=1e-6)
+
+
+def test_what_levels_hold_does_not_depend_on_how_many_rows_are_gathered_at_a_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = encoded(MIXED, 50, seed=8)
+    model = settled(MIXED, table, layers=(5,), centred=True)
+    members, pairs = [one.codes for one in field_levels(table)], [(0, 2), (1, 3), (2, 5)]
+    whole = list(level_contributions(model, table, members, pairs, 8, 0))
+    monkeypatch.setattr(learned_levels, "BLOCK", 7)
+    for one, other in zip(whole, level_contributions(model, table, members, pairs, 8, 0), strict=True):
+        np.testing.assert_allclose(one.fm, other.fm, atol=1e-5)
+        np.testing.assert_allclose(one.dnn, other.dnn, atol=1e-5)
+
+
+def test_where_pairs_are_many_fewer_rows_are_asked_and_the_strengths_are_those_of_them(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    table = encoded(CATEGORICAL, 900, seed=9)
+    model = settled(CATEGORICAL, table, layers=(5,))
+    monkeypatch.setattr(learned, "MOST_VALUES", 3 * 300)
+    few = learned_pairs(model, table, background=400)
+    assert len(few.rows) == 300
+    assert few.raw.size <= 900
+    own = learned_pairs(model, table.take(few.rows), background=400)
+    np.testing.assert_allclose(few.dnn, own.dnn, rtol=1e-3)
+    monkeypatch.undo()
+    np.testing.assert_allclose(few.fm, learned_pairs(model, table, background=400).fm, rtol=1e-9)
+
+
+def test_permuting_the_fields_permutes_the_strengths() -> None:
+    table = encoded(CATEGORICAL, 400, seed=4)
+    model = settled(CATEGORICAL, table, layers=(5,))
+    swapped_layout = layout([(Kind.CATEGORICAL, 1, 3), (Kind.CATEGORICAL, 1, 4), (Kind.CATEGORICAL, 1, 5)])
+    place = np.concatenate([np.arange(4) + 3, np.arange(3), np.arange(5) + 7])  # old id -> new id
+    ids = place[table.ids][:, [1, 0, 2]].astype(np.int32)
+    swapped = EncodedTable(swapped_layout, ids, table.weights, table.dense, table.labels)
+    other = settled(swapped_layout, swapped, layers=(5,))
+    with torch.no_grad():
+        other.table[torch.from_numpy(place)] = model.table
+        k = model.spec.embedding_size
+        order = torch.cat([torch.arange(k) + k, torch.arange(k), torch.arange(k) + 2 * k])
+        other.load_state_dict({**model.state_dict(), "table": other.table, "field_means": other.field_means})
+        other.network.stack[0].weight.copy_(model.network.stack[0].weight[:, order])
+        other.settle()
+    before = learned_pairs(model, table, background=400).whole
+    after = learned_pairs(other, swapped, background=400).whole
+    np.testing.assert_allclose(after, before[[0, 2, 1]], rtol=1e-3)
+
+
+def test_the_pairs_frame_ranks_by_what_the_data_supports() -> None:
+    table = encoded(CATEGORICAL, 3000, seed=5)
+    logit = np.where((table.ids[:, 1] + table.ids[:, 2]) % 2 == 0, 0.8, -0.8)
+    labels = (np.random.default_rng(5).random(3000) < 1 / (1 + np.exp(-logit))).astype(np.float32)
+    table = EncodedTable(table.layout, table.ids, table.weights, table.dense, labels)
+    model = settled(CATEGORICAL, table, name="fm")
+    frame = pairs_frame(CATEGORICAL.names, learned_pairs(model, table), observed_interactions(table))
+    assert tuple(frame.columns) == PAIR_COLUMNS
+    assert tuple(frame.loc[0, ["field_a", "field_b"]]) == ("f1", "f2")
+    assert list(frame["solid"]) == [True, False, False]
+    assert frame["learned_dnn"].isna().all()
+
+
+def test_seriation_puts_strong_pairs_next_to_each_other() -> None:
+    import pandas as pd
+
+    names = ["a", "b", "c", "d"]
+    frame = pd.DataFrame(
+        [("a", "b", 0.1), ("a", "c", 0.9), ("a", "d", 0.0), ("b", "c", 0.1), ("b", "d", 0.9), ("c", "d", 0.1)],
+        columns=["field_a", "field_b", "strength"],
+    )
+    order = seriate(names, frame)
+    assert abs(order.index("a") - order.index("c")) == 1
+    assert abs(order.index("b") - order.index("d")) == 1
+
+
+@pytest.mark.parametrize("dense_cells", [0, 10**6])
+def test_the_additive_fit_is_the_same_from_a_dense_and_a_sparse_table(
+    dense_cells: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(purify_module, "DENSE_CELLS", dense_cells)
+    rng = np.random.default_rng(5)
+    codes = [np.append(rng.integers(0, size, 200), size)[:, None] for size in (9, 30)]  # the last level but one is rare
+    sides = [Levels(name, tuple(map(str, range(40))), code, False) for name, code in zip("ab", codes, strict=True)]
+    values = rng.normal(size=(201, 3))
+    design = np.concatenate([np.eye(40)[code[:, 0]] for code in codes], 1)
+    expected = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
+    np.testing.assert_allclose(AdditiveFit(sides).residual(values), expected, atol=1e-6)

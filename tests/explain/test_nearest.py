@@ -1,0 +1,54 @@
+"""How alike two rows are."""
+
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepfm_core.explain.nearest import differing, distances
+from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+
+
+def schema(*roles: FieldRole) -> Schema:
+    return Schema(LabelRole("clicked", "1", "0"), roles)
+
+
+MIXED = schema(
+    FieldRole("device", Kind.CATEGORICAL),
+    FieldRole("interests", Kind.MULTI_VALUED, "|"),
+    FieldRole("price", Kind.NUMERIC),
+    FieldRole("id", Kind.IGNORE),
+)
+
+
+def cells() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "device": ["phone", "phone", "tablet", "phone"],
+            "interests": ["a|b", "a|b", "c", "b"],
+            "price": ["0", "50", "100", ""],
+            "id": ["1", "2", "3", "4"],
+        }
+    )
+
+
+def test_the_distance_of_rows_is_the_mean_over_the_used_fields() -> None:
+    apart = distances(cells(), 0, MIXED)
+    spread = 0.98 * 50 + 0.02 * 0 + (0.98 * 50 - 0.02 * 0)  # between the 1% and the 99% quantile of 0, 50, 100
+    assert apart[0] == 0
+    assert apart[1] == pytest.approx((50 / spread) / 3)
+    assert apart[2] == pytest.approx((1 + 1 + 1) / 3)
+    assert apart[3] == pytest.approx((0 + 0.5 + 1) / 3)
+
+
+def test_rows_differ_in_the_fields_that_count() -> None:
+    assert differing(cells(), 0, 1, MIXED) == ["price"]
+
+
+@given(st.integers(0, 3), st.integers(0, 3))
+def test_a_distance_is_between_0_and_1_and_the_same_from_both_ends(one: int, other: int) -> None:
+    there, back = distances(cells(), one, MIXED)[other], distances(cells(), other, MIXED)[one]
+    assert 0 <= there <= 1
+    assert there == pytest.approx(back)

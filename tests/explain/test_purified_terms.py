@@ -1,0 +1,107 @@
+"""The purified ledger: it sums to the logit, and does not depend on how a model happens to split it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from deepfm_core.evidence.levels import field_levels
+from deepfm_core.explain.learned import learned_pairs, strength
+from deepfm_core.explain.purified_terms import PurifiedTerms, purified_terms, purified_terms_frame
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.training.fit import predict_logits
+from tests.explain.test_learned import CATEGORICAL, settled
+from tests.worlds import MIXED, crossed, encoded
+
+KINDS = [
+    {"name": "lr"},
+    {"name": "fm"},
+    {"name": "fm", "centred": True},
+    {"name": "dnn", "layers": (5,)},
+    {"name": "deepfm", "layers": (6, 4), "activation": "tanh"},
+    {"name": "deepfm", "layers": (5,), "centred": True},
+    {"name": "pnn", "layers": (5,)},
+    {"name": "fnn", "layers": (5,)},
+    {"name": "fm-dnn", "layers": (5,)},
+    {"name": "wide-deep", "layers": (5,)},
+]
+
+
+def terms_of(model: DeepFM, table: object, rows: object, **settings: int) -> PurifiedTerms:
+    return purified_terms(model, table, learned_pairs(model, table, **settings), rows, **settings)  # type: ignore[arg-type]
+
+
+@settings(max_examples=25, deadline=None)
+@given(seed=st.integers(0, 1000), kind=st.sampled_from(KINDS))
+def test_the_purified_terms_sum_to_the_logit(seed: int, kind: dict[str, object]) -> None:
+    shape = crossed(MIXED, 6) if kind["name"] == "wide-deep" else MIXED
+    table, rows = encoded(shape, 80, seed), encoded(shape, 12, seed + 1)
+    model = settled(shape, table, **kind)
+    terms = terms_of(model, table, rows, background=6)
+    frame = purified_terms_frame(terms, rows, np.arange(12) * 3)
+    logit = predict_logits(model, rows)
+    scale = 1 + np.abs(logit).max()
+    np.testing.assert_allclose(frame.groupby("row")["value"].sum() / scale, logit / scale, atol=1e-4)
+    assert ("higher-order" in set(frame["term"])) == model.spec.deep
+
+
+@settings(max_examples=15, deadline=None)
+@given(seed=st.integers(0, 1000), kind=st.sampled_from(KINDS[1:6]), field=st.integers(0, 2))
+def test_constants_moved_between_weights_and_embeddings_change_no_purified_term(
+    seed: int, kind: dict[str, object], field: int
+) -> None:
+    """⟨v_i + c, v_j⟩ = ⟨v_i, v_j⟩ + ⟨c, v_j⟩: taken from w_j, and from the first layer's bias, no logit changes."""
+    table, rows = encoded(CATEGORICAL, 120, seed), encoded(CATEGORICAL, 10, seed + 1)
+    model = settled(CATEGORICAL, table, **kind)
+    before, logit = terms_of(model, table, rows, background=16), predict_logits(model, rows)
+    block, k = CATEGORICAL.fields[field], model.spec.embedding_size
+    with torch.no_grad():
+        shift = torch.randn(k)
+        if model.spec.second_order and not model.spec.centred:
+            others = torch.ones(len(model.table), dtype=torch.bool)
+            others[block.offset : block.offset + block.size] = False
+            model.table[others, 0] -= model.table[others, 1:] @ shift
+        if model.network is not None:
+            first = model.network.first
+            first.bias -= first.weight[:, field * k : (field + 1) * k] @ shift
+        model.table[block.offset : block.offset + block.size, 1:] += shift
+        model.settle()
+    after = terms_of(model, table, rows, background=16)
+    np.testing.assert_allclose(predict_logits(model, rows), logit, atol=1e-3)
+    assert after.base == pytest.approx(before.base, abs=1e-3)
+    np.testing.assert_allclose(after.main, before.main, atol=2e-3)
+    np.testing.assert_allclose(after.pair, before.pair, atol=2e-3)
+
+
+def test_at_the_training_rows_a_pair_is_what_its_strength_is_the_spread_of() -> None:
+    table = encoded(CATEGORICAL, 200, seed=4)
+    model = settled(CATEGORICAL, table, layers=(5,))
+    learned = learned_pairs(model, table, background=16)
+    terms = purified_terms(model, table, learned, table, background=16)
+    np.testing.assert_allclose(strength(terms.pair[learned.rows]), learned.whole, rtol=1e-4)
+    assert np.abs(terms.pair.mean(0)).max() < 1e-4
+
+
+def test_main_effects_of_a_model_without_pairs_are_its_weights_and_the_base_its_mean_logit() -> None:
+    table = encoded(CATEGORICAL, 150, seed=5)
+    model = settled(CATEGORICAL, table, name="lr")
+    terms = terms_of(model, table, table)
+    weights = model.table.detach().double().numpy()[table.ids, 0]
+    np.testing.assert_allclose(terms.main, weights - weights.mean(0), atol=1e-6)
+    assert terms.pairs == ()
+    assert terms.base == pytest.approx(predict_logits(model, table).mean())
+
+
+def test_a_level_that_no_training_row_has_takes_nothing_from_its_pairs() -> None:
+    table, rows = encoded(CATEGORICAL, 150, seed=6), encoded(CATEGORICAL, 40, seed=7)
+    there = table.take(np.flatnonzero(table.ids[:, 0] != 2))
+    model = settled(CATEGORICAL, there, name="fm")
+    terms = terms_of(model, there, rows)
+    unseen = rows.ids[:, 0] == 2
+    assert unseen.any()
+    assert np.isfinite(terms.pair[unseen]).all()
+    assert np.abs(terms.main[unseen, 0]).max() < 1e-3  # counts as an average one
+    assert field_levels(there)[0].rows()[2] == 0

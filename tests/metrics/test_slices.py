@@ -1,0 +1,71 @@
+"""Slices of judged rows, and two models on the same rows."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepfm_core.metrics.bootstrap import logloss_difference
+from deepfm_core.metrics.scores import auc, logloss
+from deepfm_core.metrics.slices import level_rows, slice_metrics
+from deepfm_core.schema.schema import FieldRole, Kind
+
+
+def test_numbers_are_cut_into_slices_of_like_size_and_a_missing_one_is_a_slice_of_its_own() -> None:
+    cells = pd.Series([str(number) for number in range(100)] + ["", "?"])
+    levels = level_rows(cells, FieldRole("price", Kind.NUMERIC))
+    assert levels.groupby("level")["position"].count().to_dict() == {
+        "below 19.8": 20,
+        "19.8 to 39.6": 20,
+        "39.6 to 59.4": 20,
+        "59.4 to 79.2": 20,
+        "79.2 or more": 20,
+        "missing": 2,
+    }
+
+
+def test_a_row_of_a_multi_valued_field_stands_in_the_slice_of_each_of_its_values() -> None:
+    cells = pd.Series(["a|b", "b", "", "b|b"])
+    levels = level_rows(cells, FieldRole("interests", Kind.MULTI_VALUED, "|"))
+    assert set(zip(levels["position"], levels["level"], strict=True)) == {
+        (0, "a"),
+        (0, "b"),
+        (1, "b"),
+        (2, "missing"),
+        (3, "b"),
+    }
+
+
+def test_rare_levels_are_pooled_and_counted() -> None:
+    cells = pd.Series([f"common {i % 12}" for i in range(120)] + [f"rare {i}" for i in range(7)])
+    levels = level_rows(cells, FieldRole("site", Kind.CATEGORICAL))
+    assert levels.groupby("level")["position"].count()["other (7 levels)"] == 7
+
+
+def test_points_in_time_are_slices_of_the_day() -> None:
+    cells = pd.Series(["2024-03-01 01:30:00", "2024-03-02 23:59:00", "2024-03-02 00:00:00"])
+    levels = level_rows(cells, FieldRole("time", Kind.TIMESTAMP))
+    assert levels["level"].tolist() == ["00:00 to 02:59", "21:00 to 23:59", "00:00 to 02:59"]
+
+
+def test_the_metrics_of_a_slice_are_those_of_its_rows_alone() -> None:
+    rng = np.random.default_rng(0)
+    labels, logits = (rng.random(300) < 0.3).astype(float), rng.normal(size=300)
+    cells = pd.Series(np.where(np.arange(300) < 200, "phone", "tablet"))
+    sliced = slice_metrics(labels, logits, level_rows(cells, FieldRole("device", Kind.CATEGORICAL)))
+    assert sliced["level"].tolist() == ["phone", "tablet"]
+    assert sliced["auc"].tolist() == pytest.approx([auc(labels[:200], logits[:200]), auc(labels[200:], logits[200:])])
+    assert sliced["rows"].tolist() == [200, 100]
+
+
+def test_a_difference_of_two_models_is_far_surer_than_their_loglosses() -> None:
+    rng = np.random.default_rng(1)
+    truth = rng.normal(-1, 1.5, 4000)
+    labels = (rng.random(4000) < 1 / (1 + np.exp(-truth))).astype(float)
+    worse = truth + rng.normal(0, 0.3, 4000)
+    apart = logloss_difference(labels, truth, worse)
+    assert apart.value == pytest.approx(logloss(labels, truth) - logloss(labels, worse))
+    assert apart.told_apart
+    assert apart.value < 0
+    assert not logloss_difference(labels, truth, truth + 1e-9 * rng.normal(size=4000)).value > 1e-6

@@ -1,0 +1,103 @@
+"""What is said of a run first."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepfm_core.runs.findings import Findings, find, findings, logit_spread, strongest_pair, worst_slice
+from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.store.run_folder import RunFolder
+
+BUNDLED = Path(__file__).resolve().parents[2] / "sample_data" / "run"
+
+
+def _pairs(**columns: object) -> pd.DataFrame:
+    frame = pd.DataFrame({"field_a": ["a", "a", "b"], "field_b": ["b", "c", "c"], "strength": [0.1, 0.3, 0.2]})
+    return frame.assign(learned=[0.5, 0.1, 0.1], **columns)
+
+
+def test_with_evidence_the_strongest_pair_is_the_rankings_first() -> None:
+    found = strongest_pair(_pairs(solid=[True, True, False]))
+    assert found is not None
+    assert (found.field_a, found.field_b, found.strength, found.told_apart) == ("a", "c", 0.3, 2)
+
+
+def test_a_noise_pair_that_looks_stronger_is_not_the_strongest() -> None:
+    found = strongest_pair(_pairs(solid=[False, False, True]))
+    assert found is not None
+    assert (found.field_a, found.field_b, found.strength, found.told_apart, found.pairs) == ("b", "c", 0.2, 1, 3)
+
+
+def test_where_no_pair_is_told_apart_from_noise_the_first_is_named_with_none() -> None:
+    found = strongest_pair(_pairs(solid=[False, False, False]))
+    assert found is not None
+    assert (found.field_a, found.field_b, found.told_apart) == ("a", "c", 0)
+
+
+def test_without_evidence_it_is_what_the_whole_logit_learned() -> None:
+    found = strongest_pair(_pairs())
+    assert found is not None
+    assert (found.field_a, found.field_b, found.told_apart) == ("a", "b", None)
+
+
+def test_a_model_without_pairs_has_no_strongest_one() -> None:
+    assert strongest_pair(_pairs().assign(strength=np.nan, learned=np.nan)) is None
+
+
+def test_the_parts_of_the_spread_sum_to_one() -> None:
+    rng = np.random.default_rng(0)
+    fm, dnn = rng.normal(0, 1, 500), rng.normal(0, 2, 500)
+    found = logit_spread(pd.DataFrame({"logit": fm + dnn, "fm_logit": fm, "dnn_logit": dnn}))
+    assert found is not None
+    assert found.fm + found.dnn == pytest.approx(1.0)
+    assert found.fm == pytest.approx(np.cov(fm, fm + dnn)[0, 1] / np.var(fm + dnn, ddof=1))
+
+
+def test_a_model_of_one_part_has_no_spread_to_share() -> None:
+    assert logit_spread(pd.DataFrame({"logit": [1.0, 2.0], "fm_logit": [1.0, 2.0], "dnn_logit": np.nan})) is None
+
+
+def _judged(wrong: float, seed: int = 0, rows: int = 4_000) -> tuple[pd.DataFrame, pd.DataFrame, Schema]:
+    """Draw held-out rows of a calibrated model that is off by `wrong` at one level of one of two fields."""
+    rng = np.random.default_rng(seed)
+    cells = pd.DataFrame({"row": np.arange(rows), "device": rng.choice(list("pqrs"), rows)})
+    cells["price"] = rng.lognormal(2, 1, rows).round(2).astype(str)
+    probability = rng.uniform(0.05, 0.4, rows)
+    true = probability + wrong * (cells["device"] == "q")
+    label = (rng.random(rows) < true).astype(int)
+    examples = pd.DataFrame({"row": cells["row"], "label": label, "probability": probability})
+    roles = (FieldRole("device", Kind.CATEGORICAL), FieldRole("price", Kind.PIECEWISE))
+    return examples, cells, Schema(LabelRole("clicked", "1", "0"), roles)
+
+
+def test_the_slice_that_is_off_is_found_and_told_from_chance() -> None:
+    found = worst_slice(*_judged(wrong=0.15))
+    assert found is not None
+    assert (found.field, found.level, found.beyond_chance) == ("device", "q", True)
+    assert found.low > found.predicted
+    assert found.low < found.observed < found.high
+
+
+def test_of_calibrated_models_hardly_one_in_twenty_has_a_slice_beyond_chance() -> None:
+    found = [worst_slice(*_judged(wrong=0.0, seed=seed)) for seed in range(40)]
+    assert sum(one is not None and one.beyond_chance for one in found) <= 5
+
+
+def test_too_few_rows_are_not_judged() -> None:
+    assert worst_slice(*_judged(wrong=0.5, rows=40)) is None
+
+
+def test_kept_findings_are_those_of_the_frames() -> None:
+    folder = RunFolder(BUNDLED)
+    assert findings(folder) == find(folder)
+
+
+def test_findings_survive_json_and_absent_ones_stay_absent(tmp_path: Path) -> None:
+    folder = RunFolder(tmp_path).create()
+    none = Findings(None, None, None)
+    folder.write_json("findings.json", none.to_dict())
+    assert findings(folder) == none

@@ -1,0 +1,60 @@
+"""Frames of any types as tables of text."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepfm_core.errors import TableError
+from deepfm_core.tables.dataframe import table_from_frame
+from deepfm_core.tables.reader import read_table
+
+TIMES = pd.to_datetime(pd.Series(["2024-01-02", None, "2024-01-02 03:04:05"]), format="ISO8601")
+
+
+def texts(values: object) -> list[str]:
+    frame = table_from_frame(pd.DataFrame({"x": values})).frame
+    assert isinstance(frame["x"].dtype, pd.CategoricalDtype)
+    return frame["x"].astype(object).tolist()
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (["a", None, "", " b "], ["a", "", "", " b "]),
+        ([1, 2**62], ["1", str(2**62)]),
+        ([1.0, 2.5, np.nan, -0.0, 1e20, np.inf], ["1", "2.5", "", "0", "1e+20", "inf"]),
+        (np.array([0.1, 3], np.float32), ["0.1", "3"]),
+        ([True, False], ["true", "false"]),
+        (pd.array([True, None], "boolean"), ["true", ""]),
+        (pd.array([1, None], "Int64"), ["1", ""]),
+        (pd.array([1, None], "int64[pyarrow]"), ["1", ""]),
+        (pd.array(["a", None], "string"), ["a", ""]),
+        (pd.Categorical(["b", None, "a"]), ["b", "", "a"]),
+        (pd.Categorical([1.0, None, 2.0]), ["1", "", "2"]),
+        (TIMES, ["2024-01-02T00:00:00", "", "2024-01-02T03:04:05"]),
+        pytest.param([["a", 2.0], [], None, ("b",), {"d", "c"}], ["a|2", "", "", "b", "c|d"], id="several"),
+        ([1, "1", 1.5, None], ["1", "1", "1.5", ""]),
+        (pd.arrays.SparseArray([0, 0, 3]), ["0", "0", "3"]),
+    ],
+    ids=str,
+)
+def test_a_value_becomes_the_text_a_file_would_hold(values, expected):
+    assert texts(values) == expected
+
+
+def test_whole_numbers_read_the_same_once_a_missing_value_has_made_them_floats():
+    assert texts([7, 123456789012]) == texts([7.0, 123456789012.0, np.nan])[:2]
+
+
+def test_a_frame_gives_the_same_cells_as_the_file_it_was_read_from(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_text("a,b,c\n1,x,0.5\n,y,2\n3,,\n")
+    from_frame, from_file = table_from_frame(pd.read_csv(path)).frame, read_table(path).frame
+    assert from_frame.astype(object).to_numpy().tolist() == from_file.astype(object).to_numpy().tolist()
+
+
+def test_a_column_name_that_stands_twice_is_named():
+    with pytest.raises(TableError, match="column `a`: the column name appears more than once"):
+        table_from_frame(pd.DataFrame([[1, 2]], columns=["a", "a"]))

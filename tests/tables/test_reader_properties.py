@@ -1,0 +1,196 @@
+"""Whatever a table holds, reading it gives what Python's own csv module gives."""
+
+import csv
+import gzip
+import io
+from contextlib import suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import HealthCheck, assume, given, settings
+from hypothesis import strategies as st
+
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.errors import TableError
+from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.tables.csv_parser import parse
+from deepfm_core.tables.decoding import survey
+from deepfm_core.tables.dialect import detect
+from deepfm_core.tables.parquet import read_parquet_table, write_parquet
+from deepfm_core.tables.reader import read_table, table_to_csv
+from deepfm_core.tables.table import Table
+
+LETTERS = "ab01 _-.'\"\n\r,;|\téß日"
+NAMES = st.text("abcdefgh_", min_size=1, max_size=6)
+CELLS = st.text(LETTERS, max_size=6)
+DELIMITERS = st.sampled_from([",", "\t", ";", "|"])
+LINE_ENDS = st.sampled_from(["\n", "\r\n", "\r"])
+CODECS = st.sampled_from(["utf-8", "utf-8-sig", "utf-16", "utf-32"])
+QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+
+@st.composite
+def tables(draw, cell=CELLS, min_rows=1):
+    """Draw a header of two to five names and rows that fit it."""
+    header = draw(st.lists(NAMES, min_size=2, max_size=5, unique=True))
+    row = st.lists(cell, min_size=len(header), max_size=len(header))
+    return header, draw(st.lists(row, min_size=min_rows, max_size=12))
+
+
+def read(content: bytes, **kwargs) -> Table:
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "table")
+        path.write_bytes(content)
+        return read_table(path, **kwargs)
+
+
+def cells(table: Table) -> list[list[str]]:
+    return table.frame.astype(object).to_numpy().tolist()
+
+
+def written(header, rows, **dialect) -> str:
+    stream = io.StringIO(newline="")
+    csv.writer(stream, **dialect).writerows([header, *rows])
+    return stream.getvalue()
+
+
+@QUICK
+@given(tables(), DELIMITERS, LINE_ENDS, CODECS, st.booleans(), st.sampled_from([csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC]))
+def test_a_quoted_table_is_read_as_it_was_written(table, delimiter, end, codec, packed, quoting):
+    header, rows = table
+    content = written(header, rows, delimiter=delimiter, lineterminator=end, quoting=quoting).encode(codec)
+    got = read(gzip.compress(content) if packed else content)
+    assert list(got.frame.columns) == header
+    assert cells(got) == rows
+    assert got.report.delimiter == delimiter
+    assert got.report.skipped == ()
+
+
+@QUICK
+@given(tables(st.text("ab01 .é'", max_size=5)), DELIMITERS, LINE_ENDS, st.integers(0, 3), st.booleans())
+def test_an_unquoted_table_is_read_as_it_stands(table, delimiter, end, blank, ended):
+    header, rows = table
+    lines = [delimiter.join(row) for row in [header, *rows]]
+    text = end * blank + (end * (blank + 1)).join(lines) + end * ended
+    got = read(text.encode())
+    assert cells(got) == rows
+    assert got.report.header_line == blank + 1
+
+
+@QUICK
+@given(st.lists(st.lists(st.text('ab "\n\r', max_size=6), min_size=2, max_size=2), min_size=1, max_size=12), DELIMITERS)
+def test_cells_with_stray_quotes_are_cut_as_the_csv_module_cuts_them(rows, delimiter):
+    text = "\n".join(delimiter.join(row) for row in [["first", "second"], *rows])
+    *expected, last = csv.reader(io.StringIO(f"{text}\nlast", newline=""), delimiter=delimiter)
+    if last != ["last"]:
+        with pytest.raises(TableError, match="never closed"):
+            read(text.encode())
+        return
+    fitting = [row for row in expected[1:] if len(row) == 2]
+    assume(len(fitting) > len(expected) / 2)
+    assert cells(read(text.encode())) == fitting
+
+
+@QUICK
+@given(
+    tables(min_rows=3),
+    st.lists(st.tuples(st.integers(0, 11), st.lists(CELLS, min_size=1, max_size=7)), max_size=2),
+    LINE_ENDS,
+)
+def test_ragged_rows_are_reported_with_the_line_an_editor_shows(table, strays, end):
+    header, rows = table
+    strays = [(min(place, len(rows)), row) for place, row in strays if len(row) != len(header)]
+    assume(len(strays) < len(rows))
+    mixed = list(rows)
+    for place, row in strays:
+        mixed.insert(place, row)
+    dialect = {"lineterminator": end, "quoting": csv.QUOTE_ALL}
+    assume(all(len(row) > 1 or row[0].strip() for _, row in strays))
+    got = read(written(header, mixed, **dialect).encode())
+    assert cells(got) == rows
+    lines = []
+    for i, row in enumerate(mixed):
+        if len(row) != len(header):
+            above = written(header, mixed[:i], **dialect)
+            lines.append(sum(1 for _ in io.StringIO(above, newline="")) + 1)
+    assert [problem.line for problem in got.report.skipped] == lines
+    assert got.report.skipped_count == len(lines)
+
+
+@QUICK
+@given(tables())
+def test_writing_and_reading_change_nothing(table):
+    header, rows = table
+    got = read(written(header, rows, quoting=csv.QUOTE_ALL).encode())
+    stream = io.StringIO(newline="")
+    table_to_csv(got, stream)
+    assert list(csv.reader(io.StringIO(stream.getvalue(), newline=""))) == [header, *rows]
+    assert cells(read(stream.getvalue().encode())) == rows
+    with TemporaryDirectory() as folder:
+        write_parquet(got, Path(folder, "p"))
+        assert cells(read_parquet_table(Path(folder, "p"), "t", got.report)) == rows
+        assert cells(read_table(Path(folder, "p"))) == rows
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.binary(max_size=400))
+def test_any_bytes_give_a_table_or_a_sentence(content):
+    with suppress(TableError):
+        table = read(content)
+        assert len(table) == table.report.rows > 0
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text('a1,;\t|"\n\r #é', max_size=60), CODECS)
+def test_any_text_gives_a_table_or_a_sentence(text, codec):
+    with suppress(TableError):
+        table = read(text.encode(codec))
+        assert len(table) == table.report.rows > 0
+        assert len(set(table.frame.columns)) == len(table.frame.columns) > 1
+
+
+@QUICK
+@given(
+    st.lists(st.tuples(st.text("ab1 é", max_size=4), st.sampled_from("xyz")), min_size=1, max_size=30),
+    LINE_ENDS,
+    st.integers(1, 60),
+    st.integers(16, 64),
+)
+def test_cutting_a_long_text_into_segments_changes_nothing(rows, end, segment, block):
+    text = end.join(",".join(row) for row in [("first", "second"), *rows])
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "table")
+        path.write_bytes(text.encode())
+        content = survey(path, "table")
+        parsed = parse(content, detect(content, "table"), block=block, segment=segment)
+    assert list(zip(*(column.astype(object) for column in parsed.columns), strict=True)) == rows
+    assert parsed.closed
+    for column in parsed.columns:
+        assert len(set(column.categories)) == len(column.categories)
+
+
+ROWS_OF_KINDS = st.tuples(st.sampled_from(["a", "b", "", " a", "é"]), st.sampled_from(["1", "2.5", "", "7", "7.0"]))
+
+
+@QUICK
+@given(st.lists(ROWS_OF_KINDS, min_size=1, max_size=30), st.integers(1, 60), st.integers(16, 64), LINE_ENDS)
+def test_ids_are_the_same_for_any_size_of_blocks_and_segments(rows, segment, block, end):
+    roles = (FieldRole("text", Kind.CATEGORICAL), FieldRole("number", Kind.PIECEWISE))
+    text = end.join(",".join(row) for row in [("text", "number"), *rows])
+    encoded = []
+    with TemporaryDirectory() as folder:
+        path = Path(folder, "table")
+        path.write_bytes(text.encode())
+        content = survey(path, "table")
+        for sizes in ({}, {"block": block, "segment": segment}):
+            columns = parse(content, detect(content, "table"), **sizes).columns
+            frame = pd.DataFrame(dict(zip(("text", "number"), columns, strict=True)))
+            encoder = Encoder.fit(frame, Schema(LabelRole("label", "1", "0"), roles), knots=3)
+            encoded.append(encoder.encode(frame, subject="table"))
+    one, other = encoded
+    assert one.layout == other.layout
+    np.testing.assert_array_equal(one.ids, other.ids)
+    np.testing.assert_array_equal(one.weights, other.weights)

@@ -1,0 +1,231 @@
+"""The scikit-learn classifier: its conventions, real tables, and that it is the same model as a run's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from sklearn.compose import ColumnTransformer
+from sklearn.model_selection import cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from deepfm_core.classifier import DeepFMClassifier
+from deepfm_core.errors import DeepFMError, SpecError
+from tests.conftest import ROOT, Command, clicks
+
+SMALL = {"epochs": 3, "batch_size": 128, "learning_rate": 1e-2}
+
+
+def sample(rows: int = 4000) -> tuple[pd.DataFrame, pd.Series]:
+    frame = pd.read_csv(ROOT / "sample_data" / "clicks.csv", nrows=rows)
+    return frame, frame.pop("clicked")
+
+
+@pytest.fixture(scope="module")
+def fitted() -> DeepFMClassifier:
+    frame = clicks()
+    return DeepFMClassifier(random_state=0, **SMALL).fit(frame.drop(columns="clicked"), frame["clicked"])
+
+
+@parametrize_with_checks([DeepFMClassifier(epochs=20, learning_rate=0.01, layers=(16,), random_state=0)])
+def test_it_keeps_the_conventions_of_scikit_learn(estimator, check):
+    check(estimator)
+
+
+def test_it_is_the_model_that_the_command_line_trains(command: Command, table: Path, tmp_path: Path):
+    options = ["--seed", 3, "--test", 0, "--epochs", 2, "--batch-size", 128, "--quiet"]
+    done = command("train", table, "--label", "clicked", "--out", tmp_path / "run", *options)
+    assert done.returncode == 0, done.stderr
+    done = command("predict", tmp_path / "run", table)
+    frame = pd.read_csv(table)
+    X, y = frame.drop(columns="clicked"), frame["clicked"]
+    classifier = DeepFMClassifier(epochs=2, batch_size=128, random_state=3).fit(X, y)
+    theirs = [float(line.split(",")[1]) for line in done.stdout.splitlines()[1:]]
+    assert classifier.predict_proba(X)[:, 1] == pytest.approx(theirs, abs=1e-6)
+
+
+def test_it_learns_in_a_pipeline_under_cross_validation():
+    X, y = sample()
+    columns = ColumnTransformer([("keep", "passthrough", [c for c in X.columns if c != "site"])])
+    columns.set_output(transform="pandas")
+    pipeline = make_pipeline(columns, DeepFMClassifier(preset="quick", random_state=0))
+    assert cross_val_score(pipeline, X, y, cv=3, scoring="roc_auc").mean() > 0.65
+
+
+def test_explanations_add_up_to_the_logit_and_keep_the_rows_names(fitted: DeepFMClassifier):
+    X = clicks(50, seed=1).drop(columns="clicked").set_axis([f"row {i}" for i in range(50)])
+    logit = fitted.decision_function(X)
+    whole = fitted.explain(X)
+    assert list(whole.index) == list(X.index)
+    assert (whole["fm_logit"] + whole["dnn_logit"]).to_numpy() == pytest.approx(logit, abs=1e-5)
+    assert whole["probability"].to_numpy() == pytest.approx(fitted.predict_proba(X)[:, 1])
+    addends = fitted.terms(X).groupby("row", sort=False)["value"].sum()
+    assert list(addends.index) == list(X.index)
+    assert addends.to_numpy() == pytest.approx(logit, abs=1e-5)
+
+
+def test_interactions_rank_the_planted_pair_first(fitted: DeepFMClassifier):
+    pairs = fitted.interactions()
+    assert {pairs["field_a"][0], pairs["field_b"][0]} == {"device", "placement"}
+    assert pairs["strength"].is_monotonic_decreasing
+    assert len(pairs) == 10
+    assert not pairs.drop(columns="proxy_of").isna().any(axis=None)
+    assert pairs["verdict"][0].startswith("the data shows it, ")
+    assert not {"held_out_z", "knock_out_logloss"} & set(pairs)
+
+
+def test_columns_of_any_type_are_taken_and_may_be_missing_or_new_in_prediction():
+    rng = np.random.default_rng(0)
+    rows = 400
+    X = pd.DataFrame(
+        {
+            "times": pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 10_000, rows), "h"),
+            "codes": pd.array(rng.integers(0, 5, rows), "Int64"),
+            "flags": rng.random(rows) < 0.5,
+            "kinds": pd.Categorical(rng.choice(["a", "b"], rows)),
+            "lists": [list(rng.choice(["p", "q", "r"], rng.integers(1, 3), replace=False)) for _ in range(rows)],
+            3: rng.normal(size=rows),
+        }
+    )
+    X.columns = [str(name) for name in X.columns]
+    y = np.where(X["flags"] == (X["kinds"] == "a"), "yes", "no")
+    classifier = DeepFMClassifier(kinds={"codes": "categorical"}, random_state=0, **SMALL).fit(X, y)
+    kinds = {role.column: role.kind.value for role in classifier.schema_.roles}
+    assert kinds == {
+        "times": "timestamp",
+        "codes": "categorical",
+        "flags": "categorical",
+        "kinds": "categorical",
+        "lists": "multi-valued",
+        "3": "piecewise",
+    }
+    other = X.head(3).astype(object)
+    other.iloc[0] = None
+    other.iloc[1, 3] = "never seen"
+    assert np.isfinite(classifier.predict_proba(other)).all()
+    assert set(classifier.predict(X)) <= {"no", "yes"}
+
+
+def test_whole_numbers_keep_their_feature_when_a_missing_value_turns_them_into_floats():
+    frame = clicks(600)
+    X = frame.drop(columns="clicked").assign(code=np.arange(600) % 7)
+    classifier = DeepFMClassifier(kinds={"code": "categorical"}, random_state=0, **SMALL).fit(X, frame["clicked"])
+    floats = X.astype({"code": float})
+    assert np.array_equal(classifier.decision_function(X), classifier.decision_function(floats))
+
+
+def test_codes_keep_their_feature_when_they_are_written_with_a_point():
+    rng = np.random.default_rng(0)
+    X = pd.DataFrame({"region": rng.integers(1, 9, 2000), "other": rng.choice(["a", "b"], 2000)})
+    y = rng.random(2000) < np.where(X["region"] % 2, 0.6, 0.2)
+    classifier = DeepFMClassifier(random_state=0, **SMALL).fit(X, y)
+    floats = X.assign(region=X["region"].map(lambda code: f"{code}.0"))
+    np.testing.assert_array_equal(classifier.predict_proba(floats), classifier.predict_proba(X))
+    assert np.ptp(classifier.predict_proba(X)[:, 1]) > 0.1
+
+
+def test_a_column_that_gives_the_label_away_is_kept_with_a_warning():
+    frame = clicks(600)
+    X = frame[["device"]].assign(answer=np.where(frame["clicked"] == 1, "a", "b"))
+    classifier = DeepFMClassifier(random_state=0, **SMALL).fit(X, frame["clicked"])
+    assert "known before the label" in classifier.schema_.role("answer").warning
+    assert classifier.score(X, frame["clicked"]) > 0.9
+
+
+def test_a_chosen_penalty_is_that_of_weights_and_embeddings():
+    frame = clicks(300)
+    X, y = frame.drop(columns="clicked"), frame["clicked"]
+    preset = DeepFMClassifier(**SMALL).fit(X, y).spec_.fit
+    chosen = DeepFMClassifier(l2=1e-4, **SMALL).fit(X, y).spec_.fit
+    assert preset.l2_embeddings != preset.l2
+    assert (chosen.l2, chosen.l2_embeddings) == (1e-4, 1e-4)
+
+
+def test_crossed_columns_have_a_weight_for_each_combination_and_the_network_its_settings():
+    X = clicks(600).drop(columns="clicked")
+    y = (X["device"] == "phone") == (X["placement"] == "feed")  # no main effect, and nothing a first-order term sees
+    plain = DeepFMClassifier("lr", random_state=0, epochs=20, learning_rate=0.05).fit(X, y)
+    settings = {"layers": (4,), "activation": "tanh", "batch_norm": True, "epochs": 20, "learning_rate": 0.05}
+    crossed = DeepFMClassifier("wide-deep", crosses=[("device", "placement")], random_state=0, **settings).fit(X, y)
+    spec = crossed.spec_.model
+    assert (spec.crosses, spec.activation, spec.batch_norm) == ((("device", "placement"),), "tanh", True)
+    assert crossed.score(X, y) > 0.98 > plain.score(X, y)
+    terms = crossed.terms(X.head(20))
+    assert set(terms.loc[terms["field_a"] == "device × placement", "term"]) == {"first-order"}
+    assert crossed.interactions()["field_a"].notna().all()
+    assert terms.groupby("row")["value"].sum().to_numpy() == pytest.approx(
+        crossed.decision_function(X.head(20)), abs=1e-5
+    )
+
+
+def test_torch_is_left_as_it_was():
+    torch.manual_seed(1)
+    threads, state = torch.get_num_threads(), torch.get_rng_state()
+    frame = clicks(300)
+    DeepFMClassifier(dropout=0.5, **SMALL).fit(frame.drop(columns="clicked"), frame["clicked"])
+    assert torch.get_num_threads() == threads
+    assert torch.equal(torch.get_rng_state(), state)
+
+
+@pytest.mark.parametrize(
+    ("settings", "labels", "said"),
+    [
+        ({}, [0, 1, 2], "Only binary classification is supported"),
+        ({}, [0, 0, 0], "there is only one class"),
+        ({"model": "xdeepfm"}, [0, 1, 0], "Model is 'xdeepfm'"),
+        ({"preset": "fast"}, [0, 1, 0], "Preset is 'fast'"),
+        ({"kinds": {"device": "text"}}, [0, 1, 0], "Kind of column `device` is 'text'"),
+        ({"kinds": {"colour": "categorical"}}, [0, 1, 0], "column `colour`: there is no such column"),
+        ({"kinds": {"device": "numeric"}}, [0, 1, 0], "column `device`"),
+        ({"model": "wide-deep", "crosses": ["device*hour"]}, [0, 1, 0], "Cross is 'device\\*hour'. Name two columns"),
+        ({"model": "wide-deep", "crosses": [("device", "colour")]}, [0, 1, 0], "colour"),
+        ({"crosses": [("device", "placement")]}, [0, 1, 0], "Only wide-deep has crossed fields"),
+        ({"validation_fraction": 1.0}, [0, 1, 0], "Validation share is 1.0"),
+    ],
+)
+def test_what_cannot_be_used_is_named(settings, labels, said):
+    X = clicks(300).drop(columns="clicked")
+    with pytest.raises(ValueError, match=said) as error:
+        DeepFMClassifier(**settings).fit(X, np.resize(labels, 300))
+    assert isinstance(error.value, DeepFMError) or "binary" in said
+
+
+@pytest.mark.parametrize(
+    ("parameter", "value", "said"),
+    [
+        ("layers", "abc", "layers is 'abc'. Use a list of whole numbers, such as (64, 32)."),
+        ("layers", [64, "x"], "layers is [64, 'x']. Use a list of whole numbers, such as (64, 32)."),
+        ("layers", 5, "layers is 5. Use a list of whole numbers, such as (64, 32)."),
+        ("crosses", "device", "crosses is 'device'. Use a list of pairs of columns, such as [('device', 'hour')]."),
+        ("embedding_size", 2.5, "embedding_size is 2.5. Use a whole number."),
+        ("epochs", True, "epochs is True. Use a whole number."),
+        ("min_count", None, "min_count is None. Use a whole number."),
+        ("learning_rate", "fast", "learning_rate is 'fast'. Use a number."),
+        ("batch_norm", "yes", "batch_norm is 'yes'. Use True or False."),
+        ("kinds", ["device"], "Kinds is ['device']. Give a kind by column name, such as {'hour': 'categorical'}."),
+        ("random_state", "a", "Random state is 'a'. Use a whole number, a RandomState or None."),
+    ],
+)
+def test_a_wrong_parameter_is_named_with_its_value_and_the_remedy(parameter: str, value: object, said: str):
+    X, y = sample(200)
+    with pytest.raises(SpecError) as raised:
+        DeepFMClassifier(**{parameter: value}).fit(X, y)
+    assert str(raised.value) == said
+    assert isinstance(raised.value, ValueError)
+
+
+def test_numbers_of_numpy_are_numbers():
+    X, y = sample(300)
+    numbers = {"embedding_size": np.int64(4), "layers": np.array([8, 4]), "dropout": np.float32(0.1)}
+    model = DeepFMClassifier(epochs=1, random_state=0, **numbers).fit(X, y)
+    assert model.spec_.model.layers == (8, 4)
+
+
+def test_a_frame_without_rows_is_said_to_have_none():
+    X, y = sample(200)
+    with pytest.raises(ValueError, match="X: there are no rows"):
+        DeepFMClassifier().fit(X.iloc[:0], y.iloc[:0])

@@ -1,0 +1,215 @@
+"""The worker as a real process: it takes runs, stays warm, is cancelled, killed, resumed, and ends by itself."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from deepfm_core.errors import RunError
+from deepfm_core.spec.events import Cancelled, EpochDone, Failed, Finished, Progress
+from deepfm_core.store.process import Process
+from deepfm_core.store.store import Store
+from deepfm_core.workers.launcher import ensure_worker
+from tests.small_engine import STEPS, spec
+
+
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("DEEPFM_ENGINE", "tests.small_engine:execute")
+    monkeypatch.delenv("DEEPFM_WORKERS", raising=False)
+    store = Store(tmp_path / "home")
+    yield store
+    for pid in worker_pids(store):
+        os.kill(pid, signal.SIGKILL)
+
+
+def worker_pids(store: Store) -> list[int]:
+    workers = [Process.parse(row["worker"]) for row in store.database.rows("SELECT worker FROM workers")]
+    return [worker.pid for worker in workers if worker.alive()]
+
+
+def wait(what: Callable[[], bool]) -> None:
+    """Wait for what must come; how long it takes says more of the machine than of the worker.
+
+    The limit is below the minute for which the deaf engine hears nothing.
+    """
+    until = time.monotonic() + 45
+    while not what():
+        assert time.monotonic() < until, "waited in vain"
+        time.sleep(0.005)
+
+
+def test_a_run_is_done_by_a_process_of_its_own_session(store: Store) -> None:
+    run_id = store.enqueue(spec(epochs=2))
+    assert ensure_worker(store)
+    wait(lambda: store.run(run_id).state == "running")
+    (pid,) = worker_pids(store)
+    assert os.getsid(pid) == pid
+    wait(lambda: store.run(run_id).state == "finished")
+    kinds = [stored.event.kind for stored in store.events(run_id)]
+    assert kinds == ["stage", *(["progress"] * STEPS + ["epoch"]) * 2, "finished"]
+    assert store.run(run_id).summary["epochs"] == 2
+
+
+def test_a_worker_stays_warm_and_takes_the_next_run(store: Store) -> None:
+    ensure_worker(store)
+    wait(lambda: store.worker_state().warm)
+    (pid,) = worker_pids(store)
+    run_id = store.enqueue(spec(epochs=1))
+    wait(lambda: store.run(run_id).state == "finished")
+    assert worker_pids(store) == [pid]
+    second = store.enqueue(spec(epochs=1))
+    assert not ensure_worker(store)
+    wait(lambda: bool(store.events(second)))
+    assert worker_pids(store) == [pid]
+
+
+def test_cancel_takes_effect_before_the_end_and_resume_ends_as_if_never_stopped(store: Store) -> None:
+    straight, stopped = store.enqueue(spec(epochs=12)), store.enqueue(spec(epochs=12))
+    ensure_worker(store)
+    wait(lambda: any(isinstance(stored.event, EpochDone) for stored in store.events(stopped)))
+    store.request_cancel(stopped)
+    wait(lambda: store.run(stopped).state != "running")
+    assert store.run(stopped).state == "cancelled"
+    assert isinstance(store.events(stopped)[-1].event, Cancelled)
+    before = len(store.events(stopped))
+    store.resume(stopped)
+    wait(lambda: store.run(stopped).state == "finished")
+    again = [stored.event for stored in store.events(stopped, after_seq=before)]
+    assert sum(isinstance(event, EpochDone) for event in again) < 12
+    assert store.run(stopped).summary == store.run(straight).summary
+
+
+def test_an_engine_that_does_not_listen_is_cancelled_all_the_same_and_the_worker_goes_on(store: Store) -> None:
+    run_id = store.enqueue(spec("deaf"))
+    ensure_worker(store)
+    wait(lambda: bool(store.events(run_id)))
+    store.request_cancel(run_id)
+    wait(lambda: store.run(run_id).state == "cancelled")
+    following = store.enqueue(spec(epochs=1))
+    wait(lambda: store.run(following).state == "finished")
+
+
+def test_a_killed_worker_shows_lost_and_resume_ends_as_if_never_killed(store: Store) -> None:
+    straight, killed = store.enqueue(spec(epochs=10)), store.enqueue(spec(epochs=10))
+    ensure_worker(store)
+    wait(lambda: sum(isinstance(stored.event, EpochDone) for stored in store.events(killed)) >= 3)
+    (pid,) = worker_pids(store)
+    os.kill(pid, signal.SIGKILL)
+    wait(lambda: store.run(killed).state == "lost")
+    assert store.worker_state().live == 0
+    assert store.run(killed).status == "running"
+    before = len(store.events(killed))
+    store.resume(killed)
+    assert ensure_worker(store)
+    wait(lambda: store.run(killed).state == "finished")
+    first = next(s.event for s in store.events(killed, after_seq=before) if isinstance(s.event, Progress))
+    assert first.epoch >= 3
+    assert store.run(killed).summary == store.run(straight).summary
+
+
+def test_a_worker_told_to_end_puts_its_run_back_for_the_next_one(store: Store) -> None:
+    run_id = store.enqueue(spec(epochs=10))
+    ensure_worker(store)
+    wait(lambda: any(isinstance(stored.event, EpochDone) for stored in store.events(run_id)))
+    (pid,) = worker_pids(store)
+    os.kill(pid, signal.SIGTERM)
+    wait(lambda: store.run(run_id).state == "queued")
+    wait(lambda: not worker_pids(store))
+    assert ensure_worker(store)
+    wait(lambda: store.run(run_id).state == "finished")
+
+
+def test_an_error_of_the_user_is_the_message_and_any_other_is_a_plain_sentence(store: Store) -> None:
+    refused, broken, silent = (store.enqueue(spec(name)) for name in ("refused", "broken", "silent"))
+    ensure_worker(store)
+    wait(lambda: store.run(silent).state == "failed")
+    assert store.run(refused).message == "The loss is not a number. Use a lower learning rate."
+    message = store.run(broken).message or ""
+    assert "worker.log" in message
+    assert "secret" not in message
+    assert "Traceback" not in message
+    assert "a secret of the machine room" in store.folder(broken).log.read_text()
+    assert "ended without a result" in (store.run(silent).message or "")
+    assert store.events(refused)[-1].event == Failed("The loss is not a number. Use a lower learning rate.")
+
+
+def test_a_run_that_kills_its_worker_is_lost_and_the_others_go_on(store: Store) -> None:
+    fatal, following = store.enqueue(spec("fatal")), store.enqueue(spec(epochs=1))
+    ensure_worker(store)
+    wait(lambda: store.run(fatal).state == "lost")
+    assert ensure_worker(store)
+    wait(lambda: store.run(following).state == "finished")
+
+
+def test_never_more_workers_than_allowed_however_often_one_asks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_WORKERS", "2")
+    for _ in range(4):
+        store.enqueue(spec(epochs=20))
+    assert [ensure_worker(store) for _ in range(5)] == [True, True, False, False, False]
+    wait(lambda: store.worker_state().running == 2)
+    assert len(worker_pids(store)) == 2
+    state = store.worker_state()
+    assert (state.queued, state.busy, state.idle, state.limit) == (2, 2, 0, 2)
+
+
+def test_one_queued_run_starts_one_worker_even_if_more_are_allowed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFM_WORKERS", "3")
+    store.enqueue(spec())
+    assert [ensure_worker(store) for _ in range(3)] == [True, False, False]
+
+
+def test_a_number_of_workers_that_makes_no_sense_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_WORKERS", "none")
+    with pytest.raises(RunError, match=r"DEEPFM_WORKERS is `none`\. Use a whole number"):
+        ensure_worker(store)
+
+
+def test_a_worker_that_cannot_start_is_reported_with_its_log(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_ENGINE", "no_such_module:execute")
+    store.enqueue(spec())
+    ensure_worker(store)
+    (pid,) = worker_pids(store)
+    wait(lambda: not worker_pids(store))
+    with pytest.raises(RunError, match=r"ended before it was ready\. Read worker\.log"):
+        ensure_worker(store)
+    assert "Engine `no_such_module:execute` cannot be loaded" in (store.home / "worker.log").read_text()
+    wait(lambda: not numbered(pid))
+
+
+def numbered(pid: int) -> bool:
+    """Whether the system still keeps the number: it does for a process that ended and that nobody has collected."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_worker_ends_when_nothing_came_for_a_while(tmp_path: Path, store: Store) -> None:
+    import subprocess
+    import sys
+
+    run_id = store.enqueue(spec(epochs=1))
+    root = Path(__file__).resolve().parents[2]
+    command = [sys.executable, "-m", "deepfm_core", "worker", "--home", str(store.home), "--idle", "0.3"]
+    assert subprocess.run(command, cwd=root, timeout=60, check=False).returncode == 0
+    assert isinstance(store.events(run_id)[-1].event, Finished)
+    assert store.worker_state().live == 0
+
+
+def test_a_worker_does_not_leave_while_a_run_waits(store: Store) -> None:
+    me = Process.current()
+    assert store.workers.join(me, limit=1)
+    store.enqueue(spec())
+    assert not store.workers.leave(me)
+    assert store.claims.next(me) is not None
+    assert store.workers.leave(me)
+    assert store.workers.states() == []
