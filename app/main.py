@@ -38,9 +38,9 @@ def main() -> None:
     use_system_memory()
     st.set_page_config(page_title="DeepFM Explorer", page_icon="🔷", layout="wide")
     pages = [
-        st.Page(VIEWS / name / "page.py", title=title, icon=icon, url_path=name, default=name == "start")
+        st.Page(VIEWS / name / f"{name}.py", title=title, icon=icon, url_path=name, default=name == "start")
         for name, title, icon in PAGES
-        if (VIEWS / name / "page.py").exists()
+        if (VIEWS / name / f"{name}.py").exists()
     ]
     chosen = st.navigation(pages)
     links.arrive()

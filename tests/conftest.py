@@ -117,7 +117,7 @@ def opened(store: Store) -> Callable[..., AppTest]:
     def open_page(view: str = "start", **choices: str) -> AppTest:
         app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
         if view != "start":
-            app.switch_page(f"views/{view}/page.py")
+            app.switch_page(f"views/{view}/{view}.py")
         for name, value in choices.items():
             app.query_params[name] = value
         return app.run()

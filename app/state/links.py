@@ -117,7 +117,7 @@ def go(page: str, **changes: str | None) -> None:
         # A page left from inside a fragment that draws itself again and again ends as a blank one: `arrive` goes there.
         st.session_state[_GOING] = page, kept
         st.rerun(scope="app")
-    st.switch_page(f"views/{page}/page.py", query_params=kept)
+    st.switch_page(f"views/{page}/{page}.py", query_params=kept)
 
 
 def arrive() -> None:
@@ -125,4 +125,4 @@ def arrive() -> None:
     going = st.session_state.pop(_GOING, None)
     if going is not None:
         page, kept = going
-        st.switch_page(f"views/{page}/page.py", query_params=kept)
+        st.switch_page(f"views/{page}/{page}.py", query_params=kept)

@@ -306,7 +306,7 @@ def test_a_page_that_shows_results_does_not_import_torch(view: str, tmp_path: Pa
     script = (
         "import sys; from streamlit.testing.v1 import AppTest\n"
         "app = AppTest.from_file('app/main.py', default_timeout=120)\n"
-        f"app.switch_page('views/{view}/page.py') if '{view}' != 'start' else None\n"
+        f"app.switch_page('views/{view}/{view}.py') if '{view}' != 'start' else None\n"
         "app.run(); assert not app.error, app.error; assert 'torch' not in sys.modules"
     )
     environment = {**os.environ, "DEEPFM_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}

@@ -33,7 +33,7 @@ def opened(store: Store) -> Opened:
 
     def open_page(view: str, **choices: str) -> AppTest:
         app = AppTest.from_file(str(ROOT / "app" / "main.py"), default_timeout=60)
-        app.switch_page(f"views/{view}/page.py")
+        app.switch_page(f"views/{view}/{view}.py")
         for name, value in choices.items():
             app.query_params[name] = value
         app.run()

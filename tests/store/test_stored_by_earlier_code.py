@@ -26,21 +26,21 @@ from safetensors.numpy import load_file
 from streamlit.testing.v1 import AppTest
 
 from deepfm_core.__main__ import main
-from deepfm_core.data.schema import Schema
-from deepfm_core.estimator import DeepFMClassifier
-from deepfm_core.explain.findings import findings
-from deepfm_core.runs.comparison_table import model_table
-from deepfm_core.runs.folder import RunFolder
-from deepfm_core.runs.other_split import split_by_other
-from deepfm_core.runs.store import Store
-from deepfm_core.runs.study import StudyPlan
-from deepfm_core.runs.study_table import study_table
-from deepfm_core.training.events import EpochDone
-from deepfm_core.training.spec import RunSpec
+from deepfm_core.classifier import DeepFMClassifier
+from deepfm_core.experiments.comparison import model_table
+from deepfm_core.experiments.study import StudyPlan
+from deepfm_core.experiments.study_table import study_table
+from deepfm_core.runs.findings import findings
+from deepfm_core.runs.seed_stability import split_by_other
+from deepfm_core.schema.schema import Schema
+from deepfm_core.spec.events import EpochDone
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.store.store import Store
 from tests.conftest import ROOT
 from tests.fixtures.v0_1.arithmetic import arithmetic
 
-EARLIER = Path(__file__).resolve().parent / "fixtures" / "v0_1"
+EARLIER = Path(__file__).resolve().parents[1] / "fixtures" / "v0_1"
 EXPECTED = EARLIER / "expected"
 
 

@@ -1,0 +1,73 @@
+"""Modules under the names that they had in version 0.1: pickled classifiers and scripts of users hold these names.
+
+A pickle names the module of every class in it. Where Python finds no such module any more, the finder here gives one
+that looks its names up where they stand today. It is asked last, so it costs nothing where it is not needed.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from collections.abc import Sequence
+from importlib.abc import Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from types import ModuleType
+from typing import Any
+
+MOVED = {
+    "deepfm_core.data.crosses": "deepfm_core.encoding.crosses",
+    "deepfm_core.data.encoded": "deepfm_core.encoding.encoded_table",
+    "deepfm_core.data.encoder": "deepfm_core.encoding.encoder",
+    "deepfm_core.data.knots": "deepfm_core.schema.knots",
+    "deepfm_core.data.known_codes": "deepfm_core.encoding.encoder",
+    "deepfm_core.data.number_codes": "deepfm_core.encoding.numeric",
+    "deepfm_core.data.schema": "deepfm_core.schema.schema",
+    "deepfm_core.data.text_codes": "deepfm_core.encoding.categorical",
+    "deepfm_core.data.texts": "deepfm_core.tables.table",
+    "deepfm_core.data.vocabulary": "deepfm_core.encoding.vocabulary",
+    "deepfm_core.estimator": "deepfm_core.classifier",
+    "deepfm_core.runs.trained": "deepfm_core.runs.predictor",
+    "deepfm_core.training.spec": "deepfm_core.spec.run",
+}
+"""Where a module of 0.1 stands today."""
+RENAMED: dict[str, str] = {}
+"""What a class of 0.1 is called today."""
+_PACKAGES = {"deepfm_core.data"}
+"""Packages that are gone: they must be there for what stood in them to be found."""
+
+
+class _EarlierModule(Loader):
+    """Fills a module of an earlier name: every name is looked up in the module of today."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType | None:
+        """Leave it to Python to make the module."""
+        return None
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Let the module give the names of the one that took its place."""
+        today = MOVED.get(module.__name__)
+
+        def look_up(name: str) -> Any:
+            if today is None or name.startswith("__"):
+                raise AttributeError(f"module {module.__name__!r} has no attribute {name!r}")
+            return getattr(importlib.import_module(today), RENAMED.get(name, name))
+
+        module.__dict__["__getattr__"] = look_up
+
+
+class _EarlierNames(MetaPathFinder):
+    """Finds modules by the names that they had."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Give the spec of a module that has moved; None for every other name."""
+        if name in MOVED or name in _PACKAGES:
+            return ModuleSpec(name, _EarlierModule(), is_package=name in _PACKAGES)
+        return None
+
+
+def install() -> None:
+    """Let Python find modules by their earlier names, after everything else that it can find; once a process."""
+    if not any(isinstance(finder, _EarlierNames) for finder in sys.meta_path):
+        sys.meta_path.append(_EarlierNames())
