@@ -1,4 +1,8 @@
-"""A file that is either whole or not there: written under a temporary name, synced, renamed."""
+"""Write files atomically: under a temporary name, synced to the disk, then renamed.
+
+A reader, or the next start after a crash, finds the old file or the new one, and never a part. Use `whole` for a file
+of any kind, and `write_bytes`, `write_json` and `write_frame` for the usual ones.
+"""
 
 from __future__ import annotations
 
@@ -19,12 +23,12 @@ _CHUNK = 1 << 20
 
 
 def beside(path: Path) -> Path:
-    """Give a hidden name in the same folder that nobody else has."""
+    """Return a hidden, unique path in the same folder."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
 
 
 def sync(path: Path) -> None:
-    """Wait until what was written to a file, or a folder's list of names, is on the disk."""
+    """Wait until a file's content, or a folder's list of names, is on the disk."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)
@@ -34,15 +38,12 @@ def sync(path: Path) -> None:
 
 @contextmanager
 def whole(path: Path) -> Iterator[Path]:
-    """Give a temporary path in the same folder, and move what was written there to `path` when the block ends well.
-
-    A reader sees the old file or the new one, never a part, whenever the process or the machine stops.
-    """
+    """Yield a temporary path in the same folder, and rename it to `path` if the block ends without an error."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = beside(path)
     try:
         yield temporary
-        sync(temporary)
+        sync(temporary)  # the content must be on the disk before the name is
         os.replace(temporary, path)
         sync(path.parent)
     finally:
@@ -50,7 +51,7 @@ def whole(path: Path) -> Iterator[Path]:
 
 
 def sha256(path: Path) -> str:
-    """Return the SHA-256 of a file's bytes in hexadecimal, reading it a megabyte at a time."""
+    """Return the SHA-256 of a file's bytes in hexadecimal; the file is read a megabyte at a time."""
     digest = hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(_CHUNK):
@@ -58,14 +59,14 @@ def sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-# Files that are either whole or not there: written under a temporary name, synced, renamed.
+# Folders, and files of the usual kinds.
 
 __all__ = ["sha256", "sync", "whole", "whole_folder", "write_bytes", "write_frame", "write_json"]
 
 
 @contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """Give a temporary folder, and move it to `path` when the block ends well; one that is there already is kept."""
+    """Yield a temporary folder, and rename it to `path` if the block ends without an error; an existing one stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = beside(path)
     temporary.mkdir()
@@ -76,7 +77,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
         sync(temporary)
         try:
             os.rename(temporary, path)
-        except OSError:
+        except OSError:  # another process was faster, and its folder has the same content
             if not path.is_dir():
                 raise
         sync(path.parent)
@@ -85,20 +86,20 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 
 def write_bytes(path: Path, content: bytes) -> None:
-    """Write `content` to `path`, whole or not at all."""
+    """Write `content` to `path` atomically."""
     with whole(path) as temporary:
         temporary.write_bytes(content)
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write `values` as indented JSON in UTF-8, whole or not at all."""
+    """Write `values` atomically as indented JSON in UTF-8."""
     write_bytes(path, (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
 
 
 def write_frame(path: Path, frame: pd.DataFrame, row_group: int = 4096) -> None:
-    """Write a frame as parquet without its index, whole or not at all.
+    """Write a frame atomically as Parquet, without its index.
 
-    Small row groups let a reader who filters (one pair of `level_pairs`) skip nearly all of the file.
+    Row groups are small, so that a reader who wants one pair of `level_pairs` skips nearly all of the file.
     """
     import pyarrow
     from pyarrow import parquet

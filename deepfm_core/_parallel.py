@@ -1,4 +1,4 @@
-"""Work that leaves Python's lock alone, such as that of NumPy and Arrow, done by all processors at once."""
+"""Use all processors for work that releases Python's lock, such as that of NumPy and Arrow."""
 
 from __future__ import annotations
 
@@ -15,24 +15,24 @@ S = TypeVar("S")
 T = TypeVar("T")
 
 _M_ARENA_MAX = -8
-"""The number of this setting in glibc's malloc.h."""
+"""The number of the setting M_ARENA_MAX in glibc's malloc.h."""
 WORTH_ROWS = 20_000
-"""Rows from which on threads gain more than they cost."""
+"""Rows from which threads save more time than they cost."""
 
 
 def use_system_memory() -> None:
-    """Let Arrow take memory from the system's allocator, in all of this process: for processes of this program alone.
+    """Make Arrow use the system's allocator, in the whole process. Call it only in processes of this program.
 
-    Arrow's own allocators would keep what parsing and fitting use for a moment, half as much again as a table needs.
-    So would glibc's in part, where each thread takes memory from a place of its own: all take it from one.
+    Arrow's own allocators keep the memory that parsing and fitting use for a moment: half as much again as a table
+    needs. glibc keeps some of it too if each thread has an arena of its own, so all threads share one arena.
     """
     pa.set_memory_pool(pa.system_memory_pool())
-    with suppress(AttributeError, OSError, TypeError):  # another system's library has no such setting
+    with suppress(AttributeError, OSError, TypeError):  # not glibc: there is no such setting
         ctypes.CDLL(None).mallopt(_M_ARENA_MAX, 1)
 
 
 def processors() -> int:
-    """Return how many processors this process may use."""
+    """Return the number of processors that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -41,9 +41,9 @@ def _one(_: object) -> int:
 
 
 def side_by_side(work: Callable[[S], T], values: Sequence[S], rows: int, size: Callable[[S], int] = _one) -> list[T]:
-    """Do the work for each value and return the results in order; in threads where there are `rows` enough.
+    """Do the work for each value and return the results in order, in threads if `rows` is at least `WORTH_ROWS`.
 
-    What is largest by `size` is begun first, so that no thread is left alone with it in the end.
+    The largest values by `size` are started first, so that no thread is left alone with one at the end.
     """
     if rows < WORTH_ROWS or processors() == 1:
         return [work(value) for value in values]
@@ -51,5 +51,5 @@ def side_by_side(work: Callable[[S], T], values: Sequence[S], rows: int, size: C
         largest_first = sorted(range(len(values)), key=lambda place: -size(values[place]))
         begun = {place: threads.submit(work, values[place]) for place in largest_first}
         done = [begun[place].result() for place in range(len(values))]
-    pa.default_memory_pool().release_unused()  # what the threads used for a moment goes back to the system
+    pa.default_memory_pool().release_unused()  # return the threads' memory to the system
     return done

@@ -1,4 +1,7 @@
-"""DeepFM as a scikit-learn classifier: the same parts as a run, for a notebook, a pipeline or cross-validation."""
+"""DeepFM as a scikit-learn classifier, for a notebook, a pipeline or cross-validation: start with `DeepFMClassifier`.
+
+It uses the same parts as a run (schema, encoder, model, training), but no folder and no store.
+"""
 
 from __future__ import annotations
 
@@ -39,14 +42,14 @@ from deepfm_core.training.fit import fit
 from deepfm_core.training.hardware import set_threads, torch_left_as_it_was, training_device
 from deepfm_core.training.state import FitState
 
-# What the classifier is given besides a frame: labels, kinds of columns, a seed.
+# Checks of what scikit-learn passes on unchecked: labels, kinds of columns, the seed, parameters.
 
 
 def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
-    """Check labels and give them as an array (N,) of two classes.
+    """Check labels and return them as an array (N,) of two classes.
 
     Raises:
-        ValueError: they are not of two classes, or not one a row.
+        ValueError: there are not two classes, or not one label per row.
     """
     if y is None:
         raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
@@ -63,13 +66,13 @@ def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
 
 
 def kinds_of(named: Mapping[str, str] | None) -> dict[str, Kind]:
-    """Give the kind of each column that has one named.
+    """Turn kinds by column name into `Kind`s.
 
     Raises:
-        SpecError: they are not named by column, or there is no such kind.
+        SpecError: the argument is not a mapping, or a kind does not exist.
     """
     if not isinstance(named, Mapping | None):
-        raise SpecError(f"Kinds is {named!r}. Give a kind by column name, such as {{'hour': 'categorical'}}.")
+        raise SpecError(f"Kinds is {named!r}. Use kinds by column name, such as {{'hour': 'categorical'}}.")
     known = {kind.value for kind in Kind}
     for column, kind in (named or {}).items():
         if kind not in known:
@@ -78,10 +81,10 @@ def kinds_of(named: Mapping[str, str] | None) -> dict[str, Kind]:
 
 
 def seed_of(random_state: int | np.random.RandomState | None) -> int:
-    """Turn scikit-learn's random state into a seed of a run.
+    """Turn scikit-learn's random state into the seed of a run.
 
     Raises:
-        SpecError: it is none.
+        SpecError: it is not a random state.
     """
     if isinstance(random_state, int | np.integer):
         return int(random_state)
@@ -94,14 +97,14 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
 WHOLE = ("embedding_size", "epochs", "patience", "batch_size", "min_count")
 
 REAL = ("dropout", "l2", "learning_rate", "validation_fraction")
-"""Parameters of the classifier that are numbers; whether one is in range is for the run's spec to say."""
+"""Parameters of the classifier that are numbers. The run's spec checks their ranges."""
 
 
 def require_kinds_of_values(parameters: Mapping[str, Any]) -> None:
-    """Check that the classifier's parameters are numbers, flags and lists where they have to be; None is the preset's.
+    """Check the types of the classifier's parameters; None takes the preset's setting.
 
     Raises:
-        SpecError: one is something else.
+        SpecError: a parameter has the wrong type.
     """
     for names, kind, remedy in (
         (WHOLE, Integral, "a whole number"),
@@ -110,7 +113,7 @@ def require_kinds_of_values(parameters: Mapping[str, Any]) -> None:
     ):
         for name in names:
             value = parameters[name]
-            flag = kind in (Integral, Real) and isinstance(value, bool)
+            flag = kind in (Integral, Real) and isinstance(value, bool)  # True is an Integral, but no number of epochs
             preset = value is None and name not in ("min_count", "validation_fraction")
             if not preset and (flag or not isinstance(value, kind)):
                 raise SpecError(f"{name} is {value!r}. Use {remedy}.")
@@ -126,7 +129,7 @@ def _listed(value: object) -> bool:
 
 
 POSITIVE, NEGATIVE = "1", "0"
-"""How the two classes stand in the label column of the table that is trained on."""
+"""The texts of the two classes in the label column of the training table."""
 
 
 CHOSEN = (
@@ -140,45 +143,45 @@ CHOSEN = (
     "batch_size",
     "learning_rate",
 )
-"""Parameters that take the place of the preset's settings where they are not None; `layers` and `crosses` too."""
+"""Parameters that replace the preset's settings if they are not None, as `layers` and `crosses` do."""
 
 
 class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
-    """A binary classifier on tables of any column types that can say what its probabilities are made of.
+    """A binary classifier for tables of any column types, which can explain its predictions.
 
-    Columns are understood as an uploaded table's would be: each is given a kind (categorical, multi-valued, a number,
-    a point in time, or ignored) by its values and name; `schema_` says which and why, `kinds` changes it. A column
-    that all but gives the label away is kept, and warned of there. Cells may be missing, and values not seen in
-    training count as average ones. Part of the rows is held back to stop training by.
+    Columns are read as those of an uploaded table: each gets a kind (categorical, multi-valued, a number, a point in
+    time, or ignored) by its values and its name. `schema_` shows the kinds and their reasons; `kinds` changes them. A
+    column that nearly gives the label away is kept, with a warning there. Cells may be missing, and values not seen in
+    training count as average ones. Part of the rows is used as validation rows, which decide when training stops.
 
     Args:
-        model: a name as `train --model` takes it: `lr`, `fm`, `dnn`, `fnn`, …, `deepfm`.
-        preset: `recommended`, `paper` or `quick`; gives every setting below that is None.
-        embedding_size: K, numbers a feature is embedded in.
-        layers: units of each hidden layer.
+        model: a model's name, as for `train --model`: `lr`, `fm`, `dnn`, `fnn`, …, `deepfm`.
+        preset: `recommended`, `paper` or `quick`; the source of every setting below that is None.
+        embedding_size: K, the length of an embedding.
+        layers: the number of units of each hidden layer.
         activation: of the hidden units: `relu`, `tanh`, `sigmoid` or `linear`.
-        dropout: probability to drop a unit.
-        batch_norm: whether each hidden layer's batch is normalised.
-        crosses: pairs of columns, such as `[("device", "hour")]`, whose combinations get a first-order weight each;
-            with `wide-deep` only.
-        l2: λ of λ/2 · Σ w² over first-order weights and embeddings, added to the mean logloss of a batch.
-        epochs: at most.
-        patience: epochs without a better validation logloss before training stops.
-        batch_size: rows a step.
-        learning_rate: Adam's.
-        min_count: values in fewer rows share one feature.
-        validation_fraction: share of the rows to stop training by.
-        kinds: kind by column name, such as `{"hour": "categorical"}`; the other columns' are inferred.
-        random_state: seed of the split, the first weights, the order of rows and dropout.
+        dropout: the probability of dropping a unit.
+        batch_norm: whether to use batch normalisation in hidden layers.
+        crosses: pairs of columns, such as `[("device", "hour")]`; each combination of their values gets a first-order
+            weight. For `wide-deep` only.
+        l2: λ of λ/2 · Σ w² over first-order weights and embeddings, which is added to the mean logloss of a batch.
+        epochs: the largest number of epochs.
+        patience: epochs without a better validation logloss after which training stops.
+        batch_size: rows per step.
+        learning_rate: the learning rate of Adam.
+        min_count: values in fewer rows than this share one feature.
+        validation_fraction: the share of validation rows.
+        kinds: kinds by column name, such as `{"hour": "categorical"}`; other kinds are inferred.
+        random_state: the seed of the split, the first weights, the order of rows and dropout.
 
     Attributes:
-        classes_: (2,) the labels; probabilities are of the second.
-        schema_: the label's and every column's role, with its reason.
-        spec_: every setting of the fit, those of the preset included.
-        history_: a row an epoch: `epoch`, `train_logloss`, `valid_logloss`, `valid_auc`, `seconds`, `best`.
+        classes_: (2,) the labels; probabilities are those of the second one.
+        schema_: the roles of the label and of every column, with their reasons.
+        spec_: all settings of the fit, including those of the preset.
+        history_: one row per epoch: `epoch`, `train_logloss`, `valid_logloss`, `valid_auc`, `seconds`, `best`.
         best_epoch_: the epoch whose weights were kept.
-        trained_: encoder and model.
-        notes_: sentences about parts that are not as one would wish.
+        trained_: the encoder and the model.
+        notes_: warnings about the training and validation rows.
     """
 
     def __init__(
@@ -224,12 +227,12 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Train on N rows.
 
         Args:
-            X: (N, columns), a frame of any types; the columns of an array are called x0, x1, ….
-            y: (N,) labels of two classes; the larger, in sorted order, is the positive one.
+            X: (N, columns), a frame of any types, or an array, whose columns are called x0, x1, ….
+            y: (N,) labels of two classes; the one that sorts last is positive.
 
         Raises:
-            ValueError: y has not two classes, or does not fit X.
-            DeepFMError: a column or a setting cannot be used; a ValueError too.
+            ValueError: y does not have two classes, or does not fit X.
+            DeepFMError: a column or a setting cannot be used. It is a ValueError, too.
         """
         require_kinds_of_values(self.get_params(deep=False))
         frame = self._frame(X, reset=True)
@@ -244,16 +247,16 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self
 
     def decision_function(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
-        """Give each row's logit: (N,)."""
+        """Return each row's logit: (N,)."""
         return self._fitted().logits(self._table(X))
 
     def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
-        """Give each row's probability of `classes_`: (N, 2)."""
+        """Return the probability of each of `classes_`: (N, 2)."""
         positive = sigmoid(self.decision_function(X))
         return np.column_stack([1 - positive, positive])
 
     def predict(self, X: pd.DataFrame | ArrayLike) -> NDArray[Any]:
-        """Give each row's more probable class: (N,)."""
+        """Return each row's more probable class: (N,)."""
         positive = self.decision_function(X) > 0
         return np.asarray(self.classes_[positive.astype(np.intp)])
 
@@ -261,8 +264,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Split each row's logit into its parts.
 
         Returns:
-            A row of the frame per row of X, under X's index: `probability`, `logit`, `bias`, `first_order`,
-            `second_order`, `fm_logit` (the sum of these three) and `dnn_logit`; the last two add up to `logit`.
+            One line per row of X, with X's index: `probability`, `logit`, `bias`, `first_order`, `second_order`,
+            `fm_logit` (the sum of these three) and `dnn_logit`. `fm_logit` and `dnn_logit` add up to `logit`.
         """
         frame = terms_frame(self._fitted().model, self._encoded(X)).drop(columns="row")
         return frame.set_axis(_index(X, len(frame)))
@@ -271,21 +274,21 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Split each row's logit into its single addends.
 
         Returns:
-            A row of the frame per addend: `row` (X's index), `term` (`bias`, `first-order`, `second-order`, `dnn`),
-            `field_a`, `field_b` (None where they do not apply) and `value`; the values of a row add up to its logit.
+            One line per addend: `row` (X's index), `term` (`bias`, `first-order`, `second-order`, `dnn`), `field_a` and
+            `field_b` (None if they do not apply), and `value`. The values of a row add up to its logit.
         """
         encoded = self._encoded(X)
         frame = example_terms_frame(self._fitted().model, encoded, np.arange(len(encoded)))
         return frame.assign(row=_index(X, len(encoded))[frame["row"]])
 
     def interactions(self) -> pd.DataFrame:
-        """Rank the pairs of fields by how strongly they interact; computed anew at each call, in seconds.
+        """Rank the pairs of fields by the strength of their interaction. Each call computes it again, in seconds.
 
         Returns:
-            A row per pair, strongest first: the `pairs` frame of a run (docs/store.md) with a `verdict` in words, what
-            the model learned beside what the labels of the rows given to `fit` support. Strengths are in log-odds.
-            `learned_fm` and `learned_dnn` are null where the model has no such part. The columns on unseen rows
-            (`held_out_z`, `knock_out_logloss`, …) are left out: they take a fit a fold, which a run does.
+            One line per pair, strongest first: the `pairs` frame of a run (docs/store.md) and a `verdict` in words. It
+            shows what the model learned beside what the labels given to `fit` support. Strengths are in log-odds.
+            `learned_fm` and `learned_dnn` are null if the model has no such part. The columns on held-out rows
+            (`held_out_z`, `knock_out_logloss`, …) are left out: they need a fit per fold, which a run does.
         """
         trained = self._fitted()
         train, seed = self._parts[0], trained.spec.seed
@@ -297,7 +300,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return pairs.drop(columns=list(HELD_OUT_COLUMNS)).assign(verdict=verdicts(pairs))
 
     def __sklearn_tags__(self) -> Any:
-        """Say what scikit-learn may expect: columns of any type with missing values, two classes."""
+        """Tell scikit-learn what to expect: columns of any type, missing values, two classes."""
         tags = super().__sklearn_tags__()
         tags.input_tags.categorical = tags.input_tags.string = tags.input_tags.allow_nan = True
         tags.classifier_tags.multi_class = False
@@ -329,6 +332,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         frame, rows, crosses = parts.train.table.frame, parts.train.rows, spec.model.crosses
         encoder = Encoder.fit(frame, spec.schema, rows=rows, min_count=spec.min_count, crosses=crosses)
         train, valid = parts.train.encode(encoder), parts.valid.encode(encoder)
+        # Torch's threads and random state belong to the caller, and are put back.
         with torch_left_as_it_was():
             set_threads(train.layout, spec.model, spec.fit)
             state = FitState.new(train.layout, spec.model, spec.fit, spec.seed, device=training_device())
@@ -359,12 +363,13 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return self._fitted().encoder.encode(table.frame, subject=table.name)
 
     def _labelled(self, frame: pd.DataFrame, labels: NDArray[Any]) -> Table:
-        """Make the table that is trained on: X, then the label as its last column."""
+        """Make the training table: X, with the label as its last column."""
         self.classes_, positive = np.unique(labels, return_inverse=True)
         table = table_from_frame(frame, "X")
-        label = "label"
+        label = "label"  # X may have a column of this name
         while label in table.frame.columns:
             label += "_"
+        # The encoder reads tables of text, so the classes become texts, too.
         texts = pd.Categorical.from_codes(positive.astype(np.int8), pd.Index([NEGATIVE, POSITIVE]))
         return replace(table, frame=table.frame.assign(**{label: texts}))
 

@@ -1,4 +1,7 @@
-"""The one family of errors a user meets. Each message names the subject, the value and the remedy."""
+"""The errors that a user can meet. Each message names the subject, the value and the remedy.
+
+All are `DeepFMError`s. A `TableError` carries a list of `Problem`s; `in_words` turns these into text.
+"""
 
 from __future__ import annotations
 
@@ -8,12 +11,12 @@ from difflib import get_close_matches
 
 
 class DeepFMError(Exception):
-    """Anything the user can put right; its text is shown as it stands, never with a traceback."""
+    """An error that the user can fix. Its text is shown as it is, without a traceback."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a table: where it is, what stands there, and what to do about it."""
+    """One problem of a table: what is wrong, where, which value is there, and what to do about it."""
 
     message: str
     remedy: str = ""
@@ -37,20 +40,21 @@ class Problem:
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:
-    """Give a sentence with the names nearest to one that does not exist, and a space; empty where none is near."""
+    """Return "Did you mean …? " with the names most like an unknown one; empty if none is like it."""
     by_lower = {known.lower(): known for known in reversed(names)}
     close = [by_lower[known] for known in get_close_matches(name.lower(), list(by_lower), n=3, cutoff=0.6)]
     return f"Did you mean {' or '.join(f'`{known}`' for known in close)}? " if close else ""
 
 
 _LINES = 5
-"""Lines named of a problem that many have."""
+"""Lines that are named of a problem that occurs in many lines."""
 
 
 def in_words(problems: Sequence[Problem]) -> list[str]:
-    """Write problems one a line; those that differ in line and value alone are one, with the first lines named."""
+    """Write one line of text per problem; problems that differ only in line and value share one."""
     alike: dict[tuple[object, ...], list[Problem]] = {}
     for place, problem in enumerate(problems):
+        # A problem without a line is about the whole table or column, and is never merged with another.
         own = place if problem.line is None else None
         alike.setdefault((problem.message, problem.remedy, problem.column, own), []).append(problem)
     return [str(same[0]) if len(same) == 1 else _many(same) for same in alike.values()]
@@ -66,7 +70,7 @@ def _many(same: Sequence[Problem]) -> str:
 
 
 class TableError(DeepFMError, ValueError):
-    """A table cannot be read or used; carries every problem found, not only the first."""
+    """A table cannot be read or used. It carries every problem found, not only the first."""
 
     def __init__(self, subject: str, problems: Sequence[Problem]) -> None:
         self.subject = subject
@@ -74,16 +78,16 @@ class TableError(DeepFMError, ValueError):
         super().__init__(self._text())
 
     def _text(self) -> str:
-        said = in_words(self.problems)
-        more = len(said) - 20
-        lines = [*said[:20], f"and {more:,} more like these"] if more > 0 else said
+        texts = in_words(self.problems)
+        more = len(texts) - 20
+        lines = [*texts[:20], f"and {more:,} more like these"] if more > 0 else texts
         if len(lines) == 1:
             return f"{self.subject}: {lines[0]}"
         return f"{self.subject}:\n" + "\n".join(f"- {line}" for line in lines)
 
 
 class SchemaError(TableError):
-    """A schema does not fit its table: label, roles or values of a field."""
+    """A schema does not fit its table: the label, a role, or the values of a field."""
 
 
 class SpecError(DeepFMError, ValueError):
@@ -95,4 +99,4 @@ class RunError(DeepFMError):
 
 
 class TrainingError(DeepFMError):
-    """Training cannot go on, for instance because the loss is no longer a number."""
+    """Training cannot go on, for example because the loss is no longer a number."""

@@ -206,7 +206,7 @@ def test_what_cannot_be_used_is_named(settings, labels, said):
         ("min_count", None, "min_count is None. Use a whole number."),
         ("learning_rate", "fast", "learning_rate is 'fast'. Use a number."),
         ("batch_norm", "yes", "batch_norm is 'yes'. Use True or False."),
-        ("kinds", ["device"], "Kinds is ['device']. Give a kind by column name, such as {'hour': 'categorical'}."),
+        ("kinds", ["device"], "Kinds is ['device']. Use kinds by column name, such as {'hour': 'categorical'}."),
         ("random_state", "a", "Random state is 'a'. Use a whole number, a RandomState or None."),
     ],
 )

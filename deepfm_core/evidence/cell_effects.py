@@ -1,4 +1,8 @@
-"""What the data shows in each cell of a pair of fields, beside what the model learned there."""
+"""What the labels show in each cell of a pair, beside what the model learned there.
+
+`observed_effects` starts from a run's model and adds what the labels say beyond it. `observed_level_pairs` uses the
+labels alone. Both shrink cells with few rows towards no effect.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +20,31 @@ from deepfm_core.evidence.ranking import labels_of
 from deepfm_core.evidence.score_test import Residuals
 
 SWEEPS = 50
+"""Sweeps over the two fields that remove the additive part."""
 
 LEAST_SD = 0.05
-"""Cells of a pair without any strength are still drawn as if its effects could spread this much, in log-odds."""
+"""Smallest spread of cell effects assumed, in log-odds: a pair of strength 0 still shows what its cells hold."""
 
 
 def observed_effects(cells: pd.DataFrame, sd: float) -> NDArray[np.float64]:
     """Estimate each cell's effect beyond main effects from its clicks, shrunk by its support.
 
-    One Newton step from the model: with V = expected · (1 − expected ÷ rows) the cell's information, the effect is
-    learned + (clicks − expected) ÷ V, less the part of the step that is additive over the two fields' levels. Under a
-    normal prior of spread `sd` around no effect its posterior mean is V ÷ (V + 1 ÷ sd²) times that, so that cells of
-    few rows say little, and those of a pair that the data does not support next to nothing.
+    The estimate is one Newton step from the model. With V = expected · (1 − expected ÷ rows) the cell's information, it
+    is learned + (clicks − expected) ÷ V, without the part of the step that is additive over the two fields' levels.
+    Under a normal prior of spread `sd` around 0 the posterior mean is V ÷ (V + 1 ÷ sd²) times that. So a cell of few
+    rows shows little, and the cells of a pair that the data does not support show next to nothing.
 
     Args:
-        cells: C level pairs of one pair of fields, each with rows: `level_a`, `level_b`, `rows`, `clicks`, `expected`
-            and `learned` (docs/store.md).
-        sd: how far cell effects spread, in log-odds: the strength that the data supports, where it is known.
+        cells: the C level pairs of one pair that have rows: `level_a`, `level_b`, `rows`, `clicks`, `expected` and
+            `learned` (docs/store.md).
+        sd: the spread of cell effects in log-odds: the strength that the data supports, if it is known.
 
     Returns:
         (C,) in log-odds.
     """
     rows, expected = cells["rows"].to_numpy(dtype=float), cells["expected"].to_numpy(dtype=float)
-    rate = np.clip(expected / rows, 1e-6, 1 - 1e-6)
-    information = np.maximum(expected * (1 - rate), 1e-9)
+    rate = np.clip(expected / rows, 1e-6, 1 - 1e-6)  # (C,)
+    information = np.maximum(expected * (1 - rate), 1e-9)  # (C,) V
     step = (cells["clicks"].to_numpy(dtype=float) - expected) / information
     step = _without_additive(step, information, cells["level_a"], cells["level_b"])
     spread = max(sd, LEAST_SD)
@@ -49,7 +54,7 @@ def observed_effects(cells: pd.DataFrame, sd: float) -> NDArray[np.float64]:
 def _without_additive(
     values: NDArray[np.float64], weights: NDArray[np.float64], a: pd.Series[str], b: pd.Series[str]
 ) -> NDArray[np.float64]:
-    """Remove weighted means over the levels of either field, in turn."""
+    """Remove weighted means over the levels of either field in turn, until (nearly) none are left: (C,)."""
     fields = [pd.factorize(levels)[0] for levels in (a, b)]
     for _ in range(SWEEPS):
         for codes in fields:
@@ -58,27 +63,27 @@ def _without_additive(
     return values
 
 
-# The observed part of the drill-down: what the labels say of each cell of a pair's table, shrunk by its support.
+# Cells by the labels alone: the observed part of the drill-down.
 
 LEAST_STRENGTH = 0.02
-"""Cell effects are shrunk as if a pair had at least this strength, in log-odds."""
+"""Smallest strength, in log-odds, that the shrinkage of cell effects assumes."""
 
 
 def observed_level_pairs(table: EncodedTable, levels: Sequence[Levels], pairs: pd.DataFrame) -> pd.DataFrame:
-    """Estimate the effect of every level pair on the logit beyond the two levels' own, from the labels alone.
+    """Estimate from the labels alone the effect of each level pair on the logit, beyond those of its two levels.
 
-    With W the sum of a cell's residuals without their additive part and V their variance, the raw effect is W/V, and
-    the shrunken one W / (V + 1/τ²), its posterior mean when the pair's effects are normal with the observed strength τ.
-    Raw effects have weighted margins of zero: Σ V · raw over a row or column of the table vanishes.
+    W is the sum of a cell's residuals without their additive part, and V its variance. The raw effect is W/V. The
+    shrunken one is W / (V + 1/τ²), the posterior mean if the pair's effects are normal with the observed strength τ.
+    The weighted margins of raw effects are zero: Σ V · raw is 0 over each row and column of the table.
 
     Args:
         table: N labelled rows.
-        levels: F fields' levels over the same rows, those to be shown (rare ones pooled).
-        pairs: `field_a`, `field_b`, `observed` of the pairs wanted, as `observed_interactions` gives them.
+        levels: the levels of F fields over the same rows, as they are shown (rare ones pooled).
+        pairs: `field_a`, `field_b`, `observed` of the pairs wanted, as `observed_interactions` returns them.
 
     Returns:
-        One row a level pair with rows: `field_a`, `field_b`, `level_a`, `level_b`, `rows`, and in log-odds `observed`
-        (the shrunken effect), `observed_error` (its posterior standard deviation), `observed_raw`.
+        One row per level pair that has rows: `field_a`, `field_b`, `level_a`, `level_b`, `rows`, and in log-odds
+        `observed` (the shrunken effect), `observed_error` (its posterior standard deviation) and `observed_raw`.
     """
     labels = labels_of(table)
     main = fit_main_effects((*field_designs(table), *dense_designs(table)), labels)
@@ -93,7 +98,7 @@ def observed_level_pairs(table: EncodedTable, levels: Sequence[Levels], pairs: p
 
 def _level_pairs(rows: Residuals, levels: Sequence[Levels], a: int, b: int, strength: float) -> pd.DataFrame:
     cells = rows.cells(a, b)
-    pure = rows.pure_sums(a, b, cells)
+    pure = rows.pure_sums(a, b, cells)  # (C,) W
     precision = cells.V + 1 / max(strength, LEAST_STRENGTH) ** 2
     names_a, names_b = np.array(levels[a].names, dtype=object), np.array(levels[b].names, dtype=object)
     return pd.DataFrame(

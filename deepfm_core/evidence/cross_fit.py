@@ -1,4 +1,9 @@
-"""Whether what was learned of a pair holds on rows it was not learned from: out-of-fold evidence and knock-out."""
+"""Check on held-out rows what was learned of each pair: out-of-fold evidence, and knock-out.
+
+Start with `out_of_fold_evidence`. A `Learner` learns from the rows of all folds but one, and gives each pair's
+contribution to the logit of the fold that is held out. `held_out_frame` judges these contributions. In shapes: N rows,
+M held-out rows, P pairs, K folds, C cells.
+"""
 
 from __future__ import annotations
 
@@ -25,9 +30,9 @@ Rows = NDArray[np.int64]
 
 FOLDS = 5
 MOST_VALUES = 4_000_000
-"""Contributions, held-out rows times pairs, that are kept of a fold."""
+"""Contributions (held-out rows × pairs) kept per fold, 32 MB of them."""
 RIDGE = 1.0
-"""Prior precision of the joint slopes around 0, for contributions in log-odds."""
+"""Prior precision of the joint slopes, which are shrunk towards 0."""
 Z95 = 1.959964
 
 
@@ -36,9 +41,9 @@ class HeldOut:
     """What a model trained on other rows says of M held-out rows.
 
     Attributes:
-        parts: (M, P) each pair's pure contribution, in log-odds, pairs in the order of `combinations` of fields.
-        logit: (M,) the model's whole logit, or None for main effects plus the parts.
-        chosen: which of the held-out rows these are, ascending; None for all of them.
+        parts: (M, P) pure contribution of each pair in log-odds; pairs are in the order of `combinations` of fields.
+        logit: (M,) the logit of the model, or None if it is main effects plus the parts.
+        chosen: which of the held-out rows these are, in ascending order; None for all of them.
     """
 
     parts: Values
@@ -47,12 +52,12 @@ class HeldOut:
 
 
 Learner = Callable[[Rows, Rows], HeldOut]
-"""Trains on the rows of the first argument, and speaks of the rows of the second."""
+"""A function of two arrays of row numbers: it trains on the first, and returns what it says of the second."""
 
 
 @dataclass(frozen=True)
 class FoldEvidence:
-    """One fold: its held-out rows, their main-effects probabilities, and what the learner says of them."""
+    """One fold: its held-out rows, their main-effects logit, and what the learner says of them."""
 
     rows: Rows
     base: Values
@@ -65,18 +70,18 @@ def out_of_fold_evidence(
     """Judge every pair on rows that neither its contributions nor the main effects were learned from.
 
     With p0 the held-out main-effects probability, v = p0 (1 − p0) and t a pair's held-out contribution:
-    z = Σ (y − p0) t / √(Σ v t²), slope β = Σ (y − p0) t / Σ v t². A pair the learner only imagined has z near 0; β is 1
-    where its contributions have the right size. Cost with the default learner: K times that of the observed scores
+    z = Σ (y − p0) t / √(Σ v t²), slope β = Σ (y − p0) t / Σ v t². A pair that is not there has z near 0. If its
+    contributions have the right size, β is near 1. Cost with the default learner: K times that of the observed scores
     without draws; 12 fields × 20,000 rows about 2 s.
 
     Args:
         table: N labelled rows.
-        learner: what is judged; by default cell effects shrunk by empirical Bayes (`CellLearner`).
+        learner: what is judged; cell effects shrunk by empirical Bayes (`CellLearner`) by default.
         folds: K.
-        seed: of the folds, which are stratified by label.
+        seed: of the folds, which are stratified by the label.
 
     Returns:
-        As `held_out_frame`.
+        The frame of `held_out_frame`.
 
     Raises:
         TableError: the table has no labels, or all of them are equal.
@@ -87,54 +92,57 @@ def out_of_fold_evidence(
 def fold_evidence(
     table: EncodedTable, *, learner: Learner | None = None, folds: int = FOLDS, seed: int = 0, first: int = 0
 ) -> Iterator[FoldEvidence]:
-    """Yield the evidence fold by fold, so that whoever iterates can show progress, stop, or keep what is done.
+    """Yield the evidence fold by fold, so that the caller can show progress, stop, or keep the folds that are done.
 
-    With `first` it begins at that fold, counted from 0; the folds themselves depend on `seed` and the labels alone.
+    Start at fold `first`, counted from 0. The folds depend only on `seed` and the labels, so a later call can go on.
     """
     labels = labels_of(table)
     learn = learner or CellLearner(table)
     fold_of = stratified_folds(labels, folds, seed)
     for fold in range(first, folds):
         train, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
-        found = learn(train, held)
-        rows = held if found.chosen is None else held[found.chosen]
-        fitted = train
+        held_out = learn(train, held)
+        rows = held if held_out.chosen is None else held[held_out.chosen]
+        fitted = train  # rows that main effects are fitted to
         if len(train) > MOST_ROWS:
             fitted = np.sort(np.random.default_rng((seed, fold)).choice(train, MOST_ROWS, replace=False))
-        yield FoldEvidence(rows, _base_logit(table, fitted, rows), found)
+        yield FoldEvidence(rows, _base_logit(table, fitted, rows), held_out)
 
 
 def _base_logit(table: EncodedTable, train: Rows, held: Rows) -> Values:
-    """Fit main effects to rows `train` and give their logit at rows `held`: (M,)."""
+    """Fit main effects to rows `train`, and return their logit at rows `held`: (M,)."""
     part = table.take(np.concatenate([train, held]))
     designs = (*field_designs(part), *dense_designs(part))
-    fitted, asked = np.arange(len(train)), np.arange(len(train), len(part))
-    main = fit_main_effects(take_rows(designs, fitted), labels_of(table)[train])
-    return main.predict(take_rows(designs, asked))
+    train_rows, held_rows = np.arange(len(train)), np.arange(len(train), len(part))
+    main = fit_main_effects(take_rows(designs, train_rows), labels_of(table)[train])
+    return main.predict(take_rows(designs, held_rows))
 
 
 def stratified_folds(labels: Values, folds: int, seed: int) -> NDArray[np.int64]:
-    """Give each of N rows a fold, the labels being divided evenly."""
+    """Assign each of N rows to a fold: (N,), with the same share of positive labels in every fold."""
     order = np.random.default_rng(seed).permutation(len(labels))
-    order = order[np.argsort(labels[order], kind="stable")]
+    order = order[np.argsort(labels[order], kind="stable")]  # shuffled within each label
     fold_of = np.empty(len(labels), dtype=np.int64)
-    fold_of[order] = np.arange(len(labels)) % folds
+    fold_of[order] = np.arange(len(labels)) % folds  # then dealt like cards
     return fold_of
 
 
 def held_out_frame(folds: Sequence[FoldEvidence], table: EncodedTable) -> pd.DataFrame:
-    """Put the folds together.
+    """Judge every pair by the held-out rows of all folds.
 
     Returns:
-        One row a pair, in the order of the fields: `field_a`, `field_b`; `held_out_z`; `held_out_slope` β;
-        `held_out_strength` = max(0, β) · sd(t), log-odds; `joint_slope`, β beside all other pairs (one
-        ridge-Newton step from p0); `knock_out_logloss`, how much the held-out logloss per row rises when the
-        pair's contribution is taken out of the learner's logit; `knock_out_low` and `knock_out_high`, its 95%
-        interval.
+        One row per pair, in the order of the fields:
+
+        - `field_a`, `field_b`;
+        - `held_out_z` and `held_out_slope` (β), as `out_of_fold_evidence` defines them;
+        - `held_out_strength` = max(0, β) · sd(t), in log-odds;
+        - `joint_slope`, β beside all other pairs: one ridge-Newton step from p0;
+        - `knock_out_logloss`, the rise of the held-out logloss per row, in nats, when the pair's contribution is taken
+          out of the logit, and its 95% interval `knock_out_low` to `knock_out_high`.
     """
     labels = labels_of(table)[np.concatenate([fold.rows for fold in folds])]
     base = np.concatenate([fold.base for fold in folds])
-    parts = np.concatenate([fold.held_out.parts for fold in folds])
+    parts = np.concatenate([fold.held_out.parts for fold in folds])  # (M, P) over all folds
     logit = np.concatenate(
         [
             fold.base + fold.held_out.parts.sum(axis=1) if fold.held_out.logit is None else fold.held_out.logit
@@ -143,9 +151,10 @@ def held_out_frame(folds: Sequence[FoldEvidence], table: EncodedTable) -> pd.Dat
     )
     p = sigmoid(base)
     v = p * (1 - p)
-    gradient, information = parts.T @ (labels - p), parts.T @ (parts * v[:, None])
+    gradient, information = parts.T @ (labels - p), parts.T @ (parts * v[:, None])  # (P,), (P, P)
     own = np.maximum(np.diag(information), 1e-300)
     slope = np.where(np.diag(information) > 1e-12, gradient / own, 0.0)
+    # All slopes together: a pair whose contributions repeat another pair's gets no credit for them twice.
     joint = np.linalg.solve(information + RIDGE * np.eye(len(own)), gradient)
     rise, error = knock_out(labels, logit, parts)
     names = list(combinations(table.layout.names, 2))
@@ -165,9 +174,9 @@ def held_out_frame(folds: Sequence[FoldEvidence], table: EncodedTable) -> pd.Dat
 
 
 def knock_out(labels: Values, logit: Values, parts: Values) -> tuple[Values, Values]:
-    """Give the mean rise of the logloss per row when each of (M, P) parts is taken out of the logit, and its error."""
+    """Return (P,) mean rises of the logloss per row when each part (M, P) is taken out, and their standard errors."""
     sign = 2 * labels - 1
-    whole = np.logaddexp(0.0, -sign * logit)
+    whole = np.logaddexp(0.0, -sign * logit)  # (M,) logloss by row, log(1 + exp(−±z)) without overflow
     rises, errors = np.zeros(parts.shape[1]), np.zeros(parts.shape[1])
     for k, part in enumerate(parts.T):
         rise = np.logaddexp(0.0, -sign * (logit - part)) - whole
@@ -176,12 +185,11 @@ def knock_out(labels: Values, logit: Values, parts: Values) -> tuple[Values, Val
 
 
 class CellLearner:
-    """Learns each pair's cell effects from the training rows, shrunk by their support and by how likely the pair is.
+    """Learns each pair's cell effects from the training rows, shrunk by their support and by the pair's probability.
 
-    Of more than `MOST_ROWS` training rows a sample learns, and so many held-out rows are asked as `MOST_VALUES` allows.
-
-    A pair's effects are u = W / (V + 1/τ²) with τ its expected strength (docs/interactions.md), times the probability
-    that it interacts at all, beside the strong pairs: the posterior mean of the model the observed strengths are from.
+    A pair's effects are u = W / (V + 1/τ²) times the probability that it interacts, where τ is its expected strength
+    beside the strong pairs (docs/interactions.md). That is the posterior mean of the model behind the observed
+    strengths. It learns from at most `MOST_ROWS` rows, and returns as many held-out rows as `MOST_VALUES` allows.
     """
 
     def __init__(self, table: EncodedTable) -> None:
@@ -189,7 +197,7 @@ class CellLearner:
         self.pairs = list(combinations(range(len(table.layout.fields)), 2))
 
     def __call__(self, train: Rows, held: Rows) -> HeldOut:
-        """Train on rows `train`, and give the contributions of rows `held`."""
+        """Train on rows `train`, and return the contributions for rows `held`, or for a sample of them."""
         rng = np.random.default_rng(0)
         chosen = np.arange(len(held))
         if len(train) > MOST_ROWS:
@@ -202,9 +210,9 @@ class CellLearner:
 
     def _learn(self, train: Rows, held: Rows) -> Values:
         part = self.table.take(np.concatenate([train, held]))
-        whole = (*field_designs(part), *dense_designs(part))
-        designs = take_rows(whole, np.arange(len(train)))
-        others = take_rows(whole, np.arange(len(train), len(part)))
+        both = (*field_designs(part), *dense_designs(part))  # one set of columns for training and held-out rows
+        designs = take_rows(both, np.arange(len(train)))
+        held_designs = take_rows(both, np.arange(len(train), len(part)))
         labels = labels_of(part)[: len(train)]
         main = fit_main_effects(designs, labels)
         alone = residuals_of(designs, labels, main)
@@ -212,28 +220,28 @@ class CellLearner:
         joint = joint_scores(designs, labels, (main, alone), self.pairs, scores, np.random.default_rng(0))
         beside = residuals_of(designs, labels, joint.fit)
         own = {h.pair: h for h in joint.held}
-        found = posterior(likelihoods(joint.scores))
+        judged = posterior(likelihoods(joint.scores))
         parts = np.empty((len(held), len(self.pairs)))
         for k, (a, b) in enumerate(self.pairs):
-            rows = without_own(beside, own[k]) if k in own else beside
+            rows = without_own(beside, own[k]) if k in own else beside  # a held pair is fitted to what others leave
             cells = rows.cells(a, b)
-            penalty = cell_penalty(cells, float(found.strength_if[k]))
-            effects = shrunken_effects(cells, rows.pure_sums(a, b, cells), penalty) * found.probability[k]
-            parts[:, k] = contributions(cells.crossing, effects, others[a].crossed, others[b].crossed)
+            penalty = cell_penalty(cells, float(judged.strength_if[k]))
+            effects = shrunken_effects(cells, rows.pure_sums(a, b, cells), penalty) * judged.probability[k]
+            parts[:, k] = contributions(cells.crossing, effects, held_designs[a].crossed, held_designs[b].crossed)
         return parts
 
 
 def residuals_of(designs: Sequence[FieldDesign], labels: Values, fit: MainEffects) -> Residuals:
-    """Give a fit's residuals, without draws."""
+    """Return a fit's residuals, without draws."""
     p = fit.probability
     return Residuals(designs, labels - p, p * (1 - p), None)
 
 
 def contributions(crossing: Crossing, effects: Values, a: Slots, b: Slots) -> Values:
-    """Give what (C,) effects of cells add to (M,) other rows; cells without training rows add nothing."""
+    """Return what (C,) cell effects add to the logit of M other rows: (M,). Cells without training rows add nothing."""
     table = np.zeros((a.size, b.size))
     table[crossing.cell_a, crossing.cell_b] = effects
-    values = table[a.ids[:, :, None], b.ids[:, None, :]]
+    values = table[a.ids[:, :, None], b.ids[:, None, :]]  # (M, s_a, s_b)
     if a.one_hot and b.one_hot:
         return np.asarray(values[:, 0, 0])
     return np.asarray(np.einsum("isr,is,ir->i", values, a.values, b.values))

@@ -1,4 +1,9 @@
-"""Design columns of each field: what its main effect is linear in, and what its interactions are bilinear in."""
+"""Design columns of each field, and the cells of two fields.
+
+A main effect is linear in a field's `main` columns. An interaction is bilinear in the `crossed` columns of two fields.
+Start with `field_designs`, which makes both for a table. `cross` and `gather` find the cells of a pair. In shapes:
+N rows, s slots per row, C cells, B draws.
+"""
 
 from __future__ import annotations
 
@@ -16,28 +21,28 @@ from deepfm_core.encoding.vocabulary import MISSING
 from deepfm_core.evidence.levels import Levels, field_levels
 
 MOST_LEVELS = 1000
-"""Levels of a field kept apart; the others, those with the fewest rows, share one column."""
+"""Most columns of a field; levels beyond them, those with the fewest rows, share the last one."""
 
 WAVES = 4
-"""Cosine waves of a number's rank that its interactions are made of."""
+"""Cosine waves per number. Four waves follow a curve of up to four rises and falls."""
 
 DENSE_BUCKETS = 16
-
+"""Quantile buckets of a dense field's main effect."""
 
 Columns: TypeAlias = Any
-"""A matrix that may be a csr_array (which has no types) or an array; both are multiplied alike."""
+"""A matrix: an array or a csr_array, which has no types. `@` and `.T` work alike on both."""
 
 
 @dataclass(frozen=True)
 class Slots:
-    """Columns given by slots: row i has the value `x[i, s]` in column `ids[i, s]`.
+    """A sparse (N, size) matrix with at most s entries a row: row i has the value `x[i, s]` in column `ids[i, s]`.
 
     Attributes:
         ids: (N, s) column numbers in `0 … size-1`.
         x: (N, s) values, 0 for an unused slot; None where there is one slot and every value is 1.
         size: how many columns there are.
-        full: whether every row has its s = size slots in the columns 0 … size-1, in order; sums then are products of
-            dense matrices, several times as fast.
+        full: whether the matrix is dense: s = size, and slot s is column s. Sums are then dense products, several times
+            as fast.
     """
 
     ids: NDArray[np.int64]
@@ -67,17 +72,18 @@ class Slots:
         return values if self.full else self._sparse(values)
 
     def weighted(self, weights: NDArray[np.float64]) -> Columns:
-        """Give (N, size) columns times (N,) row weights."""
+        """Return (N, size) columns times (N,) row weights."""
         values = self.values * weights[:, None]
         return values if self.full else self._sparse(values)
 
     def _sparse(self, values: NDArray[np.floating]) -> csr_array:
         rows, slots = self.ids.shape
-        starts = np.arange(0, rows * slots + 1, slots, dtype=np.int32)
+        starts = np.arange(0, rows * slots + 1, slots, dtype=np.int32)  # every row has s entries
         return csr_array((values.ravel(), self.ids.astype(np.int32).ravel(), starts), shape=(rows, self.size))
 
     def sums(self, values: NDArray[np.floating]) -> NDArray[Any]:
         """Sum x times (N,) or (N, B) values over the rows of each column: (size,) or (size, B)."""
+        # X'r. With a single 1 in each row this is a count, which is faster than a sparse product.
         if self.one_hot and values.ndim == 1:
             return np.bincount(self.ids[:, 0], values, self.size)
         return np.asarray((self.single if values.dtype == np.float32 else self.matrix).T @ values)
@@ -91,7 +97,7 @@ class Slots:
         return np.asarray(summed, dtype=np.float64)
 
     def at_rows(self, effects: NDArray[np.floating]) -> NDArray[Any]:
-        """Give each row the sum of x times (size, …) effects of its columns: (N, …)."""
+        """Return each row the sum of x times (size, …) effects of its columns: (N, …)."""
         return np.asarray(effects[self.ids[:, 0]] if self.one_hot else self.matrix @ effects)
 
     def take(self, rows: NDArray[np.int64]) -> Slots:
@@ -106,8 +112,8 @@ class FieldDesign:
     Attributes:
         name: the field's name.
         main: what its main effect is linear in: one column per level, a multi-valued field's row having several.
-        crossed: what its interactions are bilinear in: the same columns, or for numbers a few smooth waves of the rank,
-            scaled so that the mean of Σ x² over rows is 1. Rows of one level, where levels are single, are equal in it.
+        crossed: what its interactions are bilinear in: the same columns, or for numbers a few smooth waves of the rank.
+            The mean of Σ x² over rows is 1. Rows at the same level have the same crossed columns.
     """
 
     name: str
@@ -121,12 +127,12 @@ class FieldDesign:
 
 
 def field_designs(table: EncodedTable) -> list[FieldDesign]:
-    """Give the designs of a table's embedded fields, in the layout's order."""
+    """Return the designs of a table's embedded fields, in the layout's order."""
     return [design_of(levels) for levels in field_levels(table)]
 
 
 def dense_designs(table: EncodedTable) -> list[FieldDesign]:
-    """Give designs of a table's dense fields, in quantile buckets: they have main effects but take part in no pair."""
+    """Return designs of a table's dense fields, in quantile buckets: dense fields have main effects but no pairs."""
     designs = []
     for name, values in zip(table.layout.dense, table.dense.T, strict=True):
         edges = np.unique(np.quantile(values, np.linspace(0, 1, DENSE_BUCKETS + 1)[1:-1]))
@@ -145,40 +151,44 @@ def design_of(levels: Levels) -> FieldDesign:
 
 
 def level_slots(levels: Levels) -> Slots:
-    """Give one column per level; rows of a multi-valued field have 1 in each of their values' columns."""
+    """Return one column per level; a row of a multi-valued field has a 1 for each of its values."""
     if levels.codes.shape[1] == 1:
         return Slots(levels.codes, None, len(levels))
+    # Unused slots (-1) point at column 0 with the value 0, so they add nothing.
     return Slots(np.maximum(levels.codes, 0), (levels.codes >= 0).astype(np.float64), len(levels))
 
 
 def pooled(slots: Slots, most: int = MOST_LEVELS) -> Slots:
-    """Drop columns without rows, and let those beyond the `most` best supported share one column."""
+    """Drop columns without rows; columns beyond the `most` with most rows share the last one."""
     rows = np.bincount(slots.ids.ravel(), weights=slots.values.ravel() != 0, minlength=slots.size)
     order = np.argsort(-rows, kind="stable")
     held = int((rows > 0).sum())
-    place = np.empty(slots.size, dtype=np.int64)
+    place = np.empty(slots.size, dtype=np.int64)  # old column -> new column
     place[order] = np.minimum(np.arange(slots.size), most - 1)
     ids = place[slots.ids]
     return Slots(np.where(slots.values != 0, ids, 0), slots.x, max(1, min(held, most)))
 
 
 def waves(levels: Levels, count: int = WAVES) -> Slots:
-    """Give cosine waves of the rank of an ordered field's levels, the k-th 1/k as high, and a column for missing.
+    """Return cosine waves of the rank of an ordered field's levels, the k-th 1/k as high, and a column for missing.
 
-    An interaction with independent coefficients of equal spread on these columns is a smooth function of the value.
+    With independent coefficients of equal spread, the interaction is a smooth function of the value, because faster
+    waves are lower.
     """
-    rows = levels.rows()
+    rows = levels.rows()  # (L,)
     missing = np.array([name == MISSING for name in levels.names])
     known = np.where(missing, 0.0, rows)
-    middle = (np.cumsum(known) - known / 2) / max(known.sum(), 1.0)
+    middle = (np.cumsum(known) - known / 2) / max(known.sum(), 1.0)  # (L,) mean rank of each level's rows, 0 … 1
     k = np.arange(1, count + 1)
-    heights = np.cos(np.pi * np.outer(middle, k)) / k
+    heights = np.cos(np.pi * np.outer(middle, k)) / k  # (L, count)
     heights[missing] = 0.0
     table = np.concatenate([heights, missing[:, None].astype(np.float64)], axis=1)
     share = rows / max(rows.sum(), 1.0)
+    # Centre the columns over rows, then scale them so that Σ x² is 1 in the mean: a unit variance of coefficients
+    # then gives the logit a unit variance, as one-hot columns do.
     table -= share @ table
     table /= np.sqrt(max(float(share @ (table**2).sum(axis=1)), 1e-12))
-    x = table[levels.codes[:, 0]]
+    x = table[levels.codes[:, 0]]  # (N, count + 1)
     used = np.flatnonzero(np.abs(table).max(axis=0) > 1e-9)
     if not len(used):
         return Slots(np.zeros((len(x), 0), dtype=np.int64), np.zeros((len(x), 0)), 1)
@@ -186,7 +196,7 @@ def waves(levels: Levels, count: int = WAVES) -> Slots:
 
 
 def full_slots(x: NDArray[np.float64]) -> Slots:
-    """Give (N, size) dense columns as slots."""
+    """Return (N, size) dense columns as slots."""
     return Slots(np.broadcast_to(np.arange(x.shape[1]), x.shape), x, x.shape[1], full=True)
 
 
@@ -195,13 +205,12 @@ def take_rows(designs: Sequence[FieldDesign], rows: NDArray[np.int64]) -> list[F
     return [design.take(rows) for design in designs]
 
 
-# Where a row stands in the level × level table of two fields, and which rows are alike to the pair.
-
+# Cells: where each row stands in the level × level table of two fields.
 
 Values = NDArray[np.float64]
 
 DIRECT_CODES = 4_000_000
-"""Level pairs up to which they are told apart by a table of all of them, and not by sorting."""
+"""Largest level × level table that is marked cell by cell. For larger ones, codes are sorted to save memory."""
 
 
 @dataclass(frozen=True)
@@ -219,37 +228,38 @@ class Crossing:
 
     @cached_property
     def squares(self) -> Values:
-        """(N,) Σ x² of each row's cells: the variance a unit variance of cell effects gives the row's logit."""
+        """(N,) Σ x² of each row's cells: the variance of the row's logit if cell effects have variance 1."""
         return np.asarray((self.slots.values**2).sum(axis=1))
 
 
 def cross(a: Slots, b: Slots) -> Crossing:
-    """Cross two fields' columns, keeping the cells some row stands in."""
+    """Cross two fields' columns, and keep the cells that have rows."""
     if a.full and b.full:
-        products = (a.values[:, :, None] * b.values[:, None, :]).reshape(len(a.ids), -1)
+        products = (a.values[:, :, None] * b.values[:, None, :]).reshape(len(a.ids), -1)  # (N, a.size * b.size)
         return Crossing(full_slots(products), *np.divmod(np.arange(a.size * b.size), b.size))
     codes = (a.ids[:, :, None] * b.size + b.ids[:, None, :]).reshape(len(a.ids), -1)
+    # Cell number = level of a * size of b + level of b; (N, s_a * s_b).
     single = a.one_hot and b.one_hot
     x = None if single else (a.values[:, :, None] * b.values[:, None, :]).reshape(codes.shape)
     if a.size * b.size <= DIRECT_CODES:
         held = np.zeros(a.size * b.size, dtype=bool)
-        held[codes if x is None else codes[x != 0]] = True
+        held[codes if x is None else codes[x != 0]] = True  # unused slots occupy no cell
         cells = np.flatnonzero(held)
         place = np.zeros(len(held), dtype=np.int64)
-        place[cells] = np.arange(len(cells))
+        place[cells] = np.arange(len(cells))  # cell of the full table -> occupied cell
         ids = place[codes]
     else:
         cells, inverse = np.unique(codes, return_inverse=True)
         ids = inverse.reshape(codes.shape).astype(np.int64)
-    size = max(len(cells), 1)
+    size = max(len(cells), 1)  # a table without rows still gets one empty cell
     cell_a, cell_b = np.divmod(cells if len(cells) else np.zeros(1, dtype=np.int64), b.size)
     return Crossing(Slots(ids, x, size), cell_a, cell_b)
 
 
 def gather(a: Slots, b: Slots) -> Slots | None:
-    """Say which rows are alike, those at the same levels of both fields, as one column for all rows of a kind.
+    """Group the rows that are at the same levels of both fields: one column per kind of row.
 
-    None where rows have several levels, which hardly repeat.
+    Return None where rows have several levels each: such rows hardly repeat.
     """
     if not (a.one_hot and b.one_hot):
         return None
@@ -259,5 +269,5 @@ def gather(a: Slots, b: Slots) -> Slots | None:
         return Slots(place[:, None], None, len(kinds))
     held = np.zeros(a.size * b.size, dtype=bool)
     held[codes] = True
-    place = np.cumsum(held) - 1
+    place = np.cumsum(held) - 1  # number the occupied cells in order
     return Slots(place[codes][:, None], None, int(place[-1]) + 1)

@@ -1,4 +1,8 @@
-"""Pairs beside each other: what is left of a pair's evidence once the stronger pairs are in the model."""
+"""Pairs beside each other: what is left of a pair's evidence once the stronger pairs are in the model.
+
+Start with `joint_scores`. The pairs in the model are called *held*. In shapes: N rows, n kinds of rows, C cells of a
+pair, P pairs, T strengths, B draws.
+"""
 
 from __future__ import annotations
 
@@ -21,14 +25,16 @@ from deepfm_core.spec.events import Report, unheard
 Values = NDArray[np.float64]
 Pairs = Sequence[tuple[int, int]]
 Net = tuple[PairCells, NDArray[np.float32]] | None
-"""What the fit of a held pair takes from every draw, (n, B) by kind of row; None without draws."""
+"""A held pair's cells, and the logit (n, B) that its fit takes from every draw; None without draws."""
 
 SURE = 0.9
-"""Probability of interacting from which a pair is put into the joint model."""
+"""A pair whose probability of interacting exceeds this may enter the joint model."""
 SIGNIFICANT = 0.01
-"""And the p-value, against the null, that it must not exceed."""
+"""Its p-value against the null must not exceed this, either."""
 MOST_HELD = 16
+"""Most pairs in the joint model, which bounds the time of its refits and draws."""
 REFIT_SWEEPS = 4
+"""Sweeps of a refit of the main effects: it starts from the last fit, so a few are enough."""
 CG_STEPS = 8
 
 
@@ -38,7 +44,7 @@ class HeldPair:
 
     Attributes:
         pair: its number.
-        strength: the standard deviation its cell effects are given over rows, in log-odds.
+        strength: the prior standard deviation of its cell effects over rows, in log-odds.
         logit: (N,) what it adds to each row.
     """
 
@@ -49,12 +55,12 @@ class HeldPair:
 
 @dataclass(frozen=True)
 class JointScores:
-    """Scores of all pairs with the held pairs in the model, a held pair being scored beside the others.
+    """Scores of all pairs with the held pairs in the model; a held pair is scored beside the other ones.
 
     Attributes:
         scores: P scores.
         held: the pairs in the model, in the order they came in.
-        fit: the main effects beside them; its logit holds the pairs too.
+        fit: the main effects beside them; its logit includes the pairs.
     """
 
     scores: tuple[PairScore, ...]
@@ -73,10 +79,10 @@ def joint_scores(
 ) -> JointScores:
     """Put sure pairs into the model, strongest first, and score every pair beside them.
 
-    A pair enters as normal cell effects with the variance found for it (penalised quasi-likelihood, Breslow & Clayton
-    1993). One that shares a field with a pair already in the model has to be sure beside it, too: of two pairs of which
-    one stands in for the other, the stronger enters and the other fades. The null is drawn anew from the joint model,
-    with cell effects of the held pairs drawn as well.
+    A pair enters as normal cell effects with the variance estimated for it (penalised quasi-likelihood, Breslow &
+    Clayton 1993). A pair that shares a field with a held pair must be sure beside that pair, too: if one of them stands
+    in for the other, the stronger enters and the weaker fades. The null is drawn again from the joint model, with the
+    cell effects of the held pairs drawn as well.
 
     Args:
         designs: designs the main effects were fitted to.
@@ -84,8 +90,8 @@ def joint_scores(
         main: main effects alone, with their residuals and draws.
         pairs: P pairs of field numbers.
         alone: their scores beside main effects alone.
-        rng: where the draws come from.
-        report: told the share of the pairs scored beside those in the model.
+        rng: the random numbers.
+        report: called with the share of pairs that have been scored beside the held ones.
     """
     fit, rows = main
     scores, held = list(alone), list[HeldPair]()
@@ -95,8 +101,10 @@ def joint_scores(
         batch = _next_batch(pairs, now, _significant(scores), {h.pair for h in held})[: MOST_HELD - len(held)]
         if not batch:
             break
+        # The pairs of a batch share no field, so none of them can stand in for another.
         held += [_held(rows, pairs[k], k, float(now.strength_if[k])) for k in batch]
         fit, rows, nets = _with_pairs(designs, labels, fit, rows, pairs, held, rng)
+        # A pair that shares a field with a held pair must be sure beside it, too: score it again.
         fields = {field for h in held for field in pairs[h.pair]}
         for k in set(_sure(now)) - {h.pair for h in held}:
             if fields & set(pairs[k]):
@@ -120,13 +128,13 @@ def _sure(now: Posterior) -> list[int]:
 
 
 def _significant(scores: Sequence[PairScore]) -> NDArray[np.bool_]:
-    """Say which pairs the drawn null finds unlikely, too: with few clicks a likelihood is sure of a single row."""
+    """Mark the (P,) pairs that the drawn null rejects, too: with few clicks, a single row can convince a likelihood."""
     z, skew = np.array([score.z for score in scores]), np.array([score.skew for score in scores])
     return np.asarray(upper_tail(z, skew) <= SIGNIFICANT)
 
 
 def _next_batch(pairs: Pairs, now: Posterior, significant: NDArray[np.bool_], inside: set[int]) -> list[int]:
-    """Take sure pairs, strongest first, that share no field with one another."""
+    """Choose sure pairs, strongest first, no two of which share a field."""
     batch: list[int] = []
     fields: set[int] = set()
     for k in sorted({k for k in _sure(now) if significant[k]} - inside, key=lambda k: (-now.strength[k], k)):
@@ -137,23 +145,24 @@ def _next_batch(pairs: Pairs, now: Posterior, significant: NDArray[np.bool_], in
 
 
 def _held(rows: Residuals, pair: tuple[int, int], number: int, strength: float) -> HeldPair:
-    """Fit one pair's cell effects, normal with the standard deviation that gives rows `strength`, to what is left."""
+    """Fit one pair's cell effects to the residuals; their prior gives rows the standard deviation `strength`."""
     cells = rows.cells(*pair)
     effects = shrunken_effects(cells, rows.pure_sums(*pair, cells), cell_penalty(cells, strength))
     logit = cells.at_rows(effects)
-    # One Newton step, which overshoots where few clicks stand in cells far out.
+    # One Newton step. It overshoots where a few clicks lie in extreme cells, so no row moves further than LONGEST_STEP.
     return HeldPair(number, strength, logit * min(1.0, LONGEST_STEP / max(float(np.abs(logit).max()), LONGEST_STEP)))
 
 
 def cell_penalty(cells: PairCells, strength: float) -> float:
-    """Give 1/τ² of cell effects whose sums over a row's cells have the standard deviation `strength`."""
+    """Return the precision 1/τ² of cell effects that give rows the standard deviation `strength`."""
     return float(cells.squares.mean()) / max(strength, 1e-3) ** 2
 
 
 def shrunken_effects(cells: PairCells, pure: Values, penalty: float) -> Values:
-    """Give (C, …) effects of cells from their pure sums W: (Cov W + I/τ²)⁻¹ W, that is W / (V + 1/τ²) for lone cells.
+    """Return the posterior mean (C, …) of cell effects from their pure sums W: (Cov W + I/τ²)⁻¹ W.
 
-    The additive part's share of the covariance is left out where cells are many: it is small there.
+    For independent cells that is W / (V + 1/τ²). With more than `EXACT_CELLS` cells, the small covariance that removing
+    the additive part leaves between cells is ignored.
     """
     if cells.size <= EXACT_CELLS:
         return np.asarray(cho_solve(cho_factor(cells.covariance + penalty * np.eye(cells.size)), pure))
@@ -164,12 +173,12 @@ def shrunken_effects(cells: PairCells, pure: Values, penalty: float) -> Values:
 
 
 def _conjugate_gradients(cells: PairCells, pure: Values, penalty: float, diagonal: Values) -> Values:
-    """Solve (Cov U + I/τ²) u = W for rows that stand in several cells, near enough for effects."""
+    """Solve (Cov U + I/τ²) u = W approximately, for rows that are in several cells each."""
     effects, residual = np.zeros_like(pure), pure.copy()
     direction = residual / diagonal
     size = (residual * direction).sum(axis=0)
     for _ in range(CG_STEPS):
-        image = cells.gram @ direction + penalty * direction
+        image = cells.gram @ direction + penalty * direction  # (C, …)
         length = size / np.maximum((direction * image).sum(axis=0), 1e-300)
         effects += length * direction
         residual -= length * image
@@ -189,10 +198,11 @@ def _with_pairs(
     rng: np.random.Generator,
 ) -> tuple[MainEffects, Residuals, list[Net]]:
     """Refit the main effects beside the held pairs, and draw the null of that model."""
-    offset = np.sum([h.logit for h in held], axis=0)
+    offset = np.sum([h.logit for h in held], axis=0)  # (N,)
     fit = fit_main_effects(designs, labels, offset=offset, start=fit, sweeps=REFIT_SWEEPS)
     p = fit.probability
     draws = None if rows.draws is None else null_residuals(designs, fit, rows.draws.shape[1], rng)
+    # Draws now come from main effects and held pairs together, so both are refitted to each draw.
     rows = Residuals(designs, labels - p, p * (1 - p), draws)
     nets: list[Net] = []
     for h in held:
@@ -203,19 +213,19 @@ def _with_pairs(
 
 
 def _net_of_draws(rows: Residuals, pair: tuple[int, int], strength: float, rng: np.random.Generator) -> Net:
-    """Draw cell effects of a held pair, fit them again, and give what the fit takes from every draw."""
+    """Draw a held pair's cell effects, fit them to each draw, and return the fitted minus the drawn logit."""
     if rows.draws is None:
         return None
     cells = rows.cells(*pair)
     penalty = cell_penalty(cells, strength)
-    drawn = rng.standard_normal((cells.size, rows.draws.shape[1])) / np.sqrt(penalty)
-    signal = cells.without_additive(cells.at_kinds(drawn))
-    pure = rows.pure_sums_of_draws(*pair, cells) + cells.pure_sums_of_logits(signal)
+    drawn = rng.standard_normal((cells.size, rows.draws.shape[1])) / np.sqrt(penalty)  # (C, B)
+    signal = cells.without_additive(cells.at_kinds(drawn))  # (n, B)
+    pure = rows.pure_sums_of_draws(*pair, cells) + cells.pure_sums_of_logits(signal)  # (C, B)
     return cells, (cells.at_kinds(shrunken_effects(cells, pure, penalty)) - signal).astype(np.float32)
 
 
 def _added(rows: Residuals, net: Net, sign: float) -> NDArray[np.float32] | None:
-    """Give the draws' residuals with v times what a fit takes from them added."""
+    """Add ±v times the logit of `net` to the draws' residuals (N, B), which is its effect to first order."""
     if rows.draws is None or net is None:
         return None
     cells, logits = net
@@ -225,5 +235,5 @@ def _added(rows: Residuals, net: Net, sign: float) -> NDArray[np.float32] | None
 
 
 def without_own(rows: Residuals, own: HeldPair, net: Net = None) -> Residuals:
-    """Put one held pair's own part back into the residuals, and what its fit took from the draws back into those."""
+    """Put a held pair's own effects back into residuals and draws, so that it is scored beside the other pairs."""
     return rows.with_residuals(rows.residual + rows.weights * own.logit, _added(rows, net, 1.0))

@@ -1,8 +1,13 @@
-"""The levels of a field: what a person reads along the edge of a table, and what an additive part is over.
+"""The levels of a field: the rows or columns of an interaction table, as a person reads them.
 
-A categorical or bucketised field's levels are its features. A numeric field's are quantile buckets of its value, a
-piecewise field's its knots (a row counts at the nearer one). A multi-valued field's levels are its values; a row stands
-at each of the values in its cell.
+Main effects are functions of levels. What the levels are depends on the kind of field:
+
+- categorical, bucketised: its features;
+- numeric: quantile buckets of its value;
+- piecewise: its knots, a row counting at the nearer one;
+- multi-valued: its values, a row counting at each value of its cell.
+
+Start with `field_levels`.
 """
 
 from __future__ import annotations
@@ -17,6 +22,7 @@ from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
 from deepfm_core.schema.schema import Kind
 
 NUMERIC_BUCKETS = 16
+"""Quantile buckets of a numeric field, fewer where values repeat."""
 
 
 @dataclass(frozen=True)
@@ -54,27 +60,27 @@ class Levels:
 
 
 def field_levels(table: EncodedTable) -> list[Levels]:
-    """Give the levels of each embedded field of a table, in the layout's order."""
+    """Return the levels of each embedded field of a table, in the layout's order."""
     return list(each_levels(table))
 
 
 def each_levels(table: EncodedTable) -> Iterator[Levels]:
-    """Yield what `field_levels` gives, a field at a time, for tables whose levels would fill memory."""
+    """Yield each field's levels in turn. Use it where the levels of all fields would fill memory."""
     for field in table.layout.fields:
         yield _levels(table, field)
 
 
 def _levels(table: EncodedTable, field: EncodedField) -> Levels:
     slots = slice(field.first_slot, field.first_slot + field.slots)
-    codes = table.ids[:, slots].astype(np.int64) - field.offset
+    codes = table.ids[:, slots].astype(np.int64) - field.offset  # (N, slots) within the field's own vocabulary
     weights = table.x(field)
     if field.kind is Kind.NUMERIC and weights is not None:
         return _numeric_levels(field, codes[:, 0], weights[:, 0])
     if field.kind is Kind.PIECEWISE and weights is not None:
-        nearer = weights.argmax(1)
+        nearer = weights.argmax(1)  # two knots share a value; the nearer has more weight
         codes = np.take_along_axis(codes, nearer[:, None], 1)
     if field.kind is Kind.MULTI_VALUED and weights is not None:
-        codes = np.where(weights > 0, codes, -1)
+        codes = np.where(weights > 0, codes, -1)  # empty slots have weight 0
     ordered = field.kind in (Kind.PIECEWISE, Kind.BUCKETISED)
     return Levels(field.name, tuple(field.features), codes, ordered)
 

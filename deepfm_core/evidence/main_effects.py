@@ -1,4 +1,7 @@
-"""Main effects alone: a logistic model with one effect a level, shrunk as far as the labels ask for, field by field."""
+"""Main effects alone: a logistic model with one effect per level, and a shrinkage per field learned from the labels.
+
+Start with `fit_main_effects`. All evidence about pairs is about what this model leaves unexplained.
+"""
 
 from __future__ import annotations
 
@@ -17,13 +20,15 @@ Values = NDArray[np.float64]
 
 SWEEPS = 30
 TOLERANCE = 2e-3
-"""Root mean square change of the logit in a sweep at which the fit ends."""
+"""The fit ends when a sweep changes the logit by less than this, in root mean square."""
 FIRST_VARIANCE = 0.1
+"""Prior variance of each field's effects in the first sweep, before it is learned: a spread of 0.3 log-odds."""
 LEAST_VARIANCE = 1e-4
+"""A learned variance never falls to 0, from where it could not grow again."""
 LONGEST_STEP = 2.0
-"""Log-odds a row may move in one step."""
+"""Log-odds that a row may move in one step."""
 DENSE_GRAM = 600
-"""Columns of a multi-valued field up to which its effects are solved for together."""
+"""A multi-valued field of at most so many columns has its effects solved jointly."""
 
 
 @dataclass(frozen=True)
@@ -33,9 +38,9 @@ class MainEffects:
     Attributes:
         names: the fields.
         base: the intercept, in log-odds.
-        effects: per field (columns,) log-odds of its main design's columns.
-        variances: per field, the variance its effects were found to have.
-        logit: (N,) over the rows it was fitted to, any offset included.
+        effects: for each field (columns,), log-odds of its main design's columns.
+        variances: for each field, the learned variance of its effects.
+        logit: (N,) over the rows it was fitted to, the offset included.
     """
 
     names: tuple[str, ...]
@@ -50,7 +55,7 @@ class MainEffects:
         return sigmoid(self.logit)
 
     def predict(self, designs: Sequence[FieldDesign]) -> Values:
-        """Give the (M,) logits of other rows, by designs of the same columns."""
+        """Return the (M,) logits of other rows, whose designs must have the same columns."""
         parts = (design.main.at_rows(effects) for design, effects in zip(designs, self.effects, strict=True))
         return np.asarray(sum(parts, start=np.full(len(designs[0].main.ids), self.base)))
 
@@ -63,17 +68,17 @@ def fit_main_effects(
     start: MainEffects | None = None,
     sweeps: int = SWEEPS,
 ) -> MainEffects:
-    """Fit logit = offset + base + Σ main effects, effects of field f being normal with a variance σ_f² of its own.
+    """Fit logit = offset + base + Σ main effects, where the effects of field f are normal with variance σ_f².
 
-    Fields take Newton steps in turn (block coordinate ascent of the penalised likelihood); after each, σ_f² is set to
-    Σ θ² over the effective number of parameters, a fixed point of the marginal likelihood (MacKay 1992; Fellner 1986).
-    Cost: 12 fields × 20,000 rows 0.05 s; memory a few arrays of N.
+    Fields take Newton steps in turn: block coordinate ascent of the penalised likelihood. After each step, σ_f² becomes
+    Σ θ² divided by the effective number of parameters, a fixed point of the marginal likelihood (MacKay 1992; Fellner
+    1986). Cost: 12 fields × 20,000 rows 0.05 s; memory a few arrays of N.
 
     Args:
         designs: F designs over N rows.
         labels: (N,) of 0 and 1.
-        offset: (N,) log-odds known beforehand.
-        start: a fit to begin from, of the same designs.
+        offset: (N,) fixed log-odds that are part of the logit.
+        start: an earlier fit of the same designs to begin from.
         sweeps: the most rounds over the fields.
     """
     known = np.zeros(len(labels)) if offset is None else offset
@@ -89,14 +94,15 @@ def fit_main_effects(
         for f, block in enumerate(blocks):
             p = sigmoid(logit)
             step, variances[f] = block.step(labels - p, p * (1 - p), effects[f], variances[f], sweep > 0)
-            change = block.slots.at_rows(step)
-            # Far from the optimum a Newton step overshoots where clicks are rare; no logit moves far at once.
+            change = block.slots.at_rows(step)  # (N,)
+            # Far from the optimum a Newton step overshoots where clicks are rare. Shorten it, so that no row moves far.
             shorter = min(1.0, LONGEST_STEP / max(float(np.abs(change).max(initial=0.0)), LONGEST_STEP))
             effects[f] += shorter * step
             change *= shorter
             logit += change
             largest = max(largest, float(np.sqrt(np.mean(change**2))))
         p = sigmoid(logit)
+        # One Newton step of the intercept, which is not penalised.
         shift = float((labels - p).sum() / max(float((p * (1 - p)).sum()), 1e-12))
         shift = float(np.clip(shift, -LONGEST_STEP, LONGEST_STEP))
         base, logit = base + shift, logit + shift
@@ -106,7 +112,7 @@ def fit_main_effects(
 
 
 def main_effect_strengths(designs: Sequence[FieldDesign], fit: MainEffects) -> pd.DataFrame:
-    """Give each field's main effect as the standard deviation over rows of its part of the logit.
+    """Return each field's main effect as the standard deviation over rows of its part of the logit.
 
     Returns:
         `field`, `observed_main_effect` (log-odds).
@@ -118,13 +124,14 @@ def main_effect_strengths(designs: Sequence[FieldDesign], fit: MainEffects) -> p
 
 
 def _log_odds(labels: Values) -> float:
+    # Half a click and half a non-click more keep the log-odds finite.
     share = (labels.sum() + 0.5) / (len(labels) + 1.0)
     return float(np.log(share / (1 - share)))
 
 
 @dataclass(frozen=True)
 class _Block:
-    """One field's columns and how a Newton step is solved over them."""
+    """One field's columns, and how to solve a Newton step over them."""
 
     slots: Slots
     size: int
@@ -137,16 +144,18 @@ class _Block:
     def step(
         self, residual: Values, weights: Values, effects: Values, variance: float, learn: bool
     ) -> tuple[Values, float]:
-        """Give the Newton step of the effects and the variance after it."""
-        gradient = self.slots.sums(residual) - effects / variance
+        """Return the Newton step (columns,) of the effects, and the variance after it."""
+        gradient = self.slots.sums(residual) - effects / variance  # (columns,)
         if self.dense:
             columns = self.slots.matrix
             gram = (columns.T @ self.slots.weighted(weights)).toarray()
             factor = cho_factor(gram + np.eye(self.size) / variance)
             step = cho_solve(factor, gradient)
+            # Effective number of parameters: columns − trace((X'VX + I/σ²)⁻¹)/σ² (γ in MacKay 1992).
             fitted = self.size - float(np.trace(cho_solve(factor, np.eye(self.size)))) / variance
         else:
-            # Rows with several values: the row sums of the Gram matrix bound it, so that a step never overshoots.
+            # One level per row: the Gram matrix is diagonal. Several values per row: its row sums bound it from above,
+            # so a step never overshoots.
             curvature = self.slots.sums(weights if self.slots.one_hot else weights * self.slots.values.sum(axis=1))
             step = gradient / (curvature + 1 / variance)
             fitted = float((curvature / (curvature + 1 / variance)).sum())

@@ -1,4 +1,9 @@
-"""The cells of a pair: sums over them without the additive part, and what that leaves of their variance."""
+"""The cells of a pair: sums over them without the additive part, and the variance of these sums.
+
+Start with `PairCells`: its `project` removes the additive part, `covariance` and `freedom` say what variance is left.
+Of the two fields, the one whose Gram matrix is easier to solve is the *outer* one; the other, *inner* one is solved by
+its Schur complement. In shapes: N rows, n kinds of rows, C cells, B draws.
+"""
 
 from __future__ import annotations
 
@@ -17,22 +22,23 @@ from deepfm_core.evidence.designs import Columns, Crossing, FieldDesign, Slots, 
 Values = NDArray[np.float64]
 
 RIDGE = 1e-5
-"""Relative ridge of the additive fit: it picks one of the equal fits (there is one constant too many)."""
+"""Relative ridge of the additive fit. The constant is in both fields, so many fits are equal; the ridge picks one."""
 DENSE_WORK = 100_000
-"""Numbers in a matrix up to which it is kept dense: a sparse product would save less than it costs to set up."""
+"""Entries up to which a matrix is kept dense: a sparse product would save less than it costs to set up."""
 
 
 class FieldWeights:
-    """One field's main design under row weights v: its Gram matrix, ready to be solved with."""
+    """One field's Gram matrix X'VX under row weights v, ready to be solved."""
 
     def __init__(self, design: FieldDesign, weights: Values) -> None:
         self.one_hot = design.main.one_hot
         self.size = design.main.size
         if self.one_hot:
-            self.gram = np.asarray(design.main.sums(weights))
+            self.gram = np.asarray(design.main.sums(weights))  # (size,) the diagonal; the rest is 0
+            # Columns without rows have a diagonal of 0: a floor lets them be divided by.
             self._floor = self.gram + max(float(self.gram.max()), 1e-9) * 1e-9
         else:
-            self.gram = _dense(design.main.matrix.T @ design.main.weighted(weights))
+            self.gram = _dense(design.main.matrix.T @ design.main.weighted(weights))  # (size, size)
             diagonal = np.diag(self.gram)
             self._factor = cho_factor(self.gram + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
 
@@ -48,11 +54,11 @@ class FieldWeights:
 
 
 def _columns(slots: Slots) -> Columns:
-    """Give (n, size) columns, dense where they are few numbers."""
+    """Return (n, size) columns, dense where they have few entries."""
     rows, size = len(slots.ids), slots.size
     if slots.full or rows * size > DENSE_WORK:
         return slots.matrix
-    places = np.arange(rows)[:, None] * size + slots.ids
+    places = np.arange(rows)[:, None] * size + slots.ids  # (n, s) positions in the flattened (n, size) matrix
     return np.bincount(places.ravel(), slots.values.ravel(), rows * size).reshape(rows, size)
 
 
@@ -61,7 +67,7 @@ def _dense(matrix: Columns) -> Values:
 
 
 def _table(outer: Slots, inner: Slots, weights: Values) -> Columns:
-    """Sum (n,) weights over the level × level table of two fields, rows with several values in several cells."""
+    """Sum (n,) weights over the level × level table of two fields: (outer, inner)."""
     if not (outer.one_hot and inner.one_hot):
         return outer.matrix.T @ inner.weighted(weights)
     shape = outer.size, inner.size
@@ -73,16 +79,18 @@ def _table(outer: Slots, inner: Slots, weights: Values) -> Columns:
 class PairCells:
     """Sums over the cells of a pair under row weights v, with the least-squares additive part removed.
 
-    For a row residual r with variance v, U_c = Σ x_c r and V_c = Σ x_c² v over the rows of cell c; `project` gives W,
-    the sums U of the residual that remains when its weighted least-squares additive part over the levels of both fields
-    has been removed. W has mean zero for labels without interaction and is uncorrelated with every additive function.
+    For a row residual r with variance v, U_c = Σ x_c r and V_c = Σ x_c² v over the rows of cell c. W, from `project`,
+    are the same sums after the weighted least-squares additive part over the levels of both fields has been removed
+    from r. Without interaction W has mean zero, and it is uncorrelated with every additive function.
 
-    Rows that are alike are summed first, and all else is done with the n kinds of rows there are: two numbers of 16
-    levels have 256 at most. Cost: O(N) for the sums, O(n s) and one factorisation over the levels of the smaller field.
+    Rows at the same levels are summed first, and everything else uses these n kinds of rows: two fields of 16 levels
+    have 256 kinds at most. Cost: O(N) for the sums, O(n s), and one factorisation over the levels of the smaller field.
     """
 
     def __init__(self, a: FieldDesign, b: FieldDesign, weights: Values, of: Sequence[FieldWeights]) -> None:
         first, second = of
+        # The outer field is the one-hot one (its Gram matrix is diagonal), of two alike the one with more levels: the
+        # Schur complement then is over as few levels as possible.
         self._swap = (not first.one_hot and second.one_hot) or (
             first.one_hot == second.one_hot and first.size < second.size
         )
@@ -90,24 +98,25 @@ class PairCells:
         self.kinds = gather(a.main, b.main)
         squared = weights**2
         if self.kinds is not None:
-            one_of_each = np.empty(self.kinds.size, dtype=np.int64)
+            one_of_each = np.empty(self.kinds.size, dtype=np.int64)  # (n,) a row of each kind
             one_of_each[self.kinds.ids[:, 0]] = np.arange(len(weights))
             a, b = a.take(one_of_each), b.take(one_of_each)
             weights, squared = self.kinds.sums(weights), self.kinds.sums(squared)
         self._weights = weights
         self._levels = (b.main, a.main) if self._swap else (a.main, b.main)
-        self.columns: Columns | None = None  # (n, C), None where every kind of row is a cell of its own
+        self.columns: Columns | None = None  # (n, C); None if each kind of row is a cell
         if self.kinds is not None and a.crossed is a.main and b.crossed is b.main:
             self._cells_are_kinds(a, b, squared)
         else:
             self._cells_of_rows(cross(a.crossed, b.crossed), squared)
-        self._table = _table(*self._levels, weights)
+        self._table = _table(*self._levels, weights)  # (outer, inner)
+        # Block elimination: S = G_inner − T' G_outer⁻¹ T, (inner, inner).
         schur = self._inner.full_gram() - self._table.T @ self._outer.solve(_dense(self._table))
         diagonal = np.diag(self._inner.full_gram())
         self._schur = cho_factor(schur + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
 
     def _cells_are_kinds(self, a: FieldDesign, b: FieldDesign, squared: Values) -> None:
-        """Fill in what is known of cells that are each a level of either field."""
+        """Set up cells that are kinds of rows: each is one level of either field."""
         cells = Slots(np.arange(len(squared))[:, None], None, len(squared))
         self.crossing = Crossing(cells, a.main.ids[:, 0], b.main.ids[:, 0])
         self.V, self.V2 = self._weights, squared
@@ -116,7 +125,7 @@ class PairCells:
         )
 
     def _cells_of_rows(self, crossing: Crossing, squared: Values) -> None:
-        """Compute the same for rows that stand in several cells, or cells made of smooth columns."""
+        """Set up cells that share rows: rows with several values, or smooth columns of numbers."""
         self.crossing = crossing
         self.V = crossing.slots.square_sums(self._weights)
         self.V2 = crossing.slots.square_sums(squared * crossing.squares)
@@ -131,12 +140,12 @@ class PairCells:
 
     @property
     def size(self) -> int:
-        """How many cells there are."""
+        """C, the number of cells."""
         return self.crossing.slots.size
 
     @cached_property
     def gram(self) -> csr_array:
-        """(C, C) covariance of U: diagonal where cells share no rows."""
+        """(C, C) covariance of U, diagonal if cells share no rows."""
         return csr_array(diags_array(self.V) if self.columns is None else self.columns.T @ self._weighted)
 
     def sums(self, residual: NDArray[np.floating]) -> NDArray[Any]:
@@ -166,19 +175,19 @@ class PairCells:
         return self.spread(self.crossing.squares)
 
     def at_kinds(self, effects: NDArray[np.floating]) -> NDArray[Any]:
-        """Give what (C, …) effects of cells add to the logit of each kind of row: (n, …)."""
+        """Return what (C, …) cell effects add to the logit of each kind of row: (n, …)."""
         return np.asarray(effects if self.columns is None else self.columns @ effects)
 
     def at_rows(self, effects: NDArray[np.floating]) -> NDArray[Any]:
-        """Give what (C, …) effects of cells add to each row's logit: (N, …)."""
+        """Return what (C, …) cell effects add to each row's logit: (N, …)."""
         return self.spread(self.at_kinds(effects))
 
     def spread(self, values: NDArray[np.floating]) -> NDArray[Any]:
-        """Give (n, …) values of kinds of rows to the rows: (N, …)."""
+        """Repeat (n, …) values of kinds of rows for their rows: (N, …)."""
         return values if self.kinds is None else self.kinds.at_rows(values)
 
     def project(self, sums: NDArray[np.floating], by_a: Values, by_b: Values) -> Values:
-        """Remove the additive part from (C, …) sums over cells, given the sums over the levels of either field."""
+        """Turn sums U (C, …) over cells into W, given the sums of the same residuals over either field's levels."""
         return self._project(sums, *((by_b, by_a) if self._swap else (by_a, by_b)))
 
     def _project(self, sums: NDArray[np.floating], by_outer: Values, by_inner: Values) -> Values:
@@ -186,13 +195,13 @@ class PairCells:
         return np.asarray(sums - self._cells_outer @ outer - self._cells_inner @ inner)
 
     def without_additive(self, logits: Values) -> Values:
-        """Take out of (n, B) logits of kinds of rows their weighted least-squares additive part."""
+        """Remove from (n, B) logits of kinds of rows their weighted least-squares additive part."""
         outer, inner = self._levels
         of_outer, of_inner = self._additive(*self._by_level(logits))
         return np.asarray(logits - outer.at_rows(of_outer) - inner.at_rows(of_inner))
 
     def pure_sums_of_logits(self, logits: Values) -> Values:
-        """Give W (C, B) of residuals v · logits, from (n, B) logits of kinds of rows."""
+        """Return W (C, B) of the residuals v · logit, for (n, B) logits of kinds of rows."""
         return self._project(self._sums_of_kinds(self._weights[:, None] * logits), *self._by_level(logits))
 
     def _by_level(self, logits: Values) -> tuple[Values, Values]:
@@ -201,13 +210,14 @@ class PairCells:
         return outer.sums(weighted), inner.sums(weighted)
 
     def _additive(self, by_outer: Values, by_inner: Values) -> tuple[Values, Values]:
-        """Fit level effects to sums over the levels of the outer and of the inner field."""
+        """Fit the effects of both fields' levels: (outer, …) and (inner, …), from sums over these levels."""
+        # Solve [G_outer T; T' G_inner] [a; b] = [s_outer; s_inner] by elimination: b first, then a.
         inner = cho_solve(self._schur, by_inner - self._table.T @ self._outer.solve(by_outer))
         return self._outer.solve(by_outer - self._table @ inner), inner
 
     @cached_property
     def _left(self) -> tuple[Values, Values]:
-        """Give K (C, outer) solved by the outer Gram matrix, (outer, C), and what is left of K for the inner field."""
+        """Return the variance (C,) of U that outer levels explain, and K (inner, C) after their removal."""
         cells_outer = _dense(self._cells_outer)
         solved = self._outer.solve(cells_outer.T)
         left = _dense(self._cells_inner).T - (self._table.T @ solved)
@@ -215,37 +225,40 @@ class PairCells:
 
     @property
     def freedom_work(self) -> int:
-        """How many numbers `freedom` holds at a time."""
+        """The numbers that `freedom` keeps in memory."""
         outer, inner = self._outer.size, self._inner.size
         return outer * inner if self.columns is None else self.size * (outer + inner)
 
     @cached_property
     def freedom(self) -> Values:
-        """(C,) share φ of each cell's variance that is left when the additive part has been removed."""
+        """(C,) share φ of each cell's variance that removing the additive part leaves, 0 … 1."""
         lost = self._lost_by_level if self.columns is None else self._lost_by_cell
         return np.asarray(np.clip(1 - lost / np.maximum(self.V, 1e-12), 0.0, 1.0))
 
     @property
     def _lost_by_cell(self) -> Values:
-        """(C,) variance that the additive part takes."""
+        """(C,) variance that the additive part takes from each cell."""
         by_outer, left = self._left
         return np.asarray(by_outer + np.einsum("ic,ic->c", left, cho_solve(self._schur, left)))
 
     @property
     def _lost_by_level(self) -> Values:
-        """(C,) the same of cells within one level of either field: V²/G + V² (e − t)' S⁻¹ (e − t), t being what the
-        outer level's rows hold of each inner level."""
-        upper = np.triu(dpotri(*self._schur)[0])  # a third of the work of solving for the identity
+        """(C,) the same for cells that are one level of either field: V²/G + V² (e − t)' S⁻¹ (e − t).
+
+        G is the outer level's weight, e the inner level's unit vector, and t the shares of the inner levels among the
+        rows of the outer level.
+        """
+        upper = np.triu(dpotri(*self._schur)[0])  # S⁻¹, in a third of the time of solving for I
         inverse = upper + np.triu(upper, 1).T
-        shares = self._table * self._outer.solve(np.ones(self._outer.size))[:, None]  # sparse where the table is
-        solved = shares @ inverse
+        shares = self._table * self._outer.solve(np.ones(self._outer.size))[:, None]  # sparse if the table is
+        solved = shares @ inverse  # (outer, inner) t' S⁻¹
         outer, inner = (levels.ids[:, 0] for levels in self._levels)
         within = np.diag(inverse)[inner] - 2 * solved[outer, inner] + np.asarray((shares * solved).sum(axis=1))[outer]
         return np.asarray(self.V**2 * (self._outer.solve(np.ones(self._outer.size))[outer] + within))
 
     @cached_property
     def covariance(self) -> Values:
-        """(C, C) covariance of W for labels without interaction and known main effects of other fields."""
+        """(C, C) covariance of W without interaction, were the main effects of other fields known."""
         cells_outer = _dense(self._cells_outer)
         left = self._left[1]
         whole = np.diag(self.V) if self.columns is None else _dense(self.columns.T @ self._weighted)

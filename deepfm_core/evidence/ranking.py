@@ -1,4 +1,8 @@
-"""What the table itself says about interactions, without a deep model: strengths, p-values, and pairs that stand in."""
+"""What the labels of a table say about its interactions, without a model: strengths, p-values and proxies.
+
+Start with `observed_interactions` for an encoded table, or `observed_of_table` for a table and its schema.
+docs/interactions.md explains the method and its formulas. In shapes: N rows, P pairs, T strengths.
+"""
 
 from __future__ import annotations
 
@@ -30,19 +34,21 @@ from deepfm_core.tables.table import Table
 Values = NDArray[np.float64]
 
 FALSE_DISCOVERY_RATE = 0.05
+"""Share of false ones among the pairs called significant, on average (Benjamini & Hochberg 1995)."""
 
 FADED = 0.5
-"""Share of its strength alone below which a pair counts as faded beside the others."""
+"""A pair has faded if, beside the others, its strength is below this share of its strength alone."""
 
 MOST_ROWS = 200_000
-"""Rows of a longer table that are drawn; strengths then have the uncertainty of so many rows."""
+"""Rows used of a longer table. The intervals of its strengths are then those of a sample of this size."""
 
 DRAW_WORK = 3e9
+"""Rows × pairs × draws that the number of draws is chosen by, within the limits below."""
 
 FEWEST_DRAWS, MOST_DRAWS = 16, 128
 
 ALONE = (0.15, 0.55)
-"""Share of the work before pairs are scored, and when they have been, alone; scoring them beside others is the rest."""
+"""Progress when the scores of the pairs alone begin and end; scoring them beside each other is the rest."""
 
 COLUMNS = (
     "field_a",
@@ -63,10 +69,10 @@ COLUMNS = (
 
 @dataclass(frozen=True)
 class ObservedFit:
-    """Everything the observed evidence is made of, for what builds on it.
+    """The fits and scores that the observed evidence is made of.
 
     Attributes:
-        designs: of the embedded fields, then the dense ones, over the rows used.
+        designs: of the embedded fields, then of the dense ones, over the rows used.
         labels: (N,) of the rows used.
         main: main effects alone.
         pairs: P pairs of field numbers.
@@ -92,24 +98,29 @@ def observed_interactions(
 ) -> pd.DataFrame:
     """Rank all pairs of embedded fields by what the labels say about their interaction.
 
-    Main effects are fitted, and labels are drawn from them as the null (docs/interactions.md has the formulas). All
-    strengths are standard deviations over rows, in log-odds. Cost: 12 fields × 20,000 rows about 1 s; memory a few
-    arrays of rows × draws float32.
+    Fit main effects, draw labels from them as the null, and score each pair against it (docs/interactions.md has the
+    formulas). Strengths are standard deviations over rows, in log-odds. Cost: 12 fields × 20,000 rows about 1 s;
+    memory a few arrays of rows × draws float32.
 
     Args:
-        table: N labelled rows; all rows with a label may take part, since no model is judged by this.
+        table: N labelled rows. Test rows may be among them: this judges no model.
         draws: label vectors drawn for the null; by default up to 128, fewer for large tables.
         seed: of the draws and of the sample of rows.
         most_rows: rows of a longer table that are sampled.
-        report: told the share done, 0 … 1, as pairs are scored; it may jump, being that of the longest way.
+        report: called with the share done, 0 … 1. It jumps ahead if no pair enters the joint model.
 
     Returns:
-        One row a pair, strongest first: `field_a`, `field_b` (in the layout's order); `strength`, the expected strength
-        beside the other pairs, and the ranking this product recommends, with its 90% interval `strength_low`,
-        `strength_high`; `probability` that the pair interacts; `observed`, the most likely strength of the pair by
-        itself; `observed_z` and `p_value` of the score against the null, `q_value` (Benjamini-Hochberg); `solid`
-        whether it is told apart from noise and stands in for no other pair; `proxy_of`, the pair `a × b` it stands in
-        for, or an empty text; `support`, how many level pairs have rows.
+        One row per pair, strongest first:
+
+        - `field_a`, `field_b`, in the layout's order;
+        - `strength`, the expected strength beside the other pairs, which is the recommended ranking, and its 90%
+          interval `strength_low` to `strength_high`;
+        - `probability` that the pair interacts;
+        - `observed`, the most likely strength of the pair alone;
+        - `observed_z` and `p_value` of the score against the null, and `q_value` (Benjamini & Hochberg 1995);
+        - `solid`, whether the pair is clear above noise and no proxy for another pair;
+        - `proxy_of`, the pair `a × b` that it stands in for, or an empty text;
+        - `support`, the number of level pairs that have rows.
 
     Raises:
         TableError: the table has no labels, or all of them are equal.
@@ -126,9 +137,9 @@ def fit_observed(
     most_rows: int = MOST_ROWS,
     report: Report = unheard,
 ) -> ObservedFit:
-    """Fit main effects, score all pairs alone, then beside each other; arguments as `observed_interactions`.
+    """Fit main effects, score all pairs alone, then beside each other; arguments as for `observed_interactions`.
 
-    One thread: the products are many and small, and threads that wait for each other take several times as long.
+    It runs in one BLAS thread. The products are many and small, and with more threads they take several times as long.
     """
     with threadpool_limits(1, user_api="blas"):
         return _fit_observed(table, draws, seed, most_rows, report)
@@ -146,7 +157,7 @@ def _fit_observed(table: EncodedTable, draws: int | None, seed: int, most_rows: 
     if draws is None:
         draws = int(np.clip(DRAW_WORK / max(len(table) * len(pairs), 1), FEWEST_DRAWS, MOST_DRAWS))
     p = main.probability
-    noise = null_residuals(designs, main, draws, rng)
+    noise = null_residuals(designs, main, draws, rng)  # (N, draws)
     rows = Residuals(designs, labels - p, p * (1 - p), noise)
     alone = scored_alone(rows, pairs, within(report, *ALONE))
     beside = within(report, ALONE[1], 1.0)
@@ -166,7 +177,7 @@ def scored_alone(rows: Residuals, pairs: Sequence[tuple[int, int]], report: Repo
 
 
 def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
-    """Make the frame of `observed_interactions` from its fit."""
+    """Turn a fit into the frame that `observed_interactions` returns."""
     if not fit.pairs:
         return pd.DataFrame(columns=list(COLUMNS))
     alone, joint = likelihoods(fit.alone), likelihoods(fit.joint.scores)
@@ -175,6 +186,7 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
     z = np.array([score.z for score in fit.alone])
     p_values = upper_tail(z, np.array([score.skew for score in fit.alone]))
     q_values = benjamini_hochberg(p_values)
+    # Two conditions: the score test rejects the null, and the likelihood believes in an interaction.
     signal = (q_values <= FALSE_DISCOVERY_RATE) & (posterior(alone).probability > 0.5)
     proxies = proxies_of(fit, signal, beside.strength)
     frame = pd.DataFrame(
@@ -198,10 +210,10 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
 
 
 def proxies_of(fit: ObservedFit, signal: NDArray[np.bool_], strength: Values) -> list[int | None]:
-    """Name, for each pair with a signal of its own that fades beside the others, the pair it stands in for.
+    """Name the pair that each pair stands in for: P pair numbers, None for a pair that is no proxy.
 
-    A pair fades where its most likely strength falls below half of what it is alone. It stands in for the strongest
-    pair in the joint model that shares a field with it and is stronger.
+    A proxy has a signal alone and fades beside the others: its most likely strength falls below half of its strength
+    alone. It stands in for the strongest pair of the joint model that shares a field with it and is stronger than it.
     """
     alone, beside = most_likely(likelihoods(fit.alone)), most_likely(likelihoods(fit.joint.scores))
     faded = signal & (beside < FADED * alone)
@@ -214,26 +226,26 @@ def proxies_of(fit: ObservedFit, signal: NDArray[np.bool_], strength: Values) ->
 
 
 def most_likely(likelihood: Values) -> Values:
-    """Give the (P,) strengths of highest likelihood, by a parabola through the best of the computed ones."""
+    """Return the (P,) most likely strengths, by a parabola through the best of `STRENGTHS` and its neighbours."""
     best = likelihood.argmax(axis=1)
     inner = np.clip(best, 1, len(STRENGTHS) - 2)
     rows = np.arange(len(likelihood))
     x0, x1, x2 = (STRENGTHS[inner + step] for step in (-1, 0, 1))
     y0, y1, y2 = (likelihood[rows, inner + step] for step in (-1, 0, 1))
-    bend = (y2 - y1) * (x1 - x0) - (y1 - y0) * (x2 - x1)
+    bend = (y2 - y1) * (x1 - x0) - (y1 - y0) * (x2 - x1)  # below 0 where the parabola has a peak
     lean = (y2 - y1) * (x1 - x0) * (x1 + x2) - (y1 - y0) * (x2 - x1) * (x0 + x1)
     peak = np.divide(lean, 2 * bend, out=STRENGTHS[best].copy(), where=bend < -1e-9)
     return np.where(best == 0, 0.0, np.clip(peak, x0, x2))
 
 
 def _spread_at(strengths: Values, scores: Sequence[PairScore]) -> Values:
-    """Give the (P,) standard deviations over rows of what was found for each pair at its strength."""
+    """Return the (P,) standard deviations over rows of each pair's effects at its strength."""
     each = zip(strengths, scores, strict=True)
     return np.array([np.interp(strength, STRENGTHS, score.row_sds[0]) for strength, score in each])
 
 
 def level_pairs_with_rows(a: FieldDesign, b: FieldDesign) -> int:
-    """Count the level pairs some row stands in."""
+    """Count the level pairs that have rows."""
     rows, columns = a.main, b.main
     if rows.one_hot and columns.one_hot and rows.size * columns.size <= DIRECT_CODES:
         there = np.zeros(rows.size * columns.size, dtype=bool)
@@ -243,7 +255,7 @@ def level_pairs_with_rows(a: FieldDesign, b: FieldDesign) -> int:
 
 
 def labels_of(table: EncodedTable) -> Values:
-    """Give the (N,) labels, which must hold both values.
+    """Return the (N,) labels as 0 and 1; both must occur.
 
     Raises:
         TableError: there are no labels, or all are equal.
@@ -256,28 +268,28 @@ def labels_of(table: EncodedTable) -> Values:
     return table.labels.astype(np.float64)
 
 
-# What a table says about its pairs, from its cells and roles, with no run and no model.
+# The same for a table that is not encoded yet: the page *Data*, the command line and every run start here.
 
 
 def observed_of_table(table: Table, schema: Schema, *, seed: int = 0, report: Report = unheard) -> pd.DataFrame:
-    """Rank a table's pairs by what its labels say about them, telling `report` the share done.
+    """Rank a table's pairs by what its labels say about them, and call `report` with the share done.
 
     Returns:
-        The columns of the `pairs` frame of a run (docs/store.md); those that need a model are null.
+        The columns of a run's `pairs` frame (docs/store.md). Those that need a model are null.
 
     Raises:
         SchemaError: the table does not fit the schema.
         TableError: the labels are all equal.
     """
-    found = observed_interactions(rows_asked(table, schema, seed=seed), seed=seed, report=report)
-    return found.reindex(columns=list(PAIR_COLUMNS))
+    ranked = observed_interactions(rows_asked(table, schema, seed=seed), seed=seed, report=report)
+    return ranked.reindex(columns=list(PAIR_COLUMNS))
 
 
 def rows_asked(table: Table, schema: Schema, *, seed: int = 0) -> EncodedTable:
-    """Encode the rows of a table that are asked: all that have a label, a sample by the seed where they are too many.
+    """Encode the rows that evidence is taken from: all rows with a label, or a sample of them if they are too many.
 
-    Features are numbered by these rows, whatever part of them a run trains on: the same table and roles give the same
-    answer on the page *Data*, on the command line and in every run.
+    Vocabularies come from these rows, whichever of them a run trains on. So the same table and roles give the same
+    evidence on the page *Data*, on the command line and in every run.
 
     Raises:
         SchemaError: the table does not fit the schema.

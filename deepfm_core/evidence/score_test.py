@@ -1,4 +1,8 @@
-"""How much the labels speak for an interaction of two fields: the score of its variance, and a likelihood."""
+"""How strongly the labels speak for an interaction of two fields: the score test of its variance, and a likelihood.
+
+Start with `score_pair`. `Residuals` holds what it is computed from. In shapes: N rows, F fields, C cells of a pair,
+T strengths, B draws.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +20,23 @@ from deepfm_core.evidence.pair_cells import FieldWeights, PairCells
 Values = NDArray[np.float64]
 
 NO_INFO = 1e-12
-"""Information, relative to the square of Σ V, below which a pair is taken to leave nothing beside its additive part."""
+"""Relative information below which a pair counts as purely additive: its score is 0."""
 MOST_PER_STRENGTH = 1.5
-"""A pair's spread over rows, per unit of the strength found for it, is not believed to be larger: with few clicks the
-rows that make it up are few."""
+"""Limit of a pair's spread over rows per unit of its strength. With few clicks, few rows make up the spread, and its
+estimate can be far too large."""
 
 _BY_ITSELF = np.stack([STRENGTHS, np.zeros(len(STRENGTHS))])
-"""Spreads over rows where nothing is known of a pair."""
+"""(2, T) spreads over rows for a pair without information: its strength, without error."""
 
 
 class Residuals:
-    """Residuals of a fitted model over N rows with their variances, and the same of B draws without interaction.
+    """Residuals of a fitted model over N rows with their variances, and residuals of B draws without interaction.
 
     Attributes:
         designs: F designs.
         residual: (N,) y − p.
         weights: (N,) v = p(1−p).
-        draws: (N, B), or None.
+        draws: (N, B) residuals of refitted draws, or None.
     """
 
     def __init__(
@@ -50,9 +54,9 @@ class Residuals:
         self._by_field: dict[int, tuple[Values, Values | None]] = {}
 
     def with_residuals(self, residual: Values, draws: NDArray[np.float32] | None) -> Residuals:
-        """Give other residuals under the same row weights."""
+        """Replace the residuals and draws, and keep the row weights with what was computed from them."""
         other = Residuals(self.designs, residual, self.weights, draws)
-        other._field_weights = self._field_weights
+        other._field_weights = self._field_weights  # factorised Gram matrices, the expensive part
         return other
 
     @cached_property
@@ -67,7 +71,7 @@ class Residuals:
         return self._field_weights[field]
 
     def _sums_of(self, field: int) -> tuple[Values, Values | None]:
-        """Give the sums over a field's levels, of the residual and of the draws."""
+        """Return sums over a field's levels: of the residual (levels,), and of the draws (levels, B)."""
         if field not in self._by_field:
             levels = self.designs[field].main
             drawn = None if self.draws is None else levels.sums(self.draws).astype(np.float64)
@@ -80,11 +84,11 @@ class Residuals:
         return PairCells(self.designs[a], self.designs[b], self.weights, fields)
 
     def pure_sums(self, a: int, b: int, cells: PairCells) -> Values:
-        """Give W (C,) of the residual: its sums over cells without the additive part."""
+        """Return W (C,) of the residual: its sums over cells without the additive part."""
         return cells.project(cells.sums(self.residual), self._sums_of(a)[0], self._sums_of(b)[0])
 
     def pure_sums_of_draws(self, a: int, b: int, cells: PairCells) -> Values:
-        """Give W (C, B) of the draws."""
+        """Return W (C, B) of the draws."""
         assert self.draws is not None
         sums = cells.sums(self.draws).astype(np.float64)
         by_a, by_b = self._sums_of(a)[1], self._sums_of(b)[1]
@@ -98,13 +102,14 @@ class PairScore:
     """The evidence of one pair.
 
     Attributes:
-        excess: S = Σ_c W_c² − Σ_i k_ii r_i² less its mean without interaction; its mean is `info` · τ².
-        info: Σ_{i≠j} k_ij² v_i v_j, k the rows' kernel Σ_c x_ic x_jc without its additive part.
+        excess: S = Σ_c W_c² − Σ_i k_ii r_i², minus its mean without interaction. The mean of `excess` is `info` · τ².
+        info: Σ_{i≠j} k_ij² v_i v_j, where k is the kernel Σ_c x_ic x_jc of two rows without its additive part.
         sd, skew: of S without interaction.
-        likelihood: (T,) log-likelihood at `STRENGTHS` relative to none.
-        row_sds: (2, T) standard deviation over rows of the pure effects found and its error, at each of `STRENGTHS`.
-            Smaller than it where the additive part takes much of a small table, or heavy cells have small effects.
-        cells: how many cells have rows.
+        likelihood: (T,) log-likelihood at `STRENGTHS`, relative to strength 0.
+        row_sds: (2, T) standard deviation over rows of the estimated pure effects, and its error, at each strength. It
+            is smaller than the strength if the additive part takes much of a small table, or heavy cells have small
+            effects.
+        cells: C, the number of cells that have rows.
     """
 
     excess: float
@@ -117,7 +122,7 @@ class PairScore:
 
     @property
     def z(self) -> float:
-        """Return S in standard deviations of its null."""
+        """`excess` in standard deviations of its null."""
         return self.excess / self.sd
 
 
@@ -125,15 +130,15 @@ def score_pair(rows: Residuals, a: int, b: int) -> PairScore:
     """Score the interaction of fields a and b.
 
     The score of τ² at zero in the mixed model logit = additive + u_cell, u ~ N(0, τ²), is Σ W² less its mean
-    (Lin 1997): the locally most powerful test whatever the table's shape. Where cells are many, a row's own square is
-    left out, so that cells of a single row add nothing.
+    (Lin 1997). For small τ no test has more power, whatever the shape of the table. With many cells each row's own
+    square is left out, so that a cell of a single row adds nothing.
 
     Args:
         rows: residuals and draws.
         a, b: numbers of the fields.
     """
     cells = rows.cells(a, b)
-    pure = rows.pure_sums(a, b, cells)
+    pure = rows.pure_sums(a, b, cells)  # (C,) W
     drawn = None if rows.draws is None else rows.pure_sums_of_draws(a, b, cells)
     moments = Moments.of(cells, drawn)
     if moments.info <= NO_INFO * float(cells.V.sum()) ** 2:
@@ -143,9 +148,11 @@ def score_pair(rows: Residuals, a: int, b: int) -> PairScore:
     drawn_parts = None
     if drawn is not None:
         scores, drawn_parts = _squares(moments, drawn, cells, rows.squared_draws)
+        # The analytic moments take main effects as known, and the draws were refitted. So take the mean of the draws,
+        # average the variances, and use the larger skewness, which makes p-values larger.
         mean, skew = float(scores.mean()), max(skew, _skewness(scores))
         sd = float(np.sqrt(steadied(scores.var(), sd**2, len(scores)) * (1 + 1 / len(scores))))
-    spread = float(np.sqrt(cells.squares.mean()))
+    spread = float(np.sqrt(cells.squares.mean()))  # of a row's logit, if cell effects have variance 1
     likelihood = moments.likelihood(parts, drawn_parts, spread)
     row_sds = moments.row_sds(pure, spread, rows.weights)
     row_sds[0] = np.minimum(row_sds[0], MOST_PER_STRENGTH * STRENGTHS)
@@ -153,15 +160,15 @@ def score_pair(rows: Residuals, a: int, b: int) -> PairScore:
 
 
 def _squares(moments: Moments, pure: Values, cells: PairCells, squared: NDArray[np.floating]) -> tuple[Values, Values]:
-    """Give S (…) before its mean is taken off, and the squares of components (C, …) that the likelihood is made of.
+    """Return S (…) before its mean is subtracted, and the squares (C, …) of components for the likelihood.
 
-    Both are without what each of the rows, of (N, …) squared residuals, adds by itself where cells are many.
+    With many cells, each row's own square (from the (N, …) squared residuals) is left out of both.
     """
     parts = moments.components(pure) ** 2
     score = parts.sum(axis=0)
     if not moments.leaves_own_out:
         return score, parts
-    own = cells.own_squares(squared).astype(np.float64)
+    own = cells.own_squares(squared).astype(np.float64)  # (C, …)
     score = score - own.sum(axis=0)
     own *= moments.freedom.reshape(-1, *[1] * (own.ndim - 1))
     parts -= own

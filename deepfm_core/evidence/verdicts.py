@@ -1,4 +1,8 @@
-"""What may be said of each pair, in words: what the model learned beside what the data supports."""
+"""The verdict on each pair, in words: what the model learned beside what the data supports.
+
+Start with `verdicts` for a run, or `data_verdicts` where there is no model. `PAIR_COLUMNS` are the columns of the
+`pairs` frame that both read.
+"""
 
 from __future__ import annotations
 
@@ -24,28 +28,28 @@ TOLD_APART = "told apart from noise"
 STANDS_IN = "stands in for "
 
 LEARNED_SHARE = 0.5
-"""A model has learned a pair that the data shows if its strength is at least this share of the data's."""
+"""A model has learned a pair if its learned strength is at least this share of the strength in the data."""
 
 LEAST_LEARNED = 0.05
-"""Strength, in log-odds, below which nobody would say that a model learned a pair."""
+"""Learned strength, in log-odds, below which a pair counts as not learned: it changes typical odds by 5%."""
 
 HOLDING_Z = 2.0
-"""A learned part that predicts held-out rows this many standard errors above nothing holds."""
+"""A learned part holds if it predicts held-out rows at least this many standard errors better than nothing."""
 
 
 def has_evidence(pairs: pd.DataFrame) -> bool:
-    """Say whether a `pairs` frame holds more than what one model learned: a verdict on each pair against noise."""
+    """Return whether a `pairs` frame holds evidence from the labels, and not only what a model learned."""
     return "solid" in pairs and bool(pairs["solid"].notna().any())
 
 
 def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
-    """Judge every pair.
+    """Judge every pair, in one sentence each.
 
     Args:
         pairs: the frame `pairs` (docs/store.md). Evidence that was not computed is null, and is not used.
 
     Returns:
-        A sentence a pair, without its subject; empty texts where the frame holds no evidence.
+        A sentence per pair, without its subject; empty texts if the frame holds no evidence.
     """
     if not has_evidence(pairs):
         return pd.Series("", index=pairs.index, dtype=object)
@@ -55,6 +59,7 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     held = _numbers(pairs, "held_out_z")
     too_strong = (learned >= LEAST_LEARNED) & (learned > bound)
     proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
+    # The first case that applies is the verdict. NaN compares as false, so a test that was not made decides nothing.
     cases: list[tuple[pd.Series, str | pd.Series]] = [
         (solid & (held >= HOLDING_Z), HOLDS),
         (solid & (learned >= LEARNED_SHARE * strength), LEARNED),
@@ -68,7 +73,7 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
 
 
 def data_verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
-    """Judge every pair by what the data shows alone, where no model takes part; a sentence a pair as `verdicts`."""
+    """Judge every pair by the data alone, without a model; a sentence per pair, as from `verdicts`."""
     proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
     others = (STANDS_IN + proxies).where(proxies != "", NOISE)
     return others.mask(pairs["solid"].astype(bool), TOLD_APART).astype(object)
@@ -79,18 +84,18 @@ def _numbers(pairs: pd.DataFrame, column: str) -> pd.Series[float]:
     return pd.to_numeric(pairs[column], errors="coerce") if column in pairs else missing
 
 
-# What is said of a run or a table in which no two fields can interact.
+# Schemas in which no two fields can interact.
 
 
 def why_no_pairs(schema: Schema) -> str:
-    """Say why these roles have no pair and what to do; empty where they have one."""
+    """Say why a schema has no pairs and what to do about it; empty if it has pairs."""
     if schema.has_pairs:
         return ""
     dense = [role.column for role in schema.used if role.kind is Kind.DENSE]
     only = next((role.column for role in schema.used if role.kind is not Kind.DENSE), None)
-    there = "there is none" if only is None else f"there is one, `{only}`"
-    beside = " (a dense number has no embedding, so it interacts with none)" if dense else ""
-    return f"No pairs: a pair takes two fields, and {there}{beside}. Give a second column a kind, and train with both."
+    embedded = "there is none" if only is None else f"there is one, `{only}`"
+    note = " (a dense number has no embedding, so it is in no pair)" if dense else ""
+    return f"No pairs: a pair takes two fields, and {embedded}{note}. Give a second column a kind, and train with both."
 
 
 # The columns of the `pairs` frame.
@@ -129,4 +134,4 @@ HELD_OUT_COLUMNS = (
     "knock_out_low",
     "knock_out_high",
 )
-"""Those of them that ask each pair on rows it was not learned from."""
+"""The columns that check each pair on held-out rows."""

@@ -1,1 +1,1 @@
-"""Runs asked for together: comparisons of models, studies of settings."""
+"""Several runs started together: `comparison` compares models, `study` compares settings of one model."""

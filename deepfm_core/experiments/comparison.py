@@ -1,4 +1,7 @@
-"""A comparison of models: every one trained on the same rows with the same encoder and the same rule to stop."""
+"""A comparison of models: all are trained on the same rows, with the same encoder and the same stopping rule.
+
+Start with `ComparisonPlan` and `begin`. `run_table` and `model_table` show what the finished runs reached.
+"""
 
 from __future__ import annotations
 
@@ -26,14 +29,14 @@ MOST_SEEDS = 20
 
 @dataclass(frozen=True)
 class ComparisonPlan:
-    """What is compared.
+    """The models and settings of a comparison.
 
     Attributes:
         models: names from `MODEL_NAMES`.
-        seeds: runs of each model; they differ in first weights, order of rows and dropout, never in their rows.
-        preset: whose settings each model has.
+        seeds: runs of each model. They differ in first weights, order of rows and dropout, but not in their rows.
+        preset: the preset that each model's settings come from.
         chosen: settings that all models have instead of the preset's.
-        yardstick: whether gradient boosting runs beside them, once: seeds do not change it.
+        yardstick: whether to add the baseline, gradient boosting, with the first seed only.
     """
 
     models: tuple[str, ...] = MODEL_NAMES
@@ -51,24 +54,24 @@ class ComparisonPlan:
             raise SpecError(f"Seeds is {self.seeds}. Use 1 to {MOST_SEEDS}.")
         crossing = [name for name, switches in SWITCHES.items() if switches.crosses]
         if self.chosen.get("crosses") and not set(crossing) & set(self.models):
-            raise SpecError(f"Crossed fields are named, and no model that has them. Compare {crossing[0]} as well.")
+            raise SpecError(f"Crosses are set, but no compared model uses them. Compare {crossing[0]} as well.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plan as plain values for JSON."""
+        """Return the plan as plain values for JSON."""
         return {**vars(self), "models": list(self.models), "chosen": dict(self.chosen)}
 
     def specs(self, base: RunSpec, rows: int) -> list[RunSpec]:
-        """Give the runs' specs: all models with the first seed, the yardstick, then the other seeds.
+        """Return the specs of the runs: all models with the first seed, the baseline, then the other seeds.
 
         Args:
-            base: says table, schema, parts and the first seed, which divides the rows for all of them.
-            rows: of the training part, which presets go by.
+            base: table, schema, parts and the first seed, which splits the rows of all runs.
+            rows: the number of training rows, which presets depend on.
 
         Raises:
             SpecError: a setting is out of range for a model.
         """
-        models = [name for name in MODEL_NAMES if name in self.models]  # LR first, which times are measured by
-        same_rows = replace(base, split_seed=base.rows_seed, folds=0)
+        models = [name for name in MODEL_NAMES if name in self.models]  # LR first: times are relative to it
+        same_rows = replace(base, split_seed=base.rows_seed, folds=0)  # one split for all seeds
         specs = []
         for number in range(self.seeds):
             for name in models:
@@ -95,13 +98,13 @@ def begin(
     """Queue a comparison and return its id.
 
     Args:
-        store: where its table is.
-        base: says table, schema, parts and the first seed.
-        rows: of the training part.
-        plan: what is compared.
-        owner: whose list it goes to.
-        name: to show; by default that of the table.
-        titles: how models are called in the names of the runs.
+        store: the store that holds the table.
+        base: table, schema, parts and the first seed.
+        rows: the number of training rows.
+        plan: the models and settings.
+        owner: the user whose list it appears in.
+        name: the name to show; made from the table's name by default.
+        titles: the models' titles in the names of the runs.
 
     Raises:
         SpecError: a setting is out of range for a model.
@@ -117,7 +120,7 @@ def _name(title: str, spec: RunSpec, seeds: int) -> str:
     return f"{title}{seed} on {spec.table_name}"
 
 
-# The table of a comparison: what its finished runs reached, and which differences are more than noise.
+# The result of a comparison: what its finished runs reached, and which differences are clear above noise.
 
 METRIC_COLUMNS = ("auc", "logloss")
 
@@ -144,25 +147,25 @@ COLUMNS = (
     "part",
     "rows",
 )
-"""`…_difference` is from the best model, with the 95% interval `…_low` to `…_high`; of the best itself it is empty."""
+"""`…_difference` is from the best model, with its 95% interval `…_low` to `…_high`; it is empty for the best model."""
 
 RUN_COLUMNS = ("run", "model", "seed", "part", "auc", "logloss", "normalised_entropy", "train_seconds", "parameters")
 
 
 def run_table(store: Store, runs: Sequence[RunRow]) -> pd.DataFrame:
-    """Give what each finished run reached, in the order given: `RUN_COLUMNS`.
+    """Return one row per finished run, in the order given, with `RUN_COLUMNS`.
 
-    A run is judged by its test part, or by its validation part where it has no other.
+    Metrics are of the test part, or of the validation part if a run has no test part.
     """
     rows = [_of_run(store, run) for run in runs if run.ended_well]
     return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
 
 
 def model_table(store: Store, runs: Sequence[RunRow]) -> pd.DataFrame:
-    """Give what each model reached over its finished runs, best logloss first and the yardstick last: `COLUMNS`.
+    """Return one row per model over its finished runs, with `COLUMNS`: best logloss first, the baseline last.
 
-    The best model is the one of best mean; the yardstick is never called the best. Intervals are over test rows drawn
-    again for all models together, and over seeds where there are several (`training.paired`).
+    The best model has the best mean; the baseline is never the best. Intervals are from a paired bootstrap over rows,
+    and over seeds if there are several (`metrics.bootstrap.judge_together`).
     """
     by_run = run_table(store, runs)
     if by_run.empty:
@@ -170,6 +173,7 @@ def model_table(store: Store, runs: Sequence[RunRow]) -> pd.DataFrame:
     judged, rows = _judged(store, by_run)
     lines = [_line(str(name), of_model, judged) for name, of_model in by_run.groupby("model", sort=False)]
     table = pd.DataFrame(lines).assign(rows=rows)
+    # Times are relative to LR, so that they can be compared between machines.
     first_order = table.loc[table["model"] == "lr", "train_seconds"]
     table["relative_seconds"] = table["train_seconds"] / (float(first_order.iloc[0]) if len(first_order) else np.nan)
     order = ["yardstick", "logloss"]
@@ -184,7 +188,7 @@ def _of_run(store: Store, run: RunRow) -> dict[str, Any]:
     seconds = run.summary["seconds"]["fit"]
     for event in fitted:
         assert isinstance(event, Fitted)
-        seconds = event.seconds  # counts what came before the run was resumed
+        seconds = event.seconds  # includes the time before the run was resumed
     return {
         "run": run.id,
         "model": run.spec.model.name,
@@ -197,7 +201,7 @@ def _of_run(store: Store, run: RunRow) -> dict[str, Any]:
 
 
 def _judged(store: Store, by_run: pd.DataFrame) -> tuple[dict[str, dict[str, Judged]], int]:
-    """Judge the models on the rows of the first run; a run judged on others would be a mistake, and is left out."""
+    """Compare the models on the rows of the first run; leave out a run with other rows, which cannot be compared."""
     labels: NDArray[np.floating] | None = None
     places: NDArray[np.int64] | None = None
     logits: dict[str, list[NDArray[np.float64]]] = {}
@@ -208,12 +212,12 @@ def _judged(store: Store, by_run: pd.DataFrame) -> tuple[dict[str, dict[str, Jud
         if np.array_equal(places, rows["row"]):
             logits.setdefault(name, []).append(rows["logit"].to_numpy(np.float64))
     assert labels is not None
-    candidates = [name for name in MODEL_NAMES if name in logits]
+    candidates = [name for name in MODEL_NAMES if name in logits]  # not the baseline
     return judge_together(labels, logits, candidates=candidates or None), len(labels)
 
 
 def predictions(store: Store, run_id: str, part: str) -> pd.DataFrame:
-    """Read `row`, `label` and `logit` of a run's part."""
+    """Read the predictions of one part of a run: `row`, `label` and `logit`."""
     frame = store.folder(run_id).frame("predictions", columns=["part", "row", "label", "logit"])
     assert frame is not None
     return frame[frame["part"] == part].reset_index(drop=True)
@@ -223,13 +227,13 @@ def _line(name: str, runs: pd.DataFrame, judged: dict[str, dict[str, Judged]]) -
     line: dict[str, Any] = {"model": name, "yardstick": name == YARDSTICK, "runs": len(runs)}
     for metric in METRIC_COLUMNS:
         one = judged.get(metric, {}).get(name)
-        apart = None if one is None else one.difference
+        difference = None if one is None else one.difference
         line |= {
             metric: None if one is None else one.mean,
             f"{metric}_sd": None if one is None else one.spread,
-            f"{metric}_difference": None if apart is None else apart.value,
-            f"{metric}_low": None if apart is None else apart.low,
-            f"{metric}_high": None if apart is None else apart.high,
+            f"{metric}_difference": None if difference is None else difference.value,
+            f"{metric}_low": None if difference is None else difference.low,
+            f"{metric}_high": None if difference is None else difference.high,
         }
     for column in ("normalised_entropy", "train_seconds"):
         line[column] = runs[column].mean()

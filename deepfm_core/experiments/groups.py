@@ -1,4 +1,4 @@
-"""Runs asked for together: how far they are, and what is done to all of them at once."""
+"""The runs of a comparison or study as a group: cancel or resume all of them, and see how far they are."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ STOPPED = ("lost", "failed", "cancelled")
 
 
 def cancel(store: Store, comparison: str) -> None:
-    """Cancel all runs of a comparison that have not ended: the waiting ones first, so that none of them begins."""
+    """Cancel all runs of a comparison that have not ended; waiting runs first, so that none of them starts."""
     runs = store.comparisons.runs(comparison)
+    # A worker takes the next queued run as soon as its own is cancelled, so running ones come last.
     for state in ("queued", "lost", "running"):
         for run in runs:
             if run.state == state:
@@ -23,7 +24,7 @@ def cancel(store: Store, comparison: str) -> None:
 
 
 def resume(store: Store, comparison: str) -> int:
-    """Queue again what was cancelled, failed or lost, in the order it was asked for, and say how many runs."""
+    """Queue the cancelled, failed and lost runs again, in their first order, and return their number."""
     stopped = [run for run in store.comparisons.runs(comparison) if run.state in STOPPED]
     for run in stopped:
         store.resume(run.id)
@@ -32,32 +33,32 @@ def resume(store: Store, comparison: str) -> int:
 
 @dataclass(frozen=True)
 class Standing:
-    """How far a comparison or study is at one moment."""
+    """The progress of a comparison or study at one moment."""
 
     total: int
     finished: int
     running: int
     queued: int
     stopped: int
-    """Failed, cancelled or lost: they can be resumed."""
+    """Failed, cancelled or lost runs, which can be resumed."""
     fraction: float
-    """Done of all runs, 0 … 1, the parts of those at work included."""
+    """The share of all runs that is done, 0 … 1; running ones count in part."""
     seconds_left: float | None
-    """By how long finished runs took; None before the first one, and where nothing is at work or waits."""
+    """An estimate from finished runs; None before the first has finished, and if no run is running or queued."""
 
     @property
     def active(self) -> bool:
-        """Whether runs wait or are at work."""
+        """Whether a run is running or queued."""
         return bool(self.running or self.queued)
 
     @classmethod
     def of(cls, runs: Sequence[RunRow], now: float, under_way: Mapping[str, float]) -> Standing:
-        """Look at all runs of a comparison.
+        """Compute the progress of a comparison from its runs.
 
         Args:
-            runs: as the store has them.
+            runs: all runs, as the store has them.
             now: in seconds since 1970.
-            under_way: by id, the part done of each run at work.
+            under_way: by id, the share done of each running run.
         """
         states = [run.state for run in runs]
         done = sum(1.0 if run.ended_well else under_way.get(run.id, 0.0) for run in runs)
@@ -73,8 +74,8 @@ class Standing:
 
 
 def _seconds_left(runs: Sequence[RunRow], states: Sequence[str], now: float) -> float | None:
-    """Sum, over the runs to come, how long finished runs of their model took, or all runs where none of it has."""
-    took: dict[str, list[float]] = {}
+    """Sum the expected seconds of the runs to come: the mean of the model's finished runs, or of all finished runs."""
+    took: dict[str, list[float]] = {}  # seconds of finished runs, by model
     for run in runs:
         if run.ended_well and run.started is not None and run.ended is not None:
             took.setdefault(run.spec.model.name, []).append(run.ended - run.started)
@@ -85,6 +86,6 @@ def _seconds_left(runs: Sequence[RunRow], states: Sequence[str], now: float) -> 
     for run, state in zip(runs, states, strict=True):
         if state not in ("queued", "running"):
             continue
-        whole = fmean(took.get(run.spec.model.name, [overall]))
-        left += whole if state == "queued" else max(whole - (now - (run.started or now)), 0.0)
+        expected = fmean(took.get(run.spec.model.name, [overall]))
+        left += expected if state == "queued" else max(expected - (now - (run.started or now)), 0.0)
     return left

@@ -1,4 +1,7 @@
-"""A study's search: the worker that takes up a trial asks Optuna for its setting, from what has ended before."""
+"""The search of a study: a worker that starts a trial asks Optuna for its setting, given the trials that have ended.
+
+Start with `choose`. Settings are chosen late, one by one, so that each trial learns from all trials before it.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,11 @@ if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
 MOST_RANDOM = 10
-"""Trials drawn at random before the search learns from them; fewer where there are few."""
+"""Trials drawn at random before the search learns from them; a third of the trials if there are few."""
 
 
 def choosing(store: Store, run: RunRow, engine: Engine) -> Engine:
-    """Give an engine that chooses the run's setting first, where it is still to be chosen."""
+    """Return an engine that first chooses the run's setting, if it is still to be chosen."""
     if not run.to_choose:
         return engine
 
@@ -39,15 +42,15 @@ def choosing(store: Store, run: RunRow, engine: Engine) -> Engine:
 def choose(store: Store, run: RunRow) -> RunSpec:
     """Choose the setting of a run, write it into the store, and return the whole spec.
 
-    Runs of one trial have one setting: that of whichever run was taken up first. The same runs ended before give the
-    same setting.
+    All runs of a trial have the setting of the one that started first. The choice is reproducible: it depends only on
+    the trial's number and on the trials that have ended.
     """
-    import optuna  # heavy, and needed here alone
+    import optuna  # slow to import, and needed here only
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     assert run.comparison is not None
     plan = StudyPlan.from_dict(store.comparisons.of(run.comparison).plan)
-    with store.database.write() as connection:  # so that two workers do not choose for one trial at once
+    with store.database.write() as connection:  # two workers must not choose for one trial at once
         runs = store.comparisons.runs(run.comparison)
         same = next((other for other in runs if other.trial == run.trial and not other.to_choose), None)
         setting = _of(plan, same.spec) if same is not None else propose(plan, runs, int(run.trial or 0))
@@ -66,27 +69,27 @@ def propose(plan: StudyPlan, runs: Sequence[RunRow], trial: int) -> dict[str, Va
     sampler = optuna.samplers.TPESampler(seed=trial, n_startup_trials=random)
     study = optuna.create_study(sampler=sampler, direction="minimize")
     for setting, value in _ended(plan, runs):
-        with suppress(ValueError):  # the start may lie outside the ranges
+        with suppress(ValueError):  # the first trial may be outside the ranges
             study.add_trial(optuna.create_trial(params=dict(setting), distributions=ranges, value=value))
     return dict(study.ask(ranges).params)
 
 
 def distributions(plan: StudyPlan) -> dict[str, BaseDistribution]:
-    """Say where a search looks: among the names of a choice, and between the smallest and the largest number."""
+    """Return the range of each factor: its choices, or the numbers between its smallest and largest value."""
     import optuna
 
-    found: dict[str, BaseDistribution] = {}
+    ranges: dict[str, BaseDistribution] = {}
     for name, values in plan.factors.items():
         factor = FACTORS[name]
         if factor.kind == "choice":
-            found[name] = optuna.distributions.CategoricalDistribution(values)
+            ranges[name] = optuna.distributions.CategoricalDistribution(values)
             continue
         low, high = min(map(float, values)), max(map(float, values))
         if factor.kind == "whole":
-            found[name] = optuna.distributions.IntDistribution(int(low), int(high), log=factor.log)
+            ranges[name] = optuna.distributions.IntDistribution(int(low), int(high), log=factor.log)
         else:
-            found[name] = optuna.distributions.FloatDistribution(low, high, log=factor.log and low > 0)
-    return found
+            ranges[name] = optuna.distributions.FloatDistribution(low, high, log=factor.log and low > 0)
+    return ranges
 
 
 def _of(plan: StudyPlan, spec: RunSpec) -> dict[str, Value]:
@@ -95,13 +98,13 @@ def _of(plan: StudyPlan, spec: RunSpec) -> dict[str, Value]:
 
 
 def _ended(plan: StudyPlan, runs: Sequence[RunRow]) -> list[tuple[Setting, float]]:
-    """Give setting and mean validation logloss of every trial with a finished run, in order."""
+    """Return the setting and mean validation logloss of each trial that has a finished run, in order."""
     trials: dict[int, list[RunRow]] = {}
     for run in runs:
         if run.ended_well and not run.to_choose:
             trials.setdefault(int(run.trial or 0), []).append(run)
-    found: list[tuple[Setting, float]] = []
+    ended: list[tuple[Setting, float]] = []
     for _, of_trial in sorted(trials.items()):
         scores: list[Any] = [run.summary["valid"]["logloss"] for run in of_trial]
-        found.append((_of(plan, of_trial[0].spec), fmean(scores)))
-    return found
+        ended.append((_of(plan, of_trial[0].spec), fmean(scores)))
+    return ended

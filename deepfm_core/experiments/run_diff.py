@@ -1,4 +1,4 @@
-"""Run B less run A: the settings in which they differ, and how far their metrics and pairs are apart."""
+"""Run B minus run A: the settings in which they differ, and the differences of their metrics and pairs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _TITLES = {
 
 
 def setting_differences(b: RunSpec, a: RunSpec) -> pd.DataFrame:
-    """Give the settings in which two runs differ: `setting`, `b`, `a`, as texts; tables that differ count as one."""
+    """Return the settings in which two runs differ, as texts: `setting`, `b`, `a`; a table counts as one setting."""
     ours, theirs = _settings(b), _settings(a)
     names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
     lines = [{"setting": _title(name), "b": _text(ours.get(name)), "a": _text(theirs.get(name))} for name in names]
@@ -46,15 +46,15 @@ def setting_differences(b: RunSpec, a: RunSpec) -> pd.DataFrame:
 
 
 def _settings(spec: RunSpec) -> dict[str, Any]:
-    found: dict[str, Any] = {}
+    flat: dict[str, Any] = {}
     for name, value in spec.to_dict().items():
         if isinstance(value, Mapping) and name != "schema":
-            found |= {f"{name}.{inner}": each for inner, each in value.items()}
+            flat |= {f"{name}.{inner}": each for inner, each in value.items()}
         elif name not in _UNTOLD:
-            found[name] = value
-    found["split_seed"] = spec.rows_seed
-    found["label"] = f"{spec.schema.label.column} = {spec.schema.label.positive}"
-    return found | {f"field {role.column}": role.kind.value for role in spec.schema.roles}
+            flat[name] = value
+    flat["split_seed"] = spec.rows_seed
+    flat["label"] = f"{spec.schema.label.column} = {spec.schema.label.positive}"
+    return flat | {f"field {role.column}": role.kind.value for role in spec.schema.roles}
 
 
 def _title(name: str) -> str:
@@ -74,34 +74,34 @@ def _text(value: Any) -> str:
 def metric_differences(
     labels: NDArray[np.floating], b: NDArray[np.floating], a: NDArray[np.floating], base_logloss: float
 ) -> pd.DataFrame:
-    """Give AUC, logloss and normalised entropy of two runs on the same N rows: `metric`, `b`, `a`, `difference`.
+    """Return AUC, logloss and normalised entropy of two runs on the same N rows: `metric`, `b`, `a`, `difference`.
 
     `low` to `high` is the 95% interval of the difference, by a paired bootstrap of the rows.
 
     Args:
         labels: (N,) of 0 and 1.
-        b: (N,) log-odds of the one run.
-        a: (N,) of the other.
-        base_logloss: of knowing the training part's click rate alone.
+        b: (N,) log-odds of run B.
+        a: (N,) log-odds of run A.
+        base_logloss: the logloss of always predicting the training part's click rate.
     """
     judged = judge_together(labels, {"b": [b], "a": [a]}, candidates=["a"])
     lines = []
     for metric, by_run in judged.items():
-        apart = by_run["b"].difference
-        assert apart is not None
-        values = [by_run["b"].mean, by_run["a"].mean, apart.value, apart.low, apart.high]
+        difference = by_run["b"].difference
+        assert difference is not None
+        values = [by_run["b"].mean, by_run["a"].mean, difference.value, difference.low, difference.high]
         lines.append([metric, *values])
         if metric == "logloss" and base_logloss > 0:
-            lines.append(["normalised entropy", *(value / base_logloss for value in values)])
+            lines.append(["normalised entropy", *(value / base_logloss for value in values)])  # as He et al. (2014)
     return pd.DataFrame(lines, columns=["metric", "b", "a", "difference", "low", "high"])
 
 
 def pair_differences(b: pd.DataFrame, a: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Give `measure` of the pairs that two runs share: `field_a`, `field_b`, `b`, `a`, `difference`, largest first.
+    """Return `measure` of the pairs that two runs share: `field_a`, `field_b`, `b`, `a`, `difference`, largest first.
 
     Args:
-        b: the frame `pairs` of the one run.
-        a: of the other.
+        b: the frame `pairs` of run B.
+        a: the frame `pairs` of run A.
         measure: a strength in log-odds, such as `learned`.
     """
     theirs = a.assign(key=_key(a))[["key", measure]].rename(columns={measure: "a"})
@@ -113,5 +113,5 @@ def pair_differences(b: pd.DataFrame, a: pd.DataFrame, measure: str) -> pd.DataF
 
 
 def _key(pairs: pd.DataFrame) -> list[str]:
-    """Name each pair whichever of its fields comes first."""
+    """Name each pair by its sorted fields, because their order may differ between runs."""
     return ["\0".join(sorted(names)) for names in zip(pairs["field_a"], pairs["field_b"], strict=True)]

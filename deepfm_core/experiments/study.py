@@ -1,4 +1,7 @@
-"""A hyper-parameter study: settings of one model on the same rows, by design or by a search."""
+"""A hyper-parameter study: settings of one model on the same rows, by design or by a search.
+
+Start with `StudyPlan` and `begin`. `study_table` shows what the runs reached, `optuna_search` does the search.
+"""
 
 from __future__ import annotations
 
@@ -27,20 +30,20 @@ from deepfm_core.store.store import LOCAL, Store
 
 ONE, GRID, SEARCH = "one", "grid", "search"
 DESIGNS = (ONE, GRID, SEARCH)
-"""One factor at a time, as in the paper; every combination; or settings that Optuna proposes from what ended before."""
+"""One factor at a time, as in the paper; every combination; or settings that Optuna proposes."""
 MOST_RUNS = 500
 
 
 @dataclass(frozen=True)
 class StudyPlan:
-    """What is studied.
+    """The factors and the design of a study.
 
     Attributes:
-        factors: the values tried of each factor; a search of numbers looks between the smallest and the largest.
-        model: whose settings they are.
-        preset: the settings to start from: the first trial, and the values of factors that are not varied.
+        factors: the values to try of each factor; a search looks between the smallest and the largest number.
+        model: the model whose settings are varied.
+        preset: the settings of the first trial, which factors that are not varied keep.
         design: one of `DESIGNS`.
-        trials: of a search.
+        trials: the number of trials of a search.
         seeds: runs of each setting, on the same rows.
     """
 
@@ -67,7 +70,7 @@ class StudyPlan:
             raise SpecError(f"Trials is {self.trials}. Use 2 to {MOST_RUNS}.")
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the plan as plain values for JSON."""
+        """Return the plan as plain values for JSON."""
         return {**vars(self), "factors": {name: list(values) for name, values in self.factors.items()}}
 
     @classmethod
@@ -77,39 +80,40 @@ class StudyPlan:
         return cls(**{**values, "factors": factors})
 
     def start(self, base: RunSpec, rows: int) -> RunSpec:
-        """Give the spec that settings are put into.
+        """Return the spec of the first trial, into which the settings of other trials are put.
 
         Args:
-            base: says table, schema, parts and the first seed, which divides the rows for all runs.
-            rows: of the training part, which presets go by.
+            base: table, schema, parts and the first seed, which splits the rows of all runs.
+            rows: the number of training rows, which presets depend on.
         """
         model, fit = preset_of(self.preset, self.model, rows)
         return replace(base, model=model, fit=fit, split_seed=base.rows_seed, folds=0, explained=False)
 
     def settings(self, start: RunSpec) -> list[dict[str, Value]]:
-        """Give what is changed in each trial, in order: nothing in the first one.
+        """Return the changes of each trial, in order; the first trial changes nothing.
 
-        Settings that make the same model are tried once: with two layers, say, a diamond is constant. Those of a
-        search are asked for while it runs, so it has the first one only.
+        Settings that make the same model are tried once: with two layers, for example, a diamond is constant. A search
+        has the first trial only, because its settings are chosen while it runs.
 
         Raises:
             SpecError: a setting is out of range, or there are too many.
         """
-        found: list[dict[str, Value]] = [{}]
+        changes: list[dict[str, Value]] = [{}]
         if self.design == GRID:
-            found += [dict(zip(self.factors, values, strict=True)) for values in product(*self.factors.values())]
+            changes += [dict(zip(self.factors, values, strict=True)) for values in product(*self.factors.values())]
         elif self.design == ONE:
-            found += [{name: value} for name, values in self.factors.items() for value in values]
-        self._require_few(len(found))
+            changes += [{name: value} for name, values in self.factors.items() for value in values]
+        self._require_few(len(changes))
         own = {name: setting_of(start)[name] for name in self.factors}
         distinct: dict[RunSpec, dict[str, Value]] = {}
-        for setting in found:
-            whole = own | setting
-            distinct.setdefault(start if whole == own else with_setting(start, setting), setting)
+        for setting in changes:
+            # Equal specs train equal models. A change that only states the start's own value is the first trial.
+            complete = own | setting
+            distinct.setdefault(start if complete == own else with_setting(start, setting), setting)
         return list(distinct.values())
 
     def runs(self, base: RunSpec, rows: int) -> list[NewRun]:
-        """Give all runs: each setting with the first seed, then with the others; a search's trials one by one.
+        """Return all runs: every setting with the first seed, then with the other seeds; a search goes trial by trial.
 
         Raises:
             SpecError: a setting is out of range, or there are too many.
@@ -125,12 +129,12 @@ class StudyPlan:
     def _require_few(self, settings: int) -> None:
         if settings * self.seeds > MOST_RUNS:
             raise SpecError(
-                f"That would be {settings * self.seeds:,} runs. Use at most {MOST_RUNS}: fewer values, fewer trials, "
-                "fewer seeds, one factor at a time, or a search."
+                f"That would be {settings * self.seeds:,} runs, but {MOST_RUNS} is the limit. Use fewer values, fewer "
+                "trials, fewer seeds, one factor at a time, or a search."
             )
 
     def _require_possible(self, start: RunSpec) -> None:
-        """Check what a search may come to: every number by itself, and width, depth and shape together.
+        """Check the settings a search may choose: each value by itself, and width, depth and shape together.
 
         Raises:
             SpecError: a setting is out of range.
@@ -155,12 +159,12 @@ def begin(store: Store, base: RunSpec, rows: int, plan: StudyPlan, *, owner: str
     """Queue a study and return its id.
 
     Args:
-        store: where its table is.
-        base: says table, schema, parts and the first seed.
-        rows: of the training part.
-        plan: what is studied.
-        owner: whose list it goes to.
-        name: to show; by default model and table.
+        store: the store that holds the table.
+        base: table, schema, parts and the first seed.
+        rows: the number of training rows.
+        plan: the factors and the design.
+        owner: the user whose list it appears in.
+        name: the name to show; made from model and table by default.
 
     Raises:
         SpecError: a setting is out of range, or there are too many.

@@ -1,4 +1,4 @@
-"""What the runs of a study reached: run by run, setting by setting, and factor by factor."""
+"""The results of a study: by run (`study_table`), by setting (`trial_table`) and by factor (`factor_lines`)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from deepfm_core.store.records import RunRow
 from deepfm_core.store.store import Store
 
 MEASURES = ("valid_logloss", "valid_auc", "test_logloss", "test_auc")
-"""What settings are judged by; they are chosen by the first one, never by the test part."""
+"""The metrics shown of a setting. The first one chooses the best setting; the test part never does."""
 
 
 def study_table(runs: Sequence[RunRow], plan: StudyPlan) -> pd.DataFrame:
-    """Give one row a finished run: `run`, `trial`, `seed`, the varied factors, `MEASURES`, `parameters`, `seconds`."""
+    """Return one row per finished run: `run`, `trial`, `seed`, the factors, `MEASURES`, `parameters`, `seconds`."""
     rows = []
     designed = _designed(runs, plan)
     for run in runs:
@@ -35,7 +35,7 @@ def study_table(runs: Sequence[RunRow], plan: StudyPlan) -> pd.DataFrame:
 
 
 def _designed(runs: Sequence[RunRow], plan: StudyPlan) -> dict[int, dict[str, Value]]:
-    """Give each trial's setting as it was asked for, which its spec does not always tell: one layer has any shape."""
+    """Return each trial's setting as planned. The spec may hide it: with one layer, all shapes are equal."""
     start = next((run.spec for run in runs if run.trial == 0), None)
     if plan.design == SEARCH or start is None:
         return {}
@@ -44,7 +44,7 @@ def _designed(runs: Sequence[RunRow], plan: StudyPlan) -> dict[int, dict[str, Va
 
 
 def untried(runs: Sequence[RunRow], plan: StudyPlan) -> dict[str, list[Value]]:
-    """Give the values of each factor without a trial of their own, since they come to the same model as another's."""
+    """Return the values of each factor that have no trial, because another value makes the same model."""
     settings = _designed(runs, plan).values()
     tried = {name: {setting[name] for setting in settings} for name in plan.factors}
     return {
@@ -54,7 +54,7 @@ def untried(runs: Sequence[RunRow], plan: StudyPlan) -> dict[str, list[Value]]:
 
 
 def trial_table(table: pd.DataFrame, plan: StudyPlan) -> pd.DataFrame:
-    """Give one row a setting, best mean validation logloss first: `trial`, `runs`, the factors, means, `…_sd`.
+    """Return one row per setting, best mean validation logloss first: `trial`, `runs`, the factors, means, `…_sd`.
 
     Args:
         table: of `study_table`.
@@ -69,10 +69,10 @@ def trial_table(table: pd.DataFrame, plan: StudyPlan) -> pd.DataFrame:
 
 
 def factor_lines(table: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataFrame:
-    """Give, for each factor and each of its values, the measure under each seed: `factor`, `value`, `seed`, `measure`.
+    """Return the measure by factor, value and seed, for a line per factor: `factor`, `value`, `seed`, `measure`.
 
-    One factor at a time, the others are as in the first trial; in a grid it is the mean over their values; of a search
-    every run is given.
+    With one factor at a time, the other factors are as in the first trial. In a grid the measure is the mean over their
+    values. Of a search every run is returned.
 
     Args:
         table: of `study_table`.
@@ -83,6 +83,7 @@ def factor_lines(table: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataF
     for name in plan.factors:
         rows = table
         if plan.design == ONE:
+            # Keep the trials in which no other factor was changed.
             start = table[table["trial"] == 0].head(1)
             others = [other for other in plan.factors if other != name]
             if len(start):
@@ -92,15 +93,15 @@ def factor_lines(table: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataF
             means = means.groupby([name, "seed"])["measure"].mean().reset_index()
         parts.append(means.rename(columns={name: "value"}).assign(factor=name))
     columns = ["factor", "value", "seed", "measure"]
-    found = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
+    lines = pd.concat(parts, ignore_index=True)[columns] if parts else pd.DataFrame(columns=columns)
     place = {name: place for place, name in enumerate(plan.factors)}
-    return found.assign(value=found["value"].astype(object)).sort_values(
+    return lines.assign(value=lines["value"].astype(object)).sort_values(
         "factor", key=lambda names: names.map(place), kind="stable", ignore_index=True
     )
 
 
 def in_order(name: str, values: Sequence[object]) -> list[object]:
-    """Sort values of a factor: numbers by size, choices as the factor lists them."""
+    """Sort the values of a factor: numbers by size, choices in the factor's own order."""
     known = list(FACTORS[name].values)
     if FACTORS[name].kind == "choice":
         return sorted(set(values), key=lambda value: known.index(value))  # type: ignore[arg-type]
@@ -108,12 +109,12 @@ def in_order(name: str, values: Sequence[object]) -> list[object]:
 
 
 def against_start(store: Store, table: pd.DataFrame, trial: int) -> Difference | None:
-    """Give the test logloss of a setting less that of the first trial, over rows and seeds; None for lack of either.
+    """Return the test logloss of a setting minus that of the first trial, over rows and seeds; None if one is missing.
 
     Args:
-        store: of the runs.
+        store: the store of the runs.
         table: of `study_table`.
-        trial: the setting.
+        trial: the number of the setting's trial.
     """
     from deepfm_core.experiments.comparison import predictions
 

@@ -1,1 +1,5 @@
-"""What the model learned: terms of a row, interaction strengths, evidence from the data."""
+"""What a model learned: the terms of a row's logit, and the strength of each pair.
+
+`learned` measures pairs, `purify` removes their additive part, and `purified_terms` splits a row's logit. `frames` and
+`row_terms` make the frames that a run stores. What the labels say, without a model, is in `evidence`.
+"""

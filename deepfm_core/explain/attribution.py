@@ -1,8 +1,8 @@
-"""Which fields the network's part of a logit comes from: integrated gradients (Sundararajan et al. 2017, eq. 1).
+"""The fields that the DNN's part of a logit comes from, by integrated gradients (Sundararajan et al. 2017, eq. 1).
 
-For a row x and a baseline b, field f's attribution is (x_f − b_f) · ∫₀¹ ∂D(b + α(x − b))/∂x_f dα, summed over its
-embedding. Attributions sum to D(x) − D(b) (completeness); what a finite number of steps leaves of that is the error.
-Unlike the purified terms, what fields do together is shared out among them.
+For a row x and a baseline b, the attribution of field f is (x_f − b_f) · ∫₀¹ ∂D(b + α(x − b))/∂x_f dα, summed over its
+embedding. Attributions sum to D(x) − D(b), which the paper calls completeness. With a finite number of steps a small
+error is left, which the frame reports. Unlike purified terms, attributions share interactions out among the fields.
 """
 
 from __future__ import annotations
@@ -19,29 +19,30 @@ from deepfm_core.explain.probe import network_fields_of
 from deepfm_core.models.deepfm import DeepFM
 
 STEPS = 32
+"""Points of the quadrature."""
 POINTS = 32_768
-"""Rows times steps that pass through the network at a time."""
+"""Rows × steps that pass through the network at a time, which bounds the memory."""
 
 
 def dnn_attribution_frame(
     model: DeepFM, train: EncodedTable, table: EncodedTable, rows: NDArray[np.int64], *, steps: int = STEPS
 ) -> pd.DataFrame:
-    """Make the `dnn_attribution` frame: each given row's network output, shared out among its fields.
+    """Make the `dnn_attribution` frame: the DNN's output for each row, shared out among the fields.
 
-    The baseline is the mean over training rows of what the network reads of each field, and of the dense fields. The
-    gradients are Captum's, at the points of Gauss-Legendre quadrature. Cost: N · steps passes forward and back; 2,000
-    rows of 12 fields 0.5 s, and 0.5 s to load Captum the first time.
+    The baseline is the mean of the DNN's inputs over training rows: each field's, and each dense field's. Captum
+    computes the gradients, at the points of a Gauss-Legendre quadrature. Cost: N · steps passes forward and back; 2,000
+    rows of 12 fields take 0.5 s, and loading Captum 0.5 s once.
 
     Args:
         model: trained, with a network.
         train: training rows.
         table: N rows.
-        rows: their numbers.
+        rows: (N,) their numbers in the table they come from.
         steps: points of the integral.
 
     Returns:
-        A line a row and field: `row`, `field`, `value` (log-odds), and of the row `baseline`, the network's output at
-        the baseline, and `error`, by how much the row's values sum to more than its output less the baseline's.
+        One line per row and field: `row`, `field`, `value` (log-odds), `baseline` (the DNN's output at the baseline),
+        and `error` (the sum of the row's values, minus its output, plus the baseline's).
     """
     from captum.attr import IntegratedGradients
 
@@ -53,16 +54,17 @@ def dnn_attribution_frame(
         return result
 
     def summed(fields: Tensor, dense: Tensor) -> Tensor:
-        """One number for all rows: its gradient holds each row's own, and is not taken apart row by row."""
+        """Sum all rows, so that one backward pass gives the gradient of each row."""
         return output(fields, dense).sum().reshape(1)
 
     gradients = IntegratedGradients(summed)
+    # (1, F, K) and (1, D)
     reference = network_fields_of(model, train).mean(0, keepdim=True), torch.from_numpy(train.dense).mean(0, True)
     fields, dense = network_fields_of(model, table), torch.from_numpy(table.dense)
     parts, size = [], max(1, POINTS // steps)
     for part in zip(torch.split(fields, size), torch.split(dense, size), strict=True):
         of_fields, of_dense = gradients.attribute(part, baselines=reference, n_steps=steps)
-        parts.append(torch.cat([of_fields.sum(2), of_dense], 1).double())
+        parts.append(torch.cat([of_fields.sum(2), of_dense], 1).double())  # (rows of the block, F + D)
     values = torch.cat(parts).detach().numpy()
     with torch.no_grad():
         start, ends = float(output(*reference)), output(fields, dense).double().numpy()

@@ -1,4 +1,4 @@
-"""The frame `example_cells`: sampled rows as they stand in the table, beside their numbers."""
+"""The frame `example_cells`: the cells of sampled rows, with their row numbers."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OWN = " (cell)"
 
 
 def example_cells_frame(cells: pd.DataFrame, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Put the column `row` before a table's own columns; one of its own that is called so gets ` (cell)` behind it."""
+    """Put the column `row` before the table's columns; if the table has a `row` itself, that becomes `row (cell)`."""
     own = cells.astype(object).reset_index(drop=True)
     own.columns = [
         f"{name}{_OWN}" if re.fullmatch(r"row( \(cell\))*", name) else name for name in map(str, own.columns)
@@ -23,7 +23,7 @@ def example_cells_frame(cells: pd.DataFrame, rows: NDArray[np.int64]) -> pd.Data
 
 
 def own_cells(frame: pd.DataFrame) -> pd.DataFrame:
-    """Give the table's own columns of the frame `example_cells`, called as in the table."""
+    """Return the table's own columns of the frame `example_cells`, under their own names."""
     own = frame.drop(columns=ROW)
     own.columns = [re.sub(r"^(row(?: \(cell\))*) \(cell\)$", r"\1", name) for name in map(str, own.columns)]
     return own

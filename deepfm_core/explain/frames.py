@@ -1,4 +1,8 @@
-"""The frames of a run that the pages show first (docs/store.md lists their columns)."""
+"""The frames of a run about its fields, pairs and levels; docs/store.md lists their columns.
+
+`pairs_frame`, `fields_frame`, `levels_frame` and `level_pairs_frame` make the frames of the same names;
+`pairs_after_epoch` makes a part of `pairs_by_epoch` while a model trains. `seriate` orders the fields of a matrix.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +25,11 @@ from deepfm_core.explain.learned_levels import level_contributions
 from deepfm_core.explain.purify import purify_table
 from deepfm_core.models.deepfm import DeepFM
 
-# Categorical columns of long frames, where the same few names stand again and again.
+# Columns of names in long frames, where a few names repeat: stored as categories.
 
 
 def chosen(names: Sequence[str | None], numbers: NDArray[Any]) -> pd.Categorical[str]:
-    """Give the names of that number, None for none; the categories are those that occur, in alphabetical order."""
+    """Return `names[numbers]` as a categorical, None as a missing value; its categories are the names that occur."""
     occurs = np.zeros(len(names), dtype=bool)
     occurs[numbers] = True
     categories = sorted({name for name, there in zip(names, occurs, strict=True) if there and name is not None})
@@ -36,24 +40,24 @@ def chosen(names: Sequence[str | None], numbers: NDArray[Any]) -> pd.Categorical
 
 
 def repeated(names: Sequence[str | None], times: int) -> pd.Categorical[str]:
-    """Give all the names in turn, `times` times over."""
+    """Repeat the whole sequence of names `times` times."""
     return chosen(names, np.tile(np.arange(len(names)), times))
 
 
-# The order of fields in a matrix: strong pairs gather near the diagonal.
+# The order of fields in a matrix: strong pairs near the diagonal.
 
 
 def seriate(names: Sequence[str], pairs: pd.DataFrame, column: str = "strength") -> list[str]:
-    """Order fields by average linkage with optimal leaf ordering (Bar-Joseph et al. 2001) on the pairs' strengths.
+    """Order fields by average linkage with optimal leaf ordering (Bar-Joseph et al. 2001) of the pairs' strengths.
 
     Args:
         names: the fields.
-        pairs: `field_a`, `field_b` and `column`, the larger the closer.
+        pairs: `field_a`, `field_b`, and `column`: the larger, the closer.
     """
     if len(names) < 3 or pairs.empty:
         return list(names)
     place = {name: number for number, name in enumerate(names)}
-    closeness = np.zeros((len(names), len(names)))
+    closeness = np.zeros((len(names), len(names)))  # (F, F)
     a, b = pairs["field_a"].map(place).to_numpy(), pairs["field_b"].map(place).to_numpy()
     closeness[a, b] = closeness[b, a] = np.nan_to_num(pairs[column].to_numpy(dtype=float))
     top = closeness.max() or 1.0
@@ -64,7 +68,10 @@ def seriate(names: Sequence[str], pairs: pd.DataFrame, column: str = "strength")
     return [names[number] for number in leaves_list(tree)]
 
 
+# The frames.
+
 SHOWN_LEVELS = 12
+"""Levels of a field shown by themselves in the drill-down; the others are pooled."""
 
 LEVEL_PAIR_COLUMNS = [
     *("field_a", "field_b", "level_a", "level_b"),
@@ -72,16 +79,17 @@ LEVEL_PAIR_COLUMNS = [
 ]
 
 FEWEST_EXAMPLES, MOST_EXAMPLES = 250, 2_000
+"""Rows whose terms are stored, by how many terms a row has."""
 
 
 def pairs_frame(names: Sequence[str], learned: LearnedPairs, observed: pd.DataFrame | None) -> pd.DataFrame:
-    """Make the `pairs` frame: what the model learned of each pair beside what the data supports, strongest first.
+    """Make the `pairs` frame: what the model learned of each pair beside what the labels support, strongest first.
 
     Args:
         names: of the fields.
         learned: pure contributions of the model.
-        observed: the frame of `explain.observed.observed_interactions`, whose `strength` is the ranking; without it
-            the learned strength is.
+        observed: the frame of `evidence.ranking.observed_interactions`, whose `strength` ranks the pairs. Without it
+            the learned strength does.
     """
     frame = pd.DataFrame(
         {
@@ -101,7 +109,7 @@ def pairs_frame(names: Sequence[str], learned: LearnedPairs, observed: pd.DataFr
 
 
 def fields_frame(model: DeepFM, sample: EncodedTable, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Make the `fields` frame; dense and crossed fields have no pairs and no place in the matrix."""
+    """Make the `fields` frame: kind, size and main effect of each field, and its place in the matrix of pairs."""
     layout = sample.layout
     effects, _ = purified_first_order(model, sample, ())
     has_weights = model.spec.first_order
@@ -130,7 +138,7 @@ def fields_frame(model: DeepFM, sample: EncodedTable, pairs: pd.DataFrame) -> pd
 def levels_frame(
     model: DeepFM, train: EncodedTable, sample: EncodedTable, sample_levels: Sequence[Levels]
 ) -> pd.DataFrame:
-    """Make the `levels` frame: rows and clicks over the training part, effects over the sample."""
+    """Make the `levels` frame: rows and clicks over the training part, first-order effects over the sample."""
     assert train.labels is not None
     _, effects = purified_first_order(model, sample, sample_levels)
     parts = []
@@ -152,26 +160,26 @@ def levels_frame(
 
 @dataclass(frozen=True)
 class PooledLevels:
-    """A field's levels for the drill-down: the ones with most rows, the rest pooled as one."""
+    """A field's levels for the drill-down: those with most rows, and the rest pooled as one."""
 
     field: str
     names: tuple[str, ...]
     codes: NDArray[np.int16]
-    """(N, M), -1 fills up."""
+    """(N, M) levels of each row; unused slots are -1."""
 
 
 def pool(levels: Levels) -> PooledLevels:
-    """Keep the levels with most rows, in natural order for numbers and by rows otherwise; pool the rest."""
+    """Keep the levels with most rows and pool the rest; numbers keep their order, others are sorted by rows."""
     rows = levels.rows()
     present = np.flatnonzero(rows > 0)
     by_rows = present[np.argsort(-rows[present], kind="stable")]
-    too_many = len(by_rows) > SHOWN_LEVELS + 1
+    too_many = len(by_rows) > SHOWN_LEVELS + 1  # a single level is never pooled
     kept = by_rows[:SHOWN_LEVELS] if too_many else by_rows
     if levels.ordered:
         kept = np.sort(kept)
     target = np.full(len(levels) + 1, len(kept) if too_many else -1, dtype=np.int16)
     target[kept] = np.arange(len(kept))
-    target[-1] = -1
+    target[-1] = -1  # codes of -1 index the last entry, and stay -1
     rest = (f"other ({len(by_rows) - len(kept)} levels)",) if too_many else ()
     names = tuple(levels.names[number] for number in kept) + rest
     return PooledLevels(levels.field, names, target[levels.codes])
@@ -184,7 +192,7 @@ def level_pairs_frame(
     background: int,
     seed: int,
 ) -> pd.DataFrame:
-    """Make the `level_pairs` frame from the training part and the model's probability of each row."""
+    """Make the `level_pairs` frame: rows, clicks, expected clicks and learned effect of each cell of each pair."""
     assert train.labels is not None
     pairs = [pair for pair in model.pairs if pair[0] != pair[1]]
     pooled = [pool(level) for level in each_levels(train)]
@@ -194,6 +202,7 @@ def level_pairs_frame(
     for (a, b), contributions in zip(pairs, learned, strict=True):
         shape = len(pooled[a].names), len(pooled[b].names)
         rows, clicks, expected = _cell_sums(pooled[a], pooled[b], [labels, probabilities])
+        # Purified over cells weighted by their rows, as strengths are over rows.
         pure = [None if part is None else purify_table(part, rows.reshape(shape)).ravel() for part in contributions]
         level_a, level_b = np.indices(shape).reshape(2, -1)
         cells.append(
@@ -218,8 +227,8 @@ def level_pairs_frame(
 def _names_of_cells(
     columns: Mapping[str, NDArray[np.generic]], pooled: Sequence[PooledLevels]
 ) -> dict[str, pd.Categorical[str]]:
-    """Put names in the place of the numbers of fields, and of levels within their field."""
-    starts = np.cumsum([0, *(len(one.names) for one in pooled)])
+    """Replace the numbers of fields, and of levels within their field, by names."""
+    starts = np.cumsum([0, *(len(one.names) for one in pooled)])  # where each field begins in the list of all levels
     named = {}
     for side in ("a", "b"):
         field, level = columns[f"field_{side}"], columns[f"level_{side}"]
@@ -247,13 +256,14 @@ def _rank_by(keys: NDArray[np.float64]) -> NDArray[np.int64]:
     return ranks
 
 
-# The pairs after an epoch, cheap enough to compute while training.
+# The pairs after an epoch: cheap enough to compute while a model trains.
 
 ROWS = 4_000
+"""Rows that the pairs of an epoch are measured on."""
 
 
 def sample_rows(table: EncodedTable, seed: int, rows: int = ROWS) -> EncodedTable:
-    """Draw at most `rows` rows, in ascending order, by the seed alone."""
+    """Draw at most `rows` rows by the seed, in ascending order."""
     if len(table) <= rows:
         return table
     chosen = np.random.default_rng(seed).choice(len(table), rows, replace=False)
@@ -263,8 +273,8 @@ def sample_rows(table: EncodedTable, seed: int, rows: int = ROWS) -> EncodedTabl
 def pairs_after_epoch(model: DeepFM, sample: EncodedTable, epoch: int) -> pd.DataFrame:
     """Make an epoch's part of the `pairs_by_epoch` frame.
 
-    `learned_fm` is the standard deviation of ⟨e_f − m_f, e_g − m_g⟩ over the sample, without the further removal of
-    additive parts that correlated fields leave (the `pairs` frame has it).
+    `learned_fm` is the standard deviation of ⟨e_f − m_f, e_g − m_g⟩ over the sample. To be fast, it keeps the additive
+    parts that correlated fields leave; the `pairs` frame removes them.
     """
     names = sample.layout.names
     pairs = [pair for pair in model.pairs if pair[0] != pair[1]]

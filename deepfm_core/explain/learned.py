@@ -1,4 +1,8 @@
-"""What a model learned of each pair: pure contributions of its FM, its network and the whole (docs/interactions.md)."""
+"""What a model learned of each pair: the pure contributions of its FM pairs, its DNN and both (docs/interactions.md).
+
+Start with `learned_pairs`. A pair's *contribution* to a row's logit is found for each part of the model, then
+*purified*: its additive part is removed. In shapes: N rows, P pairs, F fields, K embedding size, L levels.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +27,7 @@ Pairs = Sequence[tuple[int, int]]
 
 
 MOST_VALUES = 8_000_000
-"""Contributions, rows times pairs, that are held at a time; where pairs are many, fewer rows are asked."""
+"""Contributions (rows × pairs) kept in memory, 64 MB of them; with many pairs, fewer rows are used."""
 
 
 @dataclass(frozen=True)
@@ -32,11 +36,11 @@ class LearnedPairs:
 
     Attributes:
         pairs: field numbers (a, b), a < b.
-        fm: (P,) over N sampled rows; None where the model has no FM.
-        dnn: (P,) over M of them, since the network costs more; None where the model has no network.
-        whole: (P,) over the M rows, of FM, network and crossed fields together; over all N where there is no network.
-        rows: (M,), which of the N rows these are, in ascending order.
-        raw: (M, P), FM, network and crossed fields together before purification.
+        fm: (P,) of the FM pairs, over N sampled rows; None if the model has none.
+        dnn: (P,) of the DNN, over M of the rows because it costs more; None if the model has none.
+        whole: (P,) of FM pairs, DNN and crossed fields together, over the M rows; over all N without a DNN.
+        rows: (M,) which of the N rows these are, in ascending order.
+        raw: (M, P) contributions of FM pairs, DNN and crossed fields together, before purification.
     """
 
     pairs: tuple[tuple[int, int], ...]
@@ -53,31 +57,32 @@ def learned_pairs(
 ) -> LearnedPairs:
     """Measure each pair's pure contribution over a sample of rows.
 
-    A strength from M rows has a relative standard error of about √((κ − 1) / 4M), κ being the kurtosis of the
-    contributions: 2% for M = 2,000 and κ = 5. Cost: the FM's grows with N · P, the network's with M · P · background;
-    memory is that of the M · P raw contributions, at most `MOST_VALUES`, beside a few arrays of N.
+    A strength from M rows has a relative standard error of about √((κ − 1) / 4M), where κ is the kurtosis of the
+    contributions: 2% for M = 2,000 and κ = 5. Cost: N · P for the FM pairs, M · P · background for the DNN. Memory: the
+    M · P raw contributions, at most `MOST_VALUES`, and a few arrays of N.
 
     Args:
         model: trained.
         table: N training rows.
-        network_rows: M, all N if None; fewer where there are many pairs.
-        background: rows over which the network's other fields are averaged.
-        seed: picks the M rows and the background.
+        network_rows: M, or None for all N; fewer if there are many pairs.
+        background: rows over which the DNN's other fields are averaged.
+        seed: of the M rows and the background.
     """
     pairs = tuple(combinations(range(len(table.layout.fields)), 2))
     spec = model.eval().spec
-    rows = _asked_rows(len(table), network_rows if spec.deep else None, len(pairs), seed)
-    asked = table if len(rows) == len(table) else table.take(rows)
-    levels, asked_levels = field_levels(table), field_levels(asked)
-    raw = crossed_contributions(model, asked, pairs)
+    rows = _sampled_rows(len(table), network_rows if spec.deep else None, len(pairs), seed)
+    sample = table if len(rows) == len(table) else table.take(rows)
+    levels, sample_levels = field_levels(table), field_levels(sample)
+    raw = crossed_contributions(model, sample, pairs)  # (M, P)
     fm, dnn, whole = np.zeros(len(pairs)), np.zeros(len(pairs)), np.zeros(len(pairs))
     of_fm = fm_columns(model, table, pairs) if spec.second_order else repeat(None)
-    of_network = network_columns(model, asked, pairs, background, seed) if spec.deep else repeat(None)
+    of_network = network_columns(model, sample, pairs, background, seed) if spec.deep else repeat(None)
+    # Pair by pair, so that only one column of N contributions is in memory at a time.
     with threadpool_limits(1, user_api="blas"):
         for k, ((f, g), fm_part, network_part) in enumerate(zip(pairs, of_fm, of_network, strict=False)):
-            fit = AdditiveFit([asked_levels[f], asked_levels[g]])
+            fit = AdditiveFit([sample_levels[f], sample_levels[g]])
             if fm_part is not None:
-                on_all = fit if asked is table else AdditiveFit([levels[f], levels[g]])
+                on_all = fit if sample is table else AdditiveFit([levels[f], levels[g]])
                 fm[k] = _pure_strength(on_all, fm_part)
                 raw[:, k] += fm_part[rows]
             if network_part is not None:
@@ -91,8 +96,8 @@ def _pure_strength(fit: AdditiveFit, contributions: NDArray[np.float64]) -> floa
     return float(strength(fit.residual(contributions[:, None]))[0])
 
 
-def _asked_rows(count: int, most: int | None, pairs: int, seed: int) -> NDArray[np.int64]:
-    """Choose the M rows: at most `most`, and no more than memory is set aside for."""
+def _sampled_rows(count: int, most: int | None, pairs: int, seed: int) -> NDArray[np.int64]:
+    """Choose the M rows, in ascending order: at most `most`, and at most `MOST_VALUES` over all pairs."""
     rows = min(count, count if most is None else most, max(1, MOST_VALUES // max(pairs, 1)))
     if rows == count:
         return np.arange(count)
@@ -101,21 +106,25 @@ def _asked_rows(count: int, most: int | None, pairs: int, seed: int) -> NDArray[
 
 @torch.no_grad()
 def embeddings_of(model: DeepFM, table: EncodedTable) -> Tensor:
-    """Give e of each row and field, as the FM reads it: (N, F, K)."""
+    """Return the embedding of each row and field, as the FM pairs read it: (N, F, K)."""
     return torch.cat([model.look_up(batch)[2] for batch in Batch.held(table).split(BLOCK)])
 
 
 def fm_contributions(
     model: DeepFM, table: EncodedTable, pairs: Pairs, means: Tensor | None = None
 ) -> NDArray[np.float64]:
-    """Give ⟨e_f − m_f, e_g − m_g⟩ of each row and pair, m being `means` (F, K) or those over the given rows: (N, P)."""
+    """Return ⟨e_f − m_f, e_g − m_g⟩ of each row and pair: (N, P); m is `means` (F, K), or the mean over these rows.
+
+    Subtracting the means removes what a pair adds to its fields' main effects; for independent fields, nothing additive
+    is left then.
+    """
     return _stacked(fm_columns(model, table, pairs, means), len(table), len(pairs))
 
 
 def fm_columns(
     model: DeepFM, table: EncodedTable, pairs: Pairs, means: Tensor | None = None
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield what `fm_contributions` gives, (N,) a pair."""
+    """Yield the columns of `fm_contributions`, (N,) per pair."""
     embeddings = embeddings_of(model, table)
     centred = (embeddings - (embeddings.mean(0) if means is None else means)).transpose(0, 1).contiguous()  # (F, N, K)
     for f, g in pairs:
@@ -131,7 +140,7 @@ def _stacked(columns: Iterable[NDArray[np.float64]], rows: int, count: int) -> N
 
 @torch.no_grad()
 def crossed_contributions(model: DeepFM, table: EncodedTable, pairs: Pairs) -> NDArray[np.float64]:
-    """Give the first-order weight of each row's combination where a pair is crossed, 0 elsewhere: (N, P)."""
+    """Return the weight of each row's combination of values if a pair is crossed, and 0 if not: (N, P)."""
     contributions = np.zeros((len(table), len(pairs)))
     if model.crossed_weights is not None:
         terms = model.crossed_terms(Batch.from_table(table)).double().numpy()
@@ -142,18 +151,18 @@ def crossed_contributions(model: DeepFM, table: EncodedTable, pairs: Pairs) -> N
 
 
 def crossed_pairs(model: DeepFM) -> list[tuple[int, int]]:
-    """Give the field numbers (a, b), a < b, of each crossed field."""
+    """Return the field numbers (a, b), a < b, of each crossed field."""
     return [(min(field.fields), max(field.fields)) for field in model.layout.crosses]
 
 
 def network_contributions(
     model: DeepFM, table: EncodedTable, pairs: Pairs, background: int, seed: int
 ) -> NDArray[np.float64]:
-    """Give the network's pair contribution by partial dependence over common background rows: (N, P).
+    """Return the DNN's contribution to each pair, by partial dependence over common background rows: (N, P).
 
-    For row x and background row b it is D(x_f, x_g, b) − D(x_f, b) − D(x_g, b) + D(b), averaged over b, where D(z, b)
-    is the network's output for row b with the named fields taken from x (Friedman & Popescu 2008, H statistic). It is
-    computed once per distinct pair of values of the two fields, and of the first layer only what changes.
+    For row x and background row b it is D(x_f, x_g, b) − D(x_f, b) − D(x_g, b) + D(b), averaged over b. D(z, b) is the
+    DNN's output for row b with the named fields taken from x (Friedman & Popescu 2008, as in their H statistic). Each
+    distinct pair of values is computed once, and in the first layer only what changes.
     """
     return _stacked(network_columns(model, table, pairs, background, seed), len(table), len(pairs))
 
@@ -161,61 +170,63 @@ def network_contributions(
 def network_columns(
     model: DeepFM, table: EncodedTable, pairs: Pairs, background: int, seed: int
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield what `network_contributions` gives, (N,) a pair."""
+    """Yield the columns of `network_contributions`, (N,) per pair."""
     probe = network_probe(model, table, background, seed)
     yield from probed_columns(probe, table, network_fields_of(model, table), pairs)
 
 
 def probed_contributions(probe: NetworkProbe, table: EncodedTable, fields: Tensor, pairs: Pairs) -> NDArray[np.float64]:
-    """Give what `network_contributions` does for rows with `fields` (N, F, K) over a probe's background: (N, P)."""
+    """Return `network_contributions` for rows with `fields` (N, F, K), over a given probe's background: (N, P)."""
     return _stacked(probed_columns(probe, table, fields, pairs), len(table), len(pairs))
 
 
 def probed_columns(
     probe: NetworkProbe, table: EncodedTable, fields: Tensor, pairs: Pairs
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield what `probed_contributions` gives, (N,) a pair."""
+    """Yield the columns of `probed_contributions`, (N,) per pair."""
     distinct = [distinct_fields(table, fields, number) for number in range(fields.shape[1])]
     with torch.no_grad():
         alone = [probe.alone(number, values) for number, (values, _) in enumerate(distinct)]
     for f, g in pairs:
-        (of_f, place_f), (of_g, place_g) = distinct[f], distinct[g]
+        (of_f, place_f), (of_g, place_g) = distinct[f], distinct[g]  # (D, K) values, (N,) which of them
         cells, inverse = torch.unique(place_f * len(of_g) + place_g, return_inverse=True)
-        a, b = cells // len(of_g), cells % len(of_g)
+        a, b = cells // len(of_g), cells % len(of_g)  # each distinct pair of values once
         with torch.no_grad():
             pure = probe.pairs(f, g, of_f[a], of_g[b], (alone[f][a], alone[g][b]))
         yield pure[inverse].numpy()
 
 
 def distinct_fields(table: EncodedTable, embeddings: Tensor, number: int) -> tuple[Tensor, Tensor]:
-    """Give a field's distinct embeddings (D, K) and which of them each row has (N,)."""
+    """Return a field's D distinct embeddings (D, K), and which of them each row has (N,)."""
     field = table.layout.fields[number]
     slots = slice(field.first_slot, field.first_slot + field.slots)
     key = table.ids[:, slots].astype(np.float64)
     if (x := table.x(field)) is not None:
         key = np.concatenate([key, x], 1)
+    # Rows with equal ids (and weights) have equal embeddings; as raw bytes, they compare in one step.
     packed = np.ascontiguousarray(key).view(np.dtype((np.void, key.itemsize * key.shape[1]))).ravel()
     _, first, inverse = np.unique(packed, return_index=True, return_inverse=True)
     return embeddings[torch.from_numpy(first), number], torch.from_numpy(inverse.astype(np.int64))
 
 
 def strength(contributions: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give each pair's strength, the standard deviation of its pure contribution over rows in log-odds: (P,)."""
+    """Return each pair's strength, the standard deviation over rows of its pure contribution in log-odds: (P,)."""
+    # Pure contributions have mean 0, so the root mean square is the standard deviation.
     return np.asarray(np.sqrt(np.mean(np.square(contributions), axis=0)))
 
 
 def purified_first_order(
     model: DeepFM, table: EncodedTable, levels: Sequence[Levels]
 ) -> tuple[NDArray[np.float64], list[NDArray[np.float64]]]:
-    """Give each field's first-order contribution less its mean, by row (N, F) and by level (a list of (L,)).
+    """Return each field's first-order contribution minus its mean, by row (N, F) and by level (a list of (L,)).
 
-    The FM's main effects that sit in its pairs, ⟨e_f − m_f, Σ_{g≠f} m_g⟩, belong to the field and are added.
+    The FM pairs hold main effects too, ⟨e_f − m_f, Σ_{g≠f} m_g⟩. They belong to field f and are added to it.
     """
     with torch.no_grad():
         weights, _, embeddings = model.look_up(Batch.from_table(table))
-        effect = model._sum_slots(weights.unsqueeze(2)).squeeze(2).double()
+        effect = model._sum_slots(weights.unsqueeze(2)).squeeze(2).double()  # (N, F)
         if model.spec.second_order and not model.spec.centred:
-            means = embeddings.double().mean(0)
+            means = embeddings.double().mean(0)  # (F, K)
             effect = effect + ((embeddings.double() - means) * (means.sum(0) - means)).sum(2)
     rows = (effect - effect.mean(0)).numpy()
     by_level = [level.sums(rows[:, f]) / np.maximum(level.rows(), 1.0) for f, level in enumerate(levels)]
@@ -223,7 +234,7 @@ def purified_first_order(
 
 
 def within_strength(model: DeepFM, table: EncodedTable) -> NDArray[np.float64]:
-    """Give the strength of the pairs within each field, about their mean: (F,), NaN where a field has none."""
+    """Return the standard deviation of the pairs within each field: (F,), NaN if a field has none."""
     result = np.full(len(table.layout.fields), np.nan)
     if model.spec.second_order and len(model.within_fields):
         with torch.no_grad():

@@ -1,4 +1,8 @@
-"""What a model learned of each pair, level by level."""
+"""What a model learned of each pair, level by level: the cells of the drill-down.
+
+Start with `level_contributions`. In shapes: N rows, M slots of a row, F fields, K embedding size, L levels of a field,
+A × B levels of a pair.
+"""
 
 from __future__ import annotations
 
@@ -21,7 +25,7 @@ Codes: TypeAlias = NDArray[np.signedinteger]
 
 
 class LevelContributions(NamedTuple):
-    """A pair's contribution level by level, (A, B) each, not yet purified; None where the model lacks the part."""
+    """A pair's contribution by level pair, (A, B) each, before purification; None if the model lacks the part."""
 
     fm: NDArray[np.float64] | None
     dnn: NDArray[np.float64] | None
@@ -37,17 +41,17 @@ def level_contributions(
     background: int,
     seed: int,
 ) -> Iterator[LevelContributions]:
-    """Yield each pair's contribution level by level.
+    """Yield the contribution of each pair, by level.
 
-    A level counts with the mean embedding of its rows, which for one value of a categorical field is its embedding.
+    A level is represented by the mean embedding of its rows. For a categorical field that is the value's own embedding.
 
     Args:
         model: trained.
         table: N rows.
-        members: for each field (N, M), the levels each row stands at, numbered from 0; -1 fills up.
+        members: for each field (N, M), the levels of each row, numbered from 0; unused slots are -1.
         pairs: of field numbers.
-        background: rows over which the network's other fields are averaged.
-        seed: picks them.
+        background: rows over which the DNN's other fields are averaged.
+        seed: of these rows.
     """
     fm = _fm_levels(model, table, members, pairs) if model.spec.second_order else repeat(None)
     network = _network_levels(model, table, members, pairs, background, seed) if model.spec.deep else repeat(None)
@@ -62,7 +66,7 @@ def _fm_levels(
     of_level, means = _level_means(lambda batch: model.look_up(batch)[2], table, members)
     centred = [values - mean for values, mean in zip(of_level, means, strict=True)]
     for f, g in pairs:
-        yield (centred[f] @ centred[g].T).double().numpy()
+        yield (centred[f] @ centred[g].T).double().numpy()  # (A, K) x (K, B) -> (A, B)
 
 
 def _network_levels(
@@ -86,14 +90,14 @@ def _network_levels(
 def _crossed_levels(
     model: DeepFM, table: EncodedTable, members: Sequence[Codes], pairs: Pairs
 ) -> Iterator[NDArray[np.float64] | None]:
-    """Give, where a pair is crossed, the mean weight of each cell's rows; a crossed field stands at one level a row."""
+    """Yield the mean weight of each cell's rows if a pair is crossed, and None if not."""
     crossed = crossed_pairs(model) if model.crossed_weights is not None else []
     for f, g in pairs:
         if (f, g) not in crossed:
             yield None
             continue
         shape = int(members[f].max()) + 1, int(members[g].max()) + 1
-        cells = members[f][:, 0] * shape[1] + members[g][:, 0]
+        cells = members[f][:, 0] * shape[1] + members[g][:, 0]  # crossed fields have one level per row
         weights = crossed_contributions(model, table, [(f, g)])[:, 0]
         rows = np.maximum(np.bincount(cells, minlength=shape[0] * shape[1]), 1)
         yield (np.bincount(cells, weights, shape[0] * shape[1]) / rows).reshape(shape)
@@ -102,7 +106,7 @@ def _crossed_levels(
 def _level_means(
     read: Callable[[Batch], Tensor], table: EncodedTable, members: Sequence[Codes]
 ) -> tuple[list[Tensor], Tensor]:
-    """Average what is read of each field, (B, F, K) a batch, over the rows at each level, a block of rows at a time.
+    """Average what `read` returns of a batch, (B, F, K), over the rows at each level, a block of rows at a time.
 
     Returns:
         For each field (L, K), and over all rows (F, K).
@@ -111,7 +115,7 @@ def _level_means(
     sums: list[Tensor] = []
     for number, batch in enumerate(Batch.held(table).split(BLOCK)):
         fields = read(batch).double()
-        sums = sums or [fields.new_zeros(count + 1, fields.shape[2]) for count in counts]
+        sums = sums or [fields.new_zeros(count + 1, fields.shape[2]) for count in counts]  # last line: all rows
         for f, codes in enumerate(members):
             part = codes[number * BLOCK : (number + 1) * BLOCK]
             rows, columns = np.nonzero(part >= 0)

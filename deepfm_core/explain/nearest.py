@@ -1,4 +1,8 @@
-"""Rows that are alike, cell by cell: the nearest real row with the other outcome."""
+"""Distances between rows, cell by cell, and values that a model has not seen in training.
+
+Use `distances` to find the nearest row with the other label, `differing` for the fields in which two rows differ, and
+`unfamiliar` for unseen values and the known ones that resemble them.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +24,19 @@ from deepfm_core.tables.table import is_missing
 
 
 def distances(cells: pd.DataFrame, position: int, schema: Schema) -> NDArray[np.float64]:
-    """Measure how far each of N rows is from one of them: the mean over the used fields of a distance from 0 to 1.
+    """Return the Gower distance (1971) of each of N rows from one of them: the mean over used fields, 0 … 1.
 
-    Two texts are 0 apart if equal and 1 if not; two numbers by their difference ÷ the field's range between its 1% and
-    99% quantiles, at most 1; two multi-valued cells by 1 − shared ÷ all values (Jaccard); a missing cell is 1 from all
-    but a missing one (Gower 1971).
+    By field, the distance of two cells is
+
+    - of texts: 0 if they are equal, 1 if not;
+    - of numbers: their difference ÷ the range between the field's 1% and 99% quantiles, at most 1;
+    - of multi-valued cells: 1 − shared ÷ all values (Jaccard);
+    - of a missing cell: 0 from a missing one, 1 from any other.
 
     Args:
         cells: N rows of the table's columns, as text.
-        position: which row to measure from.
-        schema: names the fields and their kinds.
+        position: the number of the row to measure from.
+        schema: the fields and their kinds.
 
     Returns:
         (N,), 0 for the row itself.
@@ -39,7 +46,7 @@ def distances(cells: pd.DataFrame, position: int, schema: Schema) -> NDArray[np.
 
 
 def differing(cells: pd.DataFrame, position: int, other: int, schema: Schema) -> list[str]:
-    """Name the used fields in which two rows differ, in the schema's order."""
+    """Return the used fields in which two rows differ, in the schema's order."""
     return [role.column for role in schema.used if cells[role.column].iloc[position] != cells[role.column].iloc[other]]
 
 
@@ -61,9 +68,9 @@ def _field_distances(column: pd.Series[str], position: int, role: FieldRole) -> 
 
 def _number_distances(texts: pd.Series[str], missing: NDArray[np.bool_], position: int) -> NDArray[np.float64]:
     numbers = parse_numbers(pa.array(texts.tolist(), pa.string()), missing).values
-    low, high = np.nanquantile(numbers, [0.01, 0.99]) if not np.isnan(numbers).all() else (0.0, 1.0)
+    low, high = np.nanquantile(numbers, [0.01, 0.99]) if not np.isnan(numbers).all() else (0.0, 1.0)  # no outliers
     apart = np.abs(numbers - numbers[position]) / max(float(high - low), 1e-12)
-    apart = np.where(numbers == numbers[position], 0.0, apart)
+    apart = np.where(numbers == numbers[position], 0.0, apart)  # two infinities, whose difference is NaN
     return np.asarray(np.clip(np.nan_to_num(apart, nan=1.0), 0.0, 1.0))
 
 
@@ -75,10 +82,10 @@ def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
     return 1.0 - len(a & b) / len(a | b) if a | b else 0.0
 
 
-# What a model has not met in training: values that its vocabulary lacks, and the seen ones nearest to them.
+# Values that the vocabulary lacks, and the known values that resemble them.
 
 _COMPARED = 20_000
-"""Values compared with an unseen one, the most frequent first."""
+"""Known values that an unseen one is compared with, the most frequent ones."""
 
 
 @dataclass(frozen=True)
@@ -86,9 +93,9 @@ class Unfamiliar:
     """A value without a feature of its own.
 
     Attributes:
-        value: as given.
+        value: the text of the cell.
         feature: what it counts as, `unseen` or `rare`.
-        nearest: the value of the vocabulary that reads most like it; None where none does.
+        nearest: the value of the vocabulary that is spelled most like it; None if none is close.
     """
 
     value: str
@@ -97,7 +104,7 @@ class Unfamiliar:
 
 
 def unfamiliar(encoder: Encoder, column: str, values: list[str]) -> list[Unfamiliar]:
-    """List those of `values`, single values of a categorical or multi-valued column, that the training rows lacked."""
+    """Return the values of a categorical or multi-valued column that have no feature of their own."""
     found = []
     for field in encoder.fields:
         if field.column != column or not isinstance(field, CategoricalCode | MultiValuedCode):

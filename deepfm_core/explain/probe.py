@@ -1,4 +1,8 @@
-"""A network with one or two fields exchanged, over common background rows."""
+"""A DNN's output with one or two fields replaced, averaged over common background rows.
+
+Start with `network_probe`. In shapes: B background rows, C replacements, F fields, D dense fields, K embedding size,
+H units of the first hidden layer.
+"""
 
 from __future__ import annotations
 
@@ -13,19 +17,20 @@ from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 
 Change = tuple[int, Tensor]
-"""A field's number, and (C, K) embeddings that take the place of its own."""
+"""A field's number, and the embeddings (C, K) that replace its own."""
 
 BLOCK = 16_384
 """Rows whose embeddings are gathered at a time."""
 NETWORK_BLOCK = 4_096
+"""Background rows × replacements that pass through the DNN at a time."""
 
 
 @torch.no_grad()
 def network_probe(model: DeepFM, table: EncodedTable, background: int, seed: int) -> NetworkProbe:
-    """Make the probe of a model with a network.
+    """Make the probe of a model that has a DNN.
 
     Args:
-        model: trained, with a network.
+        model: trained, with a DNN.
         table: N rows to draw the background from.
         background: how many rows to draw.
         seed: of the draw.
@@ -40,14 +45,15 @@ def network_probe(model: DeepFM, table: EncodedTable, background: int, seed: int
 
 @torch.no_grad()
 def network_fields_of(model: DeepFM, table: EncodedTable) -> Tensor:
-    """Give what the network reads of each row and field: (N, F, K)."""
+    """Return the DNN's input for each row and field: (N, F, K)."""
     return torch.cat([model.network_fields(batch) for batch in Batch.held(table).split(BLOCK)])
 
 
 class NetworkProbe:
-    """A network over B background rows whose first layer is additive over fields.
+    """A DNN over B background rows, whose first layer is additive over fields.
 
-    Only the rest of the network is evaluated: the first layer's sums are known up to what the exchanged fields add.
+    The first layer's sums over the background are kept. A replaced field changes only its own part of them, so that
+    part is exchanged, and the layers after it are evaluated.
     """
 
     def __init__(self, model: DeepFM, fields: Tensor, dense: Tensor) -> None:
@@ -65,31 +71,32 @@ class NetworkProbe:
         self._dense, self._dense_weight = dense, linear.weight[:, linear.in_features - dense.shape[1] :].T  # (D, H)
 
     def alone(self, f: int, fields: Tensor) -> Tensor:
-        """Give the mean output with field f at each of (C, K) embeddings: (C,)."""
+        """Return the mean output with field f at each of C embeddings (C, K): (C,)."""
         return self._means([(f, fields)])
 
     def alone_dense(self, d: int, values: Tensor) -> Tensor:
-        """Give the mean output with dense field d at each of (C,) values: (C,)."""
+        """Return the mean output with dense field d at each of C values (C,): (C,)."""
         weight = self._dense_weight[d]
         base = self._base - torch.outer(self._dense[:, d], weight)
         parts = torch.split(values, max(1, NETWORK_BLOCK // max(1, len(base))))
         return torch.cat([self._mean(base + torch.outer(part, weight).unsqueeze(1)) for part in parts])
 
     def pairs(self, f: int, g: int, of_f: Tensor, of_g: Tensor, alone: tuple[Tensor, Tensor]) -> Tensor:
-        """Give the pair's contribution with fields f and g at each of (C, K) embeddings: (C,).
+        """Return the pair's contribution with fields f and g at each of C embeddings (C, K): (C,).
 
-        `alone` holds what `alone` gave for each of these embeddings, (C,) each.
+        `alone` holds the results of the method `alone` for these embeddings, (C,) each.
         """
+        # Partial dependence of both − of f − of g + constant (Friedman & Popescu 2008, eq. 44).
         return self._means([(f, of_f), (g, of_g)]) - alone[0] - alone[1] + self.constant
 
     def _hidden(self, changes: Sequence[Change]) -> Tensor:
-        """Give the first layer's sums with fields exchanged: (C, B, H)."""
+        """Return the first layer's sums with fields replaced: (C, B, H)."""
         base = self._base - torch.stack([self._at[f] for f, _ in changes]).sum(0)
         shift = torch.stack([x @ self._weight[f].T for f, x in changes]).sum(0)
         return base.unsqueeze(0) + shift.unsqueeze(1)
 
     def _means(self, changes: Sequence[Change]) -> Tensor:
-        """Average the output over the background rows, a block of the C exchanges at a time: (C,)."""
+        """Average the output over the background rows, a block of the C replacements at a time: (C,)."""
         size = max(1, NETWORK_BLOCK // max(1, len(self._base)))
         blocks = zip(*(torch.split(x, size) for _, x in changes), strict=True)
         numbers = [f for f, _ in changes]
@@ -101,13 +108,14 @@ class NetworkProbe:
 
 
 class ProductProbe(NetworkProbe):
-    """A network that reads products: its first layer's sums are a polynomial of second degree in the fields.
+    """A DNN that reads products of fields: its first layer's sums are a polynomial of degree two in the fields.
 
-    With d_f = x_f − b_f, what field f is moved by from the background row's own b_f, they change by
+    Let d_f = x_f − b_f be the move of field f from the background row's own b_f. Then the sums change by
 
         Σ_f slope_f(b) d_f + Σ_{f<g} w_fg ⟨d_f, d_g⟩ + (Σ d_f)ᵀ O (Σ d_f)
 
-    with w_fg the weights of the inner products and O those of the outer product; slope_f(b) is the derivative at b.
+    where w_fg are the weights of the inner products, O those of the outer product, and slope_f(b) is the derivative
+    with respect to field f at b (product-based networks: Qu et al. 2016).
     """
 
     def __init__(self, model: DeepFM, fields: Tensor, dense: Tensor) -> None:
@@ -121,7 +129,7 @@ class ProductProbe(NetworkProbe):
         self._inner[a, b] = self._inner[b, a] = weight[:, :inner].T
         outer = weight[:, inner : inner + k * k] if switches.outer else weight.new_zeros(len(weight), k * k)
         self._outer = outer.T  # (K·K, H)
-        both = outer.view(-1, k, k) + outer.view(-1, k, k).transpose(1, 2)
+        both = outer.view(-1, k, k) + outer.view(-1, k, k).transpose(1, 2)  # (H, K, K), derivative of a quadratic form
         slopes = torch.einsum("fgh,bgk->fbkh", self._inner, fields) + torch.einsum("hkl,bl->bkh", both, fields.sum(1))
         self._slopes = slopes + self._weight.transpose(1, 2).unsqueeze(1)  # (F, B, K, H)
         self._has_outer = switches.outer
@@ -131,7 +139,7 @@ class ProductProbe(NetworkProbe):
         hidden = self._base.unsqueeze(0)
         for (f, _), move in zip(changes, moves, strict=True):
             hidden = hidden + torch.bmm(move.transpose(0, 1), self._slopes[f]).transpose(0, 1)
-        if len(changes) == 2:
+        if len(changes) == 2:  # both fields move, so their product moves beyond the two slopes
             hidden = hidden + (moves[0] * moves[1]).sum(2, keepdim=True) * self._inner[changes[0][0], changes[1][0]]
         if self._has_outer:
             total = torch.stack(moves).sum(0)

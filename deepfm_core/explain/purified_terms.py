@@ -1,8 +1,9 @@
-"""The purified ledger: base rate, main effects, pairs, higher order (docs/interactions.md, "A row, split honestly").
+"""The purified ledger of a row: base rate, main effects, pairs, higher order (docs/interactions.md).
 
-The split of a logit into first-order, second-order and deep part is not unique: constants and main effects move freely
-between them while training. This one is: the functional-ANOVA decomposition of the whole logit, with what is of one
-field alone taken out of every pair under the training rows' own distribution (Hooker 2007; Lengerich et al. 2020).
+Start with `purified_terms`. The split of a logit into first-order, second-order and DNN part is not unique: constants
+and main effects move freely between the parts during training. The functional-ANOVA decomposition of the whole logit is
+unique. It takes out of every pair what belongs to one field alone, under the training rows' own distribution (Hooker
+2007; Lengerich et al. 2020). In shapes: N rows, M sampled training rows, F fields, D dense fields, P pairs.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ from deepfm_core.training.fit import predict_logits
 Values = NDArray[np.float64]
 
 MAIN_BACKGROUND = 4
-"""Times the pairs' background rows over which a single field is averaged, which costs far less."""
+"""Background rows for single fields, in multiples of those for pairs: a field costs far less than a pair."""
 
 
 @dataclass(frozen=True)
@@ -43,11 +44,11 @@ class PurifiedTerms:
     """The purified addends of N rows' logits, in log-odds; they sum to the logit.
 
     Attributes:
-        base: the mean logit over the training rows asked.
+        base: the mean logit over the sampled training rows.
         main: (N, F + D), a column per embedded field, then per dense field.
         pairs: (a, b) of each pair; (a, a) for the pairs within a multi-valued field.
         pair: (N, P).
-        higher: (N,), what three and more fields do together; None for a model without network, which has none.
+        higher: (N,), the effect of three or more fields together; None for a model without a DNN, which has none.
     """
 
     base: float
@@ -68,36 +69,42 @@ def purified_terms(
 ) -> PurifiedTerms:
     """Split the logit of each row of a table into base, main effects, pairs and higher order.
 
-    A pair's part at the training rows is what its strength in `learned` is the standard deviation of; the additive
-    parts removed there are removed here and belong to the two fields. A field's main effect is the sum of its
-    first-order term, of what its embedding does with the others' mean embeddings, of the network's partial dependence
-    on it, and of those additive parts, each less its mean over training rows. Higher order is what remains.
+    The strength of a pair in `learned` is the standard deviation of its part over training rows. The additive parts
+    that are removed there are removed here too, and go to the two fields. A field's main effect is the sum of
 
-    Cost: the network at N · P · background rows at most, fewer where values repeat; 12 fields and 2,000 rows 1 s.
+    - its first-order term,
+    - the products of its embedding with the mean embeddings of the other fields,
+    - the DNN's partial dependence on it,
+    - the additive parts of its pairs,
+
+    each minus its mean over training rows. Higher order is the rest.
+
+    Cost: the DNN on N · P · background rows at most, fewer if values repeat; 12 fields and 2,000 rows 1 s.
 
     Args:
         model: trained.
         sample: training rows.
         learned: `learned_pairs` of the model and that sample.
         table: N rows.
-        background: training rows over which the network's other fields are averaged.
-        seed: picks them.
+        background: training rows over which the DNN's other fields are averaged.
+        seed: of these rows.
     """
     model.eval()
     pairs = learned.pairs if model.spec.second_order or model.spec.deep or model.layout.crosses else ()
-    means, asked = embeddings_of(model, sample).mean(0), sample.take(learned.rows)
+    means, learned_sample = embeddings_of(model, sample).mean(0), sample.take(learned.rows)  # (F, K)
     main, within = _first_and_second_order(model, sample, table, means)
-    at_rows = crossed_contributions(model, table, pairs)
+    at_rows = crossed_contributions(model, table, pairs)  # (N, P)
     if model.spec.second_order:
         at_rows += fm_contributions(model, table, pairs, means)
     if model.spec.deep:
-        fields, probe = network_fields_of(model, table), network_probe(model, asked, background, seed)
+        fields, probe = network_fields_of(model, table), network_probe(model, learned_sample, background, seed)
         at_rows += probed_contributions(probe, table, fields, pairs)
-        wide = network_probe(model, asked, MAIN_BACKGROUND * background, seed)
+        wide = network_probe(model, learned_sample, MAIN_BACKGROUND * background, seed)
         main += _partial_dependence(wide, table, fields)
-    levels = field_levels(together([asked, table]))
+    # Fit the additive parts on the training rows, and read them off at the table's rows.
+    levels = field_levels(together([learned_sample, table]))
     parts = additive_parts(learned.raw[:, : len(pairs)], pairs, levels)
-    pure = at_rows - parts.of_a - parts.of_b - parts.constant
+    pure = at_rows - parts.of_a - parts.of_b - parts.constant  # (N, P)
     for column, (a, b) in enumerate(pairs):
         main[:, a] += parts.of_a[:, column]
         main[:, b] += parts.of_b[:, column]
@@ -107,6 +114,7 @@ def purified_terms(
         parts = additive_parts(within[: len(sample)], own, levels)
         pure = np.concatenate([pure, within[len(sample) :] - parts.of_a - parts.constant], 1)
         main[:, [f for f, _ in own]] += parts.of_a
+    # The rest makes the addends sum to the logit exactly. Without a DNN it is only the rounding of float32.
     base = float(predict_logits(model, sample).mean())
     rest = predict_logits(model, table) - base - main.sum(1) - pure.sum(1)
     return PurifiedTerms(base, main, (*pairs, *own), pure, rest if model.spec.deep else None)
@@ -116,10 +124,10 @@ def purified_terms(
 def _first_and_second_order(
     model: DeepFM, sample: EncodedTable, table: EncodedTable, means: Tensor
 ) -> tuple[Values, Values]:
-    """Give what each field does alone without the network, less its mean over the sample, and the pairs within fields.
+    """Return each field's main effect without the DNN, minus its mean over the sample, and the pairs within fields.
 
-    Of ⟨e_f − μ_f, e_g − μ_g⟩, where μ is zero or the model's own centre, the parts linear in one field about the means
-    m are ⟨e_f − m_f, m_g − μ_g⟩ and its mirror image.
+    The FM pairs are ⟨e_f − μ_f, e_g − μ_g⟩, where μ is zero or the model's own centre. Around the means m, the part
+    that is linear in field f alone is ⟨e_f − m_f, m_g − μ_g⟩; the part of field g is its mirror image.
 
     Returns:
         (N, F + D) at the table's rows, and (M + N, fields with pairs within) at the sample's and the table's.
@@ -139,7 +147,7 @@ def _first_and_second_order(
 
 @torch.no_grad()
 def _partial_dependence(probe: NetworkProbe, table: EncodedTable, fields: Tensor) -> Values:
-    """Give the network's partial dependence on each field less its mean output: (N, F + D)."""
+    """Return the DNN's partial dependence on each field minus its mean output: (N, F + D)."""
     columns = []
     for number in range(len(table.layout.fields)):
         values, place = distinct_fields(table, fields, number)
@@ -151,7 +159,7 @@ def _partial_dependence(probe: NetworkProbe, table: EncodedTable, fields: Tensor
 
 
 def purified_terms_frame(terms: PurifiedTerms, table: EncodedTable, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Make the `purified_terms` frame: every addend of every given row's logit, in long form."""
+    """Make the `purified_terms` frame: one line per addend of each row's logit."""
     names, dense = table.layout.names, table.layout.dense
     kinds: list[tuple[str, str | None, str | None]] = [("base", None, None)]
     kinds += [("main", name, None) for name in (*names, *dense)]

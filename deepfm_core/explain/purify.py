@@ -1,4 +1,8 @@
-"""Taking the additive part out of a pair's contribution (docs/interactions.md, "Purified strength")."""
+"""Remove the additive part of a pair's contribution (docs/interactions.md, "Purified strength").
+
+`purify` works on rows, `purify_table` on a level × level table, and `additive_parts` returns what is removed. In
+shapes: N rows, P pairs, M slots of a row, L levels of a field, A × B levels of a pair.
+"""
 
 from __future__ import annotations
 
@@ -20,16 +24,18 @@ Values = NDArray[np.float64]
 SWEEPS = 100
 TOLERANCE = 1e-6
 RIDGE = 1e-9
+"""Relative ridge of the fit. The constant is in every field, so many fits are equal; the ridge picks one."""
 DIRECT_LEVELS = 1500
+"""Levels up to which normal equations are factorised; beyond them LSQR is faster."""
 DENSE_CELLS = 50_000
-"""Cells of a level × level table up to which it is kept dense, which costs less than to set up a sparse one."""
+"""Cells up to which a level × level table is kept dense: setting up a sparse one would cost more."""
 
 
 def purify(values: NDArray[np.floating], pairs: Sequence[tuple[int, int]], levels: Sequence[Levels]) -> Values:
-    """Remove from each pair's row values their least-squares additive part over the levels of its two fields.
+    """Remove from each pair's contributions their least-squares additive part over the levels of its two fields.
 
-    What remains has mean zero within every level of either field, under the rows' own joint distribution: the
-    functional-ANOVA interaction (Lengerich et al. 2020 call it purified).
+    What remains has mean zero within every level of either field, under the rows' own joint distribution. It is the
+    functional-ANOVA interaction; Lengerich et al. (2020) call it purified.
 
     Args:
         values: (N, P), a column per pair.
@@ -40,7 +46,7 @@ def purify(values: NDArray[np.floating], pairs: Sequence[tuple[int, int]], level
         (N, P), the pure contributions.
     """
     pure = np.empty((len(values), len(pairs)))
-    with threadpool_limits(1, user_api="blas"):  # many small products: threads would wait for each other
+    with threadpool_limits(1, user_api="blas"):  # many small products: one thread is fastest
         for column, (f, g) in enumerate(pairs):
             fit = AdditiveFit([levels[f], levels[g]])
             pure[:, column] = fit.residual(np.asarray(values[:, column, None], dtype=np.float64))[:, 0]
@@ -48,34 +54,35 @@ def purify(values: NDArray[np.floating], pairs: Sequence[tuple[int, int]], level
 
 
 class AdditiveFit:
-    """The least-squares additive fit over the levels of one or two fields, made ready once for any values of the rows.
+    """The least-squares additive fit over the levels of one or two fields, factorised once for any values of the rows.
 
-    Of two fields that each row stands at one level of, the larger is eliminated: with n the rows of its levels and T
-    the level × level table of rows, what is left of the smaller is diag(m) − Tᵀ diag(1/n) T (a Schur complement). Other
-    fields go by the normal equations, and those of very many levels by conjugate gradients (LSQR).
+    With one level per row, the larger of two fields is eliminated: with n and m the rows of the larger and the smaller
+    field's levels and T their level × level table, diag(m) − Tᵀ diag(1/n) T is left to solve (a Schur complement).
+    Other fields are solved by the normal equations, or by LSQR (Paige & Saunders 1982) if they have very many levels.
     """
 
     def __init__(self, sides: Sequence[Levels], rows: int | None = None) -> None:
-        """Prepare the fit to the first `rows` rows (all if None) of one or two fields' levels."""
+        """Prepare the fit to the first `rows` rows (all if None), for the levels of one or two fields."""
         codes = [side.codes[:rows] for side in sides]
         self._sizes = [len(side) for side in sides]
         self._schur: _Schur | None = None
         if len(sides) == 2 and all(code.shape[1] == 1 and code.min(initial=0) >= 0 for code in codes):
-            found = _Schur([code[:, 0] for code in codes], self._sizes)
-            self._schur = found if found.small else None
+            schur = _Schur([code[:, 0] for code in codes], self._sizes)
+            self._schur = schur if schur.small else None
         if self._schur is None:
-            constant = sparse.csr_array(np.ones((len(codes[0]), 1)))  # which rows of several levels do not hold yet
+            # With several levels per row, the levels' columns do not sum to the constant, so it gets its own.
+            constant = sparse.csr_array(np.ones((len(codes[0]), 1)))
             parts = [members(code, size) for code, size in zip(codes, self._sizes, strict=True)]
             self._design = sparse.csr_array(sparse.hstack([constant, *parts], format="csr"))
 
     def residual(self, values: Values) -> Values:
-        """Give what the additive part leaves of (N, C) values."""
+        """Return values (N, C) minus their additive part."""
         if self._schur is not None:
             return self._schur.residual(values)
         return np.asarray(values - self._design @ self._solved(values))
 
     def effects(self, values: Values) -> tuple[float, list[Values]]:
-        """Give the constant, and the effect of each level of each field, that fit (N,) values best."""
+        """Return the constant and, for each field, the effects (L,) of its levels that fit values (N,) best."""
         if self._schur is not None:
             return 0.0, self._schur.effects(values[:, None], self._sizes)
         solved = self._solved(values[:, None])[:, 0]
@@ -84,16 +91,15 @@ class AdditiveFit:
     def _solved(self, values: Values) -> Values:
         design = self._design
         if design.shape[1] > DIRECT_LEVELS:
-            found = [lsqr(design, column, atol=TOLERANCE, btol=TOLERANCE)[0] for column in values.T]
-            return np.stack(found, 1)
+            return np.stack([lsqr(design, column, atol=TOLERANCE, btol=TOLERANCE)[0] for column in values.T], 1)
         gram = (design.T @ design).toarray()
-        # Constants too many, and levels without rows: a ridge picks one of the equal fits.
+        # There are constants too many and levels without rows: the ridge picks one of the equal fits.
         gram[np.diag_indices_from(gram)] += RIDGE * max(len(values), 1)
         return np.asarray(cho_solve(cho_factor(gram), design.T @ values))
 
 
 class _Schur:
-    """The fit where every row stands at one level of either field, over the levels that have rows."""
+    """The fit for rows at one level of each field, over the levels that have rows; the *outer* field is eliminated."""
 
     def __init__(self, codes: Sequence[NDArray[np.int64]], sizes: Sequence[int]) -> None:
         sides = [_held(own, size) for own, size in zip(codes, sizes, strict=True)]
@@ -104,21 +110,21 @@ class _Schur:
             return
         shape = len(self._outer_levels), len(self._inner_levels)
         self._rows, of_inner = np.bincount(self._outer, minlength=shape[0]), np.bincount(self._inner)
-        self._table = _counts(self._outer, self._inner, shape)
+        self._table = _counts(self._outer, self._inner, shape)  # (outer, inner) rows of each cell
         schur = np.diag(of_inner * (1 + RIDGE) + RIDGE)  # one constant too many
         taken = self._table.T @ (self._table / self._rows[:, None])
         self._factor = cho_factor(schur - (taken.toarray() if sparse.issparse(taken) else taken))
 
     def residual(self, values: Values) -> Values:
-        """Give what is left of (N, C) values."""
+        """Return values (N, C) minus their additive part."""
         outer, inner = self._fit(values)
         return np.asarray(values - outer[self._outer] - inner[self._inner])
 
     def effects(self, values: Values, sizes: Sequence[int]) -> list[Values]:
-        """Give the effects of all levels of both fields, those without rows 0."""
-        found = list(zip((self._outer_levels, self._inner_levels), self._fit(values), strict=True))
+        """Return the effects of all levels of both fields; levels without rows have 0."""
+        fitted = list(zip((self._outer_levels, self._inner_levels), self._fit(values), strict=True))
         full = [np.zeros(size) for size in sizes]
-        for effects, (levels, own) in zip(full, found[::-1] if self._swap else found, strict=True):
+        for effects, (levels, own) in zip(full, fitted[::-1] if self._swap else fitted, strict=True):
             effects[levels] = own[:, 0]
         return full
 
@@ -127,37 +133,37 @@ class _Schur:
             np.stack([np.bincount(codes, column, len(levels)) for column in values.T], 1)
             for codes, levels in ((self._outer, self._outer_levels), (self._inner, self._inner_levels))
         )
-        means = by_outer / self._rows[:, None]
+        means = by_outer / self._rows[:, None]  # (outer, C)
         inner = cho_solve(self._factor, by_inner - self._table.T @ means)
         return means - (self._table @ inner) / self._rows[:, None], inner
 
 
 def _held(codes: NDArray[np.int64], size: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Give the levels that have rows, and (N,) which of these each row stands at."""
+    """Return the levels that have rows, and which of these each row is at (N,)."""
     held = np.bincount(codes, minlength=size) > 0
     return np.flatnonzero(held), (np.cumsum(held) - 1)[codes]
 
 
 def _counts(outer: NDArray[np.int64], inner: NDArray[np.int64], shape: tuple[int, int]) -> Any:
-    """Count the rows of each cell of a level × level table; a sparse one where it would be large."""
+    """Count the rows of each cell of a level × level table, which is sparse if it is large: (outer, inner)."""
     if shape[0] * shape[1] <= DENSE_CELLS:
         return np.bincount(outer * shape[1] + inner, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
     return sparse.csr_array(sparse.coo_array((np.ones(len(outer)), (outer, inner)), shape=shape))
 
 
 def members(codes: NDArray[np.int64], size: int) -> sparse.csr_array:
-    """Give which of `size` levels each row stands at, from its (N, M) codes: (N, size) of 0 and 1."""
+    """Turn codes (N, M) into an indicator matrix: (N, size), 1 if a row is at a level."""
     rows, columns = np.nonzero(codes >= 0)
     return sparse.csr_array((np.ones(len(rows)), (rows, codes[rows, columns])), shape=(len(codes), size))
 
 
 @dataclass(frozen=True)
 class AdditiveParts:
-    """The additive parts of P pairs' contributions, fitted to some rows and given at N others, in log-odds.
+    """The additive parts of P pairs' contributions, fitted to some rows and evaluated at N others, in log-odds.
 
     Attributes:
-        of_a: (N, P), the part that is the pair's first field's own, with mean zero over the rows fitted to.
-        of_b: (N, P), the second field's.
+        of_a: (N, P), the part of the pair's first field, with mean zero over the rows fitted to.
+        of_b: (N, P), the part of the second field.
         constant: (P,), the mean over the rows fitted to.
     """
 
@@ -169,11 +175,11 @@ class AdditiveParts:
 def additive_parts(
     values: NDArray[np.floating], pairs: Sequence[tuple[int, int]], levels: Sequence[Levels]
 ) -> AdditiveParts:
-    """Fit what `purify` removes to the first M rows, field by field, and give it for the rows after them.
+    """Fit what `purify` removes to the first M rows, field by field, and evaluate it at the rows after them.
 
     Args:
         values: (M, P), a column per pair.
-        pairs: P pairs of field numbers; of a field with itself only `of_a` is not zero.
+        pairs: P pairs of field numbers. For a field with itself, only `of_a` is not zero.
         levels: one per field, over M + N rows.
     """
     fitted, rows = len(values), len(levels[0].codes)
@@ -195,12 +201,12 @@ def additive_parts(
 
 @dataclass(frozen=True)
 class _Side:
-    """A field's levels at the rows fitted to and at those after them.
+    """A field's levels at the rows fitted to, and at the rows after them.
 
     Attributes:
-        share: (L,) rows of each level by row fitted to.
-        after: (N, L), at which levels the rows after them stand.
-        known: (N,) whether one of these has rows fitted to; a level without any has no part of its own.
+        share: (L,) rows of each level ÷ rows fitted to.
+        after: (N, L), 1 if a row after them is at a level.
+        known: (N,) whether a row is at a level that was fitted. A level without fitted rows has no effect.
     """
 
     share: Values
@@ -215,15 +221,16 @@ class _Side:
 
 
 def purify_table(values: Values, weights: Values) -> Values:
-    """Remove from a table its weighted least-squares additive part: every weighted row and column mean becomes zero.
+    """Remove from a table its weighted least-squares additive part, so that every weighted row and column mean is zero.
 
     Args:
         values: (A, B) contributions by level pair.
-        weights: (A, B) rows of each level pair; a pair without rows has no say in the fit, and is given what remains.
+        weights: (A, B) rows of each level pair. A pair without rows does not influence the fit.
     """
     pure = np.array(values, dtype=np.float64)
-    by_a, by_b = np.maximum(weights.sum(1), 1e-12), np.maximum(weights.sum(0), 1e-12)
+    by_a, by_b = np.maximum(weights.sum(1), 1e-12), np.maximum(weights.sum(0), 1e-12)  # (A,), (B,)
     scale = max(float(np.abs(pure).max(initial=0.0)), 1e-12)
+    # Backfitting: subtract row means and column means in turn, until both are zero.
     for _ in range(SWEEPS):
         a = (weights * pure).sum(1) / by_a
         pure -= a[:, None]

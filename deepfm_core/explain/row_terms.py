@@ -1,4 +1,8 @@
-"""The frames of a run that the pages show first (docs/store.md lists their columns)."""
+"""The frames of a run about single rows: the addends of their logits; docs/store.md lists the columns.
+
+`terms_frame` has one line per row, `example_terms_frame` one line per addend. The component ladder (`metrics.ablation`)
+is made from `partial_sums_frame`.
+"""
 
 from __future__ import annotations
 
@@ -15,27 +19,28 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.fit import predict_logits
 
 TERM_CELLS = 200_000
+"""Addends stored for the example rows, which bounds the size of the file."""
 
 
 def example_rows(model: DeepFM, part: EncodedTable, seed: int) -> NDArray[np.int64]:
-    """Choose which rows of a part become examples, in ascending order: fewer for models with many terms."""
+    """Choose the example rows of a part, in ascending order; a model with many terms gets fewer."""
     terms = len(model.pairs) + len(part.layout.fields) + len(part.layout.dense) + 2
     count = min(len(part), max(FEWEST_EXAMPLES, min(MOST_EXAMPLES, TERM_CELLS // terms)))
     return np.sort(np.random.default_rng(seed).choice(len(part), count, replace=False)).astype(np.int64)
 
 
 def terms_frame(model: DeepFM, table: EncodedTable) -> pd.DataFrame:
-    """Split each row's logit into its terms; a row of the frame per row of the table.
+    """Split each row's logit into its parts; one line per row of the table.
 
-    Columns: `row`, `probability`, `logit` (the model's own, as `predict` has it), `bias`, `first_order`,
-    `second_order`, `fm_logit` (the sum of these three) and `dnn_logit`. `fm_logit + dnn_logit` is `logit` but for the
-    rounding of float32; a part the model lacks is 0.
+    Columns: `row`, `probability`, `logit` (as `predict` has it), `bias`, `first_order`, `second_order`, `fm_logit` (the
+    sum of these three) and `dnn_logit`. `fm_logit + dnn_logit` equals `logit` up to the rounding of float32. A part
+    that the model lacks is 0.
     """
     model.eval()
     parts = [_terms_block(model, batch) for batch in Batch.held(table).split(8192)]
     columns = np.concatenate(parts) if parts else np.zeros((0, 4))
-    bias, first, second, dnn = columns.T
-    logit = predict_logits(model, table)
+    bias, first, second, dnn = columns.T  # (N,) each
+    logit = predict_logits(model, table)  # not the sum of the parts, so that it agrees with `predict` to the last digit
     return pd.DataFrame(
         {
             "row": np.arange(len(columns)),
@@ -58,12 +63,12 @@ def _terms_block(model: DeepFM, batch: Batch) -> NDArray[np.float64]:
     first = zero if terms.first_order is None else terms.first_order.double().sum(1).numpy()
     second = zero if terms.second_order is None else terms.second_order.double().sum(1).numpy()
     dnn = zero if terms.dnn is None else terms.dnn.double().numpy()
-    return np.stack([bias, first, second, dnn], 1)
+    return np.stack([bias, first, second, dnn], 1)  # (B, 4)
 
 
 @torch.no_grad()
 def example_terms_frame(model: DeepFM, table: EncodedTable, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Make the `example_terms` frame: every addend of every given row's logit, in long form."""
+    """Make the `example_terms` frame: one line per addend of each row's logit."""
     terms = model.eval().terms(Batch.from_table(table))
     names = table.layout.names
     kinds: list[tuple[str, str | None, str | None]] = []
@@ -80,7 +85,7 @@ def example_terms_frame(model: DeepFM, table: EncodedTable, rows: NDArray[np.int
     if terms.dnn is not None:
         kinds.append(("dnn", None, None))
         blocks.append(terms.dnn.double().numpy()[:, None])
-    values = np.concatenate(blocks, 1)
+    values = np.concatenate(blocks, 1)  # (N, addends), in the order of `kinds`
     return pd.DataFrame(
         {
             "row": np.repeat(rows, len(kinds)),
@@ -92,24 +97,24 @@ def example_terms_frame(model: DeepFM, table: EncodedTable, rows: NDArray[np.int
     )
 
 
-# A model's logit on the judged rows, summed part by part: what the component ladder is made from.
+# Partial sums of the logit: what the component ladder is made from.
 
 
 def partial_sums_frame(
     model: DeepFM, table: EncodedTable, part: str, rows: NDArray[np.int64], labels: NDArray[np.float32]
 ) -> pd.DataFrame | None:
-    """Make the `partial_sums` frame of N judged rows; None where the logit has one part only.
+    """Make the `partial_sums` frame of N evaluated rows; return None if the logit has only one part.
 
     Args:
         model: in its final state.
         table: the N rows, encoded.
-        part: their name.
+        part: the name of the part they belong to: `valid` or `test`.
         rows: (N,) their numbers in the table they come from.
         labels: (N,) of 0 and 1.
 
     Returns:
-        `part`, `row`, `label`; `first_order` (bias + first-order terms), `fm` (and the pairs; null where the model has
-        none) and `logit` (everything).
+        `part`, `row`, `label`; `first_order` (bias + first-order terms), `fm` (`first_order` + FM pairs; null if the
+        model has none) and `logit` (everything).
     """
     spec = model.spec
     if not spec.first_order or not (spec.second_order or spec.deep):

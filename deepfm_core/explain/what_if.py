@@ -1,4 +1,7 @@
-"""What a model gives for a row with other values in some of its fields."""
+"""What a model predicts for a row if some of its cells change.
+
+`ask` scores the variants of a row; `moved` lists the addends that differ between two of them.
+"""
 
 from __future__ import annotations
 
@@ -17,12 +20,12 @@ from deepfm_core.training.fit import predict_logits
 
 @dataclass(frozen=True)
 class Answers:
-    """The model's answers for A variants of a row.
+    """The model's predictions for A variants of a row.
 
     Attributes:
         logits: (A,) log-odds.
         probabilities: (A,).
-        terms: every addend of every logit, as in the `example_terms` frame; `row` is the variant's number.
+        terms: the addends of each logit, as in the `example_terms` frame; `row` is the number of the variant.
     """
 
     logits: list[float]
@@ -31,13 +34,13 @@ class Answers:
 
 
 def ask(encoder: Encoder, model: DeepFM, cells: Mapping[str, str], variants: Sequence[Mapping[str, str]]) -> Answers:
-    """Run the model on variants of a row.
+    """Score variants of a row.
 
     Args:
-        encoder: the one the model was trained with.
+        encoder: the encoder the model was trained with.
         model: trained.
-        cells: the row as it stands in the table, by column.
-        variants: for each variant the cells that differ, by column; none of them is the row itself.
+        cells: the row's cells as text, by column.
+        variants: for each variant the cells that differ, by column; an empty one is the row itself.
 
     Raises:
         SchemaError: a value cannot be used, such as a text in a field of numbers.
@@ -54,12 +57,12 @@ def moved(terms: pd.DataFrame, before: int = 0, after: int = 1) -> pd.DataFrame:
 
     Args:
         terms: of `Answers`.
-        before: number of the one variant.
-        after: number of the other.
+        before: number of the first variant.
+        after: number of the other variant.
 
     Returns:
-        Columns `term`, `field_a`, `field_b`, `before`, `after`, `change` (log-odds), largest change first; addends that
-        stay are left out.
+        `term`, `field_a`, `field_b`, `before`, `after` and `change` (log-odds), largest change first. Addends that do
+        not change are left out.
     """
     own, other = (terms[terms["row"] == number].reset_index(drop=True) for number in (before, after))
     both = own.drop(columns="row").rename(columns={"value": "before"}).assign(after=other["value"])

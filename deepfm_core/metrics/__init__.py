@@ -1,1 +1,1 @@
-"""How good probabilities are, in numpy alone."""
+"""How good probabilities are, in numpy alone: start with `scores.evaluate`."""

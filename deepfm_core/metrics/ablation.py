@@ -1,4 +1,4 @@
-"""The component ladder: how good a model's logit is as its parts come in, one after the other."""
+"""The component ladder: how good a model's logit is as its parts are added, one after the other."""
 
 from __future__ import annotations
 
@@ -17,18 +17,19 @@ COLUMNS = ("rung", "model", *METRICS, "step", "step_low", "step_high")
 
 
 def ladder(sums: pd.DataFrame, alone: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
-    """Judge each partial sum, and models trained to be what the rung is.
+    """Evaluate each partial sum of the logit, and beside it the model of these parts alone.
 
     Args:
         sums: a part of the frame `partial_sums`: `label`, `first_order`, `fm`, `logit`.
-        alone: by name (`lr`, `fm`, `dnn`) the logits (N,) of models trained apart, on the same rows.
+        alone: by name (`lr`, `fm`, `dnn`) the logits (N,) of models trained by themselves, on the same rows.
 
     Returns:
-        `rung`; `model`, empty for a partial sum and the name for a model trained apart; AUC and logloss with their 95%
-        intervals; `step`, the logloss less that of the partial sum before, with the 95% interval of that difference on
-        the same rows. A network trained apart stands on the last rung.
+        One row per rung and model: `rung`; `model`, the name of a model trained alone, empty for a partial sum; AUC and
+        logloss with their 95% intervals; `step`, the logloss minus that of the rung before, with the 95% interval of
+        that difference on the same rows. A DNN alone is on the last rung.
     """
     pairs = bool(sums["fm"].notna().all())
+    # A model of FM pairs alone has no third rung. In float32, its two sums agree to 1e-4 only.
     last = DEEP if not pairs or not np.allclose(sums["fm"], sums["logit"], atol=1e-4) else SECOND
     rungs = {FIRST: sums["first_order"], **({SECOND: sums["fm"]} if pairs else {}), last: sums["logit"]}
     places = {"lr": FIRST, "fm": SECOND, "dnn": DEEP}

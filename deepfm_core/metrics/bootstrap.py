@@ -1,4 +1,8 @@
-"""Two models judged on the same rows, in numpy alone."""
+"""Differences between models on the same rows, with 95% intervals, in numpy alone.
+
+Use `logloss_difference` for two models with one seed each, and `judge_together` for several models with several seeds.
+In shapes: N rows, M models, S seeds of a model.
+"""
 
 from __future__ import annotations
 
@@ -22,37 +26,40 @@ class Difference:
 
     @property
     def told_apart(self) -> bool:
-        """Whether the interval leaves zero out."""
+        """Whether the difference is clear above noise: its interval does not contain 0."""
         return self.low > 0 or self.high < 0
 
 
 def logloss_difference(
     labels: NDArray[np.floating], logits: NDArray[np.floating], other_logits: NDArray[np.floating]
 ) -> Difference:
-    """Give one model's logloss less another's on the same N rows, in nats; below zero the first is better.
+    """Return one model's logloss minus another's on the same N rows, in nats; below 0 the first model is better.
 
-    The interval is that of the mean of the rows' differences: far narrower than the two loglosses' own, since both
-    models find the same rows hard.
+    The interval is that of the mean of the row-by-row differences. It is far narrower than the intervals of the two
+    loglosses, because both models find the same rows hard.
 
     Args:
         labels: (N,) of 0 and 1, N at least 2.
-        logits: (N,) log-odds of the one model.
-        other_logits: (N,) of the other.
+        logits: (N,) log-odds of the first model.
+        other_logits: (N,) log-odds of the other model.
     """
-    apart = logloss_by_row(labels, logits) - logloss_by_row(labels, other_logits)
-    value, half = float(apart.mean()), Z95 * float(apart.std(ddof=1)) / math.sqrt(len(apart))
+    differences = logloss_by_row(labels, logits) - logloss_by_row(labels, other_logits)  # (N,)
+    value, half = float(differences.mean()), Z95 * float(differences.std(ddof=1)) / math.sqrt(len(differences))
     return Difference(value, value - half, value + half)
 
 
-# Models judged on the same rows: how far each is from the best one, with intervals by a paired bootstrap.
+# Several models and seeds: the difference of each from the best, with intervals by a paired bootstrap.
 
 Floats = NDArray[np.float64]
 
 DRAWS, FEWEST_DRAWS = 2000, 200
+"""Bootstrap draws for short tables, and for long ones. 200 draws put 5 beyond each end of a 95% interval."""
 
 _DRAWN_ROWS = 200_000_000
+"""Rows × draws, which bounds the time."""
 
 _AT_ONCE = 4_000_000
+"""Rows × draws kept at a time, which bounds the memory."""
 
 
 @dataclass(frozen=True)
@@ -60,8 +67,8 @@ class Judged:
     """One metric of one model.
 
     Attributes:
-        by_seed: its value under each seed.
-        difference: its mean less the best model's, None for the best one itself.
+        by_seed: its value for each seed.
+        difference: its mean minus that of the best model; None for the best model.
     """
 
     by_seed: tuple[float, ...]
@@ -74,7 +81,7 @@ class Judged:
 
     @property
     def spread(self) -> float | None:
-        """The standard deviation over seeds; None for a single one."""
+        """The standard deviation over seeds; None for a single seed."""
         return float(np.std(self.by_seed, ddof=1)) if len(self.by_seed) > 1 else None
 
 
@@ -86,25 +93,26 @@ def judge_together(
     draws: int | None = None,
     seed: int = 0,
 ) -> dict[str, dict[str, Judged]]:
-    """Give `auc` and `logloss` of each model, and its difference to the best model with a 95% interval.
+    """Return `auc` and `logloss` of each model, and its difference from the best model with a 95% interval.
 
-    AUC is drawn again through its rows' placements (DeLong et al. 1988), the first-order form of the exact bootstrap.
+    Rows are drawn with replacement for all models together, seeds for each model. The AUC of a draw is a mean of the
+    rows' placements (DeLong et al. 1988), which is the exact bootstrap to first order and far faster.
 
     Args:
         labels: (N,) of 0 and 1.
-        logits: by model, for each of its seeds (N,) log-odds.
-        candidates: models that may be called the best; all by default.
-        draws: how often rows and seeds are drawn again; fewer for many rows by default.
+        logits: by model, (N,) log-odds for each of its seeds.
+        candidates: the models that may be called the best; all by default.
+        draws: the number of bootstrap draws; by default fewer for many rows.
         seed: of the draws.
 
     Returns:
-        by metric and model; `auc` is left out where one class is absent.
+        `Judged` by metric and model; `auc` is left out if a class is absent.
     """
-    truth = np.asarray(labels, dtype=np.float64)
+    truth = np.asarray(labels, dtype=np.float64)  # (N,)
     clicks = truth > 0.5
     seeds = [len(of_model) for of_model in logits.values()]
-    values = [row for of_model in logits.values() for row in of_model]
-    scores = {"logloss": np.stack([logloss_by_row(truth, z) for z in values], axis=1)}
+    values = [row for of_model in logits.values() for row in of_model]  # one (N,) per model and seed
+    scores = {"logloss": np.stack([logloss_by_row(truth, z) for z in values], axis=1)}  # (N, all seeds)
     exact = {"logloss": scores["logloss"].mean(0)}
     if clicks.any() and not clicks.all():
         scores["auc"] = np.stack([auc_by_row(truth, z) for z in values], axis=1)
@@ -116,7 +124,7 @@ def judge_together(
 
 
 def draws_for(rows: int) -> int:
-    """Say how often N rows are drawn again."""
+    """Return the number of bootstrap draws for N rows."""
     return int(np.clip(_DRAWN_ROWS // max(rows, 1), FEWEST_DRAWS, DRAWS))
 
 
@@ -142,13 +150,15 @@ def _judged(
 def _drawn(
     scores: Mapping[str, Floats], clicks: NDArray[np.bool_], seeds: list[int], draws: int, seed: int
 ) -> dict[str, Floats]:
-    """Draw rows and seeds again: by metric (draws, M)."""
+    """Draw rows and seeds with replacement, and return each model's mean by metric: (draws, M)."""
     rng = np.random.default_rng(seed)
     parts: dict[str, list[Floats]] = {metric: [] for metric in scores}
     for counts in _row_counts(rng, len(clicks), draws):
         shares = _seed_shares(rng, seeds, len(counts))
         for metric, by_row in scores.items():
             if metric == "auc":
+                # Both class means estimate the AUC. Varying each on its own and adding them gives its variance:
+                # mean over clicks + mean over others − AUC.
                 means = _mean(counts[:, clicks], by_row[clicks]) + _mean(counts[:, ~clicks], by_row[~clicks])
                 means -= by_row[clicks].mean(0)
             else:
@@ -164,18 +174,20 @@ def _mean(counts: NDArray[np.float32], by_row: Floats) -> Floats:
 
 
 def _row_counts(rng: np.random.Generator, rows: int, draws: int) -> Iterator[NDArray[np.float32]]:
-    """Yield how often each row is drawn, some draws at a time: (draws, N)."""
+    """Yield how often each row is drawn, in blocks of draws: (draws, N) each."""
     at_once = max(1, _AT_ONCE // max(rows, 1))
     for start in range(0, draws, at_once):
         some = min(at_once, draws - start)
+        # Each draw gets its own range of numbers, so one bincount counts them all.
         places = rng.integers(0, rows, (some, rows)) + rows * np.arange(some)[:, None]
         yield np.bincount(places.ravel(), minlength=some * rows).reshape(some, rows).astype(np.float32)
 
 
 def _seed_shares(rng: np.random.Generator, seeds: list[int], draws: int) -> Floats:
-    """Give the share of each model's seeds in its mean, drawn again: (draws, all seeds).
+    """Return the drawn share of each seed in its model's mean: (draws, all seeds).
 
-    Deviations from equal shares are √(S/(S−1)) of what drawing S of S gives, whose variance is too small by (S−1)/S.
+    Drawing S of S seeds with replacement gives a variance that is too small by (S−1)/S. So deviations from equal shares
+    are widened by √(S/(S−1)).
     """
     shares = []
     for count in seeds:

@@ -1,6 +1,7 @@
-"""How good probabilities are, in numpy alone, so that a page can compute them without torch.
+"""How good probabilities are: metrics with intervals, calibration, and the counts behind ROC and PR curves.
 
-The curves and AUC are exact with ties; tests compare them with scikit-learn.
+Start with `evaluate`. It is numpy alone, so that a page need not load torch. Curves and AUC are exact with ties; tests
+compare them with scikit-learn. In shapes: N rows. A *click* is a row with label 1.
 """
 
 from __future__ import annotations
@@ -14,56 +15,59 @@ from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
 Z95 = 1.959964
+"""The 97.5% quantile of the standard normal distribution: half a 95% interval in standard errors."""
 
 
 def sigmoid(logits: NDArray[np.floating]) -> Floats:
-    """Turn logits into probabilities without overflow."""
+    """Turn logits into probabilities, without overflow."""
     z = np.asarray(logits, dtype=np.float64)
-    e = np.exp(-np.abs(z))
+    e = np.exp(-np.abs(z))  # in 0 … 1, whatever the sign of z
     return np.where(z >= 0, 1.0, e) / (1.0 + e)
 
 
 def logloss(labels: NDArray[np.floating], logits: NDArray[np.floating]) -> float:
-    """Give the mean negative log-likelihood in nats, from logits so that nothing overflows."""
+    """Return the mean negative log-likelihood in nats. Logits are used, not probabilities, so nothing overflows."""
     return float(np.mean(logloss_by_row(labels, logits)))
 
 
 def logloss_by_row(labels: NDArray[np.floating], logits: NDArray[np.floating]) -> Floats:
-    """Give each row's negative log-likelihood in nats."""
+    """Return each row's negative log-likelihood in nats: (N,)."""
     z = np.asarray(logits, dtype=np.float64)
+    # log(1 + e^z) − y z, with e^z taken out of the logarithm for z > 0.
     return np.asarray(np.maximum(z, 0.0) - z * labels + np.log1p(np.exp(-np.abs(z))))
 
 
 def base_logloss(labels: NDArray[np.floating], rate: float) -> float:
-    """Give the logloss of the constant probability `rate`; `rate` is kept off 0 and 1 by a millionth."""
+    """Return the logloss of the constant probability `rate`, which is kept a millionth away from 0 and 1."""
     p = min(max(rate, 1e-6), 1 - 1e-6)
     clicks = float(np.mean(labels))
     return -(clicks * math.log(p) + (1 - clicks) * math.log(1 - p))
 
 
 def auc(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> float | None:
-    """Give the area under the ROC curve, ties counted half; None where one class is absent.
+    """Return the area under the ROC curve, ties counted half; None if a class is absent.
 
-    This is the Mann–Whitney statistic: wins of a click over another row, counted in whole numbers. Sorting each class
-    by itself and looking one up in the other sorts values instead of positions, which takes half the time.
+    This is the Mann–Whitney statistic: the share of (click, other row) pairs in which the click scores higher. Each
+    class is sorted by itself, and one is looked up in the other. That sorts values, not positions, in half the time.
     """
     scores, positive = np.asarray(scores), np.asarray(labels) > 0.5
     clicks, others = np.sort(scores[positive]), np.sort(scores[~positive])
     pairs = len(clicks) * len(others)
     if not pairs:
         return None
+    # Look the smaller class up in the larger one; wins are whole numbers, so no rounding adds up.
     if len(clicks) <= len(others):
         return _half_wins(clicks, others) / (2 * pairs)
     return 1.0 - _half_wins(others, clicks) / (2 * pairs)
 
 
 def _half_wins(few: NDArray[np.floating], many: NDArray[np.floating]) -> int:
-    """Count twice how often a value of `few` is above one of `many`, a tie once; both are in ascending order."""
+    """Count 2 for each value of `few` above a value of `many`, and 1 for each tie; both are in ascending order."""
     return int(np.searchsorted(many, few, "left").sum()) + int(np.searchsorted(many, few, "right").sum())
 
 
 def auc_interval(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> tuple[float, float] | None:
-    """Give the 95% interval of the AUC by DeLong's variance (DeLong et al. 1988; Sun & Xu 2014)."""
+    """Return the 95% interval of the AUC by the variance of DeLong et al. (1988), as computed by Sun & Xu (2014)."""
     value = auc(labels, scores)
     if value is None:
         return None
@@ -75,18 +79,19 @@ def auc_interval(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> 
 
 
 def auc_by_row(labels: NDArray[np.floating], scores: NDArray[np.floating]) -> Floats:
-    """Give each row's placement: the share of the other class's rows that it is ranked rightly against, ties half.
+    """Return each row's placement: the share of the other class that it is ranked correctly against, ties half (N,).
 
-    The mean over clicks is the AUC, and so is the mean over the others; both classes must be there.
+    The mean over clicks is the AUC, and so is the mean over the other rows. Both classes must be present.
     """
     positive = np.asarray(labels) > 0.5
     scores = np.asarray(scores)
+    # Rank among all rows, minus rank within the own class, counts the rows of the other class below.
     placements = _midranks(scores)
     placements[positive] -= _midranks(scores[positive])
     placements[~positive] -= _midranks(scores[~positive])
     clicks = int(positive.sum())
     placements[positive] /= len(positive) - clicks
-    placements[~positive] = 1.0 - placements[~positive] / clicks
+    placements[~positive] = 1.0 - placements[~positive] / clicks  # share of the clicks above
     return placements
 
 
@@ -95,6 +100,7 @@ def _variance(values: Floats) -> float:
 
 
 def _midranks(values: NDArray[np.floating]) -> Floats:
+    """Rank values from 1, equal values at the mean of their ranks: (N,)."""
     _, inverse, counts = np.unique(values, return_inverse=True, return_counts=True)
     ends = np.cumsum(counts)
     return np.asarray((ends - (counts - 1) / 2.0)[inverse], dtype=np.float64)
@@ -102,7 +108,7 @@ def _midranks(values: NDArray[np.floating]) -> Floats:
 
 @dataclass(frozen=True)
 class Metrics:
-    """Metrics of one part, with 95% intervals; None where they are not defined, `note` says why."""
+    """Metrics of one part of the rows, with 95% intervals. An undefined metric is None, and `note` says why."""
 
     rows: int
     clicks: int
@@ -115,11 +121,11 @@ class Metrics:
     base_logloss: float
     """Logloss of predicting the training part's click rate for every row."""
     normalised_entropy: float | None
-    """Logloss ÷ base logloss (He et al. 2014); below 1 is better than knowing nothing but the click rate."""
+    """Logloss ÷ base logloss (He et al. 2014); below 1 is better than knowing only the click rate."""
     normalised_entropy_low: float | None
     normalised_entropy_high: float | None
     calibration_ratio: float | None
-    """Mean predicted ÷ observed click rate; 1 is right on average."""
+    """Mean predicted probability ÷ observed click rate; 1 is right on average."""
     calibration_low: float | None
     calibration_high: float | None
     note: str = ""
@@ -168,10 +174,11 @@ def _single_class_note(clicks: int, rows: int) -> str:
 
 
 def _entropy_half_width(labels: NDArray[np.floating], by_row: Floats, base_rate: float) -> float:
-    """Delta method for a ratio of two means over the same rows."""
+    """Return half the 95% interval of the normalised entropy, by the delta method for a ratio of two means."""
     p = min(max(base_rate, 1e-6), 1 - 1e-6)
     base_by_row = -np.where(np.asarray(labels) > 0.5, math.log(p), math.log(1 - p))
     ratio = by_row.mean() / base_by_row.mean()
+    # First-order error of a ratio A/B of means: (a_i − ratio · b_i) / B.
     residual = (by_row - ratio * base_by_row) / base_by_row.mean()
     return Z95 * math.sqrt(_variance(residual) / len(by_row))
 
@@ -183,13 +190,14 @@ def _calibration_ratio(
     clicks, predicted = float(np.sum(labels)), float(probabilities.sum())
     if clicks == 0:
         return None, None, None
+    # Clicks are independent Bernoulli draws: their number varies by Σ p(1 − p). Its interval is turned upside down.
     half = Z95 * math.sqrt(float((probabilities * (1 - probabilities)).sum()))
     low, high = predicted / (clicks + half), predicted / max(clicks - half, 0.5)
     return predicted / clicks, low, high
 
 
 def wilson(clicks: NDArray[np.number], rows: NDArray[np.number]) -> tuple[Floats, Floats]:
-    """Give the 95% Wilson interval of each click rate."""
+    """Return the lower and upper ends of the 95% interval of each click rate, by Wilson (1927)."""
     n = np.maximum(np.asarray(rows, dtype=np.float64), 1.0)
     p = np.asarray(clicks, dtype=np.float64) / n
     middle = p + Z95**2 / (2 * n)
@@ -202,8 +210,8 @@ def calibration(labels: NDArray[np.floating], probabilities: NDArray[np.floating
     """Compare predicted with observed click rate in buckets of equally many rows.
 
     Returns:
-        One row a bucket: `bucket`, `predicted` (mean probability), `observed` (click rate), `low`, `high` (95% Wilson
-        interval of the observed rate), `rows`. Rows of equal probability share a bucket.
+        One row per bucket: `bucket`, `predicted` (mean probability), `observed` (click rate), `low` and `high` (its 95%
+        Wilson interval), `rows`. Rows of equal probability share a bucket.
     """
     p = np.asarray(probabilities, dtype=np.float64)
     edges = np.unique(np.quantile(p, np.linspace(0, 1, buckets + 1)[1:-1]))
@@ -226,16 +234,18 @@ def calibration(labels: NDArray[np.floating], probabilities: NDArray[np.floating
 
 
 def thresholds(labels: NDArray[np.floating], probabilities: NDArray[np.floating]) -> pd.DataFrame:
-    """Count, at every distinct threshold from high to low, what calling rows at or above it clicks gets right.
+    """Count for every distinct threshold, from high to low, the rows called clicks and those that are clicks.
+
+    A row is called a click if its probability is at or above the threshold. ROC, PR and lift curves come from this.
 
     Returns:
-        Columns `threshold`, `called`, `hits` (clicks among them), `recall` (true positive rate), `false_positive_rate`,
-        `precision`, `lift` (precision ÷ click rate), `share` (called ÷ rows). The source of ROC, PR and lift curves.
+        One row per threshold: `threshold`, `called`, `hits` (true positives), `recall` (true positive rate),
+        `false_positive_rate`, `precision`, `lift` (precision ÷ click rate), `share` (called ÷ rows).
     """
     p = np.asarray(probabilities, dtype=np.float64)
     order = np.argsort(-p, kind="stable")
     ordered, clicks = p[order], np.asarray(labels, dtype=np.float64)[order]
-    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))
+    last = np.flatnonzero(np.append(ordered[1:] != ordered[:-1], True))  # the last of each run of equal probabilities
     called, hits = last + 1.0, np.cumsum(clicks)[last]
     total, rows = max(float(clicks.sum()), 1.0), len(p)
     precision = hits / called

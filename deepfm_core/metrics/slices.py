@@ -1,4 +1,7 @@
-"""How good probabilities are for each level of a field, in numpy alone."""
+"""How good probabilities are for each level of a field, in numpy alone.
+
+`level_rows` says which level of a field each row is at; `slice_metrics` evaluates the rows of each level.
+"""
 
 from __future__ import annotations
 
@@ -16,23 +19,24 @@ from deepfm_core.schema.timestamps import form_of, parse_moments
 from deepfm_core.tables.table import is_missing
 
 MOST_LEVELS = 12
+"""Levels shown by themselves; rarer ones are pooled as `other`."""
 NUMBER_SLICES = 5
 MISSING = "missing"
 
 
 def level_rows(cells: pd.Series[str], role: FieldRole) -> pd.DataFrame:
-    """Say at which levels of a field each of N rows stands.
+    """Return the levels of a field that each of N rows is at.
 
-    Numbers are cut into five buckets of about equally many rows, points in time become hours of the day, the values of
-    a multi-valued cell are levels each; levels beyond the twelve with most rows are pooled.
+    Numbers are cut into five buckets of similar size. Points in time become three-hour slices of the day. Each
+    value of a multi-valued cell is a level. Only the twelve levels with most rows are kept; the others are pooled.
 
     Args:
         cells: the field's column as text, N rows.
-        role: its role; a field that is ignored is taken as categorical.
+        role: its role; an ignored field counts as categorical.
 
     Returns:
-        Columns `position` (0 … N-1), `level` and `order` (where the level stands among the others), a row for each row
-        and level: more than N rows for a multi-valued field.
+        One row per row and level, which is more than N for a multi-valued field: `position` (0 … N-1), `level` and
+        `order` (the level's place among the others).
     """
     texts, codes = _distinct(cells)
     missing = np.array([is_missing(text) for text in texts], dtype=bool)
@@ -48,15 +52,15 @@ def level_rows(cells: pd.Series[str], role: FieldRole) -> pd.DataFrame:
 
 
 def slice_metrics(labels: NDArray[np.floating], logits: NDArray[np.floating], levels: pd.DataFrame) -> pd.DataFrame:
-    """Evaluate each level of a field as a part of its own; entropies are against the click rate of all N rows.
+    """Evaluate the rows of each level by themselves; normalised entropies use the click rate of all N rows.
 
     Args:
         labels: (N,) of 0 and 1.
         logits: (N,) log-odds.
-        levels: as `level_rows` gives it.
+        levels: the frame of `level_rows`.
 
     Returns:
-        A row a level, in the levels' order: `level` and the columns of `Metrics`; null where not defined.
+        One row per level, in the levels' order: `level` and the fields of `Metrics`; null if not defined.
     """
     base_rate = float(np.mean(labels))
     parts = []
@@ -70,7 +74,7 @@ def _distinct(cells: pd.Series[str]) -> tuple[list[str], NDArray[np.int64]]:
     coded = cells.astype("category").cat.remove_unused_categories()
     codes, texts = coded.cat.codes.to_numpy().astype(np.int64), [str(text).strip() for text in coded.cat.categories]
     if (codes < 0).any():
-        codes, texts = np.where(codes < 0, len(texts), codes), [*texts, ""]
+        codes, texts = np.where(codes < 0, len(texts), codes), [*texts, ""]  # NaN becomes an empty text
     return texts, codes
 
 
@@ -85,7 +89,7 @@ def _number_rows(texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np
     edges = np.zeros(0)
     if present.any():
         edges = np.unique(np.quantile(numbers[present], np.linspace(0, 1, NUMBER_SLICES + 1)[1:-1]))
-        edges = edges[edges > numbers[present].min()]
+        edges = edges[edges > numbers[present].min()]  # no bucket below the smallest number
     names = np.array([*(_bucket_name(edges, number) for number in range(len(edges) + 1)), MISSING])
     bucket = np.where(present, np.searchsorted(edges, numbers, side="right"), len(edges) + 1)
     return pd.DataFrame({"position": np.arange(len(codes)), "level": names[bucket], "order": bucket})
@@ -108,13 +112,14 @@ def _hour_rows(texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.i
     if form is not None:
         moments = parse_moments(present, form[0])
         hours[~missing] = np.where(moments.valid, moments.hours, -1)
-    order = np.where(hours < 0, 8, hours // 3)
+    order = np.where(hours < 0, 8, hours // 3)  # 8 slices of 3 hours, and missing ones last
     names = np.array([*(f"{start:02d}:00 to {start + 2:02d}:59" for start in range(0, 24, 3)), MISSING])
     return pd.DataFrame({"position": np.arange(len(codes)), "level": names[order][codes], "order": order[codes]})
 
 
 def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
     counts = rows["level"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    # A single level is never pooled: `other (1 levels)` would take the same space.
     kept = counts.index[: MOST_LEVELS if len(counts) > MOST_LEVELS + 1 else len(counts)]
     place = {level: number for number, level in enumerate(kept)}
     other = f"other ({len(counts) - len(kept)} levels)"

@@ -1,1 +1,1 @@
-"""Store, run folders, engine, worker and launch."""
+"""What a run does, from its tables to its frames: start with `engine.execute`."""

@@ -1,4 +1,4 @@
-"""The yardstick of a comparison: scikit-learn's gradient boosting on the same rows, what a user would try instead."""
+"""The baseline of a comparison: scikit-learn's gradient boosting on the same rows, which a user would try instead."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ if TYPE_CHECKING:
     from sklearn.ensemble import HistGradientBoostingClassifier
 
 MOST_TREES, PATIENCE = 1000, 10
-"""Trees at most, and trees without a better validation logloss before it stops; all else is scikit-learn's default."""
+"""Most trees, and trees without a better validation logloss before it stops. Other settings are the defaults."""
 MOST_CATEGORIES = 255
-"""Categories a column of scikit-learn's trees may have; of more, the rarest share the last."""
+"""Most categories of a column, which is scikit-learn's limit; the rarest values share the last one."""
 MOST_VALUES = 64
-"""Columns that a multi-valued field becomes at most: its most frequent values."""
+"""Most columns of a multi-valued field, one for each of its most frequent values."""
 THREADED_ROWS = 100_000
-"""Training rows from which on several threads pay; with fewer they mostly wait for each other."""
+"""Training rows from which several threads are faster than one."""
 
 Features = dict[str, NDArray[np.float64]]
-"""By name of the part: (N, C) numbers as they are, NaN where missing, categories as codes."""
+"""By name of the part, (N, C): numbers as they are, categories as codes, NaN for a missing number."""
 
 
 def boost(job: Job) -> Iterator[Event]:
-    """Do a yardstick's run: read, encode, fit, evaluate, and write its predictions and metrics.
+    """Do a run of the baseline: read, encode, fit, evaluate, and write predictions and metrics.
 
     Raises:
         DeepFMError: the tables or the schema cannot be used.
@@ -78,12 +78,12 @@ def boost(job: Job) -> Iterator[Event]:
 
 
 def columns(parts: RunParts, schema: Schema, min_count: int) -> tuple[Features, NDArray[np.bool_]]:
-    """Turn the rows of each part into the columns of trees.
+    """Turn the rows of each part into columns for trees.
 
-    Values, and which of them are rare or unseen, are those of the encoder that the models compared have.
+    Values come from the same encoder as those of the compared models, so the same ones are rare or unseen.
 
     Returns:
-        the columns of each part, and (C,) which of them are categories.
+        The columns (N, C) of each part, and which of them are categories (C,).
     """
     train = parts.train
     encoder = Encoder.fit(train.table.frame, schema, rows=train.rows, min_count=min_count, subject=train.table.name)
@@ -112,7 +112,7 @@ def _numbers(part: Part, column: str) -> NDArray[np.float64]:
 
 
 def _by_frequency(field: EncodedField, train: EncodedTable) -> NDArray[np.int64]:
-    """Give (size,) each feature's place among those of its field, the one with most training rows first."""
+    """Return the rank of each feature of a field by its training rows, the most frequent one first: (size,)."""
     ids, used = _slots(field, train)
     counts = np.bincount(ids[used], minlength=field.size)
     places = np.empty(field.size, dtype=np.int64)
@@ -123,7 +123,9 @@ def _by_frequency(field: EncodedField, train: EncodedTable) -> NDArray[np.int64]
 def _values(field: EncodedField, table: EncodedTable, order: NDArray[np.int64]) -> NDArray[np.float64]:
     ids, used = _slots(field, table)
     if field.kind is Kind.CATEGORICAL:
-        return np.minimum(order[ids], MOST_CATEGORIES - 1).astype(np.float64)
+        return np.minimum(order[ids], MOST_CATEGORIES - 1).astype(
+            np.float64
+        )  # rank by frequency as the category's code
     if field.kind is Kind.TIMESTAMP:
         return ids.astype(np.float64)
     hot = np.zeros((len(ids), min(field.size, MOST_VALUES)))
@@ -133,7 +135,7 @@ def _values(field: EncodedField, table: EncodedTable, order: NDArray[np.int64]) 
 
 
 def _slots(field: EncodedField, table: EncodedTable) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
-    """Give the field's features within its block (N, slots), and which of them count."""
+    """Return a field's feature numbers (N, slots), from 0 within the field, and which of these slots are used."""
     slots = slice(field.first_slot, field.first_slot + field.slots)
     ids = table.ids[:, slots].astype(np.int64) - field.offset
     x = table.x(field)
@@ -166,7 +168,7 @@ def _threads(parts: RunParts) -> AbstractContextManager[Any]:
 
 
 def _best(model: HistGradientBoostingClassifier) -> int:
-    """Give the number of trees with which the validation logloss was lowest."""
+    """Return the number of trees at the lowest validation logloss."""
     return int(np.argmax(model.validation_score_))
 
 
@@ -183,9 +185,9 @@ def _judged(
 
 
 def _logits(model: Any, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the log-odds (N,) by the trees up to the best one."""
+    """Return the log-odds of the trees up to the best one: (N,)."""
     stages = islice(model.staged_decision_function(rows), _best(model))
-    logits = deque(stages, maxlen=1)
-    if not logits:
+    logits = deque(stages, maxlen=1)  # the last stage alone is kept
+    if not logits:  # no tree improved on the base rate
         return np.full(len(rows), float(model._baseline_prediction[0, 0]))
     return np.asarray(logits[0], dtype=np.float64)

@@ -1,4 +1,7 @@
-"""The hold-out stage of a run: does what its model learned of each pair predict rows it was not trained on?"""
+"""The hold-out stage of a run: train its model on K − 1 folds, and check each pair on the fold that is left out.
+
+Start with `hold_out`. Each finished fold is saved, so that a stopped run goes on from there.
+"""
 
 from __future__ import annotations
 
@@ -38,17 +41,18 @@ FOLDER = "folds"
 
 @dataclass(frozen=True)
 class ModelLearner:
-    """Trains a run's own model on the rows of the other folds; a `Learner` of `explain.evidence`.
+    """Trains a run's own model on the rows of the other folds; a `Learner` of `evidence.cross_fit`.
 
-    It trains as long as the run found best and needs no validation part, so every row is either trained on or asked.
+    It trains for as many epochs as were best in the run. So it needs no validation part, and every row is either
+    trained on or held out.
 
     Attributes:
         table: N labelled rows.
-        model: of the run.
-        fit: of the run.
-        epochs: how long to train, in each phase of the fit.
+        model: the run's model settings.
+        fit: the run's training settings.
+        epochs: the number of epochs in each phase of the fit.
         seed: of weights, orders and samples.
-        most_rows: held-out rows that are asked, of each fold.
+        most_rows: most held-out rows used of each fold.
     """
 
     table: EncodedTable
@@ -59,7 +63,7 @@ class ModelLearner:
     most_rows: int
 
     def __call__(self, train: Rows, held: Rows) -> HeldOut:
-        """Train on rows `train`, and give the pure contributions of rows `held`, or of a sample of them."""
+        """Train on rows `train`, and return the pure contributions for rows `held`, or for a sample of them."""
         model = self._trained(self.table.take(train))
         others = self.table.take(held)
         pairs = [pair for pair in model.pairs if pair[0] != pair[1]]
@@ -71,12 +75,12 @@ class ModelLearner:
         if rows < len(held):
             chosen = np.sort(np.random.default_rng(self.seed).choice(len(held), rows, replace=False))
             others = others.take(chosen)
-        parts = crossed_contributions(model, others, pairs)
+        parts = crossed_contributions(model, others, pairs)  # (M, P)
         if model.spec.second_order:
             parts += fm_contributions(model, others, pairs)
         if model.spec.deep:
             parts += network_contributions(model, others, pairs, background, self.seed)
-        pure = purify(parts, pairs, field_levels(others))
+        pure = purify(parts, pairs, field_levels(others))  # under the held-out rows' own distribution
         return HeldOut(pure, predict_logits(model, others), chosen)
 
     def _trained(self, table: EncodedTable) -> DeepFM:
@@ -96,23 +100,23 @@ def hold_out(
     epochs: Sequence[int],
     seed: int,
 ) -> Iterator[Event]:
-    """Judge every pair of a run's model out of fold, and add what was found to its `pairs` frame.
-
-    Each fold is kept when it is done, so that a run that is stopped goes on from there.
+    """Check every pair of a run's model on held-out rows, and add the results to its `pairs` frame.
 
     Args:
-        folder: of the run, with its `pairs`.
+        folder: the run's folder, which holds its `pairs`.
         table: all labelled rows of the run's own table.
-        model: of the run.
-        fit: of the run.
-        folds: into how many parts the rows are divided.
-        epochs: how long to train, in each phase of the fit.
-        seed: of the run.
+        model: the run's model settings.
+        fit: the run's training settings.
+        folds: the number of folds K.
+        epochs: the number of epochs in each phase of the fit.
+        seed: the run's seed.
     """
+    # Files of folds that an earlier attempt finished; a fold is a file, so the count says where to go on.
     (folder.path / FOLDER).mkdir(exist_ok=True)
     done = [load_fold(path) for path in kept_folds(folder)]
     yield Stage(HOLD_OUT, len(done) / folds)
     pairs = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
+    # Each fold has its share of what `FOLDS` folds may keep, whatever their number.
     most_rows = max(1, FOLDS * MOST_VALUES // (max(pairs, 1) * folds))
     learner = ModelLearner(table, model, fit, epochs, seed, most_rows)
     for fold in fold_evidence(table, learner=learner, folds=folds, seed=seed, first=len(done)):
@@ -126,23 +130,23 @@ def hold_out(
 
 
 def add_to_pairs(folder: RunFolder, held_out: pd.DataFrame) -> None:
-    """Put the columns of `held_out_frame` into the run's `pairs` frame, replacing what stood there."""
+    """Put the columns of `held_out_frame` into the run's `pairs` frame, and replace old ones."""
     pairs = folder.frame("pairs")
     assert pairs is not None
     order = list(pairs.columns)
-    found = held_out[[name for name in held_out if name in order]]
-    kept = pairs.drop(columns=[name for name in found if name not in ("field_a", "field_b")])
-    merged = kept.merge(found, on=["field_a", "field_b"], how="left", validate="one_to_one")
+    added = held_out[[name for name in held_out if name in order]]
+    kept = pairs.drop(columns=[name for name in added if name not in ("field_a", "field_b")])
+    merged = kept.merge(added, on=["field_a", "field_b"], how="left", validate="one_to_one")
     folder.write_frame("pairs", merged.reindex(columns=order))
 
 
 def kept_folds(folder: RunFolder) -> list[Path]:
-    """Give the files of the folds that are done, in order."""
+    """Return the files of finished folds, in order."""
     return sorted((folder.path / FOLDER).glob("[0-9]*.npz"))
 
 
 def save_fold(path: Path, fold: FoldEvidence) -> None:
-    """Write a fold as plain arrays."""
+    """Write a fold to a file of plain arrays."""
     arrays: dict[str, Any] = {"rows": fold.rows, "base": fold.base, "parts": fold.held_out.parts}
     if fold.held_out.logit is not None:
         arrays["logit"] = fold.held_out.logit
@@ -151,6 +155,6 @@ def save_fold(path: Path, fold: FoldEvidence) -> None:
 
 
 def load_fold(path: Path) -> FoldEvidence:
-    """Read what `save_fold` wrote."""
+    """Read a fold that `save_fold` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         return FoldEvidence(arrays["rows"], arrays["base"], HeldOut(arrays["parts"], arrays.get("logit")))

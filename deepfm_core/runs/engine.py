@@ -1,4 +1,8 @@
-"""The engine of this machine: does a run from its tables to its frames, and says what happens as events."""
+"""The engine of this machine: it does a run, from its tables to its frames, and yields events on the way.
+
+Start with `execute`, which does the stages one after the other. Each stage is a generator of events; `_Work` is what
+they hand on.
+"""
 
 from __future__ import annotations
 
@@ -50,14 +54,14 @@ Events = Generator[Event, None, None]
 
 @cache
 def warm_up() -> None:
-    """Do ahead, once, what the first run of this process would otherwise wait for."""
+    """Do once, ahead of time, what the first run of this process would wait for."""
     trial_run(execute)
-    importlib.import_module("captum.attr")  # half a second, which the explanations would wait for
+    importlib.import_module("captum.attr")  # half a second that explanations would wait
 
 
 @dataclass
 class _Work:
-    """What the stages of one run hand on to each other."""
+    """The state of one run, which its stages hand on to each other."""
 
     job: Job
     seconds: dict[str, float] = field(default_factory=dict)
@@ -67,11 +71,11 @@ class _Work:
     valid: EncodedTable = field(init=False)
     test: EncodedTable = field(init=False)
     kept: Prepared | None = None
-    """What an earlier run has prepared."""
+    """Tables that an earlier run encoded, if there are any."""
     keeping: threading.Thread | None = None
-    """Keeps for later runs what this one has prepared, while it trains."""
+    """Stores this run's encoded tables for later runs, while it trains."""
     ended: threading.Event = field(default_factory=threading.Event)
-    """Set when the run has ended, well or not: what is still being kept then is given up."""
+    """Set when the run has ended, well or not; storing encoded tables then stops."""
     observation: Observation | None = None
     state: FitState = field(init=False)
     fitted: Fitted = field(init=False)
@@ -93,11 +97,9 @@ class _Stopped(Exception):  # noqa: N818 (not an error)
 def execute(job: Job) -> Iterator[Event]:
     """Do a run: read, encode, fit, evaluate, explain, hold out.
 
-    Everything that pages show is in the job's folder when `Ready` comes, and the evidence on unseen rows as well when
-    `Finished` does.
-
-    A checkpoint left in the folder by an earlier attempt is taken up, and the run ends with the same weights as one
-    never interrupted.
+    When `Ready` comes, everything that pages show is in the job's folder. When `Finished` comes, the evidence on
+    held-out rows is there, too. If an earlier attempt left a checkpoint in the folder, the run goes on from there, and
+    ends with the same weights as a run that was never interrupted.
 
     Raises:
         DeepFMError: the tables, the schema or the settings cannot be used.
@@ -105,7 +107,7 @@ def execute(job: Job) -> Iterator[Event]:
     if job.spec.model.name == YARDSTICK:
         yield from boost(job)
         return
-    torch.set_flush_denormal(True)
+    torch.set_flush_denormal(True)  # numbers below 1e-38 would make products many times slower
     work = _Work(job)
     job.folder.create().write_spec(job.spec)
     try:
@@ -119,15 +121,16 @@ def execute(job: Job) -> Iterator[Event]:
             yield Stage(name)
             yield from _timed(work, name, stage)
         if _folds(work):
+            # People look at the results from here on; holding out only adds columns to `pairs`.
             yield Ready(_summary(work))
             yield from _timed(work, HOLD_OUT, _hold_out)
         if work.keeping is not None:
-            work.keeping.join()
+            work.keeping.join()  # a run that ends well leaves its encoded tables for the next one
     except _Stopped:
         yield Cancelled(work.state.epoch if hasattr(work, "state") else 0)
         return
     finally:
-        torch.set_flush_denormal(False)  # the process may be somebody's notebook
+        torch.set_flush_denormal(False)  # the process may be a user's notebook
         if work.observation is not None:
             work.observation.stop()
         work.ended.set()
@@ -138,7 +141,7 @@ def execute(job: Job) -> Iterator[Event]:
 
 
 def _timed(work: _Work, name: str, stage: Callable[[_Work], Events]) -> Events:
-    """Do a stage, stopping at the first event after a cancel, and remember how long it took."""
+    """Do a stage and measure its time; stop at the first event after the job was cancelled."""
     began = time.perf_counter()
     for event in stage(work):
         yield event
@@ -195,7 +198,9 @@ def _fit(work: _Work) -> Events:
         try:
             work.state.load(*checkpoint)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError("The run's checkpoint is an earlier version's and cannot go on. Train it anew.") from error
+            raise RunError(
+                "The run's checkpoint is from an earlier version and cannot go on. Train it again."
+            ) from error
     sample = frames.sample_rows(work.train, spec.seed)
     for event in fit(spec.fit, work.train, work.valid, work.state):
         if isinstance(event, EpochDone):
@@ -211,13 +216,14 @@ def _fit(work: _Work) -> Events:
 
 
 def _after_epoch(work: _Work, sample: EncodedTable, epoch: int) -> None:
-    """Keep what a resumed run needs and what the page shows while training."""
+    """Write the checkpoint for resuming, and the pairs that the page shows during training."""
     folder, model = work.job.folder, work.state.model
-    if work.spec.model.second_order and work.spec.explained:  # an FM that only starts another model has none to show
+    if work.spec.model.second_order and work.spec.explained:  # not while an FM only pretrains another model
         earlier = folder.frame("pairs_by_epoch")
         now = frames.pairs_after_epoch(model, sample, epoch)
-        whole = now if earlier is None else pd.concat([earlier[earlier["epoch"] < epoch], now], ignore_index=True)
-        folder.write_frame("pairs_by_epoch", whole)
+        # A resumed run repeats the epoch after its checkpoint: drop what the earlier attempt wrote of it.
+        epochs = now if earlier is None else pd.concat([earlier[earlier["epoch"] < epoch], now], ignore_index=True)
+        folder.write_frame("pairs_by_epoch", epochs)
     folder.save_checkpoint(work.state.tensors(), work.state.numbers())
 
 

@@ -1,4 +1,4 @@
-"""What a run's logits on its judged parts leave behind: predictions and metrics."""
+"""Predictions and metrics of a run, from its logits on the validation and test part."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ METRICS = "metrics.json"
 
 
 def judge(folder: RunFolder, judged: Mapping[str, tuple[Part, NDArray[np.float64]]], rate: float) -> dict[str, Metrics]:
-    """Write the frame `predictions` and the metrics of each part, and give the metrics.
+    """Write the frame `predictions` and the metrics of each part, and return the metrics.
 
     Args:
-        folder: of the run.
+        folder: the run's folder.
         judged: by name of the part, its N rows and their logits (N,).
         rate: the training part's click rate.
 
@@ -39,7 +39,7 @@ def judge(folder: RunFolder, judged: Mapping[str, tuple[Part, NDArray[np.float64
 
 
 def scores(metrics: Metrics | None) -> dict[str, float | None] | None:
-    """Give a part's AUC and logloss as they stand in a run's summary; None for a part without rows."""
+    """Return a part's AUC and logloss for the run's summary; None for a part without rows."""
     return None if metrics is None else {"auc": metrics.auc, "logloss": metrics.logloss}
 
 

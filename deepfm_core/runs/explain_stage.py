@@ -1,4 +1,8 @@
-"""The explain stage of a run: computes the frames that the pages show first and writes them."""
+"""The explain stage of a run: it computes and writes the frames that the pages show.
+
+Start with `explain`. Some frames need the evidence of the labels, which another process computes meanwhile; `Evidence`
+is the view of it. `network_sample` keeps the cost of the DNN's pairs within a budget.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +34,13 @@ from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.training.fit import predict_logits
 
 SAMPLE_ROWS = 20_000
+"""Training rows over which learned strengths are measured."""
 FLOP_BUDGET = 5e9
+"""Floating-point operations that the DNN's pairs may take."""
 FEWEST_ROWS, FEWEST_BACKGROUND, MOST_BACKGROUND = 500, 8, 32
+"""Bounds of the rows and background rows that the budget is divided into."""
 BEGUN, FOUND = 0.1, 0.5
-"""Rough shares of the stage: what all explanations begin with, and waiting for the data's evidence."""
+"""Rough shares of the stage: measuring the pairs first, and waiting for the evidence of the labels."""
 REPORTED = 0.01
 """Share of the evidence after which its progress is reported again."""
 
@@ -48,15 +55,16 @@ def explain(
     evidence: Evidence,
     seed: int,
 ) -> Iterator[Event]:
-    """Write every frame but predictions, one after the other, and the findings as soon as they can be made.
+    """Write every frame except predictions, and the findings as soon as possible.
 
-    Pairs, fields and findings need what the data shows without a model, which another process computes. Where that is
-    there they come first, before the slow explanations; while it is not, explanations are made that do without.
+    Pairs, fields and findings need the evidence of the labels, which another process computes. As soon as it is there,
+    they are written. Until then, the explanations that do not need it are made.
     """
     work = _Explanation.begun(folder, model, train, shown, seed)
     yield Stage("explain", BEGUN)
-    remaining, found = [work.terms, work.purified, work.attribution, work.levels], False  # without the data's evidence
+    remaining, found = [work.terms, work.purified, work.attribution, work.levels], False  # none of these needs it
     explanations = len(remaining)
+    # Each round writes the findings if the evidence is there, otherwise one explanation; it waits when none is left.
     while remaining or not found:
         note = ""
         if not (remaining or evidence.ended()):
@@ -64,7 +72,7 @@ def explain(
         if not found and (evidence.ended() or not remaining):
             observed, found = evidence.result(), True
             if observed is None:
-                note = f"What the data shows could not be computed; {folder.log.name} has the details."
+                note = f"The evidence of the labels could not be computed. {folder.log.name} has the details."
             work.findings(observed)
         else:
             remaining.pop(0)()
@@ -73,32 +81,32 @@ def explain(
 
 
 def _awaited(evidence: Evidence, done: float) -> Iterator[Event]:
-    """Report how far the evidence is while it is waited for, `done` being the share of the stage before it."""
-    before, told = evidence.share(), 0.0
+    """Wait for the evidence and report its progress; `done` is the share of the stage before the wait."""
+    before, reported = evidence.share(), 0.0
     while not evidence.ended():
         evidence.pause()
-        share = (evidence.share() - before) / max(1.0 - before, 1e-9)
-        if share >= told + REPORTED and not evidence.ended():
-            told = share
+        share = (evidence.share() - before) / max(1.0 - before, 1e-9)  # of the part that was left when the wait began
+        if share >= reported + REPORTED and not evidence.ended():
+            reported = share
             yield Stage("explain", done + (1.0 - done) * share)
 
 
 class Evidence(NamedTuple):
-    """What the data shows without a model, while it is being computed elsewhere."""
+    """The evidence of the labels, while another process computes it."""
 
     ended: Callable[[], bool]
-    """Whether `result` would answer at once."""
+    """Whether `result` would return at once."""
     result: Callable[[], pd.DataFrame | None]
-    """Waits for it; None where it could not be computed."""
+    """Waits for the evidence and returns it, or None if it could not be computed."""
     share: Callable[[], float]
-    """How much of it is computed, 0 … 1."""
+    """The share of it that is computed, 0 … 1."""
     pause: Callable[[], None]
-    """Lets a moment pass, and stops the run where it is cancelled."""
+    """Waits a moment, and stops the run if it was cancelled."""
 
 
 @dataclass(frozen=True)
 class _Explanation:
-    """A model with the rows it is explained by, and what all explanations of its pairs begin with."""
+    """A model, the rows that explain it, and its learned pairs, which several explanations start from."""
 
     folder: RunFolder
     model: DeepFM
@@ -113,7 +121,7 @@ class _Explanation:
 
     @classmethod
     def begun(cls, folder: RunFolder, model: DeepFM, train: EncodedTable, shown: Shown, seed: int) -> _Explanation:
-        """Write the sampled rows, which the findings are made of, and measure what was learned of pairs."""
+        """Write the example rows, which findings come from, and measure what the model learned of each pair."""
         examples, rows_of_examples = _write_examples(folder, model, shown, seed)
         sample = sample_rows(train, seed, SAMPLE_ROWS)
         rows, background = network_sample(model, sample)
@@ -121,14 +129,14 @@ class _Explanation:
         return cls(folder, model, train, shown, seed, examples, rows_of_examples, sample, learned, background)
 
     def findings(self, observed: pd.DataFrame | None) -> None:
-        """Write pairs and fields, and what is said first of the run."""
+        """Write the frames `pairs` and `fields`, and the findings."""
         pairs = frames.pairs_frame(self.train.layout.names, self.learned, observed)
         self.folder.write_frame("pairs", pairs)
         self.folder.write_frame("fields", frames.fields_frame(self.model, self.sample, pairs))
         self.folder.write_json(findings.FILE, findings.find(self.folder).to_dict())
 
     def terms(self) -> None:
-        """Write the addends of single rows as trained, and the sums of all judged rows part by part."""
+        """Write the addends of the example rows as trained, and the partial sums of all evaluated rows."""
         name, part, table = self.shown
         terms = row_terms.example_terms_frame(self.model, self.examples, self.rows_of_examples)
         self.folder.write_frame("example_terms", terms)
@@ -137,20 +145,20 @@ class _Explanation:
             self.folder.write_frame("partial_sums", sums)
 
     def purified(self) -> None:
-        """Write the addends of single rows, purified."""
+        """Write the purified addends of the example rows."""
         at = network_background(self.model, self.examples)
         terms = purified_terms(self.model, self.sample, self.learned, self.examples, background=at, seed=self.seed)
         frame = purified_terms_frame(terms, self.examples, self.rows_of_examples)
         self.folder.write_frame("purified_terms", frame)
 
     def attribution(self) -> None:
-        """Write what fields move the network's part of single rows."""
+        """Write the fields' attributions of the DNN's part of the example rows."""
         if self.model.spec.deep:
             frame = dnn_attribution_frame(self.model, self.sample, self.examples, self.rows_of_examples)
             self.folder.write_frame("dnn_attribution", frame)
 
     def levels(self) -> None:
-        """Write the levels of fields and of their pairs."""
+        """Write the levels of fields and the cells of pairs."""
         levels = frames.levels_frame(self.model, self.train, self.sample, field_levels(self.sample))
         self.folder.write_frame("levels", levels)
         probabilities = sigmoid(predict_logits(self.model, self.train))
@@ -159,37 +167,37 @@ class _Explanation:
 
 
 def network_sample(model: DeepFM, sample: EncodedTable) -> tuple[int, int]:
-    """Choose rows and background rows for the network's pairs so that they stay within a budget of arithmetic."""
+    """Choose the rows and background rows for the DNN's pairs, within `FLOP_BUDGET`."""
     rows, affordable = len(sample), _affordable(model, sample)
     background = int(np.clip(affordable / FEWEST_ROWS, FEWEST_BACKGROUND, MOST_BACKGROUND))
     return int(np.clip(affordable / background, FEWEST_ROWS, max(rows, FEWEST_ROWS))), background
 
 
 def network_background(model: DeepFM, table: EncodedTable) -> int:
-    """Choose background rows for the network's pairs at all rows of a table, within the same budget."""
+    """Choose the background rows for the DNN's pairs at all rows of a table, within the same budget."""
     return int(np.clip(_affordable(model, table) / max(len(table), 1), FEWEST_BACKGROUND, MOST_BACKGROUND))
 
 
 def _affordable(model: DeepFM, sample: EncodedTable) -> float:
-    """Say how many rows times background rows of a sample's pairs the budget pays."""
+    """Return how many rows × background rows the budget allows for the pairs of a sample."""
     rows = len(sample)
     widths, size, switches = (*model.spec.layers, 1), model.spec.embedding_size, model.spec.switches
-    flops = 2.0 * sum(a * b for a, b in pairwise(widths)) + 2.0 * widths[0]
+    flops = 2.0 * sum(a * b for a, b in pairwise(widths)) + 2.0 * widths[0]  # of one row through the layers
     if switches.inner or switches.outer:
         flops += 2.0 * widths[0] * (2 * size + switches.outer * size**2)
-    # A blend, a scaled value or a set of values hardly repeats between rows; one value out of a vocabulary does.
+    # Each distinct pair of values costs once. Numbers and sets of values hardly repeat; values of a vocabulary do.
     sizes = [
         min(field.size, rows) if field.slots == 1 and field.kind is not Kind.NUMERIC else rows
         for field in sample.layout.fields
     ]
-    cells_a_row = sum(min(1.0, a * b / max(rows, 1)) for i, a in enumerate(sizes) for b in sizes[i + 1 :])
+    cells_a_row = sum(min(1.0, a * b / max(rows, 1)) for i, a in enumerate(sizes) for b in sizes[i + 1 :])  # over pairs
     return FLOP_BUDGET / max(flops * cells_a_row, 1.0)
 
 
 def _write_examples(
     folder: RunFolder, model: DeepFM, shown: Shown, seed: int
 ) -> tuple[EncodedTable, NDArray[np.int64]]:
-    """Write the frames of the sampled rows as trained, and return these rows and their numbers."""
+    """Write the frames `examples` and `example_cells`, and return the example rows and their numbers."""
     name, part, table = shown
     chosen = row_terms.example_rows(model, table, seed)
     rows, sample = part.rows[chosen], table.take(chosen)

@@ -1,6 +1,6 @@
-"""What is said of a run first, from the frames it left: strongest pair, shares of the logit's spread, worst slice.
+"""The findings of a run: its strongest pair, the shares of FM and DNN in the logit's variance, and its worst slice.
 
-Reading findings that were kept imports neither pandas nor numpy, so that a page says them at once.
+Start with `find`. Reading stored findings imports neither pandas nor numpy, so that a page shows them at once.
 """
 
 from __future__ import annotations
@@ -18,36 +18,36 @@ if TYPE_CHECKING:
 
 FILE = "findings.json"
 FEWEST_ROWS = 50
-"""A slice with fewer rows is not judged."""
+"""Slices with fewer rows are not considered."""
 FEWEST_VARIANCE = 5.0
-"""Nor one whose clicks have a smaller variance: they would not be near enough to normal."""
+"""Slices whose clicks have a smaller variance are not considered: the normal approximation would be poor."""
 
 _OWN = ("row", "label", "probability")
 
 
 @dataclass(frozen=True)
 class StrongestPair:
-    """The first pair of a run's ranking, of those told apart from noise if any are, and what that is worth."""
+    """The strongest pair of a run: of those clear above noise if there are any, otherwise of all."""
 
     field_a: str
     field_b: str
     strength: float
-    """In log-odds: the standard deviation of the pair's pure contribution over rows."""
+    """The standard deviation over rows of the pair's pure contribution, in log-odds."""
     pairs: int
     told_apart: int | None
-    """How many pairs are told apart from noise; None where the run holds no evidence, only what its model learned."""
+    """The number of pairs clear above noise; None if the run has no evidence, only what its model learned."""
 
 
 def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
-    """Return the first pair by `strength`, or by what the whole logit learned where there is no evidence.
+    """Return the strongest pair by `strength`, or by `learned` if there is no evidence.
 
-    Where the evidence tells pairs apart from noise, the first of those: a noise pair may well look stronger.
+    If some pairs are clear above noise, it is the strongest of those: a pair of noise may look stronger.
 
     Args:
         pairs: the frame `pairs` (docs/store.md).
 
     Returns:
-        None where the model has no pairs.
+        None if the model has no pairs.
     """
     evidence = "solid" in pairs and bool(pairs["solid"].notna().any())
     measure = "strength" if evidence or not pairs["learned"].notna().any() else "learned"
@@ -63,7 +63,7 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
 
 @dataclass(frozen=True)
 class Spread:
-    """How much of the logit's variance over rows comes from each part: their covariances with it, which sum to 1."""
+    """The shares of FM logit and DNN logit in the logit's variance over rows; they sum to 1."""
 
     fm: float
     dnn: float
@@ -77,19 +77,20 @@ def logit_spread(examples: pd.DataFrame) -> Spread | None:
         examples: the frame `examples`.
 
     Returns:
-        None where the model lacks one of the parts, or all logits are equal.
+        None if the model lacks one of the parts, or all logits are equal.
     """
     rows = examples.dropna(subset=["fm_logit", "dnn_logit"])
     if len(rows) < 2 or float(rows["logit"].var()) <= 0:
         return None
     centred = rows["logit"] - rows["logit"].mean()
+    # Covariances with the logit up to a common factor. One may be negative if the parts counteract each other.
     fm, dnn = (float((rows[part] * centred).sum()) for part in ("fm_logit", "dnn_logit"))
     return Spread(fm / (fm + dnn), dnn / (fm + dnn), len(rows))
 
 
 @dataclass(frozen=True)
 class Slice:
-    """The rows of one level of a field, where predicted and observed click rate differ most."""
+    """The level of a field at which predicted and observed click rate differ most, among `slices` levels."""
 
     field: str
     level: str
@@ -100,24 +101,24 @@ class Slice:
     """95% Wilson interval of the observed rate, for this slice alone."""
     high: float
     slices: int
-    """How many slices were looked at."""
+    """The number of slices considered."""
     beyond_chance: bool
-    """Whether a perfect model would show so large a difference anywhere among the slices in less than 5% of cases."""
+    """Whether a perfect model would show so large a difference in any of the slices in less than 5% of cases."""
 
 
 def worst_slice(examples: pd.DataFrame, cells: pd.DataFrame, schema: Schema) -> Slice | None:
-    """Find the level of a field at which predictions are furthest off, by the difference over its standard error.
+    """Find the level of a field at which predictions are furthest off, by difference ÷ standard error.
 
     Under a calibrated model the clicks of a slice have mean Σp and variance Σp(1−p). Over m slices the largest
     standardised difference is compared with the 1 − 0.05/(2m) quantile of the normal distribution (Bonferroni).
 
     Args:
         examples: the frame `examples`: sampled held-out rows with `row`, `label`, `probability`.
-        cells: the frame `example_cells`: the same rows as they stand in the table.
+        cells: the frame `example_cells`: the cells of the same rows.
         schema: roles of the table's columns.
 
     Returns:
-        None where no slice has enough rows.
+        None if no slice has enough rows.
     """
     import numpy as np
 
@@ -130,7 +131,7 @@ def worst_slice(examples: pd.DataFrame, cells: pd.DataFrame, schema: Schema) -> 
     score = (judged["clicks"] - judged["predicted"]).abs() / np.sqrt(judged["variance"])
     worst = judged.iloc[int(score.argmax())]
     low, high = wilson(np.array([worst["clicks"]]), np.array([worst["rows"]]))
-    bound = NormalDist().inv_cdf(1 - 0.05 / (2 * len(judged)))
+    bound = NormalDist().inv_cdf(1 - 0.05 / (2 * len(judged)))  # Bonferroni over the slices
     count = int(worst["rows"])
     return Slice(
         field=str(worst["field"]),
@@ -167,14 +168,14 @@ def _cell_column(column: str) -> str:
 
 @dataclass(frozen=True)
 class Findings:
-    """The findings of a run; None where the model or the rows do not bear one."""
+    """The findings of a run; one that the model or the rows do not allow is None."""
 
     pair: StrongestPair | None
     spread: Spread | None
     worst: Slice | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the findings as plain values for JSON."""
+        """Return the findings as plain values for JSON."""
         return asdict(self)
 
     @classmethod

@@ -1,4 +1,4 @@
-"""A finished run's model and encoder, ready to answer for new rows."""
+"""The model and encoder of a finished run, ready to predict new rows: start with `Trained.load`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def _readable(folder: RunFolder, name: str) -> Iterator[None]:
         yield
     except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
         raise RunError(
-            f"Run `{folder.path}`: {name} is damaged or an earlier version's ({_first_line(error)}). Train it again."
+            f"Run `{folder.path}`: {name} is damaged or from an earlier version ({_first_line(error)}). Train it again."
         ) from error
 
 
@@ -37,7 +37,7 @@ def _first_line(error: Exception) -> str:
 
 @dataclass(frozen=True)
 class Trained:
-    """A trained model with the encoder that feeds it."""
+    """A trained model with the encoder of its inputs."""
 
     spec: RunSpec
     encoder: Encoder
@@ -48,7 +48,7 @@ class Trained:
         """Load a run.
 
         Raises:
-            RunError: the folder is not a finished run's, or an earlier version's that this one cannot read.
+            RunError: the folder is not that of a finished run, or is from a version that cannot be read.
         """
         spec = folder.spec()
         tensors, _ = folder.load_model()
@@ -61,12 +61,12 @@ class Trained:
 
     @property
     def only_column(self) -> str | None:
-        """The column that answers need, where it is a single one."""
+        """The column that predictions need, if it is a single one."""
         used = self.spec.schema.used
         return used[0].column if len(used) == 1 else None
 
     def logits(self, table: Table) -> NDArray[np.float64]:
-        """Give each row's logit: (N,).
+        """Return each row's logit: (N,).
 
         Raises:
             SchemaError: the table lacks fields, or a value cannot be used.
@@ -74,7 +74,7 @@ class Trained:
         return predict_logits(self.model, self.encoder.encode(table.frame, subject=table.name))
 
     def predict(self, table: Table) -> NDArray[np.float64]:
-        """Give each row's probability: (N,).
+        """Return each row's probability: (N,).
 
         Raises:
             SchemaError: the table lacks fields, or a value cannot be used.
@@ -82,7 +82,7 @@ class Trained:
         return sigmoid(self.logits(table))
 
     def explain(self, table: Table) -> pd.DataFrame:
-        """Split each row's logit into its terms (see `explain.tables.terms_frame`).
+        """Split each row's logit into its parts (see `explain.row_terms.terms_frame`).
 
         Raises:
             SchemaError: the table lacks fields, or a value cannot be used.

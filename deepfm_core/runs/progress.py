@@ -1,4 +1,4 @@
-"""What a run's events say at one moment: how far it is, what is left, its curves."""
+"""The progress of a run, read from its events: the share done, the time left, its curves."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from deepfm_core.store.records import StoredEvent
 EPOCH_COLUMNS = ("epoch", "train_logloss", "valid_logloss", "valid_auc", "seconds", "best")
 PROGRESS_COLUMNS = ("epoch", "step", "steps", "loss", "rows_per_second")
 SHARES = {"read": 0.03, "encode": 0.05, "fit": 0.67, "evaluate": 0.03, "explain": 0.22}
-"""Rough shares that each stage takes until everything is ready to look at, for the bar; `HOLD_OUT` has its own."""
+"""Rough share of each stage in the progress bar until results are ready; `HOLD_OUT` has its own bar."""
 WAITING_STEP = 0.05
-"""The explain stage moves by less while it waits for what the data shows, and by more when something is explained."""
+"""Largest step of the explain stage while it waits for the evidence; finished explanations make larger steps."""
 
 
 @dataclass
 class Story:
-    """A run as its events tell it; a resumed run's later events count."""
+    """A run as its events show it; if it was resumed, later events replace earlier ones."""
 
     stage: str = ""
     stage_fraction: float = 0.0
@@ -29,14 +29,14 @@ class Story:
     started: Started | None = None
     fitted: Fitted | None = None
     epochs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EPOCH_COLUMNS))
-    """One row an epoch: `epoch`, `train_logloss`, `valid_logloss`, `valid_auc`, `seconds`, `best`."""
+    """One row per epoch: `epoch`, `train_logloss`, `valid_logloss`, `valid_auc`, `seconds`, `best`."""
     progress: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=PROGRESS_COLUMNS))
-    """One row a progress event: `epoch`, `step`, `steps`, `loss`, `rows_per_second`."""
+    """One row per progress event: `epoch`, `step`, `steps`, `loss`, `rows_per_second`."""
     epoch_times: list[float] = field(default_factory=list)
-    """When training began and when each epoch of the last attempt ended, in seconds since 1970."""
+    """Start of training, then the end of each epoch of the last attempt, in seconds since 1970."""
     reports: list[tuple[float, float]] = field(default_factory=list)
-    """Time and share done of each report of the stage under way, in the stages that have an end in sight: holding out,
-    and explaining while it waits for what the data shows."""
+    """Time and share done of each report of the current stage, if its end can be predicted: holding out, and explaining
+    while it waits for the evidence."""
 
     @classmethod
     def of(cls, events: Sequence[StoredEvent]) -> Story:
@@ -57,6 +57,7 @@ class Story:
     def _take(self, stored: StoredEvent) -> None:
         match stored.event:
             case Stage(name, fraction, note):
+                # A large step is an explanation, not waiting; the pace of the wait is measured from after it.
                 other_work = name == "explain" and abs(fraction - self.stage_fraction) > WAITING_STEP
                 if name != self.stage or other_work:
                     self.reports = []
@@ -74,7 +75,7 @@ class Story:
 
     @property
     def epochs_done(self) -> float:
-        """Epochs trained, the part of the one under way included."""
+        """Epochs trained, including the part of the current one."""
         ended = float(self.epochs["epoch"].max()) if len(self.epochs) else 0.0
         if self.progress.empty:
             return ended
@@ -83,7 +84,7 @@ class Story:
 
     @property
     def fraction(self) -> float:
-        """How much of the run is done, 0 … 1; training may end early and then jumps."""
+        """The share of the run that is done, 0 … 1; it jumps if training stops early."""
         names = list(SHARES)
         if self.stage == HOLD_OUT:
             return self.stage_fraction
@@ -98,14 +99,15 @@ class Story:
         return 0.0 if self.started is None else min(self.epochs_done / self.started.epochs, 1.0)
 
     def seconds_left(self, now: float) -> float | None:
-        """Give the training time left if every epoch asked for is trained, or that of the later stage under way.
+        """Return the seconds left of training, if all epochs are trained, or of a later stage.
 
-        None before the first epoch or fold ends, and while single explanations are made, which have paces of their own.
+        None before the first epoch or fold has ended, and during single explanations, whose pace cannot be predicted.
         """
         if self.stage in (HOLD_OUT, "explain"):
             return self._stage_left(now)
         if self.started is None or self.fitted is not None or len(self.epoch_times) < 2:
             return None
+        # The mean of this attempt's epochs; the time since the last one ended has already passed.
         each = (self.epoch_times[-1] - self.epoch_times[0]) / (len(self.epoch_times) - 1)
         left = self.started.epochs - int(self.epochs["epoch"].max())
         seconds = left * each - (now - self.epoch_times[-1])
@@ -113,7 +115,7 @@ class Story:
 
     def _stage_left(self, now: float) -> float | None:
         (began, already), (latest, done) = self.reports[0], self.reports[-1]
-        if done <= already:
+        if done <= already:  # nothing was done since the first report, so there is no pace
             return None
         return max((1 - done) * (latest - began) / (done - already) - (now - latest), 0.0)
 

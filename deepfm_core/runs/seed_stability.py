@@ -1,4 +1,4 @@
-"""The rows that one run shows, split as trained and purified by another run's model: how unique is a split?"""
+"""Split the example rows of one run by the model of another, to see how much a split depends on the seed."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ COLUMNS = ("row", "logit", "fm_logit", "dnn_logit", "base", "main", "pair", "hig
 
 
 def split_by_other(run: RunFolder, other: RunFolder, table: Callable[[str], Table]) -> pd.DataFrame:
-    """Split the logit that another run's model gives each row in a run's `examples`.
+    """Predict the example rows of one run with the model of another, and split these logits into their parts.
 
     Args:
-        run: whose sampled rows are asked.
-        other: whose model answers.
-        table: gives a table by its SHA-256.
+        run: the run whose example rows are used.
+        other: the run whose model is used.
+        table: a function that returns a table by its SHA-256.
 
     Returns:
-        A row for each of `examples`, in log-odds: `row`, `logit`, as trained `fm_logit` and `dnn_logit`, purified
-        `base`, `main`, `pair`, `higher` (main effects and pairs summed over fields).
+        One line per example row, in log-odds: `row`, `logit`; as trained, `fm_logit` and `dnn_logit`; purified, `base`,
+        `main`, `pair` and `higher`, summed over fields and pairs.
 
     Raises:
         RunError: a run is not finished.
@@ -43,11 +43,12 @@ def split_by_other(run: RunFolder, other: RunFolder, table: Callable[[str], Tabl
     spec, trained = run.spec(), Trained.load(other)
     part = str(examples["part"].iloc[0])
     theirs = table({"test": spec.test_table, "valid": spec.valid_table}[part] or spec.table)
+    # The rows are those of the one run, but vocabulary, model and purification are those of the other.
     rows = trained.encoder.encode(theirs.frame, rows=examples["row"].to_numpy(), subject=theirs.name)
     train = load_parts(trained.spec, table).train.encode(trained.encoder)
     sample, seed = sample_rows(train, trained.spec.seed, SAMPLE_ROWS), trained.spec.seed
-    asked, background = network_sample(trained.model, sample)
-    learned = learned_pairs(trained.model, sample, network_rows=asked, background=background, seed=seed)
+    network_rows, background = network_sample(trained.model, sample)
+    learned = learned_pairs(trained.model, sample, network_rows=network_rows, background=background, seed=seed)
     at = network_background(trained.model, rows)
     pure = purified_terms(trained.model, sample, learned, rows, background=at, seed=seed)
     return (

@@ -1,1 +1,1 @@
-"""Generated tables with planted truth."""
+"""Generated tables whose interactions are known: start with `worlds.make_world`."""

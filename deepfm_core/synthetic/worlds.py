@@ -1,4 +1,8 @@
-"""Generated worlds with planted truth: tables whose interactions, their strengths and every row's logit are known."""
+"""Generated worlds: tables for which every interaction, its strength and every row's logit are known.
+
+Start with `make_world`, which draws a world from a `WorldSpec`. `assemble` makes one from columns and effects of your
+own. Tests and benchmarks measure against the `Truth`. In shapes: N rows, d columns of a design.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +20,7 @@ from scipy.sparse.linalg import lsqr
 from deepfm_core.schema.schema import Kind
 from deepfm_core.synthetic.columns import Column, categorical, multi_valued, numeric
 
-# Effects of known strength on the logit: pure pairs, a pure three-way part, and the base rate that goes with them.
+# Effects of known strength: standardised, and free of all lower-order parts.
 
 Values = NDArray[np.float64]
 
@@ -24,14 +28,14 @@ Codes = NDArray[np.int64]
 
 
 def standardise(values: Values, sd: float) -> Values:
-    """Return the (N,) values with mean zero and standard deviation `sd` over the rows; constants become zero."""
+    """Shift and scale (N,) values to mean 0 and standard deviation `sd` over rows; a constant becomes 0."""
     centred = values - values.mean()
     spread = centred.std()
     return np.asarray(centred * (sd / spread) if spread > 1e-12 else np.zeros_like(centred))
 
 
 def joint_codes(parts: Sequence[Codes]) -> Codes:
-    """Number the distinct combinations of several (N,) codes by one (N,) code from 0."""
+    """Number the distinct combinations of several codes (N,) from 0: (N,)."""
     joint = np.zeros(len(parts[0]), dtype=np.int64)
     for codes in parts:
         joint = joint * (int(codes.max()) + 1) + codes
@@ -39,7 +43,10 @@ def joint_codes(parts: Sequence[Codes]) -> Codes:
 
 
 def without_group_means(values: Values, groups: Sequence[Codes], sweeps: int = 200) -> Values:
-    """Remove from (N,) values their least-squares sum of functions of each (N,) grouping, by alternating centring."""
+    """Remove from (N,) values their least-squares sum of functions of each grouping (N,).
+
+    The groups are centred in turn until no group mean exceeds 1e-9 (backfitting, Breiman & Friedman 1985).
+    """
     pure = values - values.mean()
     counts = [np.bincount(codes) for codes in groups]
     for _ in range(sweeps):
@@ -54,9 +61,9 @@ def without_group_means(values: Values, groups: Sequence[Codes], sweeps: int = 2
 
 
 def without_additive(values: Values, designs: Sequence[csr_array]) -> Values:
-    """Remove from (N,) values their least-squares projection on the columns of the (N, d) designs and a constant.
+    """Remove from (N,) values their least-squares projection on the columns of the designs (N, d) and a constant.
 
-    This is `without_group_means` for fields that are not one level a row: multi-valued ones.
+    It does what `without_group_means` does, for multi-valued fields too, whose rows are at several levels.
     """
     rows = len(values)
     blocks = [csr_array(np.ones((rows, 1))), *designs]
@@ -66,9 +73,9 @@ def without_additive(values: Values, designs: Sequence[csr_array]) -> Values:
 
 
 def base_for_click_rate(logits: Values, click_rate: float) -> float:
-    """Find the base logit that gives (N,) logits the mean probability `click_rate`, by bisection."""
+    """Find the base that gives (N,) logits the mean probability `click_rate` when added to them, by bisection."""
     low, high = -30.0, 30.0
-    for _ in range(80):
+    for _ in range(80):  # 60 / 2⁸⁰ is below the spacing of float64
         middle = (low + high) / 2
         if (1 / (1 + np.exp(-(logits + middle)))).mean() < click_rate:
             low = middle
@@ -78,32 +85,32 @@ def base_for_click_rate(logits: Values, click_rate: float) -> float:
 
 
 SHAPES = ("dense", "low-rank", "few-cells")
-"""How the table of a planted pair looks: Gaussian in every cell, of rank two, or strong in a tenth of the cells."""
+"""Tables of a planted pair: Gaussian in every cell, of rank two, or strong in a tenth of the cells only."""
 
 
 @dataclass(frozen=True)
 class WorldSpec:
-    """What a world is like; strengths are standard deviations over rows, in log-odds."""
+    """The settings of a world. Strengths are standard deviations over rows, in log-odds."""
 
     fields: int = 12
     numeric: int = 0
     multi_valued: int = 0
     levels: tuple[int, int] = (3, 200)
-    """Fewest and most levels of a categorical field, drawn evenly on the log scale."""
+    """Fewest and most levels of a categorical field, drawn uniformly on the log scale."""
     zipf: tuple[float, float] = (0.5, 1.3)
-    """Smallest and largest exponent of the vocabularies."""
+    """Smallest and largest Zipf exponent of the vocabularies."""
     correlation: float = 0.5
-    """Largest loading of a field on one of the two factors that relate fields."""
+    """Largest loading of a field on one of two common factors, which correlate the fields."""
     main: tuple[float, float] = (0.2, 0.5)
     pairs: int = 6
     strengths: tuple[float, float] = (0.12, 0.42)
     shape: str = "mixed"
-    """One of `SHAPES`, or `mixed` for a draw per pair."""
+    """One of `SHAPES`, or `mixed` to draw one for each pair."""
     three_way: float = 0.25
     click_rate: float = 0.18
 
     def without_interactions(self) -> WorldSpec:
-        """Give the same world with main effects only."""
+        """Return the same world with main effects only."""
         return replace(self, pairs=0, three_way=0.0)
 
 
@@ -116,14 +123,14 @@ MULTI_VALUED = WorldSpec(numeric=2, multi_valued=3)
 
 @dataclass(frozen=True)
 class Truth:
-    """What was planted.
+    """The planted effects of a world.
 
     Attributes:
-        pairs: one row a pair of fields: `field_a`, `field_b`, `strength` (0 where nothing was planted).
+        pairs: one row per pair of fields: `field_a`, `field_b`, `strength` (0 if nothing was planted).
         main_effects: `field`, `strength`.
-        three_way: the three fields of the three-way part, or an empty tuple.
-        parts: (N rows) `base`, `main`, `pairs`, `three_way` and their sum `logit`.
-        pair_parts: (N rows) one column `a × b` per planted pair.
+        three_way: the three fields of the three-way effect, or an empty tuple.
+        parts: a row per row of the table: `base`, `main`, `pairs`, `three_way` and their sum `logit`.
+        pair_parts: a row per row of the table, and a column `a × b` per planted pair.
     """
 
     pairs: pd.DataFrame
@@ -133,7 +140,7 @@ class Truth:
     pair_parts: pd.DataFrame
 
     def to_dict(self) -> dict[str, Any]:
-        """Give what was planted, without the rows, as plain values for JSON."""
+        """Return the planted effects, without the rows, as plain values for JSON."""
         planted = self.pairs[self.pairs["strength"] > 0].sort_values("strength", ascending=False)
         return {
             "main_effects": dict(
@@ -149,7 +156,7 @@ class Truth:
 
 @dataclass(frozen=True)
 class World:
-    """A table with its label (column `click`, 0 or 1), and the truth behind it."""
+    """A table with its label (column `click`, 0 or 1), the kinds of its fields, and the truth behind it."""
 
     frame: pd.DataFrame
     truth: Truth
@@ -158,7 +165,7 @@ class World:
 
 @dataclass(frozen=True)
 class Effects:
-    """Effects on the logit, (N,) each: main effects by field, pure pairs by their two fields, one three-way part."""
+    """Effects on the logit, (N,) each: main effects by field, pure pairs by their two fields, one three-way effect."""
 
     main: dict[str, Values]
     pairs: dict[tuple[str, str], Values]
@@ -169,9 +176,10 @@ class Effects:
 def make_world(rows: int, seed: int, spec: WorldSpec = CATEGORICAL) -> World:
     """Draw a world of `rows` rows; the same rows, seed and spec give the same world.
 
-    Interactions are pure under the joint distribution of their fields: the additive part has been removed over the
-    rows, so a planted pair changes no main effect, and the three-way part no pair.
+    Interactions are pure under the joint distribution of their fields: their additive part has been removed over the
+    rows. So a planted pair changes no main effect, and the three-way effect changes no pair.
     """
+    # The second number makes this stream differ from others with the same seed; it is the date of the DeepFM paper.
     rng = np.random.default_rng([seed, 20170313])
     columns = _draw_columns(rows, spec, rng)
     effects = Effects(
@@ -183,7 +191,7 @@ def make_world(rows: int, seed: int, spec: WorldSpec = CATEGORICAL) -> World:
 
 
 def assemble(columns: list[Column], effects: Effects, click_rate: float, rng: np.random.Generator) -> World:
-    """Add the effects up, set the base so that clicks have the given rate, draw labels, and note the truth."""
+    """Add the effects up, set the base to reach the click rate, draw the labels, and record the truth."""
     rows = len(columns[0].cells)
     main = np.sum([np.zeros(rows), *effects.main.values()], axis=0)
     pairs = np.sum([np.zeros(rows), *effects.pairs.values()], axis=0)
@@ -204,25 +212,26 @@ def assemble(columns: list[Column], effects: Effects, click_rate: float, rng: np
 
 
 def pure_pair(values: Values, a: Column, b: Column, strength: float) -> Values:
-    """Make (N,) values a pure interaction of two columns with the given standard deviation."""
+    """Turn (N,) values into a pure interaction of two columns with standard deviation `strength`."""
     if Kind.MULTI_VALUED in (a.kind, b.kind):
         return standardise(without_additive(values, [a.groups, b.groups]), strength)
     return standardise(without_group_means(values, [a.codes, b.codes]), strength)
 
 
 def pure_three_way(values: Values, columns: tuple[Column, Column, Column], strength: float) -> Values:
-    """Make (N,) values a pure three-way part of columns that have one level a row, free of any function of a pair."""
+    """Turn (N,) values into a three-way effect without any function of a pair; each column has one level per row."""
     pairs = [joint_codes([p.codes, q.codes]) for p, q in combinations(columns, 2)]
     return standardise(without_group_means(values, pairs), strength)
 
 
 def _draw_columns(rows: int, spec: WorldSpec, rng: np.random.Generator) -> list[Column]:
-    factors = rng.normal(size=(rows, 2))
+    factors = rng.normal(size=(rows, 2))  # two common factors
     kinds = [Kind.NUMERIC] * spec.numeric + [Kind.MULTI_VALUED] * spec.multi_valued
     kinds += [Kind.CATEGORICAL] * (spec.fields - len(kinds))
     columns = []
     for place, kind_index in enumerate(rng.permutation(len(kinds))):
         loading = rng.uniform(0, spec.correlation) * (rng.random() < 0.6)
+        # Unit variance whatever the loading; about 4 of 10 fields have loading 0.
         latent = loading * factors[:, rng.integers(2)] + np.sqrt(1 - loading**2) * rng.normal(size=rows)
         levels = round(float(np.exp(rng.uniform(*np.log(spec.levels)))))
         exponent, skew = rng.uniform(*spec.zipf), rng.choice([0.0, 0.6, 1.2])
@@ -258,11 +267,12 @@ def _table(rows: int, columns: int, shape: str, rng: np.random.Generator) -> Val
         return np.asarray(rng.normal(size=(rows, 2)) @ rng.normal(size=(2, columns)))
     table = rng.normal(size=(rows, columns))
     if shape == "few-cells":
-        table *= rng.random(table.shape) < max(0.1, 2 / table.size)
+        table *= rng.random(table.shape) < max(0.1, 2 / table.size)  # two cells at least, on average
     return table
 
 
 def _bilinear(left: csr_array, table: Values, right: csr_array) -> Values:
+    # Σ_jk left[i, j] table[j, k] right[i, k] for every row i: (N,).
     return np.asarray(right.multiply(left @ table).sum(axis=1)).ravel()
 
 
@@ -271,6 +281,7 @@ def _three_way(columns: list[Column], spec: WorldSpec, rng: np.random.Generator)
     single = [c for c in columns if c.kind is Kind.CATEGORICAL]
     if spec.three_way <= 0 or len(single) < 3:
         return (), np.zeros(rows)
+    # Take fields of few levels: with many, most combinations would have a single row, and removing pairs left nothing.
     few = sorted(single, key=lambda c: int(c.codes.max()))[: max(3, len(single) // 2)]
     a, b, c = (few[i] for i in sorted(rng.choice(len(few), size=3, replace=False)))
     joint = joint_codes([a.codes, b.codes, c.codes])

@@ -1,4 +1,8 @@
-"""Rows of text to columns of distinct texts: pyarrow's threaded CSV parser, straight into dictionaries."""
+"""Parse the rows of a CSV into columns, each a dictionary of its distinct texts and a code per row.
+
+Start with `parse`. pyarrow's threaded parser does the work, in segments that bound the memory; then the dictionaries of
+the segments are joined. In shapes: N rows, D distinct texts.
+"""
 
 from __future__ import annotations
 
@@ -22,32 +26,33 @@ from deepfm_core._parallel import processors
 from deepfm_core.tables.decoding import Content
 from deepfm_core.tables.dialect import Dialect
 
-# Columns whose texts have eight bytes each, such as hashes and dates: told apart as numbers, faster than as texts.
+# Columns whose texts all have eight bytes, such as hashes and dates. Compared as 64-bit numbers, they are read faster.
 
 WIDTH = 8
 
 KEYS = pa.binary(WIDTH)
-"""What such a column is parsed as; an empty cell is null."""
+"""The Arrow type that such a column is parsed as; an empty cell is null."""
 
 FEWEST = 16
-"""Distinct texts of eight bytes from which a column is taken for one of these; names and words end sooner or later."""
+"""Distinct texts of eight bytes from which a column counts as one. Fewer may be words of equal length by chance."""
 
 
 def has_eight_bytes(texts: pa.Array) -> bool:
-    """Say whether the distinct texts of a column's first rows all have eight bytes, or none."""
+    """Return whether each distinct text of a column's first rows has eight bytes or is empty."""
     widths = np.asarray(pc.binary_length(texts))
     return bool(np.isin(widths, (0, WIDTH)).all() and np.count_nonzero(widths) >= FEWEST)
 
 
 def coded_keys(column: pa.ChunkedArray) -> tuple[list[pa.Array], pa.Array]:
-    """Give the codes of a column of `KEYS`, chunk by chunk, and its D distinct texts; there is a chunk at least."""
+    """Return the codes of a column of `KEYS`, chunk by chunk, and its D distinct texts; it has at least one chunk."""
+    # Nothing is copied: the same eight bytes are read as uint64, encoded, and read as text again.
     chunks = [
         pa.Array.from_buffers(pa.uint64(), len(chunk), chunk.buffers(), chunk.null_count, chunk.offset)
         for chunk in column.chunks
     ]
     encoded = pa.chunked_array(chunks).dictionary_encode().chunks
     keys = encoded[0].dictionary
-    ends = pa.py_buffer(np.arange(0, WIDTH * len(keys) + 1, WIDTH, dtype=np.int64))
+    ends = pa.py_buffer(np.arange(0, WIDTH * len(keys) + 1, WIDTH, dtype=np.int64))  # text i ends at byte 8 (i + 1)
     data = keys.buffers()[1].slice(WIDTH * keys.offset, WIDTH * len(keys))
     texts = pa.Array.from_buffers(pa.large_string(), len(keys), [None, ends, data])
     if column.null_count:
@@ -56,35 +61,37 @@ def coded_keys(column: pa.ChunkedArray) -> tuple[list[pa.Array], pa.Array]:
 
 
 def keys_of(texts: pa.Array) -> NDArray[np.uint64] | None:
-    """Give numbers (D,) in the order of D texts of the type large_string; None where not all have eight bytes."""
+    """Return numbers (D,) that sort like D texts of type large_string; None unless all of them have eight bytes."""
     _, ends, data = texts.buffers()
     places = np.frombuffer(ends, np.int64)[texts.offset : texts.offset + len(texts) + 1]
     if not len(texts) or texts.null_count or not (np.diff(places) == WIDTH).all():
         return None
-    return np.frombuffer(data, ">u8", len(texts), offset=int(places[0])).astype(np.uint64)
+    return np.frombuffer(data, ">u8", len(texts), offset=int(places[0])).astype(np.uint64)  # big-endian sorts as text
 
+
+# The parser.
 
 BLOCK = 4 << 20
-"""Bytes parsed at a time by a thread; a row may be no longer than a block, so long rows raise it."""
+"""Bytes that a thread parses at a time. A row must fit into a block, so a longer row raises it."""
 
 SEGMENT = 64 << 20
-"""Bytes whose blocks are held before their dictionaries are joined, which bounds the memory of long tables."""
+"""Bytes that are parsed before their dictionaries are joined, which bounds the memory of long tables."""
 
 T = TypeVar("T")
 
 _END = "\0"
-"""A line put after the text. Text holds no NUL, so seeing it as a row of its own proves that every quote is closed."""
+"""A line that is added after the text. Text holds no NUL, so if it is read as a row, every quote is closed."""
 
 _TAIL = f"\n{_END}\n".encode()
 
 
 @dataclass(frozen=True)
 class Parsed:
-    """The columns of a text and what did not fit them."""
+    """The columns of a text, and the number of rows that did not fit them."""
 
     columns: list[pd.Categorical]
     ragged: int
-    """Rows left out because they have more or fewer values than there are columns."""
+    """Rows left out because their number of values differs from the number of columns."""
     closed: bool
     """Whether the last quote of the text is closed."""
 
@@ -96,17 +103,17 @@ class Parsed:
 
 @dataclass(frozen=True)
 class Coded:
-    """A stretch of a column: the distinct texts, and for each row which of them it holds."""
+    """A part of a column: its distinct texts, and the number of each row's text."""
 
     codes: NDArray[np.signedinteger[Any]]
     texts: pa.Array
 
 
 def parse(content: Content, dialect: Dialect, *, block: int = BLOCK, segment: int = SEGMENT) -> Parsed:
-    """Parse all rows of a text; every column becomes a Categorical of its distinct texts.
+    """Parse all rows of a text into one Categorical per column.
 
     Raises:
-        pyarrow.ArrowException: the parser cannot go on.
+        pyarrow.ArrowException: the parser cannot separate the rows.
     """
     keyed = True
     while True:
@@ -115,12 +122,12 @@ def parse(content: Content, dialect: Dialect, *, block: int = BLOCK, segment: in
             break
         except pa.ArrowInvalid as error:
             if keyed and str(KEYS) in str(error):
-                keyed = False  # texts of another length came later
+                keyed = False  # a later text has another length: parse again, as text
             elif "straddling" in str(error) and block <= 2 * content.size:
                 block *= 8
             else:
                 raise
-    pa.default_memory_pool().release_unused()  # after the last segment is let go of
+    pa.default_memory_pool().release_unused()  # once the last segment is freed
     return parsed
 
 
@@ -140,12 +147,12 @@ def _parse(content: Content, dialect: Dialect, block: int, size: int, keyed: boo
     quoted = content.quoted_until > dialect.offset
     with closing(content.open()) as stream, ThreadPoolExecutor(processors()) as threads:
         stream.read(dialect.offset)
-        # Where cells are quoted a line end may stand within one, so the text is not cut into segments.
+        # A quoted cell may contain a line end. Then no line is a safe place to cut, and the text is one segment.
         for segment in _segments(stream, *([sys.maxsize] if quoted else [min(block, size), size])):
             chunks = _read_csv(segment, dialect, block, quoted, on_ragged_row, types).columns
             for parts, part in zip(columns, threads.map(coded, _emptied(chunks)), strict=True):
                 parts.append(part)
-            if keyed and segments == 0:  # the first segment is short, and shows what the columns are like
+            if keyed and segments == 0:  # the first segment is short, and shows the types
                 types = {str(i): KEYS for i, parts in enumerate(columns) if has_eight_bytes(parts[0].texts)}
             segments += 1
         joined = list(threads.map(categorical, _emptied(columns)))
@@ -172,8 +179,8 @@ def _read_csv(
         convert_options=pa_csv.ConvertOptions(
             default_column_type=pa.dictionary(pa.int32(), pa.string()),
             column_types=types,
-            null_values=[""],  # of the columns of `types`; texts are never null
-            check_utf8=False,  # the survey has decoded every byte
+            null_values=[""],  # for the columns of `types`; texts are never null
+            check_utf8=False,  # `decoding.survey` has decoded every byte
         ),
     )
 
@@ -192,11 +199,11 @@ def coded(column: pa.ChunkedArray) -> Coded:
 
 
 def categorical(parts: Sequence[Coded]) -> pd.Categorical:
-    """Join the stretches of a column into one Categorical."""
+    """Join the parts of a column into one Categorical."""
     parts = [part for part in parts if len(part.codes)] or parts[:1]
     codes, texts = parts[0].codes, parts[0].texts
     if len(parts) > 1:
-        places = pa.chunked_array([part.texts for part in parts]).dictionary_encode().chunks
+        places = pa.chunked_array([part.texts for part in parts]).dictionary_encode().chunks  # code -> joined code
         texts = places[0].dictionary
         codes = np.empty(sum(len(part.codes) for part in parts), _code_dtype(len(texts)))
         start = 0
@@ -205,29 +212,29 @@ def categorical(parts: Sequence[Coded]) -> pd.Categorical:
             codes[start:end] = pc.take(place.indices, pa.array(part.codes), boundscheck=False).to_numpy()
             start = end
     categories = pd.Index(pd.array(texts, dtype="str"), copy=False)
-    # A dictionary's values are distinct; the public constructor would hash all of them again to see that.
+    # The public constructor would hash all categories to check that they are distinct, which a dictionary's are.
     dtype = pd.CategoricalDtype._from_fastpath(categories, False)  # type: ignore[attr-defined]
     return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
 
 
 def _code_dtype(size: int) -> type[np.signedinteger[Any]]:
-    """Return the smallest type for codes below `size`, the one pandas itself would choose."""
+    """Return the smallest type for codes below `size`, as pandas chooses it."""
     if size < 128:
         return np.int8
     return np.int16 if size < 32768 else np.int32
 
 
 def _emptied(values: list[T]) -> Iterator[T]:
-    """Give the values in order and let go of each, so that its memory is free once it is used."""
+    """Yield the values in order and drop each one, so that its memory is freed once it has been used."""
     values.reverse()
     while values:
         yield values.pop()
 
 
 class _Segment(RawIOBase):
-    """Whole lines of a stream followed by the end line, read into memory that pyarrow owns and gives back.
+    """Whole lines of a stream, followed by the end line, in memory that pyarrow owns and frees.
 
-    The end line comes in one piece with the last text: pyarrow 26 takes a piece that is but the second half of a
+    The end line comes in one piece with the last text. pyarrow 26 would take a piece that is only the second half of a
     `\\r\\n` for the end of the stream.
     """
 
@@ -236,7 +243,7 @@ class _Segment(RawIOBase):
         self._left = size
         self._complete = False
         self.rest = rest
-        """What was read beyond the segment's last line."""
+        """Bytes that were read beyond the segment's last line; the next segment begins with them."""
         self.last = False
         """Whether the stream ended with this segment."""
 
@@ -246,6 +253,7 @@ class _Segment(RawIOBase):
     def read_buffer(self, size: int) -> pa.Buffer:
         if self._complete:
             return pa.py_buffer(b"")
+        # Leave room for the end line, which may be added to this piece.
         wanted = size - len(_TAIL)
         fresh = self.rest.size == 0
         piece = _read(self._stream, wanted) if fresh else self.rest
@@ -258,7 +266,7 @@ class _Segment(RawIOBase):
 
 
 def _segments(stream: BinaryIO, *sizes: int) -> Iterator[_Segment]:
-    """Cut a stream into segments of the given sizes, all further ones of the last of them."""
+    """Cut a stream into segments of the given sizes; the last size holds for all further ones."""
     rest, last = pa.py_buffer(b""), False
     for number in count():
         if last:
@@ -274,7 +282,7 @@ def _after_first_line(piece: pa.Buffer) -> int:
 
 
 def _read(stream: BinaryIO, size: int) -> pa.Buffer:
-    """Read `size` bytes, fewer only where the stream ends."""
+    """Read `size` bytes, or fewer if the stream ends."""
     buffer = pa.allocate_buffer(size, resizable=True)
     filled = 0
     while filled < size and (read := stream.readinto(memoryview(buffer)[filled:])):  # type: ignore[attr-defined]

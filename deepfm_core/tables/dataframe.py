@@ -1,4 +1,4 @@
-"""A pandas frame of any types as a table, every cell as text."""
+"""Turn a pandas frame of any types into a table of text: start with `table_from_frame`."""
 
 from __future__ import annotations
 
@@ -18,18 +18,20 @@ from deepfm_core.tables.table import ReadReport, Table
 _SETS = (set, frozenset)
 _NESTED = (list, tuple, np.ndarray, *_SETS)
 _EXACT = 2.0**53
-"""Size from which on a float no longer tells whole numbers apart."""
+"""From this size on, float64 does not represent every whole number."""
 
 
 def table_from_frame(frame: pd.DataFrame, name: str = "DataFrame") -> Table:
-    """Turn a frame of any types into a table of text, as a file with the same values would be read.
+    """Turn a frame of any types into a table of text, as if it were read from a file with the same values.
 
-    Missing values (None, NaN, NaT, NA) are empty cells; a whole number reads the same from an integer and from a float
-    column (`3`, since a single missing value turns integers into floats); truth values are `true` and `false`, points
-    in time ISO 8601, lists, tuples and sets their values joined with `|`.
+    - Missing values (None, NaN, NaT, NA) become empty cells.
+    - A whole number becomes `3` from an integer and from a float column, because a single missing value turns integers
+      into floats.
+    - Truth values become `true` and `false`, points in time ISO 8601.
+    - The values of lists, tuples and sets are joined with `|`.
 
     Raises:
-        TableError: a column name stands twice.
+        TableError: a column name appears twice.
     """
     names = [str(column) for column in frame.columns]
     twice = sorted({column for column in names if names.count(column) > 1})
@@ -43,12 +45,12 @@ def table_from_frame(frame: pd.DataFrame, name: str = "DataFrame") -> Table:
 
 
 def _texts(column: pd.Series) -> pd.Categorical:
-    """Write a column's values as text, each distinct one once."""
+    """Convert a column to text; each distinct value is converted once."""
     if column.dtype == object:
         column = column.map(_joined)
     codes, distinct = pd.factorize(column)
     texts = pa.concat_arrays([_written(distinct), pa.array([""], pa.string())]).dictionary_encode()
-    places = texts.indices.to_numpy()[codes]  # a missing value's code, -1, takes the empty text at the end
+    places = texts.indices.to_numpy()[codes]  # a missing value has code -1: the last text, ""
     return categorical([Coded(places, texts.dictionary)])
 
 
@@ -59,13 +61,14 @@ def _joined(value: Any) -> Any:
 
 
 def _written(distinct: pd.Index) -> pa.Array:
-    """Write distinct values as an array of text."""
+    """Convert distinct values to an array of text."""
     if not is_numeric_dtype(distinct.dtype) or is_bool_dtype(distinct.dtype) or is_complex_dtype(distinct.dtype):
         return pa.array([_text(value) for value in distinct.tolist()], pa.string())
     numbers = distinct.to_numpy()
     texts = pa.array(numbers).cast(pa.string())
     if numbers.dtype.kind != "f":
         return texts
+    # A whole number that float64 holds exactly is written without its `.0`.
     whole = (np.floor(numbers) == numbers) & (np.abs(numbers) < _EXACT)
     integers = pa.array(np.where(whole, numbers, 0).astype(np.int64)).cast(pa.string())
     return pc.if_else(whole, integers, texts)

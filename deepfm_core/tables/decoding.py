@@ -1,4 +1,8 @@
-"""A file's bytes as UTF-8: compression, encoding and byte order mark undone, in bounded memory."""
+"""Read a file's bytes as UTF-8: decompress and decode them, without the byte order mark, in bounded memory.
+
+Start with `survey`, which reads the file once and returns its `Content`; `Content.open` then reads it as UTF-8. Files
+that are no text are refused with a sentence about what they are.
+"""
 
 from __future__ import annotations
 
@@ -15,9 +19,10 @@ from typing import BinaryIO, cast
 from deepfm_core.errors import Problem, TableError
 
 CHUNK = 4 << 20
-"""Bytes held at a time while a file is surveyed."""
+"""Bytes read at a time while a file is surveyed."""
 
 _GZIP = b"\x1f\x8b"
+# UTF-32's little-endian mark begins with UTF-16's, so it comes first.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),
@@ -25,6 +30,7 @@ _MARKS = (
     (codecs.BOM_UTF16_LE, "utf-16"),
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
+# First bytes of files that are no text, what they are, and the remedy.
 _FOREIGN = (
     (b"PK\x03\x04", "a zip archive or an Excel workbook", "Unpack it, or save the sheet as CSV."),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "Save the sheet as CSV."),
@@ -39,25 +45,26 @@ _FOREIGN = (
     (_GZIP, "compressed with gzip twice", "Unpack it once."),
     (b"PAR1", "a Parquet file within gzip", "Unpack it."),
 )
+# Control characters that no text contains. It may contain tabs, line ends, form feeds, escapes and U+0001 (from Hive).
 _CONTROLS = bytes(code for code in range(32) if code not in b"\x01\t\n\x0b\x0c\r\x1b")
-_C1 = bytes(range(0x80, 0xA0))
-_NOT_CP1252 = b"\x81\x8d\x8f\x90\x9d"
+_C1 = bytes(range(0x80, 0xA0))  # control characters in Latin-1, letters and quotes in cp1252
+_NOT_CP1252 = b"\x81\x8d\x8f\x90\x9d"  # bytes without a meaning in cp1252
 
 
 @dataclass(frozen=True)
 class Content:
-    """A text file that has been read through once, so that opening it again as UTF-8 cannot fail."""
+    """A text file that has been read once to the end, so that opening it again as UTF-8 cannot fail."""
 
     path: Path
     compression: str | None
     encoding: str
-    """The codec that turns the decompressed bytes into the text, byte order mark left out."""
+    """The codec that decodes the decompressed bytes, after the byte order mark."""
     size: int
     """Bytes after decompression."""
     quoted_until: int
-    """No quotation mark stands at or after this byte of its UTF-8; 0 where there is none."""
+    """No quotation mark comes at or after this byte of its UTF-8; 0 if there is none at all."""
     replaced: int = 0
-    """Bytes that the encoding does not know and that read as U+FFFD."""
+    """Bytes that are not valid in the encoding and are read as U+FFFD."""
 
     def open(self) -> BinaryIO:
         """Open the text from its start, as UTF-8 without byte order mark."""
@@ -70,7 +77,7 @@ class Content:
 
 
 def survey(path: Path, subject: str, max_bytes: int | None = None) -> Content:
-    """Read a text file through once to learn its compression, encoding and size, and that all of it is text.
+    """Read a file once to the end, and find its compression, encoding and size; check that all of it is text.
 
     Raises:
         TableError: the file is binary, cut short, or larger than `max_bytes` when decompressed.
@@ -97,7 +104,7 @@ def survey(path: Path, subject: str, max_bytes: int | None = None) -> Content:
 
 
 def refuse_size(size: int, max_bytes: int | None, subject: str) -> None:
-    """Raise a TableError where `size` bytes are more than `max_bytes`."""
+    """Raise a TableError if `size` bytes are more than `max_bytes`."""
     if max_bytes is not None and size > max_bytes:
         message = f"the table is larger than the limit of {max_bytes / 1e6:,.0f} MB"
         remedy = "Use a sample of its rows, fewer columns, or a higher limit."
@@ -105,7 +112,7 @@ def refuse_size(size: int, max_bytes: int | None, subject: str) -> None:
 
 
 class _Census:
-    """What one pass over the bytes counts."""
+    """The counts of one pass over the bytes, from which the encoding is decided."""
 
     def __init__(self) -> None:
         self.size = 0
@@ -133,29 +140,31 @@ class _Census:
 
     @property
     def binary(self) -> bool:
-        """Whether the bytes so far cannot be text."""
+        """Whether the bytes so far cannot be text: a NUL, or 2% control characters at the start."""
         return self.nul or self._controls > 0.02 * min(self.size, 65536)
 
     def _decode(self, chunk: bytes) -> None:
         text = self._decoder.decode(chunk, final=not chunk)
-        self._pending = bool(self._decoder.getstate()[0])
+        self._pending = bool(self._decoder.getstate()[0])  # the chunk ends within a character
         self._foreign += len(text) - len(text.encode("ascii", "ignore"))
+        # U+FFFD that the file itself contains does not count.
         self._undecodable += text.count("\ufffd") - chunk.count("\ufffd".encode())
         self._c1 = self._c1 or len(chunk.translate(None, _C1)) < len(chunk)
         self._not_cp1252 = self._not_cp1252 or len(chunk.translate(None, _NOT_CP1252)) < len(chunk)
 
     def settle(self, guess: str) -> tuple[str, int]:
-        """Return the encoding and the number of characters it has to replace, given all the bytes."""
+        """Return the encoding, and the number of characters that must be replaced, after the last chunk."""
         if self._undecodable == 0:
             return guess, 0
         self.quoted_until *= 3  # a byte of another encoding becomes up to three of UTF-8
+        # With a mark, or 20 valid non-ASCII characters for each invalid one, it is damaged UTF-8.
         if guess == "utf-8-sig" or self._foreign - self._undecodable > 20 * self._undecodable:
             return guess, self._undecodable
         return ("cp1252" if self._c1 and not self._not_cp1252 else "latin-1"), 0
 
 
 class _Transcoder(io.RawIOBase):
-    """A stream in any encoding, read as UTF-8."""
+    """A stream in any encoding that is read as UTF-8."""
 
     def __init__(self, raw: BinaryIO, encoding: str, errors: str) -> None:
         self._raw = raw
@@ -194,7 +203,7 @@ def _start(path: Path, compression: str | None) -> bytes:
 
 
 def _chunks(path: Path, compression: str | None, encoding: str) -> Iterator[bytes]:
-    """Give the text piece by piece, an empty piece last; only what is taken for UTF-8 is not yet known to be."""
+    """Yield the text in pieces, and an empty piece at the end. Text that is assumed to be UTF-8 is not decoded yet."""
     with closing(_decompressed(path, compression)) as raw:
         stream = raw if encoding.startswith("utf-8") else _transcoded(raw, encoding, "strict")
         while chunk := stream.read(CHUNK):
@@ -203,10 +212,11 @@ def _chunks(path: Path, compression: str | None, encoding: str) -> Iterator[byte
 
 
 def _guess(head: bytes) -> str:
-    """Name the encoding from a byte order mark or, for UTF-16 without one, from where the NUL bytes stand."""
+    """Guess the encoding from a byte order mark or, for UTF-16 without one, from the positions of NUL bytes."""
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
+    # In UTF-16, the high byte of every Western letter is NUL: all odd bytes if little-endian, all even ones if big.
     even, odd = head[::2].count(0), head[1::2].count(0)
     for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
         if zeros and others == 0 and _is_table(head[: len(head) // 2 * 2].decode(encoding, "replace"), zeros):
@@ -215,7 +225,7 @@ def _guess(head: bytes) -> str:
 
 
 def _is_table(text: str, zeros: int) -> bool:
-    """Say whether the start of a file, decoded as UTF-16, is text with lines and delimiters, or mostly Western text."""
+    """Return whether the start of a file, decoded as UTF-16, is a table or mostly Western text."""
     if "\ufffd" in text[:-1] or any(letter < " " and letter not in "\t\r\n" for letter in text):
         return False
     return 2 * zeros > len(text) or (any(end in text for end in "\r\n") and any(sign in text for sign in ",\t;|"))

@@ -1,4 +1,7 @@
-"""How a text table is laid out: its delimiter, its header line and what stands before it."""
+"""Find the layout of a text table: its delimiter, its header line, and the lines before it.
+
+Start with `detect`. It cuts the start of the text by each delimiter in turn, and takes the one that fits best.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +18,9 @@ from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.decoding import Content
 
 DELIMITERS = (",", "\t", ";", "|")
-CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27)))
+CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27)))  # 40 columns
 
+# What is looked at to find the layout: at most so much of the text.
 _SAMPLE_BYTES = 1 << 20
 _SAMPLE_RECORDS = 500
 _COMMENT = ("#", "//")
@@ -28,7 +32,7 @@ class Record:
     """One record of a text table; a quoted cell may run over several lines."""
 
     line: int
-    """The line it starts on, counted from 1."""
+    """The number of its first line, from 1."""
     last_line: int
     cells: list[str]
 
@@ -41,22 +45,22 @@ class Dialect:
     columns: tuple[str, ...]
     header_line: int | None
     first_line: int
-    """The line of the first row, or where it would be."""
+    """The number of the line after the header, where the first row is."""
     offset: int
     """Bytes of UTF-8 before the first row."""
     layout: str | None = None
     preamble: tuple[Problem, ...] = ()
-    """Lines with text before the header, left out."""
+    """Lines of text before the header, which are left out."""
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def records(lines: Iterable[str], delimiter: str, first_line: int = 1) -> Iterator[Record]:
-    """Cut lines, which keep their line ends, into records; blank lines give none.
+    """Cut lines, with their line ends, into records; skip blank lines.
 
-    The reference semantics of the project's reader: Python's csv module with doubled quotes.
+    This defines how the project reads CSV: as Python's csv module does, with doubled quotes.
     """
-    csv.field_size_limit(sys.maxsize)
+    csv.field_size_limit(sys.maxsize)  # the default refuses cells of more than 128 KiB
     reader = csv.reader(lines, delimiter=delimiter)
     start = first_line
     for cells in reader:
@@ -70,14 +74,14 @@ def detect(content: Content, subject: str) -> Dialect:
     """Find the delimiter, the header line and the column names from the start of a text.
 
     Raises:
-        TableError: there is no text, or only one column.
+        TableError: the text is empty, or has only one column.
     """
     lines, complete = _sample(content)
     start = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith(_COMMENT)), None)
     if start is None:
         remedy = "Give a table with a header line and at least one row below it."
         raise TableError(subject, [Problem("the file is empty", remedy)])
-    stated = re.fullmatch(r"sep=(.)\s*", lines[start])
+    stated = re.fullmatch(r"sep=(.)\s*", lines[start])  # Excel's way to name the delimiter
     candidates = (stated[1],) if stated else DELIMITERS
     start += bool(stated)
     fits = [fit for delimiter in candidates if (fit := _fit(lines, start, delimiter, complete))]
@@ -88,7 +92,7 @@ def detect(content: Content, subject: str) -> Dialect:
 
 @dataclass(frozen=True)
 class _Fit:
-    """The sample cut by one delimiter, from the first record with two cells or more."""
+    """The sample cut by one delimiter, from its header on. The fit of highest rank wins."""
 
     delimiter: str
     rank: tuple[float, int, int]
@@ -101,19 +105,21 @@ def _fit(lines: list[str], start: int, delimiter: str, complete: bool) -> _Fit |
         for record, _ in zip(records(lines[start:], delimiter, start + 1), range(_SAMPLE_RECORDS), strict=False)
         if any(cell.strip() for cell in record.cells)
     ]
+    # The last record may be cut off by the end of the sample.
     if not complete and len(sample) > 1 and sample[-1].last_line == len(lines):
         sample.pop()
     before = next((i for i, record in enumerate(sample) if not _is_title(record, sample[i + 1 :])), None)
-    if before is None or before > 20:
+    if before is None or before > 20:  # more than 20 title lines: no table
         return None
     body = sample[before:]
     width = len(body[0].cells)
     consistency = sum(len(record.cells) == width for record in body) / len(sample)
+    # Records of equal width count most, then few lines before the header, then many columns.
     return _Fit(delimiter, (round(consistency, 2), -before, width), body)
 
 
 def _is_title(record: Record, below: list[Record]) -> bool:
-    """Say whether a record is a line of text above the table, as spreadsheets export it: `Clicks in May,,`."""
+    """Return whether a record is a title above the table, as spreadsheets export it: `Clicks in May,,`."""
     if len(record.cells) < 2:
         return True
     alone = bool(record.cells[0].strip()) and not any(cell.strip() for cell in record.cells[1:])
@@ -149,7 +155,7 @@ def _dialect(fit: _Fit, lines: list[str]) -> Dialect:
 
 
 def _sample(content: Content) -> tuple[list[str], bool]:
-    """Return the first lines of the text, whole ones only, and whether they are all there are."""
+    """Return the first complete lines of the text, and whether they are all of it."""
     with closing(content.open()) as stream:
         head = stream.read(_SAMPLE_BYTES)
         while b"\n" not in head and b"\r" not in head and (more := stream.read(len(head))):
@@ -166,7 +172,7 @@ def _is_criteo(sample: list[Record]) -> bool:
 
 
 def _is_criteo_row(cells: list[str]) -> bool:
-    return (
+    return (  # label, 13 counts, 26 hashes
         cells[0] in ("0", "1")
         and all(re.fullmatch(r"(-?\d+)?", cell) for cell in cells[1:14])
         and all(re.fullmatch(r"\w{0,64}", cell) for cell in cells[14:])
@@ -174,7 +180,7 @@ def _is_criteo_row(cells: list[str]) -> bool:
 
 
 def _commented_header(fit: _Fit, lines: list[str]) -> Record | None:
-    """Return the header where its first name starts with `#`, as in `#id,click`."""
+    """Return the header if it begins with `#`, as in `#id,click`; None otherwise."""
     first = fit.sample[0]
     above = lines[first.line - 2] if first.line > 1 else ""
     if not re.match(r"#\w", above) or not any(_is_number(cell) for cell in first.cells):

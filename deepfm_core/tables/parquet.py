@@ -1,4 +1,7 @@
-"""Parquet files: any typed table as text, and the store's own tables of text."""
+"""Read and write Parquet: any typed table as text, and the store's own tables of text.
+
+`read_parquet` reads a user's file. `write_parquet` and `read_parquet_table` are for the store, which keeps text only.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,18 @@ LIST_SEPARATOR = "|"
 
 _ROWS_PER_GROUP = 1 << 20
 _DICTIONARY_BYTES = 1 << 30
-"""Parquet gives up its dictionary above a size, 1 MB unless told; a table of ids is best kept as one."""
+"""Size of a dictionary page. Above it (1 MB by default) Parquet drops the dictionary, which a column of ids needs."""
 
 
 def read_parquet(path: Path, name: str, max_bytes: int | None = None, *, fewest_columns: int = 2) -> Table:
-    """Read any Parquet file, each value as the text that gives it back exactly.
+    """Read any Parquet file; each value becomes the shortest text that represents it exactly.
 
-    A file larger than `max_bytes` without its compression is refused.
-
-    Nulls and NaN are empty cells, truth values `true` and `false`, timestamps ISO 8601, lists joined with `|`.
+    Nulls and NaN become empty cells, truth values `true` and `false`, timestamps ISO 8601, and lists are joined with
+    `|`.
 
     Raises:
-        TableError: the file is damaged, or has fewer than `fewest_columns`, a column name twice, or no rows.
+        TableError: the file is damaged or larger than `max_bytes` when decompressed, or has fewer columns than
+            `fewest_columns`, a column name twice, or no rows.
     """
     subject = f"Table `{name}`"
     try:
@@ -55,7 +58,7 @@ def read_parquet(path: Path, name: str, max_bytes: int | None = None, *, fewest_
 
 
 def write_parquet(table: Table, path: Path) -> None:
-    """Write a table so that `read_parquet_table` gets the same cells back quickly."""
+    """Write a table so that `read_parquet_table` reads the same cells, quickly."""
     arrays = [_dictionary(table.frame[column].array) for column in table.frame.columns]
     pq.write_table(
         pa.table(arrays, names=list(table.frame.columns)),
@@ -69,7 +72,7 @@ def write_parquet(table: Table, path: Path) -> None:
 
 
 def read_parquet_table(path: Path, name: str, report: ReadReport) -> Table:
-    """Read a table that `write_parquet` has written."""
+    """Read a table that `write_parquet` wrote."""
     with pq.ParquetFile(path, memory_map=True, read_dictionary=pq.read_schema(path).names) as file:
         arrow = file.read()
     columns = {column: categorical([coded(arrow.column(i))]) for i, column in enumerate(arrow.column_names)}
@@ -93,13 +96,13 @@ def _problems(columns: list[str], rows: int, fewest_columns: int) -> list[Proble
 
 
 def _unpacked(metadata: Any) -> int:
-    """Say how large a file is without compression, or how large it would be as text at the least."""
+    """Return the bytes of a file without compression; at least two bytes per cell, which its text would take."""
     sizes = (metadata.row_group(number).total_byte_size for number in range(metadata.num_row_groups))
     return max(int(sum(sizes)), 2 * int(metadata.num_rows) * int(metadata.num_columns))
 
 
 def _as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Turn a column of any type into dictionary chunks of text without nulls."""
+    """Turn a column of any type into chunks of dictionary-encoded text, without nulls."""
     if pt.is_nested(column.type):
         column = pa.chunked_array([pa.array((cell_text(value) for value in column.to_pylist()), pa.string())])
     if not pt.is_dictionary(column.type):
@@ -109,13 +112,13 @@ def _as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
 
 def _text_chunk(chunk: pa.DictionaryArray) -> pa.DictionaryArray:
     texts = pa.concat_arrays([pc.fill_null(_texts(chunk.dictionary), ""), pa.array([""])])
-    distinct = texts.dictionary_encode()  # a null and an empty text, 0.0 and -0.0 may have become one
+    distinct = texts.dictionary_encode()  # a null and an empty text are one text now
     indices = pc.fill_null(chunk.indices.cast(pa.int32()), len(texts) - 1)
     return pa.DictionaryArray.from_arrays(distinct.indices.take(indices), distinct.dictionary)
 
 
 def _texts(values: pa.Array) -> pa.Array:
-    """Write each distinct value as the shortest text that gives it back exactly."""
+    """Convert each distinct value to the shortest text that represents it exactly."""
     kind = values.type
     if pt.is_floating(kind):
         numbers = values.to_numpy(zero_copy_only=False)
@@ -128,7 +131,7 @@ def _texts(values: pa.Array) -> pa.Array:
 
 
 def _coarsest(times: pa.Array) -> pa.Array:
-    """Give timestamps the coarsest unit that loses nothing, so that whole seconds show no fraction."""
+    """Cast timestamps to the coarsest unit that loses nothing, so that whole seconds have no fraction."""
     for unit in ("s", "ms", "us"):
         try:
             return times.cast(pa.timestamp(unit, times.type.tz))
@@ -138,7 +141,7 @@ def _coarsest(times: pa.Array) -> pa.Array:
 
 
 def cell_text(value: Any) -> str:
-    """Write one value as the text that gives it back: nothing for a missing one, lists joined with `|`."""
+    """Convert one value to text: a missing one to an empty text, a list to its values joined with `|`."""
     match value:
         case None:
             return ""

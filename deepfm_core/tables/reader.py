@@ -1,4 +1,7 @@
-"""Any table a user has, as text: CSV in its many forms, or Parquet."""
+"""Read any table a user has as text: CSV in its many forms, or Parquet.
+
+Start with `read_table`; `table_to_csv` writes a table.
+"""
 
 from __future__ import annotations
 
@@ -22,22 +25,19 @@ from deepfm_core.tables.parquet import MAGIC, read_parquet
 from deepfm_core.tables.row_errors import SHOWN, excerpt, ragged_rows, too_many, unclosed_quote
 from deepfm_core.tables.table import ReadReport, Table
 
-# A text of one column: rows to be answered by a run that has one field. No delimiter tells its lines apart.
+# A text of one column, for a model with one field. It has no delimiter to find, so it is read by itself.
 
 _COMMENT = ("#", "//")
 
 
 def read_one_column(content: Content, column: str, name: str) -> Table | None:
-    """Read a text whose header line is the one name `column`; an empty cell is written `""`, as elsewhere.
-
-    Blank lines are left out, and comment lines above the header.
+    """Read a text whose header is the single name `column`; blank lines are skipped, and an empty cell is `""`.
 
     Returns:
-        None where the header holds anything else or cannot be read, or where the first row holds several values: a
-        table like others.
+        None if the text is another table: its header differs or cannot be read, or its first row has several values.
 
     Raises:
-        TableError: there are no rows, a row holds a second value, or a quoted cell is not closed or goes on.
+        TableError: there are no rows, a later row has several values, or a quoted cell is not closed properly.
     """
     records = _records(content)
     try:
@@ -55,7 +55,7 @@ def read_one_column(content: Content, column: str, name: str) -> Table | None:
             if len(cells) > 1 and not texts:
                 return None
             if len(cells) > 1 and len(problems) < SHOWN:
-                remedy = 'Quote a cell that holds a comma with `"`, or remove what is too much.'
+                remedy = 'Put `"` around a cell that contains a comma, or remove the extra values.'
                 message = f"{len(cells)} values where the header has 1"
                 problems.append(Problem(message, remedy, line=line, value=excerpt(",".join(cells))))
             texts.append(cells[0])
@@ -71,10 +71,10 @@ def read_one_column(content: Content, column: str, name: str) -> Table | None:
 
 
 def _malformed(error: csv.Error, column: str, line: int | None) -> Problem:
-    """Say what is wrong with the quotes of the cell that begins on `line`."""
+    """Describe what is wrong with the quotes of the cell that begins on `line`."""
     if "unexpected end" in str(error):
         return Problem("a quoted cell is never closed", 'Close it with `"`.', line=line, column=column)
-    remedy = 'Write a quote within a quoted cell twice, `""`, or leave the quotes around it out.'
+    remedy = 'Double a quote inside a quoted cell (`""`), or remove the quotes around it.'
     return Problem("a quoted cell goes on after its closing quote", remedy, line=line, column=column)
 
 
@@ -91,7 +91,10 @@ def _records(content: Content) -> Iterator[tuple[int, list[str]]]:
             yield reader.line_num, cells
 
 
+# Tables of any form.
+
 _WRITTEN_ROWS = 20_000
+"""Rows that `table_to_csv` writes at a time."""
 
 
 def read_table(
@@ -102,22 +105,22 @@ def read_table(
     max_bytes: int | None = None,
     only: str | None = None,
 ) -> Table:
-    """Read a table from a file, every cell exactly as its text stands there, quotes undone.
+    """Read a table from a file; each cell is exactly the text in the file, without its quotes.
 
-    CSV with comma, tab, semicolon or vertical bar, plain or in gzip, in UTF-8, UTF-16 or Latin-1, with blank and
-    comment lines before its header; header-less files in the Criteo layout; Parquet. What kind of file it is shows
-    in its bytes, never in its name. White space is kept, but for the one space that follows every delimiter of some
-    files. A few ragged rows are left out and listed in the report.
+    It reads CSV, header-less files in the Criteo layout, and Parquet. A CSV may be separated by commas, tabs,
+    semicolons or vertical bars, compressed with gzip, and encoded in UTF-8, UTF-16 or Latin-1. It may have blank and
+    comment lines before its header. The bytes decide what a file is, never its name. White space is kept, except for a
+    space that follows every delimiter. A few ragged rows are left out and listed in the report.
 
     Args:
-        source: the file.
-        name: what to call the table in messages; the file's name unless given.
-        strict: whether a single ragged row is an error, as where every row must be answered.
+        source: the path of the file.
+        name: the table's name in messages; the file's name by default.
+        strict: whether a single ragged row is an error, for example if every row needs a prediction.
         max_bytes: the largest size allowed, before and after decompression.
-        only: the one column that is needed, where a table of nothing else will do.
+        only: the single column that is needed, if a table of this column alone is enough.
 
     Raises:
-        TableError: the file cannot be read as a table; holds every problem found.
+        TableError: the file cannot be read as a table; it holds every problem found.
     """
     path = Path(source)
     name = name or path.name
@@ -126,8 +129,9 @@ def read_table(
     refuse_size(path.stat().st_size, max_bytes, subject)
     if head == MAGIC:
         return read_parquet(path, name, max_bytes, fewest_columns=2 if only is None else 1)
+    # Name the mistake: later checks could only say that the file is binary.
     if path.suffix == ".parquet" and b"\0" in path.open("rb").read(4096):
-        remedy = "Write it again with a Parquet writer, or give the CSV it was made from."
+        remedy = "Write it again with a Parquet library, or use the CSV it was made from."
         raise TableError(subject, [Problem("the file is called Parquet but is not", remedy, value=repr(head)[2:-1])])
     content = survey(path, subject, max_bytes)
     if only is not None and (table := read_one_column(content, only, name)) is not None:
@@ -136,8 +140,8 @@ def read_table(
     try:
         parsed = parse(content, dialect)
     except pa.ArrowException as error:
-        remedy = "Save the table again as CSV with quotes around cells that hold delimiters or line ends."
-        raise TableError(subject, [Problem("the rows cannot be told apart", remedy, value=str(error))]) from error
+        remedy = "Save the table again as CSV, with quotes around cells that contain delimiters or line ends."
+        raise TableError(subject, [Problem("the rows cannot be separated", remedy, value=str(error))]) from error
     skipped = _skipped(content, dialect, parsed, subject, strict)
     frame, notes = _frame(dialect, parsed)
     report = ReadReport(
@@ -155,7 +159,7 @@ def read_table(
 
 
 def table_to_csv(table: Table, stream: TextIO) -> None:
-    """Write a table as CSV: comma, quotes only where needed, a header line, `\n` after each line."""
+    """Write a table as CSV with a header line, commas, `\n` line ends, and quotes only where they are needed."""
     stream.write(",".join(_quoted(pa.array(table.frame.columns, pa.large_string())).to_pylist()) + "\n")
     comma = pa.scalar(",", pa.large_string())
     columns = [table.frame[column].array for column in table.frame.columns]
@@ -179,12 +183,12 @@ def _first_bytes(path: Path, subject: str) -> bytes:
     except FileNotFoundError as error:
         raise TableError(subject, [Problem("there is no such file", "Check the path.", value=str(path))]) from error
     except OSError as error:
-        reason, remedy = error.strerror or "cannot be opened", "Give a file that you may read."
+        reason, remedy = error.strerror or "cannot be opened", "Choose a file that you may read."
         raise TableError(subject, [Problem(f"the file cannot be read: {reason}", remedy, value=str(path))]) from error
 
 
 def _skipped(content: Content, dialect: Dialect, parsed: Parsed, subject: str, strict: bool) -> list[Problem]:
-    """Return the ragged rows that were left out; raise a TableError where there is more wrong than a few of them."""
+    """Return the ragged rows that were left out; raise a TableError if they are many, or something else is wrong."""
     problems = list(dialect.problems)
     if not parsed.closed:
         problems.append(unclosed_quote(content, dialect))
@@ -203,7 +207,7 @@ def _frame(dialect: Dialect, parsed: Parsed) -> tuple[pd.DataFrame, list[str]]:
     if all(_spaced(column) for column in columns[1:]) and all(name.startswith(" ") for name in names[1:]):
         columns = [columns[0], *(_unspaced(column) for column in columns[1:])]
         names = [name.lstrip(" ") for name in names]
-        notes.append("The space after every delimiter was left out.")
+        notes.append("The space after every delimiter was removed.")
     return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False), notes
 
 
@@ -220,5 +224,5 @@ def _encoding_notes(content: Content) -> list[str]:
     if content.replaced:
         return [f"{content.replaced:,} bytes are not valid UTF-8; they read as `\ufffd`."]
     if content.encoding in ("latin-1", "cp1252"):
-        return [f"The file is not UTF-8 and was read as {content.encoding}; if letters look wrong, save it as UTF-8."]
+        return [f"The file is not UTF-8. It was read as {content.encoding}; if letters look wrong, save it as UTF-8."]
     return []

@@ -1,4 +1,7 @@
-"""Rows that do not fit their header, and quotes that are never closed, with the lines an editor shows."""
+"""Find rows that do not fit their header, and quotes that are never closed, with line numbers as an editor shows them.
+
+The fast parser only counts ragged rows. If there are any, these functions read the text again, row by row.
+"""
 
 from __future__ import annotations
 
@@ -12,41 +15,42 @@ from deepfm_core.tables.decoding import Content
 from deepfm_core.tables.dialect import Dialect, Record, records
 
 SHOWN = 1000
-"""Problems kept of a table that has very many."""
+"""Problems that are kept of a table; the others are only counted."""
 
 
 def too_many(ragged: int, rows: int) -> bool:
-    """Say whether so many rows are ragged that leaving them out would change the table.
+    """Return whether so many rows are ragged that leaving them out would change the table.
 
-    One row in twenty may be; in tables of up to a few hundred rows up to ten, as long as they are fewer than half.
+    Up to 5% of the rows may be ragged. In small tables up to ten rows may be, if they are fewer than half.
     """
     return ragged * 20 > ragged + rows and (ragged > 10 or ragged >= rows)
 
 
 def ragged_rows(content: Content, dialect: Dialect, rows: int) -> list[Problem]:
-    """Find the rows that have more or fewer values than there are columns, the first `SHOWN` of them.
+    """Find the first `SHOWN` rows whose number of values differs from the number of columns.
 
-    Where no row fits (`rows` is 0) and all have the same number of values, the header is what is wrong: one problem.
+    If no row fits (`rows` is 0) and all have the same number of values, the header is wrong: that is one problem.
     """
     width = len(dialect.columns)
-    ragged = (record for record in _rows(content, dialect) if len(record.cells) != width)
-    found = [record for record, _ in zip(ragged, range(SHOWN), strict=False)]
-    widths = Counter(len(record.cells) for record in found)
-    if rows == 0 and len(found) > 1 and len(widths) == 1:
-        return [_wrong_header(dialect, found)]
-    return [_ragged(record, dialect) for record in found]
+    misfits = (record for record in _rows(content, dialect) if len(record.cells) != width)
+    ragged = [record for record, _ in zip(misfits, range(SHOWN), strict=False)]
+    widths = Counter(len(record.cells) for record in ragged)
+    if rows == 0 and len(ragged) > 1 and len(widths) == 1:
+        return [_wrong_header(dialect, ragged)]
+    return [_ragged(record, dialect) for record in ragged]
 
 
 def unclosed_quote(content: Content, dialect: Dialect) -> Problem:
-    """Find the quote that is still open where the text ends."""
+    """Find the quote that is still open at the end of the text."""
     last = Record(dialect.first_line, dialect.first_line, [""])
     for record in _rows(content, dialect):
         last = record
+    # The open cell is the last of the last record; cells before it may contain line ends of their own.
     line = last.line + sum(cell.count("\n") or cell.count("\r") for cell in last.cells[:-1])
     place = min(len(last.cells), len(dialect.columns)) - 1
     return Problem(
         "a quoted cell begins here and is never closed",
-        'Close it with `"`, or double a `"` that belongs to the text and quote the cell.',
+        'Close it with `"`. If the `"` belongs to the text, double it and quote the cell.',
         line=line,
         column=dialect.columns[place],
         value=excerpt(last.cells[-1]),
@@ -64,12 +68,12 @@ def _ragged(record: Record, dialect: Dialect) -> Problem:
     values, width = len(record.cells), len(dialect.columns)
     if record.last_line > record.line:
         remedy = (
-            f"The row runs on to line {record.last_line}: close the quote that makes it so, or add what is missing."
+            f"The row continues to line {record.last_line}: close the quote that was left open, or add missing values."
         )
     elif values < width:
-        remedy = "Add the missing values; an empty cell still needs its delimiter."
+        remedy = "Add the missing values. An empty cell needs its delimiter, too."
     else:
-        remedy = f'Quote a cell that holds the delimiter `{dialect.delimiter}` with `"`, or remove what is too much.'
+        remedy = f'Put `"` around a cell that contains `{dialect.delimiter}`, or remove the extra values.'
     message = f"{values} value{'s' if values > 1 else ''} where {_expected(dialect)} {width}"
     return Problem(message, remedy, line=record.line, value=excerpt(dialect.delimiter.join(record.cells)))
 
@@ -90,5 +94,5 @@ def _expected(dialect: Dialect) -> str:
 
 
 def excerpt(text: str) -> str:
-    """Shorten a row to what a message has room for."""
+    """Shorten a row to 80 characters, for a message."""
     return text if len(text) <= 80 else text[:79] + "…"

@@ -1,4 +1,4 @@
-"""A table as understood: every cell as text, each column a dictionary of its distinct values."""
+"""A table: every cell as text, each column a dictionary of its distinct texts, and a report of how it was read."""
 
 from __future__ import annotations
 
@@ -12,17 +12,17 @@ import pyarrow as pa
 from deepfm_core.errors import Problem
 
 MISSING_TEXTS = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "\\n", "<na>"})
-"""Cells that mean "no value", compared in lower case and stripped of white space."""
+"""Texts that mean "no value", in lower case and without white space around them."""
 
 
 def is_missing(text: str) -> bool:
-    """Say whether a cell's text stands for a missing value."""
+    """Return whether a cell's text stands for a missing value."""
     return text.strip().lower() in MISSING_TEXTS
 
 
 @dataclass(frozen=True)
 class ReadReport:
-    """How a file was understood. Lines count from 1, as an editor shows them."""
+    """How a file was read. Lines are numbered from 1, as in an editor."""
 
     format: str = "csv"
     encoding: str = "utf-8"
@@ -30,16 +30,16 @@ class ReadReport:
     delimiter: str | None = ","
     header_line: int | None = 1
     layout: str | None = None
-    """`criteo` where a header-less file was recognised as the Criteo layout, otherwise None."""
+    """`criteo` for a header-less file in the Criteo layout, otherwise None."""
     rows: int = 0
     skipped: tuple[Problem, ...] = field(default_factory=tuple)
-    """Lines left out, each with its reason (for a long list, the first ones; `skipped_count` has them all)."""
+    """Lines left out, each with its reason. Of a long list these are the first; `skipped_count` counts all."""
     skipped_count: int = 0
     notes: tuple[str, ...] = field(default_factory=tuple)
-    """Sentences worth telling the user, for instance a column that had no name."""
+    """Sentences for the user, for example about a column without a name."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Give the report as plain values for JSON."""
+        """Return the report as plain values for JSON."""
         return asdict(self)
 
     @classmethod
@@ -51,10 +51,10 @@ class ReadReport:
 
 @dataclass(frozen=True)
 class Table:
-    """A frame of N rows whose columns are pandas Categoricals of text, an empty cell being `""`.
+    """A frame of N rows whose columns are pandas Categoricals of text; an empty cell is `""`.
 
-    The frame's index is 0 … N-1. Categories are the distinct texts of a column, in order of first appearance or any
-    other order: nothing may depend on it.
+    The frame's index is 0 … N-1. Categories are the distinct texts of a column in any order, and nothing may depend on
+    that order.
     """
 
     name: str
@@ -65,11 +65,11 @@ class Table:
         return len(self.frame)
 
 
-# Many texts held as one piece of memory, read like a tuple of strings.
+# Vocabularies of a million texts: one piece of memory that reads like a tuple of strings.
 
 
 class Texts(Sequence[str]):
-    """N texts over an Arrow array: a million of them are a few megabytes, and become strings only when asked for."""
+    """A sequence of N texts in an Arrow array, which makes strings only when they are read."""
 
     __slots__ = ("array",)
 
@@ -79,7 +79,7 @@ class Texts(Sequence[str]):
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Texts:
-        """Return texts as they are held here already, or hold them."""
+        """Return `texts` itself if it is a `Texts`, or make one of it."""
         return texts if isinstance(texts, Texts) else cls(texts)
 
     def __len__(self) -> int:

@@ -32,14 +32,14 @@ def changed(run: Path, to: Path, file: str, change: Change) -> Path:
 @pytest.mark.parametrize(
     ("file", "change", "says"),
     [
-        ("spec.json", lambda spec: spec["model"].update(name="lr"), "model.safetensors is damaged or an earlier"),
+        ("spec.json", lambda spec: spec["model"].update(name="lr"), "model.safetensors is damaged or from an earlier"),
         (
             "spec.json",
             lambda spec: spec["model"].update(embedding_size=3),
-            "model.safetensors is damaged or an earlier",
+            "model.safetensors is damaged or from an earlier",
         ),
         ("spec.json", lambda spec: spec["model"].pop("layers"), "spec.json is not a run's"),
-        ("encoder.json", lambda encoder: encoder.pop("fields"), "encoder.json is damaged or an earlier"),
+        ("encoder.json", lambda encoder: encoder.pop("fields"), "encoder.json is damaged or from an earlier"),
         ("encoder.json", lambda encoder: encoder["fields"][0].update(kind="odd"), "encoder.json is damaged or an ear"),
     ],
 )
@@ -81,5 +81,5 @@ def test_a_checkpoint_of_another_shape_cannot_be_gone_on_with(trained: Path, tab
     older = {f"model.{name}": tensor.reshape(-1)[:1] for name, tensor in tensors.items()}
     folder.save_checkpoint(older, {"epoch": 1, "steps": 1, "best_epoch": 1, "best_logloss": 1.0, "seconds": 1.0})
     job = Job(RunFolder(trained).spec(), folder, lambda _: read_table(table))
-    with pytest.raises(RunError, match="Train it anew"):
+    with pytest.raises(RunError, match="Train the run again"):
         list(execute(job))

@@ -434,7 +434,7 @@ def test_the_report_is_plain_json(write):
     assert said["skipped"] == [
         {
             "message": "1 value where the header has 2",
-            "remedy": "Add the missing values; an empty cell still needs its delimiter.",
+            "remedy": "Add the missing values. An empty cell needs its delimiter, too.",
             "line": 5,
             "column": None,
             "value": "7",
