@@ -1,4 +1,8 @@
-"""What may be said of each pair, in words: what the model learned beside what the data supports."""
+"""Verdicts on pairs, in words: what the model learned against what the data supports.
+
+Verdicts are computed when a `pairs` frame is read and are never stored, so runs of any age get the words below. The
+module also says why a table may have no pairs, and names the columns of the frame.
+"""
 
 from __future__ import annotations
 
@@ -7,34 +11,36 @@ import pandas as pd
 
 from deepfm_core.schema.schema import Kind, Schema
 
-HOLDS = "holds on unseen rows"
+# With evidence, every pair gets one of these. `data_verdicts` uses three: CLEAR, STANDS_IN and NOISE.
+
+HOLDS = "holds on held-out rows"
 
 LEARNED = "the data shows it, and the model learned it"
 
-NOT_LEARNED = "the data shows it, the model has not learned it"
+NOT_LEARNED = "the data shows it, but the model has not learned it"
 
 DOES_NOT_HOLD = "learned, but does not hold"
 
-NOT_BORNE_OUT = "learned, but the data does not bear it out"
+NOT_SUPPORTED = "learned, but the data does not support it"
 
-NOISE = "not told apart from noise"
+NOISE = "not clear above noise"
 
-TOLD_APART = "told apart from noise"
+CLEAR = "clear above noise"
 
 STANDS_IN = "stands in for "
 
 LEARNED_SHARE = 0.5
-"""A model has learned a pair that the data shows if its strength is at least this share of the data's."""
+"""A model has learned a pair that the data shows if it reaches at least this share of the strength in the data."""
 
 LEAST_LEARNED = 0.05
-"""Strength, in log-odds, below which nobody would say that a model learned a pair."""
+"""Strength, in log-odds, below which a model counts as not having learned a pair."""
 
 HOLDING_Z = 2.0
-"""A learned part that predicts held-out rows this many standard errors above nothing holds."""
+"""What a model learned of a pair holds if it predicts held-out rows this many standard errors above zero."""
 
 
 def has_evidence(pairs: pd.DataFrame) -> bool:
-    """Say whether a `pairs` frame holds more than what one model learned: a verdict on each pair against noise."""
+    """Say whether a `pairs` frame holds evidence: whether each pair is clear above noise, not only what was learned."""
     return "solid" in pairs and bool(pairs["solid"].notna().any())
 
 
@@ -42,36 +48,37 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     """Judge every pair.
 
     Args:
-        pairs: the frame `pairs` (docs/store.md). Evidence that was not computed is null, and is not used.
+        pairs: the frame `pairs` (docs/store.md). Evidence that was not computed is null and is not used.
 
     Returns:
-        A sentence a pair, without its subject; empty texts where the frame holds no evidence.
+        One verdict per pair, a sentence without its subject; empty texts if the frame holds no evidence.
     """
     if not has_evidence(pairs):
         return pd.Series("", index=pairs.index, dtype=object)
-    solid = pairs["solid"].fillna(False).astype(bool)
+    clear = pairs["solid"].fillna(False).astype(bool)
     learned, strength = _numbers(pairs, "learned").fillna(0.0), _numbers(pairs, "strength")
     bound = _numbers(pairs, "strength_high").fillna(strength)
     held = _numbers(pairs, "held_out_z")
     too_strong = (learned >= LEAST_LEARNED) & (learned > bound)
     proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
+    # The first case that fits decides.
     cases: list[tuple[pd.Series, str | pd.Series]] = [
-        (solid & (held >= HOLDING_Z), HOLDS),
-        (solid & (learned >= LEARNED_SHARE * strength), LEARNED),
-        (solid, NOT_LEARNED),
+        (clear & (held >= HOLDING_Z), HOLDS),
+        (clear & (learned >= LEARNED_SHARE * strength), LEARNED),
+        (clear, NOT_LEARNED),
         (proxies != "", STANDS_IN + proxies),
         (too_strong & (held < HOLDING_Z), DOES_NOT_HOLD),
-        (too_strong, NOT_BORNE_OUT),
+        (too_strong, NOT_SUPPORTED),
     ]
     chosen = np.select([case for case, _ in cases], [np.asarray(words, dtype=object) for _, words in cases], NOISE)
     return pd.Series(chosen, index=pairs.index, dtype=object)
 
 
 def data_verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
-    """Judge every pair by what the data shows alone, where no model takes part; a sentence a pair as `verdicts`."""
+    """Judge every pair by the labels alone, without a model; one verdict per pair, as `verdicts` gives."""
     proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
     others = (STANDS_IN + proxies).where(proxies != "", NOISE)
-    return others.mask(pairs["solid"].astype(bool), TOLD_APART).astype(object)
+    return others.mask(pairs["solid"].astype(bool), CLEAR).astype(object)
 
 
 def _numbers(pairs: pd.DataFrame, column: str) -> pd.Series[float]:
@@ -79,18 +86,18 @@ def _numbers(pairs: pd.DataFrame, column: str) -> pd.Series[float]:
     return pd.to_numeric(pairs[column], errors="coerce") if column in pairs else missing
 
 
-# What is said of a run or a table in which no two fields can interact.
+# Why a table or run has no pairs: fewer than two fields with embeddings.
 
 
 def why_no_pairs(schema: Schema) -> str:
-    """Say why these roles have no pair and what to do; empty where they have one."""
+    """Say why a table with these roles has no pairs, and what to do; empty if it has some."""
     if schema.has_pairs:
         return ""
     dense = [role.column for role in schema.used if role.kind is Kind.DENSE]
     only = next((role.column for role in schema.used if role.kind is not Kind.DENSE), None)
-    there = "there is none" if only is None else f"there is one, `{only}`"
-    beside = " (a dense number has no embedding, so it interacts with none)" if dense else ""
-    return f"No pairs: a pair takes two fields, and {there}{beside}. Give a second column a kind, and train with both."
+    found = "there is none" if only is None else f"there is only `{only}`"
+    why_dense = " (a dense number has no embedding, so it has no pairs)" if dense else ""
+    return f"No pairs: a pair needs two fields, and {found}{why_dense}. Give a second column a kind and train again."
 
 
 # The columns of the `pairs` frame.
@@ -129,4 +136,4 @@ HELD_OUT_COLUMNS = (
     "knock_out_low",
     "knock_out_high",
 )
-"""Those of them that ask each pair on rows it was not learned from."""
+"""The columns that come from checking each pair on held-out rows."""
