@@ -95,7 +95,7 @@ def test_the_counts_at_a_threshold_add_up_to_the_rows(opened: Opened) -> None:
     for threshold in (0.0, 0.2, 0.9):
         app.slider[0].set_value(threshold).run()
         counts = {metric.label: metric.value for metric in app.metric}
-        kinds = ("Hits", "False alarms", "Misses", "Rightly left out")
+        kinds = ("True positives", "False positives", "False negatives", "True negatives")
         assert sum(int(counts[kind].replace(",", "")) for kind in kinds) == 2000
 
 
@@ -127,7 +127,7 @@ def test_a_run_of_one_field_is_said_to_have_no_pair_and_shows_the_field(opened: 
     assert app.main.button[0].label == "Choose fields"
     assert app.header[0].value == "device"
     train = opened("train", run=run)
-    assert "A pair takes two fields, and the model has one." in text_of(train)
+    assert "A pair needs two fields, and the model has one." in text_of(train)
     assert "See the fields" in [button.label for button in train.main.button]
 
 
@@ -249,7 +249,7 @@ def test_the_purified_ledger_ends_at_the_same_logit_and_stands_in_the_link(opene
     assert "base rate" in app.latex[0].value
     assert f"{row['logit']:+.2f}" in app.latex[0].value
     app.segmented_control[0].set_value("as trained").run()
-    assert "first-order" in app.latex[0].value
+    assert "first order" in app.latex[0].value
 
 
 def test_a_run_from_before_the_purified_ledger_has_the_one_as_trained(opened: Opened, store: Store) -> None:
@@ -258,7 +258,7 @@ def test_a_run_from_before_the_purified_ledger_has_the_one_as_trained(opened: Op
 
     app = opened("examples", run=finished_copy(store, older))
     assert not app.segmented_control
-    assert "first-order" in app.latex[0].value
+    assert "first order" in app.latex[0].value
 
 
 def test_runs_of_other_seeds_say_how_far_the_split_of_a_row_depends_on_them(opened: Opened, store: Store) -> None:
@@ -268,17 +268,17 @@ def test_runs_of_other_seeds_say_how_far_the_split_of_a_row_depends_on_them(open
     opened("examples", row=str(int(row["row"])))
     answer(next((store.home / "answers").iterdir()))
     app = opened("examples", row=str(int(row["row"])))
-    assert "Between 2 seeds this row's FM part differs by **0.00** log-odds" in text_of(app)
+    assert "Between 2 seeds, this row's FM logit differs by **0.00** log-odds" in text_of(app)
 
 
-def test_the_networks_part_stands_by_field_with_its_completeness_error(opened: Opened) -> None:
+def test_the_dnn_logit_is_shown_by_field_with_its_completeness_error(opened: Opened) -> None:
     row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
     values = pd.read_parquet(BUNDLED / "frames" / "dnn_attribution.parquet").query("row == @row.row")
     rest = values["value"].sum() - (row["dnn_logit"] - values["baseline"].iloc[0])
     assert rest == pytest.approx(values["error"].iloc[0], abs=1e-4)
     assert abs(rest) < 0.02
     app = opened("examples", row=str(int(row["row"])))
-    assert "The DNN's part by field" in [heading.value for heading in app.subheader]
+    assert "DNN logit by field" in [heading.value for heading in app.subheader]
     assert "completeness error of" in text_of(app)
 
 
@@ -295,8 +295,8 @@ def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"device": "phon"}, "`phon` was not seen in training: counts as unseen. The nearest seen is `phone`."),
-        ({"interests": "books|xyzzy"}, "`xyzzy` was not seen in training"),
+        ({"device": "phon"}, "`phon` is not in the training rows. The most similar value there is `phone`."),
+        ({"interests": "books|xyzzy"}, "`xyzzy` is not in the training rows"),
         ({"price": "1000000000"}, "1,000,000,000 is outside"),
         ({"price": "-5"}, "-5 is outside"),
     ],

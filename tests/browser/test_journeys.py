@@ -49,7 +49,7 @@ def _train_slowly(page: Page, server: Server) -> str:
 
 def test_the_sample_trains_live_and_its_matrix_appears(server: Server, page: Page) -> None:
     _open(page, server)
-    for finding in ("Strongest pair", "Who does the work", "Worst-calibrated slice"):
+    for finding in ("Strongest pair", "FM or DNN", "Worst-calibrated slice"):
         expect(page.get_by_text(finding).first).to_be_visible()
     _train_sample(page)
     expect(page.get_by_text("Logloss", exact=True)).to_be_visible()
