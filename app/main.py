@@ -1,4 +1,4 @@
-"""The app's entry: `streamlit run app/main.py`."""
+"""The entry of the app, `streamlit run app/main.py`: import path, sidebar, and the page of the URL."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-# `streamlit run` puts app/ on the import path, where a module could shadow the standard library, and not the root.
+# `streamlit run` puts app/ on the import path, where a module could shadow the standard library; we need the root.
 sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, ROOT / "app"))]
 
 import streamlit as st  # noqa: E402 (needs the path above)
@@ -34,7 +34,7 @@ PAGES = (
 
 
 def main() -> None:
-    """Draw the sidebar and the chosen page, and see that a worker is ready for the next run."""
+    """Draw the sidebar and the chosen page; start a worker if none is ready for the next run."""
     use_system_memory()
     st.set_page_config(page_title="DeepFM Explorer", page_icon="🔷", layout="wide")
     pages = [
@@ -48,7 +48,7 @@ def main() -> None:
     try:
         links.follow(chosen.url_path)
         run_picker.choose_runs()
-        visitor.remember()  # before the page: where it stops, nothing more is drawn
+        visitor.remember()  # before the page, since a page may end the script early
         chosen.run()
         launch.keep_worker()
     except DeepFMError as error:

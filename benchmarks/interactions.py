@@ -220,7 +220,7 @@ def judged(method: str, scores: Scores, world: World, seconds: float) -> dict[st
 
 
 def solid_pairs(frame: pd.DataFrame, world: World) -> dict[str, int]:
-    """Count the pairs called solid, planted or not."""
+    """Count the pairs that are clear above noise, planted or not."""
     truth = world.truth.pairs.set_index(["field_a", "field_b"])["strength"]
     solid = frame[frame["solid"]]
     planted = sum(int(truth[a, b] > 0) for a, b in solid[["field_a", "field_b"]].itertuples(index=False))
@@ -244,7 +244,7 @@ def markdown(results: pd.DataFrame) -> str:
             lines.append(f"| {method} | {' | '.join(cells)} | {seconds} |")
         lines.append("")
     calls = results.dropna(subset=["solid_false"]).groupby(["kind", "rows"], sort=False)
-    lines += ["| worlds | rows | solid, planted (of 6) | solid, not planted | worlds |", "|---|---|---|---|---|"]
+    lines += ["| worlds | rows | clear, planted (of 6) | clear, not planted | worlds |", "|---|---|---|---|---|"]
     for (kind, rows), one in calls:
         planted = "" if kind == "no interaction" else f"{one['solid_planted'].mean():.1f} a world"
         lines.append(f"| {kind} | {rows:,} | {planted} | {int(one['solid_false'].sum())} in all | {len(one)} |")

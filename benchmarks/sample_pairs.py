@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 ROOT = Path(__file__).resolve().parents[1]
 MEASURES = {
     "learned_fm": "purified strength, FM of one model",
-    "learned_dnn": "purified strength, network of one model",
+    "learned_dnn": "purified strength, DNN of one model",
     "learned": "purified strength, whole logit of one model",
     "observed": "observed in the data, each pair by itself",
     "strength": "strength (the ranking)",

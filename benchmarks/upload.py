@@ -107,7 +107,7 @@ def next_stage(stage: str, event: Event, found: bool) -> str:
         case Stage("explain") if found:
             return "worker: rows and levels explained"
         case Ready():
-            return "worker: asked on unseen rows"
+            return "worker: checked on held-out rows"
     return stage
 
 

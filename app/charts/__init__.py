@@ -1,1 +1,1 @@
-"""Frame → chart, one function each; neither Streamlit nor torch is imported here."""
+"""Charts: one function per chart, from a frame to Vega-Lite. Nothing here imports Streamlit or torch."""

@@ -1,4 +1,4 @@
-"""What each field moves the network's part of a logit by, from a typical row to this one."""
+"""How much each field moves the DNN logit, from the mean training row to this row."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ def attribution(values: pd.DataFrame, *, top: int = 10, cells: Mapping[str, str]
 
     Args:
         values: one row's `field`, `value`.
-        top: fields shown; the others are folded into one bar.
-        cells: the row's values by field, named beside the fields.
+        top: how many fields are shown; the others are summed in one bar.
+        cells: the row's values by field, added to the labels.
     """
     rows = attribution_rows(values, top=top, cells=cells)
     colour = nominal("sign", **legend_of([RAISES, LOWERS], [POSITIVE, NEGATIVE], symbolType="square"))
     end = 1.35 * max(float(rows["value"].abs().max()) if len(rows) else 0.0, 0.01)
     axis = {"labelExpr": SIGNED, "tickCount": 5}
-    title = f"moves the DNN's part by ({LOG_ODDS})"
+    title = f"change of the DNN logit ({LOG_ODDS})"
     x = quantity("value", title=title, scale={"domain": [-end, end], "nice": False}, axis=axis)
     y = nominal("label", title=None, sort=list(rows["label"]), axis={"labelLimit": label_limit(0.4, 220)})
     tooltip = hover(("label", "field"), ("value", LOG_ODDS, "+.4f"))
@@ -34,11 +34,11 @@ def attribution(values: pd.DataFrame, *, top: int = 10, cells: Mapping[str, str]
         layer(rows, mark("text", color=TEXT.ink, aria=False, **side), x=x, y=y, text=nominal("text")),
     ]
     first = f" {rows['label'].iloc[0]} moves it most, by {rows['value'].iloc[0]:+.2f}." if len(rows) else ""
-    return dress(layers, f"The DNN's part of the logit by field, in log-odds.{first}", height=step(24))
+    return dress(layers, f"The DNN logit by field, in log-odds.{first}", height=step(24))
 
 
 def attribution_rows(values: pd.DataFrame, *, top: int, cells: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Order a row's attributions by size and fold the small ones: `label`, `value`, `sign`, `text`."""
+    """Sort attributions by size and sum up the small ones: columns `label`, `value`, `sign`, `text`."""
     sized = values[["field", "value"]].sort_values("value", key=np.abs, ascending=False, kind="stable")
     shown, rest = (sized.head(top), sized.iloc[top:]) if len(sized) > top + 1 else (sized, sized.iloc[:0])
     lines = [

@@ -1,4 +1,4 @@
-"""Models beside each other by one metric: the mean over seeds, every seed, and how far each is from the best."""
+"""Models by one metric: the mean over seeds, every seed, and the difference to the best model."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ TITLES = {"auc": "test AUC", "logloss": "test logloss (nats)"}
 
 
 def model_dots(table: pd.DataFrame, runs: pd.DataFrame, metric: str = "logloss", *, part: str = "test") -> Chart:
-    """Draw models as dots, in the order of the rows; a bar is the 95% interval of the difference to the best model.
+    """Draw models as dots in the order of the rows, with the 95% interval of the difference to the best model.
 
-    The bar is laid from the best model's value: one that crosses its line is no more than noise away, and hollow.
+    The interval is added to the best model's value. If it crosses that line, the dot is hollow: no more than noise.
 
     Args:
         table: columns `title`, `yardstick`, the metric with `…_difference`, `…_low`, `…_high`, and `…_sd`.
-        runs: columns `title`, `seed` and the metric: one row a run, drawn thin.
+        runs: columns `title`, `seed` and the metric, one row per run: drawn as ticks.
         metric: `auc` or `logloss`.
-        part: the part the models were judged by.
+        part: `test` or `valid`, for the title of the axis.
     """
     rows = _placed(table.dropna(subset=[metric]), metric)
     title = TITLES[metric].replace("test", {"test": "test", "valid": "validation"}[part])
@@ -35,10 +35,10 @@ def _placed(table: pd.DataFrame, metric: str) -> pd.DataFrame:
     best = table.loc[table[f"{metric}_difference"].isna() & ~table["yardstick"].astype(bool), metric]
     at = float(best.iloc[0]) if len(best) else float("nan")
     low, high = table[f"{metric}_low"].astype(float), table[f"{metric}_high"].astype(float)
-    apart = (low > 0) | (high < 0)
+    beyond_noise = (low > 0) | (high < 0)
     is_best = table[f"{metric}_difference"].isna() & ~table["yardstick"].astype(bool)
-    verdict = pd.Series("no more than noise from the best", index=table.index)
-    verdict = verdict.mask(apart, "told apart from the best").mask(is_best, "the best on these rows")
+    verdict = pd.Series("no more than noise", index=table.index)
+    verdict = verdict.mask(beyond_noise, "more than noise").mask(is_best, "the best on these rows")
     return pd.DataFrame(
         {
             "title": table["title"],
@@ -49,7 +49,7 @@ def _placed(table: pd.DataFrame, metric: str) -> pd.DataFrame:
             "low": at + low,
             "high": at + high,
             "best": at,
-            "solid": apart | is_best,
+            "solid": beyond_noise | is_best,
             "verdict": verdict,
         }
     )
@@ -101,10 +101,10 @@ def _dots(rows: pd.DataFrame, x: Spec, y: Spec, title: str) -> Layer:
 def _takeaway(rows: pd.DataFrame, title: str) -> str:
     best = rows[rows["verdict"] == "the best on these rows"]
     if best.empty:
-        return f"Models by {title}; none has finished."
+        return f"Models by {title}. None has finished."
     near = int((~rows["solid"]).sum())
     first = best.iloc[0]
     return (
         f"{len(rows)} models by {title}. {first['title']} is best with {first['value']:.4f}; "
-        f"{near} others are no more than noise away."
+        f"{near} others differ by no more than noise."
     )

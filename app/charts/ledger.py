@@ -1,4 +1,4 @@
-"""The ledger of a row: the addends of its logit as a waterfall."""
+"""The ledger of a row: the terms of its logit as a waterfall."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ from app.charts.interactions.ranking import pair_label
 RAISES, LOWERS, STANDS = "+ raises", "− lowers", "= logit"
 WHOLE = {"bias": "bias", "base": "base rate", "dnn": "DNN", "higher-order": "higher order"}
 ALONE, TOGETHER = ("first-order", "main"), ("second-order", "pair")
-"""Kinds of addends: of the row as a whole, of one field, of two."""
-PROBABILITIES = (*(0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999),)
+"""Kinds of terms: of the whole row (by title), of one field, and of two."""
+PROBABILITIES = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
+"""Ticks of the axis of probabilities."""
 
 
 def ledger_rows(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] | None = None) -> pd.DataFrame:
-    """Order a row's addends by size, fold the small ones, and lay each from where the last ended.
+    """Sort the terms of a row by size, sum up the small ones, and start each where the last one ended.
 
     Args:
-        terms: the row's addends: `term` (`bias`, `first-order`, `second-order`, `dnn`, or purified `base`, `main`,
+        terms: the terms of the row: `term` (`bias`, `first-order`, `second-order`, `dnn`, or purified `base`, `main`,
             `pair`, `higher-order`), `field_a`, `field_b`, `value`.
-        top: addends shown beside bias and DNN, or base and higher order; smaller pairs and fields are folded into one
-            line each.
-        cells: the row's values by field, named beside the fields.
+        top: how many fields and pairs are shown; smaller ones are summed, pairs in one line and fields in another.
+        cells: the row's values by field, added to the labels.
 
     Returns:
-        One row a line, in order: `label`, `kind`, `value`, `start`, `end`, `sign`; the last is the logit.
+        One row per line, in order: `label`, `kind`, `value`, `start`, `end`, `sign`; the last is the logit.
     """
     labels = [_name(term, cells or {}) for term in terms.to_dict("records")]
     lines = pd.DataFrame({"label": labels, "kind": terms["term"].to_numpy(), "value": terms["value"].to_numpy(float)})
@@ -62,10 +62,10 @@ def ledger_rows(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] 
 
 
 def ledger(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] | None = None) -> Chart:
-    """Draw the addends of one row's logit as a waterfall that ends at the logit, with probability as a curved axis.
+    """Draw the terms of one row's logit as a waterfall that ends at the logit.
 
-    The arguments are those of `ledger_rows`. Probabilities do not add, so they stand on an axis of their own
-    above, whose steps grow shorter and longer; only the lengths in log-odds may be compared.
+    The arguments are those of `ledger_rows`. Probabilities do not add up, so they have an axis of their own, on top
+    and with uneven steps. Only lengths in log-odds can be compared.
     """
     lines = ledger_rows(terms, top=top, cells=cells)
     scale = {"domain": _domain(lines), "nice": False}
@@ -86,11 +86,11 @@ def _name(term: Mapping[Any, Any], cells: Mapping[str, str]) -> str:
         return WHOLE[kind]
     if kind in ALONE:
         return named_value(str(a), cells)
-    return f"{a} (within)" if a == b else pair_label(str(a), str(b))
+    return f"{a} (within the field)" if a == b else pair_label(str(a), str(b))
 
 
 def named_value(field: str, cells: Mapping[str, str]) -> str:
-    """Name a field with the row's value, where it is known."""
+    """Name a field with the row's value, if it is known."""
     value = cells.get(field)
     if value is None:
         return field
@@ -130,12 +130,12 @@ def _probability_axis(scale: Spec) -> Layer:
         "tickSize": 4,
         "tickColor": MUTED.ink,
     }
-    x = quantity("at", title="probability (does not add)", axis=axis, scale=scale)
+    x = quantity("at", title="probability (does not add up)", axis=axis, scale=scale)
     return layer(pd.DataFrame({"at": [0.0]}), mark("rule", color=MUTED.ink, strokeWidth=1, aria=False), x=x)
 
 
 def _steps(lines: pd.DataFrame, scale: Spec, y: Spec) -> Layer:
-    """Draw the thin line that hands one addend's end to the next one's start."""
+    """Draw the thin line from the end of a bar to the start of the next one."""
     links = lines.iloc[:-1].assign(next=lines["label"].shift(-1).iloc[:-1])
     thin = mark("rule", color=MUTED.ink, strokeWidth=1, opacity=0.6, aria=False)
     return layer(links, thin, x=quantity("end", axis=None, scale=scale), y=y, y2=column("next"))
@@ -152,7 +152,7 @@ def _bars(lines: pd.DataFrame, scale: Spec, y: Spec) -> Layer:
         y=y,
         color=nominal("sign", **legend_of(signs, tones, symbolType="square")),
         tooltip=hover(
-            ("label", "addend"), ("kind", "term"), ("value", LOG_ODDS, "+.4f"), ("end", "logit so far", "+.4f")
+            ("label", "term"), ("kind", "kind"), ("value", LOG_ODDS, "+.4f"), ("end", "logit so far", "+.4f")
         ),
     )
 
@@ -172,4 +172,4 @@ def _takeaway(lines: pd.DataFrame) -> str:
         return text
     first = moves.iloc[0]
     start = lines["label"].iloc[0]
-    return f"{text} Beside the {start}, {first['label']} moves it most, by {first['value']:+.2f} log-odds."
+    return f"{text} Apart from the {start}, {first['label']} moves it most, by {first['value']:+.2f} log-odds."

@@ -1,4 +1,4 @@
-"""The plane of FM and DNN: every sampled row by the two halves of its logit."""
+"""Sampled rows by their logit: as a plane of FM logit and DNN logit, or as strips for a model of one part."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ def logit_plane(
     point: str = "row",
     height: int = 440,
     names: tuple[str, str] = ("FM logit", "DNN logit"),
-    titles: tuple[str, str] = ("FM logit: bias + first-order + second-order", "DNN logit"),
+    titles: tuple[str, str] = ("FM logit: bias + first order + second order", "DNN logit"),
 ) -> Chart:
-    """Draw rows by FM logit across and DNN logit up, with diagonals of equal probability.
+    """Draw rows by FM logit (horizontal) and DNN logit (vertical), with diagonals of equal probability.
 
     Dragging selects an area (`brush`, intervals of `fm_logit` and `dnn_logit`), a click a row (`point`, field `row`).
 
@@ -48,7 +48,7 @@ def logit_plane(
         brush: name of the interval selection.
         point: name of the point selection.
         height: of the plot, in pixels.
-        names: what the two halves are called, where they are not FM and DNN.
+        names: names of the two parts, if they are not FM logit and DNN logit.
         titles: of the axes, without unit.
     """
     rows = examples[["row", "label", "fm_logit", "dnn_logit", "logit", "probability"]].copy()
@@ -76,7 +76,7 @@ def _padded(values: pd.Series[float]) -> list[float]:
 
 
 def _diagonals(x_range: list[float], y_range: list[float], x: Spec, y: Spec) -> list[Layer]:
-    """Clip each line of equal probability to the plot; its label stands at the upper or left end."""
+    """Clip each line of equal probability to the plot; its label is at the upper or left end."""
     ends, labels = [], []
     for p in PROBABILITIES:
         total = math.log(p / (1 - p))
@@ -120,18 +120,18 @@ def _takeaway(rows: pd.DataFrame, names: tuple[str, str]) -> str:
         return "No rows."
     fm, dnn = float(rows["fm_logit"].std(ddof=0)), float(rows["dnn_logit"].std(ddof=0))
     return (
-        f"{len(rows):,} rows by {names[0]} and {names[1]}. Over rows the first varies by {fm:.2f} and the second by "
+        f"{len(rows):,} rows by {names[0]} and {names[1]}. Over rows, the first varies by {fm:.2f} and the second by "
         f"{dnn:.2f} log-odds (sd); {int((rows['label'] > 0.5).sum()):,} rows are clicks."
     )
 
 
-# Rows of a model whose logit has one part only: a strip of logits for each outcome.
+# A model of one part has one axis: a strip of logits for each outcome.
 
 
 def logit_strip(
     examples: pd.DataFrame, *, selected: int | None = None, brush: str = "brush", point: str = "row", height: int = 260
 ) -> Chart:
-    """Draw rows by logit, clicks above non-clicks, spread out so that they do not hide each other.
+    """Draw rows by logit, clicks above non-clicks; within a strip they are spread out to stay visible.
 
     Dragging selects logits (`brush`, an interval of `logit`), a click a row (`point`, field `row`).
 

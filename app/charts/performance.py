@@ -7,21 +7,21 @@ from typing import Any
 
 import pandas as pd
 
-from app.charts.grammar.theme import ACCENT, DASHES, MUTED, RUNS, SHAPES, TEXT, dress, legend_of, narrow, told_apart_by
+from app.charts.grammar.theme import ACCENT, DASHES, MUTED, RUNS, SHAPES, TEXT, channel_of, dress, legend_of, narrow
 from app.charts.grammar.vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity, when
 
 CURVE_POINTS = 400
-"""Points drawn of a threshold curve: more than its width in pixels shows nothing more."""
+"""Points drawn of a threshold curve: no more than it has pixels across."""
 DASHED = mark("line", color=MUTED.ink, strokeDash=[4, 4], strokeWidth=1, aria=False)
 PERCENT: Spec = {"format": "~%", "tickCount": 6}
 
 
 def calibration_curve(buckets: pd.DataFrame, *, height: int = 320) -> Chart:
-    """Draw observed against predicted click rate in buckets of equally many rows, both axes alike and from zero.
+    """Draw the observed against the predicted click rate, in buckets of equally many rows; both axes start at zero.
 
     Args:
-        buckets: columns `predicted`, `observed`, `low`, `high` (95% interval), `rows`; with a column `run`, a colour
-            a run.
+        buckets: columns `predicted`, `observed`, `low`, `high` (95% interval), `rows`; with a column `run`, one colour
+            per run.
         height: of the plot, in pixels.
     """
     end = min(1.0, 1.05 * float(buckets[["predicted", "high"]].to_numpy().max())) if len(buckets) else 1.0
@@ -36,7 +36,7 @@ def calibration_curve(buckets: pd.DataFrame, *, height: int = 320) -> Chart:
         ("high", "95% to", ".2%"),
         ("rows", "rows", ","),
     )
-    colour, shape, under = _colour(buckets), _told_apart(buckets, "shape", SHAPES), _first_on_top(buckets)
+    colour, shape, under = _colour(buckets), _second_channel(buckets, "shape", SHAPES), _first_on_top(buckets)
     bar = mark("rule", strokeWidth=2, opacity=0.6, aria=False)
     point = mark("point", filled=True, opacity=1)
     layers = [
@@ -54,9 +54,9 @@ def roc_curve(
 
     Args:
         thresholds: columns `threshold`, `recall`, `false_positive_rate`, `precision`, of falling threshold; with a
-            column `run`, a line a run, the threshold marked on the first.
-        auc: area under the curve, named in the alternative text.
-        threshold: the probability from which a row is called a click.
+            column `run`, one line per run; the threshold is marked on the first.
+        auc: area under the curve, for the alternative text.
+        threshold: the probability from which a row is flagged as a click.
         height: of the plot, in pixels.
     """
     chance = pd.DataFrame({"false_positive_rate": [0.0, 1.0], "recall": [0.0, 1.0]})
@@ -69,43 +69,47 @@ def roc_curve(
 def precision_recall_curve(
     thresholds: pd.DataFrame, *, base_rate: float, threshold: float | None = None, height: int = 280
 ) -> Chart:
-    """Draw precision against recall with the base rate, which guessing would reach.
+    """Draw precision against recall, with the base rate, which is the precision of guessing.
 
     Args:
         thresholds: as for `roc_curve`.
-        base_rate: click rate of the part.
-        threshold: the probability from which a row is called a click.
+        base_rate: click rate of all rows.
+        threshold: the probability from which a row is flagged as a click.
         height: of the plot, in pixels.
     """
     chance = pd.DataFrame({"recall": [0.0, 1.0], "precision": [base_rate, base_rate]})
     chance["label"] = [f"base rate {base_rate:.1%}", ""]
     rows = _enough(thresholds)
     layers = _curve(rows, _share("recall", "recall"), _up("precision", "precision"), chance, threshold)
-    description = f"Precision against recall; guessing would have a precision of {base_rate:.1%} throughout."
+    description = f"Precision against recall. Guessing has a precision of {base_rate:.1%} at every recall."
     return dress(layers, description, height=height)
 
 
 def lift_curve(thresholds: pd.DataFrame, *, threshold: float | None = None, height: int = 280) -> Chart:
-    """Draw how many times the base rate the rows of highest probability click.
+    """Draw the click rate of the rows of highest probability, in multiples of the base rate.
 
     Args:
         thresholds: columns `threshold`, `share`, `lift`.
-        threshold: the probability from which a row is called a click.
+        threshold: the probability from which a row is flagged as a click.
         height: of the plot, in pixels.
     """
     rows = _enough(thresholds)
     chance = pd.DataFrame({"share": [0.0, 1.0], "lift": [1.0, 1.0], "label": ["base rate", ""]})
-    x = _share("share", "share of rows called, likeliest first")
+    x = _share("share", "share of rows flagged, most likely first")
     y = quantity(
         "lift", title="lift (times the base rate)", scale={"domainMin": 0, "nice": True}, axis={"tickCount": 6}
     )
     at = rows[rows["share"] <= 0.1].tail(1)
-    lead = f" The tenth of rows called first clicks {at['lift'].iloc[0]:.1f} times as often." if len(at) else ""
-    return dress(_curve(rows, x, y, chance, threshold), f"Lift by share of rows called.{lead}", height=height)
+    lead = (
+        f" The tenth of rows with the highest probability has {at['lift'].iloc[0]:.1f} times the base rate."
+        if len(at)
+        else ""
+    )
+    return dress(_curve(rows, x, y, chance, threshold), f"Lift by share of rows flagged.{lead}", height=height)
 
 
 def _enough(thresholds: pd.DataFrame) -> pd.DataFrame:
-    """Leave out thresholds that call fewer than one row in 200: a share of a handful of rows jumps between 0 and 1."""
+    """Leave out thresholds that flag under one row in 200: the click rate of so few rows jumps between 0 and 1."""
     return thresholds[thresholds["share"] >= 0.005]
 
 
@@ -118,23 +122,23 @@ def _up(field: str, title: str) -> Spec:
 
 
 def _colour(rows: pd.DataFrame) -> Spec:
-    """Colour by run where there are several, otherwise by the accent."""
+    """Colour by run if there are several, else in the accent."""
     if "run" not in rows:
         return {"value": ACCENT.ink}
     names = list(dict.fromkeys(rows["run"]))
     return nominal("run", **legend_of(names, RUNS, columns=narrow("1", "2", width=560)))
 
 
-def _told_apart(rows: pd.DataFrame, channel: str, looks: Sequence[Any]) -> Spec:
-    """Give runs a further channel beside their colour, so that marks that lie on each other are all seen."""
+def _second_channel(rows: pd.DataFrame, channel: str, looks: Sequence[Any]) -> Spec:
+    """Give runs a shape or dash besides their colour, so that overlapping marks can be distinguished."""
     if "run" not in rows:
         return {}
     names = list(dict.fromkeys(rows["run"]))
-    return {channel: nominal("run", **told_apart_by(names, looks, columns=narrow("1", "2", width=560)))}
+    return {channel: nominal("run", **channel_of(names, looks, columns=narrow("1", "2", width=560)))}
 
 
 def _first_on_top(rows: pd.DataFrame) -> pd.DataFrame:
-    """Order rows so that those of the first run are drawn last; the others, `under` them, are drawn larger."""
+    """Sort rows so that the first run is drawn last, on top; the others, marked `under`, are drawn larger."""
     under = rows["run"] != rows["run"].iloc[0] if "run" in rows and len(rows) else pd.Series(False, index=rows.index)
     return rows.assign(under=under).sort_values("under", ascending=False, kind="stable")
 
@@ -155,7 +159,7 @@ def _curve(rows: pd.DataFrame, x: Spec, y: Spec, chance: pd.DataFrame, threshold
     form = ".2f" if y["field"] == "lift" else ".1%"
     tooltip = hover(("threshold", "threshold", ".3f"), (x["field"], x["title"], ".1%"), (y["field"], y["title"], form))
     line = mark("line", strokeWidth=2, strokeJoin="round")
-    order, broken = quantity("threshold"), _told_apart(rows, "strokeDash", DASHES)
+    order, broken = quantity("threshold"), _second_channel(rows, "strokeDash", DASHES)
     layers = [
         layer(chance, DASHED, x=x, y=y),
         layer(_thin(rows), line, x=x, y=y, color=_colour(rows), **broken, order=order, tooltip=tooltip),

@@ -1,4 +1,4 @@
-"""Run B less run A: their logits on the same rows, and their field matrices."""
+"""Two runs compared, run B − run A: their logits on the same rows, and their field matrices."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from app.charts.interactions.matrix import FITTING, LIMIT, VALUES_LIMIT, places
 from app.charts.logits import CLICK, NO_CLICK
 
 OF_STRENGTH = 0.25
-"""The scale ends no sooner than at this share of the largest strength, so that trifles stay pale."""
+"""The scale ends at this share of the largest strength or beyond, so that small differences stay pale."""
 LEAST = 0.005
-"""Differences that are written."""
+"""Differences from this size on are written into their cells."""
 
 
 def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, height: int = 360) -> Chart:
-    """Draw rows by their logit in run A across and in run B up, with the line where both are equal.
+    """Draw rows by their logit in run A (horizontal) and run B (vertical), with the line where both are equal.
 
     Args:
         rows: columns `row`, `label`, `b`, `a`: logits.
-        b: name of the one run.
-        a: name of the other.
+        b: name of run B.
+        a: name of run A.
         height: of the plot, in pixels.
     """
     shown = rows.assign(outcome=np.where(rows["label"] > 0.5, CLICK, NO_CLICK)).sort_values("label", kind="stable")
@@ -61,19 +61,19 @@ def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, height: int = 360) -> C
         tooltip=hover(("row", "row", "d"), ("outcome", "outcome"), ("a", f"logit of {a}", "+.3f"), ("b", b, "+.3f")),
     )
     equal = layer(ends, mark("line", color=MUTED.ink, strokeDash=[4, 4], strokeWidth=1), x=x, y=y)
-    together = float(np.corrcoef(values.T)[0, 1]) if len(values) > 2 else math.nan
-    said = f" Their correlation is {together:.2f}." if math.isfinite(together) else ""
-    return dress([equal, points], f"{len(rows):,} rows by the logits of two runs.{said}", height=height)
+    correlation = float(np.corrcoef(values.T)[0, 1]) if len(values) > 2 else math.nan
+    note = f" Their correlation is {correlation:.2f}." if math.isfinite(correlation) else ""
+    return dress([equal, points], f"{len(rows):,} rows by the logits of two runs.{note}", height=height)
 
 
 def matrix_difference(pairs: pd.DataFrame, order: list[str], b: str, a: str) -> Chart:
-    """Draw by how much each pair is stronger in run B than in run A, on a diverging scale with zero in its middle.
+    """Draw how much stronger each pair is in run B than in run A, on a colour scale with zero in its middle.
 
     Args:
         pairs: columns `field_a`, `field_b`, `b`, `a` (strengths) and `difference`, the largest first.
         order: of the fields, as in the field matrix.
-        b: name of the one run.
-        a: name of the other.
+        b: name of run B.
+        a: name of run A.
     """
     fields = _strongest(pairs, order)
     kept = pairs[pairs["field_a"].isin(fields) & pairs["field_b"].isin(fields)]
@@ -97,14 +97,14 @@ def matrix_difference(pairs: pd.DataFrame, order: list[str], b: str, a: str) -> 
     ]
     if len(fields) <= VALUES_LIMIT:
         text = mark("text", color=ink_on("share"), aria=False, **FITTING)
-        told = cells[cells["difference"].abs() >= LEAST]
-        layers.append(layer(told, text, **at, text=quantity("difference", format="+.2f")))
+        written = cells[cells["difference"].abs() >= LEAST]
+        layers.append(layer(written, text, **at, text=quantity("difference", format="+.2f")))
     height = step(max(14, min(36, 480 // max(len(fields), 1))))
     return dress(layers, _takeaway(pairs, b, a), height=height)
 
 
 def _strongest(pairs: pd.DataFrame, order: list[str]) -> list[str]:
-    """Keep the fields of the largest differences where there are too many."""
+    """If there are more than `LIMIT` fields, keep those of the largest differences."""
     known = {*pairs["field_a"], *pairs["field_b"]}
     if len(known) > LIMIT:
         first = pairs.head(LIMIT // 2)
@@ -117,6 +117,6 @@ def _takeaway(pairs: pd.DataFrame, b: str, a: str) -> str:
         return f"{b} and {a} share no pairs."
     most = pairs.iloc[0]
     return (
-        f"Strength of each pair in {b} less that in {a}, in log-odds. The largest difference is "
+        f"Strength of each pair, {b} − {a}, in log-odds. The largest difference is "
         f"{most['field_a']} × {most['field_b']} with {most['difference']:+.2f}."
     )

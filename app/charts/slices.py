@@ -1,4 +1,4 @@
-"""A metric at each level of a field, on an axis that ends where the figures end."""
+"""A metric at each level of a field, with its interval; the axis fits the values."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from app.charts.grammar.vega import Chart, Layer, Spec, column, hover, layer, ma
 RATIO_TICKS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 0.25, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4, 8, 16, 32, 64)
 ROUND_TICKS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
 _WIDE = 4.0
-"""A ratio's axis up to which the ticks between the powers of two have room."""
+"""A ratio's axis has room for ticks between powers of two if its ends are at most this factor, squared, apart."""
 _MOST = 4.0
-"""How far an interval alone may stretch a ratio's axis; beyond that it ends in an arrow. Points are always inside."""
+"""An interval stretches the axis of a ratio up to this factor, then it ends in an arrow. Points are always inside."""
 
 
 def slices(
@@ -33,10 +33,10 @@ def slices(
         value: the column that holds the metric.
         title: what it is, with its unit.
         overall: the metric over all rows, as a line.
-        form: how its numbers are written (d3 format).
-        field: whose levels they are.
-        ratio: whether the metric is a ratio: drawn on a logarithmic axis around 1; an interval that goes on beyond the
-            axis ends in an arrow.
+        form: d3 format of its numbers.
+        field: name of the field.
+        ratio: whether the metric is a ratio: its axis is logarithmic around 1, and an interval beyond its ends has an
+            arrow.
     """
     names = [f"{level}  ({count:,})" for level, count in zip(frame["level"], frame["rows"], strict=True)]
     rows = frame.assign(name=names, drawn_low=frame["low"], drawn_high=frame["high"])
@@ -46,7 +46,7 @@ def slices(
         ends = ratio_ends(frame, value, overall)
         rows = rows.assign(drawn_low=frame["low"].clip(*ends), drawn_high=frame["high"].clip(*ends))
         scale = {"type": "log", "base": 2, "domain": list(ends), "nice": False}
-        # A format of its own would let Vega drop every tick that is no power of the base.
+        # No `format` here: with one, Vega drops every tick that is not a power of the base.
         axis = {"values": ratio_ticks(ends), "labelExpr": "'×' + format(datum.value, '.3~r')", "labelOverlap": "greedy"}
     x = quantity(value, title=title, scale=scale, axis=axis)
     y = nominal("name", sort=names, title=f"{field} (rows)", axis={"labelColor": TEXT.ink})
@@ -86,13 +86,13 @@ def ratio_ends(frame: pd.DataFrame, value: str, overall: float | None = None) ->
 
 
 def ratio_ticks(ends: tuple[float, float]) -> list[float]:
-    """List the ticks inside a ratio's axis; only powers of two where it is wide."""
+    """List the ticks inside a ratio's axis; a wide axis has powers of two only."""
     wide = ends[1] / ends[0] > _WIDE**2
     return [tick for tick in (ROUND_TICKS if wide else RATIO_TICKS) if ends[0] <= tick <= ends[1]]
 
 
 def goes_on(frame: pd.DataFrame, value: str, overall: float | None = None) -> bool:
-    """Say whether an interval goes on beyond the axis of a ratio."""
+    """Say whether an interval continues beyond the axis of a ratio."""
     low, high = ratio_ends(frame, value, overall)
     return bool((frame["low"] < low).any() or (frame["high"] > high).any())
 
@@ -104,7 +104,7 @@ def _logs(ratios: list[float]) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
 
 
 def _arrows(rows: pd.DataFrame, y: Spec) -> list[Layer]:
-    """Point outwards from where an interval is cut off."""
+    """Draw an arrow where an interval is cut off at the end of the axis."""
     look: Spec = {"filled": True, "color": ACCENT.ink, "size": 70, "opacity": 0.75, "aria": False}
     left, right = rows[rows["low"] < rows["drawn_low"]], rows[rows["high"] > rows["drawn_high"]]
     return [

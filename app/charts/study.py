@@ -1,4 +1,4 @@
-"""A study of settings: a line a factor with a thin one for each seed, and all settings as lines across axes."""
+"""Charts of a study: a measure over the values of one factor, and all settings on parallel axes."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MEASURES = {
 
 
 TINY = 1e-3
-"""Below it a number is written as a power of ten."""
+"""Smaller numbers are written as powers of ten."""
 
 
 @dataclass(frozen=True)
@@ -40,9 +40,9 @@ class Axis:
     """An axis of settings.
 
     Attributes:
-        title: of the factor.
-        order: its values in order; empty where they are numbers laid out by size.
-        log: whether numbers are laid out by orders of magnitude.
+        title: title of the factor.
+        order: its values in order; empty if the axis is a scale of numbers.
+        log: whether the scale is logarithmic.
     """
 
     title: str
@@ -59,14 +59,14 @@ def factor_line(
     ends: tuple[float, float] | None = None,
     height: int = 210,
 ) -> Chart:
-    """Draw a measure over the values of one factor: a thin line a seed, and their median.
+    """Draw a measure over the values of one factor: a thin line per seed, a thick one for their median.
 
     Args:
-        rows: columns `value` (text, or number where the axis has no order), `seed`, `measure`.
-        axis: of the factor.
+        rows: columns `value` (text, or number if the axis is a scale), `seed`, `measure`.
+        axis: axis of the factor.
         measure: from `MEASURES`.
-        joined: whether values are joined by lines; those of a search are points.
-        ends: smallest and largest value of the axis, so that factors can be compared.
+        joined: whether to join values by lines; a search has points only.
+        ends: ends of the measure's axis, so that factors can be compared.
         height: of the plot, in pixels.
     """
     shown, title, order = rows.dropna(subset=["measure"]), axis.title, axis.order
@@ -97,7 +97,7 @@ def factor_line(
 
 def _takeaway(middle: pd.DataFrame, title: str, measure: str) -> str:
     if middle.empty:
-        return f"{MEASURES[measure]} by {title}; no run has finished."
+        return f"{MEASURES[measure]} by {title}. No run has finished."
     best = middle.sort_values("measure", ascending=not measure.endswith("auc")).iloc[0]
     at = _written(best["value"])
     return f"{MEASURES[measure]} by {title}: best at {at} with {best['measure']:.4f} (median over seeds)."
@@ -113,7 +113,7 @@ def setting_lines(
     chosen: Sequence[int] = (),
     height: int = 320,
 ) -> Chart:
-    """Draw each setting as a line across parallel axes, one a varied factor and the last one the measure.
+    """Draw each setting as a line across parallel axes: one per varied factor, and the measure last.
 
     Dragging along an axis selects settings (`brush`: names under `axis`, a range under `share`), a click one (`point`,
     field `trial`).
@@ -124,7 +124,7 @@ def setting_lines(
         measure: from `MEASURES`.
         brush: name of the interval selection.
         point: name of the point selection.
-        chosen: trials drawn in full colour where some are chosen; the others fade.
+        chosen: trials in full colour while the others fade; if empty, all are.
         height: of the plot, in pixels.
     """
     rows = axis_shares(trials, factors, measure).merge(trials[["trial", measure]], on="trial")
@@ -171,7 +171,7 @@ def setting_lines(
 
 
 def axis_shares(trials: pd.DataFrame, factors: Mapping[str, Axis], measure: str) -> pd.DataFrame:
-    """Lay settings out along the axes: `trial`, `axis`, `place` (of the axis), `share` (0 at its foot, 1 on top)."""
+    """Place settings on the axes: columns `trial`, `axis`, its `place`, and `share` (0 at the bottom, 1 on top)."""
     parts = []
     for place, (name, axis) in enumerate([*factors.items(), (measure, Axis(MEASURES[measure]))]):
         parts.append((axis.title, place, _shares(trials[name], axis)))
@@ -199,7 +199,7 @@ def _axes(axes: Sequence[str], x: Spec, y: Spec) -> list[Layer]:
 
 
 def _ticks(trials: pd.DataFrame, factors: Mapping[str, Axis], measure: str, x: Spec, y: Spec) -> list[Layer]:
-    """Write the values of each axis: all of those laid out in order, the ends of the others."""
+    """Write the values of each axis: all of an ordered axis, both ends of a scale."""
     lines = []
     for name, axis in [*factors.items(), (measure, Axis(MEASURES[measure]))]:
         values = list(axis.order) or ([trials[name].min(), trials[name].max()] if len(trials) else [])

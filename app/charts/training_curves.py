@@ -1,10 +1,10 @@
-"""Training curves: logloss and AUC over epochs, of one run, its seeds, or several runs."""
+"""Training curves: logloss and AUC over epochs, of one run, of its seeds, or of several runs."""
 
 from __future__ import annotations
 
 import pandas as pd
 
-from app.charts.grammar.theme import ACCENT, DASHES, MUTED, RUNS, TEXT, dress, legend_of, narrow, told_apart_by
+from app.charts.grammar.theme import ACCENT, DASHES, MUTED, RUNS, TEXT, channel_of, dress, legend_of, narrow
 from app.charts.grammar.vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity, value, when
 
 TRAINING, VALIDATION = "training", "validation"
@@ -33,12 +33,12 @@ def loss_curves(
     """Draw training and validation logloss per epoch, unsmoothed, with the base-rate line and the best epoch.
 
     Args:
-        epochs: columns `epoch`, `train_logloss`, `valid_logloss`, `best`; with a column `seed`, a thin line a seed and
-            their median over the epochs that more than half of the seeds reached.
+        epochs: columns `epoch`, `train_logloss`, `valid_logloss`, `best`; with a column `seed`, a thin line each and
+            their median, over the epochs that more than half of the seeds reached.
         base_logloss: validation logloss of predicting the training part's click rate.
-        progress: columns `epoch` (from 1), `step`, `steps`, `loss`: points within an epoch, drawn for an epoch that
-            has not ended, and for the first.
-        live: keep the alternative text fixed while the curves still grow.
+        progress: columns `epoch` (from 1), `step`, `steps`, `loss`: points within an epoch, drawn for an unfinished
+            epoch and for the first.
+        live: keep the alternative text fixed while the curves grow.
         height: of the plot, in pixels.
     """
     lines = _loss_lines(epochs)
@@ -53,7 +53,7 @@ def auc_curve(epochs: pd.DataFrame, *, live: bool = False, height: int = 200) ->
 
     Args:
         epochs: columns `epoch`, `valid_auc`, `best`, and `seed` where there are several.
-        live: keep the alternative text fixed while the curve still grows.
+        live: keep the alternative text fixed while the curve grows.
         height: of the plot, in pixels.
     """
     rows = _with_seed(epochs).dropna(subset=["valid_auc"])
@@ -73,7 +73,7 @@ def auc_curve(epochs: pd.DataFrame, *, live: bool = False, height: int = 200) ->
 
 
 def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss", *, height: int = 300) -> Chart:
-    """Lay one measure of several runs over each other, best epoch marked on each.
+    """Draw one measure of several runs in one chart, with the best epoch of each marked.
 
     Args:
         epochs: columns `run` (the name to show), `epoch`, `best` and the measure; eight colours.
@@ -90,7 +90,7 @@ def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss", *, height
         "color": nominal("run", **legend_of(names, RUNS, **look)),
         "tooltip": hover(("run", "run"), ("epoch", "epoch", "d"), (measure, MEASURES[measure], ".4f")),
     }
-    broken = nominal("run", **told_apart_by(names, DASHES, **look))
+    broken = nominal("run", **channel_of(names, DASHES, **look))
     lines = layer(rows, mark("line", strokeWidth=2, strokeJoin="round"), **channels, strokeDash=broken)
     marks = layer(best, mark("point", filled=True, size=90, opacity=1), **channels)
     return dress([lines, marks], _runs_takeaway(rows, measure, len(names)), height=height)
@@ -119,7 +119,7 @@ def _series() -> Spec:
 def _thin_lines(lines: pd.DataFrame) -> Layer:
     many = lines["seed"].nunique() > 1
     look: Spec = {"opacity": 0.45} if many else {"point": {"size": 16}}
-    # Width tells the two apart where grey and teal look alike.
+    # Widths differ, too, since grey and teal can look alike.
     width = value(1) if many else when(f"datum.series === '{VALIDATION}'", 2.5, 1.3)
     return layer(
         lines,
@@ -185,7 +185,7 @@ def _points_within(epochs: pd.DataFrame, progress: pd.DataFrame | None) -> Layer
 
 
 def _best_marks(epochs: pd.DataFrame, measure: str, y: Spec) -> list[Layer]:
-    """Mark the best epoch; its name stands at the foot, on the side that has room."""
+    """Mark the best epoch; its label is at the bottom, on the side with more room."""
     if "seed" in epochs and epochs["seed"].nunique() > 1:
         return []
     best = epochs[epochs["best"].astype(bool)].tail(1).dropna(subset=[measure])

@@ -1,4 +1,4 @@
-"""One field swept over its values, everything else as it is."""
+"""The probability of a row over the values of one field, with all other fields unchanged."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.charts.grammar.vega import Chart, Spec, hover, layer, mark, nominal, qu
 _POINTING = nominal(
     "side", scale={"domain": ["left", "right"], "range": ["triangle-left", "triangle-right"]}, legend=None
 )
-AS_IT_IS, WHAT_IF = "as it is", "what if"
+AS_IT_IS, WHAT_IF = "own value", "what if"
 
 
 def value_sweep(
@@ -21,14 +21,14 @@ def value_sweep(
     ends: tuple[float, float] | None = None,
     height: int = 240,
 ) -> Chart:
-    """Draw the probability that a row would have with each value of one field.
+    """Draw the probability of a row with each value of one field.
 
     Args:
-        answers: columns `value` (text, or number where `numeric`), `probability`, `own` (the row's own value) and
+        answers: columns `value` (text, or number if `numeric`), `probability`, `own` (the row's own value) and
             `chosen` (the value it is changed to).
-        field: whose values they are.
-        numeric: whether values are numbers, drawn as a line, or names, drawn as a list in the order given.
-        ends: the least and the greatest number of training; what is beyond stands at the end as an arrow.
+        field: name of the field.
+        numeric: whether values are numbers, drawn as a line, or texts, drawn as a list in the order given.
+        ends: smallest and largest number in the training rows; a value beyond is an arrow at the end of the axis.
         height: of a numeric field's plot, in pixels.
     """
     rows = answers.assign(mark=answers["chosen"].map({True: WHAT_IF, False: ""}).where(~answers["own"], AS_IT_IS))
@@ -62,7 +62,7 @@ def value_sweep(
 
 
 def _beyond(marked: pd.DataFrame, drawn: pd.Series[float]) -> pd.DataFrame:
-    """Place what is beyond the axis at its nearer edge."""
+    """Place values beyond the axis at its nearer end."""
     low, high = (drawn.min(), drawn.max()) if len(drawn) else (0.0, 0.0)
     return marked.assign(
         side=marked["value"].map(lambda number: "left" if number < low else "right"),

@@ -1,1 +1,1 @@
-"""Sections that more than one page has."""
+"""Sections and sentences that more than one page uses."""

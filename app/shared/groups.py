@@ -1,4 +1,4 @@
-"""The doors to comparisons and studies: which there are, how far they are, and what their runs reached."""
+"""Groups of runs, comparisons and studies: the choice of one, its progress panel, and the tables of its runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.shared import launch
 from app.shared.split_choice import in_words
 from app.state import links, saved_runs, visitor
 from app.state.store import store
-from app.widgets.messages import MODEL_TITLES, told
+from app.widgets.messages import MODEL_TITLES, errors_shown
 from app.widgets.text import counted, duration, moment, plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.experiments import groups
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 
 def choose(kind: str, key: str, label: str) -> ComparisonRow | None:
-    """Draw the choice among the visitor's comparisons of a kind, kept in the URL; None where there are none.
+    """Draw the choice among the visitor's groups of a kind, kept in the URL; None if there are none.
 
-    A link may name one of somebody else.
+    A link may also name a group of another visitor.
     """
     known = {row.id: row for row in store().comparisons.all(visitor.owner(), kind)}
     linked = links.chosen(key)
@@ -50,12 +50,12 @@ def choose(kind: str, key: str, label: str) -> ComparisonRow | None:
 
 
 def mine(row: ComparisonRow) -> bool:
-    """Say whether the visitor may change a comparison; a link alone lets one look."""
+    """Say whether the visitor may change a group; with a link to it, others can only look."""
     return row.owner == visitor.owner()
 
 
 def standing(runs: Sequence[RunRow]) -> Standing:
-    """Say how far a comparison's runs are now."""
+    """Say how far the runs of a group are."""
     under_way = {
         run.id: saved_runs.story(saved_runs.open_run(run.id)).fraction for run in runs if run.state == "running"
     }
@@ -63,13 +63,13 @@ def standing(runs: Sequence[RunRow]) -> Standing:
 
 
 def model_table(runs: Sequence[RunRow]) -> pd.DataFrame:
-    """Give the table of the models whose runs have finished, with a column `title`."""
+    """Give one row per model with finished runs, with a column `title`."""
     finished = [run for run in runs if run.ended_well]
     return _model_table(tuple(run.id for run in finished), finished)
 
 
 def run_table(runs: Sequence[RunRow]) -> pd.DataFrame:
-    """Give what each finished run reached, with a column `title`."""
+    """Give one row of metrics per finished run, with a column `title`."""
     finished = [run for run in runs if run.ended_well]
     return _run_table(tuple(run.id for run in finished), finished)
 
@@ -91,14 +91,14 @@ def _run_table(ids: tuple[str, ...], _runs: Sequence[RunRow]) -> pd.DataFrame:
 
 
 def study_table(runs: Sequence[RunRow], plan: StudyPlan) -> pd.DataFrame:
-    """Give what each finished run of a study reached."""
+    """Give one row of metrics and settings per finished run of a study."""
     from deepfm_core.experiments.study_table import study_table
 
     return study_table(runs, plan)
 
 
 def against_start(runs: Sequence[RunRow], table: pd.DataFrame, trial: int) -> Difference | None:
-    """Give the test logloss of a setting less that of the study's first trial, with its interval."""
+    """Give the difference in test logloss, a setting − the study's first trial, with its interval."""
     ids = tuple(run.id for run in runs if run.trial in (0, trial) and run.ended_well)
     return _against_start(ids, trial, table)
 
@@ -110,22 +110,23 @@ def _against_start(ids: tuple[str, ...], trial: int, _table: pd.DataFrame) -> Di
     return against_start(store(), _table, trial)
 
 
-# The panel of runs asked for together: how far they are, and cancel, resume, delete and undo for all of them.
+# The panel of a group: its progress, with cancel, resume, delete and undo for all of its runs.
 
 PARTS = {"train": "train", "valid": "validate", "test": "test"}
+"""What each part of the rows is for, as a verb."""
 
 DELETED = "deleted comparison"
-"""In the session: id, name and URL key of what was deleted last, which can be brought back."""
+"""In the session: id, name and URL key of the group deleted last, which can be restored."""
 
 
 def show_panel(row: ComparisonRow, runs: Sequence[RunRow], standing: Standing, key: str) -> None:
     """Draw the panel of a comparison or study.
 
     Args:
-        row: which one.
-        runs: all of it.
-        standing: how far they are.
-        key: its name in the URL.
+        row: the comparison or study.
+        runs: all of its runs.
+        standing: their progress.
+        key: name of the choice in the URL.
     """
     with st.container(border=True):
         left, right = st.columns([4, 1], vertical_alignment="center")
@@ -134,8 +135,8 @@ def show_panel(row: ComparisonRow, runs: Sequence[RunRow], standing: Standing, k
             _actions(row, standing, key)
         if standing.active:
             st.progress(standing.fraction)
-        said = [" · ".join(part) for part in (_details(runs, standing), _about(row, runs)) if part]
-        st.caption("  \n".join(said))
+        lines = [" · ".join(part) for part in (_details(runs, standing), _about(row, runs)) if part]
+        st.caption("  \n".join(lines))
 
 
 def _state(standing: Standing) -> str:
@@ -145,40 +146,40 @@ def _state(standing: Standing) -> str:
 
 
 def _about(row: ComparisonRow, runs: Sequence[RunRow]) -> list[str]:
-    """Say what all runs have in common: settings, seeds and rows."""
+    """List what all runs share: settings, seeds and rows."""
     spec, seeds = runs[0].spec, int(row.plan["seeds"])
-    said = [f"{str(row.plan['preset']).capitalize()} settings", "1 seed" if seeds == 1 else f"{seeds} seeds"]
+    facts = [f"{str(row.plan['preset']).capitalize()} settings", "1 seed" if seeds == 1 else f"{seeds} seeds"]
     rows = next((run.summary.get("rows") for run in runs if run.ended_well), None)
     if rows is None:
-        return [*said, f"split {in_words(spec.split)}"]
-    apart = {"valid": spec.valid_table_name, "test": spec.test_table_name}
+        return [*facts, f"split {in_words(spec.split)}"]
+    holdout = {"valid": spec.valid_table_name, "test": spec.test_table_name}
     counts = [
-        f"{rows[name]:,} {f'of {plain(table)} ' if (table := apart.get(name)) else ''}to {verb}"
+        f"{rows[name]:,} {f'of {plain(table)} ' if (table := holdout.get(name)) else ''}to {verb}"
         for name, verb in PARTS.items()
         if rows.get(name)
     ]
     counts[0] = counts[0].replace(" ", " rows ", 1)
-    return [*said, f"split {in_words(spec.split)}: {', '.join(counts)}" if _divided(spec) else ", ".join(counts)]
+    return [*facts, f"split {in_words(spec.split)}: {', '.join(counts)}" if _divided(spec) else ", ".join(counts)]
 
 
 def _divided(spec: RunSpec) -> bool:
-    """Say whether any part is a share of the table that is trained on."""
+    """Say whether any part is a share of the table to train on."""
     return spec.valid_table is None or spec.test_table is None
 
 
 def _details(runs: Sequence[RunRow], standing: Standing) -> list[str]:
-    said = [f"{plain(run.name)} is training" for run in runs if run.state == "running"]
+    facts = [f"{plain(run.name)} is training" for run in runs if run.state == "running"]
     if standing.queued and not standing.running:
-        said.append("waits for the worker")
+        facts.append("waiting for the worker")
     if standing.seconds_left is not None:
-        said.append(f"about {duration(standing.seconds_left)} left")
+        facts.append(f"about {duration(standing.seconds_left)} left")
     if standing.active:
-        said.append("it goes on when this page is closed")
+        facts.append("continues when this page is closed")
     failed = [run for run in runs if run.state == "failed"]
-    said += [f"{plain(run.name)} failed: {plain(run.message or '')}" for run in failed[:3]]
+    facts += [f"{plain(run.name)} failed: {plain(run.message or '')}" for run in failed[:3]]
     if standing.stopped > len(failed):
-        said.append(f"{standing.stopped - len(failed)} stopped: *Resume* goes on from their last epoch")
-    return said
+        facts.append(f"{standing.stopped - len(failed)} stopped: *Resume* continues from the last epoch")
+    return facts
 
 
 def _actions(row: ComparisonRow, standing: Standing, key: str) -> None:
@@ -201,36 +202,36 @@ def _actions(row: ComparisonRow, standing: Standing, key: str) -> None:
 
 
 def _cancel(comparison: str) -> None:
-    with told():
+    with errors_shown():
         groups.cancel(store(), comparison)
 
 
 def _resume(comparison: str) -> None:
-    with told():
+    with errors_shown():
         groups.resume(store(), comparison)
         launch.keep_worker()
 
 
 def _delete(comparison: str, name: str, key: str) -> None:
-    with told():
+    with errors_shown():
         store().comparisons.delete(comparison)
         st.session_state[DELETED] = (comparison, name, key)
         links.choose(key, None)
 
 
 def show_undo(key: str) -> None:
-    """Offer to bring back what was deleted last."""
+    """Offer to restore the group deleted last."""
     deleted = st.session_state.get(DELETED)
     if deleted is None or deleted[2] != key:
         return
     with st.container(horizontal=True, vertical_alignment="center", border=True):
-        st.markdown(f"Deleted: {plain(deleted[1])} with its runs. It can be brought back for a day.", width="stretch")
+        st.markdown(f"Deleted: {plain(deleted[1])} with its runs. You can bring it back for a day.", width="stretch")
         st.button("Undo", icon=":material/undo:", on_click=_restore)
         st.button("Dismiss", type="tertiary", on_click=st.session_state.pop, args=(DELETED,))
 
 
 def _restore() -> None:
     comparison, _, key = st.session_state.pop(DELETED)
-    with told():
+    with errors_shown():
         store().comparisons.restore(comparison)
         links.choose(key, comparison)

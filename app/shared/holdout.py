@@ -1,4 +1,8 @@
-"""The rows a run is judged by: shares of the table that is trained on, or tables apart."""
+"""Rows to train, validate and test on: shares of one table, or separate holdout tables.
+
+Used on every page that starts a run: what the division will be, the choice of holdout tables, and one line about the
+table for Train, Compare and Study.
+"""
 
 from __future__ import annotations
 
@@ -19,11 +23,11 @@ from deepfm_core.schema.compatibility import require_fit
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import RunSpec
 
-# How the rows of a run to be made are divided: by the code that the run itself divides them with.
+# How a run will divide the rows: computed by the code that the run itself uses.
 
 
 class Division(NamedTuple):
-    """Rows to train on, to validate and to test on, and what is not as one would wish."""
+    """Numbers of rows to train, validate and test on, and notes on parts that are too small."""
 
     train: int
     valid: int
@@ -32,16 +36,16 @@ class Division(NamedTuple):
 
 
 def division(spec: RunSpec) -> Division | None:
-    """Divide a table's rows as a run with this spec does; None where they cannot be divided so."""
-    apart = (spec.valid_table, spec.test_table)
+    """Divide the rows as a run with this spec will; None if they cannot be divided so."""
+    holdout = (spec.valid_table, spec.test_table)
     try:
-        return _divided((spec.table, *apart, spec.schema.label, spec.split, spec.rows_seed), spec)
+        return _divided((spec.table, *holdout, spec.schema.label, spec.split, spec.rows_seed), spec)
     except DeepFMError:
-        return None  # the table, its roles or the split say why where they are chosen, or the run does
+        return None  # the page says why where table, roles or split are chosen
 
 
 @st.cache_data(max_entries=32, show_spinner=False)
-def _divided(asked: tuple[object, ...], _spec: RunSpec) -> Division:
+def _divided(key: tuple[object, ...], _spec: RunSpec) -> Division:
     from deepfm_core.encoding.splits import load_parts
 
     parts = load_parts(_spec, saved_tables.table)
@@ -49,7 +53,7 @@ def _divided(asked: tuple[object, ...], _spec: RunSpec) -> Division:
 
 
 def say_doubts(spec: RunSpec) -> None:
-    """Say what of the parts of a run to be made is not as one would wish."""
+    """Warn of parts that are too small for a reliable result."""
     divided = division(spec)
     if divided is not None and divided.notes:
         bullet = "- " if len(divided.notes) > 1 else ""
@@ -57,27 +61,27 @@ def say_doubts(spec: RunSpec) -> None:
 
 
 PARTS = {VALID_TABLE: "validate", TEST_TABLE: "test"}
-"""What a table apart is for."""
+"""Holdout tables by their names in the URL, and what each is for."""
 
 
 def choose_parts(sha: str, schema: Schema, rows: int) -> None:
-    """Draw which rows are trained on, stopped by and tested on, and let tables apart be uploaded or chosen.
+    """Draw how rows are divided, and let holdout tables be uploaded or chosen.
 
     Args:
-        sha: of the table that is trained on.
+        sha: SHA-256 of the table to train on.
         schema: its roles.
-        rows: how many it has.
+        rows: number of its rows.
     """
     spec = None
-    with suppress(SpecError):  # of the split, which is put right below
+    with suppress(SpecError):  # from the split, which the visitor fixes below
         spec = launch.base_spec(sha, schema)
-    said = "Rows to train, to validate and to test" if spec is None else _in_words(spec, rows)
-    apart = any(links.chosen(name) for name in PARTS)
-    with st.expander(said, key=f"parts of {sha[:8]}", icon=":material/call_split:", expanded=apart):
+    label = "Rows to train, validate and test" if spec is None else _in_words(spec, rows)
+    has_holdout = any(links.chosen(name) for name in PARTS)
+    with st.expander(label, key=f"parts of {sha[:8]}", icon=":material/call_split:", expanded=has_holdout):
         choose_split(schema)
         st.caption(
-            "Validation says when to stop, test rows only measure. A table apart has the same columns; its label may "
-            "be written a little differently, as `>50K.` for `>50K`."
+            "Validation rows decide when to stop; test rows only measure. A separate table needs the same columns. Its "
+            "label may be written a little differently, such as `>50K.` for `>50K`."
         )
         cells = side_by_side(len(PARTS))
         for cell, name in zip(cells, reversed(PARTS), strict=True):
@@ -88,15 +92,15 @@ def choose_parts(sha: str, schema: Schema, rows: int) -> None:
 
 
 def _in_words(spec: RunSpec, rows: int) -> str:
-    """Say in one line which rows are for what; of rows that cannot be divided as asked, how they are meant to be."""
+    """Say in one line how many rows are for what; if they cannot be divided so, how many were meant."""
     split = spec.split
-    there = division(spec)
+    divided = division(spec)
     meant = (spec.training_rows(rows), round(rows * split.valid), round(rows * split.test))
-    train, valid, test = meant if there is None else (there.train, there.valid, there.test)
-    said = [f"{train:,} rows to train"]
+    train, valid, test = meant if divided is None else (divided.train, divided.valid, divided.test)
+    words = [f"{train:,} rows to train"]
     for verb, table, count in (("validate", spec.valid_table_name, valid), ("test", spec.test_table_name, test)):
-        said.append(f"{plain(table)} to {verb}" if table else f"{count:,} to {verb}")
-    return ", ".join(said)
+        words.append(f"{plain(table)} to {verb}" if table else f"{count:,} to {verb}")
+    return ", ".join(words)
 
 
 def _choose(name: str, sha: str) -> None:
@@ -105,7 +109,7 @@ def _choose(name: str, sha: str) -> None:
     file, taken = upload(f"Upload a table to {verb} on", key)
     if taken is not None:
         links.choose(name, taken)
-        st.rerun()  # what stands above says which tables are chosen
+        st.rerun()  # the label above names the chosen tables
     tables = {other: called for other, called in saved_tables.tables().items() if other != sha}
     chosen = links.chosen(name)
     if chosen:
@@ -116,11 +120,11 @@ def _choose(name: str, sha: str) -> None:
         format_func=lambda other: tables.get(other, "a share of the rows"),
         **links.mirror(name, list(tables), ""),
     )
-    say_refused(file, key, "The choice above stands.")
+    say_refused(file, key, "The choice above is unchanged.")
 
 
 def say_unfit(schema: Schema) -> bool:
-    """Say which tables apart do not fit the roles, and return whether any does not."""
+    """Say which holdout tables do not fit the roles; return whether there are any."""
     problems = [problem for name in PARTS if (problem := _problem(name, schema)) is not None]
     for problem in problems:
         show_error(problem)
@@ -132,7 +136,7 @@ def _problem(name: str, schema: Schema) -> DeepFMError | None:
     if chosen is None:
         return None
     if chosen == saved_tables.current_table():
-        return SpecError(f"The table to {verb} on is the one trained on: choose another under *Data*.")
+        return SpecError(f"The table to {verb} on is also the one to train on. Choose another on *Data*.")
     try:
         _require_fit(chosen, schema)
     except DeepFMError as error:
@@ -145,11 +149,11 @@ def _require_fit(sha: str, schema: Schema) -> None:
     require_fit(saved_tables.table(sha), schema)
 
 
-# One line about the table that a run, a comparison or a study will be made from, and how its rows are divided.
+# One line about the table, at the top of the forms of Train, Compare and Study.
 
 
 def table_line() -> tuple[str, Schema, int]:
-    """Say which table it is, with a way to change it and its split; return its SHA-256, its roles and number of rows.
+    """Draw the table's name, its label and its split, each can be changed; return SHA-256, roles and number of rows.
 
     Raises:
         DeepFMError: there is no such table, or it cannot be learned from.
@@ -159,8 +163,8 @@ def table_line() -> tuple[str, Schema, int]:
     with st.container(horizontal=True, vertical_alignment="center"):
         about = f"**{plain(saved_tables.table_name(sha))}**: {counted(rows, 'row')}, label {code(schema.label.column)}"
         about += f", {counted(len(schema.used), 'field')}"
-        apart = (("validated", links.chosen(VALID_TABLE)), ("tested", links.chosen(TEST_TABLE)))
-        for verb, other in apart:
+        holdout = (("validated", links.chosen(VALID_TABLE)), ("tested", links.chosen(TEST_TABLE)))
+        for verb, other in holdout:
             about += f", {verb} on **{plain(saved_tables.table_name(other))}**" if other else ""
         st.markdown(about, width="content")
         if st.button("Change", type="tertiary", icon=":material/edit:"):

@@ -1,4 +1,4 @@
-"""From a table and settings to a queued run, the same way on every page."""
+"""Start a run: the chosen table and roles, the spec of a run, and its place in the queue."""
 
 from __future__ import annotations
 
@@ -18,18 +18,18 @@ from deepfm_core.spec.run import RunSpec
 from deepfm_core.workers.launcher import ensure_worker
 
 KINDS = "kinds"
-"""Name of the choice that holds the roles the user changed, by column."""
+"""Name of the choice that holds the roles that the visitor changed, by column."""
 
 
 def choose_table(sha: str | None) -> None:
-    """Make a table the current one, None the sample; what was chosen for another, its roles and so on, is forgotten."""
+    """Make a table the current one, None the sample, and forget label, roles and split of the last one."""
     for name in ("label", "positive", KINDS, SPLIT, VALID_TABLE, TEST_TABLE):
         links.choose(name, None)
     links.choose(saved_tables.TABLE, sha)
 
 
 def chosen_schema(sha: str) -> Schema:
-    """Return a table's roles: as suggested, with what the user changed; say what of a link cannot be read.
+    """Return a table's roles: the suggested ones with the visitor's changes; say which of a link cannot be read.
 
     Raises:
         DeepFMError: there is no such table, or it cannot be learned from with this label.
@@ -43,10 +43,10 @@ def chosen_schema(sha: str) -> Schema:
 
 
 def base_spec(sha: str, schema: Schema) -> RunSpec:
-    """Return a spec that says what is trained on and judged by; model and settings are still to choose.
+    """Return a spec of tables, roles and split; model and settings are still the defaults.
 
     Raises:
-        SpecError: the rows cannot be divided as the link says.
+        SpecError: the split of the link is out of range.
     """
     valid, test = links.chosen(VALID_TABLE), links.chosen(TEST_TABLE)
     return RunSpec(
@@ -62,14 +62,14 @@ def base_spec(sha: str, schema: Schema) -> RunSpec:
 
 
 def recommended(sha: str, schema: Schema, rows: int) -> RunSpec:
-    """Return the spec of a run with everything as recommended for a table of so many rows."""
+    """Return the spec of a run with the settings recommended for a table of this many rows."""
     base = base_spec(sha, schema)
     model, fit = preset("recommended", "deepfm", base.training_rows(rows))
     return replace(base, model=model, fit=fit)
 
 
 def sample() -> RunSpec:
-    """Return the spec of a run on the sample; its roles stand in the run that comes with the app."""
+    """Return the spec of a run on the sample table, with the roles of the sample run."""
     sha = next(iter(saved_tables.samples()))
     base = RunSpec(sha, saved_tables.SAMPLE_TABLE.name, saved_runs.open_run(saved_runs.BUNDLED_ID).spec.schema)
     model, fit = preset("recommended", "deepfm", base.training_rows(len(saved_tables.table(sha))))
@@ -77,14 +77,14 @@ def sample() -> RunSpec:
 
 
 def launch(spec: RunSpec, settings: str = "") -> None:
-    """Queue a run, named by its model, its settings in words and its table, and open it on the page Train."""
+    """Queue a run and open it on Train; its name holds the model, the `settings` in words, and the table."""
     run_id = store().enqueue(spec, run_name(spec, settings), visitor.owner())
     keep_worker()
     links.go("train", run=run_id, new=None)
 
 
 def keep_worker() -> None:
-    """See that a worker lives, so that the next run starts at once; say so where none can be started."""
+    """Start a worker if none is alive, so that the next run starts at once; warn if it cannot be started."""
     try:
         ensure_worker(store())
     except RunError as error:

@@ -1,4 +1,4 @@
-"""A run's pairs at a glance, for pages that do not choose among them: the field matrix and the strongest pairs."""
+"""A run's pairs at a glance: the field matrix and the strongest pairs, for pages without a choice of pair."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ SHOWN = 10
 
 
 def show_matrix(run: OpenRun) -> None:
-    """Draw the field matrix of a run, or what the FM part of an unfinished one holds after its last epoch."""
+    """Draw the field matrix of a run; if it is not finished, its FM pairs after the last epoch."""
     pairs, fields = saved_runs.frame(run, "pairs"), saved_runs.frame(run, "fields")
     if run.ready and pairs is not None and fields is not None and measures(pairs):
         st.markdown("**Field matrix**")
         upper = measures(pairs)[0]
-        reading = "Strength of each pair in log-odds; gold, the diagonal: main effects of the fields."
+        reading = "Strength of each pair in log-odds. Gold, on the diagonal: main effects of the fields."
         if fields["within"].notna().any():
-            reading += " The corner of a gold cell: pairs within that field's cells."
+            reading += " Corner of a gold cell: pairs of values within that field."
         if has_evidence(pairs):
-            reading += " Hollow: not told apart from noise."
+            reading += " Hollow: not clear above noise."
         show_chart(lambda: field_matrix(pairs, fields, upper=upper), (run.id, run.state), reading, key="matrix")
         return
     by_epoch = saved_runs.frame(run, "pairs_by_epoch")
@@ -37,13 +37,13 @@ def show_matrix(run: OpenRun) -> None:
     show_chart(
         lambda: field_matrix(now, _bare(now), upper="learned_fm", live=True),
         (run.id, run.state, epoch),
-        f"What the FM part holds of each pair after epoch {epoch}, in log-odds.",
+        f"Strength of the FM pairs after epoch {epoch}, in log-odds.",
         key="matrix",
     )
 
 
 def _bare(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Give the fields of pairs as the matrix wants them, main effects being unknown before the run ends."""
+    """Give the frame of fields that the matrix needs; main effects are unknown before the run ends."""
     names = list(dict.fromkeys([*pairs["field_a"], *pairs["field_b"]]))
     unknown = float("nan")
     return pd.DataFrame({"field": names, "order": range(len(names)), "main_effect": unknown, "within": unknown})
@@ -57,10 +57,10 @@ def show_strongest(run: OpenRun) -> None:
     rank_by = measures(pairs)[0]
     st.markdown("**Strongest pairs**")
     reading = (
-        "Strength in log-odds, the standard deviation over rows of what the pair adds beyond its two fields alone."
+        "Strength in log-odds: the standard deviation over rows of what the pair adds beyond its two fields alone."
     )
     if has_evidence(pairs):
-        reading += " Hollow: not told apart from noise; bands: 90% of what the data supports."
+        reading += " Hollow: not clear above noise. Band: 90% interval from the data."
     show_chart(
         lambda: strongest_pairs(pairs, top=SHOWN, rank_by=rank_by), (run.id, run.state), reading, key="strongest"
     )

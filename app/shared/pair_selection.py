@@ -1,4 +1,4 @@
-"""Which pair of fields a page shows: kept in the URL, chosen by click or by select box."""
+"""The pair of fields that a page shows: kept in the URL, chosen by a click or in a select box."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ _SEPARATOR = "~"
 
 
 def pair_id(field_a: str, field_b: str) -> str:
-    """Name a pair in the URL; twice the same field stands for the field itself."""
+    """Name a pair in the URL; the same field twice means the field alone."""
     return _SEPARATOR.join(quote(field, safe="").replace(_SEPARATOR, "%7E") for field in (field_a, field_b))
 
 
 def pair_of(name: str) -> tuple[str, str]:
-    """Read the two fields of `pair_id`."""
+    """Read the two fields from a name made by `pair_id`."""
     field_a, _, field_b = name.partition(_SEPARATOR)
     return unquote(field_a), unquote(field_b)
 
@@ -31,8 +31,8 @@ def pair_of(name: str) -> tuple[str, str]:
 def measures(pairs: pd.DataFrame) -> list[str]:
     """Name the measures by which pairs can be ranked, the best ranking first.
 
-    Without evidence that is the whole logit, which is what predicts: `strength` then only repeats one of the others,
-    and so does the part of a model that has no other.
+    Without evidence, `strength` only repeats one of the learned measures, so it is left out. The whole logit comes
+    first, since it makes the prediction. A model of one part has one learned measure: its part is its whole logit.
     """
     there = [name for name in MEASURES if name in pairs and pairs[name].notna().any()]
     if has_evidence(pairs):
@@ -43,9 +43,7 @@ def measures(pairs: pd.DataFrame) -> list[str]:
 
 
 def options(pairs: pd.DataFrame, fields: pd.DataFrame, measure: str) -> list[str]:
-    """List what can be chosen: every pair as `ranked`, so that the strongest told apart from noise is the first, then
-    every field for its main effect.
-    """
+    """List the choices: every pair in the order of `ranked`, so clear pairs come first, then every field alone."""
     first = ranked(pairs, measure)
     names = [pair_id(a, b) for a, b in zip(first["field_a"], first["field_b"], strict=True)]
     return names + [pair_id(field, field) for field in fields.dropna(subset=["order"]).sort_values("order")["field"]]
@@ -58,7 +56,7 @@ def title(name: str) -> str:
 
 
 def triangles(pairs: pd.DataFrame, measure: str) -> dict[str, tuple[str, str]]:
-    """List what the matrix can show above and below its diagonal, by title, the first one best beside a ranking."""
+    """List what the matrix can show above and below its diagonal, by title; the first is the default."""
     there = {name for name in MEASURES if name in pairs and pairs[name].notna().any()}
     halves = [("learned_fm", "learned"), ("learned", "compared")]
     if has_evidence(pairs):
@@ -86,6 +84,6 @@ def keep_click(chart: str) -> None:
 
 
 def clickable(name: str, chosen: tuple[str, str]) -> dict[str, Any]:
-    """Give a figure whose chart selects pairs its key and what follows a click: pass the result on to `figure`."""
+    """Make a click in a chart choose a pair; pass the result on to `figure` as keywords."""
     key = chart_key(name, lambda picked: all({p["field_a"], p["field_b"]} == set(chosen) for p in picked[PAIR]))
     return {"chart_key": key, "on_select": lambda: keep_click(key), "selections": [PAIR]}

@@ -1,4 +1,4 @@
-"""What may be said of the pairs: the strongest, how far to trust the order, and each pair's verdict."""
+"""Sentences and figures about pairs: the strongest pair, how far to trust the ranking, and the verdict on one pair."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from deepfm_core.evidence.verdicts import (
     LEARNED,
     LEARNED_SHARE,
     NOISE,
-    NOT_BORNE_OUT,
     NOT_LEARNED,
+    NOT_SUPPORTED,
     STANDS_IN,
     has_evidence,
     why_no_pairs,
@@ -28,85 +28,85 @@ from deepfm_core.evidence.verdicts import (
 
 WHERE = {
     "learned": " in its whole logit",
-    "learned_fm": " in its FM part",
-    "learned_dnn": " in its DNN part",
+    "learned_fm": " in its FM pairs",
+    "learned_dnn": " in its DNN",
     "strength": " in the data",
-    "observed": " in the data, looked at alone",
-    "held_out_strength": " on unseen rows",
+    "observed": " in the data, taken alone",
+    "held_out_strength": " on held-out rows",
 }
+"""Where a strength was measured, to end a sentence, by measure."""
 OVERSTATED_SLOPE = 0.5
-"""Held-out slope below which less than half of what the model learned of a pair is borne out."""
+"""Held-out slope below which held-out rows support less than half of what the model learned of a pair."""
 MOST_SLOPE = 100.0
-"""Held-out slope from which it is only a sign that the model has learned next to nothing of a pair."""
+"""From this held-out slope on, the model has learned next to nothing of the pair, so the slope says nothing."""
 SENTENCES = {
-    HOLDS: "**It holds on unseen rows:** the data shows this pair, and what the model learned of it predicts rows it "
-    "was not learned from.",
-    LEARNED: "**The data shows it, and the model learned it**, at least half as strong.",
-    NOT_LEARNED: "**The data shows it, the model has not learned it**, or less than half as strong.",
-    DOES_NOT_HOLD: "**Learned, but it does not hold:** the model makes more of this pair than the data supports, and "
-    "what it learned does not predict unseen rows.",
-    NOT_BORNE_OUT: "**Learned, but not borne out:** the model makes more of this pair than the data supports.",
-    NOISE: "**Not told apart from noise:** a table without this interaction could look the same.",
+    HOLDS: "**It holds on held-out rows:** the data shows this pair. What the model learned of it predicts rows that "
+    "the model was not trained on.",
+    LEARNED: "**The data shows it, and the model learned it:** at least half the strength in the data.",
+    NOT_LEARNED: "**The data shows it, but the model has not learned it:** less than half the strength in the data.",
+    DOES_NOT_HOLD: "**Learned, but it does not hold:** the model gives this pair more strength than the data supports. "
+    "What it learned does not predict held-out rows.",
+    NOT_SUPPORTED: "**Learned, but not supported:** the model gives this pair more strength than the data supports.",
+    NOISE: "**Not clear above noise:** a table without this interaction could look the same.",
 }
 
 
 def finding(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
-    """Say which pair is strongest, and what that is worth."""
+    """Say which pair is strongest, and how far to trust that."""
     if has_evidence(pairs):
         _finding_with_evidence(pairs, measure)
         return
     best = ranked(pairs, measure).iloc[0]
     name = plain(pair_label(best["field_a"], best["field_b"]))
-    st.markdown(f"This model makes most of **{name}**: {best[measure]:.2f} log-odds{WHERE.get(measure, '')}.")
+    st.markdown(f"The model's strongest pair is **{name}**: {best[measure]:.2f} log-odds{WHERE.get(measure, '')}.")
     rows = run.summary.get("rows", {}).get("train")
     size = f" of {rows:,} training rows" if rows else ""
     st.caption(
-        f"Take the order as a hint. It is what this one model{size} learned; on tables with planted pairs, one model's "
-        "ranking at such sizes finds them little better than chance. Check a pair against the data below before you "
-        "believe it."
+        f"Take the order as a hint: it is what one model{size} learned. On tables with planted pairs, the ranking of "
+        "one model finds them little better than chance. Check a pair against the data below before you believe it."
     )
 
 
 def _finding_with_evidence(pairs: pd.DataFrame, measure: str) -> None:
-    solid = pairs[pairs["solid"].fillna(False).astype(bool)]
-    if solid.empty:
-        st.markdown(nothing_told_apart(pairs))
-        st.caption("What the model holds of pairs all the same stands below; its order says nothing about your data.")
+    clear = pairs[pairs["solid"].fillna(False).astype(bool)]
+    if clear.empty:
+        st.markdown(no_clear_pairs(pairs))
+        st.caption("Below is what the model learned of pairs all the same. Its order says nothing about your data.")
         return
     best = ranked(pairs, measure).iloc[0]
     strongest = plain(pair_label(best["field_a"], best["field_b"]))
     st.markdown(
-        f"{told_apart(solid, pairs)} told apart from noise in the data; {_held_and_learned(solid)}. "
-        f"The strongest is **{strongest}** with {best[measure]:.2f} log-odds{WHERE.get(measure, '')}."
+        f"{clear_pairs(clear, pairs)} clear above noise in the data. {_held_and_learned(clear)} "
+        f"The strongest is **{strongest}**, with {best[measure]:.2f} log-odds{WHERE.get(measure, '')}."
     )
 
 
-def told_apart(solid: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """Begin a sentence on how many of the pairs are told apart from noise, of which there are some."""
+def clear_pairs(clear: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """Begin a sentence on how many pairs are clear above noise; at least one is."""
     if len(pairs) == 1:
         return "The **one** pair is"
-    return f"**{len(solid)} of {len(pairs)}** pairs {'is' if len(solid) == 1 else 'are'}"
+    return f"**{len(clear)} of {len(pairs)}** pairs {'is' if len(clear) == 1 else 'are'}"
 
 
-def nothing_told_apart(pairs: pd.DataFrame) -> str:
-    """Say that no pair is told apart from noise, and how strong any of them may be at most."""
+def no_clear_pairs(pairs: pd.DataFrame) -> str:
+    """Say that no pair is clear above noise, and how strong a real interaction could still be."""
     high = max(float(pairs["strength_high"].max()), 0.01)
-    none = f"none of {len(pairs)} pairs stands out" if len(pairs) > 1 else "its one pair does not stand out"
+    subject = f"None of the {len(pairs)} pairs is" if len(pairs) > 1 else "The only pair is not"
     return (
-        f"**Nothing was told apart from noise:** {none} in these data. Since few pairs interact as a rule, more than "
-        f"{high:.2f} log-odds is expected of none; but in a small table even a strong pair can go unseen."
+        f"**{subject} clear above noise.** Any real interaction here is probably below {high:.2f} log-odds. In a small "
+        "table, even a strong pair can stay hidden."
     )
 
 
-def _held_and_learned(solid: pd.DataFrame) -> str:
-    """Say how many of the pairs hold on unseen rows, where that was asked, and how many the model has learned."""
-    learned = int((solid["learned"] >= LEARNED_SHARE * solid["strength"]).sum())
-    said = f"the model has learned {_count(learned, len(solid))} to at least half the strength that the data shows"
-    if "held_out_z" not in solid or solid["held_out_z"].isna().all():
-        return said
-    holding = int((solid["verdict"] == HOLDS).sum())
-    verb = "holds" if holding == 1 or len(solid) == 1 else "hold"
-    return f"{_count(holding, len(solid))} {verb} on unseen rows, and {said}"
+def _held_and_learned(clear: pd.DataFrame) -> str:
+    """Say how many of the pairs hold on held-out rows, if that was checked, and how many the model has learned."""
+    learned = int((clear["learned"] >= LEARNED_SHARE * clear["strength"]).sum())
+    sentence = f"The model has learned {_count(learned, len(clear))} to at least half the strength in the data."
+    if "held_out_z" not in clear or clear["held_out_z"].isna().all():
+        return sentence
+    holding = int((clear["verdict"] == HOLDS).sum())
+    verb = "holds" if holding == 1 or len(clear) == 1 else "hold"
+    return f"{_count(holding, len(clear)).capitalize()} {verb} on held-out rows. {sentence}"
 
 
 def _count(some: int, of: int) -> str:
@@ -116,22 +116,22 @@ def _count(some: int, of: int) -> str:
 
 
 def verdict_sentence(row: pd.Series) -> str:
-    """Write a pair's verdict as a sentence; empty where the frame holds no evidence."""
+    """Write a pair's verdict as a sentence; empty if the frame holds no evidence."""
     judged = str(row["verdict"])
     if judged.startswith(STANDS_IN):
         other = plain(judged.removeprefix(STANDS_IN))
         return f"**It stands in for {other}:** its signal fades once that pair is known."
     sentence = SENTENCES.get(judged, "")
     if judged == HOLDS and _known(row, "held_out_slope") and row["held_out_slope"] < OVERSTATED_SLOPE:
-        sentence += " It makes too much of it, though: they bear out less than half of what it learned."
+        sentence += " But the model overstates it: held-out rows support less than half."
     elif judged == HOLDS and _known(row, "learned", "strength") and row["learned"] < LEARNED_SHARE * row["strength"]:
-        sentence += " It has learned less than half the strength that the data shows."
+        sentence += " But the model has learned less than half the strength in the data."
     return sentence
 
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure of a pair as it is shown: its title, its value, what stands under it, and what it means."""
+    """A figure of a pair as it is shown: title, value, the line under it, and the help text."""
 
     title: str
     value: str
@@ -140,8 +140,8 @@ class Shown:
 
 
 def figures(row: pd.Series) -> list[Shown]:
-    """Give the figures behind a pair's verdict, those that were computed."""
-    made = (_data(row), _model(row), _unseen(row), _knock_out(row), _false_discovery(row))
+    """Give the figures behind a pair's verdict, without those that were not computed."""
+    made = (_data(row), _model(row), _held_out(row), _knock_out(row), _false_discovery(row))
     return [shown for shown in made if shown is not None]
 
 
@@ -166,8 +166,8 @@ def _data(row: pd.Series) -> Shown | None:
         "In the data",
         f"{row['strength']:.2f}",
         f"90%: {row['strength_low']:.2f} to {row['strength_high']:.2f}",
-        "Strength that the labels support, beside the other pairs: the standard deviation over rows of what the pair "
-        "adds to the logit beyond its two fields alone, in log-odds. No model takes part.",
+        "Strength in the data, estimated from the labels together with the other pairs, without a model. Strength is "
+        "the standard deviation over rows, in log-odds, of what the pair adds beyond its two fields alone.",
     )
 
 
@@ -178,21 +178,21 @@ def _model(row: pd.Series) -> Shown | None:
     return Shown(
         "In the model",
         f"{row['learned']:.2f}",
-        f"FM {row['learned_fm']:.2f} · DNN {row['learned_dnn']:.2f}" if both else "log-odds",
-        "Strength in the whole logit, purified, in log-odds; below it that of FM and DNN by themselves. They need not "
-        "add up: the parts can work together or against each other.",
+        f"FM pairs {row['learned_fm']:.2f} · DNN {row['learned_dnn']:.2f}" if both else "log-odds",
+        "Strength in the whole logit, purified, in log-odds. Below it: the strength in the FM's second-order part and "
+        "in the DNN, each by itself. They need not add up, since the two can support or oppose each other.",
     )
 
 
-def _unseen(row: pd.Series) -> Shown | None:
+def _held_out(row: pd.Series) -> Shown | None:
     if not _known(row, "held_out_strength", "held_out_z", "held_out_slope"):
         return None
     return Shown(
-        "On unseen rows",
+        "On held-out rows",
         f"{row['held_out_strength']:.2f}",
-        _borne_out(float(row["held_out_z"]), float(row["held_out_slope"])),
-        "Strength that rows bear out which the pair was not learned from, in log-odds. z counts standard errors from "
-        "nothing; above 2 it holds. Slope 1: the model's part has the right size, above 1: it is shrunk too far.",
+        _z_and_slope(float(row["held_out_z"]), float(row["held_out_slope"])),
+        "Strength that held-out rows support, in log-odds. z is the number of standard errors above zero; above 2 the "
+        "pair holds. Slope 1: the model has the right size. Slope above 1: the model's strength is too small.",
     )
 
 
@@ -204,8 +204,8 @@ def _knock_out(row: pd.Series) -> Shown | None:
         "Knock-out (nats)",
         signed(row["knock_out_logloss"], 4),
         f"95%: {low} to {high}",
-        "How much the logloss of unseen rows rises, in nats a row, when the pair's part is taken out of the model. "
-        "Below zero: they are predicted better without it.",
+        "How much the logloss of held-out rows rises without this pair's part of the model, in nats per row. Below "
+        "zero: the model predicts better without it.",
     )
 
 
@@ -216,18 +216,17 @@ def _false_discovery(row: pd.Series) -> Shown | None:
     return Shown(
         "False discovery rate",
         "< 0.1%" if rate < 0.001 else f"{rate:.1%}",
-        f"{row['support']:,.0f} level pairs seen" if _known(row, "support") else "Benjamini–Hochberg",
-        "Of the pairs judged at least as clear as this one by themselves, the share expected to be noise (Benjamini "
-        "and Hochberg). Told apart from noise: at most 5%, and not explained by another pair.",
+        f"{row['support']:,.0f} level pairs with rows" if _known(row, "support") else "Benjamini–Hochberg",
+        "Expected share of noise among the pairs at least as clear as this one (Benjamini and Hochberg). A pair is "
+        "clear above noise at 5% or less, if no other pair explains it.",
     )
 
 
 def no_pairs(run: OpenRun) -> None:
     """Say that a model without pairs has none, and what to do."""
     st.info(
-        f"Run {code(run.name)} is a logistic regression: its logit is a sum over single fields, so no two fields "
-        "interact. "
-        "Train FM, DNN or DeepFM on the same table to see pairs; what each field does alone stands below.",
+        f"Run {code(run.name)} is a logistic regression. Its logit is a sum over single fields, so no two fields "
+        "interact. Train FM, DNN or DeepFM on the same table to see pairs. Below is what each field does alone.",
         icon=":material/functions:",
     )
     if st.button("Train another model", icon=":material/model_training:"):
@@ -236,13 +235,11 @@ def no_pairs(run: OpenRun) -> None:
 
 def one_field(run: OpenRun) -> None:
     """Say that a run of one field has no pair, and what to do."""
-    st.info(
-        f"{plain(why_no_pairs(run.spec.schema))} What the field does alone stands below.", icon=":material/looks_one:"
-    )
+    st.info(f"{plain(why_no_pairs(run.spec.schema))} Below is what the field does alone.", icon=":material/looks_one:")
     if st.button("Choose fields", icon=":material/table:"):
         links.go("data")
 
 
-def _borne_out(z: float, slope: float) -> str:
-    """Write z and slope of unseen rows; of a pair of which next to nothing was learned they say nothing."""
+def _z_and_slope(z: float, slope: float) -> str:
+    """Write z and slope on held-out rows; both say nothing if the model learned next to nothing of the pair."""
     return f"z {signed(z, 1)} · slope {signed(slope, 1)}" if abs(slope) < MOST_SLOPE else "hardly learned"

@@ -1,4 +1,4 @@
-"""The judged parts of a run, validation and test: predictions, metrics, and cells of their rows."""
+"""Test and validation part of a run: predictions, metrics and cells of their rows, also of a compared run."""
 
 from __future__ import annotations
 
@@ -18,10 +18,11 @@ from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 
 NAMES = {"test": "Test", "valid": "Validation"}
+"""Titles of the held-out parts."""
 
 
 def predictions(run: OpenRun, part: str) -> pd.DataFrame | None:
-    """Give `row`, `label`, `logit`, `probability` of a part; None where the run has no such part."""
+    """Give the columns `row`, `label`, `logit`, `probability` of a part; None if the run has no such part."""
     frame = saved_runs.frame(run, "predictions")
     if frame is None:
         return None
@@ -30,18 +31,18 @@ def predictions(run: OpenRun, part: str) -> pd.DataFrame | None:
 
 
 def metrics(run: OpenRun, part: str) -> Metrics | None:
-    """Read a part's metrics; None where the run has no such part."""
+    """Read the metrics of a part; None if the run has no such part."""
     values = run.folder.read_json("metrics.json") or {}
     return Metrics(**values[part]) if values.get(part) else None
 
 
 def same_table(run: OpenRun, other: OpenRun, part: str) -> bool:
-    """Say whether a part of two runs is of the same table."""
+    """Say whether a part of two runs comes from the same table."""
     return _table_sha(run, part) == _table_sha(other, part)
 
 
 def same_rows(run: OpenRun, other: OpenRun, part: str) -> bool:
-    """Say whether two runs were judged on the same rows of the same table."""
+    """Say whether a part of two runs holds the same rows of the same table."""
     mine, theirs = predictions(run, part), predictions(other, part)
     if mine is None or theirs is None or not same_table(run, other, part):
         return False
@@ -52,8 +53,8 @@ def _table_sha(run: OpenRun, part: str) -> str:
     return {"test": run.spec.test_table, "valid": run.spec.valid_table}[part] or run.spec.table
 
 
-def table_apart(run: OpenRun, part: str) -> str | None:
-    """Return what the table of a part is called where it is apart from the one trained on."""
+def holdout_table(run: OpenRun, part: str) -> str | None:
+    """Return the name of the holdout table of a part; None if the part is a share of the table trained on."""
     spec = run.spec
     sha, name = {
         "test": (spec.test_table, spec.test_table_name),
@@ -63,7 +64,7 @@ def table_apart(run: OpenRun, part: str) -> str | None:
 
 
 def training_range(run: OpenRun, column: str) -> tuple[float, float] | None:
-    """Give the least and the greatest number of a column in the rows trained on; None where they are not known."""
+    """Give the smallest and largest number of a column in the training rows; None if they are not known."""
     try:
         return _training_range(run.id, column, run)
     except DeepFMError:
@@ -73,11 +74,11 @@ def training_range(run: OpenRun, column: str) -> tuple[float, float] | None:
 @st.cache_data(max_entries=256, show_spinner=False)
 def _training_range(run_id: str, column: str, _run: OpenRun) -> tuple[float, float] | None:
     cells = _table(_run.spec.table, _run.id == saved_runs.BUNDLED_ID).frame[column]
-    judged = saved_runs.frame(_run, "predictions")
+    predicted = saved_runs.frame(_run, "predictions")
     held_out = np.zeros(len(cells), dtype=bool)
-    if judged is not None:
+    if predicted is not None:
         own = [part for part in NAMES if _table_sha(_run, part) == _run.spec.table]
-        held_out[judged.loc[judged["part"].isin(own), "row"].to_numpy()] = True
+        held_out[predicted.loc[predicted["part"].isin(own), "row"].to_numpy()] = True
     texts = pd.Series(cells[~held_out].cat.remove_unused_categories().cat.categories)
     numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=float)
     known = numbers[np.isfinite(numbers)]
@@ -85,7 +86,7 @@ def _training_range(run_id: str, column: str, _run: OpenRun) -> tuple[float, flo
 
 
 def table_of(run: OpenRun, part: str) -> Table:
-    """Load the table that a part's row numbers point into.
+    """Load the table that the row numbers of a part refer to.
 
     Raises:
         RunError: the store does not have it any more.
@@ -98,10 +99,10 @@ def _table(sha: str, bundled: bool) -> Table:
     return read_table(saved_tables.SAMPLE_TABLE) if bundled else store().table(sha)
 
 
-# What a compared run adds to a page: its predictions by name and time, and a sentence on what may be compared.
+# The compared run: its predictions beside those of the current run, and what can be compared.
 
 _ALIKE = 1e-6
-"""Log-odds up to which two runs give a row the same logit; rounding alone moves it by less."""
+"""Two logits count as the same if they differ by less, in log-odds: more than rounding does."""
 
 
 def same_predictions(run: OpenRun, other: OpenRun | None, part: str) -> bool:
@@ -115,33 +116,31 @@ def same_predictions(run: OpenRun, other: OpenRun | None, part: str) -> bool:
 
 
 def say_which_is_better(run: OpenRun, other: OpenRun, part: str) -> None:
-    """Say which of two runs predicts the same rows better and whether chance would explain it, or why none can be."""
+    """Say which run has the lower logloss, and whether that is more than noise; or why they cannot be compared."""
     name = plain(saved_runs.name_of(other))
     mine, theirs = predictions(run, part), predictions(other, part)
     if not same_table(run, other, part):
         table = plain(other.spec.table_name)
-        st.info(
-            f"**{name}** was judged on another table, {table}: the two cannot be compared, and it is left out here."
-        )
+        st.info(f"**{name}** was tested on another table, {table}. The two cannot be compared, so it is left out here.")
     elif mine is None or theirs is None or not same_rows(run, other, part):
         st.caption(
-            f"**{name}** was judged on other rows of this table: its curves are drawn, but do not compare figures."
+            f"**{name}** was tested on other rows of this table. Its curves are drawn, but do not compare figures."
         )
     elif same_predictions(run, other, part):
-        st.caption(f"**{name}** is identical: it gives every one of these rows the same probability.")
+        st.caption(f"**{name}** is identical: it gives each of these rows the same probability.")
     else:
         labels, logits = mine["label"].to_numpy(dtype=float), mine["logit"].to_numpy()
-        apart = logloss_difference(labels, logits, theirs["logit"].to_numpy())
-        which = "lower" if apart.value < 0 else "higher"
-        verdict = "more than chance explains" if apart.told_apart else "which chance alone could explain"
+        found = logloss_difference(labels, logits, theirs["logit"].to_numpy())
+        which = "lower" if found.value < 0 else "higher"
+        verdict = "This is more than noise" if found.told_apart else "This may be noise"
         st.caption(
-            f"Against **{name}**, row by row on the same rows, the logloss is {_size(apart.value)} {which} "
-            f"(95%: {signed(apart.low, 4)} to {signed(apart.high, 4)}), {verdict}."
+            f"On the same rows, the logloss is {_size(found.value)} {which} than that of **{name}** "
+            f"(95%: {signed(found.low, 4)} to {signed(found.high, 4)}). {verdict}."
         )
 
 
 def predicted_runs(run: OpenRun, rows: pd.DataFrame, other: OpenRun | None, part: str) -> dict[str, pd.DataFrame]:
-    """Give a part's predictions by run: the current run's, and the compared one's where it was judged on this table."""
+    """Give the predictions of a part by run name: the current run, and the compared one if its table is the same."""
     theirs = predictions(other, part) if other and same_table(run, other, part) else None
     if other is None or theirs is None:
         return {saved_runs.name_of(run): rows}
@@ -149,21 +148,21 @@ def predicted_runs(run: OpenRun, rows: pd.DataFrame, other: OpenRun | None, part
 
 
 def say_what_pairs(run: OpenRun, other: OpenRun | None, pairs: pd.DataFrame) -> None:
-    """Say where a compared run has none of the pairs, or has them from another table.
+    """Say if a compared run has none of the pairs, or was trained on another table.
 
     Args:
         run: the current run.
         other: the compared one, if any.
-        pairs: with the column `compared` where it has pairs at all.
+        pairs: the frame `pairs`, with a column `compared` if the compared run has pairs.
     """
     if other is None:
         return
     name, elsewhere = plain(saved_runs.name_of(other)), other.spec.table != run.spec.table
     table = f"another table, {plain(other.spec.table_name)}" if elsewhere else "this table"
     if "compared" not in pairs or pairs["compared"].isna().all():
-        st.info(f"**{name}**, trained on {table}, has none of these pairs: it cannot be compared and is left out here.")
+        st.info(f"**{name}**, trained on {table}, has none of these pairs, so it is left out here.")
     elif elsewhere:
-        st.caption(f"**{name}** was trained on {table}: pairs of fields of the same names stand side by side.")
+        st.caption(f"**{name}** was trained on {table}. Pairs are matched by the names of their fields.")
 
 
 def _size(difference: float) -> str:

@@ -1,8 +1,6 @@
-"""The cached doors into the core: the store, tables, the chosen run, its frames."""
+"""The sidebar: the choice of the current run and of a run to compare it with."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -12,16 +10,14 @@ from app.state.store import store
 from app.widgets.text import plain
 from deepfm_core.errors import DeepFMError
 
-if TYPE_CHECKING:
-    pass
 MOST_SIBLINGS = 60
-"""Runs of a comparison beyond which they are not listed in the sidebar."""
+"""A comparison or study with more runs is not listed in the sidebar."""
 
 
 def choose_runs() -> None:
-    """Draw the choice of the current and the compared run, which all pages share and the URL keeps."""
+    """Draw the choice of the current and the compared run; all pages share it, and the URL keeps it."""
     names = run_names()
-    for key in (RUN, COMPARED):  # a shared link may name a run of somebody else
+    for key in (RUN, COMPARED):  # a link may name a run of another visitor
         linked = links.chosen(key)
         if linked and linked not in names:
             try:
@@ -47,7 +43,7 @@ def choose_runs() -> None:
 
 
 def _siblings(run_id: str) -> dict[str, str]:
-    """Name the other runs of a run's comparison, which one wants to set beside it."""
+    """Name the finished runs of a run's comparison by id, since one wants to compare it with them."""
     row = open_run(run_id).row
     if row is None or row.comparison is None:
         return {}

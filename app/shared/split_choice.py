@@ -1,4 +1,4 @@
-"""How the rows of the current table are divided: one choice for Train, Compare and Study, kept in the URL."""
+"""The split of the current table: one choice for Data, Train, Compare and Study, kept in the URL."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from deepfm_core.schema.schema import NUMBER_KINDS, Kind, Schema
 from deepfm_core.spec.run import SplitSpec
 
 SPLIT = "split"
-"""Name of the choice that holds what differs from the usual split."""
+"""Name of the choice that holds what differs from the default split."""
 VALID_TABLE, TEST_TABLE = "valid_table", "test_table"
-"""Names of the choices that hold the tables validated and tested on, where they are tables apart."""
+"""Names of the choices that hold the holdout tables to validate and test on."""
 WAYS = {"random": "at random", "time": "by time", "group": "by group"}
 _HELP = {
-    "random": "Rows are drawn by chance; each part keeps the share of clicks.",
-    "time": "The latest rows are the test part, the ones before them the validation part: as a model is used.",
-    "group": "All rows of a group, such as a user, are in one part: as for groups never seen.",
+    "random": "Rows are drawn at random; each part keeps the share of clicks.",
+    "time": "The latest rows are for testing, those before them for validation. This is how a model is used.",
+    "group": "All rows of a group, such as a user, are in one part. This tests the model on new groups.",
 }
 _SHARES = {
     "valid": ("Validation share", "Rows that decide when to stop."),
@@ -27,7 +27,7 @@ _SHARES = {
 }
 _USUAL = SplitSpec()
 MOST_SHARE = 1000
-"""A share beyond it is no number that a person meant."""
+"""A larger share in a link counts as unreadable."""
 
 
 def chosen_split(schema: Schema) -> SplitSpec:
@@ -40,7 +40,7 @@ def chosen_split(schema: Schema) -> SplitSpec:
 
 
 def choose_split(schema: Schema) -> None:
-    """Draw what the split is, with a way to change it; say what of a link's cannot be read."""
+    """Draw the split, which can be changed; say which of a link's values cannot be read."""
     values, unread = _read(schema)
     links.say_unread(unread, SPLIT)
     with st.popover(_label(values), icon=":material/call_split:", type="tertiary", help="How rows are divided"):
@@ -48,19 +48,19 @@ def choose_split(schema: Schema) -> None:
 
 
 def in_words(split: SplitSpec) -> str:
-    """Say how rows are divided, but for the shares."""
+    """Say how rows are divided, without the shares."""
     return WAYS[split.by] + ("" if split.column is None else f" of {plain(split.column)}")
 
 
 def choice_of(split: SplitSpec) -> str | None:
-    """Write a split as the URL has it; None where it is the usual one."""
+    """Write a split for the URL; None if it is the default."""
     return links.as_text({name: value for name, value in vars(split).items() if value != getattr(_USUAL, name)})
 
 
 def _read(schema: Schema) -> tuple[dict[str, Any], list[str]]:
-    """Give the URL's split, and which of its values cannot be read."""
+    """Give the split of the URL, and the names of values that cannot be read."""
     linked = links.chosen_values(SPLIT)
-    by, ways = linked.get("by", _USUAL.by), list(WAYS)  # a list is searched for whatever a link holds
+    by, ways = linked.get("by", _USUAL.by), list(WAYS)  # a list, since a link may hold a value that cannot be hashed
     values: dict[str, Any] = {**vars(_USUAL), "by": by if by in ways else _USUAL.by}
     unread = [] if by in ways else ["by"]
     if values["by"] != "random":
@@ -85,7 +85,7 @@ def _label(values: dict[str, Any]) -> str:
 
 
 def _shared() -> list[str]:
-    """Name the parts that are shares of the table, not tables apart."""
+    """Name the parts that are shares of the table, not holdout tables."""
     return [part for part, table in (("valid", VALID_TABLE), ("test", TEST_TABLE)) if links.chosen(table) is None]
 
 
@@ -107,7 +107,7 @@ def _draw(values: dict[str, Any], schema: Schema) -> None:
 
 
 def split_columns(by: str, schema: Schema) -> list[str]:
-    """Give the columns a split can go by, the likely ones first; only times and numbers have an order."""
+    """Give the columns that a split can go by, likely ones first; by time only those with an order."""
     kinds = [Kind.TIMESTAMP, Kind.IGNORE] if by == "time" else [Kind.IGNORE, Kind.CATEGORICAL]
     rest = NUMBER_KINDS if by == "time" else set(Kind)
     likely = [role.column for kind in kinds for role in schema.roles if role.kind is kind]
@@ -128,5 +128,5 @@ def _keep(name: str) -> None:
     if value is not None and value != getattr(_USUAL, name):
         values[name] = value
     if name == "by":
-        values.pop("column", None)  # what orders rows seldom groups them
+        values.pop("column", None)  # a column that orders rows seldom groups them
     links.choose_values(SPLIT, values)

@@ -1,4 +1,4 @@
-"""What no run can use: columns that are not the numbers they are taken for, with two ways out, and unfit tables."""
+"""Errors that keep a run from starting: columns of numbers with other cells, and holdout tables that do not fit."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ WAYS = (
 
 
 def say_unusable(schema: Schema) -> bool:
-    """Say what stands in a run's way, and return whether anything does.
+    """Say what keeps a run from starting; return whether anything does.
 
-    Columns of numbers that hold cells that are none have two ways out each; tables apart, to validate or test on, have
-    their problems listed.
+    A column of numbers that holds other cells gets two buttons: make it categorical, or ignore it. Problems of holdout
+    tables are listed.
     """
     for role in schema.unusable[:SHOWN]:
         st.error(
-            f"{code(role.column)} cannot be trained on as a number: {plain(role.stray)} is not a finite one. "
-            "Put it right or empty it and upload the table again, or choose:"
+            f"{code(role.column)} cannot be trained on as a number: {plain(role.stray)} is not a finite number. "
+            "Fix or clear these cells and upload the table again, or choose:"
         )
         with st.container(horizontal=True):
             for label, icon, kind in WAYS:
                 st.button(label, key=f"{label} {role.column}", icon=icon, on_click=_choose, args=(role.column, kind))
     more = len(schema.unusable) - SHOWN
     if more > 0:
-        st.error(f"The same holds for {more:,} more {'column' if more == 1 else 'columns'}.")
+        st.error(f"{more:,} more {'column has' if more == 1 else 'columns have'} the same problem.")
     return say_unfit(schema) or bool(schema.unusable)
 
 

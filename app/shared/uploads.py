@@ -1,4 +1,4 @@
-"""An uploaded file becomes a table of the visitor's; one that cannot be read gets its sentence."""
+"""Uploads: a file becomes a table of the visitor's, or its problem is shown."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from app.widgets.text import plain
 from deepfm_core.errors import DeepFMError, Problem, TableError
 
 SHARED = "shared table"
-"""What a table is called that is somebody else's."""
+"""Name of a table of another visitor."""
 
 
 def upload(label: str, key: str) -> tuple[UploadedFile | None, str | None]:
-    """Draw an uploader; return its file and, in the run of the page that takes it, the SHA-256 of its table."""
+    """Draw an uploader; return its file and, in the first run of the page after the upload, its table's SHA-256."""
     file = st.file_uploader(label, key=key)
     if file is None or st.session_state.get(f"taken {key}") == file.file_id:
         return file, None
@@ -32,8 +32,8 @@ def upload(label: str, key: str) -> tuple[UploadedFile | None, str | None]:
 
 
 def say_refused(file: UploadedFile | None, key: str, instead: str) -> None:
-    """Say why the file was not taken, if it was not, and what stands `instead`."""
+    """Say why the file was not loaded, if it was not, and what is shown `instead`."""
     problem = st.session_state.get(f"problem of {key}")
     if file is not None and problem is not None:
         show_error(problem)
-        st.markdown(f"**{plain(file.name)}** was not taken. {instead}")
+        st.markdown(f"**{plain(file.name)}** was not loaded. {instead}")

@@ -1,1 +1,1 @@
-"""What a visitor has chosen and saved: the URL, tables, runs."""
+"""State of a visit: choices in the URL, selections in charts, and the visitor's tables and runs."""

@@ -1,4 +1,4 @@
-"""What is selected in a chart, kept in step with choices made elsewhere."""
+"""Selections in charts, kept in step with choices that are made elsewhere on the page."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 Selected = dict[str, Any]
-"""By name of the selection: a list of points, or an area as ranges by column."""
+"""Selections by name: each a list of points, or an area as ranges by column."""
 
 
 def selected(chart_key: str) -> Selected:
@@ -19,20 +19,21 @@ def selected(chart_key: str) -> Selected:
 
 
 def point(chart_key: str, selection: str) -> dict[str, Any] | None:
-    """Return the first point selected in a chart; None where there is none."""
+    """Return the first point selected in a chart; None if nothing is selected."""
     points = selected(chart_key).get(selection)
     return points[0] if isinstance(points, list) and points else None
 
 
 def chart_key(name: str, still_chosen: Callable[[Selected], bool]) -> str:
-    """Name a chart so that a click on anything but the present choice is always news.
+    """Give a chart a key under which every click on something new is reported.
 
-    A chart remembers its selection, and tells nothing when the same is clicked again. Where another choice has been
-    made elsewhere since, the chart starts anew under another key; otherwise it stays and only takes new rows.
+    A chart remembers its selection and reports nothing if the same mark is clicked again. If another choice was made
+    elsewhere in the meantime, the chart therefore gets a new key, which clears its selection. Otherwise it keeps its
+    key and only takes new rows.
 
     Args:
-        name: of the chart.
-        still_chosen: whether the page still shows what is selected in the chart.
+        name: name of the chart.
+        still_chosen: says whether the page still shows what is selected in the chart.
     """
     count = f"{name} starts"
     key = f"{name} {st.session_state.get(count, 0)}"

@@ -1,4 +1,4 @@
-"""Choices kept in the URL, so that a refresh, a second tab and a link find them again."""
+"""Choices kept in the URL, so that a refresh, a second tab and a shared link find them again."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from app.widgets.text import code
 
 _GOING = "page to open"
 _KEPT, _PAGE = "kept choices", "page"
-"""In the session: a copy of the URL's choices, which the sidebar's links leave behind, and the page drawn last."""
+"""In the session: a copy of the choices, since the sidebar's links drop the URL's; and the page drawn last."""
 _NAMES: set[str] = set()
-"""Choices made through this module; widgets bound to the URL by Streamlit itself look after theirs."""
+"""Names of choices made through this module; Streamlit keeps those of widgets bound to the URL itself."""
 
 
 def follow(page: str) -> None:
-    """Take the choices along to the page that is drawn now; what its URL says itself counts."""
+    """Carry the choices over to the page drawn now; choices in its own URL win."""
     if st.session_state.get(_PAGE, page) != page:
         for name, value in st.session_state[_KEPT].items():
             if name not in st.query_params:
@@ -33,13 +33,13 @@ def _keep(values: dict[str, str]) -> None:
 
 
 def chosen(name: str) -> str | None:
-    """Return the choice `name`, or None where the URL has none."""
+    """Return the choice `name`; None if the URL has none."""
     _NAMES.add(name)
     return st.query_params.get(name)
 
 
 def choose(name: str, value: str | None) -> None:
-    """Keep a choice in the URL; None takes it out."""
+    """Keep a choice in the URL; None removes it."""
     if value is None:
         st.query_params.pop(name, None)
     elif st.query_params.get(name) != value:
@@ -49,7 +49,7 @@ def choose(name: str, value: str | None) -> None:
 
 
 def chosen_values(name: str) -> dict[str, Any]:
-    """Return a choice made of several named values; empty where the URL has none or somebody has broken it."""
+    """Return a choice of several named values; empty if the URL has none or it cannot be read."""
     try:
         values = json.loads(chosen(name) or "{}")
     except ValueError:
@@ -58,24 +58,24 @@ def chosen_values(name: str) -> dict[str, Any]:
 
 
 def say_unread(names: Sequence[str], what: str) -> None:
-    """Say in one sentence which of a link's named values cannot be read; nothing where all can."""
+    """Say which of a link's named values cannot be read; nothing if all can."""
     if names:
-        left = "it is left as it was" if len(names) == 1 else "they are left as they were"
-        st.info(f"The link's {what} of {', '.join(map(code, names))} cannot be read: {left}.")
+        default = "The default is" if len(names) == 1 else "The defaults are"
+        st.info(f"The link's {what} of {', '.join(map(code, names))} cannot be read. {default} used instead.")
 
 
 def choose_values(name: str, values: dict[str, Any]) -> None:
-    """Keep several named values as one choice; none of them takes it out."""
+    """Keep several named values as one choice; an empty dictionary removes it."""
     choose(name, as_text(values))
 
 
 def as_text(values: dict[str, Any]) -> str | None:
-    """Write several named values as one choice; None where there are none."""
+    """Write several named values as one choice; None if there are none."""
     return json.dumps(values, separators=(",", ":"), ensure_ascii=False) if values else None
 
 
 def mirror(name: str, options: Sequence[str], default: str | None) -> dict[str, Any]:
-    """Give a widget with these options the URL's choice: pass the result on as its `key` and `on_change`."""
+    """Bind a widget with these options to the URL: pass the result on as its `key` and `on_change`."""
     key = f"choice of {name}"
     value = chosen(name)
     st.session_state[key] = value if value in options else default
@@ -88,7 +88,7 @@ def mirror(name: str, options: Sequence[str], default: str | None) -> dict[str, 
 
 
 def mirror_number(name: str, default: int, most: int) -> dict[str, Any]:
-    """Give a number widget from 1 to `most` the URL's choice: pass the result on as its `key` and `on_change`."""
+    """Bind a number widget from 1 to `most` to the URL: pass the result on as its `key` and `on_change`."""
     key = f"choice of {name}"
     kept = chosen(name) or ""
     st.session_state[key] = min(max(int(kept), 1), most) if kept.isdecimal() else default
@@ -101,27 +101,27 @@ def mirror_number(name: str, default: int, most: int) -> dict[str, Any]:
 
 
 def missing(name: str, options: Sequence[str]) -> str | None:
-    """Return the URL's choice where it is none of these options, so that the page can say so."""
+    """Return the URL's choice if it is none of these options, so that the page can say so; else None."""
     value = chosen(name)
     return value if value is not None and value not in options else None
 
 
 def go(page: str, **changes: str | None) -> None:
-    """Open a page with all choices of the URL, some of them changed."""
+    """Open a page and keep the URL's choices, with `changes`; None removes one."""
     merged = {**st.query_params.to_dict(), **changes}
     kept = {name: value for name, value in merged.items() if value is not None}
     _NAMES.update(changes)
     _keep(kept)
     context = get_script_run_ctx()
     if context is not None and context.fragment_ids_this_run:
-        # A page left from inside a fragment that draws itself again and again ends as a blank one: `arrive` goes there.
+        # Leaving from inside a fragment on a timer gives a blank page, so the whole page runs and `arrive` goes.
         st.session_state[_GOING] = page, kept
         st.rerun(scope="app")
     st.switch_page(f"views/{page}/{page}.py", query_params=kept)
 
 
 def arrive() -> None:
-    """Open the page that `go` was asked for inside a fragment; called before anything is drawn."""
+    """Open the page that `go` was called for inside a fragment; call it before anything is drawn."""
     going = st.session_state.pop(_GOING, None)
     if going is not None:
         page, kept = going

@@ -1,4 +1,4 @@
-"""The cached doors into the core: the store, tables, the chosen run, its frames."""
+"""Runs: the visitor's, the sample run that comes with the app, the current and the compared one, and their frames."""
 
 from __future__ import annotations
 
@@ -20,15 +20,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from deepfm_core.runs.progress import Story
+
 BUNDLED_RUN = ROOT / "sample_data" / "run"
 BUNDLED_ID = "sample"
 RUN, COMPARED = "run", "compare"
-"""Names of choices shared by all pages, in the URL."""
+"""Names of the choices, in the URL, that all pages share."""
 
 
 @dataclass(frozen=True)
 class OpenRun:
-    """A run that pages show: one of the store, or the finished one that comes with the app."""
+    """A run as pages show it: one of the store, or the sample run."""
 
     id: str
     name: str
@@ -37,16 +38,16 @@ class OpenRun:
     summary: dict[str, Any]
     folder: RunFolder
     row: RunRow | None
-    """None for the run that comes with the app."""
+    """None for the sample run."""
 
     @property
     def finished(self) -> bool:
-        """Whether the run is complete and will never change."""
+        """Whether the run is complete and will not change any more."""
         return self.state == "finished"
 
     @property
     def ready(self) -> bool:
-        """Whether everything that pages show is there; evidence on unseen rows may still come."""
+        """Whether pages can show the run; its checks on held-out rows may still be missing."""
         return self.finished or "run" in self.summary
 
     @property
@@ -56,17 +57,17 @@ class OpenRun:
 
     @property
     def active(self) -> bool:
-        """Whether the run waits or is at work."""
+        """Whether the run is queued or running."""
         return self.state in ("queued", "running")
 
     @property
     def mine(self) -> bool:
-        """Whether the visitor may change the run; a link alone lets one look."""
+        """Whether the visitor may change the run; with a link to it, others can only look."""
         return self.row is not None and self.row.owner == visitor.owner()
 
 
 def runs(together: bool = False) -> list[RunRow]:
-    """List the visitor's runs, newest first; those of comparisons and studies only where they are asked for."""
+    """List the visitor's runs, newest first; with `together`, also the runs of comparisons and studies."""
     return [row for row in store().runs(visitor.owner()) if together or row.comparison is None]
 
 
@@ -89,16 +90,16 @@ def _bundled() -> OpenRun:
 
 
 def run_names() -> dict[str, str]:
-    """Return what to call the runs to choose from, by id; no two alike."""
+    """Return the names of the runs to choose from, by id; all are different."""
     names: dict[str, str] = {}
     for row in runs():
-        name = f"{moment(row.created)} · {row.name}"  # the time first: narrow boxes cut the end off
+        name = f"{moment(row.created)} · {row.name}"  # the time comes first, since narrow boxes cut off the end
         names[row.id] = name if name not in names.values() else f"{name} · {row.id[:4]}"
     return names | {BUNDLED_ID: "sample run"}
 
 
 def name_of(run: OpenRun) -> str:
-    """Return what to call a run beside others: with its time, which tells it from others of the same name."""
+    """Return the name of a run among others: with its time, since names can repeat."""
     return run.name if run.row is None else run_names().get(run.id, run.name)
 
 
@@ -119,7 +120,7 @@ def compared_run() -> OpenRun | None:
 
 
 def story(run: OpenRun) -> Story:
-    """Tell what a run's events say so far; an ended run is told once."""
+    """Read the progress of a run from its events; that of an ended run is cached."""
     from deepfm_core.runs.progress import Story
 
     if run.row is None:
@@ -137,9 +138,9 @@ def _ended_story(run_id: str, queued: float, state: str) -> Story:
 
 
 def frame(run: OpenRun, name: str) -> pd.DataFrame | None:
-    """Read a frame of a run (docs/store.md lists them); None where there is none.
+    """Read a frame of a run (docs/store.md lists them); None if it does not exist.
 
-    Frames of finished runs are read once; those of a running one at each call.
+    Frames of finished runs are cached; those of others are read at each call.
     """
     if run.finished:
         return _finished_frame(run.id, name, str(run.folder.path))

@@ -1,4 +1,4 @@
-"""The cached doors into the core: the store, tables, the chosen run, its frames."""
+"""Tables: the visitor's, the samples that come with the app, the current one, and suggested roles."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_TABLE = ROOT / "sample_data" / "clicks.csv"
 CONTROL_TABLE = ROOT / "sample_data" / "clicks_no_interaction.csv"
 TABLE = "table"
-"""Name of the choice of a table, in the URL."""
+"""Name, in the URL, of the choice of a table."""
 MAX_TABLE_BYTES = 200 * 2**20
-"""The largest table taken, before and after decompression; the same limit as in .streamlit/config.toml."""
+"""Size limit of a table, before and after decompression; .streamlit/config.toml has the same."""
 
 
 @st.cache_resource(show_spinner=False)
@@ -37,7 +37,7 @@ def tables() -> dict[str, str]:
 
 
 def table_name(sha: str) -> str:
-    """Return what a table is called; one that is not the visitor's is called by its SHA-256."""
+    """Return the name of a table; one that is not the visitor's is named by its SHA-256."""
     return tables().get(sha, f"table {sha[:8]}")
 
 
@@ -51,12 +51,12 @@ def add_table(source: Path | bytes, name: str) -> str:
 
 
 def current_table() -> str:
-    """Return the SHA-256 of the table chosen in the URL; the sample where none is."""
+    """Return the SHA-256 of the table chosen in the URL; by default the sample."""
     return links.chosen(TABLE) or next(iter(samples()))
 
 
 def table(sha: str) -> Table:
-    """Load a table; a sample is put into the store first, where the worker finds it.
+    """Load a table; a sample is first put into the store, where the worker finds it.
 
     Raises:
         RunError: the store does not have it.
@@ -66,7 +66,7 @@ def table(sha: str) -> Table:
 
 
 def keep_sample(sha: str) -> None:
-    """Put a table that comes with the app into the store, where the worker finds it; nothing for other tables."""
+    """Put a sample into the store, where the worker finds it; do nothing for other tables."""
     if sha in samples() and sha not in {entry.sha256 for entry in store().tables(visitor.owner())}:
         add_table(samples()[sha], samples()[sha].name)
 

@@ -1,18 +1,13 @@
-"""The cached doors into the core: the store, tables, the chosen run, its frames."""
+"""The store of tables and runs, opened once for the whole server."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import streamlit as st
 
 from deepfm_core.store.store import Store
 
-if TYPE_CHECKING:
-    pass
-
 
 @st.cache_resource(show_spinner=False)
 def store() -> Store:
-    """Open the store once for all sessions."""
+    """Open the store; all sessions share it."""
     return Store.default()

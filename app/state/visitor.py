@@ -1,4 +1,4 @@
-"""Whose runs and tables a page lists: the one user of this machine, or a visitor known by a cookie."""
+"""Owner of the runs and tables that pages list: the one user of this machine, or a visitor known by a cookie."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ _SECONDS = 365 * 24 * 3600
 
 
 def hosted() -> bool:
-    """Say whether many visitors share this server ($DEEPFM_PRIVATE=1, as the Procfile sets it)."""
+    """Say whether many visitors share this server: $DEEPFM_PRIVATE is 1, as in the Procfile."""
     return os.environ.get("DEEPFM_PRIVATE", "") not in ("", "0")
 
 
 def owner() -> str:
     """Return the owner under which the visitor's runs and tables are kept.
 
-    The name is a secret of the browser's and never part of a link: who gets a link sees one run, not the list.
+    On a shared server it is a secret kept in the browser and never part of a link: a link shows one run, not the list.
     """
     if not hosted():
         return LOCAL
@@ -33,12 +33,12 @@ def owner() -> str:
 
 
 def remember() -> None:
-    """Have a visitor's browser keep the owner's name, where it does not know it yet."""
+    """Set the cookie with the owner's name, if the visitor's browser does not have it yet."""
     if not hosted() or st.context.cookies.get(COOKIE) == owner():
         return
     script = (
         f"<script>document.cookie = '{COOKIE}={owner()}; path=/; max-age={_SECONDS}; SameSite=Lax'"
         " + (location.protocol === 'https:' ? '; Secure' : '')</script>"
     )
-    with st.sidebar:  # takes no room at its end
+    with st.sidebar:  # at its end, where the empty element takes no room
         st.html(script, unsafe_allow_javascript=True)

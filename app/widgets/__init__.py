@@ -1,1 +1,1 @@
-"""Small things drawn on every page: text, messages, figures, columns."""
+"""Parts of every page: escaped text, messages, figures with their table and CSV, columns, layout."""

@@ -1,4 +1,4 @@
-"""How columns of frames are titled and written in tables on the screen; a CSV keeps their short names."""
+"""Titles and number formats of columns in tables on the screen; a CSV keeps the short names."""
 
 from __future__ import annotations
 
@@ -12,7 +12,14 @@ Titles = Mapping[str, tuple[str, str]]
 """By column: title with unit, and number format (`st.column_config.NumberColumn`)."""
 
 STRENGTHS = ("strength", "learned_fm", "learned_dnn", "learned", "compared", "held_out_strength", "observed")
-"""Columns of `PAIRS` in log-odds, the standard deviation over rows: said once below the table and on their headings."""
+"""Columns of `PAIRS` that are strengths; the unit is in the help of each heading and once below the table."""
+STRENGTH_HELP = "Strength: standard deviation over rows, in log-odds."
+HELP = {
+    "learned_fm": f"The second-order part of the FM alone, purified. {STRENGTH_HELP}",
+    "learned_dnn": f"The DNN alone, purified. {STRENGTH_HELP}",
+    "fm_logit": "Bias + first order + second order.",
+}
+"""Help of a heading, by column: FM pairs are the second order alone, the FM logit also has bias and first order."""
 RATES: Titles = {
     "predicted": ("predicted click rate", "percent"),
     "observed": ("observed click rate", "percent"),
@@ -21,7 +28,7 @@ RATES: Titles = {
     "recall": ("recall", "percent"),
     "false_positive_rate": ("false positive rate", "percent"),
     "precision": ("precision", "percent"),
-    "share": ("share of rows called", "percent"),
+    "share": ("share of rows flagged", "percent"),
     "lift": ("lift (times the base rate)", "%.2f"),
 }
 SLICES: Titles = {
@@ -37,18 +44,18 @@ PAIRS: Titles = {
     "strength": ("the data", "%.3f"),
     "strength_low": ("90% from", "%.3f"),
     "strength_high": ("90% to", "%.3f"),
-    "learned_fm": ("FM's part", "%.3f"),
-    "learned_dnn": ("DNN's part", "%.3f"),
+    "learned_fm": ("FM pairs", "%.3f"),
+    "learned_dnn": ("DNN", "%.3f"),
     "learned": ("whole logit", "%.3f"),
     "compared": ("compared run", "%.3f"),
-    "held_out_strength": ("on unseen rows", "%.3f"),
+    "held_out_strength": ("held-out rows", "%.3f"),
     "held_out_z": ("held-out z", "%.1f"),
     "observed": ("the data, pair alone", "%.3f"),
     "observed_z": ("observed z", "%.1f"),
     "p_value": ("p-value", "%.2g"),
     "q_value": ("false discovery rate", "%.2g"),
     "probability": ("probability that it interacts", "percent"),
-    "support": ("level pairs seen", "localized"),
+    "support": ("level pairs with rows", "localized"),
     "held_out_slope": ("held-out slope", "%.2f"),
     "knock_out_logloss": ("knock-out (nats)", "%.5f"),
     "knock_out_low": ("knock-out 95% from", "%.5f"),
@@ -62,7 +69,7 @@ CELLS: Titles = {
     "observed": ("observed (log-odds)", "%.3f"),
     "model": ("model (log-odds)", "%.3f"),
     "difference": ("observed − model (log-odds)", "%.3f"),
-    "learned_fm": ("FM's part (log-odds)", "%.3f"),
+    "learned_fm": ("FM pairs (log-odds)", "%.3f"),
     "learned": ("whole logit (log-odds)", "%.3f"),
     "effect": ("main effect (log-odds)", "%.3f"),
 }
@@ -91,20 +98,20 @@ DIFFERENCES: Titles = {
     "low": ("95% from", "%.4f"),
     "high": ("95% to", "%.4f"),
     "b": ("this run", "%.4f"),
-    "a": ("compared", "%.4f"),
+    "a": ("compared run", "%.4f"),
 }
 
 
 def configured(table: pd.DataFrame, titles: Titles) -> dict[str, Any]:
-    """Give the columns' titles and number formats for `st.dataframe`."""
+    """Give `st.dataframe` the title, number format and help of each column."""
     return {str(name): _column(str(name), table[name], titles) for name in table.columns}
 
 
 def _column(name: str, values: pd.Series[Any], titles: Titles) -> Any:
     title, form = titles.get(name, (name.replace("_", " "), ""))
     if pd.api.types.is_float_dtype(values):
-        unit = "log-odds, standard deviation over rows" if titles is PAIRS and name in STRENGTHS else None
-        return st.column_config.NumberColumn(title, format=form or "%.3f", help=unit)
+        help_text = HELP.get(name, STRENGTH_HELP if titles is PAIRS and name in STRENGTHS else None)
+        return st.column_config.NumberColumn(title, format=form or "%.3f", help=help_text)
     if pd.api.types.is_integer_dtype(values):
         return st.column_config.NumberColumn(title, format=form or "localized")
     return st.column_config.Column(title)

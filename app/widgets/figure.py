@@ -1,9 +1,8 @@
-"""A figure of a page: title, chart or table by choice, the rows as CSV, and one line on how to read it."""
+"""A figure: a title, a chart or its table, the rows as CSV, and a line on how to read it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
@@ -12,21 +11,18 @@ from app.charts.grammar.vega import Chart
 from app.widgets.columns import Titles, configured
 from app.widgets.layout import icon_key
 from app.widgets.text import plain
-from deepfm_core.spec.naming import MODEL_TITLES as MODEL_TITLES
-
-if TYPE_CHECKING:
-    pass
 
 
 def show_chart(make: Callable[[], Chart], version: tuple[object, ...], reading: str, key: str) -> None:
-    """Draw a chart that selects nothing, with its line on how to read it.
+    """Draw a chart without selections, and a line on how to read it.
 
-    It is made once for each version; a page that draws it again and again with more rows moves its marks.
+    The chart is made once per version. A live page draws it again with more rows under the same key, so the browser
+    only moves its marks.
 
     Args:
         make: makes the chart.
-        version: tells apart all the charts of this key.
-        reading: what the chart shows, its unit, how to read it.
+        version: identifies the rows, so that the chart is made again only for new ones.
+        reading: what the chart shows, in which unit, and how to read it.
         key: names the chart on the page.
     """
     chart = _made(key, version, make)
@@ -40,7 +36,7 @@ def _made(key: str, version: tuple[object, ...], _make: Callable[[], Chart]) -> 
 
 
 def download(frame: pd.DataFrame, name: str, key: str) -> None:
-    """Offer a table that is shown as CSV."""
+    """Draw a button that downloads a table as CSV."""
     st.download_button(
         "CSV",
         lambda: frame.to_csv(index=False).encode(),
@@ -72,14 +68,14 @@ def figure(
     Args:
         title: what is seen.
         chart: makes the chart, called only where it is shown.
-        table: the same as rows, for the table and the CSV.
-        reading: one line: how to read it, its unit, what varies in its band.
+        table: the rows of the chart, for the table and the CSV.
+        reading: one line on how to read it: the unit, and what a band covers.
         key: names the figure's widgets.
-        file: of the CSV, without ending.
-        titles: of the table's columns, on the screen.
-        chart_key: under which the chart's selection stands in the session; by default `key`.
-        on_select: called after a selection in the chart; without it nothing can be selected.
-        selections: names of the chart's selections that count.
+        file: name of the CSV, without ending.
+        titles: titles of the table's columns on the screen.
+        chart_key: key of the chart's selection in the session; by default `key`.
+        on_select: called after a selection in the chart; without it, nothing can be selected.
+        selections: names of the selections to report.
     """
     if _heading(title, table, key, file):
         st.dataframe(table, hide_index=True, column_config=configured(table, titles), alt=title)
@@ -89,7 +85,7 @@ def figure(
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """Write a number with its sign, minus as minus and not as hyphen; what rounds to zero is not negative."""
+    """Write a number with its sign and a true minus; a number that rounds to zero is not negative."""
     return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
@@ -99,8 +95,10 @@ def written(value: float, digits: int = 2) -> str:
 
 
 def _heading(title: str, table: pd.DataFrame, key: str, file: str) -> bool:
-    """Draw title and buttons, and say whether the table is asked for."""
-    with st.container(horizontal=True, vertical_alignment="center", gap="small"):  # the chart's own buttons are right
+    """Draw title and buttons; return whether to show the table instead of the chart."""
+    with st.container(
+        horizontal=True, vertical_alignment="center", gap="small"
+    ):  # on the left: the chart's own buttons are on the right
         st.subheader(plain(title), anchor=False, width="content")
         as_table = _table_or_chart(title, f"{key}_as_table")
         st.download_button(
@@ -118,7 +116,7 @@ def _heading(title: str, table: pd.DataFrame, key: str, file: str) -> bool:
 
 
 def _table_or_chart(title: str, key: str) -> bool:
-    """Draw the button that turns the chart into a table and back, and say which of them is asked for."""
+    """Draw the button that switches between chart and table; return whether the table is chosen."""
     as_table = bool(st.session_state.get(key, False))
 
     def turn() -> None:

@@ -1,4 +1,4 @@
-"""Cells that stand beside each other where there is room, and below each other where there is not."""
+"""Layout: cells that wrap on narrow screens, and the few rules of style that Streamlit has no setting for."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ Gap = Literal["small", "medium", "large"]
 def side_by_side(count: int, *, least: int = 340, gap: Gap = "medium", border: bool = False) -> list[DeltaGenerator]:
     """Make cells of equal width that wrap as soon as one would be narrower than `least` pixels.
 
-    Streamlit's columns stay side by side down to 640 pixels of window, which squeezes charts.
+    Streamlit's own columns only wrap below 640 pixels of window, which squeezes charts.
     """
     grid = st.grid(count, min_column_width=least, gap=("small", gap), border=border)
     return [grid.cell() for _ in range(count)]
 
 
-# The rules of style that no setting of Streamlit has: names of icon buttons, focus in the sidebar, what is chosen.
+# Rules of style: hidden labels of icon buttons, focus in the sidebar, and contrast of what is chosen.
 
 ICON = "icon"
-"""Keys of buttons that show an icon alone begin with it; their label is there for those who cannot see the icon."""
+"""Prefix of the keys of icon buttons. Their label is hidden, but screen readers read it."""
 
 _RULES = f"""<style>
 [class*="st-key-{ICON}-"] button [data-testid="stMarkdownContainer"] {{
@@ -40,10 +40,10 @@ _RULES = f"""<style>
 
 
 def icon_key(name: str) -> str:
-    """Give the key of a button of which only the icon is seen."""
+    """Give the key of a button that shows only its icon."""
     return f"{ICON}-{name}"
 
 
 def apply() -> None:
-    """Add the rules to the page."""
+    """Add the rules of style to the page."""
     st.html(_RULES)

@@ -1,4 +1,4 @@
-"""Small things drawn on more than one page: text that may hold anything, charts with their reading, tables as CSV."""
+"""Messages of more than one page: errors as sentences, what a baseline run has to show, names of parts."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from deepfm_core.spec.naming import MODEL_TITLES as MODEL_TITLES
 if TYPE_CHECKING:
     from deepfm_core.spec.run import ModelSpec, RunSpec
 
-SECONDS_HELP = "Work: reading, encoding, training, evaluating and explaining; without loading and waiting."
+SECONDS_HELP = "Seconds of work: reading, encoding, training, evaluating and explaining. Waiting is not counted."
 
 
-def yardstick_sentence(run_name: str) -> str:
-    """Say of a comparison's run of gradient boosting what it has to show."""
-    return f"Run {code(run_name)} is a yardstick, gradient boosting beside a comparison: it has metrics, no pairs."
+def baseline_sentence(run_name: str) -> str:
+    """Say what a run of the baseline has to show."""
+    return f"Run {code(run_name)} is the baseline of a comparison: gradient boosting. It has metrics, but no pairs."
 
 
 def to_pairs(spec: RunSpec) -> str:
-    """Title the way from a run to its page Interactions, which shows the fields alone where there are no pairs."""
-    paired = (spec.model.second_order or spec.model.deep) and spec.schema.has_pairs
-    return "See the pairs" if paired else "See the fields"
+    """Label the button from a run to Interactions; without pairs, that page shows fields alone."""
+    has_pairs = (spec.model.second_order or spec.model.deep) and spec.schema.has_pairs
+    return "See the pairs" if has_pairs else "See the fields"
 
 
 def wide_title(model: ModelSpec) -> str:
-    """Name what may stand beside a network: the FM, or bias and first-order term alone."""
-    return "FM" if model.second_order else "LR"
+    """Name the part of the logit that is not the DNN: `FM logit`, or `LR` for bias and first order alone."""
+    return "FM logit" if model.second_order else "LR"
 
 
 @contextmanager
-def told() -> Iterator[None]:
-    """Show what the user can put right as a sentence, in the place where it happened."""
+def errors_shown() -> Iterator[None]:
+    """Show a `DeepFMError` as a message at this place of the page, instead of raising it."""
     try:
         yield
     except DeepFMError as error:
@@ -44,6 +44,6 @@ def told() -> Iterator[None]:
 
 
 def show_error(error: DeepFMError) -> None:
-    """Show an error's text as it stands, its lists as lists."""
+    """Show an error: its text escaped, its lists as lists."""
     lines = str(error).splitlines()
     st.error("\n".join(f"- {plain(line[2:])}" if line.startswith("- ") else plain(line) for line in lines))

@@ -1,27 +1,22 @@
-"""Small things drawn on more than one page: text that may hold anything, charts with their reading, tables as CSV."""
+"""Text for Markdown: names that a user chose are escaped, and times, durations and counts are written out."""
 
 from __future__ import annotations
 
 import re
 from datetime import datetime, tzinfo
-from typing import TYPE_CHECKING
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import streamlit as st
 
-from deepfm_core.spec.naming import MODEL_TITLES as MODEL_TITLES
-
-if TYPE_CHECKING:
-    pass
 _MARKUP = re.compile(r"([\\$*_~\[\]<>:#|&])")
 _FENCES = re.compile("``+")
 
 
 def plain(text: str) -> str:
-    """Escape what Markdown would take as markup, but for what stands between backticks: names and values of a user.
+    """Escape everything that Markdown would take as markup, except code between backticks.
 
-    Only single backticks of one line mark code, so that what is left as it is is what Markdown takes as code, whatever
-    a name holds; other backticks become apostrophes.
+    Only a pair of single backticks in one line counts as code. All other backticks become apostrophes, so that no name
+    can open or close code.
     """
     return "\n".join(_plain_line(line) for line in re.split(r"\r\n?|\n", text))
 
@@ -34,7 +29,7 @@ def _plain_line(line: str) -> str:
 
 
 def code(name: str) -> str:
-    """Write a name as code in Markdown, as it stands but for line ends, whatever it holds."""
+    """Write a name as code in Markdown, unchanged except for line ends; it may hold backticks."""
     name = re.sub(r"[\r\n]+", " ", name)
     longest = max((len(run) for run in re.findall("`+", name)), default=0)
     fence = "`" * (longest + 1)
@@ -43,7 +38,7 @@ def code(name: str) -> str:
 
 
 def visitor_zone() -> tzinfo | None:
-    """Return the time zone of the visitor's browser; None, the server's, where it is not known."""
+    """Return the time zone of the visitor's browser; None, for the server's, if it is not known."""
     try:
         return ZoneInfo(st.context.timezone or "")
     except (ZoneInfoNotFoundError, ValueError):
@@ -51,19 +46,19 @@ def visitor_zone() -> tzinfo | None:
 
 
 def moment(seconds: float) -> str:
-    """Write a time of the store as the visitor's clock shows it: the hour today, the day otherwise."""
+    """Write a time in the visitor's time zone: hour and minute, with the day unless it is today."""
     at = datetime.fromtimestamp(seconds, visitor_zone())
     today = datetime.now(visitor_zone()).date()
     return f"{at:%H:%M}" if at.date() == today else f"{at.day} {at:%b %H:%M}"
 
 
 def duration(seconds: float) -> str:
-    """Write how long something takes, in the unit that fits."""
+    """Write a duration in seconds, minutes or hours."""
     if seconds < 90:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def counted(count: int, what: str) -> str:
-    """Write a number of things, `what` being the word for one of them."""
+    """Write a number with its noun, such as `1 row` or `2,000 rows`; `what` is the singular."""
     return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

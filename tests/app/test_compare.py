@@ -65,7 +65,7 @@ def test_without_a_comparison_the_page_offers_all_models_and_one_button(opened: 
     assert "as soon as the first run has finished" in text_of(app)
 
 
-def test_models_seeds_and_yardstick_come_from_the_url(opened: Opened, store: Store) -> None:
+def test_models_seeds_and_baseline_come_from_the_url(opened: Opened, store: Store) -> None:
     app = opened("compare", models="fm,lr", seeds="2", yardstick="no", preset="quick")
     assert "4 runs" in text_of(app)
     button(app, "Compare").click().run()
@@ -82,7 +82,7 @@ def test_the_table_fills_in_as_runs_end(opened: Opened, store: Store) -> None:
     assert list(table["Runs"]) == ["1", "0 of 1", "0 of 1"]
     assert "Norm. entropy" in table
     assert "Parameters" not in table  # makes room for how many have finished
-    assert "no other model has finished" in text_of(app)
+    assert "No other model has finished" in text_of(app)
 
 
 def test_a_finished_comparison_says_what_is_more_than_noise(opened: Opened, store: Store) -> None:
@@ -92,17 +92,17 @@ def test_a_finished_comparison_says_what_is_more_than_noise(opened: Opened, stor
     said = text_of(app)
     assert "all 7 runs finished" in said
     assert "has the lowest logloss" in said
-    assert "set apart as the yardstick" in said
-    assert "which seeds were drawn" in said
+    assert "The baseline, gradient boosting, has a logloss" in said
+    assert "and of seeds, drawn together" in said
     assert not {"Norm. entropy", "Runs"} & set(app.dataframe[0].value)  # would not fit beside the spread over seeds
-    assert "Normalised entropy, in the CSV, is" in said
+    assert "Normalised entropy (in the CSV) is" in said
     assert "Recommended settings · 2 seeds · split at random: 720 rows to train, 90 to validate, 90 to test" in said
     assert list(app.dataframe[0].value["Model"]) == ["LR", "FM", "DeepFM", "Gradient boosting"]
     assert "±" in app.dataframe[0].value["AUC"].iloc[0]
     assert "0.7850" in set(app.dataframe[1].value["Criteo AUC"])
 
 
-def test_a_table_apart_is_named_where_it_was_tested_on(opened: Opened, store: Store) -> None:
+def test_a_holdout_table_is_named_in_the_panel(opened: Opened, store: Store) -> None:
     app = opened("compare", comparison=begin(store, "lr", apart=True))
     assert r"split at random: 810 rows to train, 90 to validate, 200 of their\_\*own\*.csv to test" in text_of(app)
     assert "200 test rows" in text_of(app)
@@ -119,7 +119,7 @@ def test_all_runs_are_cancelled_resumed_deleted_and_brought_back_together(opened
     app = opened("compare", comparison=comparison)
     button(app, "Delete").click().run()
     assert store.runs() == []
-    assert "can be brought back" in text_of(app)
+    assert "You can bring it back" in text_of(app)
     button(app, "Undo").click().run()
     assert len(store.comparisons.runs(comparison)) == 3
     assert "1 of 3 runs finished" in text_of(app)
@@ -156,10 +156,10 @@ def test_siblings_of_a_comparisons_run_can_be_set_beside_it(opened: Opened, stor
     assert not app.exception
     assert not app.error
     said = text_of(app)
-    assert "row by row on the same rows" in said
-    assert "This run less the compared one" in said
-    assert "drawn again together for both runs" in said
-    assert "One of the two has no pairs of fields" not in said
+    assert "On the same rows, the logloss is" in said
+    assert "Difference: this run − compared run" in said
+    assert "the same draws for both runs" in said
+    assert "One of the two runs has no pairs" not in said
     assert "fm" in set(app.dataframe[0].value["fm on mine.csv"])
 
 
@@ -167,18 +167,18 @@ def test_runs_judged_on_other_rows_are_not_set_against_each_other(opened: Opened
     comparison = begin(store, "fm")
     app = opened("performance", compare=store.comparisons.runs(comparison)[0].id)
     assert not app.exception
-    assert "judged on another table" in text_of(app)
+    assert "tested on another table" in text_of(app)
 
 
 @pytest.mark.parametrize("view", ["train", "performance", "interactions", "examples", "start"])
-def test_pages_say_what_the_yardstick_has_not(view: str, opened: Opened, store: Store) -> None:
+def test_pages_show_a_run_of_the_baseline_without_an_error(view: str, opened: Opened, store: Store) -> None:
     comparison = begin(store, "lr")
     app = opened(view, run=store.comparisons.runs(comparison)[-1].id)
     assert not app.exception
     assert not app.error
 
 
-def test_performance_shows_the_ladder_beside_the_models_trained_apart(opened: Opened, store: Store) -> None:
+def test_performance_shows_the_ladder_next_to_models_trained_alone(opened: Opened, store: Store) -> None:
     app = opened("performance")
     assert "Component ladder" in text_of(app)
     assert "Compare this model with LR, FM and DNN" in text_of(app)
@@ -194,22 +194,22 @@ def table(*rows: tuple[str, float, float | None, float | None, float | None], ya
     return frame.assign(yardstick=yardstick, part="test", rows=2000, runs=3)
 
 
-def test_the_verdict_names_who_is_no_more_than_noise_away() -> None:
+def test_the_verdict_names_the_models_that_differ_by_no_more_than_noise() -> None:
     best, near = ("DeepFM", 0.361, None, None, None), ("FM", 0.362, 0.001, -0.002, 0.004)
     worse = ("LR", 0.377, 0.016, 0.01, 0.02)
     assert "FM differs by no more than noise; LR is worse by more" in results.verdict(table(best, near, worse))
-    assert "no difference between the models is more than noise on these 2,000 test rows" in (
+    assert "But no difference between the models is more than noise on these 2,000 test rows" in (
         results.verdict(table(best, near))
     )
-    assert "every other model is worse by more than noise" in results.verdict(table(best, worse))
+    assert "Every other model is worse by more than noise" in results.verdict(table(best, worse))
 
 
 def test_curves_of_runs_validated_on_other_rows_are_said_to_be_so(opened: Opened, store: Store) -> None:
     begin(store, "lr", "fm", runs=2)
-    assert "Not all of them are validated on the same rows" not in text_of(opened("runs", all="1"))
+    assert "Not all runs are validated on the same rows" not in text_of(opened("runs", all="1"))
     spec = replace(store.runs()[-1].spec, split=SplitSpec(valid=0.3))
     store.enqueue(spec)
     run = store.claims.next(Process.current())
     assert run is not None
     list(perform(store, run, execute, Process.current()))
-    assert "Not all of them are validated on the same rows" in text_of(opened("runs", all="1"))
+    assert "Not all runs are validated on the same rows" in text_of(opened("runs", all="1"))

@@ -34,7 +34,7 @@ def test_identical_runs_are_said_to_be_so_and_get_no_badges(opened: Opened, stor
 
 def test_a_run_that_differs_is_measured_row_by_row(opened: Opened, store: Store) -> None:
     app = opened("performance", run="sample", compare=finished_copy(store, _moved))
-    assert "row by row on the same rows" in text_of(app)
+    assert "On the same rows, the logloss is" in text_of(app)
     assert "changed run" in "".join(str(chart.proto) for chart in app.get("vega_lite_chart"))
 
 
@@ -79,10 +79,10 @@ def test_the_threshold_of_least_cost_is_the_best_the_slider_has_and_one_click_aw
     best, least = cheapest(curve, len(rows), clicks, (1.0, 5.0))
     for threshold in (0.0, 0.1, as_many(curve, clicks), 0.5):
         counts = counts_at(curve, threshold, len(rows), clicks)
-        assert counts["false_alarms"] + 5 * counts["misses"] >= least
+        assert counts["false_positives"] + 5 * counts["false_negatives"] >= least
     app = opened("performance")
-    assert "which calls about as many as there are" in text_of(app)
-    next(button for button in app.button if button.label == f"Least cost: {best:g}").click().run()
+    assert "flags about as many rows as are positive" in text_of(app)
+    next(button for button in app.button if button.label == f"Lowest cost: {best:g}").click().run()
     assert app.slider[0].value == best
     assert "No other threshold costs less" in text_of(app)
 

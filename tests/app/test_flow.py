@@ -57,8 +57,8 @@ def test_data_says_what_the_table_itself_shows_of_its_pairs(opened: Opened, stor
     answer(asked)
     said = _text(opened("data"))
     assert "There was too little memory." not in said
-    assert "pairs are told apart from noise. The strongest is **device × placement** with" in said
-    assert "Nothing was told apart" not in said
+    assert "pairs are clear above noise. The strongest is **device × placement** with" in said
+    assert "is clear above noise" not in said
 
 
 def test_other_roles_are_another_question_and_no_interaction_is_said(opened: Opened, store: Store) -> None:
@@ -73,7 +73,7 @@ def test_other_roles_are_another_question_and_no_interaction_is_said(opened: Ope
     answer(new)
     assert len(pd.read_parquet(new / "answer.parquet")) == 1  # x × y
     said = _text(opened("data", table=sha, kinds=json.dumps({"z": "ignore"})))
-    assert "Nothing was told apart from noise" in said
+    assert "The only pair is not clear above noise" in said
 
 
 def test_a_long_table_is_asked_by_a_click_only(opened: Opened, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

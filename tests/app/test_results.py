@@ -95,7 +95,7 @@ def test_the_counts_at_a_threshold_add_up_to_the_rows(opened: Opened) -> None:
     for threshold in (0.0, 0.2, 0.9):
         app.slider[0].set_value(threshold).run()
         counts = {metric.label: metric.value for metric in app.metric}
-        kinds = ("Hits", "False alarms", "Misses", "Rightly left out")
+        kinds = ("True positives", "False positives", "False negatives", "True negatives")
         assert sum(int(counts[kind].replace(",", "")) for kind in kinds) == 2000
 
 
@@ -123,11 +123,11 @@ def test_a_run_of_one_field_is_said_to_have_no_pair_and_shows_the_field(opened: 
     with store.database.write() as connection:
         connection.execute("UPDATE runs SET spec = ? WHERE id = ?", (text, run))
     app = opened("interactions", run=run)
-    assert "a pair takes two fields, and there is one, `device`" in text_of(app)
+    assert "a pair needs two fields, and there is only `device`" in text_of(app)
     assert app.main.button[0].label == "Choose fields"
     assert app.header[0].value == "device"
     train = opened("train", run=run)
-    assert "A pair takes two fields, and the model has one." in text_of(train)
+    assert "A pair needs two fields, and the model has one." in text_of(train)
     assert "See the fields" in [button.label for button in train.main.button]
 
 
@@ -151,12 +151,12 @@ def test_a_model_without_pairs_says_so_and_shows_its_fields(opened: Opened, stor
     assert "Main effect by level" in text_of(app)
 
 
-def test_no_pair_told_apart_from_noise_is_said_first(opened: Opened, store: Store) -> None:
+def test_no_clear_pair_is_said_first(opened: Opened, store: Store) -> None:
     def without(folder: Path) -> None:
         frame_changed(folder, "pairs", lambda frame: frame.assign(solid=False, observed=0.01))
 
     app = opened("interactions", run=finished_copy(store, without))
-    assert "Nothing was told apart from noise" in text_of(app)
+    assert "None of the 66 pairs is clear above noise" in text_of(app)
 
 
 def test_the_page_opens_on_the_pair_it_calls_the_strongest(opened: Opened, store: Store) -> None:
@@ -167,29 +167,29 @@ def test_the_page_opens_on_the_pair_it_calls_the_strongest(opened: Opened, store
 
     app = opened("interactions", run=finished_copy(store, noise_on_top))
     assert app.header[0].value == "device × placement"
-    assert "The strongest is **device × placement**" in text_of(app)
+    assert "The strongest is **device × placement**, with" in text_of(app)
     assert app.selectbox(key="choice of pair").value == pair_id("device", "placement")
 
 
-def test_how_many_pairs_hold_and_how_many_the_model_has_learned_are_told_apart(opened: Opened) -> None:
+def test_the_page_counts_the_pairs_that_hold_and_the_pairs_that_the_model_has_learned(opened: Opened) -> None:
     pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
     solid = pairs[pairs["solid"].astype(bool)]
     assert (solid["held_out_z"] > 2).all()
     learned = int((solid["learned"] >= 0.5 * solid["strength"]).sum())
     assert 0 < learned < len(solid)
     said = text_of(opened("interactions"))
-    assert f"all of them hold on unseen rows, and the model has learned {learned} of them to at least half" in said
+    assert f"All of them hold on held-out rows. The model has learned {learned} of them to at least half" in said
 
 
 def test_a_pairs_verdict_is_a_sentence_over_its_figures(opened: Opened) -> None:
     pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
     row = pairs[pairs["solid"].astype(bool)].sort_values("learned").iloc[0]
     app = opened("interactions", pair=pair_id(row["field_a"], row["field_b"]))
-    assert "It holds on unseen rows" in text_of(app)
+    assert "It holds on held-out rows" in text_of(app)
     shown = {metric.label: metric.value for metric in app.metric}
     assert shown["In the data"] == f"{row['strength']:.2f}"
     assert shown["In the model"] == f"{row['learned']:.2f}"
-    assert shown["On unseen rows"] == f"{row['held_out_strength']:.2f}"
+    assert shown["On held-out rows"] == f"{row['held_out_strength']:.2f}"
     assert shown["Knock-out (nats)"] == f"{row['knock_out_logloss']:+.4f}".replace("-", "−")
     assert shown["False discovery rate"] == "< 0.1%"
     assert f"90%: {row['strength_low']:.2f} to {row['strength_high']:.2f}" in text_of(app)
@@ -204,18 +204,19 @@ def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Stor
 
     app = opened("interactions", run=finished_copy(store, not_held_out))
     assert [metric.label for metric in app.metric] == ["In the data", "In the model", "False discovery rate"]
-    assert "hold on unseen rows, and" not in text_of(app)
-    assert "the model has learned 1 of them" in text_of(app)
+    assert "hold on held-out rows" not in text_of(app)
+    assert "The model has learned 1 of them" in text_of(app)
 
 
 @pytest.mark.parametrize(
     ("verdict", "said"),
     [
-        (verdicts.HOLDS, "It holds on unseen rows"),
-        (verdicts.NOT_LEARNED, "the model has not learned it"),
+        (verdicts.HOLDS, "It holds on held-out rows"),
+        (verdicts.NOT_LEARNED, "but the model has not learned it"),
+        (verdicts.NOT_SUPPORTED, "Learned, but not supported"),
         (verdicts.DOES_NOT_HOLD, "does not hold"),
         (verdicts.STANDS_IN + "a × b", "stands in for a × b"),
-        (verdicts.NOISE, "Not told apart from noise"),
+        (verdicts.NOISE, "Not clear above noise"),
         ("", ""),
     ],
 )
@@ -227,9 +228,9 @@ def test_every_verdict_has_its_sentence(verdict: str, said: str) -> None:
 
 def test_a_pair_that_holds_is_said_to_be_overstated_or_learned_too_little() -> None:
     row = {"verdict": verdicts.HOLDS, "strength": 0.4}
-    assert "makes too much" in verdict_sentence(pd.Series({**row, "learned": 0.9, "held_out_slope": 0.2}))
+    assert "the model overstates it" in verdict_sentence(pd.Series({**row, "learned": 0.9, "held_out_slope": 0.2}))
     assert "less than half the strength" in verdict_sentence(pd.Series({**row, "learned": 0.1, "held_out_slope": 3.0}))
-    assert verdict_sentence(pd.Series({**row, "learned": 0.4, "held_out_slope": 1.0})).endswith("learned from.")
+    assert verdict_sentence(pd.Series({**row, "learned": 0.4, "held_out_slope": 1.0})).endswith("trained on.")
 
 
 def test_the_ledger_of_a_row_is_that_of_its_link(opened: Opened) -> None:
@@ -248,7 +249,7 @@ def test_the_purified_ledger_ends_at_the_same_logit_and_stands_in_the_link(opene
     assert "base rate" in app.latex[0].value
     assert f"{row['logit']:+.2f}" in app.latex[0].value
     app.segmented_control[0].set_value("as trained").run()
-    assert "first-order" in app.latex[0].value
+    assert "first order" in app.latex[0].value
 
 
 def test_a_run_from_before_the_purified_ledger_has_the_one_as_trained(opened: Opened, store: Store) -> None:
@@ -257,7 +258,7 @@ def test_a_run_from_before_the_purified_ledger_has_the_one_as_trained(opened: Op
 
     app = opened("examples", run=finished_copy(store, older))
     assert not app.segmented_control
-    assert "first-order" in app.latex[0].value
+    assert "first order" in app.latex[0].value
 
 
 def test_runs_of_other_seeds_say_how_far_the_split_of_a_row_depends_on_them(opened: Opened, store: Store) -> None:
@@ -267,17 +268,17 @@ def test_runs_of_other_seeds_say_how_far_the_split_of_a_row_depends_on_them(open
     opened("examples", row=str(int(row["row"])))
     answer(next((store.home / "answers").iterdir()))
     app = opened("examples", row=str(int(row["row"])))
-    assert "Between 2 seeds this row's FM part differs by **0.00** log-odds" in text_of(app)
+    assert "Between 2 seeds, this row's FM logit differs by **0.00** log-odds" in text_of(app)
 
 
-def test_the_networks_part_stands_by_field_with_its_completeness_error(opened: Opened) -> None:
+def test_the_dnn_logit_is_shown_by_field_with_its_completeness_error(opened: Opened) -> None:
     row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
     values = pd.read_parquet(BUNDLED / "frames" / "dnn_attribution.parquet").query("row == @row.row")
     rest = values["value"].sum() - (row["dnn_logit"] - values["baseline"].iloc[0])
     assert rest == pytest.approx(values["error"].iloc[0], abs=1e-4)
     assert abs(rest) < 0.02
     app = opened("examples", row=str(int(row["row"])))
-    assert "The DNN's part by field" in [heading.value for heading in app.subheader]
+    assert "DNN logit by field" in [heading.value for heading in app.subheader]
     assert "completeness error of" in text_of(app)
 
 
@@ -294,8 +295,8 @@ def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> 
 @pytest.mark.parametrize(
     ("changes", "says"),
     [
-        ({"device": "phon"}, "`phon` was not seen in training: counts as unseen. The nearest seen is `phone`."),
-        ({"interests": "books|xyzzy"}, "`xyzzy` was not seen in training"),
+        ({"device": "phon"}, "`phon` is not in the training rows. The most similar value there is `phone`."),
+        ({"interests": "books|xyzzy"}, "`xyzzy` is not in the training rows"),
         ({"price": "1000000000"}, "1,000,000,000 is outside"),
         ({"price": "-5"}, "-5 is outside"),
     ],

@@ -97,7 +97,7 @@ def test_the_best_setting_is_taken_over_into_train(opened: Opened, store: Store)
     plan = StudyPlan({"keep": (0.5, 0.7), "shape": ("constant", "increasing")}, preset="paper")
     comparison = begin(store, plan, price=Kind.BUCKETISED)
     app = opened("study", study=comparison)
-    button(app, "Take over into Train").click().run()
+    button(app, "Use these settings in Train").click().run()
     assert not app.exception
     assert not app.error
     link = {name: value[0] if isinstance(value, list) else value for name, value in app.query_params.items()}
@@ -116,7 +116,7 @@ def test_the_split_of_a_studied_run_is_taken_over_with_its_settings(opened: Open
     split = SplitSpec("group", "site", valid=0.2, test=0.2)
     comparison = begin(store, StudyPlan({"keep": (0.5, 0.7)}), split=split)
     app = opened("study", study=comparison)
-    button(app, "Take over into Train").click().run()
+    button(app, "Use these settings in Train").click().run()
     link = {name: value[0] if isinstance(value, list) else value for name, value in app.query_params.items()}
     app = opened("train", **link)
     assert not app.info

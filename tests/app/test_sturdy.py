@@ -104,7 +104,7 @@ def test_a_runs_name_is_never_markup_where_its_page_cannot_be_shown(opened: Open
 def test_a_setting_of_a_link_that_cannot_be_read_is_said_and_left_as_it_is(opened: Opened, value: str) -> None:
     app = opened("train", preset="custom", custom=f'{{"epochs": {value}, "seed": 7}}')
     assert not app.error
-    assert "The link's setting of `epochs` cannot be read: it is left as it was." in text_of(app)
+    assert "The link's setting of `epochs` cannot be read. The default is used instead." in text_of(app)
     (seed,) = (field for field in app.number_input if field.label == "Seed")
     assert seed.value == 7
 
@@ -113,10 +113,10 @@ def test_a_role_of_a_link_that_cannot_be_read_is_said_and_left_as_it_is(opened: 
     for kind in (["x"], "nonsense", {"a": 1}, 3):
         app = opened("data", kinds=json.dumps({"hour": kind, "device": "ignore"}))
         assert not app.error
-        assert "The link's role of `hour` cannot be read: it is left as it was." in text_of(app)
+        assert "The link's role of `hour` cannot be read. The default is used instead." in text_of(app)
 
 
-def _of_the_yardstick(folder: Path) -> None:
+def _of_the_baseline(folder: Path) -> None:
     for path in (folder / "model.safetensors", folder / "encoder.json", folder / "findings.json"):
         path.unlink()
     for path in (folder / "frames").iterdir():
@@ -128,20 +128,20 @@ def _of_the_yardstick(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("page", ["start", "train", "interactions", "examples", "performance", "runs"])
-def test_a_link_to_a_yardstick_is_said_to_be_one(opened: Opened, store: Store, page: str) -> None:
-    run = finished_copy(store, _of_the_yardstick, name="boosting")
+def test_a_link_to_a_baseline_is_said_to_be_one(opened: Opened, store: Store, page: str) -> None:
+    run = finished_copy(store, _of_the_baseline, name="boosting")
     app = opened(page, run=run)
     app.session_state["pairs are drawn"] = True
     app.run()
     assert not app.error
     if page in ("start", "interactions", "examples"):
-        assert "is a yardstick, gradient boosting beside a comparison: it has metrics, no pairs." in text_of(app)
+        assert "is the baseline of a comparison: gradient boosting. It has metrics, but no pairs." in text_of(app)
 
 
-def test_the_command_line_says_of_a_yardstick_that_it_is_one(
+def test_the_command_line_says_of_a_baseline_that_it_is_one(
     store: Store, table: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = store.folder(finished_copy(store, _of_the_yardstick, name="boosting")).path
+    folder = store.folder(finished_copy(store, _of_the_baseline, name="boosting")).path
     for arguments in (["predict", folder, table], ["explain", folder, table], ["interactions", folder]):
         assert command_line([str(argument) for argument in arguments]) == 2
         assert "is a yardstick, gradient boosting beside a comparison" in capsys.readouterr().err

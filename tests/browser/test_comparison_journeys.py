@@ -41,7 +41,7 @@ def test_a_comparison_starts_from_a_fresh_upload_and_its_table_is_read(
     page.wait_for_url(re.compile(r"comparison="))
     expect(page.get_by_text("all 4 runs finished")).to_be_visible(timeout=FINISHED)
     expect(page.get_by_text(re.compile("the lowest logloss")).first).to_be_visible()
-    expect(page.get_by_text(re.compile("set apart as the yardstick")).first).to_be_visible()
+    expect(page.get_by_text(re.compile("The baseline, gradient boosting")).first).to_be_visible()
     for model in ("LR", "FM", "DeepFM", "Gradient boosting"):
         expect(_cell(page, model)).to_be_attached()
     address = page.url
@@ -79,6 +79,6 @@ def test_a_search_is_started_cancelled_and_resumed(server: Server, page: Page) -
     expect(page.get_by_text(re.compile("by validation logloss")).first).to_be_visible()
     page.get_by_role("button", name="Cancel all").click()
     expect(page.get_by_role("button", name="Cancel all")).to_have_count(0)
-    page.get_by_role("button", name="Take over into Train").click()
+    page.get_by_role("button", name="Use these settings in Train").click()
     page.wait_for_url(re.compile(r"/train\?.*preset=custom"))
     expect(page.get_by_role("button", name="Train", exact=True)).to_be_visible()

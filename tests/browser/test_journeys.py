@@ -49,7 +49,7 @@ def _train_slowly(page: Page, server: Server) -> str:
 
 def test_the_sample_trains_live_and_its_matrix_appears(server: Server, page: Page) -> None:
     _open(page, server)
-    for finding in ("Strongest pair", "Who does the work", "Worst-calibrated slice"):
+    for finding in ("Strongest pair", "FM or DNN", "Worst-calibrated slice"):
         expect(page.get_by_text(finding).first).to_be_visible()
     _train_sample(page)
     expect(page.get_by_text("Logloss", exact=True)).to_be_visible()
@@ -185,10 +185,10 @@ def _shop_sessions(path: Path, rows: int = 6_000) -> Path:
     return path
 
 
-def test_the_pairs_are_opened_while_they_are_still_asked_on_unseen_rows(server: Server, page: Page) -> None:
+def test_the_pairs_are_opened_while_they_are_still_checked_on_held_out_rows(server: Server, page: Page) -> None:
     _open(page, server, 'train?preset=custom&custom={"folds":20,"epochs":4}')
     page.get_by_role("button", name="Train", exact=True).click()
     page.get_by_role("button", name="See the pairs").click(timeout=FINISHED)
     page.wait_for_url(re.compile(r"/interactions\?.*run="))
     expect(page.get_by_text("Field matrix", exact=True)).to_be_visible()
-    expect(page.get_by_text(re.compile("told apart from noise")).first).to_be_visible()
+    expect(page.get_by_text(re.compile("clear above noise")).first).to_be_visible()

@@ -86,7 +86,7 @@ def test_what_if_runs_the_model_and_is_kept_in_the_link(server: Server, page: Pa
 
 def test_the_threshold_moves_the_counts_at_once(server: Server, page: Page) -> None:
     _open(page, server, "performance")
-    hits = page.locator('[data-testid="stMetric"]').filter(has_text="Hits")
+    hits = page.locator('[data-testid="stMetric"]').filter(has_text="True positives")
     before = hits.inner_text()
     slider = page.get_by_role("slider")
     slider.focus()

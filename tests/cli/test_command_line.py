@@ -310,7 +310,7 @@ def test_a_run_of_one_field_answers_a_table_of_one_column(command: Command, tabl
     devices.to_parquet(parquet)
     pairs = command("interactions", out)
     assert pairs.stdout.count("\n") == 1
-    assert "note: No pairs: a pair takes two fields, and there is one, `device`. Give a second column" in pairs.stderr
+    assert "note: No pairs: a pair needs two fields, and there is only `device`. Give a second column" in pairs.stderr
     for path in (rows, parquet):
         predicted = csv(command("predict", out, path).stdout)
         assert list(predicted["row"]) == [0, 1, 2, 3]

@@ -40,7 +40,7 @@ def test_a_terminal_gets_a_short_aligned_table_and_the_way_to_the_rest() -> None
     head, first, *others = on_a_terminal("interactions", str(RUN), "--top", "6", columns=140)
     assert head.split() == ["pair", "strength", "90%", "interval", "probability", "told", "apart", "verdict"]
     assert first.startswith("device × placement")
-    assert first.endswith("yes         holds on unseen rows")
+    assert first.endswith("yes         holds on held-out rows")
     assert first.index("yes") == head.index("told apart")
     assert others[-1] == "60 more: --top 66 shows all. With every column, as CSV: add `> FILE.csv`."
     assert len(others) == 4 + 1 + 2
@@ -56,15 +56,15 @@ def test_elsewhere_all_pairs_are_written_with_every_digit_and_their_verdict(comm
     pairs = csv(command("interactions", RUN).stdout)
     assert len(pairs) == 66
     assert list(pairs.columns)[-1] == "verdict"
-    assert (pairs["solid"] == pairs["verdict"].isin({"holds on unseen rows"})).all()
+    assert (pairs["solid"] == pairs["verdict"].isin({"holds on held-out rows"})).all()
     assert len(csv(command("interactions", RUN, "--top", 3).stdout)) == 3
 
 
 def test_a_table_alone_gets_no_verdict_on_a_model(command: Command) -> None:
     done = command("interactions", ROOT / "sample_data" / "clicks.csv", "--observed-only", "--label", "clicked")
     pairs = csv(done.stdout)
-    assert (pairs["solid"] == (pairs["verdict"] == "told apart from noise")).all()
-    assert pairs["verdict"][0] == "told apart from noise"
+    assert (pairs["solid"] == (pairs["verdict"] == "clear above noise")).all()
+    assert pairs["verdict"][0] == "clear above noise"
 
 
 def test_the_rows_of_explain_are_shown_in_four_digits() -> None:

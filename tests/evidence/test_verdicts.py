@@ -19,7 +19,7 @@ def pair(**values: object) -> pd.DataFrame:
         ({}, verdicts.LEARNED),
         ({"learned": 0.1}, verdicts.NOT_LEARNED),
         ({"held_out_z": 3.0}, verdicts.HOLDS),
-        ({"solid": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.2}, verdicts.NOT_BORNE_OUT),
+        ({"solid": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.2}, verdicts.NOT_SUPPORTED),
         (
             {"solid": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.2, "held_out_z": 0.1},
             verdicts.DOES_NOT_HOLD,

@@ -1,4 +1,7 @@
-"""Axis labels of names that may be long: shortened in the middle, since names of a family differ at their ends."""
+"""Labels and legends: long names shortened in the middle, colour scales as swatches, and hatched empty cells.
+
+Names are cut in the middle, since names of one family, such as `user_age` and `user_city`, differ at their ends.
+"""
 
 from __future__ import annotations
 
@@ -8,11 +11,11 @@ from app.charts.grammar.theme import EMPTY, MUTED, label_limit
 from app.charts.grammar.vega import Layer, Spec, column, layer, mark
 
 _PIXELS = 6.1
-"""Width of a letter of an axis label, on average."""
+"""Average width of a letter of an axis label, in pixels."""
 
 
 def shortened(share: float, most: int) -> Spec:
-    """Give the axis options that shorten names to a share of the container's width and at most so many pixels."""
+    """Give axis options that shorten names to a share of the container's width, and to `most` pixels."""
     return {
         "labelLimit": label_limit(share * 1.15, round(most * 1.15)),
         "labelExpr": _cut("datum.label", _room(share, most)),
@@ -20,7 +23,7 @@ def shortened(share: float, most: int) -> Spec:
 
 
 def shortened_pairs(share: float, most: int) -> Spec:
-    """Give the axis options that shorten both names of a pair; what a short one leaves goes to the other."""
+    """Give axis options that shorten both names of a pair; a short name leaves its room to the other."""
     room = f"({_room(share, most)} - 3)"
     first, second = (f"split(datum.label, ' × ')[{place}]" for place in (0, 1))
     sides = [
@@ -33,7 +36,7 @@ def shortened_pairs(share: float, most: int) -> Spec:
 
 
 def _limit(share: float, most: int) -> Spec:
-    """Leave some room to texts of broad letters, which are cut at the end then."""
+    """Give a limit with some spare room: names of wide letters are cut off at their end by Vega."""
     return {"labelLimit": label_limit(share * 1.15, round(most * 1.15))}
 
 
@@ -47,18 +50,18 @@ def _cut(text: str, letters: str) -> str:
     return f"(length({text}) <= {letters} ? {text} : slice({text}, 0, {head}) + '…' + slice({text}, -{tail}))"
 
 
-# Legends of colour scales as swatches, and the hatch of cells that hold nothing.
+# Legends of colour scales, and hatched cells.
 
 _STRIPES = [((0.0, share), (share, 0.0)) for share in (0.25, 0.5, 0.75, 1.0)] + [
     ((share, 1.0), (1.0, share)) for share in (0.25, 0.5, 0.75)
 ]
-"""Both ends of each stripe, in shares of a cell's width and height."""
+"""Both ends of each stripe, as shares of a cell's width and height."""
 
 
 def swatches(title: str, end: float | None, *, signed: bool = False, lines: bool = False) -> Spec:
-    """Give the legend of a colour scale from 0 (or −`end`, where it is signed) to `end`; None where only Vega knows.
+    """Give the legend of a colour scale from 0, or from −`end` if it is signed, to `end`; None if only Vega knows it.
 
-    Lines have no inside: their colours are shown as strokes.
+    For `lines`, the colours are shown as strokes.
     """
     shares = (-1.0, -0.5, 0.0, 0.5, 1.0) if signed else (0.0, 0.5, 1.0)
     ticks: Spec = {"tickCount": 4} if end is None else {"values": [share * end for share in shares]}
@@ -83,9 +86,9 @@ def swatches(title: str, end: float | None, *, signed: bool = False, lines: bool
 
 
 def hatched(rows: pd.DataFrame, at: Spec) -> list[Layer]:
-    """Draw cells of two band axes that hold nothing: a hatch, since white would read as zero.
+    """Draw empty cells of two band axes with a hatch, since white would read as zero.
 
-    Each stripe is a layer that goes from edge to edge of a cell, whatever the cell's shape.
+    Each stripe is a layer from edge to edge of a cell, so that it fits cells of any shape.
     """
     line = mark("rule", color=MUTED.ink, strokeWidth=1, opacity=0.45, aria=False)
     stripes = []

@@ -1,8 +1,8 @@
-"""The look of every chart: colours in light and in dark, scales, and the dress a chart gets at the end.
+"""The look of every chart: colours for light and dark mode, colour scales, and the common configuration.
 
-A colour is a `Tone`, a light and a dark form chosen by the chart itself from the background it is drawn on. Charts
-therefore follow the theme of the browser at once, without a run of the page, and look right in a notebook too.
-All tones were laid out in OKLCH: equal lightness within a mode, so none shouts, and at least 4.5:1 against the
+A colour is a `Tone`: a light and a dark form. The chart chooses between them by the background it is drawn on, so it
+follows the theme of the browser at once, without a run of the page, and looks right in a notebook, too. All tones were
+designed in OKLCH. Within a mode they have equal lightness, so that none stands out, and at least 4.5:1 contrast to the
 background. `.streamlit/config.toml` repeats the values that widgets share; a test compares the two.
 """
 
@@ -17,7 +17,7 @@ from app.charts.grammar.vega import Chart, Layer, Spec, expr, over
 
 @dataclass(frozen=True)
 class Tone:
-    """One colour, as it is in light and in dark mode (hexadecimal sRGB)."""
+    """One colour for light and for dark mode (hexadecimal sRGB)."""
 
     light: str
     dark: str
@@ -29,26 +29,26 @@ class Tone:
 
 
 IS_LIGHT = "luminance(background) > 0.4"
-"""Vega knows the background it draws on as a signal; Streamlit sets it from its theme."""
+"""A Vega expression. The background is a signal of Vega, which Streamlit sets from its theme."""
 
 BACKGROUND = Tone("#ffffff", "#0f1518")
 TEXT = Tone("#1b252d", "#e3e9ec")
 MUTED = Tone("#59656d", "#9fadb6")
-"""Axis labels, reference lines, what is not the point: still 4.5:1, since it must be read."""
+"""Axis labels, reference lines and other minor marks. Still 4.5:1, since they must be readable."""
 GRID = Tone("#e6ebee", "#262f35")
 EMPTY = Tone("#f3f6f9", "#181f24")
-"""The ground of a cell that holds nothing."""
+"""Background of an empty cell."""
 
 ACCENT = Tone("#0a6f82", "#45bcd6")
-"""The one accent: chosen things, validation, clicks and the whole logit."""
+"""The only accent colour: what is chosen, validation, clicks and the whole logit."""
 BUTTON = Tone("#0a6f82", "#058298")
-"""The accent as a ground for white text, which Streamlit writes on it in both modes."""
+"""The accent as a background of buttons: Streamlit writes white text on it in both modes."""
 FM = Tone("#3a58c3", "#88a7fd")
-"""The FM's part, everywhere; with DNN's orange it is told apart under every colour blindness."""
+"""FM pairs and FM logit, everywhere. With every colour blindness it differs from the DNN's orange."""
 DNN = Tone("#9b4805", "#ec915c")
-"""The deep part, everywhere."""
+"""The DNN, everywhere."""
 POSITIVE = Tone("#137738", "#5ac576")
-"""Raises the logit. Green against purple, as in the diverging scale, and never the hues of FM and DNN."""
+"""Raises the logit. Green and purple are the ends of the diverging scale, and differ from FM and DNN."""
 NEGATIVE = Tone("#9a3289", "#e087ce")
 """Lowers the logit."""
 
@@ -62,12 +62,12 @@ RUNS = (
     Tone("#99574c", "#e89f92"),
     Tone("#59656d", "#9fadb6"),
 )
-"""Runs laid over each other, in order."""
+"""Colours of runs in one chart, in order."""
 
 DASHES = ([1, 0], [7, 4], [2, 3], [9, 3, 2, 3], [4, 2], [1, 4], [12, 4], [6, 2, 1, 2])
-"""Their lines: the first solid, those after it broken, so that a line is seen that lies on another."""
+"""Line dashes of runs: the first is solid, the others are broken, so that a line under another is visible."""
 SHAPES = ("circle", "diamond", "square", "triangle-up", "cross", "triangle-down", "triangle-right", "triangle-left")
-"""Their points."""
+"""Point shapes of runs."""
 
 
 def _ramp(light: str, dark: str) -> tuple[Tone, ...]:
@@ -78,22 +78,22 @@ SEQUENTIAL = _ramp(
     "#dff3f3 #b2e1e5 #86cdda #5cb7d0 #36a0c5 #1587b8 #076ea6 #115690 #183f75 #182b58",
     "#273042 #2d445f #2e587b #276f97 #0888b2 #359fbd #58b5c7 #7bcad3 #9de0e0 #bff4ef",
 )
-"""Strength of a pair: lightness runs evenly, away from the background as strength grows, so order survives in grey; the
-low end still stands off the background."""
+"""Strength of a pair. Lightness changes evenly and away from the background, so the order is visible in grey, too. The
+low end still differs from the background."""
 DIAGONAL = _ramp(
     "#f4efdb #e8dbb4 #ddc68d #d3b069 #c89b47 #bb8528 #ab7109 #986004 #854e00 #6f400d",
     "#3c2d1c #533d20 #6a4e22 #825f23 #997221 #ad8732 #bd9d52 #ceb46f #dfcb8c #f1e2a9",
 )
-"""Main effects on the diagonal: gold, so that nobody compares them with a pair."""
+"""Main effects on the diagonal. Gold, so that nobody compares them with pairs."""
 DIVERGING = _ramp(
     "#782078 #934b91 #ac73aa #c59bc3 #dcc4db #eef1f2 #bad5c0 #88b994 #569c6b #128042 #005e2c",
     "#feb3fb #d790d4 #aa74a8 #7e5a7d #544253 #292c2d #394f3f #497455 #5a9b6c #6bc385 #7ded9f",
 )
-"""Signed log-odds: purple lowers, green raises (safe under colour blindness, as ColorBrewer's PRGn), grey is zero."""
+"""Signed log-odds: purple lowers, green raises, grey is zero. Safe under colour blindness, as ColorBrewer's PRGn."""
 
 LOG_ODDS = "log-odds"
 SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.2~f')"
-"""Label of an axis or legend in signed log-odds: d3 alone would write zero as +0."""
+"""Vega expression of a label in signed log-odds, since d3 alone writes zero as +0."""
 
 
 def narrow(below: str, otherwise: str, *, width: int = 480) -> Spec:
@@ -102,7 +102,7 @@ def narrow(below: str, otherwise: str, *, width: int = 480) -> Spec:
 
 
 def label_limit(share: float, most: int) -> Spec:
-    """Give row labels a share of the container's width and at most so many pixels, so that the plot keeps its room."""
+    """Limit row labels to a share of the container's width and to `most` pixels, so that the plot has enough room."""
     return expr(f"clamp(containerSize()[0] * {share}, 60, {most})")
 
 
@@ -112,21 +112,21 @@ def inks(tones: Sequence[Tone]) -> list[Spec]:
 
 
 def ink_on(share: str) -> Spec:
-    """Give the text colour that reads on a ramp's cell, from the column holding its share of the ramp, 0 … 1."""
+    """Give a text colour that is readable on a cell; the column `share` holds its place on the colour scale, 0 … 1."""
     strong = f"({IS_LIGHT} ? '{BACKGROUND.light}' : '{BACKGROUND.dark}')"
     weak = f"({IS_LIGHT} ? '{TEXT.light}' : '{TEXT.dark}')"
     return expr(f"datum.{share} > 0.5 ? {strong} : {weak}")
 
 
 def legend_of(names: Sequence[str], tones: Sequence[Tone], **options: Any) -> Spec:
-    """Give the options of a colour channel that tells names apart: order, scale, and a legend without a title."""
+    """Give the options of a colour channel, one colour per name: order, scale, and a legend without a title."""
     legend = {"labelLimit": 240, "symbolOpacity": 1, **options}
     scale = {"domain": list(names), "range": inks(tones)}
     return {"title": None, "sort": list(names), "scale": scale, "legend": legend}
 
 
-def told_apart_by(names: Sequence[str], looks: Sequence[Any], **options: Any) -> Spec:
-    """Give the options of a further channel (dashes, shapes) that joins the legend of `legend_of`."""
+def channel_of(names: Sequence[str], looks: Sequence[Any], **options: Any) -> Spec:
+    """Give the options of a second channel, dashes or shapes, that shares the legend of `legend_of`."""
     own = legend_of(names, (), **options)
     return {**own, "scale": {"domain": list(names), "range": list(looks[: max(len(names), 1)])}}
 
@@ -169,24 +169,24 @@ CONFIG: Spec = {
     "title": {"fontSize": 12, "fontWeight": "normal", "color": MUTED.ink, "offset": 8, "anchor": "start"},
     "view": {"strokeWidth": 0},
 }
-"""Laid over Streamlit's own theme, which brings the font and the background."""
+"""Vega configuration on top of Streamlit's theme, which sets font and background."""
 
 
 def dress(layers: Sequence[Layer], description: str, *, height: int | Spec, **properties: Any) -> Chart:
-    """Lay marks over each other in the common look.
+    """Combine layers into a chart in the common look.
 
-    The width follows the container; the height is that of the plot, so labels never squeeze it.
+    The width follows the container. The height is that of the plot, so labels never squeeze it.
 
     Args:
-        layers: the first at the bottom.
-        description: what a reader who cannot see the chart must know, the takeaway included.
-        height: of the plot, in pixels, or `step(pixels)` a row.
-        properties: further ones of the view, such as `title` (a note above the plot) or `resolve`.
+        layers: the first is at the bottom.
+        description: the alternative text, with the main result.
+        height: of the plot, in pixels, or `step(pixels)` per row.
+        properties: other properties of the view, such as `title` (a note above the plot) or `resolve`.
     """
     size: Spec = {"height": height, "autosize": {"type": "fit-x", "contains": "padding"}, "padding": PADDING}
     return over(layers, description, **size, **properties, config=CONFIG)
 
 
 def step(pixels: int) -> Spec:
-    """Give a height by the row."""
+    """Give a height per row, in pixels."""
     return {"step": pixels}

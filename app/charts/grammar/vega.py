@@ -1,8 +1,8 @@
-"""Vega-Lite as plain values: marks over frames, laid over each other into a chart.
+"""Vega-Lite as plain values: a layer is a mark over a frame, a chart is layers over each other.
 
-This is the grammar that Altair writes too. The charts write it themselves because a page draws several of them after
-every click, and building one through Altair's checked objects takes as long as everything else on the page
-(docs/decisions/008-charts-are-plain-vega-lite.md). Tests check every spec against Altair's copy of the schema.
+Altair writes the same grammar. The charts write it themselves, since a page draws several charts after every click and
+Altair's checked objects take as long as everything else on the page (docs/decisions/008-charts-are-plain-vega-lite.md).
+Tests check every spec against Altair's copy of the schema.
 """
 
 from __future__ import annotations
@@ -21,15 +21,15 @@ Spec: TypeAlias = dict[str, Any]
 class Chart:
     """A finished chart: its spec with its frames under `datasets`, and its alternative text.
 
-    `st.vega_lite_chart(chart.spec, alt=chart.description)` draws it. The text is kept out of the spec, so that a chart
-    whose text changes keeps its place on the page and only takes new rows.
+    `st.vega_lite_chart(chart.spec, alt=chart.description)` draws it. The text is not in the spec, so that a chart whose
+    text changes stays on the page and only takes new rows.
     """
 
     spec: Spec
     description: str
 
     def to_dict(self) -> Spec:
-        """Give the whole as one Vega-Lite spec, frames as rows, for a notebook or a file."""
+        """Give one complete Vega-Lite spec, with frames as rows, for a notebook or a file."""
         frames = self.spec["datasets"].items()
         datasets = {name: frame.astype(object).where(frame.notna(), None).to_dict("records") for name, frame in frames}
         return {**self.spec, "datasets": datasets, "description": self.description}
@@ -50,7 +50,7 @@ def layer(rows: pd.DataFrame, mark: Spec, *, selections: Sequence[Spec] = (), **
     """Draw a mark for each row, its channels as given."""
     spec: Spec = {"mark": mark, "encoding": encoding}
     if mark["type"] == "text":
-        # A frame without rows reaches Vega as one row of nothing, which would be written "null".
+        # Vega gets a frame without rows as one empty row and would write it as "null".
         spec["transform"] = [{"filter": f"isValid(datum[{encoding['text']['field']!r}])"}]
     if selections:
         spec["params"] = list(selections)
@@ -73,27 +73,27 @@ def nominal(field: str, **options: Any) -> Spec:
 
 
 def column(field: str, **options: Any) -> Spec:
-    """Encode a column on the scale of another channel (`x2`, `y2`, `detail`)."""
+    """Encode a column without a scale of its own (`x2`, `y2`, `detail`)."""
     return {"field": field, **options}
 
 
 def value(constant: Any) -> Spec:
-    """Encode a constant in the units of the drawing: pixels, a colour, an opacity."""
+    """Encode a constant: pixels, a colour or an opacity."""
     return {"value": constant}
 
 
 def expr(text: str) -> Spec:
-    """Let Vega compute a value where it draws."""
+    """Let Vega compute a value when it draws."""
     return {"expr": text}
 
 
 def when(test: str, yes: Any, no: Any) -> Spec:
-    """Encode one constant where the test on `datum` holds and another where it does not."""
+    """Encode the constant `yes` if the test on `datum` holds, else `no`."""
     return {"condition": {"test": test, "value": yes}, "value": no}
 
 
 def hover(*lines: tuple[str, str] | tuple[str, str, str]) -> list[Spec]:
-    """Give the tooltip: column, title and, for a number, its d3 format."""
+    """Give a tooltip with lines of column, title and, for a number, its d3 format."""
     return [
         {"field": line[0], "title": line[1], "type": "quantitative", "format": line[2]}
         if len(line) == 3
@@ -103,23 +103,23 @@ def hover(*lines: tuple[str, str] | tuple[str, str, str]) -> list[Spec]:
 
 
 def click_selects(name: str, *fields: str) -> Spec:
-    """Let a click select by columns; the selection comes back under its name."""
+    """Let a click select marks with the same values in `fields`; Streamlit returns the selection under its name."""
     return {"name": name, "select": {"type": "point", "fields": list(fields)}}
 
 
 def drag_selects(name: str, *channels: str) -> Spec:
-    """Let a drag select an area, or along the given channels; the selection comes back under its name."""
+    """Let a drag select an area, or a range along `channels`; Streamlit returns the selection under its name."""
     along = {"encodings": list(channels)} if channels else {}
     return {"name": name, "select": {"type": "interval", **along}}
 
 
 def over(layers: Sequence[Layer], description: str, **properties: Any) -> Chart:
-    """Lay marks over each other, the first at the bottom; equal frames are sent once.
+    """Combine layers into a chart, the first at the bottom; a frame used twice is sent once.
 
     Args:
         layers: at least one.
         description: the alternative text.
-        properties: of the whole view (`height`, `title`, `resolve`, `config` …).
+        properties: properties of the whole view (`height`, `title`, `resolve`, `config` …).
     """
     names: dict[int, str] = {}
     datasets: dict[str, pd.DataFrame] = {}

@@ -1,1 +1,1 @@
-"""Pairs of fields: matrix, graph, ranking, agreement, levels."""
+"""Charts of pairs of fields: matrix, graph, ranking, model against data, and levels."""

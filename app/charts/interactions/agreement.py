@@ -1,4 +1,4 @@
-"""The cells of one pair, model against data."""
+"""Model against data as scatter charts: every pair of fields, and every cell of one pair."""
 
 from __future__ import annotations
 
@@ -11,7 +11,9 @@ from app.charts.interactions.ranking import MEASURES, NOTICED, judged, named
 
 
 def cell_scatter(level_pairs: pd.DataFrame, *, height: int = 340) -> Chart:
-    """Draw each pair of levels by what the data shows and what the model learned; size by rows, line of equality.
+    """Draw each pair of levels by its effect in the data and in the model, with the line of equality.
+
+    The size of a mark shows rows.
 
     Args:
         level_pairs: the rows of one pair; see `levels.contrasts`.
@@ -22,7 +24,7 @@ def cell_scatter(level_pairs: pd.DataFrame, *, height: int = 340) -> Chart:
     cells = cells.assign(rate=cells["clicks"] / cells["rows"])
     end = 1.08 * max(float(cells[["observed", "model"]].abs().to_numpy().max()) if len(cells) else 0.0, 0.2)
     common = {"scale": {"domain": [-end, end], "nice": False}, "axis": {"labelExpr": SIGNED, "tickCount": 6}}
-    x = quantity("observed", title=f"observed in the data ({LOG_ODDS})", **common)
+    x = quantity("observed", title=f"the data ({LOG_ODDS})", **common)
     y = quantity("model", title=f"the model ({LOG_ODDS})", **common)
     tooltip = hover(
         ("level_a", str(cells["field_a"].iloc[0]) if len(cells) else "level"),
@@ -38,11 +40,11 @@ def cell_scatter(level_pairs: pd.DataFrame, *, height: int = 340) -> Chart:
         layer(equal, mark("line", color=MUTED.ink, strokeDash=[4, 4], strokeWidth=1, aria=False), x=x, y=y),
         layer(cells, mark("circle", color=ACCENT.ink, opacity=0.6), x=x, y=y, size=size, tooltip=tooltip),
     ]
-    description = f"{len(cells)} pairs of levels: the model's part against the observed one, in log-odds."
+    description = f"{len(cells)} pairs of levels: the effect in the model against the effect in the data, in log-odds."
     return dress(layers, description, height=height)
 
 
-# Every pair by two of its strengths: what the model learned against what the data shows.
+# Scatter chart of pairs: one strength against another, such as learned against observed.
 
 
 def pair_scatter(
@@ -57,10 +59,10 @@ def pair_scatter(
     """Draw one measure of every pair against another with the line of equality; a click selects a pair.
 
     Args:
-        pairs: columns `field_a`, `field_b`, both measures and, where known, `solid`.
-        x: the measure across.
-        y: the measure up.
-        selected: the pair to mark and name beside the three strongest.
+        pairs: columns `field_a`, `field_b`, both measures and, if known, `solid` (clear above noise).
+        x: the measure on the horizontal axis.
+        y: the measure on the vertical axis.
+        selected: the pair to mark and to name, as the three strongest are.
         selection: name of the point selection.
         height: of the plot, in pixels.
     """
@@ -98,18 +100,18 @@ def pair_scatter(
 
 
 def _not_crowded(rows: pd.DataFrame, x: str, y: str, end: float) -> pd.DataFrame:
-    """Keep the chosen pair and, strongest first, those whose names would not run into one that is kept."""
+    """Choose whose names are written: the chosen pair, then strongest first, if the name overlaps no other."""
     kept: list[int] = []
     ordered = rows.assign(sum=rows[x] + rows[y]).sort_values(["chosen", "sum"], ascending=False)
     places = ordered[[x, y]].to_numpy()
     for i, (across, up) in enumerate(places):
-        if all(abs(up - places[k][1]) > 0.05 * end or _apart(across, places[k][0], end) for k in kept):
+        if all(abs(up - places[k][1]) > 0.05 * end or _names_are_clear(across, places[k][0], end) for k in kept):
             kept.append(i)
     return ordered.iloc[kept]
 
 
-def _apart(one: float, other: float, end: float) -> bool:
-    """Say whether two names of half the chart's width do not meet; they stand on the inner side of their points."""
+def _names_are_clear(one: float, other: float, end: float) -> bool:
+    """Say whether two names on one line do not meet: each is up to half the chart wide, on its point's inner side."""
     starts = sorted(place - (0.5 * end if place > 0.5 * end else 0.0) for place in (one, other))
     return starts[1] - starts[0] > 0.5 * end
 

@@ -1,4 +1,4 @@
-"""Pairs of fields as a graph: fields on a circle, pairs as chords."""
+"""Graph of pairs: fields on a circle, pairs as chords between them."""
 
 from __future__ import annotations
 
@@ -23,15 +23,15 @@ from app.charts.grammar.vega import (
     quantity,
     when,
 )
-from app.charts.interactions.matrix import LIMIT, fields_in_order
+from app.charts.interactions.matrix import CLEAR_OR_NOT, LIMIT, fields_in_order
 from app.charts.interactions.ranking import MEASURES, NOTICED, pair_label
 
 UPRIGHT_LIMIT = 16
-"""Most fields whose names are written level; more are written along the radius."""
+"""Up to this many fields, names are written horizontally; with more, along the radius."""
 FAINT_SHARE = 0.25
-"""Share of the largest strength from which a pair not told apart from noise is drawn at all, faintly."""
+"""A pair that is not clear above noise is drawn, faintly, from this share of the largest strength on."""
 UNJUDGED = 2
-"""Pairs drawn for each field where none is told apart from noise by evidence: the strongest."""
+"""Without evidence, this many of the strongest pairs per field are drawn."""
 THINNEST, THICKEST = 1.5, 11.0
 SMALLEST, LARGEST = 60.0, 620.0
 
@@ -48,16 +48,16 @@ def pair_graph(
 ) -> Chart:
     """Draw fields on a circle and their pairs as chords, wider and darker where stronger; a click selects a pair.
 
-    Pairs told apart from noise are drawn firmly, others faintly or, where weak, not at all. A field's dot is as large
-    as its main effect; a click on it selects the field with itself.
+    Pairs clear above noise are solid lines; others are faint and, if weak, left out. The area of a field's dot shows
+    its main effect. A click on it selects the field with itself.
 
     Args:
-        pairs: columns `field_a`, `field_b`, the measure and, where known, `solid`.
+        pairs: columns `field_a`, `field_b`, the measure and, if known, `solid` (clear above noise).
         fields: columns `field`, `order`, `main_effect`.
         measure: from `MEASURES`.
         selected: the pair to highlight, in either order.
         selection: name of the point selection, with fields `field_a` and `field_b`.
-        limit: most fields drawn; beyond it, those of the strongest pairs, with a note.
+        limit: most fields drawn; with more, those of the strongest pairs, with a note.
         height: of the plot, in pixels.
     """
     order = fields_in_order(pairs, fields, measure, limit)
@@ -96,7 +96,7 @@ def _dots(fields: pd.DataFrame, order: list[str], selected: tuple[str, str] | No
             "left": left,
             "middle": np.abs(x) < 0.2,
             "angle": degrees if len(order) > UPRIGHT_LIMIT else 0.0,
-            "apart": 8 + np.sqrt(size) / 2,
+            "label_gap": 8 + np.sqrt(size) / 2,  # pixels from the dot's centre to its name
             "up": y > 0,
             "chosen": [field in (selected or ()) for field in order],
             "name": names,
@@ -105,7 +105,7 @@ def _dots(fields: pd.DataFrame, order: list[str], selected: tuple[str, str] | No
 
 
 def _chords(pairs: pd.DataFrame, dots: pd.DataFrame, measure: str, selected: tuple[str, str] | None) -> pd.DataFrame:
-    """Choose the pairs that are drawn, weakest first, with both ends."""
+    """Choose the pairs to draw, weakest first, so that strong ones lie on top; add both ends of each chord."""
     known = pairs[pairs["field_a"].isin(dots["field_a"]) & pairs["field_b"].isin(dots["field_a"])]
     known = known.dropna(subset=[measure]).sort_values(measure, kind="stable")
     strength = known[measure]
@@ -114,23 +114,22 @@ def _chords(pairs: pd.DataFrame, dots: pd.DataFrame, measure: str, selected: tup
         index=known.index,
         dtype=bool,
     )
-    judged = "solid" in known
+    has_evidence = "solid" in known
     strongest = strength.rank(ascending=False, method="first") <= UNJUDGED * len(dots)
-    solid = known["solid"].fillna(False).astype(bool) if judged else strongest
+    solid = known["solid"].fillna(False).astype(bool) if has_evidence else strongest
     end = max(NOTICED, float((strength[solid] if solid.any() else strength).max())) if len(known) else 1.0
     drawn = known[solid | chosen | ((strength >= FAINT_SHARE * end) & strongest)]
     place = dots.set_index("field_a")[["x", "y"]]
     frame = pd.DataFrame({"field_a": drawn["field_a"], "field_b": drawn["field_b"], "value": drawn[measure]})
     for side, names in (("", drawn["field_a"]), ("2", drawn["field_b"])):
         frame[[f"x{side}", f"y{side}"]] = place.reindex(names).to_numpy()
-    said = {True: "told apart from noise", False: "not told apart from noise"}
     return frame.assign(
         end=end,
         width=THINNEST + (THICKEST - THINNEST) * (frame["value"] / end).clip(upper=1),
         solid=solid,
         chosen=chosen,
         pair=[pair_label(a, b) for a, b in zip(frame["field_a"], frame["field_b"], strict=True)],
-        verdict=solid.map(said) if judged else "",
+        verdict=solid.map(CLEAR_OR_NOT) if has_evidence else "",
         name=[
             f"{pair_label(a, b)}: {shown:.2f}"
             for a, b, shown in zip(frame["field_a"], frame["field_b"], frame["value"], strict=True)
@@ -139,9 +138,9 @@ def _chords(pairs: pd.DataFrame, dots: pd.DataFrame, measure: str, selected: tup
 
 
 def _places(count: int) -> Spec:
-    """Give the circle's two scales, of one unit whatever the width of the page."""
-    beside, above = narrow("84", "130", width=560)["expr"], "34" if count <= UPRIGHT_LIMIT else "112"
-    radius = f"max(60, min(width / 2 - ({beside}), height / 2 - {above}))"
+    """Give the scales of the circle: both have the same pixels per unit at every width, so it stays round."""
+    side_margin, top_margin = narrow("84", "130", width=560)["expr"], "34" if count <= UPRIGHT_LIMIT else "112"
+    radius = f"max(60, min(width / 2 - ({side_margin}), height / 2 - {top_margin}))"
 
     def axis(field: str, size: str, sign: int) -> Spec:
         ends = [expr(f"{size} / 2 - {sign} * {radius}"), expr(f"{size} / 2 + {sign} * {radius}")]
@@ -186,7 +185,7 @@ def _chord_layers(chords: pd.DataFrame, at: Spec) -> list[Layer]:
 
 
 def _capture(chords: pd.DataFrame, at: Spec, measure: str, selection: str) -> Layer:
-    """Lay an invisible broad line over each chord: one place for the click, the tooltip and the name read aloud."""
+    """Lay an invisible, wide line over each chord: it takes the click, the tooltip and the name for screen readers."""
     tooltip = hover(("pair", "pair"), ("value", MEASURES[measure].label, ".3f"))
     if chords["verdict"].ne("").any():
         tooltip += hover(("verdict", "verdict"))
@@ -206,14 +205,17 @@ def _dot_layers(dots: pd.DataFrame, at: Spec) -> list[Layer]:
     size = quantity("size", scale=None, legend=None)
     circles = layer(dots, mark("circle", **look), **at, size=size, tooltip=tooltip, description=nominal("name"))
     if (dots["angle"] != 0).any():
-        side = {"align": expr("datum.left ? 'right' : 'left'"), "dx": expr("datum.left ? -datum.apart : datum.apart")}
+        side = {
+            "align": expr("datum.left ? 'right' : 'left'"),
+            "dx": expr("datum.left ? -datum.label_gap : datum.label_gap"),
+        }
         text = mark("text", baseline="middle", fontSize=11, limit=100, color=TEXT.ink, aria=False, **side)
         turned = quantity("angle", scale=None)
         return [circles, layer(dots, text, **at, text=nominal("field_a"), angle=turned)]
     side = {
         "align": expr("datum.middle ? 'center' : datum.left ? 'right' : 'left'"),
-        "dx": expr("datum.middle ? 0 : datum.left ? -datum.apart : datum.apart"),
-        "dy": expr("!datum.middle ? 0 : datum.up ? -datum.apart - 4 : datum.apart + 4"),
+        "dx": expr("datum.middle ? 0 : datum.left ? -datum.label_gap : datum.label_gap"),
+        "dy": expr("!datum.middle ? 0 : datum.up ? -datum.label_gap - 4 : datum.label_gap + 4"),
     }
     text = mark("text", baseline="middle", limit=narrow("78", "122", width=560), color=TEXT.ink, aria=False, **side)
     return [circles, layer(dots, text, **at, text=nominal("field_a"))]
@@ -221,8 +223,8 @@ def _dot_layers(dots: pd.DataFrame, at: Spec) -> list[Layer]:
 
 def _takeaway(chords: pd.DataFrame, measure: str) -> str:
     firm = int(chords["solid"].sum())
-    judged = bool(chords["verdict"].ne("").any())
-    what = "pairs told apart from noise" if judged else "strongest pairs"
+    has_evidence = bool(chords["verdict"].ne("").any())
+    what = "pairs clear above noise" if has_evidence else "strongest pairs"
     text = f"Fields on a circle with {firm or 'no'} {what} as chords, by {MEASURES[measure].label}, in {LOG_ODDS}."
     if not firm:
         return text

@@ -1,4 +1,4 @@
-"""The levels of a pair, observed | model | difference, and the levels of one field."""
+"""The levels of a pair in panels (observed, model, difference), and the levels of one field."""
 
 from __future__ import annotations
 
@@ -39,24 +39,26 @@ from app.charts.grammar.vega import (
 
 PANELS = {"observed": "observed in the data", "model": "the model", "difference": "observed − model"}
 FAINT = 0.01
-"""Log-odds below which a model has learned nothing of a pair."""
+"""If no cell of a pair reaches this many log-odds in the model, the model has learned nothing of it."""
 THIN = 30
-"""Cells of fewer rows are faded: a click rate of 0.2 is then uncertain by more than 0.5 in log-odds."""
+"""Cells of fewer rows are faded: below it, a click rate of 0.2 is uncertain by more than 0.5 log-odds."""
 _SEP = "\u241f"
+"""Between panel and level in the names of the columns: a character that no level holds."""
 _ROWS = "rows"
 
 
 def contrasts(level_pairs: pd.DataFrame, *, prior_sd: float = 0.5) -> pd.DataFrame:
     """Add what a pair's cells show beyond main effects, in log-odds: `observed`, `model`, `difference`.
 
-    `model` is `learned`. `difference` is the cell's residual (clicks − expected) less its additive part over the two
-    fields' levels, divided by its information V = expected · (1 − expected ÷ rows): one Newton step from the model,
-    shrunk by V ÷ (V + 1 ÷ prior_sd²) so that thin cells stay near zero. `observed` is the sum of both, unless the
-    frame has it.
+    - `model` is `learned`.
+    - `difference` is one Newton step from the model: the residual (clicks − expected) divided by the information
+      V = expected · (1 − expected ÷ rows), without its additive part over the levels of both fields. It is shrunk by
+      V ÷ (V + 1 ÷ prior_sd²), so that cells of few rows stay near zero.
+    - `observed` is `model` plus `difference`. If the frame has it, `difference` is `observed` less `model` instead.
 
     Args:
         level_pairs: the rows of one pair: `level_a`, `level_b`, `rows`, `clicks`, `expected`, `learned`.
-        prior_sd: spread of cell effects thought plausible, in log-odds.
+        prior_sd: plausible standard deviation of cell effects, in log-odds.
     """
     cells = level_pairs.copy()
     cells["model"] = cells["learned"] if cells["learned"].notna().any() else cells["learned_fm"]
@@ -80,14 +82,14 @@ def level_panels(
 ) -> Chart:
     """Draw a pair level by level in panels sharing one diverging scale, zero in the middle, rows in the margins.
 
-    Cells without a row are hatched, cells of fewer than 30 rows faded. Levels keep their natural order
-    (`levels.order`); what is pooled comes last. A click selects `level_a` and `level_b`.
+    Cells without rows are hatched; cells of fewer than 30 rows are faded. Levels keep their natural order
+    (`levels.order`), pooled levels last. A click selects `level_a` and `level_b`.
 
     Args:
         level_pairs: the rows of one pair; see `contrasts`.
         levels: columns `field`, `level`, `order`, `rows`.
         panels: which of `observed`, `model`, `difference`, from left to right.
-        limit: the colour at its fullest, in log-odds; without it, this pair's own largest cell of 30 rows or more.
+        limit: the log-odds of full colour; by default, those of this pair's largest cell of 30 rows or more.
         selection: name of the point selection.
     """
     cells = contrasts(level_pairs)
@@ -103,12 +105,12 @@ def level_panels(
 
 
 def level_effects(levels: pd.DataFrame, field: str, *, top: int = 20) -> Chart:
-    """Draw the main effect of each level of a field, size by rows, in natural order.
+    """Draw the main effect of each level of a field in natural order; the size of a mark shows rows.
 
     Args:
         levels: columns `field`, `level`, `rows`, `clicks`, `effect`, `order`.
         field: which.
-        top: most levels drawn, those with most rows.
+        top: how many levels are drawn at most; those with the most rows.
     """
     rows = levels[levels["field"] == field].nlargest(top, "rows").sort_values("order")
     rows = rows.assign(rate=rows["clicks"] / rows["rows"].clip(lower=1))
@@ -134,7 +136,7 @@ def level_effects(levels: pd.DataFrame, field: str, *, top: int = 20) -> Chart:
 def _less_additive(
     newton: pd.Series[float], weight: pd.Series[float], a: pd.Series[str], b: pd.Series[str]
 ) -> NDArray[np.float64]:
-    """Remove the weighted additive part over the levels by alternating centring (a few passes suffice)."""
+    """Remove the weighted additive part over the levels of both fields, by centring each in turn until it settles."""
     left, w = np.array(newton, dtype=np.float64), np.array(weight, dtype=np.float64)
     codes = [pd.factorize(levels)[0] for levels in (a, b)]
     for _ in range(20):
@@ -159,7 +161,7 @@ def _grid(cells: pd.DataFrame, down: list[str], across: list[str], panels: Seque
 
 
 def own_limit(level_pairs: pd.DataFrame) -> float:
-    """Give the log-odds at which a pair's own colours are fullest: those of its largest cell of 30 rows or more."""
+    """Give the log-odds of full colour for this pair alone: those of its largest cell of 30 rows or more."""
     cells = contrasts(level_pairs)
     return _own_limit(pd.concat([cells.assign(value=cells[panel]) for panel in PANELS]))
 
@@ -172,7 +174,7 @@ def _own_limit(grid: pd.DataFrame) -> float:
 
 
 def _places(down: list[str], across: list[str], panels: Sequence[str], field_a: str, field_b: str) -> Spec:
-    """Give the axes: the panels stand side by side on one axis, a gap between them, margins above and behind."""
+    """Give the axes: all panels share one horizontal axis, with gaps between them and room for the bars of rows."""
     columns: list[str] = []
     for panel in panels:
         columns += [panel + _SEP + level for level in across] + [panel + _SEP]
@@ -221,7 +223,7 @@ def _cell_layers(grid: pd.DataFrame, at: Spec, limit: float) -> list[Layer]:
 def _margin_bars(
     cells: pd.DataFrame, down: list[str], across: list[str], panels: Sequence[str], at: Spec
 ) -> list[Layer]:
-    """Draw rows by level: bars in a row above each panel and in a column behind the last."""
+    """Draw the rows of each level as bars: above each panel, and to the right of the last one."""
     by_a = cells.groupby("level_a")["rows"].sum().reindex(down).to_numpy()
     by_b = cells.groupby("level_b")["rows"].sum().reindex(across).to_numpy()
     right = pd.DataFrame({"level_a": down, "column": _SEP + _ROWS, "rows": by_a})
@@ -288,5 +290,5 @@ def _takeaway(grid: pd.DataFrame, field_a: str, field_b: str) -> str:
     if seen.empty:
         return text
     cell = seen.iloc[int(seen["value"].abs().to_numpy().argmax())]
-    whose = "model's" if learned else "model has nothing here; the data's"
-    return f"{text} The {whose} largest is {cell['value']:+.2f} at {cell['level_a']} with {cell['level_b']}."
+    where = "model" if learned else "data (the model has learned nothing here)"
+    return f"{text} The largest in the {where} is {cell['value']:+.2f}, at {cell['level_a']} with {cell['level_b']}."

@@ -1,4 +1,4 @@
-"""The field matrix: every pair's strength as a heat map, main effects on the diagonal."""
+"""The field matrix: the strength of every pair as a heat map, with main effects on the diagonal."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ from app.charts.grammar.vega import (
 )
 from app.charts.interactions.ranking import MEASURES, NOTICED
 
-NOISE = "not told apart from noise"
+CLEAR_OR_NOT = {True: "clear above noise", False: "not clear above noise"}
+"""What a pair's column `solid` means, in words."""
+NOISE = CLEAR_OR_NOT[False]
 HOLLOW: Spec = {
     "symbolType": "square",
     "symbolSize": 190,
@@ -48,15 +50,15 @@ HOLLOW: Spec = {
     "offset": 6,
     "labelLimit": 240,
 }
-"""The legend of hollow cells, above the matrix: below it the colours take the whole width."""
+"""The legend of hollow cells. It stands above the matrix, since the colour legends below need the whole width."""
 LIMIT = 40
 VALUES_LIMIT = 24
-"""Most fields whose cells may have room for their values."""
+"""Values are written into the cells for at most this many fields; with more, cells are too small."""
 FITTING: Spec = {
     "fontSize": expr("clamp(bandwidth('x') * 0.44, 8, 11)"),
     "opacity": expr("bandwidth('x') < 19 ? 0 : 1"),
 }
-"""A value in a cell: smaller where cells are, and none where it would run over."""
+"""The look of a value in a cell: the smaller the cell, the smaller the text; none if it would not fit."""
 
 
 def field_matrix(
@@ -71,22 +73,22 @@ def field_matrix(
     largest: float | None = None,
     live: bool = False,
 ) -> Chart:
-    """Draw pairs of fields by strength, on one sequential scale; main effects, in a hue of their own, on the diagonal.
+    """Draw pairs of fields by strength on one colour scale, and main effects on the diagonal on another.
 
-    A click on a cell selects `field_a` and `field_b`, in the frame's order; on the diagonal both are the same field.
-    The corner of a diagonal cell is the strength of the pairs within a multi-valued field.
+    A click on a cell selects `field_a` and `field_b` in the frame's order; on the diagonal both are the same field. The
+    corner of a diagonal cell shows the strength of the pairs of values within a multi-valued field.
 
     Args:
-        pairs: columns `field_a`, `field_b`, the measures and, where known, `solid` (false: drawn hollow).
+        pairs: columns `field_a`, `field_b`, the measures and, if known, `solid` (false: not clear, drawn hollow).
         fields: columns `field`, `order`, `main_effect`, `within`.
         upper: the measure above the diagonal, from `MEASURES`.
-        lower: the measure below it; as above where not given.
+        lower: the measure below the diagonal; by default the same.
         selected: the pair to outline, in either order.
         selection: name of the point selection.
-        limit: most fields drawn; beyond it, those of the strongest pairs, with a note.
-        largest: the strength at the scale's end, so that matrices can be compared; by default the largest drawn, and
-            no less than would be noticed.
-        live: let the browser find the scale's end, so that growing strengths replace the data alone.
+        limit: most fields drawn; with more, those of the strongest pairs, with a note.
+        largest: the strength at the end of the scale, so that matrices can be compared; by default the largest drawn,
+            but at least `NOTICED`.
+        live: let the browser find the end of the scale, so that a growing run sends new rows only.
     """
     lower = lower or upper
     order = fields_in_order(pairs, fields, upper, limit)
@@ -111,7 +113,7 @@ def field_matrix(
 
 
 def fields_in_order(pairs: pd.DataFrame, fields: pd.DataFrame, measure: str, limit: int = LIMIT) -> list[str]:
-    """List the fields by `order`, so that strong pairs gather; of more than `limit`, those of the strongest pairs."""
+    """List the fields by `order`, which puts strong pairs close; at most `limit`, those of the strongest pairs."""
     ordered = list(fields.sort_values("order")["field"])
     if len(ordered) <= limit:
         return ordered
@@ -127,7 +129,7 @@ def fields_in_order(pairs: pd.DataFrame, fields: pd.DataFrame, measure: str, lim
 def _cells(
     pairs: pd.DataFrame, order: list[str], upper: str, lower: str, selected: tuple[str, str] | None
 ) -> pd.DataFrame:
-    """Give every pair its cell above the diagonal and the one below."""
+    """Give every pair two cells: one above the diagonal, one below."""
     place = {field: i for i, field in enumerate(order)}
     known = pairs[pairs["field_a"].isin(place) & pairs["field_b"].isin(place)]
     first = known["field_a"].map(place) < known["field_b"].map(place)
@@ -139,7 +141,7 @@ def _cells(
     below = common.assign(row=late, column=early, value=known[lower], measure=MEASURES[lower].label)
     cells = pd.concat([above, below], ignore_index=True)
     names = [f"{a} with {b}: {v:.2f}" for a, b, v in zip(cells["row"], cells["column"], cells["value"], strict=True)]
-    verdict = cells["solid"].map({True: "told apart from noise", False: NOISE})
+    verdict = cells["solid"].map(CLEAR_OR_NOT)
     return cells.assign(name=names, verdict=verdict)
 
 
@@ -154,14 +156,14 @@ def _diagonal(fields: pd.DataFrame, order: list[str], selected: tuple[str, str] 
 
 
 def _with_share(cells: pd.DataFrame, largest: float | None = None) -> pd.DataFrame:
-    """Add the value at the scale's end and each value's share of it."""
+    """Add the value at the end of the scale, and each value as a share of it."""
     end = cells["value"].max() if largest is None else largest
     end = max(float(end), 1e-9) if pd.notna(end) else 1.0
     return cells.assign(end=end, share=cells["value"] / end)
 
 
 def places(order: list[str]) -> Spec:
-    """Give the two axes; labels stand upright where cells are narrow."""
+    """Give the two axes; labels are vertical if cells are narrow."""
     steep = f"containerSize()[0] * 0.7 / {max(len(order), 1)} < 24"
     scale = {"domain": order, "paddingInner": 0.06, "paddingOuter": 0}
     down = {"labelColor": TEXT.ink, **shortened(0.22, 130), "labelOverlap": False}
@@ -213,7 +215,7 @@ def _diagonal_layers(diagonal: pd.DataFrame, at: Spec) -> list[Layer]:
 
 
 def _within(diagonal: pd.DataFrame, cells: pd.DataFrame, order: list[str]) -> list[Layer]:
-    """Mark the pairs within a multi-valued field by a corner of its diagonal cell, on the scale of pairs."""
+    """Show the pairs of values within a multi-valued field in the corner of its cell, in the colours of pairs."""
     rows = diagonal.dropna(subset=["within"])
     if rows.empty:
         return []
@@ -247,8 +249,8 @@ def _outline(cells: pd.DataFrame, diagonal: pd.DataFrame, at: Spec) -> Layer:
 
 
 def _capture_pairs(cells: pd.DataFrame, at: Spec, selection: str) -> Layer:
-    """Lay an invisible cell over each pair: one place for the click, the tooltip and the name read aloud."""
-    tooltip = hover(("row", "field"), ("column", "with"), ("measure", "shows"), ("value", LOG_ODDS, ".3f"))
+    """Lay an invisible cell over each pair: it takes the click, the tooltip and the name for screen readers."""
+    tooltip = hover(("row", "field"), ("column", "with"), ("measure", "measure"), ("value", LOG_ODDS, ".3f"))
     if not cells["solid"].all():
         tooltip += hover(("verdict", "verdict"))
     return layer(
@@ -264,7 +266,7 @@ def _capture_pairs(cells: pd.DataFrame, at: Spec, selection: str) -> Layer:
 def _capture_fields(diagonal: pd.DataFrame, at: Spec) -> Layer:
     tooltip = hover(("row", "field"), ("value", f"main effect ({LOG_ODDS})", ".3f"))
     if diagonal["within"].notna().any():
-        tooltip += hover(("within", f"pairs within it ({LOG_ODDS})", ".3f"))
+        tooltip += hover(("within", f"pairs within the field ({LOG_ODDS})", ".3f"))
     look = mark("rect", color="transparent", cursor="pointer")
     return layer(diagonal, look, **at, tooltip=tooltip, description=nominal("name"))
 

@@ -1,4 +1,4 @@
-"""Pairs of fields side by side: the strongest as points, over epochs, and model against data."""
+"""Rankings of pairs: the strongest pairs as points, and FM pairs over epochs; also the names of the measures."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from app.charts.grammar.vega import (
 
 @dataclass(frozen=True)
 class Measure:
-    """A way to measure a pair's strength, as it is named and drawn everywhere."""
+    """A way to measure the strength of a pair: its name, colour and mark in every chart."""
 
     label: str
     tone: Tone
@@ -51,20 +51,20 @@ class Measure:
 
 MEASURES = {
     "strength": Measure("the data", TEXT, "stroke"),
-    "learned_fm": Measure("FM's part", FM, "diamond"),
-    "learned_dnn": Measure("DNN's part", DNN, "square"),
+    "learned_fm": Measure("FM pairs", FM, "diamond"),
+    "learned_dnn": Measure("DNN", DNN, "square"),
     "learned": Measure("whole logit", ACCENT, "circle"),
-    "held_out_strength": Measure("on unseen rows", RUNS[2], "triangle-up"),
+    "held_out_strength": Measure("held-out rows", RUNS[2], "triangle-up"),
     "observed": Measure("the data, pair alone", RUNS[3], "triangle-right"),
     "compared": Measure("compared run", RUNS[1], "cross"),
 }
-"""Strengths of a pair, all standard deviations in log-odds."""
+"""Strengths of a pair by column: each is a standard deviation over rows, in log-odds."""
 _LETTER = 6.5
-"""Pixels of a letter of a legend, about."""
+"""Average width of a letter of a legend, in pixels."""
 RAISED = 6
-"""Pixels by which marks stand above the middle of a row that has words below them."""
+"""Pixels by which marks are moved up in a row that has words below them."""
 NOTICED = 0.2
-"""Strength, in log-odds, at which axes and scales of pairs end at the least: odds that differ by a fifth."""
+"""Axes and colour scales of pairs end at this strength or beyond: 0.2 log-odds change the odds by a fifth."""
 
 
 def pair_label(field_a: str, field_b: str) -> str:
@@ -73,7 +73,7 @@ def pair_label(field_a: str, field_b: str) -> str:
 
 
 def ranked(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Sort pairs by a measure, those told apart from noise before all others: noise may well look stronger."""
+    """Sort pairs by a measure, clear pairs first, since noise can look stronger than a real pair."""
     solid = pairs["solid"].fillna(False).astype(bool) if "solid" in pairs else pd.Series(True, index=pairs.index)
     by = pairs.assign(solid_first=solid).sort_values(["solid_first", measure], ascending=False, kind="stable")
     return by.drop(columns="solid_first")
@@ -88,14 +88,14 @@ def strongest_pairs(
     selected: tuple[str, str] | None = None,
     selection: str = "pair",
 ) -> Chart:
-    """Draw the strongest pairs as points on a line: each measure a mark, joined; a click selects a pair.
+    """Draw the strongest pairs, one per row, with a mark for each measure; a click selects a pair.
 
     Args:
-        pairs: columns `field_a`, `field_b`, `rank_by`, the measures; where they exist, `strength_low` and
-            `strength_high` (the interval of `strength`), `solid` (false: not told apart from noise, drawn hollow, and
-            after those that are) and `verdict` (words under a pair's marks).
+        pairs: columns `field_a`, `field_b`, `rank_by` and the measures. Optional: `strength_low` and `strength_high`
+            (the interval of `strength`), `solid` (false: not clear above noise, drawn hollow and after clear pairs)
+            and `verdict` (words under a pair's marks).
         top: how many.
-        rank_by: what orders the pairs; drawn as a mark of its own unless it equals one of the measures.
+        rank_by: the measure that orders the pairs; drawn as a mark unless it equals one of the measures.
         measures: columns drawn as marks, from `MEASURES`.
         selected: the pair to highlight, in either order.
         selection: name of the point selection, with fields `field_a` and `field_b`.
@@ -115,11 +115,11 @@ def strongest_pairs(
 def pairs_by_epoch(
     frame: pd.DataFrame, *, top: int = 8, selected: tuple[str, str] | None = None, height: int = 260
 ) -> Chart:
-    """Draw the FM's part of the strongest pairs over epochs; those not told apart from noise as broken lines.
+    """Draw the strongest FM pairs over epochs; broken lines are pairs that are not clear above noise.
 
     Args:
-        frame: columns `epoch`, `field_a`, `field_b`, `learned_fm` and, where known, `solid`.
-        top: how many pairs, by their value in the last epoch; the selected one is added.
+        frame: columns `epoch`, `field_a`, `field_b`, `learned_fm` and, if known, `solid` (clear above noise).
+        top: how many pairs, by their strength in the last epoch; the selected one is always drawn.
         selected: the pair drawn thick.
         height: of the plot, in pixels.
     """
@@ -132,18 +132,18 @@ def pairs_by_epoch(
         rows[rows["pair"].isin(names)],
         mark("line", strokeJoin="round", point={"size": 18}),
         x=quantity("epoch", title="epoch", axis={"tickMinStep": 1, "format": "d", "grid": False}),
-        y=quantity("learned_fm", title=f"FM's part ({LOG_ODDS}, sd)", axis={"tickCount": 6}),
+        y=quantity("learned_fm", title=f"FM pairs ({LOG_ODDS}, sd)", axis={"tickCount": 6}),
         color=nominal("pair", **legend_of(names, RUNS, columns=narrow("1", "2", width=round(two)))),
         strokeWidth=when("datum.chosen", 4, 1.8),
         strokeDash=when("datum.solid", [1, 0], [5, 4]),
-        tooltip=hover(("pair", "pair"), ("epoch", "epoch", "d"), ("learned_fm", "FM's part", ".3f")),
+        tooltip=hover(("pair", "pair"), ("epoch", "epoch", "d"), ("learned_fm", "FM pairs", ".3f")),
     )
     lead = f" In the last epoch {names[0]} is the strongest." if names else ""
-    return dress([lines], f"The FM's part of {len(names)} pairs over epochs, in log-odds.{lead}", height=height)
+    return dress([lines], f"Strength of {len(names)} FM pairs over epochs, in log-odds.{lead}", height=height)
 
 
 def named(pairs: pd.DataFrame, selected: tuple[str, str] | None) -> pd.DataFrame:
-    """Add what the marks need: the pair's name, whether it is solid, whether it is the selected one."""
+    """Add what the marks need: the pair's name, whether it is clear above noise, whether it is selected."""
     a, b = selected or ("", "")
     forward = pairs["field_a"].eq(a) & pairs["field_b"].eq(b)
     chosen = forward | (pairs["field_a"].eq(b) & pairs["field_b"].eq(a))
@@ -175,7 +175,7 @@ def _interval(rows: pd.DataFrame, y: Spec) -> list[Layer]:
 
 
 def judged(rows: pd.DataFrame) -> bool:
-    """Say whether the pairs have verdicts that differ; one that all share is said once, above the chart."""
+    """Say whether the pairs have verdicts that differ; a verdict that all share is written once, above the chart."""
     return "verdict" in rows and rows["verdict"].nunique() > 1
 
 
@@ -218,22 +218,23 @@ def _marks(rows: pd.DataFrame, shown: list[str], y: Spec) -> Layer:
             "measure", title=None, legend=legend, scale={"domain": labels, "range": [m.shape for m in drawn]}
         ),
         fillOpacity=when("datum.solid", 1, 0),
-        strokeOpacity=when(f"datum.solid || datum.measure != '{MEASURES['strength'].label}'", 1, 0.45),  # has no inside
+        # The mark of the data is a stroke, which cannot be hollow: it is faint instead.
+        strokeOpacity=when(f"datum.solid || datum.measure != '{MEASURES['strength'].label}'", 1, 0.45),
     )
 
 
 def _shortest(rows: pd.DataFrame, shown: list[str]) -> Spec:
-    """End the axis no nearer than at `NOTICED`, so that noise is not drawn as large as an effect."""
+    """End the axis at `NOTICED` or beyond, so that noise is not drawn as large as an effect."""
     ends = [*shown, *(["strength_high"] if "strength_high" in rows else [])]
     return {"domainMax": NOTICED} if not (rows[ends] > NOTICED).any(axis=None) else {}
 
 
 def _row_capture(rows: pd.DataFrame, y: Spec, shown: list[str], rank_by: str, selection: str) -> Layer:
-    """Lay an invisible bar over each row: the whole row takes the click and shows the numbers."""
+    """Lay an invisible bar over each row, so that the whole row takes the click and shows the numbers."""
     columns = list(dict.fromkeys([rank_by, *shown]))
     tooltip = hover(("pair", "pair"), *((m, MEASURES[m].label, ".3f") for m in columns))
     if "support" in rows:
-        tooltip += hover(("support", "level pairs seen", ","))
+        tooltip += hover(("support", "level pairs with rows", ","))
     names = [f"{pair}: {strength:.2f}" for pair, strength in zip(rows["pair"], rows[rank_by], strict=True)]
     if judged(rows):
         tooltip += hover(("verdict", "verdict"))
@@ -255,4 +256,4 @@ def _takeaway(rows: pd.DataFrame, rank_by: str) -> str:
     hollow = int((~rows["solid"]).sum())
     some = "The one pair" if len(rows) == 1 else f"The {len(rows)} strongest pairs"
     text = f"{some} in log-odds; {first['pair']} leads with {first[rank_by]:.2f}."
-    return text + (f" {hollow} of them are not told apart from noise." if hollow else "")
+    return text + (f" {hollow} of them are not clear above noise." if hollow else "")

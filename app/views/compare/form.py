@@ -1,4 +1,4 @@
-"""What a comparison of models is made of: the models, how many seeds, whose settings, and one button."""
+"""The form of a comparison: models, seeds, settings, baseline, and the button."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from deepfm_core.spec.presets import PRESETS
 from deepfm_core.spec.run import MODEL_NAMES, RunSpec
 
 COMPARISON = "comparison"
-"""Name of the choice that holds the comparison shown, by id."""
-_MODELS, _SEEDS, _PRESET, _YARDSTICK, _CROSSES = "models", "seeds", "preset", "yardstick", "crosses"
+"""Name of the choice that holds the id of the comparison shown."""
+_MODELS, _SEEDS, _PRESET, _BASELINE, _CROSSES = "models", "seeds", "preset", "yardstick", "crosses"
+"""Names of choices in the URL; links made before the baseline had its name still say `yardstick`."""
 
 
 def show_form() -> None:
@@ -38,26 +39,30 @@ def show_form() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Compare", type="primary", icon=":material/play_arrow:", disabled=unusable):
             _begin(base, base.training_rows(rows), plan)
-        st.caption(f"{counted(count, 'run')}, one after the other, in the background. All of them see the same rows.")
+        st.caption(f"{counted(count, 'run')}, one after the other, in the background. All use the same rows.")
 
 
 def _plan() -> ComparisonPlan:
     models = _choose_models()
-    seeds, preset, yardstick = side_by_side(3, least=200)
+    seeds, preset, baseline = side_by_side(3, least=200)
     with preset:
         kept = links.mirror(_PRESET, list(PRESETS), "recommended")
         chosen = st.segmented_control("Settings", list(PRESETS), format_func=str.capitalize, required=True, **kept)
     with seeds:
-        help_text = "Runs of each model: other first weights, order of rows and dropout, never other rows."
+        help_text = (
+            "Runs of each model. A seed changes the first weights, the order of rows and the dropout, never the rows."
+        )
         kept = links.mirror_number(_SEEDS, 1, MOST_SEEDS)
         count = int(st.number_input("Seeds", 1, MOST_SEEDS, help=help_text, **kept))
-    with yardstick:
-        kept = links.mirror(_YARDSTICK, ["yes", "no"], "yes")
-        help_text = "scikit-learn's HistGradientBoosting on the same rows: what one would try instead."
-        label = "Gradient boosting beside them"
-        beside = st.segmented_control(label, ["yes", "no"], required=True, help=help_text, **kept)
+    with baseline:
+        kept = links.mirror(_BASELINE, ["yes", "no"], "yes")
+        help_text = (
+            "Gradient boosting on the same rows (scikit-learn's HistGradientBoosting): what you might use instead."
+        )
+        label = "Baseline: gradient boosting"
+        with_baseline = st.segmented_control(label, ["yes", "no"], required=True, help=help_text, **kept)
     crosses = _crosses() if any(MODELS[name].crosses for name in models) else {}
-    return ComparisonPlan(models, count, chosen, crosses, beside == "yes")
+    return ComparisonPlan(models, count, chosen, crosses, with_baseline == "yes")
 
 
 def _choose_models() -> tuple[str, ...]:
@@ -76,7 +81,7 @@ def _choose_models() -> tuple[str, ...]:
         format_func=MODEL_TITLES.__getitem__,
         key=key,
         on_change=keep,
-        help="The models of the DeepFM paper, in its order, and the network alone.",
+        help="The models of the DeepFM paper, in its order, and a DNN alone.",
     )
     return tuple(named or MODEL_NAMES)
 
@@ -89,7 +94,7 @@ def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:
         key=key,
         on_change=lambda: links.choose(_CROSSES, st.session_state[key] or None),
         placeholder="none; pairs such as device*hour, site*ad",
-        help="Each pair of values gets a first-order weight of its own. The paper's comparison chose them by hand.",
+        help="Each pair of values gets its own first-order weight. The paper's comparison chose the pairs by hand.",
     )
     found = parse_crosses(text.split(",")) if text.strip() else ()
     return {"crosses": found} if found else {}

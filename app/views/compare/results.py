@@ -1,4 +1,4 @@
-"""What a comparison found: sentences, two charts, and the table beside the paper's own."""
+"""Results of a comparison: sentences, two charts, the table of models, and the figures of the paper."""
 
 from __future__ import annotations
 
@@ -17,43 +17,43 @@ from app.widgets.messages import MODEL_TITLES, to_pairs
 from deepfm_core.spec.run import MODEL_NAMES, YARDSTICK
 from deepfm_core.store.records import RunRow
 
-# What the table of a comparison says, in sentences.
+# The results in sentences.
 
 MANY = 5
-"""Models from which on it is worth saying that one interval in twenty errs."""
+"""From this many models on, it is worth saying that one interval in twenty is wrong by chance."""
 
 METRICS = {"logloss": ("the lowest logloss", "{:.4f} nats"), "auc": ("the highest AUC", "{:.4f}")}
 
 
 def verdict(table: pd.DataFrame, metric: str = "logloss") -> str:
-    """Say which model is best by a metric, which are no more than noise away, and which are worse.
+    """Say which model is best by a metric, which differ by no more than noise, and which are worse.
 
     Args:
-        table: as `comparison_table.model_table` gives it, with a column `title`.
+        table: as `groups.model_table` gives it.
         metric: `logloss` or `auc`.
     """
     models = table[~table["yardstick"].astype(bool)].dropna(subset=[metric])
     if models.empty:
         return ""
     best = models[models[f"{metric}_difference"].isna()].iloc[0]
-    honour, form = METRICS[metric]
-    said = f"**{best['title']}** has {honour}, {form.format(best[metric])}"
+    superlative, form = METRICS[metric]
+    start = f"**{best['title']}** has {superlative}, {form.format(best[metric])}"
     others = models[models[f"{metric}_difference"].notna()]
     if others.empty:
-        return f"{said}; no other model has finished."
-    apart = (others[f"{metric}_low"] > 0) | (others[f"{metric}_high"] < 0)
-    near, worse = list(others.loc[~apart, "title"]), list(others.loc[apart, "title"])
+        return f"{start}. No other model has finished."
+    beyond = (others[f"{metric}_low"] > 0) | (others[f"{metric}_high"] < 0)
+    near, worse = list(others.loc[~beyond, "title"]), list(others.loc[beyond, "title"])
     if not worse:
-        return f"{said}, but no difference between the models is more than noise on these {_rows(best)}."
+        return f"{start}. But no difference between the models is more than noise on these {_rows(best)}."
     if not near:
-        return f"{said}, and every other model is worse by more than noise."
+        return f"{start}. Every other model is worse by more than noise."
     differ = "differs" if len(near) == 1 else "differ"
     is_worse = "is" if len(worse) == 1 else "are"
-    return f"{said}. {_listed(near)} {differ} by no more than noise; {_listed(worse)} {is_worse} worse by more."
+    return f"{start}. {_listed(near)} {differ} by no more than noise; {_listed(worse)} {is_worse} worse by more."
 
 
-def yardstick(table: pd.DataFrame) -> str:
-    """Say how gradient boosting did beside the best model; nothing where it has not finished."""
+def baseline_sentence(table: pd.DataFrame) -> str:
+    """Compare the baseline with the best model; empty if it has not finished."""
     rows = table[table["yardstick"].astype(bool)]
     if rows.empty or pd.isna(rows.iloc[0]["logloss_difference"]):
         return ""
@@ -62,8 +62,8 @@ def yardstick(table: pd.DataFrame) -> str:
     how = "lower" if row["logloss_difference"] < 0 else "higher"
     noise = "no more than noise" if low <= 0 <= high else "more than noise"
     return (
-        f"{row['title']}, set apart as the yardstick, has a logloss {abs(row['logloss_difference']):.4f} {how} "
-        f"than the best model's: {noise}."
+        f"The baseline, {row['title'].lower()}, has a logloss {abs(row['logloss_difference']):.4f} {how} than the best "
+        f"model, {noise}."
     )
 
 
@@ -71,13 +71,15 @@ def caveat(table: pd.DataFrame) -> str:
     """Say what the intervals cover."""
     models = table[~table["yardstick"].astype(bool)]
     rows = _rows(table.iloc[0])
-    cover = f"Intervals cover which {rows} and which seeds were drawn, together for all models."
+    cover = f"Intervals cover the choice of {rows} and of seeds, drawn together for all models."
     if int(models["runs"].max()) < 2:
-        cover = f"Intervals cover which {rows} were drawn. One seed each: what chance in training does is not in them."
+        cover = f"Intervals cover the choice of {rows}. With one seed each, they leave out chance in training."
     if len(models) < MANY:
         return cover
-    picked = "the best, picked on these very rows, looks a little better than it is"
-    return f"{cover} One interval in twenty leaves out zero by chance, and {picked}."
+    return (
+        f"{cover} By chance, one interval in twenty does not contain zero. The best model was picked on these rows, so "
+        "it looks a little better than it is."
+    )
 
 
 def _rows(row: pd.Series) -> str:
@@ -89,7 +91,7 @@ def _listed(names: Sequence[str]) -> str:
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
-# What the DeepFM paper reports of its models, to be read beside one's own table.
+# What the DeepFM paper reports of its models, for comparison.
 
 SOURCE = "Guo et al. 2017, *DeepFM: A Factorization-Machine based Neural Network for CTR Prediction*, Table 2"
 
@@ -109,9 +111,11 @@ _ROWS = (
 
 
 def paper_table() -> pd.DataFrame:
-    """Give AUC and logloss on Company* and Criteo by model; the paper has no row for the network alone."""
+    """Give AUC and logloss on Company* and Criteo by model; the paper has no row for the DNN alone."""
     return pd.DataFrame(list(_ROWS), columns=list(_COLUMNS))
 
+
+# Charts and tables.
 
 ENTROPY = "Norm. entropy"
 
@@ -124,12 +128,12 @@ READINGS = {
 
 
 def show_results(runs: Sequence[RunRow]) -> None:
-    """Draw what the finished runs of a comparison reached."""
+    """Draw the results of the finished runs of a comparison."""
     table, by_run = groups.model_table(runs), groups.run_table(runs)
     if table.empty:
-        st.info("The table stands here as soon as the first run has finished.", icon=":material/hourglass_top:")
+        st.info("The table appears here as soon as the first run has finished.", icon=":material/hourglass_top:")
         return
-    st.markdown(" ".join(part for part in (verdict(table), yardstick(table)) if part))
+    st.markdown(" ".join(part for part in (verdict(table), baseline_sentence(table)) if part))
     kept = links.mirror("order", list(ORDERS), "result")
     order = st.segmented_control(
         "Order", list(ORDERS), format_func=ORDERS.__getitem__, required=True, label_visibility="collapsed", **kept
@@ -145,7 +149,7 @@ def show_results(runs: Sequence[RunRow]) -> None:
 
 
 def _ordered(table: pd.DataFrame, order: str, metric: str) -> pd.DataFrame:
-    """Sort the models by result or as the paper lists them; the yardstick stays last."""
+    """Sort the models by result or in the order of the paper; the baseline stays last."""
     if order == "paper":
         place = table["model"].map({name: place for place, name in enumerate(MODEL_NAMES)})
     else:
@@ -156,11 +160,11 @@ def _ordered(table: pd.DataFrame, order: str, metric: str) -> pd.DataFrame:
 def _dots(table: pd.DataFrame, by_run: pd.DataFrame, metric: str, version: tuple[object, ...]) -> None:
     part = str(table["part"].iloc[0])
     reading = (
-        f"{READINGS[metric]} The bar is the 95% interval of the difference to the best model; where it crosses the "
-        "dashed line the model is no more than noise away, and hollow."
+        f"{READINGS[metric]} Bar: 95% interval of the difference to the best model. If it crosses the dashed line, the "
+        "difference is no more than noise, and the mark is hollow."
     )
     if int(table["runs"].max()) > 1:
-        reading += " Ticks are single seeds."
+        reading += " Ticks: single seeds."
     show_chart(lambda: model_dots(table, by_run, metric, part=part), version, reading, key=f"models by {metric}")
 
 
@@ -171,33 +175,33 @@ def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
     shown = _shown(table, runs)
     event = st.dataframe(
         shown,
-        key=f"models {' '.join(shown['Model'])}",  # another order forgets which rows were chosen
+        key=f"models {' '.join(shown['Model'])}",  # a new key per order, since a selection is kept by row number
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
         column_config=_columns(shown, _widths(table)),
         height="content",
-        alt="Models with what they reached on these rows",
+        alt="Models with their metrics on these rows",
     )
-    means = "Mean ± standard deviation over seeds" if _several(table) else "What each model reached"
-    beside = ", in the CSV," if ENTROPY not in shown else ""
+    means = "Mean ± standard deviation over seeds" if _several(table) else "Metrics of each model"
+    only_in_csv = " (in the CSV)" if ENTROPY not in shown else ""
     st.caption(
-        f"{means}, and the difference to the best model with its 95% interval. Normalised entropy{beside} is logloss ÷ "
-        "that of knowing the click rate alone. Time is to train until it stopped, in multiples of LR's."
+        f"{means}, and the difference to the best model with its 95% interval. Normalised entropy{only_in_csv} is the "
+        "logloss ÷ the logloss of always predicting the click rate. Time is training time, in multiples of LR's."
     )
     _open(shown, runs, event["selection"]["rows"])
     _paper(table)
 
 
 def _widths(table: pd.DataFrame) -> dict[str, int]:
-    """Give widths with which the columns of `_shown` fit a page of 1,400 pixels."""
+    """Give widths, in pixels, with which the columns of `_shown` fit a page of 1,400 pixels."""
     means = dict.fromkeys(("logloss", "AUC"), 118 if _several(table) else 70) | {ENTROPY: 100}
-    apart = dict.fromkeys(("from the best", "from the best "), 182)
-    return {"Model": 128, **means, **apart, "Time ÷ LR": 74, "Parameters": 84, "Runs": 60}
+    differences = dict.fromkeys(("from the best", "from the best "), 182)
+    return {"Model": 128, **means, **differences, "Time ÷ LR": 74, "Parameters": 84, "Runs": 60}
 
 
 def _columns(shown: pd.DataFrame, widths: Mapping[str, int]) -> dict[str, Any]:
-    """Let figures stand at the right, and the model's name stay in sight."""
+    """Align figures to the right, and keep the name of the model in sight."""
     return {
         name: st.column_config.TextColumn(
             width=widths.get(name), pinned=name == "Model", alignment="left" if name == "Model" else "right"
@@ -207,7 +211,7 @@ def _columns(shown: pd.DataFrame, widths: Mapping[str, int]) -> dict[str, Any]:
 
 
 def _paper(table: pd.DataFrame) -> None:
-    """Set the paper's own figures beside, its models in the order of the table above."""
+    """Draw the figures of the paper, with its models in the order of the table above."""
     own = paper_table()
     place = {name: place for place, name in enumerate(table["model"])}
     ordered = own.sort_values("model", key=lambda names: names.map(place).fillna(len(place)), kind="stable")
@@ -216,17 +220,17 @@ def _paper(table: pd.DataFrame) -> None:
         shown[title] = [f"{value:.{digits}f}" for value in ordered[column]]
     with st.expander("The same models in the paper", icon=":material/article:", expanded=True):
         columns = _columns(shown, {"Model": 140})
-        st.dataframe(shown, hide_index=True, column_config=columns, height="content", alt="The paper's own figures")
-        st.caption(f"{SOURCE}: test AUC and logloss on two click logs. Other data, so for orientation only.")
+        st.dataframe(shown, hide_index=True, column_config=columns, height="content", alt="Figures of the paper")
+        st.caption(f"{SOURCE}: test AUC and logloss on two click logs. The data differ, so use it as orientation only.")
 
 
 def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) -> None:
-    """Offer to open the first finished run of a chosen model, or to set those of two beside each other."""
+    """Offer to open the first finished run of a chosen model, or to compare those of two."""
     titles = [shown["Model"].iloc[place] for place in places if place < len(shown)]
     first = {MODEL_TITLES[run.spec.model.name]: run for run in reversed(runs) if run.ended_well}
     chosen = [first[title] for title in titles if title in first]
     if not chosen:
-        st.caption("Choose a model in the first column to open its run, or two to set them beside each other.")
+        st.caption("Choose a model in the first column to open its run, or two models to compare them.")
         return
     with st.container(horizontal=True):
         one = chosen[0]
@@ -240,18 +244,18 @@ def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) ->
 
 
 def _shown(table: pd.DataFrame, runs: Sequence[RunRow]) -> pd.DataFrame:
-    """Write the table as texts, models without a finished run included; how many have finished while some have not.
+    """Write the table as texts, with a row also for models that have no finished run yet.
 
-    So that it fits a page, what says least is left out: parameters while some have not finished, and normalised entropy
-    beside several seeds, being the logloss in another unit.
+    To fit a page, it leaves out the least useful columns: `Parameters` while runs are missing, else `Runs`; and
+    normalised entropy with several seeds, since it is the logloss in another unit.
     """
-    asked = [run.spec.model.name for run in runs]
-    lines = [_line(row, asked.count(str(row["model"]))) for _, row in table.iterrows()]
-    whole = all(line["Runs"].isdecimal() for line in lines)
-    waiting = [name for name in dict.fromkeys(asked) if name not in set(table["model"])]
-    lines += [{"Model": MODEL_TITLES[name], "Runs": f"0 of {asked.count(name)}"} for name in waiting]
+    planned = [run.spec.model.name for run in runs]
+    lines = [_line(row, planned.count(str(row["model"]))) for _, row in table.iterrows()]
+    complete = all(line["Runs"].isdecimal() for line in lines)
+    waiting = [name for name in dict.fromkeys(planned) if name not in set(table["model"])]
+    lines += [{"Model": MODEL_TITLES[name], "Runs": f"0 of {planned.count(name)}"} for name in waiting]
     shown = pd.DataFrame(lines).fillna("")
-    left_out = ["Parameters" if waiting or not whole else "Runs", *([ENTROPY] if _several(table) else [])]
+    left_out = ["Parameters" if waiting or not complete else "Runs", *([ENTROPY] if _several(table) else [])]
     return shown.drop(columns=left_out)
 
 
@@ -267,7 +271,7 @@ _PAPER = {
 }
 
 
-def _line(row: pd.Series, asked: int) -> dict[str, str]:
+def _line(row: pd.Series, planned: int) -> dict[str, str]:
     return {
         "Model": row["title"],
         "logloss": _mean(row, "logloss"),
@@ -277,7 +281,7 @@ def _line(row: pd.Series, asked: int) -> dict[str, str]:
         ENTROPY: _mean(row, "normalised_entropy"),
         "Time ÷ LR": "–" if pd.isna(row["relative_seconds"]) else f"{row['relative_seconds']:.1f}",
         "Parameters": "–" if pd.isna(row["parameters"]) else f"{row['parameters']:,.0f}",
-        "Runs": str(row["runs"]) if row["runs"] == asked else f"{row['runs']} of {asked}",
+        "Runs": str(row["runs"]) if row["runs"] == planned else f"{row['runs']} of {planned}",
     }
 
 

@@ -1,4 +1,4 @@
-"""Data: a table, what the app makes of it, and one button."""
+"""The page Data: a table, the roles of its columns, and the button to train."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.state import links, saved_tables
 from app.views.data.evidence import observed_section
 from app.views.data.roles import edit_roles, table_heading
 from app.views.data.table_picker import choose_table
-from app.widgets.messages import told
+from app.widgets.messages import errors_shown
 from app.widgets.text import counted, plain
 from deepfm_core.errors import DeepFMError, in_words
 from deepfm_core.schema.infer import verdict
@@ -27,7 +27,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Data", anchor=False)
     choose_table()
-    with told():
+    with errors_shown():
         sha = saved_tables.current_table()
         table = saved_tables.table(sha)
         _choose_label(sha, table)
@@ -35,7 +35,7 @@ def main() -> None:
         _verdict(table, schema)
         _skipped(table)
         choose_parts(sha, schema, len(table))
-        with told():
+        with errors_shown():
             _begin(sha, table, schema)
         edit_roles(schema)
         observed_section(sha, schema, len(table))
@@ -52,7 +52,7 @@ def _choose_label(sha: str, table: Table) -> None:
     left.selectbox(
         "Label",
         columns,
-        help="What the model predicts: a column of two values.",
+        help="The column to predict. It has two values.",
         placeholder="Choose the label's column",
         **links.mirror("label", columns, suggested.column if suggested else named_as_label(table)),
     )
@@ -90,14 +90,14 @@ def _begin(sha: str, table: Table, schema: Schema) -> None:
 
 
 def _skipped(table: Table) -> None:
-    """Say which lines of the file are no rows of the table, and why."""
+    """Say which lines of the file were left out, and why."""
     report = table.report
     if not report.skipped_count:
         return
     rest = "is" if report.skipped_count == 1 else "are"
     lines, rows = counted(report.skipped_count, "line"), counted(len(table), "row")
     st.warning(f"**{lines} of the file {rest} left out**; {rows} could be read.", icon=":material/warning:")
-    with st.expander("Which, and why"):
+    with st.expander("Which lines, and why"):
         st.markdown("\n".join(f"- {plain(line)}" for line in in_words(report.skipped)[:SKIPPED_SHOWN]))
 
 
@@ -105,7 +105,7 @@ def _preview(sha: str) -> None:
     try:
         frame = saved_tables.table(sha).frame.head(PREVIEWED).astype(str)
     except DeepFMError:
-        return  # said above
+        return  # the error is shown above
     table_heading("First rows", frame)
     st.dataframe(frame, hide_index=True)
 

@@ -99,14 +99,14 @@ def _pairs(pairs: pd.DataFrame) -> None:
 def sentence(pairs: pd.DataFrame) -> str:
     """Say what the labels tell apart from noise, and which pair is strongest."""
     from app.charts.interactions.ranking import pair_label
-    from app.shared.pair_verdicts import nothing_told_apart, told_apart
+    from app.shared.pair_verdicts import clear_pairs, no_clear_pairs
 
     solid = pairs[pairs["solid"].astype(bool)]
     if solid.empty:
-        return nothing_told_apart(pairs)
+        return no_clear_pairs(pairs)
     best = solid.sort_values("strength", ascending=False).iloc[0]
     return (
-        f"{told_apart(solid, pairs)} told apart from noise. The strongest is "
+        f"{clear_pairs(solid, pairs)} clear above noise. The strongest is "
         f"**{plain(pair_label(best['field_a'], best['field_b']))}** with {best['strength']:.2f} log-odds "
         f"(90%: {best['strength_low']:.2f} to {best['strength_high']:.2f})."
     )

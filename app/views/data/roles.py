@@ -1,4 +1,4 @@
-"""The role table: what each column of a table is taken to be, why, and what to be careful about."""
+"""The role table: the kind of each column, why it was suggested, and what to be careful about."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from deepfm_core.schema.schema import Kind, Schema
 
 ROLE_ROWS = 16
 KINDS = {
-    Kind.CATEGORICAL.value: "one value a row, each with an embedding",
-    Kind.MULTI_VALUED.value: "several values in a cell",
+    Kind.CATEGORICAL.value: "one value per row, each with an embedding",
+    Kind.MULTI_VALUED.value: "several values per cell",
     Kind.PIECEWISE.value: "a number, blended from the embeddings of the two nearest quantiles",
     Kind.NUMERIC.value: "a number times one embedding, as in the paper",
     Kind.BUCKETISED.value: "a number cut into quantiles, then categorical",
-    Kind.DENSE.value: "a number without embedding: no pairs",
-    Kind.TIMESTAMP.value: "enters as hour of day and day of week",
+    Kind.DENSE.value: "a number without an embedding, so without pairs",
+    Kind.TIMESTAMP.value: "split into hour of day and day of week",
     Kind.IGNORE.value: "left out",
 }
-MISSING_HELP = "Rows without a value: empty cells and `?`, `NA`, `null` and the like. Missing is a feature of its own."
+MISSING_HELP = "Rows without a value: empty cells, `?`, `NA`, `null` and the like. Missing gets its own feature."
 KIND_HELP = "  \n".join(f"**{kind}**: {meaning}" for kind, meaning in KINDS.items())
 
 
 def edit_roles(schema: Schema) -> None:
-    """Draw the role table; what the user changes in it goes to the URL."""
+    """Draw the role table; changes go to the URL."""
     columns = [role.column for role in schema.roles]
     frame = pd.DataFrame({"Field": columns, "Kind": [role.kind.value for role in schema.roles]})
     if any(role.missing for role in schema.roles):
@@ -63,7 +63,9 @@ def _keep_roles(columns: list[str]) -> None:
 
 
 def table_heading(title: str, frame: pd.DataFrame) -> None:
-    """Draw a heading with the table below it as CSV."""
-    with st.container(horizontal=True, vertical_alignment="center"):  # the table's own buttons are right
+    """Draw a heading with a CSV button for the table below it."""
+    with st.container(
+        horizontal=True, vertical_alignment="center"
+    ):  # on the left: the table's own buttons are on the right
         st.subheader(title, anchor=False, width="content")
         download(frame, title.lower(), f"{title} csv")

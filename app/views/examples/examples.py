@@ -1,4 +1,4 @@
-"""Single rows: all of them as points, and the exact ledger of a chosen one."""
+"""The page Examples: sampled rows as points, and the exact ledger of a chosen one."""
 
 from __future__ import annotations
 
@@ -49,45 +49,45 @@ def main() -> None:
 
 
 def what_is_seen(run: OpenRun, examples: pd.DataFrame) -> None:
-    """Say how the parts of the logit share its variation."""
+    """Say which rows are sampled, and what share of the logit's variance each part has."""
     part = "test" if examples["part"].iloc[0] == "test" else "valid"
     spread = logit_spread(examples) if run.spec.model.deep and run.spec.model.first_order else None
-    apart = predictions.table_apart(run, part)
+    table = predictions.holdout_table(run, part)
     text = f"{len(examples):,} sampled {predictions.NAMES[part].lower()} rows" + (
-        f" of {plain(apart)}." if apart else "."
+        f" of {plain(table)}." if table else "."
     )
     if spread:
         text += (
-            f" Over them :blue[**{wide_title(run.spec.model)} {spread.fm:.0%}**] and "
-            f":orange[**DNN {spread.dnn:.0%}**] of the logit's variance."
+            f" Shares of the logit's variance: :blue[**{wide_title(run.spec.model)} {spread.fm:.0%}**], "
+            f":orange[**DNN {spread.dnn:.0%}**]."
         )
     st.markdown(text)
 
 
 def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | None:
-    """Draw every row as a point, and return those inside the area dragged, if there is one."""
+    """Draw every row as a point; return the rows inside the selected area, or None if no area is selected."""
     spec = run.spec.model
     key = selection.plane_key(run.id, row)
-    reading = "Drag to list the rows of an area, click one to open it. "
+    reading = "Drag over an area to list its rows; click a row to open it. "
     if spec.second_order and spec.deep:
         drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
         chart, title = lambda: logit_plane(drawn, selected=row), "FM logit and DNN logit"
-        reading += "On a dotted line the probability is the same; the split as trained is one of many that sum alike."
+        reading += "On a dotted line, the probability is the same. Other splits of the logit would sum to the same."
     elif spec.first_order and spec.deep:
         drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
-        names, title = ("bias + first-order", "DNN logit"), "First-order part and DNN logit"
+        names, title = ("bias + first order", "DNN logit"), "First-order logit and DNN logit"
         chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names)  # noqa: E731
-        reading += "On a dotted line the probability is the same; the split as trained is one of many that sum alike."
+        reading += "On a dotted line, the probability is the same. Other splits of the logit would sum to the same."
     elif spec.second_order:
         drawn = examples.assign(fm_logit=examples["bias"] + examples["first_order"], dnn_logit=examples["second_order"])
-        axes, title = {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}, "First-order and second-order part"
-        names = ("bias + first-order", "second-order (pairs)")
+        axes, title = {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}, "First-order logit and FM pairs"
+        names = ("bias + first order", "FM pairs (second order)")
         chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names)  # noqa: E731
-        reading += "On a dotted line the probability is the same."
+        reading += "On a dotted line, the probability is the same."
     else:
         drawn, axes = examples, {"logit": "logit"}
         chart, title = lambda: logit_strip(drawn, selected=row), "Logits by outcome"
-        reading += "The model has one part, so there is one axis; up and down within a strip means nothing."
+        reading += "The model has one part, so there is one axis. The height within a strip has no meaning."
     figure(
         title,
         chart,
@@ -104,7 +104,7 @@ def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | 
 
 
 def list_rows(rows: pd.DataFrame, from_area: bool) -> None:
-    """List rows, the most surprising first; one can be opened."""
+    """List rows, the most surprising first; a click opens one."""
     st.subheader(f"{len(rows):,} rows in the area" if from_area else "Most surprising rows", anchor=False)
     shown = rows.sort_values("surprise", ascending=False).head(SHOWN_ROWS)
     shown = shown.assign(outcome=np.where(shown["label"] > 0.5, CLICK, NO_CLICK))
@@ -125,7 +125,7 @@ def list_rows(rows: pd.DataFrame, from_area: bool) -> None:
         key="row_table",
         alt="Rows with outcome and probability",
     )
-    st.caption("Surprise is the row's logloss in nats. Choose a row to open it.")
+    st.caption("Surprise is the logloss of the row, in nats. Choose a row to open it.")
 
 
 main()

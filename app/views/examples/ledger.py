@@ -1,4 +1,4 @@
-"""One row in full: formula with its own numbers, exact ledger, and the nearest row with the other outcome."""
+"""One row in full: the formula with its numbers, the exact ledger, and the nearest row with the other outcome."""
 
 from __future__ import annotations
 
@@ -21,28 +21,29 @@ from deepfm_core.spec.run import ModelSpec
 
 AS_TRAINED, PURIFIED = "as trained", "purified"
 _SUMS = (
-    "each addend from where the last ended, in log-odds; they sum exactly. The curved axis above turns a logit into a "
-    "probability."
+    "Each bar starts where the last one ended, in log-odds; together they give exactly the logit. The upper axis shows "
+    "the probability of a logit."
 )
 READING = {
-    AS_TRAINED: f"From the bias down to the logit, {_SUMS}",
-    PURIFIED: "From the mean logit of the training rows down to this row's: what each field does alone, what each pair "
-    f"adds, what more fields do together; {_SUMS}",
+    AS_TRAINED: f"From the bias to the logit, term by term. {_SUMS}",
+    PURIFIED: "From the mean logit of the training rows to the logit of this row: main effects, pairs, and what three "
+    f"or more fields do together. {_SUMS}",
 }
+"""How to read the ledger, by the split of the logit."""
 SPLIT_HELP = (
-    "**As trained**: the addends that the model computes. Constants and main effects move freely between its parts, so "
-    "another seed splits otherwise.  \n**Purified**: the same logit split in the one way in which a pair holds nothing "
-    "that is of one field alone."
+    "**As trained**: the terms that the model computes. Constants and main effects can sit in any part, so another "
+    "seed splits the logit differently.  \n**Purified**: the same logit, split so that a pair holds nothing that one "
+    "field does alone. There is only one such split."
 )
 
 
 def row_section(
     run: OpenRun, other: OpenRun | None, example: pd.Series, terms: pd.DataFrame, cells: dict[str, str]
 ) -> None:
-    """Draw the ledger of a row, as trained or purified, under the formula that it fills.
+    """Draw the formula of a row with its numbers, and the ledger below it, as trained or purified.
 
     Args:
-        run: whose model it is.
+        run: the run whose model is explained.
         other: a run to compare with.
         example: the row of `examples`.
         terms: the row's `example_terms`.
@@ -71,25 +72,25 @@ def row_section(
 
 
 def _was(run: OpenRun, example: pd.Series) -> str:
-    """Say what the row's label is."""
+    """Say what the label of the row is."""
     label = run.spec.schema.label
     return f"{code(label.column)} is **{plain(label.positive if example['label'] > 0.5 else label.negative)}**"
 
 
 def attribution_section(run: OpenRun, example: pd.Series, cells: dict[str, str]) -> None:
-    """Draw which fields the network's part of a row comes from, where the run has a network and asked it."""
+    """Draw which fields the DNN logit of a row comes from, if the run has attributions."""
     frame = saved_runs.frame(run, "dnn_attribution")
     values = None if frame is None else frame[frame["row"] == example["row"]]
     if values is None or values.empty:
         return
     start, error = float(values["baseline"].iloc[0]), float(values["error"].iloc[0])
     figure(
-        "The DNN's part by field",
+        "DNN logit by field",
         lambda: attribution(values, cells=cells),
         values.drop(columns="row"),
         f"Integrated gradients, in log-odds: from {signed(start)} for the mean training row to "
-        f"{signed(float(example['dnn_logit']))} here, what fields do together shared out among them. The bars sum to "
-        f"the difference but for a completeness error of {_error(error)}.",
+        f"{signed(float(example['dnn_logit']))} for this row. Joint effects are shared among their fields. The bars "
+        f"sum to the difference, except for a completeness error of {_error(error)}.",
         key="attribution",
         titles=ROWS,
         file=f"row-{int(example['row'])}-dnn",
@@ -101,14 +102,14 @@ def _error(error: float) -> str:
 
 
 def choose_form() -> str:
-    """Let the visitor choose how the logit is split; the choice stands in the URL."""
+    """Let the visitor choose how the logit is split; the choice is kept in the URL."""
     kept = links.mirror("split", list(READING), AS_TRAINED)
     chosen: str = st.segmented_control("Split of the logit", list(READING), required=True, help=SPLIT_HELP, **kept)
     return chosen
 
 
 def _compare(run: OpenRun, other: OpenRun | None, example: pd.Series) -> None:
-    """Say what the compared run gives the same row, where it was judged on the same rows."""
+    """Say the probability that the compared run gives this row, if both were tested on the same rows."""
     part = str(example["part"])
     theirs = predictions.predictions(other, part) if other and predictions.same_rows(run, other, part) else None
     if other is None or theirs is None:
@@ -118,19 +119,19 @@ def _compare(run: OpenRun, other: OpenRun | None, example: pd.Series) -> None:
 
 
 def formula(example: pd.Series, model: ModelSpec) -> str:
-    """Write the model's equation with the row's numbers under its terms (Guo et al. 2017, eq. 1 and 2)."""
+    """Write the equation of the model with the numbers of the row under its terms (Guo et al. 2017, eq. 1 and 2)."""
     parts = []
     if model.first_order:
-        parts += [("w_0", example["bias"], "bias"), (r"\langle w, x\rangle", example["first_order"], "first-order")]
+        parts += [("w_0", example["bias"], "bias"), (r"\langle w, x\rangle", example["first_order"], "first order")]
     if model.second_order:
-        parts.append((r"\sum_{i<j}\langle v_i, v_j\rangle x_i x_j", example["second_order"], "second-order"))
+        parts.append((r"\sum_{i<j}\langle v_i, v_j\rangle x_i x_j", example["second_order"], "FM pairs"))
     if model.deep:
         parts.append((r"y_{\mathrm{DNN}}", example["dnn_logit"], "DNN"))
     return _equation(parts, example)
 
 
 def purified_formula(example: pd.Series, terms: pd.DataFrame) -> str:
-    """Write the functional ANOVA of the logit with the row's numbers under its terms."""
+    """Write the functional ANOVA of the logit with the numbers of the row under its terms."""
     sums = terms.groupby("term", observed=True)["value"].sum()
     symbols = (
         ("base", r"\mathrm{E}[y]", "base rate"),
@@ -148,14 +149,14 @@ def _equation(parts: list[tuple[str, float, str]], example: pd.Series) -> str:
 
 
 def nearest_section(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, position: int) -> None:
-    """Draw the sampled row most like this one whose outcome was the other."""
+    """Draw the most similar of the sampled rows with the other outcome."""
     st.subheader("Nearest row with the other outcome", anchor=False)
     others = np.flatnonzero((examples["label"] > 0.5).to_numpy() != (examples["label"].iloc[position] > 0.5))
     if not len(others):
-        st.caption("All sampled rows had the same outcome.")
+        st.caption("All sampled rows have the same outcome.")
         return
-    apart = distances(cells, position, run.spec.schema)
-    other = int(others[apart[others].argmin()])
+    distance = distances(cells, position, run.spec.schema)
+    other = int(others[distance[others].argmin()])
     example = examples.iloc[other]
     fields = differing(cells, position, other, run.spec.schema)
     mine, theirs = int(examples["row"].iloc[position]), int(example["row"])
@@ -172,8 +173,8 @@ def nearest_section(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, p
     )
     st.table(table, border="horizontal", hide_index=True, alt="Fields in which the two rows differ")
     st.caption(
-        f"Distance {apart[other]:.2f}: the mean over fields of 0 to 1 a field (texts equal or not, numbers by their "
-        "difference ÷ range, several values by what they share; Gower). Looked for among the sampled rows."
+        f"Gower distance {distance[other]:.2f} (0 identical, 1 opposite), among the sampled rows.",
+        help="Mean over fields. Texts count 0 or 1, numbers their difference ÷ range, sets the share that differs.",
     )
     st.button(f"Open row {theirs:,}", on_click=selection.keep, args=(theirs,), icon=":material/arrow_forward:")
 

@@ -1,4 +1,4 @@
-"""How far the split of a row's logit depends on the seed: asked of the visitor's other runs with the same settings."""
+"""How much the split of a row's logit depends on the seed, by scoring the row with runs of other seeds."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 PARTS = {
     "logit": "logit",
-    "fm_logit": "FM",
-    "dnn_logit": "DNN",
+    "fm_logit": "FM logit",
+    "dnn_logit": "DNN logit",
     "main": "main effects",
     "pair": "pairs",
     "higher": "higher order",
 }
-"""What is compared, and how it is called."""
+"""The parts of the logit to compare, by column."""
 MOST_OTHERS = 4
 LOOK_SECONDS = 1.0
 HELP = (
-    "Each run's model is asked about this row. Another seed starts from other weights and divides the rows otherwise. "
-    "As trained, constants and main effects move freely between the parts; purified, they cannot."
+    "The model of each run scores this row. Another seed starts from other weights and divides the rows differently. "
+    "As trained, constants and main effects can sit in any part; purified, they cannot."
 )
 
 
 def others_of(run: OpenRun, compared: OpenRun | None) -> list[OpenRun]:
-    """List finished runs of the same spec with other seeds, newest first, and the compared one if it has both parts.
+    """List finished runs of the same spec with other seeds, newest first, and the compared run if it fits.
 
-    A model without FM or without network has nothing to split.
+    A model without FM pairs or without a DNN has nothing to split.
     """
     if not _splits(run.spec):
         return []
@@ -55,9 +55,9 @@ def others_of(run: OpenRun, compared: OpenRun | None) -> list[OpenRun]:
 
 
 def spread_section(run: OpenRun, compared: OpenRun | None, example: pd.Series) -> None:
-    """Say how far FM and DNN part of a row differ between runs of different seeds, and the logit.
+    """Say how much FM logit, DNN logit and logit of a row differ between runs of different seeds.
 
-    Other seeds' models are asked in a process of their own, all sampled rows at once; the page looks for the answer.
+    A separate process scores all sampled rows with the other models at once; the page polls for its answer.
 
     Args:
         run: the run shown, which has purified terms.
@@ -75,12 +75,12 @@ def _spread(run: OpenRun, others: list[OpenRun], example: pd.Series, waiting: bo
     questions = [_question(run, other) for other in others]
     open_ones = [question for question in questions if not (question.answered or question.problem)]
     if open_ones:
-        open_ones[0].look()  # one after the other: each takes both processors
+        open_ones[0].look()  # one after the other, since each uses all processors
         done = len(questions) - len(open_ones)
-        st.progress(done / len(questions), f"Asking {_named(run, others)} about this row …")
+        st.progress(done / len(questions), f"Scoring this row with {_named(run, others)} …")
         return
     if waiting:
-        st.rerun()  # nothing is looked for any more
+        st.rerun()  # all answers are there: stop polling
     answers = [_answer(str(question.folder)) for question in questions if question.answered]
     if answers:
         splits = [_own(run), *answers]
@@ -90,29 +90,28 @@ def _spread(run: OpenRun, others: list[OpenRun], example: pd.Series, waiting: bo
 
 
 def sentence(named: str, splits: list[pd.DataFrame]) -> str:
-    """Say in words how far the parts of a row's logit differ between runs; `splits` hold the row as each has it."""
-    apart = {name: float(values[0]) for name, values in _apart(splits).items()}
+    """Say how much the parts of a row's logit differ between runs; `splits` hold the row as each run splits it."""
+    spread = {name: float(values[0]) for name, values in _spread_of(splits).items()}
     verb, plural, sign = ("differs", "differ", "") if len(splits) == 2 else ("varies", "vary", "±")
-    said = {name: f"**{sign}{value:.2f}**" for name, value in apart.items()}
-    hardly = apart["logit"] < 0.5 * max(apart["fm_logit"], apart["dnn_logit"])
-    whole = f", while the logit {verb} by only" if hardly else f", the logit {verb} by"
+    text = {name: f"**{sign}{value:.2f}**" for name, value in spread.items()}
+    only = " only" if spread["logit"] < 0.5 * max(spread["fm_logit"], spread["dnn_logit"]) else ""
     return (
-        f"Between {named} this row's FM part {verb} by {said['fm_logit']} log-odds and its DNN part by "
-        f"{said['dnn_logit']}{whole} {said['logit']}. Purified, its main effects {plural} by {said['main']}, its pairs "
-        f"by {said['pair']} and what is of higher order by {said['higher']}."
+        f"Between {named}, this row's FM logit {verb} by {text['fm_logit']} log-odds and its DNN logit by "
+        f"{text['dnn_logit']}. Its logit {verb} by{only} {text['logit']}. Purified, main effects {plural} by "
+        f"{text['main']}, pairs by {text['pair']} and higher order by {text['higher']}."
     )
 
 
 def over_all_rows(splits: list[pd.DataFrame]) -> str:
-    """Say the same of all sampled rows together, by the root of the mean square."""
-    apart = {name: (values**2).mean() ** 0.5 for name, values in _apart(splits).items()}
-    figures = ", ".join(f"{title} {apart[name]:.2f}" for name, title in PARTS.items())
+    """Say the same for all sampled rows together, as a root mean square."""
+    spread = {name: (values**2).mean() ** 0.5 for name, values in _spread_of(splits).items()}
+    figures = ", ".join(f"{title} {spread[name]:.2f}" for name, title in PARTS.items())
     kind = "Difference" if len(splits) == 2 else "Standard deviation"
     return f"{kind} over all {len(splits[0]):,} sampled rows, root mean square in log-odds: {figures}."
 
 
-def _apart(splits: list[pd.DataFrame]) -> dict[str, Any]:
-    """Give each part's difference between two runs, or standard deviation between more, by row: (N,) each."""
+def _spread_of(splits: list[pd.DataFrame]) -> dict[str, Any]:
+    """Give each part's difference between two runs, or its standard deviation over more: (N,) each, N rows."""
     import numpy as np
 
     values = {name: np.stack([split[name].to_numpy(dtype=float) for split in splits]) for name in PARTS}
@@ -148,7 +147,7 @@ def _answer(folder: str) -> pd.DataFrame:
 
 def _question(run: OpenRun, other: OpenRun) -> Question:
     asked = {name: str(each.folder.path) for name, each in (("run", run), ("other", other))}
-    written = [each.folder.model.stat().st_mtime for each in (run, other)]  # the one that comes with the app may change
+    written = [each.folder.model.stat().st_mtime for each in (run, other)]  # since the sample run changes with the app
     return Question(store().home, "other split", **asked, written=written)
 
 

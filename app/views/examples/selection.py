@@ -1,4 +1,4 @@
-"""Which sampled row a page shows: kept in the URL, chosen by click, select box, table or by what is odd about it."""
+"""The sampled row that the page shows: kept in the URL, chosen in a chart, a select box, a table or by a button."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def with_surprise(examples: pd.DataFrame) -> pd.DataFrame:
 
 
 def odd_rows(examples: pd.DataFrame) -> dict[str, int]:
-    """Name rows worth opening, each by what is odd about it; needs `surprise`."""
+    """Find rows worth opening, by what is special about them; needs the column `surprise`."""
     clicked = examples["label"] > 0.5
     by_outcome = {"Least expected click": examples[clicked], "Most expected non-click": examples[~clicked]}
     found = {
@@ -36,7 +36,7 @@ def odd_rows(examples: pd.DataFrame) -> dict[str, int]:
 
 
 def choose_row(examples: pd.DataFrame) -> int:
-    """Let the visitor choose a row by its number or by what is odd about it; at first the least expected click."""
+    """Let the visitor choose a row by number or by what is special about it, at first the least expected click."""
     odd = odd_rows(examples)
     rows = [str(row) for row in examples["row"]]
     described = dict(zip(rows, map(_described, examples["label"], examples["probability"]), strict=True))
@@ -50,7 +50,7 @@ def choose_row(examples: pd.DataFrame) -> int:
     )
     if (row_named := links.missing(ROW, rows)) is not None:
         first = next(iter(odd)).lower()
-        st.info(f"Row {plain(row_named)} is not among the {len(rows):,} sampled rows, so this is the {first}.")
+        st.info(f"Row {plain(row_named)} is not among the {len(rows):,} sampled rows. Showing the {first}.")
     for name, row in odd.items():
         bar.button(name, on_click=keep, args=(row,), help=f"Row {row:,}")
     return int(chosen)
@@ -69,7 +69,7 @@ def keep_click(chart: str) -> None:
 
 
 def plane_key(run_id: str, row: int) -> str:
-    """Name the chart of all rows; an area that is selected stays, whichever row is opened."""
+    """Give the key of the chart of all rows; a selected area is kept when another row is opened."""
     return chart_key(
         f"plane of {run_id}",
         lambda picked: bool(picked.get("brush")) or all(int(p["row"]) == row for p in picked.get(ROW) or []),
@@ -77,12 +77,12 @@ def plane_key(run_id: str, row: int) -> str:
 
 
 def brushed(examples: pd.DataFrame, chart: str, axes: dict[str, str]) -> pd.DataFrame | None:
-    """Return the rows inside the area dragged in a chart; None where there is none.
+    """Return the rows inside the selected area of a chart; None if no area is selected.
 
     Args:
         examples: the rows drawn.
         chart: its key.
-        axes: the column that each axis of the selection stands for.
+        axes: the column of each axis of the selection.
     """
     area = selected(chart).get("brush") or {}
     inside = np.ones(len(examples), dtype=bool)

@@ -1,4 +1,4 @@
-"""What if: other values for a row's fields, and the logit that the model gives then."""
+"""What if: change fields of a row, and see the logit that the model then gives."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.state import links
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import ROWS
 from app.widgets.figure import figure
-from app.widgets.messages import told
+from app.widgets.messages import errors_shown
 from app.widgets.text import plain
 from deepfm_core.schema.schema import NUMBER_KINDS, FieldRole
 
@@ -25,48 +25,49 @@ if TYPE_CHECKING:
     from deepfm_core.runs.predictor import Trained
 
 CHANGES = "if"
-"""Name of the changed cells in the URL."""
+"""Name, in the URL, of the choice that holds the changed cells."""
 MOST_VALUES = 20
-"""Values of a field that are swept, those of most rows; steps between the least and greatest number."""
+"""Values tried for a field: its most frequent ones, or this many steps over the range of a number."""
 MOVED = 8
+"""Changed terms that are listed; smaller ones are summed up."""
 
 
 @st.fragment
 def what_if_section(run: OpenRun, cells: pd.DataFrame, position: int) -> None:
-    """Let the visitor change fields of a row, and show what the model gives then; only then the model is loaded.
+    """Let the visitor change fields of a row, and show what the model then gives. Loads the model only if needed.
 
     Args:
-        run: whose model it is.
-        cells: the sampled rows as they stand in the table.
-        position: which of them.
+        run: the run whose model is used.
+        cells: the sampled rows, with texts as in the table.
+        position: of the row in `cells`.
     """
     st.subheader("What if", anchor=False)
     own = {str(name): str(value) for name, value in cells.iloc[position].items()}
     roles = {role.column: role for role in run.spec.schema.used}
     changes = _choose_changes(cells, own, roles)
     if not changes:
-        st.caption("Choose fields and give them other values: the model runs on the changed row at once.")
+        st.caption("Choose fields and change their values. The model runs on the changed row at once.")
         return
-    with told():
+    with errors_shown():
         field = list(changes)[-1]
         values = _values_to_sweep(cells, roles[field], own[field], changes[field])
         answers = _ask(run, own, [{}, changes, *({**changes, field: value} for value in values)])
-        told_of = [text for name, value in changes.items() for text in not_trained_on(run, roles[name], value)]
-        if told_of:
-            st.warning("  \n".join(plain(text) for text in told_of))
+        warnings = [text for name, value in changes.items() for text in not_trained_on(run, roles[name], value)]
+        if warnings:
+            st.warning("  \n".join(plain(text) for text in warnings))
         _show_answers(answers)
         ends = predictions.training_range(run, field) if roles[field].kind in NUMBER_KINDS else None
         _show_sweep(answers, roles[field], values, own[field], changes[field], ends)
 
 
 def not_trained_on(run: OpenRun, role: FieldRole, value: str) -> list[str]:
-    """Say where a cell's new text is something the model has not met in training."""
+    """Warn of values that were not in the training rows."""
     if role.kind in NUMBER_KINDS:
         ends, number = predictions.training_range(run, role.column), pd.to_numeric(value, errors="coerce")
         if ends is None or np.isnan(number) or ends[0] <= number <= ends[1]:
             return []
-        said = f"{number:,.12g} is outside {ends[0]:,.12g} to {ends[1]:,.12g}, the range of training."
-        return [f"`{role.column}`: {said}"]
+        problem = f"{number:,.12g} is outside the training range, {ends[0]:,.12g} to {ends[1]:,.12g}."
+        return [f"`{role.column}`: {problem}"]
     from deepfm_core.explain.nearest import unfamiliar
 
     values = _split(value, role) if role.separator else [value.strip()]
@@ -74,10 +75,10 @@ def not_trained_on(run: OpenRun, role: FieldRole, value: str) -> list[str]:
 
 
 def _not_seen(role: FieldRole, strange: Unfamiliar) -> str:
-    seldom = strange.feature == "rare"
-    seen = "was in too few training rows: it counts as rare" if seldom else "was not seen in training: counts as unseen"
-    nearest = f" The nearest seen is `{strange.nearest}`." if strange.nearest and not seldom else ""
-    return f"`{role.column}`: `{strange.value}` {seen}.{nearest}"
+    rare = strange.feature == "rare"
+    problem = "is in too few training rows, so it counts as rare" if rare else "is not in the training rows"
+    nearest = f" The most similar value there is `{strange.nearest}`." if strange.nearest and not rare else ""
+    return f"`{role.column}`: `{strange.value}` {problem}.{nearest}"
 
 
 def _choose_changes(cells: pd.DataFrame, own: dict[str, str], roles: dict[str, FieldRole]) -> dict[str, str]:
@@ -117,7 +118,7 @@ def _split(value: str, role: FieldRole) -> list[str]:
 
 
 def _values_to_sweep(cells: pd.DataFrame, role: FieldRole, own: str, chosen: str) -> list[str]:
-    """List the values tried for a field: its own, the chosen, and those of most rows or steps between numbers."""
+    """List the values to try for a field: its own, the chosen one, and frequent ones or steps between numbers."""
     column = cells[role.column].astype(str)
     if role.kind in NUMBER_KINDS:
         numbers = pd.to_numeric(column, errors="coerce").dropna()
@@ -152,11 +153,11 @@ def _show_answers(answers: Answers) -> None:
     right.metric("Logit", f"{after:+.2f}", f"{after - before:+.2f} log-odds", delta_color="off")
     changed = moved(answers.terms)
     if changed.empty:
-        st.caption("No addend of the logit changes.")
+        st.caption("No term of the logit changes.")
         return
     table = pd.DataFrame(
         {
-            "addend": [_addend(term) for term in changed.to_dict("records")],
+            "term": [_term_title(term) for term in changed.to_dict("records")],
             "before": changed["before"],
             "after": changed["after"],
             "change (log-odds)": changed["change"],
@@ -166,36 +167,36 @@ def _show_answers(answers: Answers) -> None:
     st.dataframe(
         table.head(MOVED),
         hide_index=True,
-        alt="Addends of the logit that change",
+        alt="Terms of the logit that change",
         column_config={name: numbers for name in table.columns[1:]},
     )
     if len(table) > MOVED:
         rest = float(table["change (log-odds)"].iloc[MOVED:].sum())
-        st.caption(f"{len(table) - MOVED} smaller changes add {rest:+.3f} log-odds together.")
+        st.caption(f"{len(table) - MOVED} smaller changes add up to {rest:+.3f} log-odds.")
 
 
-def _addend(term: dict[Any, Any]) -> str:
+def _term_title(term: dict[Any, Any]) -> str:
     if term["term"] == "first-order":
         return str(term["field_a"])
     if term["term"] == "second-order":
         a, b = str(term["field_a"]), str(term["field_b"])
-        return f"{a} (within)" if a == b else pair_label(a, b)
+        return f"{a} (within the field)" if a == b else pair_label(a, b)
     return {"dnn": "DNN"}.get(term["term"], str(term["term"]))
 
 
 def _show_sweep(
     answers: Answers, role: FieldRole, values: list[str], own: str, chosen: str, ends: tuple[float, float] | None
 ) -> None:
-    """Draw the probability at every value of the field that was chosen last; what no row had stands at the edge."""
+    """Draw the probability at each value of the field chosen last; values beyond training are at the edge."""
     numeric = role.kind in NUMBER_KINDS
     table = pd.DataFrame({"value": values, "probability": answers.probabilities[2:]}).drop_duplicates("value")
     table["own"], table["chosen"] = table["value"] == own, table["value"] == chosen
-    reading = f"The probability this row would have with other values of {plain(role.column)}, all else as above."
+    reading = f"Probability of this row with other values of {plain(role.column)}; all other fields as above."
     if numeric:
         table["value"] = pd.to_numeric(table["value"], errors="coerce")
         table = table.dropna(subset=["value"]).sort_values("value")
         if ends is not None and not table["value"].between(*ends).all():
-            reading += " The arrow stands for a value beyond the range of training, where the axis ends."
+            reading += " The arrow marks a value beyond the training range, where the axis ends."
     else:
         table = table.sort_values("probability", ascending=False)
     figure(

@@ -1,4 +1,4 @@
-"""Which field pairs interact: the strongest, the field matrix, and the chosen pair level by level."""
+"""The page Interactions: the strongest pairs, the field matrix, and the chosen pair level by level."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def main() -> None:
         choose_field(run, fields)
         return
     if run.active:
-        st.fragment(still_asking, run_every=1.0)(run.id)
+        st.fragment(still_checking, run_every=1.0)(run.id)
     say_what_pairs(run, other, pairs)
     measure, triangles, chosen = choose(pairs, fields)
     finding(run, pairs, measure)
@@ -55,16 +55,16 @@ def main() -> None:
     pair_views(run, pairs, fields, chosen, measure)
 
 
-def still_asking(run_id: str) -> None:
-    """Show how far the evidence on unseen rows is, and draw the page anew when it is there."""
+def still_checking(run_id: str) -> None:
+    """Show how far the checks on held-out rows are, and draw the page again when they are done."""
     run = saved_runs.open_run(run_id)
     if not run.active:
         st.rerun()
-    st.progress(saved_runs.story(run).fraction, "Each pair is being asked on rows it was not learned from …")
+    st.progress(saved_runs.story(run).fraction, "Checking each pair on held-out rows …")
 
 
 def with_compared(pairs: pd.DataFrame, other: OpenRun | None) -> pd.DataFrame:
-    """Add the whole logit's strength in the compared run, where the pair exists there."""
+    """Add the column `compared`: the strength in the whole logit of the compared run, if it has the pair."""
     theirs = None if other is None else saved_runs.frame(other, "pairs")
     if theirs is None:
         return pairs
@@ -75,7 +75,7 @@ def with_compared(pairs: pd.DataFrame, other: OpenRun | None) -> pd.DataFrame:
 
 
 def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair, Pair]:
-    """Let the visitor choose the pair, what ranks the pairs, and what the matrix shows above and below its diagonal."""
+    """Let the visitor choose the pair, the measure to rank by, and the measures of the two halves of the matrix."""
     names = pair_selection.measures(pairs)
     pair, ranked, shown = side_by_side(3, least=220, gap="small")
     measure = ranked.selectbox(
@@ -91,13 +91,13 @@ def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair, Pair]:
     if (named := links.missing(pair_selection.PAIR, choices)) is not None:
         first = plain(pair_selection.title(choices[0]))
         st.info(
-            f"This run has no pair {plain(pair_label(*pair_selection.pair_of(named)))}, so this is the first, {first}."
+            f"This run has no pair {plain(pair_label(*pair_selection.pair_of(named)))}. Showing the first, {first}."
         )
     return measure, triangles[drawn], pair_selection.pair_of(chosen)
 
 
 def choose_field(run: OpenRun, fields: pd.DataFrame) -> None:
-    """Let the visitor choose a field, the one of largest main effect at first, and draw its levels."""
+    """Let the visitor choose a field and draw its levels; the default has the largest main effect."""
     names = list(fields.sort_values("main_effect", ascending=False)["field"])
     field = st.selectbox("Field", names, **links.mirror("field", names, names[0]))
     field_section(run, field, run_status.frame(run, "levels", "levels"))
@@ -110,9 +110,9 @@ def label(measure: str) -> str:
 
 def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
     """Draw the strongest pairs."""
-    band = "Band: 90% of what the data supports. " if "strength_low" in pairs else ""
+    band = "Band: 90% interval from the data. " if "strength_low" in pairs else ""
     mixed = "solid" in pairs and pairs["solid"].nunique() > 1
-    hollow = "Told apart from noise first, the others hollow. " if mixed else ""
+    hollow = "Clear pairs come first; hollow ones are not clear above noise. " if mixed else ""
     both = pairs["learned_dnn"].notna().any() and pairs["learned_fm"].notna().any()
     drawn = [
         *(["learned_fm"] if both else []),
@@ -124,8 +124,8 @@ def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
         "Strongest pairs",
         lambda: strongest_pairs(pairs, top=14, rank_by=measure, measures=drawn, selected=chosen),
         pairs,
-        "Standard deviation over rows of what a pair adds beyond its two fields alone. "
-        f"{band}{hollow}Click one to open it.",
+        "Strength: standard deviation over rows of what a pair adds beyond its two fields alone, in log-odds. "
+        f"{band}{hollow}Click a pair to open it.",
         key="strongest",
         titles=PAIRS,
         file="pairs",
@@ -137,16 +137,16 @@ def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, triangles: Pair, chos
     """Draw the field matrix."""
     above, below = triangles
     what = f"Above the diagonal: {label(above)}; below: {label(below)}. " if above != below else f"{label(above)}. "
-    hollow = "Hollow: not told apart from noise. " if "solid" in pairs else ""
-    linear = ", without the network's part" if pairs["learned_dnn"].notna().any() else ""
-    gold = f"Gold: the field's own main effect{linear}, on a scale of its own. "
+    hollow = "Hollow: not clear above noise. " if "solid" in pairs else ""
+    linear = ", without the DNN" if pairs["learned_dnn"].notna().any() else ""
+    gold = f"Gold: main effect of the field{linear}, on its own scale. "
     gold = gold if fields["main_effect"].notna().any() else ""
-    corner = "The corner of a gold cell: pairs within that field's cells. " if fields["within"].notna().any() else ""
+    corner = "Corner of a gold cell: pairs of values within that field. " if fields["within"].notna().any() else ""
     figure(
         "Field matrix",
         lambda: field_matrix(pairs, fields.dropna(subset=["order"]), upper=above, lower=below, selected=chosen),
         pairs,
-        f"{what[0].upper()}{what[1:]}{gold}{corner}{hollow}Strong pairs gather; click one.",
+        f"{what[0].upper()}{what[1:]}{gold}{corner}{hollow}Fields of strong pairs are next to each other. Click a pair.",
         key="matrix",
         titles=PAIRS,
         file="pairs",

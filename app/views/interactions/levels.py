@@ -1,4 +1,4 @@
-"""The chosen pair level by level, or the chosen field alone."""
+"""The chosen pair level by level: observed, model and difference; or the levels of one field alone."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ from deepfm_core.evidence.verdicts import has_evidence
 from deepfm_core.schema.schema import Kind
 
 PLAUSIBLE_SD = 0.5
+"""Spread of a pair's effects, in log-odds, that is assumed for runs without evidence."""
 NOTICED = 0.4
-"""Log-odds of a cell at which shared colours are full at the least, so that noise does not look like an effect."""
+"""Shared colours reach full strength at this many log-odds or more, so that noise does not look like an effect."""
 SIDES = (("field_a", "level_a"), ("field_b", "level_b"))
 TEXTS = ("field_a", "field_b", "level_a", "level_b")
 
 
 def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, measure: str) -> None:
-    """Draw the levels of the chosen pair as observed | model | difference, or those of one field."""
+    """Draw the levels of the chosen pair as observed, model and difference, or those of one field."""
     field_a, field_b = chosen
     levels = run_status.frame(run, "levels", "levels")
     levels = levels.assign(
@@ -38,7 +39,7 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
     cells = cells_of(run, field_a, field_b)
     st.header(plain(pair_label(field_a, field_b)), anchor=False, divider="gray")
     if cells is None:
-        st.info(f"Run {code(run.name)} holds no levels of this pair. Choose another pair.")
+        st.info(f"Run {code(run.name)} has no levels of this pair. Choose another pair.")
         return
     judged = pairs[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)].iloc[0]
     if judged["verdict"]:
@@ -46,14 +47,15 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
         figure_row(judged)
     knots = {role.column for role in run.spec.schema.roles if role.kind is Kind.PIECEWISE}
     st.markdown(_what_is_seen(cells, knots))
-    nearest = "A number counts at the nearest of the values shown. " if knots & set(chosen) else ""
+    nearest = "Each number counts at the nearest value shown. " if knots & set(chosen) else ""
     limit = None if _own_contrast() else _shared_limit(run, pairs, measure)
     figure(
         "Observed, model, difference",
         lambda: level_panels(cells, levels, limit=limit),
         cells,
-        "What two levels do together beyond what each does alone, in log-odds: green raises, purple lowers. "
-        f"What is observed is shrunk by support. Under {THIN} training rows: faded; none: hatched. Bars count rows. "
+        "Effect of two levels together beyond what each does alone, in log-odds. Green raises, purple lowers. "
+        f"Observed effects of few rows are shrunk towards zero. Faded: fewer than {THIN} training rows. Hatched: no "
+        "rows. Bars count rows. "
         f"{nearest}",
         key="levels",
         titles=CELLS,
@@ -62,19 +64,19 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
 
 
 def field_section(run: OpenRun, field: str, levels: pd.DataFrame) -> None:
-    """Draw what a field's levels do alone."""
+    """Draw the main effect of each level of a field."""
     st.header(plain(field), anchor=False, divider="gray")
     own = levels[levels["field"] == field]
     if own.empty or own["effect"].isna().all():
         run_name, name = code(run.name), code(field)
-        st.info(f"Run {run_name} has no first-order term for {name}: its model is a network alone. Choose a pair.")
+        st.info(f"Run {run_name} has no first-order term for {name}: its model is a DNN alone. Choose a pair.")
         return
     figure(
         "Main effect by level",
         lambda: level_effects(levels, field),
         own,
-        "What each level adds to the logit by itself, purified of pairs, in log-odds, without what the network adds "
-        "(the purified ledger of *Examples* has both); the dot's size is training rows.",
+        "What each level adds to the logit by itself, in log-odds, purified of pairs. The DNN is left out; the "
+        "purified ledger on *Examples* has it. The size of a dot shows training rows.",
         key="level_effects",
         titles=CELLS,
         file=f"{field}-levels",
@@ -82,9 +84,9 @@ def field_section(run: OpenRun, field: str, levels: pd.DataFrame) -> None:
 
 
 def cells_of(run: OpenRun, field_a: str, field_b: str) -> pd.DataFrame | None:
-    """Read the level pairs of a pair of fields with what they show beyond main effects; None where there are none.
+    """Read the cells of a pair of fields with their effects beyond main effects; None if the run has none.
 
-    How far the observed effects are shrunk depends on the strength that the data supports, where the run knows it.
+    Observed effects are shrunk by the pair's strength in the data, or by `PLAUSIBLE_SD` without evidence.
     """
     return _cells(run.id, field_a, field_b, run)
 
@@ -103,7 +105,7 @@ def _cells(run_id: str, field_a: str, field_b: str, _run: OpenRun) -> pd.DataFra
 
 
 def _spread(run: OpenRun, field_a: str, field_b: str) -> float:
-    """Say how far the pair's effects spread in the data, in log-odds; what is plausible where the run does not know."""
+    """Give the spread of the pair's effects in the data, in log-odds; `PLAUSIBLE_SD` without evidence."""
     pairs = saved_runs.frame(run, "pairs")
     if pairs is None or not has_evidence(pairs):
         return PLAUSIBLE_SD
@@ -111,12 +113,12 @@ def _spread(run: OpenRun, field_a: str, field_b: str) -> float:
 
 
 def _named(field: str, level: str, knots: set[str]) -> str:
-    nearby = field in knots and any(sign.isdigit() for sign in level)  # others of its levels: missing, unseen
+    nearby = field in knots and any(sign.isdigit() for sign in level)  # not its levels missing and unseen
     return f"{field} near {level}" if nearby else f"{field} = {level}"
 
 
 def short(level: str, field: str) -> str:
-    """Leave the field's name out of a level such as `price = 20`."""
+    """Shorten a level such as `price = 20` to its value."""
     return level.removeprefix(f"{field} = ")
 
 
@@ -125,30 +127,30 @@ def _own_contrast() -> bool:
         "This pair's own contrast",
         key="own_contrast",
         bind="query-params",
-        help="Off: colours as for the strongest pair, so pairs can be compared. On: this pair's largest cell is full.",
+        help="Off: all pairs share the colours of the strongest one. On: this pair's largest cell has full colour.",
     )
     return chosen
 
 
 def _shared_limit(run: OpenRun, pairs: pd.DataFrame, measure: str) -> float | None:
-    """Give the colour scale of the strongest pair."""
+    """Give the log-odds of full colour for the strongest pair; None if it has no cells."""
     best = ranked(pairs, measure).iloc[0]
     cells = cells_of(run, best["field_a"], best["field_b"])
     return None if cells is None else max(own_limit(cells), NOTICED)
 
 
 def _what_is_seen(cells: pd.DataFrame, knots: set[str]) -> str:
-    """Say which levels stand out, in the data and in the model; levels of the fields `knots` are values nearby."""
+    """Say which cell is strongest in the model and in the data; levels of the fields `knots` are named as near."""
     firm = cells[cells["rows"] >= THIN]
     if firm.empty:
-        return f"No pair of levels has {THIN} training rows, too few to say anything about one of them."
+        return f"Every pair of levels has fewer than {THIN} training rows: too few to name one."
     where = "model" if firm["model"].abs().max() >= FAINT else "observed"
-    cell = firm.iloc[int(firm[where].abs().to_numpy().argmax())]  # the darkest that is not faded, as the picture has it
+    cell = firm.iloc[int(firm[where].abs().to_numpy().argmax())]  # the darkest cell of the picture that is not faded
     rate, expected = cell["clicks"] / cell["rows"], cell["expected"] / cell["rows"]
     levels = " with ".join(f"**{plain(_named(cell[field], cell[level], knots))}**" for field, level in SIDES)
     shows, learned = signed(cell["observed"]), signed(cell["model"])
     if where == "observed":
-        seen = f"The model has nothing here; in the data {levels} has the largest effect, {shows} log-odds"
+        seen = f"The model has learned nothing here. In the data, {levels} has the largest effect: {shows} log-odds"
     else:
-        seen = f"In the model {levels} has the largest effect: {learned} log-odds where the data shows {shows}"
-    return f"{seen}, on {cell['rows']:,} rows ({rate:.1%} positive, {expected:.1%} predicted)."
+        seen = f"In the model, {levels} has the largest effect: {learned} log-odds. The data shows {shows}"
+    return f"{seen}, on {cell['rows']:,} rows. Of these, {rate:.1%} are positive; {expected:.1%} were predicted."

@@ -1,4 +1,4 @@
-"""Further views of the pairs: model against data, over epochs, and all of them as a table."""
+"""Further views of the pairs, one per tab: model against data, graph, over epochs, and all pairs as a table."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Pair = tuple[str, str]
 
 
 def pair_views(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair, measure: str) -> None:
-    """Draw the views, one a tab."""
+    """Draw the tabs; only the open one is computed."""
     names = ["Model against data", "As graph", "Over epochs", "All pairs"]
     against, graph, epochs, table = st.tabs(names, on_change="rerun", key="views")
     if against.open:
@@ -40,7 +40,7 @@ def pair_views(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen: 
 
 
 def model_against_data(run: OpenRun, pairs: pd.DataFrame, chosen: Pair) -> None:
-    """Draw every pair by learned and observed strength, where that is known, and the chosen pair's cells."""
+    """Draw every pair by its strength in the data and in the model, and the chosen pair's cells likewise."""
     observed = has_evidence(pairs)
     cells = None if chosen[0] == chosen[1] else cells_of(run, *chosen)
     left, right = side_by_side(2) if observed and cells is not None else (st.container(), st.container())
@@ -50,7 +50,7 @@ def model_against_data(run: OpenRun, pairs: pd.DataFrame, chosen: Pair) -> None:
                 "Pairs",
                 lambda: pair_scatter(pairs, "strength", selected=chosen),
                 pairs,
-                "One point a pair; on the dashed line the model learned what the data shows, below it less.",
+                "One point per pair. On the dashed line, the model learned what the data shows; below it, less.",
                 key="pair_scatter",
                 titles=PAIRS,
                 file="pairs",
@@ -62,8 +62,8 @@ def model_against_data(run: OpenRun, pairs: pd.DataFrame, chosen: Pair) -> None:
                 "Cells of the chosen pair",
                 lambda: cell_scatter(cells),
                 cells,
-                "One point a pair of levels, size by training rows; on the dashed line model and data agree. Small "
-                "points scatter along the data's axis by chance alone.",
+                "One point per pair of levels; its size shows training rows. On the dashed line, model and data agree. "
+                "Small points scatter along the data's axis by chance alone.",
                 key="cell_scatter",
                 titles=CELLS,
                 file=f"{chosen[0]}-{chosen[1]}-cells",
@@ -74,13 +74,13 @@ def model_against_data(run: OpenRun, pairs: pd.DataFrame, chosen: Pair) -> None:
 
 def as_graph(pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair, measure: str) -> None:
     """Draw the pairs as chords between fields on a circle."""
-    thin = "Dashed: not told apart from noise; the weak ones are left out. " if has_evidence(pairs) else ""
+    dashed = "Dashed: not clear above noise; weak ones are left out. " if has_evidence(pairs) else ""
     figure(
         "Pairs as a graph",
         lambda: pair_graph(pairs, fields.dropna(subset=["order"]), measure=measure, selected=chosen),
         pairs,
-        f"A line is a pair, wider and stronger in colour by {MEASURES[measure].label} in log-odds (sd over rows). "
-        f"{thin}A dot is a field, its area the main effect. Click a line to open the pair, a dot for the field alone.",
+        f"A line is a pair: the wider, the stronger by {MEASURES[measure].label}, in log-odds. {dashed}A dot is a field; "
+        "its area shows the main effect. Click a line to open the pair, or a dot for the field alone.",
         key="graph",
         titles=PAIRS,
         file="pairs",
@@ -89,24 +89,24 @@ def as_graph(pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair, measure: s
 
 
 def over_epochs(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair) -> None:
-    """Draw how the FM's part of the pairs grew, and the matrix at one epoch."""
+    """Draw how the FM pairs grew over epochs, and the matrix at one epoch."""
     frame = saved_runs.frame(run, "pairs_by_epoch")
     if frame is None or frame.empty:
-        st.info("Epochs are kept for the FM's part of a pair, and this model has no FM.")
+        st.info("Only FM pairs are kept by epoch, and this model has no FM.")
         return
-    judged = _with_solid(frame, pairs)
+    judged = _with_clear(frame, pairs)
     last = int(frame["epoch"].max())
     kept = min(int(run.summary.get("best_epoch") or last), last)
-    said = f" The run kept epoch {kept}." if kept < last else ""
+    kept_note = f" The run kept epoch {kept}." if kept < last else ""
     left, right = side_by_side(2, least=400)
     with left:
         figure(
-            "FM's part over epochs",
+            "FM pairs over epochs",
             lambda: pairs_by_epoch(judged, selected=chosen),
             frame,
-            f"The FM's part of the strongest pairs after each epoch, centred but not yet freed of what correlated "
-            f"fields share, so it can exceed the figures above.{said} The chosen pair is thick."
-            f"{' Broken: not told apart from noise.' if 'solid' in judged else ''}",
+            f"The strongest FM pairs after each epoch, centred but not purified. Where fields are correlated, they can "
+            f"exceed the figures above.{kept_note} Thick: the chosen pair."
+            f"{' Broken: not clear above noise.' if 'solid' in judged else ''}",
             key="by_epoch",
             titles=PAIRS,
             file="pairs-by-epoch",
@@ -126,16 +126,16 @@ def over_epochs(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen:
                     largest=float(frame["learned_fm"].max()),
                 ),
                 at.drop(columns="solid", errors="ignore"),
-                "The FM's part alone, on one scale for all epochs."
-                f"{' Hollow: not told apart from noise.' if 'solid' in at else ''}",
+                "FM pairs alone, on one scale for all epochs."
+                f"{' Hollow: not clear above noise.' if 'solid' in at else ''}",
                 key="epoch_matrix",
                 titles=PAIRS,
                 file=f"pairs-epoch-{epoch}",
             )
 
 
-def _with_solid(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
-    """Add to the pairs of each epoch whether the data tells them apart from noise, where that is known."""
+def _with_clear(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
+    """Add to the pairs of each epoch whether they are clear above noise, if there is evidence."""
     if not has_evidence(pairs):
         return frame
     known = pairs[["field_a", "field_b", "solid"]]
@@ -152,7 +152,7 @@ def all_pairs(pairs: pd.DataFrame, measure: str) -> None:
     first = [name for name in ("field_a", "field_b", "verdict") if name in table]
     table = table[[*first, *(name for name in table.columns if name not in first)]]
 
-    key = f"pair_table {measure}"  # another order forgets which row was chosen
+    key = f"pair_table {measure}"  # a new key per order, since a selection is kept by row number
 
     def keep() -> None:
         rows = st.session_state[key]["selection"]["rows"]

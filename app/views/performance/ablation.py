@@ -1,4 +1,4 @@
-"""The component ladder of a run: what each part of its logit adds, beside models trained with only these parts."""
+"""The component ladder: what each part of a run's logit adds, against models trained with that part alone."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from app.widgets.messages import MODEL_TITLES
 from deepfm_core.metrics.ablation import ladder
 
 ALONE = ("lr", "fm", "dnn")
-"""Models that have one of the ladder's parts only."""
+"""Models that are trained with a single part of the ladder."""
 
 
 def ladder_section(run: OpenRun, part: str) -> None:
-    """Draw the section, for runs whose logit has several parts; it is about the part of rows it was made from."""
+    """Draw the section, for runs whose logit has several parts and on the rows that have partial sums."""
     sums = saved_runs.frame(run, "partial_sums")
     if sums is None or not (sums["part"] == part).any():
         return
@@ -37,13 +37,11 @@ def ladder_section(run: OpenRun, part: str) -> None:
             with cell:
                 _figure(rungs, metric, title, name)
     if not (rungs["model"] != "").any():
-        st.caption(
-            "Compare this model with LR, FM and DNN on the page *Compare*, and they stand beside its parts here."
-        )
+        st.caption("Compare this model with LR, FM and DNN on *Compare* to see them here, next to its parts.")
 
 
 def _alone(run: OpenRun) -> list[OpenRun]:
-    """Find runs of the same comparison and seed that were trained with one part only."""
+    """Find the finished runs of the same comparison and seed that have one part only."""
     row = run.row
     if row is None or row.comparison is None:
         return []
@@ -74,20 +72,20 @@ def _sentence(rungs: pd.DataFrame, name: str) -> str:
         for rung, step, low, high in own.loc[1:, ["rung", "step", "step_low", "step_high"]].to_numpy()
     ]
     return (
-        f"{name}'s logit is a sum. From {own['rung'][0]} alone, with a logloss of {own['logloss'][0]:.4f} nats, its "
-        f"parts change it by: {'; '.join(steps)}. Intervals are of the difference on the same rows."
+        f"{name}'s logit is a sum. With {own['rung'][0]} alone, the logloss is {own['logloss'][0]:.4f} nats. The other "
+        f"parts change it by: {'; '.join(steps)}. Intervals are of these differences, on the same rows."
     )
 
 
 def _figure(rungs: pd.DataFrame, metric: str, title: str, name: str) -> None:
     better = "lower" if metric == "logloss" else "higher"
-    reading = f"From top to bottom the parts of one trained logit come in; {better} is better. Bar: 95% interval."
+    reading = f"From top to bottom, the parts of one trained logit are added; {better} is better. Bar: 95% interval."
     if metric == "logloss":
-        reading += " No partial sum was trained to stand alone, so its logloss also pays for an average that is off."
+        reading += " A partial sum was not trained to be used alone, so its mean may be off, which raises its logloss."
     else:
-        reading += " AUC does not ask whether the average is right."
+        reading += " AUC does not depend on the mean."
     table = rungs[["rung", "title", metric, f"{metric}_low", f"{metric}_high"]].rename(
-        columns={"title": "trained apart"}
+        columns={"title": "trained alone"}
     )
     chart = component_ladder(rungs, metric, name)
     figure(title, lambda: chart, table, reading, key=f"ladder {metric}", file=f"ladder-{metric}", titles=LADDER)

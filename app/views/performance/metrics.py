@@ -1,4 +1,4 @@
-"""The four figures of a part, each with its 95% interval and what it means in a sentence."""
+"""The four metrics of a part with their 95% intervals, and a sentence on what they mean."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from deepfm_core.metrics.scores import Metrics
 
 @dataclass(frozen=True)
 class Shown:
-    """A metric as it is shown: its title, its name in `Metrics`, and whether more of it is better (None: 1 is best)."""
+    """A metric as it is shown: title, name in `Metrics`, whether more is better (None: 1 is best), and help text."""
 
     title: str
     name: str
@@ -32,25 +32,25 @@ class Shown:
 
 
 SHOWN = (
-    Shown("AUC", "auc", True, "Chance that a random click is ranked above a random non-click. Interval: DeLong."),
-    Shown("Logloss (nats)", "logloss", False, "Mean negative log-likelihood of a row. Lower is better."),
+    Shown("AUC", "auc", True, "Chance that a random click ranks above a random non-click. Interval: DeLong."),
+    Shown("Logloss (nats)", "logloss", False, "Mean negative log-likelihood per row. Lower is better."),
     Shown(
         "Normalised entropy",
         "normalised_entropy",
         False,
-        "Logloss ÷ logloss of predicting the training click rate for every row. Below 1: better than that.",
+        "Logloss ÷ logloss of predicting the training click rate for every row. Below 1 is better than that.",
     ),
     Shown(
         "Predicted ÷ observed CTR",
         "calibration_ratio",
         None,
-        "Sum of probabilities ÷ clicks. 1 is right on average; above 1 promises too many clicks.",
+        "Sum of probabilities ÷ number of clicks. 1 is right on average; above 1 predicts too many clicks.",
     ),
 )
 
 
 FEWEST = 10
-"""Clicks, or rows without one, under which nothing is concluded: every interval is wider than what it measures."""
+"""With fewer clicks or non-clicks nothing is concluded, since every interval is wider than what it measures."""
 
 
 def too_few(metrics: Metrics) -> bool:
@@ -59,7 +59,7 @@ def too_few(metrics: Metrics) -> bool:
 
 
 def metric_row(metrics: Metrics, compared: Metrics | None) -> None:
-    """Draw the figures, with their difference from those of a compared run on the same rows, and what they say."""
+    """Draw the metrics, their difference to a compared run on the same rows, and a sentence on them."""
     columns = side_by_side(4, least=220, gap="small")
     for column, shown in zip(columns, SHOWN, strict=True):
         with column.container(border=True, gap=None):
@@ -68,24 +68,24 @@ def metric_row(metrics: Metrics, compared: Metrics | None) -> None:
 
 
 def sentence(metrics: Metrics) -> str:
-    """Say in words what the figures of a part mean."""
+    """Say in words what the metrics of a part mean."""
     text = f"Of {metrics.rows:,} rows, {metrics.clicks:,} ({metrics.clicks / metrics.rows:.1%}) are positive."
     if too_few(metrics):
         rarer = "positive rows" if metrics.clicks * 2 <= metrics.rows else "negative rows"
-        return f"{text} With so few {rarer} nothing can be concluded from these figures: test on more rows."
+        return f"{text} With so few {rarer}, nothing can be concluded. Test on more rows."
     if metrics.auc is not None:
-        text += f" A positive row is ranked above a negative one **{metrics.auc:.0%}** of the time"
+        text += f" A positive row ranks above a negative one **{metrics.auc:.0%}** of the time"
         guess = (metrics.auc_low or 0.0) <= 0.5 <= (metrics.auc_high or 1.0)
-        text += ", which guessing might do as well." if guess else "."
+        text += ", and guessing might do as well." if guess else "."
     if metrics.normalised_entropy is not None:
         gain = 1 - metrics.normalised_entropy
         word = "below" if gain >= 0 else "above"
-        text += f" The logloss is **{abs(gain):.0%} {word}** that of knowing the share of positive rows alone."
+        text += f" The logloss is **{abs(gain):.0%} {word}** that of always predicting the share of positive rows."
     low, high = metrics.calibration_low, metrics.calibration_high
     if low is not None and high is not None:
         fits = low <= 1 <= high
-        text += " On average" + (
-            " the probabilities fit." if fits else " they are **off** by more than chance explains."
+        text += " On average, " + (
+            "the probabilities fit." if fits else "the probabilities are **off** by more than noise."
         )
     return text
 

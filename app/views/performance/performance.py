@@ -1,4 +1,4 @@
-"""How good the probabilities are: calibration first, then ranking, a threshold and its cost, and slices."""
+"""The page Performance: metrics, calibration, ranking, a threshold with its cost, the ladder of parts, and slices."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ def main() -> None:
     part = choose_part(run)
     rows, metrics = predictions.predictions(run, part), predictions.metrics(run, part)
     if rows is None or metrics is None:
-        st.info(f"Run {code(run.name)} holds no metrics of this part. Train it again, or choose another run.")
+        st.info(f"Run {code(run.name)} has no metrics of this part. Train it again, or choose another run.")
         return
     same = other is not None and predictions.same_rows(run, other, part)
-    apart = same and not same_predictions(run, other, part)
-    metric_row(metrics, predictions.metrics(other, part) if other and apart else None)
+    differ = same and not same_predictions(run, other, part)
+    metric_row(metrics, predictions.metrics(other, part) if other and differ else None)
     if other:
         say_which_is_better(run, other, part)
     if metrics.note:
@@ -51,32 +51,32 @@ def main() -> None:
 
 
 def choose_part(run: OpenRun) -> str:
-    """Let the visitor choose between the judged parts, test first."""
+    """Let the visitor choose between test and validation part; test comes first."""
     frame = run_status.frame(run, "predictions", "predictions")
-    there = [part for part in predictions.NAMES if part in set(frame["part"])]
-    called = {part: predictions.NAMES[part] for part in there}
-    for part in there:
-        table = predictions.table_apart(run, part)
-        called[part] += f": {plain(table)}" if table else ""
+    parts = [part for part in predictions.NAMES if part in set(frame["part"])]
+    titles = {part: predictions.NAMES[part] for part in parts}
+    for part in parts:
+        table = predictions.holdout_table(run, part)
+        titles[part] += f": {plain(table)}" if table else ""
     chosen: str | None = st.segmented_control(
         "Rows",
-        there,
+        parts,
         required=True,
-        format_func=called.__getitem__,
+        format_func=titles.__getitem__,
         label_visibility="collapsed",
-        **links.mirror("part", there, there[0]),
+        **links.mirror("part", parts, parts[0]),
     )
-    return chosen or there[0]
+    return chosen or parts[0]
 
 
 def buckets_for(labels: pd.Series) -> int:
-    """Choose how many buckets, so that each can hold some of the rarer outcome."""
+    """Choose the number of buckets so that each can hold some rows of the rarer outcome."""
     rarer = int(min(labels.sum(), len(labels) - labels.sum()))
     return min(MOST_BUCKETS, max(FEWEST_BUCKETS, rarer // 10))
 
 
 def show_calibration(runs: dict[str, pd.DataFrame], part: str, metrics: Metrics) -> None:
-    """Draw observed against predicted click rate, and say how many buckets are off."""
+    """Draw the observed against the predicted click rate, and say how many buckets are off."""
     by_run = {
         name: calibration(rows["label"].to_numpy(), rows["probability"].to_numpy(), buckets_for(rows["label"]))
         for name, rows in runs.items()
@@ -86,11 +86,11 @@ def show_calibration(runs: dict[str, pd.DataFrame], part: str, metrics: Metrics)
         table = pd.concat([buckets.assign(run=name) for name, buckets in by_run.items()], ignore_index=True)
     first = next(iter(by_run.values()))
     off = int(((first["predicted"] < first["low"]) | (first["predicted"] > first["high"])).sum())
-    says = "None of them is off" if off == 0 else f"{off} of {len(first)} are off"
-    says = "They are too few to judge" if too_few(metrics) else says
+    finding = "No bucket is off" if off == 0 else f"{off} of {len(first)} buckets are off"
+    finding = "There are too few rows to judge" if too_few(metrics) else finding
     reading = (
-        f"Each point is about {int(first['rows'].median()):,} rows of like prediction; on the dashed line it "
-        f"agrees with the click rate. The bar is the 95% interval of the click rate over rows drawn (Wilson). {says}."
+        f"Each point is a bucket of about {int(first['rows'].median()):,} rows with similar predictions. On the dashed "
+        f"line, prediction and click rate agree. Bar: 95% interval of the click rate (Wilson). {finding}."
     )
     figure(
         "Calibration",

@@ -1,4 +1,4 @@
-"""The current run less the compared one: settings, metrics, logits of the same rows, and field matrices."""
+"""Two runs compared, as this run − compared run: settings, metrics, logits of the same rows, and field matrices."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from deepfm_core.experiments.run_diff import metric_differences, pair_difference
 from deepfm_core.metrics.scores import Metrics
 
 DRAWN = 2_000
-"""Rows drawn at most, by a fixed sample."""
-MEASURES = {"learned": "whole logit", "learned_fm": "FM's part", "learned_dnn": "DNN's part"}
+"""Rows drawn at most: a fixed sample."""
+MEASURES = {"learned": "whole logit", "learned_fm": "FM pairs", "learned_dnn": "DNN"}
 METRICS = {"auc": "AUC", "logloss": "Logloss (nats)", "normalised entropy": "Normalised entropy"}
 
 
@@ -29,18 +29,18 @@ def difference_section(
     Args:
         run: the current run.
         other: the compared one.
-        rows: predictions of the part chosen.
-        theirs: those of the compared run where it was judged on the same rows.
-        metrics: of the current run.
+        rows: predictions of the chosen part.
+        theirs: those of the compared run; None if it was tested on other rows.
+        metrics: metrics of the current run.
     """
-    st.header("This run less the compared one", anchor=False, divider="gray")
+    st.header("Difference: this run − compared run", anchor=False, divider="gray")
     names = _names(run, other)
     left, right = side_by_side(2, least=400, gap="large")
     with left:
         _settings(run, other, names)
     with right:
         if theirs is None:
-            st.info("The two were judged on other rows, so their metrics and logits are not set against each other.")
+            st.info("The two were tested on different rows, so their metrics and logits are not compared.")
         else:
             _metrics(run, other, rows, theirs, metrics, names)
     left, right = side_by_side(2, least=400, gap="large")
@@ -62,7 +62,7 @@ def _settings(run: OpenRun, other: OpenRun, names: tuple[str, str]) -> None:
         if len(table):
             download(table, "settings", "settings csv")
     if table.empty:
-        st.caption("None: the same settings, seed and rows. Such runs are the same run.")
+        st.caption("None: settings, seed and rows are the same, so the runs are the same.")
         return
     st.dataframe(table, hide_index=True, height="content", alt="Settings in which the two runs differ")
 
@@ -84,9 +84,9 @@ def _metrics(
         download(named, "metric-differences", "metric differences csv")
     columns = configured(shown, DIFFERENCES)
     st.dataframe(shown, hide_index=True, column_config=columns, height="content", alt="Metrics of both runs")
-    apart = [METRICS[row["metric"]] for _, row in table.iterrows() if row["low"] > 0 or row["high"] < 0]
-    verdict = f"More than noise: {', '.join(apart)}." if apart else "No difference here is more than noise."
-    st.caption(f"{verdict} Intervals: {len(rows):,} rows drawn again together for both runs (paired bootstrap).")
+    beyond = [METRICS[row["metric"]] for _, row in table.iterrows() if row["low"] > 0 or row["high"] < 0]
+    verdict = f"More than noise: {', '.join(beyond)}." if beyond else "No difference here is more than noise."
+    st.caption(f"{verdict} Intervals: paired bootstrap of {len(rows):,} rows, the same draws for both runs.")
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -100,10 +100,10 @@ def _metric_differences(
 def _logits(run: OpenRun, other: OpenRun, rows: pd.DataFrame, theirs: pd.DataFrame, names: tuple[str, str]) -> None:
     both = pd.DataFrame({"row": rows["row"], "label": rows["label"], "b": rows["logit"], "a": theirs["logit"]})
     sample = both if len(both) <= DRAWN else both.sample(DRAWN, random_state=0).sort_index()
-    apart = (both["b"] - both["a"]).abs()
+    gap = (both["b"] - both["a"]).abs()
     reading = (
-        f"Each point is a row. On the dashed line the two agree; they are {apart.median():.2f} log-odds apart for the "
-        f"median row and {apart.quantile(0.95):.2f} or more for one in twenty."
+        f"Each point is a row. On the dashed line, the two runs agree. The median difference is {gap.median():.2f} "
+        f"log-odds; one row in twenty differs by {gap.quantile(0.95):.2f} or more."
     )
     if len(sample) < len(both):
         reading += f" {len(sample):,} of {len(both):,} rows are drawn."
@@ -130,7 +130,7 @@ def _pairs(run: OpenRun, other: OpenRun, names: tuple[str, str]) -> None:
         if ours is not None and theirs is not None and ours[name].notna().any() and theirs[name].notna().any()
     ]
     if ours is None or theirs is None or fields is None or not known:
-        st.caption("One of the two has no pairs of fields, so there are no field matrices to set against each other.")
+        st.caption("One of the two runs has no pairs, so there are no field matrices to compare.")
         return
     st.subheader("Field matrices", anchor=False)
     kept = links.mirror("matrix_part", known, known[0])
@@ -147,10 +147,10 @@ def _pairs(run: OpenRun, other: OpenRun, names: tuple[str, str]) -> None:
     order = list(fields.sort_values("order")["field"])
     most = pairs.iloc[0]
     reading = (
-        "Strength of a pair here less that in the compared run: green is stronger here, purple weaker. The largest "
+        "Strength of each pair, this run − compared run: green is stronger in this run, purple weaker. The largest "
         f"difference is {plain(most['field_a'])} × {plain(most['field_b'])}, {signed(most['difference'])} log-odds."
     )
-    short = ("this run", "compared")
+    short = ("this run", "compared run")
     version = (run.id, other.id, measure)
     show_chart(lambda: matrix_difference(pairs, order, *short), version, reading, key="matrix difference")
     download(pairs.rename(columns={"b": names[0], "a": names[1]}), "pair-differences", "pair differences csv")

@@ -1,4 +1,4 @@
-"""Slices: how good the probabilities are at each level of a field."""
+"""Slices: calibration, AUC or logloss at each level of a field."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ MEASURES = {
     LOGLOSS: ("logloss", "logloss", "logloss (nats)"),
 }
 FEWEST_CLICKS = 5
-"""A slice of fewer clicks is not named as the worst: its interval rests on an approximation that fails there."""
+"""A slice of fewer clicks is never named as the worst, since its interval is only an approximation."""
 
 
 @st.fragment
 def slice_section(run: OpenRun, part: str, rows: pd.DataFrame, metrics: Metrics) -> None:
-    """Draw the section; only it runs again when the field changes."""
+    """Draw the section; as a fragment, only it runs again when the field changes."""
     st.header("Slices", anchor=False, divider="gray")
     roles = [role for role in run.spec.schema.roles if role.column != run.spec.schema.label.column]
     left, right = side_by_side(2)
@@ -65,10 +65,10 @@ def _show(sliced: pd.DataFrame, role: FieldRole, measure: str, metrics: Metrics)
     drawn = table.dropna(subset=[name])
     left_out = len(table) - len(drawn)
     reading = (
-        "One point a level, with its 95% interval over the rows drawn, rows in brackets; the dashed line is all rows. "
+        "One point per level, with its 95% interval; the number of rows is in brackets. Dashed: all rows. "
         + _finding(drawn, name, overall)
-        + (" An arrow: the interval goes on." if measure == RATIO and goes_on(drawn, name, overall) else "")
-        + (f" {left_out} levels without both outcomes are in the table only." if left_out else "")
+        + (" Arrow: the interval continues." if measure == RATIO and goes_on(drawn, name, overall) else "")
+        + (f" {left_out} levels with only one outcome are in the table only." if left_out else "")
     )
     if drawn.empty:
         st.info(f"No level of {code(role.column)} has both clicks and non-clicks here.")
@@ -85,7 +85,7 @@ def _show(sliced: pd.DataFrame, role: FieldRole, measure: str, metrics: Metrics)
 
 
 def _finding(table: pd.DataFrame, name: str, overall: float | None) -> str:
-    """Say how many intervals miss what they should hold, and how many would by chance."""
+    """Say how many intervals miss the target, and how many would by chance."""
     target = 1.0 if name == "calibration_ratio" else overall
     judged = table[table["clicks"] >= FEWEST_CLICKS]
     if target is None or judged.empty:
@@ -93,9 +93,9 @@ def _finding(table: pd.DataFrame, name: str, overall: float | None) -> str:
     off = judged[(judged["low"] > target) | (judged["high"] < target)]
     goal = "1" if name == "calibration_ratio" else "the line"
     if off.empty:
-        return f"Every interval holds {goal}."
+        return f"Every interval contains {goal}."
     worst = off.iloc[int((off[name] - target).abs().to_numpy().argmax())]
     return (
-        f"{len(off)} of {len(judged)} intervals miss {goal} (by chance one in 20 would), most of all "
-        f"{plain(str(worst['level']))} with {worst[name]:.2f}."
+        f"{len(off)} of {len(judged)} intervals miss {goal}; by chance, one in 20 would. The worst is "
+        f"{plain(str(worst['level']))}, with {worst[name]:.2f}."
     )

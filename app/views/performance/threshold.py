@@ -1,4 +1,4 @@
-"""Ranking and a threshold: ROC, precision–recall and lift, with live counts and cost at a chosen probability."""
+"""Ranking and threshold: ROC, precision–recall and lift, with counts and cost at a chosen threshold."""
 
 from __future__ import annotations
 
@@ -18,25 +18,26 @@ from deepfm_core.metrics.scores import Metrics, thresholds
 THRESHOLD = "threshold"
 """Name of the choice in the URL."""
 COUNTS = (
-    ("Hits", "hits", "called a click, was one"),
-    ("False alarms", "false_alarms", "called a click, was none"),
-    ("Misses", "misses", "not called, was a click"),
-    ("Rightly left out", "left_out", "not called, was none"),
+    ("True positives", "true_positives", "clicks that are flagged"),
+    ("False positives", "false_positives", "non-clicks that are flagged"),
+    ("False negatives", "false_negatives", "clicks that are not flagged"),
+    ("True negatives", "true_negatives", "non-clicks that are not flagged"),
 )
+"""The four counts: title, name in `counts_at`, and help."""
 
 
 @st.fragment
 def threshold_section(runs: dict[str, pd.DataFrame], metrics: Metrics, part: str) -> None:
-    """Draw the section; only it runs again when the threshold moves.
+    """Draw the section; as a fragment, only it runs again when the threshold moves.
 
     Args:
         runs: predictions by run name, the current run first.
-        metrics: of the current run's part.
-        part: for the names of files.
+        metrics: metrics of the current run on the part.
+        part: used in names of files.
     """
     st.header("Ranking and threshold", anchor=False, divider="gray")
     if metrics.auc is None:
-        st.caption("Curves need clicks and non-clicks.")
+        st.caption("The curves need both clicks and non-clicks.")
         return
     curves = {name: thresholds(rows["label"].to_numpy(), rows["probability"].to_numpy()) for name, rows in runs.items()}
     own = next(iter(curves.values()))
@@ -53,7 +54,7 @@ def threshold_section(runs: dict[str, pd.DataFrame], metrics: Metrics, part: str
 
 
 def steps(curve: pd.DataFrame) -> tuple[float, float]:
-    """Give the greatest threshold of the slider and the step between two, from the greatest probability."""
+    """Give the slider's largest threshold and its step, from the largest probability."""
     top = max(float(curve["threshold"].max()), 1e-6)
     step = 10.0 ** math.floor(math.log10(top / 50))
     return math.ceil(top / step) * step, step
@@ -64,13 +65,13 @@ def _decimals(step: float) -> int:
 
 
 def _choose_threshold(curve: pd.DataFrame, metrics: Metrics) -> float:
-    """Let the visitor choose from which probability a row is called a click; at first as many as there are clicks."""
+    """Let the visitor choose the decision threshold; the default flags about as many rows as there are clicks."""
     top, step = steps(curve)
     linked = st.query_params.get(THRESHOLD)
     if linked is not None and not _within(linked, top):
-        st.caption(f"The link's threshold {plain(linked)} is not between 0 and {top:g}, so this is the default.")
+        st.caption(f"The link's threshold {plain(linked)} is not between 0 and {top:g}. Showing the default.")
     chosen: float = st.slider(
-        "Call a row a click from this probability on",
+        "Decision threshold",
         0.0,
         top,
         as_many(curve, metrics.clicks),
@@ -78,12 +79,13 @@ def _choose_threshold(curve: pd.DataFrame, metrics: Metrics) -> float:
         format=f"%.{_decimals(step)}f",
         key=THRESHOLD,
         bind="query-params",
+        help="Rows with at least this probability are flagged as clicks.",
     )
     return chosen
 
 
 def as_many(curve: pd.DataFrame, clicks: int) -> float:
-    """Give the slider's threshold at which about as many rows are called clicks as there are: where it starts."""
+    """Give the default threshold: it flags about as many rows as there are clicks."""
     _, step = steps(curve)
     return round(float(curve.loc[curve["called"] >= clicks, "threshold"].iloc[0]) / step) * step
 
@@ -96,21 +98,26 @@ def _within(text: str, top: float) -> bool:
 
 
 def counts_at(curve: pd.DataFrame, threshold: float, rows: int, clicks: int) -> dict[str, int]:
-    """Count what a threshold gets right and wrong: `hits`, `false_alarms`, `misses`, `left_out`."""
+    """Count `true_positives`, `false_positives`, `false_negatives` and `true_negatives` at a threshold."""
     at = curve[curve["threshold"] >= threshold].tail(1)
-    called, hits = (int(at["called"].iloc[0]), int(at["hits"].iloc[0])) if len(at) else (0, 0)
-    misses = clicks - hits
-    return {"hits": hits, "false_alarms": called - hits, "misses": misses, "left_out": rows - called - misses}
+    flagged, found = (int(at["called"].iloc[0]), int(at["hits"].iloc[0])) if len(at) else (0, 0)
+    missed = clicks - found
+    return {
+        "true_positives": found,
+        "false_positives": flagged - found,
+        "false_negatives": missed,
+        "true_negatives": rows - flagged - missed,
+    }
 
 
 def cheapest(curve: pd.DataFrame, rows: int, clicks: int, costs: tuple[float, float]) -> tuple[float, float]:
-    """Find the slider's threshold of least cost on these rows, the highest of several, and that cost.
+    """Find the slider's threshold of lowest cost on these rows, the highest if there are several, and that cost.
 
     Args:
         curve: columns `threshold` (falling), `called`, `hits`.
-        rows: of the part.
-        clicks: of the part.
-        costs: of a false alarm and of a miss.
+        rows: number of rows.
+        clicks: number of clicks.
+        costs: of a false positive and of a false negative.
     """
     top, step = steps(curve)
     choices = np.round(np.arange(round(top / step), -1, -1) * step, _decimals(step))
@@ -120,15 +127,15 @@ def cheapest(curve: pd.DataFrame, rows: int, clicks: int, costs: tuple[float, fl
 
 
 def _cost(counts: dict[str, int], costs: tuple[float, float]) -> float:
-    return counts["false_alarms"] * costs[0] + counts["misses"] * costs[1]
+    return counts["false_positives"] * costs[0] + counts["false_negatives"] * costs[1]
 
 
 def _choose_costs() -> tuple[float, float]:
     left, right = st.columns(2)
     false_alarm: float = left.number_input(
-        "A false alarm costs", 0.0, value=1.0, key="false_alarm", bind="query-params"
+        "Cost of a false positive", 0.0, value=1.0, key="false_alarm", bind="query-params"
     )
-    miss: float = right.number_input("A miss costs", 0.0, value=5.0, key="miss", bind="query-params")
+    miss: float = right.number_input("Cost of a false negative", 0.0, value=5.0, key="miss", bind="query-params")
     return false_alarm, miss
 
 
@@ -138,20 +145,21 @@ def _show_counts(curve: pd.DataFrame, threshold: float, metrics: Metrics, costs:
     columns = side_by_side(5, least=110, gap="small")
     for column, (title, key, meaning) in zip(columns, COUNTS, strict=False):
         column.metric(title, f"{counts[key]:,}", help=meaning.capitalize() + ".")
-    columns[4].metric("Cost", f"{cost:,.0f}", help="False alarms and misses, each times its cost.")
-    called = counts["hits"] + counts["false_alarms"]
-    precision = f"{counts['hits'] / called:.0%} of them are clicks" if called else "so nothing is found"
-    found = f"{counts['hits'] / max(metrics.clicks, 1):.0%} of all clicks are found"
-    start = as_many(curve, metrics.clicks)
-    why = ", the start, which calls about as many as there are," if abs(threshold - start) < 1e-9 else ","
-    text = f"At {threshold:g}{why} {called:,} of {metrics.rows:,} rows are called clicks: {precision}, and {found}. "
+    columns[4].metric("Cost", f"{cost:,.0f}", help="False positives and false negatives, each times its cost.")
+    flagged = counts["true_positives"] + counts["false_positives"]
+    precision = f" ({counts['true_positives'] / flagged:.0%} of them are clicks)" if flagged else ""
+    recall = f"finds {counts['true_positives'] / max(metrics.clicks, 1):.0%} of all clicks"
+    default = abs(threshold - as_many(curve, metrics.clicks)) < 1e-9
+    text = f"A threshold of {threshold:g} flags {flagged:,} of {metrics.rows:,} rows{precision} and {recall}. "
+    if default:
+        text += f"The default, {threshold:g}, flags about as many rows as are positive. "
     best, least = cheapest(curve, metrics.rows, metrics.clicks, costs)
     if cost <= least:
         st.caption(f"{text}No other threshold costs less on these rows.")
         return
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(f"{text}The least these rows can cost is {least:,.0f}, at {best:g}.", width="stretch")
-        st.button(f"Least cost: {best:g}", icon=":material/savings:", on_click=_go_to, args=(best,))
+        st.caption(f"{text}The lowest possible cost on these rows is {least:,.0f}, at {best:g}.", width="stretch")
+        st.button(f"Lowest cost: {best:g}", icon=":material/savings:", on_click=_go_to, args=(best,))
 
 
 def _go_to(threshold: float) -> None:
@@ -161,15 +169,15 @@ def _go_to(threshold: float) -> None:
 def _show_curves(table: pd.DataFrame, threshold: float, metrics: Metrics, part: str) -> None:
     left, middle, right = side_by_side(3, least=280)
     with left:
-        reading = "Up and left is better; the dashed line is guessing. The dot is the threshold."
+        reading = "Higher and further left is better. Dashed: guessing. The dot is the threshold."
         chart = roc_curve(table, auc=metrics.auc, threshold=threshold)
         figure("ROC", lambda: chart, table, reading, key="roc", titles=RATES, file=f"roc-{part}")
     with middle:
-        reading = "Of the rows called, how many are clicks, as more clicks are found. Dashed: guessing."
+        reading = "Share of clicks among flagged rows, by the share of clicks found. Dashed: guessing."
         rate = metrics.clicks / metrics.rows
         pr = precision_recall_curve(table, base_rate=rate, threshold=threshold)
         figure("Precision, recall", lambda: pr, table, reading, key="pr", titles=RATES, file=f"precision-recall-{part}")
     with right:
-        reading = "How many times the base rate the rows of highest probability click."
+        reading = "Click rate of the flagged rows, in multiples of the base rate."
         lift = lift_curve(table, threshold=threshold)
         figure("Lift", lambda: lift, table, reading, key="lift", titles=RATES, file=f"lift-{part}")

@@ -1,4 +1,4 @@
-"""What can be done with runs: open, compare, cancel, resume, annotate, delete and bring back."""
+"""Actions on the selected runs: open, compare, cancel, resume, annotate, delete and undo."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import streamlit as st
 from app.shared import launch
 from app.state import links
 from app.state.store import store
-from app.widgets.messages import told
+from app.widgets.messages import errors_shown
 from app.widgets.text import plain
 from deepfm_core.spec.run import YARDSTICK
 from deepfm_core.store.records import RunRow
@@ -17,7 +17,7 @@ SELECTED = "selected"
 
 
 def show_actions(chosen: list[RunRow]) -> None:
-    """Draw what can be done with the selected runs, and name and notes of a single one."""
+    """Draw the actions for the selected runs, and the name and notes of a single one."""
     if not chosen:
         st.caption("Select runs in the first column to open, compare, resume, annotate or delete them.")
         return
@@ -49,10 +49,10 @@ def _describe(row: RunRow) -> None:
     left, right = st.columns([1, 2])
     key = f"name {row.id}"
     if not st.session_state.get(key, "").strip():
-        st.session_state[key] = row.name  # a run keeps its name where none is given
+        st.session_state[key] = row.name  # an empty name is not taken
     name = left.text_input("Name", key=key)
-    notes = right.text_input("Notes", row.notes, key=f"notes {row.id}", placeholder="What was tried, what came of it")
-    with told():
+    notes = right.text_input("Notes", row.notes, key=f"notes {row.id}", placeholder="What you tried, and the result")
+    with errors_shown():
         if name.strip() and name != row.name:
             store().rename(row.id, name.strip())
             st.rerun()
@@ -63,20 +63,20 @@ def _describe(row: RunRow) -> None:
 
 def _resume(rows: list[RunRow]) -> None:
     for row in rows:
-        with told():
+        with errors_shown():
             store().resume(row.id)
     launch.keep_worker()
 
 
 def _cancel(rows: list[RunRow]) -> None:
     for row in rows:
-        with told():
+        with errors_shown():
             store().request_cancel(row.id)
 
 
 def _delete(rows: list[RunRow]) -> None:
     for row in rows:
-        with told():
+        with errors_shown():
             store().delete(row.id)
             st.session_state.setdefault("deleted runs", []).append((row.id, row.name))
     links.choose(SELECTED, None)
@@ -90,18 +90,18 @@ _ACTIONS = (
 
 
 def show_undo() -> None:
-    """Offer to bring back the runs deleted last."""
+    """Offer to restore the runs deleted last."""
     deleted = st.session_state.get("deleted runs", [])
     if not deleted:
         return
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         names = ", ".join(plain(name) for _, name in deleted[:3]) + (" …" if len(deleted) > 3 else "")
-        st.markdown(f"Deleted: {names}. It can be brought back for a day.", width="stretch")
+        st.markdown(f"Deleted: {names}. You can bring back deleted runs for a day.", width="stretch")
         st.button("Undo", icon=":material/undo:", on_click=_restore)
         st.button("Dismiss", type="tertiary", on_click=st.session_state.pop, args=("deleted runs",))
 
 
 def _restore() -> None:
     for run_id, _ in st.session_state.pop("deleted runs"):
-        with told():
+        with errors_shown():
             store().restore(run_id)

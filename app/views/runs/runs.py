@@ -1,4 +1,4 @@
-"""Runs: every run with its state and metrics, curves laid over each other, and what can be done with a run."""
+"""The page Runs: a table of all runs, actions on the selected ones, and their curves in one chart."""
 
 from __future__ import annotations
 
@@ -19,14 +19,15 @@ if TYPE_CHECKING:
     from app.charts.grammar.vega import Chart
 
 OVERLAID = 8
+"""Runs drawn in one chart at most: the number of colours."""
 TOGETHER = "all"
-"""Name of the choice that lists the runs of comparisons and studies, too."""
+"""Name of the choice to list also the runs of comparisons and studies."""
 CURVES = {"valid_logloss": "Validation logloss", "train_logloss": "Training logloss", "valid_auc": "Validation AUC"}
 MARKS = {"queued": "○", "running": "◐", "finished": "●", "failed": "✕", "cancelled": "◌", "lost": "?"}
 
 
 def main() -> None:
-    """Draw the page, again and again while a run is at work."""
+    """Draw the page, again and again while a run is active."""
     active = any(row.state in ("queued", "running") for row in saved_runs.runs(together=True))
     st.fragment(_page, run_every=1.0 if active else None)(active)
 
@@ -34,10 +35,12 @@ def main() -> None:
 def _page(active: bool) -> None:
     everything = saved_runs.runs(together=True)
     if active != any(row.state in ("queued", "running") for row in everything):
-        st.rerun()  # the page says how often this is drawn again
+        st.rerun()  # the whole page, which sets how often this is drawn
     rows = everything if links.chosen(TOGETHER) else [row for row in everything if row.comparison is None]
     frame = pd.DataFrame([_line(row) for row in rows])
-    with st.container(horizontal=True, vertical_alignment="center"):  # the table's own buttons are right
+    with st.container(
+        horizontal=True, vertical_alignment="center"
+    ):  # on the left: the table's own buttons are on the right
         st.title("Runs", anchor=False, width="content")
         if rows:
             download(frame, "runs", "runs csv")
@@ -45,11 +48,11 @@ def _page(active: bool) -> None:
     if any(row.comparison for row in everything):
         _choose_together()
     if not rows:
-        said = "No runs yet." if not everything else "No run was asked for by itself yet."
-        st.info(f"{said} Train the sample on *Start*, or bring your own table on *Data*.")
+        reason = "No runs yet." if not everything else "All runs so far belong to comparisons or studies."
+        st.info(f"{reason} Train the sample on *Start*, or upload your own table on *Data*.")
         return
     chosen = _table(rows, frame)
-    st.caption("The sample run comes with the app and is not listed: it is the last choice under *Run* at the side.")
+    st.caption("The sample run comes with the app and is not listed. It is the last choice under *Run* in the sidebar.")
     show_actions(chosen)
     _overlay(chosen or rows)
 
@@ -58,7 +61,7 @@ def _choose_together() -> None:
     key = f"choice of {TOGETHER}"
     st.session_state[key] = links.chosen(TOGETHER) is not None
     st.toggle(
-        "With the runs of comparisons and studies",
+        "Show runs of comparisons and studies",
         key=key,
         on_change=lambda: links.choose(TOGETHER, "1" if st.session_state[key] else None),
     )
@@ -87,7 +90,7 @@ def _line(row: RunRow) -> dict[str, object]:
     return {
         "Run": row.name,
         "State": f"{MARKS[row.state]} {row.state}",
-        "Asked for": pd.Timestamp(row.created, unit="s", tz="UTC").tz_convert(st.context.timezone or "UTC"),
+        "Started": pd.Timestamp(row.created, unit="s", tz="UTC").tz_convert(st.context.timezone or "UTC"),
         "Test AUC": test.get("auc"),
         "Test logloss": test.get("logloss"),
         "Seconds": _seconds(row),
@@ -100,7 +103,7 @@ def _line(row: RunRow) -> dict[str, object]:
 
 
 def _seconds(row: RunRow) -> float | None:
-    """Give the seconds of work of a finished run, and of another those since it began."""
+    """Give the seconds of work of a finished run, and of any other the seconds since it began."""
     worked: dict[str, float] = row.summary.get("seconds") or {}
     if row.ended_well and worked:
         return sum(worked.values())
@@ -110,7 +113,7 @@ def _seconds(row: RunRow) -> float | None:
 _COLUMNS = {
     "Run": st.column_config.TextColumn(width=300),
     "State": st.column_config.TextColumn(width=95),
-    "Asked for": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=105),
+    "Started": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=105),
     "Test AUC": st.column_config.NumberColumn(format="%.4f", width=75),
     "Test logloss": st.column_config.NumberColumn(format="%.4f", width=90),
     "Seconds": st.column_config.NumberColumn(format="%.1f", width=70, help=SECONDS_HELP),
@@ -121,7 +124,7 @@ _COLUMNS = {
 
 
 def _overlay(rows: list[RunRow]) -> None:
-    """Lay the curves of runs on one table over each other, that of the first of them."""
+    """Draw the curves of runs in one chart: those on the same table as the first."""
     alike = [row for row in rows if row.spec.table == rows[0].spec.table][:OVERLAID]
     names = saved_runs.run_names()
     epochs = {names.get(row.id, row.name): saved_runs.story(saved_runs.open_run(row.id)).epochs for row in alike}
@@ -131,11 +134,11 @@ def _overlay(rows: list[RunRow]) -> None:
     kept = links.mirror("curves", list(CURVES), "valid_logloss")
     measure = st.segmented_control("Curves", list(CURVES), format_func=CURVES.__getitem__, required=True, **kept)
     version = (measure, *((name, len(frame)) for name, frame in epochs.items()))
-    reading = f"One line a run on {plain(rows[0].spec.table_name)}, its best epoch marked."
+    reading = f"One line per run on {plain(rows[0].spec.table_name)}; the best epoch is marked."
     if len({row.spec.table for row in rows}) > 1:
-        reading += " Runs on other tables are left out, since their figures cannot be compared."
+        reading += " Runs on other tables are left out, since they cannot be compared."
     if len({(row.spec.split, row.spec.valid_table, row.spec.rows_seed) for row in alike}) > 1:
-        reading += " Not all of them are validated on the same rows: small differences may be those of the rows."
+        reading += " Not all runs are validated on the same rows, so small differences may come from the rows."
     show_chart(lambda: _compared(together, measure), version, reading, key="overlay")
 
 

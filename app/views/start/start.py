@@ -1,4 +1,4 @@
-"""Start: what a finished run found, before anything is clicked, and the ways on."""
+"""The page Start: what a finished run found, and three buttons to go on."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from app.shared import findings, launch
 from app.state import links, saved_runs, saved_tables
 from app.state.saved_runs import OpenRun
 from app.widgets.layout import side_by_side
-from app.widgets.messages import MODEL_TITLES, told
+from app.widgets.messages import MODEL_TITLES, errors_shown
 from app.widgets.text import counted, plain
 from deepfm_core.spec.run import YARDSTICK
 
 DRAWN = "pairs are drawn"
-"""In the session: nothing in its first turn, then whether the turn for the pictures has come."""
+"""In the session: missing at first, False once the text is drawn, True from the next turn on, which draws charts."""
 
 
 def main() -> None:
@@ -21,12 +21,12 @@ def main() -> None:
     st.title("DeepFM Explorer", anchor=False)
     st.markdown(
         "Which pairs of fields interact in your click data? Train DeepFM on your own table, watch it learn, "
-        "and take every prediction apart."
+        "and explain every prediction."
     )
     _ways_on()
     run = saved_runs.current_run()
     if not run.ready:
-        st.info(f"{plain(run.name)} is {run.state}: *Train* shows how far it is. Below, what the sample run found.")
+        st.info(f"{plain(run.name)} is {run.state}. *Train* shows its progress. Below is what the sample run found.")
         run = saved_runs.open_run(saved_runs.BUNDLED_ID)
     _about(run)
     findings.show(run)
@@ -35,7 +35,7 @@ def main() -> None:
 
 
 def _pictures(run: OpenRun) -> None:
-    """Draw the run's pairs, in the first turn of a session a moment later: what is said stands on the screen first."""
+    """Draw the run's pairs; in the first turn of a session a moment later, so that the text appears at once."""
     if st.session_state.get(DRAWN):
         from app.shared import overview
 
@@ -44,7 +44,7 @@ def _pictures(run: OpenRun) -> None:
             overview.show_strongest(run)
         with right:
             overview.show_matrix(run)
-        saved_tables.keep_sample(next(iter(saved_tables.samples())))  # *Train this live* then starts at once
+        saved_tables.keep_sample(next(iter(saved_tables.samples())))  # so that *Train this live* starts at once
     else:
         st.fragment(_later, run_every=0.8)()
 
@@ -59,7 +59,7 @@ def _later() -> None:
 def _ways_on() -> None:
     with st.container(horizontal=True):
         if st.button("Train this live", type="primary", icon=":material/play_arrow:"):
-            with told():
+            with errors_shown():
                 launch.launch(launch.sample())
         if st.button("Use my CSV", icon=":material/upload_file:"):
             links.go("data")
@@ -79,18 +79,18 @@ def _about(run: OpenRun) -> None:
 @st.dialog("How DeepFM works", width="large")
 def _how_it_works() -> None:
     st.markdown(
-        "A row has one feature a field. DeepFM adds up three parts; the sum is the log-odds of a click, the *logit*:"
+        "A row has one feature per field. DeepFM adds up three parts. The sum is the log-odds of a click, the *logit*:"
     )
     st.latex(
-        r"\underbrace{w_0 + \sum_i w_i x_i}_{\text{first-order}} \;+\; "
-        r"\underbrace{\sum_{i<j} \langle v_i, v_j\rangle\, x_i x_j}_{\text{second-order: pairs}} \;+\; "
-        r"\underbrace{\mathrm{DNN}(v_1, v_2, \dots)}_{\text{deep}}"
+        r"\underbrace{w_0 + \sum_i w_i x_i}_{\text{bias, first order}} \;+\; "
+        r"\underbrace{\sum_{i<j} \langle v_i, v_j\rangle\, x_i x_j}_{\text{FM pairs}} \;+\; "
+        r"\underbrace{\mathrm{DNN}(v_1, v_2, \dots)}_{\text{DNN}}"
     )
     st.markdown(
-        "- Each feature has a weight *w* and an embedding *v*, which **pairs and network share**.\n"
+        "- Each feature has a weight *w* and an embedding *v*. **FM pairs and DNN share the embeddings.**\n"
         "- **Interactions** shows how much each pair of fields moves the logit.\n"
-        "- **Examples** takes the logit of any row apart into its terms. They sum to it exactly.\n"
-        "- What a model learned need not hold: **Performance** measures it on rows it has not seen.\n\n"
+        "- **Examples** splits the logit of any row into its terms. They sum to it exactly.\n"
+        "- **Performance** measures the model on held-out rows, since what it learned need not hold.\n\n"
         "Guo et al., *DeepFM: A Factorization-Machine based Neural Network for CTR Prediction*, 2017."
     )
     if st.button("See the sample's pairs", icon=":material/grid_on:"):

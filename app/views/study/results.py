@@ -1,4 +1,4 @@
-"""What a study found: the best setting, a line a factor, all settings across axes, and the table of them."""
+"""Results of a study: the best setting, one chart per factor, all settings on parallel axes, and their table."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ _SHORT_MEASURES = {
 }
 BRUSH, POINT = "brush", "trial"
 MOST_VALUES = 12
-"""Values of a factor up to which each has a place of its own on its axis."""
+"""Up to this many values of a factor, each has its own place on its axis; with more, the axis is a scale."""
 
 
 def show_results(runs: Sequence[RunRow], plan: StudyPlan) -> None:
-    """Draw what the finished runs of a study reached."""
+    """Draw the results of the finished runs of a study."""
     table = groups.study_table(runs, plan)
     if table.empty:
-        st.info("Results stand here as soon as the first run has finished.", icon=":material/hourglass_top:")
+        st.info("Results appear here as soon as the first run has finished.", icon=":material/hourglass_top:")
         return
     trials = trial_table(table, plan)
     _best(runs, table, trials, plan)
@@ -56,16 +56,16 @@ def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, pla
     number = int(best["trial"])
     setting = _written(best, plan)
     if number == 0:
-        said = f"The start, **{setting}**, is the best by validation logloss so far: {best['valid_logloss']:.4f} nats."
+        text = f"The start, **{setting}**, has the best validation logloss so far: {best['valid_logloss']:.4f} nats."
     else:
-        said = (
+        text = (
             f"Best by validation logloss, {best['valid_logloss']:.4f} nats: **{setting}**."
             f"{_on_test(runs, table, best, number)}"
         )
-    st.markdown(said)
+    st.markdown(text)
     chosen = next(run for run in runs if run.trial == number and run.ended_well)
     st.button(
-        "Take over into Train",
+        "Use these settings in Train",
         icon=":material/model_training:",
         type="primary",
         key="take over best",
@@ -75,14 +75,14 @@ def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, pla
 
 
 def _on_test(runs: Sequence[RunRow], table: pd.DataFrame, best: pd.Series, number: int) -> str:
-    """Say what the choice is worth on rows that did not make it."""
-    apart = groups.against_start(runs, table, number)
-    if apart is None:
+    """Compare the chosen setting with the start on test rows, which did not choose it."""
+    found = groups.against_start(runs, table, number)
+    if found is None:
         return ""
-    noise = "more than noise" if apart.told_apart else "no more than noise"
+    noise = "more than noise" if found.told_apart else "no more than noise"
     return (
-        f" On the test rows, which did not choose it, its logloss is {best['test_logloss']:.4f}: "
-        f"{signed(apart.value, 4)} against the start (95%: {signed(apart.low, 4)} to {signed(apart.high, 4)}), {noise}."
+        f" On test rows, which did not choose it, the logloss is {best['test_logloss']:.4f}. Difference to the start: "
+        f"{signed(found.value, 4)} (95%: {signed(found.low, 4)} to {signed(found.high, 4)}), {noise}."
     )
 
 
@@ -98,9 +98,13 @@ def _lines(table: pd.DataFrame, plan: StudyPlan, measure: str, left_out: Mapping
     lines = factor_lines(table, plan, measure)
     many = lines["seed"].nunique() > 1
     cells = side_by_side(len(plan.factors), least=280)
-    reading = "The others as they start." if plan.design == ONE else "Mean over the values of the others."
+    reading = (
+        "Other settings stay at their defaults."
+        if plan.design == ONE
+        else "Mean over the values of the other settings."
+    )
     reading = "Each point is a run." if plan.design == SEARCH else reading
-    reading += " Thin: a seed each; thick: their median." if many and plan.design != SEARCH else ""
+    reading += " Thin: one seed. Thick: median over seeds." if many and plan.design != SEARCH else ""
     ends = float(lines["measure"].min()), float(lines["measure"].max())
     for place, name in enumerate(plan.factors):
         rows = lines[lines["factor"] == name]
@@ -115,13 +119,13 @@ def _lines(table: pd.DataFrame, plan: StudyPlan, measure: str, left_out: Mapping
                     drawn, axis, measure=measure, joined=plan.design != SEARCH, ends=ends
                 ),
                 (measure, len(table), tuple(table["run"])),
-                f"{reading} The same network as another value: {same}." if same else reading,
+                f"{reading} Not run, since another value gives the same DNN: {same}." if same else reading,
                 key=f"factor {name}",
             )
 
 
 def _parallel(trials: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataFrame:
-    """Draw all settings across axes, and return those that are selected, or all."""
+    """Draw all settings on parallel axes; return the selected ones, or all."""
     drawn = trials.dropna(subset=[measure])
     if len(drawn) < 2:
         return trials
@@ -132,8 +136,8 @@ def _parallel(trials: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataFra
         "All settings",
         lambda: setting_lines(drawn, axes, measure, brush=BRUSH, point=POINT, chosen=list(chosen["trial"])),
         drawn,
-        "A line is a setting: the stronger its colour, the better. Drag over points of an axis, or click one, to list "
-        "only these below.",
+        "A line is a setting: the stronger its colour, the better. Drag along an axis, or click a point, to list only "
+        "these settings below.",
         key="settings",
         chart_key=key,
         file="settings",
@@ -145,7 +149,7 @@ def _parallel(trials: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataFra
 
 
 def _by_magnitude(name: str, values: pd.Series) -> bool:
-    """Say whether a factor's numbers are laid out by orders of magnitude, as a search looks at them."""
+    """Say whether the numbers of a factor are on a logarithmic axis, as a search samples them."""
     return FACTORS[name].log and float(values.astype(float).min()) > 0
 
 
@@ -161,7 +165,7 @@ def _axes(trials: pd.DataFrame, plan: StudyPlan) -> dict[str, Axis]:
 
 
 def _selected(trials: pd.DataFrame, axes: dict[str, Axis], measure: str, key: str) -> pd.DataFrame:
-    """Give the settings inside the area dragged, or the one clicked; none where nothing is selected."""
+    """Give the settings inside the selected area, or the one clicked; an empty frame if nothing is selected."""
     picked = selected(key)
     points = picked.get(POINT)
     if isinstance(points, list) and points:
@@ -194,18 +198,18 @@ def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan
         on_select="rerun",
         selection_mode="single-row",
         column_config=configured(shown, titles),
-        alt="Settings with what they reached",
+        alt="Settings with their metrics",
     )
-    st.caption("Logloss in nats, means over seeds; seconds are those of training.")
+    st.caption("Logloss in nats. Values are means over seeds; seconds are training time.")
     places = event["selection"]["rows"]
     if not places or places[0] >= len(trials):
-        st.caption("Choose a setting in the first column to open its run or to take it over.")
+        st.caption("Choose a setting in the first column to open its run or to use it in Train.")
         return
     number = int(trials["trial"].iloc[places[0]])
     run = next(run for run in runs if run.trial == number and run.ended_well)
     with st.container(horizontal=True):
         st.button(
-            "Take this over into Train", icon=":material/model_training:", on_click=apply_settings.ask, args=(run.id,)
+            "Use this setting in Train", icon=":material/model_training:", on_click=apply_settings.ask, args=(run.id,)
         )
         if st.button("How good is it", icon=":material/monitoring:"):
             links.go("performance", run=run.id)

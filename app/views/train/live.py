@@ -1,4 +1,4 @@
-"""The panel of one run: its state, what can be done about it, its curves and its field matrix, live while it trains."""
+"""The panel of one run: its state and actions, results, curves and field matrix, live while it trains."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.figure import show_chart
 from app.widgets.layout import side_by_side
-from app.widgets.messages import SECONDS_HELP, to_pairs, told
+from app.widgets.messages import SECONDS_HELP, errors_shown, to_pairs
 from app.widgets.text import duration, plain
 from deepfm_core.runs.findings import FILE
 from deepfm_core.spec.events import HOLD_OUT
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from deepfm_core.runs.progress import Story
 
 SECONDS = 0.75
-"""How often a run at work is looked at."""
+"""Seconds between two looks at an active run."""
 FIRST_LOSS_SECONDS = 0.5
-"""How long the first look waits for something to see."""
+"""Seconds that the first look waits at most for a first loss to draw."""
 STAGES = {
     "": "Starting",
     "read": "Reading the table",
@@ -33,12 +33,13 @@ STAGES = {
     "fit": "Training",
     "evaluate": "Evaluating",
     "explain": "Explaining",
-    HOLD_OUT: "Asking the pairs on unseen rows",
+    HOLD_OUT: "Checking each pair on held-out rows",
 }
+"""Stages of a run, in words."""
 
 
 def show(run: OpenRun) -> None:
-    """Draw a run, and go on drawing it while it is queued or at work."""
+    """Draw a run, again and again while it is queued or running."""
     if run.active:
         if st.session_state.get("watched run") != run.id:
             run = _begun(run)
@@ -52,7 +53,7 @@ def show(run: OpenRun) -> None:
 
 
 def _begun(run: OpenRun) -> OpenRun:
-    """Wait a moment for the first loss of a run that a worker takes up just now: it is then drawn at the first look."""
+    """Wait briefly for the first loss of a run that a worker is just starting, so that the first look shows it."""
     until = time.monotonic() + FIRST_LOSS_SECONDS
     while time.monotonic() < until and run.active and not store().events(run.id, kinds=["progress"]):
         if run.state == "queued" and not store().worker_state().idle:
@@ -63,7 +64,7 @@ def _begun(run: OpenRun) -> OpenRun:
 
 
 def _watch(run_id: str) -> None:
-    with told():
+    with errors_shown():
         run = saved_runs.open_run(run_id)
         if not run.active:
             st.rerun()
@@ -112,7 +113,7 @@ def _state(run: OpenRun, story: Story) -> str:
         return "stopping"
     if run.state == "queued":
         place = store().position(run.id)
-        return f"queued, {place - 1} before it" if place and place > 1 else "queued, next"
+        return f"queued, {place - 1} ahead of it" if place and place > 1 else "queued, next"
     if run.state != "running":
         return run.state
     if story.stage == "fit" and story.started is not None:
@@ -122,12 +123,12 @@ def _state(run: OpenRun, story: Story) -> str:
 
 
 def _cancel(run_id: str) -> None:
-    with told():
+    with errors_shown():
         store().request_cancel(run_id)
 
 
 def _resume(run_id: str) -> None:
-    with told():
+    with errors_shown():
         store().resume(run_id)
         keep_worker()
 
@@ -136,27 +137,27 @@ def _under_way(run: OpenRun, story: Story) -> None:
     st.progress(story.fraction)
     if run.ready:
         left = story.seconds_left(time.time())
-        said = "" if left is None else f" About {duration(left)} left."
-        st.caption(f"Everything below is there. Each pair is now asked on rows it was not learned from.{said}")
+        when = "" if left is None else f" About {duration(left)} left."
+        st.caption(f"Results are ready. Still checking each pair on held-out rows.{when}")
         return
     if run.state == "queued":
         state = store().worker_state()
         st.caption(
-            "The worker is loading." if state.starting else "Waits for the worker, which trains one run at a time."
+            "The worker is loading." if state.starting else "Waiting for the worker, which trains one run at a time."
         )
         return
     if run.scored:
         left = story.seconds_left(time.time())
-        doing = "Levels of fields and single rows are being explained; all pages open when they are."
+        doing = "Now explaining levels and single rows."
         if left is not None:
-            doing = f"The labels are being asked which pairs interact, and all pages open then: {_most(left)} left."
-        st.caption(f"Trained. {doing}")
+            doing = f"Now estimating pairs from the labels, {_most(left)} left."
+        st.caption(f"Trained. {doing} The other pages open when this is done.")
         return
     about = [_left(story)]
     if len(story.progress):
-        about.append(f"{float(story.progress.iloc[-1]['rows_per_second']):,.0f} rows a second")
+        about.append(f"{float(story.progress.iloc[-1]['rows_per_second']):,.0f} rows per second")
     if story.started is not None:
-        about.append(f"{story.started.parameters:,} parameters, {story.started.rows_train:,} rows to train on")
+        about.append(f"{story.started.parameters:,} parameters, {story.started.rows_train:,} training rows")
     st.caption(" · ".join(part for part in about if part))
 
 
@@ -168,27 +169,29 @@ def _left(story: Story) -> str:
     seconds = story.seconds_left(time.time())
     if seconds is None:
         return ""
-    return f"{_most(seconds)} of training left; it stops when validation no longer improves"
+    return f"{_most(seconds)} of training left; it stops early if validation stops improving"
 
 
 def _ending(run: OpenRun, story: Story) -> None:
     if run.state == "failed":
         st.error(plain((run.row and run.row.message) or "The run failed."))
-        st.caption("Change what it says in *New run* above; *Resume* tries the same again.")
+        st.caption("Change the settings under *New run* above. *Resume* tries the same settings again.")
     elif run.ready and not run.finished:
-        st.info("Stopped while pairs were asked on unseen rows; all else is there. *Resume* goes on with that.")
+        st.info(
+            "Stopped while checking pairs on held-out rows. All other results are ready. *Resume* continues the checks."
+        )
     elif run.state == "lost":
-        st.warning(f"The process that trained this run is gone. {_resuming(run, story)}")
+        st.warning(f"The process that trained this run has ended. {_resuming(run, story)}")
     elif run.state == "cancelled":
         st.info(f"Stopped on request. {_resuming(run, story)}")
 
 
 def _resuming(run: OpenRun, story: Story) -> str:
     if run.scored:
-        return "The model is trained; *Resume* goes on with what it has learned."
+        return "The model is trained. *Resume* continues with the explanations."
     if len(story.epochs):
-        return "*Resume* goes on from the last epoch that ended."
-    return "*Resume* begins with it; no epoch had ended."
+        return "*Resume* continues from the last finished epoch."
+    return "*Resume* starts from the beginning, since no epoch had finished."
 
 
 def _summary(run: OpenRun) -> None:
@@ -204,15 +207,15 @@ def _summary(run: OpenRun) -> None:
 
 
 def _rows(run: OpenRun, story: Story) -> None:
-    """Say which tables apart judge the run, and what of its parts is not as one would wish."""
+    """Name the holdout tables of the run, and warn of parts that are too small."""
     verbs = {"valid": "Validated", "test": "Tested"}
-    apart = [
-        f"{verb} on {plain(name)}." for part, verb in verbs.items() if (name := predictions.table_apart(run, part))
+    holdout = [
+        f"{verb} on {plain(name)}." for part, verb in verbs.items() if (name := predictions.holdout_table(run, part))
     ]
-    said = [" ".join(apart)] if apart else []
-    said += [plain(note) for note in story.notes]
-    if said:
-        st.caption("  \n".join(said))
+    lines = [" ".join(holdout)] if holdout else []
+    lines += [plain(note) for note in story.notes]
+    if lines:
+        st.caption("  \n".join(lines))
 
 
 def _results(run: OpenRun) -> None:
@@ -248,12 +251,10 @@ def _curves(run: OpenRun, story: Story) -> None:
     show_chart(
         lambda: loss_curves(story.epochs, base_logloss=base, progress=story.progress, live=live),
         version,
-        "Lower is better. Above the dashed line, knowing the share of positive rows alone does better.",
+        "Lower is better. Dashed: predicting the share of positive rows for every row.",
         key="loss",
     )
     if story.epochs["valid_auc"].notna().sum() > 1:
         st.markdown("**Validation AUC**")
-        reading = (
-            "How often, of a positive and a negative row, the positive one gets the higher logit; 0.5 is guessing."
-        )
+        reading = "Chance that a positive row gets a higher logit than a negative one. 0.5 is guessing."
         show_chart(lambda: auc_curve(story.epochs, live=live), version[:3], reading, key="auc")

@@ -1,4 +1,4 @@
-"""Train: settings, one button, and the run as it goes."""
+"""The page Train: the settings of a new run, and the current run live."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.shared.holdout import say_doubts, table_line
 from app.shared.unusable import say_unusable
 from app.state import links, saved_runs
 from app.views.train import live, settings
-from app.widgets.messages import told
+from app.widgets.messages import errors_shown
 
 
 def main() -> None:
@@ -20,14 +20,14 @@ def main() -> None:
         _form()
         return
     above = st.container()
-    live.show(run)  # first in time, since it is what changes
-    key = f"new run beside {run.id}"  # closed again, as at first, beside the run that it has begun
+    live.show(run)  # drawn first, since it is what changes
+    key = f"new run beside {run.id}"  # a new key per run, so that the form is closed again once its run has started
     with above.expander("New run", icon=":material/add:", expanded=links.chosen("new") is not None, key=key):
         _form()
 
 
 def _form() -> None:
-    with told():
+    with errors_shown():
         sha, schema, rows = table_line()
         unusable = say_unusable(schema)
         spec = settings.choose(sha, schema, rows)

@@ -108,14 +108,14 @@ def rows_of(spec: dict[str, Any], column: str) -> list[dict[str, Any]]:
     return [row for rows in spec["datasets"].values() for row in rows if column in row]
 
 
-def test_pairs_told_apart_from_noise_stand_before_stronger_noise() -> None:
+def test_clear_pairs_come_before_stronger_noise() -> None:
     given = frames.pairs()
     given["strength"] = given["strength"].where(given["solid"], given["strength"] + 1)
     first = ranking.ranked(given, "strength")
-    told = int(given["solid"].sum())
-    assert first["solid"].tolist() == [True] * told + [False] * (len(given) - told)
-    assert first["strength"].head(told).is_monotonic_decreasing
-    assert first["strength"].tail(-told).is_monotonic_decreasing
+    clear = int(given["solid"].sum())
+    assert first["solid"].tolist() == [True] * clear + [False] * (len(given) - clear)
+    assert first["strength"].head(clear).is_monotonic_decreasing
+    assert first["strength"].tail(-clear).is_monotonic_decreasing
 
 
 def test_every_pair_has_its_verdict_under_its_marks_unless_all_share_it() -> None:
@@ -161,7 +161,7 @@ def test_a_matrix_of_many_fields_keeps_the_strongest_pair_and_says_how_many_it_l
     assert "of 60" in spec["title"]["text"]
 
 
-def test_the_graph_draws_what_is_told_apart_firmly_and_the_chosen_pair_always() -> None:
+def test_the_graph_draws_clear_pairs_as_solid_lines_and_the_chosen_pair_always() -> None:
     pairs = frames.pairs()
     weakest = pairs.sort_values("strength").iloc[0]
     chosen = (weakest["field_b"], weakest["field_a"])
@@ -170,7 +170,7 @@ def test_the_graph_draws_what_is_told_apart_firmly_and_the_chosen_pair_always() 
     solid = {(row["field_a"], row["field_b"]) for row in lines if row["solid"]}
     assert solid == set(pairs.loc[pairs["solid"], ["field_a", "field_b"]].itertuples(index=False, name=None))
     assert {(row["field_b"], row["field_a"]) for row in lines if row["chosen"]} == {chosen}
-    assert f"{len(solid)} pairs told apart from noise" in chart.description
+    assert f"{len(solid)} pairs clear above noise" in chart.description
 
 
 def test_a_graph_of_many_fields_keeps_forty_and_says_so() -> None:
@@ -208,7 +208,7 @@ def test_a_swept_value_beyond_training_does_not_stretch_the_axis() -> None:
     assert ends == [10.0, 5.0, 10.0]
 
 
-def test_pairs_not_told_apart_from_noise_are_hollow() -> None:
+def test_pairs_that_are_not_clear_above_noise_are_hollow() -> None:
     spec = matrix.field_matrix(frames.pairs(), frames.fields()).to_dict()
     hollow = [
         layer
@@ -217,7 +217,7 @@ def test_pairs_not_told_apart_from_noise_are_hollow() -> None:
     ]
     assert len(hollow) == 1
     stroke = hollow[0]["encoding"]["stroke"]
-    assert stroke["scale"]["domain"] == ["not told apart from noise"]
+    assert stroke["scale"]["domain"] == ["not clear above noise"]
     assert stroke["legend"]["symbolFillColor"] == "transparent"
     solid = matrix.field_matrix(frames.pairs().assign(solid=True), frames.fields()).to_dict()
     assert not [layer for layer in solid["layer"] if "stroke" in layer["encoding"]]

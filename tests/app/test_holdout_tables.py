@@ -1,4 +1,4 @@
-"""Tables apart in the app: uploaded beside one's own, to test or validate on, and what a run makes of them."""
+"""Holdout tables in the app: uploaded to test or validate on, checked against the roles, and used by a run."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_a_table_to_test_on_is_uploaded_chosen_and_used_by_the_run(
     assert "sampled test rows of other.csv" in opened("examples", run=run.id).markdown[0].value
 
 
-def test_a_table_apart_that_does_not_fit_is_said_and_nothing_is_trained(uploaded: AppTest) -> None:
+def test_a_holdout_table_that_does_not_fit_is_an_error_and_nothing_is_trained(uploaded: AppTest) -> None:
     other = table(150, 1).drop(columns=["site", "price"]).assign(clicked="maybe")
     uploaded.file_uploader[OTHER].upload("other.csv", csv(other), "text/csv").run()
     (error,) = uploaded.error
@@ -88,10 +88,10 @@ def test_a_link_with_a_table_that_is_not_there_or_the_same_says_so(uploaded: App
     app = opened("train", table=mine, test_table="0" * 64)
     assert "is not in the store" in app.error[0].value
     app = opened("train", table=mine, valid_table=mine)
-    assert "is the one trained on" in app.error[0].value
+    assert "is also the one to train on" in app.error[0].value
 
 
-def test_train_names_the_tables_apart_and_shares_of_the_rest_count(
+def test_train_names_the_holdout_tables_and_shares_of_the_rest_count(
     uploaded: AppTest, opened: Opened, store: Store
 ) -> None:
     uploaded.file_uploader[OTHER].upload("other.csv", csv(table(150, 1)), "text/csv").run()
@@ -105,7 +105,7 @@ def test_train_names_the_tables_apart_and_shares_of_the_rest_count(
     assert spec.fit == preset("recommended", "deepfm", 320)[1]
 
 
-def test_another_table_to_train_on_forgets_the_tables_apart(uploaded: AppTest) -> None:
+def test_another_table_to_train_on_forgets_the_holdout_tables(uploaded: AppTest) -> None:
     uploaded.file_uploader[OTHER].upload("other.csv", csv(table(150, 1)), "text/csv").run()
     uploaded.selectbox(key="table to show").select("clicks.csv").run()
     assert "test_table" not in uploaded.query_params
