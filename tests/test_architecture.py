@@ -202,8 +202,9 @@ def documented(page: str) -> str:
 
 
 def test_every_option_of_the_command_line_is_documented_and_every_documented_option_exists():
-    verbs = next(action for action in parser()._actions if action.dest == "verb").choices
-    parsers = [*verbs.values(), worker_parser()]
+    whole = parser()
+    verbs = next(action for action in whole._actions if action.dest == "verb").choices
+    parsers = [whole, *verbs.values(), worker_parser()]
     options = {option for verb in parsers for option in verb._option_string_actions if option.startswith("--")}
     told = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", documented("command-line.md")))
     assert told == options - {"--help"}

@@ -9,6 +9,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from deepfm_core.errors import RunError
 from deepfm_core.experiments.study import StudyPlan
 from deepfm_core.runs.job import Engine, Job
 from deepfm_core.spec.events import Event, Stage
@@ -41,8 +42,14 @@ def choose(store: Store, run: RunRow) -> RunSpec:
 
     Runs of one trial have one setting: that of whichever run was taken up first. The same runs ended before give the
     same setting.
+
+    Raises:
+        RunError: Optuna is not installed.
     """
-    import optuna  # heavy, and needed here alone
+    try:
+        import optuna  # heavy, needed here alone, and an extra of the package
+    except ModuleNotFoundError:
+        raise RunError("A search needs Optuna, and it is not installed. Run `pip install optuna`.") from None
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     assert run.comparison is not None

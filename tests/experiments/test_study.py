@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -233,6 +234,16 @@ def test_a_trial_that_fails_says_why_and_the_search_goes_on(
     runs = store.comparisons.runs(comparison)
     assert [run.state for run in runs] == ["finished", "failed", "finished"]
     assert "Keep probability is 1.5" in (runs[1].message or "")
+
+
+def test_a_search_without_optuna_says_what_to_install(
+    store: Store, base: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)  # importing it fails as where it is not installed
+    comparison = study.begin(store, base, 560, StudyPlan({"keep": (0.5, 0.9)}, design=SEARCH, trials=2))
+    work(store, comparison)
+    messages = [run.message for run in store.comparisons.runs(comparison) if run.state == "failed"]
+    assert messages == ["A search needs Optuna, and it is not installed. Run `pip install optuna`."]
 
 
 def test_a_single_run_goes_before_a_whole_study(store: Store, base: RunSpec) -> None:
