@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -203,7 +204,7 @@ def documented(page: str) -> str:
 
 def test_every_option_of_the_command_line_is_documented_and_every_documented_option_exists():
     whole = parser()
-    verbs = next(action for action in whole._actions if action.dest == "verb").choices
+    verbs: Any = next(action for action in whole._actions if action.dest == "verb").choices
     parsers = [whole, *verbs.values(), worker_parser()]
     options = {option for verb in parsers for option in verb._option_string_actions if option.startswith("--")}
     told = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", documented("command-line.md")))

@@ -338,7 +338,7 @@ def _choice(app: AppTest, name: str) -> str:
     return value if isinstance(value, str) else value[0]
 
 
-def _button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+def _button(app: AppTest, label: str):
     return next(button for button in app.button if button.label == label)
 
 

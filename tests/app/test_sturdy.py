@@ -63,7 +63,7 @@ def _outside_code(line: str) -> str:
         if line[place] == "\\" and re.match(r"[!-/:-@\[-`{-~]", line[place + 1 : place + 2]):
             place += 2
         elif line[place] == "`":
-            fence = re.match("`+", line[place:])[0]  # type: ignore[index]
+            fence = re.match("`+", line[place:])[0]
             closing = re.search(f"(?<!`){fence}(?!`)", line[place + len(fence) :])
             if closing is None:
                 left += fence

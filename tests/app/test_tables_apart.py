@@ -130,5 +130,5 @@ def choice(app: AppTest, name: str) -> str:
     return value if isinstance(value, str) else value[0]
 
 
-def button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+def button(app: AppTest, label: str):
     return next(button for button in app.button if button.label == label)

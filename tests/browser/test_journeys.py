@@ -153,7 +153,7 @@ def test_two_visitors_of_a_hosted_app_see_each_others_runs_only_through_a_link(
         server.close()
 
 
-def _store(server: Server):  # type: ignore[no-untyped-def]
+def _store(server: Server):
     from deepfm_core.store.store import Store
 
     return Store(server.home)

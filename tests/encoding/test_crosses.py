@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ FRAME = frame_of(
 KINDS = {"device": Kind.CATEGORICAL, "place": Kind.CATEGORICAL, "price": Kind.PIECEWISE, "tags": Kind.MULTI_VALUED}
 
 
-def fitted(*crosses: Cross, **settings: int) -> Encoder:
+def fitted(*crosses: Cross, **settings: Any) -> Encoder:
     return Encoder.fit(FRAME, schema_of(**KINDS), crosses=crosses, **settings)
 
 

@@ -19,7 +19,16 @@ from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.spec.events import Finished
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
-from deepfm_core.spec.search_space import FACTORS, PAPER, factors_of, parse_values, setting_of, shape_of, with_setting
+from deepfm_core.spec.search_space import (
+    FACTORS,
+    PAPER,
+    Value,
+    factors_of,
+    parse_values,
+    setting_of,
+    shape_of,
+    with_setting,
+)
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.workers.executor import perform
@@ -40,7 +49,7 @@ def base(store: Store) -> RunSpec:
     return RunSpec(entry.sha256, entry.name, infer_schema(store.table(entry.sha256), "clicked"))
 
 
-def instant(job):  # type: ignore[no-untyped-def]
+def instant(job):
     """An engine whose validation logloss is lowest at a keep probability of 0.7 and a narrow network."""
     own = setting_of(job.spec)
     loss = 0.4 + (float(own["keep"]) - 0.7) ** 2 + 0.001 * np.log2(float(own["neurons"])) + 0.0001 * job.spec.seed
@@ -51,7 +60,7 @@ def instant(job):  # type: ignore[no-untyped-def]
     yield Finished({"valid": scores, "test": scores, "seconds": {"fit": 1.0}, "parameters": 7})
 
 
-def work(store: Store, comparison: str, most: int = 1000, engine=instant) -> int:  # type: ignore[no-untyped-def]
+def work(store: Store, comparison: str, most: int = 1000, engine=instant) -> int:
     me = Process.current()
     for done in range(most):
         run = store.claims.next(me, comparison)
@@ -62,7 +71,14 @@ def work(store: Store, comparison: str, most: int = 1000, engine=instant) -> int
 
 
 def test_a_setting_put_into_a_run_is_read_back_from_it() -> None:
-    setting = {"activation": "tanh", "keep": 0.8, "neurons": 100, "layers": 4, "shape": "diamond", "l2": 1e-4}
+    setting: dict[str, Value] = {
+        "activation": "tanh",
+        "keep": 0.8,
+        "neurons": 100,
+        "layers": 4,
+        "shape": "diamond",
+        "l2": 1e-4,
+    }
     spec = with_setting(START, setting | {"embedding_size": 5, "learning_rate": 0.02})
     assert setting_of(spec) == setting | {"embedding_size": 5, "learning_rate": 0.02}
     assert sum(spec.model.layers) == 400
@@ -207,7 +223,7 @@ def test_a_search_finds_its_way_and_every_trial_has_one_setting(store: Store, ba
     assert (table.groupby("trial")[["keep", "neurons"]].nunique() == 1).all(axis=None)
     assert table.groupby("trial")["keep"].first().nunique() > 10
     assert table["keep"].between(0.3, 1.0).all()
-    assert abs(trial_table(table, plan).loc[0, "keep"] - 0.7) < 0.12
+    assert abs(trial_table(table, plan)["keep"][0] - 0.7) < 0.12
     assert all(store.folder(run.id).spec() == run.spec for run in runs)
     assert len(factor_lines(table, plan, "valid_auc")) == 2 * 28, "every run of a search is a point"
 

@@ -9,7 +9,7 @@ from deepfm_core.metrics.bootstrap import draws_for, judge_together
 from deepfm_core.metrics.scores import auc, auc_by_row, auc_interval, logloss
 
 
-def rows(count: int = 1500, noise: float = 1.0, seed: int = 0):  # type: ignore[no-untyped-def]
+def rows(count: int = 1500, noise: float = 1.0, seed: int = 0):
     """Draw labels, the true logits, and logits with noise."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(-1, 1.5, count)
@@ -78,7 +78,7 @@ def test_noise_between_seeds_widens_the_interval() -> None:
     steady = {"a": [truth], "b": [truth * 0.9]}
     swinging = {"a": [truth], "b": [truth * factor for factor in (0.3, 0.9, 1.5)]}
 
-    def width(models) -> float:  # type: ignore[no-untyped-def]
+    def width(models) -> float:
         judged = judge_together(labels, models)["logloss"]
         difference = next(one.difference for one in judged.values() if one.difference)
         return difference.high - difference.low

@@ -82,7 +82,7 @@ def test_few_words_of_eight_letters_are_not_taken_for_hashes() -> None:
     st.integers(200, 3000),
     st.integers(200, 6000),
 )
-def test_cells_are_those_of_the_csv_module_whatever_the_sizes(tmp_path_factory, cells, block, segment) -> None:  # type: ignore[no-untyped-def]
+def test_cells_are_those_of_the_csv_module_whatever_the_sizes(tmp_path_factory, cells, block, segment) -> None:
     path = tmp_path_factory.mktemp("t") / "t.csv"
     one = parsed(path, HASHES[:100] + cells, block=block, segment=segment)
     with path.open(encoding="utf-8", newline="") as file:

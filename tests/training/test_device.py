@@ -78,4 +78,4 @@ def test_a_fit_on_the_gpu_scores_as_one_on_the_processor(name: str) -> None:
         state = FitState.new(SHAPE, ModelSpec(name, 4, (6,)), FIT, seed=0, device=device)
         list(fit(FIT, train, valid, state))
         logits.append(torch.from_numpy(predict_logits(state.model, valid)))
-    assert torch.allclose(*logits, atol=1e-3)
+    assert torch.allclose(logits[0], logits[1], atol=1e-3)
