@@ -12,9 +12,9 @@ run: $(VENV)/.run
 test: $(VENV)/.test chromium check
 	$(BIN)/python -m pytest
 
-# What takes less than a minute on two processors: no browser, no page, no process of its own.
+# All but the tests marked as slow: less than a minute on two processors.
 test-fast: $(VENV)/.test
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow" -n 2
 
 check: $(VENV)/.test
 	$(BIN)/ruff check .

@@ -181,6 +181,7 @@ def test_the_first_paint_of_a_page_needs_no_torch(view):
     assert not heavy
 
 
+@pytest.mark.slow
 def test_the_core_stands_without_the_app(tmp_path):
     code = "import deepfm_core.classifier, deepfm_core.runs.engine, sys; sys.exit('streamlit' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -18,6 +18,8 @@ from deepfm_core.classifier import DeepFMClassifier
 from deepfm_core.errors import DeepFMError, SpecError
 from tests.conftest import ROOT, Command, clicks
 
+pytestmark = pytest.mark.slow
+
 SMALL: dict[str, Any] = {"epochs": 3, "batch_size": 128, "learning_rate": 1e-2}
 
 

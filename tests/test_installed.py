@@ -14,6 +14,8 @@ import pytest
 import deepfm_core
 from deepfm_core.store.store import Store, default_home
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -59,6 +59,7 @@ def test_every_public_name_is_documented_and_no_other() -> None:
     assert sorted([*documented, "DeepFMClassifier"]) == list(deepfm_core.__all__)
 
 
+@pytest.mark.slow
 def test_the_snippets_of_the_documentation_run(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     names: dict[str, object] = {}

@@ -6,6 +6,8 @@ import ast
 import re
 import sys
 import tomllib
+from collections.abc import Mapping
+from functools import cache
 from importlib.metadata import packages_distributions
 from pathlib import Path
 
@@ -50,6 +52,12 @@ def test_every_requirement_says_what_it_is_for() -> None:
         assert re.search(rf'"{re.escape(asked)}",  # \w', text), asked
 
 
+@cache
+def brought() -> Mapping[str, list[str]]:
+    """Give the packages that bring each top-level module."""
+    return packages_distributions()
+
+
 def imported_by(folder: Path) -> set[str]:
     """Give the top-level names of all that the modules of a folder import; fixtures were made by earlier code."""
     modules = [path for path in folder.rglob("*.py") if "fixtures" not in path.parts]
@@ -67,6 +75,5 @@ def test_what_is_imported_is_asked_for(folder: str, extras: tuple[str, ...]) -> 
     asked = [text for extra in extras for text in PROJECT["project"]["optional-dependencies"][extra]]
     asked += PROJECT["project"]["dependencies"] + (PROJECT["dependency-groups"]["peers"] if folder == "tests" else [])
     names = {canonicalize_name(Requirement(text).name) for text in asked}
-    bring = packages_distributions()
     for module in imported_by(ROOT / folder) - set(sys.stdlib_module_names) - OWN:
-        assert {canonicalize_name(name) for name in bring[module]} & names, module
+        assert {canonicalize_name(name) for name in brought()[module]} & names, module

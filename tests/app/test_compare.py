@@ -20,6 +20,8 @@ from deepfm_core.store.store import Store
 from deepfm_core.workers.executor import perform
 from tests.conftest import clicks
 
+pytestmark = pytest.mark.slow
+
 Opened = Callable[..., AppTest]
 SMALL = {"embedding_size": 4, "layers": (8,), "epochs": 2, "batch_size": 256}
 

@@ -20,6 +20,8 @@ from deepfm_core.store.store import Store
 from tests.app.test_flow import _button, _choice
 from tests.app.test_results import BUNDLED, finished_copy, frame_changed, text_of
 
+pytestmark = pytest.mark.slow
+
 Opened = Callable[..., AppTest]
 
 

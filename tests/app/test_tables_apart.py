@@ -17,6 +17,8 @@ from deepfm_core.store.store import Store
 from deepfm_core.workers.executor import perform
 from tests.conftest import clicks
 
+pytestmark = pytest.mark.slow
+
 Opened = Callable[..., AppTest]
 OTHER = 1
 """Place of the uploader of a table to test on."""

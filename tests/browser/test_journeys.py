@@ -11,9 +11,12 @@ from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 import pandas as pd
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import ROOT, Server, settled
+
+pytestmark = pytest.mark.slow
 
 SHOPPERS = ROOT.parent / "shared" / "data" / "online_shoppers_intention.csv"
 CHARTS = '[data-testid="stVegaLiteChart"] svg, [data-testid="stVegaLiteChart"] canvas'

@@ -23,6 +23,8 @@ from deepfm_core.evidence.score_test import MOST_PER_STRENGTH
 from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, World, WorldSpec, make_world
 
+pytestmark = pytest.mark.slow
+
 SPECS = {"categorical": CATEGORICAL, "mixed": MIXED, "multi-valued": MULTI_VALUED}
 
 

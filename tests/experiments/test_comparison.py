@@ -23,6 +23,8 @@ from deepfm_core.tables.reader import read_table
 from deepfm_core.workers.executor import perform
 from tests.conftest import clicks
 
+pytestmark = pytest.mark.slow
+
 SMALL = {"embedding_size": 4, "layers": (8,), "epochs": 2, "batch_size": 256}
 
 

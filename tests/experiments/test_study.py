@@ -34,6 +34,8 @@ from deepfm_core.store.store import Store
 from deepfm_core.workers.executor import perform
 from tests.conftest import clicks
 
+pytestmark = pytest.mark.slow
+
 SCHEMA = Schema(LabelRole("click", "1", "0"), (FieldRole("hour", Kind.CATEGORICAL),))
 START = RunSpec("a" * 64, "clicks.csv", SCHEMA, model=ModelSpec(layers=(200, 400, 600), dropout=0.5))
 

@@ -18,6 +18,8 @@ from deepfm_core.training.fit import predict_logits
 from tests.explain.test_learned import CATEGORICAL, settled
 from tests.worlds import MIXED, crossed, encoded
 
+pytestmark = pytest.mark.slow
+
 KINDS = [
     {"name": "lr"},
     {"name": "fm"},

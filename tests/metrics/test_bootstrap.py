@@ -61,6 +61,7 @@ def test_a_paired_interval_is_far_narrower_than_the_metrics_own() -> None:
     assert worse.high - worse.low < 0.3 * (own[1] - own[0])
 
 
+@pytest.mark.slow
 def test_the_interval_of_equally_good_models_holds_zero_in_about_95_of_100_cases() -> None:
     held = []
     for seed in range(60):

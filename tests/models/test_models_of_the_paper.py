@@ -29,6 +29,8 @@ from deepfm_core.training.predict import Inference
 from tests.models.test_deepfm import make
 from tests.worlds import MIXED, crossed, encoded, layout
 
+pytestmark = pytest.mark.slow
+
 SIZES, K, LAYERS = [4, 6, 3, 5], 3, (7, 5)
 CATEGORICAL = layout([(Kind.CATEGORICAL, 1, size) for size in SIZES])
 TABLE = encoded(CATEGORICAL, 40, seed=1)

@@ -11,6 +11,8 @@ import torch
 from benchmarks.models_on_truth import markdown, results
 from deepfm_core.spec.run import MODEL_NAMES, ModelSpec
 
+pytestmark = pytest.mark.slow
+
 ROWS = 16_000
 
 

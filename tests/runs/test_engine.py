@@ -30,6 +30,8 @@ from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 from tests.conftest import ROOT, clicks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Table:

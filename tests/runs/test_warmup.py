@@ -8,10 +8,14 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from deepfm_core.runs import engine
 from deepfm_core.runs.job import Job
 from deepfm_core.runs.warmup import trial_answer, trial_run
 from deepfm_core.spec.events import Event, Finished, Stage
+
+pytestmark = pytest.mark.slow
 
 
 def test_the_trial_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:

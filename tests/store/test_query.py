@@ -31,6 +31,8 @@ from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import Table
 
+pytestmark = pytest.mark.slow
+
 Reader = Callable[[str], Table]
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "sample_data" / "run"

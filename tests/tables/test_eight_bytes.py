@@ -15,6 +15,8 @@ from deepfm_core.tables.csv_parser import FEWEST, Parsed, has_eight_bytes, parse
 from deepfm_core.tables.decoding import survey
 from deepfm_core.tables.dialect import detect
 
+pytestmark = pytest.mark.slow
+
 HASHES = [f"{i * 2_654_435_761 & 0xFFFFFFFF:08x}" for i in range(4000)]
 ODD = ["        ", " 1234567", "null    ", "NULLNULL", "été1234", "ünïc", "-1.#IND\t"[:-1] + "0", "1.#QNAN0"]
 

@@ -27,6 +27,8 @@ from tests.conftest import ROOT, Command
 from tests.training.test_step import batch_of, masks, model_of
 from tests.worlds import MIXED
 
+pytestmark = pytest.mark.slow
+
 HALF = FitSpec(precision="bfloat16")
 USABLE = (bfloat16.bfloat16_gain() or 0.0) >= 1.0
 """Whether this processor takes bfloat16; each test has something to check either way."""

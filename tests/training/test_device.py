@@ -24,6 +24,8 @@ from deepfm_core.training.state import FitState
 from deepfm_core.training.step import Step
 from tests.worlds import MIXED, crossed, encoded
 
+pytestmark = pytest.mark.slow
+
 SHAPE = crossed(MIXED, 12, 7)
 FIT = FitSpec(epochs=2, batch_size=16, l2=0.01, first_order_rate=3.0, averaging=True)
 
