@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 
-.PHONY: run test check chromium clean
+.PHONY: run test test-fast check format lock chromium clean
 
 run: $(VENV)/.run
 	$(BIN)/streamlit run app/main.py --server.port=$(PORT)
@@ -12,10 +12,22 @@ run: $(VENV)/.run
 test: $(VENV)/.test chromium check
 	$(BIN)/python -m pytest
 
+# All but the tests marked as slow: less than a minute on two processors.
+test-fast: $(VENV)/.test
+	$(BIN)/python -m pytest -m "not slow" -n 2
+
 check: $(VENV)/.test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+format: $(VENV)/.test
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# Makes requirements*.txt and requirements.lock from pyproject.toml and what is installed.
+lock: $(VENV)/.test
+	$(BIN)/python tools/lock.py
 
 # Installs the system's Chromium where there is none and it may; the browser tests say so where they find none.
 chromium:
@@ -27,11 +39,11 @@ chromium:
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.run: requirements.txt | $(VENV)/bin/python
+$(VENV)/.run: requirements.txt requirements.lock | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --requirement requirements.txt
 	touch $@
 
-$(VENV)/.test: requirements-dev.txt requirements-peers.txt requirements.txt | $(VENV)/bin/python
+$(VENV)/.test: requirements-dev.txt requirements-peers.txt requirements.txt requirements.lock | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-peers.txt
 	touch $@ $(VENV)/.run

@@ -131,7 +131,7 @@ def peer(task: Task, method: str, python: str) -> tuple[NDArray[np.float64], flo
     """Train a peer in its own environment."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "task.npz"
-        np.savez(path, **columns_for_peers(task))
+        np.savez(path, allow_pickle=False, **columns_for_peers(task))
         script = Path(__file__).with_name("accuracy_peers.py")
         command = [python, str(script), str(path), method]
         environment = {**os.environ, "OMP_NUM_THREADS": "1"}

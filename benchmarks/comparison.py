@@ -74,8 +74,8 @@ def of_many(tables: pd.DataFrame) -> str:
         lines.append(
             [
                 str(model),
-                _spread(row["auc"], spread.loc[model, "auc"]),
-                _spread(row["logloss"], spread.loc[model, "logloss"]),
+                _spread(row["auc"], spread["auc"][str(model)]),
+                _spread(row["logloss"], spread["logloss"][str(model)]),
                 "–" if model == "deepfm" else _interval(away, away - width, away + width),
                 f"{row['relative_seconds']:.1f}",
             ]

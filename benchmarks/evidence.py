@@ -157,7 +157,7 @@ def held_out(table: EncodedTable) -> Callable[[], object]:
     return lambda: held_out_frame(list(fold_evidence(table, learner=learner)), table)
 
 
-def trained(table: EncodedTable):  # type: ignore[no-untyped-def]
+def trained(table: EncodedTable):
     from deepfm_core.spec.presets import preset
     from deepfm_core.training.fit import train_epochs
     from deepfm_core.training.state import FitState

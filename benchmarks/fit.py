@@ -138,7 +138,8 @@ def fit_ours(folder: Path) -> dict[str, Any]:
     from deepfm_core.metrics.scores import auc, logloss
     from deepfm_core.spec.run import FitSpec, ModelSpec
     from deepfm_core.training import fit as fitting
-    from deepfm_core.training.fit import FitState, fit, predict_logits
+    from deepfm_core.training.fit import fit, predict_logits
+    from deepfm_core.training.state import FitState
 
     values = json.loads((folder / "job.json").read_text())
     job = Job(**{**values, "layers": tuple(values["layers"])})

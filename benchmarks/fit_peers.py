@@ -56,7 +56,7 @@ class StepTimes:
             self.ends.append(time.perf_counter())
             return result
 
-        torch.optim.Adam.step = timed  # type: ignore[method-assign]
+        torch.optim.Adam.step = timed  # type: ignore[method-assign, assignment]
 
 
 def deepctr_torch(job: Job) -> Callable[[], Callable[[], np.ndarray]]:
@@ -134,9 +134,9 @@ def fuxictr(job: Job) -> Callable[[], Callable[[], np.ndarray]]:
     features.set_column_index()
     for part, (ids, labels) in zip(("train", "valid"), divided(job), strict=True):
         columns = {name: ids[:, number].astype(np.float64) for number, name in enumerate(job.names)}
-        np.savez(job.folder / f"{part}-fuxictr.npz", **columns, label=labels)
+        np.savez(job.folder / f"{part}-fuxictr.npz", allow_pickle=False, **columns, label=labels)
 
-    class DeepFM(BaseModel):  # as in FuxiCTR's model zoo, which the wheel leaves out
+    class DeepFM(BaseModel):  # type: ignore[misc]  # as in FuxiCTR's model zoo, which the wheel leaves out
         def __init__(self) -> None:
             super().__init__(
                 features,

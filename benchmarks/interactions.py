@@ -91,9 +91,9 @@ def methods_on(world: World, options: argparse.Namespace, control: bool) -> Iter
         frame = out_of_fold_evidence(table)
         yield judged("out of fold: cell effects", column(frame, "held_out_z"), world, time.process_time() - began)
     if "model" in options.methods:
-        learned, held_out, seconds = recommended_model(table)
-        yield judged("one recommended DeepFM: purified whole logit", learned, world, seconds[0])
-        yield judged("out of fold: recommended DeepFM", held_out, world, seconds[1])
+        learned, held_out, both = recommended_model(table)
+        yield judged("one recommended DeepFM: purified whole logit", learned, world, both[0])
+        yield judged("out of fold: recommended DeepFM", held_out, world, both[1])
     if "naive" in options.methods:
         scores, seconds = naive_heat_map(table)
         yield judged("naive heat map of a DeepFM", scores, world, seconds)
@@ -176,7 +176,7 @@ def naive_heat_map(table: EncodedTable) -> tuple[Scores, float]:
 def run_peers(python: str, world: World, methods: list[str]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "table.npz"
-        np.savez(path, **columns_for_peers(world))
+        np.savez(path, allow_pickle=False, **columns_for_peers(world))
         script = Path(__file__).with_name("interactions_peers.py")
         done = subprocess.run([python, str(script), str(path), *methods], capture_output=True, text=True, check=True)
     found: dict[str, Any] = json.loads(done.stdout)

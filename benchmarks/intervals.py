@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -43,7 +44,7 @@ def main() -> None:
         print(f"| {rows:,} | {levels} | {strength} | {middle:.2f} | {width:.2f} | {inside} of {count} |", flush=True)
 
 
-def planted(rows: int, levels: int, strength: float, seed: int) -> pd.Series:
+def planted(rows: int, levels: int, strength: float, seed: int) -> Any:
     """Draw a world and give what is found of its planted pair."""
     rng = np.random.default_rng(seed)
     codes = [rng.integers(levels, size=rows).astype(np.int32) for _ in range(3)]

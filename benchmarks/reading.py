@@ -103,8 +103,8 @@ def with_pandas() -> Callable[[Path], Tensors]:
         with path.open() as file:
             first = file.readline()
         delimiter = "," if "," in first else "\t"
-        header = {"header": None, "names": ["label", *INTEGERS, *TEXTS]} if delimiter == "\t" else {}
-        frame = pd.read_csv(path, sep=delimiter, **header)
+        names = ["label", *INTEGERS, *TEXTS] if delimiter == "\t" else None
+        frame = pd.read_csv(path, sep=delimiter, names=names)
         codes = [pd.factorize(frame.pop(column))[0].astype(np.int32) for column in [*INTEGERS, *TEXTS]]
         return [np.stack(codes, axis=1), frame["label"].to_numpy(np.float32)]
 

@@ -131,7 +131,9 @@ def main() -> None:
                 time.sleep(LOADING_SECONDS)
             waiting = standby.process.pid if standby.process else None
             journeys.append(journey(Path(path), label, Path(home), not options.unasked, waiting))
-            standby.end()
+            if standby.process is not None:
+                standby.process.kill()
+                standby.process.communicate()
     print("| | CPU seconds | together | seconds |\n|---|---|---|---|")
     together = 0.0
     for stage in journeys[0]:

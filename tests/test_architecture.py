@@ -8,6 +8,7 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -180,6 +181,7 @@ def test_the_first_paint_of_a_page_needs_no_torch(view):
     assert not heavy
 
 
+@pytest.mark.slow
 def test_the_core_stands_without_the_app(tmp_path):
     code = "import deepfm_core.classifier, deepfm_core.runs.engine, sys; sys.exit('streamlit' in sys.modules)"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
@@ -202,8 +204,9 @@ def documented(page: str) -> str:
 
 
 def test_every_option_of_the_command_line_is_documented_and_every_documented_option_exists():
-    verbs = next(action for action in parser()._actions if action.dest == "verb").choices
-    parsers = [*verbs.values(), worker_parser()]
+    whole = parser()
+    verbs: Any = next(action for action in whole._actions if action.dest == "verb").choices
+    parsers = [whole, *verbs.values(), worker_parser()]
     options = {option for verb in parsers for option in verb._option_string_actions if option.startswith("--")}
     told = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", documented("command-line.md")))
     assert told == options - {"--help"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,7 +18,9 @@ from deepfm_core.classifier import DeepFMClassifier
 from deepfm_core.errors import DeepFMError, SpecError
 from tests.conftest import ROOT, Command, clicks
 
-SMALL = {"epochs": 3, "batch_size": 128, "learning_rate": 1e-2}
+pytestmark = pytest.mark.slow
+
+SMALL: dict[str, Any] = {"epochs": 3, "batch_size": 128, "learning_rate": 1e-2}
 
 
 def sample(rows: int = 4000) -> tuple[pd.DataFrame, pd.Series]:
@@ -149,7 +152,13 @@ def test_crossed_columns_have_a_weight_for_each_combination_and_the_network_its_
     X = clicks(600).drop(columns="clicked")
     y = (X["device"] == "phone") == (X["placement"] == "feed")  # no main effect, and nothing a first-order term sees
     plain = DeepFMClassifier("lr", random_state=0, epochs=20, learning_rate=0.05).fit(X, y)
-    settings = {"layers": (4,), "activation": "tanh", "batch_norm": True, "epochs": 20, "learning_rate": 0.05}
+    settings: dict[str, Any] = {
+        "layers": (4,),
+        "activation": "tanh",
+        "batch_norm": True,
+        "epochs": 20,
+        "learning_rate": 0.05,
+    }
     crossed = DeepFMClassifier("wide-deep", crosses=[("device", "placement")], random_state=0, **settings).fit(X, y)
     spec = crossed.spec_.model
     assert (spec.crosses, spec.activation, spec.batch_norm) == ((("device", "placement"),), "tanh", True)
@@ -210,7 +219,7 @@ def test_what_cannot_be_used_is_named(settings, labels, said):
         ("random_state", "a", "Random state is 'a'. Use a whole number, a RandomState or None."),
     ],
 )
-def test_a_wrong_parameter_is_named_with_its_value_and_the_remedy(parameter: str, value: object, said: str):
+def test_a_wrong_parameter_is_named_with_its_value_and_the_remedy(parameter: str, value: Any, said: str):
     X, y = sample(200)
     with pytest.raises(SpecError) as raised:
         DeepFMClassifier(**{parameter: value}).fit(X, y)
@@ -220,7 +229,7 @@ def test_a_wrong_parameter_is_named_with_its_value_and_the_remedy(parameter: str
 
 def test_numbers_of_numpy_are_numbers():
     X, y = sample(300)
-    numbers = {"embedding_size": np.int64(4), "layers": np.array([8, 4]), "dropout": np.float32(0.1)}
+    numbers: dict[str, Any] = {"embedding_size": np.int64(4), "layers": np.array([8, 4]), "dropout": np.float32(0.1)}
     model = DeepFMClassifier(epochs=1, random_state=0, **numbers).fit(X, y)
     assert model.spec_.model.layers == (8, 4)
 

@@ -10,6 +10,8 @@ import pytest
 from deepfm_core import _parallel as module
 from deepfm_core._parallel import WORTH_ROWS, side_by_side
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[1]
 
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib
+import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import deepfm_core
 from deepfm_core.errors import SpecError
 from deepfm_core.spec.models import MODELS
 
@@ -31,7 +33,8 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
 
 def parser() -> argparse.ArgumentParser:
     """Make the parser of all commands and their options."""
-    whole = _Parser(prog="python -m deepfm_core", description=__import__("deepfm_core").__doc__)
+    whole = _Parser(prog=program(), description=deepfm_core.__doc__)
+    whole.add_argument("--version", action="version", version=f"deepfm {deepfm_core.__version__}")
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=_Parser)
     _train(verbs)
     _compare(verbs)
@@ -46,6 +49,11 @@ def parser() -> argparse.ArgumentParser:
     _verb(verbs, "runs", "the runs in the store, newest first, as CSV")
     verbs.add_parser("worker", help="take queued runs from the store until none comes for a while", add_help=False)
     return whole
+
+
+def program() -> str:
+    """Say what was typed to get here: the installed command, or the module."""
+    return "deepfm" if Path(sys.argv[0]).stem == "deepfm" else "python -m deepfm_core"
 
 
 def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:

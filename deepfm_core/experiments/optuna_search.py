@@ -12,6 +12,7 @@ from dataclasses import replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from deepfm_core.errors import RunError
 from deepfm_core.experiments.study import StudyPlan
 from deepfm_core.runs.job import Engine, Job
 from deepfm_core.spec.events import Event, Stage
@@ -44,8 +45,14 @@ def choose(store: Store, run: RunRow) -> RunSpec:
 
     All runs of a trial have the setting of the one that started first. The choice is reproducible: it depends only on
     the trial's number and on the trials that have ended.
+
+    Raises:
+        RunError: Optuna is not installed.
     """
-    import optuna  # slow to import, and needed here only
+    try:
+        import optuna  # slow to import, needed here only, and an extra of the package
+    except ModuleNotFoundError:
+        raise RunError("A search needs Optuna, and it is not installed. Run `pip install optuna`.") from None
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     assert run.comparison is not None

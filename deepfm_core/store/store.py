@@ -11,6 +11,8 @@ from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from platformdirs import user_data_path
+
 from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Event, event_from_dict
 from deepfm_core.spec.run import RunSpec
@@ -35,9 +37,17 @@ BIN_SECONDS = 24 * 3600.0
 
 
 def default_home() -> Path:
-    """Return where the store stands: $DEEPFM_HOME, otherwise `.deepfm/` in the project."""
-    named = os.environ.get("DEEPFM_HOME")
-    return Path(named).expanduser() if named else Path(__file__).resolve().parents[2] / ".deepfm"
+    """Return where the store stands: $DEEPFM_HOME, else `.deepfm/` in a checkout, else the user's folder for data."""
+    if named := os.environ.get("DEEPFM_HOME"):
+        return Path(named).expanduser()
+    root = Path(__file__).resolve().parents[2]
+    return root / ".deepfm" if _is_checkout(root) else user_data_path("deepfm-explorer", appauthor=False)
+
+
+def _is_checkout(root: Path) -> bool:
+    """Say whether this is the project's own folder; other packages do leave a pyproject.toml in site-packages."""
+    project = root / "pyproject.toml"
+    return project.is_file() and 'name = "deepfm-explorer"' in project.read_text(encoding="utf-8")
 
 
 class Store:

@@ -20,6 +20,8 @@ from deepfm_core.store.store import Store
 from deepfm_core.workers.executor import perform
 from tests.conftest import clicks
 
+pytestmark = pytest.mark.slow
+
 Opened = Callable[..., AppTest]
 SMALL = {"embedding_size": 4, "layers": (8,), "epochs": 2, "batch_size": 256}
 
@@ -29,7 +31,7 @@ def text_of(app: AppTest) -> str:
     return "\n".join(str(element.value) for element in elements)
 
 
-def button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+def button(app: AppTest, label: str):
     return next(button for button in app.button if button.label == label)
 
 

@@ -7,11 +7,14 @@ from dataclasses import asdict
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from app.views.performance.threshold import as_many, cheapest, counts_at
 from deepfm_core.metrics.scores import evaluate, thresholds
 from deepfm_core.store.store import Store
 from tests.app.test_results import BUNDLED, Opened, finished_copy, frame_changed, opened, text_of
+
+pytestmark = pytest.mark.slow
 
 __all__ = ["opened"]
 

@@ -21,6 +21,8 @@ from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.store.store import Store
 from deepfm_core.workers.query_worker import answer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 VIEWS = sorted(path.stem for path in (ROOT / "app" / "views").glob("[!_]*.py"))
 Opened = Callable[..., AppTest]
@@ -338,7 +340,7 @@ def _choice(app: AppTest, name: str) -> str:
     return value if isinstance(value, str) else value[0]
 
 
-def _button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+def _button(app: AppTest, label: str):
     return next(button for button in app.button if button.label == label)
 
 

@@ -17,6 +17,8 @@ from deepfm_core.store.store import Store
 from deepfm_core.workers.executor import perform
 from tests.conftest import clicks
 
+pytestmark = pytest.mark.slow
+
 Opened = Callable[..., AppTest]
 OTHER = 1
 """Place of the uploader of a table to test on."""
@@ -130,5 +132,5 @@ def choice(app: AppTest, name: str) -> str:
     return value if isinstance(value, str) else value[0]
 
 
-def button(app: AppTest, label: str):  # type: ignore[no-untyped-def]
+def button(app: AppTest, label: str):
     return next(button for button in app.button if button.label == label)

@@ -21,6 +21,8 @@ from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.store import Store
 from deepfm_core.workers.query_worker import answer
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "sample_data" / "run"
 PAGES = ("performance", "interactions", "examples")

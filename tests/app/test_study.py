@@ -21,6 +21,8 @@ from tests.app.test_compare import button, text_of
 from tests.conftest import clicks
 from tests.experiments.test_study import instant
 
+pytestmark = pytest.mark.slow
+
 Opened = Callable[..., AppTest]
 
 

@@ -20,6 +20,8 @@ from deepfm_core.store.store import Store
 from tests.app.test_flow import _button, _choice
 from tests.app.test_results import BUNDLED, finished_copy, frame_changed, text_of
 
+pytestmark = pytest.mark.slow
+
 Opened = Callable[..., AppTest]
 
 
@@ -63,7 +65,7 @@ def _outside_code(line: str) -> str:
         if line[place] == "\\" and re.match(r"[!-/:-@\[-`{-~]", line[place + 1 : place + 2]):
             place += 2
         elif line[place] == "`":
-            fence = re.match("`+", line[place:])[0]  # type: ignore[index]
+            fence = re.match("`+", line[place:])[0]
             closing = re.search(f"(?<!`){fence}(?!`)", line[place + len(fence) :])
             if closing is None:
                 left += fence

@@ -20,6 +20,8 @@ from deepfm_core.spec.run import ModelSpec, RunSpec
 from deepfm_core.store.store import Store
 from tests.app.test_results import Opened, finished_copy, opened, text_of
 
+pytestmark = pytest.mark.slow
+
 __all__ = ["opened"]
 
 

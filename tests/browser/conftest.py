@@ -95,7 +95,7 @@ def _end(process: int) -> None:
         os.kill(process, signal.SIGKILL)
 
 
-def _wait_until(condition, seconds: float, what: str) -> None:  # type: ignore[no-untyped-def]
+def _wait_until(condition, seconds: float, what: str) -> None:
     until = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < until, f"Waited {seconds:.0f} s for {what}."

@@ -9,10 +9,13 @@ import signal
 from pathlib import Path
 from urllib.parse import quote
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Server, settled
 from tests.conftest import clicks
+
+pytestmark = pytest.mark.slow
 
 FINISHED = 240_000
 """Milliseconds that all runs of a journey may take."""

@@ -11,9 +11,12 @@ from urllib.parse import parse_qs, urlparse
 
 import numpy as np
 import pandas as pd
+import pytest
 from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import ROOT, Server, settled
+
+pytestmark = pytest.mark.slow
 
 SHOPPERS = ROOT.parent / "shared" / "data" / "online_shoppers_intention.csv"
 CHARTS = '[data-testid="stVegaLiteChart"] svg, [data-testid="stVegaLiteChart"] canvas'
@@ -153,7 +156,7 @@ def test_two_visitors_of_a_hosted_app_see_each_others_runs_only_through_a_link(
         server.close()
 
 
-def _store(server: Server):  # type: ignore[no-untyped-def]
+def _store(server: Server):
     from deepfm_core.store.store import Store
 
     return Store(server.home)

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from playwright.sync_api import Locator, Page, expect
 
 from tests.browser.conftest import Server, settled
+
+pytestmark = pytest.mark.slow
 
 CHART = '[data-testid="stVegaLiteChart"]'
 

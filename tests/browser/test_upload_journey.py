@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from playwright.sync_api import Page, expect
 
 from tests.browser.conftest import Server, settled
+
+pytestmark = pytest.mark.slow
 
 LIMIT = 200 * 2**20
 

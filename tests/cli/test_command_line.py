@@ -15,6 +15,8 @@ import pytest
 
 from tests.conftest import ROOT, Command, clicks
 
+pytestmark = pytest.mark.slow
+
 SUMMARY = {"run", "model", "rows", "epochs", "valid", "test", "seconds", "rows_per_second"}
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -30,7 +31,7 @@ FRAME = frame_of(
 KINDS = {"device": Kind.CATEGORICAL, "place": Kind.CATEGORICAL, "price": Kind.PIECEWISE, "tags": Kind.MULTI_VALUED}
 
 
-def fitted(*crosses: Cross, **settings: int) -> Encoder:
+def fitted(*crosses: Cross, **settings: Any) -> Encoder:
     return Encoder.fit(FRAME, schema_of(**KINDS), crosses=crosses, **settings)
 
 
@@ -146,6 +147,7 @@ def test_a_combination_never_trained_counts_as_an_average_one() -> None:
     assert weights[0] == pytest.approx(weights[table.crosses[:, 0]].mean(), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_the_command_line_crosses_fields(command: Command, table, tmp_path) -> None:
     out = tmp_path / "run"
     options = ("--epochs", 2, "--batch-size", 128, "--folds", 0, "--quiet", "--out", out)

@@ -40,7 +40,7 @@ def names_of(encoder: Encoder, frame: pd.DataFrame, field: int = 0) -> list[list
     placed = encoder.layout.fields[field]
     slots = slice(placed.first_slot, placed.first_slot + placed.slots)
     weights = encoded.x(placed)
-    weights = np.ones((len(encoded), placed.slots)) if weights is None else weights
+    weights = np.ones((len(encoded), placed.slots), np.float32) if weights is None else weights
     return [
         [(placed.features[i - placed.offset], round(float(x), 4)) for i, x in zip(ids, xs, strict=True) if x]
         for ids, xs in zip(encoded.ids[:, slots], weights, strict=True)

@@ -6,8 +6,9 @@ from scipy import stats
 
 from deepfm_core.evidence import null
 from deepfm_core.evidence.designs import field_designs
-from deepfm_core.evidence.main_effects import fit_main_effects, sigmoid
+from deepfm_core.evidence.main_effects import fit_main_effects
 from deepfm_core.evidence.null import benjamini_hochberg, null_residuals, upper_tail
+from deepfm_core.metrics.scores import sigmoid
 from tests.worlds import MIXED, encoded
 
 

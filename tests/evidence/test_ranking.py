@@ -1,4 +1,5 @@
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,8 @@ from deepfm_core.evidence.ranking import ALONE, fit_observed, observed_interacti
 from deepfm_core.evidence.score_test import MOST_PER_STRENGTH
 from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, World, WorldSpec, make_world
+
+pytestmark = pytest.mark.slow
 
 SPECS = {"categorical": CATEGORICAL, "mixed": MIXED, "multi-valued": MULTI_VALUED}
 
@@ -63,8 +66,9 @@ def by_pair(frame: pd.DataFrame, column: str) -> dict[frozenset[str], float]:
 def test_planted_pairs_rank_before_the_others(name: str) -> None:
     world = make_world(20_000, 77, SPECS[name])
     frame = observed_interactions(encode(world))
-    truth = world.truth.pairs.assign(key=lambda t: [frozenset(p) for p in zip(t.field_a, t.field_b, strict=True)])
-    found = truth["key"].map(by_pair(frame, "strength"))
+    truth = world.truth.pairs
+    keys = pd.Series([frozenset(p) for p in zip(truth["field_a"], truth["field_b"], strict=True)], dtype=object)
+    found = keys.map(by_pair(frame, "strength"))
     assert roc_auc_score(truth["strength"] > 0, found) > 0.9
     assert frame["strength"].is_monotonic_decreasing
     assert ((frame["strength_low"] <= frame["strength"]) & (frame["strength"] <= frame["strength_high"])).all()
@@ -157,7 +161,7 @@ def test_of_two_fields_that_duplicate_each_other_one_pair_is_named_as_standing_i
     codes, labels = small_table(1, rows=8000)
     table = table_of([codes[0], codes[0], codes[1], codes[2]], labels, ["a", "a again", "b", "c"])
     frame = observed_interactions(table)
-    found = {
+    found: dict[frozenset[str], Any] = {
         frozenset(p): row
         for p, row in zip(zip(frame.field_a, frame.field_b, strict=True), frame.itertuples(), strict=True)
     }

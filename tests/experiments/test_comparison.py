@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +22,8 @@ from deepfm_core.store.store import Store
 from deepfm_core.tables.reader import read_table
 from deepfm_core.workers.executor import perform
 from tests.conftest import clicks
+
+pytestmark = pytest.mark.slow
 
 SMALL = {"embedding_size": 4, "layers": (8,), "epochs": 2, "batch_size": 256}
 
@@ -110,7 +113,8 @@ def test_the_table_fills_in_and_says_what_is_told_apart(store: Store, base: RunS
     assert (apart["logloss_low"] < apart["logloss_difference"]).all()
     assert (apart["logloss_difference"] < apart["logloss_high"]).all()
     assert models.loc["lr", "relative_seconds"] == 1.0
-    assert models.loc["lr", "parameters"] < models.loc["fm", "parameters"] < models.loc["deepfm", "parameters"]
+    parameters = models["parameters"]
+    assert parameters["lr"] < parameters["fm"] < parameters["deepfm"]
     by_run = run_table(store, runs)
     assert models.loc["fm", "auc"] == pytest.approx(by_run[by_run["model"] == "fm"]["auc"].mean(), abs=1e-12)
 
@@ -125,14 +129,13 @@ def test_seeds_of_a_comparison_are_judged_on_the_same_rows(store: Store, base: R
     assert not np.allclose(first["logit"], second["logit"], atol=1e-6)
 
 
-def test_one_observation_serves_all_runs_of_a_comparison(store: Store, base: RunSpec, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_one_observation_serves_all_runs_of_a_comparison(store: Store, base: RunSpec, monkeypatch) -> None:
     from deepfm_core.runs import evidence_task
-    from deepfm_core.store import query
 
     evidence_task._latest.clear()
-    made = []
-    popen = query.subprocess.Popen
-    monkeypatch.setattr(query.subprocess, "Popen", lambda *args, **options: made.append(1) or popen(*args, **options))
+    made: list[int] = []
+    popen = subprocess.Popen
+    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: made.append(1) or popen(*args, **options))
     comparison = begin(store, base, "lr", "fm", yardstick=False)
     work(store, comparison)
     assert len(made) == 1

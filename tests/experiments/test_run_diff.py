@@ -67,7 +67,7 @@ def test_metric_differences_are_b_less_a_with_their_interval() -> None:
     assert entropy == pytest.approx(found.loc["logloss", "difference"] / 0.7)
     assert (found["low"] < found["difference"]).all()
     assert (found["difference"] < found["high"]).all()
-    assert found.loc["auc", "low"] > 0
+    assert found["low"]["auc"] > 0
 
 
 def pairs(*rows: tuple[str, str, float]) -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,11 +19,22 @@ from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.spec.events import Finished
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
-from deepfm_core.spec.search_space import FACTORS, PAPER, factors_of, parse_values, setting_of, shape_of, with_setting
+from deepfm_core.spec.search_space import (
+    FACTORS,
+    PAPER,
+    Value,
+    factors_of,
+    parse_values,
+    setting_of,
+    shape_of,
+    with_setting,
+)
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.workers.executor import perform
 from tests.conftest import clicks
+
+pytestmark = pytest.mark.slow
 
 SCHEMA = Schema(LabelRole("click", "1", "0"), (FieldRole("hour", Kind.CATEGORICAL),))
 START = RunSpec("a" * 64, "clicks.csv", SCHEMA, model=ModelSpec(layers=(200, 400, 600), dropout=0.5))
@@ -39,7 +51,7 @@ def base(store: Store) -> RunSpec:
     return RunSpec(entry.sha256, entry.name, infer_schema(store.table(entry.sha256), "clicked"))
 
 
-def instant(job):  # type: ignore[no-untyped-def]
+def instant(job):
     """An engine whose validation logloss is lowest at a keep probability of 0.7 and a narrow network."""
     own = setting_of(job.spec)
     loss = 0.4 + (float(own["keep"]) - 0.7) ** 2 + 0.001 * np.log2(float(own["neurons"])) + 0.0001 * job.spec.seed
@@ -50,7 +62,7 @@ def instant(job):  # type: ignore[no-untyped-def]
     yield Finished({"valid": scores, "test": scores, "seconds": {"fit": 1.0}, "parameters": 7})
 
 
-def work(store: Store, comparison: str, most: int = 1000, engine=instant) -> int:  # type: ignore[no-untyped-def]
+def work(store: Store, comparison: str, most: int = 1000, engine=instant) -> int:
     me = Process.current()
     for done in range(most):
         run = store.claims.next(me, comparison)
@@ -61,7 +73,14 @@ def work(store: Store, comparison: str, most: int = 1000, engine=instant) -> int
 
 
 def test_a_setting_put_into_a_run_is_read_back_from_it() -> None:
-    setting = {"activation": "tanh", "keep": 0.8, "neurons": 100, "layers": 4, "shape": "diamond", "l2": 1e-4}
+    setting: dict[str, Value] = {
+        "activation": "tanh",
+        "keep": 0.8,
+        "neurons": 100,
+        "layers": 4,
+        "shape": "diamond",
+        "l2": 1e-4,
+    }
     spec = with_setting(START, setting | {"embedding_size": 5, "learning_rate": 0.02})
     assert setting_of(spec) == setting | {"embedding_size": 5, "learning_rate": 0.02}
     assert sum(spec.model.layers) == 400
@@ -206,7 +225,7 @@ def test_a_search_finds_its_way_and_every_trial_has_one_setting(store: Store, ba
     assert (table.groupby("trial")[["keep", "neurons"]].nunique() == 1).all(axis=None)
     assert table.groupby("trial")["keep"].first().nunique() > 10
     assert table["keep"].between(0.3, 1.0).all()
-    assert abs(trial_table(table, plan).loc[0, "keep"] - 0.7) < 0.12
+    assert abs(trial_table(table, plan)["keep"][0] - 0.7) < 0.12
     assert all(store.folder(run.id).spec() == run.spec for run in runs)
     assert len(factor_lines(table, plan, "valid_auc")) == 2 * 28, "every run of a search is a point"
 
@@ -233,6 +252,16 @@ def test_a_trial_that_fails_says_why_and_the_search_goes_on(
     runs = store.comparisons.runs(comparison)
     assert [run.state for run in runs] == ["finished", "failed", "finished"]
     assert "Keep probability is 1.5" in (runs[1].message or "")
+
+
+def test_a_search_without_optuna_says_what_to_install(
+    store: Store, base: RunSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "optuna", None)  # importing it fails as where it is not installed
+    comparison = study.begin(store, base, 560, StudyPlan({"keep": (0.5, 0.9)}, design=SEARCH, trials=2))
+    work(store, comparison)
+    messages = [run.message for run in store.comparisons.runs(comparison) if run.state == "failed"]
+    assert messages == ["A search needs Optuna, and it is not installed. Run `pip install optuna`."]
 
 
 def test_a_single_run_goes_before_a_whole_study(store: Store, base: RunSpec) -> None:

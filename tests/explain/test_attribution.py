@@ -10,6 +10,8 @@ from deepfm_core.models.batch import Batch
 from tests.explain.test_learned import CATEGORICAL, settled
 from tests.worlds import MIXED, encoded
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("name", ["dnn", "deepfm", "fnn", "pnn", "fm-dnn"])
 def test_attributions_sum_to_the_networks_output_less_the_baselines(name: str) -> None:

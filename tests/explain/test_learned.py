@@ -173,7 +173,8 @@ def test_a_crossed_field_is_part_of_what_was_learned_of_its_pair() -> None:
             parameter.zero_()
         model.crossed_weights.normal_()
     pure = purify_table(
-        model.crossed_weights.detach().double().numpy().reshape(4, 3), np.bincount(cells, minlength=12).reshape(4, 3)
+        model.crossed_weights.detach().double().numpy().reshape(4, 3),
+        np.bincount(cells, minlength=12).reshape(4, 3).astype(float),
     )
     found = learned_pairs(model, table)
     assert found.whole[0] == pytest.approx(pure.ravel()[cells].std(), rel=1e-6)
@@ -224,7 +225,7 @@ def test_permuting_the_fields_permutes_the_strengths() -> None:
         k = model.spec.embedding_size
         order = torch.cat([torch.arange(k) + k, torch.arange(k), torch.arange(k) + 2 * k])
         other.load_state_dict({**model.state_dict(), "table": other.table, "field_means": other.field_means})
-        other.network.stack[0].weight.copy_(model.network.stack[0].weight[:, order])
+        other.network.first.weight.copy_(model.network.first.weight[:, order])
         other.settle()
     before = learned_pairs(model, table, background=400).whole
     after = learned_pairs(other, swapped, background=400).whole

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,8 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.fit import predict_logits
 from tests.explain.test_learned import CATEGORICAL, settled
 from tests.worlds import MIXED, crossed, encoded
+
+pytestmark = pytest.mark.slow
 
 KINDS = [
     {"name": "lr"},
@@ -36,7 +40,7 @@ def terms_of(model: DeepFM, table: object, rows: object, **settings: int) -> Pur
 
 @settings(max_examples=25, deadline=None)
 @given(seed=st.integers(0, 1000), kind=st.sampled_from(KINDS))
-def test_the_purified_terms_sum_to_the_logit(seed: int, kind: dict[str, object]) -> None:
+def test_the_purified_terms_sum_to_the_logit(seed: int, kind: dict[str, Any]) -> None:
     shape = crossed(MIXED, 6) if kind["name"] == "wide-deep" else MIXED
     table, rows = encoded(shape, 80, seed), encoded(shape, 12, seed + 1)
     model = settled(shape, table, **kind)
@@ -51,7 +55,7 @@ def test_the_purified_terms_sum_to_the_logit(seed: int, kind: dict[str, object])
 @settings(max_examples=15, deadline=None)
 @given(seed=st.integers(0, 1000), kind=st.sampled_from(KINDS[1:6]), field=st.integers(0, 2))
 def test_constants_moved_between_weights_and_embeddings_change_no_purified_term(
-    seed: int, kind: dict[str, object], field: int
+    seed: int, kind: dict[str, Any], field: int
 ) -> None:
     """⟨v_i + c, v_j⟩ = ⟨v_i, v_j⟩ + ⟨c, v_j⟩: taken from w_j, and from the first layer's bias, no logit changes."""
     table, rows = encoded(CATEGORICAL, 120, seed), encoded(CATEGORICAL, 10, seed + 1)
@@ -65,7 +69,7 @@ def test_constants_moved_between_weights_and_embeddings_change_no_purified_term(
             others[block.offset : block.offset + block.size] = False
             model.table[others, 0] -= model.table[others, 1:] @ shift
         if model.network is not None:
-            first = model.network.first
+            first: Any = model.network.first
             first.bias -= first.weight[:, field * k : (field + 1) * k] @ shift
         model.table[block.offset : block.offset + block.size, 1:] += shift
         model.settle()

@@ -17,7 +17,7 @@ from deepfm_core.tables.reader import read_table
 from tests.conftest import ROOT, clicks
 
 
-def sums_of(model: str, tmp_path, **settings: object) -> tuple[pd.DataFrame | None, pd.DataFrame]:  # type: ignore[no-untyped-def]
+def sums_of(model: str, tmp_path, **settings: object) -> tuple[pd.DataFrame | None, pd.DataFrame]:
     clicks(800).to_csv(tmp_path / "clicks.csv", index=False)
     table = read_table(tmp_path / "clicks.csv")
     fit = FitSpec(epochs=2, batch_size=128)
@@ -30,7 +30,7 @@ def sums_of(model: str, tmp_path, **settings: object) -> tuple[pd.DataFrame | No
 
 
 @pytest.mark.parametrize("model", ["deepfm", "fm-dnn", "fm", "wide-deep"])
-def test_the_last_partial_sum_is_the_logit_that_was_judged(model: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_the_last_partial_sum_is_the_logit_that_was_judged(model: str, tmp_path) -> None:
     sums, predictions = sums_of(model, tmp_path)
     assert sums is not None
     test = predictions[predictions["part"] == "test"].reset_index(drop=True)
@@ -42,7 +42,7 @@ def test_the_last_partial_sum_is_the_logit_that_was_judged(model: str, tmp_path)
 
 
 @pytest.mark.parametrize("model", ["lr", "dnn"])
-def test_a_logit_of_one_part_has_no_ladder(model: str, tmp_path) -> None:  # type: ignore[no-untyped-def]
+def test_a_logit_of_one_part_has_no_ladder(model: str, tmp_path) -> None:
     assert sums_of(model, tmp_path)[0] is None
 
 
@@ -59,8 +59,8 @@ def test_rungs_are_the_metrics_of_the_partial_sums() -> None:
     rungs = ladder(sums, {"lr": sums["first_order"].to_numpy() * 0.9, "dnn": sums["logit"].to_numpy() * 0.5})
     own = rungs[rungs["model"] == ""]
     assert list(own["rung"]) == [FIRST, SECOND, DEEP]
-    assert own["auc"].iloc[1] == auc(sums["label"], sums["fm"])
-    assert own["logloss"].iloc[2] == pytest.approx(logloss(sums["label"], sums["logit"]))
+    assert own["auc"].iloc[1] == auc(sums["label"].to_numpy(), sums["fm"].to_numpy())
+    assert own["logloss"].iloc[2] == pytest.approx(logloss(sums["label"].to_numpy(), sums["logit"].to_numpy()))
     assert own["step"].iloc[1] == pytest.approx(own["logloss"].iloc[1] - own["logloss"].iloc[0])
     assert (own["step_high"].iloc[1:] < 0).all()
     assert rungs.set_index("model").loc[["lr", "dnn"], "rung"].tolist() == [FIRST, DEEP]

@@ -9,7 +9,7 @@ from deepfm_core.metrics.bootstrap import draws_for, judge_together
 from deepfm_core.metrics.scores import auc, auc_by_row, auc_interval, logloss
 
 
-def rows(count: int = 1500, noise: float = 1.0, seed: int = 0):  # type: ignore[no-untyped-def]
+def rows(count: int = 1500, noise: float = 1.0, seed: int = 0):
     """Draw labels, the true logits, and logits with noise."""
     rng = np.random.default_rng(seed)
     truth = rng.normal(-1, 1.5, count)
@@ -61,6 +61,7 @@ def test_a_paired_interval_is_far_narrower_than_the_metrics_own() -> None:
     assert worse.high - worse.low < 0.3 * (own[1] - own[0])
 
 
+@pytest.mark.slow
 def test_the_interval_of_equally_good_models_holds_zero_in_about_95_of_100_cases() -> None:
     held = []
     for seed in range(60):
@@ -78,7 +79,7 @@ def test_noise_between_seeds_widens_the_interval() -> None:
     steady = {"a": [truth], "b": [truth * 0.9]}
     swinging = {"a": [truth], "b": [truth * factor for factor in (0.3, 0.9, 1.5)]}
 
-    def width(models) -> float:  # type: ignore[no-untyped-def]
+    def width(models) -> float:
         judged = judge_together(labels, models)["logloss"]
         difference = next(one.difference for one in judged.values() if one.difference)
         return difference.high - difference.low

@@ -52,7 +52,7 @@ def test_points_in_time_are_slices_of_the_day() -> None:
 def test_the_metrics_of_a_slice_are_those_of_its_rows_alone() -> None:
     rng = np.random.default_rng(0)
     labels, logits = (rng.random(300) < 0.3).astype(float), rng.normal(size=300)
-    cells = pd.Series(np.where(np.arange(300) < 200, "phone", "tablet"))
+    cells: pd.Series = pd.Series(np.where(np.arange(300) < 200, "phone", "tablet"))
     sliced = slice_metrics(labels, logits, level_rows(cells, FieldRole("device", Kind.CATEGORICAL)))
     assert sliced["level"].tolist() == ["phone", "tablet"]
     assert sliced["auc"].tolist() == pytest.approx([auc(labels[:200], logits[:200]), auc(labels[200:], logits[200:])])

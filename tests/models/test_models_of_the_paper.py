@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +28,8 @@ from deepfm_core.spec.run import MODEL_NAMES
 from deepfm_core.training.predict import Inference
 from tests.models.test_deepfm import make
 from tests.worlds import MIXED, crossed, encoded, layout
+
+pytestmark = pytest.mark.slow
 
 SIZES, K, LAYERS = [4, 6, 3, 5], 3, (7, 5)
 CATEGORICAL = layout([(Kind.CATEGORICAL, 1, size) for size in SIZES])
@@ -71,7 +74,7 @@ def torchfm_model(model: DeepFM) -> nn.Module:
         "wide-deep": lambda: WideAndDeepModel(*deep),
         "deepfm": lambda: DeepFactorizationMachineModel(*deep),
     }
-    peer = makers[model.spec.name]().double()
+    peer: Any = makers[model.spec.name]().double()
     if hasattr(peer, "linear") and model.spec.first_order:
         put(peer.linear.fc.weight, model.table[:, :1])
         put(peer.linear.bias, model.bias)
@@ -154,7 +157,7 @@ def logit_by_loops(model: DeepFM, table: EncodedTable, row: int) -> float:
 
 def inputs_by_loops(model: DeepFM, slots: list[list[tuple[Values, float]]], table: EncodedTable, row: int) -> Values:
     name, k = model.spec.name, model.spec.embedding_size
-    rows = [sum(v * x for v, x in field) for field in slots]
+    rows: list[Any] = [sum(v * x for v, x in field) for field in slots]
     read = {"fnn": slice(0, 1 + k), "fm-dnn": slice(1 + k, 1 + 2 * k)}.get(name, slice(1, 1 + k))
     fields = [whole[read] for whole in rows]
     inputs = list(fields)
@@ -162,7 +165,7 @@ def inputs_by_loops(model: DeepFM, slots: list[list[tuple[Values, float]]], tabl
         inner = [float(fields[f] @ fields[g]) for f in range(len(fields)) for g in range(f + 1, len(fields))]
         inputs.append(np.array(inner))
     if name in ("opnn", "pnn"):
-        inputs.append(sum(np.outer(a, b) for a in fields for b in fields).ravel())
+        inputs.append(np.ravel(sum(np.outer(a, b) for a in fields for b in fields)))
     return np.concatenate([*inputs, table.dense[row]])
 
 

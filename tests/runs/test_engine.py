@@ -30,6 +30,8 @@ from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 from tests.conftest import ROOT, clicks
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory: pytest.TempPathFactory) -> Table:
@@ -173,7 +175,8 @@ def test_pages_can_be_read_before_the_pairs_are_asked_on_unseen_rows(small: Tabl
 
 
 def test_a_run_stopped_between_folds_resumes_there_and_finds_the_same(small: Table, tmp_path: Path) -> None:
-    spec, stop = spec_for(small, folds=3), []
+    spec = spec_for(small, folds=3)
+    stop: list[bool] = []
     run(spec, small, tmp_path / "whole")
     for event in execute(Job(spec, RunFolder(tmp_path / "part"), lambda _: small, lambda: bool(stop))):
         if event == Stage("hold out", 1 / 3):
@@ -199,9 +202,7 @@ def test_folds_that_make_no_sense_are_refused(small: Table, folds: int) -> None:
         spec_for(small, folds=folds)
 
 
-def test_what_needs_no_evidence_is_explained_before_it_is_waited_for(  # type: ignore[no-untyped-def]
-    small: Table, tmp_path: Path, monkeypatch
-) -> None:
+def test_what_needs_no_evidence_is_explained_before_it_is_waited_for(small: Table, tmp_path: Path, monkeypatch) -> None:
     asked: list[set[str]] = []
 
     def waited_for(work: object) -> None:
@@ -217,9 +218,7 @@ def test_what_needs_no_evidence_is_explained_before_it_is_waited_for(  # type: i
     assert [event.note for event in events if isinstance(event, Stage) and "could not be computed" in event.note]
 
 
-def test_what_is_found_first_is_there_before_the_slow_explanations(  # type: ignore[no-untyped-def]
-    small: Table, tmp_path: Path, monkeypatch
-) -> None:
+def test_what_is_found_first_is_there_before_the_slow_explanations(small: Table, tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(Observation, "ended", True)
     frames: list[set[str]] = []
     scored = None

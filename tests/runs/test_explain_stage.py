@@ -49,7 +49,7 @@ def test_progress_of_the_evidence_is_reported_while_it_is_waited_for(explained: 
     events = stage(Evidence(lambda: now[0] == 1.0, pd.DataFrame, lambda: now[0], pause))
     fractions = [event.fraction for event in events if isinstance(event, Stage)]
     assert fractions == sorted(fractions)
-    before = fractions.index(pytest.approx(0.5))
+    before = next(place for place, fraction in enumerate(fractions) if fraction == pytest.approx(0.5))
     assert fractions[before + 1 :] == pytest.approx([0.5 + 0.5 * 0.1 / 0.8, 0.5 + 0.5 * 0.4 / 0.8, 1.0])
     assert explained.found
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,7 @@ from deepfm_core.store.run_folder import RunFolder
 BUNDLED = Path(__file__).resolve().parents[2] / "sample_data" / "run"
 
 
-def _pairs(**columns: object) -> pd.DataFrame:
+def _pairs(**columns: Any) -> pd.DataFrame:
     frame = pd.DataFrame({"field_a": ["a", "a", "b"], "field_b": ["b", "c", "c"], "strength": [0.1, 0.3, 0.2]})
     return frame.assign(learned=[0.5, 0.1, 0.1], **columns)
 

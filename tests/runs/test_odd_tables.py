@@ -21,6 +21,8 @@ from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 
+pytestmark = pytest.mark.slow
+
 RNG = np.random.default_rng(3)
 ROWS = 300
 

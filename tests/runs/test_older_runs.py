@@ -17,6 +17,8 @@ from deepfm_core.runs.predictor import Trained
 from deepfm_core.store.run_folder import RunFolder
 from tests.conftest import Command
 
+pytestmark = pytest.mark.slow
+
 Change = Callable[[dict[str, Any]], Any]
 
 

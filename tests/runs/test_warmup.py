@@ -8,13 +8,17 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from deepfm_core.runs import engine
 from deepfm_core.runs.job import Job
 from deepfm_core.runs.warmup import trial_answer, trial_run
 from deepfm_core.spec.events import Event, Finished, Stage
 
+pytestmark = pytest.mark.slow
 
-def test_the_trial_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+
+def test_the_trial_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     seen: list[Event] = []
 
@@ -34,12 +38,12 @@ def test_the_trial_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, m
     assert not list(tmp_path.iterdir())
 
 
-def test_a_trial_that_cannot_write_is_no_failure_of_the_worker(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_trial_that_cannot_write_is_no_failure_of_the_worker(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
     trial_run(engine.execute)
 
 
-def test_a_trial_answer_leaves_nothing_and_needs_no_torch(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_trial_answer_leaves_nothing_and_needs_no_torch(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     trial_answer()
     assert not list(tmp_path.iterdir())

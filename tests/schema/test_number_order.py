@@ -1,8 +1,11 @@
 """Numbers and codes told apart by their labels."""
 
 import numpy as np
+import pytest
 
 from deepfm_core.schema.integer_codes import FEWEST_LEVELS, MOST_LEVELS, NOTHING_KNOWN, order_evidence
+
+pytestmark = pytest.mark.slow
 
 
 def drawn(effects: np.ndarray, per_level: int, seed: int) -> tuple[np.ndarray, np.ndarray]:

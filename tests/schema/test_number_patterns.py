@@ -5,6 +5,8 @@ import pytest
 
 from deepfm_core.schema.integer_codes import CODES_SURE, evidence_beyond_patterns, order_evidence
 
+pytestmark = pytest.mark.slow
+
 
 def drawn(effects: np.ndarray, seed: int, per_level: int = 250) -> tuple[np.ndarray, np.ndarray]:
     rng = np.random.default_rng(seed)

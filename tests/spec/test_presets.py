@@ -155,6 +155,7 @@ def test_an_averaged_run_resumed_from_a_checkpoint_ends_with_the_same_weights() 
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
+@pytest.mark.slow
 def test_recommended_predicts_better_than_the_papers_form_of_its_size_on_a_small_table() -> None:
     world = make_world(5_000, 11, CATEGORICAL)
     frame = world.frame.astype(str).astype("category")

@@ -9,11 +9,12 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pytest
 
+from deepfm_core._files import write_json
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import load_parts
 from deepfm_core.runs.engine import execute
@@ -24,10 +25,10 @@ from deepfm_core.spec.events import EpochDone, Event, Finished
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.store import encoding_cache
 from deepfm_core.store.encoding_cache import EncodedShelf, Prepared
+from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import Table
 from deepfm_core.workers.executor import perform
-from deepfm_core.workers.worker import Process
 
 ROWS = 400
 MODEL, FIT = ModelSpec(embedding_size=2, layers=(4,)), FitSpec(epochs=1)
@@ -97,7 +98,7 @@ def test_what_was_kept_is_found_again_without_reading_the_table(store: Store, sp
     ],
 )
 def test_what_would_be_encoded_otherwise_is_not_found(
-    store: Store, spec: RunSpec, change: Callable[[RunSpec], dict[str, object]]
+    store: Store, spec: RunSpec, change: Callable[[RunSpec], dict[str, Any]]
 ) -> None:
     store.encoded.keep(spec, prepared(spec, store.table))
     assert store.encoded.find(replace(spec, **change(spec)), store.table) is None
@@ -241,7 +242,7 @@ def test_nothing_is_kept_of_a_deleted_table_until_it_is_restored(store: Store, s
 def test_a_table_deleted_while_its_rows_are_kept_stays_deleted(
     store: Store, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    written = encoding_cache.write_json
+    written = write_json
 
     def deleted_before_the_last_file(path: Path, values: dict[str, object]) -> None:
         Store(store.home)._tables.delete(spec.table, "local")  # as another process does before it forgets
@@ -295,7 +296,7 @@ def _until_epoch(store: Store, spec: RunSpec) -> set[threading.Thread]:
 def test_two_workers_that_keep_the_same_rows_at_once_leave_one_whole_entry(
     store: Store, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    meeting, made, written = threading.Barrier(2, timeout=10), prepared(spec, store.table), encoding_cache.write_json
+    meeting, made, written = threading.Barrier(2, timeout=10), prepared(spec, store.table), write_json
 
     def at_once(path: Path, values: dict[str, object]) -> None:
         written(path, values)

@@ -20,7 +20,7 @@ from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Job
 from deepfm_core.runs.seed_stability import COLUMNS, split_by_other
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.schema.schema import Schema
+from deepfm_core.schema.schema import LabelRole, Schema
 from deepfm_core.spec.events import EpochDone, Event, Finished, Stage
 from deepfm_core.spec.run import FitSpec, RunSpec
 from deepfm_core.store import encoding_cache, query
@@ -30,6 +30,8 @@ from deepfm_core.store.query import Question, about_pairs, given_up, remove_old
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import Table
+
+pytestmark = pytest.mark.slow
 
 Reader = Callable[[str], Table]
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,7 +107,7 @@ def no_table(*_: object) -> Table:
     raise AssertionError("the table is read")
 
 
-def test_a_question_is_another_one_where_the_program_would_answer_otherwise(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_question_is_another_one_where_the_program_would_answer_otherwise(tmp_path: Path, monkeypatch) -> None:
     question = Question(tmp_path, "observed", table="t")
     monkeypatch.setattr(query, "_PROGRAM", "another")
     assert Question(tmp_path, "observed", table="t").folder != question.folder
@@ -182,7 +184,7 @@ def none_was_without(events: list[Event]) -> bool:
     return not any(isinstance(event, Stage) and "could not" in event.note for event in events)
 
 
-def test_a_run_takes_what_was_asked_of_its_table_before_and_keeps_what_it_finds(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_takes_what_was_asked_of_its_table_before_and_keeps_what_it_finds(tmp_path: Path, monkeypatch) -> None:
     store = Store(tmp_path)
     spec, question = asked_run(store, seed=0)
     found = done(store, spec).frame("observed")
@@ -195,7 +197,7 @@ def test_a_run_takes_what_was_asked_of_its_table_before_and_keeps_what_it_finds(
     pd.testing.assert_frame_equal(taken, found)
 
 
-def test_a_run_waits_for_an_answer_that_is_under_way_and_nobody_else_looks(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_run_waits_for_an_answer_that_is_under_way_and_nobody_else_looks(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(Question, "apart", None)
     store = Store(tmp_path)
     spec, question = asked_run(store, seed=0)
@@ -208,7 +210,7 @@ def test_a_run_waits_for_an_answer_that_is_under_way_and_nobody_else_looks(tmp_p
     pd.testing.assert_frame_equal(answer[list(found.columns)], found)
 
 
-def test_an_answer_removed_while_a_run_trains_is_not_waited_for(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_an_answer_removed_while_a_run_trains_is_not_waited_for(tmp_path: Path, monkeypatch) -> None:
     store = Store(tmp_path)
     spec, question = asked_run(store, seed=0)
     found = done(store, spec).frame("observed")
@@ -235,7 +237,7 @@ def test_an_answer_that_is_used_is_kept_for_another_day(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("problem", ["There was too little memory.", None])
-def test_a_run_computes_what_the_process_of_a_page_fails_to_answer(  # type: ignore[no-untyped-def]
+def test_a_run_computes_what_the_process_of_a_page_fails_to_answer(
     tmp_path: Path, monkeypatch, problem: str | None
 ) -> None:
     store = Store(tmp_path)
@@ -260,12 +262,13 @@ def test_a_run_computes_what_the_process_of_a_page_fails_to_answer(  # type: ign
     assert question.problem is None
 
 
-def test_a_question_is_looked_for_before_it_is_waited_for(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_question_is_looked_for_before_it_is_waited_for(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(evidence_task, "_LOOK_SECONDS", 600.0)
     question = Question(tmp_path, "observed", table="t")
     question.folder.mkdir(parents=True)
     (question.folder / "process").write_text(str(Process.current()))
-    observation = evidence_task.Observation(RunFolder(tmp_path / "run").create(), no_table, Schema("y", ()), question)
+    schema = Schema(LabelRole("y", "1", "0"), ())
+    observation = evidence_task.Observation(RunFolder(tmp_path / "run").create(), no_table, schema, question)
     until = time.monotonic() + 60
     while not (question.folder / "looked").exists():
         assert time.monotonic() < until
@@ -276,7 +279,7 @@ def test_a_question_is_looked_for_before_it_is_waited_for(tmp_path: Path, monkey
     assert observation.result() is None
 
 
-def test_what_cannot_be_computed_is_said_and_stands_in_the_log(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_what_cannot_be_computed_is_said_and_stands_in_the_log(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(evidence_task, "rows_asked", no_table)
     store = Store(tmp_path)
     spec, _ = asked_run(store, seed=0)
@@ -287,7 +290,7 @@ def test_what_cannot_be_computed_is_said_and_stands_in_the_log(tmp_path: Path, m
     assert folder.frame("pairs") is not None
 
 
-def test_a_second_run_reads_the_table_only_for_the_rows_that_it_shows(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_second_run_reads_the_table_only_for_the_rows_that_it_shows(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(encoding_cache, "FEWEST_ROWS", 10)
     store = Store(tmp_path)
     spec, _ = asked_run(store, seed=0)

@@ -217,7 +217,7 @@ def test_the_cancelled_and_the_queued_runs_go_on_to_the_weights_of_then(home: Pa
         assert store.folder(MADE["cancelled"]).checkpoint.exists()
         assert store.folder(MADE["queued"]).checkpoint.exists()
         store.resume(MADE["cancelled"])
-        line = [sys.executable, "-m", "deepfm_core", "worker", "--home", home, "--idle", "0"]
+        line = [sys.executable, "-m", "deepfm_core", "worker", "--home", str(home), "--idle", "0"]
         done = subprocess.run(line, cwd=ROOT, env={**os.environ}, capture_output=True, timeout=300, check=False)
         assert done.returncode == 0, done.stderr
         for name in ("cancelled", "queued", "chosen"):

@@ -11,6 +11,8 @@ import pytest
 from deepfm_core.schema.schema import Kind
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, WorldSpec, joint_codes, make_world
 
+pytestmark = pytest.mark.slow
+
 SAMPLES = Path(__file__).resolve().parent.parent.parent / "sample_data"
 SPECS = {"categorical": CATEGORICAL, "mixed": MIXED, "multi-valued": MULTI_VALUED}
 

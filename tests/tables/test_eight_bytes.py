@@ -15,6 +15,8 @@ from deepfm_core.tables.csv_parser import FEWEST, Parsed, has_eight_bytes, parse
 from deepfm_core.tables.decoding import survey
 from deepfm_core.tables.dialect import detect
 
+pytestmark = pytest.mark.slow
+
 HASHES = [f"{i * 2_654_435_761 & 0xFFFFFFFF:08x}" for i in range(4000)]
 ODD = ["        ", " 1234567", "null    ", "NULLNULL", "été1234", "ünïc", "-1.#IND\t"[:-1] + "0", "1.#QNAN0"]
 
@@ -82,7 +84,7 @@ def test_few_words_of_eight_letters_are_not_taken_for_hashes() -> None:
     st.integers(200, 3000),
     st.integers(200, 6000),
 )
-def test_cells_are_those_of_the_csv_module_whatever_the_sizes(tmp_path_factory, cells, block, segment) -> None:  # type: ignore[no-untyped-def]
+def test_cells_are_those_of_the_csv_module_whatever_the_sizes(tmp_path_factory, cells, block, segment) -> None:
     path = tmp_path_factory.mktemp("t") / "t.csv"
     one = parsed(path, HASHES[:100] + cells, block=block, segment=segment)
     with path.open(encoding="utf-8", newline="") as file:

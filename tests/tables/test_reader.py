@@ -125,6 +125,7 @@ def test_western_single_byte_encodings_are_the_fallback(write, codec, text):
     assert table.report.encoding == codec
 
 
+@pytest.mark.slow
 def test_an_accent_late_in_a_long_file_is_read_right(write):
     rows = "1,abc\n" * 400_000
     table = read_table(write(b"x,y\n" + rows.encode() + "2,é\n".encode("latin-1")))
@@ -404,6 +405,7 @@ def test_rows_and_cells_longer_than_a_block_are_read(write):
     assert cells(table)[1:] == [["3", long], ["4", long + "\n"]]
 
 
+@pytest.mark.slow
 def test_a_very_wide_table_is_read(write):
     header = ",".join(f"a rather long name of column {i}" for i in range(5000))
     assert len(header) > 100_000
@@ -411,6 +413,7 @@ def test_a_very_wide_table_is_read(write):
     assert cells(table) == [list(map(str, range(5000)))]
 
 
+@pytest.mark.slow
 def test_a_table_of_many_blocks_keeps_its_rows_in_order(write):
     rows = [f"{i},{i % 7},{'even' if i % 2 == 0 else ''}" for i in range(600_000)]
     frame = read_table(write("i,m,e\n" + "\n".join(rows))).frame

@@ -23,6 +23,8 @@ from deepfm_core.tables.parquet import read_parquet_table, write_parquet
 from deepfm_core.tables.reader import read_table, table_to_csv
 from deepfm_core.tables.table import Table
 
+pytestmark = pytest.mark.slow
+
 LETTERS = "ab01 _-.'\"\n\r,;|\téß日"
 NAMES = st.text("abcdefgh_", min_size=1, max_size=6)
 CELLS = st.text(LETTERS, max_size=6)

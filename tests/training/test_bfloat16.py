@@ -27,6 +27,8 @@ from tests.conftest import ROOT, Command
 from tests.training.test_step import batch_of, masks, model_of
 from tests.worlds import MIXED
 
+pytestmark = pytest.mark.slow
+
 HALF = FitSpec(precision="bfloat16")
 USABLE = (bfloat16.bfloat16_gain() or 0.0) >= 1.0
 """Whether this processor takes bfloat16; each test has something to check either way."""
@@ -58,7 +60,7 @@ def test_the_refusal_says_why(gain: float | None, said: str, monkeypatch: pytest
 
 
 @pytest.fixture
-def asked(tmp_path, monkeypatch) -> Iterator[list[str]]:  # type: ignore[no-untyped-def]
+def asked(tmp_path, monkeypatch) -> Iterator[list[str]]:
     """Count trials of a made-up processor, on an empty cache folder."""
     made: list[str] = []
     answers = iter(["0.5", "2.0", "3.0"])
@@ -68,7 +70,7 @@ def asked(tmp_path, monkeypatch) -> Iterator[list[str]]:  # type: ignore[no-unty
         return subprocess.CompletedProcess([], 0, made[-1], "")
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.setattr(bfloat16.subprocess, "run", run)
+    monkeypatch.setattr(subprocess, "run", run)
     monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
     yield made
     bfloat16.bfloat16_gain.cache_clear()
@@ -84,7 +86,7 @@ def test_only_a_gain_is_remembered_for_later_processes(asked: list[str]) -> None
     assert asked == ["0.5", "2.0"]
 
 
-def test_another_processor_and_a_damaged_memory_are_asked_anew(asked: list[str], monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_another_processor_and_a_damaged_memory_are_asked_anew(asked: list[str], monkeypatch) -> None:
     assert [asked_by_a_new_process() for _ in range(2)] == [0.5, 2.0]
     monkeypatch.setattr(bfloat16, "processor_name", lambda: "another")
     assert asked_by_a_new_process() == 3.0
@@ -93,7 +95,7 @@ def test_another_processor_and_a_damaged_memory_are_asked_anew(asked: list[str],
         asked_by_a_new_process()
 
 
-def test_a_memory_that_cannot_be_written_is_done_without(asked: list[str], tmp_path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_memory_that_cannot_be_written_is_done_without(asked: list[str], tmp_path, monkeypatch) -> None:
     (tmp_path / "file").write_text("", encoding="utf-8")
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     assert [asked_by_a_new_process() for _ in range(3)] == [0.5, 2.0, 3.0]
@@ -108,7 +110,7 @@ def test_a_memory_that_cannot_be_written_is_done_without(asked: list[str], tmp_p
         ("", False),
     ],
 )
-def test_what_the_system_says_of_the_processor_decides_what_is_offered(  # type: ignore[no-untyped-def]
+def test_what_the_system_says_of_the_processor_decides_what_is_offered(
     text: str, announced: bool, tmp_path, monkeypatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text(text, encoding="utf-8")

@@ -24,6 +24,8 @@ from deepfm_core.training.state import FitState
 from deepfm_core.training.step import Step
 from tests.worlds import MIXED, crossed, encoded
 
+pytestmark = pytest.mark.slow
+
 SHAPE = crossed(MIXED, 12, 7)
 FIT = FitSpec(epochs=2, batch_size=16, l2=0.01, first_order_rate=3.0, averaging=True)
 
@@ -78,4 +80,4 @@ def test_a_fit_on_the_gpu_scores_as_one_on_the_processor(name: str) -> None:
         state = FitState.new(SHAPE, ModelSpec(name, 4, (6,)), FIT, seed=0, device=device)
         list(fit(FIT, train, valid, state))
         logits.append(torch.from_numpy(predict_logits(state.model, valid)))
-    assert torch.allclose(*logits, atol=1e-3)
+    assert torch.allclose(logits[0], logits[1], atol=1e-3)

@@ -8,6 +8,8 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.slow
+
 THREADS = 8
 TAKE = f"""
 import ctypes, threading

@@ -14,6 +14,8 @@ from deepfm_core.training.hardware import SEEN, TRIED, Sharing
 from deepfm_core.training.state import FitState
 from tests.training.test_fit import TRAIN, VALID
 
+pytestmark = pytest.mark.slow
+
 Seconds = Callable[[int], float]
 """How long a step takes by the number of threads."""
 

@@ -25,6 +25,8 @@ from deepfm_core.training.network_gradients import DropoutMasks
 from deepfm_core.training.step import Step
 from tests.worlds import MIXED, crossed, encoded, layout
 
+pytestmark = pytest.mark.slow
+
 CATEGORICAL = layout([(Kind.CATEGORICAL, 1, 7), (Kind.BUCKETISED, 1, 5), (Kind.CATEGORICAL, 1, 11)])
 MULTI_VALUED = layout([(Kind.MULTI_VALUED, 4, 6), (Kind.CATEGORICAL, 1, 5)])
 DENSE_BESIDE = layout([(Kind.NUMERIC, 1, 2), (Kind.CATEGORICAL, 1, 3)], dense=3)

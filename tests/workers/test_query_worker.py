@@ -23,6 +23,8 @@ from deepfm_core.workers import query_worker
 from deepfm_core.workers.worker import serve
 from tests.store.test_query import asked_run, done, wait_for
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def waiting(tmp_path: Path) -> Iterator[Standby]:
@@ -151,7 +153,7 @@ def test_one_that_was_killed_is_done_without_and_replaced(tmp_path: Path, waitin
     wait_until_free(tmp_path)
 
 
-def test_a_question_that_is_handed_over_and_not_taken_gets_a_process(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_question_that_is_handed_over_and_not_taken_gets_a_process(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(query, "TAKEN_SECONDS", 0.05)
     os.mkfifo(tmp_path / "asked")
     deaf = os.open(tmp_path / "asked", os.O_RDONLY | os.O_NONBLOCK)
@@ -198,7 +200,7 @@ def test_it_ends_with_the_worker(waiting: Standby) -> None:
     assert waiting.process.wait(60) == 0
 
 
-def test_a_worker_sees_that_it_lives(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_a_worker_sees_that_it_lives(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr("deepfm_core.workers.worker._BEAT_SECONDS", 0.01)
     seen: list[float] = []
     store, worker = Store(tmp_path), Process.current()
@@ -207,7 +209,7 @@ def test_a_worker_sees_that_it_lives(tmp_path: Path, monkeypatch) -> None:  # ty
     assert len(seen) > 2
 
 
-def test_where_no_pipe_can_be_it_waits_for_the_end_of_the_worker(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_where_no_pipe_can_be_it_waits_for_the_end_of_the_worker(tmp_path: Path, monkeypatch) -> None:
     (tmp_path / "asked").mkdir()  # as on a file system without named pipes, opening it fails
     reading, writing = os.pipe()
     with os.fdopen(reading) as standard_input:
@@ -223,7 +225,7 @@ def test_a_file_in_the_place_of_the_pipe_is_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "asked").read_bytes() == b""
 
 
-def test_of_two_that_wait_one_takes_each_question(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
+def test_of_two_that_wait_one_takes_each_question(tmp_path: Path, monkeypatch) -> None:
     reading, writing = os.pipe()
     taken: list[Path] = []
     with os.fdopen(reading) as standard_input:
@@ -251,9 +253,8 @@ def test_of_two_that_wait_one_takes_each_question(tmp_path: Path, monkeypatch) -
             assert not thread.is_alive()
 
 
-def test_a_question_whose_folder_is_gone_leaves_nothing(tmp_path: Path, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    monkeypatch.setattr(query_worker, "_REPORT_SECONDS", 0.0)
+def test_a_question_whose_folder_is_gone_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(query_worker, "_REPORT_SECONDS", -1.0)  # every report is left
     report = query_worker._reporting(tmp_path / "gone")
-    time.sleep(0.01)
     report(0.5)
     assert not (tmp_path / "gone").exists()

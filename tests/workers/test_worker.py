@@ -17,6 +17,8 @@ from deepfm_core.store.store import Store
 from deepfm_core.workers.launcher import ensure_worker
 from tests.small_engine import STEPS, spec
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:

@@ -315,7 +315,7 @@ def test_a_live_chart_keeps_its_spec_while_its_rows_grow() -> None:
         for n in (0, 1, 5)
     ]
     assert losses[0] == losses[1] == losses[2]
-    pairs_now = [frames.pairs().assign(learned_fm=lambda p, n=n: p["learned_fm"] * n) for n in (0.1, 1)]
+    pairs_now = [frames.pairs().assign(learned_fm=frames.pairs()["learned_fm"] * n) for n in (0.1, 1)]
     bare = frames.fields().assign(main_effect=float("nan"), within=float("nan"))
     matrices = [drawn(matrix.field_matrix(p, bare, upper="learned_fm", live=True))[0] for p in pairs_now]
     assert matrices[0] == matrices[1]
