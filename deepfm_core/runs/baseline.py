@@ -123,9 +123,7 @@ def _by_frequency(field: EncodedField, train: EncodedTable) -> NDArray[np.int64]
 def _values(field: EncodedField, table: EncodedTable, order: NDArray[np.int64]) -> NDArray[np.float64]:
     ids, used = _slots(field, table)
     if field.kind is Kind.CATEGORICAL:
-        return np.minimum(order[ids], MOST_CATEGORIES - 1).astype(
-            np.float64
-        )  # rank by frequency as the category's code
+        return np.minimum(order[ids], MOST_CATEGORIES - 1).astype(np.float64)  # ranks by frequency
     if field.kind is Kind.TIMESTAMP:
         return ids.astype(np.float64)
     hot = np.zeros((len(ids), min(field.size, MOST_VALUES)))

@@ -198,9 +198,7 @@ def _fit(work: _Work) -> Events:
         try:
             work.state.load(*checkpoint)
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
-            raise RunError(
-                "The run's checkpoint is from an earlier version and cannot go on. Train it again."
-            ) from error
+            raise RunError("The run's checkpoint is from an earlier version. Train the run again.") from error
     sample = frames.sample_rows(work.train, spec.seed)
     for event in fit(spec.fit, work.train, work.valid, work.state):
         if isinstance(event, EpochDone):

@@ -73,7 +73,7 @@ def _ragged(record: Record, dialect: Dialect) -> Problem:
     elif values < width:
         remedy = "Add the missing values. An empty cell needs its delimiter, too."
     else:
-        remedy = f'Put `"` around a cell that contains `{dialect.delimiter}`, or remove the extra values.'
+        remedy = f'Put `"` around a cell with the delimiter `{dialect.delimiter}` in it, or remove the extra values.'
     message = f"{values} value{'s' if values > 1 else ''} where {_expected(dialect)} {width}"
     return Problem(message, remedy, line=record.line, value=excerpt(dialect.delimiter.join(record.cells)))
 
