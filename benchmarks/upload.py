@@ -1,9 +1,9 @@
 """From an upload to the first results, stage by stage: `python benchmarks/upload.py TABLE:LABEL`.
 
 Prints the table of docs/benchmarks.md: processor time of all processes together and time on the clock, medians. The
-worker is warm, as it is in the app, and so is the process that waits beside it: the page Data asks it for the evidence
-of the labels, and the run takes the answer. With `--unasked` nobody asked before, and it answers the run while the
-model trains. With `--cold` no process waits, and the start of one is counted.
+worker is warm, as it is in the app, and so is the one that answers questions: the page Data asks it for the evidence of
+the labels, and the run takes the answer. With `--unasked` nobody asked before, and it answers the run while the model
+trains. With `--cold` none is warm, and the start of one is counted.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import resource
+import signal
 import statistics
 import sys
 import tempfile
@@ -20,40 +21,41 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
+
 from deepfm_core._parallel import use_system_memory
-from deepfm_core.runs import engine, evidence_task
-from deepfm_core.runs.job import Job
+from deepfm_core.runs import engine
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.events import Event, Fitted, Ready, Scored, Stage
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec
-from deepfm_core.store.query import about_pairs
-from deepfm_core.store.query_pipe import Standby
+from deepfm_core.store.process import Process
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import Store
-
-LOADING_SECONDS = 5.0
-"""How long the waiting process is given to load, as it has beside a worker that waits for a run."""
+from deepfm_core.store.worker_register import LABELS, RUNS
+from deepfm_core.workers.worker import keep_answering
 
 Spent = dict[str, tuple[float, float]]
 """Processor time and time on the clock of each stage, in seconds."""
 
 
 class Clock:
-    """Tells what was spent since it was last asked: by this process, its ended children, and the one that waits."""
+    """Tells what was spent since it was last asked: by this process, its ended children, and those that answer."""
 
-    def __init__(self, waiting: int | None) -> None:
+    def __init__(self, store: Store) -> None:
         self.spent: Spent = {}
-        self._waiting = waiting
+        self._store = store
         self._last = self._now()
 
     def _now(self) -> tuple[float, float]:
         children = resource.getrusage(resource.RUSAGE_CHILDREN)
-        return time.process_time() + children.ru_utime + children.ru_stime + self._of_waiting(), time.perf_counter()
+        living = sum(self._of(worker) for worker in answering(self._store))
+        return time.process_time() + children.ru_utime + children.ru_stime + living, time.perf_counter()
 
-    def _of_waiting(self) -> float:
+    @staticmethod
+    def _of(worker: Process) -> float:
         try:
-            fields = Path(f"/proc/{self._waiting}/stat").read_text().rpartition(")")[2].split()
+            fields = Path(f"/proc/{worker.pid}/stat").read_text().rpartition(")")[2].split()
         except FileNotFoundError:
             return 0.0  # it has ended, and counts among the children
         return 0.0 if fields[0] == "Z" else (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
@@ -66,26 +68,39 @@ class Clock:
         self._last = now
 
 
-def journey(path: Path, label: str, home: Path, asked: bool, waiting: int | None) -> Spent:
+def answering(store: Store) -> list[Process]:
+    """Give the workers that answer questions about labels."""
+    rows = store.database.rows("SELECT worker FROM workers WHERE lane = ?", (LABELS,))
+    return [Process.parse(row["worker"]) for row in rows]
+
+
+def end(store: Store) -> None:
+    """End the workers that answer, and wait until they have."""
+    for worker in answering(store):
+        os.kill(worker.pid, signal.SIGKILL)
+    for thread in threading.enumerate():
+        if thread.name.startswith("worker"):
+            thread.join()
+
+
+def journey(path: Path, label: str, store: Store, asked: bool) -> Spent:
     """Do all that happens from the upload to the end of the run."""
-    store, clock = Store(home), Clock(waiting)
+    clock = Clock(store)
     sha = store.import_table(path, path.name).sha256
     clock.lap("upload: read and kept")
     table = store.table(sha)
     schema = infer_schema(table, label)
     clock.lap("page Data: roles")
-    question = about_pairs(home, sha, schema)
-    while asked and not question.answered:
-        question.look()
+    question = store.questions.about_pairs(sha, schema)
+    while asked and not question.look().answered:
         time.sleep(0.02)
-    for thread in threading.enumerate():
-        if thread.name.startswith("answer"):
-            thread.join()  # its process has ended then, and is counted
     clock.lap("page Data: evidence of the labels")
     model, fit = preset("recommended", "deepfm", round(0.8 * len(table)))
     spec, stage = RunSpec(sha, path.name, schema, model=model, fit=fit), "worker: read"
-    folder = RunFolder(home / "run")
-    for event in engine.execute(Job(spec, folder, store.table, home=home)):
+    folder = RunFolder(store.home / "run")
+    for event in engine.execute(
+        Job(spec, str(folder.path)), Context(store.table, questions=store.questions, encoded=store.encoded)
+    ):
         found = (folder.path / "findings.json").exists()
         clock.lap(stage)
         stage = next_stage(stage, event, found)
@@ -116,7 +131,7 @@ def main() -> None:
     parser.add_argument("table", help="FILE:LABEL")
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--unasked", action="store_true", help="nobody looked at the page Data long enough")
-    parser.add_argument("--cold", action="store_true", help="no process waits")
+    parser.add_argument("--cold", action="store_true", help="none that answers is warm")
     options = parser.parse_args()
     use_system_memory()  # as the app and its worker do
     path, _, label = options.table.rpartition(":")
@@ -124,16 +139,14 @@ def main() -> None:
     engine.warm_up()
     for _ in range(options.times):
         with tempfile.TemporaryDirectory() as home:
-            standby = Standby(Path(home))
-            evidence_task._latest.clear()  # nothing is known of the table from the journey before
+            store = Store(Path(home))
+            store.workers.join(Process.current(), RUNS)  # beside it one that answers is kept warm
             if not options.cold:
-                standby.prepare()
-                time.sleep(LOADING_SECONDS)
-            waiting = standby.process.pid if standby.process else None
-            journeys.append(journey(Path(path), label, Path(home), not options.unasked, waiting))
-            if standby.process is not None:
-                standby.process.kill()
-                standby.process.communicate()
+                keep_answering(store)
+                while store.workers.states(LABELS) != ["idle"]:
+                    time.sleep(0.1)
+            journeys.append(journey(Path(path), label, store, not options.unasked))
+            end(store)
     print("| | CPU seconds | together | seconds |\n|---|---|---|---|")
     together = 0.0
     for stage in journeys[0]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,7 +17,7 @@ import pytest
 if TYPE_CHECKING:
     from streamlit.testing.v1 import AppTest
 
-    from deepfm_core.store.query import Question
+    from deepfm_core.store.query import Question, Standing
     from deepfm_core.store.store import Store
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -83,12 +84,15 @@ def trained(command: Command, table: Path, tmp_path_factory: pytest.TempPathFact
     return out
 
 
-def _answer_a_run(question: Question) -> None:
-    """Answer in this process what a run asks of its rows; what a page asks waits until a test answers it."""
+def answer_next(store: Store) -> Path:
+    """Answer in this process the question that has waited longest, and give the file of its answer."""
+    from deepfm_core.store.process import Process
     from deepfm_core.workers.query_worker import answer
 
-    if question._kind == "rows":
-        answer(question.folder)
+    me = Process.current()
+    question = next(filter(None, (store.questions.next(me, lane) for lane in ("labels", "models"))))
+    answer(store, question, me)
+    return store.questions.path(question.key)
 
 
 @pytest.fixture
@@ -97,14 +101,28 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     import streamlit as st
 
     from deepfm_core.store.process import Process
+    from deepfm_core.store.query import Question
     from deepfm_core.store.store import Store
 
+    store, look = Store(tmp_path), Question.look
+
+    def look_and_answer_a_run(question: Question) -> Standing:
+        """Answer in this process what a run asks; what a page asks waits until a test answers it."""
+        standing = look(question)
+        if threading.current_thread().name == "observation" and not standing.ended:
+            answer_next(store)
+        return standing
+
     monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
-    monkeypatch.setattr("deepfm_core.workers.launcher._start", lambda _home: Process.current())
-    monkeypatch.setattr("deepfm_core.store.query.Question._start", _answer_a_run)
+    monkeypatch.setattr(
+        "deepfm_core.store.worker_register._start",
+        lambda _home, lane: Process.current() if lane == "runs" else Process.of(os.getppid()),
+    )
+    monkeypatch.setattr(Question, "look", look_and_answer_a_run)
+    monkeypatch.setattr("deepfm_core.store.query.PATIENCE", 600.0)  # nobody looks while `answer_next` works
     st.cache_resource.clear()
     st.cache_data.clear()
-    yield Store(tmp_path)
+    yield store
     st.cache_resource.clear()
     st.cache_data.clear()
 

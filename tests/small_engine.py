@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import torch
 
 from deepfm_core.errors import TrainingError
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
 from deepfm_core.spec.events import Cancelled, EpochDone, Event, Finished, Progress, Stage
 from deepfm_core.spec.run import FitSpec, RunSpec
@@ -29,7 +29,7 @@ def spec(table_name: str = "steady", epochs: int = 3, seed: int = 0) -> RunSpec:
     return RunSpec("a" * 64, table_name, schema, fit=FitSpec(epochs=epochs), seed=seed)
 
 
-def execute(job: Job) -> Iterator[Event]:
+def execute(job: Job, context: Context) -> Iterator[Event]:
     yield Stage("fitting")
     if job.spec.table_name == "broken":
         raise ZeroDivisionError("a secret of the machine room")
@@ -41,10 +41,10 @@ def execute(job: Job) -> Iterator[Event]:
         return
     if job.spec.table_name == "fatal":
         os.kill(os.getpid(), signal.SIGKILL)
-    yield from _fit(job)
+    yield from _fit(job, context)
 
 
-def _fit(job: Job) -> Iterator[Event]:
+def _fit(job: Job, context: Context) -> Iterator[Event]:
     weights, aim = torch.zeros(6), torch.linspace(0.1, 0.6, 6) * (1 + job.spec.seed)
     checkpoint = job.folder.load_checkpoint()
     done = 0
@@ -52,7 +52,7 @@ def _fit(job: Job) -> Iterator[Event]:
         weights, done = checkpoint[0]["weights"], checkpoint[1]["epoch"]
     for epoch in range(done + 1, job.spec.fit.epochs + 1):
         for step in range(1, STEPS + 1):
-            if job.cancelled():
+            if context.cancelled():
                 yield Cancelled(epoch - 1)
                 return
             time.sleep(SECONDS_A_STEP)

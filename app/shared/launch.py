@@ -15,7 +15,6 @@ from deepfm_core.schema.schema import Kind, Schema
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec
-from deepfm_core.workers.launcher import ensure_worker
 
 KINDS = "kinds"
 """Name of the choice that holds the roles that the visitor changed, by column."""
@@ -86,6 +85,6 @@ def launch(spec: RunSpec, settings: str = "") -> None:
 def keep_worker() -> None:
     """Start a worker if none is alive, so that the next run starts at once; warn if it cannot be started."""
     try:
-        ensure_worker(store())
+        store().workers.ensure()
     except RunError as error:
         st.warning(plain(str(error)))

@@ -21,12 +21,11 @@ from deepfm_core.cli.options import Tables, base_spec, chosen_settings
 from deepfm_core.cli.output import Progressed
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.runs.engine import execute
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.spec.events import Event, Failed, Finished
 from deepfm_core.spec.naming import run_name, settings_said
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec
-from deepfm_core.store.run_folder import RunFolder
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -58,8 +57,8 @@ def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool
     with _whole_folder(out) as folder:
         for spec in specs:
             below = "" if len(specs) == 1 else f"seed-{spec.seed}"
-            job = Job(spec, RunFolder(folder / below), tables.tables.__getitem__)
-            summaries.append({**tables.timed(_shown(execute(job), quiet)), "run": str(out / below)})
+            job, context = Job(spec, str(folder / below)), Context(tables.tables.__getitem__)
+            summaries.append({**tables.timed(_shown(execute(job, context), quiet)), "run": str(out / below)})
             job.folder.write_summary(summaries[-1])
     return summaries
 

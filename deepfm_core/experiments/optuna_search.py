@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfm_core.errors import RunError
 from deepfm_core.experiments.study import StudyPlan
-from deepfm_core.runs.job import Engine, Job
+from deepfm_core.runs.job import Context, Engine, Job
 from deepfm_core.spec.events import Event, Stage
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.spec.search_space import FACTORS, Setting, Value, setting_of, with_setting
@@ -33,9 +33,9 @@ def choosing(store: Store, run: RunRow, engine: Engine) -> Engine:
     if not run.to_choose:
         return engine
 
-    def execute(job: Job) -> Iterator[Event]:
+    def execute(job: Job, context: Context) -> Iterator[Event]:
         yield Stage("choose")
-        yield from engine(replace(job, spec=choose(store, run)))
+        yield from engine(replace(job, spec=choose(store, run)), context)
 
     return execute
 

@@ -16,7 +16,7 @@ from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import Part, RunParts, load_parts
 from deepfm_core.runs.evaluate import judge, scores
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.schema import NUMBER_KINDS, Kind, Schema
 from deepfm_core.spec.events import Cancelled, Event, Finished, Stage
@@ -37,7 +37,7 @@ Features = dict[str, NDArray[np.float64]]
 """By name of the part, (N, C): numbers as they are, categories as codes, NaN for a missing number."""
 
 
-def boost(job: Job) -> Iterator[Event]:
+def boost(job: Job, context: Context) -> Iterator[Event]:
     """Do a run of the baseline: read, encode, fit, evaluate, and write predictions and metrics.
 
     Raises:
@@ -48,12 +48,12 @@ def boost(job: Job) -> Iterator[Event]:
     began = time.perf_counter()
     for name in ("read", "encode", "fit", "evaluate"):
         yield Stage(name)
-        if job.cancelled():
+        if context.cancelled():
             yield Cancelled(0)
             return
         match name:
             case "read":
-                parts = load_parts(job.spec, job.table)
+                parts = load_parts(job.spec, context.table)
             case "encode":
                 features, categorical = columns(parts, job.spec.schema, job.spec.min_count)
             case "fit":

@@ -28,7 +28,7 @@ from deepfm_core.runs.cross_fit_stage import hold_out
 from deepfm_core.runs.evaluate import judge, scores
 from deepfm_core.runs.evidence_task import Observation, own_parts
 from deepfm_core.runs.explain_stage import Evidence, explain
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.warmup import trial_run
 from deepfm_core.spec.events import (
     HOLD_OUT,
@@ -43,8 +43,7 @@ from deepfm_core.spec.events import (
     Started,
 )
 from deepfm_core.spec.run import YARDSTICK, RunSpec
-from deepfm_core.store.encoding_cache import EncodedShelf, Prepared
-from deepfm_core.store.query import about_pairs
+from deepfm_core.store.encoding_cache import Prepared
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.hardware import set_threads, training_device
 from deepfm_core.training.state import FitState
@@ -64,6 +63,7 @@ class _Work:
     """The state of one run, which its stages hand on to each other."""
 
     job: Job
+    context: Context
     seconds: dict[str, float] = field(default_factory=dict)
     parts: RunParts = field(init=False)
     encoder: Encoder = field(init=False)
@@ -85,16 +85,12 @@ class _Work:
     def spec(self) -> RunSpec:
         return self.job.spec
 
-    @property
-    def shelf(self) -> EncodedShelf | None:
-        return EncodedShelf(self.job.home / "tables") if self.job.home else None
-
 
 class _Stopped(Exception):  # noqa: N818 (not an error)
     """The job was cancelled."""
 
 
-def execute(job: Job) -> Iterator[Event]:
+def execute(job: Job, context: Context) -> Iterator[Event]:
     """Do a run: read, encode, fit, evaluate, explain, hold out.
 
     When `Ready` comes, everything that pages show is in the job's folder. When `Finished` comes, the evidence on
@@ -105,10 +101,10 @@ def execute(job: Job) -> Iterator[Event]:
         DeepFMError: the tables, the schema or the settings cannot be used.
     """
     if job.spec.model.name == YARDSTICK:
-        yield from boost(job)
+        yield from boost(job, context)
         return
     torch.set_flush_denormal(True)  # numbers below 1e-38 would make products many times slower
-    work = _Work(job)
+    work = _Work(job, context)
     job.folder.create().write_spec(job.spec)
     try:
         for name, stage in (
@@ -145,19 +141,20 @@ def _timed(work: _Work, name: str, stage: Callable[[_Work], Events]) -> Events:
     began = time.perf_counter()
     for event in stage(work):
         yield event
-        _stop_if_cancelled(work.job)
-    _stop_if_cancelled(work.job)
+        _stop_if_cancelled(work)
+    _stop_if_cancelled(work)
     work.seconds[name] = time.perf_counter() - began
 
 
-def _stop_if_cancelled(job: Job) -> None:
-    if job.cancelled():
+def _stop_if_cancelled(work: _Work) -> None:
+    if work.context.cancelled():
         raise _Stopped
 
 
 def _read(work: _Work) -> Events:
-    work.kept = work.shelf.find(work.spec, work.job.table) if work.shelf else None
-    work.parts = work.kept.parts if work.kept else load_parts(work.spec, work.job.table)
+    shelf, table = work.context.encoded, work.context.table
+    work.kept = shelf.find(work.spec, table) if shelf else None
+    work.parts = work.kept.parts if work.kept else load_parts(work.spec, table)
     for note in work.parts.notes:
         yield Stage("read", 1.0, note)
 
@@ -181,10 +178,10 @@ def _encode_anew(work: _Work) -> Events:
         part: Part = getattr(parts, name)
         setattr(work, name, part.encode(work.encoder))
         yield Stage("encode", (number + 1) / 3)
-    if work.shelf:
+    if shelf := work.context.encoded:
         tables = {"train": work.train, "valid": work.valid, "test": work.test}
         prepared = Prepared(parts, work.encoder, tables)
-        keep = partial(work.shelf.keep, spec, prepared, lambda: work.ended.is_set() or work.job.cancelled())
+        keep = partial(shelf.keep, spec, prepared, lambda: work.ended.is_set() or work.context.cancelled())
         work.keeping = threading.Thread(target=keep, daemon=True)
         work.keeping.start()
 
@@ -207,9 +204,9 @@ def _fit(work: _Work) -> Events:
             work.fitted = event
         yield event
         if spec.explained and work.observation is None and not isinstance(event, Started):  # the first loss comes first
-            home = work.job.home
-            asked = None if home is None else about_pairs(home, spec.table, spec.schema)
-            work.observation = Observation(folder, lambda: work.parts.train.table, spec.schema, asked, home)
+            questions = work.context.questions
+            question = questions.about_pairs(spec.table, spec.schema) if questions else None
+            work.observation = Observation(folder, lambda: work.parts.train.table, spec.schema, question)
     folder.save_model(work.state.model.state_dict(), {"model": asdict(spec.model), "epoch": work.fitted.best_epoch})
 
 
@@ -251,7 +248,7 @@ def _explain(work: _Work) -> Events:
 
 
 def _pause(work: _Work) -> None:
-    _stop_if_cancelled(work.job)
+    _stop_if_cancelled(work)
     time.sleep(0.02)
 
 

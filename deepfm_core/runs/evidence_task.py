@@ -1,74 +1,70 @@
-"""What the data itself says about pairs: computed in a process of its own beside the training, since it needs no model.
+"""What the data itself says about pairs, found by another process beside the training, since it needs no model.
 
-A thread would not do: training makes many short calls, and each would wait for the other thread's turn. Only the rows
-are read and encoded in one.
+A thread would not do: training makes many short calls, and each would wait for the other thread's turn.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-import shutil
+import os
+import subprocess
+import sys
 import threading
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from deepfm_core._files import whole
+from deepfm_core._files import whole, write_frame
 from deepfm_core.encoding.encoded_table import EncodedTable, Layout
 from deepfm_core.errors import RunError
-from deepfm_core.evidence.ranking import COLUMNS, rows_asked
+from deepfm_core.evidence.ranking import COLUMNS, observed_interactions, rows_asked
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import RunSpec
-from deepfm_core.store.query import Question
+from deepfm_core.store.query import BROKEN, Question
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.table import Table
 
 FRAME = "observed"
-_INPUT = "observation.npz"
-_PLACE = "observation"
-_LOOK_SECONDS = 0.2
-_POLL_SECONDS = 0.05
+_ROWS = "observation.npz"
+_ROOT = Path(__file__).resolve().parents[2]
+_LOOK_SECONDS, _GLANCE_SECONDS = 1.0, 0.05
+"""How often a run says that it waits for an answer, and how often it sees whether that is there."""
 _STOP_SECONDS = 1.0
-_latest: dict[str, pd.DataFrame] = {}
-"""The frame made last by this process, under what it was made from: runs of a comparison share their rows."""
+_NICE = 5
 
 
 class Observation:
     """The `observed` frame of a run, being made from the moment this object exists.
 
-    Where the same was asked of the same table before, on the page Data or by another run, that answer is taken at once;
-    one that is just being found is waited for, and computed here if nobody finds it after all; and one found here is
-    kept for whoever asks next.
+    A run in a store asks the question of the page Data, and shares the answer with it and with other runs. A run in
+    none has a process of its own make the frame.
     """
 
     def __init__(
-        self,
-        folder: RunFolder,
-        table: Callable[[], Table],
-        schema: Schema,
-        asked: Question | None = None,
-        home: Path | None = None,
+        self, folder: RunFolder, table: Callable[[], Table], schema: Schema, question: Question | None = None
     ) -> None:
         """Begin, unless an earlier attempt at the run left the frame.
 
         Args:
             folder: where the frame goes.
-            table: gives the run's own, asked only where the frame has to be computed here, and in a thread. All its
-                rows with a label take part, since no model is judged by this; a table given apart does not.
+            table: gives the run's own, asked in a thread, and only without a question. All its rows with a label take
+                part, since no model is judged by this; a table given apart does not.
             schema: its roles.
-            asked: the question of which the frame is the answer, where answers are kept.
-            home: of the store in which a process may wait for questions.
+            question: of which the frame is the answer; None for a run in no store.
         """
-        self._folder, self._table, self._schema, self._question, self._home = folder, table, schema, asked, home
-        self._at_work = asked
+        self._folder, self._table, self._schema, self._question = folder, table, schema, question
+        self.share = 0.0
+        """How much of the work is done, 0 … 1, as far as whoever does it says."""
         self._over = threading.Event()
+        self._process: subprocess.Popen[str] | None = None
         self._thread = threading.Thread(target=self._make, daemon=True, name="observation")
-        self._begun = not (folder.frame_path(FRAME).exists() or self._taken())
+        self._begun = not folder.frame_path(FRAME).exists()
         if self._begun:
             self._thread.start()
 
@@ -77,108 +73,79 @@ class Observation:
         """Whether `result` would answer at once."""
         return not self._thread.is_alive()
 
-    @property
-    def share(self) -> float:
-        """How much of the work is done, 0 … 1, as far as the process at work on it says."""
-        return 1.0 if self.ended else self._at_work.share if self._at_work else 0.0
-
     def result(self) -> pd.DataFrame | None:
-        """Wait for the frame, None where it could not be made; columns as `explain.observed.observed_interactions`."""
+        """Wait for the frame, None where it could not be made; columns as `evidence.ranking.observed_interactions`."""
         if self._begun:
             self._thread.join()
         return self._folder.frame(FRAME)
 
     def stop(self) -> None:
-        """End the computation, if it is still going on; one that reads its table leaves off by itself after that."""
+        """End what is still going on; what reads its table leaves off by itself after that."""
         self._over.set()
+        if self._process is not None:
+            self._process.kill()
         if self._begun:
             self._thread.join(_STOP_SECONDS)
 
     def _make(self) -> None:
-        """Take the answer that somebody is about to find, or compute it; what goes wrong stands in the run's log."""
+        """Make the frame; what goes wrong stands in the run's log."""
         try:
-            if not self._awaited():
+            if self._question is None:
                 self._compute()
+            else:
+                self._wait_for(self._question)
         except Exception:  # the run goes on, and says that it does without
             with self._folder.log.open("a", encoding="utf-8") as log:
                 traceback.print_exc(file=log)
 
-    def _awaited(self) -> bool:
-        """Look for the answer while another process is at work on it; False where it ends without one."""
-        asked = self._question
-        while asked is not None and asked.under_way and not asked.answered and not self._over.is_set():
-            asked.look()
-            self._over.wait(_LOOK_SECONDS)
-        return self._taken()
-
-    def _taken(self) -> bool:
-        """Write down the answer to the question, if it has one."""
-        answer = self._question.answer() if self._question else None
-        if answer is not None:
-            self._folder.write_frame(FRAME, answer[list(COLUMNS)])
-        return answer is not None
+    def _wait_for(self, question: Question) -> None:
+        """Ask, and write down the answer when it is there; what has failed before is tried again."""
+        if question.standing().problem:
+            question.forget_problem()
+        looked = -_LOOK_SECONDS
+        while not self._over.is_set():
+            if time.monotonic() - looked >= _LOOK_SECONDS:
+                standing, looked = question.look(), time.monotonic()
+            else:
+                standing = question.standing()
+            self.share = standing.share
+            if standing.problem:
+                raise RunError(f"{standing.problem} The store's worker.log may have the details.")
+            answer = question.answer() if standing.answered else None
+            if answer is not None:
+                self._folder.write_frame(FRAME, answer[list(COLUMNS)])
+                return
+            self._over.wait(_GLANCE_SECONDS)
 
     def _compute(self) -> None:
-        """Make the frame from the table's rows, and keep it for others."""
-        if self._over.is_set():
-            return
-        source = self._laid_out()
-        if source in _latest:
-            self._folder.write_frame(FRAME, _latest[source])
-        else:
-            self._run()
-        frame = self._folder.frame(FRAME)
-        if frame is not None:
-            _latest.clear()
-            _latest[source] = frame
-            if self._question is not None:
-                self._question.keep(frame)
-
-    def _laid_out(self) -> str:
-        """Encode the rows that are asked, leave them for the process unless it made their frame last; give their name.
-
-        They are not held here while the process works.
-        """
-        rows = rows_asked(self._table(), self._schema)
-        source = _fingerprint(rows)
-        if source not in _latest and not self._over.is_set():
-            save_encoded(rows, self._folder.path / _INPUT)
-        return source
-
-    def _run(self) -> None:
-        """Have another process make the frame, and end that where the run is over before."""
-        rows = self._folder.path / _INPUT
-        place = (self._folder.path / _PLACE).resolve()  # the other process works in another directory
-        asked = Question.apart(place, self._home or place, "rows", rows=str(rows.resolve()))
-        self._at_work = asked
+        """Have a process of its own make the frame; the rows are not held here while it works."""
+        rows, frame = self._folder.path / _ROWS, self._folder.frame_path(FRAME)
+        save_encoded(rows_asked(self._table(), self._schema), rows)
+        command = [sys.executable, "-m", "deepfm_core.runs.evidence_task", str(rows.resolve()), str(frame.resolve())]
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # the training has the other processor
         try:
-            while not (asked.answered or asked.problem or self._over.is_set()):
-                asked.look()
-                self._over.wait(_POLL_SECONDS)
-            answer = asked.answer()
-            if answer is not None:
-                self._folder.write_frame(FRAME, answer)
-            elif asked.problem:
-                raise RunError("\n".join([asked.problem, (place / "log").read_text(errors="replace")]))
+            with (
+                TemporaryFile("w+") as said,
+                subprocess.Popen(
+                    command, cwd=_ROOT, env=environment, stdout=subprocess.PIPE, stderr=said, text=True
+                ) as process,
+            ):
+                self._process = process
+                if self._over.is_set():
+                    process.kill()
+                for line in process.stdout or ():
+                    self.share = float(line)
+                if process.wait() and not self._over.is_set():
+                    said.seek(0)
+                    raise RunError(f"{BROKEN}\n{said.read()}")
         finally:
-            asked.leave()
             rows.unlink(missing_ok=True)
-            shutil.rmtree(place, ignore_errors=True)
 
 
 def own_parts(parts: Sequence[EncodedTable], spec: RunSpec) -> list[EncodedTable]:
     """Keep, of training, validation and test part, those from the run's own table."""
     apart = (None, spec.valid_table, spec.test_table)
     return [part for part, elsewhere in zip(parts, apart, strict=True) if elsewhere is None]
-
-
-def _fingerprint(table: EncodedTable) -> str:
-    """Tell apart everything the frame depends on."""
-    arrays = [table.ids, table.weights, table.dense, table.labels]
-    digest = hashlib.blake2b(json.dumps([table.layout.to_dict(), table.weighted]).encode())
-    for array in arrays:
-        digest.update(b"none" if array is None else np.ascontiguousarray(array).view(np.uint8).data)
-    return digest.hexdigest()
 
 
 def save_encoded(table: EncodedTable, path: Path) -> None:
@@ -200,3 +167,13 @@ def load_encoded(path: Path) -> EncodedTable:
         weighted = tuple(arrays["weighted"].tolist()) if "weighted" in arrays else None
         ids, weights = arrays["ids"], arrays.get("weights")
         return EncodedTable(layout, ids, weights, arrays["dense"], arrays["labels"], weighted=weighted)
+
+
+def main(rows: Path, frame: Path) -> None:
+    """Make the frame from the rows in a file, and print how much is done."""
+    os.nice(_NICE)
+    write_frame(frame, observed_interactions(load_encoded(rows), report=lambda share: print(share, flush=True)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), Path(sys.argv[2]))

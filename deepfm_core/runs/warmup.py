@@ -10,11 +10,10 @@ from pathlib import Path
 from deepfm_core._files import write_frame
 from deepfm_core.errors import DeepFMError
 from deepfm_core.evidence.ranking import observed_of_table
-from deepfm_core.runs.job import Engine, Job
+from deepfm_core.runs.job import Context, Engine, Job
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec
-from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.parquet import read_parquet_table, write_parquet
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
@@ -33,7 +32,8 @@ def trial_run(engine: Engine) -> None:
         table = _table(Path(folder))
         model, fit = preset("recommended", "deepfm", ROWS)
         spec = RunSpec("", _NAME, infer_schema(table, "label"), model=model, fit=replace(fit, epochs=1))
-        for _ in engine(Job(replace(spec, explained=False), RunFolder(Path(folder) / "run"), lambda _: table)):
+        job = Job(replace(spec, explained=False), str(Path(folder) / "run"))
+        for _ in engine(job, Context(lambda _: table)):
             pass
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from deepfm_core.errors import RunError
 
-VERSION = 2
+VERSION = 3
 
 SCHEMA = """
 CREATE TABLE tables (
@@ -66,11 +66,25 @@ CREATE TABLE events (
     content TEXT NOT NULL,            -- the event's values as JSON
     PRIMARY KEY (run_id, seq)
 ) WITHOUT ROWID;
+CREATE TABLE questions (             -- those that wait, are at work, or have failed; an answer is a file
+    key      TEXT PRIMARY KEY,        -- digest of all that decides the answer, answers/<key>.parquet
+    lane     TEXT NOT NULL,           -- whose workers answer it: 'labels' or 'models'
+    kind     TEXT NOT NULL,
+    asked    TEXT NOT NULL,           -- JSON
+    created  REAL NOT NULL,           -- the order within a lane
+    looked   REAL NOT NULL,           -- when somebody last waited for it; given up a while after
+    attempts INTEGER NOT NULL DEFAULT 0,  -- how many workers have taken it up
+    started  REAL,                    -- when the last of them did
+    share    REAL NOT NULL DEFAULT 0, -- of its work, 0 to 1
+    worker   TEXT,                    -- which one is at work on it
+    problem  TEXT                     -- why it could not be answered, as a sentence
+);
 CREATE TABLE workers (
     worker    TEXT PRIMARY KEY,       -- host/pid/born
     started   REAL NOT NULL,
     heartbeat REAL NOT NULL,
-    state     TEXT NOT NULL CHECK (state IN ('starting', 'idle', 'busy'))
+    state     TEXT NOT NULL CHECK (state IN ('starting', 'idle', 'busy')),
+    lane      TEXT NOT NULL DEFAULT 'runs'  -- what it does: 'runs', or questions of the lane 'labels' or 'models'
 );
 """
 
@@ -83,6 +97,14 @@ CREATE TABLE comparisons (
     id TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NULL,
     kind TEXT NOT NULL CHECK (kind IN ('models', 'settings')),
     plan TEXT NOT NULL, created REAL NOT NULL, deleted REAL
+);
+""",
+    2: """
+ALTER TABLE workers ADD COLUMN lane TEXT NOT NULL DEFAULT 'runs';
+CREATE TABLE questions (
+    key TEXT PRIMARY KEY, lane TEXT NOT NULL, kind TEXT NOT NULL, asked TEXT NOT NULL,
+    created REAL NOT NULL, looked REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
+    started REAL, share REAL NOT NULL DEFAULT 0, worker TEXT, problem TEXT
 );
 """,
 }

@@ -1,8 +1,8 @@
-"""Questions that are asked beside the runs: answered once by another process, and kept in the store.
+"""Questions that wait in the queue beside the runs: answered once, and kept in the store for whoever asks the same.
 
-A page asks, looks again every moment, and goes on without torch. While it looks it says so; the process ends by itself
-when nobody has looked for a while, so leaving the page is enough to cancel. A worker's waiting process answers where it
-is free and has loaded what the question needs (see `standby`), otherwise one that is started for it.
+A page or a run asks, and looks again every moment; that also says that somebody still waits. A question that nobody has
+looked for in a while is given up, so leaving the page is enough to cancel it. The table `questions` holds those that
+wait, are at work or have failed; an answer is a file.
 """
 
 from __future__ import annotations
@@ -11,25 +11,24 @@ import hashlib
 import json
 import os
 import shutil
-import subprocess
-import sys
-import threading
 import time
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from deepfm_core._files import write_bytes, write_frame, write_json
+from deepfm_core._files import write_frame
+from deepfm_core.errors import RunError
 from deepfm_core.store.encoding_cache import digest_of
-from deepfm_core.store.process import Process
-from deepfm_core.store.query_pipe import ROOT, answering_environment, hand_over
+from deepfm_core.store.worker_register import LABELS, MODELS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from deepfm_core.schema.schema import Schema
+    from deepfm_core.store.database import Database
+    from deepfm_core.store.process import Process
+    from deepfm_core.store.worker_register import WorkerRegister
 
 _PROGRAM = digest_of(
     "schema",
@@ -44,175 +43,194 @@ _PROGRAM = digest_of(
     "runs/explain_stage.py",
 )
 """The modules that decide how a question is answered."""
-ABANDONED = 3
-"""Exit status of a process that nobody waited for."""
+OBSERVED, OTHER_SPLIT = "observed", "other split"
+"""Kinds: what a table's labels say about its pairs, and how another run's model splits the rows of a run."""
+LANES = {OBSERVED: LABELS, OTHER_SPLIT: MODELS}
 PATIENCE = 15.0
-"""Seconds without anybody looking after which an answer is given up."""
-AT_HAND = ("observed", "rows")
-"""Kinds for which a waiting process has loaded everything."""
-SHARE = "share"
-"""Name of the file that says how much is done."""
-TAKEN_SECONDS = 0.5
-"""How long a waiting process is given to take a question."""
+"""Seconds without anybody looking after which a question is given up."""
+MOST_ATTEMPTS = 2
+"""How many workers may end over a question before it counts as one that cannot be answered."""
 BROKEN = "The computation ended without an answer. Ask again; perhaps there was too little memory."
 
 
-class Question:
-    """One question, known by what is asked; files of its own under `answers/` in the store."""
+@dataclass(frozen=True)
+class Claimed:
+    """A question that a worker has taken up."""
 
-    def __init__(self, home: Path, kind: str, **asked: Any) -> None:
-        """Name a question.
+    key: str
+    kind: str
+    asked: dict[str, Any]
 
-        Args:
-            home: of the store.
-            kind: one of `answering.KINDS`.
-            asked: all that the answer depends on, as plain values for JSON.
-        """
-        self._home, self._kind = home, kind
-        self._asked = {"kind": kind, "home": str(home), "asked": asked}
+
+class Questions:
+    """The questions of a store: asking, and the workers' side."""
+
+    def __init__(self, database: Database, workers: WorkerRegister) -> None:
+        self.database = database
+        self.workers = workers
+        self.folder = database.path.parent / "answers"
+
+    def of(self, kind: str, **asked: Any) -> Question:
+        """Name a question of a kind by all that its answer depends on, as plain values for JSON."""
         text = json.dumps([_PROGRAM, kind, asked], sort_keys=True)
-        self.folder = home / "answers" / hashlib.sha256(text.encode()).hexdigest()[:32]
+        return Question(self, hashlib.sha256(text.encode()).hexdigest()[:32], kind, json.dumps(asked))
 
-    @classmethod
-    def apart(cls, folder: Path, home: Path, kind: str, **asked: Any) -> Self:
-        """Name a question of nobody else, with its files in a folder apart from the store's answers."""
-        question = cls(home, kind, **asked)
-        question.folder = folder
-        return question
+    def about_pairs(self, table: str, schema: Schema) -> Question:
+        """Ask what a table's labels say about its pairs: the page Data does, and so does every run of these roles."""
+        return self.of(OBSERVED, table=table, schema=asdict(schema))
+
+    def path(self, key: str) -> Path:
+        """Say where the answer to a question stands, once there is one."""
+        return self.folder / f"{key}.parquet"
+
+    def next(self, worker: Process, lane: str) -> Claimed | None:
+        """Give the oldest question of a lane that somebody waits for to `worker`, to nobody else."""
+        waiting = "lane = :lane AND worker IS NULL AND problem IS NULL"
+        if not self.database.rows(f"SELECT 1 FROM questions WHERE {waiting}", {"lane": lane}):
+            return None
+        now = time.time()
+        values = {"lane": lane, "worker": str(worker), "now": now, "looked": now - PATIENCE}
+        with self.database.write() as connection:
+            connection.execute(f"DELETE FROM questions WHERE {waiting} AND looked < :looked", values)
+            row = connection.execute(
+                "UPDATE questions SET worker = :worker, started = :now, attempts = attempts + 1, share = 0 WHERE key ="
+                f" (SELECT key FROM questions WHERE {waiting} ORDER BY created, rowid LIMIT 1) RETURNING *",
+                values,
+            ).fetchone()
+        return Claimed(row["key"], row["kind"], json.loads(row["asked"])) if row else None
+
+    def given_up(self, key: str, worker: Process) -> bool:
+        """Say whether `worker` should leave off: nobody has looked for a while, or the question is not its own."""
+        row = self.database.row("SELECT looked, worker FROM questions WHERE key = ?", (key,))
+        return row is None or row["worker"] != str(worker) or time.time() - row["looked"] > PATIENCE
+
+    def report(self, key: str, share: float) -> None:
+        """Say how much of the work is done, 0 … 1."""
+        with self.database.write() as connection:
+            connection.execute("UPDATE questions SET share = ? WHERE key = ?", (share, key))
+
+    def answer(self, key: str, frame: pd.DataFrame) -> None:
+        """Keep an answer; the question is no longer open."""
+        write_frame(self.path(key), frame)
+        self.close(key)
+
+    def fail(self, key: str, problem: str) -> None:
+        """Say in a sentence why a question cannot be answered."""
+        with self.database.write() as connection:
+            connection.execute("UPDATE questions SET problem = ?, worker = NULL WHERE key = ?", (problem, key))
+
+    def close(self, key: str) -> None:
+        """Take a question out: it is answered, or is to be asked anew."""
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM questions WHERE key = ?", (key,))
+
+    def give_up(self, key: str, worker: Process) -> None:
+        """Take a question out that nobody waits for, if it still is the worker's."""
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM questions WHERE key = ? AND worker = ?", (key, str(worker)))
+
+    def give_back(self, worker: Process) -> None:
+        """Put back what a worker that must end has taken up."""
+        with self.database.write() as connection:
+            connection.execute(
+                "UPDATE questions SET worker = NULL, attempts = attempts - 1 WHERE worker = ?", (str(worker),)
+            )
+
+    def purge(self, before: float) -> None:
+        """Remove what was asked, and used last, before a time; whoever asks again gets the same answer anew."""
+        with self.database.write() as connection:
+            connection.execute("DELETE FROM questions WHERE looked < ?", (before,))
+        for path in self.folder.glob("*"):
+            with suppress(FileNotFoundError):
+                if path.stat().st_mtime < before:
+                    shutil.rmtree(path) if path.is_dir() else path.unlink()  # earlier versions made folders
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a question stands at one moment."""
+
+    answered: bool = False
+    """Whether `Question.answer` gives the frame."""
+    problem: str | None = None
+    """Why it could not be answered, as a sentence."""
+    under_way: bool = False
+    """Whether a worker is at work on it."""
+    seconds: float = 0.0
+    """How long that worker has been."""
+    share: float = 0.0
+    """How much of the work it has done, 0 … 1."""
 
     @property
-    def answered(self) -> bool:
-        """Whether `answer` gives the frame."""
-        return (self.folder / "answer.parquet").exists()
+    def ended(self) -> bool:
+        """Whether it is answered, or cannot be."""
+        return self.answered or self.problem is not None
+
+
+@dataclass(frozen=True)
+class Question:
+    """One question, known by what is asked."""
+
+    questions: Questions
+    key: str
+    kind: str
+    asked_json: str
 
     @property
-    def problem(self) -> str | None:
-        """Why it could not be answered, as a sentence; None where it was not tried or went well."""
-        with suppress(FileNotFoundError):
-            return (self.folder / "problem.txt").read_text(encoding="utf-8")
-        return None
+    def path(self) -> Path:
+        """The file of the answer, once there is one."""
+        return self.questions.path(self.key)
 
-    @property
-    def under_way(self) -> bool:
-        """Whether a process is at work on it."""
-        return _under_way(self.folder)
-
-    @property
-    def seconds(self) -> float:
-        """How long the process that was started last has been at work."""
-        with suppress(FileNotFoundError):
-            return max(time.time() - (self.folder / "process").stat().st_mtime, 0.0)
-        return 0.0
-
-    @property
-    def share(self) -> float:
-        """How much of the work the process at work on it has done, 0 … 1, as it said last."""
-        with suppress(FileNotFoundError, ValueError):
-            return float((self.folder / SHARE).read_text(encoding="utf-8"))
-        return 0.0
+    def standing(self) -> Standing:
+        """Say how it stands."""
+        row = self.questions.database.row("SELECT * FROM questions WHERE key = ?", (self.key,))
+        if self.path.exists():
+            return Standing(answered=True, share=1.0)
+        if row is None:
+            return Standing()
+        at_work = row["worker"] is not None and self.questions.workers.lives(row["worker"])
+        seconds = max(time.time() - row["started"], 0.0) if at_work else 0.0
+        return Standing(False, row["problem"], at_work, seconds, row["share"])
 
     def answer(self) -> pd.DataFrame | None:
         """Read the answer, which is then kept for another day; None where there is none yet, or no more."""
-        if not self.answered:
-            return None
         import pandas as pd
 
-        with suppress(FileNotFoundError):  # removed in this moment
-            os.utime(self.folder)
-            return pd.read_parquet(self.folder / "answer.parquet")
+        with suppress(FileNotFoundError):
+            os.utime(self.path)
+            return pd.read_parquet(self.path)
         return None
 
-    def look(self) -> None:
-        """Say that somebody still waits for the answer, and see that a process is at work on it."""
-        if self.answered or self.problem:
-            return
-        self.folder.mkdir(parents=True, exist_ok=True)
-        (self.folder / "looked").touch()
-        if not self.under_way and not self.answered:  # it may have ended well in this moment
-            (self.folder / SHARE).unlink(missing_ok=True)  # of an earlier process
-            write_json(self.folder / "question.json", self._asked)
-            if not (self._kind in AT_HAND and hand_over(self._home, self.folder) and self._is_taken()):
-                self._start()
-
-    def leave(self) -> None:
-        """Say that nobody waits any more: the process ends, and need not wait to see that nobody looks."""
-        (self.folder / "looked").unlink(missing_ok=True)
-
-    def keep(self, answer: pd.DataFrame) -> None:
-        """Keep an answer that was found elsewhere, where there is none yet; what was in its way no longer is."""
-        if not self.answered:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            write_frame(self.folder / "answer.parquet", answer)
-        self.forget_problem()
+    def look(self) -> Standing:
+        """Say that somebody waits for the answer, see that a worker comes to it, and say how it stands."""
+        if not self.path.exists():
+            self._enter()
+        standing = self.standing()
+        if not (standing.ended or standing.under_way):
+            try:
+                self.questions.workers.ensure(LANES[self.kind])
+            except RunError as error:  # a worker that cannot start
+                self.questions.fail(self.key, str(error))
+        return standing
 
     def forget_problem(self) -> None:
         """Let the question be asked again."""
-        (self.folder / "problem.txt").unlink(missing_ok=True)
+        self.questions.close(self.key)
 
-    def _is_taken(self) -> bool:
-        """Say whether the process that the question was handed to begins with it, or has ended already."""
-        until = time.monotonic() + TAKEN_SECONDS
-        while not (taken := self.under_way or self.answered or self.problem is not None):
-            if time.monotonic() > until:
-                break
-            time.sleep(0.005)
-        return taken
-
-    def _start(self) -> None:
-        command = [sys.executable, "-m", "deepfm_core.workers.query_worker", str(self.folder)]
-        with (self.folder / "log").open("ab") as log:
-            process = subprocess.Popen(
-                command,
-                cwd=ROOT,
-                env=answering_environment(),
-                start_new_session=True,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-            )
-        write_bytes(self.folder / "process", str(Process.of(process.pid)).encode())
-        # Somebody has to collect the process when it ends, or it stays behind as a zombie of the web server.
-        threading.Thread(target=self._collect, args=(process,), daemon=True, name=f"answer {process.pid}").start()
-
-    def _collect(self, process: subprocess.Popen[bytes]) -> None:
-        if process.wait() not in (0, ABANDONED) and not self.answered and self.folder.exists():
-            write_bytes(self.folder / "problem.txt", BROKEN.encode())
-
-
-def about_pairs(home: Path, table: str, schema: Schema) -> Question:
-    """Ask what a table's labels say about its pairs: the page Data does, and so does every run of the same roles."""
-    return Question(home, "observed", table=table, schema=asdict(schema))
-
-
-def is_open(folder: Path) -> bool:
-    """Say whether somebody waits for the answer to the question in a folder, and nobody is at work on it."""
-    ended = any((folder / name).exists() for name in ("answer.parquet", "problem.txt"))
-    return (folder / "question.json").exists() and not (ended or given_up(folder) or _under_way(folder))
-
-
-def given_up(folder: Path) -> bool:
-    """Say whether nobody has looked for a while."""
-    try:
-        return time.time() - (folder / "looked").stat().st_mtime > PATIENCE
-    except FileNotFoundError:
-        return True
-
-
-def remove_old(home: Path, before: float) -> None:
-    """Remove what was asked before a time; whoever asks again gets the same answer anew."""
-    for folder in (home / "answers").glob("*"):
-        with suppress(FileNotFoundError):
-            if folder.stat().st_mtime < before:
-                shutil.rmtree(folder, ignore_errors=True)
-
-
-def load_question(folder: Path) -> Mapping[str, Any]:
-    """Read what is asked: `kind`, `home` and `asked`."""
-    values: Mapping[str, Any] = json.loads((folder / "question.json").read_text(encoding="utf-8"))
-    return values
-
-
-def _under_way(folder: Path) -> bool:
-    with suppress(FileNotFoundError, ValueError):
-        return Process.parse((folder / "process").read_text(encoding="utf-8")).alive()
-    return False
+    def _enter(self) -> None:
+        """Enter the question where it is new; one whose worker is lost waits again, or counts as broken."""
+        values = {"key": self.key, "lane": LANES[self.kind], "kind": self.kind, "asked": self.asked_json}
+        with self.questions.database.write() as connection:
+            if self.path.exists():  # the answer is written before the question is closed
+                return
+            row = connection.execute(
+                "INSERT INTO questions (key, lane, kind, asked, created, looked)"
+                " VALUES (:key, :lane, :kind, :asked, :now, :now)"
+                " ON CONFLICT (key) DO UPDATE SET looked = excluded.looked RETURNING worker, attempts",
+                {**values, "now": time.time()},
+            ).fetchone()
+            if row["worker"] is not None and not self.questions.workers.lives(row["worker"]):
+                connection.execute(
+                    "UPDATE questions SET worker = NULL, problem = IIF(attempts < ?, NULL, ?) WHERE key = ?",
+                    (MOST_ATTEMPTS, BROKEN, self.key),
+                )

@@ -20,11 +20,12 @@ from deepfm_core.store.database import Database
 from deepfm_core.store.encoding_cache import EncodedShelf
 from deepfm_core.store.groups import ComparisonShelf
 from deepfm_core.store.process import Process
-from deepfm_core.store.query import remove_old
+from deepfm_core.store.query import Questions
 from deepfm_core.store.records import NewRun, RunRow, StoredEvent, TableEntry, WorkerState, is_id
 from deepfm_core.store.run_folder import RunFolder
-from deepfm_core.store.run_queue import Claims, WorkerRegister, worker_limit
+from deepfm_core.store.run_queue import Claims
 from deepfm_core.store.tables import TableShelf
+from deepfm_core.store.worker_register import WorkerRegister, worker_limit
 
 if TYPE_CHECKING:
     from deepfm_core.tables.table import Table
@@ -65,6 +66,7 @@ class Store:
         self.database = Database(self.home / "runs.db")
         self.claims = Claims(self.database)
         self.workers = WorkerRegister(self.database)
+        self.questions = Questions(self.database, self.workers)
         self.comparisons = ComparisonShelf(self.database, self.folder)
         self.encoded = EncodedShelf(self.home / "tables")
         self._tables = TableShelf(self.database, self.home / "tables")
@@ -204,7 +206,7 @@ class Store:
             shutil.rmtree(self.folder(run_id).path, ignore_errors=True)
         self._tables.purge(before)
         self.encoded.remove_unfinished(before)
-        remove_old(self.home, before)
+        self.questions.purge(before)
 
     # Events
 

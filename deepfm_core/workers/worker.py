@@ -11,35 +11,29 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import redirect_stderr, redirect_stdout, suppress
+from functools import partial
 from pathlib import Path
-from types import FrameType
 
 from deepfm_core._parallel import use_system_memory
 from deepfm_core.errors import DeepFMError
 from deepfm_core.experiments.optuna_search import choosing
 from deepfm_core.runs.job import Engine
 from deepfm_core.store.process import Process
-from deepfm_core.store.query_pipe import Standby
 from deepfm_core.store.records import RunRow
-from deepfm_core.store.run_queue import worker_limit
 from deepfm_core.store.store import Store, default_home
+from deepfm_core.store.worker_register import LABELS, RUNS
+from deepfm_core.workers import lane
 from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import Lane
 
 DEFAULT_ENGINE = "deepfm_core.runs.engine:execute"
 IDLE_SECONDS = 15 * 60.0
-POLL_SECONDS = 0.025
-_BEAT_SECONDS = 2.0
+_POLL_SECONDS = 0.025
 
 WarmUp = Callable[[], None]
-
-
-class Terminated(BaseException):
-    """The process was told to end."""
 
 
 def load_engine(name: str) -> tuple[Engine, WarmUp]:
@@ -62,39 +56,31 @@ def _nothing() -> None:
     """Warm nothing up."""
 
 
-def serve(
-    store: Store,
-    engine: Engine,
-    worker: Process,
-    idle: float = IDLE_SECONDS,
-    warm_up: WarmUp = _nothing,
-    standby: WarmUp = _nothing,
-) -> None:
-    """Do queued runs, oldest first, until the queue has been empty for `idle` seconds.
+def work(home: Path, engine_name: str, idle: float) -> None:
+    """Be a worker of the store at `home`; told to end, it puts its run back into the queue.
 
-    Args:
-        warm_up: called before each wait.
-        standby: called when idle, to see that a process waits for questions.
+    Raises:
+        DeepFMError: the store or the engine cannot be opened.
     """
-    warm_up()
-    standby()
-    until = _rest(store, worker, idle)
-    beat = time.monotonic()
-    while True:
-        run = store.claims.next(worker)
-        if run is not None:
-            store.workers.beat(worker, "busy")
-            _do(store, run, engine, worker)
-            warm_up()
-            until = _rest(store, worker, idle)
-        elif time.monotonic() > until and store.workers.leave(worker):
-            return
-        else:
-            time.sleep(POLL_SECONDS)
-        if time.monotonic() - beat > _BEAT_SECONDS:
-            standby()
-            store.workers.beat(worker, "idle")
-            beat = time.monotonic()
+    store = Store(home)
+
+    def prepare(worker: Process) -> Lane:
+        engine, warm_up = load_engine(engine_name)
+        store.purge()
+
+        def claim() -> Callable[[], None] | None:
+            run = store.claims.next(worker)
+            return partial(_do, store, run, engine, worker) if run else None
+
+        return Lane(RUNS, claim, idle, _POLL_SECONDS, warm_up, partial(keep_answering, store))
+
+    lane.work(store, RUNS, prepare)
+
+
+def keep_answering(store: Store) -> None:
+    """See that a worker waits for questions about labels, so that nobody who asks waits for its start."""
+    with suppress(DeepFMError):  # without it questions are answered, too, only later
+        store.workers.ensure(LABELS)
 
 
 def _do(store: Store, run: RunRow, engine: Engine, worker: Process) -> None:
@@ -102,40 +88,6 @@ def _do(store: Store, run: RunRow, engine: Engine, worker: Process) -> None:
     with log, redirect_stdout(log), redirect_stderr(log):
         for _ in perform(store, run, choosing(store, run, engine), worker):
             pass
-
-
-def _rest(store: Store, worker: Process, idle: float) -> float:
-    store.workers.beat(worker, "idle")
-    return time.monotonic() + idle
-
-
-def _terminate(_signal: int, _frame: FrameType | None) -> None:
-    for name in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(name, signal.SIG_IGN)
-    raise Terminated
-
-
-def work(home: Path, engine_name: str, idle: float) -> None:
-    """Be a worker of the store at `home`; told to end, it puts its run back into the queue.
-
-    Raises:
-        DeepFMError: the store or the engine cannot be opened.
-    """
-    signal.signal(signal.SIGTERM, _terminate)
-    signal.signal(signal.SIGINT, _terminate)
-    store = Store(home)
-    worker = Process.current()
-    if not store.workers.join(worker, worker_limit()):
-        print("Enough workers live already.", file=sys.stderr)
-        return
-    standby = Standby(store.home)
-    try:
-        engine, warm_up = load_engine(engine_name)
-        store.purge()
-        serve(store, engine, worker, idle, warm_up, standby.prepare)
-    except Terminated:
-        store.claims.give_back(worker)
-        store.workers.leave(worker, even_if_queued=True)
 
 
 def parser() -> argparse.ArgumentParser:

@@ -18,8 +18,9 @@ from streamlit.testing.v1 import AppTest
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
+from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
-from deepfm_core.workers.query_worker import answer
+from tests.conftest import answer_next
 
 pytestmark = pytest.mark.slow
 
@@ -51,12 +52,13 @@ def test_data_reads_the_sample_and_suggests_roles(opened: Opened) -> None:
 def test_data_says_what_the_table_itself_shows_of_its_pairs(opened: Opened, store: Store) -> None:
     app = opened("data")
     assert "What the table says about its pairs" in _text(app)
-    (asked,) = (store.home / "answers").iterdir()
-    (asked / "problem.txt").write_text("There was too little memory.")
+    question = store.questions.next(Process.current(), "labels")
+    assert question is not None
+    store.questions.fail(question.key, "There was too little memory.")
     app = opened("data")
     assert "There was too little memory." in _text(app)
-    assert [button.label for button in app.button if button.label == "Ask again"]
-    answer(asked)
+    _button(app, "Ask again").click().run()
+    answer_next(store)
     said = _text(opened("data"))
     assert "There was too little memory." not in said
     assert "pairs are clear above noise. The strongest is **device × placement** with" in said
@@ -69,11 +71,11 @@ def test_other_roles_are_another_question_and_no_interaction_is_said(opened: Ope
     app = opened("data")
     app.file_uploader[0].upload("mine.csv", frame.to_csv(index=False).encode(), "text/csv").run()
     sha = _choice(app, "table")
-    asked = set((store.home / "answers").iterdir())
+    first = answer_next(store), answer_next(store)  # of the sample, then of all roles
     opened("data", table=sha, kinds=json.dumps({"z": "ignore"}))
-    (new,) = set((store.home / "answers").iterdir()) - asked
-    answer(new)
-    assert len(pd.read_parquet(new / "answer.parquet")) == 1  # x × y
+    new = answer_next(store)
+    assert new not in first
+    assert len(pd.read_parquet(new)) == 1  # x × y
     said = _text(opened("data", table=sha, kinds=json.dumps({"z": "ignore"})))
     assert "The only pair is not clear above noise" in said
 
@@ -81,9 +83,9 @@ def test_other_roles_are_another_question_and_no_interaction_is_said(opened: Ope
 def test_a_long_table_is_asked_by_a_click_only(opened: Opened, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("app.views.data.evidence.ASKED_AT_ONCE", 1000)
     app = opened("data")
-    assert not (store.home / "answers").exists()
+    assert not store.database.rows("SELECT * FROM questions")
     _button(app, "Ask the data").click().run()
-    assert (store.home / "answers").exists()
+    assert store.database.rows("SELECT * FROM questions")
 
 
 def test_an_uploaded_table_becomes_the_current_one(opened: Opened, tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ from deepfm_core.metrics.scores import evaluate
 from deepfm_core.schema.schema import Kind
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.store import Store
-from deepfm_core.workers.query_worker import answer
+from tests.conftest import answer_next
 
 pytestmark = pytest.mark.slow
 
@@ -268,7 +268,7 @@ def test_runs_of_other_seeds_say_how_far_the_split_of_a_row_depends_on_them(open
     finished_copy(store, lambda folder: None, seed=5)
     row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
     opened("examples", row=str(int(row["row"])))
-    answer(next((store.home / "answers").iterdir()))
+    answer_next(store)
     app = opened("examples", row=str(int(row["row"])))
     assert "Between 2 seeds, this row's FM logit differs by **0.00** log-odds" in text_of(app)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +16,7 @@ from deepfm_core.experiments.comparison import COLUMNS, ComparisonPlan, model_ta
 from deepfm_core.runs.engine import execute
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.run import MODEL_NAMES, YARDSTICK, ModelSpec, RunSpec
+from deepfm_core.store import worker_register
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.tables.reader import read_table
@@ -130,15 +130,12 @@ def test_seeds_of_a_comparison_are_judged_on_the_same_rows(store: Store, base: R
 
 
 def test_one_observation_serves_all_runs_of_a_comparison(store: Store, base: RunSpec, monkeypatch) -> None:
-    from deepfm_core.runs import evidence_task
-
-    evidence_task._latest.clear()
-    made: list[int] = []
-    popen = subprocess.Popen
-    monkeypatch.setattr(subprocess, "Popen", lambda *args, **options: made.append(1) or popen(*args, **options))
+    made: list[str] = []
+    start = worker_register._start
+    monkeypatch.setattr(worker_register, "_start", lambda home, lane: made.append(lane) or start(home, lane))
     comparison = begin(store, base, "lr", "fm", yardstick=False)
     work(store, comparison)
-    assert len(made) == 1
+    assert made == [worker_register.LABELS]
     first, second = (store.folder(run.id).frame("observed") for run in store.comparisons.runs(comparison))
     assert first is not None
     assert first.equals(second)

@@ -51,7 +51,7 @@ def base(store: Store) -> RunSpec:
     return RunSpec(entry.sha256, entry.name, infer_schema(store.table(entry.sha256), "clicked"))
 
 
-def instant(job):
+def instant(job, context):
     """An engine whose validation logloss is lowest at a keep probability of 0.7 and a narrow network."""
     own = setting_of(job.spec)
     loss = 0.4 + (float(own["keep"]) - 0.7) ** 2 + 0.001 * np.log2(float(own["neurons"])) + 0.0001 * job.spec.seed

@@ -9,7 +9,7 @@ import pytest
 from deepfm_core.metrics.ablation import DEEP, FIRST, SECOND, ladder
 from deepfm_core.metrics.scores import auc, logloss
 from deepfm_core.runs.engine import execute
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
 from deepfm_core.store.run_folder import RunFolder
@@ -23,7 +23,7 @@ def sums_of(model: str, tmp_path, **settings: object) -> tuple[pd.DataFrame | No
     fit = FitSpec(epochs=2, batch_size=128)
     spec = RunSpec("small", table.name, infer_schema(table, "clicked"), model=ModelSpec(model, layers=(8,)), fit=fit)
     folder = RunFolder(tmp_path / "run")
-    list(execute(Job(RunSpec(**{**vars(spec), "folds": 0, **settings}), folder, lambda _: table)))
+    list(execute(Job(RunSpec(**{**vars(spec), "folds": 0, **settings}), str(folder.path)), Context(lambda _: table)))
     predictions = folder.frame("predictions")
     assert predictions is not None
     return folder.frame("partial_sums"), predictions

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,11 +18,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.errors import SpecError
 from deepfm_core.evidence.ranking import observed_of_table
+from deepfm_core.runs import evidence_task
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.evidence_task import Observation
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.events import Cancelled, EpochDone, Event, Finished, Ready, Scored, Stage
 from deepfm_core.spec.run import FOLDS, MOST_FOLDED_ROWS, FitSpec, ModelSpec, RunSpec, SplitSpec
@@ -52,7 +56,49 @@ def spec_for(table: Table, sha: str = "small", **settings: object) -> RunSpec:
 
 
 def run(spec: RunSpec, table: Table, folder: Path) -> list[Event]:
-    return list(execute(Job(spec, RunFolder(folder), lambda _: table)))
+    return list(execute(Job(spec, str(folder)), Context(lambda _: table)))
+
+
+def test_a_job_can_be_sent_as_text(small: Table, tmp_path: Path) -> None:
+    job = Job(spec_for(small, folds=0), str(tmp_path), "an id")
+    received = Job.from_dict(json.loads(json.dumps(job.to_dict())))
+    assert received == job
+    assert received.folder.path == tmp_path
+
+
+def test_a_run_in_no_store_leaves_nothing_of_what_it_computed_beside(small: Table, tmp_path: Path) -> None:
+    run(spec_for(small, folds=0), small, tmp_path)
+    assert not list(tmp_path.glob("observation*"))
+    assert not (tmp_path / "worker.log").exists()
+
+
+def test_a_run_in_no_store_that_is_stopped_ends_what_it_computes_beside(
+    small: Table, tmp_path: Path, monkeypatch
+) -> None:
+    begun = threading.Event()
+
+    def laid_out(table: EncodedTable, path: Path) -> None:
+        os.mkfifo(path)  # read as long as nobody writes to it
+        begun.set()
+
+    monkeypatch.setattr(evidence_task, "save_encoded", laid_out)
+    observation = Observation(RunFolder(tmp_path), lambda: small, spec_for(small).schema)
+    assert begun.wait(60)
+    assert not observation.ended
+    observation.stop()
+    assert observation.ended
+    assert observation.result() is None
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_run_in_no_store_says_in_its_log_why_the_data_could_not_be_asked(
+    small: Table, tmp_path: Path, monkeypatch
+) -> None:
+    monkeypatch.setattr(evidence_task, "save_encoded", lambda _table, path: path.write_bytes(b"no arrays"))
+    events = run(spec_for(small, folds=0), small, tmp_path)
+    assert isinstance(events[-1], Finished)
+    assert [event.note for event in events if isinstance(event, Stage) and "could not be computed" in event.note]
+    assert "Traceback" in (tmp_path / "worker.log").read_text()
 
 
 def test_a_run_leaves_its_files_and_no_checkpoint(small: Table, tmp_path: Path) -> None:
@@ -85,8 +131,8 @@ def test_a_cancelled_run_resumes_to_the_same_scores(small: Table, tmp_path: Path
     spec = spec_for(small, model=ModelSpec(model, dropout=0.2, centred=True), folds=0)
     whole = run(spec, small, tmp_path / "whole")[-1]
     stop: list[bool] = []
-    job = Job(spec, RunFolder(tmp_path / "part"), lambda _: small, lambda: bool(stop))
-    for event in execute(job):
+    context = Context(lambda _: small, lambda: bool(stop))
+    for event in execute(Job(spec, str(tmp_path / "part")), context):
         if isinstance(event, EpochDone) and event.epoch == after:
             stop.append(True)
     assert isinstance(event, Cancelled)
@@ -163,7 +209,7 @@ def held_out(folder: Path) -> pd.DataFrame:
 
 def test_pages_can_be_read_before_the_pairs_are_asked_on_unseen_rows(small: Table, tmp_path: Path) -> None:
     folder = RunFolder(tmp_path)
-    for event in execute(Job(spec_for(small, folds=2), folder, lambda _: small)):
+    for event in execute(Job(spec_for(small, folds=2), str(tmp_path)), Context(lambda _: small)):
         if isinstance(event, Ready):
             assert held_out(tmp_path).isna().all(axis=None)
             assert {"pairs", "fields", "levels", "level_pairs", "examples"} <= set(folder.frames())
@@ -178,7 +224,7 @@ def test_a_run_stopped_between_folds_resumes_there_and_finds_the_same(small: Tab
     spec = spec_for(small, folds=3)
     stop: list[bool] = []
     run(spec, small, tmp_path / "whole")
-    for event in execute(Job(spec, RunFolder(tmp_path / "part"), lambda _: small, lambda: bool(stop))):
+    for event in execute(Job(spec, str(tmp_path / "part")), Context(lambda _: small, lambda: bool(stop))):
         if event == Stage("hold out", 1 / 3):
             stop.append(True)
     assert isinstance(event, Cancelled)
@@ -222,7 +268,7 @@ def test_what_is_found_first_is_there_before_the_slow_explanations(small: Table,
     monkeypatch.setattr(Observation, "ended", True)
     frames: list[set[str]] = []
     scored = None
-    for event in execute(Job(spec_for(small, folds=0), RunFolder(tmp_path), lambda _: small)):
+    for event in execute(Job(spec_for(small, folds=0), str(tmp_path)), Context(lambda _: small)):
         if isinstance(event, Scored):
             scored = event.summary
             assert not (tmp_path / "findings.json").exists()

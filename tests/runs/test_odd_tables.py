@@ -12,7 +12,7 @@ from deepfm_core.encoding.splits import load_parts
 from deepfm_core.errors import SchemaError
 from deepfm_core.explain.example_rows import own_cells
 from deepfm_core.runs.engine import execute
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.schema import Kind
 from deepfm_core.spec.events import Finished
@@ -38,7 +38,7 @@ def ended(table: Table, folder: Path, kinds: dict[str, Kind] | None = None, mode
     schema = infer_schema(table, "y").with_kinds(kinds or {})
     fit = FitSpec(epochs=2, batch_size=64)
     spec = RunSpec("odd", table.name, schema, model=ModelSpec(model, layers=(8,)), fit=fit)
-    *_, last = execute(Job(spec, RunFolder(folder / "run"), lambda _: table))
+    *_, last = execute(Job(spec, str(folder / "run")), Context(lambda _: table))
     assert isinstance(last, Finished)
     return RunFolder(folder / "run")
 

@@ -12,7 +12,7 @@ import pytest
 
 from deepfm_core.errors import RunError
 from deepfm_core.runs.engine import execute
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.store.run_folder import RunFolder
 from tests.conftest import Command
@@ -82,6 +82,6 @@ def test_a_checkpoint_of_another_shape_cannot_be_gone_on_with(trained: Path, tab
     tensors, _ = RunFolder(trained).load_model()
     older = {f"model.{name}": tensor.reshape(-1)[:1] for name, tensor in tensors.items()}
     folder.save_checkpoint(older, {"epoch": 1, "steps": 1, "best_epoch": 1, "best_logloss": 1.0, "seconds": 1.0})
-    job = Job(RunFolder(trained).spec(), folder, lambda _: read_table(table))
+    job, context = Job(RunFolder(trained).spec(), str(folder.path)), Context(lambda _: read_table(table))
     with pytest.raises(RunError, match="Train the run again"):
-        list(execute(job))
+        list(execute(job, context))

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from deepfm_core.runs import engine
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.warmup import trial_answer, trial_run
 from deepfm_core.spec.events import Event, Finished, Stage
 
@@ -22,8 +22,8 @@ def test_the_trial_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, m
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     seen: list[Event] = []
 
-    def watched(job: Job) -> Iterator[Event]:
-        for event in engine.execute(job):
+    def watched(job: Job, context: Context) -> Iterator[Event]:
+        for event in engine.execute(job, context):
             seen.append(event)
             yield event
 

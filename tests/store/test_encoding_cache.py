@@ -18,7 +18,7 @@ from deepfm_core._files import write_json
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import load_parts
 from deepfm_core.runs.engine import execute
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.schema import Kind
 from deepfm_core.spec.events import EpochDone, Event, Finished
@@ -286,7 +286,10 @@ def _until_epoch(store: Store, spec: RunSpec) -> set[threading.Thread]:
     """Leave a run after its first epoch, and give the threads it has begun."""
     before = set(threading.enumerate())
     folder = store.folder(store.enqueue(spec))
-    events = cast("Generator[Event]", execute(Job(spec, folder, store.table, home=store.home)))
+    events = cast(
+        "Generator[Event]",
+        execute(Job(spec, str(folder.path)), Context(store.table, encoded=store.encoded, questions=store.questions)),
+    )
     next(event for event in events if isinstance(event, EpochDone))
     begun = set(threading.enumerate()) - before
     events.close()

@@ -1,4 +1,4 @@
-"""Questions that a page asks: answered by a process of their own, kept, and given up when nobody waits."""
+"""Questions in the queue: known by what is asked, answered once, shared by pages and runs, given up and tried again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,44 +15,91 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfm_core.errors import RunError
 from deepfm_core.runs import evidence_task
 from deepfm_core.runs.engine import execute
-from deepfm_core.runs.job import Job
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.seed_stability import COLUMNS, split_by_other
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.schema import LabelRole, Schema
 from deepfm_core.spec.events import EpochDone, Event, Finished, Stage
 from deepfm_core.spec.run import FitSpec, RunSpec
-from deepfm_core.store import encoding_cache, query
+from deepfm_core.store import encoding_cache, query, worker_register
 from deepfm_core.store.encoding_cache import digest_of
 from deepfm_core.store.process import Process
-from deepfm_core.store.query import Question, about_pairs, given_up, remove_old
+from deepfm_core.store.query import OBSERVED, OTHER_SPLIT, Question, Standing
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import Store
+from deepfm_core.store.worker_register import LABELS, MODELS, RUNS, WorkerRegister
 from deepfm_core.tables.table import Table
+from tests.conftest import answer_next
 
 pytestmark = pytest.mark.slow
 
 Reader = Callable[[str], Table]
 ROOT = Path(__file__).resolve().parents[2]
 BUNDLED = ROOT / "sample_data" / "run"
+ME, PARENT = Process.current(), Process.of(os.getppid())
+"""Processes that live, and that no test may end."""
 
 
-def wait_for(question: Question, seconds: float = 120.0) -> None:
-    until = time.monotonic() + seconds
-    while not (question.answered or question.problem):
-        question.look()
-        assert time.monotonic() < until
-        time.sleep(0.1)
-
-
-def test_a_run_asked_about_its_own_rows_splits_them_as_it_shows_them(tmp_path: Path) -> None:
+@pytest.fixture
+def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setattr(query, "PATIENCE", 600.0)  # nobody looks while `answer_next` works
     store = Store(tmp_path)
+    yield store
+    kill_workers(store)
+
+
+def kill_workers(store: Store) -> None:
+    for row in store.database.rows("SELECT worker FROM workers"):
+        worker = Process.parse(row["worker"])
+        if worker.alive() and worker not in (ME, PARENT):
+            os.kill(worker.pid, 9)
+
+
+@pytest.fixture
+def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process is started."""
+    monkeypatch.setattr(worker_register, "_start", lambda _home, lane: ME if lane == RUNS else PARENT)
+
+
+def wait_for(question: Question, seconds: float = 120.0) -> Standing:
+    until = time.monotonic() + seconds
+    while not (standing := question.look()).ended:
+        assert time.monotonic() < until
+        time.sleep(0.02)
+    return standing
+
+
+def some(store: Store, name: str = "t") -> Question:
+    return store.questions.of(OBSERVED, table=name)
+
+
+def taken_up(store: Store, question: Question, worker: Process = ME) -> None:
+    """Have a worker take up a question."""
+    question.look()
+    store.workers.join(worker, LABELS)
+    claimed = store.questions.next(worker, LABELS)
+    assert claimed is not None
+    assert claimed.key == question.key
+
+
+def ended_process() -> Process:
+    child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    process = Process.of(child.pid)
+    child.communicate()
+    return process
+
+
+# Asking
+
+
+def test_a_run_asked_about_its_own_rows_splits_them_as_it_shows_them(store: Store) -> None:
     store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
-    question = Question(tmp_path, "other split", run=str(BUNDLED), other=str(BUNDLED))
+    question = store.questions.of(OTHER_SPLIT, run=str(BUNDLED), other=str(BUNDLED))
     assert question.answer() is None
-    wait_for(question)
-    assert question.problem is None
+    assert wait_for(question).problem is None
     frame = question.answer()
     assert frame is not None
     assert tuple(frame.columns) == COLUMNS
@@ -64,53 +111,140 @@ def test_a_run_asked_about_its_own_rows_splits_them_as_it_shows_them(tmp_path: P
     np.testing.assert_allclose(purified, frame["logit"], atol=1e-4)
 
 
-def test_what_cannot_be_answered_gets_a_sentence_and_may_be_asked_again(tmp_path: Path) -> None:
-    question = Question(tmp_path, "other split", run=str(BUNDLED), other=str(BUNDLED))  # the store lacks the table
-    Store(tmp_path).close()
-    wait_for(question)
-    assert question.problem is not None
-    assert "is not in the store. Upload it again." in question.problem
-    question.forget_problem()
-    assert question.problem is None
-
-
-def test_an_answer_that_nobody_waits_for_is_given_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    question = Question(tmp_path, "other split", run="r", other="o")
-    assert given_up(question.folder)
-    monkeypatch.setattr(Question, "_start", lambda self: None)
+@pytest.mark.usefixtures("no_worker")
+def test_what_cannot_be_answered_gets_a_sentence_and_may_be_asked_again(store: Store) -> None:
+    question = store.questions.of(OTHER_SPLIT, run=str(BUNDLED), other=str(BUNDLED))  # the store lacks the table
     question.look()
-    assert not given_up(question.folder)
-    past = time.time() - 2 * query.PATIENCE
-    os.utime(question.folder / "looked", (past, past))
-    assert given_up(question.folder)
+    answer_next(store)
+    problem = question.look().problem
+    assert problem is not None
+    assert "is not in the store. Upload it again." in problem
+    question.forget_problem()
+    assert question.standing() == Standing()
 
 
-def test_a_process_that_breaks_leaves_a_sentence(tmp_path: Path) -> None:
-    question = Question(tmp_path, "no such kind")
-    wait_for(question)
-    assert question.problem is not None
-    assert question.problem.startswith("The computation ended without an answer.")
+@pytest.mark.usefixtures("no_worker")
+def test_what_goes_wrong_is_said_in_a_sentence(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    question = store.questions.of(OBSERVED)
+    question.look()
+    answer_next(store)
+    assert question.standing().problem == query.BROKEN
+    assert "KeyError" in capsys.readouterr().err
 
 
-def test_questions_are_told_apart_by_all_that_is_asked_and_old_ones_removed(tmp_path: Path) -> None:
-    first, second = (Question(tmp_path, "other split", run=name, other="o") for name in "ab")
-    assert first.folder != second.folder
-    assert first.folder == Question(tmp_path, "other split", other="o", run="a").folder
-    first.folder.mkdir(parents=True)
-    remove_old(tmp_path, time.time() - 60)
-    assert first.folder.exists()
-    remove_old(tmp_path, time.time() + 60)
-    assert not first.folder.exists()
+def test_a_worker_that_cannot_start_is_a_problem_of_the_question(store: Store, monkeypatch) -> None:
+    def broken(_register: WorkerRegister, _lane: str) -> bool:
+        raise RunError("The last worker ended before it was ready.")
+
+    monkeypatch.setattr(WorkerRegister, "ensure", broken)
+    question = some(store)
+    question.look()
+    assert question.standing().problem == "The last worker ended before it was ready."
 
 
-def no_table(*_: object) -> Table:
-    raise AssertionError("the table is read")
+@pytest.mark.usefixtures("no_worker")
+def test_a_question_is_asked_once_and_taken_up_by_one_worker_of_its_lane(store: Store) -> None:
+    first, second = some(store, "a"), some(store, "b")
+    for question in (first, second, first):
+        question.look()
+    assert store.questions.next(ME, MODELS) is None
+    claimed = [store.questions.next(ME, LABELS) for _ in range(3)]
+    assert [one and one.key for one in claimed] == [first.key, second.key, None]
+    assert claimed[0] is not None
+    assert claimed[0].asked == {"table": "a"}
 
 
-def test_a_question_is_another_one_where_the_program_would_answer_otherwise(tmp_path: Path, monkeypatch) -> None:
-    question = Question(tmp_path, "observed", table="t")
+@pytest.mark.usefixtures("no_worker")
+def test_what_nobody_looks_for_is_given_up(store: Store) -> None:
+    at_work, waiting = some(store, "a"), some(store, "b")
+    taken_up(store, at_work)
+    waiting.look()
+    assert not store.questions.given_up(at_work.key, ME)
+    store.database.rows("UPDATE questions SET looked = looked - ?", (2 * query.PATIENCE,))
+    assert store.questions.given_up(at_work.key, ME)
+    assert store.questions.next(ME, LABELS) is None
+    store.questions.give_up(at_work.key, ME)
+    assert not store.database.rows("SELECT * FROM questions")
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_a_question_of_another_worker_is_left_alone(store: Store) -> None:
+    question = some(store)
+    taken_up(store, question)
+    assert store.questions.given_up(question.key, PARENT)
+    store.questions.give_up(question.key, PARENT)
+    assert question.standing().under_way
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_a_question_whose_worker_is_lost_is_tried_once_more(store: Store) -> None:
+    question = some(store)
+    for attempt in range(query.MOST_ATTEMPTS):
+        assert question.standing().problem is None, attempt
+        taken_up(store, question, ended_process())
+        assert not question.standing().under_way
+        question.look()
+    assert question.standing().problem == query.BROKEN
+    question.forget_problem()
+    taken_up(store, question)
+    assert question.standing().under_way
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_what_a_worker_gives_back_is_no_attempt(store: Store) -> None:
+    question = some(store)
+    for _ in range(query.MOST_ATTEMPTS + 1):
+        taken_up(store, question)
+        store.questions.give_back(ME)
+    assert question.look().problem is None
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_a_worker_says_how_far_it_is(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("deepfm_core.workers.query_worker._REPORT_SECONDS", 0.0)
+    shares = []
+    report = query.Questions.report
+
+    def reported(questions: query.Questions, key: str, share: float) -> None:
+        report(questions, key, share)
+        shares.append(question.standing().share)
+
+    monkeypatch.setattr(query.Questions, "report", reported)
+    _, question = asked_run(store, seed=0)
+    assert question.look().share == 0.0
+    answer_next(store)
+    assert shares == sorted(shares)
+    assert 0.9 < shares[-1] <= 1.0
+
+
+# What a question is known by, and how long an answer is kept
+
+
+def test_questions_are_told_apart_by_all_that_is_asked(store: Store) -> None:
+    first, second = (store.questions.of(OTHER_SPLIT, run=name, other="o") for name in "ab")
+    assert first.key != second.key
+    assert first.key == store.questions.of(OTHER_SPLIT, other="o", run="a").key
+
+
+def test_old_answers_are_removed_and_those_that_are_used_kept(store: Store) -> None:
+    old, used = some(store, "a"), some(store, "b")
+    earlier = store.questions.folder / "of an earlier version"
+    earlier.mkdir(parents=True)
+    for question in (old, used):
+        store.questions.answer(question.key, pd.DataFrame({"strength": [0.5]}))
+    for path in (old.path, used.path, earlier):
+        os.utime(path, (1e9, 1e9))
+    assert used.answer() is not None
+    store.questions.purge(time.time() - 60)
+    assert used.standing().answered
+    assert not old.standing().answered
+    assert not earlier.exists()
+
+
+def test_a_question_is_another_one_where_the_program_would_answer_otherwise(store: Store, monkeypatch) -> None:
+    before = some(store)
     monkeypatch.setattr(query, "_PROGRAM", "another")
-    assert Question(tmp_path, "observed", table="t").folder != question.folder
+    assert some(store).key != before.key
 
 
 @pytest.mark.parametrize("changed", ["data/a.py", "data/deeper/c.py", "spec.py"])
@@ -136,8 +270,8 @@ def test_what_decides_an_answer_is_part_of_the_key(tmp_path: Path, module: str) 
     package = tmp_path / "deepfm_core"
     shutil.copytree(ROOT / "deepfm_core", package, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "key.py").write_text(
-        "from pathlib import Path\nfrom deepfm_core.store.query import Question\n"
-        "print(Question(Path('home'), 'observed', table='t').folder)\n"
+        "from pathlib import Path\nfrom deepfm_core.store.store import Store\n"
+        "print(Store(Path('home')).questions.of('observed', table='t').key)\n"
     )
 
     def key() -> str:
@@ -151,10 +285,15 @@ def test_what_decides_an_answer_is_part_of_the_key(tmp_path: Path, module: str) 
 
 
 def test_a_run_without_examples_is_named(tmp_path: Path) -> None:
-    from deepfm_core.errors import RunError
-
     with pytest.raises(RunError, match="has no examples yet"):
         split_by_other(RunFolder(tmp_path), RunFolder(BUNDLED), no_table)
+
+
+# Runs ask, too
+
+
+def no_table(*_: object) -> Table:
+    raise AssertionError("the table is read")
 
 
 def asked_run(store: Store, seed: int) -> tuple[RunSpec, Question]:
@@ -164,7 +303,7 @@ def asked_run(store: Store, seed: int) -> tuple[RunSpec, Question]:
     spec = RunSpec(
         sha, "small.csv", infer_schema(store.table(sha), "clicked"), fit=FitSpec(epochs=1), seed=seed, folds=0
     )
-    return spec, about_pairs(store.home, sha, spec.schema)
+    return spec, store.questions.about_pairs(sha, spec.schema)
 
 
 def done(store: Store, spec: RunSpec) -> RunFolder:
@@ -173,126 +312,121 @@ def done(store: Store, spec: RunSpec) -> RunFolder:
 
 def going_on(store: Store, spec: RunSpec, seen: Callable[[Event], object], table: Reader | None = None) -> RunFolder:
     """Do a run, and show each of its events to `seen`."""
-    folder = RunFolder(store.home / f"run {spec.seed}")
-    for event in execute(Job(spec, folder, table or store.table, home=store.home)):
+    job = Job(spec, str(store.home / f"run {spec.seed}"))
+    for event in execute(job, Context(table or store.table, questions=store.questions, encoded=store.encoded)):
         seen(event)
     assert isinstance(event, Finished)
-    return folder
+    return job.folder
 
 
 def none_was_without(events: list[Event]) -> bool:
     return not any(isinstance(event, Stage) and "could not" in event.note for event in events)
 
 
-def test_a_run_takes_what_was_asked_of_its_table_before_and_keeps_what_it_finds(tmp_path: Path, monkeypatch) -> None:
-    store = Store(tmp_path)
+def test_a_run_asks_what_a_page_asks_and_a_second_run_takes_the_answer(store: Store, monkeypatch) -> None:
     spec, question = asked_run(store, seed=0)
     found = done(store, spec).frame("observed")
     answer = question.answer()
     assert found is not None
     assert answer is not None
-    pd.testing.assert_frame_equal(answer, found)
-    monkeypatch.setattr(Question, "apart", None)  # nothing more is computed
+    pd.testing.assert_frame_equal(answer[list(found.columns)], found)
+    monkeypatch.setattr(WorkerRegister, "ensure", None)  # nothing more is computed
     taken = done(store, replace(RunSpec.from_dict(spec.to_dict()), seed=1)).frame("observed")
     pd.testing.assert_frame_equal(taken, found)
 
 
-def test_a_run_waits_for_an_answer_that_is_under_way_and_nobody_else_looks(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(Question, "apart", None)
-    store = Store(tmp_path)
+@pytest.mark.usefixtures("no_worker")
+def test_a_run_waits_for_an_answer_that_is_under_way_and_nobody_else_looks(store: Store) -> None:
     spec, question = asked_run(store, seed=0)
-    question.look()
-    assert question.under_way
-    found, answer = done(store, spec).frame("observed"), question.answer()
+    taken_up(store, question)
+    store.database.rows("UPDATE questions SET looked = 0")
+    answered: list[bool] = []
+
+    def answer_in_the_end(event: Event) -> None:
+        if isinstance(event, Stage) and event.name == "explain" and not answered:
+            until = time.monotonic() + 60
+            while store.questions.given_up(question.key, ME):
+                assert time.monotonic() < until, "the run does not say that it waits"
+                time.sleep(0.01)
+            store.questions.give_back(ME)
+            answer_next(store)
+            answered.append(True)
+
+    found, answer = going_on(store, spec, answer_in_the_end).frame("observed"), question.answer()
     assert found is not None
     assert answer is not None
-    assert answer["held_out_z"].isna().all()
     pd.testing.assert_frame_equal(answer[list(found.columns)], found)
 
 
-def test_an_answer_removed_while_a_run_trains_is_not_waited_for(tmp_path: Path, monkeypatch) -> None:
-    store = Store(tmp_path)
+@pytest.mark.usefixtures("no_worker")
+def test_a_run_that_has_taken_an_answer_does_not_miss_it_later(store: Store, monkeypatch) -> None:
     spec, question = asked_run(store, seed=0)
-    found = done(store, spec).frame("observed")
-    monkeypatch.setattr(Question, "apart", None)  # nothing more is computed
-    monkeypatch.setattr(Question, "_start", None)
+    question.look()
+    found = pd.read_parquet(answer_next(store))
+    monkeypatch.setattr(WorkerRegister, "ensure", None)
 
     def remove(event: Event) -> None:
-        if isinstance(event, EpochDone):
-            remove_old(tmp_path, time.time() + 60)
-            assert not question.answered
+        if isinstance(event, Stage) and event.name == "evaluate" and question.standing().answered:
+            until = time.monotonic() + 60
+            while not RunFolder(store.home / "run 0").frame_path("observed").exists():
+                assert time.monotonic() < until
+                time.sleep(0.01)
+            store.questions.purge(time.time() + 60)
 
-    taken = going_on(store, replace(spec, seed=1), remove).frame("observed")
-    assert found is not None
-    pd.testing.assert_frame_equal(taken, found)
-
-
-def test_an_answer_that_is_used_is_kept_for_another_day(tmp_path: Path) -> None:
-    question = Question(tmp_path, "observed", table="t")
-    question.keep(pd.DataFrame({"strength": [0.5]}))
-    os.utime(question.folder, (1e9, 1e9))
-    assert question.answer() is not None
-    remove_old(tmp_path, time.time() - 60)
-    assert question.answered
+    taken = going_on(store, spec, remove).frame("observed")
+    assert not question.standing().answered
+    assert taken is not None
+    pd.testing.assert_frame_equal(taken, found[list(taken.columns)])
 
 
-@pytest.mark.parametrize("problem", ["There was too little memory.", None])
-def test_a_run_computes_what_the_process_of_a_page_fails_to_answer(
-    tmp_path: Path, monkeypatch, problem: str | None
-) -> None:
-    store = Store(tmp_path)
+def test_a_run_asks_anew_what_a_page_was_not_answered(store: Store) -> None:
     spec, question = asked_run(store, seed=0)
-    looked: list[bool] = []
-
-    def look(self: Question) -> None:
-        looked.append(self.under_way)
-        if problem:
-            (self.folder / "problem.txt").write_text(problem)
-        (self.folder / "process").unlink()
-
-    monkeypatch.setattr(Question, "look", look)
-    question.folder.mkdir(parents=True)
-    (question.folder / "process").write_text(str(Process.current()))
+    question.look()
+    store.questions.fail(question.key, "There was too little memory.")
     events: list[Event] = []
     found, answer = going_on(store, spec, events.append).frame("observed"), question.answer()
-    assert looked == [True]
     assert none_was_without(events)
     assert found is not None
-    pd.testing.assert_frame_equal(answer, found)
-    assert question.problem is None
+    assert answer is not None
+    pd.testing.assert_frame_equal(answer[list(found.columns)], found)
 
 
-def test_a_question_is_looked_for_before_it_is_waited_for(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(evidence_task, "_LOOK_SECONDS", 600.0)
-    question = Question(tmp_path, "observed", table="t")
-    question.folder.mkdir(parents=True)
-    (question.folder / "process").write_text(str(Process.current()))
-    schema = Schema(LabelRole("y", "1", "0"), ())
-    observation = evidence_task.Observation(RunFolder(tmp_path / "run").create(), no_table, schema, question)
-    until = time.monotonic() + 60
-    while not (question.folder / "looked").exists():
-        assert time.monotonic() < until
-        time.sleep(0.01)
+@pytest.mark.usefixtures("no_worker")
+def test_a_run_that_ends_does_not_wait_for_its_question(store: Store) -> None:
+    _, question = asked_run(store, seed=0)
+    taken_up(store, question)
+    folder = RunFolder(store.home / "run").create()
+    observation = evidence_task.Observation(folder, no_table, Schema(LabelRole("y", "1", "0"), ()), question)
     assert not observation.ended
     observation.stop()
     assert observation.ended
     assert observation.result() is None
+    assert question.standing().under_way  # somebody else may wait for it
 
 
-def test_what_cannot_be_computed_is_said_and_stands_in_the_log(tmp_path: Path, monkeypatch) -> None:
-    monkeypatch.setattr(evidence_task, "rows_asked", no_table)
-    store = Store(tmp_path)
-    spec, _ = asked_run(store, seed=0)
+def test_what_cannot_be_computed_is_said_and_stands_in_the_log(store: Store) -> None:
+    spec, question = asked_run(store, seed=0)
     events: list[Event] = []
-    folder = going_on(store, spec, events.append)
+
+    def refuse(event: Event) -> None:
+        events.append(event)
+        if isinstance(event, Stage) and event.name == "read" and not event.fraction:
+            store.workers.join(ME, LABELS)  # the only worker there is does nothing
+            store.workers.beat(ME, "idle", LABELS)
+        if isinstance(event, EpochDone):
+            until = time.monotonic() + 60
+            while not question.standing().ended:
+                assert time.monotonic() < until
+                store.questions.fail(question.key, "There was too little memory.")
+
+    folder = going_on(store, spec, refuse)
     assert not none_was_without(events)
-    assert "the table is read" in folder.log.read_text()
+    assert "There was too little memory." in folder.log.read_text()
     assert folder.frame("pairs") is not None
 
 
-def test_a_second_run_reads_the_table_only_for_the_rows_that_it_shows(tmp_path: Path, monkeypatch) -> None:
+def test_a_second_run_reads_the_table_only_for_the_rows_that_it_shows(store: Store, monkeypatch) -> None:
     monkeypatch.setattr(encoding_cache, "FEWEST_ROWS", 10)
-    store = Store(tmp_path)
     spec, _ = asked_run(store, seed=0)
     spec = replace(spec, split_seed=0)
     done(store, spec)
@@ -307,15 +441,40 @@ def test_a_second_run_reads_the_table_only_for_the_rows_that_it_shows(tmp_path: 
     assert seen.index("Scored") < seen.index("read")
 
 
-def test_a_process_at_work_says_how_far_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from deepfm_core.workers import query_worker
+# The lanes
 
-    store = Store(tmp_path)
-    sha = store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv").sha256
-    question = about_pairs(tmp_path, sha, infer_schema(store.table(sha), "clicked"))
-    monkeypatch.setattr(query_worker, "_REPORT_SECONDS", 0.0)
-    monkeypatch.setattr(Question, "_start", lambda _question: None)
+
+@pytest.mark.usefixtures("no_worker")
+def test_a_question_waits_beside_the_runs(store: Store) -> None:
+    spec, question = asked_run(store, seed=0)
+    store.enqueue(spec)
+    assert store.workers.ensure(RUNS)
+    store.claims.next(ME)
     question.look()
-    assert question.share == 0.0
-    query_worker.answer(question.folder)
-    assert 0.9 < question.share <= 1.0
+    assert [len(store.workers.states(lane)) for lane in (RUNS, LABELS, MODELS)] == [1, 1, 0]
+    assert store.worker_state().limit == 1
+
+
+def test_a_lane_gets_a_worker_for_each_question_that_waits_up_to_its_limit(store: Store, monkeypatch) -> None:
+    waiting = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(5)]
+    started = iter(waiting)
+    monkeypatch.setattr(worker_register, "_start", lambda _home, _lane: Process.of(next(started).pid))
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    for number in range(6):
+        some(store, str(number)).look()
+    assert len(store.workers.states(LABELS)) == 4
+    for process in waiting:
+        process.communicate()
+
+
+def test_the_oldest_worker_of_the_labels_stays_while_one_of_runs_lives(store: Store) -> None:
+    others = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(2)]
+    trainer, second = (Process.of(other.pid) for other in others)
+    assert store.workers.join(trainer, RUNS)
+    assert store.workers.join(ME, LABELS)
+    assert store.workers.join(second, LABELS)
+    assert not store.workers.leave(ME, LABELS)
+    assert store.workers.leave(second, LABELS)
+    for other in others:
+        other.communicate()
+    assert store.workers.leave(ME, LABELS)

@@ -14,7 +14,7 @@ from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Cancelled, EpochDone, Failed, Finished, Progress
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
-from deepfm_core.workers.launcher import ensure_worker
+from deepfm_core.store.worker_register import LABELS, RUNS
 from tests.small_engine import STEPS, spec
 
 pytestmark = pytest.mark.slow
@@ -26,12 +26,14 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.delenv("DEEPFM_WORKERS", raising=False)
     store = Store(tmp_path / "home")
     yield store
-    for pid in worker_pids(store):
-        os.kill(pid, signal.SIGKILL)
+    for lane in (RUNS, LABELS):
+        for pid in worker_pids(store, lane):
+            os.kill(pid, signal.SIGKILL)
 
 
-def worker_pids(store: Store) -> list[int]:
-    workers = [Process.parse(row["worker"]) for row in store.database.rows("SELECT worker FROM workers")]
+def worker_pids(store: Store, lane: str = RUNS) -> list[int]:
+    rows = store.database.rows("SELECT worker FROM workers WHERE lane = ?", (lane,))
+    workers = [Process.parse(row["worker"]) for row in rows]
     return [worker.pid for worker in workers if worker.alive()]
 
 
@@ -48,7 +50,7 @@ def wait(what: Callable[[], bool]) -> None:
 
 def test_a_run_is_done_by_a_process_of_its_own_session(store: Store) -> None:
     run_id = store.enqueue(spec(epochs=2))
-    assert ensure_worker(store)
+    assert store.workers.ensure()
     wait(lambda: store.run(run_id).state == "running")
     (pid,) = worker_pids(store)
     assert os.getsid(pid) == pid
@@ -59,21 +61,21 @@ def test_a_run_is_done_by_a_process_of_its_own_session(store: Store) -> None:
 
 
 def test_a_worker_stays_warm_and_takes_the_next_run(store: Store) -> None:
-    ensure_worker(store)
+    store.workers.ensure()
     wait(lambda: store.worker_state().warm)
     (pid,) = worker_pids(store)
     run_id = store.enqueue(spec(epochs=1))
     wait(lambda: store.run(run_id).state == "finished")
     assert worker_pids(store) == [pid]
     second = store.enqueue(spec(epochs=1))
-    assert not ensure_worker(store)
+    assert not store.workers.ensure()
     wait(lambda: bool(store.events(second)))
     assert worker_pids(store) == [pid]
 
 
 def test_cancel_takes_effect_before_the_end_and_resume_ends_as_if_never_stopped(store: Store) -> None:
     straight, stopped = store.enqueue(spec(epochs=12)), store.enqueue(spec(epochs=12))
-    ensure_worker(store)
+    store.workers.ensure()
     wait(lambda: any(isinstance(stored.event, EpochDone) for stored in store.events(stopped)))
     store.request_cancel(stopped)
     wait(lambda: store.run(stopped).state != "running")
@@ -89,7 +91,7 @@ def test_cancel_takes_effect_before_the_end_and_resume_ends_as_if_never_stopped(
 
 def test_an_engine_that_does_not_listen_is_cancelled_all_the_same_and_the_worker_goes_on(store: Store) -> None:
     run_id = store.enqueue(spec("deaf"))
-    ensure_worker(store)
+    store.workers.ensure()
     wait(lambda: bool(store.events(run_id)))
     store.request_cancel(run_id)
     wait(lambda: store.run(run_id).state == "cancelled")
@@ -99,7 +101,7 @@ def test_an_engine_that_does_not_listen_is_cancelled_all_the_same_and_the_worker
 
 def test_a_killed_worker_shows_lost_and_resume_ends_as_if_never_killed(store: Store) -> None:
     straight, killed = store.enqueue(spec(epochs=10)), store.enqueue(spec(epochs=10))
-    ensure_worker(store)
+    store.workers.ensure()
     wait(lambda: sum(isinstance(stored.event, EpochDone) for stored in store.events(killed)) >= 3)
     (pid,) = worker_pids(store)
     os.kill(pid, signal.SIGKILL)
@@ -108,7 +110,7 @@ def test_a_killed_worker_shows_lost_and_resume_ends_as_if_never_killed(store: St
     assert store.run(killed).status == "running"
     before = len(store.events(killed))
     store.resume(killed)
-    assert ensure_worker(store)
+    assert store.workers.ensure()
     wait(lambda: store.run(killed).state == "finished")
     first = next(s.event for s in store.events(killed, after_seq=before) if isinstance(s.event, Progress))
     assert first.epoch >= 3
@@ -117,19 +119,19 @@ def test_a_killed_worker_shows_lost_and_resume_ends_as_if_never_killed(store: St
 
 def test_a_worker_told_to_end_puts_its_run_back_for_the_next_one(store: Store) -> None:
     run_id = store.enqueue(spec(epochs=10))
-    ensure_worker(store)
+    store.workers.ensure()
     wait(lambda: any(isinstance(stored.event, EpochDone) for stored in store.events(run_id)))
     (pid,) = worker_pids(store)
     os.kill(pid, signal.SIGTERM)
     wait(lambda: store.run(run_id).state == "queued")
     wait(lambda: not worker_pids(store))
-    assert ensure_worker(store)
+    assert store.workers.ensure()
     wait(lambda: store.run(run_id).state == "finished")
 
 
 def test_an_error_of_the_user_is_the_message_and_any_other_is_a_plain_sentence(store: Store) -> None:
     refused, broken, silent = (store.enqueue(spec(name)) for name in ("refused", "broken", "silent"))
-    ensure_worker(store)
+    store.workers.ensure()
     wait(lambda: store.run(silent).state == "failed")
     assert store.run(refused).message == "The loss is not a number. Use a lower learning rate."
     message = store.run(broken).message or ""
@@ -143,9 +145,9 @@ def test_an_error_of_the_user_is_the_message_and_any_other_is_a_plain_sentence(s
 
 def test_a_run_that_kills_its_worker_is_lost_and_the_others_go_on(store: Store) -> None:
     fatal, following = store.enqueue(spec("fatal")), store.enqueue(spec(epochs=1))
-    ensure_worker(store)
+    store.workers.ensure()
     wait(lambda: store.run(fatal).state == "lost")
-    assert ensure_worker(store)
+    assert store.workers.ensure()
     wait(lambda: store.run(following).state == "finished")
 
 
@@ -153,7 +155,7 @@ def test_never_more_workers_than_allowed_however_often_one_asks(store: Store, mo
     monkeypatch.setenv("DEEPFM_WORKERS", "2")
     for _ in range(4):
         store.enqueue(spec(epochs=20))
-    assert [ensure_worker(store) for _ in range(5)] == [True, True, False, False, False]
+    assert [store.workers.ensure() for _ in range(5)] == [True, True, False, False, False]
     wait(lambda: store.worker_state().running == 2)
     assert len(worker_pids(store)) == 2
     state = store.worker_state()
@@ -165,23 +167,23 @@ def test_one_queued_run_starts_one_worker_even_if_more_are_allowed(
 ) -> None:
     monkeypatch.setenv("DEEPFM_WORKERS", "3")
     store.enqueue(spec())
-    assert [ensure_worker(store) for _ in range(3)] == [True, False, False]
+    assert [store.workers.ensure() for _ in range(3)] == [True, False, False]
 
 
 def test_a_number_of_workers_that_makes_no_sense_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPFM_WORKERS", "none")
     with pytest.raises(RunError, match=r"DEEPFM_WORKERS is `none`\. Use a whole number"):
-        ensure_worker(store)
+        store.workers.ensure()
 
 
 def test_a_worker_that_cannot_start_is_reported_with_its_log(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPFM_ENGINE", "no_such_module:execute")
     store.enqueue(spec())
-    ensure_worker(store)
+    store.workers.ensure()
     (pid,) = worker_pids(store)
     wait(lambda: not worker_pids(store))
     with pytest.raises(RunError, match=r"ended before it was ready\. Read worker\.log"):
-        ensure_worker(store)
+        store.workers.ensure()
     assert "Engine `no_such_module:execute` cannot be loaded" in (store.home / "worker.log").read_text()
     wait(lambda: not numbered(pid))
 
@@ -209,7 +211,7 @@ def test_a_worker_ends_when_nothing_came_for_a_while(tmp_path: Path, store: Stor
 
 def test_a_worker_does_not_leave_while_a_run_waits(store: Store) -> None:
     me = Process.current()
-    assert store.workers.join(me, limit=1)
+    assert store.workers.join(me)
     store.enqueue(spec())
     assert not store.workers.leave(me)
     assert store.claims.next(me) is not None

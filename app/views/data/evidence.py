@@ -1,4 +1,4 @@
-"""What a table says about its pairs before any model is trained, asked of its labels by a process of its own."""
+"""What a table says about its pairs before any model is trained, asked of its labels by another process."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.state.store import store
 from app.widgets.text import plain
 from deepfm_core.evidence.verdicts import why_no_pairs
 from deepfm_core.schema.schema import Schema
-from deepfm_core.store.query import Question, about_pairs
+from deepfm_core.store.query import Question
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,38 +40,38 @@ def observed_section(sha: str, schema: Schema, rows: int) -> None:
         st.caption(plain(why_no_pairs(schema)))
         return
     fields = len(schema.used)
-    question = about_pairs(store().home, sha, schema)
+    question = store().questions.about_pairs(sha, schema)
+    standing = question.standing()
     wanted = st.session_state.setdefault(WANTED, set())
-    begins = rows <= ASKED_AT_ONCE or str(question.folder) in wanted or question.under_way
-    if not question.answered and not question.problem and not begins:
+    begins = rows <= ASKED_AT_ONCE or question.key in wanted or standing.under_way
+    if not standing.ended and not begins:
         st.caption(f"Asked of all labels, without a model. With {rows:,} rows it takes a moment.")
-        st.button("Ask the data", icon=":material/grid_on:", on_click=wanted.add, args=(str(question.folder),))
+        st.button("Ask the data", icon=":material/grid_on:", on_click=wanted.add, args=(question.key,))
         return
-    waiting = not (question.answered or question.problem)
+    waiting = not standing.ended
     st.fragment(_answer, run_every=LOOK_SECONDS if waiting else None)(question, rows, fields, waiting)
 
 
 def _answer(question: Question, rows: int, fields: int, waiting: bool) -> None:
-    if question.answered and waiting:
+    standing = question.look()
+    if standing.answered and waiting:
         st.rerun()  # nothing is looked for any more
-    elif question.answered:
-        _pairs(_frame(str(question.folder)))
-    elif problem := question.problem:
-        st.info(plain(problem))
+    elif standing.answered:
+        _pairs(_frame(str(question.path)))
+    elif standing.problem:
+        st.info(plain(standing.problem))
         st.button("Ask again", icon=":material/refresh:", on_click=question.forget_problem)
     else:
-        question.look()
         expected = START_SECONDS + SECONDS_A_CELL * min(rows, MOST_ROWS) * comb(fields, 2)
-        st.progress(
-            max(question.share, min(0.15, question.seconds / expected)), f"Asking the data … {question.seconds:.0f} s"
-        )
+        share = max(standing.share, min(0.15, standing.seconds / expected))
+        st.progress(share, f"Asking the data … {standing.seconds:.0f} s")
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _frame(folder: str) -> pd.DataFrame:
+def _frame(path: str) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.read_parquet(f"{folder}/answer.parquet").dropna(axis="columns", how="all")
+    return pd.read_parquet(path).dropna(axis="columns", how="all")
 
 
 def _pairs(pairs: pd.DataFrame) -> None:

@@ -12,7 +12,7 @@ from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.text import plain
 from deepfm_core.spec.run import RunSpec
-from deepfm_core.store.query import Question
+from deepfm_core.store.query import OTHER_SPLIT, Question
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,13 +67,13 @@ def spread_section(run: OpenRun, compared: OpenRun | None, example: pd.Series) -
     others = others_of(run, compared)
     if others:
         questions = [_question(run, other) for other in others]
-        waiting = not all(question.answered or question.problem for question in questions)
+        waiting = not all(question.standing().ended for question in questions)
         st.fragment(_spread, run_every=LOOK_SECONDS if waiting else None)(run, others, example, waiting)
 
 
 def _spread(run: OpenRun, others: list[OpenRun], example: pd.Series, waiting: bool) -> None:
     questions = [_question(run, other) for other in others]
-    open_ones = [question for question in questions if not (question.answered or question.problem)]
+    open_ones = [question for question in questions if not question.standing().ended]
     if open_ones:
         open_ones[0].look()  # one after the other, since each uses all processors
         done = len(questions) - len(open_ones)
@@ -81,7 +81,7 @@ def _spread(run: OpenRun, others: list[OpenRun], example: pd.Series, waiting: bo
         return
     if waiting:
         st.rerun()  # all answers are there: stop polling
-    answers = [_answer(str(question.folder)) for question in questions if question.answered]
+    answers = [_answer(str(question.path)) for question in questions if question.path.exists()]
     if answers:
         splits = [_own(run), *answers]
         named = _named(run, others, own=True)
@@ -139,16 +139,16 @@ def _own(run: OpenRun) -> pd.DataFrame:
 
 
 @st.cache_data(max_entries=16, show_spinner=False)
-def _answer(folder: str) -> pd.DataFrame:
+def _answer(path: str) -> pd.DataFrame:
     import pandas as pd
 
-    return pd.read_parquet(f"{folder}/answer.parquet")
+    return pd.read_parquet(path)
 
 
 def _question(run: OpenRun, other: OpenRun) -> Question:
     asked = {name: str(each.folder.path) for name, each in (("run", run), ("other", other))}
     written = [each.folder.model.stat().st_mtime for each in (run, other)]  # since the sample run changes with the app
-    return Question(store().home, "other split", **asked, written=written)
+    return store().questions.of(OTHER_SPLIT, **asked, written=written)
 
 
 def _splits(spec: RunSpec) -> bool:
