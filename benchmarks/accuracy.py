@@ -34,7 +34,7 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import Part, RunParts, load_parts
 from deepfm_core.metrics.scores import auc, logloss
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.schema.schema import NUMBER_KINDS, Schema
+from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, make_world
 from deepfm_core.tables.reader import read_table
@@ -144,11 +144,11 @@ def peer(task: Task, method: str, python: str) -> tuple[NDArray[np.float64], flo
 def columns_for_peers(task: Task) -> dict[str, NDArray[Any]]:
     """Give numbers as they are, and everything else as codes of the texts."""
     used = [role for role in task.schema.roles if role in task.schema.used]
-    columns = [_column(task.parts, role.column, role.kind in NUMBER_KINDS) for role in used]
+    columns = [_column(task.parts, role.column, role.kind.is_number) for role in used]
     return {
         "train": np.stack([train for train, _ in columns], axis=1),
         "test": np.stack([test for _, test in columns], axis=1),
-        "nominal": np.array([role.kind not in NUMBER_KINDS for role in used]),
+        "nominal": np.array([not role.kind.is_number for role in used]),
         "labels": task.parts.train.labels,
     }
 

@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.integer_codes import checked_for_codes
-from deepfm_core.schema.schema import FieldRole, Kind
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole
 from deepfm_core.tables.dataframe import table_from_frame
 
 Draw = Callable[[np.random.Generator], tuple[NDArray[np.int64], NDArray[np.float64]]]

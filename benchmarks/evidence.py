@@ -23,7 +23,7 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable, Layout
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 
 KNOTS = 16
 LARGEST = 100_000

@@ -118,7 +118,7 @@ def write_table(job: Job, folder: Path) -> None:
 def encoded(folder: Path) -> Any:
     """Give the table that `write_table` wrote as an EncodedTable."""
     from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable, Layout
-    from deepfm_core.schema.schema import Kind
+    from deepfm_core.schema.kinds import Kind
 
     with np.load(folder / "table.npz") as arrays:
         ids, labels, sizes = arrays["ids"], arrays["labels"], arrays["sizes"]

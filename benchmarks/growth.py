@@ -27,7 +27,7 @@ from step import table_of  # noqa: E402
 from deepfm_core.encoding.encoded_table import EncodedTable  # noqa: E402
 from deepfm_core.models.batch import Batch  # noqa: E402
 from deepfm_core.models.deepfm import DeepFM  # noqa: E402
-from deepfm_core.schema.schema import Kind  # noqa: E402
+from deepfm_core.schema.kinds import Kind  # noqa: E402
 from deepfm_core.spec.run import FitSpec, ModelSpec  # noqa: E402
 from deepfm_core.training.fit import fit  # noqa: E402
 from deepfm_core.training.state import FitState  # noqa: E402

@@ -30,7 +30,8 @@ from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.evidence.cross_fit import out_of_fold_evidence
 from deepfm_core.evidence.ranking import observed_interactions
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, World, make_world
 
 SPECS = {"categorical": CATEGORICAL, "mixed numeric": MIXED, "multi-valued": MULTI_VALUED}

@@ -20,7 +20,8 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from deepfm_core.evidence.ranking import observed_of_table  # noqa: E402
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema  # noqa: E402
+from deepfm_core.schema.kinds import Kind  # noqa: E402
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema  # noqa: E402
 from deepfm_core.tables.table import ReadReport, Table  # noqa: E402
 
 WORLDS = (

@@ -175,7 +175,8 @@ def _no_table(sha: str) -> Any:
 
 
 def _schema(kind: str) -> Any:
-    from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+    from deepfm_core.schema.kinds import Kind
+    from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 
     kinds = {**dict.fromkeys(INTEGERS, Kind(kind)), **dict.fromkeys(TEXTS, Kind.CATEGORICAL)}
     return Schema(LabelRole("label", "1", "0"), tuple(FieldRole(column, kind) for column, kind in kinds.items()))

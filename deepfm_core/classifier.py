@@ -31,7 +31,8 @@ from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.schema.schema import Kind, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.crosses import named_crosses
 from deepfm_core.spec.events import EpochDone, Fitted
 from deepfm_core.spec.presets import settings

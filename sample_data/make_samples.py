@@ -19,7 +19,7 @@ from scipy.sparse import csr_array
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from deepfm_core.schema.schema import Kind  # noqa: E402
+from deepfm_core.schema.kinds import Kind  # noqa: E402
 from deepfm_core.synthetic.columns import Column, one_hot, zipf_shares  # noqa: E402
 from deepfm_core.synthetic.worlds import (  # noqa: E402
     Effects,

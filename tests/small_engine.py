@@ -16,7 +16,8 @@ import torch
 
 from deepfm_core.errors import TrainingError
 from deepfm_core.runs.job import Context, Job
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import Cancelled, EpochDone, Event, Finished, Progress, Stage
 from deepfm_core.spec.run import FitSpec, RunSpec
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable, Layout
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 
 
 def layout(kinds: list[tuple[Kind, int, int]], dense: int = 0) -> Layout:

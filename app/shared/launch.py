@@ -11,7 +11,8 @@ from app.state import links, saved_runs, saved_tables, visitor
 from app.state.store import store
 from app.widgets.text import plain
 from deepfm_core.errors import RunError
-from deepfm_core.schema.schema import Kind, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec

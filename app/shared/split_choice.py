@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
 
 from app.state import links
 from app.widgets.text import plain
-from deepfm_core.schema.schema import NUMBER_KINDS, Kind, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import SplitSpec
 
 SPLIT = "split"
@@ -108,11 +110,23 @@ def _draw(values: dict[str, Any], schema: Schema) -> None:
 
 def split_columns(by: str, schema: Schema) -> list[str]:
     """Give the columns that a split can go by, likely ones first; by time only those with an order."""
-    kinds = [Kind.TIMESTAMP, Kind.IGNORE] if by == "time" else [Kind.IGNORE, Kind.CATEGORICAL]
-    rest = NUMBER_KINDS if by == "time" else set(Kind)
-    likely = [role.column for kind in kinds for role in schema.roles if role.kind is kind]
-    found = [*likely, *(role.column for role in schema.roles if role.kind in rest and role.column not in likely)]
-    return found or [role.column for role in schema.roles]
+    likely = _ORDERS_ROWS if by == "time" else _GROUPS_ROWS
+    found = [role.column for fits in likely for role in schema.roles if fits(role.kind)]
+    return list(dict.fromkeys(found)) or [role.column for role in schema.roles]
+
+
+_ORDERS_ROWS: Sequence[Callable[[Kind], bool]] = (
+    lambda kind: kind.is_time,
+    lambda kind: not kind.is_used,
+    lambda kind: kind.is_number,
+)
+"""What columns that a split by time goes by are, the likely ones first."""
+_GROUPS_ROWS: Sequence[Callable[[Kind], bool]] = (
+    lambda kind: not kind.is_used,
+    lambda kind: kind.takes_any_text,
+    lambda kind: True,
+)
+"""What columns that a split by group goes by are, the likely ones first; an identifier is ignored by the model."""
 
 
 def _kept(name: str, value: Any) -> dict[str, Any]:

@@ -8,13 +8,16 @@ from app.shared import launch
 from app.shared.holdout import say_unfit
 from app.state import links
 from app.widgets.text import code, plain
-from deepfm_core.schema.schema import Kind, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import Schema
 
 SHOWN = 5
-WAYS = (
-    ("Make it categorical", ":material/category:", Kind.CATEGORICAL),
-    ("Ignore it", ":material/block:", Kind.IGNORE),
-)
+WAYS = [
+    (f"Make it {kind}", ":material/category:", kind) if kind.is_used else ("Ignore it", ":material/block:", kind)
+    for kind in Kind
+    if kind.takes_any_text
+]
+"""What a column can be whatever its cells hold: the button's label and icon, and the kind."""
 
 
 def say_unusable(schema: Schema) -> bool:

@@ -10,12 +10,12 @@ import pandas as pd
 
 from deepfm_core.cli.options import model_folder
 from deepfm_core.cli.output import digits, write
-from deepfm_core.cli.parser import KIND_OPTIONS
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.evidence.verdicts import data_verdicts, verdicts, why_no_pairs
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 
-OF_A_TABLE = ("label", "positive", "seed", *KIND_OPTIONS)
+OF_A_TABLE = ("label", "positive", "seed", *Kind)
 """Options that say how to understand a table; a run has settled all that they say."""
 
 

@@ -9,10 +9,10 @@ import time
 from pathlib import Path
 from typing import Any
 
-from deepfm_core.cli.parser import KIND_OPTIONS
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.schema.schema import Kind, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.crosses import parse_crosses
 from deepfm_core.spec.run import YARDSTICK, RunSpec, SplitSpec
 from deepfm_core.store.run_folder import RunFolder
@@ -108,13 +108,13 @@ def chosen_schema(arguments: argparse.Namespace, inferred: Schema) -> Schema:
         DeepFMError: a field is named twice, is the label, or does not exist.
     """
     kinds: dict[str, Kind] = {}
-    for option in KIND_OPTIONS:
-        for name in getattr(arguments, option.replace("-", "_")):
-            if kinds.get(name, Kind(option)) is not Kind(option):
-                raise SpecError(f"Field `{name}` is named as {kinds[name]} and as {option}. Choose one.")
+    for kind in Kind:
+        for name in getattr(arguments, kind.replace("-", "_")):
+            if kinds.get(name, kind) is not kind:
+                raise SpecError(f"Field `{name}` is named as {kinds[name]} and as {kind}. Choose one.")
             if name == inferred.label.column:
-                raise SpecError(f"Field `{name}` is the label. Leave it out of --{option}.")
-            kinds[name] = Kind(option)
+                raise SpecError(f"Field `{name}` is the label. Leave it out of --{kind}.")
+            kinds[name] = kind
     return inferred.with_kinds(kinds)
 
 

@@ -12,9 +12,8 @@ from typing import Any, NoReturn
 
 import deepfm_core
 from deepfm_core.errors import SpecError
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.models import MODELS
-
-KIND_OPTIONS = ("categorical", "multi-valued", "numeric", "piecewise", "bucketised", "dense", "timestamp", "ignore")
 
 
 class _Parser(argparse.ArgumentParser):
@@ -126,8 +125,8 @@ def _table(verb: argparse.ArgumentParser) -> None:
 
 def _roles(verb: argparse.ArgumentParser) -> None:
     roles = verb.add_argument_group("fields", "NAMES separated by commas; what is not named is inferred")
-    for kind in KIND_OPTIONS:
-        roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES")
+    for kind in Kind:
+        roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES", help=kind.help)
 
 
 def _parts(verb: argparse.ArgumentParser) -> None:

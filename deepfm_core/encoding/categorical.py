@@ -2,19 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 
-from deepfm_core.encoding.field import Code
-from deepfm_core.encoding.vocabulary import HOURS, MISSING, SPECIALS, UNSEEN, WEEKDAYS, Vocabulary, padded, split_tokens
-from deepfm_core.errors import Problem
+from deepfm_core.encoding.field import Code, FieldSettings, encodes
+from deepfm_core.encoding.vocabulary import (
+    HOURS,
+    MISSING,
+    SPECIALS,
+    UNSEEN,
+    WEEKDAYS,
+    Vocabulary,
+    likely_separator,
+    padded,
+    split_tokens,
+)
+from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole
+from deepfm_core.schema.timestamps import form_of
 from deepfm_core.tables.table import Texts
 
+MAX_SLOTS = 64
+"""Most values a cell of a multi-valued field can have; further ones, the least frequent, are left out."""
 
+
+@encodes
 @dataclass(frozen=True)
 class CategoricalCode:
     """One feature a row: the cell's text."""
@@ -24,6 +41,11 @@ class CategoricalCode:
     unseen: ClassVar[int | None] = SPECIALS.index(UNSEEN)
     column: str
     vocabulary: Vocabulary
+
+    @classmethod
+    def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[CategoricalCode]:
+        """Fit the one field that a column becomes."""
+        return [cls.fit(cells, settings.min_count)]
 
     @classmethod
     def fit(cls, cells: Cells, min_count: int) -> CategoricalCode:
@@ -45,6 +67,10 @@ class CategoricalCode:
         """Encode the D distinct texts of `cells`."""
         return self.vocabulary.ids(cells.texts, cells.missing)[:, None], None
 
+    def single(self, cells: Cells, buckets: int) -> CategoricalCode:
+        """The field itself puts each row at one feature."""
+        return self
+
     def problems(self, cells: Cells) -> list[Problem]:
         """Any text can stand in a categorical field."""
         return []
@@ -59,6 +85,7 @@ class CategoricalCode:
         return cls(values["column"], Vocabulary.from_dict(values))
 
 
+@encodes
 @dataclass(frozen=True)
 class MultiValuedCode:
     """Several features a row: the distinct values of the cell, x = 1 each, or 1/n where `average` is set."""
@@ -70,6 +97,12 @@ class MultiValuedCode:
     vocabulary: Vocabulary
     slots: int
     average: bool
+
+    @classmethod
+    def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[MultiValuedCode]:
+        """Fit the one field that a column becomes, its values between the role's separator or the likely one."""
+        separator = role.separator or likely_separator(cells.held_texts)
+        return [cls.fit(cells, separator, settings.min_count, MAX_SLOTS, settings.average)]
 
     @classmethod
     def fit(cls, cells: Cells, separator: str, min_count: int, max_slots: int, average: bool) -> MultiValuedCode:
@@ -104,6 +137,9 @@ class MultiValuedCode:
         weights[~used.any(axis=1), 0] = 1.0
         return out, weights
 
+    def single(self, cells: Cells, buckets: int) -> None:
+        """A row has several values."""
+
     def problems(self, cells: Cells) -> list[Problem]:
         """Any text can stand in a multi-valued field."""
         return []
@@ -120,6 +156,7 @@ class MultiValuedCode:
         return cls(values["column"], values["separator"], vocabulary, values["slots"], values["average"])
 
 
+@encodes
 @dataclass(frozen=True)
 class TimeCode:
     """One feature a row: the hour of day or the day of week of a point in time, as its own clock shows it."""
@@ -127,10 +164,28 @@ class TimeCode:
     kind: ClassVar[Kind] = Kind.TIMESTAMP
     slots: ClassVar[int] = 1
     unseen: ClassVar[int | None] = None
+    vocabulary: ClassVar[Vocabulary | None] = None
     column: str
     form: str
     part: str
     """`hour` or `weekday`."""
+
+    @classmethod
+    def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[TimeCode]:
+        """Make hour and weekday, each only where the training rows have more than one.
+
+        Raises:
+            SchemaError: the cells are not all points in time of one form.
+        """
+        form = form_of(cells.held_texts, cells.name, sure=True)
+        if form is None:
+            remedy = "Write all cells in one form, such as 2019-11-24 13:05, or ignore the field."
+            message = "the cells are not points in time, or not all in one form"
+            raise SchemaError(subject, [Problem(message, remedy, column=cells.name)])
+        moments = cells.moments(form[0])
+        parts = {"hour": moments.hours[cells.held], "weekday": moments.weekdays[cells.held]}
+        varied = [part for part, values in parts.items() if len(np.unique(values)) > 1]
+        return [cls(cells.name, form[0], part) for part in varied or ["weekday"]]
 
     @property
     def name(self) -> str:
@@ -147,6 +202,10 @@ class TimeCode:
         moments = cells.moments(self.form)
         part = moments.hours if self.part == "hour" else moments.weekdays
         return np.where(moments.valid, part + 1, 0).astype(np.int32)[:, None], None
+
+    def single(self, cells: Cells, buckets: int) -> TimeCode:
+        """The field itself puts each row at one feature."""
+        return self
 
     def problems(self, cells: Cells) -> list[Problem]:
         """Name the cells that are not points in time in the form of the training part."""

@@ -13,10 +13,9 @@ from numpy.typing import NDArray
 from deepfm_core.encoding.encoded_table import CrossedField
 from deepfm_core.encoding.field import FieldCode
 from deepfm_core.encoding.kinds import field_from_dict
-from deepfm_core.encoding.numeric import BucketisedCode
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.schema import NUMBER_KINDS, Cross, Kind
+from deepfm_core.schema.schema import Cross
 
 MOST_COMBINATIONS = 100_000
 """Combinations of a crossed field that have a weight of their own: the ones with most training rows."""
@@ -54,13 +53,13 @@ class CrossedCode:
         Raises:
             SchemaError: a name is not that of an embedded field with one value a row.
         """
-        a, b = (_number(name, fields, subject) for name in cross)
-        parts = tuple(_single(fields[number], all_cells, buckets) for number in (a, b))
-        empty = cls((a, b), (parts[0], parts[1]), ())
+        (a, first), (b, second) = (_numbered(name, fields, all_cells, buckets, subject) for name in cross)
+        parts = (first, second)
+        empty = cls((a, b), parts, ())
         keys, rows = np.unique(empty._keys(all_cells), return_counts=True)
         order = np.lexsort((keys, -rows))[:MOST_COMBINATIONS]
         kept = keys[order[rows[order] >= min_count]].tolist()
-        return cls((a, b), (parts[0], parts[1]), tuple(divmod(key, empty._width) for key in kept))
+        return cls((a, b), parts, tuple(divmod(key, empty._width) for key in kept))
 
     @property
     def name(self) -> str:
@@ -103,7 +102,7 @@ class CrossedCode:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the crossed field as plain values for JSON; what another field's code says already is left out."""
-        own = [part.to_dict() if isinstance(part, BucketisedCode) else None for part in self.parts]
+        own = [part.to_dict() if part.kind.is_number else None for part in self.parts]
         return {"fields": list(self.fields), "parts": own, "combinations": [list(pair) for pair in self.combinations]}
 
     @classmethod
@@ -117,20 +116,20 @@ class CrossedCode:
         return cls((a, b), (first, second), tuple((left, right) for left, right in values["combinations"]))
 
 
-def _number(name: str, fields: Sequence[FieldCode], subject: str) -> int:
+def _numbered(
+    name: str, fields: Sequence[FieldCode], all_cells: Mapping[str, Cells], buckets: int, subject: str
+) -> tuple[int, FieldCode]:
+    """Give the number of a field among all, and what puts each row at one feature of it."""
     for number, field in enumerate(fields):
         if field.name == name:
-            if field.kind is Kind.MULTI_VALUED:
-                remedy = "Make it categorical, or cross another field."
-                raise SchemaError(
-                    subject, [Problem("a field with several values a row is crossed", remedy, column=name)]
-                )
-            return number
-    names = ", ".join(f"`{field.name}`" for field in fields if field.kind is not Kind.MULTI_VALUED)
+            return number, _single(field, all_cells, buckets, subject)
+    names = ", ".join(f"`{field.name}`" for field in fields if not field.kind.is_several)
     raise SchemaError(subject, [Problem("there is no such field to cross", f"Cross two of {names}.", column=name)])
 
 
-def _single(field: FieldCode, all_cells: Mapping[str, Cells], buckets: int) -> FieldCode:
-    if field.kind in NUMBER_KINDS and field.kind is not Kind.BUCKETISED:
-        return BucketisedCode.fit(all_cells[field.column], buckets)
-    return field
+def _single(field: FieldCode, all_cells: Mapping[str, Cells], buckets: int, subject: str) -> FieldCode:
+    single = field.single(all_cells[field.column], buckets)
+    if single is None:
+        remedy = "Make it categorical, or cross another field."
+        raise SchemaError(subject, [Problem("a field with several values a row is crossed", remedy, column=field.name)])
+    return single

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfm_core._parallel import side_by_side
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,12 @@ class EncodedField:
     @property
     def pairs_within(self) -> bool:
         """Whether pairs of features within this field belong to the second-order term (multi-valued fields)."""
-        return self.kind is Kind.MULTI_VALUED
+        return self.kind.is_several
+
+    @property
+    def repeats(self) -> bool:
+        """Whether rows are often alike in this field: one value out of a vocabulary, no blend, number or set."""
+        return self.slots == 1 and self.kind.repeats
 
 
 @dataclass(frozen=True)

@@ -19,14 +19,13 @@ from deepfm_core._parallel import side_by_side
 from deepfm_core.encoding.arrow_json import read_packed, write_packed
 from deepfm_core.encoding.crosses import CrossedCode
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable, Layout, gather
-from deepfm_core.encoding.field import Code, FieldCode
-from deepfm_core.encoding.kinds import FieldSettings, field_from_dict, fit_role, tally
-from deepfm_core.encoding.numeric import DenseCode
+from deepfm_core.encoding.field import Code, DenseFieldCode, FieldCode, FieldSettings
+from deepfm_core.encoding.kinds import field_from_dict, fit_role, tally
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells, number_problems
 from deepfm_core.schema.knots import default_knots
 from deepfm_core.schema.labels import labels_of
-from deepfm_core.schema.schema import NUMBER_KINDS, Cross, FieldRole, LabelRole, Schema
+from deepfm_core.schema.schema import Cross, FieldRole, LabelRole, Schema
 
 # What the distinct texts of a column were encoded as last, so that the parts of one table encode them once.
 
@@ -81,7 +80,7 @@ class Encoder:
 
     label: LabelRole
     fields: tuple[FieldCode, ...]
-    dense_fields: tuple[DenseCode, ...]
+    dense_fields: tuple[DenseFieldCode, ...]
     rows: int
     counts: NDArray[np.int64]
     mass: NDArray[np.float64]
@@ -130,8 +129,8 @@ class Encoder:
         found = side_by_side(
             lambda role: fit_role(all_cells[role.column], role, settings, subject), schema.used, count, size
         )
-        fields = [code for codes in found for code in codes if not isinstance(code, DenseCode)]
-        dense = [code for codes in found for code in codes if isinstance(code, DenseCode)]
+        fields: list[FieldCode] = [code for codes in found for code in codes if code.kind.is_embedded]
+        dense: list[DenseFieldCode] = [code for codes in found for code in codes if not code.kind.is_embedded]
         _require_embedded(fields, subject)
         _require_names([field.name for field in fields] + [name for code in dense for name in code.names], subject)
         known = KnownCodes()
@@ -262,7 +261,7 @@ class Encoder:
         return cls(
             LabelRole(**values["label"]),
             fields,
-            tuple(DenseCode.from_dict(field) for field in values["dense"]),
+            tuple(field_from_dict(field) for field in values["dense"]),
             values["rows"],
             np.array(values["counts"], dtype=np.int64),
             np.array(values["mass"], dtype=np.float64),
@@ -313,6 +312,6 @@ def _require_columns(frame: pd.DataFrame, columns: Sequence[str], subject: str) 
 
 
 def _require_valid_numbers(schema: Schema, all_cells: Mapping[str, Cells], subject: str) -> None:
-    problems = [p for role in schema.used if role.kind in NUMBER_KINDS for p in number_problems(all_cells[role.column])]
+    problems = [p for role in schema.used if role.kind.is_number for p in number_problems(all_cells[role.column])]
     if problems:
         raise SchemaError(subject, problems)

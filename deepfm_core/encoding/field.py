@@ -1,29 +1,71 @@
-"""What every kind of embedded field gives: how the distinct texts of its column become features and their x."""
+"""What every kind of field gives when it is fitted, and which class fits which kind."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, ClassVar, Protocol
+from dataclasses import dataclass
+from typing import Any, ClassVar, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
+from deepfm_core.encoding.vocabulary import Vocabulary
 from deepfm_core.errors import Problem
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole
 
 Code = tuple[NDArray[np.int32], NDArray[np.float32] | None]
 """For D distinct texts: (D, slots) ids within the field's block, and (D, slots) weights or None where every x is 1."""
 
 
-class FieldCode(Protocol):
-    """How one embedded field is encoded."""
+@dataclass(frozen=True)
+class FieldSettings:
+    """What the fitting of fields depends on besides their cells.
+
+    Attributes:
+        min_count: values of a vocabulary in fewer training rows share the feature "rare".
+        knots: about how many knots a piecewise field gets.
+        buckets: about how many buckets a bucketised field gets.
+        average: whether the n values of a multi-valued cell have x = 1/n each rather than 1.
+    """
+
+    min_count: int
+    knots: int
+    buckets: int
+    average: bool
+
+
+class FittedField(Protocol):
+    """What embedded and dense fields share: a kind's class makes them of a column, and writes and reads them."""
 
     kind: ClassVar[Kind]
+
+    @classmethod
+    def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[Any]:
+        """Fit the field or fields that a column of the training rows becomes.
+
+        Raises:
+            SchemaError: the cells are not what the kind asks for; `subject` is the table's name.
+        """
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> Any:
+        """Rebuild from `to_dict`."""
 
     @property
     def column(self) -> str:
         """The table's column."""
+
+    def problems(self, cells: Cells) -> list[Problem]:
+        """Name the cells that cannot stand in this field."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the field as plain values for JSON."""
+
+
+class FieldCode(FittedField, Protocol):
+    """How one embedded field is encoded."""
 
     @property
     def name(self) -> str:
@@ -41,11 +83,40 @@ class FieldCode(Protocol):
     def unseen(self) -> int | None:
         """The feature for values the training part did not hold."""
 
+    @property
+    def vocabulary(self) -> Vocabulary | None:
+        """The values that the training rows hold, where features stand for such; None where they do not."""
+
     def code(self, cells: Cells) -> Code:
         """Encode the D distinct texts of `cells`."""
 
-    def problems(self, cells: Cells) -> list[Problem]:
-        """Name the cells that cannot stand in this field."""
+    def single(self, cells: Cells, buckets: int) -> FieldCode | None:
+        """Give what puts each row at one feature, so that the field can be crossed; None where nothing does.
 
-    def to_dict(self) -> dict[str, Any]:
-        """Give the field code as plain values for JSON."""
+        Args:
+            cells: the column's training rows.
+            buckets: about how many buckets a number is cut into.
+        """
+
+
+class DenseFieldCode(FittedField, Protocol):
+    """How one field without embedding is encoded."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The name of each number that a row has for this field."""
+
+    def code(self, cells: Cells) -> NDArray[np.float32]:
+        """Return the (D, names) numbers of the D distinct texts of `cells`."""
+
+
+CLASSES: dict[Kind, type[FittedField]] = {}
+"""The class that fits and encodes columns of each kind, as `encodes` has put it there."""
+
+Class = TypeVar("Class", bound=type[FittedField])
+
+
+def encodes(fitted: Class) -> Class:
+    """Register the class for its kind."""
+    CLASSES[fitted.kind] = fitted
+    return fitted

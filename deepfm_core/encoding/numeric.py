@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfm_core.encoding.field import Code
-from deepfm_core.encoding.vocabulary import MISSING
+from deepfm_core.encoding.field import Code, FieldSettings, encodes
+from deepfm_core.encoding.vocabulary import MISSING, Vocabulary
 from deepfm_core.errors import Problem
 from deepfm_core.schema.column import Cells, number_problems
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.knots import Scale, blend, bucket_edges, bucket_names, piecewise_knots
 from deepfm_core.schema.number_parsing import number_names
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.schema import FieldRole
 
 
 class NumberCode:
     """What the kinds made of numbers share."""
 
     unseen: ClassVar[int | None] = None
+    vocabulary: ClassVar[Vocabulary | None] = None
     column: str
 
     @property
@@ -28,11 +31,16 @@ class NumberCode:
         """The column's name."""
         return self.column
 
+    def single(self, cells: Cells, buckets: int) -> BucketisedCode:
+        """Cut the training rows' values into buckets, a feature each."""
+        return BucketisedCode.fit(cells, buckets)
+
     def problems(self, cells: Cells) -> list[Problem]:
         """Name the cells that are not finite numbers."""
         return number_problems(cells)
 
 
+@encodes
 @dataclass(frozen=True)
 class NumericCode(NumberCode):
     """One feature a row whose x is the scaled value; a missing value is a feature of its own with x = 1."""
@@ -42,6 +50,11 @@ class NumericCode(NumberCode):
     features: ClassVar[tuple[str, ...]] = ("value", MISSING)
     column: str
     scale: Scale
+
+    @classmethod
+    def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[NumericCode]:
+        """Fit the one field that a column becomes."""
+        return [cls.fit(cells)]
 
     @classmethod
     def fit(cls, cells: Cells) -> NumericCode:
@@ -64,6 +77,7 @@ class NumericCode(NumberCode):
         return cls(values["column"], Scale(**values["scale"]))
 
 
+@encodes
 @dataclass(frozen=True)
 class PiecewiseCode(NumberCode):
     """Two features a row, the knots to the left and right of the value, with x = 1-t and t.
@@ -75,6 +89,11 @@ class PiecewiseCode(NumberCode):
     slots: ClassVar[int] = 2
     column: str
     knots: tuple[float, ...]
+
+    @classmethod
+    def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[PiecewiseCode]:
+        """Fit the one field that a column becomes."""
+        return [cls.fit(cells, settings.knots)]
 
     @classmethod
     def fit(cls, cells: Cells, knots: int) -> PiecewiseCode:
@@ -106,6 +125,7 @@ class PiecewiseCode(NumberCode):
         return cls(values["column"], tuple(values["knots"]))
 
 
+@encodes
 @dataclass(frozen=True)
 class BucketisedCode(NumberCode):
     """One feature a row: the quantile bucket the value falls into."""
@@ -114,6 +134,11 @@ class BucketisedCode(NumberCode):
     slots: ClassVar[int] = 1
     column: str
     edges: tuple[float, ...]
+
+    @classmethod
+    def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[BucketisedCode]:
+        """Fit the one field that a column becomes."""
+        return [cls.fit(cells, settings.buckets)]
 
     @classmethod
     def fit(cls, cells: Cells, buckets: int) -> BucketisedCode:
@@ -131,6 +156,10 @@ class BucketisedCode(NumberCode):
         bucket = np.maximum(np.searchsorted(np.array(self.edges), values, side="right"), 1)
         return np.where(np.isnan(values), 0, bucket).astype(np.int32)[:, None], None
 
+    def single(self, cells: Cells, buckets: int) -> BucketisedCode:
+        """The field itself puts each row at one feature."""
+        return self
+
     def to_dict(self) -> dict[str, Any]:
         """Give the field code as plain values for JSON."""
         return {"kind": self.kind.value, "column": self.column, "edges": list(self.edges)}
@@ -141,6 +170,7 @@ class BucketisedCode(NumberCode):
         return cls(values["column"], tuple(values["edges"]))
 
 
+@encodes
 @dataclass(frozen=True)
 class DenseCode:
     """A scaled value without embedding; missing is 0, the training mean.
@@ -148,9 +178,15 @@ class DenseCode:
     Where the training part has missing values a second dense field says, by 0 or 1, whether the value is missing.
     """
 
+    kind: ClassVar[Kind] = Kind.DENSE
     column: str
     scale: Scale
     flag: bool
+
+    @classmethod
+    def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[DenseCode]:
+        """Fit the one field that a column becomes."""
+        return [cls.fit(cells)]
 
     @classmethod
     def fit(cls, cells: Cells) -> DenseCode:
@@ -176,7 +212,7 @@ class DenseCode:
 
     def to_dict(self) -> dict[str, Any]:
         """Give the dense code as plain values for JSON."""
-        return {"kind": Kind.DENSE.value, "column": self.column, "scale": vars(self.scale), "flag": self.flag}
+        return {"kind": self.kind.value, "column": self.column, "scale": vars(self.scale), "flag": self.flag}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> DenseCode:

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Reading
 
 NUMERIC_BUCKETS = 16
 """Quantile buckets of a numeric field, fewer where values repeat."""
@@ -74,27 +74,41 @@ def _levels(table: EncodedTable, field: EncodedField) -> Levels:
     slots = slice(field.first_slot, field.first_slot + field.slots)
     codes = table.ids[:, slots].astype(np.int64) - field.offset  # (N, slots) within the field's own vocabulary
     weights = table.x(field)
-    if field.kind is Kind.NUMERIC and weights is not None:
-        return _numeric_levels(field, codes[:, 0], weights[:, 0])
-    if field.kind is Kind.PIECEWISE and weights is not None:
-        nearer = weights.argmax(1)  # two knots share a value; the nearer has more weight
-        codes = np.take_along_axis(codes, nearer[:, None], 1)
-    if field.kind is Kind.MULTI_VALUED and weights is not None:
-        codes = np.where(weights > 0, codes, -1)  # empty slots have weight 0
-    ordered = field.kind in (Kind.PIECEWISE, Kind.BUCKETISED)
-    return Levels(field.name, tuple(field.features), codes, ordered)
+    if weights is None:
+        return Levels(field.name, tuple(field.features), codes, field.kind.is_number)
+    return _READ[field.kind.entry.reading](field, codes, weights)
 
 
-def _numeric_levels(field: EncodedField, feature: NDArray[np.int64], value: NDArray[np.float32]) -> Levels:
+def _features(field: EncodedField, codes: NDArray[np.int64], x: NDArray[np.float32]) -> Levels:
+    """Let a row stand at each feature with x > 0; empty slots have x = 0."""
+    return Levels(field.name, tuple(field.features), np.where(x > 0, codes, -1), field.kind.is_number)
+
+
+def _nearest(field: EncodedField, codes: NDArray[np.int64], x: NDArray[np.float32]) -> Levels:
+    """Let a row stand at the feature of the largest x: two knots share a value, the nearer has more."""
+    nearer = np.take_along_axis(codes, x.argmax(1)[:, None], 1)
+    return Levels(field.name, tuple(field.features), nearer, field.kind.is_number)
+
+
+def _quantiles(field: EncodedField, codes: NDArray[np.int64], x: NDArray[np.float32]) -> Levels:
     """Cut the value feature (number 0) into quantile buckets; every other feature is a level after them."""
+    feature, value = codes[:, 0], x[:, 0]
     present = feature == 0
     edges: NDArray[np.floating] = np.zeros(0)
     if present.any():
         edges = np.unique(np.quantile(value[present], np.linspace(0, 1, NUMERIC_BUCKETS + 1)[1:-1]))
     buckets = len(edges) + 1
-    codes = np.where(present, np.searchsorted(edges, value, side="right"), buckets - 1 + feature)
+    level = np.where(present, np.searchsorted(edges, value, side="right"), buckets - 1 + feature)
     names = tuple(_bucket_name(edges, number) for number in range(buckets))
-    return Levels(field.name, (*names, *field.features[1:]), codes[:, None].astype(np.int64), ordered=True)
+    return Levels(field.name, (*names, *field.features[1:]), level[:, None].astype(np.int64), field.kind.is_number)
+
+
+_READ = {
+    Reading.FEATURES: _features,
+    Reading.NEAREST: _nearest,
+    Reading.QUANTILES: _quantiles,
+}
+"""How a field's levels are read from its (N, slots) features and their x, by what its kind says they are."""
 
 
 def _bucket_name(edges: NDArray[np.floating], number: int) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from deepfm_core.schema.schema import Kind, Schema
+from deepfm_core.schema.schema import Schema
 
 # With evidence, every pair gets one of these. `data_verdicts` uses three: CLEAR, STANDS_IN and NOISE.
 
@@ -93,8 +93,8 @@ def why_no_pairs(schema: Schema) -> str:
     """Say why a table with these roles has no pairs, and what to do; empty if it has some."""
     if schema.has_pairs:
         return ""
-    dense = [role.column for role in schema.used if role.kind is Kind.DENSE]
-    only = next((role.column for role in schema.used if role.kind is not Kind.DENSE), None)
+    dense = [role.column for role in schema.used if not role.kind.is_embedded]
+    only = next((role.column for role in schema.used if role.kind.is_embedded), None)
     found = "there is none" if only is None else f"there is only `{only}`"
     why_dense = " (a dense number has no embedding, so it has no pairs)" if dense else ""
     return f"No pairs: a pair needs two fields, and {found}{why_dense}. Give a second column a kind and train again."

@@ -15,11 +15,10 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from deepfm_core.encoding.categorical import CategoricalCode, MultiValuedCode
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.vocabulary import SPECIALS
 from deepfm_core.schema.number_parsing import parse_numbers
-from deepfm_core.schema.schema import NUMBER_KINDS, FieldRole, Schema
+from deepfm_core.schema.schema import FieldRole, Schema
 from deepfm_core.tables.table import is_missing
 
 
@@ -53,7 +52,7 @@ def differing(cells: pd.DataFrame, position: int, other: int, schema: Schema) ->
 def _field_distances(column: pd.Series[str], position: int, role: FieldRole) -> NDArray[np.float64]:
     texts = column.astype(object).fillna("").astype(str).str.strip()
     missing = np.array([is_missing(text) for text in texts], dtype=bool)
-    if role.kind in NUMBER_KINDS:
+    if role.kind.is_number:
         apart = _number_distances(texts, missing, position)
     elif role.separator:
         own = _values(texts.iloc[position], role.separator)
@@ -104,10 +103,10 @@ class Unfamiliar:
 
 
 def unfamiliar(encoder: Encoder, column: str, values: list[str]) -> list[Unfamiliar]:
-    """Return the values of a categorical or multi-valued column that have no feature of their own."""
+    """Return the values of a column with a vocabulary that have no feature of their own."""
     found = []
     for field in encoder.fields:
-        if field.column != column or not isinstance(field, CategoricalCode | MultiValuedCode):
+        if field.column != column or field.vocabulary is None:
             continue
         given = list(dict.fromkeys(filter(None, values)))
         ids = field.vocabulary.ids(pa.array(given, pa.large_string()), np.zeros(len(given), dtype=bool))

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.metrics.scores import evaluate
 from deepfm_core.schema.number_parsing import parse_numbers
-from deepfm_core.schema.schema import NUMBER_KINDS, FieldRole, Kind
+from deepfm_core.schema.schema import FieldRole
 from deepfm_core.schema.timestamps import form_of, parse_moments
 from deepfm_core.tables.table import is_missing
 
@@ -40,9 +40,9 @@ def level_rows(cells: pd.Series[str], role: FieldRole) -> pd.DataFrame:
     """
     texts, codes = _distinct(cells)
     missing = np.array([is_missing(text) for text in texts], dtype=bool)
-    if role.kind in NUMBER_KINDS:
+    if role.kind.is_number:
         return _number_rows(texts, missing, codes)
-    if role.kind is Kind.TIMESTAMP:
+    if role.kind.is_time:
         return _hour_rows(texts, missing, codes, role.column)
     values = [
         [MISSING] if absent else _values(text, role.separator) for text, absent in zip(texts, missing, strict=True)

@@ -18,7 +18,7 @@ from deepfm_core.encoding.splits import Part, RunParts, load_parts
 from deepfm_core.runs.evaluate import judge, scores
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.schema import NUMBER_KINDS, Kind, Schema
+from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.events import Cancelled, Event, Finished, Stage
 
 if TYPE_CHECKING:
@@ -92,16 +92,16 @@ def columns(parts: RunParts, schema: Schema, min_count: int) -> tuple[Features, 
     blocks: dict[str, list[NDArray[np.float64]]] = {name: [] for name in named}
     categorical: list[bool] = []
     for role in schema.used:
-        if role.kind in NUMBER_KINDS:
+        if role.kind.is_number:
             for name, part in named.items():
                 blocks[name].append(_numbers(part, role.column))
             categorical.append(False)
     for field in encoded["train"].layout.fields:
-        if field.kind not in NUMBER_KINDS:
+        if not field.kind.is_number:
             order = _by_frequency(field, encoded["train"])
             for name, table in encoded.items():
                 blocks[name].append(_values(field, table, order))
-            categorical += [field.kind is Kind.CATEGORICAL] * blocks["train"][-1].shape[1]
+            categorical += [field.kind.takes_any_text] * blocks["train"][-1].shape[1]
     return {name: np.concatenate(made, axis=1) for name, made in blocks.items()}, np.array(categorical)
 
 
@@ -122,9 +122,10 @@ def _by_frequency(field: EncodedField, train: EncodedTable) -> NDArray[np.int64]
 
 def _values(field: EncodedField, table: EncodedTable, order: NDArray[np.int64]) -> NDArray[np.float64]:
     ids, used = _slots(field, table)
-    if field.kind is Kind.CATEGORICAL:
-        return np.minimum(order[ids], MOST_CATEGORIES - 1).astype(np.float64)  # ranks by frequency
-    if field.kind is Kind.TIMESTAMP:
+    if field.kind.takes_any_text:
+        rank = np.minimum(order[ids], MOST_CATEGORIES - 1)  # by frequency, as the category's code
+        return rank.astype(np.float64)
+    if field.kind.is_time:
         return ids.astype(np.float64)
     hot = np.zeros((len(ids), min(field.size, MOST_VALUES)))
     rows, slots = np.nonzero(used & (order[ids] < hot.shape[1]))

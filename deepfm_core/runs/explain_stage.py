@@ -28,7 +28,6 @@ from deepfm_core.explain.row_terms import partial_sums_frame
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.runs import findings
-from deepfm_core.schema.schema import Kind
 from deepfm_core.spec.events import Event, Stage
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.training.fit import predict_logits
@@ -186,10 +185,7 @@ def _affordable(model: DeepFM, sample: EncodedTable) -> float:
     if switches.inner or switches.outer:
         flops += 2.0 * widths[0] * (2 * size + switches.outer * size**2)
     # Each distinct pair of values costs once. Numbers and sets of values hardly repeat; values of a vocabulary do.
-    sizes = [
-        min(field.size, rows) if field.slots == 1 and field.kind is not Kind.NUMERIC else rows
-        for field in sample.layout.fields
-    ]
+    sizes = [min(field.size, rows) if field.repeats else rows for field in sample.layout.fields]
     cells_a_row = sum(min(1.0, a * b / max(rows, 1)) for i, a in enumerate(sizes) for b in sizes[i + 1 :])  # over pairs
     return FLOP_BUDGET / max(flops * cells_a_row, 1.0)
 

@@ -11,9 +11,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core.schema.column import Cells
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.number_parsing import number_names
-from deepfm_core.schema.schema import FieldRole, Kind
+from deepfm_core.schema.schema import FieldRole
 from deepfm_core.schema.timestamps import form_of
+
+CATEGORIES, QUANTITY, LIST, MOMENT, LEFT_OUT = (
+    Kind.CATEGORICAL,
+    Kind.PIECEWISE,
+    Kind.MULTI_VALUED,
+    Kind.TIMESTAMP,
+    Kind.IGNORE,
+)
+"""The kind suggested for texts and codes, for quantities, for several values in a cell, for points in time, and for
+what there is nothing to learn from. The rules choose among these; every other kind is the user's choice."""
 
 # Whether the cells of a column hold several values each, and what stands between them.
 
@@ -141,9 +152,9 @@ def names_a_quantity(words: list[str]) -> bool:
 def _role(cells: Cells, kind: Kind, reason: str, warning: str = "", separator: str | None = None) -> FieldRole:
     missing = int(cells.counts[cells.missing].sum())
     notes = [warning] if warning else []
-    if kind is not Kind.IGNORE and missing:
+    if kind.is_used and missing:
         reason += f"; {_missing_cells(missing, len(cells))}"
-    if kind is not Kind.IGNORE and missing > len(cells) / 2:
+    if kind.is_used and missing > len(cells) / 2:
         notes.append(f"{missing / len(cells):.0%} of the cells are missing")
     return FieldRole(cells.name, kind, separator, reason, "; ".join(notes), missing=missing)
 
@@ -156,14 +167,14 @@ def _missing_cells(missing: int, rows: int) -> str:
 def _empty_or_constant(cells: Cells) -> FieldRole | None:
     held = cells.counts[cells.held]
     if not len(held):
-        return _role(cells, Kind.IGNORE, "empty in every row")
+        return _role(cells, LEFT_OUT, "empty in every row")
     top = cells.texts[int(cells.held[_first_largest(cells)])].as_py()
     others = len(cells) - int(held.max())
     if others == 0:
-        return _role(cells, Kind.IGNORE, f"`{_short(top)}` in every row")
+        return _role(cells, LEFT_OUT, f"`{_short(top)}` in every row")
     if others < _LEAST_ROWS and others < 0.01 * len(cells):
         rows = "row" if others == 1 else "rows"
-        return _role(cells, Kind.IGNORE, f"`{_short(top)}` in all but {others} {rows}, too few to learn from")
+        return _role(cells, LEFT_OUT, f"`{_short(top)}` in all but {others} {rows}, too few to learn from")
     return None
 
 
@@ -194,10 +205,10 @@ def _time(cells: Cells) -> FieldRole | None:
     parts = (("hour of day", moments.hours), ("day of week", moments.weekdays))
     varied = [part for part, values in parts if len(np.unique(values[cells.held])) > 1]
     if not varied:
-        return _role(cells, Kind.IGNORE, "points in time of a single hour and weekday")
+        return _role(cells, LEFT_OUT, "points in time of a single hour and weekday")
     reason = f"points in time such as `{_example(cells)}` ({form}): enters as {' and '.join(varied)}"
     warning = "day and month cannot be told apart for sure" if ambiguous else ""
-    return _role(cells, Kind.TIMESTAMP, reason, warning)
+    return _role(cells, MOMENT, reason, warning)
 
 
 def _number(cells: Cells) -> FieldRole | None:
@@ -211,12 +222,12 @@ def _number(cells: Cells) -> FieldRole | None:
         return None
     if strays or numbers.infinite[cells.held].any():
         stray = _first_stray(cells)
-        role = _role(cells, Kind.PIECEWISE, _quantity_reason(cells, values), _stray_warning(cells, stray))
+        role = _role(cells, QUANTITY, _quantity_reason(cells, values), _stray_warning(cells, stray))
         return replace(role, stray=stray)
     whole = bool(np.all(values == np.floor(values)))
     if len(values) == 2:
         low, high = number_names(values)
-        return _role(cells, Kind.CATEGORICAL, f"two values, {low} and {high}")
+        return _role(cells, CATEGORIES, f"two values, {low} and {high}")
     return (_whole_number(cells, values) if whole else None) or _quantity(cells, values)
 
 
@@ -225,20 +236,20 @@ def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None
     words = name_words(cells.name)
     unique = len(values) / len(cells)
     if unique >= UNIQUE and values[-1] - values[0] < 1.05 * len(cells):
-        return _role(cells, Kind.IGNORE, f"row numbers, {unique:.0%} unique")
+        return _role(cells, LEFT_OUT, f"row numbers, {unique:.0%} unique")
     named_id = bool(words) and words[-1] in _ID_WORDS
     if named_id and unique >= 0.5:
-        return _role(cells, Kind.IGNORE, f"{unique:.0%} unique")
+        return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
     if unique >= UNIQUE and _digits_alike(values) and not names_a_quantity(words):
-        return _role(cells, Kind.IGNORE, f"{unique:.0%} unique, all of {len(str(int(values[0])))} digits")
+        return _role(cells, LEFT_OUT, f"{unique:.0%} unique, all of {len(str(int(values[0])))} digits")
     if names_a_quantity(words):
         return None
     if words and words[-1] in _CODE_WORDS | _ID_WORDS:
-        return _role(cells, Kind.CATEGORICAL, f"{_counted(len(values))} codes, as the name says", _advice(cells))
+        return _role(cells, CATEGORIES, f"{_counted(len(values))} codes, as the name says", _advice(cells))
     if pc.any(pc.match_substring_regex(cells.held_texts, r"^0\d")).as_py():
-        return _role(cells, Kind.CATEGORICAL, "digits with leading zeros are codes", _advice(cells))
+        return _role(cells, CATEGORIES, "digits with leading zeros are codes", _advice(cells))
     shape = _code_shape(cells, values) if len(values) <= _FEW_CODES else ""
-    return _role(cells, Kind.CATEGORICAL, f"{_counted(len(values))} whole numbers {shape}: codes") if shape else None
+    return _role(cells, CATEGORIES, f"{_counted(len(values))} whole numbers {shape}: codes") if shape else None
 
 
 def _digits_alike(values: NDArray[np.float64]) -> bool:
@@ -267,7 +278,7 @@ def _code_shape(cells: Cells, values: NDArray[np.float64]) -> str:
 
 
 def _quantity(cells: Cells, values: NDArray[np.float64]) -> FieldRole:
-    return _role(cells, Kind.PIECEWISE, _quantity_reason(cells, values))
+    return _role(cells, QUANTITY, _quantity_reason(cells, values))
 
 
 def _quantity_reason(cells: Cells, values: NDArray[np.float64]) -> str:
@@ -299,7 +310,7 @@ def _number_in_disguise(cells: Cells) -> FieldRole | None:
         if pc.all(pc.match_substring_regex(cells.held_texts, pattern)).as_py():
             plain = "with a decimal point" if pattern == _DECIMAL_COMMAS else "without a sign"
             warning = f"numbers such as `{_example(cells)}` can be used as numbers once written {plain}"
-            return _role(cells, Kind.CATEGORICAL, f"{_counted(len(cells.held))} values", warning)
+            return _role(cells, CATEGORIES, f"{_counted(len(cells.held))} values", warning)
     return None
 
 
@@ -311,7 +322,7 @@ def _multi_valued(cells: Cells) -> FieldRole | None:
     example = _example(cells, np.asarray(pc.match_substring(cells.held_texts, separator)))
     shown = "a blank" if separator == " " else f"`{separator}`"
     reason = f"several of {values:,} values in a cell, between them {shown}, as in `{example}`"
-    return _role(cells, Kind.MULTI_VALUED, reason, separator=separator)
+    return _role(cells, LIST, reason, separator=separator)
 
 
 def _text(cells: Cells) -> FieldRole:
@@ -320,8 +331,8 @@ def _text(cells: Cells) -> FieldRole:
     words = name_words(cells.name)
     named_id = bool(words) and words[-1] in _ID_WORDS
     if unique >= (0.5 if named_id else UNIQUE) and len(cells) >= 20:
-        return _role(cells, Kind.IGNORE, f"{unique:.0%} unique")
-    return _role(cells, Kind.CATEGORICAL, f"{_counted(distinct)} values", _advice(cells))
+        return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
+    return _role(cells, CATEGORIES, f"{_counted(distinct)} values", _advice(cells))
 
 
 def _advice(cells: Cells) -> str:

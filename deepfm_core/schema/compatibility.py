@@ -5,7 +5,7 @@ from __future__ import annotations
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells, number_problems
 from deepfm_core.schema.labels import labelled_rows
-from deepfm_core.schema.schema import NUMBER_KINDS, Schema
+from deepfm_core.schema.schema import Schema
 from deepfm_core.tables.table import Table
 
 
@@ -20,7 +20,7 @@ def require_fit(table: Table, schema: Schema) -> None:
     there = [role for role in schema.used if role.column in table.frame.columns]
     problems = _absent([role.column for role in schema.used if role not in there])
     for role in there:
-        if role.kind in NUMBER_KINDS:
+        if role.kind.is_number:
             problems += number_problems(Cells.of(table.frame, role.column))
     problems += _label_problems(table, schema)
     if problems:

@@ -11,11 +11,12 @@ from numpy.typing import NDArray
 
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.column_rules import column_role
+from deepfm_core.schema.column_rules import CATEGORIES, LEFT_OUT, QUANTITY, column_role
 from deepfm_core.schema.integer_codes import checked_for_codes
+from deepfm_core.schema.kinds import Content
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
 from deepfm_core.schema.leakage import field_auc, folds_of
-from deepfm_core.schema.schema import NUMBER_KINDS, FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.tables.table import Table
 
 LEAK_WARNING, LEAK_IGNORED = 0.95, 0.995
@@ -65,9 +66,10 @@ def verdict(table: Table, schema: Schema) -> list[str]:
     few = f" ({int(labels.sum()):,} rows)" if labels.sum() < 100 else ""
     percent = f"{share:.2%}" if share < 0.01 else f"{share:.1%}"
     head = f"{len(table):,} rows, label `{schema.label.column}` {percent} positive{few}"
-    kinds = Counter(_kind_name(role.kind) for role in schema.roles)
-    order = ("categorical", "numeric", "multi-valued", "timestamp", "ignored")
-    head = ", ".join([head, *(f"{kinds[name]} {name}" for name in order if kinds[name])])
+    used = Counter(role.kind.entry.content for role in schema.used)
+    ignored = len(schema.roles) - len(schema.used)
+    held = [f"{used[content]} {content}" for content in Content if used[content]]
+    head = ", ".join([head, *held, *([f"{ignored} ignored"] if ignored else [])])
     remarks = _remarks(schema)
     left = len(remarks) - _SHOWN
     more = [f"{left} more {'remark' if left == 1 else 'remarks'} below"] if left > 0 else []
@@ -93,14 +95,14 @@ def _label(table: Table, label: str | None, positive: str | None) -> LabelRole:
 def _checked_for_leaks(
     role: FieldRole, cells: Cells, labels: NDArray[np.bool_], folds: NDArray[np.int64], leave_out: bool
 ) -> FieldRole:
-    if role.kind in (Kind.IGNORE, Kind.TIMESTAMP):
+    if not role.kind.is_used or role.kind.is_time:
         return role
-    auc = field_auc(cells, labels, folds, by_number=role.kind in NUMBER_KINDS)
+    auc = field_auc(cells, labels, folds, by_number=role.kind.is_number)
     if auc < LEAK_WARNING:
         return role
     said = f"alone it predicts the label with AUC {auc:.3f}"
     if auc >= LEAK_IGNORED and leave_out:
-        return replace(role, kind=Kind.IGNORE, reason=said, warning="it may have been written after the label")
+        return replace(role, kind=LEFT_OUT, reason=said, warning="it may have been written after the label")
     warning = f"{said}: make sure it is known before the label is"
     return replace(role, warning="; ".join(filter(None, (warning, role.warning))))
 
@@ -113,26 +115,20 @@ def _alike_in_families(roles: list[FieldRole]) -> list[FieldRole]:
             families.setdefault(role.column.rstrip("0123456789"), []).append(place)
     roles = list(roles)
     for stem, places in families.items():
-        if len(places) < _FAMILY or not any(roles[place].kind is Kind.PIECEWISE for place in places):
+        if len(places) < _FAMILY or not any(roles[place].kind is QUANTITY for place in places):
             continue
         for place in places:
-            if roles[place].kind is Kind.CATEGORICAL and roles[place].reason.startswith("two values"):
+            if roles[place].kind is CATEGORIES and roles[place].reason.startswith("two values"):
                 reason = f"{roles[place].reason}; a number like others named `{stem}…`"
-                roles[place] = replace(roles[place], kind=Kind.PIECEWISE, reason=reason)
+                roles[place] = replace(roles[place], kind=QUANTITY, reason=reason)
     return roles
-
-
-def _kind_name(kind: Kind) -> str:
-    if kind in NUMBER_KINDS:
-        return "numeric"
-    return "ignored" if kind is Kind.IGNORE else kind.value
 
 
 def _remarks(schema: Schema) -> list[str]:
     """Return what the verdict says of roles: warnings first, and once for columns of which the same is to be said."""
     alike: dict[tuple[bool, str], list[FieldRole]] = {}
     for role in schema.roles:
-        ignored = role.kind is Kind.IGNORE
+        ignored = not role.kind.is_used
         said = role.reason if ignored else role.warning
         if said and said != _CHOSEN:
             alike.setdefault((ignored, re.sub(r"`[^`]*`|[\d.,%]+|s\b", "", said)), []).append(role)

@@ -10,8 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.column_rules import name_words, names_a_quantity
-from deepfm_core.schema.schema import FieldRole, Kind
+from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, name_words, names_a_quantity
+from deepfm_core.schema.schema import FieldRole
 
 # Whether the order of whole numbers says anything about the label, or whether they are codes that happen to be digits.
 
@@ -233,7 +233,7 @@ def checked_for_codes(role: FieldRole, cells: Cells, labels: NDArray[np.bool_]) 
         cells: its cells in the labelled rows.
         labels: (N,) of these rows.
     """
-    if role.kind is not Kind.PIECEWISE or role.stray or names_a_quantity(name_words(role.column)):
+    if role.kind is not QUANTITY or role.stray or names_a_quantity(name_words(role.column)):
         return role
     values, rows, clicks = _by_number(cells, labels)
     if not 0 < len(values) <= MOST_LEVELS or np.any(values != np.floor(values)):
@@ -245,7 +245,7 @@ def checked_for_codes(role: FieldRole, cells: Cells, labels: NDArray[np.bool_]) 
         reason = f"{len(values):,} whole numbers whose order says nothing of the label: codes"
         missing = "".join(role.reason.partition("; ")[1:]) if role.missing and "missing" in role.reason else ""
         warning = f"taken for codes, since values differ and neighbours are no more alike than others: {_OTHERWISE}"
-        return replace(role, kind=Kind.CATEGORICAL, reason=reason + missing, warning=_with(role.warning, warning))
+        return replace(role, kind=CATEGORIES, reason=reason + missing, warning=_with(role.warning, warning))
     if found.codes or found.doubtful:
         said = f"whole numbers that might be codes, since their order says nothing of the label: {_ADVICE}"
         return replace(role, warning=_with(role.warning, said))

@@ -4,36 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields, replace
-from enum import StrEnum
 from typing import Any
 
 from deepfm_core.errors import Problem, SchemaError, did_you_mean
-
-
-class Kind(StrEnum):
-    """How a column enters the model."""
-
-    CATEGORICAL = "categorical"
-    """One feature a row, x = 1."""
-    MULTI_VALUED = "multi-valued"
-    """Several features a row in one cell, x = 1 each (or 1/n)."""
-    NUMERIC = "numeric"
-    """The scaled value times its embedding, as in the paper."""
-    PIECEWISE = "piecewise"
-    """A numeric value as a linear blend of the embeddings of its two nearest quantile knots."""
-    BUCKETISED = "bucketised"
-    """A numeric value cut into quantile buckets, then categorical."""
-    DENSE = "dense"
-    """A numeric value without embedding: straight into the first-order term and the deep part."""
-    TIMESTAMP = "timestamp"
-    """A point in time, entering as two categorical fields: hour of day and day of week."""
-    IGNORE = "ignore"
-    """Left out."""
-
-
-NUMBER_KINDS = frozenset({Kind.NUMERIC, Kind.PIECEWISE, Kind.BUCKETISED, Kind.DENSE})
-"""Kinds whose cells must be numbers."""
-
+from deepfm_core.schema.kinds import Kind
 
 Cross = tuple[str, str]
 """The names of two fields whose combinations of values are features of their own."""
@@ -75,18 +49,17 @@ class Schema:
     @property
     def used(self) -> tuple[FieldRole, ...]:
         """The roles that enter the model."""
-        return tuple(role for role in self.roles if role.kind is not Kind.IGNORE)
+        return tuple(role for role in self.roles if role.kind.is_used)
 
     @property
     def has_pairs(self) -> bool:
         """Whether any two fields can interact: of dense numbers none can, and a point in time is two fields."""
-        embedded = [role.kind for role in self.used if role.kind is not Kind.DENSE]
-        return len(embedded) > 1 or Kind.TIMESTAMP in embedded
+        return sum(role.kind.entry.fields for role in self.used) > 1
 
     @property
     def unusable(self) -> tuple[FieldRole, ...]:
         """The roles of a number kind whose columns hold cells that are no finite numbers: no run can use them."""
-        return tuple(role for role in self.roles if role.stray and role.kind in NUMBER_KINDS)
+        return tuple(role for role in self.roles if role.stray and role.kind.is_number)
 
     def role(self, column: str) -> FieldRole:
         """Return the role of `column`.

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.special import ndtr
 
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 
 NUMERIC_GROUPS = 40
 """Quantile groups of a number. Within them its main effect is removed from a planted pair."""
@@ -41,7 +41,7 @@ class Column:
     @property
     def groups(self) -> csr_array:
         """(N, d) columns that span every main effect the field can have."""
-        return self.features if self.kind is Kind.MULTI_VALUED else one_hot(self.codes)
+        return self.features if self.kind.is_several else one_hot(self.codes)
 
 
 def one_hot(codes: NDArray[np.int64]) -> csr_array:

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import lsqr
 
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.synthetic.columns import Column, categorical, multi_valued, numeric
 
 # Effects of known strength: standardised, and free of all lower-order parts.
@@ -213,7 +213,7 @@ def assemble(columns: list[Column], effects: Effects, click_rate: float, rng: np
 
 def pure_pair(values: Values, a: Column, b: Column, strength: float) -> Values:
     """Turn (N,) values into a pure interaction of two columns with standard deviation `strength`."""
-    if Kind.MULTI_VALUED in (a.kind, b.kind):
+    if a.kind.is_several or b.kind.is_several:
         return standardise(without_additive(values, [a.groups, b.groups]), strength)
     return standardise(without_group_means(values, [a.codes, b.codes]), strength)
 
@@ -226,22 +226,23 @@ def pure_three_way(values: Values, columns: tuple[Column, Column, Column], stren
 
 def _draw_columns(rows: int, spec: WorldSpec, rng: np.random.Generator) -> list[Column]:
     factors = rng.normal(size=(rows, 2))  # two common factors
-    kinds = [Kind.NUMERIC] * spec.numeric + [Kind.MULTI_VALUED] * spec.multi_valued
-    kinds += [Kind.CATEGORICAL] * (spec.fields - len(kinds))
+    kinds = ["numeric"] * spec.numeric + ["multi-valued"] * spec.multi_valued
+    kinds += ["categorical"] * (spec.fields - len(kinds))
     columns = []
-    for place, kind_index in enumerate(rng.permutation(len(kinds))):
+    for place, number in enumerate(rng.permutation(len(kinds))):
         loading = rng.uniform(0, spec.correlation) * (rng.random() < 0.6)
         # Unit variance whatever the loading; about 4 of 10 fields have loading 0.
         latent = loading * factors[:, rng.integers(2)] + np.sqrt(1 - loading**2) * rng.normal(size=rows)
         levels = round(float(np.exp(rng.uniform(*np.log(spec.levels)))))
         exponent, skew = rng.uniform(*spec.zipf), rng.choice([0.0, 0.6, 1.2])
         name = f"f{place + 1:02d}"
-        if kinds[kind_index] is Kind.NUMERIC:
-            columns.append(numeric(name, latent, skew))
-        elif kinds[kind_index] is Kind.MULTI_VALUED:
-            columns.append(multi_valued(name, latent, exponent, max(5, min(levels, 60)), 4, rng))
-        else:
-            columns.append(categorical(name, latent, exponent, levels))
+        match kinds[number]:
+            case "numeric":
+                columns.append(numeric(name, latent, skew))
+            case "multi-valued":
+                columns.append(multi_valued(name, latent, exponent, max(5, min(levels, 60)), 4, rng))
+            case _:
+                columns.append(categorical(name, latent, exponent, levels))
     return columns
 
 
@@ -278,7 +279,7 @@ def _bilinear(left: csr_array, table: Values, right: csr_array) -> Values:
 
 def _three_way(columns: list[Column], spec: WorldSpec, rng: np.random.Generator) -> tuple[tuple[str, ...], Values]:
     rows = len(columns[0].cells)
-    single = [c for c in columns if c.kind is Kind.CATEGORICAL]
+    single = [c for c in columns if c.kind.takes_any_text]
     if spec.three_way <= 0 or len(single) < 3:
         return (), np.zeros(rows)
     # Take fields of few levels: with many, most combinations would have a single row, and removing pairs left nothing.

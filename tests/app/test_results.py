@@ -16,7 +16,7 @@ from app.shared.pair_selection import pair_id, pair_of
 from app.shared.pair_verdicts import verdict_sentence
 from deepfm_core.evidence import verdicts
 from deepfm_core.metrics.scores import evaluate
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.store import Store
 from tests.conftest import answer_next

@@ -12,7 +12,7 @@ from streamlit.testing.v1 import AppTest
 from deepfm_core.experiments import optuna_search, study
 from deepfm_core.experiments.study import SEARCH, StudyPlan
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store

@@ -14,7 +14,8 @@ from app.widgets.figure import signed, written
 from app.widgets.layout import ICON
 from app.widgets.text import counted
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.naming import run_name, settings_said
 from deepfm_core.spec.run import ModelSpec, RunSpec
 from deepfm_core.store.store import Store

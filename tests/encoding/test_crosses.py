@@ -15,7 +15,8 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import SchemaError, SpecError
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.schema.schema import Cross, Kind
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import Cross
 from deepfm_core.spec.crosses import parse_crosses
 from deepfm_core.spec.run import ModelSpec
 from deepfm_core.store.run_folder import RunFolder

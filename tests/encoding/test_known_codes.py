@@ -17,7 +17,8 @@ from deepfm_core.encoding.categorical import CategoricalCode
 from deepfm_core.encoding.encoder import Encoder, KnownCodes
 from deepfm_core.encoding.vocabulary import Vocabulary
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.tables.csv_parser import keys_of
 
 SCHEMA = Schema(

@@ -20,7 +20,8 @@ from deepfm_core.evidence.main_effects import LONGEST_STEP
 from deepfm_core.evidence.posterior import over_rows, posterior
 from deepfm_core.evidence.ranking import ALONE, fit_observed, observed_interactions
 from deepfm_core.evidence.score_test import MOST_PER_STRENGTH
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, World, WorldSpec, make_world
 
 pytestmark = pytest.mark.slow

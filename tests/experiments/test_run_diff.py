@@ -12,7 +12,8 @@ import pytest
 from app.charts.run_diff import logit_scatter, matrix_difference
 from deepfm_core.experiments.run_diff import metric_differences, pair_differences, setting_differences
 from deepfm_core.metrics.scores import auc, logloss
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.run import ModelSpec, RunSpec
 
 SCHEMA = Schema(LabelRole("click", "1", "0"), (FieldRole("hour", Kind.CATEGORICAL), FieldRole("price", Kind.NUMERIC)))

@@ -16,7 +16,8 @@ from deepfm_core.experiments.study import GRID, SEARCH, StudyPlan
 from deepfm_core.experiments.study_table import against_start, factor_lines, in_order, study_table, trial_table
 from deepfm_core.runs.engine import execute
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import Finished
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
 from deepfm_core.spec.search_space import (

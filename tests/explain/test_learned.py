@@ -22,7 +22,7 @@ from deepfm_core.explain.learned_levels import level_contributions
 from deepfm_core.explain.purify import AdditiveFit, purify, purify_table
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import MODEL_NAMES, ModelSpec
 from tests.models.test_deepfm import make
 from tests.worlds import MIXED, crossed, encoded, layout

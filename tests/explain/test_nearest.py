@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfm_core.explain.nearest import differing, distances
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 
 
 def schema(*roles: FieldRole) -> Schema:

@@ -9,7 +9,8 @@ import pytest
 from deepfm_core.metrics.bootstrap import logloss_difference
 from deepfm_core.metrics.scores import auc, logloss
 from deepfm_core.metrics.slices import level_rows, slice_metrics
-from deepfm_core.schema.schema import FieldRole, Kind
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole
 
 
 def test_numbers_are_cut_into_slices_of_like_size_and_a_missing_one_is_a_slice_of_its_own() -> None:

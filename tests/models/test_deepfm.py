@@ -14,7 +14,7 @@ from deepfm_core.encoding.encoded_table import EncodedTable, Layout
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import MODEL_NAMES, ModelSpec
 from tests.worlds import MIXED, crossed, encoded, layout
 

@@ -23,7 +23,7 @@ from torchfm.model.wd import WideAndDeepModel
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import MODEL_NAMES
 from deepfm_core.training.predict import Inference
 from tests.models.test_deepfm import make

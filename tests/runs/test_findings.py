@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 
 from deepfm_core.runs.findings import Findings, find, findings, logit_spread, strongest_pair, worst_slice
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.store.run_folder import RunFolder
 
 BUNDLED = Path(__file__).resolve().parents[2] / "sample_data" / "run"

@@ -14,7 +14,7 @@ from deepfm_core.explain.example_rows import own_cells
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.events import Finished
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec, RunSpec
 from deepfm_core.store.run_folder import RunFolder

@@ -10,8 +10,9 @@ import pytest
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import SchemaError
 from deepfm_core.schema.infer import infer_schema, verdict
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import label_role, labelled_rows, labels_of, suggest_label
-from deepfm_core.schema.schema import Kind, LabelRole
+from deepfm_core.schema.schema import LabelRole
 from deepfm_core.tables.table import ReadReport, Table
 
 DATA = Path(__file__).resolve().parents[3] / "shared" / "data"

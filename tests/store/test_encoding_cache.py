@@ -20,7 +20,7 @@ from deepfm_core.encoding.splits import load_parts
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.events import EpochDone, Event, Finished
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.store import encoding_cache

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, WorldSpec, joint_codes, make_world
 
 pytestmark = pytest.mark.slow

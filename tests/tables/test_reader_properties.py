@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import TableError
-from deepfm_core.schema.schema import FieldRole, Kind, LabelRole, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.tables.csv_parser import parse
 from deepfm_core.tables.decoding import survey
 from deepfm_core.tables.dialect import detect

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from deepfm_core.errors import SpecError
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import FitSpec, ModelSpec
 from deepfm_core.training import hardware
 from tests.worlds import layout

@@ -8,21 +8,13 @@ import streamlit as st
 from app.shared import launch
 from app.state import links
 from app.widgets.figure import download
-from deepfm_core.schema.schema import Kind, Schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import Schema
 
 ROLE_ROWS = 16
-KINDS = {
-    Kind.CATEGORICAL.value: "one value per row, each with an embedding",
-    Kind.MULTI_VALUED.value: "several values per cell",
-    Kind.PIECEWISE.value: "a number, blended from the embeddings of the two nearest quantiles",
-    Kind.NUMERIC.value: "a number times one embedding, as in the paper",
-    Kind.BUCKETISED.value: "a number cut into quantiles, then categorical",
-    Kind.DENSE.value: "a number without an embedding, so without pairs",
-    Kind.TIMESTAMP.value: "split into hour of day and day of week",
-    Kind.IGNORE.value: "left out",
-}
+KINDS = [kind.value for kind in Kind]
 MISSING_HELP = "Rows without a value: empty cells, `?`, `NA`, `null` and the like. Missing gets its own feature."
-KIND_HELP = "  \n".join(f"**{kind}**: {meaning}" for kind, meaning in KINDS.items())
+KIND_HELP = "  \n".join(f"**{kind}**: {kind.help}" for kind in Kind)
 
 
 def edit_roles(schema: Schema) -> None:
@@ -43,7 +35,7 @@ def edit_roles(schema: Schema) -> None:
         disabled=["Field", "Missing", "Why", "Careful"],
         column_config={
             "Field": st.column_config.TextColumn(width="medium"),
-            "Kind": st.column_config.SelectboxColumn(options=list(KINDS), required=True, help=KIND_HELP),
+            "Kind": st.column_config.SelectboxColumn(options=KINDS, required=True, help=KIND_HELP),
             "Missing": st.column_config.NumberColumn(width="small", format="localized", help=MISSING_HELP),
             "Why": st.column_config.TextColumn(width="large"),
         },

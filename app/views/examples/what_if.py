@@ -17,7 +17,7 @@ from app.widgets.columns import ROWS
 from app.widgets.figure import figure
 from app.widgets.messages import errors_shown
 from app.widgets.text import plain
-from deepfm_core.schema.schema import NUMBER_KINDS, FieldRole
+from deepfm_core.schema.schema import FieldRole
 
 if TYPE_CHECKING:
     from deepfm_core.explain.nearest import Unfamiliar
@@ -56,13 +56,13 @@ def what_if_section(run: OpenRun, cells: pd.DataFrame, position: int) -> None:
         if warnings:
             st.warning("  \n".join(plain(text) for text in warnings))
         _show_answers(answers)
-        ends = predictions.training_range(run, field) if roles[field].kind in NUMBER_KINDS else None
+        ends = predictions.training_range(run, field) if roles[field].kind.is_number else None
         _show_sweep(answers, roles[field], values, own[field], changes[field], ends)
 
 
 def not_trained_on(run: OpenRun, role: FieldRole, value: str) -> list[str]:
     """Warn of values that were not in the training rows."""
-    if role.kind in NUMBER_KINDS:
+    if role.kind.is_number:
         ends, number = predictions.training_range(run, role.column), pd.to_numeric(value, errors="coerce")
         if ends is None or np.isnan(number) or ends[0] <= number <= ends[1]:
             return []
@@ -96,7 +96,7 @@ def _choose_changes(cells: pd.DataFrame, own: dict[str, str], roles: dict[str, F
 def _widget(cells: pd.DataFrame, role: FieldRole, value: str) -> str:
     """Draw the input for a field of this kind, and return the cell's new text."""
     key, label = f"what if {role.column}", plain(role.column)
-    if role.kind in NUMBER_KINDS:
+    if role.kind.is_number:
         number = pd.to_numeric(value, errors="coerce")
         given = st.number_input(
             label, value=None if np.isnan(number) else float(number), key=key, placeholder="missing", format="%g"
@@ -120,7 +120,7 @@ def _split(value: str, role: FieldRole) -> list[str]:
 def _values_to_sweep(cells: pd.DataFrame, role: FieldRole, own: str, chosen: str) -> list[str]:
     """List the values to try for a field: its own, the chosen one, and frequent ones or steps between numbers."""
     column = cells[role.column].astype(str)
-    if role.kind in NUMBER_KINDS:
+    if role.kind.is_number:
         numbers = pd.to_numeric(column, errors="coerce").dropna()
         if numbers.empty:
             return [own, chosen]
@@ -188,7 +188,7 @@ def _show_sweep(
     answers: Answers, role: FieldRole, values: list[str], own: str, chosen: str, ends: tuple[float, float] | None
 ) -> None:
     """Draw the probability at each value of the field chosen last; values beyond training are at the edge."""
-    numeric = role.kind in NUMBER_KINDS
+    numeric = role.kind.is_number
     table = pd.DataFrame({"value": values, "probability": answers.probabilities[2:]}).drop_duplicates("value")
     table["own"], table["chosen"] = table["value"] == own, table["value"] == chosen
     reading = f"Probability of this row with other values of {plain(role.column)}; all other fields as above."

@@ -16,7 +16,7 @@ from app.widgets.figure import figure, signed
 from app.widgets.text import code, plain
 from deepfm_core.evidence.cell_effects import observed_effects
 from deepfm_core.evidence.verdicts import has_evidence
-from deepfm_core.schema.schema import Kind
+from deepfm_core.schema.kinds import Reading
 
 PLAUSIBLE_SD = 0.5
 """Spread of a pair's effects, in log-odds, that is assumed for runs without evidence."""
@@ -45,7 +45,7 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
     if judged["verdict"]:
         st.markdown(verdict_sentence(judged))
         figure_row(judged)
-    knots = {role.column for role in run.spec.schema.roles if role.kind is Kind.PIECEWISE}
+    knots = {role.column for role in run.spec.schema.roles if role.kind.entry.reading is Reading.NEAREST}
     st.markdown(_what_is_seen(cells, knots))
     nearest = "Each number counts at the nearest value shown. " if knots & set(chosen) else ""
     limit = None if _own_contrast() else _shared_limit(run, pairs, measure)

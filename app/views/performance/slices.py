@@ -16,7 +16,7 @@ from app.widgets.text import code, plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.metrics.slices import level_rows, slice_metrics
-from deepfm_core.schema.schema import FieldRole, Kind
+from deepfm_core.schema.schema import FieldRole
 
 RATIO, AUC, LOGLOSS = "Predicted ÷ observed CTR", "AUC", "Logloss"
 MEASURES = {
@@ -35,7 +35,7 @@ def slice_section(run: OpenRun, part: str, rows: pd.DataFrame, metrics: Metrics)
     roles = [role for role in run.spec.schema.roles if role.column != run.spec.schema.label.column]
     left, right = side_by_side(2)
     names = [role.column for role in roles]
-    used = [role.column for role in roles if role.kind is not Kind.IGNORE]
+    used = [role.column for role in roles if role.kind.is_used]
     field = left.selectbox("By field", names, **links.mirror("slice", names, (used or names)[0]))
     measure = right.segmented_control(
         "Measure", list(MEASURES), required=True, **links.mirror("measure", list(MEASURES), RATIO)
