@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
 from deepfm_core.encoding.encoder import Encoder
@@ -174,18 +175,19 @@ def _judged(
     model: HistGradientBoostingClassifier, features: Features, parts: RunParts
 ) -> dict[str, tuple[Part, NDArray[np.float64]]]:
     judged: dict[str, tuple[Part, NDArray[np.float64]]] = {}
+    start = float(logit(np.average(parts.train.labels.astype(np.float64))))
     with _threads(parts):
         for name in ("valid", "test"):
             part: Part = getattr(parts, name)
             if len(part):
-                judged[name] = part, _logits(model, features[name])
+                judged[name] = part, _logits(model, features[name], start)
     return judged
 
 
-def _logits(model: Any, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Give the log-odds (N,) by the trees up to the best one."""
+def _logits(model: Any, rows: NDArray[np.float64], start: float) -> NDArray[np.float64]:
+    """Give the log-odds (N,) by the trees up to the best one; with none, where the trees start: the mean label's."""
     stages = islice(model.staged_decision_function(rows), _best(model))
     logits = deque(stages, maxlen=1)
     if not logits:
-        return np.full(len(rows), float(model._baseline_prediction[0, 0]))
+        return np.full(len(rows), start)
     return np.asarray(logits[0], dtype=np.float64)
