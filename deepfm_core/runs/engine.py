@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -52,7 +51,6 @@ Events = Generator[Event, None, None]
 def warm_up() -> None:
     """Do ahead, once, what the first run of this process would otherwise wait for."""
     trial_run(execute)
-    importlib.import_module("captum.attr")  # half a second, which the explanations would wait for
 
 
 @dataclass
