@@ -96,6 +96,6 @@ def integrated_gradients(
     ]
     slopes = torch.autograd.grad(output(*points).sum(), points)  # rows are independent: each has its own
     return [
-        part * torch.tensordot(weights, slope.unflatten(0, (steps, len(part))), 1)
+        part * torch.tensordot(weights, slope.reshape(steps, *part.shape), 1)
         for part, slope in zip(away, slopes, strict=True)
     ]
