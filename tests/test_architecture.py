@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ast
+import io
 import os
 import re
 import subprocess
 import sys
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Any
 
 import pyarrow.parquet as pq
 import pytest
@@ -26,6 +27,7 @@ MAY_NOT_IMPORT = {
     "deepfm_core/errors.py": {"deepfm_core"},
     "deepfm_core/_files.py": {"deepfm_core"},
     "deepfm_core/_parallel.py": {"deepfm_core"},
+    "deepfm_core/_private.py": {"deepfm_core"},
     "app/charts": {"streamlit", "torch", "deepfm_core.models", "deepfm_core.store", "deepfm_core.runs"},
 }
 """What a folder or module never imports, at its top or within a function."""
@@ -47,7 +49,7 @@ ROOMS = (
     "workers",
     "cli",
 )
-"""The rooms of the core in their order: each may import those before it. Below all: errors, _files, _parallel."""
+"""The rooms of the core in their order: each may import those before it. Below all: errors and _*.py."""
 APP_ROOMS = ("charts/grammar", "charts", "charts/interactions", "widgets", "state", "shared", "views")
 """The rooms of the app in their order. The pages within views/ do not know each other."""
 MOST_MODULES = 14
@@ -164,6 +166,25 @@ def test_only_the_app_imports_streamlit():
     assert not [path for path in outside if within("streamlit", imported(path))]
 
 
+def private_names_of_others(module: Path) -> set[str]:
+    """Give the underscored names that a module imports from a package not ours, or reads from one it imports."""
+    tree, packages = ast.parse(module.read_text(encoding="utf-8")), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            packages |= {(alias.asname or alias.name).partition(".")[0] for alias in node.names}
+    reads = {ast.unparse(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+    names = {name for name in imported(module) if not within(name, {"app", "deepfm_core", "__future__"})}
+    names |= {name for name in reads if name.partition(".")[0] in packages}
+    return {name for name in names if re.fullmatch(r"[\w.]+\._[a-z][\w.]*", name)} - {
+        "os._exit"
+    }  # which Python documents
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_private_names_of_others_stand_in_one_module(module):
+    assert bool(private_names_of_others(module)) is (module == CORE / "_private.py")
+
+
 def loaded_by(module: Path, seen: set[str]) -> set[str]:
     """Give all that importing a module imports, the project's own modules followed."""
     for name in imported(module, at_once=True) - seen:
@@ -177,7 +198,7 @@ def loaded_by(module: Path, seen: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("view", sorted((APP / "views").glob("*/*.py")), ids=lambda path: path.stem)
 def test_the_first_paint_of_a_page_needs_no_torch(view):
-    heavy = {name for name in loaded_by(view, set()) if within(name, {"torch", "sklearn", "safetensors", "captum"})}
+    heavy = {name for name in loaded_by(view, set()) if within(name, {"torch", "sklearn", "safetensors"})}
     assert not heavy
 
 
@@ -204,13 +225,21 @@ def documented(page: str) -> str:
 
 
 def test_every_option_of_the_command_line_is_documented_and_every_documented_option_exists():
-    whole = parser()
-    verbs: Any = next(action for action in whole._actions if action.dest == "verb").choices
-    parsers = [whole, *verbs.values(), worker_parser()]
-    options = {option for verb in parsers for option in verb._option_string_actions if option.startswith("--")}
+    verbs = set(re.findall(r"^    (\w+)(?:  |$)", parser().format_help(), re.M))
+    helps = [parser().format_help(), *(help_of(verb) for verb in verbs - {"worker"}), worker_parser().format_help()]
+    options = {option for text in helps for option in re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", text)}
     told = set(re.findall(r"(?<![\w-])--[a-z][a-z0-9-]*", documented("command-line.md")))
     assert told == options - {"--help"}
-    assert {verb for verb in verbs if f"## `{verb}" in documented("command-line.md")} == set(verbs)
+    assert {verb for verb in verbs if f"## `{verb}" in documented("command-line.md")} == verbs
+    assert {"train", "worker"} < verbs
+
+
+def help_of(verb: str) -> str:
+    """Give what a command prints when it is asked for help."""
+    printed = io.StringIO()
+    with redirect_stdout(printed), pytest.raises(SystemExit):
+        parser().parse_args([verb, "--help"])
+    return printed.getvalue()
 
 
 def frames_in_the_documentation() -> dict[str, set[str]]:

@@ -96,8 +96,7 @@ def _train(verbs: Any) -> None:
     verb.add_argument("--out", type=Path, metavar="DIR", help="write the run here; must not exist (default: the store)")
     _roles(verb)
     _parts(verb)
-    model = _model(verb)
-    model.add_argument("--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)")
+    _model(verb, named=True)
     _fit(verb)
     verb.add_argument("--folds", type=int, metavar="N", help="ask pairs on unseen rows in N folds; 0: do not (by size)")
     verb.add_argument("--seeds", type=int, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)")
@@ -138,7 +137,7 @@ def _parts(verb: argparse.ArgumentParser) -> None:
     parts.add_argument("--split-by", default="random", metavar="HOW", help="random, time:FIELD or group:FIELD (random)")
 
 
-def _model(verb: argparse.ArgumentParser) -> argparse._ArgumentGroup:
+def _model(verb: argparse.ArgumentParser, *, named: bool = False) -> None:
     model = verb.add_argument_group("model", "what is not said comes from the preset")
     model.add_argument(
         "--preset", default="recommended", metavar="NAME", help="recommended, paper or quick (recommended)"
@@ -149,7 +148,8 @@ def _model(verb: argparse.ArgumentParser) -> argparse._ArgumentGroup:
     model.add_argument("--activation", metavar="NAME", help="relu, tanh, sigmoid or linear")
     model.add_argument("--dropout", type=float, metavar="P", help="probability to drop a unit")
     model.add_argument("--batch-norm", action="store_true", default=None, help="normalise each hidden layer's batch")
-    return model
+    if named:
+        model.add_argument("--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)")
 
 
 def _fit(verb: argparse.ArgumentParser) -> None:

@@ -130,7 +130,8 @@ def upper_tail(z: Values, skew: Values) -> Values:
 def benjamini_hochberg(p_values: Values) -> Values:
     """Turn (P,) p-values into q-values, the least false discovery rate at which each pair is called significant.
 
-    The step-up procedure of Benjamini & Hochberg (1995).
+    The step-up procedure of Benjamini & Hochberg (1995). `scipy.stats.false_discovery_control` gives the same; to load
+    it takes 0.9 s and 32 MB.
     """
     count = len(p_values)
     order = np.argsort(p_values, kind="stable")

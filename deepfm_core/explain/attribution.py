@@ -7,6 +7,8 @@ error is left, which the frame reports. Unlike purified terms, attributions shar
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import pandas as pd
 import torch
@@ -29,9 +31,8 @@ def dnn_attribution_frame(
 ) -> pd.DataFrame:
     """Make the `dnn_attribution` frame: the DNN's output for each row, shared out among the fields.
 
-    The baseline is the mean of the DNN's inputs over training rows: each field's, and each dense field's. Captum
-    computes the gradients, at the points of a Gauss-Legendre quadrature. Cost: N · steps passes forward and back; 2,000
-    rows of 12 fields take 0.5 s, and loading Captum 0.5 s once.
+    The baseline is the mean of the DNN's inputs over training rows: each field's, and each dense field's. Cost: N ·
+    steps passes forward and back; 2,000 rows of 12 fields take 0.3 s.
 
     Args:
         model: trained, with a network.
@@ -44,8 +45,6 @@ def dnn_attribution_frame(
         One line per row and field: `row`, `field`, `value` (log-odds), `baseline` (the DNN's output at the baseline),
         and `error` (the sum of the row's values, minus its output, plus the baseline's).
     """
-    from captum.attr import IntegratedGradients
-
     network = model.eval().network
     assert network is not None
 
@@ -53,21 +52,19 @@ def dnn_attribution_frame(
         result: Tensor = network(model.network_input(fields, dense))
         return result
 
-    def summed(fields: Tensor, dense: Tensor) -> Tensor:
-        """Sum all rows, so that one backward pass gives the gradient of each row."""
-        return output(fields, dense).sum().reshape(1)
-
-    gradients = IntegratedGradients(summed)
-    # (1, F, K) and (1, D)
-    reference = network_fields_of(model, train).mean(0, keepdim=True), torch.from_numpy(train.dense).mean(0, True)
+    # (F, K) and (D,)
+    reference = network_fields_of(model, train).mean(0), torch.from_numpy(train.dense).mean(0)
     fields, dense = network_fields_of(model, table), torch.from_numpy(table.dense)
-    parts, size = [], max(1, POINTS // steps)
-    for part in zip(torch.split(fields, size), torch.split(dense, size), strict=True):
-        of_fields, of_dense = gradients.attribute(part, baselines=reference, n_steps=steps)
-        parts.append(torch.cat([of_fields.sum(2), of_dense], 1).double())  # (rows of the block, F + D)
-    values = torch.cat(parts).detach().numpy()
+    size = max(1, POINTS // steps)
+    parts = [
+        torch.cat([of_fields.sum(2), of_dense], 1).double()  # (rows of the block, F + D)
+        for part in zip(torch.split(fields, size), torch.split(dense, size), strict=True)
+        for of_fields, of_dense in [integrated_gradients(output, part, reference, steps)]
+    ]
+    values = torch.cat(parts).numpy()
     with torch.no_grad():
-        start, ends = float(output(*reference)), output(fields, dense).double().numpy()
+        start = float(output(reference[0].unsqueeze(0), reference[1].unsqueeze(0)))
+        ends = output(fields, dense).double().numpy()
     names = (*table.layout.names, *table.layout.dense)
     return pd.DataFrame(
         {
@@ -78,3 +75,29 @@ def dnn_attribution_frame(
             "error": np.repeat(values.sum(1) - (ends - start), len(names)).astype(np.float32),
         }
     )
+
+
+def integrated_gradients(
+    output: Callable[..., Tensor], inputs: tuple[Tensor, ...], reference: tuple[Tensor, ...], steps: int
+) -> list[Tensor]:
+    """Give the attribution of every number that rows have, by Gauss-Legendre quadrature: as `inputs`.
+
+    Args:
+        output: takes inputs of M rows and gives one number a row, which depends on that row alone: (M,).
+        inputs: each (N, ...).
+        reference: the baseline of each, (...).
+        steps: points of the integral, which is exact for polynomials of twice as many terms.
+    """
+    nodes, shares = np.polynomial.legendre.leggauss(steps)
+    places = torch.from_numpy((nodes + 1) / 2).to(inputs[0])
+    weights = torch.from_numpy(shares / 2).to(inputs[0])
+    away = [end - start for end, start in zip(inputs, reference, strict=True)]
+    points = [
+        torch.tensordot(places, part.unsqueeze(0), 0).flatten(0, 2).add_(start).requires_grad_()
+        for part, start in zip(away, reference, strict=True)
+    ]
+    slopes = torch.autograd.grad(output(*points).sum(), points)  # rows are independent: each has its own
+    return [
+        part * torch.tensordot(weights, slope.reshape(steps, *part.shape), 1)
+        for part, slope in zip(away, slopes, strict=True)
+    ]

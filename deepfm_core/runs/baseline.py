@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import logit
 
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
 from deepfm_core.encoding.encoder import Encoder
@@ -175,18 +176,19 @@ def _judged(
     model: HistGradientBoostingClassifier, features: Features, parts: RunParts
 ) -> dict[str, tuple[Part, NDArray[np.float64]]]:
     judged: dict[str, tuple[Part, NDArray[np.float64]]] = {}
+    start = float(logit(np.average(parts.train.labels.astype(np.float64))))
     with _threads(parts):
         for name in ("valid", "test"):
             part: Part = getattr(parts, name)
             if len(part):
-                judged[name] = part, _logits(model, features[name])
+                judged[name] = part, _logits(model, features[name], start)
     return judged
 
 
-def _logits(model: Any, rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the log-odds of the trees up to the best one: (N,)."""
+def _logits(model: Any, rows: NDArray[np.float64], start: float) -> NDArray[np.float64]:
+    """Return the log-odds of the trees up to the best one: (N,). With no tree, that is where they start."""
     stages = islice(model.staged_decision_function(rows), _best(model))
     logits = deque(stages, maxlen=1)  # the last stage alone is kept
     if not logits:  # no tree improved on the base rate
-        return np.full(len(rows), float(model._baseline_prediction[0, 0]))
+        return np.full(len(rows), start)
     return np.asarray(logits[0], dtype=np.float64)

@@ -6,7 +6,6 @@ they hand on.
 
 from __future__ import annotations
 
-import importlib
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator
@@ -55,7 +54,6 @@ Events = Generator[Event, None, None]
 def warm_up() -> None:
     """Do once, ahead of time, what the first run of this process would wait for."""
     trial_run(execute)
-    importlib.import_module("captum.attr")  # half a second that explanations would wait
 
 
 @dataclass

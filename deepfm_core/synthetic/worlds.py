@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.optimize import brentq
 from scipy.sparse import csr_array
 from scipy.sparse.linalg import lsqr
 
@@ -73,15 +74,12 @@ def without_additive(values: Values, designs: Sequence[csr_array]) -> Values:
 
 
 def base_for_click_rate(logits: Values, click_rate: float) -> float:
-    """Find the base that gives (N,) logits the mean probability `click_rate` when added to them, by bisection."""
-    low, high = -30.0, 30.0
-    for _ in range(80):  # 60 / 2⁸⁰ is below the spacing of float64
-        middle = (low + high) / 2
-        if (1 / (1 + np.exp(-(logits + middle)))).mean() < click_rate:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2
+    """Find the base logit, from −30 to 30, that gives (N,) logits the mean probability `click_rate`."""
+
+    def excess(base: float) -> float:
+        return float((1 / (1 + np.exp(-(logits + base)))).mean()) - click_rate
+
+    return float(brentq(excess, -30.0, 30.0, xtol=1e-15))
 
 
 SHAPES = ("dense", "low-rank", "few-cells")

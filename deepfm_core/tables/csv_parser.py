@@ -23,6 +23,7 @@ import pyarrow.csv as pa_csv
 from numpy.typing import NDArray
 
 from deepfm_core._parallel import processors
+from deepfm_core._private import distinct_categories
 from deepfm_core.tables.decoding import Content
 from deepfm_core.tables.dialect import Dialect
 
@@ -212,9 +213,7 @@ def categorical(parts: Sequence[Coded]) -> pd.Categorical:
             codes[start:end] = pc.take(place.indices, pa.array(part.codes), boundscheck=False).to_numpy()
             start = end
     categories = pd.Index(pd.array(texts, dtype="str"), copy=False)
-    # The public constructor would hash all categories to check that they are distinct, which a dictionary's are.
-    dtype = pd.CategoricalDtype._from_fastpath(categories, False)  # type: ignore[attr-defined]
-    return pd.Categorical.from_codes(codes, dtype=dtype, validate=False)
+    return pd.Categorical.from_codes(codes, dtype=distinct_categories(categories), validate=False)
 
 
 def _code_dtype(size: int) -> type[np.signedinteger[Any]]:

@@ -1,7 +1,4 @@
-"""Adam (Kingma & Ba 2014) on named tensors, in fused passes; with running averages where asked.
-
-`torch.optim` is not used because its first optimiser object imports the compiler, which costs more than a second.
-"""
+"""Adam (Kingma & Ba 2014) on named tensors, in fused passes; with running averages where asked."""
 
 from __future__ import annotations
 
@@ -11,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from deepfm_core._private import AdamState, move_by_adam
 from deepfm_core.spec.run import FitSpec
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
@@ -72,34 +70,22 @@ class Adam:
 
 
 class Group:
-    """Tensors with the same settings, moved by one call: the kernel behind `torch.optim.Adam(fused=True)`."""
+    """Tensors with the same settings, moved by one call."""
 
     def __init__(self, slots: Sequence[Slot]) -> None:
-        self._weights = [slot.weight for slot in slots]
-        self._gradients = [slot.gradient for slot in slots]
-        self._means = [slot.mean for slot in slots]
-        self._squares = [slot.square for slot in slots]
-        count = torch.zeros((), device=slots[0].weight.device)
-        self._count, self._counts = count, [count] * len(slots)
+        self._count = torch.zeros((), device=slots[0].weight.device)
+        self._state = AdamState(
+            [slot.weight for slot in slots],
+            [slot.gradient for slot in slots],
+            [slot.mean for slot in slots],
+            [slot.square for slot in slots],
+            [self._count] * len(slots),
+        )
 
     def move(self, steps: int, rate: float, l2: float) -> None:
         """Do Adam's step number `steps`; λ of `l2` adds λ·w to the gradient, the gradient of λ/2 · Σ w²."""
         self._count.fill_(steps)
-        torch._fused_adam_(
-            self._weights,
-            self._gradients,
-            self._means,
-            self._squares,
-            [],
-            self._counts,
-            lr=rate,
-            beta1=BETA1,
-            beta2=BETA2,
-            weight_decay=l2,
-            eps=EPSILON,
-            amsgrad=False,
-            maximize=False,
-        )
+        move_by_adam(self._state, rate=rate, betas=(BETA1, BETA2), l2=l2, epsilon=EPSILON)
 
 
 def learning_rate(name: str, spec: FitSpec) -> float:

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from deepfm_core.errors import SpecError
-from deepfm_core.training.processor import processor_name
+from deepfm_core.training.processor import announces_bfloat16, processor_name
 
 _TRIAL = """
 import time, torch
@@ -56,7 +56,7 @@ def bfloat16_gain() -> float | None:
     them execute, which ends the process that tries. That bfloat16 gains is remembered for this processor and version
     of torch, in the user's cache folder; any other answer is asked for again by the next process.
     """
-    if not (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()):
+    if not announces_bfloat16():
         return None
     key = f"{processor_name()}, torch {torch.__version__}"
     known = _remembered().get(key)

@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch
-from scipy.sparse._sparsetools import csc_matvecs
 from torch import Tensor
 
+from deepfm_core._private import transposed_product
 from deepfm_core.models.deepfm import DeepFM
 
 _ALWAYS_COPIED = 1 << 14
@@ -120,7 +120,7 @@ class Slots:
             return self._back_anywhere(lookup, gradient, bags)
         rows = gradient.shape[0] // bags
         x = lookup.weights if lookup.weights is not None else self._ones_of(gradient.dtype, rows)
-        return _transposed_product(x, lookup.positions, self._starts_of(rows, bags), lookup.rows.shape[0], gradient)
+        return transposed_product(x, lookup.positions, self._starts_of(rows, bags), lookup.rows.shape[0], gradient)
 
     def _back_anywhere(self, lookup: Lookup, gradient: Tensor, bags: int) -> Tensor:
         """Do the same on any device."""
@@ -141,19 +141,6 @@ class Slots:
         if self._ones.dtype != dtype or self._ones.shape[0] < rows * self.count:
             self._ones = torch.ones(rows * self.count, dtype=dtype)
         return self._ones[: rows * self.count]
-
-
-def _transposed_product(x: Tensor, positions: Tensor, starts: Tensor, count: int, gradient: Tensor) -> Tensor:
-    """Give Aᵀ · gradient (count, width), A being a sparse matrix by rows: `starts`, `positions`, `x`.
-
-    Rows that follow one another are added to rows of the result, four times as fast as `index_add_` does it. SciPy's
-    kernel is called itself, since making a matrix for it checks what is known and takes longer than the product.
-    """
-    bags, width = gradient.shape
-    found = gradient.new_zeros(count, width)
-    compressed = starts.numpy(), positions.numpy(), x.numpy()
-    csc_matvecs(count, bags, width, *compressed, gradient.numpy().ravel(), found.numpy().ravel())
-    return found
 
 
 class Within:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
-from deepfm_core.explain.attribution import dnn_attribution_frame
+from deepfm_core.explain.attribution import dnn_attribution_frame, integrated_gradients
 from deepfm_core.models.batch import Batch
+from deepfm_core.models.network import Network
 from tests.explain.test_learned import CATEGORICAL, settled
 from tests.worlds import MIXED, encoded
 
@@ -48,3 +50,27 @@ def test_a_network_that_is_linear_gives_each_field_what_its_weights_do() -> None
     for number, field in enumerate(CATEGORICAL.fields):  # one value, one attribution
         spread = by_field[field.name].groupby(table.ids[:, number]).agg(np.ptp)
         assert spread.max() < 1e-5
+
+
+@pytest.mark.parametrize("steps", [1, 2, 32])
+def test_a_polynomial_is_shared_out_exactly(steps: int) -> None:
+    x, y = torch.tensor([[1.0, 2.0], [0.0, 3.0]]).double(), torch.tensor([[0.5], [-1.0]]).double()
+    origin = torch.zeros(2).double(), torch.zeros(1).double()
+    of_x, of_y = integrated_gradients(lambda x, y: x[:, 0] * x[:, 1] + 3 * y[:, 0], (x, y), origin, steps)
+    torch.testing.assert_close(of_x, (x.prod(1) / 2).unsqueeze(1).expand(2, 2))  # a product is shared evenly
+    torch.testing.assert_close(of_y, 3 * y)
+
+
+def test_attributions_are_those_of_a_fine_quadrature_along_each_row() -> None:
+    torch.manual_seed(0)
+    network = Network(6, (9, 5), "tanh", 0.0, batch_norm=False).double().eval()
+    fields, start = torch.randn(4, 6).double(), torch.randn(6).double()
+    (found,) = integrated_gradients(network, (fields,), (start,), 32)
+    fine = 2000
+    for row, attributions in zip(fields, found, strict=True):
+        places = (torch.arange(fine).double().unsqueeze(1) + 0.5) / fine
+        points = (start + places * (row - start)).requires_grad_()
+        (slopes,) = torch.autograd.grad(network(points).sum(), points)
+        torch.testing.assert_close(attributions, (row - start) * slopes.mean(0), rtol=1e-6, atol=1e-7)
+    with torch.no_grad():
+        torch.testing.assert_close(found.sum(1), network(fields) - network(start.unsqueeze(0)), rtol=0, atol=1e-10)

@@ -71,7 +71,7 @@ def asked(tmp_path, monkeypatch) -> Iterator[list[str]]:
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(torch.cpu, "_is_avx512_bf16_supported", lambda: True)
+    monkeypatch.setattr(bfloat16, "announces_bfloat16", lambda: True)
     yield made
     bfloat16.bfloat16_gain.cache_clear()
 
