@@ -22,7 +22,7 @@ from deepfm_core.store.store import Store
 from deepfm_core.workers.query_worker import answer
 
 ROOT = Path(__file__).resolve().parents[2]
-VIEWS = sorted(path.stem for path in (ROOT / "app" / "views").glob("[!_]*.py"))
+VIEWS = sorted(path.parent.name for path in (ROOT / "app" / "views").glob("*/__init__.py"))
 Opened = Callable[..., AppTest]
 
 
