@@ -1,4 +1,4 @@
-"""What pages say where a visitor's file, name or run is not what it might be."""
+"""What pages say about problems with a file, a name or a run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import pandas as pd
 import pytest
 
-from app.shared.pair_verdicts import told_apart
+from app.shared.pair_verdicts import clear_pairs
 from app.widgets.columns import CELLS, DIFFERENCES, PAIRS, RATES, ROWS, SLICES, Titles
 from app.widgets.figure import signed, written
 from app.widgets.layout import ICON
@@ -48,7 +48,7 @@ def test_problems_without_a_line_stay_apart() -> None:
 def test_a_rejected_upload_says_which_table_the_page_still_shows(opened: Opened) -> None:
     app = opened("data")
     app.file_uploader[0].upload("picture.csv", bytes(range(256)) * 40, "text/csv").run()
-    assert "picture.csv** was not taken. What follows is still **clicks.csv" in text_of(app)
+    assert "picture.csv** was not loaded. Still showing **clicks.csv" in text_of(app)
     assert "clicks.csv" in [heading.value for heading in app.subheader]
 
 
@@ -111,18 +111,18 @@ def test_every_number_format_is_one(titles: Titles) -> None:
 
 
 def test_a_slope_is_left_out_where_next_to_nothing_was_learned() -> None:
-    from app.shared.pair_verdicts import _borne_out
+    from app.shared.pair_verdicts import _z_and_slope
 
-    assert _borne_out(3.14, 1.24) == "z +3.1 · slope +1.2"
-    assert _borne_out(0.2, 458062.0) == "hardly learned"
+    assert _z_and_slope(3.14, 1.24) == "z +3.1 · slope +1.2"
+    assert _z_and_slope(0.2, 458062.0) == "hardly learned"
 
 
 def test_one_of_a_kind_is_not_said_to_be_many() -> None:
     assert [counted(count, "line") for count in (0, 1, 2, 2_000)] == ["0 lines", "1 line", "2 lines", "2,000 lines"]
     pairs = pd.DataFrame({"field_a": ["a", "a"], "field_b": ["b", "c"]})
-    assert told_apart(pairs[:1], pairs[:1]) == "The **one** pair is"
-    assert told_apart(pairs[:1], pairs) == "**1 of 2** pairs is"
-    assert told_apart(pairs, pairs) == "**2 of 2** pairs are"
+    assert clear_pairs(pairs[:1], pairs[:1]) == "The **one** pair is"
+    assert clear_pairs(pairs[:1], pairs) == "**1 of 2** pairs is"
+    assert clear_pairs(pairs, pairs) == "**2 of 2** pairs are"
 
 
 def test_a_row_is_said_to_have_its_labels_own_value(opened: Opened) -> None:
@@ -134,7 +134,9 @@ def test_a_row_is_said_to_have_its_labels_own_value(opened: Opened) -> None:
 def test_a_run_that_was_cancelled_says_what_resuming_does(opened: Opened, store: Store) -> None:
     queued = store.enqueue(_spec())
     store.request_cancel(queued)
-    assert "Resume begins with it; no epoch had ended" in text_of(opened("train", run=queued)).replace("*", "")
+    assert "Resume starts from the beginning, since no epoch had finished." in text_of(
+        opened("train", run=queued)
+    ).replace("*", "")
 
     trained = finished_copy(store, lambda folder: None)
     summary = json.loads((store.folder(trained).path / "summary.json").read_text())
@@ -142,5 +144,5 @@ def test_a_run_that_was_cancelled_says_what_resuming_does(opened: Opened, store:
     with store.database.write() as connection:
         connection.execute("UPDATE runs SET status = 'cancelled', summary = ? WHERE id = ?", (scored, trained))
     app = opened("train", run=trained)
-    assert "The model is trained; Resume goes on with what it has learned." in text_of(app).replace("*", "")
+    assert "The model is trained. Resume continues with the explanations." in text_of(app).replace("*", "")
     assert "AUC (test)" in [metric.label for metric in app.metric]

@@ -146,7 +146,7 @@ def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, triangles: Pair, chos
         "Field matrix",
         lambda: field_matrix(pairs, fields.dropna(subset=["order"]), upper=above, lower=below, selected=chosen),
         pairs,
-        f"{what[0].upper()}{what[1:]}{gold}{corner}{hollow}Strong pairs stand side by side. Click a pair.",
+        f"{what[0].upper()}{what[1:]}{gold}{corner}{hollow}Strong pairs are close together. Click a pair.",
         key="matrix",
         titles=PAIRS,
         file="pairs",

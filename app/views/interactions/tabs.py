@@ -79,8 +79,8 @@ def as_graph(pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair, measure: s
         "Pairs as a graph",
         lambda: pair_graph(pairs, fields.dropna(subset=["order"]), measure=measure, selected=chosen),
         pairs,
-        f"A line is a pair: wider is stronger by {MEASURES[measure].label}, in log-odds. {dashed}A dot is a field; "
-        "its area shows the main effect. Click a line to open the pair, or a dot for the field alone.",
+        f"A line is a pair: the wider, the stronger by {MEASURES[measure].label}, in log-odds. {dashed}A dot is a "
+        "field; its area shows the main effect. Click a line to open the pair, or a dot for the field alone.",
         key="graph",
         titles=PAIRS,
         file="pairs",
