@@ -223,6 +223,6 @@ def _unspaced(column: pd.Categorical) -> pd.Categorical:
 def _encoding_notes(content: Content) -> list[str]:
     if content.replaced:
         return [f"{content.replaced:,} bytes are not valid UTF-8; they read as `\ufffd`."]
-    if content.encoding in ("latin-1", "cp1252"):
+    if not content.encoding.startswith("utf-"):
         return [f"The file is not UTF-8. It was read as {content.encoding}; if letters look wrong, save it as UTF-8."]
     return []

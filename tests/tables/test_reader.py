@@ -3,6 +3,8 @@
 import gzip
 import io
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pandas as pd
@@ -123,6 +125,76 @@ def test_western_single_byte_encodings_are_the_fallback(write, codec, text):
     table = read_table(write(f'a,b\n"{quoted}",1\n'.encode(codec)))
     assert cells(table) == [[text, "1"]]
     assert table.report.encoding == codec
+
+
+SCRIPTS = {
+    ("gbk", "gb18030"): [["城市", "商品"], ["北京", "手机"], ["上海", "衣服"], ["广州", "图书"], ["Paris", "家电"]],
+    ("big5", "big5"): [["城市", "商品"], ["臺北", "手機"], ["高雄", "衣服"], ["臺中", "圖書"], ["Paris", "家電"]],
+    ("shift_jis", "cp932"): [["都市", "商品"], ["東京", "ソフト"], ["大阪", "カメラ"], ["Paris", "ノート"]],
+    ("euc_kr", "cp949"): [["도시", "상품"], ["서울", "휴대폰"], ["부산", "의류"], ["대구", "도서"], ["Paris", "가전"]],
+    ("cp1251", "cp1251"): [["город", "товар"], ["Москва", "телефон"], ["Казань", "одежда"], ["Paris", "чай"]],
+    ("koi8_r", "koi8-r"): [["город", "товар"], ["Москва", "телефон"], ["Казань", "одежда"], ["Paris", "чай"]],
+}  # fmt: skip
+"""By codec, and by the name it is reported under: header and rows."""
+
+
+@pytest.mark.parametrize("repeats", [1, 5_000])
+@pytest.mark.parametrize(("codec", "reported"), SCRIPTS)
+def test_tables_in_another_script_are_read_right(write, codec, reported, repeats):
+    header, *rows = SCRIPTS[codec, reported]
+    lines = [f"{a},{b}" for a, b in [header, *rows * repeats]]
+    table = read_table(write(("\n".join(lines) + "\n").encode(codec)))
+    assert list(table.frame.columns) == header
+    assert cells(table) == rows * repeats
+    assert table.report.encoding == reported
+    assert table.report.notes[0].startswith(f"The file is not UTF-8. It was read as {reported}")
+
+
+def test_another_script_late_in_a_long_file_is_read_right(write):
+    rows = "abc,1\n" * 1_000_000  # more than is held at a time
+    table = read_table(write(f"x,y\n{rows}Москва,2\nКазань,3\n".encode("cp1251")))
+    assert cells(table)[-2:] == [["Москва", "2"], ["Казань", "3"]]
+
+
+def test_a_byte_that_another_script_has_no_letter_for_leaves_the_file_western(write):
+    header, *rows = SCRIPTS["gbk", "gb18030"]
+    content = "\n".join(f"{a},{b}" for a, b in [header, *rows * 100]).encode("gbk")
+    assert read_table(write(content + b"\nx,\xff\n")).report.encoding == "latin-1"
+
+
+WESTERN = [
+    "créée",
+    "Größe",
+    "œuvre",
+    "à",
+    "né",
+    "été",
+    "Ü",
+    "señor",
+    "½",
+    "£",
+    "€",
+    "“gut”",
+    "naïveté",
+    "Æbler",
+    "smørrebrød",
+]
+
+
+@pytest.mark.parametrize("codec", ["latin-1", "cp1252"])
+@pytest.mark.parametrize("text", [*WESTERN, " ".join(WESTERN)])
+def test_western_words_are_read_as_western_however_few_they_are(write, codec, text):
+    text = text.encode(codec, "ignore").decode(codec) + " é"
+    table = read_table(write(f"a,b\n{text},1\nx,2\n".encode(codec)))
+    assert cells(table)[0] == [text, "1"]
+    assert table.report.encoding in ("latin-1", "cp1252")
+
+
+def test_a_table_in_utf_8_does_not_load_what_tells_encodings(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\né,1\n", encoding="utf-8")
+    code = "import sys; from deepfm_core.tables.reader import read_table; read_table(sys.argv[1])"
+    code += "; sys.exit('charset_normalizer' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code, tmp_path / "t.csv"], check=True)
 
 
 @pytest.mark.slow
