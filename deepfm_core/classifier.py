@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
-from numbers import Integral, Real
 from typing import Any, Self
 
 import numpy as np
@@ -37,6 +36,8 @@ from deepfm_core.spec.crosses import named_crosses
 from deepfm_core.spec.events import EpochDone, Fitted
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec, SplitSpec
+from deepfm_core.spec.settings import SETTINGS, of_home
+from deepfm_core.spec.value_kinds import Choice
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.table import Table
 from deepfm_core.training.fit import fit
@@ -95,56 +96,24 @@ def seed_of(random_state: int | np.random.RandomState | None) -> int:
         raise SpecError(f"Random state is {random_state!r}. Use a whole number, a RandomState or None.") from None
 
 
-WHOLE = ("embedding_size", "epochs", "patience", "batch_size", "min_count")
-
-REAL = ("dropout", "l2", "learning_rate", "validation_fraction")
-"""Parameters of the classifier that are numbers. The run's spec checks their ranges."""
-
-
 def require_kinds_of_values(parameters: Mapping[str, Any]) -> None:
     """Check the types of the classifier's parameters; None takes the preset's setting.
 
     Raises:
         SpecError: a parameter has the wrong type.
     """
-    for names, kind, remedy in (
-        (WHOLE, Integral, "a whole number"),
-        (REAL, Real, "a number"),
-        (("batch_norm",), bool | np.bool_, "True or False"),
-    ):
-        for name in names:
-            value = parameters[name]
-            flag = kind in (Integral, Real) and isinstance(value, bool)  # True is an Integral, but no number of epochs
-            preset = value is None and name not in ("min_count", "validation_fraction")
-            if not preset and (flag or not isinstance(value, kind)):
-                raise SpecError(f"{name} is {value!r}. Use {remedy}.")
-    layers, crosses = parameters["layers"], parameters["crosses"]
-    if layers is not None and not (_listed(layers) and all(isinstance(units, Integral) for units in layers)):
-        raise SpecError(f"layers is {layers!r}. Use a list of whole numbers, such as (64, 32).")
-    if crosses is not None and not _listed(crosses):
-        raise SpecError(f"crosses is {crosses!r}. Use a list of pairs of columns, such as [('device', 'hour')].")
-
-
-def _listed(value: object) -> bool:
-    return isinstance(value, Sequence | np.ndarray) and not isinstance(value, str | bytes)
+    for setting in SETTINGS:
+        name = "validation_fraction" if setting.name == "valid" else setting.name
+        if name not in parameters or isinstance(setting.values, Choice):
+            continue  # whether there is such a name is for the run's spec to say
+        value = parameters[name]
+        preset = value is None and (not setting.usual or setting.home == "model")
+        if not preset and not setting.values.is_one(value):
+            raise SpecError(f"{name} is {value!r}. Use {setting.values.kind}.")
 
 
 POSITIVE, NEGATIVE = "1", "0"
 """The texts of the two classes in the label column of the training table."""
-
-
-CHOSEN = (
-    "embedding_size",
-    "activation",
-    "dropout",
-    "batch_norm",
-    "l2",
-    "epochs",
-    "patience",
-    "batch_size",
-    "learning_rate",
-)
-"""Parameters that replace the preset's settings if they are not None, as `layers` and `crosses` do."""
 
 
 class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
@@ -310,7 +279,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _spec(self, table: Table, label: str) -> RunSpec:
         split = SplitSpec(valid=self.validation_fraction, test=0.0)
         schema = infer_schema(table, label, POSITIVE, leave_out_leaks=False)
-        chosen = {name: getattr(self, name) for name in CHOSEN}
+        own = self.get_params(deep=False)
+        chosen = {each.name: own[each.name] for each in (*of_home("model"), *of_home("fit")) if each.name in own}
         chosen["layers"] = None if self.layers is None else tuple(int(units) for units in self.layers)
         chosen["crosses"] = None if self.crosses is None else named_crosses(self.crosses)
         rows = split.training_rows(len(table))

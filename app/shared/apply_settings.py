@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
@@ -11,6 +12,7 @@ from app.shared.split_choice import SPLIT, TEST_TABLE, VALID_TABLE, choice_of
 from app.state import links, saved_runs, saved_tables
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec
+from deepfm_core.spec.settings import SETTINGS
 
 CUSTOM = "custom"
 """Name of the choice that holds the custom settings that differ from the recommended ones."""
@@ -56,15 +58,9 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
 
 def _differences(spec: RunSpec, rows: int) -> dict[str, Any]:
     model, fit = preset("recommended", spec.model.name, spec.training_rows(rows))
-    found: dict[str, Any] = {}
-    for own, default in ((spec.model, model), (spec.fit, fit)):
-        found |= {name: value for name, value in vars(own).items() if value != getattr(default, name)}
-    found.pop("name", None)
-    found.pop("embedding_l2", None)  # that of the embeddings follows where `l2` is chosen
-    if spec.min_count > 1:
-        found["min_count"] = spec.min_count
-    if "layers" in found:
-        found["layers"] = ", ".join(map(str, spec.model.layers))
-    if "crosses" in found:
-        found["crosses"] = ", ".join(f"{a}*{b}" for a, b in spec.model.crosses)
-    return found
+    usual = replace(spec, model=model, fit=fit, min_count=RunSpec.min_count)
+    return {
+        setting.name: setting.as_text(setting.of(spec))
+        for setting in SETTINGS
+        if not setting.own and setting.of(spec) != setting.of(usual)
+    }

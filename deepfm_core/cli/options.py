@@ -13,15 +13,11 @@ from deepfm_core.errors import RunError, SpecError
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
-from deepfm_core.spec.crosses import parse_crosses
 from deepfm_core.spec.run import YARDSTICK, RunSpec, SplitSpec
+from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
-
-MODEL_OPTIONS = ("embedding_size", "layers", "activation", "dropout", "batch_norm")
-
-FIT_OPTIONS = ("epochs", "patience", "batch_size", "learning_rate", "l2", "precision")
 
 
 class Tables:
@@ -76,7 +72,7 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
     table = tables.tables[tables.main]
     schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
     by, _, column = arguments.split_by.partition(":")
-    split = SplitSpec(by, column or None, **_given(arguments, "valid", "test"))
+    split = SplitSpec(by, column or None, **_given(arguments, "split"))
     base = RunSpec(
         table=tables.main,
         table_name=table.name,
@@ -86,18 +82,18 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
         valid_table_name=tables.name(tables.valid),
         test_table_name=tables.name(tables.test),
         split=split,
-        seed=arguments.seed,
-        **_given(arguments, "min_count", "folds"),
+        **_given(arguments, "run"),
     )
     return base, base.training_rows(len(table))
 
 
 def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
     """Give the settings of model and fit that the command line names, for `presets.settings`."""
-    return _given(arguments, *MODEL_OPTIONS, *FIT_OPTIONS) | {"crosses": parse_crosses(arguments.cross or ())}
+    return _given(arguments, "model", "fit")
 
 
-def _given(arguments: argparse.Namespace, *names: str) -> dict[str, Any]:
+def _given(arguments: argparse.Namespace, *homes: Home) -> dict[str, Any]:
+    names = [setting.name for home in homes for setting in of_home(home)]
     return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
 
 

@@ -14,6 +14,8 @@ import deepfm_core
 from deepfm_core.errors import SpecError
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.models import MODELS
+from deepfm_core.spec.settings import SETTINGS, Setting
+from deepfm_core.spec.value_kinds import Crosses, Flag, Number, Whole, Widths
 
 
 class _Parser(argparse.ArgumentParser):
@@ -95,10 +97,9 @@ def _train(verbs: Any) -> None:
     _table(verb)
     verb.add_argument("--out", type=Path, metavar="DIR", help="write the run here; must not exist (default: the store)")
     _roles(verb)
-    _parts(verb)
-    _model(verb, named=True)
-    _fit(verb)
-    verb.add_argument("--folds", type=int, metavar="N", help="ask pairs on unseen rows in N folds; 0: do not (by size)")
+    _settings(verb, "train").add_argument(
+        "--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)"
+    )
     verb.add_argument("--seeds", type=int, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)")
     verb.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
@@ -109,9 +110,7 @@ def _compare(verbs: Any) -> None:
     verb.add_argument("--models", type=_names, default=list(MODELS), metavar="NAMES", help=f"{','.join(MODELS)} (all)")
     verb.add_argument("--no-yardstick", action="store_true", help="no gradient boosting beside them")
     _roles(verb)
-    _parts(verb)
-    _model(verb)
-    _fit(verb)
+    _settings(verb, "compare")
     verb.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each model, on the same rows (1)")
     verb.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
@@ -128,48 +127,49 @@ def _roles(verb: argparse.ArgumentParser) -> None:
         roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES", help=kind.help)
 
 
-def _parts(verb: argparse.ArgumentParser) -> None:
+def _settings(verb: argparse.ArgumentParser, name: str) -> argparse._ArgumentGroup:
+    """Add the options of all settings, and return the group of the model's."""
     parts = verb.add_argument_group("parts")
     parts.add_argument("--valid-table", type=Path, metavar="FILE", help="validate on this table")
     parts.add_argument("--test-table", type=Path, metavar="FILE", help="test on this table")
-    parts.add_argument("--valid", type=float, metavar="SHARE", help="share of rows to validate on (0.1)")
-    parts.add_argument("--test", type=float, metavar="SHARE", help="share of rows to test on (0.1)")
     parts.add_argument("--split-by", default="random", metavar="HOW", help="random, time:FIELD or group:FIELD (random)")
-
-
-def _model(verb: argparse.ArgumentParser, *, named: bool = False) -> None:
     model = verb.add_argument_group("model", "what is not said comes from the preset")
     model.add_argument(
         "--preset", default="recommended", metavar="NAME", help="recommended, paper or quick (recommended)"
     )
-    model.add_argument("--cross", type=_names, metavar="A*B,C*D", help="pairs of fields crossed by wide-deep")
-    model.add_argument("--embedding-size", type=int, metavar="K", help="numbers a feature is embedded in")
-    model.add_argument("--layers", type=_widths, metavar="WIDTHS", help="units of each hidden layer, such as 64,32")
-    model.add_argument("--activation", metavar="NAME", help="relu, tanh, sigmoid or linear")
-    model.add_argument("--dropout", type=float, metavar="P", help="probability to drop a unit")
-    model.add_argument("--batch-norm", action="store_true", default=None, help="normalise each hidden layer's batch")
-    if named:
-        model.add_argument("--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)")
+    training = verb.add_argument_group("training")
+    groups = {"split": parts, "model": model, "fit": training, "run": training}
+    for setting in SETTINGS:
+        if setting.option and name in setting.option.verbs:
+            _setting(groups[setting.home], setting)
+    return model
 
 
-def _fit(verb: argparse.ArgumentParser) -> None:
-    fit = verb.add_argument_group("training")
-    fit.add_argument("--l2", type=float, metavar="λ", help="adds λ/2 · Σ w² over first-order weights and embeddings")
-    fit.add_argument("--epochs", type=int, metavar="N", help="at most")
-    fit.add_argument("--patience", type=int, metavar="N", help="epochs without a better validation logloss")
-    fit.add_argument("--batch-size", type=int, metavar="ROWS", help="rows a step")
-    fit.add_argument("--learning-rate", type=float, metavar="RATE", help="Adam's")
-    fit.add_argument("--precision", metavar="NAME", help="of the network's products: float32 or bfloat16 (float32)")
-    fit.add_argument("--min-count", type=int, metavar="ROWS", help="rarer values share one feature (1)")
-    fit.add_argument("--seed", type=int, default=0, help="(0)")
+def _setting(group: argparse._ArgumentGroup, setting: Setting) -> None:
+    assert setting.option is not None
+    text = (setting.explained + (f" ({setting.usual})" if setting.usual else "")).replace("%", "%%")
+    if isinstance(setting.values, Flag):
+        group.add_argument(setting.flag, dest=setting.name, action="store_true", default=None, help=text)
+        return
+    read: Callable[[str], Any] = str
+    if isinstance(setting.values, Whole | Number):
+        read = int if isinstance(setting.values, Whole) else float
+    elif isinstance(setting.values, Widths | Crosses):
+        read = _telling(setting.values.read)
+    group.add_argument(setting.flag, dest=setting.name, type=read, metavar=setting.option.metavar, help=text)
+
+
+def _telling(read: Callable[[str], Any]) -> Callable[[str], Any]:
+    """Make argparse say what `read` says of a text, which it does of its own kind of error alone."""
+
+    def told(text: str) -> Any:
+        try:
+            return read(text)
+        except ValueError as error:
+            raise argparse.ArgumentTypeError(str(error).removesuffix(".")) from None
+
+    return told
 
 
 def _names(text: str) -> list[str]:
     return [name.strip() for name in next(csv.reader([text]), []) if name.strip()]
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(width) for width in text.split(",") if width.strip())
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is not a list of widths such as 64,32") from None

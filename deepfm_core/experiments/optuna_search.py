@@ -17,7 +17,7 @@ from deepfm_core.experiments.study import StudyPlan
 from deepfm_core.runs.job import Context, Engine, Job
 from deepfm_core.spec.events import Event, Stage
 from deepfm_core.spec.run import RunSpec
-from deepfm_core.spec.search_space import FACTORS, Setting, Value, setting_of, with_setting
+from deepfm_core.spec.search_space import FACTORS, Point, Value, setting_of, with_setting
 from deepfm_core.store.records import RunRow
 from deepfm_core.store.store import Store
 
@@ -104,13 +104,13 @@ def _of(plan: StudyPlan, spec: RunSpec) -> dict[str, Value]:
     return {name: own[name] for name in plan.factors}
 
 
-def _ended(plan: StudyPlan, runs: Sequence[RunRow]) -> list[tuple[Setting, float]]:
+def _ended(plan: StudyPlan, runs: Sequence[RunRow]) -> list[tuple[Point, float]]:
     """Return the setting and mean validation logloss of each trial that has a finished run, in order."""
     trials: dict[int, list[RunRow]] = {}
     for run in runs:
         if run.ended_well and not run.to_choose:
             trials.setdefault(int(run.trial or 0), []).append(run)
-    ended: list[tuple[Setting, float]] = []
+    ended: list[tuple[Point, float]] = []
     for _, of_trial in sorted(trials.items()):
         scores: list[Any] = [run.summary["valid"]["logloss"] for run in of_trial]
         ended.append((_of(plan, of_trial[0].spec), fmean(scores)))

@@ -11,25 +11,19 @@ from numpy.typing import NDArray
 
 from deepfm_core.metrics.bootstrap import judge_together
 from deepfm_core.spec.run import RunSpec
+from deepfm_core.spec.settings import SETTINGS, Setting
 
 _TABLES = ("table", "valid_table", "test_table")
 _UNTOLD = {*_TABLES, "schema"}
 _TITLES = {
     "model.name": "model",
-    "model.embedding_sd": "sd of first embeddings",
-    "model.batch_norm": "batch normalisation",
-    "fit.l2": "L2",
-    "fit.embedding_l2": "L2 of embeddings",
     "split.by": "split by",
     "split.column": "split field",
-    "split.valid": "validation share",
-    "split.test": "test share",
-    "min_count": "minimum count",
-    "split_seed": "seed of the split",
     "table_name": "table",
     "valid_table_name": "validation table",
     "test_table_name": "test table",
 }
+"""What a run has beside its settings, which say themselves how they are called."""
 
 
 def setting_differences(b: RunSpec, a: RunSpec) -> pd.DataFrame:
@@ -58,7 +52,12 @@ def _settings(spec: RunSpec) -> dict[str, Any]:
 
 
 def _title(name: str) -> str:
-    return _TITLES.get(name, name.rpartition(".")[2].replace("_", " "))
+    titles = {_place(setting): setting.title for setting in SETTINGS}
+    return (titles | _TITLES).get(name, name)
+
+
+def _place(setting: Setting) -> str:
+    return setting.name if setting.home == "run" else f"{setting.home}.{setting.name}"
 
 
 def _text(value: Any) -> str:

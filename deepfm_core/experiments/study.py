@@ -16,7 +16,7 @@ from deepfm_core.spec.run import RunSpec
 from deepfm_core.spec.search_space import (
     FACTORS,
     NETWORK,
-    Setting,
+    Point,
     Value,
     checked,
     factors_of,
@@ -146,7 +146,7 @@ class StudyPlan:
         for setting in product(*network.values()):
             with_setting(start, dict(zip(network, setting, strict=True)))
 
-    def _run(self, start: RunSpec, setting: Setting, trial: int, seed: int) -> NewRun:
+    def _run(self, start: RunSpec, setting: Point, trial: int, seed: int) -> NewRun:
         spec = replace(with_setting(start, setting), seed=start.seed + seed)
         to_choose = self.design == SEARCH and trial > 0
         said = ", ".join(f"{FACTORS[name].title} {written(value)}" for name, value in setting.items())

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from deepfm_core.errors import SpecError
-from deepfm_core.schema.schema import Cross
+
+if TYPE_CHECKING:
+    from deepfm_core.schema.schema import Cross
 
 
 def parse_crosses(texts: Iterable[str]) -> tuple[Cross, ...]:

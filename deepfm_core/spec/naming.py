@@ -7,6 +7,7 @@ from typing import Any
 
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.spec.search_space import written
+from deepfm_core.spec.settings import SETTINGS
 
 MODEL_TITLES = {
     "deepfm": "DeepFM",
@@ -25,27 +26,13 @@ MODEL_TITLES = {
 
 MOST_SAID = 3
 """Settings that a name holds at most."""
-_SAID = {
-    "layers": "{}",
-    "embedding_size": "k {}",
-    "learning_rate": "rate {}",
-    "batch_size": "batch {}",
-    "l2": "L2 {}",
-    "seed": "seed {}",
-    "dropout": "dropout {}",
-    "epochs": "epochs {}",
-    "activation": "{}",
-    "precision": "{}",
-}
-"""What names say of a setting, those that are varied most first; of others its name and value."""
 
 
 def settings_said(preset: str, chosen: Mapping[str, Any]) -> str:
     """Say in a few words how a run's settings differ from the usual ones: by its preset, and by what was chosen."""
-    places = {name: place for place, name in enumerate(_SAID)}
-    names = sorted(chosen, key=lambda name: (places.get(name, len(places)), name))
-    forms = [_SAID.get(name, f"{name.replace('_', ' ')} {{}}") for name in names]
-    parts = [form.format(_value(chosen[name])) for name, form in zip(names, forms, strict=True)]
+    said = {setting.name: setting.said for setting in SETTINGS if setting.said and setting.name in chosen}
+    names = sorted(said, key=lambda name: (said[name].place, name))
+    parts = [said[name].form.format(_value(chosen[name])) for name in names]
     parts = parts if preset == "recommended" else [preset, *parts]
     return ", ".join([*parts[:MOST_SAID], "…"] if len(parts) > MOST_SAID else parts)
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import fields, replace
+from dataclasses import replace
 from typing import Any
 
 from deepfm_core.errors import SpecError
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
+from deepfm_core.spec.settings import by_home
 
 PRESETS = ("recommended", "paper", "quick")
 """What `--preset` takes."""
@@ -46,16 +47,8 @@ def settings(name: str, model_name: str, rows: int, chosen: Mapping[str, Any]) -
         SpecError: there is no such preset, model or setting, or a value is out of range.
     """
     model, fit = preset(name, model_name, rows)
-    of_model, of_fit = ({field.name for field in fields(part)} for part in (ModelSpec, FitSpec))
-    unknown = set(chosen) - of_model - of_fit
-    if unknown:
-        raise SpecError(f"Setting is {min(unknown)!r}. Use one of {', '.join(sorted(of_model | of_fit))}.")
-    if "l2" in chosen:
-        chosen = {"embedding_l2": None, **chosen}
-    return (
-        replace(model, **{name: value for name, value in chosen.items() if name in of_model}),
-        replace(fit, **{name: value for name, value in chosen.items() if name in of_fit}),
-    )
+    parts = by_home(chosen, ("model", "fit"))
+    return replace(model, **parts["model"]), replace(fit, **parts["fit"])
 
 
 def _recommended(model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from deepfm_core.errors import SpecError
 from deepfm_core.schema.schema import Cross, Schema
 from deepfm_core.spec.crosses import require_different
 from deepfm_core.spec.models import MODELS, Switches
+from deepfm_core.spec.settings import by_home, require_in_range
 
 MODEL_NAMES = tuple(MODELS)
 """The presets `--model` takes."""
 YARDSTICK = "boosting"
 """Gradient boosting of scikit-learn, a run beside those of a comparison; it has no terms of ours."""
 
-ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear")
-PRECISIONS = ("float32", "bfloat16")
 FOLDS, MOST_FOLDED_ROWS = 5, 200_000
 """Folds of a run that does not say, and the rows beyond which it has none: they cost about three times the training."""
 
@@ -48,8 +47,7 @@ class SplitSpec:
             self.column,
             "Use time:FIELD or group:FIELD.",
         )
-        for name, share in (("Validation share", self.valid), ("Test share", self.test)):
-            _require(0.0 <= share < 1.0, name, share, "Use a share between 0 and 1, such as 0.1.")
+        require_in_range("split", self)
         _require(
             self.valid + self.test < 1.0,
             "Validation plus test share",
@@ -83,26 +81,7 @@ class ModelSpec:
     def __post_init__(self) -> None:
         known = (*MODEL_NAMES, YARDSTICK)
         _require(self.name in known, "Model", self.name, f"Use one of {', '.join(MODEL_NAMES)}.")
-        _require(1 <= self.embedding_size <= 512, "Embedding size", self.embedding_size, "Use 1 to 512.")
-        _require(
-            all(1 <= n <= 8192 for n in self.layers),
-            "Layers",
-            ", ".join(map(str, self.layers)),
-            "Use widths of 1 to 8192, such as 64,32.",
-        )
-        _require(
-            self.activation in ACTIVATIONS,
-            "Activation",
-            self.activation,
-            f"Use one of {', '.join(ACTIVATIONS)}.",
-        )
-        _require(
-            0.0 <= self.dropout < 1.0,
-            "Dropout",
-            self.dropout,
-            "Use the share of units to drop, 0 to below 1.",
-        )
-        _require(0.0 < self.embedding_sd <= 1.0, "Embedding sd", self.embedding_sd, "Use 0.01 to 0.1.")
+        require_in_range("model", self)
         require_different(self.crosses)
         _require(
             not self.crosses or self.switches.crosses,
@@ -152,29 +131,7 @@ class FitSpec:
     """That of the network's matrix products while training; weights and all else are of float32."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.epochs <= 10_000, "Epochs", self.epochs, "Use 1 to 10000.")
-        _require(self.patience >= 1, "Patience", self.patience, "Use 1 or more epochs.")
-        _require(1 <= self.batch_size <= 1_000_000, "Batch size", self.batch_size, "Use 1 to 1000000 rows.")
-        _require(
-            0.0 < self.learning_rate <= 10.0,
-            "Learning rate",
-            self.learning_rate,
-            "Use a number above 0, up to 10, such as 1e-3.",
-        )
-        _require(
-            0.0 < self.first_order_rate <= 100.0,
-            "First-order rate",
-            self.first_order_rate,
-            "Use a factor of the learning rate above 0, up to 100, such as 3.",
-        )
-        _require(self.l2 >= 0.0, "L2", self.l2, "Use 0 or a small positive number such as 1e-5.")
-        _require(
-            self.l2_embeddings >= 0.0,
-            "Embedding L2",
-            self.embedding_l2,
-            "Use 0 or a small positive number such as 1e-3, or leave it out.",
-        )
-        _require(self.precision in PRECISIONS, "Precision", self.precision, f"Use one of {', '.join(PRECISIONS)}.")
+        require_in_range("fit", self)
 
     @property
     def l2_embeddings(self) -> float:
@@ -213,17 +170,22 @@ class RunSpec:
     """Whether the frames about pairs, levels and single rows are made; runs that are only compared do without."""
 
     def __post_init__(self) -> None:
-        _require(
-            self.folds is None or self.folds == 0 or 2 <= self.folds <= 20, "Folds", self.folds, "Use 2 to 20, or 0."
-        )
-        _require(self.min_count >= 1, "Minimum count", self.min_count, "Use 1 or more rows.")
-        for seed in (self.seed, self.rows_seed):
-            _require(seed >= 0, "Seed", seed, "Use 0 or a positive whole number.")
+        require_in_range("run", self)
 
     @property
     def rows_seed(self) -> int:
         """The seed of the division into parts."""
         return self.seed if self.split_seed is None else self.split_seed
+
+    def with_settings(self, chosen: Mapping[str, Any]) -> RunSpec:
+        """Put chosen values in the place of its own; a chosen `l2` is that of the embeddings, too.
+
+        Raises:
+            SpecError: there is no such setting, or a value is out of range.
+        """
+        parts = by_home(chosen)
+        model, fit, split = replace(self.model, **parts["model"]), replace(self.fit, **parts["fit"]), self.split
+        return replace(self, model=model, fit=fit, split=replace(split, **parts["split"]), **parts["run"])
 
     def training_rows(self, rows: int) -> int:
         """Say about how many of the table's `rows` are trained on."""

@@ -6,11 +6,13 @@ The first five are those of the DeepFM paper (Guo et al. 2017, section 3.3).
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Literal
 
 from deepfm_core.errors import SpecError
-from deepfm_core.spec.run import ACTIVATIONS, ModelSpec, RunSpec
+from deepfm_core.spec.run import ModelSpec, RunSpec
+from deepfm_core.spec.settings import SETTINGS, Setting, capitalised, setting_named
+from deepfm_core.spec.value_kinds import Choice, Whole
 
 # Shapes of a network at an equal number of neurons, as in the DeepFM paper's study (section 3.3).
 
@@ -56,7 +58,7 @@ def _proportions(shape: str, layers: int) -> list[int]:
 
 Value = str | int | float
 
-Setting = Mapping[str, Value]
+Point = Mapping[str, Value]
 """Values by name of the factor."""
 
 NETWORK = ("neurons", "layers", "shape")
@@ -65,59 +67,71 @@ NETWORK = ("neurons", "layers", "shape")
 
 @dataclass(frozen=True)
 class Factor:
-    """Something a study varies.
+    """Something a study varies: a setting, or another way to count one.
 
     Attributes:
         title: how it is called.
         kind: names to choose from, whole numbers, or numbers.
         values: tried where nothing else is said; of a choice, all there are.
+        setting: which it varies, by name.
         log: whether a search looks at orders of magnitude.
-        deep: whether only a network has it.
         help: what it is, in a sentence.
     """
 
     title: str
     kind: Literal["choice", "whole", "number"]
     values: tuple[Value, ...]
+    setting: str
     log: bool = False
-    deep: bool = True
     help: str = ""
 
 
-FACTORS: Mapping[str, Factor] = {
-    "activation": Factor("activation", "choice", ACTIVATIONS, help="Of the network's hidden units."),
+def _factor(setting: Setting) -> Factor:
+    """Give the factor that is a setting itself."""
+    assert setting.varied is not None
+    kind: Literal["choice", "whole", "number"] = "number"
+    if isinstance(setting.values, Choice | Whole):
+        kind = "choice" if isinstance(setting.values, Choice) else "whole"
+    return Factor(
+        setting.title, kind, setting.varied.values, setting.name, setting.varied.log, f"{capitalised(setting.help)}."
+    )
+
+
+_COUNTED = {
     "keep": Factor(
         "keep probability",
         "number",
         (1.0, 0.9, 0.8, 0.7, 0.6, 0.5),
+        "dropout",
         help="Probability to keep a hidden unit while training, as the paper's “dropout” counts; 1 drops none.",
     ),
-    "neurons": Factor("neurons per layer", "whole", (16, 32, 64, 128), log=True, help="Mean width of a hidden layer."),
-    "layers": Factor("number of layers", "whole", (1, 2, 3, 4), help="Hidden layers."),
+    "neurons": Factor(
+        "neurons per layer", "whole", (16, 32, 64, 128), "layers", log=True, help="Mean width of a hidden layer."
+    ),
+    "layers": Factor("number of layers", "whole", (1, 2, 3, 4), "layers", help="Hidden layers."),
     "shape": Factor(
-        "network shape", "choice", SHAPES, help="How neurons are divided among layers; their sum stays the same."
-    ),
-    "embedding_size": Factor("embedding size", "whole", (4, 8, 16), log=True, deep=False, help="K of the paper."),
-    "learning_rate": Factor(
-        "learning rate", "number", (1e-3, 3e-3, 1e-2), log=True, deep=False, help="Step size of Adam."
-    ),
-    "l2": Factor(
-        "L2", "number", (1e-5, 1e-4, 1e-3), log=True, deep=False, help="λ of λ/2 · Σ w² over weights and embeddings."
+        "network shape",
+        "choice",
+        SHAPES,
+        "layers",
+        help="How neurons are divided among layers; their sum stays the same.",
     ),
 }
+"""Factors that count a setting as the paper does."""
+PLAIN = {setting.name: _factor(setting) for setting in SETTINGS if setting.varied}
+"""Factors that are settings themselves."""
 
 PAPER = ("activation", "keep", "neurons", "layers", "shape")
 """The factors of the paper's study."""
+FACTORS: Mapping[str, Factor] = {
+    name: (PLAIN | _COUNTED)[name] for name in (*PAPER, *(name for name in PLAIN if name not in PAPER))
+}
 
 
 def factors_of(model: str) -> tuple[str, ...]:
     """Give the factors that a model has."""
     switches = ModelSpec(model).switches
-    return tuple(
-        name
-        for name, factor in FACTORS.items()
-        if (switches.deep or not factor.deep) and (switches.embedding_sets or name != "embedding_size")
-    )
+    return tuple(name for name, factor in FACTORS.items() if setting_named(factor.setting).needs(switches))
 
 
 def parse_values(name: str, text: str) -> tuple[Value, ...]:
@@ -159,18 +173,14 @@ def _value(factor: Factor, value: Any) -> Value:
 
 def setting_of(spec: RunSpec) -> dict[str, Value]:
     """Give the value of every factor that a run has."""
-    model, fit = spec.model, spec.fit
-    widths = model.layers or (0,)
-    return {
-        "activation": model.activation,
-        "keep": round(1.0 - model.dropout, 6),
+    widths = spec.model.layers or (0,)
+    found: dict[str, Value] = {name: setting_named(name).of(spec) for name in PLAIN} | {
+        "keep": round(1.0 - spec.model.dropout, 6),
         "neurons": round(sum(widths) / len(widths)),
-        "layers": len(model.layers),
-        "shape": shape_of(model.layers),
-        "embedding_size": model.embedding_size,
-        "learning_rate": fit.learning_rate,
-        "l2": fit.l2,
+        "layers": len(spec.model.layers),
+        "shape": shape_of(spec.model.layers),
     }
+    return {name: found[name] for name in FACTORS}
 
 
 def shape_of(layers: Sequence[int]) -> str:
@@ -184,32 +194,23 @@ def shape_of(layers: Sequence[int]) -> str:
     return SHAPES[0]
 
 
-def with_setting(spec: RunSpec, setting: Setting) -> RunSpec:
+def with_setting(spec: RunSpec, setting: Point) -> RunSpec:
     """Put a setting in the place of a run's own values; what it does not name stays.
 
     Raises:
         SpecError: a value is out of range.
     """
-    model, fit = spec.model, spec.fit
-    values = setting_of(spec) | dict(setting)
-    if "activation" in setting:
-        model = replace(model, activation=str(setting["activation"]))
+    chosen: dict[str, Any] = {name: _value(FACTORS[name], setting[name]) for name in PLAIN if name in setting}
     if "keep" in setting:
         keep = float(setting["keep"])
         if not 0.0 < keep <= 1.0:
             raise SpecError(f"Keep probability is {keep:g}. Use a share above 0, up to 1.")
-        model = replace(model, dropout=round(1.0 - keep, 6))
+        chosen["dropout"] = round(1.0 - keep, 6)
     if any(name in setting for name in NETWORK):
+        values = setting_of(spec) | dict(setting)
         count = int(values["layers"])
-        widths = layer_widths(str(values["shape"]), int(values["neurons"]) * max(count, 1), count)
-        model = replace(model, layers=widths)
-    if "embedding_size" in setting:
-        model = replace(model, embedding_size=int(setting["embedding_size"]))
-    if "learning_rate" in setting:
-        fit = replace(fit, learning_rate=float(setting["learning_rate"]))
-    if "l2" in setting:
-        fit = replace(fit, l2=float(setting["l2"]), embedding_l2=None)
-    return replace(spec, model=model, fit=fit)
+        chosen["layers"] = layer_widths(str(values["shape"]), int(values["neurons"]) * max(count, 1), count)
+    return spec.with_settings(chosen)
 
 
 def written(value: Value) -> str:

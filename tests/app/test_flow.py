@@ -211,6 +211,29 @@ def test_a_run_is_named_by_the_settings_that_it_has(opened: Opened, store: Store
     assert store.runs()[0].name == "DeepFM, seed 4 on clicks.csv"
 
 
+def test_the_form_draws_each_setting_with_its_label_range_and_help(opened: Opened) -> None:
+    from app.widgets.text import plain
+    from deepfm_core.spec.settings import SETTINGS
+    from deepfm_core.spec.value_kinds import Whole
+
+    app = opened("train", preset="custom", model="wide-deep")
+    widgets = {w.key: w for w in (*app.number_input, *app.text_input, *app.selectbox, *app.toggle)}
+    drawn = [setting for setting in SETTINGS if setting.drawn and setting.name != "precision"]  # by the machine
+    for setting in drawn:
+        widget = widgets[f"setting {setting.name}"]
+        assert (widget.label, widget.help) == (setting.heading, plain(setting.sentence))
+        if isinstance(setting.values, Whole):
+            assert (widget.min, widget.max, widget.step) == (setting.values.least, setting.values.high, 1)
+
+
+def test_a_linked_number_out_of_range_gets_the_specs_own_sentence_and_can_be_put_right(opened: Opened) -> None:
+    app = opened("train", preset="custom", custom=json.dumps({"epochs": 0}))
+    assert [error.value for error in app.error] == ["Epochs is 0. Use 1 to 10000."]
+    app.number_input(key="setting epochs").set_value(7).run()
+    assert not app.error
+    assert json.loads(_choice(app, "custom") or "") == {"epochs": 7}
+
+
 def test_crossed_fields_are_asked_for_with_wide_and_deep_alone(opened: Opened, store: Store) -> None:
     custom = json.dumps({"crosses": "device*placement, hour*site"})
     app = opened("train", preset="custom", model="wide-deep", custom=custom)
@@ -360,7 +383,7 @@ def test_bfloat16_is_offered_where_the_processor_announces_it(
 ) -> None:
     from app.views.train import settings
 
-    monkeypatch.setitem(settings.CHOICES, "precision", offered)
+    monkeypatch.setitem(settings.OFFERED, "precision", offered)
     app = opened("train", preset="custom", custom=json.dumps({"precision": "bfloat16"}))
     assert ("Precision" in [box.label for box in app.selectbox]) is (len(offered) > 1)
     assert any("cannot be read" in info.value for info in app.info) is (len(offered) == 1)

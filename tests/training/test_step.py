@@ -15,7 +15,8 @@ from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.spec.run import ACTIVATIONS, MODEL_NAMES, FitSpec, ModelSpec
+from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
+from deepfm_core.spec.settings import ACTIVATIONS
 from deepfm_core.training import embedding_table as table_module
 from deepfm_core.training import lazy_adam as crossed_module
 from deepfm_core.training import step as step_module

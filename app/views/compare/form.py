@@ -14,10 +14,10 @@ from app.widgets.messages import MODEL_TITLES
 from app.widgets.text import counted
 from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments.comparison import MOST_SEEDS, ComparisonPlan
-from deepfm_core.spec.crosses import parse_crosses
 from deepfm_core.spec.models import MODELS
 from deepfm_core.spec.presets import PRESETS
 from deepfm_core.spec.run import MODEL_NAMES, RunSpec
+from deepfm_core.spec.settings import setting_named
 
 COMPARISON = "comparison"
 """Name of the choice that holds the id of the comparison shown."""
@@ -96,7 +96,7 @@ def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:
         placeholder="none; pairs such as device*hour, site*ad",
         help="Each pair of values gets its own first-order weight. The paper's comparison chose the pairs by hand.",
     )
-    found = parse_crosses(text.split(",")) if text.strip() else ()
+    found = setting_named("crosses").from_text(text)
     return {"crosses": found} if found else {}
 
 

@@ -12,12 +12,13 @@ from app.shared.apply_settings import CUSTOM
 from app.state import links
 from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES
-from deepfm_core.errors import SpecError
+from app.widgets.text import plain
 from deepfm_core.schema.schema import Schema
-from deepfm_core.spec.crosses import parse_crosses
 from deepfm_core.spec.naming import settings_said
 from deepfm_core.spec.presets import preset
-from deepfm_core.spec.run import ACTIVATIONS, MODEL_NAMES, PRECISIONS, FitSpec, ModelSpec, RunSpec
+from deepfm_core.spec.run import MODEL_NAMES, RunSpec
+from deepfm_core.spec.settings import PRECISIONS, SETTINGS, Home, Setting, of_home, setting_named
+from deepfm_core.spec.value_kinds import Choice, Crosses, Flag, Number, Whole, Widths
 from deepfm_core.training.processor import announces_bfloat16
 
 PRESETS = {
@@ -39,12 +40,9 @@ MODELS = {
     "lr": "bias + first-order: no pairs",
 }
 assert set(MODELS) == set(MODEL_NAMES)
-CHOICES = {"activation": ACTIVATIONS, "precision": PRECISIONS if announces_bfloat16() else PRECISIONS[:1]}
-PRECISION_HELP = (
-    "Of the hidden layers' products while training. bfloat16 keeps three digits of each factor; weights, the FM and"
-    " every evaluation stay in float32. It pays for wide layers alone: with 400 units fits were 1.4 to 2 times as fast,"
-    " with 64 no faster. Test AUC differed from float32's by 0.0004 or less on average, 0.0013 in the worst of 21 fits."
-)
+OFFERED = {"precision": PRECISIONS if announces_bfloat16() else PRECISIONS[:1]}
+"""Choices that go by the machine; where one is left there is nothing to choose."""
+GROUPS: dict[Home, str] = {"model": "Model", "fit": "Training", "run": "Rows"}
 MOST_NUMBER = 2**53
 """Below it a browser holds every whole number."""
 
@@ -82,158 +80,104 @@ def in_words(spec: RunSpec, base: RunSpec, rows: int) -> str:
     if chosen != CUSTOM:
         return settings_said(chosen, {})
     model, fit = preset("recommended", spec.model.name, spec.training_rows(rows))
-    ours, usual = (
-        {**_values(each.model), **_values(each.fit), **_apart(each)}
-        for each in (spec, replace(base, model=model, fit=fit))
-    )
-    differing = {name: value for name, value in ours.items() if value != usual[name] and value is not None}
+    usual = replace(base, model=model, fit=fit)
+    named = [setting for setting in SETTINGS if setting.said and setting.of(spec) is not None]
+    differing = {setting.name: setting.of(spec) for setting in named if setting.of(spec) != setting.of(usual)}
     return settings_said("recommended", differing) or CUSTOM
 
 
-def _apart(spec: RunSpec) -> dict[str, Any]:
-    return {"min_count": spec.min_count, "seed": spec.seed}
-
-
 def _custom(spec: RunSpec, rows: int) -> RunSpec:
-    defaults = {
-        **_values(spec.model),
-        **_values(spec.fit),
-        "min_count": spec.min_count,
-        "seed": spec.seed,
-        "folds": spec.folds_for(rows),
-    }
-    defaults["layers"] = ", ".join(map(str, spec.model.layers))
-    defaults["crosses"] = ""
+    values = {setting.name: _shown(setting, spec, rows) for setting in SETTINGS if _in_link(setting)}
     linked = links.chosen_values(CUSTOM)
-    read = {name: value for name, value in linked.items() if name in defaults and _fits(name, value, defaults[name])}
+    read = {name: value for name, value in linked.items() if name in values and _fits(name, value, values[name])}
     links.say_unread([name for name in linked if name not in read], "setting")
-    values = {**defaults, **read}
     with st.container(border=True):
-        values = _draw(values, defaults, spec)
-    return _spec(spec, values)
+        drawn = {name: setting_named(name).from_text(value) for name, value in _drawn(values, read, spec).items()}
+    return spec.with_settings({name: value for name, value in drawn.items() if value != setting_named(name).of(spec)})
+
+
+def _in_link(setting: Setting) -> bool:
+    """Say whether a link may hold a setting: those drawn, and what other presets say of model and fit."""
+    return setting.drawn or setting.home in ("model", "fit")
+
+
+def _shown(setting: Setting, spec: RunSpec, rows: int) -> Any:
+    """Give a run's value as its widget holds it."""
+    if setting.name == "folds":  # a run that does not say goes by its rows
+        return spec.folds_for(rows)
+    return setting.as_text(setting.of(spec))
 
 
 def _fits(name: str, value: Any, default: Any) -> bool:
     """Say whether a value of the URL is of the kind that a setting has."""
-    match default:
-        case bool():
-            return isinstance(value, bool)
-        case int() | float():
+    setting = setting_named(name)
+    match setting.values:
+        case Whole() | Number():
             number = isinstance(value, int | float) and not isinstance(value, bool) and abs(value) < MOST_NUMBER
-            return number and (isinstance(default, float) or value == int(value))
-        case str():
-            return isinstance(value, str) and value in CHOICES.get(name, (value,))
-    return False
+            return number and default is not None and (isinstance(setting.values, Number) or value == int(value))
+        case Choice():
+            return value in _offered(setting)
+        case Flag():
+            return isinstance(value, bool)
+        case Widths() | Crosses():
+            return isinstance(value, str)
 
 
-def _values(part: object) -> dict[str, Any]:
-    return {name: value for name, value in vars(part).items() if name != "name"}
+def _offered(setting: Setting) -> tuple[str, ...]:
+    assert isinstance(setting.values, Choice)
+    return OFFERED.get(setting.name, setting.values.options)
 
 
-def _draw(values: dict[str, Any], defaults: dict[str, Any], spec: RunSpec) -> dict[str, Any]:
-    setting = _Settings(values, defaults)
-    model, fit, table = side_by_side(3, least=220, gap="large")
-    with model:
-        st.markdown("###### Model")
-        setting.number("embedding_size", "Embedding size", "Numbers an embedding holds: K of the paper.")
-        setting.text("layers", "Layers", "Widths of the network's hidden layers, from the input on.")
-        setting.one_of("activation", "Activation", list(CHOICES["activation"]))
-        setting.number(
-            "dropout", "Dropout", "Probability to drop a unit (the paper states the probability to keep it).", 0.05
-        )
-        setting.flag("batch_norm", "Batch normalisation")
-        setting.flag(
-            "centred",
-            "Centred embeddings",
-            "The FM multiplies embeddings less their field's mean: main effects stay out of pairs.",
-        )
-        if spec.model.switches.crosses:
-            how = "Pairs of fields, such as `device*hour, site*ad`: each combination gets a first-order weight."
-            setting.text("crosses", "Crossed fields", how)
-        else:
-            setting.values["crosses"] = ""
-    with fit:
-        st.markdown("###### Training")
-        setting.number("epochs", "Epochs at most", "Passes over the training rows.")
-        setting.number("patience", "Patience", "Epochs without a better validation logloss before training stops.")
-        setting.number("batch_size", "Batch size", "Rows a step.")
-        setting.number("learning_rate", "Learning rate", "Step size of Adam.", 1e-3)
-        if len(CHOICES["precision"]) > 1:
-            setting.one_of("precision", "Precision", list(CHOICES["precision"]), PRECISION_HELP)
-        setting.number("l2", "L2", "λ of λ/2 · Σ w² over first-order weights and embeddings.", 1e-4)
-    with table:
-        st.markdown("###### Rows")
-        setting.number("min_count", "Minimum count", "Values with fewer training rows share the feature “rare”.")
-        setting.number("seed", "Seed", "Start of the random numbers: the same seed gives the same run.")
-        help_text = "Parts to divide the rows into, to ask each pair on rows it was not learned from; 0 does not ask."
-        setting.number("folds", "Folds for unseen rows", help_text)
-    return setting.values
+def _drawn(defaults: dict[str, Any], linked: dict[str, Any], spec: RunSpec) -> dict[str, Any]:
+    """Draw a widget a setting, and return the values of all, drawn or not."""
+    values = {**defaults, **linked}
+    for cell, (home, title) in zip(side_by_side(3, least=220, gap="large"), GROUPS.items(), strict=True):
+        with cell:
+            st.markdown(f"###### {title}")
+            for setting in of_home(home):
+                if setting.refused and not setting.needs(spec.model.switches):
+                    values[setting.name] = defaults[setting.name]
+                elif setting.drawn:
+                    values[setting.name] = _widget(setting, values[setting.name], defaults[setting.name])
+    return values
 
 
-class _Settings:
-    """Widgets of single settings, kept in the URL where they differ from the default."""
-
-    def __init__(self, values: dict[str, Any], defaults: dict[str, Any]) -> None:
-        self.values, self._defaults = values, defaults
-
-    def number(self, name: str, label: str, help_text: str, step: float = 1) -> None:
-        """Draw a number; the spec says what is out of range."""
-        whole = isinstance(self._defaults[name], int)
-        self._start(name, int(self.values[name]) if whole else float(self.values[name]))
-        form = None if whole else "%.6g"
-        self.values[name] = st.number_input(
-            label, help=help_text, step=int(step) if whole else step, format=form, **self._kept(name)
-        )
-
-    def text(self, name: str, label: str, help_text: str) -> None:
-        """Draw a text."""
-        self._start(name, str(self.values[name]))
-        self.values[name] = st.text_input(label, help=help_text, **self._kept(name))
-
-    def one_of(self, name: str, label: str, options: list[str], help_text: str | None = None) -> None:
-        """Draw a choice."""
-        self._start(name, self.values[name] if self.values[name] in options else options[0])
-        self.values[name] = st.selectbox(label, options, help=help_text, **self._kept(name))
-
-    def flag(self, name: str, label: str, help_text: str | None = None) -> None:
-        """Draw a switch."""
-        self._start(name, bool(self.values[name]))
-        self.values[name] = st.toggle(label, help=help_text, **self._kept(name))
-
-    def _start(self, name: str, value: Any) -> None:
-        st.session_state[_key(name)] = value
-
-    def _kept(self, name: str) -> dict[str, Any]:
-        return {"key": _key(name), "on_change": _keep, "args": (name, self._defaults[name])}
+def _widget(setting: Setting, value: Any, default: Any) -> Any:
+    """Draw a setting, kept in the URL where it differs from the default, and return its value."""
+    label, key = setting.heading, f"setting {setting.name}"
+    kept: dict[str, Any] = {"key": key, "on_change": _keep, "args": (setting.name, key, default)}
+    kept["help"] = plain(setting.sentence)
+    match setting.values:
+        case Whole() | Number() as numbers:
+            whole = isinstance(numbers, Whole)
+            st.session_state[key] = int(value) if whole else float(value)
+            kept |= {"step": numbers.step, "format": None if whole else "%.6g"}
+            return st.number_input(label, **_limits(numbers, value), **kept)
+        case Choice():
+            options = _offered(setting)
+            st.session_state[key] = value if value in options else options[0]
+            return st.selectbox(label, options, **kept) if len(options) > 1 else value
+        case Flag():
+            st.session_state[key] = bool(value)
+            return st.toggle(label, **kept)
+        case Widths() | Crosses():
+            st.session_state[key] = str(value)
+            return st.text_input(label, **kept)
 
 
-def _key(name: str) -> str:
-    return f"setting {name}"
+def _limits(numbers: Whole | Number, value: float) -> dict[str, Any]:
+    """Give the range to a widget; not where a link's value is outside, of which the spec's own sentence is shown."""
+    if not numbers.allows(value):
+        return {}
+    kind = type(numbers.step)
+    found = {"min_value": numbers.least, "max_value": numbers.high}
+    return {name: kind(limit) for name, limit in found.items() if limit is not None}
 
 
-def _keep(name: str, default: Any) -> None:
+def _keep(name: str, key: str, default: Any) -> None:
     values = links.chosen_values(CUSTOM)
-    value = st.session_state[_key(name)]
+    value = st.session_state[key]
     values.pop(name, None)
     if value != default and value is not None:
         values[name] = value
     links.choose_values(CUSTOM, values)
-
-
-def _spec(spec: RunSpec, values: dict[str, Any]) -> RunSpec:
-    def of(part: type, **known: Any) -> dict[str, Any]:
-        return {name: values[name] for name in part.__dataclass_fields__ if name in values} | known  # type: ignore[attr-defined]
-
-    if values["l2"] != spec.fit.l2:
-        values = {**values, "embedding_l2": None}  # a chosen λ is that of the embeddings, too
-    own: dict[str, Any] = {"layers": _widths(values["layers"]), "crosses": parse_crosses(values["crosses"].split(","))}
-    model = ModelSpec(**of(ModelSpec, name=spec.model.name, **own))
-    own = {name: values[name] for name in ("min_count", "seed", "folds")}
-    return replace(spec, model=model, fit=FitSpec(**of(FitSpec)), **own)
-
-
-def _widths(text: str) -> tuple[int, ...]:
-    try:
-        return tuple(int(width) for width in text.replace(",", " ").split())
-    except ValueError:
-        raise SpecError(f"Layers is {text!r}. Use widths such as 64, 32.") from None
