@@ -42,7 +42,7 @@ def changed(run: Path, to: Path, file: str, change: Change) -> Path:
         ),
         ("spec.json", lambda spec: spec["model"].pop("layers"), "spec.json is not a run's"),
         ("encoder.json", lambda encoder: encoder.pop("fields"), "encoder.json is damaged or from an earlier"),
-        ("encoder.json", lambda encoder: encoder["fields"][0].update(kind="odd"), "encoder.json is damaged or an ear"),
+        ("encoder.json", lambda encoder: encoder["fields"][0].update(kind="odd"), "encoder.json is damaged or from an"),
     ],
 )
 def test_a_run_of_another_shape_is_said_to_be_one(
