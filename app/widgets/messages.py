@@ -25,7 +25,7 @@ def yardstick_sentence(run_name: str) -> str:
 
 def to_pairs(spec: RunSpec) -> str:
     """Title the way from a run to its page Interactions, which shows the fields alone where there are no pairs."""
-    paired = (spec.model.second_order or spec.model.deep) and spec.schema.has_pairs
+    paired = spec.model.switches.pairs and spec.schema.has_pairs
     return "See the pairs" if paired else "See the fields"
 
 
