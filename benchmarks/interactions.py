@@ -155,7 +155,6 @@ def naive_heat_map(table: EncodedTable) -> tuple[Scores, float]:
     """Mean |⟨e_f, e_g⟩| over rows of a DeepFM as in the paper: what most tools would draw."""
     import torch
 
-    from deepfm_core.explain.learned import embeddings_of
     from deepfm_core.spec.run import FitSpec, ModelSpec
     from deepfm_core.training.fit import fit
     from deepfm_core.training.state import FitState
@@ -167,7 +166,7 @@ def naive_heat_map(table: EncodedTable) -> tuple[Scores, float]:
     state = FitState.new(table.layout, ModelSpec(), FitSpec(), seed=0)
     for _ in fit(FitSpec(), table.take(order[cut:]), table.take(order[:cut]), state):
         pass
-    e = embeddings_of(state.model, table.take(order[:20_000])).numpy()
+    e = state.model.embeddings_of(table.take(order[:20_000])).numpy()
     pairs = combinations(range(e.shape[1]), 2)
     names = table.layout.names
     scores = {(names[a], names[b]): float(np.abs((e[:, a] * e[:, b]).sum(1)).mean()) for a, b in pairs}

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from deepfm_core.metrics.scores import evaluate as evaluate
     from deepfm_core.runs.predictor import Trained as Trained
     from deepfm_core.schema.infer import infer_schema as infer_schema
+    from deepfm_core.schema.kinds import Kind as Kind
     from deepfm_core.schema.labels import labelled_rows as labelled_rows
-    from deepfm_core.schema.schema import Kind as Kind
     from deepfm_core.schema.schema import Schema as Schema
     from deepfm_core.spec.presets import settings as settings
     from deepfm_core.spec.run import FitSpec as FitSpec
@@ -48,7 +48,7 @@ _MODULES = {
     "Encoder": "encoding.encoder",
     "FitSpec": "spec.run",
     "FitState": "training.state",
-    "Kind": "schema.schema",
+    "Kind": "schema.kinds",
     "ModelSpec": "spec.run",
     "RunFolder": "store.run_folder",
     "RunSpec": "spec.run",

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from app.charts.grammar.theme import (
     ACCENT,
@@ -26,11 +27,12 @@ from app.charts.grammar.theme import (
 )
 from app.charts.grammar.vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity
 from app.charts.interactions.ranking import pair_label
+from deepfm_core.spec.models import ADDENDS
 
 RAISES, LOWERS, STANDS = "+ raises", "− lowers", "= logit"
-WHOLE = {"bias": "bias", "base": "base rate", "dnn": "DNN", "higher-order": "higher order"}
-ALONE, TOGETHER = ("first-order", "main"), ("second-order", "pair")
-"""Kinds of terms: of the whole row (by title), of one field, and of two."""
+TITLES = {"base": "base rate", "higher-order": "higher order", **{name: kind.title for name, kind in ADDENDS.items()}}
+BY_FIELDS_ALONE = ("first-order", "main", "second-order", "pair")
+"""Kinds of addends whose fields name them. The title of any other kind is added."""
 PROBABILITIES = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 """Ticks of the axis of probabilities."""
 
@@ -47,9 +49,9 @@ def ledger_rows(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] 
     Returns:
         One row per line, in order: `label`, `kind`, `value`, `start`, `end`, `sign`; the last is the logit.
     """
-    labels = [_name(term, cells or {}) for term in terms.to_dict("records")]
+    labels = [addend_label(term, cells) for term in terms.to_dict("records")]
     lines = pd.DataFrame({"label": labels, "kind": terms["term"].to_numpy(), "value": terms["value"].to_numpy(float)})
-    lines = _fold(lines, top)
+    lines = _fold(lines, terms[["field_a", "field_b"]].notna().sum(axis=1).to_numpy(), top)
     is_bias = lines["kind"].isin(["bias", "base"])
     sized = lines[~is_bias].sort_values("value", key=np.abs, ascending=False, kind="stable")
     lines = pd.concat([lines[is_bias], sized], ignore_index=True)
@@ -80,13 +82,20 @@ def _pick(tone: Any) -> str:
     return f"({IS_LIGHT} ? '{tone.light}' : '{tone.dark}')"
 
 
-def _name(term: Mapping[Any, Any], cells: Mapping[str, str]) -> str:
+def addend_label(term: Mapping[Any, Any], cells: Mapping[str, str] | None = None) -> str:
+    """Name an addend: `term`, `field_a` and `field_b`, with the row's value behind the name of a single field."""
     kind, a, b = term["term"], term.get("field_a"), term.get("field_b")
-    if kind in WHOLE:
-        return WHOLE[kind]
-    if kind in ALONE:
-        return named_value(str(a), cells)
-    return f"{a} (within the field)" if a == b else pair_label(str(a), str(b))
+    if pd.isna(a):
+        return TITLES[kind]
+    return (named_value(str(a), cells or {}) if pd.isna(b) else _pair(str(a), str(b))) + _suffix(kind)
+
+
+def _pair(a: str, b: str) -> str:
+    return f"{a} (within the field)" if a == b else pair_label(a, b)
+
+
+def _suffix(kind: str) -> str:
+    return "" if kind in BY_FIELDS_ALONE else f" ({TITLES[kind]})"
 
 
 def named_value(field: str, cells: Mapping[str, str]) -> str:
@@ -97,17 +106,19 @@ def named_value(field: str, cells: Mapping[str, str]) -> str:
     return f"{field} = {value}" if value.strip() else f"{field} missing"
 
 
-def _fold(lines: pd.DataFrame, top: int) -> pd.DataFrame:
-    foldable = lines["kind"].isin([*ALONE, *TOGETHER])
+def _fold(lines: pd.DataFrame, fields: NDArray[np.int64], top: int) -> pd.DataFrame:
+    """Sum the small addends of each kind into one line; `fields` says how many fields each addend belongs to."""
+    foldable = pd.Series(fields > 0, index=lines.index)
     size = lines["value"].abs().where(foldable, math.inf)
     small = size.rank(ascending=False, method="first") > top + int((~foldable).sum())
     parts = [lines[~small]]
-    for kind, noun in [*((kind, "pairs") for kind in TOGETHER), *((kind, "fields") for kind in ALONE)]:
-        folded = lines[small & lines["kind"].eq(kind)]
-        if len(folded) > 1:
-            whole = {"label": f"{len(folded)} other {noun}", "kind": kind, "value": folded["value"].sum()}
-            folded = pd.DataFrame([whole])
-        parts.append(folded)
+    for count, noun in ((2, "pairs"), (1, "fields")):
+        for kind in lines["kind"][fields == count].unique():
+            folded = lines[small & lines["kind"].eq(kind) & (fields == count)]
+            if len(folded) > 1:
+                label = f"{len(folded)} other {noun}{_suffix(kind)}"
+                folded = pd.DataFrame([{"label": label, "kind": kind, "value": folded["value"].sum()}])
+            parts.append(folded)
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 

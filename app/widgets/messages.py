@@ -25,7 +25,7 @@ def baseline_sentence(run_name: str) -> str:
 
 def to_pairs(spec: RunSpec) -> str:
     """Label the button from a run to Interactions; without pairs, that page shows fields alone."""
-    has_pairs = (spec.model.second_order or spec.model.deep) and spec.schema.has_pairs
+    has_pairs = spec.model.switches.pairs and spec.schema.has_pairs
     return "See the pairs" if has_pairs else "See the fields"
 
 

@@ -18,13 +18,12 @@ from torch import Tensor
 
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.levels import Levels, field_levels
-from deepfm_core.explain.probe import BLOCK, NetworkProbe, network_fields_of, network_probe
+from deepfm_core.explain.probe import NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import AdditiveFit
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-
-Pairs = Sequence[tuple[int, int]]
-
+from deepfm_core.models.reading import Reading
+from deepfm_core.models.terms import FMPairs, Pairs, WithinPairs, terms_of
 
 MOST_VALUES = 8_000_000
 """Contributions (rows × pairs) kept in memory, 64 MB of them; with many pairs, fewer rows are used."""
@@ -73,7 +72,8 @@ def learned_pairs(
     rows = _sampled_rows(len(table), network_rows if spec.deep else None, len(pairs), seed)
     sample = table if len(rows) == len(table) else table.take(rows)
     levels, sample_levels = field_levels(table), field_levels(sample)
-    raw = crossed_contributions(model, sample, pairs)  # (M, P)
+    fm_is_all = spec.second_order and not spec.deep and not has_own_pairs(model)
+    raw = weight_contributions(model, sample, pairs)  # (M, P)
     fm, dnn, whole = np.zeros(len(pairs)), np.zeros(len(pairs)), np.zeros(len(pairs))
     of_fm = fm_columns(model, table, pairs) if spec.second_order else repeat(None)
     of_network = network_columns(model, sample, pairs, background, seed) if spec.deep else repeat(None)
@@ -88,7 +88,7 @@ def learned_pairs(
             if network_part is not None:
                 dnn[k] = _pure_strength(fit, network_part)
                 raw[:, k] += network_part
-            whole[k] = _pure_strength(fit, raw[:, k]) if spec.deep or fm_part is None else fm[k]
+            whole[k] = fm[k] if fm_is_all else _pure_strength(fit, raw[:, k])
     return LearnedPairs(pairs, fm if spec.second_order else None, dnn if spec.deep else None, whole, rows, raw)
 
 
@@ -102,12 +102,6 @@ def _sampled_rows(count: int, most: int | None, pairs: int, seed: int) -> NDArra
     if rows == count:
         return np.arange(count)
     return np.sort(np.random.default_rng(seed).permutation(count)[:rows])
-
-
-@torch.no_grad()
-def embeddings_of(model: DeepFM, table: EncodedTable) -> Tensor:
-    """Return the embedding of each row and field, as the FM pairs read it: (N, F, K)."""
-    return torch.cat([model.look_up(batch)[2] for batch in Batch.held(table).split(BLOCK)])
 
 
 def fm_contributions(
@@ -124,11 +118,8 @@ def fm_contributions(
 def fm_columns(
     model: DeepFM, table: EncodedTable, pairs: Pairs, means: Tensor | None = None
 ) -> Iterator[NDArray[np.float64]]:
-    """Yield the columns of `fm_contributions`, (N,) per pair."""
-    embeddings = embeddings_of(model, table)
-    centred = (embeddings - (embeddings.mean(0) if means is None else means)).transpose(0, 1).contiguous()  # (F, N, K)
-    for f, g in pairs:
-        yield (centred[f] * centred[g]).sum(1, dtype=torch.float64).numpy()
+    """Give what `fm_contributions` gives, (N,) a pair."""
+    return FMPairs(model).of_pairs(table, pairs, means)
 
 
 def _stacked(columns: Iterable[NDArray[np.float64]], rows: int, count: int) -> NDArray[np.float64]:
@@ -138,21 +129,22 @@ def _stacked(columns: Iterable[NDArray[np.float64]], rows: int, count: int) -> N
     return stacked
 
 
-@torch.no_grad()
-def crossed_contributions(model: DeepFM, table: EncodedTable, pairs: Pairs) -> NDArray[np.float64]:
-    """Return the weight of each row's combination of values if a pair is crossed, and 0 if not: (N, P)."""
+def weight_contributions(model: DeepFM, table: EncodedTable, pairs: Pairs) -> NDArray[np.float64]:
+    """Give what each row's own weights for a pair add to it, such as those of crossed fields: (N, P).
+
+    Terms that compute a pair from the fields' embeddings, FM and network, are not in it.
+    """
     contributions = np.zeros((len(table), len(pairs)))
-    if model.crossed_weights is not None:
-        terms = model.crossed_terms(Batch.from_table(table)).double().numpy()
-        for column, pair in zip(terms.T, crossed_pairs(model), strict=True):
-            if pair in pairs:
-                contributions[:, pairs.index(pair)] += column
+    for term in terms_of(model):
+        given = [(number, pair) for number, pair in enumerate(pairs) if pair in term.own_pairs]
+        for (number, _), column in zip(given, term.of_pairs(table, [pair for _, pair in given]), strict=True):
+            contributions[:, number] += column
     return contributions
 
 
-def crossed_pairs(model: DeepFM) -> list[tuple[int, int]]:
-    """Return the field numbers (a, b), a < b, of each crossed field."""
-    return [(min(field.fields), max(field.fields)) for field in model.layout.crosses]
+def has_own_pairs(model: DeepFM) -> bool:
+    """Say whether any pair has weights of its own."""
+    return any(term.own_pairs for term in terms_of(model))
 
 
 def network_contributions(
@@ -224,7 +216,7 @@ def purified_first_order(
     """
     with torch.no_grad():
         weights, _, embeddings = model.look_up(Batch.from_table(table))
-        effect = model._sum_slots(weights.unsqueeze(2)).squeeze(2).double()  # (N, F)
+        effect = model.sum_slots(weights.unsqueeze(2)).squeeze(2).double()
         if model.spec.second_order and not model.spec.centred:
             means = embeddings.double().mean(0)  # (F, K)
             effect = effect + ((embeddings.double() - means) * (means.sum(0) - means)).sum(2)
@@ -238,7 +230,6 @@ def within_strength(model: DeepFM, table: EncodedTable) -> NDArray[np.float64]:
     result = np.full(len(table.layout.fields), np.nan)
     if model.spec.second_order and len(model.within_fields):
         with torch.no_grad():
-            _, features, embeddings = model.look_up(Batch.from_table(table))
-            within = model._within_terms(features, embeddings).double().numpy()
+            within = WithinPairs(model).by_field(Reading(model, Batch.from_table(table))).double().numpy()
         result[model.within_fields.numpy()] = within.std(0)
     return result

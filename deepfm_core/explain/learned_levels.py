@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepfm_core.encoding.encoded_table import EncodedTable
-from deepfm_core.explain.learned import Pairs, crossed_contributions, crossed_pairs
+from deepfm_core.explain.learned import weight_contributions
 from deepfm_core.explain.probe import BLOCK, network_probe
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.terms import Pairs, terms_of
 
 Codes: TypeAlias = NDArray[np.signedinteger]
 
@@ -29,7 +30,7 @@ class LevelContributions(NamedTuple):
 
     fm: NDArray[np.float64] | None
     dnn: NDArray[np.float64] | None
-    crossed: NDArray[np.float64] | None
+    weights: NDArray[np.float64] | None
 
 
 @torch.no_grad()
@@ -55,8 +56,8 @@ def level_contributions(
     """
     fm = _fm_levels(model, table, members, pairs) if model.spec.second_order else repeat(None)
     network = _network_levels(model, table, members, pairs, background, seed) if model.spec.deep else repeat(None)
-    crossed = _crossed_levels(model, table, members, pairs)
-    for parts in zip(fm, network, crossed, strict=False):
+    weights = _weight_levels(model, table, members, pairs)
+    for parts in zip(fm, network, weights, strict=False):
         yield LevelContributions(*parts)
 
 
@@ -87,18 +88,18 @@ def _network_levels(
         yield both.reshape(shape).numpy()
 
 
-def _crossed_levels(
+def _weight_levels(
     model: DeepFM, table: EncodedTable, members: Sequence[Codes], pairs: Pairs
 ) -> Iterator[NDArray[np.float64] | None]:
-    """Yield the mean weight of each cell's rows if a pair is crossed, and None if not."""
-    crossed = crossed_pairs(model) if model.crossed_weights is not None else []
+    """Give, where a pair has weights of its own, the mean weight of each cell's rows; its fields have a level a row."""
+    own = {pair for term in terms_of(model) for pair in term.own_pairs}
     for f, g in pairs:
-        if (f, g) not in crossed:
+        if (f, g) not in own:
             yield None
             continue
         shape = int(members[f].max()) + 1, int(members[g].max()) + 1
-        cells = members[f][:, 0] * shape[1] + members[g][:, 0]  # crossed fields have one level per row
-        weights = crossed_contributions(model, table, [(f, g)])[:, 0]
+        cells = members[f][:, 0] * shape[1] + members[g][:, 0]
+        weights = weight_contributions(model, table, [(f, g)])[:, 0]
         rows = np.maximum(np.bincount(cells, minlength=shape[0] * shape[1]), 1)
         yield (np.bincount(cells, weights, shape[0] * shape[1]) / rows).reshape(shape)
 

@@ -21,16 +21,17 @@ from deepfm_core.evidence.levels import field_levels
 from deepfm_core.explain.frames import repeated
 from deepfm_core.explain.learned import (
     LearnedPairs,
-    crossed_contributions,
     distinct_fields,
-    embeddings_of,
     fm_contributions,
     probed_contributions,
+    weight_contributions,
 )
 from deepfm_core.explain.probe import NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import additive_parts
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.reading import Reading
+from deepfm_core.models.terms import WithinPairs, gives_pairs
 from deepfm_core.training.fit import predict_logits
 
 Values = NDArray[np.float64]
@@ -90,10 +91,10 @@ def purified_terms(
         seed: of these rows.
     """
     model.eval()
-    pairs = learned.pairs if model.spec.second_order or model.spec.deep or model.layout.crosses else ()
-    means, learned_sample = embeddings_of(model, sample).mean(0), sample.take(learned.rows)  # (F, K)
+    pairs = learned.pairs if gives_pairs(model) else ()
+    means, learned_sample = model.embeddings_of(sample).mean(0), sample.take(learned.rows)  # (F, K)
     main, within = _first_and_second_order(model, sample, table, means)
-    at_rows = crossed_contributions(model, table, pairs)  # (N, P)
+    at_rows = weight_contributions(model, table, pairs)  # (N, P)
     if model.spec.second_order:
         at_rows += fm_contributions(model, table, pairs, means)
     if model.spec.deep:
@@ -133,16 +134,17 @@ def _first_and_second_order(
         (N, F + D) at the table's rows, and (M + N, fields with pairs within) at the sample's and the table's.
     """
     fields = len(table.layout.fields)
-    weights, features, embeddings = model.look_up(Batch.from_table(together([sample, table])))
+    read = Reading(model, Batch.from_table(together([sample, table])))
+    weights, embeddings = read.weights, read.embeddings
     own = torch.zeros(len(weights), fields + len(table.layout.dense), dtype=torch.float64)
     if model.spec.first_order:
-        own[:, :fields] = model._sum_slots(weights.unsqueeze(2)).squeeze(2).double()
+        own[:, :fields] = model.sum_slots(weights.unsqueeze(2)).squeeze(2).double()
         own[:, fields:] = torch.from_numpy(np.concatenate([sample.dense, table.dense])).double() * model.dense_weights
     if model.spec.second_order:
         offset = (means - model.field_means if model.spec.centred else means).double()
         own[:, :fields] += (embeddings.double() * (offset.sum(0) - offset)).sum(2)
     at_rows = own[len(sample) :] - own[: len(sample)].mean(0)
-    return at_rows.numpy(), model._within_terms(features, embeddings).double().numpy()
+    return at_rows.numpy(), WithinPairs(model).by_field(read).double().numpy()
 
 
 @torch.no_grad()

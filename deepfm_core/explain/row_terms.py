@@ -16,6 +16,7 @@ from deepfm_core.explain.frames import FEWEST_EXAMPLES, MOST_EXAMPLES, repeated
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.spec.models import ADDENDS
 from deepfm_core.training.fit import predict_logits
 
 TERM_CELLS = 200_000
@@ -37,55 +38,41 @@ def terms_frame(model: DeepFM, table: EncodedTable) -> pd.DataFrame:
     that the model lacks is 0.
     """
     model.eval()
-    parts = [_terms_block(model, batch) for batch in Batch.held(table).split(8192)]
-    columns = np.concatenate(parts) if parts else np.zeros((0, 4))
-    bias, first, second, dnn = columns.T  # (N,) each
-    logit = predict_logits(model, table)  # not the sum of the parts, so that it agrees with `predict` to the last digit
+    parts = [_sums(model, batch) for batch in Batch.held(table).split(8192)]
+    sums = {name: np.concatenate([part[name] for part in parts] or [np.zeros(0)]) for name in _SUMS}
+    logit = predict_logits(model, table)
     return pd.DataFrame(
         {
-            "row": np.arange(len(columns)),
+            "row": np.arange(len(logit)),
             "probability": sigmoid(logit),
             "logit": logit,
-            "bias": bias,
-            "first_order": first,
-            "second_order": second,
-            "fm_logit": bias + first + second,
-            "dnn_logit": dnn,
+            "bias": sums["bias"],
+            "first_order": sums["first_order"],
+            "second_order": sums["second_order"],
+            "fm_logit": sums["bias"] + sums["first_order"] + sums["second_order"],
+            "dnn_logit": sums["dnn_logit"],
         }
     )
 
 
+_SUMS = ("bias", "first_order", "second_order", "dnn_logit")
+
+
 @torch.no_grad()
-def _terms_block(model: DeepFM, batch: Batch) -> NDArray[np.float64]:
-    terms = model.terms(batch)
-    zero = np.zeros(len(batch))
-    bias = zero if terms.bias is None else np.full(len(batch), float(terms.bias))
-    first = zero if terms.first_order is None else terms.first_order.double().sum(1).numpy()
-    second = zero if terms.second_order is None else terms.second_order.double().sum(1).numpy()
-    dnn = zero if terms.dnn is None else terms.dnn.double().numpy()
-    return np.stack([bias, first, second, dnn], 1)  # (B, 4)
+def _sums(model: DeepFM, batch: Batch) -> dict[str, NDArray[np.float64]]:
+    """Sum the addends of B rows into the columns that their kinds name; what the model lacks is 0."""
+    terms, sums = model.terms(batch), {name: np.zeros(len(batch)) for name in _SUMS}
+    for kind in terms.kinds:
+        sums[ADDENDS[kind].column] += terms.of(kind).double().sum(1).numpy()
+    return sums
 
 
 @torch.no_grad()
 def example_terms_frame(model: DeepFM, table: EncodedTable, rows: NDArray[np.int64]) -> pd.DataFrame:
     """Make the `example_terms` frame: one line per addend of each row's logit."""
     terms = model.eval().terms(Batch.from_table(table))
-    names = table.layout.names
-    kinds: list[tuple[str, str | None, str | None]] = []
-    blocks: list[NDArray[np.float64]] = []
-    if terms.bias is not None:
-        kinds.append(("bias", None, None))
-        blocks.append(np.full((len(table), 1), float(terms.bias)))
-    if terms.first_order is not None:
-        kinds += [("first-order", name, None) for name in table.layout.first_order_names]
-        blocks.append(terms.first_order.double().numpy())
-    if terms.second_order is not None:
-        kinds += [("second-order", names[a], names[b]) for a, b in terms.pairs]
-        blocks.append(terms.second_order.double().numpy())
-    if terms.dnn is not None:
-        kinds.append(("dnn", None, None))
-        blocks.append(terms.dnn.double().numpy()[:, None])
-    values = np.concatenate(blocks, 1)  # (N, addends), in the order of `kinds`
+    kinds = [(kind, a, b) for kind in terms.kinds for a, b in terms.fields_of(kind)]
+    values = np.concatenate([terms.of(kind).double().numpy() for kind in terms.kinds], 1)
     return pd.DataFrame(
         {
             "row": np.repeat(rows, len(kinds)),

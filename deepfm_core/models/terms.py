@@ -1,40 +1,684 @@
-"""The addends of a logit."""
+"""The terms of the logit, a class each: forward, gradients by hand, addends, what it gives to a pair of fields.
+
+`TERMS` lists them in the order in which they add up. Everything that sums, splits or trains a logit iterates over it:
+`DeepFM.forward` and `DeepFM.terms`, the training step, the predictor, ledgers and frames. docs/model.md says how to
+add one ("Adding a term"), docs/training-step.md derives the gradients.
+"""
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
-from torch import Tensor
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable
+from deepfm_core.models.batch import Batch
+from deepfm_core.models.lookup import Slots
+from deepfm_core.models.network import Network
+from deepfm_core.models.network_gradients import Gradients, Layers, add_sum
+from deepfm_core.models.products import network_inputs
+from deepfm_core.models.reading import Pass, Piece, Reading
+from deepfm_core.spec.models import ADDENDS
+
+if TYPE_CHECKING:
+    from deepfm_core.models.deepfm import DeepFM
+
+Fields = tuple[str | None, str | None]
+"""The names of the fields that an addend belongs to: none, one or two; twice the same for pairs within a field."""
+Pairs = Sequence[tuple[int, int]]
+"""Field numbers (a, b), a < b."""
+Values = NDArray[np.float64]
+
+_OBSERVED_AT_ONCE = 1 << 16
+
+
+@dataclass(frozen=True)
+class Addends:
+    """Addends of one kind.
+
+    Attributes:
+        kind: a name of `spec.models.ADDENDS`, which has title and symbol.
+        fields: of each column.
+        values: (B, columns), in log-odds.
+    """
+
+    kind: str
+    fields: Sequence[Fields]
+    values: Tensor
 
 
 @dataclass(frozen=True)
 class Terms:
-    """The addends of the logit for B rows, F embedded, D dense and C crossed fields, and P pairs.
+    """The addends of the logit for B rows; they sum to `DeepFM.forward`."""
 
-    Attributes:
-        bias: () or None.
-        first_order: (B, F + D + C), a column per field, in the order of `Layout.first_order_names`; None where the
-            model has no such term.
-        second_order: (B, P), a column per entry of `pairs`; None where the model has no such term.
-        dnn: (B,), the network's output; None where the model has no network.
-        pairs: the field numbers (a, b) of each second-order column, a < b, and (a, a) for the pairs within a
-            multi-valued field.
-    """
+    addends: tuple[Addends, ...]
 
-    bias: Tensor | None
-    first_order: Tensor | None
-    second_order: Tensor | None
-    dnn: Tensor | None
-    pairs: tuple[tuple[int, int], ...]
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of addends that the model has, in the order of `ADDENDS`."""
+        present = {part.kind for part in self.addends}
+        return tuple(kind for kind in ADDENDS if kind in present)
+
+    def of(self, kind: str) -> Tensor:
+        """Give all addends of a kind, a column each: (B, columns)."""
+        return torch.cat([part.values for part in self.addends if part.kind == kind], 1)
+
+    def fields_of(self, kind: str) -> list[Fields]:
+        """Give the fields of each column of `of`."""
+        return [fields for part in self.addends if part.kind == kind for fields in part.fields]
 
     def logit(self) -> Tensor:
         """Sum all terms: (B,), equal to `DeepFM.forward`."""
-        parts: list[Tensor] = []
-        if self.first_order is not None and self.bias is not None:
-            parts.append(self.bias + self.first_order.sum(1))
-        if self.second_order is not None:
-            parts.append(self.second_order.sum(1))
-        if self.dnn is not None:
-            parts.append(self.dnn)
-        return torch.stack(parts).sum(0)
+        return torch.stack([self.of(kind).sum(1) for kind in self.kinds]).sum(0)
+
+    @property
+    def bias(self) -> Tensor | None:
+        """The bias: (); None where the model has none."""
+        return self.of("bias")[0, 0] if "bias" in self.kinds else None
+
+    @property
+    def first_order(self) -> Tensor | None:
+        """A column per field, in the order of `Layout.first_order_names`: (B, F + D + C); None without such terms."""
+        return self.of("first-order") if "first-order" in self.kinds else None
+
+    @property
+    def second_order(self) -> Tensor | None:
+        """A column per entry of `DeepFM.pairs`: (B, P); None without such a term."""
+        return self.of("second-order") if "second-order" in self.kinds else None
+
+    @property
+    def dnn(self) -> Tensor | None:
+        """The network's output: (B,); None without network."""
+        return self.of("dnn")[:, 0] if "dnn" in self.kinds else None
+
+
+class Term(ABC):
+    """One term of a model's logit.
+
+    With a graph it needs `forward` and `addends` alone. By hand a batch goes through it like this: `begin` with the
+    whole batch; `add` for each piece, then `backward` for the piece; `end_fields` and `end_table` with the whole batch.
+    """
+
+    switch: ClassVar[str]
+    """The attribute of `Switches` that gives a model this term."""
+    weights: ClassVar[tuple[str, ...]] = ()
+    """Parameters that learn as fast as first-order weights, and decay with `FitSpec.l2`."""
+    constants: ClassVar[tuple[str, ...]] = ()
+    """Parameters that learn as fast as first-order weights, and do not decay."""
+    adds_weights: ClassVar[bool] = False
+    """Whether the term adds the first column of the embedding table to the logit."""
+    gives_pairs: ClassVar[bool] = False
+    """Whether the term gives anything to pairs of different fields, by `of_pairs` or, a network, when it is probed."""
+    whole: bool = False
+    """Whether a batch must come in one piece."""
+
+    def __init__(self, model: DeepFM) -> None:
+        """Be the term of a model; parameters are read where the model has them."""
+        self.model = model
+
+    @classmethod
+    def build(cls, model: DeepFM) -> None:
+        """Give a new model the term's parameters and buffers; every term is asked, whether or not the model has it."""
+        return
+
+    @classmethod
+    def of(cls, model: DeepFM) -> bool:
+        """Say whether a model has the term."""
+        return bool(getattr(model.spec.switches, cls.switch))
+
+    def observe(self, train: Batch) -> None:  # noqa: B027
+        """Take from the training part what `settle` needs."""
+
+    def settle(self) -> None:  # noqa: B027
+        """Bring what is derived from the weights up to date, before the model is evaluated or saved."""
+
+    # With a graph
+
+    @abstractmethod
+    def forward(self, read: Reading) -> Tensor:
+        """Give the term: (B,), or () where it is the same for all rows."""
+
+    @abstractmethod
+    def addends(self, read: Reading) -> Iterator[Addends]:
+        """Yield what the term is the sum of."""
+
+    # What it gives to a pair of fields
+
+    @property
+    def own_pairs(self) -> Sequence[tuple[int, int]]:
+        """The pairs (a, b), a < b, that have numbers of their own in the term; a pair may stand there twice."""
+        return ()
+
+    def of_pairs(self, table: EncodedTable, pairs: Pairs, means: Tensor | None = None) -> Iterator[Values]:
+        """Yield what the term gives to each pair: (N,) a pair.
+
+        What is of one field alone may be in it: it is taken out afterwards. A network gives to pairs, too, but that
+        must be probed (`explain.probe`).
+
+        Args:
+            table: N rows.
+            pairs: of field numbers.
+            means: (F, K), about which embeddings are centred; those over the N rows if None.
+        """
+        return (np.zeros(len(table)) for _ in pairs)
+
+    # By hand, without a graph
+
+    @property
+    def columns(self) -> slice | None:
+        """Which columns of the embedding table the term reads of each field, if any."""
+        return None
+
+    @property
+    def own_table(self) -> str | None:
+        """The parameter that the term looks up rows of by ids of its own, if any."""
+        return None
+
+    @property
+    def lookups(self) -> int:
+        """How many rows of its own table the term looks up for each row of a batch."""
+        return 0
+
+    def ids(self, batch: Batch) -> Tensor:
+        """Give the ids to look up in the term's own table: (B, lookups)."""
+        raise NotImplementedError(f"{type(self).__name__} has no table of its own: leave `own_table` at None.")
+
+    def prepare(self, gradients: Gradients, precision: str) -> None:  # noqa: B027
+        """Prepare to train into `gradients`; a term that is not prepared evaluates."""
+
+    def begin(self, batch: Pass) -> None:  # noqa: B027
+        """Begin a batch."""
+
+    @abstractmethod
+    def add(self, logit: Tensor, piece: Piece) -> None:
+        """Add the term of n rows to their logits (n,)."""
+
+    @abstractmethod
+    def backward(self, delta: Tensor, piece: Piece) -> None:
+        """Add the piece's part to the gradients, from ∂loss/∂logit (n,)."""
+
+    def end_fields(self, batch: Pass) -> None:  # noqa: B027
+        """Change ∂loss/∂(what was read of the fields) by what only the whole batch shows."""
+
+    def end_table(self, delta: Tensor, gradient: Tensor) -> None:  # noqa: B027
+        """Add to ∂loss/∂rows (R, columns) of the embedding table what does not go through the fields."""
+
+    def own_gradient(self, delta: Tensor, into: Tensor | None) -> Tensor:
+        """Give ∂loss/∂rows of the term's own table, in `into` if given, from ∂loss/∂logit (B,)."""
+        raise NotImplementedError(f"{type(self).__name__} has no table of its own: leave `own_table` at None.")
+
+
+class FirstOrder(Term):
+    """Bias and first-order weights: b + Σ_i x_i w_i."""
+
+    switch = "first_order"
+    constants = ("bias",)
+    adds_weights = True
+
+    @classmethod
+    def build(cls, model: DeepFM) -> None:
+        """Add the bias; a stored model has one even where nothing reads it."""
+        model.bias = nn.Parameter(torch.zeros(()), requires_grad=cls.of(model))
+
+    def forward(self, read: Reading) -> Tensor:
+        """Give bias + Σ x w: (B,)."""
+        return self.model.bias + read.weights.sum(1)
+
+    def addends(self, read: Reading) -> Iterator[Addends]:
+        """Yield the bias, and each field's weight."""
+        yield Addends("bias", [(None, None)], self.model.bias.expand(len(read.batch), 1))
+        fields = self.model.sum_slots(read.weights.unsqueeze(2)).squeeze(2)  # (B, F)
+        yield Addends("first-order", [(name, None) for name in self.model.layout.names], fields)
+
+    def prepare(self, gradients: Gradients, precision: str) -> None:
+        """Train the bias; the table brings its gradients back itself."""
+        self._gradient = gradients["bias"]
+
+    def begin(self, batch: Pass) -> None:
+        """Begin a batch."""
+        self._bias, self._begun = self.model.bias.detach(), False
+
+    def add(self, logit: Tensor, piece: Piece) -> None:
+        """Add bias and weights."""
+        logit.add_(piece.sums[:, 0]).add_(self._bias)
+
+    def backward(self, delta: Tensor, piece: Piece) -> None:
+        """∂b = Σ δ; ∂w_f = δ is brought back with the rows of the table."""
+        add_sum(delta, self._gradient, self._begun)
+        self._begun = True
+
+
+class Dense(Term):
+    """First-order terms of the dense fields: d·u."""
+
+    switch = "first_order"
+    weights = ("dense_weights",)
+
+    @classmethod
+    def build(cls, model: DeepFM) -> None:
+        """Add a weight per dense field; a stored model has them even where nothing reads them."""
+        on = bool(model.spec.switches.first_order)
+        model.dense_weights = nn.Parameter(torch.zeros(len(model.layout.dense)), requires_grad=on)
+
+    @classmethod
+    def of(cls, model: DeepFM) -> bool:
+        """Say whether there are dense fields to read."""
+        return super().of(model) and bool(model.layout.dense)
+
+    def forward(self, read: Reading) -> Tensor:
+        """Give Σ_d x_d u_d: (B,)."""
+        return read.batch.dense @ self.model.dense_weights
+
+    def addends(self, read: Reading) -> Iterator[Addends]:
+        """Yield each dense field's term."""
+        names: list[Fields] = [(name, None) for name in self.model.layout.dense]
+        yield Addends("first-order", names, read.batch.dense * self.model.dense_weights)
+
+    def prepare(self, gradients: Gradients, precision: str) -> None:
+        """Train the weights."""
+        self._gradient = gradients["dense_weights"]
+
+    def begin(self, batch: Pass) -> None:
+        """Begin a batch."""
+        self._weights, self._begun = self.model.dense_weights.detach(), False
+
+    def add(self, logit: Tensor, piece: Piece) -> None:
+        """Add d·u."""
+        logit.addmv_(piece.dense, self._weights)
+
+    def backward(self, delta: Tensor, piece: Piece) -> None:
+        """∂u = dᵀ δ."""
+        self._gradient.addmv_(piece.dense.t(), delta, beta=float(self._begun))
+        self._begun = True
+
+
+class FMPairs(Term):
+    """The pairs of different fields: Σ_{f<g} ⟨c_f, c_g⟩ with c_f = e_f, or e_f − m_f in the centred form."""
+
+    switch = "second_order"
+    gives_pairs = True
+
+    def forward(self, read: Reading) -> Tensor:
+        """Sum all pairs without a double loop: ½ (|Σ c|² − Σ |c|²), (Rendle 2010, Lemma 3.1): (B,)."""
+        centred = self._centre(read.embeddings)  # (B, F, K)
+        return 0.5 * (centred.sum(1).square().sum(1) - centred.square().sum((1, 2)))
+
+    def addends(self, read: Reading) -> Iterator[Addends]:
+        """Yield each pair's product, in the order (0, 1), (0, 2) …."""
+        centred, names = self._centre(read.embeddings), self.model.layout.names
+        a, b = torch.triu_indices(centred.shape[1], centred.shape[1], 1, device=centred.device)
+        between = torch.bmm(centred, centred.transpose(1, 2))[:, a, b]  # (B, F, F) -> (B, F(F-1)/2)
+        yield Addends("second-order", list(combinations(names, 2)), between)
+
+    def _centre(self, embeddings: Tensor) -> Tensor:
+        if not self.model.spec.centred:
+            return embeddings
+        return embeddings - (embeddings.mean(0) if self.model.training else self.model.field_means)
+
+    @torch.no_grad()
+    def of_pairs(self, table: EncodedTable, pairs: Pairs, means: Tensor | None = None) -> Iterator[Values]:
+        """Yield ⟨e_f − m_f, e_g − m_g⟩ of each row, m being `means` or those over the given rows: (N,) a pair."""
+        embeddings = self.model.embeddings_of(table)
+        about = embeddings.mean(0) if means is None else means
+        centred = (embeddings - about).transpose(0, 1).contiguous()  # (F, N, K)
+        return ((centred[f] * centred[g]).sum(1, dtype=torch.float64).numpy() for f, g in pairs)
+
+    @property
+    def columns(self) -> slice:
+        """Those of the FM's embeddings."""
+        return self.model.fm_columns
+
+    def prepare(self, gradients: Gradients, precision: str) -> None:
+        """Train: the centred form then takes the mean over the batch."""
+        self._trains = True
+
+    def begin(self, batch: Pass) -> None:
+        """Begin a batch; in the centred form with the mean of its embeddings, or the model's own."""
+        self._centred, trains = self.model.spec.centred, self._trains
+        if not hasattr(self, "_spread"):
+            self._lay_out()
+        self._mean: Tensor | None = None
+        if self._centred:
+            self._mean = batch.mean(self.columns) if trains else self.model.field_means.flatten()
+        self._pull: Tensor | None = None
+
+    _trains = False
+
+    def _lay_out(self) -> None:
+        """Make the constants of a batch's products."""
+        fields, size = len(self.model.layout.fields), self.columns.stop - self.columns.start
+        table = self.model.table.detach()
+        self._spread = torch.eye(size).to(table).repeat(1, fields)  # (K, F·K)
+        self._ones_of_one, self._ones = table.new_ones(size), table.new_ones(fields * size)
+
+    def add(self, logit: Tensor, piece: Piece) -> None:
+        """Add ½ (|Σ c|² − Σ |c|²)."""
+        self._c, self._sum = piece.fields(self.columns), piece.sums[:, self.columns]
+        if self._mean is not None:
+            self._c, self._sum = self._c - self._mean, self._sum - self._spread @ self._mean
+        logit.addmv_(self._sum.square(), self._ones_of_one, alpha=0.5)
+        logit.addmv_(self._c.square(), self._ones, alpha=-0.5)
+
+    def backward(self, delta: Tensor, piece: Piece) -> None:
+        """∂c_f = δ (s − c_f) with s = Σ c_f; in the centred form Σ over rows of it is kept for the end."""
+        gradient, filled = piece.gradient(self.columns)
+        column = delta.unsqueeze(1)
+        gradient.addmm_(self._sum * column, self._spread, beta=float(filled)).addcmul_(self._c, column, value=-1)
+        if self._centred:
+            pull = (self._sum.t() @ delta) @ self._spread - self._c.t() @ delta  # (F·K,)
+            self._pull = pull if self._pull is None else self._pull + pull
+
+    def end_fields(self, batch: Pass) -> None:
+        """Take from ∂loss/∂e of the batch what goes through its mean."""
+        if self._pull is not None:
+            batch.gradient(self.columns).sub_(self._pull / batch.rows)
+
+
+class WithinPairs(Term):
+    """The pairs inside multi-valued fields: ½ Σ over fields of (|e|² − Σ over slots of |x v|²)."""
+
+    switch = "second_order"
+
+    @classmethod
+    def of(cls, model: DeepFM) -> bool:
+        """Say whether there are such fields."""
+        return super().of(model) and len(model.within_fields) > 0
+
+    def forward(self, read: Reading) -> Tensor:
+        """Give the sum over fields: (B,)."""
+        return self.by_field(read).sum(1)
+
+    def by_field(self, read: Reading) -> Tensor:
+        """Give the sum of each field's pairs: (B, fields with pairs within)."""
+        squares = self.model.sum_slots(read.features.square().sum(2, keepdim=True)).squeeze(2)  # (B, F)
+        return 0.5 * (read.embeddings.square().sum(2) - squares)[:, self.model.within_fields]
+
+    def addends(self, read: Reading) -> Iterator[Addends]:
+        """Yield each field's sum."""
+        names = self.model.layout.names
+        yield Addends("second-order", [(names[f], names[f]) for f in self._numbers], self.by_field(read))
+
+    @property
+    def _numbers(self) -> list[int]:
+        return [number for number, field in enumerate(self.model.layout.fields) if field.pairs_within]
+
+    def _lay_out(self) -> None:
+        """Say which slots belong to which of these fields."""
+        fields = [described for described in self.model.layout.fields if described.pairs_within]
+        slots = [described.first_slot + slot for described in fields for slot in range(described.slots)]
+        owners = [number for number, described in enumerate(fields) for _ in range(described.slots)]
+        self._fields, device = len(fields), self.model.table.device
+        self._slots, self._owners = (torch.tensor(part, device=device) for part in (slots, owners))
+
+    def begin(self, batch: Pass) -> None:
+        """Compute the whole batch, whose slots are few, by what each reads of the table."""
+        if not hasattr(self, "_slots"):
+            self._lay_out()
+        lookup, rows = batch.lookup, batch.rows
+        self._positions = lookup.positions.view(rows, -1).index_select(1, self._slots)
+        v = lookup.rows[:, self.model.fm_columns].index_select(0, self._positions.flatten())
+        self._x = None
+        if lookup.weights is not None:
+            self._x = lookup.weights.view(rows, -1).index_select(1, self._slots).unsqueeze(2)
+        u = v.view(*self._positions.shape, -1)  # (B, slots within, K)
+        if self._x is not None:
+            u.mul_(self._x)
+        e = v.new_zeros(rows, self._fields, v.shape[1]).index_add_(1, self._owners, u)
+        self._others = e.index_select(1, self._owners).sub_(u)  # of each slot, the rest of its field
+        self._sums = (self._others * u).sum((1, 2)).mul_(0.5)
+
+    def add(self, logit: Tensor, piece: Piece) -> None:
+        """Add the sum of each row's pairs."""
+        logit += self._sums[piece.rows]
+
+    def backward(self, delta: Tensor, piece: Piece) -> None:
+        """Nothing goes through the fields."""
+
+    def end_table(self, delta: Tensor, gradient: Tensor) -> None:
+        """∂v = δ x (e − u) with u = x v."""
+        pull = self._others.mul_(delta.view(-1, 1, 1) if self._x is None else delta.view(-1, 1, 1) * self._x)
+        columns = gradient[:, self.model.fm_columns]
+        columns.index_add_(0, self._positions.flatten().long(), pull.flatten(0, 1))
+
+
+class OwnWeights(Term):
+    """A weight looked up by each of C ids of a row, in a table of one column of the term's own: Σ_c w_{i(c)}.
+
+    What is the same for every term of this form; one names table, ids and fields.
+    """
+
+    gives_pairs = True
+    table: ClassVar[str]
+    """The parameter: (ids, 1)."""
+
+    @abstractmethod
+    def ids(self, batch: Batch) -> Tensor:
+        """Give the ids to look up: (B, C)."""
+
+    @abstractmethod
+    def names(self) -> list[Fields]:
+        """Give the fields that each of the C weights belongs to."""
+
+    @property
+    @abstractmethod
+    def kind(self) -> str:
+        """Give the kind of the addends."""
+
+    @property
+    @abstractmethod
+    def own_pairs(self) -> list[tuple[int, int]]:
+        """The pair of field numbers (a, b), a < b, that each of the C weights gives to."""
+
+    @property
+    def own_table(self) -> str:
+        """The table of weights."""
+        return self.table
+
+    @property
+    def lookups(self) -> int:
+        """How many weights a row has, C."""
+        return len(self.own_pairs)
+
+    def each(self, batch: Batch) -> Tensor:
+        """Give the weights of a batch: (B, C)."""
+        weights: Tensor = getattr(self.model, self.table)
+        return weights[self.ids(batch).long(), 0]
+
+    def forward(self, read: Reading) -> Tensor:
+        """Give their sum: (B,)."""
+        return self.each(read.batch).sum(1)
+
+    def addends(self, read: Reading) -> Iterator[Addends]:
+        """Yield each weight."""
+        yield Addends(self.kind, self.names(), self.each(read.batch))
+
+    def of_pairs(self, table: EncodedTable, pairs: Pairs, means: Tensor | None = None) -> Iterator[Values]:
+        """Yield the sum of the weights that give to each pair, 0 where none does: (N,) a pair."""
+        each, own = self.each(Batch.from_table(table)).detach().double().numpy(), self.own_pairs
+        for pair in pairs:
+            yield each[:, [fields == pair for fields in own]].sum(1)
+
+    def prepare(self, gradients: Gradients, precision: str) -> None:
+        """Train: rows come looked up."""
+        self._slots = Slots([1] * self.lookups, self.model.table.device)
+
+    _slots: Slots | None = None
+
+    def begin(self, batch: Pass) -> None:
+        """Compute the whole batch."""
+        if self._slots is None:
+            self._sums = self.each(batch.batch).sum(1)
+            return
+        self._lookup = batch.lookups[self.table]
+        self._sums = self._slots.sums(self._lookup, slice(0, batch.rows)).squeeze(1)
+
+    def add(self, logit: Tensor, piece: Piece) -> None:
+        """Add the weights."""
+        logit += self._sums[piece.rows]
+
+    def backward(self, delta: Tensor, piece: Piece) -> None:
+        """The gradient of each lookup is δ, brought back at the end."""
+
+    def own_gradient(self, delta: Tensor, into: Tensor | None) -> Tensor:
+        """Sum δ over the lookups of each weight."""
+        assert self._slots is not None
+        return self._slots.gradient(self._lookup, [], delta, into)
+
+
+class Crossed(OwnWeights):
+    """A first-order weight for each combination of two crossed fields' values."""
+
+    switch = "first_order"
+    table = "crossed_weights"
+    weights = ("crossed_weights",)
+    kind = "first-order"
+
+    @classmethod
+    def build(cls, model: DeepFM) -> None:
+        """Add the weights where fields are crossed, with what is known of each combination."""
+        count = model.layout.crossed
+        crossed = bool(model.layout.crosses) and model.spec.first_order
+        model.crossed_weights = nn.Parameter(torch.zeros(count, 1)) if crossed else None
+        if crossed:
+            model.register_buffer("crossed_means", torch.zeros(count))
+            model.register_buffer("crossed_seen", torch.ones(count, dtype=torch.bool))
+
+    @classmethod
+    def of(cls, model: DeepFM) -> bool:
+        """Say whether fields are crossed."""
+        return model.crossed_weights is not None
+
+    def observe(self, train: Batch) -> None:
+        """Take each combination's frequency."""
+        if train.crosses is not None:
+            means, seen = mean_x(Batch(train.crosses, None, train.dense), self.model.layout.crossed)
+            self.model.crossed_means.copy_(means)
+            self.model.crossed_seen.copy_(seen)
+
+    def settle(self) -> None:
+        """Let a combination that was not seen count as an average one."""
+        model = self.model
+        assert model.crossed_weights is not None
+        settle_rows(model.crossed_weights, model.crossed_means, model.crossed_seen, model.layout.crosses)
+
+    def ids(self, batch: Batch) -> Tensor:
+        """Give the id of each crossed field's combination: (B, C)."""
+        assert batch.crosses is not None
+        return batch.crosses
+
+    def names(self) -> list[Fields]:
+        """Give the crossed fields' own names."""
+        return [(field.name, None) for field in self.model.layout.crosses]
+
+    @property
+    def own_pairs(self) -> list[tuple[int, int]]:
+        """The two fields of each."""
+        return [(min(field.fields), max(field.fields)) for field in self.model.layout.crosses]
+
+
+class Deep(Term):
+    """The output of the network over embeddings, products and dense fields."""
+
+    switch = "deep"
+    gives_pairs = True
+
+    @classmethod
+    def build(cls, model: DeepFM) -> None:
+        """Add the network, with random weights."""
+        spec, layout = model.spec, model.layout
+        inputs = network_inputs(spec, len(layout.fields), len(layout.dense))
+        shape = spec.layers, spec.activation, spec.dropout, spec.batch_norm
+        model.network = Network(inputs, *shape) if cls.of(model) else None
+
+    @property
+    def network(self) -> Network:
+        """The model's network."""
+        assert self.model.network is not None
+        return self.model.network
+
+    @property
+    def columns(self) -> slice:
+        """Those of the embeddings that the network reads."""
+        return self.model.deep_columns
+
+    def forward(self, read: Reading) -> Tensor:
+        """Give the output: (B,)."""
+        output: Tensor = self.network(self.model.network_input(read.fields(self.columns), read.batch.dense))
+        return output
+
+    def addends(self, read: Reading) -> Iterator[Addends]:
+        """Yield the output as one."""
+        yield Addends("dnn", [(None, None)], self.forward(read).unsqueeze(1))
+
+    _layers: Layers | None = None
+
+    def prepare(self, gradients: Gradients, precision: str) -> None:
+        """Train the network."""
+        self._layers = Layers(self.model, gradients, precision)
+        self.whole = self._layers.whole
+
+    def begin(self, batch: Pass) -> None:
+        """Begin a batch."""
+        if self._layers is not None:
+            self._layers.begin()
+
+    def add(self, logit: Tensor, piece: Piece) -> None:
+        """Add the output."""
+        fields = piece.fields(self.columns)
+        if self._layers is not None:
+            logit += self._layers.forward(fields, piece.dense, piece.kept)
+        else:
+            shaped = fields.view(piece.count, len(self.model.layout.fields), self.columns.stop - self.columns.start)
+            logit += self.network(self.model.network_input(shaped, piece.dense))
+
+    def backward(self, delta: Tensor, piece: Piece) -> None:
+        """Go back through the layers."""
+        assert self._layers is not None
+        gradient, filled = piece.gradient(self.columns)
+        self._layers.backward(delta, gradient, filled)
+
+
+TERMS: tuple[type[Term], ...] = (FirstOrder, Dense, FMPairs, WithinPairs, Crossed, Deep)
+"""Every term, in the order in which they add up. Gradients go the other way: the network writes first."""
+
+
+def terms_of(model: DeepFM) -> list[Term]:
+    """Give the terms that a model has."""
+    return [term(model) for term in TERMS if term.of(model)]
+
+
+def gives_pairs(model: DeepFM) -> bool:
+    """Say whether any of a model's terms gives something to pairs of different fields."""
+    return any(term.gives_pairs for term in terms_of(model))
+
+
+# What the rows of a table of weights count as where no training row has read them.
+
+
+def mean_x(train: Batch, size: int) -> tuple[Tensor, Tensor]:
+    """Give each feature's mean x over the rows, and whether any row has it: (size,) each."""
+    sums = torch.zeros(size, dtype=torch.float64, device=train.ids.device)
+    sizes = torch.zeros_like(sums)
+    for part in train.split(_OBSERVED_AT_ONCE):
+        ids, x = part.ids.flatten(), None if part.weights is None else part.weights.flatten().double()
+        sums += torch.bincount(ids, x, size)
+        sizes += torch.bincount(ids, None if x is None else x.abs(), size)
+    return sums / max(len(train), 1), sizes > 0
+
+
+def settle_rows(table: Tensor, means: Tensor, seen: Tensor, fields: Sequence[EncodedField | CrossedField]) -> Tensor:
+    """Give each field's mean row of the table, and put it in the place of every row that was not seen."""
+    x = means.to(table)
+    rows = table.new_empty(len(fields), table.shape[1])
+    for number, field in enumerate(fields):
+        block = slice(field.offset, field.offset + field.size)
+        torch.mv(table[block].t(), x[block], out=rows[number])
+        table[block][~seen[block]] = rows[number]
+    return rows

@@ -25,7 +25,7 @@ from deepfm_core.evidence.cross_fit import (
     held_out_frame,
 )
 from deepfm_core.evidence.levels import field_levels
-from deepfm_core.explain.learned import crossed_contributions, fm_contributions, network_contributions
+from deepfm_core.explain.learned import fm_contributions, network_contributions, weight_contributions
 from deepfm_core.explain.purify import purify
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.runs.explain_stage import network_sample
@@ -75,7 +75,7 @@ class ModelLearner:
         if rows < len(held):
             chosen = np.sort(np.random.default_rng(self.seed).choice(len(held), rows, replace=False))
             others = others.take(chosen)
-        parts = crossed_contributions(model, others, pairs)  # (M, P)
+        parts = weight_contributions(model, others, pairs)
         if model.spec.second_order:
             parts += fm_contributions(model, others, pairs)
         if model.spec.deep:

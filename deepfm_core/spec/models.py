@@ -36,6 +36,11 @@ class Switches:
         """How many embeddings each feature has: 0, 1 or 2."""
         return int(self.second_order or self.deep) + int(self.own_embeddings)
 
+    @property
+    def pairs(self) -> bool:
+        """Whether the logit may hold interactions of two fields."""
+        return self.second_order or self.deep
+
 
 MODELS = {
     "lr": Switches(first_order=True),
@@ -50,3 +55,36 @@ MODELS = {
     "deepfm": Switches(first_order=True, second_order=True, deep=True),
 }
 """The models by the name that `--model` takes, in the order of the paper's table, DNN beside FM and DeepFM last."""
+
+
+@dataclass(frozen=True)
+class AddendKind:
+    """A kind of addends of the logit, as frames, ledgers and formulas call it (the terms are `models.terms`).
+
+    Attributes:
+        switch: the attribute of `Switches` that gives a model such addends.
+        column: of the `explain` table that they are summed into.
+        title: for ledgers and charts; behind a pair's name where it is not that of the FM's pairs.
+        symbol: in formulas (LaTeX).
+    """
+
+    switch: str
+    column: str
+    title: str
+    symbol: str
+
+
+ADDENDS = {
+    "bias": AddendKind("first_order", "bias", "bias", "w_0"),
+    "first-order": AddendKind("first_order", "first_order", "first order", r"\langle w, x\rangle"),
+    "second-order": AddendKind(
+        "second_order", "second_order", "FM pairs", r"\sum_{i<j}\langle v_i, v_j\rangle x_i x_j"
+    ),
+    "dnn": AddendKind("deep", "dnn_logit", "DNN", r"y_{\mathrm{DNN}}"),
+}
+"""Every kind of addend, by the name it has in frames, in the order of a ledger."""
+
+
+def addend_kinds(switches: Switches) -> dict[str, AddendKind]:
+    """Give the kinds of addends that a model has."""
+    return {name: kind for name, kind in ADDENDS.items() if getattr(switches, kind.switch)}

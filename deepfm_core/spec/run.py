@@ -193,7 +193,7 @@ class RunSpec:
 
     def folds_for(self, rows: int) -> int:
         """Say into how many folds a run with that many rows divides them, 0 for not at all."""
-        if not self.explained or not (self.model.second_order or self.model.deep):
+        if not self.explained or not self.model.switches.pairs:
             return 0
         if self.folds is not None:
             return self.folds

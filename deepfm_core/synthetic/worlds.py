@@ -139,7 +139,9 @@ class Truth:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the planted effects, without the rows, as plain values for JSON."""
-        planted = self.pairs[self.pairs["strength"] > 0].sort_values("strength", ascending=False)
+        planted = self.pairs[self.pairs["strength"] > 0].round({"strength": 4})
+        # Rounded first: pairs of one strength differ in the last digit, and by processor.
+        planted = planted.sort_values(["strength", "field_a", "field_b"], ascending=[False, True, True])
         return {
             "main_effects": dict(
                 zip(self.main_effects["field"], self.main_effects["strength"].round(4).tolist(), strict=True)

@@ -9,9 +9,13 @@ import torch
 from torch import Tensor
 
 from deepfm_core._private import AdamState, move_by_adam
+from deepfm_core.models.terms import TERMS
 from deepfm_core.spec.run import FitSpec
 
 BETA1, BETA2, EPSILON = 0.9, 0.999, 1e-8
+WEIGHTS = frozenset(name for term in TERMS for name in term.weights)
+CONSTANTS = frozenset(name for term in TERMS for name in term.constants)
+"""Parameters that learn as fast as first-order weights; constants do not decay."""
 TAIL = 8
 """The running average weighs about the last 1/9 of what it has taken in (η of Shamir & Zhang 2013)."""
 
@@ -90,10 +94,9 @@ class Group:
 
 def learning_rate(name: str, spec: FitSpec) -> float:
     """Give a parameter's learning rate; for the table that of the embeddings."""
-    first_order = name in ("bias", "dense_weights", "crossed_weights")
-    return spec.learning_rate * (spec.first_order_rate if first_order else 1.0)
+    return spec.learning_rate * (spec.first_order_rate if name in WEIGHTS | CONSTANTS else 1.0)
 
 
 def decay(name: str, spec: FitSpec) -> float:
     """Give a parameter's L2; for the table that of the embeddings."""
-    return {"table": spec.l2_embeddings, "dense_weights": spec.l2, "crossed_weights": spec.l2}.get(name, 0.0)
+    return spec.l2_embeddings if name == "table" else spec.l2 if name in WEIGHTS else 0.0

@@ -18,11 +18,11 @@ from deepfm_core.errors import TrainingError
 from deepfm_core.metrics.scores import auc, base_logloss, logloss
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.network_gradients import DropoutMasks
 from deepfm_core.spec.events import EpochDone, Event, Fitted, Progress, Stage, Started
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.hardware import Sharing
-from deepfm_core.training.network_gradients import DropoutMasks
-from deepfm_core.training.predict import Inference
+from deepfm_core.training.predict import Predictor
 from deepfm_core.training.state import FitState
 
 PRETRAINED = "The first of two phases, training an FM, ended with epoch"
@@ -116,7 +116,7 @@ def _begin(state: FitState, rows: Batch, rate: float) -> None:
 
 def predict_logits(model: DeepFM, table: EncodedTable) -> NDArray[np.float64]:
     """Give the logit of each row: (N,), in float64."""
-    logits = Inference(model)
+    logits = Predictor(model)
     parts = [logits(batch) for batch in Batch.held(table, model.table.device).split(EVALUATION_ROWS)]
     return torch.cat(parts).cpu().double().numpy() if parts else np.zeros(0)
 

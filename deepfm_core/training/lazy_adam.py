@@ -8,12 +8,10 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from deepfm_core.models.batch import Batch
-from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.lookup import Lookup
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.adam import BETA1, BETA2, EPSILON, Group, Slot
-from deepfm_core.training.embedding_table import Columns, DenseTable, read_rows, write_rows
-from deepfm_core.training.lookup import Distinct, Lookup, Slots
+from deepfm_core.training.embedding_table import Columns, Distinct, read_rows, write_rows
 
 _FADED = 256
 """Missed steps after which momentum is gone: 0.9²⁵⁶ ≈ 2·10⁻¹²."""
@@ -140,26 +138,3 @@ class RowTable:
         write_rows(self.slot.mean, ids, rows.mean)
         write_rows(self.slot.square, ids, rows.square)
         self._done.index_fill_(0, ids.long(), self._missed.steps)
-
-
-# The first-order weights of crossed fields while they train.
-
-
-class Crossed:
-    """A table of one column: each crossed field reads one weight a row, and the weights add up."""
-
-    def __init__(self, model: DeepFM, weights: Tensor, spec: FitSpec) -> None:
-        """Train `weights` (combinations, 1), which must keep their memory, from now on."""
-        self._slots = Slots([1] * len(model.layout.crosses), weights.device)
-        alone = worth_rows(model.layout.crossed, self._slots.count, spec)
-        self.table = RowTable(weights, spec) if alone else DenseTable(weights, spec)
-
-    def forward(self, batch: Batch) -> Tensor:
-        """Give the sum of each row's weights: (B,)."""
-        assert batch.crosses is not None
-        self._lookup = self.table.read(batch.crosses.view(-1), None)
-        return self._slots.sums(self._lookup, slice(0, len(batch))).squeeze(1)
-
-    def backward(self, delta: Tensor) -> None:
-        """Fill the weights' gradient from ∂loss/∂logit (B,)."""
-        self.table.differentiate(self._slots.gradient(self._lookup, [], delta, self.table.gradient_buffer))

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.lookup import Lookup
+from deepfm_core.models.reading import Pass
+from deepfm_core.models.terms import terms_of
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.adam import Adam, Slot
 from deepfm_core.training.embedding_table import DenseTable
-from deepfm_core.training.fm_gradients import Factorisation, Fields
-from deepfm_core.training.lazy_adam import Crossed, RowTable, worth_rows
-from deepfm_core.training.lookup import Lookup, Slots, Within
-from deepfm_core.training.network_gradients import Layers
+from deepfm_core.training.lazy_adam import RowTable, worth_rows
+
+Table = DenseTable | RowTable
 
 PIECE = 1024
 """Rows at most that go through the network at a time."""
@@ -28,18 +30,22 @@ class Step:
         """Train `model`, whose parameters must keep their memory, from now on."""
         self.steps = 0
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
-        self._slots = Slots.of(model)
-        alone = worth_rows(model.layout.vocabulary, model.layout.slots, spec)
-        table = weights.pop("table")
-        self._table = RowTable(table, spec) if alone else DenseTable(table, spec)
-        crossed = weights.pop("crossed_weights", None)
-        self._crossed = None if crossed is None else Crossed(model, crossed, spec)
+        self._terms = terms_of(model)
+        layout = model.layout
+        self._table = _table(weights.pop("table"), layout.slots, spec)
+        self._own = {
+            name: _table(weights.pop(name), term.lookups, spec)
+            for term in self._terms
+            if (name := term.own_table) is not None
+        }
         self._adam = Adam(weights, spec)
         self._averaging, self._averaged = spec.averaging, False
-        self._fm = Factorisation(model, self.gradients) if model.spec.first_order else None
-        self._within = Within(model) if model.spec.second_order and len(model.within_fields) else None
-        self._layers = Layers(model, self.gradients, spec.precision) if model.network is not None else None
-        self._fields = Fields(model, self._slots)
+        for term in self._terms:
+            term.prepare(self.gradients, spec.precision)
+        self._back = self._terms[::-1]
+        self._pass = Pass(model, [columns for term in self._terms if (columns := term.columns) is not None])
+        self._adds_weights = any(term.adds_weights for term in self._terms)
+        self._whole = any(term.whole for term in self._terms)
 
     def __call__(self, batch: Batch, kept: Sequence[Tensor] = ()) -> Tensor:
         """Train on B rows, with dropout's masks; return their logits (B,) from before the weights moved."""
@@ -52,61 +58,46 @@ class Step:
 
     def differentiate(self, batch: Batch, kept: Sequence[Tensor] = ()) -> Tensor:
         """Fill `gradients` with those of the batch's mean logloss; return the logits (B,)."""
-        labels, weights = batch.labels, batch.weights
+        labels = batch.labels
         assert labels is not None
         rows = labels.shape[0]
+        self._begin(batch, kept)
+        logit, delta = torch.empty_like(labels), torch.empty_like(labels)
+        for piece in self._pass.pieces(rows if self._whole else PIECE):
+            y = labels.new_zeros(piece.count)
+            for term in self._terms:
+                term.add(y, piece)
+            logit[piece.rows] = y
+            d = torch.sub(torch.sigmoid(y), labels[piece.rows], out=delta[piece.rows]).div_(rows)  # ∂ loss / ∂ logit
+            for term in self._back:
+                term.backward(d, piece)
+        self._end(delta)
+        return logit
+
+    def _begin(self, batch: Batch, kept: Sequence[Tensor]) -> None:
+        """Look up what a batch reads of the tables, and begin it with every term."""
+        weights = batch.weights
         lookup = self._table.read(batch.ids.view(-1), None if weights is None else weights.view(-1))
-        logit = self._begin(batch, lookup, rows)
-        delta = torch.empty_like(logit)
-        for piece in self._pieces(rows):
-            y, dense = logit[piece], batch.dense[piece]
-            e, u = self._fields.read(lookup, piece)  # (n, F·K) of the FM, (n, F·width) of the network
-            if self._fm is not None:
-                y += self._fm.forward(e, self._slots.sums(lookup, piece), dense)
-            if self._layers is not None:
-                y += self._layers.forward(u, dense, [mask[piece] for mask in kept])
+        lookups: dict[str, Lookup] = {}
+        for term in self._terms:
+            if (name := term.own_table) is not None:
+                lookups[name] = self._own[name].read(term.ids(batch).view(-1), None)
+        self._pass.begin(batch, lookup, kept, lookups)
+        for term in self._terms:
+            term.begin(self._pass)
 
-            d = torch.sub(torch.sigmoid(y), labels[piece], out=delta[piece]).div_(rows)  # ∂ loss / ∂ logit
-
-            de, du = self._fields.gradients(piece)
-            if self._layers is not None:
-                self._layers.backward(d, du)
-            if self._fm is not None:
-                self._fm.backward(d, de, filled=de is du)
-        self._end(lookup, delta)
-        return logit
-
-    def _begin(self, batch: Batch, lookup: Lookup, rows: int) -> Tensor:
-        """Begin a batch; give what adds to its logits (B,) beside FM and network."""
-        fm = self._fm
-        logit = lookup.rows.new_zeros(rows)
-        self._fields.begin(rows)
-        if self._layers is not None:
-            self._layers.begin()
-        if fm is not None:
-            fm.begin(self._slots.mean(lookup, fm.columns, rows) if fm.needs_mean else None)
-        if self._within is not None:
-            logit += self._within.forward(lookup, rows)
-        if self._crossed is not None:
-            logit += self._crossed.forward(batch)
-        return logit
-
-    def _end(self, lookup: Lookup, delta: Tensor) -> None:
+    def _end(self, delta: Tensor) -> None:
         """Bring what was found for fields and logits (B,) back to the tables."""
-        if self._fm is not None:
-            self._fm.end(self._fields.of_fm)
-        into = self._table.gradient_buffer
-        gradient = self._slots.gradient(lookup, self._fields.parts, None if self._fm is None else delta, into)
-        if self._within is not None:
-            self._within.backward(delta, gradient)
+        for term in self._terms:
+            term.end_fields(self._pass)
+        gradient = self._pass.table_gradient(delta if self._adds_weights else None, self._table.gradient_buffer)
+        for term in self._terms:
+            term.end_table(delta, gradient)
         self._table.differentiate(gradient)
-        if self._crossed is not None:
-            self._crossed.backward(delta)
-
-    def _pieces(self, rows: int) -> Iterator[slice]:
-        """Cut a batch so that what the network holds of a piece stays in the processor's cache."""
-        count = 1 if self._layers is not None and self._layers.whole else -(-rows // PIECE)
-        return (slice(rows * n // count, rows * (n + 1) // count) for n in range(count))
+        for term in self._terms:
+            if (name := term.own_table) is not None:
+                table = self._own[name]
+                table.differentiate(term.own_gradient(delta, table.gradient_buffer))
 
     @property
     def gradients(self) -> dict[str, Tensor]:
@@ -147,13 +138,21 @@ class Step:
             value.copy_(tensors[name])
 
     @property
-    def _tables(self) -> list[DenseTable | RowTable]:
-        return [self._table] if self._crossed is None else [self._table, self._crossed.table]
+    def _tables(self) -> list[Table]:
+        return [self._table, *self._own.values()]
 
     def _flush(self) -> None:
         for table in self._tables:
             table.flush()
 
     def _all(self) -> dict[str, Slot]:
-        names = ("table", "crossed_weights")
-        return {name: table.slot for name, table in zip(names, self._tables, strict=False)} | self._adam.slots
+        return {
+            "table": self._table.slot,
+            **{name: table.slot for name, table in self._own.items()},
+            **self._adam.slots,
+        }
+
+
+def _table(weights: Tensor, lookups: int, spec: FitSpec) -> Table:
+    """Train a table of which a row of a batch looks up so many rows, in the way that is faster."""
+    return (RowTable if worth_rows(len(weights), lookups, spec) else DenseTable)(weights, spec)

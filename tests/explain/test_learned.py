@@ -142,7 +142,7 @@ def test_level_by_level_the_network_contributes_what_its_rows_do(name: str) -> N
     members = [one.codes for one in field_levels(table)]
     levels = next(iter(level_contributions(model, table, members, [(0, 1)], 24, 0)))
     assert levels.fm is None
-    assert levels.crossed is None
+    assert levels.weights is None
     assert levels.dnn is not None
     row = table.ids[5]
     assert levels.dnn[row[0], row[1] - 4] == pytest.approx(by_brute_force(model, table, 5, 0, 1), abs=2e-5)

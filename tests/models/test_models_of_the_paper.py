@@ -25,7 +25,7 @@ from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import MODEL_NAMES
-from deepfm_core.training.predict import Inference
+from deepfm_core.training.predict import Predictor
 from tests.models.test_deepfm import make
 from tests.worlds import MIXED, crossed, encoded, layout
 
@@ -187,4 +187,4 @@ def test_every_model_is_its_equation_written_as_loops(name: str) -> None:
     expected = [logit_by_loops(model, table, row) for row in range(len(table))]
     batch = Batch.from_table(table).double()
     np.testing.assert_allclose(model(batch).detach().numpy(), expected, atol=1e-9)
-    np.testing.assert_allclose(Inference(model)(batch).numpy(), expected, atol=1e-9)
+    np.testing.assert_allclose(Predictor(model)(batch).numpy(), expected, atol=1e-9)

@@ -15,11 +15,11 @@ import torch
 from deepfm_core.errors import SpecError
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.lookup import Lookup, Slots
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.hardware import training_device
-from deepfm_core.training.lookup import Lookup, Slots
-from deepfm_core.training.predict import Inference
+from deepfm_core.training.predict import Predictor
 from deepfm_core.training.state import FitState
 from deepfm_core.training.step import Step
 from tests.worlds import MIXED, crossed, encoded
@@ -44,7 +44,7 @@ def test_a_step_and_an_evaluation_stay_on_the_models_device(name: str) -> None:
     step.average(1)
     step.end_epoch()
     assert all(value.device.type == "meta" for value in step.tensors().values())
-    assert Inference(model)(batch).device.type == "meta"
+    assert Predictor(model)(batch).device.type == "meta"
 
 
 def test_gradients_are_brought_back_alike_with_and_without_the_processors_kernel() -> None:

@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.network_gradients import DropoutMasks
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.spec.settings import ACTIVATIONS
@@ -21,8 +22,7 @@ from deepfm_core.training import embedding_table as table_module
 from deepfm_core.training import lazy_adam as crossed_module
 from deepfm_core.training import step as step_module
 from deepfm_core.training.autograd_step import AutogradStep
-from deepfm_core.training.lookup import Distinct
-from deepfm_core.training.network_gradients import DropoutMasks
+from deepfm_core.training.embedding_table import Distinct
 from deepfm_core.training.step import Step
 from tests.worlds import MIXED, crossed, encoded, layout
 

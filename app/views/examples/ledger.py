@@ -17,6 +17,7 @@ from app.widgets.columns import ROWS
 from app.widgets.figure import figure, signed
 from app.widgets.text import code, plain
 from deepfm_core.explain.nearest import differing, distances
+from deepfm_core.spec.models import addend_kinds
 from deepfm_core.spec.run import ModelSpec
 
 AS_TRAINED, PURIFIED = "as trained", "purified"
@@ -119,15 +120,13 @@ def _compare(run: OpenRun, other: OpenRun | None, example: pd.Series) -> None:
 
 
 def formula(example: pd.Series, model: ModelSpec) -> str:
-    """Write the equation of the model with the numbers of the row under its terms (Guo et al. 2017, eq. 1 and 2)."""
-    parts = []
-    if model.first_order:
-        parts += [("w_0", example["bias"], "bias"), (r"\langle w, x\rangle", example["first_order"], "first order")]
-    if model.second_order:
-        parts.append((r"\sum_{i<j}\langle v_i, v_j\rangle x_i x_j", example["second_order"], "FM pairs"))
-    if model.deep:
-        parts.append((r"y_{\mathrm{DNN}}", example["dnn_logit"], "DNN"))
-    return _equation(parts, example)
+    """Write the model's equation with the row's numbers under its terms (Guo et al. 2017, eq. 1 and 2)."""
+    parts: dict[str, tuple[str, float, str]] = {}
+    for kind in addend_kinds(model.switches).values():
+        symbol, _, title = parts.get(kind.column, ("", 0.0, ""))  # kinds that share a column share a brace
+        symbols, titles = ([part for part in both if part] for both in ((symbol, kind.symbol), (title, kind.title)))
+        parts[kind.column] = " + ".join(symbols), float(example[kind.column]), " + ".join(titles)
+    return _equation(list(parts.values()), example)
 
 
 def purified_formula(example: pd.Series, terms: pd.DataFrame) -> str:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.charts.interactions.ranking import pair_label
+from app.charts.ledger import addend_label
 from app.charts.what_if import value_sweep
 from app.shared import predictions
 from app.state import links
@@ -157,7 +157,7 @@ def _show_answers(answers: Answers) -> None:
         return
     table = pd.DataFrame(
         {
-            "term": [_term_title(term) for term in changed.to_dict("records")],
+            "term": [addend_label(term) for term in changed.to_dict("records")],
             "before": changed["before"],
             "after": changed["after"],
             "change (log-odds)": changed["change"],
@@ -173,15 +173,6 @@ def _show_answers(answers: Answers) -> None:
     if len(table) > MOVED:
         rest = float(table["change (log-odds)"].iloc[MOVED:].sum())
         st.caption(f"{len(table) - MOVED} smaller changes add up to {rest:+.3f} log-odds.")
-
-
-def _term_title(term: dict[Any, Any]) -> str:
-    if term["term"] == "first-order":
-        return str(term["field_a"])
-    if term["term"] == "second-order":
-        a, b = str(term["field_a"]), str(term["field_b"])
-        return f"{a} (within the field)" if a == b else pair_label(a, b)
-    return {"dnn": "DNN"}.get(term["term"], str(term["term"]))
 
 
 def _show_sweep(

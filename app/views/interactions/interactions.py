@@ -37,7 +37,7 @@ def main() -> None:
     if not has_evidence(pairs):
         pairs = pairs.drop(columns=["solid", "strength_low", "strength_high"], errors="ignore")
     pairs = pairs.assign(verdict=verdicts(pairs))
-    if not has_evidence(pairs) and not (run.spec.model.second_order or run.spec.model.deep):
+    if not has_evidence(pairs) and not run.spec.model.switches.pairs:
         no_pairs(run)
         choose_field(run, fields)
         return

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from deepfm_core._private import transposed_product
-from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.encoding.encoded_table import Layout
 
 _ALWAYS_COPIED = 1 << 14
 """Rows of a table up to which their columns are laid out anew for a batch, however few the batch reads."""
@@ -61,9 +61,9 @@ class Slots:
         self._ones = torch.ones(0)
 
     @classmethod
-    def of(cls, model: DeepFM) -> Slots:
-        """Describe a model's embedded fields."""
-        return cls([described.slots for described in model.layout.fields], model.table.device)
+    def of(cls, layout: Layout, device: torch.device) -> Slots:
+        """Describe the embedded fields of a layout."""
+        return cls([described.slots for described in layout.fields], device)
 
     def fields(self, lookup: Lookup, columns: slice, piece: slice) -> Tensor:
         """Sum x · v over the slots of each field of the piece's n rows, of some columns: (n, F·width)."""
@@ -141,59 +141,3 @@ class Slots:
         if self._ones.dtype != dtype or self._ones.shape[0] < rows * self.count:
             self._ones = torch.ones(rows * self.count, dtype=dtype)
         return self._ones[: rows * self.count]
-
-
-class Within:
-    """The pairs inside multi-valued fields: ½ Σ over fields of (|e|² − Σ over slots of |x v|²)."""
-
-    def __init__(self, model: DeepFM) -> None:
-        fields = [described for described in model.layout.fields if described.pairs_within]
-        slots = [described.first_slot + slot for described in fields for slot in range(described.slots)]
-        owners = [number for number, described in enumerate(fields) for _ in range(described.slots)]
-        self._columns, self._fields = model.fm_columns, len(fields)
-        self._slots, self._owners = (torch.tensor(part, device=model.table.device) for part in (slots, owners))
-
-    def forward(self, lookup: Lookup, rows: int) -> Tensor:
-        """Give the sum of the pairs of each of B rows: (B,)."""
-        self._positions = lookup.positions.view(rows, -1).index_select(1, self._slots)
-        v = lookup.rows[:, self._columns].index_select(0, self._positions.flatten())
-        self._x = None
-        if lookup.weights is not None:
-            self._x = lookup.weights.view(rows, -1).index_select(1, self._slots).unsqueeze(2)
-        self._v = v.view(*self._positions.shape, -1)  # (B, slots within, K)
-        if self._x is not None:
-            self._v.mul_(self._x)
-        e = v.new_zeros(rows, self._fields, v.shape[1]).index_add_(1, self._owners, self._v)
-        self._others = e.index_select(1, self._owners).sub_(self._v)  # of each slot, the rest of its field
-        return (self._others * self._v).sum((1, 2)).mul_(0.5)
-
-    def backward(self, delta: Tensor, gradient: Tensor) -> None:
-        """Add ∂loss/∂rows to (R, columns)."""
-        pull = self._others.mul_(delta.view(-1, 1, 1) if self._x is None else delta.view(-1, 1, 1) * self._x)
-        gradient[:, self._columns].index_add_(0, self._positions.flatten().long(), pull.flatten(0, 1))
-
-
-# The distinct ids of a batch, without sorting them.
-
-
-class Distinct:
-    """Finds the distinct ones of ids below V: of equal ids the last in a list stands for all.
-
-    Every id writes its place into a list of V places, and reads back which place was written last. That is three
-    passes over the ids, where sorting them takes ten times as long.
-    """
-
-    def __init__(self, vocabulary: int, device: torch.device) -> None:
-        self._place = torch.zeros(vocabulary, dtype=torch.int32, device=device)
-        self._places = torch.zeros(0, dtype=torch.int32, device=device)
-
-    def __call__(self, ids: Tensor) -> tuple[Tensor, Tensor]:
-        """Give the U distinct ones of (L,) ids, (U,) int32, and where in them each of the L stands, (L,) int32."""
-        if self._places.shape[0] < ids.shape[0]:
-            self._places = torch.arange(ids.shape[0], dtype=torch.int32, device=ids.device)
-        places, where = self._places[: ids.shape[0]], ids.long()
-        self._place.scatter_(0, where, places)
-        last = self._place.gather(0, where)
-        found = (last == places).nonzero().squeeze(1)
-        self._place.scatter_(0, where.index_select(0, found), self._places[: found.shape[0]])
-        return ids.index_select(0, found), self._place.gather(0, where)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from itertools import zip_longest
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.products import product_count
+
+if TYPE_CHECKING:
+    from deepfm_core.models.deepfm import DeepFM
 
 # A product-based network's products with their gradients by hand (docs/training-step.md).
 
@@ -225,13 +228,16 @@ class Layers:
             x, beside = hidden.forward(linear.forward(x, beside), mask), None
         return self._linears[-1].forward(x, beside).squeeze(1)
 
-    def backward(self, delta: Tensor, gradient: Tensor) -> None:
-        """Add to the gradients from ∂loss/∂output (n,) and write ∂loss/∂e into (n, F·width)."""
+    def backward(self, delta: Tensor, gradient: Tensor, filled: bool = False) -> None:
+        """Add to the gradients from ∂loss/∂output (n,), and write or add ∂loss/∂e to (n, F·width)."""
         dz = delta.unsqueeze(1)
         for linear, hidden in zip(reversed(self._linears[1:]), reversed(self._hidden), strict=True):
             dz = hidden.backward(linear.backward(dz).to(self._linears[0].dtype))
         first = self._linears[0]
-        first.backward(dz, gradient)
+        if filled:
+            gradient.add_(first.backward(dz))
+        else:
+            first.backward(dz, gradient)
         if self._products is not None:
             self._products.backward(first.backward_beside(self._product_count), gradient)
 
