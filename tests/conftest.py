@@ -13,12 +13,16 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from streamlit.testing.v1 import AppTest
 
     from deepfm_core.store.query import Question, Standing
     from deepfm_core.store.store import Store
+
+settings.register_profile("here", deadline=None)  # how long an example takes says more of the machine than of the code
+settings.load_profile("here")
 
 ROOT = Path(__file__).resolve().parents[1]
 Command = Callable[..., "subprocess.CompletedProcess[str]"]

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 from contextlib import redirect_stdout
+from functools import cache
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -57,6 +58,7 @@ MOST_MODULES = 14
 VAGUE = {"utils", "util", "helpers", "helper", "manager", "managers", "misc", "common", "handler"}
 
 
+@cache
 def imported(module: Path, *, at_once: bool = False, types_too: bool = False) -> set[str]:
     """Give the full names of all that a module imports, anywhere in it or only `at_once` as it is imported itself.
 

@@ -15,6 +15,8 @@ from deepfm_core.cli.output import aligned
 from tests.cli.test_command_line import csv
 from tests.conftest import ROOT, Command
 
+pytestmark = pytest.mark.slow
+
 RUN = ROOT / "sample_data" / "run"
 
 

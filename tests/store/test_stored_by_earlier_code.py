@@ -40,6 +40,8 @@ from deepfm_core.store.store import Store
 from tests.conftest import ROOT
 from tests.fixtures.v0_1.arithmetic import arithmetic
 
+pytestmark = pytest.mark.slow
+
 EARLIER = Path(__file__).resolve().parents[1] / "fixtures" / "v0_1"
 EXPECTED = EARLIER / "expected"
 
