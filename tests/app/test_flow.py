@@ -57,11 +57,11 @@ def test_data_says_what_the_table_itself_shows_of_its_pairs(opened: Opened, stor
     store.questions.fail(question.key, "There was too little memory.")
     app = opened("data")
     assert "There was too little memory." in _text(app)
-    _button(app, "Ask again").click().run()
+    _button(app, "Try again").click().run()
     answer_next(store)
     said = _text(opened("data"))
     assert "There was too little memory." not in said
-    assert "pairs are clear above noise. The strongest is **device × placement** with" in said
+    assert "pairs are clear above noise. The strongest is **device × placement**, with" in said
     assert "is clear above noise" not in said
 
 
@@ -84,7 +84,7 @@ def test_a_long_table_is_asked_by_a_click_only(opened: Opened, store: Store, mon
     monkeypatch.setattr("app.views.data.evidence.ASKED_AT_ONCE", 1000)
     app = opened("data")
     assert not store.database.rows("SELECT * FROM questions")
-    _button(app, "Ask the data").click().run()
+    _button(app, "Estimate pairs").click().run()
     assert store.database.rows("SELECT * FROM questions")
 
 
