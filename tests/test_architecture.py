@@ -222,6 +222,20 @@ def test_what_is_never_done(forbidden):
     assert not [module for module in MODULES if forbidden in module.read_text(encoding="utf-8")]
 
 
+DOORS = {
+    "deepfm_core/tables/export.py": (".to_csv(", "csv.writer(", "csv.DictWriter("),
+    "app/widgets/download.py": (".download_button(",),
+}
+"""Where tables leave, and the words by which they would leave elsewhere."""
+
+
+@pytest.mark.parametrize(("door", "words"), DOORS.items())
+def test_tables_leave_by_one_door(door, words):
+    assert any(word in (ROOT / door).read_text(encoding="utf-8") for word in words)
+    outside = [module for module in MODULES if module != ROOT / door]
+    assert not [path for path in outside if any(word in path.read_text(encoding="utf-8") for word in words)]
+
+
 def documented(page: str) -> str:
     return (ROOT / "docs" / page).read_text(encoding="utf-8")
 

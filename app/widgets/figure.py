@@ -9,6 +9,7 @@ import streamlit as st
 
 from app.charts.grammar.vega import Chart
 from app.widgets.columns import Titles, configured
+from app.widgets.download import download
 from app.widgets.layout import icon_key
 from app.widgets.text import plain
 
@@ -33,21 +34,6 @@ def show_chart(make: Callable[[], Chart], version: tuple[object, ...], reading: 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _made(key: str, version: tuple[object, ...], _make: Callable[[], Chart]) -> Chart:
     return _make()
-
-
-def download(frame: pd.DataFrame, name: str, key: str) -> None:
-    """Draw a button that downloads a table as CSV."""
-    st.download_button(
-        "CSV",
-        lambda: frame.to_csv(index=False).encode(),
-        f"{name}.csv",
-        "text/csv",
-        key=key,
-        icon=":material/download:",
-        type="tertiary",
-        on_click="ignore",
-        help=f"These {len(frame):,} rows as CSV",
-    )
 
 
 def figure(
@@ -101,17 +87,8 @@ def _heading(title: str, table: pd.DataFrame, key: str, file: str) -> bool:
     ):  # on the left: the chart's own buttons are on the right
         st.subheader(plain(title), anchor=False, width="content")
         as_table = _table_or_chart(title, f"{key}_as_table")
-        st.download_button(
-            f"{plain(title)} as CSV",
-            lambda: table.to_csv(index=False).encode(),
-            f"{file}.csv",
-            "text/csv",
-            key=icon_key(f"{key} csv"),
-            icon=":material/download:",
-            type="tertiary",
-            on_click="ignore",
-            help=f"{plain(title)}: {len(table):,} rows as CSV",
-        )
+        name = plain(title)
+        download(table, file, icon_key(f"{key} csv"), label=f"{name} as CSV", subject=f"{name}:")
     return as_table
 
 

@@ -16,6 +16,7 @@ from deepfm_core.spec.events import Failed
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import RunRow
 from deepfm_core.store.store import Store
+from deepfm_core.tables.export import write_csv
 from deepfm_core.workers.executor import perform
 
 _POLL_SECONDS = 0.2
@@ -46,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     except BaseException:
         groups.cancel(store, comparison)
         raise
-    model_table(store, store.comparisons.runs(comparison)).to_csv(sys.stdout, index=False)
+    write_csv(model_table(store, store.comparisons.runs(comparison)), sys.stdout)
 
 
 def _work(store: Store, comparison: str, tables: Tables, quiet: bool) -> None:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 import pandas as pd
 
 from deepfm_core.spec.events import HOLD_OUT, EpochDone, Event, Fitted, Progress, Stage, Started
+from deepfm_core.tables.export import write_csv
 
 
 class Progressed:
@@ -75,7 +76,7 @@ def write(frame: pd.DataFrame, top: int | None, short: Callable[[pd.DataFrame], 
     Without `top` a terminal is shown `SHOWN` rows, and everything else gets all of them.
     """
     if not sys.stdout.isatty():
-        frame.head(len(frame) if top is None else top).to_csv(sys.stdout, index=False)
+        write_csv(frame.head(len(frame) if top is None else top), sys.stdout)
         return
     shown = frame.head(SHOWN if top is None else top)
     print(aligned(short(shown), shutil.get_terminal_size().columns))

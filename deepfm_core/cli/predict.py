@@ -9,6 +9,7 @@ import pandas as pd
 
 from deepfm_core.cli.options import model_folder
 from deepfm_core.runs.predictor import Trained
+from deepfm_core.tables.export import write_csv
 from deepfm_core.tables.reader import read_table
 
 
@@ -17,4 +18,4 @@ def run(arguments: argparse.Namespace) -> None:
     trained = Trained.load(model_folder(arguments.folder))
     probability = trained.predict(read_table(arguments.table, strict=True, only=trained.only_column))
     frame = pd.DataFrame({"row": range(len(probability)), "probability": probability})
-    frame.to_csv(sys.stdout, index=False)
+    write_csv(frame, sys.stdout)

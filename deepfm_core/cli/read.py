@@ -6,11 +6,12 @@ import argparse
 import json
 import sys
 
-from deepfm_core.tables.reader import read_table, table_to_csv
+from deepfm_core.tables.export import write_table
+from deepfm_core.tables.reader import read_table
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the table as CSV on stdout and how it was read as one JSON object on stderr."""
     table = read_table(arguments.table)
     print(json.dumps(table.report.to_dict()), file=sys.stderr)
-    table_to_csv(table, sys.stdout)
+    write_table(table, sys.stdout)

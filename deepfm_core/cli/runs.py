@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 import argparse
-import csv
 import sys
 from datetime import UTC, datetime
 
+import pandas as pd
+
 from deepfm_core.store.store import Store
+from deepfm_core.tables.export import write_csv
+
+COLUMNS = ["id", "name", "state", "model", "table", "created", "test_auc", "test_logloss", "notes", "folder"]
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print the runs, newest first."""
     store = Store.default()
-    writer = csv.writer(sys.stdout)
-    writer.writerow(["id", "name", "state", "model", "table", "created", "test_auc", "test_logloss", "notes", "folder"])
+    lines = []
     for row in store.runs():
         test = (row.summary or {}).get("test") or {}
-        writer.writerow(
+        lines.append(
             [
                 row.id,
                 row.name,
@@ -31,3 +34,5 @@ def run(arguments: argparse.Namespace) -> None:
                 store.folder(row.id).path,
             ]
         )
+    listing = pd.DataFrame(lines, columns=COLUMNS, dtype=object)
+    write_csv(listing, sys.stdout, line_end="\r\n")  # the end of line that this command has always had

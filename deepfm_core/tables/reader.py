@@ -1,6 +1,6 @@
 """Read any table a user has as text: CSV in its many forms, or Parquet.
 
-Start with `read_table`; `table_to_csv` writes a table.
+Start with `read_table`; export.py writes tables.
 """
 
 from __future__ import annotations
@@ -11,11 +11,9 @@ from collections.abc import Iterator
 from contextlib import closing
 from io import TextIOWrapper
 from pathlib import Path
-from typing import TextIO
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.csv_parser import Parsed, parse
@@ -93,9 +91,6 @@ def _records(content: Content) -> Iterator[tuple[int, list[str]]]:
 
 # Tables of any form.
 
-_WRITTEN_ROWS = 20_000
-"""Rows that `table_to_csv` writes at a time."""
-
 
 def read_table(
     source: Path | str,
@@ -156,24 +151,6 @@ def read_table(
         notes=(*dialect.notes, *notes, *_encoding_notes(content)),
     )
     return Table(name, frame, report)
-
-
-def table_to_csv(table: Table, stream: TextIO) -> None:
-    """Write a table as CSV with a header line, commas, `\n` line ends, and quotes only where they are needed."""
-    stream.write(",".join(_quoted(pa.array(table.frame.columns, pa.large_string())).to_pylist()) + "\n")
-    comma = pa.scalar(",", pa.large_string())
-    columns = [table.frame[column].array for column in table.frame.columns]
-    texts = [_quoted(pa.array(column.categories, pa.large_string())) for column in columns]
-    for start in range(0, len(table), _WRITTEN_ROWS):
-        part = slice(start, start + _WRITTEN_ROWS)
-        cells = [pc.take(text, pa.array(column.codes[part])) for text, column in zip(texts, columns, strict=True)]
-        stream.writelines(f"{line}\n" for line in pc.binary_join_element_wise(*cells, comma).to_pylist())
-
-
-def _quoted(texts: pa.Array) -> pa.Array:
-    quote, nothing = pa.scalar('"', texts.type), pa.scalar("", texts.type)
-    quoted = pc.binary_join_element_wise(quote, pc.replace_substring(texts, '"', '""'), quote, nothing)
-    return pc.if_else(pc.match_substring_regex(texts, '[,"\n\r]'), quoted, texts)
 
 
 def _first_bytes(path: Path, subject: str) -> bytes:

@@ -32,7 +32,7 @@ def names(home: str) -> set[str]:
 
 @pytest.mark.parametrize(("home", "part"), [("model", ModelSpec), ("fit", FitSpec), ("split", SplitSpec)])
 def test_every_field_of_a_part_is_a_setting_and_the_other_way_round(home: str, part: type) -> None:
-    assert {field.name for field in fields(part)} - BESIDE[home] == names(home)  # type: ignore[arg-type]
+    assert {field.name for field in fields(part)} - BESIDE[home] == names(home)
 
 
 def test_every_field_of_a_run_is_a_setting_a_table_or_a_part() -> None:

@@ -12,7 +12,8 @@ import pytest
 
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.csv_parser import _TAIL, BLOCK
-from deepfm_core.tables.reader import read_table, table_to_csv
+from deepfm_core.tables.export import write_table
+from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 
 PLAIN = "id,city,click\n007,Köln,1\n1e5,Łódź,0\n,,1\n"
@@ -498,7 +499,7 @@ def test_what_is_written_is_read_again(write):
     text = 'a,"b, c"\n"x ""y""","1\n2"\n,"3\r4"\n ü ,;\n'
     table = read_table(write(text))
     stream = io.StringIO(newline="")
-    table_to_csv(table, stream)
+    write_table(table, stream)
     assert stream.getvalue() == text
 
 

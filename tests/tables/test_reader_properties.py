@@ -20,8 +20,9 @@ from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.tables.csv_parser import parse
 from deepfm_core.tables.decoding import survey
 from deepfm_core.tables.dialect import detect
+from deepfm_core.tables.export import write_table
 from deepfm_core.tables.parquet import read_parquet_table, write_parquet
-from deepfm_core.tables.reader import read_table, table_to_csv
+from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 
 pytestmark = pytest.mark.slow
@@ -129,7 +130,7 @@ def test_writing_and_reading_change_nothing(table):
     header, rows = table
     got = read(written(header, rows, quoting=csv.QUOTE_ALL).encode())
     stream = io.StringIO(newline="")
-    table_to_csv(got, stream)
+    write_table(got, stream)
     assert list(csv.reader(io.StringIO(stream.getvalue(), newline=""))) == [header, *rows]
     assert cells(read(stream.getvalue().encode())) == rows
     with TemporaryDirectory() as folder:

@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.shared import launch
 from app.state import links
-from app.widgets.figure import download
+from app.widgets.download import download
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 

@@ -10,7 +10,8 @@ import streamlit as st
 
 from app.state import links, saved_runs
 from app.views.runs.actions import SELECTED, show_actions, show_undo
-from app.widgets.figure import download, show_chart
+from app.widgets.download import download
+from app.widgets.figure import show_chart
 from app.widgets.messages import MODEL_TITLES, SECONDS_HELP
 from app.widgets.text import plain
 from deepfm_core.store.records import RunRow
