@@ -47,7 +47,7 @@ def test_a_run_on_another_table_is_left_out_and_said_to_be(opened: Opened, store
         spec = json.loads((store.folder(other).path / "spec.json").read_text())
         connection.execute("UPDATE runs SET spec = ? WHERE id = ?", (json.dumps(spec), other))
     app = opened("performance", run="sample", compare=other)
-    assert "the two cannot be compared" in text_of(app)
+    assert "The two cannot be compared" in text_of(app)
     charts = "".join(str(chart.proto) for chart in app.get("vega_lite_chart"))
     assert charts
     assert "changed run" not in charts

@@ -129,6 +129,6 @@ def test_the_split_of_a_studied_run_is_taken_over_with_its_settings(opened: Open
 def test_a_value_that_comes_to_the_same_network_as_another_is_said_to_be_one(opened: Opened, store: Store) -> None:
     comparison = begin(store, StudyPlan({"shape": ("constant", "diamond"), "keep": (0.5, 0.7)}))
     said = text_of(opened("study", study=comparison))
-    assert said.count("The same network as another value") == 1
-    assert "The same network as another value: diamond." in said
+    assert said.count("Not run, since another value gives the same DNN") == 1
+    assert "Not run, since another value gives the same DNN: diamond." in said
     assert "Recommended settings · 1 seed · split at random" in said
