@@ -180,7 +180,7 @@ def test_a_crossed_field_is_part_of_what_was_learned_of_its_pair() -> None:
     assert found.whole[0] == pytest.approx(pure.ravel()[cells].std(), rel=1e-6)
     assert found.whole[1:].max() < 1e-6
     members = [one.codes for one in field_levels(table)]
-    by_level = next(iter(level_contributions(model, table, members, [(0, 1)], 8, 0))).crossed
+    by_level = next(iter(level_contributions(model, table, members, [(0, 1)], 8, 0))).weights
     np.testing.assert_allclose(by_level.ravel(), model.crossed_weights.detach().numpy().ravel(), atol=1e-6)
 
 
