@@ -1,7 +1,7 @@
 """What others do not promise to keep: their undocumented functions, each with a way by public ones to the same result.
 
 A new version may take such a function away or change its arguments. The public way is then taken: the result is the
-same, the cost is higher (docs/decisions/017-private-functions-of-others.md). Torch and SciPy are imported where they
+same, the cost is higher (docs/decisions/018-private-functions-of-others.md). Torch and SciPy are imported where they
 are used, since reading a table needs neither.
 """
 
