@@ -53,7 +53,7 @@ def test_few_rows_need_no_thread():
     ("work", "left_alone"),
     [
         ("import deepfm_core.classifier, deepfm_core.encoding.encoder, deepfm_core.tables.csv_parser", True),
-        ("from deepfm_core.runs import engine, worker", True),
+        ("from deepfm_core.runs import engine; from deepfm_core.workers import worker", True),
         ("from deepfm_core.__main__ import main; main(['runs'])", False),
         (
             "from deepfm_core.workers.worker import main; main('--idle 0 --engine tests.small_engine:execute'.split())",
