@@ -341,22 +341,25 @@ def test_every_earlier_version_has_its_migration() -> None:
     from deepfm_core.store.database import MIGRATIONS
 
     assert sorted(MIGRATIONS) == list(range(1, VERSION))
-    assert SCHEMA.count("CREATE TABLE") == 5
+    assert SCHEMA.count("CREATE TABLE") == 6
 
 
-def test_a_store_of_the_first_version_gets_what_comparisons_need(tmp_path: Path) -> None:
+def test_a_store_of_the_first_version_gets_what_later_ones_need(tmp_path: Path) -> None:
     first = """CREATE TABLE runs (
         id TEXT PRIMARY KEY, name TEXT NOT NULL, owner TEXT NOT NULL, status TEXT NOT NULL, spec TEXT NOT NULL,
         summary TEXT, notes TEXT NOT NULL DEFAULT '', message TEXT, comparison TEXT, created REAL NOT NULL,
         queued REAL NOT NULL, started REAL, ended REAL, heartbeat REAL, worker TEXT,
-        cancel_requested INTEGER NOT NULL DEFAULT 0, deleted REAL);"""
+        cancel_requested INTEGER NOT NULL DEFAULT 0, deleted REAL);
+    CREATE TABLE workers (
+        worker TEXT PRIMARY KEY, started REAL NOT NULL, heartbeat REAL NOT NULL,
+        state TEXT NOT NULL CHECK (state IN ('starting', 'idle', 'busy')));"""
     Database(tmp_path / "old.db", schema=first, version=1, migrations={}).close()
 
     def columns(path: Path, table: str) -> set[tuple[str, str, int]]:
         rows = Database(path).rows(f"PRAGMA table_info({table})")
         return {(row["name"], row["type"], row["notnull"]) for row in rows}
 
-    for table in ("runs", "comparisons"):
+    for table in ("runs", "comparisons", "workers", "questions"):
         assert columns(tmp_path / "old.db", table) == columns(tmp_path / "new.db", table)
 
 
