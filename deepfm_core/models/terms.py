@@ -116,6 +116,8 @@ class Term(ABC):
     """Whether the term adds the first column of the embedding table to the logit."""
     gives_pairs: ClassVar[bool] = False
     """Whether the term gives anything to pairs of different fields, by `of_pairs` or, a network, when it is probed."""
+    columns: slice | None = None
+    """Which columns of the embedding table the term reads of each field, if any."""
     whole: bool = False
     """Whether a batch must come in one piece."""
 
@@ -172,11 +174,6 @@ class Term(ABC):
     # By hand, without a graph
 
     @property
-    def columns(self) -> slice | None:
-        """Which columns of the embedding table the term reads of each field, if any."""
-        return None
-
-    @property
     def own_table(self) -> str | None:
         """The parameter that the term looks up rows of by ids of its own, if any."""
         return None
@@ -222,6 +219,11 @@ class FirstOrder(Term):
     constants = ("bias",)
     adds_weights = True
 
+    def __init__(self, model: DeepFM) -> None:
+        """Read the bias, which keeps its memory while it trains."""
+        super().__init__(model)
+        self._bias = model.bias.detach()
+
     @classmethod
     def build(cls, model: DeepFM) -> None:
         """Add the bias; a stored model has one even where nothing reads it."""
@@ -243,7 +245,7 @@ class FirstOrder(Term):
 
     def begin(self, batch: Pass) -> None:
         """Begin a batch."""
-        self._bias, self._begun = self.model.bias.detach(), False
+        self._begun = False
 
     def add(self, logit: Tensor, piece: Piece) -> None:
         """Add bias and weights."""
@@ -260,6 +262,11 @@ class Dense(Term):
 
     switch = "first_order"
     weights = ("dense_weights",)
+
+    def __init__(self, model: DeepFM) -> None:
+        """Read the weights, which keep their memory while they train."""
+        super().__init__(model)
+        self._weights = model.dense_weights.detach()
 
     @classmethod
     def build(cls, model: DeepFM) -> None:
@@ -287,7 +294,7 @@ class Dense(Term):
 
     def begin(self, batch: Pass) -> None:
         """Begin a batch."""
-        self._weights, self._begun = self.model.dense_weights.detach(), False
+        self._begun = False
 
     def add(self, logit: Tensor, piece: Piece) -> None:
         """Add d·u."""
@@ -304,6 +311,15 @@ class FMPairs(Term):
 
     switch = "second_order"
     gives_pairs = True
+    columns: slice
+
+    def __init__(self, model: DeepFM) -> None:
+        """Read the FM's embeddings."""
+        super().__init__(model)
+        self.columns, self._centred, self._trains = model.fm_columns, model.spec.centred, False
+        self._laid_out = False
+        self._mean: Tensor | None = None
+        self._pull: Tensor | None = None
 
     def forward(self, read: Reading) -> Tensor:
         """Sum all pairs without a double loop: ½ (|Σ c|² − Σ |c|²), (Rendle 2010, Lemma 3.1): (B,)."""
@@ -330,33 +346,25 @@ class FMPairs(Term):
         centred = (embeddings - about).transpose(0, 1).contiguous()  # (F, N, K)
         return ((centred[f] * centred[g]).sum(1, dtype=torch.float64).numpy() for f, g in pairs)
 
-    @property
-    def columns(self) -> slice:
-        """Those of the FM's embeddings."""
-        return self.model.fm_columns
-
     def prepare(self, gradients: Gradients, precision: str) -> None:
         """Train: the centred form then takes the mean over the batch."""
         self._trains = True
 
     def begin(self, batch: Pass) -> None:
         """Begin a batch; in the centred form with the mean of its embeddings, or the model's own."""
-        self._centred, trains = self.model.spec.centred, self._trains
-        if not hasattr(self, "_spread"):
+        if not self._laid_out:
             self._lay_out()
-        self._mean: Tensor | None = None
+        self._mean = self._pull = None
         if self._centred:
-            self._mean = batch.mean(self.columns) if trains else self.model.field_means.flatten()
-        self._pull: Tensor | None = None
-
-    _trains = False
+            self._mean = batch.mean(self.columns) if self._trains else self.model.field_means.flatten()
 
     def _lay_out(self) -> None:
         """Make the constants of a batch's products."""
         fields, size = len(self.model.layout.fields), self.columns.stop - self.columns.start
         table = self.model.table.detach()
-        self._spread = torch.eye(size).to(table).repeat(1, fields)  # (K, F·K)
+        self._spread = torch.eye(size).to(table).repeat(1, fields)  # (K, F·K): spreads a sum over the fields
         self._ones_of_one, self._ones = table.new_ones(size), table.new_ones(fields * size)
+        self._laid_out = True
 
     def add(self, logit: Tensor, piece: Piece) -> None:
         """Add ½ (|Σ c|² − Σ |c|²)."""
@@ -588,6 +596,12 @@ class Deep(Term):
 
     switch = "deep"
     gives_pairs = True
+    columns: slice
+
+    def __init__(self, model: DeepFM) -> None:
+        """Read the DNN's embeddings."""
+        super().__init__(model)
+        self.columns = model.deep_columns
 
     @classmethod
     def build(cls, model: DeepFM) -> None:
@@ -602,11 +616,6 @@ class Deep(Term):
         """The model's network."""
         assert self.model.network is not None
         return self.model.network
-
-    @property
-    def columns(self) -> slice:
-        """Those of the embeddings that the network reads."""
-        return self.model.deep_columns
 
     def forward(self, read: Reading) -> Tensor:
         """Give the output: (B,)."""

@@ -62,17 +62,17 @@ class Step:
         assert labels is not None
         rows = labels.shape[0]
         self._begin(batch, kept)
-        logit, delta = torch.empty_like(labels), torch.empty_like(labels)
+        logits, delta = [], torch.empty_like(labels)
         for piece in self._pass.pieces(rows if self._whole else PIECE):
             y = labels.new_zeros(piece.count)
             for term in self._terms:
                 term.add(y, piece)
-            logit[piece.rows] = y
+            logits.append(y)
             d = torch.sub(torch.sigmoid(y), labels[piece.rows], out=delta[piece.rows]).div_(rows)  # ∂ loss / ∂ logit
             for term in self._back:
                 term.backward(d, piece)
         self._end(delta)
-        return logit
+        return logits[0] if len(logits) == 1 else torch.cat(logits)
 
     def _begin(self, batch: Batch, kept: Sequence[Tensor]) -> None:
         """Look up what a batch reads of the tables, and begin it with every term."""

@@ -24,7 +24,7 @@ from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.spec.run import MODEL_NAMES
+from deepfm_core.spec.run import MODEL_NAMES, ModelSpec
 from deepfm_core.training.predict import Predictor
 from tests.models.test_deepfm import make
 from tests.worlds import MIXED, crossed, encoded, layout
@@ -188,3 +188,14 @@ def test_every_model_is_its_equation_written_as_loops(name: str) -> None:
     batch = Batch.from_table(table).double()
     np.testing.assert_allclose(model(batch).detach().numpy(), expected, atol=1e-9)
     np.testing.assert_allclose(Predictor(model)(batch).numpy(), expected, atol=1e-9)
+
+
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_a_table_of_dense_fields_alone_is_predicted_as_forward_has_it(name: str) -> None:
+    shape = layout([], dense=3)
+    torch.manual_seed(0)
+    model = DeepFM(shape, ModelSpec(name, 4, (6,))).eval()
+    for parameter in model.parameters():
+        nn.init.normal_(parameter)
+    batch = Batch.from_table(encoded(shape, 5, seed=1))
+    torch.testing.assert_close(Predictor(model)(batch), model(batch).detach())
