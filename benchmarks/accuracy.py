@@ -69,7 +69,7 @@ def main() -> None:
     for name in options.tasks:
         for seed in range(options.first_seed, options.first_seed + options.seeds):
             task = division(name, seed, options.rows)
-            for result in judged(task, options.methods, options.peers):
+            for result in evaluated(task, options.methods, options.peers):
                 results.append({"task": task.name, "seed": seed} | result)
                 print(json.dumps(results[-1]), file=sys.stderr, flush=True)
                 if options.results:
@@ -94,7 +94,7 @@ def division(name: str, seed: int, rows: int) -> Task:
     return Task(name, seed, schema, parts)
 
 
-def judged(task: Task, methods: list[str], peers: str) -> Iterator[dict[str, Any]]:
+def evaluated(task: Task, methods: list[str], peers: str) -> Iterator[dict[str, Any]]:
     """Fit each method and judge its logits on the test rows."""
     labels = task.parts.test.labels
     for method in methods:

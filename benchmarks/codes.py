@@ -120,11 +120,11 @@ def main(tables: int) -> None:
     """Print a line a shape."""
     print(f"of {tables} tables each: categorical, advised")
     for name, draw in SHAPES.items():
-        found = [judged(draw, seed) for seed in range(tables)]
+        found = [evaluated(draw, seed) for seed in range(tables)]
         print(f"{name:48s} {found.count('categorical'):4d} {found.count('advised'):4d}", flush=True)
 
 
-def judged(draw: Draw, seed: int) -> str:
+def evaluated(draw: Draw, seed: int) -> str:
     """Draw a table and say what its column becomes."""
     rng = np.random.default_rng(seed)
     values, rates = draw(rng)

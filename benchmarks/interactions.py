@@ -78,32 +78,32 @@ def methods_on(world: World, options: argparse.Namespace, control: bool) -> Iter
         began = time.process_time()
         frame = observed_interactions(table)
         seconds = time.process_time() - began
-        solid = solid_pairs(frame, world)
+        solid = significant_pairs(frame, world)
         if control:
             yield {"method": "observed: strength", "seconds": seconds} | solid
             return
-        yield judged("observed: strength", column(frame, "strength"), world, seconds) | solid
-        yield judged("observed: most likely strength", column(frame, "observed"), world, seconds)
-        yield judged("observed: z", column(frame, "observed_z"), world, seconds)
+        yield evaluated("observed: strength", column(frame, "strength"), world, seconds) | solid
+        yield evaluated("observed: most likely strength", column(frame, "observed"), world, seconds)
+        yield evaluated("observed: z", column(frame, "observed_z"), world, seconds)
     if control:
         return
     if "cells" in options.methods:
         began = time.process_time()
         frame = out_of_fold_evidence(table)
-        yield judged("out of fold: cell effects", column(frame, "held_out_z"), world, time.process_time() - began)
+        yield evaluated("out of fold: cell effects", column(frame, "held_out_z"), world, time.process_time() - began)
     if "model" in options.methods:
         learned, held_out, both = recommended_model(table)
-        yield judged("one recommended DeepFM: purified whole logit", learned, world, both[0])
-        yield judged("out of fold: recommended DeepFM", held_out, world, both[1])
+        yield evaluated("one recommended DeepFM: purified whole logit", learned, world, both[0])
+        yield evaluated("out of fold: recommended DeepFM", held_out, world, both[1])
     if "naive" in options.methods:
         scores, seconds = naive_heat_map(table)
-        yield judged("naive heat map of a DeepFM", scores, world, seconds)
+        yield evaluated("naive heat map of a DeepFM", scores, world, seconds)
     peers = [method for method in ("fast", "shap") if method in options.methods]
     if options.peers and peers:
         names = {"fast": "FAST (interpret-core)", "shap": "SHAP interaction values (XGBoost)"}
         for method, found in run_peers(options.peers, world, peers).items():
             pairs = combinations(list(world.kinds), 2)
-            yield judged(names[method], dict(zip(pairs, found["scores"], strict=True)), world, found["seconds"])
+            yield evaluated(names[method], dict(zip(pairs, found["scores"], strict=True)), world, found["seconds"])
 
 
 def encode(world: World) -> EncodedTable:
@@ -205,7 +205,7 @@ def columns_for_peers(world: World) -> dict[str, np.ndarray]:
     }
 
 
-def judged(method: str, scores: Scores, world: World, seconds: float) -> dict[str, Any]:
+def evaluated(method: str, scores: Scores, world: World, seconds: float) -> dict[str, Any]:
     """Compare a ranking with the truth: ROC-AUC of planted pairs, and the precision among as many as were planted."""
     truth = world.truth.pairs
     planted = (truth["strength"] > 0).to_numpy()
@@ -219,7 +219,7 @@ def judged(method: str, scores: Scores, world: World, seconds: float) -> dict[st
     }
 
 
-def solid_pairs(frame: pd.DataFrame, world: World) -> dict[str, int]:
+def significant_pairs(frame: pd.DataFrame, world: World) -> dict[str, int]:
     """Count the pairs that are clear above noise, planted or not."""
     truth = world.truth.pairs.set_index(["field_a", "field_b"])["strength"]
     solid = frame[frame["solid"]]

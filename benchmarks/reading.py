@@ -132,7 +132,7 @@ def with_ours(kind: str) -> Callable[[], Callable[[Path], Tensors]]:
     return prepared
 
 
-def from_shelf() -> Callable[[Path], Tensors]:
+def from_cache() -> Callable[[Path], Tensors]:
     """Take what an earlier run has kept, every byte of it: mapping the files alone would be done in milliseconds."""
     from deepfm_core._parallel import use_system_memory
     from deepfm_core.store.encoding_cache import EncodedShelf
@@ -185,7 +185,7 @@ def _schema(kind: str) -> Any:
 WAYS: dict[str, tuple[str, Callable[[], Callable[[Path], Tensors]]]] = {
     "pandas": ("`pandas.read_csv`, `factorize` of each column", with_pandas),
     "ours": ("ours, numbers in buckets (39 ids a row)", with_ours("bucketised")),
-    "ours-again": ("ours, a second run on the same table, from what the first has kept", from_shelf),
+    "ours-again": ("ours, a second run on the same table, from what the first has kept", from_cache),
     "ours-piecewise": ("ours, numbers piecewise as by default (52 ids and 26 x a row)", with_ours("piecewise")),
 }
 LAYOUTS: dict[str, dict[str, Any]] = {

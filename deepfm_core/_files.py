@@ -61,11 +61,11 @@ def sha256(path: Path) -> str:
 
 # Folders, and files of the usual kinds.
 
-__all__ = ["sha256", "sync", "whole", "whole_folder", "write_bytes", "write_frame", "write_json"]
+__all__ = ["atomic_folder", "sha256", "sync", "whole", "write_bytes", "write_frame", "write_json"]
 
 
 @contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
+def atomic_folder(path: Path) -> Iterator[Path]:
     """Yield a temporary folder, and rename it to `path` if the block ends without an error; an existing one stays."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = beside(path)

@@ -40,7 +40,7 @@ def _one(_: object) -> int:
     return 1
 
 
-def side_by_side(work: Callable[[S], T], values: Sequence[S], rows: int, size: Callable[[S], int] = _one) -> list[T]:
+def in_parallel(work: Callable[[S], T], values: Sequence[S], rows: int, size: Callable[[S], int] = _one) -> list[T]:
     """Do the work for each value and return the results in order, in threads if `rows` is at least `WORTH_ROWS`.
 
     The largest values by `size` are started first, so that no thread is left alone with one at the end.

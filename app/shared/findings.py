@@ -10,7 +10,7 @@ from app.widgets.messages import MODEL_TITLES, baseline_sentence, wide_title
 from app.widgets.text import counted, plain
 from deepfm_core.runs.findings import Findings, Slice, Spread, StrongestPair, findings
 from deepfm_core.schema.schema import Schema
-from deepfm_core.spec.run import YARDSTICK
+from deepfm_core.spec.run import BASELINE
 
 Card = tuple[str, str, str]
 """Headline, what was measured, and how to take it."""
@@ -23,7 +23,7 @@ TITLES = (
 
 def show(run: OpenRun) -> None:
     """Draw the three cards; for a baseline, one sentence instead."""
-    if run.spec.model.name == YARDSTICK:
+    if run.spec.model.name == BASELINE:
         st.info(baseline_sentence(run.name))
         return
     found = _found(run.id, run)

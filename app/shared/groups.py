@@ -57,7 +57,7 @@ def mine(row: ComparisonRow) -> bool:
 def standing(runs: Sequence[RunRow]) -> Standing:
     """Say how far the runs of a group are."""
     under_way = {
-        run.id: saved_runs.story(saved_runs.open_run(run.id)).fraction for run in runs if run.state == "running"
+        run.id: saved_runs.run_progress(saved_runs.open_run(run.id)).fraction for run in runs if run.state == "running"
     }
     return Standing.of(runs, time.time(), under_way)
 

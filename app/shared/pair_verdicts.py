@@ -117,14 +117,14 @@ def _count(some: int, of: int) -> str:
 
 def verdict_sentence(row: pd.Series) -> str:
     """Write a pair's verdict as a sentence; empty if the frame holds no evidence."""
-    judged = str(row["verdict"])
-    if judged.startswith(STANDS_IN):
-        other = plain(judged.removeprefix(STANDS_IN))
+    evaluated = str(row["verdict"])
+    if evaluated.startswith(STANDS_IN):
+        other = plain(evaluated.removeprefix(STANDS_IN))
         return f"**It stands in for {other}:** its signal fades once that pair is known."
-    sentence = SENTENCES.get(judged, "")
-    if judged == HOLDS and _known(row, "held_out_slope") and row["held_out_slope"] < OVERSTATED_SLOPE:
+    sentence = SENTENCES.get(evaluated, "")
+    if evaluated == HOLDS and _known(row, "held_out_slope") and row["held_out_slope"] < OVERSTATED_SLOPE:
         sentence += " But the model overstates it: held-out rows support less than half."
-    elif judged == HOLDS and _known(row, "learned", "strength") and row["learned"] < LEARNED_SHARE * row["strength"]:
+    elif evaluated == HOLDS and _known(row, "learned", "strength") and row["learned"] < LEARNED_SHARE * row["strength"]:
         sentence += " But the model has learned less than half the strength in the data."
     return sentence
 

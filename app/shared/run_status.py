@@ -11,7 +11,7 @@ from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
 from app.widgets.messages import baseline_sentence
 from app.widgets.text import code, plain
-from deepfm_core.spec.run import YARDSTICK
+from deepfm_core.spec.run import BASELINE
 
 WAITING = {
     "queued": "is waiting for a worker. Its results appear here when it is done.",
@@ -53,7 +53,7 @@ def compared_run(run: OpenRun) -> OpenRun | None:
 def frame(run: OpenRun, name: str, what: str) -> pd.DataFrame:
     """Read a frame of a finished run; if it is missing or empty, say so and end the page."""
     found = saved_runs.frame(run, name)
-    if (found is None or found.empty) and run.spec.model.name == YARDSTICK:
+    if (found is None or found.empty) and run.spec.model.name == BASELINE:
         st.info(baseline_sentence(run.name))
         if st.button("How good is it", icon=":material/monitoring:"):
             links.go("performance")

@@ -19,7 +19,7 @@ from deepfm_core.store.run_folder import RunFolder
 if TYPE_CHECKING:
     import pandas as pd
 
-    from deepfm_core.runs.progress import Story
+    from deepfm_core.runs.progress import RunProgress
 
 BUNDLED_RUN = ROOT / "sample_data" / "run"
 BUNDLED_ID = "sample"
@@ -119,22 +119,22 @@ def compared_run() -> OpenRun | None:
     return open_run(compared) if compared else None
 
 
-def story(run: OpenRun) -> Story:
+def run_progress(run: OpenRun) -> RunProgress:
     """Read the progress of a run from its events; that of an ended run is cached."""
-    from deepfm_core.runs.progress import Story
+    from deepfm_core.runs.progress import RunProgress
 
     if run.row is None:
-        return Story.of([])
+        return RunProgress.of([])
     if run.active:
-        return Story.of(store().events(run.id))
-    return _ended_story(run.id, run.row.queued, run.state)
+        return RunProgress.of(store().events(run.id))
+    return _ended_progress(run.id, run.row.queued, run.state)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _ended_story(run_id: str, queued: float, state: str) -> Story:
-    from deepfm_core.runs.progress import Story
+def _ended_progress(run_id: str, queued: float, state: str) -> RunProgress:
+    from deepfm_core.runs.progress import RunProgress
 
-    return Story.of(store().events(run_id))
+    return RunProgress.of(store().events(run_id))
 
 
 def frame(run: OpenRun, name: str) -> pd.DataFrame | None:

@@ -13,7 +13,7 @@ from deepfm_core.errors import RunError, SpecError
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
-from deepfm_core.spec.run import YARDSTICK, RunSpec, SplitSpec
+from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.reader import read_table
@@ -124,7 +124,7 @@ def model_folder(named: str) -> RunFolder:
         RunError: there is no such run, or it is a comparison's yardstick.
     """
     folder = run_folder(named)
-    if folder.spec().model.name == YARDSTICK:
+    if folder.spec().model.name == BASELINE:
         raise RunError(
             f"Run `{named}` is a yardstick, gradient boosting beside a comparison: it has metrics, but no terms and no "
             "pairs. Name a run of one of the models compared."

@@ -54,7 +54,7 @@ def run(arguments: argparse.Namespace) -> None:
 def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool) -> list[dict[str, Any]]:
     """Train into a folder, several seeds into a folder each below it; all of them or none is there at the end."""
     summaries = []
-    with _whole_folder(out) as folder:
+    with _atomic_folder(out) as folder:
         for spec in specs:
             below = "" if len(specs) == 1 else f"seed-{spec.seed}"
             job, context = Job(spec, str(folder / below)), Context(tables.tables.__getitem__)
@@ -64,7 +64,7 @@ def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool
 
 
 @contextmanager
-def _whole_folder(out: Path) -> Iterator[Path]:
+def _atomic_folder(out: Path) -> Iterator[Path]:
     """Give a folder to write into that becomes `out` when all went well and vanishes otherwise."""
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))

@@ -22,7 +22,7 @@ def beside(path: Path) -> Path:
     return path.with_suffix(".arrow")
 
 
-def write_packed(path: Path, values: Mapping[str, Any]) -> None:
+def write_arrow_json(path: Path, values: Mapping[str, Any]) -> None:
     """Write values for JSON among which Texts and arrays may be; each of the two files appears whole or not at all.
 
     The JSON names the SHA-256 of the Arrow file, so that a new one beside an old JSON is noticed.
@@ -43,8 +43,8 @@ def write_packed(path: Path, values: Mapping[str, Any]) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_packed(path: Path) -> Any:
-    """Read what `write_packed` wrote, or plain JSON; texts come back as Texts, arrays as arrays.
+def read_arrow_json(path: Path) -> Any:
+    """Read what `write_arrow_json` wrote, or plain JSON; texts come back as Texts, arrays as arrays.
 
     Raises:
         ValueError: the file is not JSON, or the Arrow file beside it is missing, damaged or another one's.

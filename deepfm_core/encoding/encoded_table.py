@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfm_core._parallel import side_by_side
+from deepfm_core._parallel import in_parallel
 from deepfm_core.schema.kinds import Kind
 
 
@@ -206,5 +206,5 @@ def gather(
                 np.take(table, codes[start : start + size], out=column[:size], mode="clip")
             out[start : start + size] = columns[:, :size].T
 
-    side_by_side(fill, range(0, rows, _STRETCH), rows)
+    in_parallel(fill, range(0, rows, _STRETCH), rows)
     return out

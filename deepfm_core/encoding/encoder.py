@@ -15,8 +15,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepfm_core._parallel import side_by_side
-from deepfm_core.encoding.arrow_json import read_packed, write_packed
+from deepfm_core._parallel import in_parallel
+from deepfm_core.encoding.arrow_json import read_arrow_json, write_arrow_json
 from deepfm_core.encoding.crosses import CrossedCode
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable, Layout, gather
 from deepfm_core.encoding.field import Code, DenseFieldCode, FieldCode, FieldSettings
@@ -126,7 +126,7 @@ class Encoder:
         count = len(frame) if rows is None else len(rows)
         settings = FieldSettings(min_count, default_knots(count) if knots is None else knots, buckets, average)
         size = _distinct_in(all_cells)
-        found = side_by_side(
+        found = in_parallel(
             lambda role: fit_role(all_cells[role.column], role, settings, subject), schema.used, count, size
         )
         fields: list[FieldCode] = [code for codes in found for code in codes if code.kind.is_embedded]
@@ -134,7 +134,7 @@ class Encoder:
         _require_embedded(fields, subject)
         _require_names([field.name for field in fields] + [name for code in dense for name in code.names], subject)
         known = KnownCodes()
-        tallies = side_by_side(
+        tallies = in_parallel(
             lambda field: tally(field, known.code(field, all_cells[field.column]), all_cells[field.column]),
             fields,
             count,
@@ -215,7 +215,7 @@ class Encoder:
         id_tables, weight_tables = [], []
         weighted: list[int] = []
         size = _distinct_in(all_cells)
-        codes = side_by_side(lambda field: self.known.code(field, all_cells[field.column]), self.fields, rows, size)
+        codes = in_parallel(lambda field: self.known.code(field, all_cells[field.column]), self.fields, rows, size)
         for placed, (ids, weights) in zip(self.layout.fields, codes, strict=True):
             of_row = all_cells[placed.column].codes
             id_tables += [(of_row, column) for column in np.ascontiguousarray(ids.T) + np.int32(placed.offset)]
@@ -270,12 +270,12 @@ class Encoder:
 
     def save(self, path: Path) -> None:
         """Write the encoder as JSON to `path`, and its long texts and arrays beside it (see `packed`)."""
-        write_packed(path, self.to_dict())
+        write_arrow_json(path, self.to_dict())
 
     @classmethod
     def load(cls, path: Path) -> Self:
         """Read an encoder that `save` wrote, or an earlier version as JSON alone."""
-        return cls.from_dict(read_packed(path))
+        return cls.from_dict(read_arrow_json(path))
 
 
 def _distinct_in(all_cells: Mapping[str, Cells]) -> Callable[[FieldCode | FieldRole], int]:

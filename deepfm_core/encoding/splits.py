@@ -169,7 +169,7 @@ def _require_trainable(labels: NDArray[np.float32], rows: int, subject: str) -> 
 def _part_notes(name: str, labels: NDArray[np.float32], share: float, rows: int) -> list[str]:
     if not len(labels):
         return [f"The {name} part has no rows: its figures cannot be computed."]
-    notes = judging_notes(name, labels)
+    notes = part_notes_of(name, labels)
     got = len(labels) / rows
     rounded = abs(len(labels) - share * rows) < _ROUNDED
     if not rounded and (got > share * _FAR_OFF or got < share / _FAR_OFF):
@@ -177,7 +177,7 @@ def _part_notes(name: str, labels: NDArray[np.float32], share: float, rows: int)
     return notes
 
 
-def judging_notes(name: str, labels: NDArray[np.float32]) -> list[str]:
+def part_notes_of(name: str, labels: NDArray[np.float32]) -> list[str]:
     """Say of the labels of a part that has rows why its AUC cannot be computed or says next to nothing, where so.
 
     Without any relation between score and label the AUC of m positive and n negative rows has mean 1/2 and variance
@@ -289,4 +289,4 @@ def _notes(name: str, part: Part, trained_on: bool) -> list[str]:
     notes = [f"{left} left out."] if rows else []
     if trained_on:
         notes.append(f"The {name} table is the one trained on: its figures say nothing of unseen rows.")
-    return notes + judging_notes(name, part.labels)
+    return notes + part_notes_of(name, part.labels)

@@ -220,13 +220,13 @@ class CellLearner:
         joint = joint_scores(designs, labels, (main, alone), self.pairs, scores, np.random.default_rng(0))
         beside = residuals_of(designs, labels, joint.fit)
         own = {h.pair: h for h in joint.held}
-        judged = posterior(likelihoods(joint.scores))
+        evaluated = posterior(likelihoods(joint.scores))
         parts = np.empty((len(held), len(self.pairs)))
         for k, (a, b) in enumerate(self.pairs):
             rows = without_own(beside, own[k]) if k in own else beside  # a held pair is fitted to what others leave
             cells = rows.cells(a, b)
-            penalty = cell_penalty(cells, float(judged.strength_if[k]))
-            effects = shrunken_effects(cells, rows.pure_sums(a, b, cells), penalty) * judged.probability[k]
+            penalty = cell_penalty(cells, float(evaluated.strength_if[k]))
+            effects = shrunken_effects(cells, rows.pure_sums(a, b, cells), penalty) * evaluated.probability[k]
             parts[:, k] = contributions(cells.crossing, effects, held_designs[a].crossed, held_designs[b].crossed)
         return parts
 

@@ -78,7 +78,7 @@ def posterior(likelihoods: Values, share: float | None = None) -> Posterior:
 
 
 def over_rows(
-    likelihoods: Values, judged: Posterior, row_sds: Values, level: float = 0.9
+    likelihoods: Values, evaluated: Posterior, row_sds: Values, level: float = 0.9
 ) -> tuple[Values, Values, Values]:
     """Return (P,) expected standard deviations over rows, and both ends of their central credible intervals.
 
@@ -93,11 +93,11 @@ def over_rows(
         level: the probability that the interval holds.
     """
     weights = np.exp(likelihoods[:, 1:] - likelihoods[:, 1:].max(axis=1, keepdims=True)) * _SLAB
-    weights *= (judged.probability / weights.sum(axis=1))[:, None]
+    weights *= (evaluated.probability / weights.sum(axis=1))[:, None]
     sds, errors = row_sds[:, 0, 1:], np.maximum(row_sds[:, 1, 1:], 1e-6)  # (P, T - 1) each
     expected = (weights * sds).sum(axis=1)
     ends = ((1 - level) / 2, (1 + level) / 2)
-    pairs = zip(weights, sds, errors, 1 - judged.probability, strict=True)
+    pairs = zip(weights, sds, errors, 1 - evaluated.probability, strict=True)
     low, high = np.array([_quantiles(*pair, ends) for pair in pairs]).reshape(-1, 2).T
     return expected, np.minimum(low, expected), np.maximum(high, expected)
 

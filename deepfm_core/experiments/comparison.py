@@ -14,12 +14,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepfm_core.errors import SpecError
-from deepfm_core.metrics.bootstrap import Judged, judge_together
+from deepfm_core.metrics.bootstrap import ModelScores, compare_paired
 from deepfm_core.runs.evaluate import METRICS
 from deepfm_core.spec.events import Fitted
 from deepfm_core.spec.models import MODELS as SWITCHES
 from deepfm_core.spec.presets import settings
-from deepfm_core.spec.run import MODEL_NAMES, YARDSTICK, ModelSpec, RunSpec
+from deepfm_core.spec.run import BASELINE, MODEL_NAMES, ModelSpec, RunSpec
 from deepfm_core.store.groups import MODELS
 from deepfm_core.store.records import NewRun, RunRow
 from deepfm_core.store.store import LOCAL, Store
@@ -78,7 +78,7 @@ class ComparisonPlan:
                 model, fit = settings(self.preset, name, rows, self._settings_of(name))
                 specs.append(replace(same_rows, model=model, fit=fit, seed=base.seed + number))
             if number == 0 and self.yardstick:
-                specs.append(replace(same_rows, model=ModelSpec(YARDSTICK)))
+                specs.append(replace(same_rows, model=ModelSpec(BASELINE)))
         return specs
 
     def _settings_of(self, name: str) -> dict[str, Any]:
@@ -110,13 +110,13 @@ def begin(
         SpecError: a setting is out of range for a model.
     """
     specs = plan.specs(base, rows)
-    called = {name: (titles or {}).get(name, name) for name in (*MODEL_NAMES, YARDSTICK)}
+    called = {name: (titles or {}).get(name, name) for name in (*MODEL_NAMES, BASELINE)}
     runs = [NewRun(spec, _name(called[spec.model.name], spec, plan.seeds), owner) for spec in specs]
     return store.comparisons.begin(name or f"Models on {base.table_name}", owner, MODELS, plan.to_dict(), runs)
 
 
 def _name(title: str, spec: RunSpec, seeds: int) -> str:
-    seed = f", seed {spec.seed}" if seeds > 1 and spec.model.name != YARDSTICK else ""
+    seed = f", seed {spec.seed}" if seeds > 1 and spec.model.name != BASELINE else ""
     return f"{title}{seed} on {spec.table_name}"
 
 
@@ -165,13 +165,13 @@ def model_table(store: Store, runs: Sequence[RunRow]) -> pd.DataFrame:
     """Return one row per model over its finished runs, with `COLUMNS`: best logloss first, the baseline last.
 
     The best model has the best mean; the baseline is never the best. Intervals are from a paired bootstrap over rows,
-    and over seeds if there are several (`metrics.bootstrap.judge_together`).
+    and over seeds if there are several (`metrics.bootstrap.compare_paired`).
     """
     by_run = run_table(store, runs)
     if by_run.empty:
         return pd.DataFrame(columns=list(COLUMNS))
-    judged, rows = _judged(store, by_run)
-    lines = [_line(str(name), of_model, judged) for name, of_model in by_run.groupby("model", sort=False)]
+    evaluated, rows = _evaluated(store, by_run)
+    lines = [_line(str(name), of_model, evaluated) for name, of_model in by_run.groupby("model", sort=False)]
     table = pd.DataFrame(lines).assign(rows=rows)
     # Times are relative to LR, so that they can be compared between machines.
     first_order = table.loc[table["model"] == "lr", "train_seconds"]
@@ -200,7 +200,7 @@ def _of_run(store: Store, run: RunRow) -> dict[str, Any]:
     }
 
 
-def _judged(store: Store, by_run: pd.DataFrame) -> tuple[dict[str, dict[str, Judged]], int]:
+def _evaluated(store: Store, by_run: pd.DataFrame) -> tuple[dict[str, dict[str, ModelScores]], int]:
     """Compare the models on the rows of the first run; leave out a run with other rows, which cannot be compared."""
     labels: NDArray[np.floating] | None = None
     places: NDArray[np.int64] | None = None
@@ -213,7 +213,7 @@ def _judged(store: Store, by_run: pd.DataFrame) -> tuple[dict[str, dict[str, Jud
             logits.setdefault(name, []).append(rows["logit"].to_numpy(np.float64))
     assert labels is not None
     candidates = [name for name in MODEL_NAMES if name in logits]  # not the baseline
-    return judge_together(labels, logits, candidates=candidates or None), len(labels)
+    return compare_paired(labels, logits, candidates=candidates or None), len(labels)
 
 
 def predictions(store: Store, run_id: str, part: str) -> pd.DataFrame:
@@ -223,10 +223,10 @@ def predictions(store: Store, run_id: str, part: str) -> pd.DataFrame:
     return frame[frame["part"] == part].reset_index(drop=True)
 
 
-def _line(name: str, runs: pd.DataFrame, judged: dict[str, dict[str, Judged]]) -> dict[str, Any]:
-    line: dict[str, Any] = {"model": name, "yardstick": name == YARDSTICK, "runs": len(runs)}
+def _line(name: str, runs: pd.DataFrame, evaluated: dict[str, dict[str, ModelScores]]) -> dict[str, Any]:
+    line: dict[str, Any] = {"model": name, "yardstick": name == BASELINE, "runs": len(runs)}
     for metric in METRIC_COLUMNS:
-        one = judged.get(metric, {}).get(name)
+        one = evaluated.get(metric, {}).get(name)
         difference = None if one is None else one.difference
         line |= {
             metric: None if one is None else one.mean,

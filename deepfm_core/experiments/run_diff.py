@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepfm_core.metrics.bootstrap import judge_together
+from deepfm_core.metrics.bootstrap import compare_paired
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.spec.settings import SETTINGS, Setting
 
@@ -83,9 +83,9 @@ def metric_differences(
         a: (N,) log-odds of run A.
         base_logloss: the logloss of always predicting the training part's click rate.
     """
-    judged = judge_together(labels, {"b": [b], "a": [a]}, candidates=["a"])
+    evaluated = compare_paired(labels, {"b": [b], "a": [a]}, candidates=["a"])
     lines = []
-    for metric, by_run in judged.items():
+    for metric, by_run in evaluated.items():
         difference = by_run["b"].difference
         assert difference is not None
         values = [by_run["b"].mean, by_run["a"].mean, difference.value, difference.low, difference.high]

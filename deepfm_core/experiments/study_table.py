@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import pandas as pd
 
 from deepfm_core.experiments.study import ONE, SEARCH, StudyPlan
-from deepfm_core.metrics.bootstrap import Difference, judge_together
+from deepfm_core.metrics.bootstrap import Difference, compare_paired
 from deepfm_core.spec.search_space import FACTORS, Value, setting_of
 from deepfm_core.store.records import RunRow
 from deepfm_core.store.store import Store
@@ -127,4 +127,4 @@ def against_start(store: Store, table: pd.DataFrame, trial: int) -> Difference |
         labels = frames[0]["label"].to_numpy(float) if frames else labels
     if trial == 0 or labels is None or not all(logits.values()):
         return None
-    return judge_together(labels, logits, candidates=["start"])["logloss"]["best"].difference
+    return compare_paired(labels, logits, candidates=["start"])["logloss"]["best"].difference

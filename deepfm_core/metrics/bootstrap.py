@@ -1,6 +1,6 @@
 """Differences between models on the same rows, with 95% intervals, in numpy alone.
 
-Use `logloss_difference` for two models with one seed each, and `judge_together` for several models with several seeds.
+Use `logloss_difference` for two models with one seed each, and `compare_paired` for several models with several seeds.
 In shapes: N rows, M models, S seeds of a model.
 """
 
@@ -63,7 +63,7 @@ _AT_ONCE = 4_000_000
 
 
 @dataclass(frozen=True)
-class Judged:
+class ModelScores:
     """One metric of one model.
 
     Attributes:
@@ -85,14 +85,14 @@ class Judged:
         return float(np.std(self.by_seed, ddof=1)) if len(self.by_seed) > 1 else None
 
 
-def judge_together(
+def compare_paired(
     labels: NDArray[np.floating],
     logits: Mapping[str, Sequence[NDArray[np.floating]]],
     *,
     candidates: Sequence[str] | None = None,
     draws: int | None = None,
     seed: int = 0,
-) -> dict[str, dict[str, Judged]]:
+) -> dict[str, dict[str, ModelScores]]:
     """Return `auc` and `logloss` of each model, and its difference from the best model with a 95% interval.
 
     Rows are drawn with replacement for all models together, seeds for each model. The AUC of a draw is a mean of the
@@ -120,7 +120,7 @@ def judge_together(
     drawn = _drawn(scores, clicks, seeds, draws or draws_for(len(truth)), seed)
     names = list(logits)
     may_win = [names.index(name) for name in candidates or names]
-    return {metric: _judged(names, seeds, exact[metric], drawn[metric], may_win, metric) for metric in scores}
+    return {metric: _evaluated(names, seeds, exact[metric], drawn[metric], may_win, metric) for metric in scores}
 
 
 def draws_for(rows: int) -> int:
@@ -128,16 +128,16 @@ def draws_for(rows: int) -> int:
     return int(np.clip(_DRAWN_ROWS // max(rows, 1), FEWEST_DRAWS, DRAWS))
 
 
-def _judged(
+def _evaluated(
     names: list[str], seeds: list[int], exact: Floats, drawn: Floats, may_win: list[int], metric: str
-) -> dict[str, Judged]:
+) -> dict[str, ModelScores]:
     ends = np.cumsum(seeds)
     by_seed = [tuple(map(float, exact[end - count : end])) for end, count in zip(ends, seeds, strict=True)]
     means = np.array([np.mean(values) for values in by_seed])
     best = (max if metric == "auc" else min)(may_win, key=lambda place: float(means[place]))
     low, high = np.quantile(drawn - drawn[:, [best]], [0.025, 0.975], axis=0)
     return {
-        name: Judged(
+        name: ModelScores(
             by_seed[place],
             None
             if place == best

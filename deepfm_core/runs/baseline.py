@@ -16,7 +16,7 @@ from scipy.special import logit
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import Part, RunParts, load_parts
-from deepfm_core.runs.evaluate import judge, scores
+from deepfm_core.runs.evaluate import evaluate_parts, scores
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.schema import Schema
@@ -60,7 +60,9 @@ def boost(job: Job, context: Context) -> Iterator[Event]:
             case "fit":
                 model = _fit(features, parts, categorical, job.spec.seed)
             case "evaluate":
-                metrics = judge(job.folder, _judged(model, features, parts), float(parts.train.labels.mean()))
+                metrics = evaluate_parts(
+                    job.folder, _evaluated(model, features, parts), float(parts.train.labels.mean())
+                )
         seconds[name], began = time.perf_counter() - began, time.perf_counter()
     trees = _best(model)
     summary = {
@@ -172,17 +174,17 @@ def _best(model: HistGradientBoostingClassifier) -> int:
     return int(np.argmax(model.validation_score_))
 
 
-def _judged(
+def _evaluated(
     model: HistGradientBoostingClassifier, features: Features, parts: RunParts
 ) -> dict[str, tuple[Part, NDArray[np.float64]]]:
-    judged: dict[str, tuple[Part, NDArray[np.float64]]] = {}
+    evaluated: dict[str, tuple[Part, NDArray[np.float64]]] = {}
     start = float(logit(np.average(parts.train.labels.astype(np.float64))))
     with _threads(parts):
         for name in ("valid", "test"):
             part: Part = getattr(parts, name)
             if len(part):
-                judged[name] = part, _logits(model, features[name], start)
-    return judged
+                evaluated[name] = part, _logits(model, features[name], start)
+    return evaluated
 
 
 def _logits(model: Any, rows: NDArray[np.float64], start: float) -> NDArray[np.float64]:

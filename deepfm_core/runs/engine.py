@@ -24,11 +24,11 @@ from deepfm_core.explain import frames
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.runs.baseline import boost
 from deepfm_core.runs.cross_fit_stage import hold_out
-from deepfm_core.runs.evaluate import judge, scores
+from deepfm_core.runs.evaluate import evaluate_parts, scores
 from deepfm_core.runs.evidence_task import Observation, own_parts
 from deepfm_core.runs.explain_stage import Evidence, explain
 from deepfm_core.runs.job import Context, Job
-from deepfm_core.runs.warmup import trial_run
+from deepfm_core.runs.warmup import warmup_run
 from deepfm_core.spec.events import (
     HOLD_OUT,
     Cancelled,
@@ -41,7 +41,7 @@ from deepfm_core.spec.events import (
     Stage,
     Started,
 )
-from deepfm_core.spec.run import YARDSTICK, RunSpec
+from deepfm_core.spec.run import BASELINE, RunSpec
 from deepfm_core.store.encoding_cache import Prepared
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.hardware import set_threads, training_device
@@ -53,7 +53,7 @@ Events = Generator[Event, None, None]
 @cache
 def warm_up() -> None:
     """Do once, ahead of time, what the first run of this process would wait for."""
-    trial_run(execute)
+    warmup_run(execute)
 
 
 @dataclass
@@ -98,7 +98,7 @@ def execute(job: Job, context: Context) -> Iterator[Event]:
     Raises:
         DeepFMError: the tables, the schema or the settings cannot be used.
     """
-    if job.spec.model.name == YARDSTICK:
+    if job.spec.model.name == BASELINE:
         yield from boost(job, context)
         return
     torch.set_flush_denormal(True)  # numbers below 1e-38 would make products many times slower
@@ -150,8 +150,8 @@ def _stop_if_cancelled(work: _Work) -> None:
 
 
 def _read(work: _Work) -> Events:
-    shelf, table = work.context.encoded, work.context.table
-    work.kept = shelf.find(work.spec, table) if shelf else None
+    encoding_cache, table = work.context.encoded, work.context.table
+    work.kept = encoding_cache.find(work.spec, table) if encoding_cache else None
     work.parts = work.kept.parts if work.kept else load_parts(work.spec, table)
     for note in work.parts.notes:
         yield Stage("read", 1.0, note)
@@ -176,10 +176,10 @@ def _encode_anew(work: _Work) -> Events:
         part: Part = getattr(parts, name)
         setattr(work, name, part.encode(work.encoder))
         yield Stage("encode", (number + 1) / 3)
-    if shelf := work.context.encoded:
+    if encoding_cache := work.context.encoded:
         tables = {"train": work.train, "valid": work.valid, "test": work.test}
         prepared = Prepared(parts, work.encoder, tables)
-        keep = partial(shelf.keep, spec, prepared, lambda: work.ended.is_set() or work.context.cancelled())
+        keep = partial(encoding_cache.keep, spec, prepared, lambda: work.ended.is_set() or work.context.cancelled())
         work.keeping = threading.Thread(target=keep, daemon=True)
         work.keeping.start()
 
@@ -222,12 +222,12 @@ def _after_epoch(work: _Work, sample: EncodedTable, epoch: int) -> None:
 
 def _evaluate(work: _Work) -> Events:
     tables = {"valid": (work.parts.valid, work.valid), "test": (work.parts.test, work.test)}
-    judged = {}
+    evaluated = {}
     for name, (part, table) in tables.items():
         if len(part):
-            judged[name] = part, predict_logits(work.state.model, table)
+            evaluated[name] = part, predict_logits(work.state.model, table)
             yield Stage("evaluate", 0.5 if name == "valid" else 1.0)
-    work.metrics = judge(work.job.folder, judged, float(work.parts.train.labels.mean()))
+    work.metrics = evaluate_parts(work.job.folder, evaluated, float(work.parts.train.labels.mean()))
     yield Scored(
         {
             "epochs": work.fitted.epochs,

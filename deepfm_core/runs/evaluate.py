@@ -17,7 +17,9 @@ from deepfm_core.store.run_folder import RunFolder
 METRICS = "metrics.json"
 
 
-def judge(folder: RunFolder, judged: Mapping[str, tuple[Part, NDArray[np.float64]]], rate: float) -> dict[str, Metrics]:
+def evaluate_parts(
+    folder: RunFolder, evaluated: Mapping[str, tuple[Part, NDArray[np.float64]]], rate: float
+) -> dict[str, Metrics]:
     """Write the frame `predictions` and the metrics of each part, and return the metrics.
 
     Args:
@@ -28,11 +30,11 @@ def judge(folder: RunFolder, judged: Mapping[str, tuple[Part, NDArray[np.float64
     Raises:
         TrainingError: a logit is not a number.
     """
-    for name, (_, logits) in judged.items():
+    for name, (_, logits) in evaluated.items():
         if not np.isfinite(logits).all():
             raise TrainingError(f"Some logits of the {name} part are not numbers. Use a lower learning rate.")
-    metrics = {name: evaluate(part.labels, logits, rate) for name, (part, logits) in judged.items()}
-    frames = [_predictions(name, part, logits) for name, (part, logits) in judged.items()]
+    metrics = {name: evaluate(part.labels, logits, rate) for name, (part, logits) in evaluated.items()}
+    frames = [_predictions(name, part, logits) for name, (part, logits) in evaluated.items()]
     folder.write_frame("predictions", pd.concat(frames, ignore_index=True))
     folder.write_json(METRICS, {name: asdict(values) for name, values in metrics.items()})
     return metrics

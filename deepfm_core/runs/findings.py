@@ -125,13 +125,13 @@ def worst_slice(examples: pd.DataFrame, cells: pd.DataFrame, schema: Schema) -> 
     from deepfm_core.metrics.scores import wilson
 
     table = _slices(examples[list(_OWN)].merge(cells, on="row", suffixes=("", " (cell)")), schema)
-    judged = table[(table["rows"] >= FEWEST_ROWS) & (table["variance"] >= FEWEST_VARIANCE)].reset_index(drop=True)
-    if judged.empty:
+    evaluated = table[(table["rows"] >= FEWEST_ROWS) & (table["variance"] >= FEWEST_VARIANCE)].reset_index(drop=True)
+    if evaluated.empty:
         return None
-    score = (judged["clicks"] - judged["predicted"]).abs() / np.sqrt(judged["variance"])
-    worst = judged.iloc[int(score.argmax())]
+    score = (evaluated["clicks"] - evaluated["predicted"]).abs() / np.sqrt(evaluated["variance"])
+    worst = evaluated.iloc[int(score.argmax())]
     low, high = wilson(np.array([worst["clicks"]]), np.array([worst["rows"]]))
-    bound = NormalDist().inv_cdf(1 - 0.05 / (2 * len(judged)))  # Bonferroni over the slices
+    bound = NormalDist().inv_cdf(1 - 0.05 / (2 * len(evaluated)))  # Bonferroni over the slices
     count = int(worst["rows"])
     return Slice(
         field=str(worst["field"]),
@@ -141,7 +141,7 @@ def worst_slice(examples: pd.DataFrame, cells: pd.DataFrame, schema: Schema) -> 
         observed=float(worst["clicks"]) / count,
         low=float(low[0]),
         high=float(high[0]),
-        slices=len(judged),
+        slices=len(evaluated),
         beyond_chance=bool(score.max() > bound),
     )
 

@@ -20,7 +20,7 @@ WAITING_STEP = 0.05
 
 
 @dataclass
-class Story:
+class RunProgress:
     """A run as its events show it; if it was resumed, later events replace earlier ones."""
 
     stage: str = ""
@@ -39,20 +39,20 @@ class Story:
     while it waits for the evidence."""
 
     @classmethod
-    def of(cls, events: Sequence[StoredEvent]) -> Story:
+    def of(cls, events: Sequence[StoredEvent]) -> RunProgress:
         """Read a run's events, in order."""
-        story = cls()
+        run_progress = cls()
         epochs: dict[int, EpochDone] = {}
         progress: dict[tuple[int, int], Progress] = {}
         for stored in events:
-            story._take(stored)
+            run_progress._take(stored)
             if isinstance(stored.event, EpochDone):
                 epochs[stored.event.epoch] = stored.event
             if isinstance(stored.event, Progress):
                 progress[stored.event.epoch, stored.event.step] = stored.event
-        story.epochs = _frame(list(epochs.values()), EPOCH_COLUMNS)
-        story.progress = _frame(list(progress.values()), PROGRESS_COLUMNS)
-        return story
+        run_progress.epochs = _frame(list(epochs.values()), EPOCH_COLUMNS)
+        run_progress.progress = _frame(list(progress.values()), PROGRESS_COLUMNS)
+        return run_progress
 
     def _take(self, stored: StoredEvent) -> None:
         match stored.event:

@@ -22,7 +22,7 @@ ROWS = 2000
 _NAME = "trial"
 
 
-def trial_run(engine: Engine) -> None:
+def warmup_run(engine: Engine) -> None:
     """Have an engine do a small run from a file to its predictions; what it leaves is removed.
 
     Modules are loaded, threads started and kernels chosen at their first use: 0.4 s that the first of a worker's runs
@@ -37,7 +37,7 @@ def trial_run(engine: Engine) -> None:
             pass
 
 
-def trial_answer() -> None:
+def warmup_answer() -> None:
     """Ask the labels of a small table, from its file to the file of the answer; what it leaves is removed.
 
     Modules are loaded and memory taken at their first use: 0.2 s that the first answer of a process would take longer.

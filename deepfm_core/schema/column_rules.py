@@ -130,8 +130,8 @@ _COUNTED_WORDS = frozenset((
 
 def column_role(cells: Cells) -> FieldRole:
     """Suggest the role of a column from its cells and its name."""
-    for judge in (_empty_or_constant, _time, _number, _number_in_disguise, _multi_valued):
-        role = judge(cells)
+    for evaluate_parts in (_empty_or_constant, _time, _number, _number_in_disguise, _multi_valued):
+        role = evaluate_parts(cells)
         if role is not None:
             return role
     return _text(cells)

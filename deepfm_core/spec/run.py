@@ -14,7 +14,7 @@ from deepfm_core.spec.settings import by_home, require_in_range
 
 MODEL_NAMES = tuple(MODELS)
 """The presets `--model` takes."""
-YARDSTICK = "boosting"
+BASELINE = "boosting"
 """Gradient boosting of scikit-learn, a run beside those of a comparison; it has no terms of ours."""
 
 FOLDS, MOST_FOLDED_ROWS = 5, 200_000
@@ -79,7 +79,7 @@ class ModelSpec:
     """Pairs of fields that are crossed into the first-order term of `wide-deep`."""
 
     def __post_init__(self) -> None:
-        known = (*MODEL_NAMES, YARDSTICK)
+        known = (*MODEL_NAMES, BASELINE)
         _require(self.name in known, "Model", self.name, f"Use one of {', '.join(MODEL_NAMES)}.")
         require_in_range("model", self)
         require_different(self.crosses)

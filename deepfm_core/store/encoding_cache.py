@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from deepfm_core._files import sync, whole_folder, write_json
+from deepfm_core._files import atomic_folder, sync, write_json
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import Part, RunParts
@@ -132,7 +132,7 @@ class EncodedShelf:
                 return
             if not self._listed(spec):
                 return
-            with whole_folder(entry) as folder:
+            with atomic_folder(entry) as folder:
                 _write(folder, spec, prepared, stopped)
             if not self._listed(spec):  # deleted meanwhile
                 _remove(entry)
@@ -164,9 +164,9 @@ class EncodedShelf:
     def _folders(self, hidden: bool = False) -> list[Path]:
         """List all entries, or the `hidden` folders of what is being written or removed."""
         found: list[Path] = []
-        for shelf in self._tables.glob("*/encoded"):
+        for encoding_cache in self._tables.glob("*/encoded"):
             with suppress(OSError):
-                found += [path for path in shelf.iterdir() if path.name.startswith(".") == hidden]
+                found += [path for path in encoding_cache.iterdir() if path.name.startswith(".") == hidden]
         return found
 
     def _entry(self, spec: RunSpec) -> Path:

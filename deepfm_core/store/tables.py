@@ -11,7 +11,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfm_core._files import sha256, whole_folder, write_json
+from deepfm_core._files import atomic_folder, sha256, write_json
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Database
 from deepfm_core.store.records import TableEntry
@@ -126,7 +126,7 @@ class TableShelf:
         from deepfm_core.tables.parquet import write_parquet
         from deepfm_core.tables.reader import read_table
 
-        with whole_folder(self._path(sha)) as folder:
+        with atomic_folder(self._path(sha)) as folder:
             original = folder / "original"
             if isinstance(source, bytes):
                 original.write_bytes(source)

@@ -88,7 +88,7 @@ def _reporting(store: Store, key: str) -> Report:
 
 @cache
 def _warm_up() -> None:
-    importlib.import_module("deepfm_core.runs.warmup").trial_answer()
+    importlib.import_module("deepfm_core.runs.warmup").warmup_answer()
 
 
 def main(name: str, home: Path) -> None:

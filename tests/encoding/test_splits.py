@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from deepfm_core.encoding.splits import judging_notes, split_rows
+from deepfm_core.encoding.splits import part_notes_of, split_rows
 from deepfm_core.errors import SchemaError
 from deepfm_core.metrics.scores import auc
 from deepfm_core.spec.run import SplitSpec
@@ -143,12 +143,12 @@ def test_a_part_whose_auc_guessing_reaches_by_luck_is_said_to_be_too_small():
     assert [len(rows) for rows in (parts.train, parts.valid, parts.test)] == [4, 2, 2]
     assert any(note.startswith("The test part has only 2 rows, 1 of them positive") for note in parts.notes)
     assert sum("next to nothing" in note for note in parts.notes) == 2
-    assert judging_notes("test", labels_with(50, 450)) == []
+    assert part_notes_of("test", labels_with(50, 450)) == []
 
 
 @pytest.mark.parametrize(("positive", "negative"), [(14, 400), (8, 60), (28, 28)])
 def test_the_luck_of_guessing_is_that_of_drawn_scores(positive, negative):
     labels, rng = labels_with(positive, negative), np.random.default_rng(0)
     aucs = [auc(labels, rng.random(len(labels))) for _ in range(2000)]
-    (note,) = judging_notes("test", labels)
+    (note,) = part_notes_of("test", labels)
     assert float(re.search(r"AUC of ([0-9.]+)", note)[1]) == pytest.approx(np.quantile(aucs, 0.975), abs=0.02)

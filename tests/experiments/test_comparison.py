@@ -15,7 +15,7 @@ from deepfm_core.experiments import groups
 from deepfm_core.experiments.comparison import COLUMNS, ComparisonPlan, model_table, run_table
 from deepfm_core.runs.engine import execute
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.spec.run import MODEL_NAMES, YARDSTICK, ModelSpec, RunSpec
+from deepfm_core.spec.run import BASELINE, MODEL_NAMES, ModelSpec, RunSpec
 from deepfm_core.store import worker_register
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
@@ -62,7 +62,7 @@ def test_all_runs_share_rows_encoder_and_rule_to_stop(base: RunSpec) -> None:
     assert {spec.rows_seed for spec in specs} == {5}
     assert len({(spec.fit.patience, spec.split, spec.min_count, spec.folds) for spec in specs}) == 1
     assert {spec.seed for spec in specs} == {5, 6}
-    assert [spec.model.name for spec in specs] == [*MODEL_NAMES, YARDSTICK, *MODEL_NAMES]
+    assert [spec.model.name for spec in specs] == [*MODEL_NAMES, BASELINE, *MODEL_NAMES]
 
 
 def test_chosen_settings_are_those_of_every_model(base: RunSpec) -> None:
@@ -104,7 +104,7 @@ def test_the_table_fills_in_and_says_what_is_told_apart(store: Store, base: RunS
     runs = store.comparisons.runs(comparison)
     table = model_table(store, runs)
     assert list(table.columns) == list(COLUMNS)
-    assert list(table["model"])[-1] == YARDSTICK
+    assert list(table["model"])[-1] == BASELINE
     models = table[~table["yardstick"]].set_index("model")
     assert list(models["runs"]) == [2, 2, 2]
     assert models["logloss"].is_monotonic_increasing
@@ -196,7 +196,7 @@ def test_gradient_boosting_learns_what_is_there_from_every_kind_of_column(store:
     frame.to_csv(tmp_path / "certain.csv", index=False)
     entry = store.import_table(tmp_path / "certain.csv", "certain.csv")
     spec = RunSpec(entry.sha256, entry.name, infer_schema(store.table(entry.sha256), "clicked"))
-    store.enqueue(replace(spec, model=ModelSpec(YARDSTICK)))
+    store.enqueue(replace(spec, model=ModelSpec(BASELINE)))
     run = store.claims.next(Process.current())
     assert run is not None
     summary = list(perform(store, run, execute, Process.current()))[-1].to_dict()["summary"]

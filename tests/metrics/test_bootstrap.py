@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deepfm_core.metrics.bootstrap import draws_for, judge_together
+from deepfm_core.metrics.bootstrap import compare_paired, draws_for
 from deepfm_core.metrics.scores import auc, auc_by_row, auc_interval, logloss
 
 
@@ -27,12 +27,12 @@ def test_placements_of_each_class_average_to_the_auc() -> None:
 
 def test_values_are_the_metrics_themselves_and_the_best_has_no_difference() -> None:
     labels, truth, noisy = rows()
-    judged = judge_together(labels, {"noisy": [noisy], "truth": [truth]})
-    assert judged["auc"]["truth"].difference is None
-    assert judged["logloss"]["truth"].difference is None
-    assert judged["auc"]["noisy"].mean == auc(labels, noisy)
-    assert judged["logloss"]["noisy"].mean == pytest.approx(logloss(labels, noisy), abs=1e-12)
-    difference = judged["auc"]["noisy"].difference
+    evaluated = compare_paired(labels, {"noisy": [noisy], "truth": [truth]})
+    assert evaluated["auc"]["truth"].difference is None
+    assert evaluated["logloss"]["truth"].difference is None
+    assert evaluated["auc"]["noisy"].mean == auc(labels, noisy)
+    assert evaluated["logloss"]["noisy"].mean == pytest.approx(logloss(labels, noisy), abs=1e-12)
+    difference = evaluated["auc"]["noisy"].difference
     assert difference is not None
     assert difference.value == pytest.approx(float(auc(labels, noisy) or 0) - float(auc(labels, truth) or 0))
     assert difference.high < 0
@@ -40,7 +40,7 @@ def test_values_are_the_metrics_themselves_and_the_best_has_no_difference() -> N
 
 def test_intervals_of_the_auc_are_those_of_the_exact_bootstrap() -> None:
     labels, truth, noisy = rows(600)
-    found = judge_together(labels, {"truth": [truth], "noisy": [noisy]})["auc"]["noisy"].difference
+    found = compare_paired(labels, {"truth": [truth], "noisy": [noisy]})["auc"]["noisy"].difference
     rng = np.random.default_rng(1)
     drawn = []
     for _ in range(800):
@@ -54,8 +54,8 @@ def test_intervals_of_the_auc_are_those_of_the_exact_bootstrap() -> None:
 
 def test_a_paired_interval_is_far_narrower_than_the_metrics_own() -> None:
     labels, truth, nearly = rows(noise=0.1)
-    difference = judge_together(labels, {"truth": [truth], "nearly": [nearly]})["auc"]
-    worse = next(judged.difference for judged in difference.values() if judged.difference)
+    difference = compare_paired(labels, {"truth": [truth], "nearly": [nearly]})["auc"]
+    worse = next(evaluated.difference for evaluated in difference.values() if evaluated.difference)
     own = auc_interval(labels, truth)
     assert own is not None
     assert worse.high - worse.low < 0.3 * (own[1] - own[0])
@@ -68,8 +68,8 @@ def test_the_interval_of_equally_good_models_holds_zero_in_about_95_of_100_cases
         rng = np.random.default_rng(seed)
         labels, truth, _ = rows(400, seed=seed)
         models = {name: [truth + rng.normal(0, 0.7, 400) for _ in range(2)] for name in ("a", "b")}
-        judged = judge_together(labels, models, draws=400)["logloss"]
-        difference = next(one.difference for one in judged.values() if one.difference)
+        evaluated = compare_paired(labels, models, draws=400)["logloss"]
+        difference = next(one.difference for one in evaluated.values() if one.difference)
         held.append(not difference.told_apart)
     assert np.mean(held) > 0.85
 
@@ -80,8 +80,8 @@ def test_noise_between_seeds_widens_the_interval() -> None:
     swinging = {"a": [truth], "b": [truth * factor for factor in (0.3, 0.9, 1.5)]}
 
     def width(models) -> float:
-        judged = judge_together(labels, models)["logloss"]
-        difference = next(one.difference for one in judged.values() if one.difference)
+        evaluated = compare_paired(labels, models)["logloss"]
+        difference = next(one.difference for one in evaluated.values() if one.difference)
         return difference.high - difference.low
 
     assert width(swinging) > 1.5 * width(steady)
@@ -89,15 +89,15 @@ def test_noise_between_seeds_widens_the_interval() -> None:
 
 def test_only_candidates_can_be_the_best() -> None:
     labels, truth, noisy = rows()
-    judged = judge_together(labels, {"truth": [truth], "noisy": [noisy]}, candidates=["noisy"])
-    assert judged["auc"]["noisy"].difference is None
-    assert judged["auc"]["truth"].difference is not None
-    assert judged["auc"]["truth"].difference.low > 0
+    evaluated = compare_paired(labels, {"truth": [truth], "noisy": [noisy]}, candidates=["noisy"])
+    assert evaluated["auc"]["noisy"].difference is None
+    assert evaluated["auc"]["truth"].difference is not None
+    assert evaluated["auc"]["truth"].difference.low > 0
 
 
 def test_a_single_class_has_no_auc() -> None:
-    judged = judge_together(np.ones(20), {"a": [np.zeros(20)], "b": [np.ones(20)]})
-    assert list(judged) == ["logloss"]
+    evaluated = compare_paired(np.ones(20), {"a": [np.zeros(20)], "b": [np.ones(20)]})
+    assert list(evaluated) == ["logloss"]
 
 
 def test_many_rows_are_drawn_less_often() -> None:

@@ -25,24 +25,24 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(before)
 
 
-def judged(world: str, models: list[str]) -> pd.DataFrame:
+def evaluated(world: str, models: list[str]) -> pd.DataFrame:
     return pd.DataFrame(results([world], models, ROWS, 1)).set_index("model")
 
 
 def test_where_the_truth_is_first_order_lr_is_not_beaten() -> None:
-    found = judged("main effects", ["lr", "fm", "deepfm"])
+    found = evaluated("main effects", ["lr", "fm", "deepfm"])
     assert (found["less"] + found["half"] > -1e-3).all()
     assert found["closed"]["lr"] > 0.85
 
 
 def test_where_there_are_pairs_fm_and_deepfm_beat_lr() -> None:
-    found = judged("pairs", ["lr", "fm", "deepfm"])
+    found = evaluated("pairs", ["lr", "fm", "deepfm"])
     assert (found.loc[["fm", "deepfm"], "less"] + found.loc[["fm", "deepfm"], "half"] < -0.01).all()
     assert (found.loc[["fm", "deepfm"], "closed"] > 0.6).all()
 
 
 def test_a_parity_is_learned_by_every_model_with_a_network_and_by_no_other() -> None:
-    found = judged("three-way parity", list(MODEL_NAMES))
+    found = evaluated("three-way parity", list(MODEL_NAMES))
     for name in MODEL_NAMES:
         closed = found["closed"][name]
         assert (closed > 0.6) if ModelSpec(name).deep else (closed < 0.15), (name, closed)

@@ -63,7 +63,7 @@ def test_a_model_of_one_part_has_no_spread_to_share() -> None:
     assert logit_spread(pd.DataFrame({"logit": [1.0, 2.0], "fm_logit": [1.0, 2.0], "dnn_logit": np.nan})) is None
 
 
-def _judged(wrong: float, seed: int = 0, rows: int = 4_000) -> tuple[pd.DataFrame, pd.DataFrame, Schema]:
+def _evaluated(wrong: float, seed: int = 0, rows: int = 4_000) -> tuple[pd.DataFrame, pd.DataFrame, Schema]:
     """Draw held-out rows of a calibrated model that is off by `wrong` at one level of one of two fields."""
     rng = np.random.default_rng(seed)
     cells = pd.DataFrame({"row": np.arange(rows), "device": rng.choice(list("pqrs"), rows)})
@@ -77,7 +77,7 @@ def _judged(wrong: float, seed: int = 0, rows: int = 4_000) -> tuple[pd.DataFram
 
 
 def test_the_slice_that_is_off_is_found_and_told_from_chance() -> None:
-    found = worst_slice(*_judged(wrong=0.15))
+    found = worst_slice(*_evaluated(wrong=0.15))
     assert found is not None
     assert (found.field, found.level, found.beyond_chance) == ("device", "q", True)
     assert found.low > found.predicted
@@ -85,12 +85,12 @@ def test_the_slice_that_is_off_is_found_and_told_from_chance() -> None:
 
 
 def test_of_calibrated_models_hardly_one_in_twenty_has_a_slice_beyond_chance() -> None:
-    found = [worst_slice(*_judged(wrong=0.0, seed=seed)) for seed in range(40)]
+    found = [worst_slice(*_evaluated(wrong=0.0, seed=seed)) for seed in range(40)]
     assert sum(one is not None and one.beyond_chance for one in found) <= 5
 
 
 def test_too_few_rows_are_not_judged() -> None:
-    assert worst_slice(*_judged(wrong=0.5, rows=40)) is None
+    assert worst_slice(*_evaluated(wrong=0.5, rows=40)) is None
 
 
 def test_kept_findings_are_those_of_the_frames() -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from deepfm_core.runs import engine
 from deepfm_core.runs.job import Context, Job
-from deepfm_core.runs.warmup import trial_answer, trial_run
+from deepfm_core.runs.warmup import warmup_answer, warmup_run
 from deepfm_core.spec.events import Event, Finished, Stage
 
 pytestmark = pytest.mark.slow
@@ -27,7 +27,7 @@ def test_the_trial_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, m
             seen.append(event)
             yield event
 
-    trial_run(watched)
+    warmup_run(watched)
     assert [event.name for event in seen if isinstance(event, Stage) and not event.fraction] == [
         "read",
         "encode",
@@ -40,12 +40,12 @@ def test_the_trial_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, m
 
 def test_a_trial_that_cannot_write_is_no_failure_of_the_worker(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "gone"))
-    trial_run(engine.execute)
+    warmup_run(engine.execute)
 
 
 def test_a_trial_answer_leaves_nothing_and_needs_no_torch(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    trial_answer()
+    warmup_answer()
     assert not list(tmp_path.iterdir())
-    code = "import sys, deepfm_core.runs.warmup as t; t.trial_answer(); assert 'torch' not in sys.modules"
+    code = "import sys, deepfm_core.runs.warmup as t; t.warmup_answer(); assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -159,15 +159,15 @@ def test_deleting_a_table_removes_what_was_kept_of_it(store: Store, spec: RunSpe
 
 def test_what_was_not_used_for_longest_makes_room(store: Store, spec: RunSpec) -> None:
     specs = [replace(spec, split_seed=seed) for seed in range(3)]
-    shelf = EncodedShelf(store.home / "tables")
+    encoding_cache = EncodedShelf(store.home / "tables")
     for number, each in enumerate(specs[:2]):
-        shelf.keep(each, prepared(each, store.table))
+        encoding_cache.keep(each, prepared(each, store.table))
         (new,) = (path for path in entries(store) if path.stat().st_mtime > 1e9)
         os.utime(new, (number, number))
     size = sum(file.stat().st_size for path in entries(store) for file in path.iterdir())
-    assert shelf.find(specs[0], no_table)  # used: now the other one is the oldest
+    assert encoding_cache.find(specs[0], no_table)  # used: now the other one is the oldest
     EncodedShelf(store.home / "tables", size + 1).keep(specs[2], prepared(specs[2], store.table))
-    assert [shelf.find(each, no_table) is not None for each in specs] == [True, False, True]
+    assert [encoding_cache.find(each, no_table) is not None for each in specs] == [True, False, True]
 
 
 def test_what_is_too_large_or_too_small_is_not_kept(
@@ -270,7 +270,7 @@ def test_a_cancelled_run_does_not_wait_for_what_it_keeps(
 ) -> None:
     go_on, stopped = threading.Event(), []
 
-    def slow(_shelf: EncodedShelf, _spec: RunSpec, _prepared: Prepared, given_up: Callable[[], bool]) -> None:
+    def slow(_encoding_cache: EncodedShelf, _spec: RunSpec, _prepared: Prepared, given_up: Callable[[], bool]) -> None:
         go_on.wait(30)
         stopped.append(given_up())
 

@@ -14,7 +14,7 @@ import pandas as pd
 import pytest
 import torch
 
-from deepfm_core._files import sha256, whole, whole_folder, write_bytes
+from deepfm_core._files import atomic_folder, sha256, whole, write_bytes
 from deepfm_core.errors import RunError
 from deepfm_core.store.run_folder import RunFolder
 from tests.small_engine import spec
@@ -36,8 +36,8 @@ def test_a_write_that_fails_leaves_the_old_file_and_nothing_else(tmp_path: Path)
 
 
 def test_of_two_who_write_the_same_folder_the_first_wins_and_nothing_else_stays(tmp_path: Path) -> None:
-    with whole_folder(tmp_path / "content") as second:
-        with whole_folder(tmp_path / "content") as first:
+    with atomic_folder(tmp_path / "content") as second:
+        with atomic_folder(tmp_path / "content") as first:
             (first / "file").write_text("first")
         (second / "file").write_text("second")
     assert (tmp_path / "content" / "file").read_text() == "first"

@@ -7,7 +7,7 @@ import pandas as pd
 from app.charts.grammar.theme import ACCENT, LOG_ODDS, MUTED, SIGNED, TEXT, dress
 from app.charts.grammar.vega import Chart, click_selects, expr, hover, layer, mark, nominal, quantity, when
 from app.charts.interactions.levels import contrasts
-from app.charts.interactions.ranking import MEASURES, NOTICED, judged, named
+from app.charts.interactions.ranking import MEASURES, NOTICED, evaluated, named
 
 
 def cell_scatter(level_pairs: pd.DataFrame, *, height: int = 340) -> Chart:
@@ -81,7 +81,7 @@ def pair_scatter(
         fillOpacity=when("datum.solid", 0.75, 0),
         size=when("datum.chosen", 220, 80),
         tooltip=hover(("pair", "pair"), (x, MEASURES[x].label, ".3f"), (y, MEASURES[y].label, ".3f"))
-        + (hover(("verdict", "verdict")) if judged(rows) else []),
+        + (hover(("verdict", "verdict")) if evaluated(rows) else []),
     )
     side = {
         "align": expr("datum.far ? 'right' : 'left'"),

@@ -75,8 +75,8 @@ def pair_label(field_a: str, field_b: str) -> str:
 def ranked(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Sort pairs by a measure, clear pairs first, since noise can look stronger than a real pair."""
     solid = pairs["solid"].fillna(False).astype(bool) if "solid" in pairs else pd.Series(True, index=pairs.index)
-    by = pairs.assign(solid_first=solid).sort_values(["solid_first", measure], ascending=False, kind="stable")
-    return by.drop(columns="solid_first")
+    by = pairs.assign(significant_first=solid).sort_values(["significant_first", measure], ascending=False, kind="stable")
+    return by.drop(columns="significant_first")
 
 
 def strongest_pairs(
@@ -102,14 +102,14 @@ def strongest_pairs(
     """
     rows = named(ranked(pairs, rank_by).head(top), selected)
     shown = _measures_to_draw(rows, rank_by, measures)
-    raised = RAISED if judged(rows) else 0
+    raised = RAISED if evaluated(rows) else 0
     axis = {**shortened_pairs(0.4, 230), "labelColor": TEXT.ink, "labelPadding": 12, "labelOffset": -raised}
     y = nominal("pair", sort=list(rows["pair"]), title=None, axis=axis)
     marks = [*_interval(rows, y), *_join(rows, shown, y), _marks(rows, shown, y)]
     for each in marks:
         each.spec["mark"]["yOffset"] = -raised
     layers = [_row_highlight(rows, y), *marks, *_verdicts(rows, y), _row_capture(rows, y, shown, rank_by, selection)]
-    return dress(layers, _takeaway(rows, rank_by), height=step(38 if judged(rows) else 30))
+    return dress(layers, _takeaway(rows, rank_by), height=step(38 if evaluated(rows) else 30))
 
 
 def pairs_by_epoch(
@@ -174,14 +174,14 @@ def _interval(rows: pd.DataFrame, y: Spec) -> list[Layer]:
     return [layer(rows, look, y=y, x=quantity("strength_low"), x2=column("strength_high"))]
 
 
-def judged(rows: pd.DataFrame) -> bool:
+def evaluated(rows: pd.DataFrame) -> bool:
     """Say whether the pairs have verdicts that differ; a verdict that all share is written once, above the chart."""
     return "verdict" in rows and rows["verdict"].nunique() > 1
 
 
 def _verdicts(rows: pd.DataFrame, y: Spec) -> list[Layer]:
     """Write each pair's verdict under its marks."""
-    if not judged(rows):
+    if not evaluated(rows):
         return []
     look = {"fontSize": 10.5, "align": "left", "baseline": "bottom", "dy": 14, "limit": expr("width - 6")}
     words = mark("text", color=expr(f"datum.solid ? {TEXT.ink['expr']} : {MUTED.ink['expr']}"), aria=False, **look)
@@ -236,7 +236,7 @@ def _row_capture(rows: pd.DataFrame, y: Spec, shown: list[str], rank_by: str, se
     if "support" in rows:
         tooltip += hover(("support", "level pairs with rows", ","))
     names = [f"{pair}: {strength:.2f}" for pair, strength in zip(rows["pair"], rows[rank_by], strict=True)]
-    if judged(rows):
+    if evaluated(rows):
         tooltip += hover(("verdict", "verdict"))
         names = [f"{name}, {verdict}" for name, verdict in zip(names, rows["verdict"], strict=True)]
     return layer(

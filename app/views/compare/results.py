@@ -15,7 +15,7 @@ from app.widgets.download import download
 from app.widgets.figure import show_chart, signed
 from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES, to_pairs
-from deepfm_core.spec.run import MODEL_NAMES, YARDSTICK
+from deepfm_core.spec.run import BASELINE, MODEL_NAMES
 from deepfm_core.store.records import RunRow
 
 # The results in sentences.
@@ -239,7 +239,7 @@ def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) ->
             links.go("performance", run=chosen[0].id, compare=chosen[1].id)
         if len(chosen) == 1 and st.button("How good is it", type="primary", icon=":material/monitoring:"):
             links.go("performance", run=one.id)
-        pairs = one.spec.model.name != YARDSTICK
+        pairs = one.spec.model.name != BASELINE
         if len(chosen) == 1 and pairs and st.button(to_pairs(one.spec), icon=":material/grid_on:"):
             links.go("interactions", run=one.id)
 

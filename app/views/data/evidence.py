@@ -84,11 +84,11 @@ def _pairs(pairs: pd.DataFrame) -> None:
     st.markdown(sentence(pairs))
     if not pairs["solid"].any():  # a chart would draw noise as large as an effect
         return
-    judged = pairs.assign(verdict=data_verdicts(pairs))
+    evaluated = pairs.assign(verdict=data_verdicts(pairs))
     figure(
         "Strongest pairs",
-        lambda: strongest_pairs(judged, top=SHOWN, measures=()),
-        judged.drop(columns="solid"),
+        lambda: strongest_pairs(evaluated, top=SHOWN, measures=()),
+        evaluated.drop(columns="solid"),
         "Strength in log-odds: the standard deviation over rows of what a pair adds beyond its two fields alone. "
         "Estimated from the labels, without a model. Band: 90% interval. Faint: not clear above noise.",
         key="observed pairs",

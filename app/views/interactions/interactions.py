@@ -60,7 +60,7 @@ def still_checking(run_id: str) -> None:
     run = saved_runs.open_run(run_id)
     if not run.active:
         st.rerun()
-    st.progress(saved_runs.story(run).fraction, "Checking each pair on held-out rows …")
+    st.progress(saved_runs.run_progress(run).fraction, "Checking each pair on held-out rows …")
 
 
 def with_compared(pairs: pd.DataFrame, other: OpenRun | None) -> pd.DataFrame:

@@ -41,10 +41,10 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
     if cells is None:
         st.info(f"Run {code(run.name)} has no levels of this pair. Choose another pair.")
         return
-    judged = pairs[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)].iloc[0]
-    if judged["verdict"]:
-        st.markdown(verdict_sentence(judged))
-        figure_row(judged)
+    evaluated = pairs[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)].iloc[0]
+    if evaluated["verdict"]:
+        st.markdown(verdict_sentence(evaluated))
+        figure_row(evaluated)
     knots = {role.column for role in run.spec.schema.roles if role.kind.entry.reading is Reading.NEAREST}
     st.markdown(_what_is_seen(cells, knots))
     nearest = "Each number counts at the nearest value shown. " if knots & set(chosen) else ""

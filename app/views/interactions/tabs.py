@@ -95,7 +95,7 @@ def over_epochs(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen:
     if frame is None or frame.empty:
         st.info("Only FM pairs are kept by epoch, and this model has no FM.")
         return
-    judged = _with_clear(frame, pairs)
+    evaluated = _with_clear(frame, pairs)
     last = int(frame["epoch"].max())
     kept = min(int(run.summary.get("best_epoch") or last), last)
     kept_note = f" The run kept epoch {kept}." if kept < last else ""
@@ -103,11 +103,11 @@ def over_epochs(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen:
     with left:
         figure(
             "FM pairs over epochs",
-            lambda: pairs_by_epoch(judged, selected=chosen),
+            lambda: pairs_by_epoch(evaluated, selected=chosen),
             frame,
             f"The strongest FM pairs after each epoch, centred but not purified. Where fields are correlated, they can "
             f"exceed the figures above.{kept_note} Thick: the chosen pair."
-            f"{' Broken: not clear above noise.' if 'solid' in judged else ''}",
+            f"{' Broken: not clear above noise.' if 'solid' in evaluated else ''}",
             key="by_epoch",
             titles=PAIRS,
             file="pairs-by-epoch",
@@ -115,7 +115,7 @@ def over_epochs(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen:
     with right:
         drawn = st.container()
         epoch = st.slider("After epoch", 1, last, kept, key="epoch", bind="query-params") if last > 1 else 1
-        at = judged[judged["epoch"] == epoch]
+        at = evaluated[evaluated["epoch"] == epoch]
         with drawn:
             figure(
                 f"Field matrix after epoch {epoch}",
@@ -141,8 +141,8 @@ def _with_clear(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
         return frame
     known = pairs[["field_a", "field_b", "solid"]]
     turned = known.rename(columns={"field_a": "field_b", "field_b": "field_a"})
-    judged = frame.merge(pd.concat([known, turned]), on=["field_a", "field_b"], how="left")
-    return judged.assign(solid=judged["solid"].fillna(False).astype(bool))
+    evaluated = frame.merge(pd.concat([known, turned]), on=["field_a", "field_b"], how="left")
+    return evaluated.assign(solid=evaluated["solid"].fillna(False).astype(bool))
 
 
 def all_pairs(pairs: pd.DataFrame, measure: str) -> None:

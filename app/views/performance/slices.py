@@ -87,15 +87,15 @@ def _show(sliced: pd.DataFrame, role: FieldRole, measure: str, metrics: Metrics)
 def _finding(table: pd.DataFrame, name: str, overall: float | None) -> str:
     """Say how many intervals miss the target, and how many would by chance."""
     target = 1.0 if name == "calibration_ratio" else overall
-    judged = table[table["clicks"] >= FEWEST_CLICKS]
-    if target is None or judged.empty:
+    evaluated = table[table["clicks"] >= FEWEST_CLICKS]
+    if target is None or evaluated.empty:
         return ""
-    off = judged[(judged["low"] > target) | (judged["high"] < target)]
+    off = evaluated[(evaluated["low"] > target) | (evaluated["high"] < target)]
     goal = "1" if name == "calibration_ratio" else "the line"
     if off.empty:
         return f"Every interval contains {goal}."
     worst = off.iloc[int((off[name] - target).abs().to_numpy().argmax())]
     return (
-        f"{len(off)} of {len(judged)} intervals miss {goal}; by chance, one in 20 would. The worst is "
+        f"{len(off)} of {len(evaluated)} intervals miss {goal}; by chance, one in 20 would. The worst is "
         f"{plain(str(worst['level']))}, with {worst[name]:.2f}."
     )

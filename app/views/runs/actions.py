@@ -9,7 +9,7 @@ from app.state import links
 from app.state.store import store
 from app.widgets.messages import errors_shown
 from app.widgets.text import plain
-from deepfm_core.spec.run import YARDSTICK
+from deepfm_core.spec.run import BASELINE
 from deepfm_core.store.records import RunRow
 
 SELECTED = "selected"
@@ -42,7 +42,7 @@ def show_actions(chosen: list[RunRow]) -> None:
 def _page_of(row: RunRow) -> str:
     if not row.ended_well:
         return "train"
-    return "performance" if row.spec.model.name == YARDSTICK else "interactions"
+    return "performance" if row.spec.model.name == BASELINE else "interactions"
 
 
 def _describe(row: RunRow) -> None:

@@ -128,7 +128,7 @@ def _overlay(rows: list[RunRow]) -> None:
     """Draw the curves of runs in one chart: those on the same table as the first."""
     alike = [row for row in rows if row.spec.table == rows[0].spec.table][:OVERLAID]
     names = saved_runs.run_names()
-    epochs = {names.get(row.id, row.name): saved_runs.story(saved_runs.open_run(row.id)).epochs for row in alike}
+    epochs = {names.get(row.id, row.name): saved_runs.run_progress(saved_runs.open_run(row.id)).epochs for row in alike}
     together = pd.concat([frame.assign(run=name) for name, frame in epochs.items()], ignore_index=True)
     if together.empty:
         return

@@ -10,7 +10,7 @@ from app.state.saved_runs import OpenRun
 from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES, errors_shown
 from app.widgets.text import counted, plain
-from deepfm_core.spec.run import YARDSTICK
+from deepfm_core.spec.run import BASELINE
 
 DRAWN = "pairs are drawn"
 """In the session: missing at first, False once the text is drawn, True from the next turn on, which draws charts."""
@@ -30,7 +30,7 @@ def main() -> None:
         run = saved_runs.open_run(saved_runs.BUNDLED_ID)
     _about(run)
     findings.show(run)
-    if run.spec.model.name != YARDSTICK:
+    if run.spec.model.name != BASELINE:
         _pictures(run)
 
 

@@ -20,7 +20,7 @@ from deepfm_core.runs.findings import FILE
 from deepfm_core.spec.events import HOLD_OUT
 
 if TYPE_CHECKING:
-    from deepfm_core.runs.progress import Story
+    from deepfm_core.runs.progress import RunProgress
 
 SECONDS = 0.75
 """Seconds between two looks at an active run."""
@@ -72,23 +72,23 @@ def _watch(run_id: str) -> None:
 
 
 def _panel(run: OpenRun) -> None:
-    story = saved_runs.story(run)
+    run_progress = saved_runs.run_progress(run)
     with st.container(border=True):
-        _headline(run, story)
-        _ending(run, story) if not run.active else _under_way(run, story)
+        _headline(run, run_progress)
+        _ending(run, run_progress) if not run.active else _under_way(run, run_progress)
         if run.scored or run.ready:
             _summary(run)
-        _rows(run, story)
+        _rows(run, run_progress)
     if run.ready:
         _results(run)
     elif run.scored and run.folder.has(FILE):
         findings.show(run)
-    _charts(run, story)
+    _charts(run, run_progress)
 
 
-def _headline(run: OpenRun, story: Story) -> None:
+def _headline(run: OpenRun, run_progress: RunProgress) -> None:
     left, right = st.columns([5, 1], vertical_alignment="center")
-    left.markdown(f"**{plain(run.name)}** · {_state(run, story)}")
+    left.markdown(f"**{plain(run.name)}** · {_state(run, run_progress)}")
     with right:
         if run.mine and run.active:
             st.button(
@@ -108,7 +108,7 @@ def _headline(run: OpenRun, story: Story) -> None:
             )
 
 
-def _state(run: OpenRun, story: Story) -> str:
+def _state(run: OpenRun, run_progress: RunProgress) -> str:
     if run.row is not None and run.active and run.row.cancel_requested:
         return "stopping"
     if run.state == "queued":
@@ -116,10 +116,10 @@ def _state(run: OpenRun, story: Story) -> str:
         return f"queued, {place - 1} ahead of it" if place and place > 1 else "queued, next"
     if run.state != "running":
         return run.state
-    if story.stage == "fit" and story.started is not None:
-        epoch = min(int(story.epochs_done) + 1, story.started.epochs)
-        return f"training, epoch {epoch} of at most {story.started.epochs}"
-    return STAGES.get(story.stage, story.stage).lower()
+    if run_progress.stage == "fit" and run_progress.started is not None:
+        epoch = min(int(run_progress.epochs_done) + 1, run_progress.started.epochs)
+        return f"training, epoch {epoch} of at most {run_progress.started.epochs}"
+    return STAGES.get(run_progress.stage, run_progress.stage).lower()
 
 
 def _cancel(run_id: str) -> None:
@@ -133,10 +133,10 @@ def _resume(run_id: str) -> None:
         keep_worker()
 
 
-def _under_way(run: OpenRun, story: Story) -> None:
-    st.progress(story.fraction)
+def _under_way(run: OpenRun, run_progress: RunProgress) -> None:
+    st.progress(run_progress.fraction)
     if run.ready:
-        left = story.seconds_left(time.time())
+        left = run_progress.seconds_left(time.time())
         when = "" if left is None else f" About {duration(left)} left."
         st.caption(f"Results are ready. Still checking each pair on held-out rows.{when}")
         return
@@ -147,17 +147,19 @@ def _under_way(run: OpenRun, story: Story) -> None:
         )
         return
     if run.scored:
-        left = story.seconds_left(time.time())
+        left = run_progress.seconds_left(time.time())
         doing = "Now explaining levels and single rows."
         if left is not None:
             doing = f"Now estimating pairs from the labels, {_most(left)} left."
         st.caption(f"Trained. {doing} The other pages open when this is done.")
         return
-    about = [_left(story)]
-    if len(story.progress):
-        about.append(f"{float(story.progress.iloc[-1]['rows_per_second']):,.0f} rows per second")
-    if story.started is not None:
-        about.append(f"{story.started.parameters:,} parameters, {story.started.rows_train:,} training rows")
+    about = [_left(run_progress)]
+    if len(run_progress.progress):
+        about.append(f"{float(run_progress.progress.iloc[-1]['rows_per_second']):,.0f} rows per second")
+    if run_progress.started is not None:
+        about.append(
+            f"{run_progress.started.parameters:,} parameters, {run_progress.started.rows_train:,} training rows"
+        )
     st.caption(" · ".join(part for part in about if part))
 
 
@@ -165,14 +167,14 @@ def _most(seconds: float) -> str:
     return f"at most {duration(max(seconds, 1.0))}"
 
 
-def _left(story: Story) -> str:
-    seconds = story.seconds_left(time.time())
+def _left(run_progress: RunProgress) -> str:
+    seconds = run_progress.seconds_left(time.time())
     if seconds is None:
         return ""
     return f"{_most(seconds)} of training left; it stops early if validation stops improving"
 
 
-def _ending(run: OpenRun, story: Story) -> None:
+def _ending(run: OpenRun, run_progress: RunProgress) -> None:
     if run.state == "failed":
         st.error(plain((run.row and run.row.message) or "The run failed."))
         st.caption("Change the settings under *New run* above. *Resume* tries the same settings again.")
@@ -181,15 +183,15 @@ def _ending(run: OpenRun, story: Story) -> None:
             "Stopped while checking pairs on held-out rows. All other results are ready. *Resume* continues the checks."
         )
     elif run.state == "lost":
-        st.warning(f"The process that trained this run has ended. {_resuming(run, story)}")
+        st.warning(f"The process that trained this run has ended. {_resuming(run, run_progress)}")
     elif run.state == "cancelled":
-        st.info(f"Stopped on request. {_resuming(run, story)}")
+        st.info(f"Stopped on request. {_resuming(run, run_progress)}")
 
 
-def _resuming(run: OpenRun, story: Story) -> str:
+def _resuming(run: OpenRun, run_progress: RunProgress) -> str:
     if run.scored:
         return "The model is trained. *Resume* continues with the explanations."
-    if len(story.epochs):
+    if len(run_progress.epochs):
         return "*Resume* continues from the last finished epoch."
     return "*Resume* starts from the beginning, since no epoch had finished."
 
@@ -206,14 +208,14 @@ def _summary(run: OpenRun) -> None:
     columns[3].metric("seconds", f"{sum(seconds.values()):.1f}" if seconds else "–", help=SECONDS_HELP)
 
 
-def _rows(run: OpenRun, story: Story) -> None:
+def _rows(run: OpenRun, run_progress: RunProgress) -> None:
     """Name the holdout tables of the run, and warn of parts that are too small."""
     verbs = {"valid": "Validated", "test": "Tested"}
     holdout = [
         f"{verb} on {plain(name)}." for part, verb in verbs.items() if (name := predictions.holdout_table(run, part))
     ]
     lines = [" ".join(holdout)] if holdout else []
-    lines += [plain(note) for note in story.notes]
+    lines += [plain(note) for note in run_progress.notes]
     if lines:
         st.caption("  \n".join(lines))
 
@@ -229,32 +231,32 @@ def _results(run: OpenRun) -> None:
             links.go("examples")
 
 
-def _charts(run: OpenRun, story: Story) -> None:
+def _charts(run: OpenRun, run_progress: RunProgress) -> None:
     from app.shared.overview import show_matrix
 
-    if story.started is None:
+    if run_progress.started is None:
         return
     left, right = side_by_side(2, least=400, gap="large")
     with left:
-        _curves(run, story)
+        _curves(run, run_progress)
     with right:
         show_matrix(run)
 
 
-def _curves(run: OpenRun, story: Story) -> None:
+def _curves(run: OpenRun, run_progress: RunProgress) -> None:
     from app.charts.training_curves import auc_curve, loss_curves
 
-    assert story.started is not None
-    base, live = story.started.base_logloss, run.active
+    assert run_progress.started is not None
+    base, live = run_progress.started.base_logloss, run.active
     st.markdown("**Logloss**")
-    version = (run.id, run.state, len(story.epochs), len(story.progress))
+    version = (run.id, run.state, len(run_progress.epochs), len(run_progress.progress))
     show_chart(
-        lambda: loss_curves(story.epochs, base_logloss=base, progress=story.progress, live=live),
+        lambda: loss_curves(run_progress.epochs, base_logloss=base, progress=run_progress.progress, live=live),
         version,
         "Lower is better. Dashed: predicting the share of positive rows for every row.",
         key="loss",
     )
-    if story.epochs["valid_auc"].notna().sum() > 1:
+    if run_progress.epochs["valid_auc"].notna().sum() > 1:
         st.markdown("**Validation AUC**")
         reading = "Chance that a positive row gets a higher logit than a negative one. 0.5 is guessing."
-        show_chart(lambda: auc_curve(story.epochs, live=live), version[:3], reading, key="auc")
+        show_chart(lambda: auc_curve(run_progress.epochs, live=live), version[:3], reading, key="auc")

@@ -29,7 +29,7 @@ def performance_frames() -> tuple[pd.DataFrame, pd.DataFrame]:
     return scores.calibration(labels, probabilities), scores.thresholds(labels, probabilities)
 
 
-def judged_pairs() -> pd.DataFrame:
+def evaluated_pairs() -> pd.DataFrame:
     frame = frames.pairs()
     return frame.assign(verdict=verdicts.verdicts(frame))
 
@@ -46,7 +46,7 @@ CHARTS = {
     "pairs": lambda: ranking.strongest_pairs(frames.pairs(), selected=("device_type", "placement")),
     "no pairs": lambda: ranking.strongest_pairs(frames.pairs().head(0)),
     "pairs by epoch": lambda: ranking.pairs_by_epoch(frames.pairs_by_epoch()),
-    "pairs with verdicts": lambda: ranking.strongest_pairs(judged_pairs(), selected=("device_type", "placement")),
+    "pairs with verdicts": lambda: ranking.strongest_pairs(evaluated_pairs(), selected=("device_type", "placement")),
     "scatter": lambda: agreement.pair_scatter(frames.pairs()),
     "matrix": lambda: matrix.field_matrix(frames.pairs(), frames.fields(), selected=("placement", "region")),
     "two measures": lambda: matrix.field_matrix(frames.pairs(), frames.fields(), upper="learned", lower="observed"),
@@ -124,7 +124,7 @@ def test_every_pair_has_its_verdict_under_its_marks_unless_all_share_it() -> Non
         texts = [view for view in spec["layer"] if view["mark"]["type"] == "text"]
         return [row["verdict"] for view in texts for row in spec["datasets"][view["data"]["name"]]]
 
-    given = judged_pairs()
+    given = evaluated_pairs()
     assert words(given) == list(ranking.ranked(given, "strength")["verdict"].head(12))
     assert not words(given.assign(solid=False, verdict=verdicts.NOISE))
 
