@@ -67,6 +67,7 @@ def imported_by(folder: Path) -> set[str]:
     return {name.partition(".")[0] for name in plain | from_them}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [("deepfm_core", ("search",)), ("app", ("app",)), ("tests", ("app", "search", "dev")), ("tools", ("dev",))],

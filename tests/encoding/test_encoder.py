@@ -100,6 +100,7 @@ def test_a_whole_number_written_otherwise_is_not_unfamiliar():
     assert [(value.value, value.feature) for value in found] == [("12.0", "rare"), ("9", "unseen")]
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(train=rows, more=rows, min_count=st.integers(1, 3), knots=st.integers(1, 6))
 def test_ids_lie_in_the_block_of_their_field(train, more, min_count, knots):
@@ -129,6 +130,7 @@ def test_permuted_rows_give_permuted_ids(cells, seed):
     np.testing.assert_array_equal(whole.dense, permuted.dense)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(cells=rows, seed=st.integers(0, 99))
 def test_the_order_of_categories_does_not_matter(cells, seed):
@@ -144,6 +146,7 @@ def test_the_order_of_categories_does_not_matter(cells, seed):
     np.testing.assert_array_equal(one.weights, two.weights)
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(cells=rows, more=rows)
 def test_a_saved_encoder_encodes_the_same(tmp_path_factory, cells, more):

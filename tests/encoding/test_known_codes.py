@@ -82,6 +82,7 @@ def test_codes_of_texts_that_are_gone_are_not_given() -> None:
     assert known.code(field, cells) is not known.code(field, Cells.of(frame(), "a"))
 
 
+@pytest.mark.slow
 @given(
     st.dictionaries(
         st.one_of(st.from_regex(r"[0-9a-f]{8}", fullmatch=True), st.text("ab é", max_size=9)),

@@ -16,6 +16,8 @@ from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.reader import read_table
 from tests.conftest import ROOT, clicks
 
+pytestmark = pytest.mark.slow
+
 
 def sums_of(model: str, tmp_path, **settings: object) -> tuple[pd.DataFrame | None, pd.DataFrame]:
     clicks(800).to_csv(tmp_path / "clicks.csv", index=False)

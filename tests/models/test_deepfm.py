@@ -143,6 +143,7 @@ def test_a_numeric_field_is_its_value_times_its_embedding_as_in_fuxictr() -> Non
     assert torch.allclose(embeddings[:, 0], linear(torch.from_numpy(table.weights[:, :1]).double()), atol=1e-12)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", MODEL_NAMES)
 def test_the_gradients_are_right(name: str) -> None:
     shape = crossed(MIXED, 5)

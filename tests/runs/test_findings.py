@@ -84,6 +84,7 @@ def test_the_slice_that_is_off_is_found_and_told_from_chance() -> None:
     assert found.low < found.observed < found.high
 
 
+@pytest.mark.slow
 def test_of_calibrated_models_hardly_one_in_twenty_has_a_slice_beyond_chance() -> None:
     found = [worst_slice(*_evaluated(wrong=0.0, seed=seed)) for seed in range(40)]
     assert sum(one is not None and one.beyond_chance for one in found) <= 5

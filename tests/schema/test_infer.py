@@ -314,6 +314,7 @@ def falling_codes(levels: int, rows: int, seed: int) -> np.ndarray:
     return np.random.default_rng(seed).choice(levels, size=rows, p=share / share.sum())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("seed", range(4))
 def test_whole_numbers_whose_order_says_nothing_of_the_label_are_codes_and_it_is_said(seed):
     codes = falling_codes(40, 10_000, seed)

@@ -151,6 +151,7 @@ def test_tables_in_another_script_are_read_right(write, codec, reported, repeats
     assert table.report.notes[0].startswith(f"The file is not UTF-8. It was read as {reported}")
 
 
+@pytest.mark.slow
 def test_another_script_late_in_a_long_file_is_read_right(write):
     rows = "abc,1\n" * 1_000_000  # more than is held at a time
     table = read_table(write(f"x,y\n{rows}Москва,2\nКазань,3\n".encode("cp1251")))

@@ -33,6 +33,7 @@ def losses(events: list[Event]) -> list[float]:
     return [event.valid_logloss for event in events if isinstance(event, EpochDone)]
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_run() -> None:
     one = run(FitState.new(MIXED, MODEL, SPEC, seed=3))
     torch.rand(7)  # what else draws random numbers must not matter
@@ -42,6 +43,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
     assert losses(one) != losses(other)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("averaging", [False, True])
 def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_weights(averaging: bool) -> None:
     spec = replace(SPEC, averaging=averaging)

@@ -79,6 +79,7 @@ CHARTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CHARTS)
 def test_a_chart_is_valid_and_says_what_it_shows(name: str) -> None:
     spec = CHARTS[name]().to_dict()

@@ -54,6 +54,7 @@ def test_numbers_searched_by_magnitude_are_drawn_by_magnitude() -> None:
     assert shares.loc[shares["axis"] == "L2", "share"].tolist() == pytest.approx([0.0, 0.5, 1.0])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("measure", ["valid_logloss", "valid_auc"])
 @pytest.mark.parametrize("rows", [1, 3])
 def test_all_settings_are_lines_across_axes(rows: int, measure: str) -> None:
