@@ -75,8 +75,8 @@ def pair_label(field_a: str, field_b: str) -> str:
 def ranked(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Sort pairs by a measure, clear pairs first, since noise can look stronger than a real pair."""
     solid = pairs["solid"].fillna(False).astype(bool) if "solid" in pairs else pd.Series(True, index=pairs.index)
-    by = pairs.assign(significant_first=solid).sort_values(["significant_first", measure], ascending=False, kind="stable")
-    return by.drop(columns="significant_first")
+    by = pairs.assign(clear=solid).sort_values(["clear", measure], ascending=False, kind="stable")
+    return by.drop(columns="clear")
 
 
 def strongest_pairs(
