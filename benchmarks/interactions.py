@@ -35,7 +35,7 @@ from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, World, make_world
 
 SPECS = {"categorical": CATEGORICAL, "mixed numeric": MIXED, "multi-valued": MULTI_VALUED}
-RESULTS = ["rows", "kind", "seed", "method", "roc_auc", "precision", "seconds", "solid_planted", "solid_false"]
+RESULTS = ["rows", "kind", "seed", "method", "roc_auc", "precision", "seconds", "clear_planted", "clear_false"]
 Scores = dict[tuple[str, str], float]
 
 
@@ -78,11 +78,11 @@ def methods_on(world: World, options: argparse.Namespace, control: bool) -> Iter
         began = time.process_time()
         frame = observed_interactions(table)
         seconds = time.process_time() - began
-        solid = significant_pairs(frame, world)
+        clear = significant_pairs(frame, world)
         if control:
-            yield {"method": "observed: strength", "seconds": seconds} | solid
+            yield {"method": "observed: strength", "seconds": seconds} | clear
             return
-        yield evaluated("observed: strength", column(frame, "strength"), world, seconds) | solid
+        yield evaluated("observed: strength", column(frame, "strength"), world, seconds) | clear
         yield evaluated("observed: most likely strength", column(frame, "observed"), world, seconds)
         yield evaluated("observed: z", column(frame, "observed_z"), world, seconds)
     if control:
@@ -222,9 +222,9 @@ def evaluated(method: str, scores: Scores, world: World, seconds: float) -> dict
 def significant_pairs(frame: pd.DataFrame, world: World) -> dict[str, int]:
     """Count the pairs that are clear above noise, planted or not."""
     truth = world.truth.pairs.set_index(["field_a", "field_b"])["strength"]
-    solid = frame[frame["solid"]]
-    planted = sum(int(truth[a, b] > 0) for a, b in solid[["field_a", "field_b"]].itertuples(index=False))
-    return {"solid_planted": planted, "solid_false": len(solid) - planted}
+    clear = frame[frame["significant"]]
+    planted = sum(int(truth[a, b] > 0) for a, b in clear[["field_a", "field_b"]].itertuples(index=False))
+    return {"clear_planted": planted, "clear_false": len(clear) - planted}
 
 
 def markdown(results: pd.DataFrame) -> str:
@@ -243,11 +243,11 @@ def markdown(results: pd.DataFrame) -> str:
             seconds = " · ".join(f"{one.seconds[r]:.1f}" if r in one.index else "" for r in sizes)
             lines.append(f"| {method} | {' | '.join(cells)} | {seconds} |")
         lines.append("")
-    calls = results.dropna(subset=["solid_false"]).groupby(["kind", "rows"], sort=False)
+    calls = results.dropna(subset=["clear_false"]).groupby(["kind", "rows"], sort=False)
     lines += ["| worlds | rows | clear, planted (of 6) | clear, not planted | worlds |", "|---|---|---|---|---|"]
     for (kind, rows), one in calls:
-        planted = "" if kind == "no interaction" else f"{one['solid_planted'].mean():.1f} a world"
-        lines.append(f"| {kind} | {rows:,} | {planted} | {int(one['solid_false'].sum())} in all | {len(one)} |")
+        planted = "" if kind == "no interaction" else f"{one['clear_planted'].mean():.1f} a world"
+        lines.append(f"| {kind} | {rows:,} | {planted} | {int(one['clear_false'].sum())} in all | {len(one)} |")
     return "\n".join(lines)
 
 

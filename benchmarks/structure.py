@@ -81,11 +81,11 @@ def entered() -> Iterator[set[str]]:
         if event != "call" or not code.co_flags & inspect.CO_NEWLOCALS:  # bodies of modules and classes have none
             return
         if code not in codes:
-            module = str(frame.f_globals.get("__name__"))
-            codes[code] = module if module.split(".")[0] in PACKAGES else None
-        name = codes[code]
-        if name is not None:
-            names.add(name)
+            name = _of_ours(frame)
+            if name is not None and _loads(frame):
+                return  # not yet known of this code: it may be called again once its module is there
+            codes[code] = name
+            names.update({name} - {None})
 
     threading.setprofile(note)
     sys.setprofile(note)
@@ -94,6 +94,20 @@ def entered() -> Iterator[set[str]]:
     finally:
         sys.setprofile(None)
         threading.setprofile(None)
+
+
+def _of_ours(frame: FrameType) -> str | None:
+    """Name the project's module that a call enters; None for a module of others."""
+    module = str(frame.f_globals.get("__name__"))
+    return module if module.split(".")[0] in PACKAGES else None
+
+
+def _loads(frame: FrameType) -> bool:
+    """Say whether the call is part of loading a module, as a decorator's or a registry's is."""
+    outer: FrameType | None = frame
+    while outer is not None and outer.f_globals.get("__name__") != "importlib._bootstrap":
+        outer = outer.f_back
+    return outer is not None
 
 
 def upload_to_encoded(_: Path) -> None:

@@ -72,7 +72,7 @@ def pairs(count: int = 12, seed: int = 0) -> pd.DataFrame:
         observed=np.clip(noise * rng.normal(1.1, 0.2, len(rows)), 0, None),
         strength_low=np.clip(noise - 0.05, 0, None),
         strength_high=noise + 0.05,
-        solid=noise > 0.09,
+        significant=noise > 0.09,
         support=rng.integers(20, 900, len(rows)),
     )
 
@@ -188,13 +188,13 @@ def slice_metrics() -> pd.DataFrame:
 
 
 def models() -> pd.DataFrame:
-    """The table of a comparison: the best model, one no more than noise away, one worse, and the yardstick."""
+    """The table of a comparison: the best model, one no more than noise away, one worse, and the baseline."""
     rows = []
     for title, logloss, difference in (("DeepFM", 0.36, None), ("FM", 0.362, 0.002), ("LR", 0.38, 0.02)):
-        rows.append({"title": title, "yardstick": False, **_metric("logloss", logloss, difference)})
+        rows.append({"title": title, "baseline": False, **_metric("logloss", logloss, difference)})
         rows[-1] |= _metric("auc", 1 - logloss, None if difference is None else -difference)
     apart = _metric("logloss", 0.37, 0.01) | _metric("auc", 0.63, -0.01)
-    return pd.DataFrame([*rows, {"title": "Gradient boosting", "yardstick": True, **apart}])
+    return pd.DataFrame([*rows, {"title": "Gradient boosting", "baseline": True, **apart}])
 
 
 def _metric(name: str, value: float, difference: float | None) -> dict[str, float | None]:

@@ -16,7 +16,7 @@ def model_dots(table: pd.DataFrame, runs: pd.DataFrame, metric: str = "logloss",
     The interval is added to the best model's value. If it crosses that line, the dot is hollow: no more than noise.
 
     Args:
-        table: columns `title`, `yardstick`, the metric with `…_difference`, `…_low`, `…_high`, and `…_sd`.
+        table: columns `title`, `baseline`, the metric with `…_difference`, `…_low`, `…_high`, and `…_sd`.
         runs: columns `title`, `seed` and the metric, one row per run: drawn as ticks.
         metric: `auc` or `logloss`.
         part: `test` or `valid`, for the title of the axis.
@@ -32,24 +32,24 @@ def model_dots(table: pd.DataFrame, runs: pd.DataFrame, metric: str = "logloss",
 
 
 def _placed(table: pd.DataFrame, metric: str) -> pd.DataFrame:
-    best = table.loc[table[f"{metric}_difference"].isna() & ~table["yardstick"].astype(bool), metric]
+    best = table.loc[table[f"{metric}_difference"].isna() & ~table["baseline"].astype(bool), metric]
     at = float(best.iloc[0]) if len(best) else float("nan")
     low, high = table[f"{metric}_low"].astype(float), table[f"{metric}_high"].astype(float)
     beyond_noise = (low > 0) | (high < 0)
-    is_best = table[f"{metric}_difference"].isna() & ~table["yardstick"].astype(bool)
+    is_best = table[f"{metric}_difference"].isna() & ~table["baseline"].astype(bool)
     verdict = pd.Series("no more than noise", index=table.index)
     verdict = verdict.mask(beyond_noise, "more than noise").mask(is_best, "the best on these rows")
     return pd.DataFrame(
         {
             "title": table["title"],
-            "yardstick": table["yardstick"].astype(bool),
+            "baseline": table["baseline"].astype(bool),
             "value": table[metric].astype(float),
             "spread": table[f"{metric}_sd"].astype(float),
             "difference": table[f"{metric}_difference"].astype(float),
             "low": at + low,
             "high": at + high,
             "best": at,
-            "solid": beyond_noise | is_best,
+            "clear": beyond_noise | is_best,
             "verdict": verdict,
         }
     )
@@ -85,15 +85,15 @@ def _dots(rows: pd.DataFrame, x: Spec, y: Spec, title: str) -> Layer:
         mark("point", filled=True, size=110, strokeWidth=2, opacity=1),
         x=x,
         y=y,
-        stroke=when("datum.yardstick", MUTED.ink, ACCENT.ink),
+        stroke=when("datum.baseline", MUTED.ink, ACCENT.ink),
         fill={
             "condition": [
-                {"test": "!datum.solid", "value": BACKGROUND.ink},
-                {"test": "datum.yardstick", "value": MUTED.ink},
+                {"test": "!datum.clear", "value": BACKGROUND.ink},
+                {"test": "datum.baseline", "value": MUTED.ink},
             ],
             **value(ACCENT.ink),
         },
-        shape=when("datum.yardstick", "diamond", "circle"),
+        shape=when("datum.baseline", "diamond", "circle"),
         tooltip=tooltip,
     )
 
@@ -102,7 +102,7 @@ def _takeaway(rows: pd.DataFrame, title: str) -> str:
     best = rows[rows["verdict"] == "the best on these rows"]
     if best.empty:
         return f"Models by {title}. None has finished."
-    near = int((~rows["solid"]).sum())
+    near = int((~rows["clear"]).sum())
     first = best.iloc[0]
     return (
         f"{len(rows)} models by {title}. {first['title']} is best with {first['value']:.4f}; "

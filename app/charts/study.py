@@ -128,7 +128,7 @@ def setting_lines(
         height: of the plot, in pixels.
     """
     rows = axis_shares(trials, factors, measure).merge(trials[["trial", measure]], on="trial")
-    rows["solid"] = rows["trial"].isin(list(chosen)) if len(chosen) else True
+    rows["full_colour"] = rows["trial"].isin(list(chosen)) if len(chosen) else True
     axes = [axis.title for axis in factors.values()] + [MEASURES[measure]]
     x = nominal(
         "axis",
@@ -141,7 +141,7 @@ def setting_lines(
     scale: Spec = {"range": inks(SEQUENTIAL if measure.endswith("auc") else SEQUENTIAL[::-1]), "interpolate": "lab"}
     legend = {"title": MEASURES[measure], "orient": "bottom", "format": ".4f", "tickCount": narrow("2", "4")}
     colour = quantity(measure, scale=scale, legend=legend)
-    fade = {"condition": {"test": "datum.solid", "value": 0.9}, "value": 0.12}
+    fade = {"condition": {"test": "datum.full_colour", "value": 0.9}, "value": 0.12}
     values = hover(*((name, axis.title) for name, axis in factors.items()), (measure, MEASURES[measure], ".4f"))
     named = rows.merge(trials[["trial", *factors]].astype({name: str for name in factors}), on="trial")
     lines = layer(

@@ -53,7 +53,7 @@ def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
     if found is None:
         return "No pairs", f"The model {model} has no pairs.", "Train DeepFM or FM to see pairs."
     name = f"{plain(found.field_a)} × {plain(found.field_b)}"
-    clear, effect = found.told_apart, f"Typical effect: **±{found.strength:.2f} log-odds**."
+    clear, effect = found.clear, f"Typical effect: **±{found.strength:.2f} log-odds**."
     if clear is None:
         text = f"{effect} Strongest of {counted(found.pairs, 'pair')}."
         return name, text, "Learned by one model. Another seed may rank differently; held-out rows may not confirm it."

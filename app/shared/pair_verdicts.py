@@ -68,7 +68,7 @@ def finding(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
 
 
 def _finding_with_evidence(pairs: pd.DataFrame, measure: str) -> None:
-    clear = pairs[pairs["solid"].fillna(False).astype(bool)]
+    clear = pairs[pairs["significant"].fillna(False).astype(bool)]
     if clear.empty:
         st.markdown(no_clear_pairs(pairs))
         st.caption("Below is what the model learned of pairs all the same. Its order says nothing about your data.")

@@ -132,7 +132,7 @@ def say_which_is_better(run: OpenRun, other: OpenRun, part: str) -> None:
         labels, logits = mine["label"].to_numpy(dtype=float), mine["logit"].to_numpy()
         found = logloss_difference(labels, logits, theirs["logit"].to_numpy())
         which = "lower" if found.value < 0 else "higher"
-        verdict = "This is more than noise" if found.told_apart else "This may be noise"
+        verdict = "This is more than noise" if found.significant else "This may be noise"
         st.caption(
             f"On the same rows, the logloss is {_size(found.value)} {which} than that of **{name}** "
             f"(95%: {signed(found.low, 4)} to {signed(found.high, 4)}). {verdict}."

@@ -14,12 +14,17 @@ from app.widgets.text import code
 _GOING = "page to open"
 _KEPT, _PAGE = "kept choices", "page"
 """In the session: a copy of the choices, since the sidebar's links drop the URL's; and the page drawn last."""
+_EARLIER = {"yardstick": "baseline"}
+"""Choices that had another name when a link was made, and the name of today."""
 _NAMES: set[str] = set()
 """Names of choices made through this module; Streamlit keeps those of widgets bound to the URL itself."""
 
 
 def follow(page: str) -> None:
     """Carry the choices over to the page drawn now; choices in its own URL win."""
+    for earlier, today in _EARLIER.items():
+        if earlier in st.query_params:
+            st.query_params[today] = st.query_params.pop(earlier)
     if st.session_state.get(_PAGE, page) != page:
         for name, value in st.session_state[_KEPT].items():
             if name not in st.query_params:

@@ -7,6 +7,7 @@ import sys
 import time
 
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings
+from deepfm_core.cli.output import with_earlier_names
 from deepfm_core.errors import RunError
 from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments import groups
@@ -33,7 +34,7 @@ def run(arguments: argparse.Namespace) -> None:
         seeds=arguments.seeds,
         preset=arguments.preset,
         chosen=chosen_settings(arguments),
-        yardstick=not arguments.no_yardstick,
+        baseline=not arguments.no_baseline,
     )
     tables = Tables(arguments)
     base, rows = base_spec(arguments, tables)
@@ -47,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
     except BaseException:
         groups.cancel(store, comparison)
         raise
-    write_csv(model_table(store, store.comparisons.runs(comparison)), sys.stdout)
+    write_csv(with_earlier_names(model_table(store, store.comparisons.runs(comparison))), sys.stdout)
 
 
 def _work(store: Store, comparison: str, tables: Tables, quiet: bool) -> None:

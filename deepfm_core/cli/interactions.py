@@ -32,19 +32,19 @@ def run(arguments: argparse.Namespace) -> None:
 def short(pairs: pd.DataFrame) -> pd.DataFrame:
     """Write pairs as a terminal shows them: texts, what is least missed named as dispensable."""
     low, high = digits(pairs["strength_low"], 2), digits(pairs["strength_high"], 2)
-    known = pairs["solid"].notna()
+    known = pairs["significant"].notna()
     table = pd.DataFrame(
         {
             "pair": [f"{a} × {b}" for a, b in zip(pairs["field_a"], pairs["field_b"], strict=True)],
             "strength": digits(pairs["strength"], 2),
             "90% interval": ["–" if a == "–" else f"{a} to {b}" for a, b in zip(low, high, strict=True)],
             "probability": digits(pairs["probability"], 2),
-            "told apart": pairs["solid"].map({True: "yes", False: "no"}).where(known, "–").to_list(),
+            "clear": pairs["significant"].map({True: "yes", False: "no"}).where(known, "–").to_list(),
             "verdict": pairs["verdict"].to_list(),
         },
         dtype=object,
     )
-    table.attrs["dispensable"] = ("probability", "told apart")
+    table.attrs["dispensable"] = ("probability", "clear")
     return table
 
 

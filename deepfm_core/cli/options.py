@@ -121,12 +121,12 @@ def model_folder(named: str) -> RunFolder:
     """Give the folder of a run, named as for `run_folder`, that has a model of ours.
 
     Raises:
-        RunError: there is no such run, or it is a comparison's yardstick.
+        RunError: there is no such run, or it is a comparison's baseline.
     """
     folder = run_folder(named)
     if folder.spec().model.name == BASELINE:
         raise RunError(
-            f"Run `{named}` is a yardstick, gradient boosting beside a comparison: it has metrics, but no terms and no "
+            f"Run `{named}` is a baseline, gradient boosting beside a comparison: it has metrics, but no terms and no "
             "pairs. Name a run of one of the models compared."
         )
     return folder

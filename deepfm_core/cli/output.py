@@ -66,6 +66,9 @@ SHOWN = 20
 
 _GAP = "  "
 
+EARLIER_COLUMNS = {"solid": "significant", "yardstick": "baseline"}
+"""Names of columns in the CSV of version 0.1, and of today. The CSV keeps both, for scripts that read the old one."""
+
 _NARROWEST_LAST = 28
 """Letters that the last column is left at the least; other columns go before it has fewer."""
 
@@ -76,13 +79,20 @@ def write(frame: pd.DataFrame, top: int | None, short: Callable[[pd.DataFrame], 
     Without `top` a terminal is shown `SHOWN` rows, and everything else gets all of them.
     """
     if not sys.stdout.isatty():
-        write_csv(frame.head(len(frame) if top is None else top), sys.stdout)
+        write_csv(with_earlier_names(frame.head(len(frame) if top is None else top)), sys.stdout)
         return
     shown = frame.head(SHOWN if top is None else top)
     print(aligned(short(shown), shutil.get_terminal_size().columns))
     left = len(frame) - len(shown)
     more = f"{left:,} more: --top {len(frame)} shows all. " if left else ""
     print(f"\n{more}With every column, as CSV: add `> FILE.csv`.")
+
+
+def with_earlier_names(frame: pd.DataFrame) -> pd.DataFrame:
+    """Repeat the columns that had another name in version 0.1 under that name, each beside the one of today."""
+    names = {today: earlier for earlier, today in EARLIER_COLUMNS.items() if today in frame}
+    both = [column for name in frame for column in (name, names.get(name)) if column is not None]
+    return frame.assign(**{earlier: frame[today] for today, earlier in names.items()})[both]
 
 
 def aligned(table: pd.DataFrame, width: int) -> str:

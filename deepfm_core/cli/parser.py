@@ -108,7 +108,9 @@ def _compare(verbs: Any) -> None:
     verb = _verb(verbs, "compare", "train models on the same rows; the table of their results as CSV on stdout")
     _table(verb)
     verb.add_argument("--models", type=_names, default=list(MODELS), metavar="NAMES", help=f"{','.join(MODELS)} (all)")
-    verb.add_argument("--no-yardstick", action="store_true", help="no gradient boosting beside them")
+    verb.add_argument("--no-baseline", action="store_true", help="no gradient boosting beside them")
+    # The option's earlier name, for scripts.
+    verb.add_argument("--no-yardstick", action="store_true", dest="no_baseline", help=argparse.SUPPRESS)
     _roles(verb)
     _settings(verb, "compare")
     verb.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each model, on the same rows (1)")

@@ -61,7 +61,7 @@ COLUMNS = (
     "observed_z",
     "p_value",
     "q_value",
-    "solid",
+    "significant",
     "proxy_of",
     "support",
 )
@@ -118,7 +118,7 @@ def observed_interactions(
         - `probability` that the pair interacts;
         - `observed`, the most likely strength of the pair alone;
         - `observed_z` and `p_value` of the score against the null, and `q_value` (Benjamini & Hochberg 1995);
-        - `solid`, whether the pair is clear above noise and no proxy for another pair;
+        - `significant`, whether the pair is clear above noise and no proxy for another pair;
         - `proxy_of`, the pair `a × b` that it stands in for, or an empty text;
         - `support`, the number of level pairs that have rows.
 
@@ -201,7 +201,7 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
             "observed_z": z,
             "p_value": p_values,
             "q_value": q_values,
-            "solid": signal & (beside.probability > 0.5) & np.array([k is None for k in proxies]),
+            "significant": signal & (beside.probability > 0.5) & np.array([k is None for k in proxies]),
             "proxy_of": ["" if k is None else " × ".join(names[f] for f in fit.pairs[k]) for k in proxies],
             "support": [level_pairs_with_rows(fit.designs[a], fit.designs[b]) for a, b in fit.pairs],
         }

@@ -41,7 +41,7 @@ HOLDING_Z = 2.0
 
 def has_evidence(pairs: pd.DataFrame) -> bool:
     """Say whether a `pairs` frame holds evidence: whether each pair is clear above noise, not only what was learned."""
-    return "solid" in pairs and bool(pairs["solid"].notna().any())
+    return "significant" in pairs and bool(pairs["significant"].notna().any())
 
 
 def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
@@ -55,7 +55,7 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     """
     if not has_evidence(pairs):
         return pd.Series("", index=pairs.index, dtype=object)
-    clear = pairs["solid"].fillna(False).astype(bool)
+    clear = pairs["significant"].fillna(False).astype(bool)
     learned, strength = _numbers(pairs, "learned").fillna(0.0), _numbers(pairs, "strength")
     bound = _numbers(pairs, "strength_high").fillna(strength)
     held = _numbers(pairs, "held_out_z")
@@ -78,7 +78,7 @@ def data_verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     """Judge every pair by the labels alone, without a model; one verdict per pair, as `verdicts` gives."""
     proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
     others = (STANDS_IN + proxies).where(proxies != "", NOISE)
-    return others.mask(pairs["solid"].astype(bool), CLEAR).astype(object)
+    return others.mask(pairs["significant"].astype(bool), CLEAR).astype(object)
 
 
 def _numbers(pairs: pd.DataFrame, column: str) -> pd.Series[float]:
@@ -115,7 +115,7 @@ PAIR_COLUMNS = (
     "observed_z",
     "p_value",
     "q_value",
-    "solid",
+    "significant",
     "support",
     "knock_out_logloss",
     "strength_low",

@@ -36,14 +36,14 @@ class ComparisonPlan:
         seeds: runs of each model. They differ in first weights, order of rows and dropout, but not in their rows.
         preset: the preset that each model's settings come from.
         chosen: settings that all models have instead of the preset's.
-        yardstick: whether to add the baseline, gradient boosting, with the first seed only.
+        baseline: whether to add the baseline, gradient boosting, with the first seed only.
     """
 
     models: tuple[str, ...] = MODEL_NAMES
     seeds: int = 1
     preset: str = "recommended"
     chosen: Mapping[str, Any] = field(default_factory=dict)
-    yardstick: bool = True
+    baseline: bool = True
 
     def __post_init__(self) -> None:
         unknown = [name for name in self.models if name not in MODEL_NAMES]
@@ -77,7 +77,7 @@ class ComparisonPlan:
             for name in models:
                 model, fit = settings(self.preset, name, rows, self._settings_of(name))
                 specs.append(replace(same_rows, model=model, fit=fit, seed=base.seed + number))
-            if number == 0 and self.yardstick:
+            if number == 0 and self.baseline:
                 specs.append(replace(same_rows, model=ModelSpec(BASELINE)))
         return specs
 
@@ -126,7 +126,7 @@ METRIC_COLUMNS = ("auc", "logloss")
 
 COLUMNS = (
     "model",
-    "yardstick",
+    "baseline",
     "runs",
     "auc",
     "auc_sd",
@@ -176,7 +176,7 @@ def model_table(store: Store, runs: Sequence[RunRow]) -> pd.DataFrame:
     # Times are relative to LR, so that they can be compared between machines.
     first_order = table.loc[table["model"] == "lr", "train_seconds"]
     table["relative_seconds"] = table["train_seconds"] / (float(first_order.iloc[0]) if len(first_order) else np.nan)
-    order = ["yardstick", "logloss"]
+    order = ["baseline", "logloss"]
     return table.reindex(columns=list(COLUMNS)).sort_values(order, kind="stable", ignore_index=True)
 
 
@@ -224,7 +224,7 @@ def predictions(store: Store, run_id: str, part: str) -> pd.DataFrame:
 
 
 def _line(name: str, runs: pd.DataFrame, evaluated: dict[str, dict[str, ModelScores]]) -> dict[str, Any]:
-    line: dict[str, Any] = {"model": name, "yardstick": name == BASELINE, "runs": len(runs)}
+    line: dict[str, Any] = {"model": name, "baseline": name == BASELINE, "runs": len(runs)}
     for metric in METRIC_COLUMNS:
         one = evaluated.get(metric, {}).get(name)
         difference = None if one is None else one.difference

@@ -25,7 +25,7 @@ class Difference:
     high: float
 
     @property
-    def told_apart(self) -> bool:
+    def significant(self) -> bool:
         """Whether the difference is clear above noise: its interval does not contain 0."""
         return self.low > 0 or self.high < 0
 

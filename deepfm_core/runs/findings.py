@@ -34,7 +34,7 @@ class StrongestPair:
     strength: float
     """The standard deviation over rows of the pair's pure contribution, in log-odds."""
     pairs: int
-    told_apart: int | None
+    clear: int | None
     """The number of pairs clear above noise; None if the run has no evidence, only what its model learned."""
 
 
@@ -49,16 +49,16 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
     Returns:
         None if the model has no pairs.
     """
-    evidence = "solid" in pairs and bool(pairs["solid"].notna().any())
+    evidence = "significant" in pairs and bool(pairs["significant"].notna().any())
     measure = "strength" if evidence or not pairs["learned"].notna().any() else "learned"
     ranked = pairs.dropna(subset=[measure])
     if ranked.empty:
         return None
-    solid = ranked[ranked["solid"].fillna(False).astype(bool)] if evidence else ranked
-    among = ranked if solid.empty else solid
+    significant = ranked[ranked["significant"].fillna(False).astype(bool)] if evidence else ranked
+    among = ranked if significant.empty else significant
     first = among.iloc[int(among[measure].argmax())]
-    told_apart = len(solid) if evidence else None
-    return StrongestPair(str(first["field_a"]), str(first["field_b"]), float(first[measure]), len(ranked), told_apart)
+    clear = len(significant) if evidence else None
+    return StrongestPair(str(first["field_a"]), str(first["field_b"]), float(first[measure]), len(ranked), clear)
 
 
 @dataclass(frozen=True)
@@ -180,8 +180,10 @@ class Findings:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Findings:
-        """Rebuild findings from `to_dict`."""
+        """Rebuild findings from `to_dict`; version 0.1 called a pair's `clear` `told_apart`."""
         pair, spread, worst = (values[name] for name in ("pair", "spread", "worst"))
+        if pair:
+            pair = {"clear" if name == "told_apart" else name: value for name, value in pair.items()}
         return cls(pair and StrongestPair(**pair), spread and Spread(**spread), worst and Slice(**worst))
 
 

@@ -22,7 +22,7 @@ MODEL_TITLES = {
     "lr": "LR",
     "boosting": "Gradient boosting",
 }
-"""The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep. Last the yardstick of comparisons."""
+"""The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep. Last the baseline of comparisons."""
 
 MOST_SAID = 3
 """Settings that a name holds at most."""

@@ -19,6 +19,8 @@ Filters = Sequence[tuple[str, str, Any]]
 """Conditions that must all hold, each (column, operator, value) as pyarrow writes them: `("field_a", "=", "hour")`."""
 
 _METADATA = "json"
+_EARLIER_COLUMNS = {"solid": "significant"}
+"""Columns of frames that version 0.1 wrote under another name."""
 
 
 class RunFolder:
@@ -126,6 +128,8 @@ class RunFolder:
     ) -> pd.DataFrame | None:
         """Read the frame `name`, or only the rows and columns asked for; None where there is none.
 
+        Columns come under the names of today, also from a run that an earlier version wrote.
+
         Raises:
             RunError: the file cannot be read.
         """
@@ -140,7 +144,7 @@ class RunFolder:
         except (pyarrow.ArrowException, OSError) as error:
             raise RunError(f"Frame `{path}` cannot be read ({error}). Train the run again.") from error
         frame: pd.DataFrame = table.to_pandas()
-        return frame
+        return frame.rename(columns=_EARLIER_COLUMNS)
 
     def save_model(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any] | None = None) -> None:
         """Write the best epoch's weights, with `metadata` inside the same file."""

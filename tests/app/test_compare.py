@@ -68,11 +68,17 @@ def test_without_a_comparison_the_page_offers_all_models_and_one_button(opened: 
 
 
 def test_models_seeds_and_baseline_come_from_the_url(opened: Opened, store: Store) -> None:
-    app = opened("compare", models="fm,lr", seeds="2", yardstick="no", preset="quick")
+    app = opened("compare", models="fm,lr", seeds="2", baseline="no", preset="quick")
     assert "4 runs" in text_of(app)
     button(app, "Compare").click().run()
     plan = store.comparisons.all("local", "models")[0].plan
-    assert (plan["models"], plan["seeds"], plan["yardstick"], plan["preset"]) == (["fm", "lr"], 2, False, "quick")
+    assert (plan["models"], plan["seeds"], plan["baseline"], plan["preset"]) == (["fm", "lr"], 2, False, "quick")
+
+
+def test_a_link_made_under_the_baseline_s_earlier_name_still_holds(opened: Opened, store: Store) -> None:
+    app = opened("compare", models="fm,lr", yardstick="no")
+    assert "2 runs" in text_of(app)
+    assert app.query_params == {"models": "fm,lr", "baseline": "no"}
 
 
 def test_the_table_fills_in_as_runs_end(opened: Opened, store: Store) -> None:
@@ -191,9 +197,9 @@ def test_performance_shows_the_ladder_next_to_models_trained_alone(opened: Opene
     assert "Compare this model with LR" not in text_of(app)
 
 
-def table(*rows: tuple[str, float, float | None, float | None, float | None], yardstick: bool = False) -> pd.DataFrame:
+def table(*rows: tuple[str, float, float | None, float | None, float | None], baseline: bool = False) -> pd.DataFrame:
     frame = pd.DataFrame(rows, columns=["title", "logloss", "logloss_difference", "logloss_low", "logloss_high"])
-    return frame.assign(yardstick=yardstick, part="test", rows=2000, runs=3)
+    return frame.assign(baseline=baseline, part="test", rows=2000, runs=3)
 
 
 def test_the_verdict_names_the_models_that_differ_by_no_more_than_noise() -> None:

@@ -146,7 +146,7 @@ def test_a_pair_of_odd_names_can_be_linked() -> None:
 
 def test_a_model_without_pairs_says_so_and_shows_its_fields(opened: Opened, store: Store) -> None:
     def of_a_regression(folder: Path) -> None:
-        frame_changed(folder, "pairs", lambda frame: frame.drop(columns="solid", errors="ignore"))
+        frame_changed(folder, "pairs", lambda frame: frame.drop(columns="significant", errors="ignore"))
 
     app = opened("interactions", run=finished_copy(store, of_a_regression, name="lr"))
     assert "no two fields interact" in text_of(app)
@@ -155,7 +155,7 @@ def test_a_model_without_pairs_says_so_and_shows_its_fields(opened: Opened, stor
 
 def test_no_clear_pair_is_said_first(opened: Opened, store: Store) -> None:
     def without(folder: Path) -> None:
-        frame_changed(folder, "pairs", lambda frame: frame.assign(solid=False, observed=0.01))
+        frame_changed(folder, "pairs", lambda frame: frame.assign(significant=False, observed=0.01))
 
     app = opened("interactions", run=finished_copy(store, without))
     assert "None of the 66 pairs is clear above noise" in text_of(app)
@@ -164,7 +164,7 @@ def test_no_clear_pair_is_said_first(opened: Opened, store: Store) -> None:
 def test_the_page_opens_on_the_pair_it_calls_the_strongest(opened: Opened, store: Store) -> None:
     def noise_on_top(folder: Path) -> None:
         frame_changed(
-            folder, "pairs", lambda frame: frame.assign(strength=frame["strength"].where(frame["solid"], 3.0))
+            folder, "pairs", lambda frame: frame.assign(strength=frame["strength"].where(frame["significant"], 3.0))
         )
 
     app = opened("interactions", run=finished_copy(store, noise_on_top))
@@ -175,17 +175,17 @@ def test_the_page_opens_on_the_pair_it_calls_the_strongest(opened: Opened, store
 
 def test_the_page_counts_the_pairs_that_hold_and_the_pairs_that_the_model_has_learned(opened: Opened) -> None:
     pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
-    solid = pairs[pairs["solid"].astype(bool)]
-    assert (solid["held_out_z"] > 2).all()
-    learned = int((solid["learned"] >= 0.5 * solid["strength"]).sum())
-    assert 0 < learned < len(solid)
+    clear = pairs[pairs["significant"].astype(bool)]
+    assert (clear["held_out_z"] > 2).all()
+    learned = int((clear["learned"] >= 0.5 * clear["strength"]).sum())
+    assert 0 < learned < len(clear)
     said = text_of(opened("interactions"))
     assert f"All of them hold on held-out rows. The model has learned {learned} of them to at least half" in said
 
 
 def test_a_pairs_verdict_is_a_sentence_over_its_figures(opened: Opened) -> None:
     pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
-    row = pairs[pairs["solid"].astype(bool)].sort_values("learned").iloc[0]
+    row = pairs[pairs["significant"].astype(bool)].sort_values("learned").iloc[0]
     app = opened("interactions", pair=pair_id(row["field_a"], row["field_b"]))
     assert "It holds on held-out rows" in text_of(app)
     shown = {metric.label: metric.value for metric in app.metric}

@@ -29,7 +29,8 @@ def _noise_first(frame: pd.DataFrame) -> pd.DataFrame:
     """Let the pair that looks strongest, and was learned most, be noise."""
     noise = frame["strength"].to_numpy().argmax()
     learned = frame["learned"].max() + frame["learned"].where(frame.index == frame.index[noise], 0)
-    return frame.assign(solid=frame["solid"].astype(bool) & (frame.index != frame.index[noise]), learned=learned)
+    clear = frame["significant"].astype(bool) & (frame.index != frame.index[noise])
+    return frame.assign(significant=clear, learned=learned)
 
 
 def test_a_noise_pair_that_was_learned_most_is_not_called_the_strongest(opened: Opened, store: Store) -> None:
@@ -146,7 +147,7 @@ def test_the_command_line_says_of_a_baseline_that_it_is_one(
     folder = store.folder(finished_copy(store, _of_the_baseline, name="boosting")).path
     for arguments in (["predict", folder, table], ["explain", folder, table], ["interactions", folder]):
         assert command_line([str(argument) for argument in arguments]) == 2
-        assert "is a yardstick, gradient boosting beside a comparison" in capsys.readouterr().err
+        assert "is a baseline, gradient boosting beside a comparison" in capsys.readouterr().err
 
 
 def _with_inf(path: Path) -> bytes:

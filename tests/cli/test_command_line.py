@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfm_core.cli.parser import parser
 from tests.conftest import ROOT, Command, clicks
 
 pytestmark = pytest.mark.slow
@@ -71,7 +72,7 @@ def test_interactions_come_strongest_first_and_find_the_planted_pair(command: Co
 def test_the_evidence_of_a_run_names_the_planted_pair(command: Command, trained: Path) -> None:
     pairs = csv(command("interactions", trained).stdout)
     assert {pairs.loc[0, "field_a"], pairs.loc[0, "field_b"]} == {"device", "placement"}
-    assert pairs["solid"].sum() == 1
+    assert pairs["significant"].sum() == 1
 
 
 def test_a_table_can_be_asked_without_a_run(command: Command, table: Path) -> None:
@@ -381,8 +382,20 @@ def test_compare_prints_the_models_best_first_with_their_differences(command: Co
     assert set(found["model"]) == {"lr", "deepfm", "boosting"}
     assert found["model"].iloc[-1] == "boosting"
     assert list(found["runs"]) == [2, 2, 1]
+    assert list(found["baseline"]) == list(found["yardstick"]) == [False, False, True]
     assert found.loc[found["model"] == "lr", "relative_seconds"].iloc[0] == 1.0
     assert "5 of 5" in done.stderr
+
+
+@pytest.mark.parametrize("option", ["--no-baseline", "--no-yardstick"])
+def test_compare_leaves_the_baseline_out_under_both_names_of_the_option(option: str) -> None:
+    assert parser().parse_args(["compare", "T", "--label", "L", option]).no_baseline
+
+
+def test_the_help_of_compare_shows_the_option_s_name_of_today(command: Command) -> None:
+    said = command("compare", "--help").stdout
+    assert "--no-baseline" in said
+    assert "--no-yardstick" not in said
 
 
 @pytest.mark.parametrize(
@@ -403,7 +416,7 @@ def test_a_comparison_that_cannot_be_done_says_why(
     assert not done.stdout
 
 
-def test_the_yardstick_is_no_model_to_train(command: Command, table: Path) -> None:
+def test_the_baseline_is_no_model_to_train(command: Command, table: Path) -> None:
     done = command("train", table, "--label", "clicked", "--model", "boosting")
     assert done.returncode == 2
     assert "Model is 'boosting'. Use one of lr" in done.stderr

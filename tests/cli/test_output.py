@@ -40,32 +40,34 @@ def on_a_terminal(*words: str, columns: int) -> list[str]:
 
 def test_a_terminal_gets_a_short_aligned_table_and_the_way_to_the_rest() -> None:
     head, first, *others = on_a_terminal("interactions", str(RUN), "--top", "6", columns=140)
-    assert head.split() == ["pair", "strength", "90%", "interval", "probability", "told", "apart", "verdict"]
+    assert head.split() == ["pair", "strength", "90%", "interval", "probability", "clear", "verdict"]
     assert first.startswith("device × placement")
-    assert first.endswith("yes         holds on held-out rows")
-    assert first.index("yes") == head.index("told apart")
+    assert first.endswith("yes    holds on held-out rows")
+    assert first.index("yes") == head.index("clear")
     assert others[-1] == "60 more: --top 66 shows all. With every column, as CSV: add `> FILE.csv`."
     assert len(others) == 4 + 1 + 2
 
 
-def test_a_narrow_terminal_keeps_pair_strength_and_verdict() -> None:
-    lines = on_a_terminal("interactions", str(RUN), columns=80)
-    assert lines[0].split() == ["pair", "strength", "90%", "interval", "verdict"]
-    assert max(map(len, lines)) <= 80
+@pytest.mark.parametrize(("columns", "kept"), [(80, ["clear"]), (76, [])])
+def test_a_narrow_terminal_keeps_pair_strength_and_verdict(columns: int, kept: list[str]) -> None:
+    lines = on_a_terminal("interactions", str(RUN), columns=columns)
+    assert lines[0].split() == ["pair", "strength", "90%", "interval", *kept, "verdict"]
+    assert max(map(len, lines)) <= columns
 
 
 def test_elsewhere_all_pairs_are_written_with_every_digit_and_their_verdict(command: Command) -> None:
     pairs = csv(command("interactions", RUN).stdout)
     assert len(pairs) == 66
     assert list(pairs.columns)[-1] == "verdict"
-    assert (pairs["solid"] == pairs["verdict"].isin({"holds on held-out rows"})).all()
+    assert (pairs["solid"] == pairs["significant"]).all()
+    assert (pairs["significant"] == pairs["verdict"].isin({"holds on held-out rows"})).all()
     assert len(csv(command("interactions", RUN, "--top", 3).stdout)) == 3
 
 
 def test_a_table_alone_gets_no_verdict_on_a_model(command: Command) -> None:
     done = command("interactions", ROOT / "sample_data" / "clicks.csv", "--observed-only", "--label", "clicked")
     pairs = csv(done.stdout)
-    assert (pairs["solid"] == (pairs["verdict"] == "clear above noise")).all()
+    assert (pairs["significant"] == (pairs["verdict"] == "clear above noise")).all()
     assert pairs["verdict"][0] == "clear above noise"
 
 
@@ -79,7 +81,7 @@ def test_the_rows_of_explain_are_shown_in_four_digits() -> None:
 
 @pytest.mark.parametrize("width", [30, 60, 200])
 def test_the_last_column_is_wrapped_below_itself(width: int) -> None:
-    table = pd.DataFrame({"pair": ["a × b"], "told apart": ["no"], "verdict": ["learned, but does not hold at all"]})
+    table = pd.DataFrame({"pair": ["a × b"], "clear": ["no"], "verdict": ["learned, but does not hold at all"]})
     lines = aligned(table, width).splitlines()
     assert [line.strip() for line in lines[1:]][-1].endswith("at all")
     assert all(line.index("learned") == lines[0].index("verdict") for line in lines[1:2])
@@ -88,5 +90,6 @@ def test_the_last_column_is_wrapped_below_itself(width: int) -> None:
 
 def test_what_was_not_computed_is_a_dash() -> None:
     pair = {"field_a": "a", "field_b": "b", "strength": 0.1, "strength_low": None, "strength_high": None}
-    told = short(pd.DataFrame([{**pair, "probability": None, "solid": None, "verdict": ""}]).astype({"solid": object}))
-    assert told.iloc[0].to_list() == ["a × b", "0.10", "–", "–", "–", ""]
+    frame = pd.DataFrame([{**pair, "probability": None, "significant": None, "verdict": ""}])
+    row = short(frame.astype({"significant": object}))
+    assert row.iloc[0].to_list() == ["a × b", "0.10", "–", "–", "–", ""]

@@ -83,10 +83,10 @@ def test_strengths_are_those_that_were_planted() -> None:
         assert strength[frozenset((a, b))] == pytest.approx(planted, abs=0.08)
 
 
-def test_nothing_is_solid_where_nothing_interacts() -> None:
+def test_nothing_is_significant_where_nothing_interacts() -> None:
     specs = [spec.without_interactions() for spec in SPECS.values()]
     frames = [observed_interactions(encode(make_world(5_000, seed, specs[seed % 3])), draws=64) for seed in range(10)]
-    assert sum(int(frame["solid"].sum()) for frame in frames) <= 1
+    assert sum(int(frame["significant"].sum()) for frame in frames) <= 1
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_a_field_of_nearly_as_many_values_as_rows_interacts_with_nothing_where_n
         frame = observed_interactions(table_of(codes, labels, list("abc")[: len(sizes)]), draws=64, seed=seed)
         assert frame["probability"].max() < 0.5
         assert frame["strength"].max() < 0.05
-        assert not frame["solid"].any()
+        assert not frame["significant"].any()
 
 
 def test_a_planted_pair_is_found_beside_a_field_of_nearly_as_many_values_as_rows() -> None:
@@ -110,7 +110,7 @@ def test_a_planted_pair_is_found_beside_a_field_of_nearly_as_many_values_as_rows
     unique = np.random.default_rng(0).permutation(20_000)
     frame = observed_interactions(table_of([unique, *codes], labels, ["id", "a", "b", "c", "d"]), draws=64)
     assert list(frame[["field_a", "field_b"]].iloc[0]) == ["a", "b"]
-    assert list(frame["solid"]) == [True] + [False] * 9
+    assert list(frame["significant"]) == [True] + [False] * 9
     assert frame["probability"][1:].max() < 0.5
 
 
@@ -168,11 +168,11 @@ def test_of_two_fields_that_duplicate_each_other_one_pair_is_named_as_standing_i
     }
     first, second = found[frozenset(("a", "b"))], found[frozenset(("a again", "b"))]
     leader, proxy = (first, second) if first.strength >= second.strength else (second, first)
-    assert leader.solid
-    assert not proxy.solid
+    assert leader.significant
+    assert not proxy.significant
     assert proxy.proxy_of == f"{leader.field_a} × {leader.field_b}"
     duplicate = found[frozenset(("a", "a again"))]
-    assert not duplicate.solid
+    assert not duplicate.significant
     assert duplicate.observed == 0
 
 
@@ -252,7 +252,7 @@ def test_one_field_has_no_pairs_and_constant_fields_no_interaction() -> None:
     assert observed_interactions(table_of(codes[:1], labels, ["a"])).empty
     constant = np.zeros(400, dtype=np.int64)
     frame = observed_interactions(table_of([constant, codes[1], constant], labels, ["a", "b", "c"]))
-    assert not frame["solid"].any()
+    assert not frame["significant"].any()
     assert np.isfinite(frame.select_dtypes("number").to_numpy()).all()
 
 

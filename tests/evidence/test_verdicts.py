@@ -10,7 +10,7 @@ from deepfm_core.evidence import verdicts
 
 def pair(**values: object) -> pd.DataFrame:
     told: dict[str, object] = {"field_a": "a", "field_b": "b", "strength": 0.3, "strength_high": 0.4, "learned": 0.3}
-    return pd.DataFrame([{**told, "solid": True, "held_out_z": None, "proxy_of": "", **values}])
+    return pd.DataFrame([{**told, "significant": True, "held_out_z": None, "proxy_of": "", **values}])
 
 
 @pytest.mark.parametrize(
@@ -19,13 +19,13 @@ def pair(**values: object) -> pd.DataFrame:
         ({}, verdicts.LEARNED),
         ({"learned": 0.1}, verdicts.NOT_LEARNED),
         ({"held_out_z": 3.0}, verdicts.HOLDS),
-        ({"solid": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.2}, verdicts.NOT_SUPPORTED),
+        ({"significant": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.2}, verdicts.NOT_SUPPORTED),
         (
-            {"solid": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.2, "held_out_z": 0.1},
+            {"significant": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.2, "held_out_z": 0.1},
             verdicts.DOES_NOT_HOLD,
         ),
-        ({"solid": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.03}, verdicts.NOISE),
-        ({"solid": False, "proxy_of": "a × c"}, "stands in for a × c"),
+        ({"significant": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.03}, verdicts.NOISE),
+        ({"significant": False, "proxy_of": "a × c"}, "stands in for a × c"),
     ],
 )
 def test_a_verdict_weighs_what_was_learned_against_what_the_data_shows(values: dict[str, object], verdict: str) -> None:
@@ -33,5 +33,5 @@ def test_a_verdict_weighs_what_was_learned_against_what_the_data_shows(values: d
 
 
 def test_without_evidence_there_is_no_verdict() -> None:
-    assert verdicts.verdicts(pair(solid=None)).tolist() == [""]
-    assert verdicts.verdicts(pair().drop(columns="solid")).tolist() == [""]
+    assert verdicts.verdicts(pair(significant=None)).tolist() == [""]
+    assert verdicts.verdicts(pair().drop(columns="significant")).tolist() == [""]

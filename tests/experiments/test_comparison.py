@@ -66,7 +66,7 @@ def test_all_runs_share_rows_encoder_and_rule_to_stop(base: RunSpec) -> None:
 
 
 def test_chosen_settings_are_those_of_every_model(base: RunSpec) -> None:
-    plan = ComparisonPlan(("fm", "lr"), chosen={"embedding_size": 3, "learning_rate": 0.01}, yardstick=False)
+    plan = ComparisonPlan(("fm", "lr"), chosen={"embedding_size": 3, "learning_rate": 0.01}, baseline=False)
     specs = plan.specs(base, rows=720)
     assert [(s.model.name, s.model.embedding_size, s.fit.learning_rate) for s in specs] == [
         ("lr", 3, 0.01),
@@ -94,7 +94,7 @@ def test_a_setting_out_of_range_enters_nothing(store: Store, base: RunSpec) -> N
     assert store.comparisons.all("local", "models") == []
 
 
-def test_the_table_fills_in_and_says_what_is_told_apart(store: Store, base: RunSpec) -> None:
+def test_the_table_fills_in_and_says_what_is_significant(store: Store, base: RunSpec) -> None:
     comparison = begin(store, base, "lr", "fm", "deepfm", seeds=2)
     assert model_table(store, store.comparisons.runs(comparison)).empty
     work(store, comparison, most=2)
@@ -105,7 +105,7 @@ def test_the_table_fills_in_and_says_what_is_told_apart(store: Store, base: RunS
     table = model_table(store, runs)
     assert list(table.columns) == list(COLUMNS)
     assert list(table["model"])[-1] == BASELINE
-    models = table[~table["yardstick"]].set_index("model")
+    models = table[~table["baseline"]].set_index("model")
     assert list(models["runs"]) == [2, 2, 2]
     assert models["logloss"].is_monotonic_increasing
     assert models["logloss_difference"].isna().sum() == 1
@@ -123,9 +123,9 @@ def test_seeds_of_a_comparison_are_judged_on_the_same_rows(store: Store, base: R
     comparison = begin(store, base, "lr", seeds=2)
     work(store, comparison)
     frames = [store.folder(run.id).frame("predictions") for run in store.comparisons.runs(comparison)]
-    first, yardstick, second = (frame for frame in frames if frame is not None)
+    first, baseline, second = (frame for frame in frames if frame is not None)
     np.testing.assert_array_equal(first["row"], second["row"])
-    np.testing.assert_array_equal(first["row"], yardstick["row"])
+    np.testing.assert_array_equal(first["row"], baseline["row"])
     assert not np.allclose(first["logit"], second["logit"], atol=1e-6)
 
 
@@ -133,7 +133,7 @@ def test_one_observation_serves_all_runs_of_a_comparison(store: Store, base: Run
     made: list[str] = []
     start = worker_register._start
     monkeypatch.setattr(worker_register, "_start", lambda home, lane: made.append(lane) or start(home, lane))
-    comparison = begin(store, base, "lr", "fm", yardstick=False)
+    comparison = begin(store, base, "lr", "fm", baseline=False)
     work(store, comparison)
     assert made == [worker_register.LABELS]
     first, second = (store.folder(run.id).frame("observed") for run in store.comparisons.runs(comparison))
@@ -178,7 +178,7 @@ def test_a_comparison_at_work_is_not_deleted(store: Store, base: RunSpec) -> Non
 
 def test_a_worker_can_take_the_runs_of_one_comparison_only(store: Store, base: RunSpec) -> None:
     other = store.enqueue(base)
-    comparison = begin(store, base, "lr", yardstick=False)
+    comparison = begin(store, base, "lr", baseline=False)
     claimed = store.claims.next(Process.current(), comparison)
     assert claimed is not None
     assert claimed.comparison == comparison

@@ -241,7 +241,7 @@ def test_the_pairs_frame_ranks_by_what_the_data_supports() -> None:
     frame = pairs_frame(CATEGORICAL.names, learned_pairs(model, table), observed_interactions(table))
     assert tuple(frame.columns) == PAIR_COLUMNS
     assert tuple(frame.loc[0, ["field_a", "field_b"]]) == ("f1", "f2")
-    assert list(frame["solid"]) == [True, False, False]
+    assert list(frame["significant"]) == [True, False, False]
     assert frame["learned_dnn"].isna().all()
 
 

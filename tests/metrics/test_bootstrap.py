@@ -70,7 +70,7 @@ def test_the_interval_of_equally_good_models_holds_zero_in_about_95_of_100_cases
         models = {name: [truth + rng.normal(0, 0.7, 400) for _ in range(2)] for name in ("a", "b")}
         evaluated = compare_paired(labels, models, draws=400)["logloss"]
         difference = next(one.difference for one in evaluated.values() if one.difference)
-        held.append(not difference.told_apart)
+        held.append(not difference.significant)
     assert np.mean(held) > 0.85
 
 

@@ -67,6 +67,6 @@ def test_a_difference_of_two_models_is_far_surer_than_their_loglosses() -> None:
     worse = truth + rng.normal(0, 0.3, 4000)
     apart = logloss_difference(labels, truth, worse)
     assert apart.value == pytest.approx(logloss(labels, truth) - logloss(labels, worse))
-    assert apart.told_apart
+    assert apart.significant
     assert apart.value < 0
     assert not logloss_difference(labels, truth, truth + 1e-9 * rng.normal(size=4000)).value > 1e-6

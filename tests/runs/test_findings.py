@@ -23,27 +23,27 @@ def _pairs(**columns: Any) -> pd.DataFrame:
 
 
 def test_with_evidence_the_strongest_pair_is_the_rankings_first() -> None:
-    found = strongest_pair(_pairs(solid=[True, True, False]))
+    found = strongest_pair(_pairs(significant=[True, True, False]))
     assert found is not None
-    assert (found.field_a, found.field_b, found.strength, found.told_apart) == ("a", "c", 0.3, 2)
+    assert (found.field_a, found.field_b, found.strength, found.clear) == ("a", "c", 0.3, 2)
 
 
 def test_a_noise_pair_that_looks_stronger_is_not_the_strongest() -> None:
-    found = strongest_pair(_pairs(solid=[False, False, True]))
+    found = strongest_pair(_pairs(significant=[False, False, True]))
     assert found is not None
-    assert (found.field_a, found.field_b, found.strength, found.told_apart, found.pairs) == ("b", "c", 0.2, 1, 3)
+    assert (found.field_a, found.field_b, found.strength, found.clear, found.pairs) == ("b", "c", 0.2, 1, 3)
 
 
-def test_where_no_pair_is_told_apart_from_noise_the_first_is_named_with_none() -> None:
-    found = strongest_pair(_pairs(solid=[False, False, False]))
+def test_where_no_pair_is_clear_above_noise_the_first_is_named_with_none() -> None:
+    found = strongest_pair(_pairs(significant=[False, False, False]))
     assert found is not None
-    assert (found.field_a, found.field_b, found.told_apart) == ("a", "c", 0)
+    assert (found.field_a, found.field_b, found.clear) == ("a", "c", 0)
 
 
 def test_without_evidence_it_is_what_the_whole_logit_learned() -> None:
     found = strongest_pair(_pairs())
     assert found is not None
-    assert (found.field_a, found.field_b, found.told_apart) == ("a", "b", None)
+    assert (found.field_a, found.field_b, found.clear) == ("a", "b", None)
 
 
 def test_a_model_without_pairs_has_no_strongest_one() -> None:

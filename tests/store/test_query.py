@@ -220,7 +220,7 @@ def test_a_worker_says_how_far_it_is(store: Store, monkeypatch: pytest.MonkeyPat
 # What a question is known by, and how long an answer is kept
 
 
-def test_questions_are_told_apart_by_all_that_is_asked(store: Store) -> None:
+def test_questions_differ_by_all_that_is_asked(store: Store) -> None:
     first, second = (store.questions.of(OTHER_SPLIT, run=name, other="o") for name in "ab")
     assert first.key != second.key
     assert first.key == store.questions.of(OTHER_SPLIT, other="o", run="a").key

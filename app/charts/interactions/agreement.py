@@ -59,7 +59,7 @@ def pair_scatter(
     """Draw one measure of every pair against another with the line of equality; a click selects a pair.
 
     Args:
-        pairs: columns `field_a`, `field_b`, both measures and, if known, `solid` (clear above noise).
+        pairs: columns `field_a`, `field_b`, both measures and, if known, `significant` (clear above noise).
         x: the measure on the horizontal axis.
         y: the measure on the vertical axis.
         selected: the pair to mark and to name, as the three strongest are.
@@ -78,7 +78,7 @@ def pair_scatter(
         selections=[click_selects(selection, "field_a", "field_b")],
         x=across,
         y=up,
-        fillOpacity=when("datum.solid", 0.75, 0),
+        fillOpacity=when("datum.significant", 0.75, 0),
         size=when("datum.chosen", 220, 80),
         tooltip=hover(("pair", "pair"), (x, MEASURES[x].label, ".3f"), (y, MEASURES[y].label, ".3f"))
         + (hover(("verdict", "verdict")) if evaluated(rows) else []),

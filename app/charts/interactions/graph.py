@@ -52,7 +52,7 @@ def pair_graph(
     its main effect. A click on it selects the field with itself.
 
     Args:
-        pairs: columns `field_a`, `field_b`, the measure and, if known, `solid` (clear above noise).
+        pairs: columns `field_a`, `field_b`, the measure and, if known, `significant` (clear above noise).
         fields: columns `field`, `order`, `main_effect`.
         measure: from `MEASURES`.
         selected: the pair to highlight, in either order.
@@ -114,11 +114,11 @@ def _chords(pairs: pd.DataFrame, dots: pd.DataFrame, measure: str, selected: tup
         index=known.index,
         dtype=bool,
     )
-    has_evidence = "solid" in known
+    has_evidence = "significant" in known
     strongest = strength.rank(ascending=False, method="first") <= UNJUDGED * len(dots)
-    solid = known["solid"].fillna(False).astype(bool) if has_evidence else strongest
-    end = max(NOTICED, float((strength[solid] if solid.any() else strength).max())) if len(known) else 1.0
-    drawn = known[solid | chosen | ((strength >= FAINT_SHARE * end) & strongest)]
+    clear = known["significant"].fillna(False).astype(bool) if has_evidence else strongest
+    end = max(NOTICED, float((strength[clear] if clear.any() else strength).max())) if len(known) else 1.0
+    drawn = known[clear | chosen | ((strength >= FAINT_SHARE * end) & strongest)]
     place = dots.set_index("field_a")[["x", "y"]]
     frame = pd.DataFrame({"field_a": drawn["field_a"], "field_b": drawn["field_b"], "value": drawn[measure]})
     for side, names in (("", drawn["field_a"]), ("2", drawn["field_b"])):
@@ -126,10 +126,10 @@ def _chords(pairs: pd.DataFrame, dots: pd.DataFrame, measure: str, selected: tup
     return frame.assign(
         end=end,
         width=THINNEST + (THICKEST - THINNEST) * (frame["value"] / end).clip(upper=1),
-        solid=solid,
+        significant=clear,
         chosen=chosen,
         pair=[pair_label(a, b) for a, b in zip(frame["field_a"], frame["field_b"], strict=True)],
-        verdict=solid.map(CLEAR_OR_NOT) if has_evidence else "",
+        verdict=clear.map(CLEAR_OR_NOT) if has_evidence else "",
         name=[
             f"{pair_label(a, b)}: {shown:.2f}"
             for a, b, shown in zip(frame["field_a"], frame["field_b"], frame["value"], strict=True)
@@ -171,14 +171,14 @@ def _chord_layers(chords: pd.DataFrame, at: Spec) -> list[Layer]:
     ]
     firm = mark("rule", strokeCap="round", opacity=0.95, aria=False)
     return [
-        layer(chords[~chords["solid"]], faint, **_line(at)),
+        layer(chords[~chords["significant"]], faint, **_line(at)),
         *outline,
         layer(
-            chords[chords["solid"] | chords["chosen"]],
+            chords[chords["significant"] | chords["chosen"]],
             firm,
             **_line(at),
             strokeWidth=width,
-            strokeDash=when("datum.solid", [1, 0], [3, 6]),
+            strokeDash=when("datum.significant", [1, 0], [3, 6]),
             color=quantity("value", scale=scale, legend=legend),
         ),
     ]
@@ -222,11 +222,11 @@ def _dot_layers(dots: pd.DataFrame, at: Spec) -> list[Layer]:
 
 
 def _takeaway(chords: pd.DataFrame, measure: str) -> str:
-    firm = int(chords["solid"].sum())
+    firm = int(chords["significant"].sum())
     has_evidence = bool(chords["verdict"].ne("").any())
     what = "pairs clear above noise" if has_evidence else "strongest pairs"
     text = f"Fields on a circle with {firm or 'no'} {what} as chords, by {MEASURES[measure].label}, in {LOG_ODDS}."
     if not firm:
         return text
-    best = chords[chords["solid"]].iloc[-1]
+    best = chords[chords["significant"]].iloc[-1]
     return f"{text} The strongest is {best['pair']} with {best['value']:.2f}."

@@ -37,7 +37,7 @@ from app.charts.grammar.vega import (
 from app.charts.interactions.ranking import MEASURES, NOTICED
 
 CLEAR_OR_NOT = {True: "clear above noise", False: "not clear above noise"}
-"""What a pair's column `solid` means, in words."""
+"""What a pair's column `significant` means, in words."""
 NOISE = CLEAR_OR_NOT[False]
 HOLLOW: Spec = {
     "symbolType": "square",
@@ -79,7 +79,7 @@ def field_matrix(
     corner of a diagonal cell shows the strength of the pairs of values within a multi-valued field.
 
     Args:
-        pairs: columns `field_a`, `field_b`, the measures and, if known, `solid` (false: not clear, drawn hollow).
+        pairs: columns `field_a`, `field_b`, the measures and, if known, `significant` (false: not clear, drawn hollow).
         fields: columns `field`, `order`, `main_effect`, `within`.
         upper: the measure above the diagonal, from `MEASURES`.
         lower: the measure below the diagonal; by default the same.
@@ -134,14 +134,14 @@ def _cells(
     known = pairs[pairs["field_a"].isin(place) & pairs["field_b"].isin(place)]
     first = known["field_a"].map(place) < known["field_b"].map(place)
     early, late = known["field_a"].where(first, known["field_b"]), known["field_b"].where(first, known["field_a"])
-    solid = known["solid"].astype(bool) if "solid" in known else pd.Series(True, index=known.index)
+    clear = known["significant"].astype(bool) if "significant" in known else pd.Series(True, index=known.index)
     chosen = [selected is not None and {a, b} == set(selected) for a, b in zip(early, late, strict=True)]
-    common = pd.DataFrame({"field_a": known["field_a"], "field_b": known["field_b"], "solid": solid, "chosen": chosen})
+    common = known[["field_a", "field_b"]].assign(significant=clear, chosen=chosen)
     above = common.assign(row=early, column=late, value=known[upper], measure=MEASURES[upper].label)
     below = common.assign(row=late, column=early, value=known[lower], measure=MEASURES[lower].label)
     cells = pd.concat([above, below], ignore_index=True)
     names = [f"{a} with {b}: {v:.2f}" for a, b, v in zip(cells["row"], cells["column"], cells["value"], strict=True)]
-    verdict = cells["solid"].map(CLEAR_OR_NOT)
+    verdict = cells["significant"].map(CLEAR_OR_NOT)
     return cells.assign(name=names, verdict=verdict)
 
 
@@ -152,7 +152,7 @@ def _diagonal(fields: pd.DataFrame, order: list[str], selected: tuple[str, str] 
     chosen = [selected is not None and set(selected) == {name} for name in field]
     names = [f"{name}: main effect {v:.2f}" for name, v in zip(field, effect, strict=True)]
     frame = pd.DataFrame({"row": field, "column": field, "field_a": field, "field_b": field, "value": effect})
-    return _with_share(frame.assign(within=within, chosen=chosen, solid=True, name=names))
+    return _with_share(frame.assign(within=within, chosen=chosen, significant=True, name=names))
 
 
 def _with_share(cells: pd.DataFrame, largest: float | None = None) -> pd.DataFrame:
@@ -193,14 +193,14 @@ def _pair_layers(cells: pd.DataFrame, at: Spec, live: bool) -> list[Layer]:
     colour = quantity(
         "value", scale=scale, legend=swatches(f"pair ({LOG_ODDS}, sd)", None if live else scale["domain"][1])
     )
-    solid = layer(cells[cells["solid"]], mark("rect", cornerRadius=2, aria=False), **at, color=colour)
-    if cells["solid"].all():
-        return [solid]
+    filled = layer(cells[cells["significant"]], mark("rect", cornerRadius=2, aria=False), **at, color=colour)
+    if cells["significant"].all():
+        return [filled]
     line = {"fill": "transparent", "strokeWidth": 1, "strokeOpacity": 0.45}
     outlined = nominal("verdict", title=None, scale={"domain": [NOISE], "range": inks([MUTED])}, legend=HOLLOW)
     return [
-        solid,
-        layer(cells[~cells["solid"]], mark("rect", cornerRadius=2, aria=False, **line), **at, stroke=outlined),
+        filled,
+        layer(cells[~cells["significant"]], mark("rect", cornerRadius=2, aria=False, **line), **at, stroke=outlined),
     ]
 
 
@@ -234,8 +234,8 @@ def _within(diagonal: pd.DataFrame, cells: pd.DataFrame, order: list[str]) -> li
 
 
 def _values(cells: pd.DataFrame, at: Spec) -> Layer:
-    shown = cells.dropna(subset=["value"]).assign(share=cells["share"].where(cells["solid"], 0.0))
-    ink = expr(f"datum.solid ? ({ink_on('share')['expr']}) : {MUTED.ink['expr']}")
+    shown = cells.dropna(subset=["value"]).assign(share=cells["share"].where(cells["significant"], 0.0))
+    ink = expr(f"datum.significant ? ({ink_on('share')['expr']}) : {MUTED.ink['expr']}")
     text = mark("text", color=ink, aria=False, **FITTING)
     form = ".2f" if cells["end"].max() < 10 else ".0f"
     return layer(shown, text, **at, text=quantity("value", format=form))
@@ -251,7 +251,7 @@ def _outline(cells: pd.DataFrame, diagonal: pd.DataFrame, at: Spec) -> Layer:
 def _capture_pairs(cells: pd.DataFrame, at: Spec, selection: str) -> Layer:
     """Lay an invisible cell over each pair: it takes the click, the tooltip and the name for screen readers."""
     tooltip = hover(("row", "field"), ("column", "with"), ("measure", "measure"), ("value", LOG_ODDS, ".3f"))
-    if not cells["solid"].all():
+    if not cells["significant"].all():
         tooltip += hover(("verdict", "verdict"))
     return layer(
         cells,

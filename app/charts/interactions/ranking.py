@@ -74,8 +74,9 @@ def pair_label(field_a: str, field_b: str) -> str:
 
 def ranked(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Sort pairs by a measure, clear pairs first, since noise can look stronger than a real pair."""
-    solid = pairs["solid"].fillna(False).astype(bool) if "solid" in pairs else pd.Series(True, index=pairs.index)
-    by = pairs.assign(clear=solid).sort_values(["clear", measure], ascending=False, kind="stable")
+    known = "significant" in pairs
+    clear = pairs["significant"].fillna(False).astype(bool) if known else pd.Series(True, index=pairs.index)
+    by = pairs.assign(clear=clear).sort_values(["clear", measure], ascending=False, kind="stable")
     return by.drop(columns="clear")
 
 
@@ -92,8 +93,8 @@ def strongest_pairs(
 
     Args:
         pairs: columns `field_a`, `field_b`, `rank_by` and the measures. Optional: `strength_low` and `strength_high`
-            (the interval of `strength`), `solid` (false: not clear above noise, drawn hollow and after clear pairs)
-            and `verdict` (words under a pair's marks).
+            (the interval of `strength`), `significant` (false: not clear above noise, drawn hollow and after clear
+            pairs) and `verdict` (words under a pair's marks).
         top: how many.
         rank_by: the measure that orders the pairs; drawn as a mark unless it equals one of the measures.
         measures: columns drawn as marks, from `MEASURES`.
@@ -118,7 +119,7 @@ def pairs_by_epoch(
     """Draw the strongest FM pairs over epochs; broken lines are pairs that are not clear above noise.
 
     Args:
-        frame: columns `epoch`, `field_a`, `field_b`, `learned_fm` and, if known, `solid` (clear above noise).
+        frame: columns `epoch`, `field_a`, `field_b`, `learned_fm` and, if known, `significant` (clear above noise).
         top: how many pairs, by their strength in the last epoch; the selected one is always drawn.
         selected: the pair drawn thick.
         height: of the plot, in pixels.
@@ -135,7 +136,7 @@ def pairs_by_epoch(
         y=quantity("learned_fm", title=f"FM pairs ({LOG_ODDS}, sd)", axis={"tickCount": 6}),
         color=nominal("pair", **legend_of(names, RUNS, columns=narrow("1", "2", width=round(two)))),
         strokeWidth=when("datum.chosen", 4, 1.8),
-        strokeDash=when("datum.solid", [1, 0], [5, 4]),
+        strokeDash=when("datum.significant", [1, 0], [5, 4]),
         tooltip=hover(("pair", "pair"), ("epoch", "epoch", "d"), ("learned_fm", "FM pairs", ".3f")),
     )
     lead = f" In the last epoch {names[0]} is the strongest." if names else ""
@@ -148,8 +149,8 @@ def named(pairs: pd.DataFrame, selected: tuple[str, str] | None) -> pd.DataFrame
     forward = pairs["field_a"].eq(a) & pairs["field_b"].eq(b)
     chosen = forward | (pairs["field_a"].eq(b) & pairs["field_b"].eq(a))
     names = [pair_label(first, second) for first, second in zip(pairs["field_a"], pairs["field_b"], strict=True)]
-    solid = pairs["solid"].astype(bool) if "solid" in pairs else True
-    return pairs.assign(pair=names, solid=solid, chosen=chosen)
+    clear = pairs["significant"].astype(bool) if "significant" in pairs else True
+    return pairs.assign(pair=names, significant=clear, chosen=chosen)
 
 
 def _measures_to_draw(rows: pd.DataFrame, rank_by: str, measures: Sequence[str]) -> list[str]:
@@ -184,7 +185,8 @@ def _verdicts(rows: pd.DataFrame, y: Spec) -> list[Layer]:
     if not evaluated(rows):
         return []
     look = {"fontSize": 10.5, "align": "left", "baseline": "bottom", "dy": 14, "limit": expr("width - 6")}
-    words = mark("text", color=expr(f"datum.solid ? {TEXT.ink['expr']} : {MUTED.ink['expr']}"), aria=False, **look)
+    colour = expr(f"datum.significant ? {TEXT.ink['expr']} : {MUTED.ink['expr']}")
+    words = mark("text", color=colour, aria=False, **look)
     return [layer(rows, words, y=y, x=value(6), text=nominal("verdict"))]
 
 
@@ -198,7 +200,7 @@ def _join(rows: pd.DataFrame, shown: list[str], y: Spec) -> list[Layer]:
 def _marks(rows: pd.DataFrame, shown: list[str], y: Spec) -> Layer:
     drawn = [MEASURES[m] for m in shown]
     labels = [m.label for m in drawn]
-    long = rows.melt(id_vars=["pair", "field_a", "field_b", "solid"], value_vars=shown, var_name="measure")
+    long = rows.melt(id_vars=["pair", "field_a", "field_b", "significant"], value_vars=shown, var_name="measure")
     long["measure"] = long["measure"].map(dict(zip(shown, labels, strict=True)))
     ink = {"domain": labels, "range": inks([m.tone for m in drawn])}
     legend = {"columns": narrow("2", str(len(labels)), width=150 * len(labels))}
@@ -217,9 +219,9 @@ def _marks(rows: pd.DataFrame, shown: list[str], y: Spec) -> Layer:
         shape=nominal(
             "measure", title=None, legend=legend, scale={"domain": labels, "range": [m.shape for m in drawn]}
         ),
-        fillOpacity=when("datum.solid", 1, 0),
+        fillOpacity=when("datum.significant", 1, 0),
         # The mark of the data is a stroke, which cannot be hollow: it is faint instead.
-        strokeOpacity=when(f"datum.solid || datum.measure != '{MEASURES['strength'].label}'", 1, 0.45),
+        strokeOpacity=when(f"datum.significant || datum.measure != '{MEASURES['strength'].label}'", 1, 0.45),
     )
 
 
@@ -253,7 +255,7 @@ def _takeaway(rows: pd.DataFrame, rank_by: str) -> str:
     if rows.empty:
         return "No pairs of fields."
     first = rows.iloc[0]
-    hollow = int((~rows["solid"]).sum())
+    hollow = int((~rows["significant"]).sum())
     some = "The one pair" if len(rows) == 1 else f"The {len(rows)} strongest pairs"
     text = f"{some} in log-odds; {first['pair']} leads with {first[rank_by]:.2f}."
     return text + (f" {hollow} of them are not clear above noise." if hollow else "")

@@ -21,8 +21,8 @@ from deepfm_core.spec.settings import setting_named
 
 COMPARISON = "comparison"
 """Name of the choice that holds the id of the comparison shown."""
-_MODELS, _SEEDS, _PRESET, _BASELINE, _CROSSES = "models", "seeds", "preset", "yardstick", "crosses"
-"""Names of choices in the URL; links made before the baseline had its name still say `yardstick`."""
+_MODELS, _SEEDS, _PRESET, _BASELINE, _CROSSES = "models", "seeds", "preset", "baseline", "crosses"
+"""Names of choices in the URL."""
 
 
 def show_form() -> None:
@@ -35,7 +35,7 @@ def show_form() -> None:
     unusable = say_unusable(schema)
     base = launch.base_spec(sha, schema)
     plan = _plan()
-    count = len(plan.models) * plan.seeds + int(plan.yardstick)
+    count = len(plan.models) * plan.seeds + int(plan.baseline)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Compare", type="primary", icon=":material/play_arrow:", disabled=unusable):
             _begin(base, base.training_rows(rows), plan)

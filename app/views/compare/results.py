@@ -33,7 +33,7 @@ def verdict(table: pd.DataFrame, metric: str = "logloss") -> str:
         table: as `groups.model_table` gives it.
         metric: `logloss` or `auc`.
     """
-    models = table[~table["yardstick"].astype(bool)].dropna(subset=[metric])
+    models = table[~table["baseline"].astype(bool)].dropna(subset=[metric])
     if models.empty:
         return ""
     best = models[models[f"{metric}_difference"].isna()].iloc[0]
@@ -55,7 +55,7 @@ def verdict(table: pd.DataFrame, metric: str = "logloss") -> str:
 
 def baseline_sentence(table: pd.DataFrame) -> str:
     """Compare the baseline with the best model; empty if it has not finished."""
-    rows = table[table["yardstick"].astype(bool)]
+    rows = table[table["baseline"].astype(bool)]
     if rows.empty or pd.isna(rows.iloc[0]["logloss_difference"]):
         return ""
     row = rows.iloc[0]
@@ -70,7 +70,7 @@ def baseline_sentence(table: pd.DataFrame) -> str:
 
 def caveat(table: pd.DataFrame) -> str:
     """Say what the intervals cover."""
-    models = table[~table["yardstick"].astype(bool)]
+    models = table[~table["baseline"].astype(bool)]
     rows = _rows(table.iloc[0])
     cover = f"Intervals cover the choice of {rows} and of seeds, drawn together for all models."
     if int(models["runs"].max()) < 2:
@@ -155,7 +155,7 @@ def _ordered(table: pd.DataFrame, order: str, metric: str) -> pd.DataFrame:
         place = table["model"].map({name: place for place, name in enumerate(MODEL_NAMES)})
     else:
         place = table[metric] * (-1 if metric == "auc" else 1)
-    return table.assign(place=place).sort_values(["yardstick", "place"], ignore_index=True).drop(columns="place")
+    return table.assign(place=place).sort_values(["baseline", "place"], ignore_index=True).drop(columns="place")
 
 
 def _dots(table: pd.DataFrame, by_run: pd.DataFrame, metric: str, version: tuple[object, ...]) -> None:
@@ -294,6 +294,6 @@ def _mean(row: pd.Series, name: str) -> str:
 
 def _difference(row: pd.Series, name: str) -> str:
     if pd.isna(row[f"{name}_difference"]):
-        return "best" if not row["yardstick"] and not pd.isna(row[name]) else "–"
+        return "best" if not row["baseline"] and not pd.isna(row[name]) else "–"
     low, high = signed(row[f"{name}_low"], 4), signed(row[f"{name}_high"], 4)
     return f"{signed(row[f'{name}_difference'], 4)} ({low} to {high})"

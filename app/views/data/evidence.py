@@ -82,13 +82,13 @@ def _pairs(pairs: pd.DataFrame) -> None:
     from deepfm_core.evidence.verdicts import data_verdicts
 
     st.markdown(sentence(pairs))
-    if not pairs["solid"].any():  # a chart would draw noise as large as an effect
+    if not pairs["significant"].any():  # a chart would draw noise as large as an effect
         return
     evaluated = pairs.assign(verdict=data_verdicts(pairs))
     figure(
         "Strongest pairs",
         lambda: strongest_pairs(evaluated, top=SHOWN, measures=()),
-        evaluated.drop(columns="solid"),
+        evaluated.drop(columns="significant"),
         "Strength in log-odds: the standard deviation over rows of what a pair adds beyond its two fields alone. "
         "Estimated from the labels, without a model. Band: 90% interval. Faint: not clear above noise.",
         key="observed pairs",
@@ -102,7 +102,7 @@ def sentence(pairs: pd.DataFrame) -> str:
     from app.charts.interactions.ranking import pair_label
     from app.shared.pair_verdicts import clear_pairs, no_clear_pairs
 
-    clear = pairs[pairs["solid"].astype(bool)]
+    clear = pairs[pairs["significant"].astype(bool)]
     if clear.empty:
         return no_clear_pairs(pairs)
     best = clear.sort_values("strength", ascending=False).iloc[0]

@@ -35,7 +35,7 @@ def main() -> None:
     other = run_status.compared_run(run)
     pairs = with_compared(run_status.frame(run, "pairs", "pairs of fields"), other)
     if not has_evidence(pairs):
-        pairs = pairs.drop(columns=["solid", "strength_low", "strength_high"], errors="ignore")
+        pairs = pairs.drop(columns=["significant", "strength_low", "strength_high"], errors="ignore")
     pairs = pairs.assign(verdict=verdicts(pairs))
     if not has_evidence(pairs) and not run.spec.model.switches.pairs:
         no_pairs(run)
@@ -111,13 +111,13 @@ def label(measure: str) -> str:
 def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
     """Draw the strongest pairs."""
     band = "Band: 90% interval from the data. " if "strength_low" in pairs else ""
-    mixed = "solid" in pairs and pairs["solid"].nunique() > 1
+    mixed = "significant" in pairs and pairs["significant"].nunique() > 1
     hollow = "Clear pairs come first; hollow ones are not clear above noise. " if mixed else ""
     both = pairs["learned_dnn"].notna().any() and pairs["learned_fm"].notna().any()
     drawn = [
         *(["learned_fm"] if both else []),
         "learned",
-        *(["held_out_strength", "strength"] if "solid" in pairs else []),
+        *(["held_out_strength", "strength"] if "significant" in pairs else []),
         "compared",
     ]
     figure(
@@ -137,7 +137,7 @@ def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, triangles: Pair, chos
     """Draw the field matrix."""
     above, below = triangles
     what = f"Above the diagonal: {label(above)}; below: {label(below)}. " if above != below else f"{label(above)}. "
-    hollow = "Hollow: not clear above noise. " if "solid" in pairs else ""
+    hollow = "Hollow: not clear above noise. " if "significant" in pairs else ""
     linear = ", without the DNN" if pairs["learned_dnn"].notna().any() else ""
     gold = f"Gold: main effect of the field{linear}, on its own scale. "
     gold = gold if fields["main_effect"].notna().any() else ""

@@ -107,7 +107,7 @@ def over_epochs(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen:
             frame,
             f"The strongest FM pairs after each epoch, centred but not purified. Where fields are correlated, they can "
             f"exceed the figures above.{kept_note} Thick: the chosen pair."
-            f"{' Broken: not clear above noise.' if 'solid' in evaluated else ''}",
+            f"{' Broken: not clear above noise.' if 'significant' in evaluated else ''}",
             key="by_epoch",
             titles=PAIRS,
             file="pairs-by-epoch",
@@ -126,9 +126,9 @@ def over_epochs(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen:
                     selected=chosen,
                     largest=float(frame["learned_fm"].max()),
                 ),
-                at.drop(columns="solid", errors="ignore"),
+                at.drop(columns="significant", errors="ignore"),
                 "FM pairs alone, on one scale for all epochs."
-                f"{' Hollow: not clear above noise.' if 'solid' in at else ''}",
+                f"{' Hollow: not clear above noise.' if 'significant' in at else ''}",
                 key="epoch_matrix",
                 titles=PAIRS,
                 file=f"pairs-epoch-{epoch}",
@@ -139,15 +139,15 @@ def _with_clear(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Add to the pairs of each epoch whether they are clear above noise, if there is evidence."""
     if not has_evidence(pairs):
         return frame
-    known = pairs[["field_a", "field_b", "solid"]]
+    known = pairs[["field_a", "field_b", "significant"]]
     turned = known.rename(columns={"field_a": "field_b", "field_b": "field_a"})
     evaluated = frame.merge(pd.concat([known, turned]), on=["field_a", "field_b"], how="left")
-    return evaluated.assign(solid=evaluated["solid"].fillna(False).astype(bool))
+    return evaluated.assign(significant=evaluated["significant"].fillna(False).astype(bool))
 
 
 def all_pairs(pairs: pd.DataFrame, measure: str) -> None:
     """Draw the pairs as a table in which a row can be chosen."""
-    table = ranked(pairs, measure).drop(columns=["solid"], errors="ignore").dropna(axis="columns", how="all")
+    table = ranked(pairs, measure).drop(columns=["significant"], errors="ignore").dropna(axis="columns", how="all")
     if not table["verdict"].any():
         table = table.drop(columns="verdict")
     first = [name for name in ("field_a", "field_b", "verdict") if name in table]

@@ -80,7 +80,7 @@ def _on_test(runs: Sequence[RunRow], table: pd.DataFrame, best: pd.Series, numbe
     found = groups.against_start(runs, table, number)
     if found is None:
         return ""
-    noise = "more than noise" if found.told_apart else "no more than noise"
+    noise = "more than noise" if found.significant else "no more than noise"
     return (
         f" On test rows, which did not choose it, the logloss is {best['test_logloss']:.4f}. Difference to the start: "
         f"{signed(found.value, 4)} (95%: {signed(found.low, 4)} to {signed(found.high, 4)}), {noise}."

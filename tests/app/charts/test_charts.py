@@ -53,7 +53,7 @@ CHARTS = {
     "matrix of many": lambda: matrix.field_matrix(frames.pairs(60), frames.fields(60)),
     "graph": lambda: graph.pair_graph(frames.pairs(), frames.fields(), selected=("placement", "region")),
     "graph of many": lambda: graph.pair_graph(frames.pairs(60), frames.fields(60), measure="learned"),
-    "graph without evidence": lambda: graph.pair_graph(frames.pairs().drop(columns="solid"), frames.fields()),
+    "graph without evidence": lambda: graph.pair_graph(frames.pairs().drop(columns="significant"), frames.fields()),
     "graph without pairs": lambda: graph.pair_graph(frames.pairs().head(0), frames.fields()),
     "levels": lambda: levels.level_panels(frames.level_pairs(), frames.levels()),
     "effects": lambda: levels.level_effects(frames.levels(), "hour_of_day"),
@@ -111,10 +111,10 @@ def rows_of(spec: dict[str, Any], column: str) -> list[dict[str, Any]]:
 
 def test_clear_pairs_come_before_stronger_noise() -> None:
     given = frames.pairs()
-    given["strength"] = given["strength"].where(given["solid"], given["strength"] + 1)
+    given["strength"] = given["strength"].where(given["significant"], given["strength"] + 1)
     first = ranking.ranked(given, "strength")
-    clear = int(given["solid"].sum())
-    assert first["solid"].tolist() == [True] * clear + [False] * (len(given) - clear)
+    clear = int(given["significant"].sum())
+    assert first["significant"].tolist() == [True] * clear + [False] * (len(given) - clear)
     assert first["strength"].head(clear).is_monotonic_decreasing
     assert first["strength"].tail(-clear).is_monotonic_decreasing
 
@@ -127,11 +127,11 @@ def test_every_pair_has_its_verdict_under_its_marks_unless_all_share_it() -> Non
 
     given = evaluated_pairs()
     assert words(given) == list(ranking.ranked(given, "strength")["verdict"].head(12))
-    assert not words(given.assign(solid=False, verdict=verdicts.NOISE))
+    assert not words(given.assign(significant=False, verdict=verdicts.NOISE))
 
 
 def test_noise_is_not_drawn_at_full_size() -> None:
-    weak = frames.pairs().assign(solid=False)
+    weak = frames.pairs().assign(significant=False)
     weak[["strength", "learned", "learned_fm", "strength_high"]] *= 0.1
     views = ranking.strongest_pairs(weak).spec["layer"]
     assert ranking.NOTICED in [view["encoding"].get("x", {}).get("scale", {}).get("domainMax") for view in views]
@@ -168,10 +168,10 @@ def test_the_graph_draws_clear_pairs_as_solid_lines_and_the_chosen_pair_always()
     chosen = (weakest["field_b"], weakest["field_a"])
     chart = graph.pair_graph(pairs, frames.fields(), selected=chosen)
     lines = rows_of(chart.to_dict(), "width")
-    solid = {(row["field_a"], row["field_b"]) for row in lines if row["solid"]}
-    assert solid == set(pairs.loc[pairs["solid"], ["field_a", "field_b"]].itertuples(index=False, name=None))
+    clear = {(row["field_a"], row["field_b"]) for row in lines if row["significant"]}
+    assert clear == set(pairs.loc[pairs["significant"], ["field_a", "field_b"]].itertuples(index=False, name=None))
     assert {(row["field_b"], row["field_a"]) for row in lines if row["chosen"]} == {chosen}
-    assert f"{len(solid)} pairs clear above noise" in chart.description
+    assert f"{len(clear)} pairs clear above noise" in chart.description
 
 
 def test_a_graph_of_many_fields_keeps_forty_and_says_so() -> None:
@@ -220,8 +220,8 @@ def test_pairs_that_are_not_clear_above_noise_are_hollow() -> None:
     stroke = hollow[0]["encoding"]["stroke"]
     assert stroke["scale"]["domain"] == ["not clear above noise"]
     assert stroke["legend"]["symbolFillColor"] == "transparent"
-    solid = matrix.field_matrix(frames.pairs().assign(solid=True), frames.fields()).to_dict()
-    assert not [layer for layer in solid["layer"] if "stroke" in layer["encoding"]]
+    filled = matrix.field_matrix(frames.pairs().assign(significant=True), frames.fields()).to_dict()
+    assert not [layer for layer in filled["layer"] if "stroke" in layer["encoding"]]
 
 
 def test_the_band_of_a_pair_ends_where_its_interval_ends() -> None:
