@@ -1,0 +1,61 @@
+"""The menu *Export* of a finished run: what can be taken away, and a bundle brought back in."""
+
+from __future__ import annotations
+
+from functools import partial
+
+import streamlit as st
+
+from app.state import links, visitor
+from app.state.saved_runs import OpenRun
+from app.state.store import store
+from app.widgets.download import download_file
+from app.widgets.messages import show_error
+from deepfm_core.errors import DeepFMError
+from deepfm_core.export.formats import FORMATS, content
+from deepfm_core.spec.run import BASELINE
+from deepfm_core.tables.export import file_name
+
+_IMPORT = "bundle to import"
+
+
+def can_export(run: OpenRun) -> bool:
+    """Say whether there is anything to take away: a finished run with a model of ours."""
+    return run.finished and run.spec.model.name != BASELINE
+
+
+def show_menu(run: OpenRun) -> None:
+    """Draw the menu; nothing for a run that cannot be exported."""
+    if not can_export(run):
+        return
+    with st.popover("Export", icon=":material/ios_share:", key=f"export {run.id}"):
+        for name, form in FORMATS.items():
+            make = partial(content, run.folder, name, run.name)
+            file = file_name(run.name, ending=form.ending)
+            download_file(form.title, make, file, form.mime, f"export {name} {run.id}", form.missing)
+            st.caption(form.help)
+
+
+def show_import() -> None:
+    """Draw the upload of a bundle; the run that comes in is opened."""
+    with st.popover("Import a bundle", icon=":material/upload_file:", type="tertiary"):
+        st.caption("A bundle is what *Export* made of a finished run, here or on another machine.")
+        file = st.file_uploader("Model bundle (.zip)", type="zip", key=_IMPORT)
+        if file is None or st.session_state.get(f"taken {_IMPORT}") == file.file_id:
+            return
+        with st.spinner("Opening the bundle …"):
+            run_id = _imported(file.getvalue(), file.name)
+    if run_id is not None:
+        st.session_state[f"taken {_IMPORT}"] = file.file_id
+        links.go("interactions", run=run_id)
+
+
+def _imported(bundle: bytes, name: str) -> str | None:
+    """Enter a bundle's run into the store and give its id; say what is wrong if it is none."""
+    from deepfm_core.export.bundle import import_bundle
+
+    try:
+        return import_bundle(store(), bundle, name, visitor.owner())
+    except DeepFMError as error:
+        show_error(error)
+        return None
