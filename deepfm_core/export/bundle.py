@@ -1,6 +1,6 @@
 """A model bundle: one .zip with all that a finished run needs to be opened elsewhere, and a card for people.
 
-Start with `write_bundle` and `opened`. A bundle holds the files of a run's folder (docs/store.md), `README.md` (the
+Start with `bundle_bytes` and `opened`. A bundle holds the files of a run's folder (docs/store.md), `README.md` (the
 model card) and `bundle.json`, which names the form and the SHA-256 of every file. Nothing in it is ever unpickled.
 """
 
@@ -16,11 +16,12 @@ import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import deepfm_core
 from deepfm_core._files import sha256
 from deepfm_core.errors import RunError
+from deepfm_core.export.archive import zipped
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.model_card import model_card
 from deepfm_core.spec.events import Finished
@@ -38,19 +39,10 @@ _FILE = re.compile(
     r"(spec|encoder|metrics|summary|findings)\.json|encoder\.arrow|model\.safetensors|frames/[a-z_]+\.parquet"
 )
 _NEEDED = {"spec.json", "summary.json", "encoder.json", "model.safetensors"}
-_MOMENT = (1980, 1, 1, 0, 0, 0)
-"""Time of every file in the archive, so that the same run gives the same bytes."""
 
 
 def bundle_bytes(facts: Facts) -> bytes:
-    """Give the bundle of a finished run as the content of a .zip file; a run gives the same bytes each time."""
-    stream = io.BytesIO()
-    write_bundle(facts, stream)
-    return stream.getvalue()
-
-
-def write_bundle(facts: Facts, stream: IO[bytes]) -> None:
-    """Write the bundle of a finished run.
+    """Give the bundle of a finished run as the content of a .zip file; a run gives the same bytes each time.
 
     Raises:
         RunError: the run has no weights.
@@ -60,11 +52,8 @@ def write_bundle(facts: Facts, stream: IO[bytes]) -> None:
         raise RunError(f"Run `{facts.folder.path}` has no {', '.join(missing)}. Train it again, then export it.")
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = {"form": VERSION, "made with": f"deepfm {deepfm_core.__version__}", "name": facts.name, "files": digests}
-    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
-        _add(archive, CARD, model_card(facts).encode())
-        _add(archive, MANIFEST, json.dumps(manifest, indent=1, ensure_ascii=False).encode())
-        for name, content in files.items():
-            _add(archive, name, content)
+    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+    return zipped({CARD: model_card(facts).encode(), MANIFEST: text.encode(), **files})
 
 
 def _files_of(facts: Facts) -> dict[str, bytes]:
@@ -74,12 +63,6 @@ def _files_of(facts: Facts) -> dict[str, bytes]:
     files = {name: names[name].read_bytes() for name in sorted(names) if _FILE.fullmatch(name)}
     # Where the run stood on this machine is nobody's business elsewhere.
     return {**files, "summary.json": json.dumps({**facts.summary, "run": facts.name}, indent=1).encode()}
-
-
-def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
-    entry = zipfile.ZipInfo(name, _MOMENT)
-    entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
-    archive.writestr(entry, content)
 
 
 # Opening.

@@ -52,6 +52,13 @@ def _bundle(folder: RunFolder, name: str) -> bytes:
     return bundle_bytes(Facts.of(folder, name))
 
 
+def _score(folder: RunFolder, name: str) -> bytes:
+    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.scoring import score_bytes
+
+    return score_bytes(Facts.of(folder, name))
+
+
 FORMATS = {
     "bundle": Format(
         "Model bundle",
@@ -59,6 +66,13 @@ FORMATS = {
         ".zip",
         "application/zip",
         _bundle,
+    ),
+    "score": Format(
+        "Scoring script",
+        "A score.py beside weights and vocabulary. It scores a CSV file and needs nothing but Python and numpy.",
+        ".zip",
+        "application/zip",
+        _score,
     ),
 }
 """Every form, by the name that `--format` takes."""

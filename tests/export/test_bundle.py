@@ -113,7 +113,7 @@ def test_the_command_line_writes_what_does_not_exist(tmp_path, capsys) -> None:
     assert capsys.readouterr().out == f"{tmp_path / 'a.zip'}\n"
     assert main(words) == 2
     assert "exists already" in capsys.readouterr().err
-    assert main([*words[:3], "pickle", *words[4:]]) == 2
+    assert main([*words[:3], "pickle", "--out", str(tmp_path / "b.pickle")]) == 2
     assert "Use one of bundle" in capsys.readouterr().err
 
 
