@@ -10,7 +10,8 @@ from app.state import links, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.download import download_file
-from app.widgets.messages import show_error
+from app.widgets.messages import errors_shown, show_error
+from app.widgets.text import plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.export.formats import FORMATS, content
 from deepfm_core.spec.run import BASELINE
@@ -34,6 +35,27 @@ def show_menu(run: OpenRun) -> None:
             file = file_name(run.name, ending=form.ending)
             download_file(form.title, make, file, form.mime, f"export {name} {run.id}", form.missing)
             st.caption(form.help)
+        if st.button("Show the code", icon=":material/code:", key=f"code of {run.id}", width="stretch"):
+            _show_code(run)
+
+
+@st.dialog("Code for this run", width="large")
+def _show_code(run: OpenRun) -> None:
+    """Draw the code of a run, ready to copy."""
+    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.run_code import classifier_snippet, command_line, unsaid
+    from deepfm_core.export.torch_code import plain_torch
+    from deepfm_core.runs.predictor import Trained
+
+    with errors_shown():
+        facts = Facts.of(run.folder, run.name)
+        command, classifier, torch_code = st.tabs(["Command line", "Classifier", "Plain PyTorch"])
+        command.code(command_line(facts), language="bash")
+        command.caption(f"Trains the run again, in the folder of {plain(run.spec.table_name)}. {plain(unsaid(facts))}")
+        classifier.code(classifier_snippet(facts), language="python")
+        classifier.caption("Keeps no test rows, so it trains on more rows than the run.")
+        torch_code.code(plain_torch(Trained.load(run.folder).model, run.name), language="python")
+        torch_code.caption("Reads `model.safetensors`, which is in the model bundle.")
 
 
 def show_import() -> None:

@@ -59,6 +59,13 @@ def _score(folder: RunFolder, name: str) -> bytes:
     return score_bytes(Facts.of(folder, name))
 
 
+def _code(folder: RunFolder, name: str) -> bytes:
+    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.run_code import code_text
+
+    return code_text(Facts.of(folder, name)).encode()
+
+
 FORMATS = {
     "bundle": Format(
         "Model bundle",
@@ -73,6 +80,13 @@ FORMATS = {
         ".zip",
         "application/zip",
         _score,
+    ),
+    "code": Format(
+        "Code",
+        "The command line, the classifier and this very model in plain PyTorch, to copy.",
+        ".md",
+        "text/markdown",
+        _code,
     ),
 }
 """Every form, by the name that `--format` takes."""

@@ -67,3 +67,14 @@ def test_every_page_shows_an_imported_run_whose_table_is_not_here(opened: Opened
         app = opened(view, run=run)
         assert not app.exception, view
         assert not [error.value for error in app.error if "unexpected" in error.value], view
+
+
+def test_the_code_of_a_run_can_be_read_and_copied(opened: Opened, store: Store, bundle: bytes) -> None:
+    run = import_bundle(store, bundle)
+    for page in (opened("train", run=run), opened("runs", selected=run)):
+        page.button(key=f"code of {run}").click().run()
+        assert not page.exception
+        command, classifier, torch_code = (block.value for block in page.code)
+        assert command.startswith("python -m deepfm_core train clicks.csv")
+        assert "DeepFMClassifier(" in classifier
+        assert "class Model(nn.Module):" in torch_code

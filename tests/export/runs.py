@@ -15,7 +15,7 @@ from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.models import MODELS
 from deepfm_core.spec.presets import settings
-from deepfm_core.spec.run import RunSpec
+from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
@@ -67,7 +67,9 @@ def trained(data: Table, model: str, out: Path, *, explained: bool = False, **ch
     """Train one model for two epochs; nothing is explained unless asked for."""
     schema = infer_schema(data, "clicked", "yes").with_kinds(KINDS)
     crosses = (("device", "price"), ("seen hour", "zip")) if MODELS[model].crosses else ()
-    model_spec, fit = settings("quick", model, len(data), {"epochs": 2, "crosses": crosses, **chosen})
+    model_spec, fit = settings(
+        "quick", model, SplitSpec().training_rows(len(data)), {"epochs": 2, "crosses": crosses, **chosen}
+    )
     spec = RunSpec("a" * 64, data.name, schema, model=model_spec, fit=fit, min_count=2, explained=explained, folds=0)
     context = Context(lambda _: data)
     for _ in execute(Job(replace(spec, seed=3), str(out)), context):
