@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from deepfm_core.errors import RunError
@@ -26,6 +27,8 @@ THIN = 30
 """Training rows below which a cell is too thin to be named."""
 _PLAUSIBLE_SD = 0.5
 """Spread of a pair's effects, in log-odds, that is assumed for runs without evidence."""
+_POOLED = "other ("
+"""How the name of a level begins that stands for all that are not shown by themselves."""
 _TEXTS = ("field_a", "field_b", "level_a", "level_b")
 
 
@@ -101,7 +104,7 @@ class Facts:
         """The pairs of fields, strongest first, each with its verdict; without rows where the run has none."""
         pairs = self.folder.frame("pairs")
         if pairs is None or pairs.empty or pairs["learned"].isna().all():
-            return pd.DataFrame(columns=["field_a", "field_b", "strength", "verdict", "solid"])
+            return pd.DataFrame(columns=["field_a", "field_b", "strength", "verdict", "solid", "clear"])
         pairs = pairs.assign(verdict=verdicts(pairs))
         clear = pairs["solid"].fillna(False).astype(bool) if has_evidence(pairs) else pd.Series(False, pairs.index)
         order = pairs.assign(clear=clear).sort_values(["clear", "strength"], ascending=False, kind="stable")
@@ -121,12 +124,16 @@ class Facts:
         return cells.assign(observed=effects, **short)
 
     def telling_cell(self, field_a: str, field_b: str) -> Cell | None:
-        """Give the two levels whose effect together is largest in the data; None where all have few rows."""
+        """Give the two levels whose effect together stands out most from noise; None where all have few rows.
+
+        That is the largest effect times the root of its rows: a large effect in a handful of rows tells little.
+        """
         cells = self.cells(field_a, field_b)
-        firm = cells[cells["rows"] >= THIN]
+        pooled = cells["level_a"].str.startswith(_POOLED) | cells["level_b"].str.startswith(_POOLED)
+        firm = cells[(cells["rows"] >= THIN) & ~pooled]
         if firm.empty:
             return None
-        cell = firm.iloc[int(firm["observed"].abs().to_numpy().argmax())]
+        cell = firm.iloc[int((firm["observed"].abs() * np.sqrt(firm["rows"])).to_numpy().argmax())]
         rows = int(cell["rows"])
         levels = " with ".join(self._named(cell[f"field_{side}"], cell[f"level_{side}"]) for side in "ab")
         rate, expected = float(cell["clicks"]) / rows, float(cell["expected"]) / rows

@@ -66,7 +66,21 @@ def _code(folder: RunFolder, name: str) -> bytes:
     return code_text(Facts.of(folder, name)).encode()
 
 
+def _report(folder: RunFolder, name: str) -> bytes:
+    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.report.page import report_html
+
+    return report_html(Facts.of(folder, name)).encode()
+
+
 FORMATS = {
+    "report": Format(
+        "Report",
+        "One page with verdict, scores, pairs, single rows and settings. It opens from disk, and prints well.",
+        ".html",
+        "text/html",
+        _report,
+    ),
     "bundle": Format(
         "Model bundle",
         "Weights, encoder, settings and a model card in one file. The app and the classifier open it on any machine.",

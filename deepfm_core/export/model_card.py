@@ -95,7 +95,7 @@ def _pairs(facts: Facts) -> str:
         names = f"{_text(pair['field_a'])} × {_text(pair['field_b'])}"
         rows.append((names, f"±{pair['strength']:.2f}", pair["verdict"] or "learned", _text(str(cell or "–"))))
     note = "Strength: standard deviation over rows of what the pair adds, in log-odds."
-    return f"{_table(('pair', 'strength', 'verdict', 'where it is largest'), rows)}\n\n{note} {_clear(facts)}"
+    return f"{_table(('pair', 'strength', 'verdict', 'where it is clearest'), rows)}\n\n{note} {_clear(facts)}"
 
 
 def _clear(facts: Facts) -> str:
