@@ -73,6 +73,13 @@ def _report(folder: RunFolder, name: str) -> bytes:
     return report_html(Facts.of(folder, name)).encode()
 
 
+def _onnx(folder: RunFolder, name: str) -> bytes:
+    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.onnx_graph import onnx_bytes
+
+    return onnx_bytes(Facts.of(folder, name))
+
+
 FORMATS = {
     "report": Format(
         "Report",
@@ -87,6 +94,14 @@ FORMATS = {
         ".zip",
         "application/zip",
         _bundle,
+    ),
+    "onnx": Format(
+        "ONNX graph",
+        "The model for other runtimes: ids and x in, logit, FM logit and DNN logit out. It takes a few seconds.",
+        ".onnx",
+        "application/octet-stream",
+        _onnx,
+        ("onnx", "onnxscript"),
     ),
     "score": Format(
         "Scoring script",

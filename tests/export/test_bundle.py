@@ -114,7 +114,7 @@ def test_the_command_line_writes_what_does_not_exist(tmp_path, capsys) -> None:
     assert main(words) == 2
     assert "exists already" in capsys.readouterr().err
     assert main([*words[:3], "pickle", "--out", str(tmp_path / "b.pickle")]) == 2
-    assert "Use one of bundle" in capsys.readouterr().err
+    assert "Use one of report, bundle, onnx, score, code" in capsys.readouterr().err
 
 
 def test_the_card_says_what_one_must_know(bundle) -> None:
