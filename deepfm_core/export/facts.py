@@ -104,9 +104,11 @@ class Facts:
         """The pairs of fields, strongest first, each with its verdict; without rows where the run has none."""
         pairs = self.folder.frame("pairs")
         if pairs is None or pairs.empty or pairs["learned"].isna().all():
-            return pd.DataFrame(columns=["field_a", "field_b", "strength", "verdict", "solid", "clear"])
+            return pd.DataFrame(columns=["field_a", "field_b", "strength", "verdict", "significant", "clear"])
         pairs = pairs.assign(verdict=verdicts(pairs))
-        clear = pairs["solid"].fillna(False).astype(bool) if has_evidence(pairs) else pd.Series(False, pairs.index)
+        clear = (
+            pairs["significant"].fillna(False).astype(bool) if has_evidence(pairs) else pd.Series(False, pairs.index)
+        )
         order = pairs.assign(clear=clear).sort_values(["clear", "strength"], ascending=False, kind="stable")
         return order.reset_index(drop=True)
 

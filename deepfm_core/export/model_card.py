@@ -100,9 +100,9 @@ def _pairs(facts: Facts) -> str:
 
 def _clear(facts: Facts) -> str:
     found = facts.findings.pair
-    if found is None or found.told_apart is None:
+    if found is None or found.clear is None:
         return ""
-    return f"{found.told_apart} of {found.pairs:,} pairs are clear above noise."
+    return f"{found.clear} of {found.pairs:,} pairs are clear above noise."
 
 
 def _fields(facts: Facts) -> str:
