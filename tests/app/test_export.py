@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
@@ -78,3 +79,41 @@ def test_the_code_of_a_run_can_be_read_and_copied(opened: Opened, store: Store, 
         assert command.startswith("python -m deepfm_core train clicks.csv")
         assert "DeepFMClassifier(" in classifier
         assert "class Model(nn.Module):" in torch_code
+
+
+def scored(opened: Opened, frame: pd.DataFrame) -> AppTest:
+    app = opened("score")
+    app.file_uploader[0].upload("tomorrow.csv", frame.to_csv(index=False).encode(), "text/csv").run()
+    assert not app.exception
+    return app
+
+
+def test_a_new_table_is_scored_by_the_current_run(opened: Opened) -> None:
+    frame = pd.read_csv(ROOT / "sample_data" / "clicks.csv", dtype=str).head(300).drop(columns="clicked")
+    frame.loc[:149, "site"] = "nowhere.example"
+    app = scored(opened, frame)
+    assert not app.error
+    rows, fields = (table.value for table in app.dataframe)
+    assert list(rows.columns[:4]) == ["probability", "logit", "fm_logit", "dnn_logit"]
+    assert len(rows) == 200
+    assert fields.iloc[0].to_dict() == {"field": "site", "missing": 0.0, "unseen": 0.5}
+    assert "`site` (50%)" in app.warning[0].value
+    assert not app.metric
+    assert [button.proto.label for button in app.get("download_button")] == ["Download all rows as CSV"]
+
+
+def test_labels_of_the_new_table_give_metrics(opened: Opened) -> None:
+    frame = pd.read_csv(ROOT / "sample_data" / "clicks.csv", dtype=str).tail(500)
+    app = scored(opened, frame)
+    assert [metric.label for metric in app.metric] == [
+        "AUC",
+        "logloss",
+        "logloss of guessing",
+        "predicted ÷ observed",
+    ]
+    assert float(app.metric[0].value) > 0.7
+
+
+def test_a_table_that_cannot_be_scored_says_why(opened: Opened) -> None:
+    app = scored(opened, pd.DataFrame({"device": ["phone", "tablet"], "other": ["a", "b"]}))
+    assert "columns are missing" in app.error[0].value
