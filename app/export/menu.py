@@ -33,10 +33,12 @@ def show_menu(run: OpenRun) -> None:
         for name, form in FORMATS.items():
             make = partial(content, run.folder, name, run.name)
             file = file_name(run.name, ending=form.ending)
-            download_file(form.title, make, file, form.mime, f"export {name} {run.id}", form.missing)
-            st.caption(form.help)
-        if st.button("Show the code", icon=":material/code:", key=f"code of {run.id}", width="stretch"):
-            _show_code(run)
+            with st.container(gap="xsmall"):
+                download_file(form.title, make, file, form.mime, f"export {name} {run.id}", form.missing)
+                st.caption(form.help)
+    # Beside the menu, not in it: an open menu would lie over the dialog.
+    if st.button("Code", icon=":material/code:", key=f"code of {run.id}"):
+        _show_code(run)
 
 
 @st.dialog("Code for this run", width="large")

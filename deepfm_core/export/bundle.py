@@ -24,7 +24,7 @@ from deepfm_core.errors import RunError
 from deepfm_core.export.archive import zipped
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.model_card import model_card
-from deepfm_core.spec.events import Finished
+from deepfm_core.spec.events import EpochDone, Event, Finished, Started
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import LOCAL, Store
@@ -159,5 +159,18 @@ def import_bundle(store: Store, source: Path | bytes, name: str = "", owner: str
         me = Process.current()
         row = store.begin(facts.spec, me, facts.name, owner)
         shutil.copytree(folder.path, store.folder(row.id).path, dirs_exist_ok=True)
-        store.claims.append(row.id, Finished(facts.summary), me)
+        for event in (*_curves(facts), Finished(facts.summary)):
+            store.claims.append(row.id, event, me)
     return row.id
+
+
+def _curves(facts: Facts) -> Iterator[Event]:
+    """Give the events that the pages draw a run's curves from; none for a run that did not keep its curves."""
+    epochs, valid = facts.folder.frame("epochs"), facts.metrics.get("valid")
+    if epochs is None or valid is None:
+        return
+    rows, fit = facts.summary["rows"], facts.spec.fit
+    steps = -(-rows["train"] // fit.batch_size)
+    yield Started(rows["train"], rows["valid"], facts.summary["parameters"], fit.epochs, steps, valid.base_logloss)
+    for line in epochs.astype(object).where(epochs.notna(), None).to_dict("records"):
+        yield EpochDone(**{str(name): value for name, value in line.items()})

@@ -83,14 +83,14 @@ def _onnx(folder: RunFolder, name: str) -> bytes:
 FORMATS = {
     "report": Format(
         "Report",
-        "One page with verdict, scores, pairs, single rows and settings. It opens from disk, and prints well.",
+        "A page to send or print: verdict, scores, pairs, four rows of the table, and how to repeat it.",
         ".html",
         "text/html",
         _report,
     ),
     "bundle": Format(
         "Model bundle",
-        "Weights, encoder, settings and a model card in one file. The app and the classifier open it on any machine.",
+        "The whole run with a model card, for app and classifier on any machine. It holds example rows of the table.",
         ".zip",
         "application/zip",
         _bundle,

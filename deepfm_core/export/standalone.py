@@ -274,7 +274,7 @@ def batch_norm(h: Numbers, w: dict[str, Numbers]) -> Numbers:
     return np.asarray((h - w["running_mean"]) / np.sqrt(w["running_var"] + 1e-5) * w["weight"] + w["bias"])
 
 
-LAYERS = {
+LAYERS: dict[str, Any] = {
     "Linear": lambda h, w: h @ w["weight"].T + w["bias"],
     "BatchNorm1d": batch_norm,
     "ReLU": lambda h, w: np.maximum(h, 0),
@@ -299,7 +299,7 @@ TERMS = {
 def sigmoid(z: Numbers) -> Numbers:
     """Turn log-odds into probabilities, without overflow."""
     e = np.exp(-np.abs(z))
-    return np.where(z >= 0, 1, e) / (1 + e)
+    return np.asarray(np.where(z >= 0, 1, e) / (1 + e))
 
 
 class Batch:
@@ -307,7 +307,7 @@ class Batch:
 
     def __init__(self, model: Model, rows: Sequence[dict[str, str]], first_row: int) -> None:
         about = About(model.vocabulary, first_row)
-        columns = {name: [strip(row[name]) for row in rows] for name in model.columns}
+        columns: dict[str, Texts] = {name: [strip(row[name]) for row in rows] for name in model.columns}
         coded = [CODES[field["kind"]](field, columns[field["column"]], about) for field in model.vocabulary["fields"]]
         offsets = [field["offset"] for field in model.vocabulary["fields"]]
         self.ids = np.concatenate([ids + offset for (ids, _), offset in zip(coded, offsets, strict=True)], 1)
@@ -320,7 +320,7 @@ class Batch:
 
     def features(self, columns: Sequence[int]) -> Numbers:
         """Give x · v of each slot, of some columns of the table: (B, S, K)."""
-        return self.x[:, :, None] * self.weights["table"][self.ids, slice(*columns)]
+        return np.asarray(self.x[:, :, None] * self.weights["table"][self.ids, slice(*columns)])
 
     def fields(self, columns: Sequence[int]) -> Numbers:
         """Give the embedding of each field, the sum of its slots: (B, F, K)."""

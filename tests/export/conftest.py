@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ def run_of(every_kind: Table, tmp_path_factory: pytest.TempPathFactory) -> Calla
     known: dict[str, RunFolder] = {}
     home: Path = tmp_path_factory.mktemp("runs")
 
-    def run(model: str, **chosen: object) -> RunFolder:
+    def run(model: str, **chosen: Any) -> RunFolder:
         name = f"{model} {chosen}"
         if name not in known:
             known[name] = trained(every_kind, model, home / str(len(known)), **chosen)

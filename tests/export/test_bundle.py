@@ -20,6 +20,7 @@ from deepfm_core.export.bundle import MANIFEST, bundle_bytes, import_bundle, ope
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.formats import export
 from deepfm_core.runs.predictor import Trained
+from deepfm_core.runs.progress import RunProgress
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import Store
 from deepfm_core.tables.reader import read_table
@@ -63,6 +64,10 @@ def test_a_bundle_enters_another_store_as_a_finished_run(bundle, probabilities, 
     assert (row.state, row.name) == ("finished", "DeepFM on clicks.csv")
     assert row.spec == SAMPLE.spec()
     assert folder.frames() == SAMPLE.frames()
+    progress = RunProgress.of(store.events(row.id))
+    columns = list(progress.epochs.columns)
+    pd.testing.assert_frame_equal(progress.epochs, SAMPLE.frame("epochs")[columns], check_dtype=False)
+    assert progress.started.rows_train == 16000
     assert row.summary == {**SAMPLE.summary(), "run": row.name}
     np.testing.assert_array_equal(Trained.load(folder).predict(read_table(CLICKS)), probabilities)
 

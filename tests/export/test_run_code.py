@@ -6,6 +6,7 @@ import inspect
 import shlex
 import types
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -85,7 +86,7 @@ def test_the_snippet_fits_a_classifier_with_the_settings_of_the_run(run_of, ever
     facts = Facts.of(run_of("wide-deep"))
     every_kind.frame.to_csv(tmp_path / every_kind.name, index=False)
     monkeypatch.chdir(tmp_path)
-    names: dict[str, object] = {}
+    names: dict[str, Any] = {}
     exec(classifier_snippet(facts), names)
     model = names["model"]
     assert model.spec_.model == facts.spec.model

@@ -66,7 +66,7 @@ def test_the_script_gives_the_terms_of_the_model(run_of, tmp_path, model, chosen
     data = table(fresh, tmp_path / "fresh.csv")
     expected = Trained.load(folder).explain(data)
     alone = standalone.Model(unpacked(folder, tmp_path / "alone"))
-    fm, dnn = alone.parts(fresh.astype(str).to_dict("records"))
+    fm, dnn = alone.parts([dict(row) for _, row in fresh.astype(str).iterrows()])
     np.testing.assert_allclose(fm + dnn, expected["logit"], atol=2e-5)
     np.testing.assert_allclose(fm, expected["fm_logit"], atol=2e-5)
     np.testing.assert_allclose(dnn, expected["dnn_logit"], atol=2e-5)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -79,9 +80,9 @@ def calibration_chart(rows: pd.DataFrame) -> str:
     top = min(float(max(found["high"].max(), found["predicted"].max())) * 1.05, 1.0)
     x, y = _plot((0, top), (0, top))
     marks = [
-        tag("line", x1=x(r.predicted), x2=x(r.predicted), y1=y(r.low), y2=y(r.high), class_="span faint")
-        + tag("circle", cx=x(r.predicted), cy=y(r.observed), r=4, class_="dot")
-        for r in found.itertuples()
+        tag("line", x1=x(r["predicted"]), x2=x(r["predicted"]), y1=y(r["low"]), y2=y(r["high"]), class_="span faint")
+        + tag("circle", cx=x(r["predicted"]), cy=y(r["observed"]), r=4, class_="dot")
+        for r in _records(found)
     ]
     diagonal = path([(x(0), y(0)), (x(top), y(top))], "dash")
     alt = "Observed share of positives by the predicted one, in tenths of the rows. On the dashed line both agree."
@@ -119,21 +120,10 @@ def matrix(fields: Sequence[str], pairs: pd.DataFrame) -> str:
     left, bottom = 118.0, 104.0
     top = float(pairs["strength"].max()) or 1.0
     cells = []
-    for pair in pairs.itertuples():
-        if pair.field_a not in place or pair.field_b not in place:
-            continue
-        column, row = sorted((place[pair.field_a], place[pair.field_b]))
-        x, y = left + column * side, (row - 1) * side
-        share = max(float(pair.strength), 0.0) / top
-        title = tag(
-            "title", f"{pair.field_a} × {pair.field_b}: {pair.strength:.2f}".replace("<", "‹").replace("&", "+")
-        )
-        cells.append(_cell(x, y, side, f"color-mix(in oklab,var(--strong) {share * 100:.0f}%,var(--weak))", title))
-        if pair.clear:
-            ink = "on" if share > 0.45 else "say"
-            cells.append(
-                label(f"{pair.strength:.2f}", x + side / 2, y + side / 2 + 4, text_anchor="middle", class_=ink)
-            )
+    for pair in _records(pairs):
+        if {pair["field_a"], pair["field_b"]} <= set(place):
+            column, row = sorted((place[pair["field_a"]], place[pair["field_b"]]))
+            cells.append(_pair_cell(pair, left + column * side, (row - 1) * side, side, top))
     rows = [
         label(short(name, 16), left - 8, (number - 0.5) * side + 4, text_anchor="end", class_="say")
         for number, name in enumerate(fields)
@@ -141,8 +131,20 @@ def matrix(fields: Sequence[str], pairs: pd.DataFrame) -> str:
     ]
     base = (count - 1) * side + 12
     columns = [_turned(short(name, 16), left + (number + 0.5) * side, base) for number, name in enumerate(fields[:-1])]
-    alt = f"Strength of {len(pairs)} pairs of fields. The darkest is {pairs.iloc[0].field_a} × {pairs.iloc[0].field_b}."
+    first = _records(pairs)[0]
+    alt = f"Strength of {len(pairs):,} pairs of fields. The strongest is {first['field_a']} × {first['field_b']}."
     return picture(left + (count - 1) * side + 40, base + bottom - 12, alt, *cells, *rows, *columns, least=0.8)
+
+
+def _pair_cell(pair: Mapping[str, Any], x: float, y: float, side: float, top: float) -> str:
+    share = max(float(pair["strength"]), 0.0) / top
+    said = f"{pair['strength']:.2f}"
+    title = tag("title", _plain(f"{pair['field_a']} × {pair['field_b']}: {said}"))
+    cell = _cell(x, y, side, f"color-mix(in oklab,var(--strong) {share * 100:.0f}%,var(--weak))", title)
+    if not pair["clear"]:
+        return cell
+    ink = "on" if share > 0.45 else "say"
+    return cell + label(said, x + side / 2, y + side / 2 + 4, text_anchor="middle", class_=ink)
 
 
 def _turned(text: str, x: float, y: float) -> str:
@@ -159,20 +161,16 @@ def levels(cells: pd.DataFrame, value: str, limit: float, title: str) -> str:
     across, down = _natural(cells["level_b"]), _natural(cells["level_a"])
     left, side = 120.0, max(30.0, min(58.0, 440 / max(len(across), 1)))
     height = min(side, 34.0)
-    marks = []
-    for cell in cells.itertuples():
-        x, y = left + across.index(cell.level_b) * side, down.index(cell.level_a) * height
-        effect = float(getattr(cell, value))
-        share = min(abs(effect) / limit, 1.0)
-        colour = "up" if effect > 0 else "down"
-        rate = f"{cell.clicks / cell.rows:.1%} of {cell.rows:,} rows positive"
-        said = _plain(f"{cell.level_a}, {cell.level_b}: {signed(effect)} log-odds, {rate}")
-        fill = f"color-mix(in oklab,var(--{colour}) {share * 100:.0f}%,var(--cell))"
-        marks.append(_cell(x, y, side, fill, tag("title", said), height))
-        if side >= 38:
-            ink = "on" if share > 0.6 else "say"
-            said = "0" if abs(effect) < 0.05 else signed(effect, 1)
-            marks.append(label(said, x + side / 2, y + height / 2 + 4, text_anchor="middle", class_=ink))
+    marks = [
+        _level_cell(
+            cell,
+            float(cell[value]) / limit,
+            (left + across.index(cell["level_b"]) * side, down.index(cell["level_a"]) * height),
+            (side, height),
+            signed(float(cell[value])),
+        )
+        for cell in _records(cells)
+    ]
     rows = [
         label(short(name, 17), left - 8, (n + 0.5) * height + 4, text_anchor="end", class_="say")
         for n, name in enumerate(down)
@@ -180,6 +178,27 @@ def levels(cells: pd.DataFrame, value: str, limit: float, title: str) -> str:
     base = len(down) * height + 14
     columns = [_turned(short(name, 17), left + (n + 0.5) * side, base) for n, name in enumerate(across)]
     return picture(left + len(across) * side + 8, base + 92, title, *marks, *rows, *columns, least=0.7)
+
+
+def _level_cell(
+    cell: Mapping[str, Any], share: float, place: tuple[float, float], size: tuple[float, float], said: str
+) -> str:
+    """Draw two levels' cell; its colour has the strength `share`, −1 … 1, and numbers stand where there is room."""
+    (x, y), (side, height), strong = place, size, min(abs(share), 1.0)
+    rate = f"{cell['clicks'] / cell['rows']:.1%} of {cell['rows']:,} rows positive"
+    title = tag("title", _plain(f"{cell['level_a']}, {cell['level_b']}: {said} log-odds, {rate}"))
+    fill = f"color-mix(in oklab,var(--{'up' if share > 0 else 'down'}) {strong * 100:.0f}%,var(--cell))"
+    drawn = _cell(x, y, side, fill, title, height)
+    if side < 38:
+        return drawn
+    ink, number = "on" if strong > 0.6 else "say", float(said.replace("−", "-"))
+    text = "0" if abs(number) < 0.05 else signed(number, 1)
+    return drawn + label(text, x + side / 2, y + height / 2 + 4, text_anchor="middle", class_=ink)
+
+
+def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
+    """Give the lines of a frame, by column."""
+    return [{str(name): value for name, value in line.items()} for line in frame.to_dict("records")]
 
 
 def _natural(levels: pd.Series[str]) -> list[str]:
@@ -233,8 +252,3 @@ def effect(value: float, top: float) -> str:
     x = Scale(0, top or 1.0, 0, 150)
     bar = tag("rect", x=0, y=4, width=max(x(value), 1.0), height=10, rx=2, class_="dot")
     return picture(150, 18, f"{value:.2f} log-odds", bar)
-
-
-def cells_of(row: Mapping[str, object]) -> str:
-    """Write the cells of a row."""
-    return " · ".join(f"{name} = {value}" for name, value in row.items())

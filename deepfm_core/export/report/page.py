@@ -317,7 +317,8 @@ def _row(title: str, row: pd.Series, addends: pd.DataFrame, cells: pd.Series, fa
 def _steps(addends: pd.DataFrame, cells: pd.Series) -> list[Step]:
     """Give the largest addends of a row by themselves, and the others as one."""
     order = addends["value"].abs().sort_values(ascending=False, kind="stable").index
-    named = [Step(_addend(addends.loc[i], cells), float(addends.at[i, "value"])) for i in order]
+    values = addends["value"].astype(float)
+    named = [Step(_addend(addends.loc[i], cells), values[i]) for i in order]
     rest = sum(step.value for step in named[STEPS:])
     more = [Step(f"{len(named) - STEPS} smaller ones", rest)] if len(named) > STEPS else []
     return [*named[:STEPS], *more]
