@@ -1,4 +1,4 @@
-"""`python -m deepfm_core`: train, predict, explain, interactions, read, runs, worker."""
+"""`python -m deepfm_core`: train, predict, explain, interactions, export, read, runs, worker."""
 
 from __future__ import annotations
 

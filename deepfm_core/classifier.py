@@ -5,8 +5,10 @@ It uses the same parts as a run (schema, encoder, model, training), but no folde
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -20,12 +22,15 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import RunParts, load_parts
-from deepfm_core.errors import Problem, SchemaError, SpecError
+from deepfm_core.errors import Problem, RunError, SchemaError, SpecError
 from deepfm_core.evidence.ranking import observed_interactions
 from deepfm_core.evidence.verdicts import HELD_OUT_COLUMNS, verdicts
 from deepfm_core.explain.frames import pairs_frame, sample_rows
 from deepfm_core.explain.learned import learned_pairs
 from deepfm_core.explain.row_terms import example_terms_frame, terms_frame
+from deepfm_core.export.bundle import opened
+from deepfm_core.export.facts import Facts
+from deepfm_core.export.recipe import recipe
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample
 from deepfm_core.runs.predictor import Trained
@@ -216,6 +221,28 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._train(parts)
         return self
 
+    @classmethod
+    def load(cls, path: str | Path) -> Self:
+        """Load a trained model: a bundle, as the app and `export` write it, or a run's folder.
+
+        The label's two texts are the `classes_`. Cells must read as in the table that it was trained on: `true` is not
+        `True`, and `1.50` not `1.5`, where a column is categorical. `read_table(path).frame` keeps cells as they are,
+        and so does `pd.read_csv(path, dtype=str, keep_default_na=False)`. Further columns do not matter.
+
+        Raises:
+            RunError: the file is no bundle, the run is not finished, or either is damaged.
+        """
+        with opened(Path(path)) as (folder, _):
+            trained, pairs, history = Trained.load(folder), folder.frame("pairs"), folder.frame("epochs")
+            summary = Facts.of(folder).summary
+        model = cls(**_parameters(trained.spec, summary["rows"]["train"]))
+        model.trained_, model.spec_, model.schema_ = trained, trained.spec, trained.spec.schema
+        model.classes_ = np.array([model.schema_.label.negative, model.schema_.label.positive])
+        model.notes_, model.best_epoch_ = (), summary["best_epoch"]
+        model.history_ = pd.DataFrame() if history is None else history
+        model._loaded_pairs = pairs
+        return model
+
     def decision_function(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
         """Return each row's logit: (N,)."""
         return self._fitted().logits(self._table(X))
@@ -258,9 +285,15 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             One line per pair, strongest first: the `pairs` frame of a run (docs/store.md) and a `verdict` in words. It
             shows what the model learned beside what the labels given to `fit` support. Strengths are in log-odds.
             `learned_fm` and `learned_dnn` are null if the model has no such part. The columns on held-out rows
-            (`held_out_z`, `knock_out_logloss`, …) are left out: they need a fit per fold, which a run does.
+            (`held_out_z`, `knock_out_logloss`, …) are left out: they need a fit per fold, which a run does. A loaded
+            model gives the pairs of its run, with these columns.
+
+        Raises:
+            RunError: the model is loaded, and its run did not examine pairs.
         """
         trained = self._fitted()
+        if not hasattr(self, "_parts"):
+            return self._pairs_of_run()
         train, seed = self._parts[0], trained.spec.seed
         sample = sample_rows(train, seed, SAMPLE_ROWS)
         rows, background = network_sample(trained.model, sample)
@@ -268,6 +301,12 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         observed = observed_interactions(together(self._parts), seed=seed)
         pairs = pairs_frame(train.layout.names, learned, observed)
         return pairs.drop(columns=list(HELD_OUT_COLUMNS)).assign(verdict=verdicts(pairs))
+
+    def _pairs_of_run(self) -> pd.DataFrame:
+        pairs: pd.DataFrame | None = self._loaded_pairs
+        if pairs is None:
+            raise RunError("The loaded run has no pairs, and its rows are not in the bundle. Fit a model, then ask it.")
+        return pairs.assign(verdict=verdicts(pairs))
 
     def __sklearn_tags__(self) -> Any:
         """Tell scikit-learn what to expect: columns of any type, missing values, two classes."""
@@ -320,7 +359,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _frame(self, X: pd.DataFrame | ArrayLike, *, reset: bool) -> pd.DataFrame:
         if isinstance(X, pd.DataFrame):
-            validate_data(self, X, reset=reset, skip_check_array=True)
+            if reset or hasattr(self, "n_features_in_"):  # a loaded model takes further columns, too
+                validate_data(self, X, reset=reset, skip_check_array=True)
             return X
         array = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
         return pd.DataFrame(array, columns=[f"x{number}" for number in range(array.shape[1])])
@@ -343,6 +383,20 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # The encoder reads tables of text, so the classes become texts, too.
         texts = pd.Categorical.from_codes(positive.astype(np.int8), pd.Index([NEGATIVE, POSITIVE]))
         return replace(table, frame=table.frame.assign(**{label: texts}))
+
+
+def _parameters(spec: RunSpec, rows: int) -> dict[str, Any]:
+    """Give the parameters with which `fit` trains as a run on that many training rows did."""
+    found = recipe(spec, rows, inspect.signature(DeepFMClassifier).parameters)
+    return {
+        **found.chosen,
+        "preset": found.preset,
+        "model": spec.model.name,
+        "min_count": spec.min_count,
+        "validation_fraction": spec.split.valid,
+        "kinds": {role.column: role.kind.value for role in spec.schema.roles},
+        "random_state": spec.seed,
+    }
 
 
 def _index(X: pd.DataFrame | ArrayLike, rows: int) -> pd.Index:

@@ -1,6 +1,8 @@
-"""The button that hands a table out as CSV: the app's side of the door in deepfm_core/tables/export.py."""
+"""The buttons that hand files out: a table as CSV (deepfm_core/tables/export.py), or whatever else a page makes."""
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import pandas as pd
 import streamlit as st
@@ -28,4 +30,29 @@ def download(frame: pd.DataFrame, file: str, key: str, *, label: str = "CSV", su
         type="tertiary",
         on_click="ignore",
         help=f"{subject} {len(frame):,} rows as CSV",
+    )
+
+
+def download_file(label: str, make: Callable[[], bytes], file: str, mime: str, key: str, why_not: str = "") -> None:
+    """Offer a file; it is made when it is asked for.
+
+    Args:
+        label: of the button.
+        make: makes its content.
+        file: what it is called.
+        mime: its type.
+        key: names the button on the page.
+        why_not: why it cannot be made, as the hover text of a button that does nothing; empty where it can.
+    """
+    st.download_button(
+        label,
+        make,
+        file,
+        mime,
+        key=key,
+        icon=":material/download:",
+        on_click="ignore",
+        help=why_not or None,
+        disabled=bool(why_not),
+        width="stretch",
     )

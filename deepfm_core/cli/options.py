@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import atexit
 import hashlib
 import sys
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +135,7 @@ def model_folder(named: str) -> RunFolder:
 
 
 def run_folder(named: str) -> RunFolder:
-    """Give the folder of a run named by a path or by an id in the store.
+    """Give the folder of a run named by a path or by an id in the store; that of a bundle goes with the process.
 
     Raises:
         RunError: there is no such run.
@@ -141,6 +143,8 @@ def run_folder(named: str) -> RunFolder:
     path = Path(named)
     if (path / "spec.json").exists():
         return RunFolder(path)
+    if path.suffix == ".zip" and path.is_file():
+        return _unpacked(path)
     if path.is_file():
         raise RunError(f"Run `{named}` is a file. Name a run's folder or its id (a table needs --observed-only).")
     if path.is_dir():
@@ -151,3 +155,20 @@ def run_folder(named: str) -> RunFolder:
 
     store = Store.default()
     return store.folder(store.run(named).id)
+
+
+def _unpacked(path: Path) -> RunFolder:
+    from deepfm_core.export.bundle import opened
+
+    bundle = ExitStack()
+    atexit.register(bundle.close)
+    return bundle.enter_context(opened(path))[0]
+
+
+def run_name_of(named: str) -> str:
+    """Give the name of a run of the store; empty for one named by a path."""
+    if Path(named).exists():
+        return ""
+    from deepfm_core.store.store import Store
+
+    return Store.default().run(named).name

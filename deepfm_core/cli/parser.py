@@ -12,6 +12,7 @@ from typing import Any, NoReturn
 
 import deepfm_core
 from deepfm_core.errors import SpecError
+from deepfm_core.export.formats import FORMATS
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.models import MODELS
 from deepfm_core.spec.settings import SETTINGS, Setting
@@ -45,6 +46,7 @@ def parser() -> argparse.ArgumentParser:
     )
     _top(explained)
     _interactions(verbs)
+    _export(verbs)
     read = _verb(verbs, "read", "CSV on stdout: the table as understood; on stderr one JSON object: how it was read")
     read.add_argument("table", type=Path, metavar="TABLE")
     _verb(verbs, "runs", "the runs in the store, newest first, as CSV")
@@ -72,7 +74,7 @@ def _deferred(name: str) -> Callable[[argparse.Namespace], None]:
 
 def _on_rows(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
     verb = _verb(verbs, name, text)
-    verb.add_argument("folder", metavar="RUN", help="a run's folder or its id")
+    verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
     verb.add_argument("table", type=Path, metavar="TABLE", help="rows with the run's fields; a label is not needed")
     return verb
 
@@ -90,6 +92,13 @@ def _interactions(verbs: Any) -> None:
     verb.add_argument("--positive", metavar="VALUE", help="… and its value that is positive (inferred)")
     verb.add_argument("--seed", type=int, help="… and the seed of the labels drawn as the null (0)")
     _roles(verb)
+
+
+def _export(verbs: Any) -> None:
+    verb = _verb(verbs, "export", "a finished run as one file to take away; its path on stdout")
+    verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
+    verb.add_argument("--format", required=True, metavar="NAME", help=", ".join(FORMATS))
+    verb.add_argument("--out", type=Path, required=True, metavar="PATH", help="the file to write; must not exist")
 
 
 def _train(verbs: Any) -> None:

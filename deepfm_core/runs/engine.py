@@ -197,7 +197,7 @@ def _fit(work: _Work) -> Events:
     sample = frames.sample_rows(work.train, spec.seed)
     for event in fit(spec.fit, work.train, work.valid, work.state):
         if isinstance(event, EpochDone):
-            _after_epoch(work, sample, event.epoch)
+            _after_epoch(work, sample, event)
         if isinstance(event, Fitted):
             work.fitted = event
         yield event
@@ -208,16 +208,22 @@ def _fit(work: _Work) -> Events:
     folder.save_model(work.state.model.state_dict(), {"model": asdict(spec.model), "epoch": work.fitted.best_epoch})
 
 
-def _after_epoch(work: _Work, sample: EncodedTable, epoch: int) -> None:
-    """Write the checkpoint for resuming, and the pairs that the page shows during training."""
+def _after_epoch(work: _Work, sample: EncodedTable, event: EpochDone) -> None:
+    """Write the checkpoint for resuming, the curves, and the pairs that the page shows during training."""
     folder, model = work.job.folder, work.state.model
     if work.spec.model.second_order and work.spec.explained:  # not while an FM only pretrains another model
-        earlier = folder.frame("pairs_by_epoch")
-        now = frames.pairs_after_epoch(model, sample, epoch)
-        # A resumed run repeats the epoch after its checkpoint: drop what the earlier attempt wrote of it.
-        epochs = now if earlier is None else pd.concat([earlier[earlier["epoch"] < epoch], now], ignore_index=True)
-        folder.write_frame("pairs_by_epoch", epochs)
+        _add_epoch(work, "pairs_by_epoch", frames.pairs_after_epoch(model, sample, event.epoch))
+    _add_epoch(work, "epochs", pd.DataFrame([asdict(event)]).astype({"valid_auc": float}))
     folder.save_checkpoint(work.state.tensors(), work.state.numbers())
+
+
+def _add_epoch(work: _Work, name: str, now: pd.DataFrame) -> None:
+    """Add an epoch's rows to a frame."""
+    earlier, folder = work.job.folder.frame(name), work.job.folder
+    if earlier is not None:
+        # A resumed run repeats the epoch after its checkpoint: drop what the earlier attempt wrote of it.
+        now = pd.concat([earlier[earlier["epoch"] < int(now["epoch"].iloc[0])], now], ignore_index=True)
+    folder.write_frame(name, now)
 
 
 def _evaluate(work: _Work) -> Events:

@@ -39,9 +39,9 @@ def write_table(table: Table, stream: TextIO) -> None:
         stream.writelines(f"{line}\n" for line in pc.binary_join_element_wise(*cells, comma).to_pylist())
 
 
-def file_name(*parts: object) -> str:
-    """Name a CSV file by what it holds, such as `row-3-ledger.csv`; what no file may be called becomes `_`."""
-    return _NOT_IN_NAMES.sub("_", "-".join(map(str, parts))) + ".csv"
+def file_name(*parts: object, ending: str = ".csv") -> str:
+    """Name a file by what it holds, such as `row-3-ledger.csv`; what no file may be called becomes `_`."""
+    return _NOT_IN_NAMES.sub("_", "-".join(map(str, parts))) + ending
 
 
 def _quoted(texts: pa.Array) -> pa.Array:

@@ -11,7 +11,7 @@ import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -114,6 +114,9 @@ def test_a_run_leaves_its_files_and_no_checkpoint(small: Table, tmp_path: Path) 
     assert terms is not None
     sums = terms.groupby("row")["value"].sum()
     np.testing.assert_allclose(sums[examples["row"]], examples["logit"], atol=1e-4)
+    curves = folder.frame("epochs")
+    assert curves is not None
+    assert curves.to_dict("records") == [asdict(event) for event in events if isinstance(event, EpochDone)]
 
 
 def test_a_run_says_of_the_data_what_the_table_says_whatever_part_it_trains_on(small: Table, tmp_path: Path) -> None:
@@ -141,6 +144,8 @@ def test_a_cancelled_run_resumes_to_the_same_scores(small: Table, tmp_path: Path
     assert isinstance(whole, Finished)
     assert isinstance(resumed, Finished)
     assert resumed.summary["test"] == pytest.approx(whole.summary["test"], abs=1e-5)
+    curves, once = (RunFolder(tmp_path / name).frame("epochs").drop(columns="seconds") for name in ("part", "whole"))
+    pd.testing.assert_frame_equal(curves, once, atol=1e-5)
 
 
 def test_a_validation_part_with_a_single_class_gets_a_sentence(small: Table, tmp_path: Path) -> None:

@@ -1,11 +1,12 @@
-"""Actions on the selected runs: open, compare, cancel, resume, annotate, delete and undo."""
+"""Actions on the selected runs: open, compare, cancel, resume, export, annotate, delete and undo."""
 
 from __future__ import annotations
 
 import streamlit as st
 
+from app.export import menu
 from app.shared import launch
-from app.state import links
+from app.state import links, saved_runs
 from app.state.store import store
 from app.widgets.messages import errors_shown
 from app.widgets.text import plain
@@ -19,7 +20,7 @@ SELECTED = "selected"
 def show_actions(chosen: list[RunRow]) -> None:
     """Draw the actions for the selected runs, and the name and notes of a single one."""
     if not chosen:
-        st.caption("Select runs in the first column to open, compare, resume, annotate or delete them.")
+        st.caption("Select runs in the first column to open, compare, resume, export, annotate or delete them.")
         return
     one = chosen[0] if len(chosen) == 1 else None
     with st.container(horizontal=True):
@@ -35,6 +36,8 @@ def show_actions(chosen: list[RunRow]) -> None:
             fitting = [row for row in chosen if row.state in states]
             if fitting:
                 st.button(label, icon=icon, on_click=row_action, args=(fitting,))
+        if one:
+            menu.show_menu(saved_runs.open_run(one.id))
     if one:
         _describe(one)
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
+from app.export.menu import show_import
 from app.state import links, saved_runs
 from app.views.runs.actions import SELECTED, show_actions, show_undo
 from app.widgets.download import download
@@ -45,6 +46,7 @@ def _page(active: bool) -> None:
         st.title("Runs", anchor=False, width="content")
         if rows:
             download(frame, "runs", "runs csv")
+        show_import()
     show_undo()
     if any(row.comparison for row in everything):
         _choose_together()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import streamlit as st
 
+from app.export import menu
 from app.shared import findings, predictions
 from app.shared.launch import keep_worker
 from app.state import links, saved_runs
@@ -229,6 +230,7 @@ def _results(run: OpenRun) -> None:
             links.go("performance")
         if st.button("Row by row", icon=":material/scatter_plot:", key="to examples"):
             links.go("examples")
+        menu.show_menu(run)
 
 
 def _charts(run: OpenRun, run_progress: RunProgress) -> None:

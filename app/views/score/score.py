@@ -1,0 +1,136 @@
+"""The page Score: a new table, scored by the current run; labels, if it has any, judge the scores."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import streamlit as st
+
+from app.shared import run_status
+from app.shared.uploads import SHARED, say_refused, upload
+from app.state import links, saved_tables
+from app.state.saved_runs import OpenRun
+from app.widgets.columns import ROWS, configured
+from app.widgets.download import download
+from app.widgets.layout import side_by_side
+from app.widgets.messages import baseline_sentence, errors_shown, wide_title
+from app.widgets.text import code, counted, plain
+from deepfm_core.metrics.scores import Metrics
+from deepfm_core.spec.run import BASELINE
+
+if TYPE_CHECKING:
+    from deepfm_core.export.table_scores import TableScores
+
+TABLE = "score_table"
+"""Name, in the URL, of the choice of the table to score."""
+PREVIEW = 200
+"""Rows that are shown; the download has all."""
+MUCH = 0.2
+"""Share of rows with an unseen value from which a field is worth a warning."""
+TITLES = {
+    **ROWS,
+    "missing": ("missing", "percent"),
+    "unseen": ("unseen in training", "percent"),
+}
+
+
+def main() -> None:
+    """Draw the page."""
+    st.title("Score", anchor=False)
+    run = run_status.finished_run()
+    label = run.spec.schema.label
+    st.markdown(f"Give every row of a new table the probability that {code(f'{label.column} = {label.positive}')}.")
+    if run.spec.model.name == BASELINE:
+        st.info(baseline_sentence(run.name))
+        return
+    sha = _choose()
+    if sha is None:
+        needed = ", ".join(code(role.column) for role in run.spec.schema.used)
+        st.caption(f"The table needs these columns, in any order: {needed}. Others are kept. A label is not needed.")
+        return
+    with errors_shown():
+        _show(run, sha, _scores(run.id, sha, run))
+
+
+def _choose() -> str | None:
+    """Draw the upload and the choice of the table to score; give its SHA-256."""
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        file, taken = upload("Table to score: CSV, TSV or Parquet, gzipped or not", "table to score")
+    if taken is not None:
+        links.choose(TABLE, taken)
+    names, chosen = saved_tables.tables(), links.chosen(TABLE)
+    if chosen:
+        names.setdefault(chosen, SHARED)
+    right.selectbox(
+        "Table",
+        ["", *names],
+        format_func=lambda sha: names.get(sha, "choose a table"),
+        **links.mirror(TABLE, list(names), ""),
+    )
+    say_refused(file, "table to score", "The choice above is unchanged.")
+    return chosen
+
+
+@st.cache_resource(max_entries=8, show_spinner="Scoring …")
+def _scores(run_id: str, sha: str, _run: OpenRun) -> TableScores:
+    from deepfm_core.export.table_scores import score_table
+    from deepfm_core.runs.predictor import Trained
+
+    return score_table(Trained.load(_run.folder), saved_tables.table(sha))
+
+
+def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
+    rows = scores.rows
+    name = saved_tables.table_name(sha)
+    mean = f"Mean probability: **{rows['probability'].mean():.1%}**." if len(rows) else ""
+    strange = f" {scores.any_unseen:.1%} of the rows hold a value that training did not." if scores.any_unseen else ""
+    st.markdown(f"**{plain(name)}**: {counted(len(rows), 'row')}. {mean}{strange}")
+    _warn(scores.fields)
+    if scores.metrics is not None:
+        _metrics(scores.metrics)
+    if scores.note:
+        st.info(f"The labels cannot judge the scores. {plain(scores.note)}")
+    download(rows, f"{name}-scores", "scores csv", label="Download all rows as CSV", subject="Scores and cells of")
+    shown = rows.head(PREVIEW)
+    titles = {**TITLES, "fm_logit": (f"{wide_title(run.spec.model)} (log-odds)", "%.3f")}
+    st.dataframe(shown, hide_index=True, column_config=configured(shown, titles), alt="Rows with their scores")
+    st.caption(f"The first {len(shown):,} of {counted(len(rows), 'row')}. FM logit and DNN logit add up to the logit.")
+    st.subheader("Is this table like the one trained on?", anchor=False)
+    st.dataframe(
+        scores.fields, hide_index=True, column_config=configured(scores.fields, TITLES), alt="Fields", width=560
+    )
+    st.caption(
+        "Shares of rows. An unseen value counts as an average one of its field. Numbers and points in time are never "
+        "unseen; numbers beyond the range of training count as its ends."
+    )
+
+
+def _warn(fields: pd.DataFrame) -> None:
+    much = fields[fields["unseen"] >= MUCH]
+    if len(much):
+        named = ", ".join(f"{code(field)} ({share:.0%})" for field, share in much[["field", "unseen"]].to_numpy())
+        st.warning(f"Many rows hold values that training did not: {named}. Their scores rest on the other fields.")
+
+
+def _metrics(metrics: Metrics) -> None:
+    columns = side_by_side(4, least=150, gap="small")
+    auc = "–" if metrics.auc is None else f"{metrics.auc:.3f}"
+    columns[0].metric("AUC", auc, help=_interval(metrics.auc_low, metrics.auc_high, 3))
+    columns[1].metric("logloss", f"{metrics.logloss:.4f}", help=_interval(metrics.logloss_low, metrics.logloss_high, 4))
+    columns[2].metric("logloss of guessing", f"{metrics.base_logloss:.4f}", help="Guessing this table's own share.")
+    ratio = "–" if metrics.calibration_ratio is None else f"{metrics.calibration_ratio:.2f}"
+    columns[3].metric(
+        "predicted ÷ observed", ratio, help=_interval(metrics.calibration_low, metrics.calibration_high, 2)
+    )
+    st.caption(
+        f"By the labels of {counted(metrics.rows, 'row')}, {metrics.clicks:,} of them positive. {plain(metrics.note)}"
+    )
+
+
+def _interval(low: float | None, high: float | None, digits: int) -> str | None:
+    return None if low is None or high is None else f"95%: {low:.{digits}f} to {high:.{digits}f}"
+
+
+main()

@@ -1,0 +1,176 @@
+"""A model bundle: one .zip with all that a finished run needs to be opened elsewhere, and a card for people.
+
+Start with `bundle_bytes` and `opened`. A bundle holds the files of a run's folder (docs/store.md), `README.md` (the
+model card) and `bundle.json`, which names the form and the SHA-256 of every file. Nothing in it is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import re
+import shutil
+import tempfile
+import zipfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import deepfm_core
+from deepfm_core._files import sha256
+from deepfm_core.errors import RunError
+from deepfm_core.export.archive import zipped
+from deepfm_core.export.facts import Facts
+from deepfm_core.export.model_card import model_card
+from deepfm_core.spec.events import EpochDone, Event, Finished, Started
+from deepfm_core.store.process import Process
+from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.store.store import LOCAL, Store
+
+VERSION = 1
+"""Form of the bundles that this version writes."""
+MANIFEST, CARD = "bundle.json", "README.md"
+MOST_BYTES = 2**30
+"""A bundle that unpacks to more is refused: no run comes near, and a small archive could fill a disk."""
+
+_FILE = re.compile(
+    r"(spec|encoder|metrics|summary|findings)\.json|encoder\.arrow|model\.safetensors|frames/[a-z_]+\.parquet"
+)
+_NEEDED = {"spec.json", "summary.json", "encoder.json", "model.safetensors"}
+
+
+def bundle_bytes(facts: Facts) -> bytes:
+    """Give the bundle of a finished run as the content of a .zip file; a run gives the same bytes each time.
+
+    Raises:
+        RunError: the run has no weights.
+    """
+    files = _files_of(facts)
+    if missing := sorted(_NEEDED - set(files)):
+        raise RunError(f"Run `{facts.folder.path}` has no {', '.join(missing)}. Train it again, then export it.")
+    digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+    manifest = {"form": VERSION, "made with": f"deepfm {deepfm_core.__version__}", "name": facts.name, "files": digests}
+    text = json.dumps(manifest, indent=1, ensure_ascii=False)
+    return zipped({CARD: model_card(facts).encode(), MANIFEST: text.encode(), **files})
+
+
+def _files_of(facts: Facts) -> dict[str, bytes]:
+    """Give the files of a run that go into its bundle, by their names there."""
+    root = facts.folder.path
+    names = {path.relative_to(root).as_posix(): path for path in root.rglob("*") if path.is_file()}
+    files = {name: names[name].read_bytes() for name in sorted(names) if _FILE.fullmatch(name)}
+    # Where the run stood on this machine is nobody's business elsewhere.
+    return {**files, "summary.json": json.dumps({**facts.summary, "run": facts.name}, indent=1).encode()}
+
+
+# Opening.
+
+
+def is_bundle(path: Path) -> bool:
+    """Say whether a file is an archive, so that it may be a bundle."""
+    return path.is_file() and zipfile.is_zipfile(path)
+
+
+@contextmanager
+def opened(source: Path | bytes, name: str = "") -> Iterator[tuple[RunFolder, str]]:
+    """Unpack a bundle for as long as the block lasts: its run's folder and its name; a run's folder is given as it is.
+
+    Args:
+        source: the file or its content; or the path of a run's folder.
+        name: what to call the bundle in messages, where it is not a path.
+
+    Raises:
+        RunError: it is not a bundle, or is damaged, or of a later version.
+    """
+    if isinstance(source, Path) and source.is_dir():
+        yield RunFolder(source), ""
+        return
+    with tempfile.TemporaryDirectory(prefix="deepfm-bundle-") as folder:
+        manifest = unpack(source, Path(folder), name)
+        yield RunFolder(Path(folder)), str(manifest.get("name") or "")
+
+
+def unpack(source: Path | bytes, folder: Path, name: str = "") -> Mapping[str, Any]:
+    """Write the files of a bundle's run into a folder, and return the bundle's manifest.
+
+    Only files that a run has are taken, each with its SHA-256 as the manifest names it.
+
+    Raises:
+        RunError: as `opened`.
+    """
+    subject = f"Bundle `{name or (source if isinstance(source, Path) else 'upload')}`"
+    try:
+        with zipfile.ZipFile(source if isinstance(source, Path) else io.BytesIO(source)) as archive:
+            manifest = _manifest(archive, subject)
+            for member in manifest["files"]:
+                _unpack_one(archive, member, folder)
+    except FileNotFoundError:
+        raise RunError(f"{subject}: there is no such file. Name a bundle, as `export` writes it.") from None
+    except zipfile.BadZipFile:
+        raise RunError(f"{subject} is not a .zip file. Name a bundle, as `export` writes it.") from None
+    except KeyError as error:
+        raise RunError(f"{subject} is damaged: {error.args[0]}. Export it again.") from None
+    damaged = [member for member, digest in manifest["files"].items() if sha256(folder / member) != digest]
+    if damaged:
+        raise RunError(f"{subject} is damaged: {', '.join(damaged)} is not as it was exported. Export it again.")
+    return manifest
+
+
+def _manifest(archive: zipfile.ZipFile, subject: str) -> dict[str, Any]:
+    if MANIFEST not in archive.namelist():
+        raise RunError(f"{subject} has no {MANIFEST}, so it is no model bundle. Use a file that *Export* wrote.")
+    if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
+        raise RunError(f"{subject} unpacks to more than {MOST_BYTES >> 30} GB. A run is smaller: use another file.")
+    try:
+        manifest = json.loads(archive.read(MANIFEST))
+        form, files = manifest["form"], manifest["files"]
+    except (ValueError, TypeError, KeyError) as error:
+        raise RunError(f"{subject} is damaged: {MANIFEST} cannot be read ({error}). Export it again.") from None
+    if form != VERSION:
+        raise RunError(f"{subject} has form {form}, and this version reads form {VERSION}. Use a newer version.")
+    if not isinstance(files, dict) or not all(_FILE.fullmatch(name) for name in files) or not set(files) >= _NEEDED:
+        raise RunError(f"{subject} is damaged: its list of files is not that of a run. Export it again.")
+    return dict(manifest)
+
+
+def _unpack_one(archive: zipfile.ZipFile, member: str, folder: Path) -> None:
+    path = folder / member
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with archive.open(member) as source, path.open("wb") as target:
+        shutil.copyfileobj(source, target)
+
+
+# Importing into a store.
+
+
+def import_bundle(store: Store, source: Path | bytes, name: str = "", owner: str = LOCAL) -> str:
+    """Enter a bundle's run into a store, as a finished run, and return its id.
+
+    Raises:
+        RunError: it is not a bundle, or its model cannot be read; nothing is entered then.
+    """
+    from deepfm_core.runs.predictor import Trained
+
+    with opened(source, name) as (folder, called):
+        facts = Facts.of(folder, called)
+        Trained.load(folder)  # says what is wrong with it before anything is entered
+        me = Process.current()
+        row = store.begin(facts.spec, me, facts.name, owner)
+        shutil.copytree(folder.path, store.folder(row.id).path, dirs_exist_ok=True)
+        for event in (*_curves(facts), Finished(facts.summary)):
+            store.claims.append(row.id, event, me)
+    return row.id
+
+
+def _curves(facts: Facts) -> Iterator[Event]:
+    """Give the events that the pages draw a run's curves from; none for a run that did not keep its curves."""
+    epochs, valid = facts.folder.frame("epochs"), facts.metrics.get("valid")
+    if epochs is None or valid is None:
+        return
+    rows, fit = facts.summary["rows"], facts.spec.fit
+    steps = -(-rows["train"] // fit.batch_size)
+    yield Started(rows["train"], rows["valid"], facts.summary["parameters"], fit.epochs, steps, valid.base_logloss)
+    for line in epochs.astype(object).where(epochs.notna(), None).to_dict("records"):
+        yield EpochDone(**{str(name): value for name, value in line.items()})

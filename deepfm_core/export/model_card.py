@@ -1,0 +1,191 @@
+"""The model card of a bundle, in Markdown: what the model is for, what it learned from, how good it is, its limits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import deepfm_core
+from deepfm_core.export.facts import Facts
+from deepfm_core.metrics.scores import Metrics
+
+MOST_PAIRS = 5
+"""Pairs that the card lists."""
+
+
+def model_card(facts: Facts) -> str:
+    """Write the card of a finished run."""
+    sections = (
+        (f"# {_text(facts.name)}", _summary(facts)),
+        ("## Data", _data(facts)),
+        ("## Scores", _scores(facts)),
+        ("## Strongest pairs of fields", _pairs(facts)),
+        ("## Fields", _fields(facts)),
+        ("## Settings", _table(("setting", "value"), list(facts.settings()))),
+        ("## Intended use", _use(facts)),
+        ("## Limits", _limits(facts)),
+        ("## Use it", _how(facts)),
+    )
+    return "\n\n".join(f"{title}\n\n{text}" for title, text in sections) + "\n"
+
+
+def _summary(facts: Facts) -> str:
+    count = f"{facts.summary.get('parameters', 0):,} parameters"
+    return (
+        f"{facts.model} ({count}) gives the probability that {_code(facts.label)}. It was trained on "
+        f"{_code(facts.spec.table_name)} with DeepFM Explorer {deepfm_core.__version__}."
+    )
+
+
+def _data(facts: Facts) -> str:
+    spec, rows, label = facts.spec, facts.summary["rows"], facts.spec.schema.label
+    by = spec.split.by + (f" ({_code(spec.split.column)})" if spec.split.column else "")
+    lines = [
+        f"- Label: {_code(label.column)}. Positive: {_code(label.positive)}; negative: {_code(label.negative)}.",
+        f"- Rows: {rows['train']:,} to train, {rows['valid']:,} to validate, {rows['test']:,} to test. Split: {by}.",
+        f"- SHA-256 of the table: `{spec.table}`." if spec.table else "",
+        *(
+            f"- {title} table: {_code(name)}."
+            for title, name in (("Validation", spec.valid_table_name), ("Test", spec.test_table_name))
+            if name
+        ),
+    ]
+    return "\n".join(filter(None, lines))
+
+
+def _scores(facts: Facts) -> str:
+    titles = {"test": "test", "valid": "validation"}
+    rows = [
+        (
+            titles[part],
+            f"{metrics.rows:,}",
+            f"{metrics.clicks:,}",
+            _interval(metrics.auc, metrics.auc_low, metrics.auc_high, 3),
+            _interval(metrics.logloss, metrics.logloss_low, metrics.logloss_high, 4),
+            _interval(metrics.calibration_ratio, metrics.calibration_low, metrics.calibration_high, 2),
+        )
+        for part, metrics in facts.metrics.items()
+    ]
+    head = ("part", "rows", "positive", "AUC", "logloss (nats)", "predicted ÷ observed")
+    return f"{_table(head, rows)}\n\nIn brackets: 95% intervals. {_base(facts)}"
+
+
+def _base(facts: Facts) -> str:
+    judged = facts.judged
+    if judged is None:
+        return ""
+    part, metrics = judged
+    return f"{part} logloss of always predicting the share of positives: {metrics.base_logloss:.4f}."
+
+
+def _interval(value: float | None, low: float | None, high: float | None, digits: int) -> str:
+    if value is None:
+        return "–"
+    if low is None or high is None:
+        return f"{value:.{digits}f}"
+    return f"{value:.{digits}f} ({low:.{digits}f} to {high:.{digits}f})"
+
+
+def _pairs(facts: Facts) -> str:
+    pairs = facts.pairs
+    if pairs.empty:
+        return "This model's logit has no pairs of fields, or the run did not examine them."
+    rows = []
+    for pair in pairs.head(MOST_PAIRS).to_dict("records"):
+        cell = facts.telling_cell(pair["field_a"], pair["field_b"])
+        names = f"{_text(pair['field_a'])} × {_text(pair['field_b'])}"
+        rows.append((names, f"±{pair['strength']:.2f}", pair["verdict"] or "learned", _text(str(cell or "–"))))
+    note = "Strength: standard deviation over rows of what the pair adds, in log-odds."
+    return f"{_table(('pair', 'strength', 'verdict', 'where it is clearest'), rows)}\n\n{note} {_clear(facts)}"
+
+
+def _clear(facts: Facts) -> str:
+    found = facts.findings.pair
+    if found is None or found.clear is None:
+        return ""
+    return f"{found.clear} of {found.pairs:,} pairs are clear above noise."
+
+
+def _fields(facts: Facts) -> str:
+    rows = [
+        (_code(role.column), str(role.kind), _text(role.kind.help), f"{role.missing:,}")
+        for role in facts.spec.schema.used
+    ]
+    left_out = [_code(role.column) for role in facts.spec.schema.roles if not role.kind.is_used]
+    table = _table(("field", "kind", "how it enters", "missing cells"), rows)
+    return table + (f"\n\nLeft out: {', '.join(left_out)}." if left_out else "")
+
+
+def _use(facts: Facts) -> str:
+    return (
+        f"Give the probability that {_code(facts.label)} to rows like those of training: same columns, same source, "
+        "same period or soon after. Rank rows by it, or compare its mean with what happens. Every prediction splits "
+        "into terms that sum to its logit, so single rows can be explained."
+    )
+
+
+def _limits(facts: Facts) -> str:
+    lines = [
+        "- It describes these rows. A pair or a field that matters here need not cause anything.",
+        "- A value that training did not hold counts as an average one. Watch how many there are in new tables.",
+        "- It says nothing of fairness. Check scores by group before people are affected by decisions.",
+        *(f"- {_text(sentence)}" for sentence in _doubts(facts)),
+    ]
+    return "\n".join(lines)
+
+
+def _doubts(facts: Facts) -> Iterator[str]:
+    judged = facts.judged
+    if judged is not None:
+        yield from _doubts_of(*judged)
+    worst = facts.findings.worst
+    if worst is not None and worst.beyond_chance:
+        yield (
+            f"Calibration is off where {worst.field} = {worst.level}: {worst.predicted:.1%} predicted, "
+            f"{worst.observed:.1%} observed in {worst.rows:,} rows."
+        )
+    for role in facts.spec.schema.used:
+        if role.warning:
+            yield f"{role.column}: {role.warning}."
+
+
+def _doubts_of(part: str, metrics: Metrics) -> Iterator[str]:
+    if metrics.clicks < 100:
+        yield f"Only {metrics.clicks:,} positive rows judge it. Its scores may differ a lot on other rows."
+    if metrics.auc_low is not None and metrics.auc_low <= 0.5:
+        yield f"{part} AUC is not clearly above 0.5: it may rank no better than chance."
+
+
+def _how(facts: Facts) -> str:
+    label = facts.spec.schema.label
+    return f"""Load it in Python, on any machine with the package:
+
+```python
+from deepfm_core import DeepFMClassifier, read_table
+
+model = DeepFMClassifier.load("this-bundle.zip")
+rows = read_table("tomorrow.csv").frame
+model.predict_proba(rows)[:, 1]   # the probability that {label.column} is {label.positive}
+model.explain(rows)               # each row's logit, split into parts
+```
+
+Or on the command line: `python -m deepfm_core predict this-bundle.zip tomorrow.csv`. Or in the app: *Runs*, *Import a
+bundle*.
+
+`encoder.json`, `encoder.arrow` and `frames/` hold values of the table. The frames of examples hold whole rows of it.
+Share the bundle with those who may see them."""
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join(f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in line)} |" for line in lines)
+
+
+def _code(text: str | None) -> str:
+    """Write a name as code; a backtick within it becomes an apostrophe."""
+    return "`" + " ".join((text or "").replace("`", "'").split()) + "`"
+
+
+def _text(text: str) -> str:
+    """Write a text without what Markdown would take for markup."""
+    words = " ".join(text.split())
+    return "".join(f"\\{sign}" if sign in "\\`*_[]<>#" else sign for sign in words)

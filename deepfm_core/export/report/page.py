@@ -1,0 +1,392 @@
+"""The report of a finished run, section by section: start with `report_html`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from html import escape
+
+import numpy as np
+import pandas as pd
+
+import deepfm_core
+from deepfm_core.evidence.verdicts import has_evidence
+from deepfm_core.export.facts import PARTS, Facts, signed
+from deepfm_core.export.report import charts
+from deepfm_core.export.report.charts import Step
+from deepfm_core.export.report.style import CSS
+from deepfm_core.export.run_code import classifier_snippet, command_line, unsaid
+from deepfm_core.metrics.scores import Metrics, logloss_by_row
+
+FEW_POSITIVES = 100
+"""Positive rows to judge by, below which the report asks for caution first."""
+DRILLED, RANKED, MATRIX_FIELDS, STEPS = 3, 12, 20, 12
+"""Pairs shown level by level, pairs ranked, fields of the matrix, and addends of a row that have a bar of their own."""
+
+GLOSSARY = {
+    "Probability": "What the model gives a row: the chance that it is positive.",
+    "Logit, log-odds": "ln(p ÷ (1 − p)). 0 is 50%, +1 is 73%, −1 is 27%, +2 is 88%. Effects add up on this scale.",
+    "AUC": "The chance that a positive row gets a higher probability than a negative one; 0.5 is guessing.",
+    "Logloss (nats)": "Mean of −ln of the probability given to what happened. Lower is better.",
+    "Pair": "What two fields do together, beyond what each does alone.",
+    "Strength": "The standard deviation over rows of what a pair adds, in log-odds.",
+    "Clear above noise": "The labels show the pair at a false discovery rate of 5%, and no other pair explains it.",
+    "Held-out rows": "Rows that the model was not trained on.",
+}
+
+
+def report_html(facts: Facts) -> str:
+    """Write the report: one HTML file that asks for nothing from outside."""
+    sections = [
+        ("verdict", "Verdict", _verdict(facts)),
+        ("scores", "Scores", "".join(_scores(facts))),
+        ("training", "Training", "".join(_training(facts))),
+        ("pairs", "Pairs of fields", "".join(_pairs(facts))),
+        ("rows", "Single rows", "".join(_rows(facts))),
+        ("fields", "Fields", _fields(facts)),
+        ("settings", "Settings and how to repeat it", _settings(facts)),
+        ("words", "Words", _words()),
+    ]
+    there = [(key, title, text) for key, title, text in sections if text]
+    links = "".join(f'<a href="#{key}">{title}</a>' for key, title, _ in there)
+    body = "".join(f'<section id="{key}"><h2>{title}</h2>{text}</section>' for key, title, text in there)
+    name = escape(facts.name)
+    return f"""<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
+<meta name="color-scheme" content="light dark"><title>{name}</title><style>{CSS}</style></head>
+<body><main><header><h1>{name}</h1><p class="quiet">{_about(facts)}</p><nav aria-label="Sections">{links}</nav></header>
+{body}</main></body></html>
+"""
+
+
+def _about(facts: Facts) -> str:
+    rows = facts.summary["rows"]
+    return (
+        f"{facts.model} for <b>{escape(facts.label)}</b> · {sum(rows.values()):,} rows of "
+        f"{escape(facts.spec.table_name)} · {len(facts.spec.schema.used)} fields · "
+        f"{facts.summary.get('parameters', 0):,} parameters · DeepFM Explorer {deepfm_core.__version__}"
+    )
+
+
+# Verdict.
+
+
+def _verdict(facts: Facts) -> str:
+    tiles = "".join(f'<div class="tile"><span>{a}</span><b>{b}</b><span>{c}</span></div>' for a, b, c in _tiles(facts))
+    doubts = "".join(f'<p class="note">{escape(doubt)}</p>' for doubt in _doubts(facts))
+    return f'<p class="lead">{_plain_finding(facts)}</p>{doubts}<div class="tiles">{tiles}</div>'
+
+
+def _plain_finding(facts: Facts) -> str:
+    pairs = facts.pairs
+    if pairs.empty:
+        return f"{facts.model} gives each row a probability. It has no pairs of fields to report."
+    first, evidence = pairs.iloc[0], has_evidence(pairs)
+    cell, names = facts.telling_cell(first["field_a"], first["field_b"]), _names(first)
+    if evidence and not pairs["clear"].any():
+        return f"None of the {len(pairs):,} pairs of fields is clear above noise. The strongest is {names}."
+    start = f"The strongest pair is {names}: it {escape(first['verdict'])}." if evidence else f"Strongest: {names}."
+    return start if cell is None else f"{start} {escape(str(cell))}; the model says {signed(cell.learned)}."
+
+
+def _names(pair: pd.Series) -> str:
+    return f"<b>{escape(pair['field_a'])} × {escape(pair['field_b'])}</b>"
+
+
+def _doubts(facts: Facts) -> Iterator[str]:
+    if facts.judged is None:
+        return
+    part, metrics = facts.judged
+    if metrics.clicks < FEW_POSITIVES:
+        yield f"Only {metrics.clicks:,} positive rows judge this run. Take everything below as a first hint."
+    if metrics.auc_low is not None and metrics.auc_low <= 0.5:
+        yield f"The {part.lower()} AUC is not clearly above 0.5: the model may rank no better than chance."
+    worst = facts.findings.worst
+    if worst is not None and worst.beyond_chance:
+        yield (
+            f"Where {worst.field} = {worst.level}, {worst.predicted:.1%} was predicted and {worst.observed:.1%} "
+            f"observed, in {worst.rows:,} rows: further off than chance would put the worst of {worst.slices} slices."
+        )
+
+
+def _tiles(facts: Facts) -> Iterator[tuple[str, str, str]]:
+    if facts.judged is not None:
+        part, metrics = facts.judged
+        yield f"AUC, {part.lower()} rows", _number(metrics.auc, 3), _range(metrics.auc_low, metrics.auc_high, 3)
+        gain = 1 - metrics.logloss / metrics.base_logloss
+        yield "Logloss (nats)", f"{metrics.logloss:.4f}", f"{gain:.0%} below guessing the rate"
+        ratio = _range(metrics.calibration_low, metrics.calibration_high, 2)
+        yield "Predicted ÷ observed", _number(metrics.calibration_ratio, 2), ratio
+    pairs = facts.pairs
+    if has_evidence(pairs):
+        yield "Clear pairs", f"{int(pairs['clear'].sum())}", f"of {len(pairs):,}, above noise in the labels"
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _range(low: float | None, high: float | None, digits: int) -> str:
+    return "" if low is None or high is None else f"95%: {low:.{digits}f} to {high:.{digits}f}"
+
+
+# Scores and training.
+
+
+def _scores(facts: Facts) -> Iterator[str]:
+    yield _scores_table(facts.metrics)
+    predictions = facts.folder.frame("predictions")
+    part = next(iter(facts.metrics), None)
+    if predictions is None or part is None:
+        return
+    rows = predictions[predictions["part"] == part]
+    if rows["label"].nunique() < 2:
+        return
+    metrics = facts.metrics[part]
+    roc = charts.roc_curve(rows, f"ROC curve of the {PARTS[part].lower()} rows. AUC {_number(metrics.auc, 3)}.")
+    yield '<div class="row">'
+    yield _figure("Ranking", roc, "The steeper it rises, the better positive rows come first. Dashed: guessing.")
+    note = "Each dot is a tenth of the rows, with a 95% interval. On the dashed line, probabilities are right."
+    yield _figure("Calibration", charts.calibration_chart(rows), note)
+    yield "</div>"
+
+
+def _scores_table(metrics: dict[str, Metrics]) -> str:
+    head = ("part", "rows", "positive", "AUC", "logloss (nats)", "of guessing the rate", "predicted ÷ observed")
+    body = [
+        (
+            PARTS[part],
+            f"{one.rows:,}",
+            f"{one.clicks:,} ({one.clicks / max(one.rows, 1):.1%})",
+            f"{_number(one.auc, 3)}<small>{_range(one.auc_low, one.auc_high, 3)}</small>",
+            f"{one.logloss:.4f}<small>{_range(one.logloss_low, one.logloss_high, 4)}</small>",
+            f"{one.base_logloss:.4f}",
+            f"{_number(one.calibration_ratio, 2)}<small>{_range(one.calibration_low, one.calibration_high, 2)}</small>",
+        )
+        for part, one in metrics.items()
+    ]
+    return _table(head, body, numbers=range(1, len(head)))
+
+
+def _figure(title: str, picture: str, note: str) -> str:
+    return f'<figure><h3>{title}</h3><div class="scroll">{picture}</div><figcaption>{note}</figcaption></figure>'
+
+
+def _training(facts: Facts) -> Iterator[str]:
+    epochs = facts.folder.frame("epochs")
+    best, count = facts.summary.get("best_epoch"), facts.summary.get("epochs")
+    yield f"<p>Epoch {best} of {count} had the lowest validation logloss, and its weights are the model.</p>"
+    if epochs is None or not epochs["best"].any():
+        yield '<p class="quiet">This run is of an earlier version, which did not keep its curves.</p>'
+        return
+    valid = facts.metrics.get("valid")
+    yield '<div class="row">'
+    note = "Training rows are scored while the weights change, and with dropout. Circle: the best epoch."
+    yield _figure("Logloss", charts.loss_curves(epochs, None if valid is None else valid.base_logloss), note)
+    if epochs["valid_auc"].notna().all():
+        yield _figure("Validation AUC", charts.auc_curve(epochs), "Higher is better; 0.5 is guessing.")
+    yield "</div>"
+
+
+# Pairs.
+
+
+def _pairs(facts: Facts) -> Iterator[str]:
+    pairs = facts.pairs
+    if pairs.empty:
+        return
+    yield f"<p>{_how_sure(facts)}</p>"
+    yield _ranking(pairs.head(RANKED))
+    if len(pairs) > RANKED:
+        yield f'<p class="quiet">The {RANKED} first of {len(pairs):,} pairs.</p>'
+    fields = _matrix_fields(facts)
+    if len(fields) > 2:
+        cut = "" if len(fields) == len(_order(facts)) else f" The {len(fields)} fields with the strongest pairs."
+        note = f"Strength of each pair, in log-odds; weak ones fade. Numbers: clear above noise.{cut}"
+        yield _figure("All pairs", charts.matrix(fields, pairs), note)
+    shown = pairs[pairs["clear"]] if pairs["clear"].any() else pairs.head(1)
+    for pair in shown.head(DRILLED).to_dict("records"):
+        yield _drill_down(facts, str(pair["field_a"]), str(pair["field_b"]), str(pair["verdict"]))
+
+
+def _how_sure(facts: Facts) -> str:
+    pairs = facts.pairs
+    if not has_evidence(pairs):
+        return "These strengths are what one model learned. Another seed may rank them differently."
+    count = int(pairs["clear"].sum())
+    clear = f"{count} of {len(pairs):,} pairs {'is' if count == 1 else 'are'} clear above noise."
+    return f"{clear} The dot is the strength in the data with its 90% interval; the bar is what the model learned."
+
+
+def _ranking(pairs: pd.DataFrame) -> str:
+    top = float(np.nanmax(pairs[[c for c in ("strength", "strength_high", "learned") if c in pairs]].to_numpy(float)))
+    body = []
+    for pair in pairs.to_dict("records"):
+        low, high, learned = (_known(pair.get(name)) for name in ("strength_low", "strength_high", "learned"))
+        chart = charts.interval(low, float(pair["strength"]), high, learned, top)
+        said = "" if low is None or high is None else f"<small>{low:.2f} to {high:.2f}</small>"
+        names = f"{escape(str(pair['field_a']))} × {escape(str(pair['field_b']))}"
+        name = f"<b>{names}</b>" if pair["clear"] else names
+        verdict = f"<small>{escape(str(pair['verdict']))}</small>"
+        body.append((name + verdict, chart, f"{pair['strength']:.2f}{said}", _number(learned, 2)))
+    head = ("pair", "strength: data ● and model ▬", "data", "model")
+    return _table(head, body, numbers=(2, 3))
+
+
+def _known(value: object) -> float | None:
+    number = float(value) if isinstance(value, int | float) else float("nan")
+    return number if np.isfinite(number) else None
+
+
+def _order(facts: Facts) -> list[str]:
+    fields = facts.folder.frame("fields")
+    if fields is None:
+        return []
+    return [str(name) for name in fields.dropna(subset=["order"]).sort_values("order")["field"]]
+
+
+def _matrix_fields(facts: Facts) -> list[str]:
+    """Give the fields of the matrix in their order: of many, those with the strongest pairs."""
+    order, pairs = _order(facts), facts.pairs
+    names = dict.fromkeys(name for pair in pairs[["field_a", "field_b"]].to_numpy().tolist() for name in pair)
+    kept = set(list(names)[:MATRIX_FIELDS])
+    return [name for name in order if name in kept]
+
+
+def _drill_down(facts: Facts, field_a: str, field_b: str, verdict: str) -> str:
+    cells, names = facts.cells(field_a, field_b), f"{field_a} × {field_b}"
+    if cells.empty:
+        return ""
+    limit = max(float(cells[["observed", "learned"]].abs().to_numpy().max()), 0.4)
+    telling = facts.telling_cell(field_a, field_b)
+    said = "" if telling is None else f"Clearest in the data: {telling}; the model says {signed(telling.learned)}."
+    pictures = (
+        charts.levels(cells, column, limit, f"{names}, effects in log-odds: {title.lower()}.")
+        for column, title in (("observed", "In the data"), ("learned", "In the model"))
+    )
+    data, model = pictures
+    note = "Log-odds that the two levels add together, beyond each alone. Green raises, purple lowers."
+    return (
+        f'<h3>{escape(names)}</h3><p class="quiet">{escape(verdict[:1].upper() + verdict[1:])}. {escape(said)}</p>'
+        f'<div class="row wide">{_figure("In the data", data, note + " Few rows are shrunk towards 0.")}'
+        f"{_figure('In the model', model, 'The same, as the model learned it.')}</div>"
+    )
+
+
+# Single rows.
+
+
+def _rows(facts: Facts) -> Iterator[str]:
+    terms, examples, cells = (facts.folder.frame(name) for name in ("purified_terms", "examples", "example_cells"))
+    if terms is None or examples is None or cells is None or examples.empty:
+        return
+    yield (
+        "<p>Every prediction is a sum. Here are four held-out rows, from the mean logit to their own. What fields do "
+        "alone is kept apart from what pairs add.</p>"
+    )
+    yield '<div class="row wide">'
+    for title, row in _typical(examples):
+        addends = terms[terms["row"] == row["row"]]
+        if len(addends):
+            yield _row(title, row, addends, cells[cells["row"] == row["row"]].iloc[0], facts)
+    yield "</div>"
+
+
+def _typical(examples: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
+    """Yield typical rows, each with its title: most probable, median, least probable, and the largest surprise."""
+    ranked = examples.sort_values("logit", kind="stable").reset_index(drop=True)
+    surprise = logloss_by_row(examples["label"].to_numpy(float), examples["logit"].to_numpy())
+    yield "Highest probability", ranked.iloc[-1]
+    yield "Median probability", ranked.iloc[len(ranked) // 2]
+    yield "Lowest probability", ranked.iloc[0]
+    yield "Largest surprise", examples.iloc[int(surprise.argmax())]
+
+
+def _row(title: str, row: pd.Series, addends: pd.DataFrame, cells: pd.Series, facts: Facts) -> str:
+    happened = "positive" if row["label"] == 1 else "negative"
+    label = facts.spec.schema.label.column
+    shown = {str(name): value for name, value in cells.items() if name not in ("row", label)}
+    base = float(addends.loc[addends["term"] == "base", "value"].sum())
+    picture = charts.ledger(base, _steps(addends[addends["term"] != "base"], cells), float(row["logit"]))
+    values = "".join(f"<span>{escape(name)} = {escape(str(value))}</span>" for name, value in shown.items())
+    head = f"{title}: {row['probability']:.1%}"
+    said = f"Row {int(row['row']):,} of the {PARTS[str(row['part'])].lower()} part was {happened}."
+    about = f'<figcaption>{said}</figcaption><div class="cells">{values}</div>'
+    return f'<figure><h3>{head}</h3>{about}<div class="scroll">{picture}</div></figure>'
+
+
+def _steps(addends: pd.DataFrame, cells: pd.Series) -> list[Step]:
+    """Give the largest addends of a row by themselves, and the others as one."""
+    order = addends["value"].abs().sort_values(ascending=False, kind="stable").index
+    values = addends["value"].astype(float)
+    named = [Step(_addend(addends.loc[i], cells), values[i]) for i in order]
+    rest = sum(step.value for step in named[STEPS:])
+    more = [Step(f"{len(named) - STEPS} smaller ones", rest)] if len(named) > STEPS else []
+    return [*named[:STEPS], *more]
+
+
+def _addend(addend: pd.Series, cells: pd.Series) -> str:
+    if addend["term"] == "higher-order":
+        return "three or more fields"
+    a, b = addend["field_a"], addend["field_b"]
+    if addend["term"] == "pair":
+        return f"{a} × {b}" if a != b else f"within {a}"
+    return f"{a} = {cells[a]}" if a in cells.index and a != "row" else str(a)
+
+
+# Fields, settings, words.
+
+
+def _fields(facts: Facts) -> str:
+    frame = facts.folder.frame("fields")
+    effects = {} if frame is None else dict(zip(frame["field"], frame["main_effect"], strict=True))
+    top = max((value for value in effects.values() if _known(value) is not None), default=0.0)
+    body = []
+    for role in facts.spec.schema.roles:
+        own = [
+            _known(value)
+            for name, value in effects.items()
+            if name == role.column or name.startswith(role.column + " ")
+        ]
+        found = max((value for value in own if value is not None), default=None)
+        chart = (
+            "" if found is None or not role.kind.is_used else f"{charts.effect(found, top)}<small>{found:.2f}</small>"
+        )
+        why = _coded(role.reason) + (f"<small>{_coded(role.warning)}</small>" if role.warning else "")
+        body.append((escape(role.column), role.kind.value, why, chart))
+    note = (
+        '<p class="quiet">Effect alone: standard deviation over rows of what the field adds by itself, in log-odds.</p>'
+    )
+    return note + _table(("field", "taken as", "why", "effect alone"), body)
+
+
+def _coded(text: str) -> str:
+    """Write a text with what stands between backticks as code."""
+    parts = escape(text).split("`")
+    return "".join(f"<code>{part}</code>" if place % 2 else part for place, part in enumerate(parts))
+
+
+def _settings(facts: Facts) -> str:
+    items = "".join(f"<li>{escape(title)}<b>{escape(value)}</b></li>" for title, value in facts.settings())
+    sha = f'<p class="quiet">SHA-256 of the table: <code>{facts.spec.table}</code></p>' if facts.spec.table else ""
+    return (
+        f'<ul class="columns">{items}</ul>{sha}<h3>Command line</h3>'
+        f"<pre><code>{escape(command_line(facts))}</code></pre>{_paragraph(unsaid(facts))}<h3>Python</h3>"
+        f"<pre><code>{escape(classifier_snippet(facts))}</code></pre>"
+    )
+
+
+def _paragraph(text: str) -> str:
+    return f"<p>{escape(text.strip())}</p>" if text else ""
+
+
+def _words() -> str:
+    return "<dl>" + "".join(f"<dt>{word}</dt><dd>{escape(what)}</dd>" for word, what in GLOSSARY.items()) + "</dl>"
+
+
+def _table(head: Sequence[str], body: Sequence[Sequence[str]], numbers: Sequence[int] | range = ()) -> str:
+    """Write a table; the columns `numbers` are set to the right."""
+    side = [' class="n"' if place in numbers else "" for place in range(len(head))]
+    top = "".join(f'<th scope="col"{each}>{cell}</th>' for cell, each in zip(head, side, strict=True))
+    lines = ("".join(f"<td{each}>{cell}</td>" for cell, each in zip(line, side, strict=True)) for line in body)
+    rows = "".join(f"<tr>{line}</tr>" for line in lines)
+    return f'<div class="scroll"><table><thead><tr>{top}</tr></thead><tbody>{rows}</tbody></table></div>'

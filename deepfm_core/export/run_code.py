@@ -1,0 +1,158 @@
+"""Code for one run, ready to copy: the command line, the classifier, and the model in plain PyTorch.
+
+Start with `code_text`, which puts all three into one Markdown text; `command_line`, `classifier_snippet` and
+`torch_code.plain_torch` give each by itself.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import fields
+from typing import Any
+
+import deepfm_core
+from deepfm_core.export.facts import Facts
+from deepfm_core.export.recipe import Recipe, recipe
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.spec.presets import PRESETS
+from deepfm_core.spec.run import ModelSpec, RunSpec, SplitSpec
+from deepfm_core.spec.settings import SETTINGS
+from deepfm_core.spec.value_kinds import Flag
+
+NOT_OF_THE_CLASSIFIER = ("precision",)
+"""Settings of model and training that have an option, but that the classifier does not take."""
+
+
+def code_text(facts: Facts) -> str:
+    """Give the command line, the classifier's snippet and the model in plain PyTorch as one Markdown text."""
+    from deepfm_core.export.torch_code import plain_torch
+    from deepfm_core.runs.predictor import Trained
+
+    torch_code = plain_torch(Trained.load(facts.folder).model, facts.name)
+    return f"""# Code for {facts.name}
+
+Made with DeepFM Explorer {deepfm_core.__version__}.
+
+## Train it again
+
+```
+{command_line(facts)}
+```
+{unsaid(facts)}
+## As a classifier
+
+It keeps no test rows, so it trains on more rows than the run.
+
+```python
+{classifier_snippet(facts)}```
+
+## The model in plain PyTorch
+
+`model.safetensors` is in the model bundle.
+
+```python
+{torch_code}```
+"""
+
+
+# The command line.
+
+
+def command_line(facts: Facts) -> str:
+    """Write the command that trains the run again, an option on each line."""
+    spec, label = facts.spec, facts.spec.schema.label
+    words = [("--label", label.column), ("--positive", label.positive)]
+    words += [(f"--{kind}", _listed(names)) for kind in Kind if (names := _columns(spec, kind))]
+    words += [(flag, value) for flag, value in (*_parts(spec), *_settings(facts))]
+    lines = [" ".join([flag, *([shlex.quote(value)] if value else [])]) for flag, value in words]
+    return " \\\n    ".join([f"python -m deepfm_core train {shlex.quote(spec.table_name)}", *lines])
+
+
+def unsaid(facts: Facts) -> str:
+    """Name the settings of the run that no option says; empty unless other code or a hand made them."""
+    found = _recipe(facts).unsaid
+    said = ", ".join(f"{name} = {value}" for name, value in found.items())
+    return f"\nNo option says: {said}. Set it in the run's `spec.json`.\n" if found else ""
+
+
+def _columns(spec: RunSpec, kind: Kind) -> list[str]:
+    return [role.column for role in spec.schema.roles if role.kind is kind]
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Write names with commas between them; one that holds a comma in quotes."""
+    quoted = ('"' + name.replace('"', '""') + '"' for name in names)
+    return ",".join(q if set(name) & set(',"\n\r') else name for name, q in zip(names, quoted, strict=True))
+
+
+def _parts(spec: RunSpec) -> Iterator[tuple[str, str]]:
+    if spec.split.column is not None:
+        yield "--split-by", f"{spec.split.by}:{spec.split.column}"
+    for flag, name in (("--valid-table", spec.valid_table_name), ("--test-table", spec.test_table_name)):
+        if name:
+            yield flag, name
+
+
+def _settings(facts: Facts) -> Iterator[tuple[str, str]]:
+    """Yield the options of the settings that are not the usual ones."""
+    spec, found = facts.spec, _recipe(facts)
+    if found.preset != PRESETS[0]:
+        yield "--preset", found.preset
+    if spec.model.name != ModelSpec().name:
+        yield "--model", spec.model.name
+    usual = {each.name: each.default for each in (*fields(RunSpec), *fields(SplitSpec))}
+    for setting in SETTINGS:
+        value = setting.of(spec)
+        own = setting.home in ("run", "split") and value not in (None, usual.get(setting.name))
+        if setting.option and (own or setting.name in found.chosen):
+            yield setting.flag, "" if isinstance(setting.values, Flag) else str(setting.as_text(value))
+
+
+def _recipe(facts: Facts) -> Recipe:
+    """Find what to say of the settings; presets depend on the rows that `train` expects to train on."""
+    spec, rows = facts.spec, facts.summary["rows"]
+    whole = rows["train"] + (0 if spec.valid_table else rows["valid"]) + (0 if spec.test_table else rows["test"])
+    return recipe(spec, spec.training_rows(whole), [setting.name for setting in SETTINGS if setting.option])
+
+
+# The classifier.
+
+
+def classifier_snippet(facts: Facts) -> str:
+    """Write the Python that fits a `DeepFMClassifier` with the run's settings to the run's table."""
+    spec, label = facts.spec, facts.spec.schema.label
+    lines = [f"    {name}={value!r}," for name, value in _parameters(facts).items()]
+    kinds = [f"    {kind.value!r}: {columns!r}," for kind in Kind if (columns := _columns(spec, kind))]
+    classes = [label.negative, label.positive]
+    return f"""from deepfm_core import DeepFMClassifier, read_table
+
+rows = read_table({spec.table_name!r}).frame
+rows = rows[rows[{label.column!r}].isin({classes!r})]
+X, y = rows.drop(columns={label.column!r}), (rows[{label.column!r}] == {label.positive!r}).astype(int)
+
+kinds = {{
+{chr(10).join(kinds)}
+}}
+model = DeepFMClassifier(
+    kinds={{column: kind for kind, columns in kinds.items() for column in columns}},
+{chr(10).join(lines)}
+).fit(X, y)
+
+model.predict_proba(X)[:, 1]   # the probability that {label.column} is {label.positive}
+model.interactions()           # the pairs of fields, strongest first
+"""
+
+
+def _parameters(facts: Facts) -> dict[str, Any]:
+    """Give the classifier's parameters that are not its defaults."""
+    spec, found = facts.spec, _recipe(facts)
+    usual = {"model": ModelSpec().name, "preset": PRESETS[0], "min_count": 1}
+    values = {
+        "model": spec.model.name,
+        "preset": found.preset,
+        **{name: value for name, value in found.chosen.items() if name not in NOT_OF_THE_CLASSIFIER},
+        "min_count": spec.min_count,
+        "random_state": spec.seed,
+    }
+    return {name: value for name, value in values.items() if usual.get(name) != value}

@@ -1,0 +1,147 @@
+"""A stand-alone `score.py` beside weights and vocabulary, which needs numpy alone: start with `score_bytes`."""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from deepfm_core.encoding.categorical import TimeCode
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.errors import RunError
+from deepfm_core.export import standalone
+from deepfm_core.export.archive import zipped
+from deepfm_core.export.facts import Facts
+from deepfm_core.models.batch import Batch
+from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.reading import Reading
+from deepfm_core.models.terms import Term, terms_of
+from deepfm_core.runs.predictor import Trained
+from deepfm_core.schema.column_rules import WRAPPING
+from deepfm_core.schema.timestamps import FORMS
+from deepfm_core.spec.models import ADDENDS
+from deepfm_core.tables.table import MISSING_TEXTS, Texts
+
+FM, DNN = "fm", "dnn"
+"""The two parts that a logit is shown as: the DNN's, and all else."""
+
+
+def score_bytes(facts: Facts) -> bytes:
+    """Give the content of a .zip with `score.py`, `weights.npz`, `vocabulary.json` and a word on how to use them.
+
+    Raises:
+        RunError: the run's model has a term that `score.py` cannot add up.
+    """
+    trained = Trained.load(facts.folder)
+    source = Path(standalone.__file__).read_text(encoding="utf-8")
+    text = json.dumps(vocabulary(trained), ensure_ascii=False, default=_plain)
+    files = {"README.md": _how(facts), "score.py": source, "vocabulary.json": text}
+    return zipped({**{name: each.encode() for name, each in files.items()}, "weights.npz": _weights(trained.model)})
+
+
+def vocabulary(trained: Trained) -> dict[str, Any]:
+    """Give all that scoring needs beside the weights, as plain values for JSON."""
+    encoder, label = trained.encoder, trained.spec.schema.label
+    return {
+        "label": {"column": label.column, "positive": label.positive},
+        "missing": sorted(MISSING_TEXTS),
+        "wrapping": WRAPPING,
+        **_fields(encoder),
+        "terms": [(_named(term), part_of(term)) for term in terms_of(trained.model)],
+        "model": _reading(trained.model),
+    }
+
+
+def _fields(encoder: Encoder) -> dict[str, Any]:
+    layout = encoder.layout
+    placed = [
+        {**_coded(field), "offset": place.offset, "size": place.size, "slots": place.slots}
+        for field, place in zip(encoder.fields, layout.fields, strict=True)
+    ]
+    crosses = [
+        {"parts": [_coded(part) for part in cross.parts], "combinations": cross.combinations, "offset": place.offset}
+        for cross, place in zip(encoder.crosses, layout.crosses, strict=True)
+    ]
+    return {"fields": placed, "dense": [field.to_dict() for field in encoder.dense_fields], "crosses": crosses}
+
+
+def _coded(field: Any) -> dict[str, Any]:
+    """Give a field's code; a point in time with the pattern of its form."""
+    values: dict[str, Any] = field.to_dict()
+    return {**values, "pattern": FORMS[field.form]} if isinstance(field, TimeCode) else values
+
+
+def _named(term: Term) -> str:
+    name = type(term).__name__
+    if name not in standalone.TERMS:
+        raise RunError(
+            f"The model's term `{name}` has no function in score.py (deepfm_core/export/standalone.py). Add it to "
+            "TERMS there, or export the run as a bundle."
+        )
+    return name
+
+
+def part_of(term: Term) -> str:
+    """Say whether a term adds to the DNN's part of the logit or to the other one, by the kind of its addends."""
+    model = term.model
+    kinds = {addends.kind for addends in term.addends(Reading(model, one_row(model)))}
+    return DNN if {ADDENDS[kind].column for kind in kinds} == {ADDENDS["dnn"].column} else FM
+
+
+def one_row(model: DeepFM) -> Batch:
+    """Give a batch of one row, of any features: for what depends on the model's form alone."""
+    layout, table = model.layout, model.table
+    ids = table.new_zeros(1, layout.slots).int()
+    crosses = table.new_zeros(1, len(layout.crosses)).int() if layout.crosses else None
+    return Batch(ids, None, table.new_zeros(1, len(layout.dense)), None, crosses)
+
+
+def _reading(model: DeepFM) -> dict[str, Any]:
+    """Say which columns of the table the terms read, and what the network does."""
+    switches = model.spec.switches
+    stack = [] if model.network is None else list(model.network.stack)
+    return {
+        "fm_columns": [model.fm_columns.start, model.fm_columns.stop],
+        "deep_columns": [model.deep_columns.start, model.deep_columns.stop],
+        "centred": model.spec.centred,
+        "within": model.within_fields.tolist(),
+        "inner": switches.inner,
+        "outer": switches.outer,
+        "layers": [(type(layer).__name__, f"network.stack.{number}.") for number, layer in enumerate(stack)],
+    }
+
+
+def _weights(model: DeepFM) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as archive:
+        for name, tensor in model.state_dict().items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy"), "w", force_zip64=True) as file:
+                np.lib.format.write_array(file, tensor.detach().cpu().numpy(), allow_pickle=False)
+    return stream.getvalue()
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Texts):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} is no value for JSON")
+
+
+def _how(facts: Facts) -> str:
+    label = facts.spec.schema.label
+    needed = "".join(f"- `{role.column}`\n" for role in facts.spec.schema.used)
+    return f"""# Score rows without the library: {facts.name}
+
+    python score.py rows.csv > probabilities.csv
+
+`score.py` needs Python 3.10 or newer and numpy. It prints `row,probability` for each row: the probability that
+`{label.column}` is `{label.positive}`. `--parts` adds `logit`, `fm_logit` and `dnn_logit`.
+
+Columns that `rows.csv` must have:
+
+{needed}
+Cells may be empty. Others do not matter. `vocabulary.json` holds values of the table that the model was trained on.
+"""

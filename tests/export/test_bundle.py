@@ -1,0 +1,188 @@
+"""Bundles: what goes in comes out, on any machine, and nothing else does."""
+
+from __future__ import annotations
+
+import io
+import json
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepfm_core import DeepFMClassifier
+from deepfm_core.__main__ import main
+from deepfm_core.errors import RunError, SpecError
+from deepfm_core.export.bundle import MANIFEST, bundle_bytes, import_bundle, opened
+from deepfm_core.export.facts import Facts
+from deepfm_core.export.formats import export
+from deepfm_core.runs.predictor import Trained
+from deepfm_core.runs.progress import RunProgress
+from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.store.store import Store
+from deepfm_core.tables.reader import read_table
+from tests.conftest import ROOT
+from tests.export.runs import rows, table, trained
+
+SAMPLE = RunFolder(ROOT / "sample_data" / "run")
+CLICKS = ROOT / "sample_data" / "clicks.csv"
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("bundle") / "sample.zip"
+    export(SAMPLE, "bundle", path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def probabilities() -> np.ndarray:
+    return Trained.load(SAMPLE).predict(read_table(CLICKS))
+
+
+@pytest.mark.slow
+def test_a_bundle_gives_the_same_probabilities_in_another_process(bundle, probabilities, tmp_path) -> None:
+    code = (
+        "import sys; from deepfm_core import DeepFMClassifier, read_table\n"
+        "model = DeepFMClassifier.load(sys.argv[1])\n"
+        "print(*map(float.hex, model.predict_proba(read_table(sys.argv[2]).frame)[:, 1].tolist()))"
+    )
+    environment = {"PYTHONPATH": str(ROOT), "DEEPFM_HOME": str(tmp_path), "PATH": "/usr/bin"}
+    command = [sys.executable, "-c", code, str(bundle), str(CLICKS)]
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == [value.hex() for value in probabilities.tolist()]
+
+
+def test_a_bundle_enters_another_store_as_a_finished_run(bundle, probabilities, tmp_path) -> None:
+    store = Store(tmp_path)
+    row = store.run(import_bundle(store, bundle))
+    folder = store.folder(row.id)
+    assert (row.state, row.name) == ("finished", "DeepFM on clicks.csv")
+    assert row.spec == SAMPLE.spec()
+    assert folder.frames() == SAMPLE.frames()
+    progress = RunProgress.of(store.events(row.id))
+    columns = list(progress.epochs.columns)
+    pd.testing.assert_frame_equal(progress.epochs, SAMPLE.frame("epochs")[columns], check_dtype=False)
+    assert progress.started.rows_train == 16000
+    assert row.summary == {**SAMPLE.summary(), "run": row.name}
+    np.testing.assert_array_equal(Trained.load(folder).predict(read_table(CLICKS)), probabilities)
+
+
+def test_a_bundle_of_an_imported_run_is_the_same_to_the_byte(bundle, tmp_path) -> None:
+    with opened(bundle) as (folder, name):
+        assert bundle_bytes(Facts.of(folder, name)) == bundle.read_bytes()
+
+
+def test_a_loaded_classifier_knows_its_run(bundle) -> None:
+    model = DeepFMClassifier.load(bundle)
+    assert list(model.classes_) == ["0", "1"]
+    assert model.get_params()["model"] == "deepfm"
+    assert model.get_params()["preset"] == "recommended"
+    assert model.get_params()["l2"] is None  # nothing differs from the preset
+    assert len(model.history_) == 11
+    pairs = model.interactions()
+    assert pairs["verdict"].iloc[0] == "holds on held-out rows"
+    few = read_table(CLICKS).frame.head(20)
+    assert set(model.predict(few)) <= {"0", "1"}
+    np.testing.assert_allclose(model.terms(few).groupby("row")["value"].sum(), model.decision_function(few), atol=1e-5)
+
+
+@pytest.mark.slow
+def test_a_loaded_classifier_takes_rows_without_label_and_can_be_fitted_again(tmp_path) -> None:
+    data = table(rows(), tmp_path / "rows.csv")
+    folder = trained(data, "wide-deep", tmp_path / "run")
+    export(folder, "bundle", tmp_path / "b.zip")
+    model = DeepFMClassifier.load(tmp_path / "b.zip")
+    frame = data.frame.drop(columns=["clicked", "note"])
+    np.testing.assert_array_equal(model.predict_proba(frame)[:, 1], Trained.load(folder).predict(data))
+    with pytest.raises(RunError, match="has no pairs, and its rows are not in the bundle"):
+        model.interactions()
+    again = model.fit(data.frame.drop(columns="clicked"), data.frame["clicked"])
+    assert again.spec_.model == folder.spec().model
+    assert again.spec_.fit.epochs == folder.spec().fit.epochs
+
+
+def test_the_command_line_reads_bundles_as_runs(bundle, probabilities, capsys) -> None:
+    assert main(["predict", str(bundle), str(CLICKS)]) == 0
+    printed = pd.read_csv(io.StringIO(capsys.readouterr().out))
+    np.testing.assert_allclose(printed["probability"], probabilities, rtol=1e-15)
+
+
+def test_the_command_line_writes_what_does_not_exist(tmp_path, capsys) -> None:
+    words = ["export", str(SAMPLE.path), "--format", "bundle", "--out", str(tmp_path / "a.zip")]
+    assert main(words) == 0
+    assert capsys.readouterr().out == f"{tmp_path / 'a.zip'}\n"
+    assert main(words) == 2
+    assert "exists already" in capsys.readouterr().err
+    assert main([*words[:3], "pickle", "--out", str(tmp_path / "b.pickle")]) == 2
+    assert "Use one of report, bundle, onnx, score, code" in capsys.readouterr().err
+
+
+def test_the_card_says_what_one_must_know(bundle) -> None:
+    card = zipfile.ZipFile(bundle).read("README.md").decode()
+    for words in (
+        "`clicked = 1`",
+        "16,000 to train",
+        "0.783 (0.757 to 0.810)",
+        "device × placement",
+        "holds on held-out rows",
+        "## Intended use",
+        "## Limits",
+        "frames of examples hold whole rows",
+    ):
+        assert words in card
+
+
+def test_a_bundle_does_not_say_where_the_run_stood(bundle) -> None:
+    archive = zipfile.ZipFile(bundle)
+    texts = [archive.read(name) for name in archive.namelist() if name.endswith((".json", ".md"))]
+    assert not [text for text in texts if str(ROOT).encode() in text]
+
+
+def changed(bundle: Path, name: str, content: bytes) -> bytes:
+    """Give a bundle with one file replaced, added, or with an empty content removed."""
+    stream, source = io.BytesIO(), zipfile.ZipFile(bundle)
+    with zipfile.ZipFile(stream, "w") as archive:
+        for other in source.namelist():
+            if other != name:
+                archive.writestr(other, source.read(other))
+        if content:
+            archive.writestr(name, content)
+    return stream.getvalue()
+
+
+def manifest(bundle: Path, **changes: object) -> bytes:
+    return json.dumps({**json.loads(zipfile.ZipFile(bundle).read(MANIFEST)), **changes}).encode()
+
+
+def test_what_is_no_bundle_is_said_to_be_none(bundle, tmp_path) -> None:
+    files = json.loads(zipfile.ZipFile(bundle).read(MANIFEST))["files"]
+    cases = {
+        "is not a .zip file": b"row,probability\n",
+        "has no bundle.json": changed(bundle, MANIFEST, b""),
+        "spec.json is not as it was exported": changed(bundle, "spec.json", b"{}"),
+        "encoder.json": changed(bundle, "encoder.json", b""),
+        "has form 2": changed(bundle, MANIFEST, manifest(bundle, form=2)),
+        "cannot be read": changed(bundle, MANIFEST, b"[1]"),
+        "is not that of a run": changed(bundle, MANIFEST, manifest(bundle, files={**files, "../../evil": "0"})),
+    }
+    store = Store(tmp_path)
+    for words, content in cases.items():
+        with pytest.raises(RunError, match=words):
+            import_bundle(store, content, "b.zip")
+    assert not store.runs()
+    with pytest.raises(RunError, match=r"nowhere\.zip`: there is no such file"):
+        DeepFMClassifier.load(tmp_path / "nowhere.zip")
+
+
+def test_only_finished_runs_with_a_model_leave(tmp_path) -> None:
+    RunFolder(tmp_path).create().write_spec(SAMPLE.spec())
+    with pytest.raises(RunError, match="is not finished"):
+        export(RunFolder(tmp_path), "bundle", tmp_path / "b.zip")
+    assert not (tmp_path / "b.zip").exists()
+    with pytest.raises(SpecError, match="Use one of"):
+        export(SAMPLE, "pmml", tmp_path / "b.pmml")

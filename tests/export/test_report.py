@@ -1,0 +1,122 @@
+"""The report: one file, complete, with nothing from outside and nothing that a name could break."""
+
+from __future__ import annotations
+
+import re
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import pytest
+
+from deepfm_core.export.bundle import opened
+from deepfm_core.export.facts import Facts
+from deepfm_core.export.formats import export
+from deepfm_core.export.report.page import report_html
+from deepfm_core.export.report.svg import Scale
+from deepfm_core.spec.models import MODELS
+from deepfm_core.store.run_folder import RunFolder
+from tests.conftest import ROOT
+from tests.export.runs import rows, table, trained
+
+SAMPLE = RunFolder(ROOT / "sample_data" / "run")
+HOSTILE = '<script>alert("é & 電話")</script>'
+
+
+@pytest.fixture(scope="module")
+def sample() -> str:
+    return report_html(Facts.of(SAMPLE))
+
+
+def pictures(html: str) -> list[ElementTree.Element]:
+    """Give the charts; one that is not well-formed is an error."""
+    return [ElementTree.fromstring(text) for text in re.findall(r"<svg.*?</svg>", html, re.S)]
+
+
+def test_it_asks_for_nothing_from_outside(sample) -> None:
+    assert not re.findall(r"https?://|<script|<link|\bsrc=|url\(|@import|<iframe|\bon\w+=", sample)
+
+
+def test_it_holds_every_section_and_the_figures_of_the_run(sample) -> None:
+    titles = re.findall(r"<h2>(.*?)</h2>", sample)
+    assert titles == [
+        "Verdict",
+        "Scores",
+        "Training",
+        "Pairs of fields",
+        "Single rows",
+        "Fields",
+        "Settings and how to repeat it",
+        "Words",
+    ]
+    for words in (
+        "clicked = 1",
+        "it holds on held-out rows",
+        "0.757 to 0.810",
+        "device × placement",
+        "5 of 66 pairs are clear above noise",
+        "Epoch 8 of 11",
+        "Largest surprise",
+        "--label clicked",
+        "DeepFMClassifier(",
+    ):
+        assert words in sample
+
+
+def test_every_chart_is_well_formed_and_says_what_it_shows(sample) -> None:
+    charts = pictures(sample)
+    assert len(charts) > 20
+    assert all(chart.get("role") == "img" and chart.findtext("title") for chart in charts)
+
+
+def test_every_link_leads_to_a_section(sample) -> None:
+    links = re.findall(r'href="#(\w+)"', sample)
+    assert links == re.findall(r'<section id="(\w+)"', sample)
+
+
+def test_a_ledger_adds_up_to_the_logit(sample) -> None:
+    for chart in pictures(sample):
+        if "as a sum" in (chart.findtext("title") or ""):
+            values = [float(text.text.replace("−", "-")) for text in chart.iter("text") if re.match("[+−]", text.text)]
+            assert sum(values[:-1]) == pytest.approx(values[-1], abs=0.08)  # each is rounded to two digits
+
+
+@pytest.mark.slow
+def test_names_and_values_are_text_whatever_they_hold(tmp_path) -> None:
+    frame = rows(200).rename(columns={"clicked": "clicked"})
+    frame["device"] = frame["device"].where(frame.index % 2 == 0, HOSTILE)
+    folder = trained(table(frame, tmp_path / "rows.csv"), "deepfm", tmp_path / "run", explained=True)
+    html = report_html(Facts.of(folder, HOSTILE))
+    assert "<script" not in html
+    assert "&lt;script&gt;" in html
+    assert pictures(html)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_every_model_has_a_report_also_without_pairs_and_rows(run_of, model) -> None:
+    html = report_html(Facts.of(run_of(model)))
+    assert "Scores" in html
+    assert "Settings and how to repeat it" in html
+    assert "Single rows" not in html
+
+
+def test_few_positives_are_said_first() -> None:
+    facts = Facts.of(SAMPLE)
+    judged = facts.metrics["test"]
+    facts.metrics["test"] = type(judged)(**{**vars(judged), "clicks": 46, "auc_low": 0.4})
+    html = report_html(facts)
+    assert "Only 46 positive rows judge this run" in html
+    assert "may rank no better than chance" in html
+
+
+def test_the_report_of_an_imported_bundle_is_the_same(sample, tmp_path) -> None:
+    export(SAMPLE, "bundle", tmp_path / "b.zip")
+    with opened(Path(tmp_path / "b.zip")) as (folder, name):
+        assert report_html(Facts.of(folder, name)) == sample
+
+
+@pytest.mark.parametrize(("low", "high"), [(0, 1), (-5.68, 0), (0.33, 0.44), (0.7749, 0.7753), (0, 0), (-3, 1200)])
+def test_ticks_are_few_round_and_within(low, high) -> None:
+    ticks = Scale(low, high, 0, 100).ticks()
+    assert 1 <= len(ticks) <= 6
+    assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
