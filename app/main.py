@@ -12,7 +12,7 @@ sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").re
 
 import streamlit as st  # noqa: E402 (needs the path above)
 
-from app.shared import launch, run_picker  # noqa: E402
+from app.shared import launch, run_status  # noqa: E402
 from app.state import links, visitor  # noqa: E402
 from app.widgets import layout  # noqa: E402
 from app.widgets.messages import show_error  # noqa: E402
@@ -48,7 +48,7 @@ def main() -> None:
     layout.apply()
     try:
         links.follow(chosen.url_path)
-        run_picker.choose_runs()
+        run_status.choose_runs()
         visitor.remember()  # before the page, since a page may end the script early
         chosen.run()
         launch.keep_worker()

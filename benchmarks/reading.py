@@ -135,12 +135,12 @@ def with_ours(kind: str) -> Callable[[], Callable[[Path], Tensors]]:
 def from_cache() -> Callable[[Path], Tensors]:
     """Take what an earlier run has kept, every byte of it: mapping the files alone would be done in milliseconds."""
     from deepfm_core._parallel import use_system_memory
-    from deepfm_core.store.encoding_cache import EncodedShelf
+    from deepfm_core.store.encoding_cache import EncodingCache
 
     use_system_memory()
 
     def read(path: Path) -> Tensors:
-        kept = EncodedShelf(path.parent).find(_spec(path, "bucketised"), _no_table)
+        kept = EncodingCache(path.parent).find(_spec(path, "bucketised"), _no_table)
         assert kept is not None
         tables = kept.tables.values()
         arrays = [array for table in tables for array in (table.ids, table.weights, table.dense, table.labels)]
@@ -153,7 +153,7 @@ def keep(path: Path) -> None:
     """Do what a first run does for a second one: divide, encode, and keep both beside the table."""
     from deepfm_core.encoding.encoder import Encoder
     from deepfm_core.encoding.splits import load_parts
-    from deepfm_core.store.encoding_cache import EncodedShelf, Prepared
+    from deepfm_core.store.encoding_cache import EncodingCache, Prepared
     from deepfm_core.tables.reader import read_table
 
     table, spec = read_table(path), _spec(path, "bucketised")
@@ -161,7 +161,7 @@ def keep(path: Path) -> None:
     encoder = Encoder.fit(table.frame, spec.schema, rows=parts.train.rows)
     encoded = {name: getattr(parts, name).encode(encoder) for name in ("train", "valid", "test")}
     (path.parent / spec.table).mkdir()
-    EncodedShelf(path.parent).keep(spec, Prepared(parts, encoder, encoded))
+    EncodingCache(path.parent).keep(spec, Prepared(parts, encoder, encoded))
 
 
 def _spec(path: Path, kind: str) -> Any:

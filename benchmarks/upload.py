@@ -31,8 +31,8 @@ from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store
-from deepfm_core.store.worker_register import LABELS, RUNS
 from deepfm_core.workers.worker import keep_answering
 
 Spent = dict[str, tuple[float, float]]

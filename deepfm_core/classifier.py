@@ -37,12 +37,11 @@ from deepfm_core.runs.predictor import Trained
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
-from deepfm_core.spec.crosses import named_crosses
 from deepfm_core.spec.events import EpochDone, Fitted
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.spec.settings import SETTINGS, of_home
-from deepfm_core.spec.value_kinds import Choice
+from deepfm_core.spec.value_kinds import Choice, named_crosses
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.table import Table
 from deepfm_core.training.fit import fit

@@ -119,7 +119,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
 
     monkeypatch.setenv("DEEPFM_HOME", str(tmp_path))
     monkeypatch.setattr(
-        "deepfm_core.store.worker_register._start",
+        "deepfm_core.store.run_queue._start",
         lambda _home, lane: Process.current() if lane == "runs" else Process.of(os.getppid()),
     )
     monkeypatch.setattr(Question, "look", look_and_answer_a_run)

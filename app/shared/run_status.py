@@ -1,4 +1,4 @@
-"""The run that a results page shows, or what to do if it has no results yet."""
+"""The current run and the one to compare it with: their choice in the sidebar, and what to do without results."""
 
 from __future__ import annotations
 
@@ -8,9 +8,11 @@ import pandas as pd
 import streamlit as st
 
 from app.state import links, saved_runs
-from app.state.saved_runs import OpenRun
+from app.state.saved_runs import BUNDLED_ID, COMPARED, RUN, OpenRun, current_id, open_run, run_names
+from app.state.store import store
 from app.widgets.messages import baseline_sentence
 from app.widgets.text import code, plain
+from deepfm_core.errors import DeepFMError
 from deepfm_core.spec.run import BASELINE
 
 WAITING = {
@@ -68,3 +70,44 @@ def frame(run: OpenRun, name: str, what: str) -> pd.DataFrame:
 def _link_to_train(label: str) -> None:
     if st.button(label, icon=":material/model_training:"):
         links.go("train")
+
+
+MOST_SIBLINGS = 60
+"""A comparison or study with more runs is not listed in the sidebar."""
+
+
+def choose_runs() -> None:
+    """Draw the choice of the current and the compared run; all pages share it, and the URL keeps it."""
+    names = run_names()
+    for key in (RUN, COMPARED):  # a link may name a run of another visitor
+        linked = links.chosen(key)
+        if linked and linked not in names:
+            try:
+                run = open_run(linked)
+                names[linked] = run.name if run.mine else f"{run.name} · shared"
+            except DeepFMError as error:
+                st.warning(plain(f"{error} Showing the sample run instead." if key == RUN else str(error)))
+                links.choose(key, None)
+    names |= {run_id: name for run_id, name in _siblings(current_id()).items() if run_id not in names}
+    with st.sidebar:
+        kept = links.mirror(RUN, list(names), BUNDLED_ID)
+        st.selectbox("Run", list(names), format_func=names.__getitem__, **kept)
+        others = [run_id for run_id in names if run_id != current_id()]
+        if links.chosen(COMPARED) not in others:
+            links.choose(COMPARED, None)
+        kept = links.mirror(COMPARED, others, "")
+        st.selectbox(
+            "Compare with",
+            ["", *others],
+            format_func=lambda run_id: names.get(run_id, "no other run"),
+            **kept,
+        )
+
+
+def _siblings(run_id: str) -> dict[str, str]:
+    """Name the finished runs of a run's comparison by id, since one wants to compare it with them."""
+    row = open_run(run_id).row
+    if row is None or row.comparison is None:
+        return {}
+    runs = store().comparisons.runs(row.comparison)
+    return {row.id: row.name for row in runs if row.ended_well} if len(runs) <= MOST_SIBLINGS else {}

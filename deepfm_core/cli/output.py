@@ -91,7 +91,7 @@ def write(frame: pd.DataFrame, top: int | None, short: Callable[[pd.DataFrame], 
 def with_earlier_names(frame: pd.DataFrame) -> pd.DataFrame:
     """Repeat the columns that had another name in version 0.1 under that name, each beside the one of today."""
     names = {today: earlier for earlier, today in EARLIER_COLUMNS.items() if today in frame}
-    both = [column for name in frame for column in (name, names.get(name)) if column is not None]
+    both = [column for name in map(str, frame) for column in (name, names.get(name)) if column is not None]
     return frame.assign(**{earlier: frame[today] for today, earlier in names.items()})[both]
 
 

@@ -11,8 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoded_table import CrossedField
-from deepfm_core.encoding.field import FieldCode
-from deepfm_core.encoding.kinds import field_from_dict
+from deepfm_core.encoding.field import FieldCode, field_from_dict
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.schema import Cross

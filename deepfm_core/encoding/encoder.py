@@ -16,16 +16,19 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepfm_core._parallel import in_parallel
+from deepfm_core.encoding import categorical, numeric
 from deepfm_core.encoding.arrow_json import read_arrow_json, write_arrow_json
 from deepfm_core.encoding.crosses import CrossedCode
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable, Layout, gather
-from deepfm_core.encoding.field import Code, DenseFieldCode, FieldCode, FieldSettings
-from deepfm_core.encoding.kinds import field_from_dict, fit_role, tally
+from deepfm_core.encoding.field import Code, DenseFieldCode, FieldCode, FieldSettings, field_from_dict, fit_role, tally
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells, number_problems
 from deepfm_core.schema.knots import default_knots
 from deepfm_core.schema.labels import labels_of
 from deepfm_core.schema.schema import Cross, FieldRole, LabelRole, Schema
+
+MODULES = (categorical, numeric)
+"""The modules whose classes encode the kinds. Importing them registers the classes (`encoding.field.encodes`)."""
 
 # What the distinct texts of a column were encoded as last, so that the parts of one table encode them once.
 

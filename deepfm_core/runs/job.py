@@ -12,7 +12,7 @@ from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.run_folder import RunFolder
 
 if TYPE_CHECKING:
-    from deepfm_core.store.encoding_cache import EncodedShelf
+    from deepfm_core.store.encoding_cache import EncodingCache
     from deepfm_core.store.query import Questions
     from deepfm_core.tables.table import Table
 
@@ -52,7 +52,7 @@ class Context:
     """Cheap enough to ask between batches; once true, the engine yields `Cancelled` and returns."""
     questions: Questions | None = None
     """Those of the store, whose answers the run shares; None for a run in no store."""
-    encoded: EncodedShelf | None = None
+    encoded: EncodingCache | None = None
     """The encoded rows that the store keeps; None where nothing is kept."""
 
 

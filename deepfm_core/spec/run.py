@@ -8,9 +8,9 @@ from typing import Any
 
 from deepfm_core.errors import SpecError
 from deepfm_core.schema.schema import Cross, Schema
-from deepfm_core.spec.crosses import require_different
 from deepfm_core.spec.models import MODELS, Switches
 from deepfm_core.spec.settings import by_home, require_in_range
+from deepfm_core.spec.value_kinds import require_different
 
 MODEL_NAMES = tuple(MODELS)
 """The presets `--model` takes."""

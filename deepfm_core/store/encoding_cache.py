@@ -89,7 +89,7 @@ class Prepared:
         return sum(array.nbytes for table in self.tables.values() for _, array in _arrays(table))
 
 
-class EncodedShelf:
+class EncodingCache:
     """What is kept of a store's tables, at `tables/<sha256>/encoded/<key>/`.
 
     Entries appear and disappear as a whole, and never change; a process that still reads one that is removed is not

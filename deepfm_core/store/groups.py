@@ -18,7 +18,7 @@ MODELS, SETTINGS = "models", "settings"
 """Kinds: models compared, and settings of one model studied."""
 
 
-class ComparisonShelf:
+class StoredComparisons:
     """Comparisons and studies of a store; what belongs to one is asked for by its runs' column `comparison`."""
 
     def __init__(self, database: Database, folder: Callable[[str], RunFolder]) -> None:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 from deepfm_core._files import write_frame
 from deepfm_core.errors import RunError
 from deepfm_core.store.encoding_cache import digest_of
-from deepfm_core.store.worker_register import LABELS, MODELS
+from deepfm_core.store.run_queue import LABELS, MODELS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from deepfm_core.schema.schema import Schema
     from deepfm_core.store.database import Database
     from deepfm_core.store.process import Process
-    from deepfm_core.store.worker_register import WorkerRegister
+    from deepfm_core.store.run_queue import WorkerRegister
 
 _PROGRAM = digest_of(
     "schema",

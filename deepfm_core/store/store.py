@@ -8,6 +8,7 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Collection
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,15 +18,14 @@ from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Event, event_from_dict
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.database import Database
-from deepfm_core.store.encoding_cache import EncodedShelf
-from deepfm_core.store.groups import ComparisonShelf
+from deepfm_core.store.encoding_cache import EncodingCache
+from deepfm_core.store.groups import StoredComparisons
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import Questions
 from deepfm_core.store.records import NewRun, RunRow, StoredEvent, TableEntry, WorkerState, is_id
 from deepfm_core.store.run_folder import RunFolder
-from deepfm_core.store.run_queue import Claims
-from deepfm_core.store.tables import TableShelf
-from deepfm_core.store.worker_register import WorkerRegister, worker_limit
+from deepfm_core.store.run_queue import Claims, WorkerRegister, worker_limit
+from deepfm_core.store.tables import StoredTables
 
 if TYPE_CHECKING:
     from deepfm_core.tables.table import Table
@@ -64,12 +64,6 @@ class Store:
     def __init__(self, home: Path) -> None:
         self.home = Path(home).absolute()
         self.database = Database(self.home / "runs.db")
-        self.claims = Claims(self.database)
-        self.workers = WorkerRegister(self.database)
-        self.questions = Questions(self.database, self.workers)
-        self.comparisons = ComparisonShelf(self.database, self.folder)
-        self.encoded = EncodedShelf(self.home / "tables")
-        self._tables = TableShelf(self.database, self.home / "tables")
 
     @classmethod
     def default(cls) -> Store:
@@ -79,6 +73,37 @@ class Store:
     def close(self) -> None:
         """Close the database."""
         self.database.close()
+
+    # Its parts, each made when it is first asked for. They hold no state but the database and a path.
+
+    @cached_property
+    def claims(self) -> Claims:
+        """What a worker may do: claim a run and write to it."""
+        return Claims(self.database)
+
+    @cached_property
+    def workers(self) -> WorkerRegister:
+        """The workers of the store, by lane."""
+        return WorkerRegister(self.database)
+
+    @cached_property
+    def questions(self) -> Questions:
+        """The questions of pages and runs, and their answers."""
+        return Questions(self.database, self.workers)
+
+    @cached_property
+    def comparisons(self) -> StoredComparisons:
+        """The comparisons and studies."""
+        return StoredComparisons(self.database, self.folder)
+
+    @cached_property
+    def encoded(self) -> EncodingCache:
+        """The encoded rows that runs with the same rows and fields share."""
+        return EncodingCache(self.home / "tables")
+
+    @cached_property
+    def _tables(self) -> StoredTables:
+        return StoredTables(self.database, self.home / "tables")
 
     # Tables
 

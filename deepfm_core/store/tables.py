@@ -24,7 +24,7 @@ _NEEDED = """SELECT sha256 FROM tables UNION SELECT spec ->> 'table' FROM runs
     UNION SELECT spec ->> 'valid_table' FROM runs UNION SELECT spec ->> 'test_table' FROM runs"""
 
 
-class TableShelf:
+class StoredTables:
     """The tables of a store: content by SHA-256, and an entry for each owner who brought it."""
 
     def __init__(self, database: Database, folder: Path) -> None:

@@ -22,8 +22,8 @@ from deepfm_core.errors import DeepFMError
 from deepfm_core.spec.events import Report
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import BROKEN, LANES, OBSERVED, OTHER_SPLIT, Claimed
+from deepfm_core.store.run_queue import LABELS
 from deepfm_core.store.store import Store
-from deepfm_core.store.worker_register import LABELS
 from deepfm_core.workers.lane import Interrupted, Lane, Watch, work
 
 Answer = Callable[[Store, dict[str, Any], Report], pd.DataFrame]

@@ -23,8 +23,8 @@ from deepfm_core.experiments.optuna_search import choosing
 from deepfm_core.runs.job import Engine
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import RunRow
+from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store, default_home
-from deepfm_core.store.worker_register import LABELS, RUNS
 from deepfm_core.workers import lane
 from deepfm_core.workers.executor import perform
 from deepfm_core.workers.lane import Lane

@@ -17,8 +17,8 @@ from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Cross
-from deepfm_core.spec.crosses import parse_crosses
 from deepfm_core.spec.run import ModelSpec
+from deepfm_core.spec.value_kinds import parse_crosses
 from deepfm_core.store.run_folder import RunFolder
 from tests.conftest import Command
 from tests.encoding.test_encoder import frame_of, schema_of

@@ -16,7 +16,7 @@ from deepfm_core.experiments.comparison import COLUMNS, ComparisonPlan, model_ta
 from deepfm_core.runs.engine import execute
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.run import BASELINE, MODEL_NAMES, ModelSpec, RunSpec
-from deepfm_core.store import worker_register
+from deepfm_core.store import run_queue
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.tables.reader import read_table
@@ -131,11 +131,11 @@ def test_seeds_of_a_comparison_are_judged_on_the_same_rows(store: Store, base: R
 
 def test_one_observation_serves_all_runs_of_a_comparison(store: Store, base: RunSpec, monkeypatch) -> None:
     made: list[str] = []
-    start = worker_register._start
-    monkeypatch.setattr(worker_register, "_start", lambda home, lane: made.append(lane) or start(home, lane))
+    start = run_queue._start
+    monkeypatch.setattr(run_queue, "_start", lambda home, lane: made.append(lane) or start(home, lane))
     comparison = begin(store, base, "lr", "fm", baseline=False)
     work(store, comparison)
-    assert made == [worker_register.LABELS]
+    assert made == [run_queue.LABELS]
     first, second = (store.folder(run.id).frame("observed") for run in store.comparisons.runs(comparison))
     assert first is not None
     assert first.equals(second)

@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
+from deepfm_core.encoding.encoder import MODULES
 from deepfm_core.encoding.field import CLASSES
-from deepfm_core.encoding.kinds import MODULES
 from deepfm_core.schema.kinds import Content, Kind
 
 ROOT = Path(__file__).resolve().parents[2]

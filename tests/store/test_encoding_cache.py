@@ -24,7 +24,7 @@ from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.events import EpochDone, Event, Finished
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.store import encoding_cache
-from deepfm_core.store.encoding_cache import EncodedShelf, Prepared
+from deepfm_core.store.encoding_cache import EncodingCache, Prepared
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import Table
@@ -132,7 +132,7 @@ def test_writing_to_what_was_found_changes_no_file(store: Store, spec: RunSpec) 
     np.testing.assert_array_equal(again.tables["train"].ids, made.tables["train"].ids)
 
 
-def test_a_second_run_reads_no_table_and_ends_as_without_the_shelf(store: Store, spec: RunSpec) -> None:
+def test_a_second_run_reads_no_table_and_ends_as_without_the_cache(store: Store, spec: RunSpec) -> None:
     def trained(spec: RunSpec, table: Callable[[str], Table] | None = None) -> bytes:
         worker = Process.current()
         run = store.begin(spec, worker)
@@ -159,14 +159,14 @@ def test_deleting_a_table_removes_what_was_kept_of_it(store: Store, spec: RunSpe
 
 def test_what_was_not_used_for_longest_makes_room(store: Store, spec: RunSpec) -> None:
     specs = [replace(spec, split_seed=seed) for seed in range(3)]
-    encoding_cache = EncodedShelf(store.home / "tables")
+    encoding_cache = EncodingCache(store.home / "tables")
     for number, each in enumerate(specs[:2]):
         encoding_cache.keep(each, prepared(each, store.table))
         (new,) = (path for path in entries(store) if path.stat().st_mtime > 1e9)
         os.utime(new, (number, number))
     size = sum(file.stat().st_size for path in entries(store) for file in path.iterdir())
     assert encoding_cache.find(specs[0], no_table)  # used: now the other one is the oldest
-    EncodedShelf(store.home / "tables", size + 1).keep(specs[2], prepared(specs[2], store.table))
+    EncodingCache(store.home / "tables", size + 1).keep(specs[2], prepared(specs[2], store.table))
     assert [encoding_cache.find(each, no_table) is not None for each in specs] == [True, False, True]
 
 
@@ -174,7 +174,7 @@ def test_what_is_too_large_or_too_small_is_not_kept(
     store: Store, spec: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made = prepared(spec, store.table)
-    EncodedShelf(store.home / "tables", made.bytes).keep(spec, made)
+    EncodingCache(store.home / "tables", made.bytes).keep(spec, made)
     assert entries(store) == []
     monkeypatch.setattr(encoding_cache, "FEWEST_ROWS", ROWS + 1)
     store.encoded.keep(spec, made)
@@ -270,11 +270,11 @@ def test_a_cancelled_run_does_not_wait_for_what_it_keeps(
 ) -> None:
     go_on, stopped = threading.Event(), []
 
-    def slow(_encoding_cache: EncodedShelf, _spec: RunSpec, _prepared: Prepared, given_up: Callable[[], bool]) -> None:
+    def slow(_encoding_cache: EncodingCache, _spec: RunSpec, _prepared: Prepared, given_up: Callable[[], bool]) -> None:
         go_on.wait(30)
         stopped.append(given_up())
 
-    monkeypatch.setattr(EncodedShelf, "keep", slow)
+    monkeypatch.setattr(EncodingCache, "keep", slow)
     (keeping,) = (thread for thread in [*_until_epoch(store, spec)] if thread.is_alive())
     assert not go_on.is_set()
     go_on.set()
@@ -331,5 +331,5 @@ def test_what_another_worker_removes_meanwhile_does_not_end_making_room(
         return use(entry)
 
     monkeypatch.setattr(encoding_cache, "_use", removed_before)
-    EncodedShelf(store.home / "tables", 1)._make_room()
+    EncodingCache(store.home / "tables", 1)._make_room()
     assert entries(store) == []

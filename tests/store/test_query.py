@@ -24,13 +24,13 @@ from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.schema import LabelRole, Schema
 from deepfm_core.spec.events import EpochDone, Event, Finished, Stage
 from deepfm_core.spec.run import FitSpec, RunSpec
-from deepfm_core.store import encoding_cache, query, worker_register
+from deepfm_core.store import encoding_cache, query, run_queue
 from deepfm_core.store.encoding_cache import digest_of
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import OBSERVED, OTHER_SPLIT, Question, Standing
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.store.run_queue import LABELS, MODELS, RUNS, WorkerRegister
 from deepfm_core.store.store import Store
-from deepfm_core.store.worker_register import LABELS, MODELS, RUNS, WorkerRegister
 from deepfm_core.tables.table import Table
 from tests.conftest import answer_next
 
@@ -61,7 +61,7 @@ def kill_workers(store: Store) -> None:
 @pytest.fixture
 def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     """No process is started."""
-    monkeypatch.setattr(worker_register, "_start", lambda _home, lane: ME if lane == RUNS else PARENT)
+    monkeypatch.setattr(run_queue, "_start", lambda _home, lane: ME if lane == RUNS else PARENT)
 
 
 def wait_for(question: Question, seconds: float = 120.0) -> Standing:
@@ -458,7 +458,7 @@ def test_a_question_waits_beside_the_runs(store: Store) -> None:
 def test_a_lane_gets_a_worker_for_each_question_that_waits_up_to_its_limit(store: Store, monkeypatch) -> None:
     waiting = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(5)]
     started = iter(waiting)
-    monkeypatch.setattr(worker_register, "_start", lambda _home, _lane: Process.of(next(started).pid))
+    monkeypatch.setattr(run_queue, "_start", lambda _home, _lane: Process.of(next(started).pid))
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     for number in range(6):
         some(store, str(number)).look()

@@ -161,7 +161,7 @@ def test_reading_what_a_page_needs_imports_no_torch(tmp_path: Path) -> None:
     program = f"""
 import sys, json
 from pathlib import Path
-from deepfm_core.store.worker_register import WorkerRegister
+from deepfm_core.store.run_queue import WorkerRegister
 from deepfm_core.store.store import Store
 from deepfm_core.store.run_folder import RunFolder
 Store(Path({str(tmp_path)!r})).runs()

@@ -15,11 +15,11 @@ import pandas as pd
 import pytest
 
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.store import query, worker_register
+from deepfm_core.store import query, run_queue
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import OBSERVED, Question
+from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store
-from deepfm_core.store.worker_register import LABELS, RUNS
 from deepfm_core.workers.worker import keep_answering
 from tests.store.test_query import asked_run, done, kill_workers, wait_for
 
@@ -54,7 +54,7 @@ def answering(store: Store) -> list[Process]:
 @pytest.fixture
 def no_other(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     """No further process is started for a question."""
-    monkeypatch.setattr(worker_register, "_start", None)
+    monkeypatch.setattr(run_queue, "_start", None)
 
 
 def slow(store: Store) -> Question:

@@ -13,8 +13,8 @@ import pytest
 from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Cancelled, EpochDone, Failed, Finished, Progress
 from deepfm_core.store.process import Process
+from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store
-from deepfm_core.store.worker_register import LABELS, RUNS
 from tests.small_engine import STEPS, spec
 
 pytestmark = pytest.mark.slow

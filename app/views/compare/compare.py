@@ -1,15 +1,26 @@
-"""The page Compare: the models of the paper on the visitor's own rows, in one table with intervals."""
+"""The page Compare: the models of the paper on the visitor's own rows, in one table with intervals.
+
+Above: the form with models, seeds, settings, baseline, and the button.
+"""
 
 from __future__ import annotations
 
 import streamlit as st
 
 from app.shared import groups, launch
-from app.state import links
+from app.shared.holdout import say_unusable, table_line
+from app.state import links, visitor
 from app.state.store import store
-from app.views.compare.form import COMPARISON, show_form
 from app.views.compare.results import show_results
-from app.widgets.messages import errors_shown
+from app.widgets.layout import side_by_side
+from app.widgets.messages import MODEL_TITLES, errors_shown
+from app.widgets.text import counted
+from deepfm_core.experiments import comparison as experiments_comparison
+from deepfm_core.experiments.comparison import MOST_SEEDS, ComparisonPlan
+from deepfm_core.spec.models import MODELS as SWITCHES
+from deepfm_core.spec.presets import PRESETS
+from deepfm_core.spec.run import MODEL_NAMES, RunSpec
+from deepfm_core.spec.settings import setting_named
 from deepfm_core.store.groups import MODELS
 from deepfm_core.store.records import ComparisonRow
 
@@ -51,6 +62,93 @@ def _watch(row: ComparisonRow, active: bool) -> None:
             launch.keep_worker()  # a killed worker leaves the queue to a new one
         groups.show_panel(row, runs, standing, COMPARISON)
         show_results(runs)
+
+
+COMPARISON = "comparison"
+"""Name of the choice that holds the id of the comparison shown."""
+_MODELS, _SEEDS, _PRESET, _BASELINE, _CROSSES = "models", "seeds", "preset", "baseline", "crosses"
+"""Names of choices in the URL."""
+
+
+def show_form() -> None:
+    """Draw the form; its button queues the comparison and opens it.
+
+    Raises:
+        DeepFMError: the table cannot be learned from, or a setting is out of range.
+    """
+    sha, schema, rows = table_line()
+    unusable = say_unusable(schema)
+    base = launch.base_spec(sha, schema)
+    plan = _plan()
+    count = len(plan.models) * plan.seeds + int(plan.baseline)
+    with st.container(horizontal=True, vertical_alignment="center"):
+        if st.button("Compare", type="primary", icon=":material/play_arrow:", disabled=unusable):
+            _begin(base, base.training_rows(rows), plan)
+        st.caption(f"{counted(count, 'run')}, one after the other, in the background. All use the same rows.")
+
+
+def _plan() -> ComparisonPlan:
+    models = _choose_models()
+    seeds, preset, baseline = side_by_side(3, least=200)
+    with preset:
+        kept = links.mirror(_PRESET, list(PRESETS), "recommended")
+        chosen = st.segmented_control("Settings", list(PRESETS), format_func=str.capitalize, required=True, **kept)
+    with seeds:
+        help_text = (
+            "Runs of each model. A seed changes the first weights, the order of rows and the dropout, never the rows."
+        )
+        kept = links.mirror_number(_SEEDS, 1, MOST_SEEDS)
+        count = int(st.number_input("Seeds", 1, MOST_SEEDS, help=help_text, **kept))
+    with baseline:
+        kept = links.mirror(_BASELINE, ["yes", "no"], "yes")
+        help_text = (
+            "Gradient boosting on the same rows (scikit-learn's HistGradientBoosting): what you might use instead."
+        )
+        label = "Baseline: gradient boosting"
+        with_baseline = st.segmented_control(label, ["yes", "no"], required=True, help=help_text, **kept)
+    crosses = _crosses() if any(SWITCHES[name].crosses for name in models) else {}
+    return ComparisonPlan(models, count, chosen, crosses, with_baseline == "yes")
+
+
+def _choose_models() -> tuple[str, ...]:
+    key = "models to compare"
+    named = [name for name in (links.chosen(_MODELS) or "").split(",") if name in MODEL_NAMES]
+    st.session_state[key] = named or list(MODEL_NAMES)
+
+    def keep() -> None:
+        picked = [name for name in MODEL_NAMES if name in st.session_state[key]]
+        links.choose(_MODELS, None if len(picked) in (0, len(MODEL_NAMES)) else ",".join(picked))
+
+    st.pills(
+        "Models",
+        list(MODEL_NAMES),
+        selection_mode="multi",
+        format_func=MODEL_TITLES.__getitem__,
+        key=key,
+        on_change=keep,
+        help="The models of the DeepFM paper, in its order, and a DNN alone.",
+    )
+    return tuple(named or MODEL_NAMES)
+
+
+def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:
+    key = f"choice of {_CROSSES}"
+    st.session_state[key] = links.chosen(_CROSSES) or ""
+    text = st.text_input(
+        "Crossed fields of Wide & Deep",
+        key=key,
+        on_change=lambda: links.choose(_CROSSES, st.session_state[key] or None),
+        placeholder="none; pairs such as device*hour, site*ad",
+        help="Each pair of values gets its own first-order weight. The paper's comparison chose the pairs by hand.",
+    )
+    found = setting_named("crosses").from_text(text)
+    return {"crosses": found} if found else {}
+
+
+def _begin(base: RunSpec, train: int, plan: ComparisonPlan) -> None:
+    comparison = experiments_comparison.begin(store(), base, train, plan, owner=visitor.owner(), titles=MODEL_TITLES)
+    launch.keep_worker()
+    links.go("compare", **{COMPARISON: comparison, "new": None})
 
 
 main()

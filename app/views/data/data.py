@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import pandas as pd
 import streamlit as st
 
 from app.shared import launch
-from app.shared.holdout import choose_parts
-from app.shared.unusable import say_unusable
-from app.state import links, saved_tables
+from app.shared.holdout import choose_parts, say_unusable
+from app.shared.uploads import SHARED, say_refused, upload
+from app.state import links, saved_tables, visitor
+from app.state.store import store
 from app.views.data.evidence import observed_section
-from app.views.data.roles import edit_roles, table_heading
-from app.views.data.table_picker import choose_table
+from app.widgets.figure import download
 from app.widgets.messages import errors_shown
 from app.widgets.text import counted, plain
 from deepfm_core.errors import DeepFMError, in_words
 from deepfm_core.schema.infer import verdict
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import named_as_label
 from deepfm_core.schema.schema import LabelRole, Schema
 from deepfm_core.tables.table import Table
@@ -108,6 +110,117 @@ def _preview(sha: str) -> None:
         return  # the error is shown above
     table_heading("First rows", frame)
     st.dataframe(frame, hide_index=True)
+
+
+# The role table: the kind of each column, why it was suggested, and what to be careful about.
+
+
+ROLE_ROWS = 16
+KINDS = [kind.value for kind in Kind]
+MISSING_HELP = "Rows without a value: empty cells, `?`, `NA`, `null` and the like. Missing gets its own feature."
+KIND_HELP = "  \n".join(f"**{kind}**: {kind.help}" for kind in Kind)
+
+
+def edit_roles(schema: Schema) -> None:
+    """Draw the role table; changes go to the URL."""
+    columns = [role.column for role in schema.roles]
+    frame = pd.DataFrame({"Field": columns, "Kind": [role.kind.value for role in schema.roles]})
+    if any(role.missing for role in schema.roles):
+        frame["Missing"] = [role.missing for role in schema.roles]
+    frame["Why"] = [role.reason.replace("`", "") for role in schema.roles]
+    if any(role.warning for role in schema.roles):
+        frame["Careful"] = [role.warning.replace("`", "") for role in schema.roles]
+    table_heading("Roles", frame)
+    st.data_editor(
+        frame,
+        key=f"roles {len(columns)} {columns[0]}",
+        hide_index=True,
+        height="content" if len(columns) <= ROLE_ROWS else 600,
+        disabled=["Field", "Missing", "Why", "Careful"],
+        column_config={
+            "Field": st.column_config.TextColumn(width="medium"),
+            "Kind": st.column_config.SelectboxColumn(options=KINDS, required=True, help=KIND_HELP),
+            "Missing": st.column_config.NumberColumn(width="small", format="localized", help=MISSING_HELP),
+            "Why": st.column_config.TextColumn(width="large"),
+        },
+        on_change=_keep_roles,
+        args=(columns,),
+    )
+    if links.chosen_values(launch.KINDS) and st.button("Back to the suggested roles", icon=":material/undo:"):
+        links.choose(launch.KINDS, None)
+        st.rerun()
+
+
+def _keep_roles(columns: list[str]) -> None:
+    kinds = links.chosen_values(launch.KINDS)
+    editor = st.session_state[f"roles {len(columns)} {columns[0]}"]
+    kinds |= {columns[int(row)]: changes["Kind"] for row, changes in editor["edited_rows"].items() if "Kind" in changes}
+    links.choose_values(launch.KINDS, kinds)
+
+
+def table_heading(title: str, frame: pd.DataFrame) -> None:
+    """Draw a heading with a CSV button for the table below it."""
+    with st.container(
+        horizontal=True, vertical_alignment="center"
+    ):  # on the left: the table's own buttons are on the right
+        st.subheader(title, anchor=False, width="content")
+        download(frame, title.lower(), f"{title} csv")
+
+
+# The table of the page: upload one, choose one, remove one, and bring it back.
+
+
+TABLE, REMOVED = "table to show", "removed table"
+"""In the session: the table in the select box, and the one removed last, which can be restored."""
+
+
+def choose_table() -> None:
+    """Draw the upload and the choice of a table; say if a file cannot be read."""
+    left, right = st.columns([3, 2], vertical_alignment="bottom")
+    with left:
+        file, taken = upload("Your table: CSV, TSV or Parquet, gzipped or not", "upload")
+    if taken is not None:
+        launch.choose_table(taken)
+    names, sha = saved_tables.tables(), saved_tables.current_table()
+    names.setdefault(sha, SHARED)  # a link may name another visitor's table
+    st.session_state[TABLE] = sha
+    right.selectbox("Table", list(names), format_func=names.__getitem__, key=TABLE, on_change=_switch)
+    _removal(sha, names)
+    say_refused(file, "upload", f"Still showing **{plain(names[sha])}**.")
+    st.subheader(plain(names[sha]), anchor=False, divider="gray")
+
+
+def _switch() -> None:
+    launch.choose_table(st.session_state[TABLE])
+
+
+def _removal(sha: str, names: dict[str, str]) -> None:
+    """Offer to remove the visitor's own table from the list, and to restore the one removed last."""
+    removed = st.session_state.get(REMOVED)
+    own = sha not in saved_tables.samples() and names[sha] != SHARED
+    if not own and removed is None:
+        return
+    with st.container(horizontal=True, horizontal_alignment="right", vertical_alignment="center"):
+        if removed is not None:
+            st.caption(f"{plain(removed[1])} is removed. Runs trained on it keep it.", width="content")
+            st.button("Undo", type="tertiary", icon=":material/undo:", on_click=_restore, args=removed)
+        if own:
+            remove = (sha, names[sha])
+            st.button("Remove table", type="tertiary", icon=":material/delete:", on_click=_remove, args=remove)
+
+
+def _remove(sha: str, name: str) -> None:
+    with errors_shown():
+        store().delete_table(sha, visitor.owner())
+        st.session_state[REMOVED] = (sha, name)
+        launch.choose_table(None)
+
+
+def _restore(sha: str, _name: str) -> None:
+    with errors_shown():
+        store().restore_table(sha, visitor.owner())
+        st.session_state.pop(REMOVED)
+        launch.choose_table(sha)
 
 
 main()

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from app.charts.ablation import component_ladder
+from app.charts.performance import component_ladder
 from app.shared import predictions
 from app.state import saved_runs
 from app.state.saved_runs import OpenRun

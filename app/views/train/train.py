@@ -5,8 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.shared import launch
-from app.shared.holdout import say_doubts, table_line
-from app.shared.unusable import say_unusable
+from app.shared.holdout import say_doubts, say_unusable, table_line
 from app.state import links, saved_runs
 from app.views.train import live, settings
 from app.widgets.messages import errors_shown

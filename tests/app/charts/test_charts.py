@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.charts import ablation, attribution, comparison, ledger, logits, performance, slices, training_curves, what_if
+from app.charts import comparison, ledger, logits, performance, slices, training_curves, what_if
 from app.charts.grammar import theme, vega
 from app.charts.interactions import agreement, graph, levels, matrix, ranking
 from deepfm_core.evidence import verdicts
@@ -70,11 +70,11 @@ CHARTS = {
     "models": lambda: comparison.model_dots(frames.models(), frames.model_runs()),
     "models by AUC": lambda: comparison.model_dots(frames.models(), frames.model_runs(), "auc"),
     "no models": lambda: comparison.model_dots(frames.models().head(0), frames.model_runs().head(0)),
-    "ladder": lambda: ablation.component_ladder(frames.rungs(), "logloss", "DeepFM"),
-    "no ladder": lambda: ablation.component_ladder(frames.rungs().head(0), "auc", "DeepFM"),
+    "ladder": lambda: performance.component_ladder(frames.rungs(), "logloss", "DeepFM"),
+    "no ladder": lambda: performance.component_ladder(frames.rungs().head(0), "auc", "DeepFM"),
     "ledger": lambda: ledger.ledger(frames.example_terms(), cells=frames.example_cells()),
-    "attribution": lambda: attribution.attribution(frames.dnn_attribution(), cells=frames.example_cells()),
-    "no attribution": lambda: attribution.attribution(frames.dnn_attribution().head(0)),
+    "attribution": lambda: ledger.attribution(frames.dnn_attribution(), cells=frames.example_cells()),
+    "no attribution": lambda: ledger.attribution(frames.dnn_attribution().head(0)),
     "purified ledger": lambda: ledger.ledger(frames.purified_terms(), cells=frames.example_cells()),
 }
 
@@ -257,7 +257,7 @@ def test_the_ledger_orders_by_size_and_names_the_rows_values() -> None:
 
 def test_small_attributions_are_folded_and_nothing_is_lost() -> None:
     values = frames.dnn_attribution()
-    rows = attribution.attribution_rows(values, top=4)
+    rows = ledger.attribution_rows(values, top=4)
     assert list(rows["label"])[-1] == f"{len(values) - 4} other fields"
     assert rows["value"].sum() == pytest.approx(values["value"].sum())
     assert rows["value"].iloc[:4].abs().is_monotonic_decreasing
