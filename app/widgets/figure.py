@@ -1,7 +1,4 @@
-"""A figure: a title, a chart or its table, the rows as CSV, and a line on how to read it.
-
-`download` is the app's side of the door in deepfm_core/tables/export.py.
-"""
+"""A figure: a title, a chart or its table, the rows as CSV, and a line on how to read it."""
 
 from __future__ import annotations
 
@@ -12,9 +9,9 @@ import streamlit as st
 
 from app.charts.grammar.vega import Chart
 from app.widgets.columns import Titles, configured
+from app.widgets.download import download
 from app.widgets.layout import icon_key
 from app.widgets.text import plain
-from deepfm_core.tables.export import csv_bytes, file_name
 
 
 def show_chart(make: Callable[[], Chart], version: tuple[object, ...], reading: str, key: str) -> None:
@@ -113,26 +110,3 @@ def _draw(chart: Chart, key: str, on_select: Callable[[], None] | None, selectio
         st.vega_lite_chart(chart.spec, key=key, alt=chart.description)
     else:
         st.vega_lite_chart(chart.spec, key=key, alt=chart.description, on_select=on_select, selection_mode=selections)
-
-
-def download(frame: pd.DataFrame, file: str, key: str, *, label: str = "CSV", subject: str = "These") -> None:
-    """Offer a table that is shown as CSV; it is written when it is asked for.
-
-    Args:
-        frame: its rows.
-        file: what the file is called, without ending.
-        key: names the button on the page.
-        label: of the button.
-        subject: begins the hover text, before the number of rows.
-    """
-    st.download_button(
-        label,
-        lambda: csv_bytes(frame),
-        file_name(file),
-        "text/csv",
-        key=key,
-        icon=":material/download:",
-        type="tertiary",
-        on_click="ignore",
-        help=f"{subject} {len(frame):,} rows as CSV",
-    )

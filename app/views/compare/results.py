@@ -11,7 +11,8 @@ import streamlit as st
 from app.charts.comparison import model_dots
 from app.shared import groups
 from app.state import links
-from app.widgets.figure import download, show_chart, signed
+from app.widgets.download import download
+from app.widgets.figure import show_chart, signed
 from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES, to_pairs
 from deepfm_core.spec.run import BASELINE, MODEL_NAMES

@@ -11,7 +11,7 @@ from app.shared.uploads import SHARED, say_refused, upload
 from app.state import links, saved_tables, visitor
 from app.state.store import store
 from app.views.data.evidence import observed_section
-from app.widgets.figure import download
+from app.widgets.download import download
 from app.widgets.messages import errors_shown
 from app.widgets.text import counted, plain
 from deepfm_core.errors import DeepFMError, in_words

@@ -9,7 +9,8 @@ from app.charts.run_diff import logit_scatter, matrix_difference
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import DIFFERENCES, configured
-from app.widgets.figure import download, figure, show_chart, signed
+from app.widgets.download import download
+from app.widgets.figure import figure, show_chart, signed
 from app.widgets.layout import side_by_side
 from app.widgets.text import plain
 from deepfm_core.experiments.run_diff import metric_differences, pair_differences, setting_differences

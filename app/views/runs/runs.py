@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 import streamlit as st
 
-<<<<<<< HEAD
-from app.export.menu import show_import
-=======
+from app.export.menu import show_import, show_menu
 from app.shared import launch
->>>>>>> house
 from app.state import links, saved_runs
 from app.state.store import store
-from app.widgets.figure import download, show_chart
+from app.widgets.download import download
+from app.widgets.figure import show_chart
 from app.widgets.messages import MODEL_TITLES, SECONDS_HELP, errors_shown
 from app.widgets.text import plain
 from deepfm_core.spec.run import BASELINE
@@ -163,7 +161,7 @@ SELECTED = "selected"
 def show_actions(chosen: list[RunRow]) -> None:
     """Draw the actions for the selected runs, and the name and notes of a single one."""
     if not chosen:
-        st.caption("Select runs in the first column to open, compare, resume, annotate or delete them.")
+        st.caption("Select runs in the first column to open, compare, resume, export, annotate or delete them.")
         return
     one = chosen[0] if len(chosen) == 1 else None
     with st.container(horizontal=True):
@@ -179,6 +177,8 @@ def show_actions(chosen: list[RunRow]) -> None:
             fitting = [row for row in chosen if row.state in states]
             if fitting:
                 st.button(label, icon=icon, on_click=row_action, args=(fitting,))
+        if one:
+            show_menu(saved_runs.open_run(one.id))
     if one:
         _describe(one)
 

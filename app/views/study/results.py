@@ -14,7 +14,8 @@ from app.shared import apply_settings, groups
 from app.state import links
 from app.state.chart_selection import selected
 from app.widgets.columns import configured
-from app.widgets.figure import download, figure, show_chart, signed
+from app.widgets.download import download
+from app.widgets.figure import figure, show_chart, signed
 from app.widgets.layout import side_by_side
 from app.widgets.text import plain
 from deepfm_core.experiments.study import ONE, SEARCH, StudyPlan
