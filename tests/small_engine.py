@@ -2,13 +2,14 @@
 
 What the run's table is called says how it behaves: `steady`, `deaf` (never asks whether to stop), `broken` (raises what
 no user can put right), `refused` (raises what a user can), `silent` (ends without a result), `fatal` (kills its
-worker).
+worker), `gated` (waits after three epochs until `open_gate` is called).
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import threading
 import time
 from collections.abc import Iterator
 
@@ -20,14 +21,23 @@ from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import Cancelled, EpochDone, Event, Finished, Progress, Stage
 from deepfm_core.spec.run import FitSpec, RunSpec
+from deepfm_core.store.run_folder import RunFolder
 
 STEPS = 4
 SECONDS_A_STEP = 0.02
+BEFORE_GATE = 3
+"""Epochs that a gated run does before it waits."""
+_OPEN = "open"
 
 
 def spec(table_name: str = "steady", epochs: int = 3, seed: int = 0) -> RunSpec:
     schema = Schema(LabelRole("click", "1", "0"), (FieldRole("hour", Kind.CATEGORICAL),))
     return RunSpec("a" * 64, table_name, schema, fit=FitSpec(epochs=epochs), seed=seed)
+
+
+def open_gate(folder: RunFolder) -> None:
+    """Let a gated run go on."""
+    folder.write_json(_OPEN, {})
 
 
 def execute(job: Job, context: Context) -> Iterator[Event]:
@@ -37,7 +47,7 @@ def execute(job: Job, context: Context) -> Iterator[Event]:
     if job.spec.table_name == "refused":
         raise TrainingError("The loss is not a number. Use a lower learning rate.")
     if job.spec.table_name == "deaf":
-        time.sleep(60)
+        threading.Event().wait()
     if job.spec.table_name == "silent":
         return
     if job.spec.table_name == "fatal":
@@ -52,6 +62,9 @@ def _fit(job: Job, context: Context) -> Iterator[Event]:
     if checkpoint is not None:
         weights, done = checkpoint[0]["weights"], checkpoint[1]["epoch"]
     for epoch in range(done + 1, job.spec.fit.epochs + 1):
+        gated = job.spec.table_name == "gated" and epoch > BEFORE_GATE
+        while gated and not job.folder.has(_OPEN) and not context.cancelled():
+            time.sleep(SECONDS_A_STEP)
         for step in range(1, STEPS + 1):
             if context.cancelled():
                 yield Cancelled(epoch - 1)

@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -21,6 +20,7 @@ from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from tests.conftest import answer_next
+from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
 
@@ -355,9 +355,7 @@ def _end_worker(home: Path) -> None:
         process = Process.parse(row["worker"])
         if process.alive():
             os.kill(process.pid, signal.SIGTERM)
-    until = time.monotonic() + 30
-    while any(Process.parse(row["worker"]).alive() for row in rows) and time.monotonic() < until:
-        time.sleep(0.05)
+    wait(lambda: not any(Process.parse(row["worker"]).alive() for row in rows))
 
 
 def _choice(app: AppTest, name: str) -> str:

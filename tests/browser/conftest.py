@@ -9,7 +9,6 @@ import socket
 import sqlite3
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import suppress
@@ -17,6 +16,8 @@ from pathlib import Path
 
 import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from tests.waiting import wait
 
 ROOT = Path(__file__).resolve().parents[2]
 CHROMIUM_OPTIONS = [
@@ -54,7 +55,7 @@ class Server:
             self._process = subprocess.Popen(
                 [*command, *options], cwd=ROOT, env=self._environment, stdout=log, stderr=log, start_new_session=True
             )
-        _wait_until(self._healthy, 60, "the server to be healthy")
+        wait(self._healthy)
 
     def stop(self) -> None:
         self._process.terminate()
@@ -93,13 +94,6 @@ def _process_id(worker: str) -> int | None:
 def _end(process: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(process, signal.SIGKILL)
-
-
-def _wait_until(condition, seconds: float, what: str) -> None:
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until, f"Waited {seconds:.0f} s for {what}."
-        time.sleep(0.05)
 
 
 @pytest.fixture

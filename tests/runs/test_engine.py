@@ -8,7 +8,6 @@ import signal
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
@@ -33,6 +32,7 @@ from deepfm_core.store.store import Store
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 from tests.conftest import ROOT, clicks
+from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
 
@@ -176,13 +176,6 @@ def worker(store: Store) -> Iterator[subprocess.Popen[bytes]]:
         process.wait()
 
 
-def wait_for(store: Store, run_id: str, *states: str, seconds: float = 120) -> None:
-    end = time.monotonic() + seconds
-    while store.run(run_id).state not in states:
-        assert time.monotonic() < end, store.run(run_id)
-        time.sleep(0.05)
-
-
 def test_a_killed_worker_shows_lost_and_resume_ends_as_if_never_interrupted(tmp_path: Path) -> None:
     store = Store(tmp_path / "home")
     path = tmp_path / "clicks.csv"
@@ -192,15 +185,13 @@ def test_a_killed_worker_shows_lost_and_resume_ends_as_if_never_interrupted(tmp_
     spec = spec_for(table, entry.sha256, fit=FitSpec(epochs=8, patience=8, batch_size=32, learning_rate=1e-3))
     run_id = store.enqueue(spec)
     with worker(store) as process:
-        while not any(isinstance(stored.event, EpochDone) for stored in store.events(run_id, kinds=["epoch"])):
-            assert process.poll() is None
-            time.sleep(0.01)
+        wait(lambda: process.poll() is not None or store.events(run_id, kinds=["epoch"]))
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
     assert store.run(run_id).state == "lost"
     store.resume(run_id)
     with worker(store):
-        wait_for(store, run_id, "finished", "failed")
+        wait(lambda: store.run(run_id).state in ("finished", "failed"))
     whole = run(spec, table, tmp_path / "whole")[-1]
     assert isinstance(whole, Finished)
     assert store.run(run_id).summary["test"] == pytest.approx(whole.summary["test"], abs=1e-5)

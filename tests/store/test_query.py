@@ -33,6 +33,7 @@ from deepfm_core.store.run_queue import LABELS, MODELS, RUNS, WorkerRegister
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import Table
 from tests.conftest import answer_next
+from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
 
@@ -64,12 +65,9 @@ def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run_queue, "_start", lambda _home, lane: ME if lane == RUNS else PARENT)
 
 
-def wait_for(question: Question, seconds: float = 120.0) -> Standing:
-    until = time.monotonic() + seconds
-    while not (standing := question.look()).ended:
-        assert time.monotonic() < until
-        time.sleep(0.02)
-    return standing
+def wait_for(question: Question) -> Standing:
+    wait(lambda: question.look().ended)
+    return question.standing()
 
 
 def some(store: Store, name: str = "t") -> Question:
@@ -344,10 +342,7 @@ def test_a_run_waits_for_an_answer_that_is_under_way_and_nobody_else_looks(store
 
     def answer_in_the_end(event: Event) -> None:
         if isinstance(event, Stage) and event.name == "explain" and not answered:
-            until = time.monotonic() + 60
-            while store.questions.given_up(question.key, ME):
-                assert time.monotonic() < until, "the run does not say that it waits"
-                time.sleep(0.01)
+            wait(lambda: not store.questions.given_up(question.key, ME))  # the run says that it waits
             store.questions.give_back(ME)
             answer_next(store)
             answered.append(True)
@@ -367,10 +362,7 @@ def test_a_run_that_has_taken_an_answer_does_not_miss_it_later(store: Store, mon
 
     def remove(event: Event) -> None:
         if isinstance(event, Stage) and event.name == "evaluate" and question.standing().answered:
-            until = time.monotonic() + 60
-            while not RunFolder(store.home / "run 0").frame_path("observed").exists():
-                assert time.monotonic() < until
-                time.sleep(0.01)
+            wait(RunFolder(store.home / "run 0").frame_path("observed").exists)
             store.questions.purge(time.time() + 60)
 
     taken = going_on(store, spec, remove).frame("observed")
@@ -408,16 +400,17 @@ def test_what_cannot_be_computed_is_said_and_stands_in_the_log(store: Store) -> 
     spec, question = asked_run(store, seed=0)
     events: list[Event] = []
 
+    def refused() -> bool:
+        store.questions.fail(question.key, "There was too little memory.")
+        return question.standing().ended
+
     def refuse(event: Event) -> None:
         events.append(event)
         if isinstance(event, Stage) and event.name == "read" and not event.fraction:
             store.workers.join(ME, LABELS)  # the only worker there is does nothing
             store.workers.beat(ME, "idle", LABELS)
         if isinstance(event, EpochDone):
-            until = time.monotonic() + 60
-            while not question.standing().ended:
-                assert time.monotonic() < until
-                store.questions.fail(question.key, "There was too little memory.")
+            wait(refused)
 
     folder = going_on(store, spec, refuse)
     assert not none_was_without(events)

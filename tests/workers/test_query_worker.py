@@ -6,8 +6,7 @@ import os
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store
 from deepfm_core.workers.worker import keep_answering
 from tests.store.test_query import asked_run, done, kill_workers, wait_for
+from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
 
@@ -33,17 +33,15 @@ def store(tmp_path: Path) -> Iterator[Store]:
     store = Store(tmp_path)
     assert store.workers.join(Process.of(trainer.pid), RUNS)
     keep_answering(store)
-    wait(lambda: store.workers.states(LABELS) == ["idle"])
+    wait_until_idle(store)
     yield store
     trainer.communicate()
     kill_workers(store)
 
 
-def wait(what: Callable[[], object], seconds: float = 60.0) -> None:
-    until = time.monotonic() + seconds
-    while not what():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.01)
+def wait_until_idle(store: Store) -> None:
+    """Wait for the moment after a question in which its worker is free again; a busy one gets another beside it."""
+    wait(lambda: store.workers.states(LABELS) == ["idle"])
 
 
 def answering(store: Store) -> list[Process]:
@@ -78,13 +76,14 @@ def test_it_answers_one_question_after_the_other(store: Store) -> None:
     before = answering(store)
     spec, first = asked_run(store, seed=0)
     assert wait_for(first).problem is None
+    wait_until_idle(store)
     fewer = replace(spec.schema, roles=spec.schema.roles[:4])
     second = store.questions.about_pairs(spec.table, fewer)
     assert wait_for(second).problem is None
     answers = [question.answer() for question in (first, second)]
     assert [len(answer) for answer in answers if answer is not None] == [66, 6]
     assert answering(store) == before
-    assert not store.database.rows("SELECT * FROM questions")
+    wait(lambda: not store.database.rows("SELECT * FROM questions"))  # an answer is written before its row goes
 
 
 def test_it_says_the_same_as_one_that_is_started(store: Store) -> None:
@@ -116,6 +115,7 @@ def test_what_goes_wrong_there_is_said_and_it_goes_on(store: Store) -> None:
     broken = store.questions.of(OBSERVED)
     assert wait_for(broken).problem == query.BROKEN
     assert "KeyError" in (store.home / "worker.log").read_text()
+    wait_until_idle(store)
     _, question = asked_run(store, seed=0)
     assert wait_for(question).answered
 
@@ -136,6 +136,7 @@ def test_a_question_that_nobody_waits_for_is_left_off_and_the_worker_goes_on(sto
     wait(lambda: question.look().under_way)
     store.database.rows("UPDATE questions SET looked = 0")
     wait(lambda: not store.database.rows("SELECT * FROM questions"))
+    wait_until_idle(store)
     assert wait_for(of_another_table(store)).answered
     assert answering(store) == [warm]
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,7 +14,8 @@ from deepfm_core.spec.events import Cancelled, EpochDone, Failed, Finished, Prog
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store
-from tests.small_engine import STEPS, spec
+from tests.small_engine import BEFORE_GATE, STEPS, open_gate, spec
+from tests.waiting import HANGS, wait
 
 pytestmark = pytest.mark.slow
 
@@ -37,15 +37,8 @@ def worker_pids(store: Store, lane: str = RUNS) -> list[int]:
     return [worker.pid for worker in workers if worker.alive()]
 
 
-def wait(what: Callable[[], bool]) -> None:
-    """Wait for what must come; how long it takes says more of the machine than of the worker.
-
-    The limit is below the minute for which the deaf engine hears nothing.
-    """
-    until = time.monotonic() + 45
-    while not what():
-        assert time.monotonic() < until, "waited in vain"
-        time.sleep(0.005)
+def epochs(store: Store, run_id: str) -> int:
+    return sum(isinstance(stored.event, EpochDone) for stored in store.events(run_id))
 
 
 def test_a_run_is_done_by_a_process_of_its_own_session(store: Store) -> None:
@@ -74,18 +67,19 @@ def test_a_worker_stays_warm_and_takes_the_next_run(store: Store) -> None:
 
 
 def test_cancel_takes_effect_before_the_end_and_resume_ends_as_if_never_stopped(store: Store) -> None:
-    straight, stopped = store.enqueue(spec(epochs=12)), store.enqueue(spec(epochs=12))
+    straight, stopped = store.enqueue(spec(epochs=12)), store.enqueue(spec("gated", epochs=12))
     store.workers.ensure()
-    wait(lambda: any(isinstance(stored.event, EpochDone) for stored in store.events(stopped)))
+    wait(lambda: epochs(store, stopped) == BEFORE_GATE)
     store.request_cancel(stopped)
     wait(lambda: store.run(stopped).state != "running")
     assert store.run(stopped).state == "cancelled"
     assert isinstance(store.events(stopped)[-1].event, Cancelled)
     before = len(store.events(stopped))
+    open_gate(store.folder(stopped))
     store.resume(stopped)
     wait(lambda: store.run(stopped).state == "finished")
     again = [stored.event for stored in store.events(stopped, after_seq=before)]
-    assert sum(isinstance(event, EpochDone) for event in again) < 12
+    assert sum(isinstance(event, EpochDone) for event in again) == 12 - BEFORE_GATE
     assert store.run(stopped).summary == store.run(straight).summary
 
 
@@ -100,15 +94,16 @@ def test_an_engine_that_does_not_listen_is_cancelled_all_the_same_and_the_worker
 
 
 def test_a_killed_worker_shows_lost_and_resume_ends_as_if_never_killed(store: Store) -> None:
-    straight, killed = store.enqueue(spec(epochs=10)), store.enqueue(spec(epochs=10))
+    straight, killed = store.enqueue(spec(epochs=10)), store.enqueue(spec("gated", epochs=10))
     store.workers.ensure()
-    wait(lambda: sum(isinstance(stored.event, EpochDone) for stored in store.events(killed)) >= 3)
+    wait(lambda: epochs(store, killed) == BEFORE_GATE)
     (pid,) = worker_pids(store)
     os.kill(pid, signal.SIGKILL)
     wait(lambda: store.run(killed).state == "lost")
     assert store.worker_state().live == 0
     assert store.run(killed).status == "running"
     before = len(store.events(killed))
+    open_gate(store.folder(killed))
     store.resume(killed)
     assert store.workers.ensure()
     wait(lambda: store.run(killed).state == "finished")
@@ -118,13 +113,14 @@ def test_a_killed_worker_shows_lost_and_resume_ends_as_if_never_killed(store: St
 
 
 def test_a_worker_told_to_end_puts_its_run_back_for_the_next_one(store: Store) -> None:
-    run_id = store.enqueue(spec(epochs=10))
+    run_id = store.enqueue(spec("gated", epochs=10))
     store.workers.ensure()
-    wait(lambda: any(isinstance(stored.event, EpochDone) for stored in store.events(run_id)))
+    wait(lambda: epochs(store, run_id) == BEFORE_GATE)
     (pid,) = worker_pids(store)
     os.kill(pid, signal.SIGTERM)
     wait(lambda: store.run(run_id).state == "queued")
     wait(lambda: not worker_pids(store))
+    open_gate(store.folder(run_id))
     assert store.workers.ensure()
     wait(lambda: store.run(run_id).state == "finished")
 
@@ -154,7 +150,7 @@ def test_a_run_that_kills_its_worker_is_lost_and_the_others_go_on(store: Store) 
 def test_never_more_workers_than_allowed_however_often_one_asks(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPFM_WORKERS", "2")
     for _ in range(4):
-        store.enqueue(spec(epochs=20))
+        store.enqueue(spec("gated", epochs=20))
     assert [store.workers.ensure() for _ in range(5)] == [True, True, False, False, False]
     wait(lambda: store.worker_state().running == 2)
     assert len(worker_pids(store)) == 2
@@ -204,7 +200,7 @@ def test_a_worker_ends_when_nothing_came_for_a_while(tmp_path: Path, store: Stor
     run_id = store.enqueue(spec(epochs=1))
     root = Path(__file__).resolve().parents[2]
     command = [sys.executable, "-m", "deepfm_core", "worker", "--home", str(store.home), "--idle", "0.3"]
-    assert subprocess.run(command, cwd=root, timeout=60, check=False).returncode == 0
+    assert subprocess.run(command, cwd=root, timeout=HANGS, check=False).returncode == 0
     assert isinstance(store.events(run_id)[-1].event, Finished)
     assert store.worker_state().live == 0
 
