@@ -6,6 +6,7 @@ It uses the same parts as a run (schema, encoder, model, training), but no folde
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import RunParts, load_parts
-from deepfm_core.errors import Problem, RunError, SchemaError, SpecError
+from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, TableWarning
 from deepfm_core.evidence.ranking import observed_interactions
 from deepfm_core.evidence.verdicts import HELD_OUT_COLUMNS, verdicts
 from deepfm_core.explain.frames import pairs_frame, sample_rows
@@ -215,6 +216,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         table = self._labelled(frame, labels_of(y, len(frame)))
         self.spec_ = self._spec(table, str(table.frame.columns[-1]))
         self.schema_: Schema = self.spec_.schema
+        _warn(self.schema_.warnings, "X")
         parts = load_parts(self.spec_, lambda _: table)
         self.notes_ = parts.notes
         self._train(parts)
@@ -366,7 +368,9 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _table(self, X: pd.DataFrame | ArrayLike) -> Table:
         check_is_fitted(self, "trained_")
-        return table_from_frame(self._frame(X, reset=False), "X")
+        table = table_from_frame(self._frame(X, reset=False), "X")
+        _warn(self._fitted().unseen(table))
+        return table
 
     def _encoded(self, X: pd.DataFrame | ArrayLike) -> EncodedTable:
         table = self._table(X)
@@ -396,6 +400,18 @@ def _parameters(spec: RunSpec, rows: int) -> dict[str, Any]:
         "kinds": {role.column: role.kind.value for role in spec.schema.roles},
         "random_state": spec.seed,
     }
+
+
+def _warn(remarks: Sequence[str], subject: str = "") -> None:
+    """Warn of columns, all in one warning, as a caller of the classifier's method."""
+    if remarks:
+        shown = [*remarks[:_SHOWN], *([f"and {len(remarks) - _SHOWN:,} more"] if len(remarks) > _SHOWN else [])]
+        head = f"{subject}: " if subject else ""
+        warnings.warn(head + "; ".join(shown), TableWarning, stacklevel=3)
+
+
+_SHOWN = 10
+"""Columns that one warning names."""
 
 
 def _index(X: pd.DataFrame | ArrayLike, rows: int) -> pd.Index:

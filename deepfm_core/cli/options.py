@@ -9,9 +9,10 @@ import sys
 import time
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from deepfm_core.errors import RunError, SpecError
+from deepfm_core.cli.understanding import tell, understood
+from deepfm_core.errors import Problem, RunError, SchemaError, SpecError
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
@@ -20,6 +21,9 @@ from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
+
+if TYPE_CHECKING:
+    from deepfm_core.runs.predictor import Trained
 
 
 class Tables:
@@ -34,12 +38,19 @@ class Tables:
         self.test = self._add(arguments.test_table)
         self.seconds = time.perf_counter() - began
         for sha in self.paths:
-            _warn(self.tables[sha], arguments.quiet)
+            _warn(self.tables[sha], arguments.quiet, apart=sha != self.main)
 
     def timed(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Count the reading, done here before the run began, among its seconds."""
         seconds = summary["seconds"]
         return {**summary, "seconds": {**seconds, "read": round(seconds["read"] + self.seconds, 4)}}
+
+    def understood(self, summary: dict[str, Any], schema: Schema) -> dict[str, Any]:
+        """Add to a run's summary how its tables were read and understood."""
+        assert self.main is not None
+        own = understood(self.tables[self.main], schema)
+        others = [f"{t.name}: {note}" for sha, t in self.tables.items() if sha != self.main for note in t.report.notes]
+        return {**summary, **own, "notes": [*own["notes"], *others, *summary.get("notes", [])]}
 
     def name(self, sha: str | None) -> str | None:
         """Return what a table is called; None for none."""
@@ -55,9 +66,11 @@ class Tables:
         return sha
 
 
-def _warn(table: Table, quiet: bool) -> None:
+def _warn(table: Table, quiet: bool, *, apart: bool) -> None:
     if quiet:
         return
+    for note in table.report.notes if apart else ():
+        print(f"note: {table.name}: {note}", file=sys.stderr)
     for problem in table.report.skipped[:20]:
         print(f"warning: {table.name}: {problem}", file=sys.stderr)
     if table.report.skipped_count > 20:
@@ -73,6 +86,8 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
     assert tables.main is not None
     table = tables.tables[tables.main]
     schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
+    if not arguments.quiet:
+        tell(table, schema)
     by, _, column = arguments.split_by.partition(":")
     split = SplitSpec(by, column or None, **_given(arguments, "split"))
     base = RunSpec(
@@ -172,3 +187,18 @@ def run_name_of(named: str) -> str:
     from deepfm_core.store.store import Store
 
     return Store.default().run(named).name
+
+
+def scored_table(arguments: argparse.Namespace, trained: Trained) -> Table:
+    """Read the table whose rows a run scores, and say on stderr what its training rows did not prepare for.
+
+    Raises:
+        TableError: the table cannot be read, lacks fields, or with `--strict` holds such cells.
+    """
+    table = read_table(arguments.table, strict=True, only=trained.only_column)
+    notes = trained.unseen(table)
+    if notes and arguments.strict:
+        raise SchemaError(table.name, [Problem(note.removesuffix("."), "") for note in notes])
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    return table

@@ -26,6 +26,7 @@ from deepfm_core.spec.events import Event, Failed, Finished
 from deepfm_core.spec.naming import run_name, settings_said
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.run_folder import RunFolder
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -58,9 +59,16 @@ def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool
         for spec in specs:
             below = "" if len(specs) == 1 else f"seed-{spec.seed}"
             job, context = Job(spec, str(folder / below)), Context(tables.tables.__getitem__)
-            summaries.append({**tables.timed(_shown(execute(job, context), quiet)), "run": str(out / below)})
-            job.folder.write_summary(summaries[-1])
+            summary = {**tables.timed(_shown(execute(job, context), quiet)), "run": str(out / below)}
+            summaries.append(_complete(job.folder, summary, tables, spec))
     return summaries
+
+
+def _complete(folder: RunFolder, summary: dict[str, Any], tables: Tables, spec: RunSpec) -> dict[str, Any]:
+    """Write `summary.json` with all that was understood; what is printed leaves the role table to `roles`."""
+    whole = tables.understood(summary, spec.schema)
+    folder.write_summary(whole)
+    return {name: value for name, value in whole.items() if name != "roles"}
 
 
 @contextmanager
@@ -118,7 +126,7 @@ def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -
         if store.run(row.id).state == "failed" and not store.folder(row.id).log.exists():
             store.delete(row.id)  # the settings or the table were at fault: nothing there to look into
         raise
-    return tables.timed(summary)
+    return _complete(store.folder(row.id), tables.timed(summary), tables, spec)
 
 
 def _shown(events: Iterator[Event], quiet: bool) -> dict[str, Any]:

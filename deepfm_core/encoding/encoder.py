@@ -184,6 +184,14 @@ class Encoder:
         embedded, dense = [field.column for field in self.fields], [field.column for field in self.dense_fields]
         return tuple(dict.fromkeys(embedded + dense))
 
+    def require_columns(self, frame: pd.DataFrame, subject: str) -> None:
+        """Check that a frame has the columns that the fields are made of.
+
+        Raises:
+            SchemaError: columns are missing; all of them are named.
+        """
+        _require_columns(frame, self.columns, subject)
+
     def encode(self, frame: pd.DataFrame, *, subject: str, rows: NDArray[np.int64] | None = None) -> EncodedTable:
         """Encode N rows, those numbered `rows` of the frame or all, without looking at a label.
 
@@ -192,7 +200,7 @@ class Encoder:
         Raises:
             SchemaError: columns are missing, or cells are not what their kind asks for; all of them are named.
         """
-        _require_columns(frame, self.columns, subject)
+        self.require_columns(frame, subject)
         all_cells = {column: _cells(frame, column, rows) for column in self.columns}
         count = len(frame) if rows is None else len(rows)
         problems = [p for field in self.fields for p in field.problems(all_cells[field.column])]

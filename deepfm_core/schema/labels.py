@@ -118,7 +118,7 @@ def _two_valued(frame: pd.DataFrame, column: str) -> bool:
 
 def _suggested(table: Table, column: str, reason: str) -> LabelRole:
     role = label_role(table, column)
-    return LabelRole(role.column, role.positive, role.negative, f"{reason}; {role.reason}")
+    return LabelRole(role.column, role.positive, role.negative, f"{reason}; {role.reason}", role.missing)
 
 
 def label_role(table: Table, column: str, positive: str | None = None) -> LabelRole:
@@ -145,7 +145,7 @@ def label_role(table: Table, column: str, positive: str | None = None) -> LabelR
     missing = _missing_rows(cells)
     if missing:
         reason += f"; {_rows(missing)} without a label will be left out"
-    return LabelRole(column, values[key].text, values[other].text, reason)
+    return LabelRole(column, values[key].text, values[other].text, reason, missing)
 
 
 def labelled_rows(frame: pd.DataFrame, role: LabelRole, subject: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:

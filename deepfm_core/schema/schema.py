@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
@@ -37,6 +37,8 @@ class LabelRole:
     positive: str
     negative: str
     reason: str = ""
+    missing: int = 0
+    """How many of the table's rows have no label."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +91,25 @@ class Schema:
             for role in self.roles
         )
         return replace(self, roles=tuple(roles))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each column that needs a look."""
+        return tuple(f"`{role.column}`: {role.warning}" for role in self.roles if role.warning)
+
+    def role_rows(self, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Give one line per column, the label included: `field`, `kind`, `separator`, `missing`, `why`, `warning`.
+
+        Args:
+            columns: the table's columns, in their order; without them the label comes first.
+        """
+        label = {"kind": "label", "separator": None, "missing": self.label.missing}
+        rows = [{"field": self.label.column, **label, "why": self.label.reason, "warning": ""}]
+        for role in self.roles:
+            cells = {"kind": role.kind.value, "separator": role.separator, "missing": role.missing}
+            rows.append({"field": role.column, **cells, "why": role.reason, "warning": role.warning})
+        places = {column: place for place, column in enumerate(columns)}
+        return sorted(rows, key=lambda row: places.get(str(row["field"]), -1))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the schema as plain values for JSON."""
