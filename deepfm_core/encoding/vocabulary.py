@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core.schema.column import Cells, missing_texts
-from deepfm_core.schema.column_rules import WRAPPING
+from deepfm_core.schema.lists import WRAPPING
 from deepfm_core.tables.csv_parser import keys_of
 from deepfm_core.tables.table import Texts
 

@@ -6,12 +6,12 @@ import re
 from dataclasses import replace
 
 import numpy as np
-import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.lists import find_separator
 from deepfm_core.schema.number_parsing import number_names
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.schema.timestamps import form_of
@@ -25,60 +25,6 @@ CATEGORIES, QUANTITY, LIST, MOMENT, LEFT_OUT = (
 )
 """The kind suggested for texts and codes, for quantities, for several values in a cell, for points in time, and for
 what there is nothing to learn from. The rules choose among these; every other kind is the user's choice."""
-
-# Whether the cells of a column hold several values each, and what stands between them.
-
-WRAPPING = "[](){}'\" \t\r\n"
-"""What may stand around the values of a list."""
-
-_STRONG, _WEAK = ("|", ";", ","), (" ",)
-
-_LEAST_SEPARATED = {"|": 0.1, ";": 0.2, ",": 0.3, " ": 0.5}
-"""Share of the distinct cells that must hold the separator."""
-
-_LEAST_USES = {"|": 1.5, ";": 1.5, ",": 2.0, " ": 5.0}
-"""Distinct cells that a value must stand in, on average: a blank is in all text, a bar in hardly any."""
-
-_LEAST_FREE = 0.3
-
-_MAX_VALUES = 5_000
-
-_MAX_LENGTH = 40.0
-
-
-def find_separator(cells: Cells) -> tuple[str, int] | None:
-    """Return the separator within the cells of a column and the number of distinct values, or None.
-
-    The values must come from a vocabulary that the cells share and stand now first and now further back: this tells
-    `Action|Comedy` from `Smith, John`, `New York` and sentences.
-    """
-    texts = cells.held_texts
-    for mark in (*_STRONG, *_WEAK):
-        separated = int(pc.sum(pc.match_substring(texts, mark)).as_py() or 0)
-        if separated >= max(_LEAST_SEPARATED[mark] * len(texts), 1):
-            values = _shared_values(texts, mark)
-            if values is not None:
-                return mark, values
-    return None
-
-
-def _shared_values(texts: pa.Array, mark: str) -> int | None:
-    """Return the number of distinct values if the cells, split at `mark`, draw on a shared vocabulary."""
-    parts = pc.split_pattern(texts, mark)
-    lengths = np.asarray(pc.list_value_length(parts))
-    flat = pc.utf8_trim(pc.list_flatten(parts), WRAPPING)
-    encoded = flat.dictionary_encode()
-    codes, size = np.asarray(encoded.indices), len(encoded.dictionary)
-    if size > _MAX_VALUES or len(codes) < _LEAST_USES[mark] * size:
-        return None
-    if float(np.mean(np.asarray(pc.utf8_length(encoded.dictionary)))) > _MAX_LENGTH:
-        return None
-    first = np.zeros(len(codes), dtype=bool)
-    first[np.cumsum(lengths) - lengths] = True
-    uses, leading = np.bincount(codes, minlength=size), np.bincount(codes[first], minlength=size)
-    free = uses[(leading > 0) & (leading < uses)].sum() / len(codes)
-    return size if free >= _LEAST_FREE else None
-
 
 UNIQUE = 0.9
 """Distinct values per row from which a column of texts or whole numbers may be an identifier."""
@@ -208,7 +154,7 @@ def _time(cells: Cells) -> FieldRole | None:
         return _role(cells, LEFT_OUT, "points in time of a single hour and weekday")
     reason = f"points in time such as `{_example(cells)}` ({form}): enters as {' and '.join(varied)}"
     warning = "day and month cannot be told apart for sure" if ambiguous else ""
-    return _role(cells, MOMENT, reason, warning)
+    return replace(_role(cells, MOMENT, reason, warning), form=form)
 
 
 def _number(cells: Cells) -> FieldRole | None:

@@ -5,23 +5,16 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import replace
-from typing import Any
-
-import numpy as np
-from numpy.typing import NDArray
 
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.column_rules import CATEGORIES, LEFT_OUT, QUANTITY, column_role
+from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, column_role
 from deepfm_core.schema.integer_codes import checked_for_codes
 from deepfm_core.schema.kinds import Content
-from deepfm_core.schema.knots import bucket_edges
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
+from deepfm_core.schema.leakage import checked_for_leaks, folds_of, strongest_look
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.tables.table import Table
-
-LEAK_WARNING, LEAK_IGNORED = 0.95, 0.995
-"""Out-of-fold AUC of a single field from which it is suspected of leaking the label, and from which it is left out."""
 
 _CHOSEN = "chosen by you"
 _FAMILY = 3
@@ -51,12 +44,13 @@ def infer_schema(
     rows, clicks = labelled_rows(table.frame, chosen, table.name)
     labels = clicks > 0
     folds = folds_of(labels)
-    roles = []
+    roles, looks = [], []
     for column in columns:
         cells = Cells.of(table.frame, column)
         labelled = cells.take(rows)
-        role = checked_for_codes(column_role(cells), labelled, labels)
-        roles.append(_checked_for_leaks(role, labelled, labels, folds, leave_out_leaks))
+        roles.append(checked_for_codes(column_role(cells), labelled, labels))
+        looks.append(strongest_look(roles[-1], labelled, labels, folds))
+    roles = checked_for_leaks(roles, looks, leave_out=leave_out_leaks)
     return Schema(chosen, tuple(_alike_in_families(roles)))
 
 
@@ -91,21 +85,6 @@ def _label(table: Table, label: str | None, positive: str | None) -> LabelRole:
     if positive is None:
         return suggested
     return label_role(table, suggested.column, positive)
-
-
-def _checked_for_leaks(
-    role: FieldRole, cells: Cells, labels: NDArray[np.bool_], folds: NDArray[np.int64], leave_out: bool
-) -> FieldRole:
-    if not role.kind.is_used or role.kind.is_time:
-        return role
-    auc = field_auc(cells, labels, folds, by_number=role.kind.is_number)
-    if auc < LEAK_WARNING:
-        return role
-    said = f"alone it predicts the label with AUC {auc:.3f}"
-    if auc >= LEAK_IGNORED and leave_out:
-        return replace(role, kind=LEFT_OUT, reason=said, warning="it may have been written after the label")
-    warning = f"{said}: make sure it is known before the label is"
-    return replace(role, warning="; ".join(filter(None, (warning, role.warning))))
 
 
 def _alike_in_families(roles: list[FieldRole]) -> list[FieldRole]:
@@ -143,57 +122,3 @@ def _remark(roles: list[FieldRole], ignored: bool) -> str:
     if ignored:
         return f"{column} {roles[0].reason}: suggest ignoring it"
     return f"{column}: {roles[0].warning}" + (f" ({others} more like it)" if others else "")
-
-
-# Columns that tell the label: how well one field predicts it on rows it was not counted on.
-
-
-FOLDS = 5
-_PRIOR_ROWS = 10.0
-_BUCKETS = 200
-
-
-def folds_of(labels: NDArray[np.bool_]) -> NDArray[np.int64]:
-    """Return (N,) the fold of each row, dealt out in turn within each class."""
-    turn = np.where(labels, np.cumsum(labels), np.cumsum(~labels))
-    return turn % FOLDS
-
-
-def field_auc(cells: Cells, labels: NDArray[np.bool_], folds: NDArray[np.int64], *, by_number: bool) -> float:
-    """Return the AUC of scoring each row by the click rate of its value in the other folds.
-
-    Rates are drawn towards the base rate by 10 rows, so a value that stands in one row only scores like any other and
-    nearly unique columns come out at about one half. Numbers are counted by quantile buckets.
-
-    Source: out-of-fold target encoding (Micci-Barreca 2001) and the rank-sum form of the AUC with ties as halves.
-    """
-    level = _levels(cells, by_number)[cells.codes]
-    size = int(level.max(initial=0)) + 1
-    cell = level * FOLDS + folds
-    rows = np.bincount(cell, minlength=size * FOLDS).reshape(size, FOLDS).astype(np.float64)
-    clicks = np.bincount(cell, weights=labels.astype(np.float64), minlength=size * FOLDS).reshape(size, FOLDS)
-    base = clicks.sum() / max(rows.sum(), 1.0)
-    others_rows = rows.sum(axis=1, keepdims=True) - rows
-    others_clicks = clicks.sum(axis=1, keepdims=True) - clicks
-    score = (others_clicks + _PRIOR_ROWS * base) / (others_rows + _PRIOR_ROWS)
-    return weighted_auc(score.ravel(), clicks.ravel(), (rows - clicks).ravel())
-
-
-def weighted_auc(score: NDArray[Any], positive: NDArray[Any], negative: NDArray[Any]) -> float:
-    """Return the AUC of n groups of rows that share a score; 0.5 where a class is empty."""
-    order = np.argsort(score, kind="stable")
-    starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
-    up, down = np.add.reduceat(positive[order], starts), np.add.reduceat(negative[order], starts)
-    if not up.sum() or not down.sum():
-        return 0.5
-    below = np.cumsum(down) - down
-    return float((up * (below + down / 2)).sum() / (up.sum() * down.sum()))
-
-
-def _levels(cells: Cells, by_number: bool) -> NDArray[np.int64]:
-    """Return (D,) a level for each distinct text."""
-    if not by_number:
-        return np.where(cells.missing, len(cells.texts), np.arange(len(cells.texts)))
-    values = cells.numbers.values
-    edges = bucket_edges(values, cells.counts, _BUCKETS)
-    return np.where(np.isnan(values), 0, np.searchsorted(edges, values, side="right") + 1)

@@ -27,6 +27,8 @@ class FieldRole:
     """The first cell, with its row, of a column of numbers that is no finite number; empty where there is none."""
     missing: int = 0
     """How many of the table's rows have no value here."""
+    form: str = ""
+    """How a column of points in time writes them; empty where it was not asked."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +97,11 @@ class Schema:
     @property
     def warnings(self) -> tuple[str, ...]:
         """One sentence for each column that needs a look."""
-        return tuple(f"`{role.column}`: {role.warning}" for role in self.roles if role.warning)
+        return tuple(
+            f"`{role.column}`: {role.warning if role.kind.is_used else f'left out: {role.reason}; {role.warning}'}"
+            for role in self.roles
+            if role.warning
+        )
 
     def role_rows(self, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
         """Give one line per column, the label included: `field`, `kind`, `separator`, `missing`, `why`, `warning`.
