@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
 
 import numpy as np
@@ -12,6 +11,16 @@ from numpy.typing import NDArray
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.lists import find_separator
+from deepfm_core.schema.names import (
+    Typed,
+    name_words,
+    names_a_quantity,
+    names_an_id,
+    names_codes,
+    names_row_numbers,
+    names_unnamed_codes,
+    typed_name,
+)
 from deepfm_core.schema.number_parsing import number_names
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.schema.timestamps import form_of
@@ -44,55 +53,17 @@ _DECIMAL_COMMAS = r"^[+-]?\d+(,\d+)?$"
 
 _WITH_SIGN = r"^[+-]?[$€£¥]\s?\d[\d.,]*$|^[+-]?\d[\d.,]*\s?[%$€£¥]$"
 
-# fmt: off
-_CODE_WORDS = frozenset((
-    "id", "ids", "uid", "uuid", "guid", "key", "hash", "code", "codes", "type", "types", "category", "cat", "region",
-    "browser", "os", "system", "systems", "version", "zip", "zipcode", "postcode", "channel", "device", "site", "app",
-    "campaign", "ad", "banner", "position", "pos", "slot", "cluster", "group", "segment", "class", "store", "shop",
-    "month", "weekday", "dow", "dayofweek", "hour", "market", "city", "country", "state", "carrier", "network", "brand",
-    "model", "platform", "source", "gender", "sex", "status", "area", "cell",
-))
 
-_ID_WORDS = frozenset(("id", "ids", "uid", "uuid", "guid", "key", "hash", "index", "row", "rownum", "rowid"))
-
-_QUANTITY_WORDS = frozenset((
-    "num", "number", "count", "counts", "cnt", "qty", "quantity", "amount", "price", "cost", "duration", "age", "hours",
-    "days", "years", "months", "minutes", "seconds", "rate", "rates", "score", "value", "values", "sum", "total", "avg",
-    "mean", "length", "size", "width", "height", "weight", "distance", "balance", "income", "gain", "loss", "views",
-    "visits", "clicks", "ratio", "share", "percent", "pct", "affinity", "depth", "freq", "frequency", "year",
-))
-
-_COUNTED_WORDS = frozenset((
-    "nights", "tenure", "lead", "guests", "visitors", "stay", "stays", "orders", "items", "amt", "spend", "spent",
-    "fee", "fees", "salary", "revenue", "budget", "bid", "discount", "tax", "points", "rooms", "beds", "seats",
-    "persons", "people", "adults", "children", "members", "employees", "purchases", "bookings", "sessions",
-    "impressions", "pages", "calls", "messages", "logins", "attempts", "errors", "retries", "mileage", "speed",
-    "temperature", "volume", "quantities", "counter", "times", "weeks", "elapsed", "since", "ago", "recency", "delay",
-    "latency", "units",
-))
-
-# fmt: on
-
-
-def column_role(cells: Cells) -> FieldRole:
-    """Suggest the role of a column from its cells and its name."""
-    for evaluate_parts in (_empty_or_constant, _time, _number, _number_in_disguise, _multi_valued):
+def column_role(cells: Cells, *, first: bool = False) -> FieldRole:
+    """Suggest the role of a column from its cells, its name, and whether it is the table's first."""
+    found = _row_numbers(cells, first=first)
+    if found is not None:
+        return found
+    for evaluate_parts in (_empty_or_constant, _as_typed, _time, _number, _number_in_disguise, _multi_valued):
         role = evaluate_parts(cells)
         if role is not None:
             return role
     return _text(cells)
-
-
-def name_words(name: str) -> list[str]:
-    """Split a column's name into lower-case words: `TrafficType` and `traffic_type` are `traffic`, `type`."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return re.findall(r"[a-z]+", spaced.lower())
-
-
-def names_a_quantity(words: list[str]) -> bool:
-    """Say whether the words of a column's name are those of a quantity: `lead_time` is one, `lead_type` is not."""
-    of_codes = bool(words) and words[-1] in _CODE_WORDS | _ID_WORDS
-    return bool(set(words) & (_QUANTITY_WORDS if of_codes else _QUANTITY_WORDS | _COUNTED_WORDS))
 
 
 def _role(cells: Cells, kind: Kind, reason: str, warning: str = "", separator: str | None = None) -> FieldRole:
@@ -142,6 +113,60 @@ def _example(cells: Cells, among: NDArray[np.bool_] | None = None) -> str:
     return _short(str(cells.texts[int(held[np.argmin(cells.first_rows[held])])].as_py()))
 
 
+# Row numbers, which a program left in the file: they say where in the log a row stood.
+
+_FEWEST_ROW_NUMBERS = 50
+"""Distinct whole numbers from which a column called as row numbers is one; below that its values may be levels."""
+
+_LEAST_NUMBERED = 0.3
+"""Distinct values per row from which such a column is one: drawn with replacement 63% are left, joined rows repeat."""
+
+_EVEN = 0.1
+"""Largest distance of the values of a first column from an even spread over their range, as rows sampled have it."""
+
+
+def _row_numbers(cells: Cells, *, first: bool) -> FieldRole | None:
+    """Find row numbers that were sampled, sorted, drawn again or joined: by the name, or by standing first."""
+    distinct = len(cells.held)
+    unique = distinct / max(len(cells), 1)
+    named = names_row_numbers(cells.name, first=first)
+    if distinct < _FEWEST_ROW_NUMBERS or unique < (_LEAST_NUMBERED if named else UNIQUE) or not (named or first):
+        return None
+    values = cells.numbers.values[cells.held]
+    if np.isnan(values).any() or values.min() < 0 or np.any(values != np.floor(values)) or values.max() >= _TOO_LONG:
+        return None
+    if named or (not names_a_quantity(name_words(cells.name)) and _stands_for_rows(cells, values)):
+        return _role(cells, LEFT_OUT, f"row numbers, {unique:.0%} unique")
+    return None
+
+
+def _stands_for_rows(cells: Cells, values: NDArray[np.float64]) -> bool:
+    """Say whether distinct whole numbers rise with the rows, or are spread evenly from about 0 on."""
+    if form_of(cells.held_texts, cells.name) is not None:
+        return False
+    of_row = cells.numbers.values[cells.codes]
+    if np.all(np.diff(of_row) > 0):
+        return True
+    order = np.sort(values)
+    if order[0] > 0.05 * order[-1]:
+        return False
+    expected = order[-1] * (np.arange(len(order)) + 0.5) / len(order)
+    return bool(np.abs(order - expected).max() <= _EVEN * order[-1])
+
+
+def _as_typed(cells: Cells) -> FieldRole | None:
+    """Take a column for what its header states, such as `user_id:token`."""
+    typed, distinct = typed_name(cells.name)[1], len(cells.held)
+    if typed is Typed.TOKEN and distinct < UNIQUE * len(cells):
+        return _role(cells, CATEGORIES, f"{_counted(distinct)} values, `token` by its header", _advice(cells))
+    if typed is Typed.TOKENS:
+        separator = (find_separator(cells) or (" ", 0))[0]
+        return _role(cells, LIST, "several values in a cell, `token_seq` by its header", separator=separator)
+    if typed is Typed.NUMBERS:
+        return _role(cells, LEFT_OUT, "sequences of numbers (`float_seq`), for which there is no kind")
+    return None
+
+
 def _time(cells: Cells) -> FieldRole | None:
     found = form_of(cells.held_texts, cells.name)
     if found is None:
@@ -166,15 +191,28 @@ def _number(cells: Cells) -> FieldRole | None:
     values = np.unique(numbers.values[cells.held][~numbers.wrong[cells.held]])
     if not len(values) or strays > _STRAY_SHARE * counts.sum() or (strays and len(values) <= _FEW_CODES):
         return None
+    if _too_long(cells, foreign):
+        return None
     if strays or numbers.infinite[cells.held].any():
         stray = _first_stray(cells)
         role = _role(cells, QUANTITY, _quantity_reason(cells, values), _stray_warning(cells, stray))
         return replace(role, stray=stray)
-    whole = bool(np.all(values == np.floor(values)))
+    whole = bool(np.all(values == np.floor(values))) and typed_name(cells.name)[1] is not Typed.NUMBER
     if len(values) == 2:
         low, high = number_names(values)
         return _role(cells, CATEGORIES, f"two values, {low} and {high}")
     return (_whole_number(cells, values) if whole else None) or _quantity(cells, values)
+
+
+_TOO_LONG = 2.0**53
+"""From this size on numbers cannot be told from their neighbours: whole numbers so long are names."""
+
+
+def _too_long(cells: Cells, foreign: NDArray[np.bool_]) -> bool:
+    """Say whether the numbers are digits too long to be held exactly, which only identifiers are."""
+    values = np.abs(cells.numbers.values[cells.held][~foreign])
+    digits = pc.match_substring_regex(cells.held_texts, r"^[+-]?\d{16,}$")
+    return bool(np.any(values >= _TOO_LONG)) and int(pc.sum(digits).as_py() or 0) >= 0.5 * len(cells.held)
 
 
 def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None:
@@ -183,14 +221,15 @@ def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None
     unique = len(values) / len(cells)
     if unique >= UNIQUE and values[-1] - values[0] < 1.05 * len(cells):
         return _role(cells, LEFT_OUT, f"row numbers, {unique:.0%} unique")
-    named_id = bool(words) and words[-1] in _ID_WORDS
-    if named_id and unique >= 0.5:
+    if names_an_id(words) and unique >= 0.5:
         return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
     if unique >= UNIQUE and _digits_alike(values) and not names_a_quantity(words):
         return _role(cells, LEFT_OUT, f"{unique:.0%} unique, all of {len(str(int(values[0])))} digits")
     if names_a_quantity(words):
         return None
-    if words and words[-1] in _CODE_WORDS | _ID_WORDS:
+    if names_codes(words) or names_unnamed_codes(cells.name):
+        if unique >= UNIQUE:
+            return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
         return _role(cells, CATEGORIES, f"{_counted(len(values))} codes, as the name says", _advice(cells))
     if pc.any(pc.match_substring_regex(cells.held_texts, r"^0\d")).as_py():
         return _role(cells, CATEGORIES, "digits with leading zeros are codes", _advice(cells))
@@ -253,7 +292,9 @@ def _stray_warning(cells: Cells, first: str) -> str:
 def _number_in_disguise(cells: Cells) -> FieldRole | None:
     """Judge a column whose cells would be numbers if written otherwise: they stay texts, with advice."""
     for pattern in (_DECIMAL_COMMAS, _WITH_SIGN):
-        if pc.all(pc.match_substring_regex(cells.held_texts, pattern)).as_py():
+        if pc.all(pc.match_substring_regex(cells.held_texts, pattern)).as_py() and len(
+            cells.numbers.foreign.nonzero()[0]
+        ):
             plain = "with a decimal point" if pattern == _DECIMAL_COMMAS else "without a sign"
             warning = f"numbers such as `{_example(cells)}` can be used as numbers once written {plain}"
             return _role(cells, CATEGORIES, f"{_counted(len(cells.held))} values", warning)
@@ -274,8 +315,7 @@ def _multi_valued(cells: Cells) -> FieldRole | None:
 def _text(cells: Cells) -> FieldRole:
     distinct = len(cells.held)
     unique = distinct / len(cells)
-    words = name_words(cells.name)
-    named_id = bool(words) and words[-1] in _ID_WORDS
+    named_id = names_an_id(name_words(cells.name))
     if unique >= (0.5 if named_id else UNIQUE) and len(cells) >= 20:
         return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
     return _role(cells, CATEGORIES, f"{_counted(distinct)} values", _advice(cells))

@@ -12,7 +12,7 @@ from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, column_role
 from deepfm_core.schema.integer_codes import checked_for_codes
 from deepfm_core.schema.kinds import Content
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
-from deepfm_core.schema.leakage import checked_for_leaks, folds_of, strongest_look
+from deepfm_core.schema.leakage import checked_for_leaks, checked_for_order, folds_of, strongest_look
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.tables.table import Table
 
@@ -48,7 +48,8 @@ def infer_schema(
     for column in columns:
         cells = Cells.of(table.frame, column)
         labelled = cells.take(rows)
-        roles.append(checked_for_codes(column_role(cells), labelled, labels))
+        role = column_role(cells, first=column == table.frame.columns[0])
+        roles.append(checked_for_order(checked_for_codes(role, labelled, labels), labelled, labels, folds))
         looks.append(strongest_look(roles[-1], labelled, labels, folds))
     roles = checked_for_leaks(roles, looks, leave_out=leave_out_leaks)
     return Schema(chosen, tuple(_alike_in_families(roles)))

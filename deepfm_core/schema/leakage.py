@@ -83,6 +83,39 @@ def _checked(role: FieldRole, look: Look, second: float, leave_out: bool) -> Fie
     return replace(role, warning="; ".join(filter(None, (f"{said}: {remedy}", role.warning))))
 
 
+ORDER_TELLS = 0.6
+"""AUC of row numbers from which the labels follow the order of the log."""
+
+_RISING = 0.999
+
+
+def checked_for_order(role: FieldRole, cells: Cells, labels: NDArray[np.bool_], folds: NDArray[np.int64]) -> FieldRole:
+    """Warn of numbers that stand for the order of the log where the labels follow that order.
+
+    These are row numbers, which are left out, and whole numbers that rise with the rows.
+    """
+    left_out = role.reason.startswith("row numbers")
+    if not left_out and not (role.kind.is_number and _rises(cells)):
+        return role
+    auc = level_auc(_levels(cells, by_number=True), cells, labels, folds)
+    if auc < ORDER_TELLS:
+        return role
+    warning = f"the labels follow the order of the log: row numbers alone reach AUC {auc:.2f}"
+    if not left_out:
+        warning = f"its numbers rise with the rows, and the labels follow (AUC {auc:.2f}): it may be the log's order"
+    remedy = "a split by time is the honest test" if left_out else "ignore it if so"
+    return replace(role, warning="; ".join(filter(None, (f"{warning}: {remedy}", role.warning))))
+
+
+def _rises(cells: Cells) -> bool:
+    """Say whether nearly unique whole numbers rise, or fall, from row to row."""
+    values = cells.numbers.values[cells.codes]
+    if len(cells.held) < len(cells) / 2 or np.isnan(values).any() or np.any(values != np.floor(values)):
+        return False
+    steps = np.diff(values)
+    return bool(len(steps)) and max(float((steps >= 0).mean()), float((steps <= 0).mean())) >= _RISING
+
+
 def strongest_look(role: FieldRole, cells: Cells, labels: NDArray[np.bool_], folds: NDArray[np.int64]) -> Look:
     """Return the look at a column that predicts the label best; of nearly equal ones the first.
 
