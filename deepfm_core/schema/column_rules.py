@@ -23,7 +23,7 @@ from deepfm_core.schema.names import (
 )
 from deepfm_core.schema.number_parsing import number_names
 from deepfm_core.schema.schema import FieldRole
-from deepfm_core.schema.timestamps import form_of
+from deepfm_core.schema.timestamps import form_of, looks_like_times
 
 CATEGORIES, QUANTITY, LIST, MOMENT, LEFT_OUT = (
     Kind.CATEGORICAL,
@@ -173,13 +173,18 @@ def _time(cells: Cells) -> FieldRole | None:
         return None
     form, ambiguous = found
     moments = cells.moments(form)
+    valid = moments.valid[cells.held]
     parts = (("hour of day", moments.hours), ("day of week", moments.weekdays))
-    varied = [part for part, values in parts if len(np.unique(values[cells.held])) > 1]
+    varied = [part for part, values in parts if len(np.unique(values[cells.held][valid])) > 1]
     if not varied:
         return _role(cells, LEFT_OUT, "points in time of a single hour and weekday")
-    reason = f"points in time such as `{_example(cells)}` ({form}): enters as {' and '.join(varied)}"
-    warning = "day and month cannot be told apart for sure" if ambiguous else ""
-    return replace(_role(cells, MOMENT, reason, warning), form=form)
+    reason = f"points in time such as `{_example(cells, valid)}` ({form}): enters as {' and '.join(varied)}"
+    warnings = ["day and month cannot be told apart for sure"] if ambiguous else []
+    if not valid.all():
+        rows = int(cells.counts[cells.held][~valid].sum())
+        what = "1 cell is no point" if rows == 1 else f"{rows:,} cells are no points"
+        warnings.append(f"{what} in time, such as `{_example(cells, ~valid)}`: they count as missing")
+    return replace(_role(cells, MOMENT, reason, "; ".join(warnings)), form=form)
 
 
 def _number(cells: Cells) -> FieldRole | None:
@@ -316,6 +321,11 @@ def _text(cells: Cells) -> FieldRole:
     distinct = len(cells.held)
     unique = distinct / len(cells)
     named_id = names_an_id(name_words(cells.name))
+    if distinct > _FEW_CODES and looks_like_times(cells.held_texts):
+        remedy = "write all of them as 2019-11-24 13:05 to learn from hour and weekday"
+        kind = LEFT_OUT if unique >= UNIQUE else CATEGORIES
+        reason = f"looks like points in time, such as `{_example(cells)}`, but not in one form that is known"
+        return _role(cells, kind, reason, remedy)
     if unique >= (0.5 if named_id else UNIQUE) and len(cells) >= 20:
         return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
     return _role(cells, CATEGORIES, f"{_counted(distinct)} values", _advice(cells))
