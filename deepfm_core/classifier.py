@@ -35,7 +35,7 @@ from deepfm_core.export.recipe import recipe
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample
 from deepfm_core.runs.predictor import Trained
-from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.events import EpochDone, Fitted
@@ -72,19 +72,24 @@ def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
     return labels
 
 
-def kinds_of(named: Mapping[str, str] | None) -> dict[str, Kind]:
-    """Turn kinds by column name into `Kind`s.
+def kinds_of(named: Mapping[str, str] | None) -> tuple[dict[str, Kind], dict[str, str]]:
+    """Turn kinds by column name into `Kind`s, and the separators that stand behind them, as in `multi-valued:^`.
 
     Raises:
         SpecError: the argument is not a mapping, or a kind does not exist.
     """
     if not isinstance(named, Mapping | None):
         raise SpecError(f"Kinds is {named!r}. Use kinds by column name, such as {{'hour': 'categorical'}}.")
-    known = {kind.value for kind in Kind}
-    for column, kind in (named or {}).items():
-        if kind not in known:
-            raise SpecError(f"Kind of column `{column}` is {kind!r}. Use one of {', '.join(sorted(known))}.")
-    return {str(column): Kind(kind) for column, kind in (named or {}).items()}
+    known = {kind.value: kind for kind in Kind}
+    kinds, separators = dict[str, Kind](), dict[str, str]()
+    for column, said in (named or {}).items():
+        kind, colon, separator = str(said).partition(":")
+        if kind not in known or (colon and not (known[kind].is_several and separator)):
+            raise SpecError(f"Kind of column `{column}` is {said!r}. Use one of {', '.join(sorted(known))}.")
+        kinds[str(column)] = known[kind]
+        if separator:
+            separators[str(column)] = separator
+    return kinds, separators
 
 
 def seed_of(random_state: int | np.random.RandomState | None) -> int:
@@ -146,7 +151,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         learning_rate: the learning rate of Adam.
         min_count: values in fewer rows than this share one feature.
         validation_fraction: the share of validation rows.
-        kinds: kinds by column name, such as `{"hour": "categorical"}`; other kinds are inferred.
+        kinds: kinds by column name, such as `{"hour": "categorical"}`; other kinds are inferred. `multi-valued:^` says
+            what stands between the values of a cell.
         random_state: the seed of the split, the first weights, the order of rows and dropout.
 
     Attributes:
@@ -330,7 +336,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return RunSpec(
             table="",
             table_name=table.name,
-            schema=schema.with_kinds(kinds_of(self.kinds)),
+            schema=with_separators(schema.with_kinds(*kinds_of(self.kinds)), table),
             split=split,
             model=model,
             fit=fit_spec,

@@ -5,15 +5,17 @@ from __future__ import annotations
 import argparse
 import atexit
 import hashlib
+import re
 import sys
 import time
 from contextlib import ExitStack
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfm_core.cli.understanding import tell, understood
 from deepfm_core.errors import Problem, RunError, SchemaError, SpecError
-from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
@@ -85,7 +87,7 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
     """
     assert tables.main is not None
     table = tables.tables[tables.main]
-    schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
+    schema = chosen_schema(arguments, table)
     if not arguments.quiet:
         tell(table, schema)
     by, _, column = arguments.split_by.partition(":")
@@ -114,21 +116,45 @@ def _given(arguments: argparse.Namespace, *homes: Home) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
 
 
-def chosen_schema(arguments: argparse.Namespace, inferred: Schema) -> Schema:
-    """Give the fields that the command line names the kinds it says.
+def chosen_schema(arguments: argparse.Namespace, table: Table) -> Schema:
+    """Understand a table, and give the fields that the command line names the kinds it says.
 
     Raises:
-        DeepFMError: a field is named twice, is the label, or does not exist.
+        DeepFMError: the label cannot be one; a field is named twice, is the label, or does not exist; no separator is
+            found where a field is said to hold several values.
     """
+    inferred = infer_schema(table, arguments.label, arguments.positive)
+    columns = [str(column) for column in table.frame.columns]
     kinds: dict[str, Kind] = {}
+    separators: dict[str, str] = {}
     for kind in Kind:
-        for name in getattr(arguments, kind.replace("-", "_")):
+        for named in getattr(arguments, kind.replace("-", "_")):
+            name, separator = _with_separator(named, columns) if kind.is_several else (named, "")
             if kinds.get(name, kind) is not kind:
                 raise SpecError(f"Field `{name}` is named as {kinds[name]} and as {kind}. Choose one.")
             if name == inferred.label.column:
                 raise SpecError(f"Field `{name}` is the label. Leave it out of --{kind}.")
             kinds[name] = kind
-    return inferred.with_kinds(kinds)
+            if separator:
+                separators[name] = separator
+    return with_separators(inferred.with_kinds(kinds, separators), table)
+
+
+def _with_separator(named: str, columns: Sequence[str]) -> tuple[str, str]:
+    """Split `NAME:^` into a column and its separator; empty where none is given.
+
+    A comma parts names, so `NAME:` alone means a comma. A control character is written as `\\x02`.
+    """
+    if named in columns:
+        return named, ""
+    if named.endswith("::"):
+        return named[:-2], ":"
+    name, colon, mark = named.rpartition(":")
+    if not colon or name not in columns:
+        return named, ""
+    if re.fullmatch(r"(\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\t)+", mark):
+        mark = mark.encode().decode("unicode_escape")
+    return name, mark or ","
 
 
 # Finding a run by its folder or its id.

@@ -144,7 +144,8 @@ def _table(verb: argparse.ArgumentParser) -> None:
 def _roles(verb: argparse.ArgumentParser) -> None:
     roles = verb.add_argument_group("fields", "NAMES separated by commas; what is not named is inferred")
     for kind in Kind:
-        roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES", help=kind.help)
+        text = kind.help + ("; NAME:^ says what stands between them" if kind.is_several else "")
+        roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES", help=text)
 
 
 def _settings(verb: argparse.ArgumentParser, name: str) -> argparse._ArgumentGroup:

@@ -9,7 +9,6 @@ import pandas as pd
 
 from deepfm_core.cli.options import chosen_schema
 from deepfm_core.cli.understanding import tell
-from deepfm_core.schema.infer import infer_schema
 from deepfm_core.tables.export import write_csv
 from deepfm_core.tables.reader import read_table
 
@@ -23,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
         DeepFMError: the table or its label cannot be used.
     """
     table = read_table(arguments.table)
-    schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
+    schema = chosen_schema(arguments, table)
     if not arguments.quiet:
         tell(table, schema, roles=False)
     rows = schema.role_rows([str(column) for column in table.frame.columns])

@@ -16,13 +16,13 @@ from deepfm_core.encoding.vocabulary import (
     UNSEEN,
     WEEKDAYS,
     Vocabulary,
-    likely_separator,
     padded,
     split_tokens,
 )
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.lists import require_separator
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.schema.timestamps import STRAYS, form_of
 from deepfm_core.tables.table import Texts
@@ -101,7 +101,7 @@ class MultiValuedCode:
     @classmethod
     def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[MultiValuedCode]:
         """Fit the one field that a column becomes, its values between the role's separator or the likely one."""
-        separator = role.separator or likely_separator(cells.held_texts)
+        separator = role.separator or require_separator(cells, subject)
         return [cls.fit(cells, separator, settings.min_count, MAX_SLOTS, settings.average)]
 
     @classmethod

@@ -192,12 +192,6 @@ def split_tokens(cells: Cells, separator: str) -> Tokens:
     return Tokens(texts, pairs // max(len(texts), 1), pairs % max(len(texts), 1))
 
 
-def likely_separator(texts: pa.Array) -> str:
-    """Return the separator that stands in most of the D texts, the stronger one where two do."""
-    shares = {mark: int(pc.sum(pc.match_substring(texts, mark)).as_py() or 0) for mark in ("|", ";", ",", " ")}
-    return max(shares, key=lambda mark: shares[mark])
-
-
 def padded(
     of_cell: NDArray[np.int64], ids: NDArray[np.int32], cells: int, slots: int
 ) -> tuple[NDArray[np.int32], NDArray[np.bool_]]:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.lists import find_separator
+from deepfm_core.schema.lists import find_separator, shown
 from deepfm_core.schema.names import (
     Typed,
     name_words,
@@ -196,7 +196,7 @@ def _number(cells: Cells) -> FieldRole | None:
     values = np.unique(numbers.values[cells.held][~numbers.wrong[cells.held]])
     if not len(values) or strays > _STRAY_SHARE * counts.sum() or (strays and len(values) <= _FEW_CODES):
         return None
-    if _too_long(cells, foreign):
+    if _too_long(cells, foreign) or _lists_of_codes(cells):
         return None
     if strays or numbers.infinite[cells.held].any():
         stray = _first_stray(cells)
@@ -218,6 +218,17 @@ def _too_long(cells: Cells, foreign: NDArray[np.bool_]) -> bool:
     values = np.abs(cells.numbers.values[cells.held][~foreign])
     digits = pc.match_substring_regex(cells.held_texts, r"^[+-]?\d{16,}$")
     return bool(np.any(values >= _TOO_LONG)) and int(pc.sum(digits).as_py() or 0) >= 0.5 * len(cells.held)
+
+
+def _lists_of_codes(cells: Cells) -> bool:
+    """Say whether what looks like `101,205` with commas between thousands is a list of codes of three digits."""
+    texts = cells.held_texts
+    if not pc.any(pc.match_substring(texts, ",")).as_py():
+        return False
+    if not pc.all(pc.match_substring_regex(texts, r"^[1-9]\d{2}(,[1-9]\d{2})*$")).as_py():
+        return False
+    found = find_separator(cells)
+    return found is not None and found[0] == ","
 
 
 def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None:
@@ -312,8 +323,7 @@ def _multi_valued(cells: Cells) -> FieldRole | None:
         return None
     separator, values = found
     example = _example(cells, np.asarray(pc.match_substring(cells.held_texts, separator)))
-    shown = "a blank" if separator == " " else f"`{separator}`"
-    reason = f"several of {values:,} values in a cell, between them {shown}, as in `{example}`"
+    reason = f"several of {values:,} values in a cell, between them {shown(separator)}, as in `{example}`"
     return _role(cells, LIST, reason, separator=separator)
 
 

@@ -13,6 +13,7 @@ from deepfm_core.schema.integer_codes import checked_for_codes
 from deepfm_core.schema.kinds import Content
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
 from deepfm_core.schema.leakage import checked_for_leaks, checked_for_order, folds_of, strongest_look
+from deepfm_core.schema.lists import require_separator
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.tables.table import Table
 
@@ -53,6 +54,21 @@ def infer_schema(
         looks.append(strongest_look(roles[-1], labelled, labels, folds))
     roles = checked_for_leaks(roles, looks, leave_out=leave_out_leaks)
     return Schema(chosen, tuple(_alike_in_families(roles)))
+
+
+def with_separators(schema: Schema, table: Table) -> Schema:
+    """Find what stands between values in the columns that the user has said to hold several.
+
+    Raises:
+        SchemaError: no separator is found in one of them.
+    """
+    roles = (
+        replace(role, separator=require_separator(Cells.of(table.frame, role.column), table.name))
+        if role.kind.is_several and role.separator is None
+        else role
+        for role in schema.roles
+    )
+    return replace(schema, roles=tuple(roles))
 
 
 def verdict(table: Table, schema: Schema) -> list[str]:

@@ -78,20 +78,26 @@ class Schema:
         remedy = f"{did_you_mean(column, names)}Columns are {', '.join(f'`{name}`' for name in names)}."
         raise SchemaError("Schema", [Problem("there is no such column", remedy, column=column)])
 
-    def with_kinds(self, kinds: Mapping[str, Kind]) -> Schema:
+    def with_kinds(self, kinds: Mapping[str, Kind], separators: Mapping[str, str] | None = None) -> Schema:
         """Return a schema in which the named columns have the given kinds, as the user's choice.
+
+        Args:
+            kinds: by column.
+            separators: what stands between the values of a cell, by column, where the user says it.
 
         Raises:
             SchemaError: a named column does not exist.
         """
         for column in kinds:
             self.role(column)
+        said = separators or {}
         roles = (
             replace(role, kind=kinds[role.column], reason="chosen by you", warning="")
             if role.column in kinds and kinds[role.column] is not role.kind
             else role
             for role in self.roles
         )
+        roles = (replace(role, separator=said[role.column]) if role.column in said else role for role in roles)
         return replace(self, roles=tuple(roles))
 
     @property

@@ -83,6 +83,15 @@ def test_roles_prints_one_line_a_column_without_training(command: Command, tmp_p
     assert "warning: `paid`: alone it predicts" in done.stderr
 
 
+@pytest.mark.parametrize(("written", "mark"), [("^", "^"), (r"\x7e", "~"), (":", ":"), ("", ",")])
+def test_a_separator_stands_behind_the_name(command: Command, tmp_path: Path, written: str, mark: str) -> None:
+    frame = clicks()
+    path = tmp_path / "t.csv"
+    frame.assign(interests=frame["interests"].str.replace("|", mark)).to_csv(path, index=False)
+    done = command("roles", path, "--label", "clicked", "--quiet", "--multi-valued", f"interests:{written}")
+    assert tuple(csv(done.stdout).set_index("field").loc["interests", ["kind", "separator"]]) == ("multi-valued", mark)
+
+
 def test_what_training_did_not_see_is_said_or_refused(
     command: Command, trained: Path, table: Path, tmp_path: Path
 ) -> None:
