@@ -11,10 +11,11 @@ import time
 from contextlib import ExitStack
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 from deepfm_core.cli.understanding import tell, understood
-from deepfm_core.errors import Problem, RunError, SchemaError, SpecError
+from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, did_you_mean
+from deepfm_core.schema.column_rules import Said
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
@@ -123,8 +124,14 @@ def chosen_schema(arguments: argparse.Namespace, table: Table) -> Schema:
         DeepFMError: the label cannot be one; a field is named twice, is the label, or does not exist; no separator is
             found where a field is said to hold several values.
     """
-    inferred = infer_schema(table, arguments.label, arguments.positive)
     columns = [str(column) for column in table.frame.columns]
+    inferred = infer_schema(
+        table,
+        arguments.label,
+        arguments.positive,
+        said=_said(arguments, columns),
+        blank_negative=arguments.blank_negative,
+    )
     kinds: dict[str, Kind] = {}
     separators: dict[str, str] = {}
     for kind in Kind:
@@ -138,6 +145,18 @@ def chosen_schema(arguments: argparse.Namespace, table: Table) -> Schema:
             if separator:
                 separators[name] = separator
     return with_separators(inferred.with_kinds(kinds, separators), table)
+
+
+def _said(arguments: argparse.Namespace, columns: Sequence[str]) -> dict[str, Said]:
+    said: dict[str, Said] = {}
+    for written in get_args(Said):
+        for name in getattr(arguments, written.replace(" ", "_")) if written else []:
+            if name not in columns:
+                raise SpecError(f"Field `{name}` is not in the table. {did_you_mean(name, columns)}See `roles`.")
+            if name in said:
+                raise SpecError(f"Field `{name}` is said to be {said[name]} and {written}. Choose one.")
+            said[name] = written
+    return said
 
 
 def _with_separator(named: str, columns: Sequence[str]) -> tuple[str, str]:

@@ -147,6 +147,23 @@ def _roles(verb: argparse.ArgumentParser) -> None:
         text = kind.help + ("; NAME:^ says what stands between them" if kind.is_several else "")
         roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES", help=text)
 
+    written = verb.add_argument_group("how cells are written", "NAMES separated by commas; found over the whole column")
+    for name, text in WRITTEN.items():
+        written.add_argument(f"--{name}", type=_names, default=[], metavar="NAMES", help=text)
+    written.add_argument(
+        "--blank-negative", action="store_true", help="a label of one value: blank cells are the other"
+    )
+
+
+WRITTEN = {
+    "day-first": "in dates the day comes before the month",
+    "month-first": "in dates the month comes before the day",
+    "decimal-comma": "a comma stands before decimals, points between thousands",
+    "decimal-point": "a point stands before decimals",
+    "literal": "no word, number, unit or sign in the cells is read in a special way",
+}
+"""Options that say how the cells of columns are written, where it was found wrongly."""
+
 
 def _settings(verb: argparse.ArgumentParser, name: str) -> argparse._ArgumentGroup:
     """Add the options of all settings, and return the group of the model's."""

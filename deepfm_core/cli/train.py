@@ -17,6 +17,7 @@ from statistics import fmean
 from types import FrameType
 from typing import Any, NoReturn
 
+from deepfm_core._files import finite
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings
 from deepfm_core.cli.output import Progressed
 from deepfm_core.errors import RunError, SpecError
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     said = partial(_named, arguments.preset, chosen, several=len(specs) > 1)
     train = partial(_train_into, out) if out else partial(_train_in_store, said)
     summaries = train(specs, tables, arguments.quiet)
-    print(json.dumps(summaries[0] if len(summaries) == 1 else _over_seeds(summaries)))
+    print(json.dumps(finite(summaries[0] if len(summaries) == 1 else _over_seeds(summaries))))
 
 
 def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool) -> list[dict[str, Any]]:

@@ -39,7 +39,7 @@ def unseen_notes(encoder: Encoder, frame: pd.DataFrame, subject: str) -> list[st
     notes = []
     for field, placed in zip(encoder.fields, encoder.layout.fields, strict=True):
         counts = encoder.counts[placed.offset : placed.offset + placed.size]
-        cells = Cells.of(frame, field.column)
+        cells = encoder.cells(frame, field.column)
         notes += [f"{subject}, field `{field.name}`: {said}" for said in _said(field, counts, encoder.rows, cells)]
     return notes
 

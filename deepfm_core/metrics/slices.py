@@ -41,7 +41,7 @@ def level_rows(cells: pd.Series[str], role: FieldRole) -> pd.DataFrame:
     texts, codes = _distinct(cells)
     missing = np.array([is_missing(text) for text in texts], dtype=bool)
     if role.kind.is_number:
-        return _number_rows(texts, missing, codes)
+        return _number_rows(texts, missing, codes, role)
     if role.kind.is_time:
         return _hour_rows(texts, missing, codes, role)
     values = [
@@ -83,8 +83,10 @@ def _values(text: str, separator: str | None) -> list[str]:
     return list(dict.fromkeys(part for part in parts if part)) or [MISSING]
 
 
-def _number_rows(texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.int64]) -> pd.DataFrame:
-    numbers = parse_numbers(pa.array(texts, pa.string()), missing).values[codes]
+def _number_rows(
+    texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.int64], role: FieldRole
+) -> pd.DataFrame:
+    numbers = parse_numbers(pa.array(texts, pa.string()), missing, role.notation).values[codes]
     present = ~np.isnan(numbers)
     edges = np.zeros(0)
     if present.any():

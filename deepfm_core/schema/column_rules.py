@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
@@ -21,7 +23,7 @@ from deepfm_core.schema.names import (
     names_unnamed_codes,
     typed_name,
 )
-from deepfm_core.schema.number_parsing import number_names
+from deepfm_core.schema.number_parsing import PLAIN, Notation, holes_of, notation_of, number_names
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.schema.timestamps import form_of, looks_like_times
 
@@ -49,21 +51,54 @@ _FEW_CODES = 50
 
 _STRAY_SHARE = 0.05
 
-_DECIMAL_COMMAS = r"^[+-]?\d+(,\d+)?$"
-
-_WITH_SIGN = r"^[+-]?[$€£¥]\s?\d[\d.,]*$|^[+-]?\d[\d.,]*\s?[%$€£¥]$"
+_WITH_UNITS = r"^[+-]?[$€£¥]\s?\d[\d.,]*$|^[+-]?\d[\d.,]*\s?[%$€£¥]?$"
 
 
-def column_role(cells: Cells, *, first: bool = False) -> FieldRole:
-    """Suggest the role of a column from its cells, its name, and whether it is the table's first."""
-    found = _row_numbers(cells, first=first)
-    if found is not None:
-        return found
-    for evaluate_parts in (_empty_or_constant, _as_typed, _time, _number, _number_in_disguise, _multi_valued):
-        role = evaluate_parts(cells)
+def column_role(cells: Cells, *, first: bool = False, said: Said = "") -> FieldRole:
+    """Suggest the role of a column.
+
+    Args:
+        cells: of all rows.
+        first: whether it is the table's first column.
+        said: what the user has said of how it writes numbers or times.
+    """
+    noted = cells.noted(_notation(cells, said))
+    for role in (_row_numbers(noted, first=first), _empty_or_constant(cells), _as_typed(noted)):
         if role is not None:
-            return role
-    return _text(cells)
+            return replace(role, notation=noted.notation)
+    moment = _time(cells, said)
+    if moment is not None:
+        return moment
+    number = _number(noted, literal=said == "literal")
+    if number is not None:
+        return number
+    return replace(_multi_valued(cells) or _disguised(cells) or _text(cells), notation=PLAIN)
+
+
+Said = Literal["", "day first", "month first", "decimal comma", "decimal point", "literal"]
+"""What may be said of a column: which mark or part comes first, or that its cells are to be taken as they stand."""
+
+
+def _notation(cells: Cells, said: Said) -> Notation:
+    """Find how a column writes numbers, and which words and numbers in it mean no value."""
+    if said == "literal":
+        return PLAIN
+    if not cells.numbers.foreign[cells.held].any() and said != "decimal comma" and not _pointed(cells):
+        return PLAIN
+    marks = {"decimal comma": ",", "decimal point": "."}
+    return notation_of(cells.held_texts, cells.counts[cells.held], marks.get(said, "")) or PLAIN
+
+
+_DECIMALS = r"\.\d{0,2}$|\.\d{4}"
+"""What follows a point that stands before decimals, other than three digits."""
+
+
+def _pointed(cells: Cells) -> bool:
+    """Say whether a point could stand between thousands: in `1.234` beside `998`."""
+    texts = cells.held_texts
+    if any(pc.any(pc.match_substring_regex(part, _DECIMALS)).as_py() for part in (texts[:100], texts)):
+        return False
+    return bool(pc.any(pc.match_substring(texts, ".")).as_py())
 
 
 def _role(cells: Cells, kind: Kind, reason: str, warning: str = "", separator: str | None = None) -> FieldRole:
@@ -167,8 +202,8 @@ def _as_typed(cells: Cells) -> FieldRole | None:
     return None
 
 
-def _time(cells: Cells) -> FieldRole | None:
-    found = form_of(cells.held_texts, cells.name)
+def _time(cells: Cells, said: Said = "") -> FieldRole | None:
+    found = form_of(cells.held_texts, cells.name, order=said)
     if found is None:
         return None
     form, ambiguous = found
@@ -179,7 +214,11 @@ def _time(cells: Cells) -> FieldRole | None:
     if not varied:
         return _role(cells, LEFT_OUT, "points in time of a single hour and weekday")
     reason = f"points in time such as `{_example(cells, valid)}` ({form}): enters as {' and '.join(varied)}"
-    warnings = ["day and month cannot be told apart for sure"] if ambiguous else []
+    warnings = []
+    if ambiguous:
+        read, other = ("day", "month") if form.startswith("day") else ("month", "day")
+        remedy = f"taken for {read} first (--{other}-first changes that)"
+        warnings = [f"day and month cannot be told apart for sure: {remedy}"]
     if not valid.all():
         rows = int(cells.counts[cells.held][~valid].sum())
         what = "1 cell is no point" if rows == 1 else f"{rows:,} cells are no points"
@@ -187,26 +226,65 @@ def _time(cells: Cells) -> FieldRole | None:
     return replace(_role(cells, MOMENT, reason, "; ".join(warnings)), form=form)
 
 
-def _number(cells: Cells) -> FieldRole | None:
-    """Judge a column whose cells are numbers, but for a few strays."""
+def _number(cells: Cells, *, literal: bool) -> FieldRole | None:
+    """Judge a column whose cells are numbers, but for a few strays and what means no value."""
     numbers = cells.numbers
     counts = cells.counts[cells.held]
     foreign = numbers.foreign[cells.held]
     strays = int(counts[foreign].sum())
     values = np.unique(numbers.values[cells.held][~numbers.wrong[cells.held]])
-    if not len(values) or strays > _STRAY_SHARE * counts.sum() or (strays and len(values) <= _FEW_CODES):
+    if not len(values) or strays > _STRAY_SHARE * counts.sum():
         return None
     if _too_long(cells, foreign) or _lists_of_codes(cells):
         return None
-    if strays or numbers.infinite[cells.held].any():
-        stray = _first_stray(cells)
-        role = _role(cells, QUANTITY, _quantity_reason(cells, values), _stray_warning(cells, stray))
-        return replace(role, stray=stray)
+    if len(values) == 1 and not numbers.wrong[cells.held].any():
+        return _noted(_one_or_none(cells), cells)
     whole = bool(np.all(values == np.floor(values))) and typed_name(cells.name)[1] is not Typed.NUMBER
+    if strays or numbers.infinite[cells.held].any():
+        return _number_with_strays(cells, values, whole)
     if len(values) == 2:
         low, high = number_names(values)
-        return _role(cells, CATEGORIES, f"two values, {low} and {high}")
-    return (_whole_number(cells, values) if whole else None) or _quantity(cells, values)
+        return _noted(_role(cells, CATEGORIES, f"two values, {low} and {high}"), cells)
+    role = _whole_number(cells, values) if whole else None
+    return _noted(role, cells) if role is not None else _quantity(cells, literal=literal)
+
+
+def _noted(role: FieldRole, cells: Cells) -> FieldRole:
+    """Keep the notation in the role, and say in its reason what is unusual about it."""
+    said = cells.notation.in_words
+    return replace(role, notation=cells.notation, reason=f"{role.reason}; {said}" if said else role.reason)
+
+
+def _number_with_strays(cells: Cells, values: NDArray[np.float64], whole: bool) -> FieldRole | None:
+    """Judge numbers among which are a few cells that are none: name and shape count before these."""
+    role = _whole_number(cells, values) if whole else None
+    if role is not None:
+        return _noted(role, cells)
+    texts = cells.texts.take(pa.array(np.flatnonzero(cells.numbers.foreign & (cells.counts > 0))))
+    if whole and len(texts) and pc.all(pc.match_substring_regex(texts, _LIKE_A_CODE)).as_py():
+        reason = f"{_counted(len(cells.held))} codes, such as `{_short(texts[0].as_py())}` beside whole numbers"
+        return _noted(_role(cells, CATEGORIES, reason, _advice(cells)), cells)
+    if len(texts) and len(values) <= _FEW_CODES:
+        return None
+    role = _role(cells, QUANTITY, _quantity_reason(cells, values), _stray_warning(cells, _first_stray(cells)))
+    return _noted(replace(role, stray=_first_stray(cells)), cells)
+
+
+_LIKE_A_CODE = r"^([A-Za-z]{1,3}[- ]?\d+|\d+[- ]?[A-Za-z]{1,3}|\d+([-/ ]\d+)+)$"
+"""What stands beside whole numbers where these are codes: `12345-6789`, `A12`, `75B`."""
+
+
+def _quantity(cells: Cells, *, literal: bool) -> FieldRole:
+    """Judge a quantity; numbers that stand for no value, such as -999, count as missing."""
+    holes = () if literal else holes_of(cells.numbers.values, cells.counts)
+    whole = cells.noted(replace(cells.notation, holes=holes)) if holes else cells
+    values = np.unique(whole.numbers.values[whole.held])
+    return _noted(_role(whole, QUANTITY, _quantity_reason(whole, values)), whole)
+
+
+def _one_or_none(cells: Cells) -> FieldRole:
+    """Judge a column that holds one value or none: a flag that is written only where it is set."""
+    return _role(cells, CATEGORIES, f"one value, `{_example(cells)}`, or none")
 
 
 _TOO_LONG = 2.0**53
@@ -278,10 +356,6 @@ def _code_shape(cells: Cells, values: NDArray[np.float64]) -> str:
     return "in even shares" if consecutive and rows.max() < 1.5 * rows.min() else ""
 
 
-def _quantity(cells: Cells, values: NDArray[np.float64]) -> FieldRole:
-    return _role(cells, QUANTITY, _quantity_reason(cells, values))
-
-
 def _quantity_reason(cells: Cells, values: NDArray[np.float64]) -> str:
     low, high = number_names([values[0], values[-1]]) if len(values) > 1 else number_names([values[0]]) * 2
     reason = f"{_counted(len(values))} numbers from {low} to {high}"
@@ -305,16 +379,13 @@ def _stray_warning(cells: Cells, first: str) -> str:
     return f"{rows:,} {cell} {is_not} ({first}): put right or empty them before training, or make the field categorical"
 
 
-def _number_in_disguise(cells: Cells) -> FieldRole | None:
-    """Judge a column whose cells would be numbers if written otherwise: they stay texts, with advice."""
-    for pattern in (_DECIMAL_COMMAS, _WITH_SIGN):
-        if pc.all(pc.match_substring_regex(cells.held_texts, pattern)).as_py() and len(
-            cells.numbers.foreign.nonzero()[0]
-        ):
-            plain = "with a decimal point" if pattern == _DECIMAL_COMMAS else "without a sign"
-            warning = f"numbers such as `{_example(cells)}` can be used as numbers once written {plain}"
-            return _role(cells, CATEGORIES, f"{_counted(len(cells.held))} values", warning)
-    return None
+def _disguised(cells: Cells) -> FieldRole | None:
+    """Judge a column whose cells look like numbers of several units: they stay texts, with advice."""
+    texts = cells.held_texts
+    if not cells.numbers.foreign.any() or not pc.all(pc.match_substring_regex(texts, _WITH_UNITS)).as_py():
+        return None
+    warning = f"amounts such as `{_example(cells)}` differ in their unit: put it into a column of its own"
+    return _role(cells, CATEGORIES, f"{_counted(len(cells.held))} values", warning)
 
 
 def _multi_valued(cells: Cells) -> FieldRole | None:
@@ -329,6 +400,8 @@ def _multi_valued(cells: Cells) -> FieldRole | None:
 
 def _text(cells: Cells) -> FieldRole:
     distinct = len(cells.held)
+    if distinct == 1:
+        return _one_or_none(cells)
     unique = distinct / len(cells)
     named_id = names_an_id(name_words(cells.name))
     if distinct > _FEW_CODES and looks_like_times(cells.held_texts):

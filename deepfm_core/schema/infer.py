@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter
+from collections.abc import Mapping
 from dataclasses import replace
 
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, column_role
+from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, Said, column_role
 from deepfm_core.schema.integer_codes import checked_for_codes
 from deepfm_core.schema.kinds import Content
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
@@ -23,7 +24,13 @@ _SHOWN = 3
 
 
 def infer_schema(
-    table: Table, label: str | None = None, positive: str | None = None, *, leave_out_leaks: bool = True
+    table: Table,
+    label: str | None = None,
+    positive: str | None = None,
+    *,
+    leave_out_leaks: bool = True,
+    said: Mapping[str, Said] | None = None,
+    blank_negative: bool = False,
 ) -> Schema:
     """Suggest what each column of `table` is.
 
@@ -31,13 +38,15 @@ def infer_schema(
         label: the label's column; suggested by name and values if None.
         positive: the label's positive value; suggested if None.
         leave_out_leaks: whether a column that all but gives the label away is ignored; if not, it is warned of.
+        said: what the user says of how columns write numbers or times, such as `{"seen": "day first"}`.
+        blank_negative: whether a blank cell of the label means its other value, where it holds only one.
 
     Raises:
         SchemaError: the table has no rows or no column besides the label, or the label cannot be one.
     """
     if not len(table):
         raise SchemaError(table.name, [Problem("the table has no rows", "Add rows below the header.")])
-    chosen = _label(table, label, positive)
+    chosen = _label(table, label, positive, blank_negative)
     columns = [str(column) for column in table.frame.columns if column != chosen.column]
     if not columns:
         remedy = "Add columns to learn from."
@@ -48,8 +57,8 @@ def infer_schema(
     roles, looks = [], []
     for column in columns:
         cells = Cells.of(table.frame, column)
-        labelled = cells.take(rows)
-        role = column_role(cells, first=column == table.frame.columns[0])
+        role = column_role(cells, first=column == table.frame.columns[0], said=(said or {}).get(column, ""))
+        labelled = cells.noted(role.notation).take(rows)
         roles.append(checked_for_order(checked_for_codes(role, labelled, labels), labelled, labels, folds))
         looks.append(strongest_look(roles[-1], labelled, labels, folds))
     roles = checked_for_leaks(roles, looks, leave_out=leave_out_leaks)
@@ -88,13 +97,13 @@ def verdict(table: Table, schema: Schema) -> list[str]:
     return [head, *remarks[:_SHOWN], *more]
 
 
-def _label(table: Table, label: str | None, positive: str | None) -> LabelRole:
+def _label(table: Table, label: str | None, positive: str | None, blank_negative: bool) -> LabelRole:
     if label is not None:
-        return label_role(table, label, positive)
+        return label_role(table, label, positive, blank_negative=blank_negative)
     suggested = suggest_label(table)
     named = named_as_label(table) if suggested is None else None
     if named is not None:
-        return label_role(table, named, positive)  # says what is wrong with it
+        return label_role(table, named, positive, blank_negative=blank_negative)  # says what is wrong with it
     if suggested is None:
         names = ", ".join(f"`{name}`" for name in list(table.frame.columns)[:40])
         remedy = f"Name the label's column, one with two values. Columns are {names}."

@@ -8,6 +8,7 @@ from typing import Any
 
 from deepfm_core.errors import Problem, SchemaError, did_you_mean
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.number_parsing import PLAIN, Notation
 
 Cross = tuple[str, str]
 """The names of two fields whose combinations of values are features of their own."""
@@ -29,6 +30,8 @@ class FieldRole:
     """How many of the table's rows have no value here."""
     form: str = ""
     """How a column of points in time writes them; empty where it was not asked."""
+    notation: Notation = PLAIN
+    """How the column writes numbers, and what in it means no value besides the usual words."""
 
 
 @dataclass(frozen=True)
@@ -131,8 +134,10 @@ class Schema:
     def from_dict(cls, values: Mapping[str, Any]) -> Schema:
         """Rebuild a schema from `to_dict`; what this version does not know of a role is dropped."""
         known = {field.name for field in fields(FieldRole)}
-        roles = tuple(
-            FieldRole(**{name: value for name, value in {**role, "kind": Kind(role["kind"])}.items() if name in known})
-            for role in values["roles"]
-        )
+        read = ({**role, **_typed(role)} for role in values["roles"])
+        roles = tuple(FieldRole(**{name: value for name, value in role.items() if name in known}) for role in read)
         return cls(label=LabelRole(**values["label"]), roles=roles)
+
+
+def _typed(role: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": Kind(role["kind"]), "notation": Notation.from_dict(role.get("notation"))}

@@ -75,7 +75,7 @@ def test_a_point_in_time_is_read_in_every_form(how: str) -> None:
     moments = parse_moments(pa.array(texts), role.form)
     expected = TIMES - pd.Timedelta(seconds=6e8) if how == "nine digits" else TIMES
     assert (moments.hours == expected.hour).all()
-    assert (moments.weekdays == expected.weekday).all()
+    assert (moments.weekdays == expected.day_of_week).all()
 
 
 @pytest.mark.parametrize(("text", "hours"), [("CEST", 2), ("+0530", 5.5), ("Z", 0), ("EST", -5), ("Asia/Tokyo", 9)])
