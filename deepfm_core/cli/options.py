@@ -8,8 +8,8 @@ import hashlib
 import re
 import sys
 import time
-from contextlib import ExitStack
 from collections.abc import Sequence
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
