@@ -88,6 +88,12 @@ class Notation:
             said.append(f"{', '.join(gone[:5])}{' …' if len(gone) > 5 else ''} taken as missing")
         return "; ".join(said)
 
+    @property
+    def patterns(self) -> dict[str, str]:
+        """The patterns of a unit `before` and `after` a number, and of the bare `number`, for other programs."""
+        before, after = ("^()()()", r"\s*[%％]$") if self.unit == "%" else (_BEFORE, _AFTER)
+        return {"before": before, "after": after, "number": _pattern(self.decimal, self.group)}
+
     def to_dict(self) -> dict[str, Any]:
         """Give the notation as plain values for JSON."""
         return {**vars(self), "blanks": list(self.blanks), "holes": list(self.holes)}
