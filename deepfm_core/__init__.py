@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from deepfm_core.encoding.encoder import Encoder as Encoder
     from deepfm_core.encoding.splits import split_rows as split_rows
     from deepfm_core.errors import DeepFMError as DeepFMError
+    from deepfm_core.errors import TableWarning as TableWarning
     from deepfm_core.evidence.ranking import observed_interactions as observed_interactions
     from deepfm_core.evidence.verdicts import verdicts as verdicts
     from deepfm_core.explain.frames import pairs_frame as pairs_frame
@@ -56,6 +57,7 @@ _MODULES = {
     "SplitSpec": "spec.run",
     "Store": "store.store",
     "Table": "tables.table",
+    "TableWarning": "errors",
     "Trained": "runs.predictor",
     "evaluate": "metrics.scores",
     "fit": "training.fit",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import os
 import secrets
 import shutil
@@ -61,7 +62,7 @@ def sha256(path: Path) -> str:
 
 # Folders, and files of the usual kinds.
 
-__all__ = ["atomic_folder", "sha256", "sync", "whole", "write_bytes", "write_frame", "write_json"]
+__all__ = ["atomic_folder", "finite", "sha256", "sync", "whole", "write_bytes", "write_frame", "write_json"]
 
 
 @contextmanager
@@ -92,8 +93,17 @@ def write_bytes(path: Path, content: bytes) -> None:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write `values` atomically as indented JSON in UTF-8."""
-    write_bytes(path, (json.dumps(values, indent=1, ensure_ascii=False) + "\n").encode())
+    """Write `values` atomically as indented JSON in UTF-8; numbers that JSON does not know become null."""
+    write_bytes(path, (json.dumps(finite(values), indent=1, ensure_ascii=False) + "\n").encode())
+
+
+def finite(value: Any) -> Any:
+    """Return plain values with None in the place of NaN and infinite numbers, for which JSON has no word."""
+    if isinstance(value, Mapping):
+        return {key: finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def write_frame(path: Path, frame: pd.DataFrame, row_group: int = 4096) -> None:

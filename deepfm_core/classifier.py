@@ -6,6 +6,7 @@ It uses the same parts as a run (schema, encoder, model, training), but no folde
 from __future__ import annotations
 
 import inspect
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -22,7 +23,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import RunParts, load_parts
-from deepfm_core.errors import Problem, RunError, SchemaError, SpecError
+from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, TableWarning
 from deepfm_core.evidence.ranking import observed_interactions
 from deepfm_core.evidence.verdicts import HELD_OUT_COLUMNS, verdicts
 from deepfm_core.explain.frames import pairs_frame, sample_rows
@@ -34,7 +35,7 @@ from deepfm_core.export.recipe import recipe
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample
 from deepfm_core.runs.predictor import Trained
-from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.events import EpochDone, Fitted
@@ -71,19 +72,24 @@ def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
     return labels
 
 
-def kinds_of(named: Mapping[str, str] | None) -> dict[str, Kind]:
-    """Turn kinds by column name into `Kind`s.
+def kinds_of(named: Mapping[str, str] | None) -> tuple[dict[str, Kind], dict[str, str]]:
+    """Turn kinds by column name into `Kind`s, and the separators that stand behind them, as in `multi-valued:^`.
 
     Raises:
         SpecError: the argument is not a mapping, or a kind does not exist.
     """
     if not isinstance(named, Mapping | None):
         raise SpecError(f"Kinds is {named!r}. Use kinds by column name, such as {{'hour': 'categorical'}}.")
-    known = {kind.value for kind in Kind}
-    for column, kind in (named or {}).items():
-        if kind not in known:
-            raise SpecError(f"Kind of column `{column}` is {kind!r}. Use one of {', '.join(sorted(known))}.")
-    return {str(column): Kind(kind) for column, kind in (named or {}).items()}
+    known = {kind.value: kind for kind in Kind}
+    kinds, separators = dict[str, Kind](), dict[str, str]()
+    for column, said in (named or {}).items():
+        kind, colon, separator = str(said).partition(":")
+        if kind not in known or (colon and not (known[kind].is_several and separator)):
+            raise SpecError(f"Kind of column `{column}` is {said!r}. Use one of {', '.join(sorted(known))}.")
+        kinds[str(column)] = known[kind]
+        if separator:
+            separators[str(column)] = separator
+    return kinds, separators
 
 
 def seed_of(random_state: int | np.random.RandomState | None) -> int:
@@ -145,7 +151,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         learning_rate: the learning rate of Adam.
         min_count: values in fewer rows than this share one feature.
         validation_fraction: the share of validation rows.
-        kinds: kinds by column name, such as `{"hour": "categorical"}`; other kinds are inferred.
+        kinds: kinds by column name, such as `{"hour": "categorical"}`; other kinds are inferred. `multi-valued:^` says
+            what stands between the values of a cell.
         random_state: the seed of the split, the first weights, the order of rows and dropout.
 
     Attributes:
@@ -215,6 +222,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         table = self._labelled(frame, labels_of(y, len(frame)))
         self.spec_ = self._spec(table, str(table.frame.columns[-1]))
         self.schema_: Schema = self.spec_.schema
+        _warn(self.schema_.warnings, "X")
         parts = load_parts(self.spec_, lambda _: table)
         self.notes_ = parts.notes
         self._train(parts)
@@ -328,7 +336,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return RunSpec(
             table="",
             table_name=table.name,
-            schema=schema.with_kinds(kinds_of(self.kinds)),
+            schema=with_separators(schema.with_kinds(*kinds_of(self.kinds)), table),
             split=split,
             model=model,
             fit=fit_spec,
@@ -366,7 +374,9 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _table(self, X: pd.DataFrame | ArrayLike) -> Table:
         check_is_fitted(self, "trained_")
-        return table_from_frame(self._frame(X, reset=False), "X")
+        table = table_from_frame(self._frame(X, reset=False), "X")
+        _warn(self._fitted().unseen(table))
+        return table
 
     def _encoded(self, X: pd.DataFrame | ArrayLike) -> EncodedTable:
         table = self._table(X)
@@ -396,6 +406,18 @@ def _parameters(spec: RunSpec, rows: int) -> dict[str, Any]:
         "kinds": {role.column: role.kind.value for role in spec.schema.roles},
         "random_state": spec.seed,
     }
+
+
+def _warn(remarks: Sequence[str], subject: str = "") -> None:
+    """Warn of columns, all in one warning, as a caller of the classifier's method."""
+    if remarks:
+        shown = [*remarks[:_SHOWN], *([f"and {len(remarks) - _SHOWN:,} more"] if len(remarks) > _SHOWN else [])]
+        head = f"{subject}: " if subject else ""
+        warnings.warn(head + "; ".join(shown), TableWarning, stacklevel=3)
+
+
+_SHOWN = 10
+"""Columns that one warning names."""
 
 
 def _index(X: pd.DataFrame | ArrayLike, rows: int) -> pd.Index:

@@ -90,6 +90,10 @@ class SchemaError(TableError):
     """A schema does not fit its table: the label, a role, or the values of a field."""
 
 
+class TableWarning(UserWarning):
+    """A column is used, but needs a look: it may give the label away, or hold what training did not see."""
+
+
 class SpecError(DeepFMError, ValueError):
     """A setting of a run is out of range or contradicts another."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deepfm_core.classifier import DeepFMClassifier
-from deepfm_core.errors import DeepFMError, SpecError
+from deepfm_core.errors import DeepFMError, SpecError, TableWarning
 from tests.conftest import ROOT, Command, clicks
 
 pytestmark = pytest.mark.slow
@@ -134,9 +135,21 @@ def test_codes_keep_their_feature_when_they_are_written_with_a_point():
 def test_a_column_that_gives_the_label_away_is_kept_with_a_warning():
     frame = clicks(600)
     X = frame[["device"]].assign(answer=np.where(frame["clicked"] == 1, "a", "b"))
-    classifier = DeepFMClassifier(random_state=0, **SMALL).fit(X, frame["clicked"])
+    with pytest.warns(TableWarning, match="`answer`: alone it predicts the label with AUC 1.000: make sure"):
+        classifier = DeepFMClassifier(random_state=0, **SMALL).fit(X, frame["clicked"])
     assert "known before the label" in classifier.schema_.role("answer").warning
     assert classifier.score(X, frame["clicked"]) > 0.9
+
+
+def test_cells_that_training_did_not_prepare_for_are_warned_of(fitted: DeepFMClassifier):
+    X = clicks(200, seed=5).drop(columns="clicked")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TableWarning)
+        fitted.predict_proba(X)
+    with pytest.warns(TableWarning, match=r"field `site`: 100% of the cells .200 of 200. hold values that training"):
+        fitted.predict_proba(X.assign(site="new"))
+    with pytest.warns(TableWarning, match=r"field `price`: 100% of the cells .200 of 200. have no value"):
+        fitted.explain(X.assign(price=np.nan))
 
 
 def test_a_chosen_penalty_is_that_of_weights_and_embeddings():

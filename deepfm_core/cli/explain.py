@@ -6,11 +6,10 @@ import argparse
 
 import pandas as pd
 
-from deepfm_core.cli.options import model_folder
+from deepfm_core.cli.options import model_folder, scored_table
 from deepfm_core.cli.output import digits, write
 from deepfm_core.errors import SpecError
 from deepfm_core.runs.predictor import Trained
-from deepfm_core.tables.reader import read_table
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -18,7 +17,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.top is not None and arguments.top < 1:
         raise SpecError(f"Top is {arguments.top}. Use 1 or more.")
     trained = Trained.load(model_folder(arguments.folder))
-    terms = trained.explain(read_table(arguments.table, strict=True, only=trained.only_column))
+    terms = trained.explain(scored_table(arguments, trained))
     write(terms, arguments.top, short)
 
 

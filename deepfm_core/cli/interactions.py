@@ -10,12 +10,13 @@ import pandas as pd
 
 from deepfm_core.cli.options import model_folder
 from deepfm_core.cli.output import digits, write
+from deepfm_core.cli.parser import WRITTEN
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.evidence.verdicts import data_verdicts, verdicts, why_no_pairs
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 
-OF_A_TABLE = ("label", "positive", "seed", *Kind)
+OF_A_TABLE = ("label", "positive", "seed", *Kind, *WRITTEN)
 """Options that say how to understand a table; a run has settled all that they say."""
 
 
@@ -67,7 +68,6 @@ def _of_run(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
 def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
     from deepfm_core.cli.options import chosen_schema
     from deepfm_core.evidence.ranking import observed_of_table
-    from deepfm_core.schema.infer import infer_schema
     from deepfm_core.tables.reader import read_table
 
     if arguments.label is None:
@@ -77,6 +77,6 @@ def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
             f"`{arguments.folder}` is a folder, and --observed-only asks a table. Name a file, or leave it out."
         )
     table = read_table(Path(arguments.folder))
-    schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
+    schema = chosen_schema(arguments, table)
     pairs = observed_of_table(table, schema, seed=arguments.seed or 0)
     return pairs.assign(verdict=data_verdicts(pairs)), schema

@@ -5,14 +5,18 @@ from __future__ import annotations
 import argparse
 import atexit
 import hashlib
+import re
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import ExitStack
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, get_args
 
-from deepfm_core.errors import RunError, SpecError
-from deepfm_core.schema.infer import infer_schema
+from deepfm_core.cli.understanding import tell, understood
+from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, did_you_mean
+from deepfm_core.schema.column_rules import Said
+from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
@@ -20,6 +24,9 @@ from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
+
+if TYPE_CHECKING:
+    from deepfm_core.runs.predictor import Trained
 
 
 class Tables:
@@ -34,12 +41,19 @@ class Tables:
         self.test = self._add(arguments.test_table)
         self.seconds = time.perf_counter() - began
         for sha in self.paths:
-            _warn(self.tables[sha], arguments.quiet)
+            _warn(self.tables[sha], arguments.quiet, apart=sha != self.main)
 
     def timed(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Count the reading, done here before the run began, among its seconds."""
         seconds = summary["seconds"]
         return {**summary, "seconds": {**seconds, "read": round(seconds["read"] + self.seconds, 4)}}
+
+    def understood(self, summary: dict[str, Any], schema: Schema) -> dict[str, Any]:
+        """Add to a run's summary how its tables were read and understood."""
+        assert self.main is not None
+        own = understood(self.tables[self.main], schema)
+        others = [f"{t.name}: {note}" for sha, t in self.tables.items() if sha != self.main for note in t.report.notes]
+        return {**summary, **own, "notes": [*own["notes"], *others, *summary.get("notes", [])]}
 
     def name(self, sha: str | None) -> str | None:
         """Return what a table is called; None for none."""
@@ -55,9 +69,11 @@ class Tables:
         return sha
 
 
-def _warn(table: Table, quiet: bool) -> None:
+def _warn(table: Table, quiet: bool, *, apart: bool) -> None:
     if quiet:
         return
+    for note in table.report.notes if apart else ():
+        print(f"note: {table.name}: {note}", file=sys.stderr)
     for problem in table.report.skipped[:20]:
         print(f"warning: {table.name}: {problem}", file=sys.stderr)
     if table.report.skipped_count > 20:
@@ -72,7 +88,9 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
     """
     assert tables.main is not None
     table = tables.tables[tables.main]
-    schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
+    schema = chosen_schema(arguments, table)
+    if not arguments.quiet:
+        tell(table, schema)
     by, _, column = arguments.split_by.partition(":")
     split = SplitSpec(by, column or None, **_given(arguments, "split"))
     base = RunSpec(
@@ -99,21 +117,63 @@ def _given(arguments: argparse.Namespace, *homes: Home) -> dict[str, Any]:
     return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
 
 
-def chosen_schema(arguments: argparse.Namespace, inferred: Schema) -> Schema:
-    """Give the fields that the command line names the kinds it says.
+def chosen_schema(arguments: argparse.Namespace, table: Table) -> Schema:
+    """Understand a table, and give the fields that the command line names the kinds it says.
 
     Raises:
-        DeepFMError: a field is named twice, is the label, or does not exist.
+        DeepFMError: the label cannot be one; a field is named twice, is the label, or does not exist; no separator is
+            found where a field is said to hold several values.
     """
+    columns = [str(column) for column in table.frame.columns]
+    inferred = infer_schema(
+        table,
+        arguments.label,
+        arguments.positive,
+        said=_said(arguments, columns),
+        blank_negative=arguments.blank_negative,
+    )
     kinds: dict[str, Kind] = {}
+    separators: dict[str, str] = {}
     for kind in Kind:
-        for name in getattr(arguments, kind.replace("-", "_")):
+        for named in getattr(arguments, kind.replace("-", "_")):
+            name, separator = _with_separator(named, columns) if kind.is_several else (named, "")
             if kinds.get(name, kind) is not kind:
                 raise SpecError(f"Field `{name}` is named as {kinds[name]} and as {kind}. Choose one.")
             if name == inferred.label.column:
                 raise SpecError(f"Field `{name}` is the label. Leave it out of --{kind}.")
             kinds[name] = kind
-    return inferred.with_kinds(kinds)
+            if separator:
+                separators[name] = separator
+    return with_separators(inferred.with_kinds(kinds, separators), table)
+
+
+def _said(arguments: argparse.Namespace, columns: Sequence[str]) -> dict[str, Said]:
+    said: dict[str, Said] = {}
+    for written in get_args(Said):
+        for name in getattr(arguments, written.replace(" ", "_")) if written else []:
+            if name not in columns:
+                raise SpecError(f"Field `{name}` is not in the table. {did_you_mean(name, columns)}See `roles`.")
+            if name in said:
+                raise SpecError(f"Field `{name}` is said to be {said[name]} and {written}. Choose one.")
+            said[name] = written
+    return said
+
+
+def _with_separator(named: str, columns: Sequence[str]) -> tuple[str, str]:
+    """Split `NAME:^` into a column and its separator; empty where none is given.
+
+    A comma parts names, so `NAME:` alone means a comma. A control character is written as `\\x02`.
+    """
+    if named in columns:
+        return named, ""
+    if named.endswith("::"):
+        return named[:-2], ":"
+    name, colon, mark = named.rpartition(":")
+    if not colon or name not in columns:
+        return named, ""
+    if re.fullmatch(r"(\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\t)+", mark):
+        mark = mark.encode().decode("unicode_escape")
+    return name, mark or ","
 
 
 # Finding a run by its folder or its id.
@@ -172,3 +232,18 @@ def run_name_of(named: str) -> str:
     from deepfm_core.store.store import Store
 
     return Store.default().run(named).name
+
+
+def scored_table(arguments: argparse.Namespace, trained: Trained) -> Table:
+    """Read the table whose rows a run scores, and say on stderr what its training rows did not prepare for.
+
+    Raises:
+        TableError: the table cannot be read, lacks fields, or with `--strict` holds such cells.
+    """
+    table = read_table(arguments.table, strict=True, only=trained.only_column)
+    notes = trained.unseen(table)
+    if notes and arguments.strict:
+        raise SchemaError(table.name, [Problem(note.removesuffix("."), "") for note in notes])
+    for note in notes:
+        print(f"warning: {note}", file=sys.stderr)
+    return table

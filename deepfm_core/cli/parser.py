@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _export(verbs)
     read = _verb(verbs, "read", "CSV on stdout: the table as understood; on stderr one JSON object: how it was read")
     read.add_argument("table", type=Path, metavar="TABLE")
+    _role_table(verbs)
     _verb(verbs, "runs", "the runs in the store, newest first, as CSV")
     verbs.add_parser("worker", help="take queued runs from the store until none comes for a while", add_help=False)
     return whole
@@ -76,6 +77,7 @@ def _on_rows(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
     verb = _verb(verbs, name, text)
     verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
     verb.add_argument("table", type=Path, metavar="TABLE", help="rows with the run's fields; a label is not needed")
+    verb.add_argument("--strict", action="store_true", help="refuse a table whose values are largely new to the model")
     return verb
 
 
@@ -99,6 +101,13 @@ def _export(verbs: Any) -> None:
     verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
     verb.add_argument("--format", required=True, metavar="NAME", help=", ".join(FORMATS))
     verb.add_argument("--out", type=Path, required=True, metavar="PATH", help="the file to write; must not exist")
+
+
+def _role_table(verbs: Any) -> None:
+    verb = _verb(verbs, "roles", "CSV on stdout: field,kind,separator,missing,why,warning — one line a column")
+    _table(verb)
+    _roles(verb)
+    verb.add_argument("--quiet", action="store_true", help="no notes and no warnings on stderr")
 
 
 def _train(verbs: Any) -> None:
@@ -135,7 +144,25 @@ def _table(verb: argparse.ArgumentParser) -> None:
 def _roles(verb: argparse.ArgumentParser) -> None:
     roles = verb.add_argument_group("fields", "NAMES separated by commas; what is not named is inferred")
     for kind in Kind:
-        roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES", help=kind.help)
+        text = kind.help + ("; NAME:^ says what stands between them" if kind.is_several else "")
+        roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES", help=text)
+
+    written = verb.add_argument_group("how cells are written", "NAMES separated by commas; found over the whole column")
+    for name, text in WRITTEN.items():
+        written.add_argument(f"--{name}", type=_names, default=[], metavar="NAMES", help=text)
+    written.add_argument(
+        "--blank-negative", action="store_true", help="a label of one value: blank cells are the other"
+    )
+
+
+WRITTEN = {
+    "day-first": "in dates the day comes before the month",
+    "month-first": "in dates the month comes before the day",
+    "decimal-comma": "a comma stands before decimals, points between thousands",
+    "decimal-point": "a point stands before decimals",
+    "literal": "no word, number, unit or sign in the cells is read in a special way",
+}
+"""Options that say how the cells of columns are written, where it was found wrongly."""
 
 
 def _settings(verb: argparse.ArgumentParser, name: str) -> argparse._ArgumentGroup:

@@ -7,15 +7,14 @@ import sys
 
 import pandas as pd
 
-from deepfm_core.cli.options import model_folder
+from deepfm_core.cli.options import model_folder, scored_table
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.tables.export import write_csv
-from deepfm_core.tables.reader import read_table
 
 
 def run(arguments: argparse.Namespace) -> None:
     """Print `row,probability`, one line a row, in order."""
     trained = Trained.load(model_folder(arguments.folder))
-    probability = trained.predict(read_table(arguments.table, strict=True, only=trained.only_column))
+    probability = trained.predict(scored_table(arguments, trained))
     frame = pd.DataFrame({"row": range(len(probability)), "probability": probability})
     write_csv(frame, sys.stdout)

@@ -17,6 +17,7 @@ from statistics import fmean
 from types import FrameType
 from typing import Any, NoReturn
 
+from deepfm_core._files import finite
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings
 from deepfm_core.cli.output import Progressed
 from deepfm_core.errors import RunError, SpecError
@@ -26,6 +27,7 @@ from deepfm_core.spec.events import Event, Failed, Finished
 from deepfm_core.spec.naming import run_name, settings_said
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.run_folder import RunFolder
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -48,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
     said = partial(_named, arguments.preset, chosen, several=len(specs) > 1)
     train = partial(_train_into, out) if out else partial(_train_in_store, said)
     summaries = train(specs, tables, arguments.quiet)
-    print(json.dumps(summaries[0] if len(summaries) == 1 else _over_seeds(summaries)))
+    print(json.dumps(finite(summaries[0] if len(summaries) == 1 else _over_seeds(summaries))))
 
 
 def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool) -> list[dict[str, Any]]:
@@ -58,9 +60,16 @@ def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool
         for spec in specs:
             below = "" if len(specs) == 1 else f"seed-{spec.seed}"
             job, context = Job(spec, str(folder / below)), Context(tables.tables.__getitem__)
-            summaries.append({**tables.timed(_shown(execute(job, context), quiet)), "run": str(out / below)})
-            job.folder.write_summary(summaries[-1])
+            summary = {**tables.timed(_shown(execute(job, context), quiet)), "run": str(out / below)}
+            summaries.append(_complete(job.folder, summary, tables, spec))
     return summaries
+
+
+def _complete(folder: RunFolder, summary: dict[str, Any], tables: Tables, spec: RunSpec) -> dict[str, Any]:
+    """Write `summary.json` with all that was understood; what is printed leaves the role table to `roles`."""
+    whole = tables.understood(summary, spec.schema)
+    folder.write_summary(whole)
+    return {name: value for name, value in whole.items() if name != "roles"}
 
 
 @contextmanager
@@ -118,7 +127,7 @@ def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -
         if store.run(row.id).state == "failed" and not store.folder(row.id).log.exists():
             store.delete(row.id)  # the settings or the table were at fault: nothing there to look into
         raise
-    return tables.timed(summary)
+    return _complete(store.folder(row.id), tables.timed(summary), tables, spec)
 
 
 def _shown(events: Iterator[Event], quiet: bool) -> dict[str, Any]:

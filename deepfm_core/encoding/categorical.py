@@ -16,15 +16,15 @@ from deepfm_core.encoding.vocabulary import (
     UNSEEN,
     WEEKDAYS,
     Vocabulary,
-    likely_separator,
     padded,
     split_tokens,
 )
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.lists import require_separator
 from deepfm_core.schema.schema import FieldRole
-from deepfm_core.schema.timestamps import form_of
+from deepfm_core.schema.timestamps import STRAYS, form_of
 from deepfm_core.tables.table import Texts
 
 MAX_SLOTS = 64
@@ -101,7 +101,7 @@ class MultiValuedCode:
     @classmethod
     def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[MultiValuedCode]:
         """Fit the one field that a column becomes, its values between the role's separator or the likely one."""
-        separator = role.separator or likely_separator(cells.held_texts)
+        separator = role.separator or require_separator(cells, subject)
         return [cls.fit(cells, separator, settings.min_count, MAX_SLOTS, settings.average)]
 
     @classmethod
@@ -177,15 +177,16 @@ class TimeCode:
         Raises:
             SchemaError: the cells are not all points in time of one form.
         """
-        form = form_of(cells.held_texts, cells.name, sure=True)
-        if form is None:
+        form = role.form or (form_of(cells.held_texts, cells.name, sure=True) or ("", False))[0]
+        if not form:
             remedy = "Write all cells in one form, such as 2019-11-24 13:05, or ignore the field."
             message = "the cells are not points in time, or not all in one form"
             raise SchemaError(subject, [Problem(message, remedy, column=cells.name)])
-        moments = cells.moments(form[0])
-        parts = {"hour": moments.hours[cells.held], "weekday": moments.weekdays[cells.held]}
+        moments = cells.moments(form)
+        held = cells.held[moments.valid[cells.held]]
+        parts = {"hour": moments.hours[held], "weekday": moments.weekdays[held]}
         varied = [part for part, values in parts.items() if len(np.unique(values)) > 1]
-        return [cls(cells.name, form[0], part) for part in varied or ["weekday"]]
+        return [cls(cells.name, form, part) for part in varied or ["weekday"]]
 
     @property
     def name(self) -> str:
@@ -208,8 +209,10 @@ class TimeCode:
         return self
 
     def problems(self, cells: Cells) -> list[Problem]:
-        """Name the cells that are not points in time in the form of the training part."""
+        """Name the cells that are not points in time in the form of the training part; a few count as missing."""
         wrong = ~cells.moments(self.form).valid & ~cells.missing
+        if wrong[cells.held].sum() <= STRAYS * len(cells.held):
+            return []
         remedy = f"Write it as {self.form}, leave it empty, or ignore the field."
         return cells.problems(wrong, "is not a point in time", remedy)
 

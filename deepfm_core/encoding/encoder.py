@@ -25,6 +25,7 @@ from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells, number_problems
 from deepfm_core.schema.knots import default_knots
 from deepfm_core.schema.labels import labels_of
+from deepfm_core.schema.number_parsing import PLAIN, Notation
 from deepfm_core.schema.schema import Cross, FieldRole, LabelRole, Schema
 
 MODULES = (categorical, numeric)
@@ -78,6 +79,7 @@ class Encoder:
         counts: (V,) int64, training rows in which each feature has x ≠ 0.
         mass: (V,) float64, sum of each feature's x over the training rows; mass / rows weighs a field's mean embedding.
         crosses: the crossed fields.
+        notations: how columns write numbers, where that is unusual.
         known: what it has encoded last.
     """
 
@@ -88,6 +90,7 @@ class Encoder:
     counts: NDArray[np.int64]
     mass: NDArray[np.float64]
     crosses: tuple[CrossedCode, ...] = ()
+    notations: Mapping[str, Notation] = dataclass_field(default_factory=dict)
     known: KnownCodes = dataclass_field(default_factory=KnownCodes)
 
     @classmethod
@@ -122,7 +125,7 @@ class Encoder:
             remedy = "Give at least one column a kind other than ignore."
             raise SchemaError(subject, [Problem("there is no field to learn from", remedy)])
         _require_columns(frame, [role.column for role in schema.used], subject)
-        all_cells = {role.column: Cells.of(frame, role.column) for role in schema.used}
+        all_cells = {role.column: Cells.of(frame, role.column).noted(role.notation) for role in schema.used}
         _require_valid_numbers(schema, all_cells, subject)
         if rows is not None:
             all_cells = {column: cells.take(rows) for column, cells in all_cells.items()}
@@ -149,7 +152,8 @@ class Encoder:
             CrossedCode.fit(pair, fields, all_cells, min_count=min_count, buckets=buckets, subject=subject)
             for pair in crosses
         )
-        return cls(schema.label, tuple(fields), tuple(dense), count, counts, mass, crossed, known)
+        notations = {role.column: role.notation for role in schema.used if role.notation != PLAIN}
+        return cls(schema.label, tuple(fields), tuple(dense), count, counts, mass, crossed, notations, known)
 
     @cached_property
     def layout(self) -> Layout:
@@ -184,6 +188,22 @@ class Encoder:
         embedded, dense = [field.column for field in self.fields], [field.column for field in self.dense_fields]
         return tuple(dict.fromkeys(embedded + dense))
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        vars(self).update({"notations": {}, **state})  # encoders pickled before there were notations have none
+
+    def cells(self, frame: pd.DataFrame, column: str, rows: NDArray[np.int64] | None = None) -> Cells:
+        """Return the cells of a column, those numbered `rows` or all, read as the training rows were."""
+        cells = Cells.of(frame, column).noted(self.notations.get(column, PLAIN))
+        return cells if rows is None else cells.take(rows)
+
+    def require_columns(self, frame: pd.DataFrame, subject: str) -> None:
+        """Check that a frame has the columns that the fields are made of.
+
+        Raises:
+            SchemaError: columns are missing; all of them are named.
+        """
+        _require_columns(frame, self.columns, subject)
+
     def encode(self, frame: pd.DataFrame, *, subject: str, rows: NDArray[np.int64] | None = None) -> EncodedTable:
         """Encode N rows, those numbered `rows` of the frame or all, without looking at a label.
 
@@ -192,8 +212,8 @@ class Encoder:
         Raises:
             SchemaError: columns are missing, or cells are not what their kind asks for; all of them are named.
         """
-        _require_columns(frame, self.columns, subject)
-        all_cells = {column: _cells(frame, column, rows) for column in self.columns}
+        self.require_columns(frame, subject)
+        all_cells = {column: self.cells(frame, column, rows) for column in self.columns}
         count = len(frame) if rows is None else len(rows)
         problems = [p for field in self.fields for p in field.problems(all_cells[field.column])]
         problems += [p for field in self.dense_fields for p in field.problems(all_cells[field.column])]
@@ -255,6 +275,7 @@ class Encoder:
             "counts": self.counts,
             "mass": self.mass,
             "crosses": [cross.to_dict() for cross in self.crosses],
+            "notations": {column: notation.to_dict() for column, notation in self.notations.items()},
         }
 
     @classmethod
@@ -269,6 +290,7 @@ class Encoder:
             np.array(values["counts"], dtype=np.int64),
             np.array(values["mass"], dtype=np.float64),
             tuple(CrossedCode.from_dict(cross, fields) for cross in values.get("crosses", ())),
+            {column: Notation.from_dict(said) for column, said in values.get("notations", {}).items()},
         )
 
     def save(self, path: Path) -> None:
@@ -284,11 +306,6 @@ class Encoder:
 def _distinct_in(all_cells: Mapping[str, Cells]) -> Callable[[FieldCode | FieldRole], int]:
     """Give what says how many distinct texts a field's or role's column has: the work that it makes."""
     return lambda field: len(all_cells[field.column].texts)
-
-
-def _cells(frame: pd.DataFrame, column: str, rows: NDArray[np.int64] | None) -> Cells:
-    cells = Cells.of(frame, column)
-    return cells if rows is None else cells.take(rows)
 
 
 def _require_embedded(fields: Sequence[FieldCode], subject: str) -> None:

@@ -45,7 +45,9 @@ class Parts:
     notes: tuple[str, ...] = ()
 
 
-def split_rows(labels: NDArray[np.float32], spec: SplitSpec, frame: pd.DataFrame, seed: int) -> Parts:
+def split_rows(
+    labels: NDArray[np.float32], spec: SplitSpec, frame: pd.DataFrame, seed: int, *, form: str = ""
+) -> Parts:
     """Divide N rows into training, validation and test part; the same arguments give the same parts.
 
     `random` keeps each part's share of positive labels; `time` puts the latest rows into the test part and the ones
@@ -54,6 +56,7 @@ def split_rows(labels: NDArray[np.float32], spec: SplitSpec, frame: pd.DataFrame
     Args:
         labels: (N,) of 0 and 1.
         frame: N rows; only the split's column is looked at.
+        form: how the split's column writes points in time, where its role says so.
 
     Raises:
         SchemaError: the split's column is missing or holds no times; the training part lacks a class; the validation
@@ -65,7 +68,7 @@ def split_rows(labels: NDArray[np.float32], spec: SplitSpec, frame: pd.DataFrame
         raise SchemaError(subject, [Problem("there is no such column", f"Columns are {names}.")])
     ways: dict[str, Callable[[], tuple[NDArray[np.int8], list[str]]]] = {
         "random": lambda: (_random(labels, spec, seed), []),
-        "time": lambda: _by_time(Cells.of(frame, str(spec.column)), spec, subject),
+        "time": lambda: _by_time(Cells.of(frame, str(spec.column)), spec, subject, form),
         "group": lambda: (_by_group(Cells.of(frame, str(spec.column)), spec, seed), []),
     }
     part, notes = ways[spec.by]()
@@ -97,9 +100,9 @@ def _of_class(rows: int, share: float) -> int:
     return max(round(rows * share), int(share > 0 and rows >= 3))
 
 
-def _by_time(cells: Cells, spec: SplitSpec, subject: str) -> tuple[NDArray[np.int8], list[str]]:
+def _by_time(cells: Cells, spec: SplitSpec, subject: str, form: str) -> tuple[NDArray[np.int8], list[str]]:
     """Give each row a part by its time; rows without a time go to the training part."""
-    times = _times(cells, subject)[cells.codes]
+    times = _times(cells, subject, form)[cells.codes]
     known = ~np.isnan(times)
     distinct, counts = np.unique(times[known], return_counts=True)
     later = np.cumsum(counts[::-1])[::-1]
@@ -125,11 +128,11 @@ def _start(distinct: NDArray[np.float64], later: NDArray[np.int64], rows: float)
     return float(distinct[place]) if place < len(distinct) else float("inf")
 
 
-def _times(cells: Cells, subject: str) -> NDArray[np.float64]:
+def _times(cells: Cells, subject: str, form: str) -> NDArray[np.float64]:
     """Return (D,) each distinct text as seconds, or as the number it is; NaN where missing."""
-    form = form_of(cells.held_texts, cells.name)
-    if form is not None:
-        moments = cells.moments(form[0])
+    form = form or (form_of(cells.held_texts, cells.name) or ("", False))[0]
+    if form:
+        moments = cells.moments(form)
         return np.where(moments.valid, moments.instant.astype(np.float64), np.nan)
     problems = cells.problems(cells.numbers.wrong, "is not a time", "Write all times in one form, such as 2019-11-24.")
     if problems:
@@ -256,7 +259,8 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> RunParts:
         test=0.0 if own_test else spec.split.test,
     )
     frame = main.table.frame.take(main.rows) if len(main) < len(main.table) else main.table.frame
-    division = split_rows(main.labels, split, frame, spec.rows_seed)
+    form = next((role.form for role in spec.schema.roles if role.column == split.column), "")
+    division = split_rows(main.labels, split, frame, spec.rows_seed, form=form)
     train, valid, test = (
         Part(main.read, main.rows[rows], main.labels[rows]) for rows in (division.train, division.valid, division.test)
     )

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core.schema.column import Cells, missing_texts
-from deepfm_core.schema.column_rules import WRAPPING
+from deepfm_core.schema.lists import WRAPPING
 from deepfm_core.tables.csv_parser import keys_of
 from deepfm_core.tables.table import Texts
 
@@ -190,12 +190,6 @@ def split_tokens(cells: Cells, separator: str) -> Tokens:
     kept = ~missing_texts(texts)[codes] & ~cells.missing[of_cell]
     pairs = np.unique(of_cell[kept] * max(len(texts), 1) + codes[kept])
     return Tokens(texts, pairs // max(len(texts), 1), pairs % max(len(texts), 1))
-
-
-def likely_separator(texts: pa.Array) -> str:
-    """Return the separator that stands in most of the D texts, the stronger one where two do."""
-    shares = {mark: int(pc.sum(pc.match_substring(texts, mark)).as_py() or 0) for mark in ("|", ";", ",", " ")}
-    return max(shares, key=lambda mark: shares[mark])
 
 
 def padded(

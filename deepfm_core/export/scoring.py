@@ -21,7 +21,7 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.reading import Reading
 from deepfm_core.models.terms import Term, terms_of
 from deepfm_core.runs.predictor import Trained
-from deepfm_core.schema.column_rules import WRAPPING
+from deepfm_core.schema.lists import WRAPPING
 from deepfm_core.schema.timestamps import FORMS
 from deepfm_core.spec.models import ADDENDS
 from deepfm_core.tables.table import MISSING_TEXTS, Texts
@@ -66,7 +66,17 @@ def _fields(encoder: Encoder) -> dict[str, Any]:
         {"parts": [_coded(part) for part in cross.parts], "combinations": cross.combinations, "offset": place.offset}
         for cross, place in zip(encoder.crosses, layout.crosses, strict=True)
     ]
-    return {"fields": placed, "dense": [field.to_dict() for field in encoder.dense_fields], "crosses": crosses}
+    dense = [field.to_dict() for field in encoder.dense_fields]
+    return {"fields": placed, "dense": dense, "crosses": crosses, "notations": _notations(encoder)}
+
+
+def _notations(encoder: Encoder) -> dict[str, Any]:
+    """Give how columns write numbers, where that is unusual, with the patterns to read them by."""
+    numbers = {field.column for field in (*encoder.fields, *encoder.dense_fields) if field.kind.is_number}
+    return {
+        column: {**notation.to_dict(), **notation.patterns, "is_number": column in numbers}
+        for column, notation in encoder.notations.items()
+    }
 
 
 def _coded(field: Any) -> dict[str, Any]:

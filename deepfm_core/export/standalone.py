@@ -152,6 +152,7 @@ def scaled(values: Numbers, scale: Values) -> Numbers:
 
 
 MONTHS = ["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"]
+OTHER_MONTHS = {"mär": "mar", "mrz": "mar", "mai": "may", "okt": "oct", "dez": "dec", "ene": "jan", "ago": "aug"}
 
 
 def moment(field: Values, text: str, about: About, row: int) -> tuple[int, int]:
@@ -170,9 +171,11 @@ def clock(parts: dict[str, str | None]) -> tuple[int, int] | None:
         seconds = int(parts["epoch"] or 0)
         return seconds // 3600 % 24, (seconds // 86400 + 3) % 7
     number = {name: int(value) for name, value in parts.items() if value and value.isdigit()}
-    year = 2000 + number["short"] if "short" in parts else number.get("year", 1970)
+    short = number.get("short", 0)
+    year = short + (1900 if short >= 69 else 2000) if "short" in parts else number.get("year", 1970)
     month = number.get("month", 1)
     if name := (parts.get("name") or "")[:3].lower():
+        name = OTHER_MONTHS.get(name, name)
         month = MONTHS.index(name) + 1 if name in MONTHS else 0
     hour, day = number.get("hour", 0), number.get("day", 1)
     half = (parts.get("half") or "").lower()
@@ -187,6 +190,42 @@ def clock(parts: dict[str, str | None]) -> tuple[int, int] | None:
 
 PLAIN = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?")
 GROUPED = re.compile(r"[+-]?[1-9][0-9]{0,2}(,[0-9]{3})+(\.[0-9]*)?")
+
+
+SIGNS = (
+    ("[\u00a0\u202f\u2007\u2009]", " "),
+    ("[’ʼ`´]", "'"),
+    ("[−‒]", "-"),
+    (r"^\((.*[0-9].*)\)$", r"-\1"),
+    (r"^([0-9.,' ]*[0-9])-$", r"-\1"),
+)
+"""Every sort of blank, apostrophe and minus as one of each; `(12)` and `12-` as -12."""
+THOUSANDS = {"k": 1e3, "m": 1e6, "b": 1e9}
+
+
+def plainly(notation: Values, text: str) -> str:
+    """Write a number of a column plainly, `1.234,5 €` as `1234.5`; what means no value is empty, other texts stay."""
+    if text.lower() in notation["blanks"]:
+        return ""
+    decimal, group, unit = notation["decimal"], notation["group"], notation["unit"]
+    if (decimal, group) != (".", ",") or unit or notation["shorthand"] or notation["signs"]:
+        bare = text
+        for pattern, put in SIGNS:
+            bare = re.sub(pattern, put, bare)
+        bare = re.sub(notation["after"], "", re.sub(notation["before"], r"\1\3", bare)) if unit else bare
+        factor = THOUSANDS.get(bare[-1:].lower(), 1) if notation["shorthand"] else 1
+        bare = re.sub(r"([0-9])\s*[kKmMbB]$", r"\1", bare) if factor != 1 else bare
+        if re.match(notation["number"], bare, re.ASCII):
+            text = repr(float(bare.replace(group, "").replace(decimal, ".")) * factor)
+    plain = PLAIN.fullmatch(text) or GROUPED.fullmatch(text)
+    value = float(text.replace(",", "")) if plain else np.nan
+    return "" if any(abs(value - hole) <= 1e-6 * abs(hole) for hole in notation["holes"]) else text
+
+
+def written(notation: Values, text: str) -> str:
+    """Give a cell as its field reads it: a number plainly, another text as it is unless it means no value."""
+    plain = plainly(notation, text)
+    return plain if notation["is_number"] or not plain else text
 
 
 class About:
@@ -308,6 +347,8 @@ class Batch:
     def __init__(self, model: Model, rows: Sequence[dict[str, str]], first_row: int) -> None:
         about = About(model.vocabulary, first_row)
         columns: dict[str, Texts] = {name: [strip(row[name]) for row in rows] for name in model.columns}
+        for name, notation in model.vocabulary["notations"].items():
+            columns[name] = [written(notation, text) for text in columns[name]]
         coded = [CODES[field["kind"]](field, columns[field["column"]], about) for field in model.vocabulary["fields"]]
         offsets = [field["offset"] for field in model.vocabulary["fields"]]
         self.ids = np.concatenate([ids + offset for (ids, _), offset in zip(coded, offsets, strict=True)], 1)

@@ -41,9 +41,9 @@ def level_rows(cells: pd.Series[str], role: FieldRole) -> pd.DataFrame:
     texts, codes = _distinct(cells)
     missing = np.array([is_missing(text) for text in texts], dtype=bool)
     if role.kind.is_number:
-        return _number_rows(texts, missing, codes)
+        return _number_rows(texts, missing, codes, role)
     if role.kind.is_time:
-        return _hour_rows(texts, missing, codes, role.column)
+        return _hour_rows(texts, missing, codes, role)
     values = [
         [MISSING] if absent else _values(text, role.separator) for text, absent in zip(texts, missing, strict=True)
     ]
@@ -83,8 +83,10 @@ def _values(text: str, separator: str | None) -> list[str]:
     return list(dict.fromkeys(part for part in parts if part)) or [MISSING]
 
 
-def _number_rows(texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.int64]) -> pd.DataFrame:
-    numbers = parse_numbers(pa.array(texts, pa.string()), missing).values[codes]
+def _number_rows(
+    texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.int64], role: FieldRole
+) -> pd.DataFrame:
+    numbers = parse_numbers(pa.array(texts, pa.string()), missing, role.notation).values[codes]
     present = ~np.isnan(numbers)
     edges = np.zeros(0)
     if present.any():
@@ -105,12 +107,12 @@ def _bucket_name(edges: NDArray[np.float64], number: int) -> str:
     return f"{edges[number - 1]:,.4g} to {edges[number]:,.4g}"
 
 
-def _hour_rows(texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.int64], column: str) -> pd.DataFrame:
+def _hour_rows(texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.int64], role: FieldRole) -> pd.DataFrame:
     present = pa.array([text for text, absent in zip(texts, missing, strict=True) if not absent], pa.string())
-    form = form_of(present, column, sure=True)
+    form = role.form or (form_of(present, role.column, sure=True) or ("", False))[0]
     hours = np.full(len(texts), -1, dtype=np.int64)
-    if form is not None:
-        moments = parse_moments(present, form[0])
+    if form:
+        moments = parse_moments(present, form)
         hours[~missing] = np.where(moments.valid, moments.hours, -1)
     order = np.where(hours < 0, 8, hours // 3)  # 8 slices of 3 hours, and missing ones last
     names = np.array([*(f"{start:02d}:00 to {start + 2:02d}:59" for start in range(0, 24, 3)), MISSING])

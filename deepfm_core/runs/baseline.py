@@ -19,7 +19,7 @@ from deepfm_core.encoding.splits import Part, RunParts, load_parts
 from deepfm_core.runs.evaluate import evaluate_parts, scores
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.schema import Schema
+from deepfm_core.schema.schema import FieldRole, Schema
 from deepfm_core.spec.events import Cancelled, Event, Finished, Stage
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def columns(parts: RunParts, schema: Schema, min_count: int) -> tuple[Features, 
     for role in schema.used:
         if role.kind.is_number:
             for name, part in named.items():
-                blocks[name].append(_numbers(part, role.column))
+                blocks[name].append(_numbers(part, role))
             categorical.append(False)
     for field in encoded["train"].layout.fields:
         if not field.kind.is_number:
@@ -108,8 +108,8 @@ def columns(parts: RunParts, schema: Schema, min_count: int) -> tuple[Features, 
     return {name: np.concatenate(made, axis=1) for name, made in blocks.items()}, np.array(categorical)
 
 
-def _numbers(part: Part, column: str) -> NDArray[np.float64]:
-    cells = Cells.of(part.table.frame, column)
+def _numbers(part: Part, role: FieldRole) -> NDArray[np.float64]:
+    cells = Cells.of(part.table.frame, role.column).noted(role.notation)
     values = np.asarray(cells.numbers.values, dtype=np.float64)
     return np.asarray(values[cells.codes[part.rows], None])
 

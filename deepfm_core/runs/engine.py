@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from typing import Any
@@ -19,6 +19,7 @@ import torch
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import Part, RunParts, load_parts
+from deepfm_core.encoding.unseen import unseen_notes
 from deepfm_core.errors import RunError
 from deepfm_core.explain import frames
 from deepfm_core.metrics.scores import Metrics
@@ -78,6 +79,8 @@ class _Work:
     state: FitState = field(init=False)
     fitted: Fitted = field(init=False)
     metrics: dict[str, Metrics] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    """Sentences about the parts, for the user."""
 
     @property
     def spec(self) -> RunSpec:
@@ -129,7 +132,8 @@ def execute(job: Job, context: Context) -> Iterator[Event]:
             work.observation.stop()
         work.ended.set()
     summary = _summary(work)
-    job.folder.write_summary(summary)
+    schema = work.spec.schema
+    job.folder.write_summary({**summary, "warnings": schema.warnings, "roles": schema.role_rows()})
     job.folder.remove_checkpoint()
     yield Finished(summary)
 
@@ -153,8 +157,13 @@ def _read(work: _Work) -> Events:
     encoding_cache, table = work.context.encoded, work.context.table
     work.kept = encoding_cache.find(work.spec, table) if encoding_cache else None
     work.parts = work.kept.parts if work.kept else load_parts(work.spec, table)
-    for note in work.parts.notes:
-        yield Stage("read", 1.0, note)
+    yield from _noted(work, "read", work.parts.notes)
+
+
+def _noted(work: _Work, stage: str, notes: Iterable[str]) -> Events:
+    for note in notes:
+        work.notes.append(note)
+        yield Stage(stage, 1.0, note)
 
 
 def _encode(work: _Work) -> Events:
@@ -164,6 +173,10 @@ def _encode(work: _Work) -> Events:
     else:
         yield from _encode_anew(work)
     work.encoder.save(work.job.folder.encoder)
+    for sha in dict.fromkeys([work.spec.valid_table, work.spec.test_table]):
+        if sha is not None and sha != work.spec.table:
+            apart = work.context.table(sha)
+            yield from _noted(work, "encode", unseen_notes(work.encoder, apart.frame, apart.name))
 
 
 def _encode_anew(work: _Work) -> Events:
@@ -283,4 +296,5 @@ def _summary(work: _Work) -> dict[str, Any]:
         "seconds": seconds,
         **held_out,
         "rows_per_second": round(work.fitted.rows_per_second, 1),
+        "notes": work.notes,
     }

@@ -11,6 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.encoding.unseen import unseen_notes
 from deepfm_core.errors import RunError
 from deepfm_core.explain.row_terms import terms_frame
 from deepfm_core.metrics.scores import sigmoid
@@ -64,6 +65,15 @@ class Trained:
         """The column that predictions need, if it is a single one."""
         used = self.spec.schema.used
         return used[0].column if len(used) == 1 else None
+
+    def unseen(self, table: Table) -> list[str]:
+        """Say which fields hold far more new or missing values than the training rows suggest.
+
+        Raises:
+            SchemaError: the table lacks fields.
+        """
+        self.encoder.require_columns(table.frame, table.name)
+        return unseen_notes(self.encoder, table.frame, table.name)
 
     def logits(self, table: Table) -> NDArray[np.float64]:
         """Return each row's logit: (N,).

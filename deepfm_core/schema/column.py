@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core.errors import Problem
-from deepfm_core.schema.number_parsing import Numbers, has_decimal_comma, parse_numbers
+from deepfm_core.schema.number_parsing import PLAIN, Notation, Numbers, has_decimal_comma, parse_numbers
 from deepfm_core.schema.timestamps import Moments, parse_moments
 from deepfm_core.tables.table import MISSING_TEXTS
 
@@ -35,6 +35,7 @@ class Cells:
         rows: (N,) the number of each row in its table, or None where they are all rows of it.
         source: the categories of the frame's column, where they give all of the texts.
         trimmed: whether white space was stripped of a text.
+        notation: how the column writes numbers, and what else in it means no value.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Cells:
     rows: NDArray[np.int64] | None = None
     source: pd.Index | None = None
     trimmed: bool = True
+    notation: Notation = PLAIN
 
     @classmethod
     def of(cls, frame: pd.DataFrame, name: str) -> Cells:
@@ -67,7 +69,14 @@ class Cells:
     @cached_property
     def missing(self) -> NDArray[np.bool_]:
         """(D,) whether each distinct text stands for a missing value."""
-        return missing_texts(self.texts)
+        missing = missing_texts(self.texts)
+        if self.notation.blanks:
+            lower, blanks = pc.utf8_lower(self.texts), pa.array(self.notation.blanks)
+            missing = missing | np.asarray(pc.is_in(lower, value_set=blanks.cast(lower.type)))
+        if self.notation.holes:
+            numbers = parse_numbers(self.texts, missing, self.notation)
+            missing = missing | (np.isnan(numbers.values) & ~numbers.wrong)
+        return missing
 
     @cached_property
     def counts(self) -> NDArray[np.int64]:
@@ -87,7 +96,11 @@ class Cells:
     @cached_property
     def numbers(self) -> Numbers:
         """The distinct texts read as numbers."""
-        return parse_numbers(self.texts, self.missing)
+        return parse_numbers(self.texts, self.missing, self.notation)
+
+    def noted(self, notation: Notation) -> Cells:
+        """Return the same cells, read in a notation."""
+        return self if notation == self.notation else replace(self, notation=notation)
 
     @cached_property
     def first_rows(self) -> NDArray[np.int64]:
@@ -124,7 +137,7 @@ class Cells:
     def take(self, rows: NDArray[np.int64]) -> Cells:
         """Return the cells of the given rows, over the same distinct texts."""
         numbers = rows if self.rows is None else self.rows[rows]
-        taken = Cells(self.name, self.texts, self.codes[rows], numbers, self.source, self.trimmed)
+        taken = Cells(self.name, self.texts, self.codes[rows], numbers, self.source, self.trimmed, self.notation)
         for known in ("missing", "numbers", "_moments"):
             if known in self.__dict__:
                 taken.__dict__[known] = self.__dict__[known]

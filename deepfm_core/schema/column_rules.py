@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import replace
+from typing import Literal
 
 import numpy as np
 import pyarrow as pa
@@ -12,9 +12,20 @@ from numpy.typing import NDArray
 
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.number_parsing import number_names
+from deepfm_core.schema.lists import find_separator, shown
+from deepfm_core.schema.names import (
+    Typed,
+    name_words,
+    names_a_quantity,
+    names_an_id,
+    names_codes,
+    names_row_numbers,
+    names_unnamed_codes,
+    typed_name,
+)
+from deepfm_core.schema.number_parsing import PLAIN, Notation, holes_of, notation_of, number_names
 from deepfm_core.schema.schema import FieldRole
-from deepfm_core.schema.timestamps import form_of
+from deepfm_core.schema.timestamps import form_of, looks_like_times
 
 CATEGORIES, QUANTITY, LIST, MOMENT, LEFT_OUT = (
     Kind.CATEGORICAL,
@@ -25,60 +36,6 @@ CATEGORIES, QUANTITY, LIST, MOMENT, LEFT_OUT = (
 )
 """The kind suggested for texts and codes, for quantities, for several values in a cell, for points in time, and for
 what there is nothing to learn from. The rules choose among these; every other kind is the user's choice."""
-
-# Whether the cells of a column hold several values each, and what stands between them.
-
-WRAPPING = "[](){}'\" \t\r\n"
-"""What may stand around the values of a list."""
-
-_STRONG, _WEAK = ("|", ";", ","), (" ",)
-
-_LEAST_SEPARATED = {"|": 0.1, ";": 0.2, ",": 0.3, " ": 0.5}
-"""Share of the distinct cells that must hold the separator."""
-
-_LEAST_USES = {"|": 1.5, ";": 1.5, ",": 2.0, " ": 5.0}
-"""Distinct cells that a value must stand in, on average: a blank is in all text, a bar in hardly any."""
-
-_LEAST_FREE = 0.3
-
-_MAX_VALUES = 5_000
-
-_MAX_LENGTH = 40.0
-
-
-def find_separator(cells: Cells) -> tuple[str, int] | None:
-    """Return the separator within the cells of a column and the number of distinct values, or None.
-
-    The values must come from a vocabulary that the cells share and stand now first and now further back: this tells
-    `Action|Comedy` from `Smith, John`, `New York` and sentences.
-    """
-    texts = cells.held_texts
-    for mark in (*_STRONG, *_WEAK):
-        separated = int(pc.sum(pc.match_substring(texts, mark)).as_py() or 0)
-        if separated >= max(_LEAST_SEPARATED[mark] * len(texts), 1):
-            values = _shared_values(texts, mark)
-            if values is not None:
-                return mark, values
-    return None
-
-
-def _shared_values(texts: pa.Array, mark: str) -> int | None:
-    """Return the number of distinct values if the cells, split at `mark`, draw on a shared vocabulary."""
-    parts = pc.split_pattern(texts, mark)
-    lengths = np.asarray(pc.list_value_length(parts))
-    flat = pc.utf8_trim(pc.list_flatten(parts), WRAPPING)
-    encoded = flat.dictionary_encode()
-    codes, size = np.asarray(encoded.indices), len(encoded.dictionary)
-    if size > _MAX_VALUES or len(codes) < _LEAST_USES[mark] * size:
-        return None
-    if float(np.mean(np.asarray(pc.utf8_length(encoded.dictionary)))) > _MAX_LENGTH:
-        return None
-    first = np.zeros(len(codes), dtype=bool)
-    first[np.cumsum(lengths) - lengths] = True
-    uses, leading = np.bincount(codes, minlength=size), np.bincount(codes[first], minlength=size)
-    free = uses[(leading > 0) & (leading < uses)].sum() / len(codes)
-    return size if free >= _LEAST_FREE else None
-
 
 UNIQUE = 0.9
 """Distinct values per row from which a column of texts or whole numbers may be an identifier."""
@@ -94,59 +51,54 @@ _FEW_CODES = 50
 
 _STRAY_SHARE = 0.05
 
-_DECIMAL_COMMAS = r"^[+-]?\d+(,\d+)?$"
-
-_WITH_SIGN = r"^[+-]?[$€£¥]\s?\d[\d.,]*$|^[+-]?\d[\d.,]*\s?[%$€£¥]$"
-
-# fmt: off
-_CODE_WORDS = frozenset((
-    "id", "ids", "uid", "uuid", "guid", "key", "hash", "code", "codes", "type", "types", "category", "cat", "region",
-    "browser", "os", "system", "systems", "version", "zip", "zipcode", "postcode", "channel", "device", "site", "app",
-    "campaign", "ad", "banner", "position", "pos", "slot", "cluster", "group", "segment", "class", "store", "shop",
-    "month", "weekday", "dow", "dayofweek", "hour", "market", "city", "country", "state", "carrier", "network", "brand",
-    "model", "platform", "source", "gender", "sex", "status", "area", "cell",
-))
-
-_ID_WORDS = frozenset(("id", "ids", "uid", "uuid", "guid", "key", "hash", "index", "row", "rownum", "rowid"))
-
-_QUANTITY_WORDS = frozenset((
-    "num", "number", "count", "counts", "cnt", "qty", "quantity", "amount", "price", "cost", "duration", "age", "hours",
-    "days", "years", "months", "minutes", "seconds", "rate", "rates", "score", "value", "values", "sum", "total", "avg",
-    "mean", "length", "size", "width", "height", "weight", "distance", "balance", "income", "gain", "loss", "views",
-    "visits", "clicks", "ratio", "share", "percent", "pct", "affinity", "depth", "freq", "frequency", "year",
-))
-
-_COUNTED_WORDS = frozenset((
-    "nights", "tenure", "lead", "guests", "visitors", "stay", "stays", "orders", "items", "amt", "spend", "spent",
-    "fee", "fees", "salary", "revenue", "budget", "bid", "discount", "tax", "points", "rooms", "beds", "seats",
-    "persons", "people", "adults", "children", "members", "employees", "purchases", "bookings", "sessions",
-    "impressions", "pages", "calls", "messages", "logins", "attempts", "errors", "retries", "mileage", "speed",
-    "temperature", "volume", "quantities", "counter", "times", "weeks", "elapsed", "since", "ago", "recency", "delay",
-    "latency", "units",
-))
-
-# fmt: on
+_WITH_UNITS = r"^[+-]?[$€£¥]\s?\d[\d.,]*$|^[+-]?\d[\d.,]*\s?[%$€£¥]?$"
 
 
-def column_role(cells: Cells) -> FieldRole:
-    """Suggest the role of a column from its cells and its name."""
-    for evaluate_parts in (_empty_or_constant, _time, _number, _number_in_disguise, _multi_valued):
-        role = evaluate_parts(cells)
+def column_role(cells: Cells, *, first: bool = False, said: Said = "") -> FieldRole:
+    """Suggest the role of a column.
+
+    Args:
+        cells: of all rows.
+        first: whether it is the table's first column.
+        said: what the user has said of how it writes numbers or times.
+    """
+    noted = cells.noted(_notation(cells, said))
+    for role in (_row_numbers(noted, first=first), _empty_or_constant(cells), _as_typed(noted)):
         if role is not None:
-            return role
-    return _text(cells)
+            return replace(role, notation=noted.notation)
+    moment = _time(cells, said)
+    if moment is not None:
+        return moment
+    number = _number(noted, literal=said == "literal")
+    if number is not None:
+        return number
+    return replace(_multi_valued(cells) or _disguised(cells) or _text(cells), notation=PLAIN)
 
 
-def name_words(name: str) -> list[str]:
-    """Split a column's name into lower-case words: `TrafficType` and `traffic_type` are `traffic`, `type`."""
-    spaced = re.sub(r"(?<=[a-z])(?=[A-Z])", " ", name)
-    return re.findall(r"[a-z]+", spaced.lower())
+Said = Literal["", "day first", "month first", "decimal comma", "decimal point", "literal"]
+"""What may be said of a column: which mark or part comes first, or that its cells are to be taken as they stand."""
 
 
-def names_a_quantity(words: list[str]) -> bool:
-    """Say whether the words of a column's name are those of a quantity: `lead_time` is one, `lead_type` is not."""
-    of_codes = bool(words) and words[-1] in _CODE_WORDS | _ID_WORDS
-    return bool(set(words) & (_QUANTITY_WORDS if of_codes else _QUANTITY_WORDS | _COUNTED_WORDS))
+def _notation(cells: Cells, said: Said) -> Notation:
+    """Find how a column writes numbers, and which words and numbers in it mean no value."""
+    if said == "literal":
+        return PLAIN
+    if not cells.numbers.foreign[cells.held].any() and said != "decimal comma" and not _pointed(cells):
+        return PLAIN
+    marks = {"decimal comma": ",", "decimal point": "."}
+    return notation_of(cells.held_texts, cells.counts[cells.held], marks.get(said, "")) or PLAIN
+
+
+_DECIMALS = r"\.\d{0,2}$|\.\d{4}"
+"""What follows a point that stands before decimals, other than three digits."""
+
+
+def _pointed(cells: Cells) -> bool:
+    """Say whether a point could stand between thousands: in `1.234` beside `998`."""
+    texts = cells.held_texts
+    if any(pc.any(pc.match_substring_regex(part, _DECIMALS)).as_py() for part in (texts[:100], texts)):
+        return False
+    return bool(pc.any(pc.match_substring(texts, ".")).as_py())
 
 
 def _role(cells: Cells, kind: Kind, reason: str, warning: str = "", separator: str | None = None) -> FieldRole:
@@ -196,39 +148,165 @@ def _example(cells: Cells, among: NDArray[np.bool_] | None = None) -> str:
     return _short(str(cells.texts[int(held[np.argmin(cells.first_rows[held])])].as_py()))
 
 
-def _time(cells: Cells) -> FieldRole | None:
-    found = form_of(cells.held_texts, cells.name)
+# Row numbers, which a program left in the file: they say where in the log a row stood.
+
+_FEWEST_ROW_NUMBERS = 50
+"""Distinct whole numbers from which a column called as row numbers is one; below that its values may be levels."""
+
+_LEAST_NUMBERED = 0.3
+"""Distinct values per row from which such a column is one: drawn with replacement 63% are left, joined rows repeat."""
+
+_EVEN = 0.1
+"""Largest distance of the values of a first column from an even spread over their range, as rows sampled have it."""
+
+
+def _row_numbers(cells: Cells, *, first: bool) -> FieldRole | None:
+    """Find row numbers that were sampled, sorted, drawn again or joined: by the name, or by standing first."""
+    distinct = len(cells.held)
+    unique = distinct / max(len(cells), 1)
+    named = names_row_numbers(cells.name, first=first)
+    if distinct < _FEWEST_ROW_NUMBERS or unique < (_LEAST_NUMBERED if named else UNIQUE) or not (named or first):
+        return None
+    values = cells.numbers.values[cells.held]
+    if np.isnan(values).any() or values.min() < 0 or np.any(values != np.floor(values)) or values.max() >= _TOO_LONG:
+        return None
+    if named or (not names_a_quantity(name_words(cells.name)) and _stands_for_rows(cells, values)):
+        return _role(cells, LEFT_OUT, f"row numbers, {unique:.0%} unique")
+    return None
+
+
+def _stands_for_rows(cells: Cells, values: NDArray[np.float64]) -> bool:
+    """Say whether distinct whole numbers rise with the rows, or are spread evenly from about 0 on."""
+    if form_of(cells.held_texts, cells.name) is not None:
+        return False
+    of_row = cells.numbers.values[cells.codes]
+    if np.all(np.diff(of_row) > 0):
+        return True
+    order = np.sort(values)
+    if order[0] > 0.05 * order[-1]:
+        return False
+    expected = order[-1] * (np.arange(len(order)) + 0.5) / len(order)
+    return bool(np.abs(order - expected).max() <= _EVEN * order[-1])
+
+
+def _as_typed(cells: Cells) -> FieldRole | None:
+    """Take a column for what its header states, such as `user_id:token`."""
+    typed, distinct = typed_name(cells.name)[1], len(cells.held)
+    if typed is Typed.TOKEN and distinct < UNIQUE * len(cells):
+        return _role(cells, CATEGORIES, f"{_counted(distinct)} values, `token` by its header", _advice(cells))
+    if typed is Typed.TOKENS:
+        separator = (find_separator(cells) or (" ", 0))[0]
+        return _role(cells, LIST, "several values in a cell, `token_seq` by its header", separator=separator)
+    if typed is Typed.NUMBERS:
+        return _role(cells, LEFT_OUT, "sequences of numbers (`float_seq`), for which there is no kind")
+    return None
+
+
+def _time(cells: Cells, said: Said = "") -> FieldRole | None:
+    found = form_of(cells.held_texts, cells.name, order=said)
     if found is None:
         return None
     form, ambiguous = found
     moments = cells.moments(form)
+    valid = moments.valid[cells.held]
     parts = (("hour of day", moments.hours), ("day of week", moments.weekdays))
-    varied = [part for part, values in parts if len(np.unique(values[cells.held])) > 1]
+    varied = [part for part, values in parts if len(np.unique(values[cells.held][valid])) > 1]
     if not varied:
         return _role(cells, LEFT_OUT, "points in time of a single hour and weekday")
-    reason = f"points in time such as `{_example(cells)}` ({form}): enters as {' and '.join(varied)}"
-    warning = "day and month cannot be told apart for sure" if ambiguous else ""
-    return _role(cells, MOMENT, reason, warning)
+    reason = f"points in time such as `{_example(cells, valid)}` ({form}): enters as {' and '.join(varied)}"
+    warnings = []
+    if ambiguous:
+        read, other = ("day", "month") if form.startswith("day") else ("month", "day")
+        remedy = f"taken for {read} first (--{other}-first changes that)"
+        warnings = [f"day and month cannot be told apart for sure: {remedy}"]
+    if not valid.all():
+        rows = int(cells.counts[cells.held][~valid].sum())
+        what = "1 cell is no point" if rows == 1 else f"{rows:,} cells are no points"
+        warnings.append(f"{what} in time, such as `{_example(cells, ~valid)}`: they count as missing")
+    return replace(_role(cells, MOMENT, reason, "; ".join(warnings)), form=form)
 
 
-def _number(cells: Cells) -> FieldRole | None:
-    """Judge a column whose cells are numbers, but for a few strays."""
+def _number(cells: Cells, *, literal: bool) -> FieldRole | None:
+    """Judge a column whose cells are numbers, but for a few strays and what means no value."""
     numbers = cells.numbers
     counts = cells.counts[cells.held]
     foreign = numbers.foreign[cells.held]
     strays = int(counts[foreign].sum())
     values = np.unique(numbers.values[cells.held][~numbers.wrong[cells.held]])
-    if not len(values) or strays > _STRAY_SHARE * counts.sum() or (strays and len(values) <= _FEW_CODES):
+    if not len(values) or strays > _STRAY_SHARE * counts.sum():
         return None
+    if _too_long(cells, foreign) or _lists_of_codes(cells):
+        return None
+    if len(values) == 1 and not numbers.wrong[cells.held].any():
+        return _noted(_one_or_none(cells), cells)
+    whole = bool(np.all(values == np.floor(values))) and typed_name(cells.name)[1] is not Typed.NUMBER
     if strays or numbers.infinite[cells.held].any():
-        stray = _first_stray(cells)
-        role = _role(cells, QUANTITY, _quantity_reason(cells, values), _stray_warning(cells, stray))
-        return replace(role, stray=stray)
-    whole = bool(np.all(values == np.floor(values)))
+        return _number_with_strays(cells, values, whole)
     if len(values) == 2:
         low, high = number_names(values)
-        return _role(cells, CATEGORIES, f"two values, {low} and {high}")
-    return (_whole_number(cells, values) if whole else None) or _quantity(cells, values)
+        return _noted(_role(cells, CATEGORIES, f"two values, {low} and {high}"), cells)
+    role = _whole_number(cells, values) if whole else None
+    return _noted(role, cells) if role is not None else _quantity(cells, literal=literal)
+
+
+def _noted(role: FieldRole, cells: Cells) -> FieldRole:
+    """Keep the notation in the role, and say in its reason what is unusual about it."""
+    said = cells.notation.in_words
+    return replace(role, notation=cells.notation, reason=f"{role.reason}; {said}" if said else role.reason)
+
+
+def _number_with_strays(cells: Cells, values: NDArray[np.float64], whole: bool) -> FieldRole | None:
+    """Judge numbers among which are a few cells that are none: name and shape count before these."""
+    role = _whole_number(cells, values) if whole else None
+    if role is not None:
+        return _noted(role, cells)
+    texts = cells.texts.take(pa.array(np.flatnonzero(cells.numbers.foreign & (cells.counts > 0))))
+    if whole and len(texts) and pc.all(pc.match_substring_regex(texts, _LIKE_A_CODE)).as_py():
+        reason = f"{_counted(len(cells.held))} codes, such as `{_short(texts[0].as_py())}` beside whole numbers"
+        return _noted(_role(cells, CATEGORIES, reason, _advice(cells)), cells)
+    if len(texts) and len(values) <= _FEW_CODES:
+        return None
+    role = _role(cells, QUANTITY, _quantity_reason(cells, values), _stray_warning(cells, _first_stray(cells)))
+    return _noted(replace(role, stray=_first_stray(cells)), cells)
+
+
+_LIKE_A_CODE = r"^([A-Za-z]{1,3}[- ]?\d+|\d+[- ]?[A-Za-z]{1,3}|\d+([-/ ]\d+)+)$"
+"""What stands beside whole numbers where these are codes: `12345-6789`, `A12`, `75B`."""
+
+
+def _quantity(cells: Cells, *, literal: bool) -> FieldRole:
+    """Judge a quantity; numbers that stand for no value, such as -999, count as missing."""
+    holes = () if literal else holes_of(cells.numbers.values, cells.counts)
+    whole = cells.noted(replace(cells.notation, holes=holes)) if holes else cells
+    values = np.unique(whole.numbers.values[whole.held])
+    return _noted(_role(whole, QUANTITY, _quantity_reason(whole, values)), whole)
+
+
+def _one_or_none(cells: Cells) -> FieldRole:
+    """Judge a column that holds one value or none: a flag that is written only where it is set."""
+    return _role(cells, CATEGORIES, f"one value, `{_example(cells)}`, or none")
+
+
+_TOO_LONG = 2.0**53
+"""From this size on numbers cannot be told from their neighbours: whole numbers so long are names."""
+
+
+def _too_long(cells: Cells, foreign: NDArray[np.bool_]) -> bool:
+    """Say whether the numbers are digits too long to be held exactly, which only identifiers are."""
+    values = np.abs(cells.numbers.values[cells.held][~foreign])
+    digits = pc.match_substring_regex(cells.held_texts, r"^[+-]?\d{16,}$")
+    return bool(np.any(values >= _TOO_LONG)) and int(pc.sum(digits).as_py() or 0) >= 0.5 * len(cells.held)
+
+
+def _lists_of_codes(cells: Cells) -> bool:
+    """Say whether what looks like `101,205` with commas between thousands is a list of codes of three digits."""
+    texts = cells.held_texts
+    if not pc.any(pc.match_substring(texts, ",")).as_py():
+        return False
+    if not pc.all(pc.match_substring_regex(texts, r"^[1-9]\d{2}(,[1-9]\d{2})*$")).as_py():
+        return False
+    found = find_separator(cells)
+    return found is not None and found[0] == ","
 
 
 def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None:
@@ -237,14 +315,15 @@ def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None
     unique = len(values) / len(cells)
     if unique >= UNIQUE and values[-1] - values[0] < 1.05 * len(cells):
         return _role(cells, LEFT_OUT, f"row numbers, {unique:.0%} unique")
-    named_id = bool(words) and words[-1] in _ID_WORDS
-    if named_id and unique >= 0.5:
+    if names_an_id(words) and unique >= 0.5:
         return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
     if unique >= UNIQUE and _digits_alike(values) and not names_a_quantity(words):
         return _role(cells, LEFT_OUT, f"{unique:.0%} unique, all of {len(str(int(values[0])))} digits")
     if names_a_quantity(words):
         return None
-    if words and words[-1] in _CODE_WORDS | _ID_WORDS:
+    if names_codes(words) or names_unnamed_codes(cells.name):
+        if unique >= UNIQUE:
+            return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
         return _role(cells, CATEGORIES, f"{_counted(len(values))} codes, as the name says", _advice(cells))
     if pc.any(pc.match_substring_regex(cells.held_texts, r"^0\d")).as_py():
         return _role(cells, CATEGORIES, "digits with leading zeros are codes", _advice(cells))
@@ -277,10 +356,6 @@ def _code_shape(cells: Cells, values: NDArray[np.float64]) -> str:
     return "in even shares" if consecutive and rows.max() < 1.5 * rows.min() else ""
 
 
-def _quantity(cells: Cells, values: NDArray[np.float64]) -> FieldRole:
-    return _role(cells, QUANTITY, _quantity_reason(cells, values))
-
-
 def _quantity_reason(cells: Cells, values: NDArray[np.float64]) -> str:
     low, high = number_names([values[0], values[-1]]) if len(values) > 1 else number_names([values[0]]) * 2
     reason = f"{_counted(len(values))} numbers from {low} to {high}"
@@ -304,14 +379,13 @@ def _stray_warning(cells: Cells, first: str) -> str:
     return f"{rows:,} {cell} {is_not} ({first}): put right or empty them before training, or make the field categorical"
 
 
-def _number_in_disguise(cells: Cells) -> FieldRole | None:
-    """Judge a column whose cells would be numbers if written otherwise: they stay texts, with advice."""
-    for pattern in (_DECIMAL_COMMAS, _WITH_SIGN):
-        if pc.all(pc.match_substring_regex(cells.held_texts, pattern)).as_py():
-            plain = "with a decimal point" if pattern == _DECIMAL_COMMAS else "without a sign"
-            warning = f"numbers such as `{_example(cells)}` can be used as numbers once written {plain}"
-            return _role(cells, CATEGORIES, f"{_counted(len(cells.held))} values", warning)
-    return None
+def _disguised(cells: Cells) -> FieldRole | None:
+    """Judge a column whose cells look like numbers of several units: they stay texts, with advice."""
+    texts = cells.held_texts
+    if not cells.numbers.foreign.any() or not pc.all(pc.match_substring_regex(texts, _WITH_UNITS)).as_py():
+        return None
+    warning = f"amounts such as `{_example(cells)}` differ in their unit: put it into a column of its own"
+    return _role(cells, CATEGORIES, f"{_counted(len(cells.held))} values", warning)
 
 
 def _multi_valued(cells: Cells) -> FieldRole | None:
@@ -320,16 +394,21 @@ def _multi_valued(cells: Cells) -> FieldRole | None:
         return None
     separator, values = found
     example = _example(cells, np.asarray(pc.match_substring(cells.held_texts, separator)))
-    shown = "a blank" if separator == " " else f"`{separator}`"
-    reason = f"several of {values:,} values in a cell, between them {shown}, as in `{example}`"
+    reason = f"several of {values:,} values in a cell, between them {shown(separator)}, as in `{example}`"
     return _role(cells, LIST, reason, separator=separator)
 
 
 def _text(cells: Cells) -> FieldRole:
     distinct = len(cells.held)
+    if distinct == 1:
+        return _one_or_none(cells)
     unique = distinct / len(cells)
-    words = name_words(cells.name)
-    named_id = bool(words) and words[-1] in _ID_WORDS
+    named_id = names_an_id(name_words(cells.name))
+    if distinct > _FEW_CODES and looks_like_times(cells.held_texts):
+        remedy = "write all of them as 2019-11-24 13:05 to learn from hour and weekday"
+        kind = LEFT_OUT if unique >= UNIQUE else CATEGORIES
+        reason = f"looks like points in time, such as `{_example(cells)}`, but not in one form that is known"
+        return _role(cells, kind, reason, remedy)
     if unique >= (0.5 if named_id else UNIQUE) and len(cells) >= 20:
         return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
     return _role(cells, CATEGORIES, f"{_counted(distinct)} values", _advice(cells))

@@ -21,7 +21,7 @@ def require_fit(table: Table, schema: Schema) -> None:
     problems = _absent([role.column for role in schema.used if role not in there])
     for role in there:
         if role.kind.is_number:
-            problems += number_problems(Cells.of(table.frame, role.column))
+            problems += number_problems(Cells.of(table.frame, role.column).noted(role.notation))
     problems += _label_problems(table, schema)
     if problems:
         raise SchemaError(table.name, problems)

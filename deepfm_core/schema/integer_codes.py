@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, name_words, names_a_quantity
+from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY
+from deepfm_core.schema.names import Typed, name_words, names_a_quantity, typed_name
 from deepfm_core.schema.schema import FieldRole
 
 # Whether the order of whole numbers says anything about the label, or whether they are codes that happen to be digits.
@@ -234,6 +235,8 @@ def checked_for_codes(role: FieldRole, cells: Cells, labels: NDArray[np.bool_]) 
         labels: (N,) of these rows.
     """
     if role.kind is not QUANTITY or role.stray or names_a_quantity(name_words(role.column)):
+        return role
+    if typed_name(role.column)[1] is Typed.NUMBER:
         return role
     values, rows, clicks = _by_number(cells, labels)
     if not 0 < len(values) <= MOST_LEVELS or np.any(values != np.floor(values)):

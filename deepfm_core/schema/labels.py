@@ -118,11 +118,13 @@ def _two_valued(frame: pd.DataFrame, column: str) -> bool:
 
 def _suggested(table: Table, column: str, reason: str) -> LabelRole:
     role = label_role(table, column)
-    return LabelRole(role.column, role.positive, role.negative, f"{reason}; {role.reason}")
+    return LabelRole(role.column, role.positive, role.negative, f"{reason}; {role.reason}", role.missing)
 
 
-def label_role(table: Table, column: str, positive: str | None = None) -> LabelRole:
+def label_role(table: Table, column: str, positive: str | None = None, *, blank_negative: bool = False) -> LabelRole:
     """Return the role of `column` as label, with `positive` (or the value that seems to be it) as the positive value.
+
+    With `blank_negative` a column of one value and blanks is a label, too: its negative value is the empty text.
 
     Raises:
         SchemaError: there is no such column; it does not hold exactly two values; more than 5% of the rows have no
@@ -132,6 +134,9 @@ def label_role(table: Table, column: str, positive: str | None = None) -> LabelR
     _require_column(table, column, subject)
     cells = Cells.of(table.frame, column)
     values = _values(cells)
+    if blank_negative and len(values) == 1 and _missing_rows(cells):
+        only = next(iter(values.values())).text
+        return LabelRole(column, only, "", f"`{only}`, and blank cells are the negative ones", _missing_rows(cells))
     _require_two(values, cells, subject)
     _require_labelled(cells, subject)
     if positive is None:
@@ -145,7 +150,7 @@ def label_role(table: Table, column: str, positive: str | None = None) -> LabelR
     missing = _missing_rows(cells)
     if missing:
         reason += f"; {_rows(missing)} without a label will be left out"
-    return LabelRole(column, values[key].text, values[other].text, reason)
+    return LabelRole(column, values[key].text, values[other].text, reason, missing)
 
 
 def labelled_rows(frame: pd.DataFrame, role: LabelRole, subject: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -172,7 +177,7 @@ def labels_of(frame: pd.DataFrame, role: LabelRole, subject: str) -> NDArray[np.
 def _labels(
     frame: pd.DataFrame, role: LabelRole, subject: str, *, may_be_missing: bool
 ) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
-    """Give the label of each of N rows, and whether it is missing."""
+    """Give the label of each of N rows, and whether it is missing; a negative label that is empty is not."""
     if role.column not in frame.columns:
         remedy = "Add the column, or use the table for prediction only."
         raise SchemaError(subject, [Problem(f"the label column `{role.column}` is missing", remedy)])
@@ -180,14 +185,15 @@ def _labels(
     positive, negative = normal_label(role.positive), normal_label(role.negative)
     texts = zip(cells.texts.to_pylist(), cells.missing, strict=True)
     keys = ["" if missing else normal_label(text) for text, missing in texts]
-    known = np.array([key in (positive, negative) for key in keys], dtype=bool) | (cells.missing & may_be_missing)
+    absent = cells.missing if negative else np.zeros(len(cells.texts), dtype=bool)
+    known = np.array([key in (positive, negative) for key in keys], dtype=bool) | (absent & may_be_missing)
     problems = [_unknown_label(cells, int(place), role) for place in np.flatnonzero(~known & (cells.counts > 0))]
     if problems:
         raise SchemaError(subject, problems)
     is_positive = np.array([key == positive for key in keys], dtype=np.float32)
     if not len(cells):
         return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)
-    return is_positive[cells.codes], cells.missing[cells.codes]
+    return is_positive[cells.codes], absent[cells.codes]
 
 
 def _unknown_label(cells: Cells, place: int, role: LabelRole) -> Problem:
@@ -242,6 +248,12 @@ def _require_two(values: dict[str, _Value], cells: Cells, subject: str) -> None:
     if not values:
         remedy = "Choose another column, or fill in the labels."
         raise SchemaError(subject, [Problem(f"all {len(cells):,} cells are missing", remedy)])
+    blank = _missing_rows(cells)
+    if len(values) == 1 and blank:
+        only = next(iter(values.values()))
+        message = f"there is only one class, in {_rows(only.rows)}; {_rows(blank)} are blank"
+        remedy = "If blank means no, write 0 there (on the command line --blank-negative takes it so)."
+        raise SchemaError(subject, [Problem(message, remedy, value=only.text)])
     if len(values) == 1:
         remedy = "A model needs rows of both classes: add rows of the other one, or choose another column."
         only = next(iter(values.values()))

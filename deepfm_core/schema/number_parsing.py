@@ -1,9 +1,14 @@
-"""Numbers as people write them in tables, read once per distinct text."""
+"""Numbers as people write them in tables, read once per distinct text.
+
+Start with `notation_of`, which finds how a column writes its numbers, and `parse_numbers`, which reads them so.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import pyarrow as pa
@@ -14,6 +19,94 @@ _PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
 _GROUPED = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
 _INFINITE = r"^(?i)[+-]?inf(inity)?$"
 _DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
+
+# fmt: off
+MISSING_WORDS = frozenset((
+    "-", "--", "---", "–", "—", ".", "..", "...", "*", "(blank)", "blank", "(empty)", "empty", "unknown", "(unknown)",
+    "unk", "n.a.", "n.a", "n/a.", "na.", "n. a.", "n/d", "n.d.", "nd", "n/v", "not available", "not applicable",
+    "not set", "(not set)", "not provided", "(not provided)", "(none)", "(null)", "(missing)", "missing", "undefined",
+    "#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan",
+    "tbd", "tba", "k.a.", "k. a.", "keine angabe", "unbekannt", "inconnu", "s/d", "desconocido", "x", "xx", "xxx",
+))
+"""Texts that mean "no value" among numbers, in lower case; elsewhere they are values."""
+
+_CURRENCIES = (
+    "USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "CNY", "RMB", "INR", "BRL", "RUB", "KRW", "SEK", "NOK",
+    "DKK", "PLN", "CZK", "HUF", "TRY", "MXN", "ZAR", "SGD", "HKD", "THB", "ILS", "UAH", "US$", "A$", "C$", "R$", "kr",
+    "zł", "Kč", "Rs", "€", "£", "¥", "￥", "₹", "₽", "₩", "₺", "$",
+)
+# fmt: on
+
+_MARK = "|".join(re.escape(mark) for mark in _CURRENCIES)
+_BEFORE, _AFTER = rf"^([+-]?)\s*({_MARK})\.?\s*([+-]?)", rf"\s*({_MARK})\.?$"
+_SPACES = r"[\x{A0}\x{202F}\x{2007}\x{2009}]"
+_THOUSANDS = {"k": 1e3, "m": 1e6, "b": 1e9}
+
+_MOST = 1e38
+"""Size from which a number is the largest one of some program, written for no value."""
+
+
+@dataclass(frozen=True)
+class Notation:
+    """How a column writes numbers. The first one of all is `12.5` with commas between thousands.
+
+    Attributes:
+        decimal: the mark before decimals.
+        group: the mark between thousands; empty where there is none.
+        unit: the currency or percent sign that is written with each number and left out of its value.
+        shorthand: whether `1.2K` is 1200.
+        signs: whether `(12)` or `12-` is -12, or blanks and minus signs are not those of a keyboard.
+        blanks: further texts, in lower case, that mean no value.
+        holes: numbers that mean no value.
+    """
+
+    decimal: str = "."
+    group: str = ","
+    unit: str = ""
+    shorthand: bool = False
+    signs: bool = False
+    blanks: tuple[str, ...] = ()
+    holes: tuple[float, ...] = ()
+
+    @property
+    def in_words(self) -> str:
+        """What is unusual about it, for a reason; empty where nothing is."""
+        marks = []
+        if self.decimal == ",":
+            marks.append("a comma before decimals")
+        if self.group not in (",", "") and (self.group != "." or self.decimal == ","):
+            marks.append({".": "points", "'": "apostrophes", " ": "blanks"}[self.group] + " between thousands")
+        if self.shorthand:
+            marks.append("K, M and B for thousands, millions and billions")
+        if self.unit:
+            marks.append(f"`{self.unit}` left out")
+        if self.signs:
+            marks.append("brackets or a minus behind as a minus before")
+        said = [f"read with {' and '.join(marks)}"] if marks else []
+        gone = [f"`{text}`" for text in self.blanks] + [f"`{number:.10g}`" for number in self.holes]
+        if gone:
+            said.append(f"{', '.join(gone[:5])}{' …' if len(gone) > 5 else ''} taken as missing")
+        return "; ".join(said)
+
+    @property
+    def patterns(self) -> dict[str, str]:
+        """The patterns of a unit `before` and `after` a number, and of the bare `number`, for other programs."""
+        before, after = ("^()()()", r"\s*[%％]$") if self.unit == "%" else (_BEFORE, _AFTER)
+        return {"before": before, "after": after, "number": _pattern(self.decimal, self.group)}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the notation as plain values for JSON."""
+        return {**vars(self), "blanks": list(self.blanks), "holes": list(self.holes)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any] | None) -> Self:
+        """Rebuild a notation from `to_dict`; None is the first one of all."""
+        if not values:
+            return cls()
+        return cls(**{**values, "blanks": tuple(values["blanks"]), "holes": tuple(values["holes"])})
+
+
+PLAIN = Notation()
 
 
 @dataclass(frozen=True)
@@ -36,11 +129,14 @@ class Numbers:
         return self.foreign | self.infinite
 
 
-def parse_numbers(texts: pa.Array, missing: NDArray[np.bool_]) -> Numbers:
-    """Read D stripped texts as numbers: `12`, `-0.5`, `1e-3` and, with commas between thousands, `1,234.5`.
+def parse_numbers(texts: pa.Array, missing: NDArray[np.bool_], notation: Notation = PLAIN) -> Numbers:
+    """Read D stripped texts as numbers, written as `notation` says.
 
-    A comma as decimal point (`12,50`) is foreign: guessing would turn `1,234` into something else from table to table.
+    By default these are `12`, `-0.5`, `1e-3` and, with commas between thousands, `1,234.5`. A comma as decimal point
+    (`12,50`) is foreign then: what it means is decided for a whole column, by `notation_of`.
     """
+    if notation.decimal == "," or notation.group != "," or notation.unit or notation.shorthand or notation.signs:
+        return _parsed_so(texts, missing, notation)
     plain = pc.match_substring_regex(texts, _PLAIN)
     rest = ~np.asarray(plain) & ~missing
     values = np.array(pc.if_else(plain, texts, None).cast(pa.float64()).fill_null(np.nan))
@@ -55,13 +151,204 @@ def parse_numbers(texts: pa.Array, missing: NDArray[np.bool_]) -> Numbers:
         endless = np.asarray(pc.match_substring_regex(odd, _INFINITE))
         infinite[places[endless]] = True
         rest[places[endless]] = False
+    values[infinite | missing] = np.nan
+    return Numbers(_without_holes(values, notation), rest, infinite)
+
+
+def _without_holes(values: NDArray[np.float64], notation: Notation) -> NDArray[np.float64]:
+    for hole in notation.holes:
+        values[np.isclose(values, hole, rtol=1e-6, atol=0.0)] = np.nan
+    return values
+
+
+def _parsed_so(texts: pa.Array, missing: NDArray[np.bool_], notation: Notation) -> Numbers:
+    bare, factors = _bare(texts, notation)
+    fits = np.asarray(pc.match_substring_regex(bare, _pattern(notation.decimal, notation.group)))
+    plain = pc.replace_substring(bare, notation.group, "") if notation.group else bare
+    plain = pc.replace_substring(plain, ",", ".") if notation.decimal == "," else plain
+    values = np.array(pc.if_else(pa.array(fits & ~missing), plain, None).cast(pa.float64()).fill_null(np.nan)) * factors
+    infinite = np.isinf(values)
     values[infinite] = np.nan
-    return Numbers(values, rest, infinite)
+    return Numbers(_without_holes(values, notation), ~fits & ~missing, infinite)
+
+
+def _pattern(decimal: str, group: str) -> str:
+    """Return the pattern of a number without unit: digits in groups of three or in one piece."""
+    whole = rf"(\d+|[1-9]\d{{0,2}}({re.escape(group)}\d{{3}})+)" if group else r"\d+"
+    point = re.escape(decimal)
+    return rf"^[+-]?({whole}({point}\d*)?|{point}\d+)([eE][+-]?\d+)?$"
+
+
+def _bare(texts: pa.Array, notation: Notation) -> tuple[pa.Array, NDArray[np.float64]]:
+    """Take signs and units off D texts; returns them and (D,) the factors by which shorthand multiplies."""
+    texts = _signed(texts)
+    if notation.unit == "%":
+        texts = pc.replace_substring_regex(texts, r"\s*[%％]$", "")
+    elif notation.unit:
+        texts = pc.replace_substring_regex(pc.replace_substring_regex(texts, _BEFORE, r"\1\3"), _AFTER, "")
+    factors = np.ones(len(texts))
+    if notation.shorthand:
+        last = pc.ascii_lower(pc.utf8_slice_codeunits(texts, -1))
+        for letter, factor in _THOUSANDS.items():
+            factors[np.asarray(pc.equal(last, letter))] = factor
+        texts = pc.replace_substring_regex(texts, r"(\d)\s*[kKmMbB]$", r"\1")
+    return texts, factors
+
+
+def _signed(texts: pa.Array) -> pa.Array:
+    """Write `(12)` and `12-` as `-12`, every sort of blank as one, and every sort of apostrophe and minus as one."""
+    for pattern, put in ((_SPACES, " "), ("[’ʼ`´]", "'"), ("[−‒]", "-")):
+        texts = pc.replace_substring_regex(texts, pattern, put)
+    texts = pc.replace_substring_regex(texts, r"^\((.*\d.*)\)$", r"-\1")
+    return pc.replace_substring_regex(texts, r"^([\d.,' ]*\d)-$", r"-\1")
 
 
 def has_decimal_comma(text: str) -> bool:
     """Say whether `text` looks like a number written with a decimal comma, such as `12,50`."""
     return bool(pc.match_substring_regex(pa.scalar(text), _DECIMAL_COMMA).as_py())
+
+
+# Which notation a column has.
+
+_NEARLY_ALL = 0.95
+"""Share of a column's cells with a value that must be numbers in a notation for it to be the column's."""
+
+_MOST_BLANK = 0.7
+"""Share of the cells that words for no value may hold."""
+
+_SAMPLE = 200
+
+_LIKE_A_NUMBER = r"^\D{0,6}\d[\d.,' _]*([eE][+-]?\d+)?\D{0,6}$"
+
+_FEWEST_GROUPED, _FEWEST_SMALL = 3, 0.02
+"""Texts such as `1.234`, and the share of small whole numbers such as `998` beside them, that make the point one
+between thousands: among decimals hardly any is whole, and one in ten has fewer than three."""
+
+
+def notation_of(texts: pa.Array, counts: NDArray[np.int64], decimal: str = "") -> Notation | None:
+    """Find how the D distinct texts of a column, none of them missing, write numbers.
+
+    The marks of decimals and thousands are decided together, over the whole column.
+
+    Args:
+        texts: stripped.
+        counts: (D,) rows that hold each.
+        decimal: the mark before decimals where it is known.
+
+    Returns:
+        None where they are no numbers. `PLAIN` where they are such as `12.5` and `1,234.5`.
+    """
+    if not len(texts) or not _may_be_numbers(texts):
+        return None
+    lower = pc.utf8_lower(texts)
+    words = np.asarray(pc.is_in(lower, value_set=pa.array(sorted(MISSING_WORDS)).cast(lower.type)))
+    if counts[words].sum() > _MOST_BLANK * counts.sum():
+        return None
+    blanks = tuple(sorted(set(lower.filter(pa.array(words)).to_pylist())))
+    texts, counts = texts.filter(pa.array(~words)), counts[~words]
+    found = _marks_of(texts, counts, decimal)
+    return None if found is None else replace(found, blanks=blanks)
+
+
+def _may_be_numbers(texts: pa.Array) -> bool:
+    """Look at some texts, spread over all, before all of them are tried."""
+    places = np.unique(np.linspace(0, len(texts) - 1, _SAMPLE).astype(np.int64))
+    some = _signed(texts.take(pa.array(places)))
+    like = np.asarray(pc.match_substring_regex(some, _LIKE_A_NUMBER)) | np.asarray(
+        pc.is_in(pc.utf8_lower(some), value_set=pa.array(sorted(MISSING_WORDS)).cast(some.type))
+    )
+    return bool(like.mean() >= 0.5)
+
+
+def _marks_of(texts: pa.Array, counts: NDArray[np.int64], decimal: str) -> Notation | None:
+    unit = _unit_of(texts, counts)
+    if unit is None:
+        return None
+    spaced = pc.replace_substring_regex(texts, _SPACES, " ")
+    signs = not _signed(texts).equals(spaced)
+    short = bool(pc.any(pc.match_substring_regex(_signed(texts), r"\d\s*[kKmMbB]$")).as_py())
+    best, most = None, 0
+    bare = _bare(texts, Notation(unit=unit, shorthand=short))[0]
+    for mark, group in _candidates(bare, counts, decimal):
+        fits = np.asarray(pc.match_substring_regex(bare, _pattern(mark, group)))
+        rows = int(counts[fits].sum())
+        if rows > most:
+            best, most = Notation(mark, group, unit, short, signs), rows
+    if best is None or most < _NEARLY_ALL * counts.sum():
+        return None
+    return best
+
+
+def _candidates(bare: pa.Array, counts: NDArray[np.int64], decimal: str) -> list[tuple[str, str]]:
+    """Return marks of decimals and thousands, the likelier ones first: of equally good ones the first is taken."""
+    marks = [(".", ","), (",", "."), (".", "'"), (",", "'"), (".", " "), (",", " ")]
+    if decimal:
+        return [(mark, group) for mark, group in marks if mark == decimal]
+    return [marks[1], marks[0], *marks[2:]] if _points_between_thousands(bare, counts) else marks
+
+
+def _points_between_thousands(bare: pa.Array, counts: NDArray[np.int64]) -> bool:
+    """Say whether all that has a point has it before three digits, and the rest are whole numbers below 1,000."""
+    pointed = np.asarray(pc.match_substring(bare, "."))
+    grouped = np.asarray(pc.match_substring_regex(bare, r"^[+-]?[1-9]\d{0,2}(\.\d{3})+$"))
+    small = np.asarray(pc.match_substring_regex(bare, r"^[+-]?(0|[1-9]\d{0,2})$"))
+    if (pointed & ~grouped).any() or grouped.sum() < _FEWEST_GROUPED:
+        return False
+    return bool(counts[small | grouped].sum() == counts.sum() and small.sum() >= _FEWEST_SMALL * len(counts))
+
+
+def _unit_of(texts: pa.Array, counts: NDArray[np.int64]) -> str | None:
+    """Return the one unit that nearly all texts have, empty where there is none; None where units differ."""
+    texts = _signed(texts)
+    percent = np.asarray(pc.match_substring_regex(texts, r"\d\s*[%％]$"))
+    if percent.any():
+        return "%" if counts[percent].sum() >= _NEARLY_ALL * counts.sum() else None
+    found = sorted({*_marks(texts, _BEFORE.replace("([+-]?)", "[+-]?")), *_marks(texts, _AFTER)})
+    if not found:
+        return ""
+    return found[0] if len(found) == 1 else None
+
+
+def _marks(texts: pa.Array, pattern: str) -> list[str]:
+    parts = pc.extract_regex(texts, pattern.replace(f"({_MARK})", f"(?P<mark>{_MARK})"))
+    return [mark for mark in pc.unique(parts.field("mark")).to_pylist() if mark]
+
+
+_NINES = (-9.0, -99.0, -999.0, -9999.0, -99999.0, -999999.0, 999.0, 9999.0, 99999.0, 999999.0)
+_LEAST_HOLES = 0.01
+_FAR_BELOW, _FAR_ABOVE = 1.0, 5.0
+"""Times the range of all other numbers by which a number of nines must lie apart, below or above them."""
+
+
+def holes_of(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[float, ...]:
+    """Return the numbers of a quantity that stand for no value: the largest of a program, or nines far from all others.
+
+    Args:
+        values: (D,) distinct numbers, NaN where there is none.
+        counts: (D,) rows that hold each.
+    """
+    known = np.isfinite(values) & (counts > 0)
+    values, counts = values[known], counts[known]
+    holes = set(values[np.abs(values) >= _MOST].tolist())
+    rest = values[np.abs(values) < _MOST]
+    for nines in _NINES:
+        others = rest[rest != nines]
+        if len(others) < 3 or not np.any(rest == nines) or (nines in (-9.0,) and others.min() < 0):
+            continue
+        share = counts[values == nines].sum() / counts.sum()
+        if share >= _LEAST_HOLES and _lies_apart(nines, others):
+            holes.add(nines)
+    return tuple(sorted(holes))
+
+
+def _lies_apart(nines: float, others: NDArray[np.float64]) -> bool:
+    low, high = float(others.min()), float(others.max())
+    if nines < 0:
+        return nines < low and ((low >= 0 and abs(nines) >= 99) or low - nines > _FAR_BELOW * (high - low))
+    return nines > high and nines - high > _FAR_ABOVE * (high - low)
+
+
+# Numbers as people read them.
 
 
 def number_names(values: Sequence[float] | NDArray[np.float64]) -> tuple[str, ...]:

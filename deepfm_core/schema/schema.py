@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from deepfm_core.errors import Problem, SchemaError, did_you_mean
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.number_parsing import PLAIN, Notation
 
 Cross = tuple[str, str]
 """The names of two fields whose combinations of values are features of their own."""
@@ -27,6 +28,10 @@ class FieldRole:
     """The first cell, with its row, of a column of numbers that is no finite number; empty where there is none."""
     missing: int = 0
     """How many of the table's rows have no value here."""
+    form: str = ""
+    """How a column of points in time writes them; empty where it was not asked."""
+    notation: Notation = PLAIN
+    """How the column writes numbers, and what in it means no value besides the usual words."""
 
 
 @dataclass(frozen=True)
@@ -37,6 +42,8 @@ class LabelRole:
     positive: str
     negative: str
     reason: str = ""
+    missing: int = 0
+    """How many of the table's rows have no label."""
 
 
 @dataclass(frozen=True)
@@ -74,21 +81,50 @@ class Schema:
         remedy = f"{did_you_mean(column, names)}Columns are {', '.join(f'`{name}`' for name in names)}."
         raise SchemaError("Schema", [Problem("there is no such column", remedy, column=column)])
 
-    def with_kinds(self, kinds: Mapping[str, Kind]) -> Schema:
+    def with_kinds(self, kinds: Mapping[str, Kind], separators: Mapping[str, str] | None = None) -> Schema:
         """Return a schema in which the named columns have the given kinds, as the user's choice.
+
+        Args:
+            kinds: by column.
+            separators: what stands between the values of a cell, by column, where the user says it.
 
         Raises:
             SchemaError: a named column does not exist.
         """
         for column in kinds:
             self.role(column)
+        said = separators or {}
         roles = (
             replace(role, kind=kinds[role.column], reason="chosen by you", warning="")
             if role.column in kinds and kinds[role.column] is not role.kind
             else role
             for role in self.roles
         )
+        roles = (replace(role, separator=said[role.column]) if role.column in said else role for role in roles)
         return replace(self, roles=tuple(roles))
+
+    @property
+    def warnings(self) -> tuple[str, ...]:
+        """One sentence for each column that needs a look."""
+        return tuple(
+            f"`{role.column}`: {role.warning if role.kind.is_used else f'left out: {role.reason}; {role.warning}'}"
+            for role in self.roles
+            if role.warning
+        )
+
+    def role_rows(self, columns: Sequence[str] = ()) -> list[dict[str, Any]]:
+        """Give one line per column, the label included: `field`, `kind`, `separator`, `missing`, `why`, `warning`.
+
+        Args:
+            columns: the table's columns, in their order; without them the label comes first.
+        """
+        label = {"kind": "label", "separator": None, "missing": self.label.missing}
+        rows = [{"field": self.label.column, **label, "why": self.label.reason, "warning": ""}]
+        for role in self.roles:
+            cells = {"kind": role.kind.value, "separator": role.separator, "missing": role.missing}
+            rows.append({"field": role.column, **cells, "why": role.reason, "warning": role.warning})
+        places = {column: place for place, column in enumerate(columns)}
+        return sorted(rows, key=lambda row: places.get(str(row["field"]), -1))
 
     def to_dict(self) -> dict[str, Any]:
         """Give the schema as plain values for JSON."""
@@ -98,8 +134,10 @@ class Schema:
     def from_dict(cls, values: Mapping[str, Any]) -> Schema:
         """Rebuild a schema from `to_dict`; what this version does not know of a role is dropped."""
         known = {field.name for field in fields(FieldRole)}
-        roles = tuple(
-            FieldRole(**{name: value for name, value in {**role, "kind": Kind(role["kind"])}.items() if name in known})
-            for role in values["roles"]
-        )
+        read = ({**role, **_typed(role)} for role in values["roles"])
+        roles = tuple(FieldRole(**{name: value for name, value in role.items() if name in known}) for role in read)
         return cls(label=LabelRole(**values["label"]), roles=roles)
+
+
+def _typed(role: Mapping[str, Any]) -> dict[str, Any]:
+    return {"kind": Kind(role["kind"]), "notation": Notation.from_dict(role.get("notation"))}

@@ -4,43 +4,92 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from datetime import datetime, timedelta
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-_CLOCK = (
-    r"(?:[T ,:]+(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?"
-    r"(?:\s*(?P<half>[AaPp])\.?[Mm]\.?)?)?"
-    r"\s*(?P<zone>Z|UTC|GMT|[+-]\d{2}:?\d{2}|[+-]\d{2})?$"
+_ZONE = (
+    r"(?:(?P<zone>Z|[+-]\d{2}:?\d{2}|[+-]\d{2}|(?:UTC|GMT)[+-]\d{1,2}(?::?\d{2})?|[A-Z]{3,5}|"
+    r"\[?[A-Z][A-Za-z]+/[A-Z][A-Za-z_]+(?:/[A-Z][A-Za-z_]+)?\]?)(?:\[[A-Za-z/_]+\])?)"
 )
+_TIME = (
+    r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,:]\d+)?)?)?"
+    r"(?:\s*(?P<half>[AaPp])\.?[Mm]\.?|\s*h)?"
+)
+_CLOCK = rf"(?:(?:[T,:_]| +|- ?| - )+{_TIME}\s*{_ZONE}?|Z|[+-]\d{{2}}:\d{{2}})?$"
 _DIGITS = r"^(?P<year>(?:19|20)\d{2})(?P<month>\d{2})(?P<day>\d{2})"
+_SHORT = r"(?P<short>\d{2})"
+_DAY, _MONTH, _YEAR = r"(?P<day>\d{1,2})", r"(?P<month>\d{1,2})", r"(?P<year>\d{4})"
+_NAME = r"(?P<name>[A-Za-zäû]{3,9})\.?"
+_WEEKDAY = r"(?:[A-Za-z]{2,9}\.?,? )?"
 _MONTHS = pa.array(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"])
+_OTHER_MONTHS = {"mär": "mar", "mrz": "mar", "mai": "may", "okt": "oct", "dez": "dec", "ene": "jan", "ago": "aug"}
 
 FORMS: dict[str, str] = {
-    "year-month-day": r"^(?P<year>\d{4})[-/.](?P<month>\d{1,2})[-/.](?P<day>\d{1,2})" + _CLOCK,
-    "month/day/year": r"^(?P<month>\d{1,2})[-/.](?P<day>\d{1,2})[-/.](?P<year>\d{4})" + _CLOCK,
-    "day/month/year": r"^(?P<day>\d{1,2})[-/.](?P<month>\d{1,2})[-/.](?P<year>\d{4})" + _CLOCK,
-    "day month-name year": r"^(?:[A-Za-z]{3,9},? )?(?P<day>\d{1,2})[ /-](?P<name>[A-Za-z]{3,9})[ /,-]+(?P<year>\d{4})"
-    + _CLOCK,
-    "month-name day year": r"^(?P<name>[A-Za-z]{3,9}) (?P<day>\d{1,2}),? (?P<year>\d{4})" + _CLOCK,
+    "year-month-day": rf"^{_YEAR}[-/.]{_MONTH}[-/.]{_DAY}" + _CLOCK,
+    "month/day/year": rf"^{_MONTH}[-/.]{_DAY}[-/.]{_YEAR}" + _CLOCK,
+    "day/month/year": rf"^{_DAY}[-/.]{_MONTH}[-/.]{_YEAR}" + _CLOCK,
+    "day month-name year": rf"^{_WEEKDAY}{_DAY}\.?[ /-]{_NAME}[ /,-]+{_YEAR}" + _CLOCK,
+    "month-name day year": rf"^{_WEEKDAY}{_NAME} {_DAY},? {_YEAR}" + _CLOCK,
+    "month/day/yy": rf"^{_MONTH}[-/.]{_DAY}[-/.]{_SHORT}" + _CLOCK,
+    "day/month/yy": rf"^{_DAY}[-/.]{_MONTH}[-/.]{_SHORT}" + _CLOCK,
+    "yy-month-day": rf"^{_SHORT}[-/.]{_MONTH}[-/.]{_DAY}" + _CLOCK,
+    "day month-name yy": rf"^{_WEEKDAY}{_DAY}\.?[ /-]{_NAME}[ /,-]+{_SHORT}" + _CLOCK,
+    "weekday month-name day hour:minute:second year": (
+        rf"^[A-Za-z]{{3}} {_NAME} +{_DAY} (?P<hour>\d{{1,2}}):(?P<minute>\d{{2}}):(?P<second>\d{{2}})"
+        rf"(?: {_ZONE})? {_YEAR}$"
+    ),
+    "year-month-day-hour": rf"^{_YEAR}[-/.]{_MONTH}[-/.]{_DAY}[-/. _](?P<hour>\d{{2}})"
+    r"(?:[-/._](?P<minute>\d{2})(?:[-/._](?P<second>\d{2}))?)?$",
     "yyyymmdd": _DIGITS + "$",
     "yyyymmddhh": _DIGITS + r"(?P<hour>\d{2})$",
-    "yyyymmddhhmmss": _DIGITS + r"(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})$",
-    "yymmddhh": r"^(?P<short>\d{2})(?P<month>\d{2})(?P<day>\d{2})(?P<hour>\d{2})$",
+    "yyyymmddhhmm": _DIGITS + r"(?P<hour>\d{2})(?P<minute>\d{2})$",
+    "yyyymmddhhmmss": _DIGITS + r"(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})(?:[.,]\d+)?$",
+    "yyyymmddhhmmss and fractions": _DIGITS + r"(?P<hour>\d{2})(?P<minute>\d{2})(?P<second>\d{2})(?:\d{3}|\d{6})$",
+    "yyyymmddThhmmss": _DIGITS
+    + r"[T _-](?P<hour>\d{2}):?(?P<minute>\d{2})?:?(?P<second>\d{2})?(?:[.,]\d+)?\s*"
+    + _ZONE
+    + "?$",
+    "yymmddhh": r"^(?P<short>[0-4]\d)(?P<month>\d{2})(?P<day>\d{2})(?P<hour>\d{2})$",
     "hour:minute": r"^(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?$",
-    "epoch seconds": r"^(?P<epoch>[12]\d{9})(?:\.\d*)?$",
-    "epoch milliseconds": r"^(?P<epoch>[12]\d{9})\d{3}(?:\.\d*)?$",
-    "epoch microseconds": r"^(?P<epoch>[12]\d{9})\d{6}$",
+    "hour:minute AM/PM": (r"^(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}))?\s*(?P<half>[AaPp])\.?[Mm]\.?$"),
+    "epoch seconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})(?:\.\d*)?$",
+    "epoch milliseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{3}(?:\.\d*)?$",
+    "epoch microseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{6}$",
+    "epoch nanoseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{9}$",
 }
 """The forms known, each with its pattern. Fractions of a second are dropped."""
 
-_NEEDS_NAME = frozenset({"yymmddhh", "hour:minute", "epoch seconds", "epoch milliseconds", "epoch microseconds"})
+_DAY_FIRST = {"month/day/year": "day/month/year", "month/day/yy": "day/month/yy"}
+"""The forms that begin with the month, each with the one that begins with the day."""
+
+ORDERS = ("day first", "month first")
+"""What may be said of a column whose days and months could change places."""
+
+_NEEDS_NAME = frozenset(
+    {
+        "yymmddhh",
+        "hour:minute",
+        "hour:minute AM/PM",
+        "epoch seconds",
+        "epoch milliseconds",
+        "epoch microseconds",
+        "epoch nanoseconds",
+    }
+)
 _TIME_NAME = re.compile(
     r"(^|[^a-z])(time|timestamp|ts|date|datetime|day|hour|epoch|at|dt|when|created|updated)($|[^a-z])|time|date",
     re.IGNORECASE,
 )
+
+STRAYS = 0.05
+"""Share of the distinct texts that may be no points in time; they count as missing."""
+
+_SAMPLE = 100
 
 
 @dataclass(frozen=True)
@@ -84,7 +133,7 @@ def parse_moments(texts: pa.Array, form: str) -> Moments:
     if "epoch" in names:
         seconds = number("epoch") * valid
         return Moments(seconds, seconds, valid)
-    year = number("short") + 2000 if "short" in names else number("year", 1970)
+    year = _full_year(number("short")) if "short" in names else number("year", 1970)
     month = _named_months(parts.field("name")) if "name" in names else number("month", 1)
     hour = number("hour")
     if "half" in names:
@@ -96,52 +145,107 @@ def parse_moments(texts: pa.Array, form: str) -> Moments:
     length = (months + 1).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64) - start
     valid &= day <= length
     local = np.where(valid, (start + day - 1) * 86400 + hour * 3600 + minute * 60 + second, 0)
-    offset = _zone_seconds(parts.field("zone")) if "zone" in names else np.zeros(len(texts), dtype=np.int64)
+    offset = _zone_seconds(parts.field("zone"), local) if "zone" in names else np.zeros(len(texts), dtype=np.int64)
     return Moments(local, np.where(valid, local - offset, 0), valid)
 
 
-def form_of(texts: pa.Array, name: str, *, sure: bool = False) -> tuple[str, bool] | None:
-    """Return the form in which all D stripped texts of column `name` are points in time, or None.
+def form_of(texts: pa.Array, name: str, *, sure: bool = False, order: str = "") -> tuple[str, bool] | None:
+    """Return the form in which the D stripped texts of column `name` are points in time, all but a few, or None.
 
-    Numbers are taken for points in time only where the column's name says so, or `sure` is set. Where
-    day and month cannot be told apart, the reading that spans less time is taken.
+    Numbers are taken for points in time only where the column's name says so, or `sure` is set. The order of day and
+    month is decided over the whole column: of the forms that fit the most texts, the one that spans less time is taken.
+
+    Args:
+        texts: none of them missing.
+        name: of the column.
+        sure: whether they are known to be points in time.
+        order: one of `ORDERS` where it is known which comes first.
 
     Returns:
         the form, and whether it could as well have been the other order of day and month.
     """
     if not len(texts) or not _may_be_time(texts):
         return None
+    named = sure or bool(_TIME_NAME.search(name))
     fitting = {
         form: moments
         for form in FORMS
-        if (moments := _all_moments(texts, form, sure or bool(_TIME_NAME.search(name)))) is not None
+        if _in_order(form, order) and (moments := _nearly_all(texts, form, named)) is not None
     }
     if not fitting:
         return None
-    forms = [form for form in ("month/day/year", "day/month/year") if form in fitting]
-    if len(forms) == 2:
-        return min(forms, key=lambda form: int(np.ptp(fitting[form].instant))), True
-    return next(iter(fitting)), False
+    most = max(int(moments.valid.sum()) for moments in fitting.values())
+    best = [form for form, moments in fitting.items() if int(moments.valid.sum()) == most]
+    dated = [form for form in best if form in _BY_PLACE]
+    if dated and not named and pc.all(pc.match_substring_regex(texts, _LIKE_VERSIONS)).as_py():
+        return None
+    if pc.all(pc.match_substring_regex(texts, _WITH_POINTS)).as_py():
+        dated = [form for form in dated if _DAY_FIRST.get(form) not in dated]
+    if not dated or best[0] not in _BY_PLACE:
+        return best[0], False
+    chosen = min(dated, key=lambda form: _span(fitting[form]))
+    return chosen, not order and _other_order(chosen) in dated
+
+
+_BY_PLACE = frozenset({*_DAY_FIRST, *_DAY_FIRST.values(), "yy-month-day"})
+"""The forms in which places alone tell day, month and year of two digits."""
+
+
+_LIKE_VERSIONS = r"^\d{1,2}\.\d{1,2}\.\d{2}$"
+"""Versions of programs look like dates with points and a year of two digits."""
+
+_WITH_POINTS = r"^\d{1,2}\.\d{1,2}\."
+"""With points the day comes first, wherever people write dates so."""
+
+
+def _in_order(form: str, order: str) -> bool:
+    unwanted = {"day first": _DAY_FIRST.keys(), "month first": _DAY_FIRST.values()}
+    return form not in unwanted.get(order, ())
+
+
+def _other_order(form: str) -> str:
+    return _DAY_FIRST.get(form) or next((first for first, other in _DAY_FIRST.items() if other == form), "")
+
+
+def _span(moments: Moments) -> int:
+    return int(np.ptp(moments.instant[moments.valid]))
+
+
+def looks_like_times(texts: pa.Array) -> bool:
+    """Say whether nearly all of D texts look like points in time, of whatever form."""
+    pattern = r"\d{1,4}[-/.:]\d{1,2}[-/.:]\d{1,4}|^\d{1,2}[ -][A-Za-z]{3,9}[ ,-]+\d{2,4}|\d{1,2}:\d{2}"
+    return bool(len(texts)) and float(np.asarray(pc.match_substring_regex(texts, pattern)).mean()) >= 1 - STRAYS
+
+
+def _some(texts: pa.Array, count: int) -> pa.Array:
+    """Take some texts, spread over all."""
+    return texts.take(pa.array(np.unique(np.linspace(0, len(texts) - 1, count).astype(np.int64))))
 
 
 def _may_be_time(texts: pa.Array) -> bool:
-    """Look at one text before all of them are tried."""
-    first = texts.slice(0, 1)
-    return any(pc.match_substring_regex(first, pattern)[0].as_py() for pattern in FORMS.values())
+    """Look at a few texts before all of them are tried."""
+    few = _some(texts, 8)
+    return any(pc.any(pc.match_substring_regex(few, pattern)).as_py() for pattern in FORMS.values())
 
 
-def _all_moments(texts: pa.Array, form: str, named: bool) -> Moments | None:
+def _nearly_all(texts: pa.Array, form: str, named: bool) -> Moments | None:
     if form in _NEEDS_NAME and not named:
         return None
-    few = parse_moments(texts.slice(0, 100), form)
-    if not few.valid.all():
+    if parse_moments(_some(texts, _SAMPLE), form).valid.mean() < 0.5:
         return None
     moments = parse_moments(texts, form)
-    return moments if moments.valid.all() else None
+    return moments if int((~moments.valid).sum()) <= STRAYS * len(texts) else None
+
+
+def _full_year(short: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Give years of two digits their century, as POSIX does: 69 … 99 are of the last one."""
+    return np.where(short >= 69, short + 1900, short + 2000)
 
 
 def _named_months(names: pa.Array) -> NDArray[np.int64]:
-    short = pc.utf8_slice_codeunits(pc.ascii_lower(names), 0, 3)
+    short = pc.utf8_slice_codeunits(pc.utf8_lower(names), 0, 3)
+    for other, english in _OTHER_MONTHS.items():
+        short = pc.if_else(pc.equal(short, other), english, short)
     places: NDArray[np.int32] = np.asarray(pc.index_in(short, value_set=_MONTHS.cast(short.type)).fill_null(-1))
     return places.astype(np.int64) + 1
 
@@ -154,9 +258,22 @@ def _of_24(hour: NDArray[np.int64], half: pa.Array) -> NDArray[np.int64]:
     return np.where(am | pm, halved, hour)
 
 
-def _zone_seconds(zone: pa.Array) -> NDArray[np.int64]:
-    """Return the offset of each zone from UTC in seconds."""
-    parts = pc.extract_regex(zone, r"^(?P<sign>[+-])(?P<hours>\d{2}):?(?P<minutes>\d{2})?$")
+_ABBREVIATIONS = {
+    "WET": 0, "WEST": 1, "BST": 1, "CET": 1, "CEST": 2, "MEZ": 1, "MESZ": 2, "EET": 2, "EEST": 3, "MSK": 3, "IST": 5.5,
+    "PKT": 5, "SGT": 8, "HKT": 8, "JST": 9, "KST": 9, "AEST": 10, "AEDT": 11, "NZST": 12, "NZDT": 13, "EST": -5,
+    "EDT": -4, "CST": -6, "CDT": -5, "MST": -7, "MDT": -6, "PST": -8, "PDT": -7, "AKST": -9, "HST": -10, "BRT": -3,
+}  # fmt: skip
+"""Hours from UTC of the zones that logs abbreviate."""
+
+
+def _zone_seconds(zone: pa.Array, local: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the offset of each zone from UTC in seconds; 0 where a zone is not known.
+
+    Args:
+        zone: (D,) as written.
+        local: (D,) seconds since 1970 by the zone's clock.
+    """
+    parts = pc.extract_regex(zone, r"^(?:UTC|GMT)?(?P<sign>[+-])(?P<hours>\d{1,2}):?(?P<minutes>\d{2})?$")
 
     def number(name: str) -> NDArray[np.int64]:
         part = parts.field(name)
@@ -164,4 +281,22 @@ def _zone_seconds(zone: pa.Array) -> NDArray[np.int64]:
         return np.asarray(digits.cast(pa.int64())).astype(np.int64)
 
     sign = np.where(np.asarray(pc.fill_null(pc.equal(parts.field("sign"), "-"), False)), -1, 1)
-    return sign.astype(np.int64) * (number("hours") * 3600 + number("minutes") * 60)
+    seconds = sign.astype(np.int64) * (number("hours") * 3600 + number("minutes") * 60)
+    for name in pc.unique(zone).to_pylist():
+        bare = (name or "").strip("[]")
+        if bare in _ABBREVIATIONS or "/" in bare:
+            chosen = np.asarray(pc.fill_null(pc.equal(zone, name), False))
+            seconds[chosen] = _named_seconds(bare, local[chosen])
+    return seconds
+
+
+def _named_seconds(name: str, local: NDArray[np.int64]) -> NDArray[np.int64]:
+    if name in _ABBREVIATIONS:
+        return np.full(len(local), int(_ABBREVIATIONS[name] * 3600), dtype=np.int64)
+    try:
+        zone = ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError):
+        return np.zeros(len(local), dtype=np.int64)
+    days, place = np.unique(local // 86400, return_inverse=True)  # summer time changes at night
+    noons = [datetime(1970, 1, 1, 12, tzinfo=zone) + timedelta(days=int(day)) for day in days]
+    return np.array([int((noon.utcoffset() or timedelta()).total_seconds()) for noon in noons], dtype=np.int64)[place]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -43,6 +44,73 @@ def test_without_a_command_the_help_is_shown(command: Command) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: python -m deepfm_core")
     assert "RUN|TABLE" in command("interactions", "--help").stdout
+
+
+def leaking(folder: Path, rows: int = 1500) -> Path:
+    """Write a table whose column `paid` is the label but for a few rows, and `note` is all empty."""
+    frame = clicks(rows)
+    frame["paid"] = np.where(np.random.default_rng(1).random(rows) < 0.01, 1 - frame["clicked"], frame["clicked"])
+    frame["note"] = ""
+    path = folder / "leaking.csv"
+    frame.to_csv(path, index=False)
+    return path
+
+
+def test_train_says_how_the_table_was_understood_and_keeps_it(command: Command, tmp_path: Path) -> None:
+    out = tmp_path / "run"
+    done = command("train", leaking(tmp_path), "--label", "clicked", "--out", out, "--epochs", 1, "--folds", 0)
+    assert "leaking.csv: 1,500 rows, label `clicked`" in done.stderr
+    assert re.search(r"^  device +categorical +3 distinct values$", done.stderr, re.M)
+    assert "warning: `paid`: alone it predicts the label with AUC 0.99" in done.stderr
+    summary = json.loads((out / "summary.json").read_text())
+    assert summary["warnings"][0].startswith("`paid`: alone it predicts")
+    assert [role["field"] for role in summary["roles"]][-3:] == ["clicked", "paid", "note"]
+    printed = json.loads(done.stdout)
+    assert printed == {name: value for name, value in summary.items() if name != "roles"}
+    assert printed["verdict"][0].startswith("1,500 rows, label `clicked`")
+
+
+def test_roles_prints_one_line_a_column_without_training(command: Command, tmp_path: Path) -> None:
+    done = command("roles", leaking(tmp_path), "--label", "clicked", "--bucketised", "price")
+    roles = csv(done.stdout)
+    assert list(roles.columns) == ["field", "kind", "separator", "missing", "why", "warning"]
+    by_field = roles.set_index("field")
+    assert list(by_field.index) == [*clicks(2).columns, "paid", "note"]
+    assert by_field.loc["clicked", "kind"] == "label"
+    assert tuple(by_field.loc["interests", ["kind", "separator"]]) == ("multi-valued", "|")
+    assert tuple(by_field.loc["price", ["kind", "why"]]) == ("bucketised", "chosen by you")
+    assert tuple(by_field.loc["note", ["kind", "missing", "why"]]) == ("ignore", 1500, "empty in every row")
+    assert "warning: `paid`: alone it predicts" in done.stderr
+
+
+@pytest.mark.parametrize(("written", "mark"), [("^", "^"), (r"\x7e", "~"), (":", ":"), ("", ",")])
+def test_a_separator_stands_behind_the_name(command: Command, tmp_path: Path, written: str, mark: str) -> None:
+    frame = clicks()
+    path = tmp_path / "t.csv"
+    frame.assign(interests=frame["interests"].str.replace("|", mark)).to_csv(path, index=False)
+    done = command("roles", path, "--label", "clicked", "--quiet", "--multi-valued", f"interests:{written}")
+    assert tuple(csv(done.stdout).set_index("field").loc["interests", ["kind", "separator"]]) == ("multi-valued", mark)
+
+
+def test_what_training_did_not_see_is_said_or_refused(
+    command: Command, trained: Path, table: Path, tmp_path: Path
+) -> None:
+    other = tmp_path / "other.csv"
+    pd.read_csv(table).assign(site="elsewhere", device="").to_csv(other, index=False)
+    for verb in ("predict", "explain"):
+        done = command(verb, trained, other)
+        assert len(csv(done.stdout)) == 1500
+        assert "warning: other.csv, field `site`: 100% of the cells (1,500 of 1,500) hold values" in done.stderr
+        assert "warning: other.csv, field `device`: 100% of the cells (1,500 of 1,500) have no value" in done.stderr
+        assert command(verb, trained, table).stderr == ""
+        refused = command(verb, trained, other, "--strict")
+        assert (refused.returncode, refused.stdout) == (2, "")
+        assert "field `site`: 100% of the cells" in refused.stderr
+    out = tmp_path / "tested"
+    asked = ("--label", "clicked", "--test-table", other, "--out", out, "--epochs", 1, "--folds", 0)
+    done = command("train", table, *asked)
+    assert "note: other.csv, field `site`: 100% of the cells" in done.stderr
+    assert any("field `device`" in note for note in json.loads(done.stdout)["notes"])
 
 
 def test_quiet_says_nothing_on_stderr(command: Command, table: Path, tmp_path: Path) -> None:

@@ -112,6 +112,15 @@ CLOCKS = [
     ("epoch seconds", "1700000000.5"),
     ("epoch milliseconds", "1700000000123"),
     ("year-month-day", "2024-05-01T00:00:00Z"),
+    ("year-month-day", "2024-05-01-13"),
+    ("day/month/yy", "30.04.19 13:05"),
+    ("month/day/yy", "4/30/70 1:05 PM"),
+    ("day month-name yy", "30-Apr-19"),
+    ("day month-name year", "30. Mai 2019"),
+    ("weekday month-name day hour:minute:second year", "Tue Apr 30 13:05:00 CEST 2019"),
+    ("yyyymmddhhmmss and fractions", "20130606000104008"),
+    ("yyyymmddThhmmss", "20190430T130500Z"),
+    ("epoch nanoseconds", "1556629500123456789"),
 ]
 
 
@@ -135,3 +144,30 @@ def test_what_is_no_point_in_time_is_refused(text) -> None:
     field = {"pattern": FORMS["year-month-day"], "form": "year-month-day", "column": "at"}
     with pytest.raises(ValueError, match="is not a point in time"):
         standalone.moment(field, text, standalone.About({"missing": [], "wrapping": ""}, 0), 0)
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        ["1.234,50", "998", "-12,5", "--", "x"],
+        ["$1,234.50", "-$5", "$7", "unknown"],
+        ["12.5%", "3 %", "0.1%"],
+        ["5,20\u00a0€", "1.234,00 €", "7 €"],
+        ["1.2K", "3m", "950", "(12)", "7-"],
+        ["1'234.5", "1’234", "12"],
+        ["EUR 5", "EUR -7.25", "EUR 1,000"],
+    ],
+)
+def test_numbers_are_read_alike_in_every_notation(cells) -> None:
+    import pyarrow as pa
+
+    from deepfm_core.schema.number_parsing import notation_of, parse_numbers
+
+    texts = pa.array(cells, pa.large_string())
+    notation = notation_of(texts, np.array([1 if cell == "x" else 10 for cell in cells]))
+    assert notation is not None
+    missing = np.array([cell.lower() in notation.blanks for cell in cells])
+    expected = parse_numbers(texts, missing, notation).values
+    said = {**notation.to_dict(), **notation.patterns, "is_number": True}
+    read = [standalone.written(said, cell) for cell in cells]
+    assert [np.nan if text in ("", "x") else float(text) for text in read] == pytest.approx(expected, nan_ok=True)

@@ -106,7 +106,13 @@ def test_a_run_leaves_its_files_and_no_checkpoint(small: Table, tmp_path: Path) 
     assert isinstance(events[-1], Finished)
     folder = RunFolder(tmp_path)
     assert folder.spec() == spec_for(small)
-    assert folder.summary() == events[-1].summary
+    summary = folder.summary()
+    assert summary is not None
+    assert {name: summary[name] for name in events[-1].summary} == events[-1].summary
+    assert [role["field"] for role in summary["roles"]] == [
+        "clicked",
+        *(r.column for r in spec_for(small).schema.roles),
+    ]
     assert not folder.checkpoint.exists()
     examples = folder.frame("examples")
     terms = folder.frame("example_terms")

@@ -293,15 +293,6 @@ def test_open_bandit_is_understood():
     assert all(role.reason for role in schema.roles)
 
 
-def test_numbers_with_a_sign_or_decimal_comma_get_advice_instead_of_a_guess():
-    prices = [f"${x:.2f}" for x in rng.lognormal(3, 1, N)]
-    assert "once written without a sign" in role_of(prices, "price").warning
-    commas = [f"{x:.2f}".replace(".", ",") for x in rng.lognormal(3, 1, N)]
-    role = role_of(commas, "price")
-    assert role.kind is Kind.CATEGORICAL
-    assert "once written with a decimal point" in role.warning
-
-
 def clicks_of(effects: np.ndarray, codes: np.ndarray, seed: int) -> list[str]:
     """Draw labels whose log-odds are -1 plus the effect of each row's code."""
     draw = np.random.default_rng(seed + 1000).random(len(codes))

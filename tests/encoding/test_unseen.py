@@ -1,0 +1,70 @@
+"""Tables whose cells training did not prepare for."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.encoding.unseen import unseen_notes
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.tables.dataframe import table_from_frame
+
+N = 2000
+rng = np.random.default_rng(0)
+FRAME = pd.DataFrame(
+    {
+        "zip": [f"{code:05d}" for code in rng.integers(500, 900, N)],
+        "tags": ["|".join(rng.choice(list("abcdef"), rng.integers(1, 4), replace=False)) for _ in range(N)],
+        "price": rng.lognormal(3, 1, N),
+        "city": rng.choice(["", "Oslo", "Rome"], N, p=[0.8, 0.1, 0.1]),
+        "clicked": rng.integers(0, 2, N),
+    }
+)
+TABLE = table_from_frame(FRAME)
+ENCODER = Encoder.fit(TABLE.frame, infer_schema(TABLE, "clicked"))
+
+
+def notes(**changed: object) -> list[str]:
+    return unseen_notes(ENCODER, table_from_frame(FRAME.assign(**changed)).frame, "new.csv")
+
+
+def test_rows_like_those_of_training_are_passed_over() -> None:
+    assert notes() == []
+    few_new = FRAME["zip"].where(rng.random(N) > 0.01, "99999")
+    assert notes(zip=few_new) == []
+
+
+def test_codes_without_their_zeros_are_named_with_examples() -> None:
+    (said,) = notes(zip=FRAME["zip"].str.lstrip("0"))
+    assert said.startswith("new.csv, field `zip`: 100% of the cells (2,000 of 2,000) hold values that training did not")
+    assert f"`{FRAME['zip'][0].lstrip('0')}`" in said
+
+
+def test_a_single_new_code_is_named() -> None:
+    (said,) = notes(zip="other")
+    assert "100% of the cells" in said
+    assert "such as `other`." in said
+
+
+def test_new_values_within_cells_are_named() -> None:
+    (said,) = notes(tags=FRAME["tags"].str.upper())
+    assert "field `tags`: 100% of the cells" in said
+
+
+@pytest.mark.parametrize("column", ["zip", "price", "tags"])
+def test_a_column_that_lost_its_values_is_named(column: str) -> None:
+    (said,) = notes(**{column: ""})
+    assert said == (
+        f"new.csv, field `{column}`: 100% of the cells (2,000 of 2,000) have no value, in training 0.0% had none. "
+        "Check that the column was filled in."
+    )
+
+
+def test_a_column_mostly_empty_in_training_may_be_so_again() -> None:
+    assert notes(city=FRAME["city"]) == []
+
+
+def test_one_row_alone_surprises_nobody() -> None:
+    assert unseen_notes(ENCODER, table_from_frame(FRAME[:1].assign(zip="other")).frame, "row") == []

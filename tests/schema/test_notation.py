@@ -1,0 +1,158 @@
+"""Numbers as people write them: each column's marks, units, words and numbers for no value, and the switches."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.errors import SchemaError
+from deepfm_core.schema.column import Cells
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.labels import label_role, labelled_rows
+from deepfm_core.schema.schema import FieldRole, Schema
+from deepfm_core.tables.dataframe import table_from_frame
+from deepfm_core.tables.table import Table
+
+N = 2000
+rng = np.random.default_rng(13)
+AMOUNTS = rng.lognormal(7, 1.5, N).round(2)
+WHOLE = AMOUNTS.astype(int)
+CLICK = (rng.random(N) < 0.3).astype(int)
+
+
+def table_of(cells: list[str], name: str = "column") -> Table:
+    return table_from_frame(pd.DataFrame({"place": rng.choice(list("abc"), N), name: cells, "click": CLICK}))
+
+
+def role_of(cells: list[str], name: str = "column", **said: str) -> FieldRole:
+    return infer_schema(table_of(cells, name), "click", said=said).role(name)  # type: ignore[arg-type]
+
+
+def german(text: str) -> str:
+    return text.translate(str.maketrans(",.", ".,"))
+
+
+WRITTEN: dict[str, tuple[Callable[[float], str], str]] = {
+    "thousands": (lambda x: f"{x:,.2f}", ""),
+    "german": (lambda x: german(f"{x:,.2f}"), "read with a comma before decimals and points between thousands"),
+    "decimal comma": (lambda x: f"{x:.2f}".replace(".", ","), "read with a comma before decimals"),
+    "swiss": (lambda x: f"{x:,.2f}".replace(",", "'"), "read with apostrophes between thousands"),
+    "french": (lambda x: f"{x:,.2f}".replace(",", "\u202f").replace(".", ","), "and blanks between thousands"),
+    "percent": (lambda x: f"{x:.2f}%", "read with `%` left out"),
+    "dollars": (lambda x: f"${x:,.2f}", "read with `$` left out"),
+    "euros": (lambda x: f"EUR {x:.2f}", "read with `EUR` left out"),
+    "euros behind": (lambda x: german(f"{x:,.2f}") + "\u00a0€", "and `€` left out"),
+    "accountants": (lambda x: f"({x:,.2f})" if x < 500 else f"{x:,.2f}", "brackets or a minus behind as a minus"),
+    "behind": (lambda x: f"{x:.2f}-" if x < 500 else f"{x:.2f}", "brackets or a minus behind as a minus"),
+}
+
+
+@pytest.mark.parametrize("how", WRITTEN)
+def test_numbers_are_read_as_they_are_written_and_it_is_said(how: str) -> None:
+    write, said = WRITTEN[how]
+    cells = [write(x) for x in AMOUNTS]
+    role = role_of(cells, "price")
+    assert (role.kind, role.stray) == (Kind.PIECEWISE, "")
+    assert said in role.reason
+    expected = np.where(AMOUNTS < 500, -AMOUNTS, AMOUNTS) if how in ("accountants", "behind") else AMOUNTS
+    read = Cells.of(table_of(cells, "price").frame, "price").noted(role.notation)
+    assert read.numbers.values[read.codes] == pytest.approx(expected)
+
+
+def test_shorthand_for_thousands_is_read() -> None:
+    role = role_of([f"{x / 1000:.1f}K" if x > 1000 else f"{x:.0f}" for x in AMOUNTS], "views")
+    assert role.kind is Kind.PIECEWISE
+    assert "K, M and B for thousands" in role.reason
+
+
+def test_a_point_between_thousands_is_decided_over_the_whole_column() -> None:
+    role = role_of([german(f"{x:,}") for x in WHOLE], "umsatz")
+    assert "points between thousands" in role.reason
+    assert f"to {WHOLE.max()}" in role.reason
+    assert "between thousands" not in role_of([f"{x:.3f}" for x in AMOUNTS]).reason
+    assert "between thousands" not in role_of([f"{x:g}" for x in AMOUNTS.round(3)]).reason
+    plain = role_of([german(f"{x:,}") for x in WHOLE], "umsatz", umsatz="decimal point")
+    assert "between thousands" not in plain.reason
+
+
+@pytest.mark.parametrize(
+    "word", ["--", "-", "—", "(blank)", "unknown", "n.a.", "(not set)", "#DIV/0!", "-nan", "Unknown", "k.A."]
+)
+def test_words_for_no_value_do_not_make_texts_of_numbers(word: str) -> None:
+    cells = np.where(rng.random(N) < 0.08, word, AMOUNTS.astype(str)).tolist()
+    role = role_of(cells, "price")
+    assert (role.kind, role.missing) == (Kind.PIECEWISE, cells.count(word))
+    assert role.reason.endswith(f"; `{word.lower()}` taken as missing")
+    assert role_of(cells, "price", price="literal").kind is not Kind.PIECEWISE
+
+
+@pytest.mark.parametrize("hole", ["-999", "1.7976931348623157e308", "3.4028235e38", "99999999"])
+def test_numbers_for_no_value_count_as_missing(hole: str) -> None:
+    values = rng.normal(50, 10, N).round(2)
+    hole = "999999" if hole == "99999999" else hole
+    cells = np.where(rng.random(N) < 0.1, hole, values.astype(str)).tolist()
+    role = role_of(cells, "score")
+    assert (role.kind, role.missing) == (Kind.PIECEWISE, cells.count(hole))
+    assert role.reason.endswith("taken as missing")
+    literal = role_of(cells, "score", score="literal")
+    assert literal.missing == 0
+
+
+def test_a_number_that_belongs_to_the_others_is_kept() -> None:
+    assert role_of(rng.integers(-2000, 2000, N).astype(str).tolist(), "score").missing == 0
+    assert role_of(rng.integers(0, 1200, N).astype(str).tolist(), "score").missing == 0
+
+
+def test_name_and_shape_count_before_strays() -> None:
+    zips = [f"{x}" for x in rng.integers(10_000, 10_900, N)]
+    zips[3] = "12345-6789"
+    for name in ("zip", "area code", "where"):
+        role = role_of(zips, name)
+        assert (role.kind, role.stray) == (Kind.CATEGORICAL, "")
+    zips[3] = "Total"
+    assert role_of(zips, "zip").kind is Kind.CATEGORICAL
+    assert role_of([*map(str, AMOUNTS[:-1]), "Total"], "amount").stray == "`Total` in row 2,000"
+
+
+def test_amounts_in_several_currencies_stay_texts_with_advice() -> None:
+    role = role_of([f"{mark}{x:.0f}" for mark, x in zip(rng.choice(["$", "€"], N), WHOLE, strict=True)], "price")
+    assert role.kind is Kind.CATEGORICAL
+    assert "differ in their unit" in role.warning
+
+
+@pytest.mark.parametrize(("value", "shown"), [("1", "1"), ("Y", "Y"), ("4.5", "4.5")])
+def test_a_value_or_none_is_kept_with_a_sentence(value: str, shown: str) -> None:
+    cells = np.where(rng.random(N) < 0.4, value, "").tolist()
+    role = role_of(cells, "flag")
+    assert role.kind is Kind.CATEGORICAL
+    assert role.reason.startswith(f"one value, `{shown}`, or none; ")
+
+
+def test_a_schema_and_an_encoder_keep_the_notation() -> None:
+    cells = np.where(rng.random(N) < 0.1, "--", [german(f"{x:,.2f} €") for x in AMOUNTS]).tolist()
+    table = table_of(cells, "price")
+    schema = infer_schema(table, "click")
+    assert Schema.from_dict(json.loads(json.dumps(schema.to_dict()))) == schema
+    encoder = Encoder.fit(table.frame, schema)
+    again = Encoder.from_dict(encoder.to_dict())
+    encoded, read = (each.encode(table.frame, subject="t") for each in (encoder, again))
+    assert (encoded.ids == read.ids).all()
+    price = encoder.layout.fields[-1]
+    absent = np.array([cell == "--" for cell in cells])
+    assert ((encoded.ids[:, price.first_slot] == price.offset) == absent).all()
+
+
+def test_a_label_of_one_value_and_blanks_is_asked_about() -> None:
+    table = table_from_frame(pd.DataFrame({"x": rng.choice(list("ab"), N), "y": np.where(CLICK, "1", "")}))
+    with pytest.raises(SchemaError, match=r"only one class, .* are blank .*If blank means no, write 0 there"):
+        label_role(table, "y")
+    role = label_role(table, "y", blank_negative=True)
+    assert (role.positive, role.negative) == ("1", "")
+    rows, labels = labelled_rows(table.frame, role, "t")
+    assert (len(rows), labels.sum()) == (N, CLICK.sum())
