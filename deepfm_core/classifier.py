@@ -142,6 +142,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         activation: of the hidden units: `relu`, `tanh`, `sigmoid` or `linear`.
         dropout: the probability of dropping a unit.
         batch_norm: whether to use batch normalisation in hidden layers.
+        guided: whether to start from main effects and the pairs that the labels support; True in the preset
+            `recommended`.
         crosses: pairs of columns, such as `[("device", "hour")]`; each combination of their values gets a first-order
             weight. For `wide-deep` only.
         l2: λ of λ/2 · Σ w² over first-order weights and embeddings, which is added to the mean logloss of a batch.
@@ -175,6 +177,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         activation: str | None = None,
         dropout: float | None = None,
         batch_norm: bool | None = None,
+        guided: bool | None = None,
         crosses: Sequence[tuple[str, str]] | None = None,
         l2: float | None = None,
         epochs: int | None = None,
@@ -193,6 +196,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.activation = activation
         self.dropout = dropout
         self.batch_norm = batch_norm
+        self.guided = guided
         self.crosses = crosses
         self.l2 = l2
         self.epochs = epochs

@@ -16,6 +16,8 @@ from deepfm_core.spec.settings import SETTINGS
 
 CUSTOM = "custom"
 """Name of the choice that holds the custom settings that differ from the recommended ones."""
+GUIDED = "guided"
+"""Name of the choice that says whether a model is guided."""
 _ASKED = "settings to take over"
 
 
@@ -52,12 +54,13 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
         VALID_TABLE: spec.valid_table,
         TEST_TABLE: spec.test_table,
         SPLIT: choice_of(spec.split),
+        GUIDED: "off" if spec.model.switches.second_order and not spec.model.guided else None,
         CUSTOM: links.as_text(_differences(spec, rows)),
     }
 
 
 def _differences(spec: RunSpec, rows: int) -> dict[str, Any]:
-    model, fit = preset("recommended", spec.model.name, spec.training_rows(rows))
+    model, fit = preset("recommended", spec.model.name, spec.training_rows(rows), guided=spec.model.guided)
     usual = replace(spec, model=model, fit=fit, min_count=RunSpec.min_count)
     return {
         setting.name: setting.as_text(setting.of(spec))

@@ -67,6 +67,34 @@ def finding(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
     )
 
 
+MOST_NAMED = 6
+"""Guiding pairs that are named."""
+
+
+def say_guided(run: OpenRun) -> None:
+    """Say how a guided model was guided, and what that means for reading its pairs; nothing for other models."""
+    guide = run.summary.get("guide")
+    if guide is None:
+        return
+    rows = f"the labels of {run.summary['rows']['train']:,} training rows"
+    named = [pair_label(pair["field_a"], pair["field_b"]) for pair in guide["pairs"]]
+    names = ", ".join(plain(name) for name in named[:MOST_NAMED])
+    names += f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
+    pairs = f"{names}, which {rows} support" if named else f"no pair, since {rows} support none"
+    st.caption(
+        f"**Guided.** This model started from the main effects and from {pairs}. So what it learned of them does not "
+        f"confirm the data. The check on held-out rows does: it asks the labels anew without these rows. {_beyond(run)}"
+    )
+
+
+def _beyond(run: OpenRun) -> str:
+    if run.summary["guide"]["learned_beyond"]:
+        return "Embeddings and network learned the rest, and the validation rows confirm that it pays."
+    if run.spec.model.deep:
+        return "Embeddings and network found nothing more that pays on the validation rows, so they add nothing."
+    return "The embeddings found nothing more that pays on the validation rows, so they add nothing."
+
+
 def _finding_with_evidence(pairs: pd.DataFrame, measure: str) -> None:
     clear = pairs[pairs["significant"].fillna(False).astype(bool)]
     if clear.empty:

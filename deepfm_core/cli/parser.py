@@ -187,7 +187,8 @@ def _setting(group: argparse._ArgumentGroup, setting: Setting) -> None:
     assert setting.option is not None
     text = (setting.explained + (f" ({setting.usual})" if setting.usual else "")).replace("%", "%%")
     if isinstance(setting.values, Flag):
-        group.add_argument(setting.flag, dest=setting.name, action="store_true", default=None, help=text)
+        action = argparse.BooleanOptionalAction
+        group.add_argument(setting.flag, dest=setting.name, action=action, default=None, help=text)
         return
     read: Callable[[str], Any] = str
     if isinstance(setting.values, Whole | Number):

@@ -175,8 +175,17 @@ def waves(levels: Levels, count: int = WAVES) -> Slots:
     With independent coefficients of equal spread, the interaction is a smooth function of the value, because faster
     waves are lower.
     """
-    rows = levels.rows()  # (L,)
-    missing = np.array([name == MISSING for name in levels.names])
+    table = wave_heights(levels.rows(), [name == MISSING for name in levels.names], count)
+    x = table[levels.codes[:, 0]]  # (N, count + 1)
+    used = np.flatnonzero(np.abs(table).max(axis=0) > 1e-9)
+    if not len(used):
+        return Slots(np.zeros((len(x), 0), dtype=np.int64), np.zeros((len(x), 0)), 1)
+    return full_slots(x[:, used])
+
+
+def wave_heights(rows: NDArray[np.float64], absent: Sequence[bool], count: int = WAVES) -> NDArray[np.float64]:
+    """Return the height (L, count + 1) of each wave at L levels with so many `rows`; `absent` marks the missing one."""
+    missing = np.asarray(absent)
     known = np.where(missing, 0.0, rows)
     middle = (np.cumsum(known) - known / 2) / max(known.sum(), 1.0)  # (L,) mean rank of each level's rows, 0 … 1
     k = np.arange(1, count + 1)
@@ -188,11 +197,7 @@ def waves(levels: Levels, count: int = WAVES) -> Slots:
     # then gives the logit a unit variance, as one-hot columns do.
     table -= share @ table
     table /= np.sqrt(max(float(share @ (table**2).sum(axis=1)), 1e-12))
-    x = table[levels.codes[:, 0]]  # (N, count + 1)
-    used = np.flatnonzero(np.abs(table).max(axis=0) > 1e-9)
-    if not len(used):
-        return Slots(np.zeros((len(x), 0), dtype=np.int64), np.zeros((len(x), 0)), 1)
-    return full_slots(x[:, used])
+    return np.asarray(table)
 
 
 def full_slots(x: NDArray[np.float64]) -> Slots:

@@ -76,6 +76,9 @@ def joint_scores(
     alone: Sequence[PairScore],
     rng: np.random.Generator,
     report: Report = unheard,
+    *,
+    least: float = 0.0,
+    others: int = 0,
 ) -> JointScores:
     """Put sure pairs into the model, strongest first, and score every pair beside them.
 
@@ -92,12 +95,14 @@ def joint_scores(
         alone: their scores beside main effects alone.
         rng: the random numbers.
         report: called with the share of pairs that have been scored beside the held ones.
+        least: pairs that interact with a smaller probability, alone, keep that score.
+        others: how many pairs there are beside these, which a first look has found to say nothing.
     """
     fit, rows = main
     scores, held = list(alone), list[HeldPair]()
     nets: list[Net] = []
     while len(held) < MOST_HELD:
-        now = posterior(likelihoods(scores))
+        now = posterior(likelihoods(scores), others=others)
         batch = _next_batch(pairs, now, _significant(scores), {h.pair for h in held})[: MOST_HELD - len(held)]
         if not batch:
             break
@@ -111,8 +116,11 @@ def joint_scores(
                 scores[k] = score_pair(rows, *pairs[k])
     if not held:
         return JointScores(tuple(alone), (), fit)
+    likely = posterior(likelihoods(alone), others=others).probability >= least
     for k, (a, b) in enumerate(pairs):
         report(k / len(pairs))
+        if not likely[k]:
+            continue
         place = next((i for i, h in enumerate(held) if h.pair == k), None)
         scores[k] = score_pair(rows if place is None else without_own(rows, held[place], nets[place]), a, b)
     return JointScores(tuple(scores), tuple(held), fit)

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
+from scipy.sparse import issparse
 
 from deepfm_core.evidence.designs import FieldDesign, Slots
 from deepfm_core.metrics.scores import sigmoid
@@ -27,6 +28,9 @@ LEAST_VARIANCE = 1e-4
 """A learned variance never falls to 0, from where it could not grow again."""
 LONGEST_STEP = 2.0
 """Log-odds that a row may move in one step."""
+NEW_GRAM = frozenset({1, 2, 4, 8, 16})
+"""Sweeps in which Gram matrices are computed again. In between, weights hardly change, and any step that is close to
+Newton's ends at the same effects."""
 DENSE_GRAM = 600
 """A multi-valued field of at most so many columns has its effects solved jointly."""
 
@@ -67,6 +71,7 @@ def fit_main_effects(
     offset: Values | None = None,
     start: MainEffects | None = None,
     sweeps: int = SWEEPS,
+    known: Sequence[float] = (),
 ) -> MainEffects:
     """Fit logit = offset + base + Σ main effects, where the effects of field f are normal with variance σ_f².
 
@@ -80,20 +85,24 @@ def fit_main_effects(
         offset: (N,) fixed log-odds that are part of the logit.
         start: an earlier fit of the same designs to begin from.
         sweeps: the most rounds over the fields.
+        known: the variances of the last designs, where they are not learned: cells of pairs, whose spread is given.
     """
-    known = np.zeros(len(labels)) if offset is None else offset
+    fixed = np.zeros(len(labels)) if offset is None else offset
     blocks = [_Block.of(design.main) for design in designs]
     effects = [np.zeros(block.size) for block in blocks] if start is None else [e.copy() for e in start.effects]
-    variances = [FIRST_VARIANCE] * len(blocks) if start is None else list(start.variances)
+    learned = len(blocks) - len(known)
+    variances = [*[FIRST_VARIANCE] * learned, *known] if start is None else list(start.variances)
     base = _log_odds(labels) if start is None else start.base
-    logit = known + base
+    logit = fixed + base
     for block, effect in zip(blocks, effects, strict=True):
         logit += block.slots.at_rows(effect) if start is not None else 0.0
     for sweep in range(sweeps):
         largest = 0.0
         for f, block in enumerate(blocks):
             p = sigmoid(logit)
-            step, variances[f] = block.step(labels - p, p * (1 - p), effects[f], variances[f], sweep > 0)
+            step, variances[f] = block.step(
+                labels - p, p * (1 - p), effects[f], variances[f], sweep > 0 and f < learned, sweep
+            )
             change = block.slots.at_rows(step)  # (N,)
             # Far from the optimum a Newton step overshoots where clicks are rare. Shorten it, so that no row moves far.
             shorter = min(1.0, LONGEST_STEP / max(float(np.abs(change).max(initial=0.0)), LONGEST_STEP))
@@ -129,36 +138,44 @@ def _log_odds(labels: Values) -> float:
     return float(np.log(share / (1 - share)))
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Block:
     """One field's columns, and how to solve a Newton step over them."""
 
     slots: Slots
     size: int
     dense: bool
+    gram: Values | None = None
+    """X'VX of the sweep in which it was last computed."""
 
     @classmethod
     def of(cls, slots: Slots) -> _Block:
         return cls(slots, slots.size, not slots.one_hot and slots.size <= DENSE_GRAM)
 
     def step(
-        self, residual: Values, weights: Values, effects: Values, variance: float, learn: bool
+        self, residual: Values, weights: Values, effects: Values, variance: float, learn: bool, sweep: int
     ) -> tuple[Values, float]:
         """Return the Newton step (columns,) of the effects, and the variance after it."""
         gradient = self.slots.sums(residual) - effects / variance  # (columns,)
         if self.dense:
-            columns = self.slots.matrix
-            gram = (columns.T @ self.slots.weighted(weights)).toarray()
-            factor = cho_factor(gram + np.eye(self.size) / variance)
+            if self.gram is None or sweep in NEW_GRAM:
+                gram = self.slots.matrix.T @ self.slots.weighted(weights)
+                self.gram = np.asarray(gram.toarray() if issparse(gram) else gram)
+            factor = cho_factor(self.gram + np.eye(self.size) / variance)
             step = cho_solve(factor, gradient)
             # Effective number of parameters: columns − trace((X'VX + I/σ²)⁻¹)/σ² (γ in MacKay 1992).
             fitted = self.size - float(np.trace(cho_solve(factor, np.eye(self.size)))) / variance
         else:
             # One level per row: the Gram matrix is diagonal. Several values per row: its row sums bound it from above,
             # so a step never overshoots.
-            curvature = self.slots.sums(weights if self.slots.one_hot else weights * self.slots.values.sum(axis=1))
+            curvature = self.slots.sums(weights) if self.slots.one_hot else self._bound(weights)
             step = gradient / (curvature + 1 / variance)
             fitted = float((curvature / (curvature + 1 / variance)).sum())
         if learn:
             variance = max(float(((effects + step) ** 2).sum()) / max(fitted, 1e-9), LEAST_VARIANCE)
         return np.asarray(step), variance
+
+    def _bound(self, weights: Values) -> Values:
+        """Return the sums (columns,) of the absolute values of the Gram matrix's rows."""
+        sizes = np.abs(self.slots.values)
+        return Slots(self.slots.ids, sizes, self.slots.size, self.slots.full).sums(weights * sizes.sum(axis=1))

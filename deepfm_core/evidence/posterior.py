@@ -53,7 +53,7 @@ class Posterior:
         return self.probability * self.strength_if
 
 
-def posterior(likelihoods: Values, share: float | None = None) -> Posterior:
+def posterior(likelihoods: Values, share: float | None = None, others: int = 0) -> Posterior:
     """Weigh "no interaction" against an exponential prior on strengths, and learn the share of pairs that interact.
 
     This is a spike-and-slab model with empirical Bayes for the share (Efron 2008). A pair of many sparse cells, about
@@ -64,6 +64,7 @@ def posterior(likelihoods: Values, share: float | None = None) -> Posterior:
     Args:
         likelihoods: (P, T) log-likelihoods at `STRENGTHS`, relative to strength 0.
         share: the share of pairs that interact, if it is known.
+        others: how many pairs there are beside these, which a first look has found to say nothing.
     """
     highest = likelihoods.max(axis=1, keepdims=True)  # taken out before exp, which would overflow
     alternatives = np.exp(likelihoods[:, 1:] - highest) * _SLAB
@@ -71,10 +72,17 @@ def posterior(likelihoods: Values, share: float | None = None) -> Posterior:
     shares = np.full(len(none), FIRST_SHARE if share is None else share)
     for _ in range(ROUNDS if share is None else 0):
         probability = shares * evidence / (shares * evidence + (1 - shares) * none)
-        others = probability.sum() - probability
-        shares = (others + FIRST_SHARE * PRIOR_PAIRS) / (len(none) - 1 + PRIOR_PAIRS)  # posterior mean of the Beta
+        of_others = probability.sum() - probability
+        # The posterior mean of the Beta.
+        shares = (of_others + FIRST_SHARE * PRIOR_PAIRS) / (len(none) + others - 1 + PRIOR_PAIRS)
     probability = shares * evidence / (shares * evidence + (1 - shares) * none)
     return Posterior(float(shares.mean()), probability, (alternatives @ STRENGTHS[1:]) / evidence)
+
+
+def expected_square(likelihoods: Values, evaluated: Posterior) -> Values:
+    """Return the (P,) expected squares of the strengths: what a normal prior of the same variance has."""
+    weights = np.exp(likelihoods[:, 1:] - likelihoods[:, 1:].max(axis=1, keepdims=True)) * _SLAB
+    return np.asarray(evaluated.probability * (weights @ STRENGTHS[1:] ** 2) / weights.sum(axis=1))
 
 
 def over_rows(

@@ -136,23 +136,37 @@ def fit_observed(
     seed: int = 0,
     most_rows: int = MOST_ROWS,
     report: Report = unheard,
+    least: float = 0.0,
+    pairs: Sequence[tuple[int, int]] | None = None,
 ) -> ObservedFit:
     """Fit main effects, score all pairs alone, then beside each other; arguments as for `observed_interactions`.
+
+    Pairs that interact with a smaller probability than `least`, alone, are not scored beside the others. Only `pairs`
+    are scored, if given; the rest of all pairs count as ones that say nothing.
 
     It runs in one BLAS thread. The products are many and small, and with more threads they take several times as long.
     """
     with threadpool_limits(1, user_api="blas"):
-        return _fit_observed(table, draws, seed, most_rows, report)
+        return _fit_observed(table, draws, seed, most_rows, report, least, pairs)
 
 
-def _fit_observed(table: EncodedTable, draws: int | None, seed: int, most_rows: int, report: Report) -> ObservedFit:
+def _fit_observed(
+    table: EncodedTable,
+    draws: int | None,
+    seed: int,
+    most_rows: int,
+    report: Report,
+    least: float,
+    chosen: Sequence[tuple[int, int]] | None,
+) -> ObservedFit:
     labels = labels_of(table)
     rng = np.random.default_rng(seed)
     if len(table) > most_rows:
         table = table.take(np.sort(rng.choice(len(table), size=most_rows, replace=False)))
         labels = labels_of(table)
     designs = (*field_designs(table), *dense_designs(table))
-    pairs = tuple(combinations(range(len(table.layout.fields)), 2))
+    every = tuple(combinations(range(len(table.layout.fields)), 2))
+    pairs = every if chosen is None else tuple(chosen)
     main = fit_main_effects(designs, labels)
     if draws is None:
         draws = int(np.clip(DRAW_WORK / max(len(table) * len(pairs), 1), FEWEST_DRAWS, MOST_DRAWS))
@@ -163,7 +177,9 @@ def _fit_observed(table: EncodedTable, draws: int | None, seed: int, most_rows: 
     beside = within(report, ALONE[1], 1.0)
     joint = JointScores((), (), main)
     if pairs:
-        joint = joint_scores(designs, labels, (main, rows), pairs, alone, rng, beside)
+        joint = joint_scores(
+            designs, labels, (main, rows), pairs, alone, rng, beside, least=least, others=len(every) - len(pairs)
+        )
     return ObservedFit(designs, labels, main, pairs, alone, joint)
 
 

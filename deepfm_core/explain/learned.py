@@ -23,7 +23,7 @@ from deepfm_core.explain.purify import AdditiveFit
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.reading import Reading
-from deepfm_core.models.terms import FMPairs, Pairs, WithinPairs, terms_of
+from deepfm_core.models.terms import Cells, FMPairs, Pairs, WithinPairs, terms_of
 
 MOST_VALUES = 8_000_000
 """Contributions (rows × pairs) kept in memory, 64 MB of them; with many pairs, fewer rows are used."""
@@ -109,6 +109,8 @@ def fm_contributions(
 ) -> NDArray[np.float64]:
     """Return ⟨e_f − m_f, e_g − m_g⟩ of each row and pair: (N, P); m is `means` (F, K), or the mean over these rows.
 
+    In a guided model it is weighted, and a pair's cells are added.
+
     Subtracting the means removes what a pair adds to its fields' main effects; for independent fields, nothing additive
     is left then.
     """
@@ -118,8 +120,11 @@ def fm_contributions(
 def fm_columns(
     model: DeepFM, table: EncodedTable, pairs: Pairs, means: Tensor | None = None
 ) -> Iterator[NDArray[np.float64]]:
-    """Give what `fm_contributions` gives, (N,) a pair."""
-    return FMPairs(model).of_pairs(table, pairs, means)
+    """Give what `fm_contributions` gives, (N,) a pair: that of embeddings and, in a guided model, of cells."""
+    of_embeddings = FMPairs(model).of_pairs(table, pairs, means)
+    if not Cells.of(model):
+        return of_embeddings
+    return map(np.add, of_embeddings, Cells(model).of_pairs(table, pairs))
 
 
 def _stacked(columns: Iterable[NDArray[np.float64]], rows: int, count: int) -> NDArray[np.float64]:
@@ -163,6 +168,9 @@ def network_columns(
     model: DeepFM, table: EncodedTable, pairs: Pairs, background: int, seed: int
 ) -> Iterator[NDArray[np.float64]]:
     """Yield the columns of `network_contributions`, (N,) per pair."""
+    if model.network_is_silent:
+        yield from (np.zeros(len(table)) for _ in pairs)
+        return
     probe = network_probe(model, table, background, seed)
     yield from probed_columns(probe, table, network_fields_of(model, table), pairs)
 

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor
 
 from deepfm_core.encoding.encoded_table import EncodedTable
@@ -20,7 +21,7 @@ from deepfm_core.explain.learned import weight_contributions
 from deepfm_core.explain.probe import BLOCK, network_probe
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.terms import Pairs, terms_of
+from deepfm_core.models.terms import Cells, Pairs, terms_of
 
 Codes: TypeAlias = NDArray[np.signedinteger]
 
@@ -66,8 +67,41 @@ def _fm_levels(
 ) -> Iterator[NDArray[np.float64]]:
     of_level, means = _level_means(lambda batch: model.look_up(batch)[2], table, members)
     centred = [values - mean for values, mean in zip(of_level, means, strict=True)]
-    for f, g in pairs:
-        yield (centred[f] @ centred[g].T).double().numpy()  # (A, K) x (K, B) -> (A, B)
+    weights = model.pair_weights if model.spec.has_guide else None
+    cells = _cell_levels(model, table, members, pairs)
+    for (f, g), of_cells in zip(pairs, cells, strict=True):
+        product = (centred[f] @ centred[g].T).double()  # (A, K) x (K, B) -> (A, B)
+        product = product if weights is None else product * weights[f, g]
+        yield product.numpy() if of_cells is None else product.numpy() + of_cells
+
+
+def _cell_levels(
+    model: DeepFM, table: EncodedTable, members: Sequence[Codes], pairs: Pairs
+) -> Iterator[NDArray[np.float64] | None]:
+    """Give, where a guided model has cells for a pair, what they add at each two levels."""
+    if not Cells.of(model):
+        yield from repeat(None, len(pairs))
+        return
+    cells = Cells(model)
+    shares = [level_shares(table, number, members[number]) for number in range(len(table.layout.fields))]
+    for pair in pairs:
+        found = cells.table_of(pair)
+        yield None if found is None else (shares[pair[0]] @ found @ shares[pair[1]].T).toarray()
+
+
+def level_shares(table: EncodedTable, number: int, members: Codes) -> csr_array:
+    """Give the mean x of a field's features over the rows at each of its levels: (L, features), sparse."""
+    field = table.layout.fields[number]
+    x = table.x(field)
+    ids = table.ids[:, field.first_slot : field.first_slot + field.slots] - field.offset
+    rows, places = np.nonzero(members >= 0)
+    levels = members[rows, places].astype(np.int64)
+    shape = int(members.max(initial=-1)) + 1, field.size
+    share = 1.0 / np.maximum(np.bincount(levels, minlength=shape[0]), 1)[levels]
+    values = [share if x is None else share * x[rows, slot] for slot in range(field.slots)]
+    columns = [ids[rows, slot] for slot in range(field.slots)]
+    at = np.tile(levels, field.slots), np.concatenate(columns)
+    return csr_array((np.concatenate(values), at), shape=shape)
 
 
 def _network_levels(
@@ -78,6 +112,10 @@ def _network_levels(
     background: int,
     seed: int,
 ) -> Iterator[NDArray[np.float64]]:
+    if model.network_is_silent:
+        sizes = [int(codes.max(initial=-1)) + 1 for codes in members]
+        yield from (np.zeros((sizes[f], sizes[g])) for f, g in pairs)
+        return
     of_level, _ = _level_means(model.network_fields, table, members)
     probe = network_probe(model, table, background, seed)
     alone = [probe.alone(f, values) for f, values in enumerate(of_level)]

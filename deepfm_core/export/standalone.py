@@ -271,8 +271,13 @@ def dense(m: Batch) -> Numbers:
 
 
 def fm_pairs(m: Batch) -> Numbers:
-    """Σ over pairs of fields of ⟨c_f, c_g⟩ = ½ (|Σ c|² − Σ |c|²), c being embeddings less their field's mean or not."""
+    """Σ over pairs of fields of ⟨c_f, c_g⟩ = ½ (|Σ c|² − Σ |c|²), c being embeddings less their field's mean or not.
+
+    In a guided model each pair has a weight r_fg.
+    """
     c = m.fields(m.about["fm_columns"]) - (m.weights["field_means"] if m.about["centred"] else 0)
+    if "pair_weights" in m.weights:
+        return np.asarray(0.5 * (c * np.einsum("fg,bgk->bfk", m.weights["pair_weights"], c)).sum((1, 2)))
     return np.asarray(0.5 * ((c.sum(1) ** 2).sum(1) - (c**2).sum((1, 2))))
 
 
@@ -282,6 +287,18 @@ def within_pairs(m: Batch) -> Numbers:
     for number in m.about["within"]:
         squares = (each[:, m.slots[number]] ** 2).sum((1, 2))
         total += 0.5 * ((e[:, number] ** 2).sum(1) - squares)
+    return total
+
+
+def cells(m: Batch) -> Numbers:
+    """The cells of the pairs that guide a model: Σ x_i x_j u_ij over the features i and j of both fields."""
+    keys, weights, total = m.weights["cell_keys"], m.weights["cell_weights"], np.zeros(len(m.ids))
+    for a, b in m.weights["cell_pairs"].astype(int) if len(keys) else ():
+        left, right = m.slots[a], m.slots[b]
+        key = m.ids[:, left, None] * len(m.weights["table"]) + m.ids[:, None, right]
+        place = np.minimum(np.searchsorted(keys, key), len(keys) - 1)
+        u = np.where(keys[place] == key, weights[place], 0)
+        total += (u * m.x[:, left, None] * m.x[:, None, right]).sum((1, 2))
     return total
 
 
@@ -329,6 +346,7 @@ TERMS = {
     "Dense": dense,
     "FMPairs": fm_pairs,
     "WithinPairs": within_pairs,
+    "Cells": cells,
     "Crossed": crossed,
     "Deep": deep,
 }

@@ -68,6 +68,10 @@ def _parameters(model: DeepFM) -> Iterator[str]:
             yield f"self.{name} = {_empty(getattr(model, name))}"
     if model.spec.centred and model.spec.second_order:
         yield f'self.register_buffer("field_means", torch.empty({_shape(model.field_means)}))'
+    if model.spec.has_guide:
+        yield f'self.register_buffer("pair_weights", torch.empty({_shape(model.pair_weights)}))'
+        yield f'self.register_buffer("cell_keys", torch.empty({len(model.cell_keys)}, dtype=torch.long))'
+        yield f'self.register_buffer("cell_weights", torch.empty({len(model.cell_keys)}))'
     if not model.one_slot_a_field:
         yield f'self.register_buffer("field_of_slot", torch.tensor({model.field_of_slot.tolist()}), persistent=False)'
     if model.network is not None:
@@ -130,6 +134,13 @@ def _dense(model: DeepFM) -> Lines:
 
 def _fm_pairs(model: DeepFM) -> Lines:
     centre = " - self.field_means" if model.spec.centred else ""
+    if model.spec.has_guide:
+        return [
+            f"c = fields[:, :, {_columns(model.fm_columns)}]{centre}  # (B, F, K)",
+            "# Σ over pairs of r_fg ⟨c_f, c_g⟩, r_fg being what the labels say of the pair",
+            'others = torch.einsum("fg,bgk->bfk", self.pair_weights, c)',
+            "0.5 * (c * others).sum((1, 2))",
+        ]
     return [
         f"c = fields[:, :, {_columns(model.fm_columns)}]{centre}  # (B, F, K)",
         "# Σ over pairs of ⟨c_f, c_g⟩, without a double loop (Rendle 2010)",
@@ -145,6 +156,21 @@ def _within_pairs(model: DeepFM) -> Lines:
         ".sum(2))",
         f"within = 0.5 * (fields[:, :, {columns}].square().sum(2) - squares)",
         f"within[:, {numbers}].sum(1)",
+    ]
+
+
+def _cells(model: DeepFM) -> Lines:
+    if not len(model.cell_keys):
+        return ["0.0  # no pair has cells"]
+    slots = [range(field.first_slot, field.first_slot + field.slots) for field in model.layout.fields]
+    met = [(s, t) for a, b in model.cell_pairs.tolist() for s in slots[a] for t in slots[b]]
+    return [
+        "# the pairs that the labels support: a weight for each cell",
+        f"left, right = {[s for s, _ in met]}, {[t for _, t in met]}",
+        f"key = ids[:, left] * {model.layout.vocabulary} + ids[:, right]",
+        f"place = torch.searchsorted(self.cell_keys, key).clamp(max={len(model.cell_keys) - 1})",
+        "cells = torch.where(self.cell_keys[place] == key, self.cell_weights[place], 0.0)",
+        "(cells * x[:, left] * x[:, right]).sum(1)",
     ]
 
 
@@ -176,6 +202,7 @@ TERM_CODE: dict[str, Callable[[DeepFM], Lines]] = {
     "Dense": _dense,
     "FMPairs": _fm_pairs,
     "WithinPairs": _within_pairs,
+    "Cells": _cells,
     "Crossed": _crossed,
     "Deep": _deep,
 }

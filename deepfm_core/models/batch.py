@@ -23,6 +23,7 @@ class Batch:
         dense: (B, D) float, scaled values of the dense fields.
         labels: (B,) float, 0 or 1, or None.
         crosses: (B, C) int32, ids of the crossed fields' combinations, or None where there are none.
+        offset: (B,) log-odds that do not learn, computed ahead; None where there are none.
         weighted: (W,) the slots that `weights` has a column for, in a table that batches are taken from; None in these.
     """
 
@@ -31,6 +32,7 @@ class Batch:
     dense: Tensor
     labels: Tensor | None = None
     crosses: Tensor | None = None
+    offset: Tensor | None = None
     weighted: Tensor | None = None
 
     @classmethod
@@ -54,6 +56,7 @@ class Batch:
             tensor(table.dense),
             None if table.labels is None else tensor(table.labels),
             None if table.crosses is None else tensor(table.crosses),
+            None,
             None if table.weighted is None else tensor(np.array(table.weighted)),
         )
 
@@ -81,14 +84,15 @@ class Batch:
             self.dense.double(),
             None if self.labels is None else self.labels.double(),
             self.crosses,
+            None if self.offset is None else self.offset.double(),
             self.weighted,
         )
 
     def _each(self, change: Callable[[Tensor], Tensor]) -> Batch:
-        weights, labels, crosses = (
-            None if part is None else change(part) for part in (self.weights, self.labels, self.crosses)
+        weights, labels, crosses, offset = (
+            None if part is None else change(part) for part in (self.weights, self.labels, self.crosses, self.offset)
         )
-        return Batch(change(self.ids), weights, change(self.dense), labels, crosses, self.weighted)
+        return Batch(change(self.ids), weights, change(self.dense), labels, crosses, offset, self.weighted)
 
     def _whole(self) -> Batch:
         """Return the batch with the x of every slot."""

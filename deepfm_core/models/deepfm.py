@@ -5,17 +5,21 @@ The equations are those of Guo et al. 2017 (arXiv 1703.04247), written out in do
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from itertools import combinations
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import EncodedTable, Layout
+from deepfm_core.evidence.guide import Guide, GuidedPair
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.network import Network
 from deepfm_core.models.products import products
 from deepfm_core.models.reading import Reading
 from deepfm_core.models.terms import TERMS, Terms, mean_x, settle_rows, terms_of
+from deepfm_core.spec.models import GUIDED_EMBEDDING_SD
 from deepfm_core.spec.run import ModelSpec
 
 _READ_AT_ONCE = 16_384
@@ -42,6 +46,10 @@ class DeepFM(nn.Module):
     field_of_slot: Tensor
     within_fields: Tensor
     field_means: Tensor
+    pair_weights: Tensor
+    cell_pairs: Tensor
+    cell_keys: Tensor
+    cell_weights: Tensor
     bias: nn.Parameter
     dense_weights: nn.Parameter
     crossed_weights: nn.Parameter | None
@@ -59,6 +67,8 @@ class DeepFM(nn.Module):
         self._register_observed()
         for term in TERMS:
             term.build(self)
+        if spec.has_guide:
+            self._begin_with_nothing()
 
     def _place_columns(self) -> None:
         """Say which columns of the table the FM and the network read."""
@@ -93,6 +103,49 @@ class DeepFM(nn.Module):
         self.register_buffer("field_means", means)
         self.register_buffer("feature_means", torch.zeros(self.layout.vocabulary))
         self.register_buffer("feature_seen", torch.ones(self.layout.vocabulary, dtype=torch.bool))
+
+    @torch.no_grad()
+    def _begin_with_nothing(self) -> None:
+        """Let the network begin at 0: it learns what the guide leaves."""
+        if self.network is not None:
+            self.network.output.weight.zero_()
+
+    @torch.no_grad()
+    def start_from(self, guide: Guide) -> None:
+        """Take main effects and cells from a guide that was solved for this layout."""
+        device = self.table.device
+        self.bias.fill_(guide.base)
+        self.table[:, 0] = torch.from_numpy(guide.first_order).to(self.table)
+        self.dense_weights.copy_(torch.from_numpy(guide.dense))
+        held = [pair.fields for pair in guide.pairs if pair.by_cells]
+        self.cell_pairs = torch.tensor(held, dtype=torch.long, device=device).view(-1, 2)
+        self.cell_keys = torch.from_numpy(guide.keys).to(device)
+        self.cell_weights = torch.from_numpy(guide.weights).to(self.table)
+        self._weigh_pairs([pair for pair in guide.pairs if not pair.by_cells])
+
+    def _weigh_pairs(self, pairs: Sequence[GuidedPair]) -> None:
+        """Weigh the FM's pairs so that embeddings of the spread that L2 expects give rows the pair's strength."""
+        spread = GUIDED_EMBEDDING_SD**2 * self.spec.embedding_size**0.5
+        self.pair_weights.zero_()
+        for pair in pairs:
+            a, b = pair.fields
+            self.pair_weights[a, b] = self.pair_weights[b, a] = pair.strength / spread
+
+    @torch.no_grad()
+    def keep_guide_alone(self) -> None:
+        """Take out what was learned beyond the guide."""
+        self.table[:, 1:] = 0.0
+        self.settle()
+        if self.network is not None:
+            self.network.output.weight.zero_()
+            self.network.output_bias.zero_()
+
+    def load_state_dict(self, tensors: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+        """Take over stored weights, with as many cells as they have."""
+        for name in ("cell_pairs", "cell_keys", "cell_weights"):
+            if name in tensors and hasattr(self, name):
+                setattr(self, name, getattr(self, name).new_zeros(tensors[name].shape))
+        return super().load_state_dict(tensors, *args, **options)
 
     def forward(self, batch: Batch) -> Tensor:
         """Give the logit: (B,)."""
@@ -156,6 +209,17 @@ class DeepFM(nn.Module):
         self.field_means.copy_(means[:, self.fm_columns])
         for term in terms_of(self):
             term.settle()
+
+    @property
+    def cells_of(self) -> set[tuple[int, int]]:
+        """The pairs of fields (a, b) that have cells."""
+        return {(a, b) for a, b in self.cell_pairs.tolist()} if self.spec.has_guide else set()
+
+    @property
+    def network_is_silent(self) -> bool:
+        """Whether the network gives 0 to every row: that of a guided model in which it did not pay."""
+        output = None if self.network is None else self.network.output
+        return output is None or not (bool(output.weight.any()) or bool(output.bias.any()))
 
     @property
     def parameter_count(self) -> int:

@@ -10,12 +10,14 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations
+from functools import cached_property
+from itertools import combinations, product
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable
@@ -37,6 +39,9 @@ Pairs = Sequence[tuple[int, int]]
 Values = NDArray[np.float64]
 
 _OBSERVED_AT_ONCE = 1 << 16
+
+_LAID_OUT = 1 << 22
+"""Cells of all pairs that are laid out to be looked up directly."""
 
 
 @dataclass(frozen=True)
@@ -67,11 +72,19 @@ class Terms:
         return tuple(kind for kind in ADDENDS if kind in present)
 
     def of(self, kind: str) -> Tensor:
-        """Give all addends of a kind, a column each: (B, columns)."""
-        return torch.cat([part.values for part in self.addends if part.kind == kind], 1)
+        """Give all addends of a kind, a column for each field or pair that has any: (B, columns)."""
+        columns = torch.cat([part.values for part in self.addends if part.kind == kind], 1)
+        place = {fields: number for number, fields in enumerate(self.fields_of(kind))}
+        if len(place) == columns.shape[1]:
+            return columns
+        to = torch.tensor([place[fields] for fields in self._columns(kind)], device=columns.device)
+        return columns.new_zeros(len(columns), len(place)).index_add(1, to, columns)
 
     def fields_of(self, kind: str) -> list[Fields]:
         """Give the fields of each column of `of`."""
+        return list(dict.fromkeys(self._columns(kind)))
+
+    def _columns(self, kind: str) -> list[Fields]:
         return [fields for part in self.addends if part.kind == kind for fields in part.fields]
 
     def logit(self) -> Tensor:
@@ -116,6 +129,8 @@ class Term(ABC):
     """Whether the term adds the first column of the embedding table to the logit."""
     gives_pairs: ClassVar[bool] = False
     """Whether the term gives anything to pairs of different fields, by `of_pairs` or, a network, when it is probed."""
+    fixed: bool = False
+    """Whether the term does not learn: it is part of what a guided model starts from."""
     columns: slice | None = None
     """Which columns of the embedding table the term reads of each field, if any."""
     whole: bool = False
@@ -223,15 +238,17 @@ class FirstOrder(Term):
         """Read the bias, which keeps its memory while it trains."""
         super().__init__(model)
         self._bias = model.bias.detach()
+        self.fixed = model.spec.has_guide
 
     @classmethod
     def build(cls, model: DeepFM) -> None:
         """Add the bias; a stored model has one even where nothing reads it."""
-        model.bias = nn.Parameter(torch.zeros(()), requires_grad=cls.of(model))
+        model.bias = nn.Parameter(torch.zeros(()), requires_grad=cls.of(model) and not model.spec.has_guide)
 
     def forward(self, read: Reading) -> Tensor:
         """Give bias + Σ x w: (B,)."""
-        return self.model.bias + read.weights.sum(1)
+        weights = read.weights.detach() if self.fixed else read.weights
+        return self.model.bias + weights.sum(1)
 
     def addends(self, read: Reading) -> Iterator[Addends]:
         """Yield the bias, and each field's weight."""
@@ -267,11 +284,12 @@ class Dense(Term):
         """Read the weights, which keep their memory while they train."""
         super().__init__(model)
         self._weights = model.dense_weights.detach()
+        self.fixed = model.spec.has_guide
 
     @classmethod
     def build(cls, model: DeepFM) -> None:
         """Add a weight per dense field; a stored model has them even where nothing reads them."""
-        on = bool(model.spec.switches.first_order)
+        on = bool(model.spec.switches.first_order) and not model.spec.has_guide
         model.dense_weights = nn.Parameter(torch.zeros(len(model.layout.dense)), requires_grad=on)
 
     @classmethod
@@ -307,7 +325,10 @@ class Dense(Term):
 
 
 class FMPairs(Term):
-    """The pairs of different fields: Σ_{f<g} ⟨c_f, c_g⟩ with c_f = e_f, or e_f − m_f in the centred form."""
+    """The pairs of different fields: Σ_{f<g} r_fg ⟨c_f, c_g⟩ with c_f = e_f, or e_f − m_f in the centred form.
+
+    r_fg is 1, but in a guided model: there it is how strong the labels say that the pair is (`DeepFM.start_from`).
+    """
 
     switch = "second_order"
     gives_pairs = True
@@ -320,10 +341,19 @@ class FMPairs(Term):
         self._laid_out = False
         self._mean: Tensor | None = None
         self._pull: Tensor | None = None
+        self._weights: Tensor | None = model.pair_weights if model.spec.has_guide else None  # (F, F)
+
+    @classmethod
+    def build(cls, model: DeepFM) -> None:
+        """Add the weights of the pairs where a guide gives them."""
+        if model.spec.has_guide:
+            model.register_buffer("pair_weights", torch.zeros(2 * [len(model.layout.fields)]))
 
     def forward(self, read: Reading) -> Tensor:
         """Sum all pairs without a double loop: ½ (|Σ c|² − Σ |c|²), (Rendle 2010, Lemma 3.1): (B,)."""
         centred = self._centre(read.embeddings)  # (B, F, K)
+        if self._weights is not None:
+            return 0.5 * (centred * torch.einsum("fg,bgk->bfk", self._weights, centred)).sum((1, 2))
         return 0.5 * (centred.sum(1).square().sum(1) - centred.square().sum((1, 2)))
 
     def addends(self, read: Reading) -> Iterator[Addends]:
@@ -331,6 +361,8 @@ class FMPairs(Term):
         centred, names = self._centre(read.embeddings), self.model.layout.names
         a, b = torch.triu_indices(centred.shape[1], centred.shape[1], 1, device=centred.device)
         between = torch.bmm(centred, centred.transpose(1, 2))[:, a, b]  # (B, F, F) -> (B, F(F-1)/2)
+        if self._weights is not None:
+            between = between * self._weights[a, b]
         yield Addends("second-order", list(combinations(names, 2)), between)
 
     def _centre(self, embeddings: Tensor) -> Tensor:
@@ -344,7 +376,10 @@ class FMPairs(Term):
         embeddings = self.model.embeddings_of(table)
         about = embeddings.mean(0) if means is None else means
         centred = (embeddings - about).transpose(0, 1).contiguous()  # (F, N, K)
-        return ((centred[f] * centred[g]).sum(1, dtype=torch.float64).numpy() for f, g in pairs)
+        r = None if self._weights is None else self._weights.double().numpy()
+        for f, g in pairs:
+            product = (centred[f] * centred[g]).sum(1, dtype=torch.float64).numpy()
+            yield product if r is None else product * r[f, g]
 
     def prepare(self, gradients: Gradients, precision: str) -> None:
         """Train: the centred form then takes the mean over the batch."""
@@ -367,15 +402,37 @@ class FMPairs(Term):
         self._laid_out = True
 
     def add(self, logit: Tensor, piece: Piece) -> None:
-        """Add ½ (|Σ c|² − Σ |c|²)."""
+        """Add ½ (|Σ c|² − Σ |c|²), or ½ Σ_f ⟨c_f, Σ_g r_fg c_g⟩."""
+        if self._weights is not None:
+            self._add_weighted(logit, piece)
+            return
         self._c, self._sum = piece.fields(self.columns), piece.sums[:, self.columns]
         if self._mean is not None:
             self._c, self._sum = self._c - self._mean, self._sum - self._spread @ self._mean
         logit.addmv_(self._sum.square(), self._ones_of_one, alpha=0.5)
         logit.addmv_(self._c.square(), self._ones, alpha=-0.5)
 
+    def _add_weighted(self, logit: Tensor, piece: Piece) -> None:
+        assert self._weights is not None
+        c = piece.fields(self.columns)
+        c = c if self._mean is None else c - self._mean
+        by_field = c.view(piece.count, len(self._weights), -1)
+        self._others = torch.matmul(self._weights, by_field).view_as(c)  # (n, F·K), Σ_g r_fg c_g
+        logit.addmv_(c * self._others, self._ones, alpha=0.5)
+
+    def _back_weighted(self, delta: Tensor, piece: Piece) -> None:
+        gradient, filled = piece.gradient(self.columns)
+        pull = self._others * delta.unsqueeze(1)
+        gradient.copy_(pull) if not filled else gradient.add_(pull)
+        if self._centred:
+            total = pull.sum(0)
+            self._pull = total if self._pull is None else self._pull + total
+
     def backward(self, delta: Tensor, piece: Piece) -> None:
-        """∂c_f = δ (s − c_f) with s = Σ c_f; in the centred form Σ over rows of it is kept for the end."""
+        """∂c_f = δ (s − c_f) with s = Σ c_f, or δ Σ_g r_fg c_g; in the centred form its sum is kept for the end."""
+        if self._weights is not None:
+            self._back_weighted(delta, piece)
+            return
         gradient, filled = piece.gradient(self.columns)
         column = delta.unsqueeze(1)
         gradient.addmm_(self._sum * column, self._spread, beta=float(filled)).addcmul_(self._c, column, value=-1)
@@ -454,6 +511,137 @@ class WithinPairs(Term):
         pull = self._others.mul_(delta.view(-1, 1, 1) if self._x is None else delta.view(-1, 1, 1) * self._x)
         columns = gradient[:, self.model.fm_columns]
         columns.index_add_(0, self._positions.flatten().long(), pull.flatten(0, 1))
+
+
+class Cells(Term):
+    """The cells of the pairs that the labels support: Σ over these pairs, and over features i of one field and j of the
+    other, of x_i x_j u_ij.
+
+    They are solved before the model trains (`evidence.guide`), and stay as they are. A cell that no training row is in
+    has the weight 0.
+    """
+
+    switch = "second_order"
+    gives_pairs = True
+    fixed = True
+
+    @classmethod
+    def build(cls, model: DeepFM) -> None:
+        """Add what a guide fills in; a model that is loaded brings the sizes."""
+        if model.spec.has_guide:
+            model.register_buffer("cell_pairs", torch.zeros(0, 2, dtype=torch.long))
+            model.register_buffer("cell_keys", torch.zeros(0, dtype=torch.long))
+            model.register_buffer("cell_weights", torch.zeros(0))
+
+    @classmethod
+    def of(cls, model: DeepFM) -> bool:
+        """Say whether the model is guided."""
+        return model.spec.has_guide
+
+    def forward(self, read: Reading) -> Tensor:
+        """Give the sum over pairs: (B,)."""
+        return self.by_pair(read.batch).sum(1)
+
+    def addends(self, read: Reading) -> Iterator[Addends]:
+        """Yield each pair's sum."""
+        names = self.model.layout.names
+        yield Addends("second-order", [(names[a], names[b]) for a, b in self._pairs], self.by_pair(read.batch))
+
+    def of_pairs(self, table: EncodedTable, pairs: Pairs, means: Tensor | None = None) -> Iterator[Values]:
+        """Yield the pair's sum, 0 where it has no cells: (N,) a pair."""
+        parts = [self.by_pair(batch) for batch in Batch.held(table).split(_OBSERVED_AT_ONCE)]
+        place = {pair: number for number, pair in enumerate(self._pairs)}
+        each = torch.cat(parts).double().numpy() if place else np.zeros((len(table), 0))
+        for pair in pairs:
+            yield each[:, place[pair]] if pair in place else np.zeros(len(table))
+
+    def table_of(self, pair: tuple[int, int]) -> csr_array | None:
+        """Give a pair's cells (features of a, features of b), sparse; None where it has none."""
+        if pair not in self._pairs:
+            return None
+        a, b = (self.model.layout.fields[number] for number in pair)
+        keys, vocabulary = self.model.cell_keys.cpu().numpy(), self.model.layout.vocabulary
+        left, right = keys // vocabulary - a.offset, keys % vocabulary - b.offset
+        own = (left >= 0) & (left < a.size) & (right >= 0) & (right < b.size)
+        weights = self.model.cell_weights.cpu().numpy()[own].astype(np.float64)
+        return csr_array((weights, (left[own], right[own])), shape=(a.size, b.size))
+
+    @property
+    def _pairs(self) -> list[tuple[int, int]]:
+        return [(a, b) for a, b in self.model.cell_pairs.tolist()]
+
+    @torch.no_grad()
+    def by_pair(self, batch: Batch) -> Tensor:
+        """Give each pair's sum: (B, pairs)."""
+        model = self.model
+        sums = model.cell_weights.new_zeros(batch.ids.shape[0], len(model.cell_pairs))
+        if not len(model.cell_keys):
+            return sums
+        left, right, pair = self._places
+        weights = self._cells(batch.ids[:, left].long(), batch.ids[:, right].long(), pair)  # (B, slots of pairs)
+        if batch.weights is not None:
+            weights = weights * batch.weights[:, left] * batch.weights[:, right]
+        return sums.index_add_(1, pair, weights)
+
+    @cached_property
+    def _places(self) -> tuple[Tensor, Tensor, Tensor]:
+        """Say which two slots of a row meet in a pair, and in which one."""
+        fields = self.model.layout.fields
+        slots = [range(field.first_slot, field.first_slot + field.slots) for field in fields]
+        met = [(s, t, n) for n, (a, b) in enumerate(self._pairs) for s, t in product(slots[a], slots[b])]
+        left, right, pair = torch.tensor(met, device=self.model.table.device).T.contiguous()
+        return left, right, pair
+
+    def _cells(self, left: Tensor, right: Tensor, pair: Tensor) -> Tensor:
+        """Look up the cells of features `left` and `right`: (B, slots of pairs)."""
+        if self._laid_out is not None:
+            return self._laid_out[self._place(left, right, pair)]
+        keys = left * self.model.layout.vocabulary + right
+        place = torch.searchsorted(self.model.cell_keys, keys).clamp_max_(len(self.model.cell_keys) - 1)
+        return torch.where(self.model.cell_keys[place] == keys, self.model.cell_weights[place], 0.0)
+
+    @cached_property
+    def _laid_out(self) -> Tensor | None:
+        """All cells of all pairs, where they take little memory: looking up is then several times as fast."""
+        model = self.model
+        cells = int(self._blocks[0, -1])
+        if cells > _LAID_OUT:
+            return None
+        left, right = model.cell_keys // model.layout.vocabulary, model.cell_keys % model.layout.vocabulary
+        number = torch.zeros(2 * [len(model.layout.fields)], dtype=torch.long, device=left.device)
+        number[model.cell_pairs[:, 0], model.cell_pairs[:, 1]] = torch.arange(len(model.cell_pairs), device=left.device)
+        pair = number[model.field_of_feature[left], model.field_of_feature[right]]
+        laid_out: Tensor = model.cell_weights.new_zeros(cells)
+        laid_out[self._place(left, right, pair)] = model.cell_weights
+        return laid_out
+
+    def _place(self, left: Tensor, right: Tensor, pair: Tensor) -> Tensor:
+        """Say where the cell of two features is among all cells of all pairs."""
+        first, width, of_a, of_b = self._blocks
+        place: Tensor = (left - of_a[pair]) * width[pair] + (right - of_b[pair] + first[pair])
+        return place
+
+    @cached_property
+    def _blocks(self) -> Tensor:
+        """Where the cells of each pair begin, and how many there are to a feature of the first field; the offsets of
+        both fields: (4, pairs + 1), in the last column the number of all cells."""
+        fields = self.model.layout.fields
+        blocks, first = [], 0
+        for a, b in self._pairs:
+            blocks.append([first, fields[b].size, fields[a].offset, fields[b].offset])
+            first += fields[a].size * fields[b].size
+        return torch.tensor([*blocks, [first, 0, 0, 0]], device=self.model.table.device).T.contiguous()
+
+    def add(self, logit: Tensor, piece: Piece) -> None:
+        """Add the sum of each row's pairs."""
+        logit += self._sums[piece.rows]
+
+    def begin(self, batch: Pass) -> None:
+        """Compute the whole batch."""
+        self._sums = self.by_pair(batch.batch).sum(1)
+
+    def backward(self, delta: Tensor, piece: Piece) -> None:
+        """Nothing learns."""
 
 
 class OwnWeights(Term):
@@ -654,7 +842,7 @@ class Deep(Term):
         self._layers.backward(delta, gradient, filled)
 
 
-TERMS: tuple[type[Term], ...] = (FirstOrder, Dense, FMPairs, WithinPairs, Crossed, Deep)
+TERMS: tuple[type[Term], ...] = (FirstOrder, Dense, FMPairs, WithinPairs, Cells, Crossed, Deep)
 """Every term, in the order in which they add up. Gradients go the other way: the network writes first."""
 
 

@@ -115,7 +115,8 @@ def execute(job: Job, context: Context) -> Iterator[Event]:
             ("evaluate", _evaluate),
             *([("explain", _explain)] if job.spec.explained else []),
         ):
-            yield Stage(name)
+            if not (name == "fit" and job.spec.model.has_guide):  # that begins with its guide, and says so itself
+                yield Stage(name)
             yield from _timed(work, name, stage)
         if _folds(work):
             # People look at the results from here on; holding out only adds columns to `pairs`.
@@ -225,17 +226,17 @@ def _after_epoch(work: _Work, sample: EncodedTable, event: EpochDone) -> None:
     """Write the checkpoint for resuming, the curves, and the pairs that the page shows during training."""
     folder, model = work.job.folder, work.state.model
     if work.spec.model.second_order and work.spec.explained:  # not while an FM only pretrains another model
-        _add_epoch(work, "pairs_by_epoch", frames.pairs_after_epoch(model, sample, event.epoch))
-    _add_epoch(work, "epochs", pd.DataFrame([asdict(event)]).astype({"valid_auc": float}))
+        _add_epoch(work, event.epoch, "pairs_by_epoch", frames.pairs_after_epoch(model, sample, event.epoch))
+    _add_epoch(work, event.epoch, "epochs", pd.DataFrame([asdict(event)]).astype({"valid_auc": float}))
     folder.save_checkpoint(work.state.tensors(), work.state.numbers())
 
 
-def _add_epoch(work: _Work, name: str, now: pd.DataFrame) -> None:
+def _add_epoch(work: _Work, epoch: int, name: str, now: pd.DataFrame) -> None:
     """Add an epoch's rows to a frame."""
     earlier, folder = work.job.folder.frame(name), work.job.folder
     if earlier is not None:
         # A resumed run repeats the epoch after its checkpoint: drop what the earlier attempt wrote of it.
-        now = pd.concat([earlier[earlier["epoch"] < int(now["epoch"].iloc[0])], now], ignore_index=True)
+        now = pd.concat([earlier[earlier["epoch"] < epoch], now], ignore_index=True)
     folder.write_frame(name, now)
 
 
@@ -281,6 +282,23 @@ def _hold_out(work: _Work) -> Events:
     yield from hold_out(work.job.folder, table, spec.model, spec.fit, folds=folds, epochs=epochs, seed=spec.seed)
 
 
+def guide_said(state: FitState) -> dict[str, Any]:
+    """Say in a summary which pairs guided a model, and whether it learned anything beyond them; {} without a guide."""
+    if state.guide is None:
+        return {}
+    names, alone = state.model.layout.names, state.best_epoch == state.began
+    pairs = [
+        {
+            "field_a": names[pair.fields[0]],
+            "field_b": names[pair.fields[1]],
+            "strength": round(pair.strength, 4),
+            "learned_by": "cells" if alone or pair.fields in state.model.cells_of else "embeddings",
+        }
+        for pair in state.guide.pairs
+    ]
+    return {"guide": {"pairs": pairs, "learned_beyond": not alone}}
+
+
 def _summary(work: _Work) -> dict[str, Any]:
     rows = {name: len(getattr(work, name)) for name in ("train", "valid", "test")}
     seconds = {name: round(value, 4) for name, value in work.seconds.items()}
@@ -292,6 +310,7 @@ def _summary(work: _Work) -> dict[str, Any]:
         "parameters": work.state.model.parameter_count,
         "epochs": work.fitted.epochs,
         "best_epoch": work.fitted.best_epoch,
+        **guide_said(work.state),
         **{name: scores(work.metrics.get(name)) for name in ("valid", "test")},
         "seconds": seconds,
         **held_out,

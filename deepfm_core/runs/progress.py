@@ -8,12 +8,12 @@ from dataclasses import asdict, dataclass, field
 
 import pandas as pd
 
-from deepfm_core.spec.events import HOLD_OUT, EpochDone, Fitted, Progress, Stage, Started
+from deepfm_core.spec.events import GUIDE, HOLD_OUT, EpochDone, Fitted, Progress, Stage, Started
 from deepfm_core.store.records import StoredEvent
 
 EPOCH_COLUMNS = ("epoch", "train_logloss", "valid_logloss", "valid_auc", "seconds", "best")
 PROGRESS_COLUMNS = ("epoch", "step", "steps", "loss", "rows_per_second")
-SHARES = {"read": 0.03, "encode": 0.05, "fit": 0.67, "evaluate": 0.03, "explain": 0.22}
+SHARES = {"read": 0.03, "encode": 0.05, GUIDE: 0.1, "fit": 0.57, "evaluate": 0.03, "explain": 0.22}
 """Rough share of each stage in the progress bar until results are ready; `HOLD_OUT` has its own bar."""
 WAITING_STEP = 0.05
 """Largest step of the explain stage while it waits for the evidence; finished explanations make larger steps."""
@@ -62,7 +62,7 @@ class RunProgress:
                 if name != self.stage or other_work:
                     self.reports = []
                 self.stage, self.stage_fraction = name, fraction
-                if name in (HOLD_OUT, "explain"):
+                if name in (GUIDE, HOLD_OUT, "explain"):
                     self.reports.append((stored.time, fraction))
                 if note and note not in self.notes:
                     self.notes.append(note)
@@ -103,7 +103,7 @@ class RunProgress:
 
         None before the first epoch or fold has ended, and during single explanations, whose pace cannot be predicted.
         """
-        if self.stage in (HOLD_OUT, "explain"):
+        if self.stage in (GUIDE, HOLD_OUT, "explain"):
             return self._stage_left(now)
         if self.started is None or self.fitted is not None or len(self.epoch_times) < 2:
             return None

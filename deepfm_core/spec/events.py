@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
+GUIDE = "guide"
+"""The stage that comes before a guided model trains: which pairs do the labels of the training part support?"""
 HOLD_OUT = "hold out"
 """The stage that comes after everything pages show first: evidence on unseen rows."""
 

@@ -42,6 +42,9 @@ class Switches:
         return self.second_order or self.deep
 
 
+GUIDED_EMBEDDING_SD = 0.4
+"""How large the embeddings of a guided model are expected to be; its weights of pairs go by it, too."""
+
 MODELS = {
     "lr": Switches(first_order=True),
     "fm": Switches(first_order=True, second_order=True),

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from deepfm_core.errors import SpecError
+from deepfm_core.spec.models import GUIDED_EMBEDDING_SD
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.spec.settings import by_home
 
@@ -18,11 +19,12 @@ FIRST_ORDER_SD, EMBEDDING_SD = 0.25, 0.15
 """How large weights are expected to be, in log-odds and its square root."""
 
 
-def preset(name: str, model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:
-    """Give a preset's settings for `rows` training rows; why they are as they are: docs/decisions/012..
+def preset(name: str, model_name: str, rows: int, *, guided: bool = True) -> tuple[ModelSpec, FitSpec]:
+    """Give a preset's settings for `rows` training rows; why they are as they are: docs/decisions/012, 022.
 
-    `recommended` is the centred, regularised form; `paper` is the form of Guo et al. 2017; `quick` is a first look,
-    `recommended` with larger steps and few epochs.
+    `recommended` is the centred, regularised form, of which a model with FM pairs is guided unless that is not wanted:
+    it starts from main effects and the pairs that the labels support. `paper` is the form of Guo et al. 2017; `quick`
+    is a first look, `recommended` with larger steps and few epochs.
 
     Raises:
         SpecError: there is no preset or no model of that name.
@@ -30,11 +32,11 @@ def preset(name: str, model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:
     if model_name not in MODEL_NAMES:
         raise SpecError(f"Model is {model_name!r}. Use one of {', '.join(MODEL_NAMES)}.")
     if name == "recommended":
-        return _recommended(model_name, rows)
+        return _recommended(model_name, rows, guided)
     if name == "paper":
         return _paper(model_name)
     if name == "quick":
-        return _quick(model_name, rows)
+        return _quick(model_name, rows, guided)
     raise SpecError(f"Preset is {name!r}. Use one of {', '.join(PRESETS)}.")
 
 
@@ -46,12 +48,12 @@ def settings(name: str, model_name: str, rows: int, chosen: Mapping[str, Any]) -
     Raises:
         SpecError: there is no such preset, model or setting, or a value is out of range.
     """
-    model, fit = preset(name, model_name, rows)
+    model, fit = preset(name, model_name, rows, guided=bool(chosen.get("guided", True)))
     parts = by_home(chosen, ("model", "fit"))
     return replace(model, **parts["model"]), replace(fit, **parts["fit"])
 
 
-def _recommended(model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:
+def _recommended(model_name: str, rows: int, guided: bool) -> tuple[ModelSpec, FitSpec]:
     model = ModelSpec(model_name, embedding_size=8, layers=(64, 32), dropout=0.5, centred=True, embedding_sd=0.1)
     fit = FitSpec(
         epochs=60,
@@ -63,7 +65,11 @@ def _recommended(model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:
         l2=_l2(rows, FIRST_ORDER_SD),
         embedding_l2=_l2(rows, EMBEDDING_SD),
     )
-    return model, fit
+    if not (guided and model.switches.second_order):
+        return model, fit
+    # What a guide leaves is weaker, and takes longer to find: more patience, and embeddings that may be larger.
+    freer = replace(fit, patience=8, embedding_l2=_l2(rows, GUIDED_EMBEDDING_SD))
+    return replace(model, guided=True, embedding_sd=0.2), freer
 
 
 def _paper(model_name: str) -> tuple[ModelSpec, FitSpec]:
@@ -74,8 +80,8 @@ def _paper(model_name: str) -> tuple[ModelSpec, FitSpec]:
     return model, FitSpec(epochs=30, patience=3, batch_size=1024, learning_rate=1e-3, l2=1e-5)
 
 
-def _quick(model_name: str, rows: int) -> tuple[ModelSpec, FitSpec]:
-    model, fit = _recommended(model_name, rows)
+def _quick(model_name: str, rows: int, guided: bool) -> tuple[ModelSpec, FitSpec]:
+    model, fit = _recommended(model_name, rows, guided)
     return model, replace(fit, epochs=3, batch_size=2 * fit.batch_size, learning_rate=2 * fit.learning_rate)
 
 

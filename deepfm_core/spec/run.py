@@ -75,6 +75,9 @@ class ModelSpec:
     """Whether the FM multiplies embeddings less their field's mean (docs/model.md); the paper's form does not."""
     embedding_sd: float = 0.01
     """Standard deviation of the random numbers embeddings start from."""
+    guided: bool = False
+    """Whether main effects and the pairs that the labels of the training part support are solved first; embeddings and
+    network then learn what these leave. Models without FM pairs ignore it."""
     crosses: tuple[Cross, ...] = ()
     """Pairs of fields that are crossed into the first-order term of `wide-deep`."""
 
@@ -94,6 +97,11 @@ class ModelSpec:
     def switches(self) -> Switches:
         """Which parts the logit has."""
         return MODELS.get(self.name, Switches())
+
+    @property
+    def has_guide(self) -> bool:
+        """Whether the model starts from its guide: it is guided, and has FM pairs."""
+        return self.guided and self.switches.second_order
 
     @property
     def first_order(self) -> bool:

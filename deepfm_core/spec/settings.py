@@ -67,6 +67,10 @@ def _embeddings(switches: Switches) -> bool:
     return switches.embedding_sets > 0
 
 
+def _pairs(switches: Switches) -> bool:
+    return switches.second_order
+
+
 def _crossed(switches: Switches) -> bool:
     return switches.crosses
 
@@ -239,6 +243,19 @@ SETTINGS: tuple[Setting, ...] = (
         label="Centred embeddings",
         help="multiply embeddings less their field's mean in the FM: main effects stay out of pairs",
         said=Said("centred {}"),
+    ),
+    Setting(
+        "guided",
+        "model",
+        Flag(),
+        title="guided",
+        label="Guided by the evidence",
+        help="start from main effects and the pairs that the labels of the training part support; embeddings and"
+        " network learn what these leave",
+        option=Option(),
+        drawn=False,  # the page Train has a switch for it beside preset and model
+        said=Said("guided {}", 2),
+        needs=_pairs,
     ),
     Setting(
         "crosses",

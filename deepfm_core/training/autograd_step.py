@@ -29,6 +29,8 @@ class AutogradStep:
         self._decays = {name: decay(name, spec) * ones[0] for name in self._slots}
         self._rates["table"], self._decays["table"] = spec.learning_rate * ones, spec.l2_embeddings * ones
         self._rates["table"][0], self._decays["table"][0] = spec.learning_rate * spec.first_order_rate, spec.l2
+        if model.spec.has_guide:  # the main effects are solved, and stay
+            self._rates["table"][0], self._decays["table"][0] = 0.0, 0.0
         self._averaged = False
 
     def __call__(self, batch: Batch, kept: Sequence[Tensor] = ()) -> Tensor:

@@ -18,10 +18,10 @@ ALWAYS_WHOLE = 1 << 14
 class DenseTable:
     """Moves every row at every step: best for small vocabularies, and the only way with an L2."""
 
-    def __init__(self, table: Tensor, spec: FitSpec) -> None:
+    def __init__(self, table: Tensor, spec: FitSpec, *, fixed: bool = False) -> None:
         self.slot = Slot.of(table, spec.averaging)
         self._group = Group([self.slot])
-        self._columns = Columns(spec)
+        self._columns = Columns(spec, fixed=fixed)
         self._distinct = Distinct(len(table), table.device)
         self._written: Tensor | None = None
         self._rows, self._whole = table.shape[0], False
@@ -87,13 +87,20 @@ class Columns:
     One pass moves all columns as embeddings; what w differs in is put right before and after it, exactly.
     """
 
-    def __init__(self, spec: FitSpec) -> None:
+    def __init__(self, spec: FitSpec, *, fixed: bool = False) -> None:
+        """Move the columns of a table; w not at all where it is `fixed`."""
         self._rate, self._l2 = learning_rate("table", spec), decay("table", spec)
         self._faster, self._more = spec.first_order_rate - 1.0, spec.l2 - self._l2
+        self._fixed = fixed
 
     def move(self, group: Group, slot: Slot, steps: int) -> None:
         """Do Adam's step number `steps` on the one slot of a group."""
         w, before = slot.weight[:, 0], None
+        if self._fixed:
+            before = w.clone()
+            group.move(steps, self._rate, self._l2)
+            w.copy_(before)
+            return
         if self._more:
             slot.gradient[:, 0].add_(w, alpha=self._more)
         if self._faster:
@@ -104,11 +111,14 @@ class Columns:
 
     def clean(self, slot: Slot) -> None:
         """Take out of the gradient what the last `move` has added to it, where it is not written anew as a whole."""
-        if self._more:
+        if self._more and not self._fixed:
             slot.gradient[:, 0].zero_()
 
     def subtract(self, weight: Tensor, move: Tensor) -> None:
         """Move rows (U, columns) against `move`, by the learning rates."""
+        if self._fixed:
+            weight[:, 1:].sub_(move[:, 1:], alpha=self._rate)
+            return
         weight.sub_(move, alpha=self._rate)
         if self._faster:
             weight[:, 0].sub_(move[:, 0], alpha=self._rate * self._faster)

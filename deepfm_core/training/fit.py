@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
@@ -21,6 +21,7 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.network_gradients import DropoutMasks
 from deepfm_core.spec.events import EpochDone, Event, Fitted, Progress, Stage, Started
 from deepfm_core.spec.run import FitSpec
+from deepfm_core.training.guided import begin_from_guide, fixed_logits, keep_if_earned
 from deepfm_core.training.hardware import Sharing
 from deepfm_core.training.predict import Predictor
 from deepfm_core.training.state import FitState
@@ -47,7 +48,8 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
         TrainingError: the loss is no longer a number.
     """
     labels = _labels(train), _labels(valid)
-    rows = Batch.held(train, state.model.table.device)
+    yield from _guide(state, train)
+    rows = _rows(state, train)
     steps = math.ceil(len(rows) / spec.batch_size)
     rate = float(labels[0].mean())
     yield Started(
@@ -68,6 +70,10 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
                 loss = yield from _train_epoch(spec, rows, state, steps, sharing)
                 yield _evaluate_epoch(state, valid, labels[1], loss, began)
             state.restore_best()
+            if state.guide is not None:
+                logits = predict_logits(state.model, valid)
+                if not keep_if_earned(state.model, state.guide, valid, logits):
+                    state.best_epoch = state.began
             if not state.pretraining:
                 break
             state.begin_last_phase()
@@ -93,7 +99,8 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
         TrainingError: the loss is no longer a number.
     """
     rate = float(_labels(train).mean())
-    rows = Batch.held(train, state.model.table.device)
+    yield from _guide(state, train)
+    rows = _rows(state, train)
     steps = math.ceil(len(rows) / spec.batch_size)
     with Sharing(state.final.spec) as sharing:
         for count in epochs:
@@ -104,13 +111,29 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
                 state.epoch += 1
                 yield from _train_epoch(spec, rows, state, steps, sharing)
             state.model.settle()
+    if state.guide is not None and not state.epoch:
+        state.model.start_from(state.guide)
+        state.model.keep_guide_alone()
     state.model.cpu().eval()
+
+
+def _guide(state: FitState, train: EncodedTable) -> Iterator[Event]:
+    """Put its guide into a guided model; one that goes on from a checkpoint has it already."""
+    if state.model.spec.has_guide and state.guide is None:
+        state.guide = yield from begin_from_guide(state.model, train, state.seed, anew=not state.epoch)
+        yield Stage("fit", 0.0)
+
+
+def _rows(state: FitState, train: EncodedTable) -> Batch:
+    """Give the rows to take batches from; what does not learn is computed once."""
+    rows = Batch.held(train, state.model.table.device)
+    return rows if state.guide is None else replace(rows, offset=fixed_logits(state.model, rows))
 
 
 def _begin(state: FitState, rows: Batch, rate: float) -> None:
     """Begin or go on with a phase."""
     state.model.observe(rows)
-    if state.epoch == state.began:
+    if state.epoch == state.began and state.guide is None:
         start_from_click_rate(state.model, rate)
 
 

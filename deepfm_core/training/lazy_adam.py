@@ -82,9 +82,9 @@ class RowTable:
     Equal to `DenseTable` where the table has no L2: with one, every row has a gradient at every step.
     """
 
-    def __init__(self, table: Tensor, spec: FitSpec) -> None:
+    def __init__(self, table: Tensor, spec: FitSpec, *, fixed: bool = False) -> None:
         self.slot = Slot.of(table, spec.averaging, gradient=False)
-        self._columns = Columns(spec)
+        self._columns = Columns(spec, fixed=fixed)
         self._missed = MissedSteps(table)
         self._distinct = Distinct(len(table), table.device)
         self._done = torch.full((len(table),), _NEVER, dtype=torch.int32, device=table.device)

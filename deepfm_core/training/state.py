@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from deepfm_core.encoding.encoded_table import Layout
+from deepfm_core.evidence.guide import Guide
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.spec.run import FitSpec, ModelSpec
 from deepfm_core.training.autograd_step import AutogradStep
@@ -34,6 +35,7 @@ class FitState:
         epoch: epochs done, those of an earlier phase included.
         began: epochs done when the present phase began.
         earlier: how many epochs the kept weights of each earlier phase had been trained for.
+        guide: what a guided model must do better than; None until it is known.
     """
 
     model: DeepFM
@@ -44,6 +46,7 @@ class FitState:
     epoch: int = 0
     began: int = 0
     earlier: tuple[int, ...] = ()
+    guide: Guide | None = None
     best_epoch: int = 0
     best_logloss: float = math.inf
     seconds: float = 0.0

@@ -30,9 +30,9 @@ class Step:
         """Train `model`, whose parameters must keep their memory, from now on."""
         self.steps = 0
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
-        self._terms = terms_of(model)
+        self._terms = [term for term in terms_of(model) if not term.fixed]
         layout = model.layout
-        self._table = _table(weights.pop("table"), layout.slots, spec)
+        self._table = _table(weights.pop("table"), layout.slots, spec, fixed=model.spec.has_guide)
         self._own = {
             name: _table(weights.pop(name), term.lookups, spec)
             for term in self._terms
@@ -64,7 +64,7 @@ class Step:
         self._begin(batch, kept)
         logits, delta = [], torch.empty_like(labels)
         for piece in self._pass.pieces(rows if self._whole else PIECE):
-            y = labels.new_zeros(piece.count)
+            y = labels.new_zeros(piece.count) if batch.offset is None else batch.offset[piece.rows].clone()
             for term in self._terms:
                 term.add(y, piece)
             logits.append(y)
@@ -153,6 +153,7 @@ class Step:
         }
 
 
-def _table(weights: Tensor, lookups: int, spec: FitSpec) -> Table:
-    """Train a table of which a row of a batch looks up so many rows, in the way that is faster."""
-    return (RowTable if worth_rows(len(weights), lookups, spec) else DenseTable)(weights, spec)
+def _table(weights: Tensor, lookups: int, spec: FitSpec, *, fixed: bool = False) -> Table:
+    """Train a table of which a row of a batch looks up so many rows, in the way that is faster; its first column stays
+    as it is where it is `fixed`."""
+    return (RowTable if worth_rows(len(weights), lookups, spec) else DenseTable)(weights, spec, fixed=fixed)

@@ -31,6 +31,7 @@ def test_the_trial_goes_through_every_stage_and_leaves_nothing(tmp_path: Path, m
     assert [event.name for event in seen if isinstance(event, Stage) and not event.fraction] == [
         "read",
         "encode",
+        "guide",
         "fit",
         "evaluate",
     ]

@@ -16,6 +16,7 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import SpecError
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import EpochDone
+from deepfm_core.spec.models import GUIDED_EMBEDDING_SD
 from deepfm_core.spec.presets import EMBEDDING_SD, FIRST_ORDER_SD, PRESETS, preset, settings
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.synthetic.worlds import CATEGORICAL, make_world
@@ -63,6 +64,8 @@ def test_more_rows_mean_less_decay_and_larger_batches() -> None:
 def test_decay_is_a_gaussian_prior_of_fixed_width() -> None:
     _, fit_spec = preset("recommended", "deepfm", 20_000)
     assert fit_spec.l2 * 20_000 * FIRST_ORDER_SD**2 == pytest.approx(1, rel=0.05)
+    assert fit_spec.l2_embeddings * 20_000 * GUIDED_EMBEDDING_SD**2 == pytest.approx(1, rel=0.05)
+    _, fit_spec = preset("recommended", "deepfm", 20_000, guided=False)
     assert fit_spec.l2_embeddings * 20_000 * EMBEDDING_SD**2 == pytest.approx(1, rel=0.05)
 
 

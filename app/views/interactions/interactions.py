@@ -8,7 +8,7 @@ import streamlit as st
 from app.charts.interactions.matrix import field_matrix
 from app.charts.interactions.ranking import MEASURES, pair_label, strongest_pairs
 from app.shared import pair_selection, run_status
-from app.shared.pair_verdicts import finding, no_pairs, one_field
+from app.shared.pair_verdicts import finding, no_pairs, one_field, say_guided
 from app.shared.predictions import say_what_pairs
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
@@ -46,6 +46,7 @@ def main() -> None:
     say_what_pairs(run, other, pairs)
     measure, triangles, chosen = choose(pairs, fields)
     finding(run, pairs, measure)
+    say_guided(run)
     left, right = side_by_side(2, least=400)
     with left:
         show_strongest(pairs, measure, chosen)

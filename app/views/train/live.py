@@ -18,7 +18,7 @@ from app.widgets.layout import side_by_side
 from app.widgets.messages import SECONDS_HELP, errors_shown, to_pairs
 from app.widgets.text import duration, plain
 from deepfm_core.runs.findings import FILE
-from deepfm_core.spec.events import HOLD_OUT
+from deepfm_core.spec.events import GUIDE, HOLD_OUT
 
 if TYPE_CHECKING:
     from deepfm_core.runs.progress import RunProgress
@@ -31,6 +31,7 @@ STAGES = {
     "": "Starting",
     "read": "Reading the table",
     "encode": "Encoding",
+    GUIDE: "Asking the labels which pairs interact",
     "fit": "Training",
     "evaluate": "Evaluating",
     "explain": "Explaining",
@@ -204,9 +205,15 @@ def _summary(run: OpenRun) -> None:
     auc, logloss = scores.get("auc"), scores.get("logloss")
     columns[0].metric(f"AUC ({part})", "–" if auc is None else f"{auc:.3f}")
     columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
-    columns[2].metric("best epoch", f"{run.summary.get('best_epoch', '–')} of {run.summary.get('epochs', '–')}")
+    columns[2].metric("best epoch", _best_epoch(run))
     seconds = run.summary.get("seconds")
     columns[3].metric("seconds", f"{sum(seconds.values()):.1f}" if seconds else "–", help=SECONDS_HELP)
+
+
+def _best_epoch(run: OpenRun) -> str:
+    """Name the epoch whose weights are kept; a guided model may keep none."""
+    best, epochs = run.summary.get("best_epoch", "–"), run.summary.get("epochs", "–")
+    return "none, guide alone" if best == 0 else f"{best} of {epochs}"
 
 
 def _rows(run: OpenRun, run_progress: RunProgress) -> None:

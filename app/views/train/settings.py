@@ -8,12 +8,13 @@ from typing import Any
 import streamlit as st
 
 from app.shared import launch
-from app.shared.apply_settings import CUSTOM
+from app.shared.apply_settings import CUSTOM, GUIDED
 from app.state import links
 from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES
 from app.widgets.text import plain
 from deepfm_core.schema.schema import Schema
+from deepfm_core.spec.models import MODELS as MODEL_SWITCHES
 from deepfm_core.spec.naming import settings_said
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import MODEL_NAMES, RunSpec
@@ -63,9 +64,18 @@ def choose(sha: str, schema: Schema, rows: int) -> RunSpec:
         model_name = st.selectbox("Model", list(MODELS), format_func=MODEL_TITLES.__getitem__, **kept)
         st.caption(f"{MODELS[model_name][0].upper()}{MODELS[model_name][1:]}.")
     base = launch.base_spec(sha, schema)
-    model, fit = preset("recommended" if chosen == CUSTOM else chosen, model_name, base.training_rows(rows))
+    name, guided = "recommended" if chosen == CUSTOM else chosen, _guided(chosen, model_name)
+    model, fit = preset(name, model_name, base.training_rows(rows), guided=guided)
     spec = replace(base, model=model, fit=fit)
     return _custom(spec, rows) if chosen == CUSTOM else spec
+
+
+def _guided(chosen: str, model_name: str) -> bool:
+    """Let the visitor choose whether a model with FM pairs is guided; the paper's form never is."""
+    if chosen == "paper" or not MODEL_SWITCHES[model_name].second_order:
+        return False
+    setting = setting_named("guided")
+    return st.toggle(setting.heading, help=setting.sentence, **links.mirror_flag(GUIDED, True))
 
 
 def in_words(spec: RunSpec, base: RunSpec, rows: int) -> str:
@@ -77,13 +87,14 @@ def in_words(spec: RunSpec, base: RunSpec, rows: int) -> str:
         rows: of the table.
     """
     chosen = links.chosen("preset") or "recommended"
+    off = {"guided": False} if spec.model.switches.second_order and links.chosen(GUIDED) == "off" else {}
     if chosen != CUSTOM:
-        return settings_said(chosen, {})
-    model, fit = preset("recommended", spec.model.name, spec.training_rows(rows))
+        return settings_said(chosen, {} if chosen == "paper" else off)
+    model, fit = preset("recommended", spec.model.name, spec.training_rows(rows), guided=not off)
     usual = replace(base, model=model, fit=fit)
     named = [setting for setting in SETTINGS if setting.said and setting.of(spec) is not None]
     differing = {setting.name: setting.of(spec) for setting in named if setting.of(spec) != setting.of(usual)}
-    return settings_said("recommended", differing) or CUSTOM
+    return settings_said("recommended", {**off, **differing}) or CUSTOM
 
 
 def _custom(spec: RunSpec, rows: int) -> RunSpec:

@@ -1,0 +1,335 @@
+"""What a guided model starts from: main effects and the cells of the pairs that the labels support, solved together.
+
+Start with `fit_guides`. It asks the labels of the training part which pairs interact and how strongly, and then solves
+one convex problem: the posterior mode of all main effects and of every cell of the supported pairs, where a pair's
+cells have the spread that its evidence says. docs/interactions.md ("A model guided by its evidence") has the formulas
+and what they are worth. In shapes: N rows, V features, D dense fields, P pairs, C cells.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.sparse import coo_array, csr_array, diags_array, hstack
+from threadpoolctl import threadpool_limits
+
+from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
+from deepfm_core.encoding.vocabulary import MISSING
+from deepfm_core.evidence.designs import (
+    Crossing,
+    FieldDesign,
+    Slots,
+    cross,
+    dense_designs,
+    field_designs,
+    full_slots,
+    wave_heights,
+)
+from deepfm_core.evidence.joint import likelihoods
+from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
+from deepfm_core.evidence.null import benjamini_hochberg, upper_tail
+from deepfm_core.evidence.posterior import expected_square, posterior
+from deepfm_core.evidence.ranking import ObservedFit, fit_observed, labels_of
+from deepfm_core.spec.events import Report, unheard, within
+
+Values = NDArray[np.float64]
+
+PROBABLE = 0.2
+"""Pairs that interact with a smaller probability get no cells: together they cost more than they give."""
+LIKELY = 0.03
+"""Pairs that interact with a smaller probability, alone, are not looked at beside the others: that takes time."""
+CLICKS = 1000
+"""Rows of the rarer label from which a likelihood is trusted by itself. With a tenth of them, a pair's q-value must not
+exceed a tenth, either: with few clicks, single rows convince a likelihood."""
+MOST_ASKED = 600
+"""Pairs that are asked at most; of more, a first look chooses."""
+MOST_LOOKED_AT = 20_000
+"""Rows of a first look."""
+LOOKED_AT_ONCE = 16
+"""Fields whose pairs are looked at together."""
+MOST_PAIRS = 48
+"""Most pairs with cells, the strongest by evidence."""
+DENSE = 0.5
+"""Share of a pair's variance that its cells must be able to find; the embeddings of sparser ones may do better."""
+MOST_CELLS = 1_000_000
+"""Most cells of a pair."""
+DRAWS = 16
+"""Label vectors drawn for the null: here it steadies the likelihoods, and no p-value is read from it."""
+ASKED = 0.8
+"""Share of the time that asking the labels takes; solving is the rest."""
+
+
+@dataclass(frozen=True)
+class GuidedPair:
+    """A pair that the labels of the training part support.
+
+    Attributes:
+        fields: the numbers (a, b) of its fields, a < b.
+        strength: the standard deviation over rows that it has in the prior, in log-odds.
+        by_cells: whether it has a weight for each cell; otherwise the embeddings of its features are to learn it.
+    """
+
+    fields: tuple[int, int]
+    strength: float
+    by_cells: bool = True
+
+
+@dataclass(frozen=True)
+class Guide:
+    """Main effects and cells of pairs, in log-odds.
+
+    Attributes:
+        base: the constant.
+        first_order: (V,) a weight for each feature.
+        dense: (D,) a weight for each dense field.
+        pairs: those that the labels support, strongest first.
+        keys: (C,) ascending; the cell of features i of field a and j of field b, a < b, has the key i · V + j.
+        weights: (C,) of the cells; all others are 0.
+    """
+
+    base: float
+    first_order: NDArray[np.float32]
+    dense: NDArray[np.float32]
+    pairs: tuple[GuidedPair, ...]
+    keys: NDArray[np.int64]
+    weights: NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Guides:
+    """Two guides for the same rows: a model starts from one, and must do better than the other.
+
+    Attributes:
+        start: without the cells of sparse pairs, which embeddings are to learn.
+        alone: with all cells; the same as `start` where no pair is sparse.
+    """
+
+    start: Guide
+    alone: Guide
+
+
+def fit_guides(table: EncodedTable, *, seed: int = 0, report: Report = unheard) -> Guides:
+    """Ask the labels of training rows which pairs interact, and solve main effects and the cells of these pairs.
+
+    Args:
+        table: N labelled training rows.
+        seed: of the draws of the evidence.
+        report: called with the share done, 0 … 1.
+
+    Returns:
+        The guides; without pairs and main effects where all labels are equal.
+    """
+    if len(np.unique(table.labels if table.labels is not None else ())) < 2:
+        return Guides(*[_constant(table)] * 2)
+    pairs = supported_pairs(table, seed=seed, report=within(report, 0.0, ASKED))
+    alone = solve(table, pairs)
+    sparse = [replace(pair, by_cells=_is_dense(table, pair)) for pair in alone.pairs]
+    report((1 + ASKED) / 2)
+    return Guides(alone if all(pair.by_cells for pair in sparse) else solve(table, sparse), alone)
+
+
+def _constant(table: EncodedTable) -> Guide:
+    """Give the guide of rows whose labels say nothing."""
+    clicks, rows = float(np.sum(table.labels if table.labels is not None else 0.0)), len(table)
+    nothing = np.zeros(0, np.float32)
+    first_order = np.zeros(table.layout.vocabulary, np.float32)
+    dense = np.zeros(len(table.layout.dense), np.float32)
+    base = float(np.log((clicks + 0.5) / (rows - clicks + 0.5)))
+    return Guide(base, first_order, dense, (), np.zeros(0, np.int64), nothing)
+
+
+def supported_pairs(table: EncodedTable, *, seed: int = 0, report: Report = unheard) -> tuple[GuidedPair, ...]:
+    """Name the pairs that the labels support, strongest first, each with the spread of its cells.
+
+    The spread is the root of the expected square of the pair's strength: a normal prior with the variance of the
+    posterior, that of pairs which may be none included.
+    """
+    if len(table.layout.fields) < 2:
+        return ()
+    every = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
+    asked = first_look(table, seed) if every > MOST_ASKED else None
+    fit = fit_observed(table, draws=DRAWS, seed=seed, report=report, least=LIKELY, pairs=asked)
+    joint, others = likelihoods(fit.joint.scores), every - len(fit.pairs)
+    found = posterior(joint, others=others)
+    strengths = np.sqrt(expected_square(joint, found))
+    rarer = min(fit.labels.sum(), len(fit.labels) - fit.labels.sum())
+    chosen = np.flatnonzero((found.probability >= PROBABLE) & (_q_values(fit, others) <= rarer / CLICKS))
+    strongest = chosen[np.argsort(-strengths[chosen], kind="stable")][:MOST_PAIRS]
+    return tuple(GuidedPair(fit.pairs[k], float(strengths[k])) for k in strongest)
+
+
+def _q_values(fit: ObservedFit, others: int) -> Values:
+    """Return the pairs' q-values (P,) against the drawn null, among as many `others` that say nothing."""
+    z, skew = (np.array([getattr(score, name) for score in fit.joint.scores]) for name in ("z", "skew"))
+    return benjamini_hochberg(np.concatenate([upper_tail(z, skew), np.ones(others)]))[: len(z)]
+
+
+def first_look(table: EncodedTable, seed: int) -> list[tuple[int, int]]:
+    """Choose the pairs of a wide table that are worth asking: those with the largest score, by products of matrices.
+
+    The score is that of a variance at zero, Σ (U² − V) ÷ √(2 Σ V²) over the cells of a pair, with U and V the sums of
+    residuals and of their variances. Unlike the scores that follow it leaves in what is additive, and draws no null.
+    """
+    if len(table) > MOST_LOOKED_AT:
+        rows = np.random.default_rng(seed).choice(len(table), MOST_LOOKED_AT, replace=False)
+        table = table.take(np.sort(rows))
+    designs = field_designs(table)
+    p = fit_main_effects([*designs, *dense_designs(table)], labels_of(table)).probability
+    weights = p * (1 - p)
+    columns = [csr_array(design.crossed.matrix) for design in designs]
+    starts = np.cumsum([0, *(part.shape[1] for part in columns)])
+    every, squares = csr_array(hstack(columns)), csr_array(hstack(columns)).power(2)
+    residual, variance = (diags_array(values) for values in (labels_of(table) - p, weights))
+    of_field = np.repeat(np.arange(len(designs)), np.diff(starts))
+    scores = np.zeros((len(designs), len(designs)))
+    for first in range(0, len(designs), LOOKED_AT_ONCE):
+        block = slice(starts[first], starts[min(first + LOOKED_AT_ONCE, len(designs))])
+        U = ((residual @ every[:, block]).T @ every).tocoo()
+        V = ((variance @ squares[:, block]).T @ squares).tocoo()
+        excess = _by_pair(U.data**2, U, of_field, block.start) - _by_pair(V.data, V, of_field, block.start)
+        scores += excess / np.sqrt(2 * np.maximum(_by_pair(V.data**2, V, of_field, block.start), 1e-12))
+    upper = np.triu_indices(len(designs), 1)
+    best = np.argsort(-scores[upper], kind="stable")[:MOST_ASKED]
+    return sorted((int(upper[0][k]), int(upper[1][k])) for k in best)
+
+
+def _by_pair(values: Values, cells: coo_array, of_field: NDArray[np.int64], first: int) -> Values:
+    """Sum values of cells, whose rows begin with column `first`, over the cells of each two fields: (F, F)."""
+    fields = int(of_field[-1]) + 1
+    pair = of_field[cells.row + first] * fields + of_field[cells.col]
+    return np.asarray(np.bincount(pair, values, fields**2), dtype=np.float64).reshape(fields, fields)
+
+
+def solve(table: EncodedTable, pairs: Sequence[GuidedPair]) -> Guide:
+    """Find the posterior mode of all main effects and of the cells of those `pairs` that have any.
+
+    Main effects of a field are normal with a variance learned from the labels; the cells of a pair with the variance
+    that gives rows its strength. A pair of too many cells loses them.
+    """
+    labels, numbers = labels_of(table), {number for pair in pairs for number in pair.fields}
+    bases = {number: _Basis.of(table, number) for number in numbers}
+    crossed = [cross(*(bases[f].slots for f in pair.fields)) if pair.by_cells else None for pair in pairs]
+    crossings = [
+        (pair, cells)
+        for pair, cells in zip(pairs, crossed, strict=True)
+        if cells is not None and cells.slots.size <= MOST_CELLS
+    ]
+    dense = [FieldDesign(name, *[full_slots(column[:, None])] * 2) for name, column in _dense(table)]
+    designs = [FieldDesign(field.name, *[_slots(table, field)] * 2) for field in table.layout.fields] + dense
+    cells = [FieldDesign("cells", *[crossing.slots] * 2) for _, crossing in crossings]
+    variances = [_variance(pair, crossing) for pair, crossing in crossings]
+    with threadpool_limits(1, user_api="blas"):
+        solved = fit_main_effects([*designs, *cells], labels, known=variances)
+    holding = {pair.fields for pair, _ in crossings}
+    kept = tuple(replace(pair, by_cells=pair.fields in holding) for pair in pairs)
+    return _guide(table, kept, bases, crossings, solved)
+
+
+def _variance(pair: GuidedPair, cells: Crossing) -> float:
+    """Give the variance of cells that gives rows the pair's strength."""
+    return pair.strength**2 / max(float(cells.squares.mean()), 1e-12)
+
+
+def _is_dense(table: EncodedTable, pair: GuidedPair) -> bool:
+    """Say whether the table of a pair is dense enough for cells of its own.
+
+    Of the variance that its cells give to rows, they can find the share V / (V + 1/τ²), where V is a cell's
+    information. Where that is small, embeddings may do better: they share what they know of a feature over all its
+    cells.
+    """
+    if not pair.by_cells:
+        return False
+    labels, cells = labels_of(table), cross(*(_Basis.of(table, number).slots for number in pair.fields))
+    rate = float(labels.mean())
+    V = cells.slots.square_sums(np.full(len(labels), rate * (1 - rate)))
+    found = V / (V + 1 / _variance(pair, cells))
+    return float(V @ found) >= DENSE * float(V.sum())
+
+
+@dataclass(frozen=True)
+class _Basis:
+    """What the cells of a field's pairs are products of.
+
+    Attributes:
+        slots: the columns over N rows.
+        heights: (size, columns) of each feature, where columns are smooth waves of numbers; None where each feature is
+            a column.
+        field: the field.
+    """
+
+    slots: Slots
+    heights: Values | None
+    field: EncodedField
+
+    @classmethod
+    def of(cls, table: EncodedTable, number: int) -> _Basis:
+        field = table.layout.fields[number]
+        slots = _slots(table, field)
+        if not field.kind.is_number or field.size <= 3:
+            return cls(slots, None, field)
+        rows = np.asarray(np.bincount(slots.ids.ravel(), slots.values.ravel(), field.size), dtype=np.float64)
+        heights = wave_heights(rows, [name == MISSING for name in field.features])
+        return cls(full_slots(np.asarray(slots.matrix @ heights)), heights, field)
+
+    def features(self, columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], Values]:
+        """Give the features that each of (C,) columns stands for, and their heights: (C, n) each."""
+        if self.heights is None:
+            return columns[:, None] + self.field.offset, np.ones((len(columns), 1))
+        ids = np.broadcast_to(np.arange(self.field.size), (len(columns), self.field.size))
+        return ids + self.field.offset, self.heights.T[columns]
+
+
+def _slots(table: EncodedTable, field: EncodedField) -> Slots:
+    """Give a field's features as columns: (N, slots) with the x of each."""
+    ids = table.ids[:, field.first_slot : field.first_slot + field.slots].astype(np.int64) - field.offset
+    x = table.x(field)
+    if x is None and field.slots > 1:
+        return Slots(ids, np.ones(ids.shape), field.size)
+    return Slots(ids, None if x is None else x.astype(np.float64), field.size)
+
+
+def _dense(table: EncodedTable) -> list[tuple[str, Values]]:
+    return list(zip(table.layout.dense, table.dense.T.astype(np.float64), strict=True))
+
+
+def _guide(
+    table: EncodedTable,
+    pairs: tuple[GuidedPair, ...],
+    bases: Mapping[int, _Basis],
+    crossings: Sequence[tuple[GuidedPair, Crossing]],
+    solved: MainEffects,
+) -> Guide:
+    """Turn what was solved into weights by feature."""
+    fields, dense = len(table.layout.fields), len(table.layout.dense)
+    keys, weights = [np.zeros(0, np.int64)], [np.zeros(0)]
+    for (pair, crossing), effects in zip(crossings, solved.effects[fields + dense :], strict=True):
+        a, b = (bases[f] for f in pair.fields)
+        found = _cells_of_features(a, b, crossing, effects, table.layout.vocabulary)
+        keys.append(found[0])
+        weights.append(found[1])
+    key, weight = np.concatenate(keys), np.concatenate(weights)
+    order = np.argsort(key)
+    return Guide(
+        solved.base,
+        np.concatenate([np.zeros(0), *solved.effects[:fields]]).astype(np.float32),
+        np.concatenate([np.zeros(0), *solved.effects[fields : fields + dense]]).astype(np.float32),
+        pairs,
+        key[order],
+        weight[order].astype(np.float32),
+    )
+
+
+def _cells_of_features(
+    a: _Basis, b: _Basis, crossing: Crossing, effects: Values, vocabulary: int
+) -> tuple[NDArray[np.int64], Values]:
+    """Give the keys and weights of a pair's cells by feature, from the effects of products of columns."""
+    (of_a, high_a), (of_b, high_b) = a.features(crossing.cell_a), b.features(crossing.cell_b)
+    keys = of_a[:, :, None] * vocabulary + of_b[:, None, :]  # (C, n_a, n_b)
+    weights = effects[:, None, None] * high_a[:, :, None] * high_b[:, None, :]
+    if a.heights is None and b.heights is None:
+        return keys.ravel(), weights.ravel()
+    found, place = np.unique(keys.ravel(), return_inverse=True)
+    return found, np.asarray(np.bincount(place.ravel(), weights.ravel(), len(found)), dtype=np.float64)
