@@ -74,8 +74,8 @@ def main() -> None:
 
 def markdown(table: pd.DataFrame) -> str:
     lines = ["| world | method | AUC | logloss | seconds |", "|---|---|---|---|---|"]
-    for (world, method), row in table.iterrows():
-        lines.append(f"| {world} | {method} | {row.auc:.4f} | {row.logloss:.4f} | {row.cpu_seconds:.1f} |")
+    for row in table.reset_index().itertuples(index=False):
+        lines.append(f"| {row.world} | {row.method} | {row.auc:.4f} | {row.logloss:.4f} | {row.cpu_seconds:.1f} |")
     return "\n".join(lines)
 
 

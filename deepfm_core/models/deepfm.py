@@ -140,12 +140,12 @@ class DeepFM(nn.Module):
             self.network.output.weight.zero_()
             self.network.output_bias.zero_()
 
-    def load_state_dict(self, tensors: Mapping[str, Any], *args: Any, **options: Any) -> Any:
+    def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False) -> Any:
         """Take over stored weights, with as many cells as they have."""
         for name in ("cell_pairs", "cell_keys", "cell_weights"):
-            if name in tensors and hasattr(self, name):
-                setattr(self, name, getattr(self, name).new_zeros(tensors[name].shape))
-        return super().load_state_dict(tensors, *args, **options)
+            if name in state_dict and hasattr(self, name):
+                setattr(self, name, getattr(self, name).new_zeros(state_dict[name].shape))
+        return super().load_state_dict(state_dict, strict, assign)
 
     def forward(self, batch: Batch) -> Tensor:
         """Give the logit: (B,)."""

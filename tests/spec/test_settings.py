@@ -60,15 +60,20 @@ def test_the_command_line_has_the_options_of_settings_with_their_help(verb: str)
         assert setting.option is not None
         assert (setting.name in options) == (verb in setting.option.verbs)
         if setting.name in options:
-            assert options[setting.name].option_strings == [setting.flag]
+            assert options[setting.name].option_strings == flags(setting)
             assert (options[setting.name].help or "").startswith(setting.explained)
+
+
+def flags(setting: Setting) -> list[str]:
+    """Give the options of a setting: what can be switched on can be switched off."""
+    return [setting.flag, *([f"--no-{setting.flag[2:]}"] if isinstance(setting.values, Flag) else [])]
 
 
 @pytest.mark.parametrize("setting", ON_THE_COMMAND_LINE, ids=lambda setting: setting.name)
 def test_the_table_of_options_says_what_the_setting_says(setting: Setting) -> None:
     assert setting.option is not None
     page = (ROOT / "docs/command-line.md").read_text(encoding="utf-8").replace("`", "")
-    head = f"{setting.flag} {setting.option.metavar}".strip()
+    head = f"{', '.join(flags(setting))} {setting.option.metavar}".strip()
     row = re.search(rf"^\| {re.escape(head)} \| (.*?) \| (.*?)( \(\[.*)? \|$", page, re.M)
     assert row is not None
     assert (row[1], row[2]) == (setting.usual or "preset", setting.explained)
