@@ -37,7 +37,7 @@ from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.schema import Schema
+from deepfm_core.schema.schema import FieldRole, Schema
 from deepfm_core.spec.events import EpochDone, Fitted
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec, SplitSpec
@@ -60,7 +60,7 @@ def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
     """
     if y is None:
         raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
-    labels: NDArray[Any] = column_or_1d(y, warn=True)
+    labels: NDArray[Any] = column_or_1d(_whole(y), warn=True)
     check_classification_targets(labels)
     check_consistent_length(labels, np.empty(rows))
     kind = type_of_target(labels, input_name="y", raise_unknown=True)
@@ -70,6 +70,26 @@ def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
         problem = Problem("there is only one class", "Give rows of both classes.", value=str(labels[0]))
         raise SchemaError("y", [problem])
     return labels
+
+
+def _labels(count: int) -> str:
+    return "1 label is" if count == 1 else f"{count:,} labels are"
+
+
+def _whole(y: ArrayLike) -> ArrayLike:
+    """Check that no label is missing, and give those of pandas' nullable types the type of their values.
+
+    Raises:
+        ValueError: labels are missing.
+    """
+    absent = int(np.sum(np.asarray(pd.isna(y))))  # type: ignore[arg-type, call-overload]
+    if absent:
+        raise ValueError(f"Input y contains NaN: {_labels(absent)} missing. Leave these rows out.")
+    dtype = getattr(y, "dtype", None)
+    if not isinstance(dtype, pd.api.extensions.ExtensionDtype) or isinstance(dtype, pd.CategoricalDtype):
+        return y
+    values = np.asarray(list(y))  # type: ignore[call-overload]
+    return values.astype(object) if values.dtype.kind == "U" else values
 
 
 def kinds_of(named: Mapping[str, str] | None) -> tuple[dict[str, Kind], dict[str, str]]:
@@ -156,6 +176,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         kinds: kinds by column name, such as `{"hour": "categorical"}`; other kinds are inferred. `multi-valued:^` says
             what stands between the values of a cell.
         random_state: the seed of the split, the first weights, the order of rows and dropout.
+        keep_training_rows: whether a pickle holds the encoded training rows, about 50 bytes each, from which cells can
+            be told. Without them `interactions` of an unpickled model needs rows.
 
     Attributes:
         classes_: (2,) the labels; probabilities are those of the second one.
@@ -188,6 +210,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.1,
         kinds: Mapping[str, str] | None = None,
         random_state: int | np.random.RandomState | None = None,
+        keep_training_rows: bool = False,
     ) -> None:
         self.model = model
         self.preset = preset
@@ -207,9 +230,10 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.validation_fraction = validation_fraction
         self.kinds = kinds
         self.random_state = random_state
+        self.keep_training_rows = keep_training_rows
 
-    def fit(self, X: pd.DataFrame | ArrayLike, y: ArrayLike) -> Self:
-        """Train on N rows.
+    def fit(self, X: pd.DataFrame | ArrayLike, y: ArrayLike, **unsupported: Any) -> Self:
+        """Train on N rows. Rows cannot be weighted.
 
         Args:
             X: (N, columns), a frame of any types, or an array, whose columns are called x0, x1, ….
@@ -218,7 +242,13 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Raises:
             ValueError: y does not have two classes, or does not fit X.
             DeepFMError: a column or a setting cannot be used. It is a ValueError, too.
+            TypeError: there is a further argument, such as `sample_weight`.
         """
+        if unsupported:
+            raise TypeError(
+                f"DeepFMClassifier.fit does not take {', '.join(unsupported)}: rows cannot be weighted. Leave it out, "
+                "or repeat rows in proportion to their weights."
+            )
         require_kinds_of_values(self.get_params(deep=False))
         frame = self._frame(X, reset=True)
         if not len(frame):
@@ -289,8 +319,13 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         frame = example_terms_frame(self._fitted().model, encoded, np.arange(len(encoded)))
         return frame.assign(row=_index(X, len(encoded))[frame["row"]])
 
-    def interactions(self) -> pd.DataFrame:
+    def interactions(self, X: pd.DataFrame | ArrayLike | None = None, y: ArrayLike | None = None) -> pd.DataFrame:
         """Rank the pairs of fields by the strength of their interaction. Each call computes it again, in seconds.
+
+        Args:
+            X: (N, columns) rows to ask; by default those given to `fit`, which a pickle does not keep unless
+                `keep_training_rows` is set.
+            y: (N,) their labels.
 
         Returns:
             One line per pair, strongest first: the `pairs` frame of a run (docs/store.md) and a `verdict` in words. It
@@ -300,16 +335,18 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             model gives the pairs of its run, with these columns.
 
         Raises:
-            RunError: the model is loaded, and its run did not examine pairs.
+            RunError: the model is loaded, and its run did not examine pairs; or it was unpickled without its rows, and
+                none are given.
         """
         trained = self._fitted()
-        if not hasattr(self, "_parts"):
+        if X is None and hasattr(self, "_loaded_pairs"):
             return self._pairs_of_run()
-        train, seed = self._parts[0], trained.spec.seed
+        train, rows_asked = self._rows_asked(X, y)
+        seed = trained.spec.seed
         sample = sample_rows(train, seed, SAMPLE_ROWS)
         rows, background = network_sample(trained.model, sample)
         learned = learned_pairs(trained.model, sample, network_rows=rows, background=background, seed=seed)
-        observed = observed_interactions(together(self._parts), seed=seed)
+        observed = observed_interactions(rows_asked, seed=seed)
         pairs = pairs_frame(train.layout.names, learned, observed)
         return pairs.drop(columns=list(HELD_OUT_COLUMNS)).assign(verdict=verdicts(pairs))
 
@@ -363,18 +400,53 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.trained_ = Trained(spec, encoder, state.model)
         self._parts = train, valid
 
+    def _rows_asked(self, X: pd.DataFrame | ArrayLike | None, y: ArrayLike | None) -> tuple[EncodedTable, EncodedTable]:
+        """Give the rows that show what was learned, and the rows whose labels are asked."""
+        if X is not None and y is not None:
+            encoded = self._encoded(X)
+            labels = labels_of(y, len(encoded)) == self.classes_[1]
+            given = replace(encoded, labels=labels.astype(np.float32))
+            return given, given
+        parts: tuple[EncodedTable, EncodedTable] | None = getattr(self, "_parts", None)
+        if parts is None:
+            raise RunError(
+                "This classifier was pickled without its training rows. Give rows to ask: interactions(X, y); or set "
+                "keep_training_rows=True before you pickle it."
+            )
+        return parts[0], together(parts)
+
+    def __getstate__(self) -> dict[str, Any]:
+        state: dict[str, Any] = dict(super().__getstate__())
+        if not self.keep_training_rows:
+            state.pop("_parts", None)
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__({"keep_training_rows": False, **state})  # earlier pickles do not have it
+
     def _fitted(self) -> Trained:
         check_is_fitted(self, "trained_")
         trained: Trained = self.trained_
         return trained
 
     def _frame(self, X: pd.DataFrame | ArrayLike, *, reset: bool) -> pd.DataFrame:
+        """Give X as a frame; columns without names of texts go by their position, as in scikit-learn."""
         if isinstance(X, pd.DataFrame):
             if reset or hasattr(self, "n_features_in_"):  # a loaded model takes further columns, too
                 validate_data(self, X, reset=reset, skip_check_array=True)
-            return X
+            if reset:
+                self._columns = [str(column) for column in X.columns]
+            by_name = reset or hasattr(self, "feature_names_in_") or not hasattr(self, "n_features_in_")
+            return X if by_name else X.set_axis(self._names(X.shape[1]), axis=1)
         array = validate_data(self, X, reset=reset, dtype=None, ensure_all_finite="allow-nan")
-        return pd.DataFrame(array, columns=[f"x{number}" for number in range(array.shape[1])])
+        if reset:
+            self._columns = [f"x{number}" for number in range(array.shape[1])]
+        return pd.DataFrame(array, columns=self._names(array.shape[1]))
+
+    def _names(self, count: int) -> list[str]:
+        """Give the columns' names at the fit; a classifier pickled earlier has them under scikit-learn's attribute."""
+        known = getattr(self, "_columns", getattr(self, "feature_names_in_", None))
+        return [f"x{number}" for number in range(count)] if known is None else [str(name) for name in known]
 
     def _table(self, X: pd.DataFrame | ArrayLike) -> Table:
         check_is_fitted(self, "trained_")
@@ -407,9 +479,13 @@ def _parameters(spec: RunSpec, rows: int) -> dict[str, Any]:
         "model": spec.model.name,
         "min_count": spec.min_count,
         "validation_fraction": spec.split.valid,
-        "kinds": {role.column: role.kind.value for role in spec.schema.roles},
+        "kinds": {role.column: _kind_said(role) for role in spec.schema.roles},
         "random_state": spec.seed,
     }
+
+
+def _kind_said(role: FieldRole) -> str:
+    return f"{role.kind.value}:{role.separator}" if role.kind.is_several and role.separator else role.kind.value
 
 
 def _warn(remarks: Sequence[str], subject: str = "") -> None:

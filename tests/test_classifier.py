@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import warnings
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deepfm_core.classifier import DeepFMClassifier
-from deepfm_core.errors import DeepFMError, SpecError, TableWarning
+from deepfm_core.errors import DeepFMError, RunError, SpecError, TableWarning
 from tests.conftest import ROOT, Command, clicks
 
 pytestmark = pytest.mark.slow
@@ -251,3 +252,87 @@ def test_a_frame_without_rows_is_said_to_have_none():
     X, y = sample(200)
     with pytest.raises(ValueError, match="X: there are no rows"):
         DeepFMClassifier().fit(X.iloc[:0], y.iloc[:0])
+
+
+def small() -> tuple[pd.DataFrame, pd.Series]:
+    frame = clicks(600)
+    return frame.drop(columns="clicked"), frame["clicked"]
+
+
+@pytest.mark.parametrize(
+    ("labels", "classes"),
+    [
+        (lambda y: pd.array(y == 1, "boolean"), np.array([False, True])),
+        (lambda y: pd.array(y, "Int64"), np.array([0, 1])),
+        (lambda y: pd.array(y, "Float64"), np.array([0.0, 1.0])),
+        (lambda y: pd.array(np.where(y == 1, "yes", "no"), "string[pyarrow]"), np.array(["no", "yes"], dtype=object)),
+        (lambda y: pd.Categorical(np.where(y == 1, "yes", "no")), np.array(["no", "yes"], dtype=object)),
+        (lambda y: y.astype("int64[pyarrow]"), np.array([0, 1])),
+    ],
+    ids=["boolean", "Int64", "Float64", "string", "category", "arrow"],
+)
+def test_classes_are_of_the_labels_own_type(labels, classes: np.ndarray):
+    X, y = small()
+    fitted = DeepFMClassifier(random_state=0, **SMALL).fit(X, labels(y))
+    assert fitted.classes_.dtype == classes.dtype
+    assert fitted.classes_.tolist() == classes.tolist()
+    assert set(fitted.predict(X).tolist()) <= set(classes.tolist())
+
+
+@pytest.mark.parametrize("absent", [np.nan, None, pd.NA], ids=str)
+def test_a_missing_label_is_refused_without_a_warning_of_numpy(absent: object):
+    X, y = small()
+    labels = y.astype(object)
+    labels.iloc[5] = absent
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        with pytest.raises(ValueError, match=r"Input y contains NaN: 1 label is missing\. Leave"):
+            DeepFMClassifier(**SMALL).fit(X, labels)
+
+
+def test_weights_of_rows_are_refused_in_a_sentence():
+    X, y = small()
+    with pytest.raises(TypeError, match=r"fit does not take sample_weight: rows cannot be weighted\. Leave it out, or"):
+        DeepFMClassifier(**SMALL).fit(X, y, sample_weight=np.ones(len(y)))
+
+
+def test_a_pickle_leaves_the_training_rows_out_unless_they_are_asked_for():
+    X, y = small()
+    fitted = DeepFMClassifier(random_state=0, **SMALL).fit(X, y)
+    kept = DeepFMClassifier(random_state=0, keep_training_rows=True, **SMALL).fit(X, y)
+    again, with_rows = (pickle.loads(pickle.dumps(each)) for each in (fitted, kept))
+    assert len(pickle.dumps(fitted)) + 40 * len(X) < len(pickle.dumps(kept))
+    assert np.array_equal(again.predict_proba(X), fitted.predict_proba(X))
+    pd.testing.assert_frame_equal(with_rows.interactions(), fitted.interactions())
+    with pytest.raises(RunError, match=r"pickled without its training rows\. Give rows to ask: interactions\(X, y\)"):
+        again.interactions()
+    asked = again.interactions(X, y)
+    assert list(asked.columns) == list(fitted.interactions().columns)
+    strengths = fitted.interactions().set_index(["field_a", "field_b"])["strength"]
+    assert asked.set_index(["field_a", "field_b"])["strength"].to_dict() == pytest.approx(strengths.to_dict(), abs=0.02)
+
+
+def test_an_array_after_a_frame_goes_by_position_and_the_other_way_round(fitted: DeepFMClassifier):
+    X = clicks(50, seed=3).drop(columns="clicked")
+    for method in ("predict_proba", "predict", "decision_function", "explain", "terms"):
+        with pytest.warns(UserWarning, match="X does not have valid feature names"):
+            by_place = getattr(fitted, method)(X.to_numpy())
+        pd.testing.assert_frame_equal(pd.DataFrame(by_place), pd.DataFrame(getattr(fitted, method)(X)))
+    numbers = pd.DataFrame(np.random.default_rng(0).normal(size=(400, 3)), columns=["p", "q", "r"])
+    y = (numbers["p"] + numbers["q"] > 0).astype(int)
+    on_array = DeepFMClassifier(random_state=0, **SMALL).fit(numbers.to_numpy(), y)
+    with pytest.warns(UserWarning, match="X has feature names, but DeepFMClassifier was fitted without"):
+        by_name = on_array.predict_proba(numbers)
+    assert np.array_equal(by_name, on_array.predict_proba(numbers.to_numpy()))
+    counted = numbers.set_axis(range(3), axis=1)
+    on_numbers = DeepFMClassifier(random_state=0, **SMALL).fit(counted, y)
+    assert np.array_equal(on_numbers.predict_proba(counted), on_numbers.predict_proba(counted.to_numpy()))
+
+
+def test_a_separator_may_stand_behind_the_kind():
+    X, y = small()
+    X = X.assign(interests=X["interests"].str.replace("|", "@"))
+    fitted = DeepFMClassifier(random_state=0, kinds={"interests": "multi-valued:@"}, **SMALL).fit(X, y)
+    assert fitted.schema_.role("interests").separator == "@"
+    with pytest.raises(SpecError, match="Kind of column `device` is 'categorical:@'"):
+        DeepFMClassifier(kinds={"device": "categorical:@"}).fit(X, y)

@@ -14,6 +14,7 @@ from app.widgets.figure import signed, written
 from app.widgets.layout import side_by_side
 from app.widgets.text import code, plain
 from deepfm_core.evidence.verdicts import (
+    DETERMINED,
     DOES_NOT_HOLD,
     HOLDS,
     LEARNED,
@@ -47,6 +48,7 @@ SENTENCES = {
     DOES_NOT_HOLD: "**Learned, but it does not hold:** the model gives this pair more strength than the data supports. "
     "What it learned does not predict held-out rows.",
     NOT_SUPPORTED: "**Learned, but not supported:** the model gives this pair more strength than the data supports.",
+    DETERMINED: "**No information:** one field determines the other, so the pair can add nothing to the two.",
     NOISE: "**Not clear above noise:** a table without this interaction could look the same.",
 }
 

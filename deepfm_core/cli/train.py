@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,7 @@ from deepfm_core.cli.options import Tables, base_spec, chosen_settings
 from deepfm_core.cli.output import Progressed
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.runs.engine import execute
+from deepfm_core.runs.expectations import expectations
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.spec.events import Event, Failed, Finished
 from deepfm_core.spec.naming import run_name, settings_said
@@ -46,6 +48,9 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = chosen_settings(arguments)
     model, fit = settings(arguments.preset, arguments.model, rows, chosen)
     spec = replace(base, model=model, fit=fit)
+    if not arguments.quiet and (table := tables.tables.get(spec.table)) is not None:
+        for sentence in expectations(table, spec):
+            print(f"note: {sentence}", file=sys.stderr)
     specs = [replace(spec, seed=spec.seed + number) for number in range(arguments.seeds)]
     said = partial(_named, arguments.preset, chosen, several=len(specs) > 1)
     train = partial(_train_into, out) if out else partial(_train_in_store, said)

@@ -205,21 +205,24 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
     # Two conditions: the score test rejects the null, and the likelihood believes in an interaction.
     signal = (q_values <= FALSE_DISCOVERY_RATE) & (posterior(alone).probability > 0.5)
     proxies = proxies_of(fit, signal, beside.strength)
+    support = [level_pairs_with_rows(fit.designs[a], fit.designs[b]) for a, b in fit.pairs]
+    # Where one field determines the other, all that the pair could add is a main effect: it has no strength.
+    free = ~_determined(fit, support)
     frame = pd.DataFrame(
         {
             "field_a": [names[a] for a, _ in fit.pairs],
             "field_b": [names[b] for _, b in fit.pairs],
-            "strength": strength,
-            "strength_low": low,
-            "strength_high": high,
-            "probability": beside.probability,
-            "observed": _spread_at(most_likely(alone), fit.alone),
+            "strength": strength * free,
+            "strength_low": low * free,
+            "strength_high": high * free,
+            "probability": beside.probability * free,
+            "observed": _spread_at(most_likely(alone), fit.alone) * free,
             "observed_z": z,
             "p_value": p_values,
             "q_value": q_values,
-            "significant": signal & (beside.probability > 0.5) & np.array([k is None for k in proxies]),
+            "significant": signal & (beside.probability > 0.5) & np.array([k is None for k in proxies]) & free,
             "proxy_of": ["" if k is None else " × ".join(names[f] for f in fit.pairs[k]) for k in proxies],
-            "support": [level_pairs_with_rows(fit.designs[a], fit.designs[b]) for a, b in fit.pairs],
+            "support": support,
         }
     )
     return frame.sort_values("strength", ascending=False, kind="stable", ignore_index=True)
@@ -268,6 +271,15 @@ def level_pairs_with_rows(a: FieldDesign, b: FieldDesign) -> int:
         there[rows.ids[:, 0] * columns.size + columns.ids[:, 0]] = True
         return int(there.sum())
     return len(cross(rows, columns).cell_a)
+
+
+def _determined(fit: ObservedFit, support: Sequence[int]) -> NDArray[np.bool_]:
+    """Say of P pairs whether one field's level is known once the other's is.
+
+    There are then no more level pairs with rows than that field has levels with rows.
+    """
+    levels = [np.count_nonzero(np.bincount(d.main.ids[:, 0])) if d.main.one_hot else -1 for d in fit.designs]
+    return np.array([found in (levels[a], levels[b]) for (a, b), found in zip(fit.pairs, support, strict=True)])
 
 
 def labels_of(table: EncodedTable) -> Values:

@@ -11,7 +11,7 @@ import pandas as pd
 
 from deepfm_core.schema.schema import Schema
 
-# With evidence, every pair gets one of these. `data_verdicts` uses three: CLEAR, STANDS_IN and NOISE.
+# With evidence, every pair gets one of these. `data_verdicts` uses CLEAR, STANDS_IN, DETERMINED and NOISE.
 
 HOLDS = "holds on held-out rows"
 
@@ -28,6 +28,8 @@ NOISE = "not clear above noise"
 CLEAR = "clear above noise"
 
 STANDS_IN = "stands in for "
+
+DETERMINED = "no information: one field determines the other"
 
 LEARNED_SHARE = 0.5
 """A model has learned a pair that the data shows if it reaches at least this share of the strength in the data."""
@@ -66,6 +68,7 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
         (clear & (held >= HOLDING_Z), HOLDS),
         (clear & (learned >= LEARNED_SHARE * strength), LEARNED),
         (clear, NOT_LEARNED),
+        (_determined(pairs), DETERMINED),
         (proxies != "", STANDS_IN + proxies),
         (too_strong & (held < HOLDING_Z), DOES_NOT_HOLD),
         (too_strong, NOT_SUPPORTED),
@@ -77,8 +80,13 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
 def data_verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     """Judge every pair by the labels alone, without a model; one verdict per pair, as `verdicts` gives."""
     proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
-    others = (STANDS_IN + proxies).where(proxies != "", NOISE)
+    others = (STANDS_IN + proxies).where(proxies != "", NOISE).mask(_determined(pairs), DETERMINED)
     return others.mask(pairs["significant"].astype(bool), CLEAR).astype(object)
+
+
+def _determined(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of each pair whether it can have no strength: only these have a probability of exactly 0."""
+    return (_numbers(pairs, "probability") == 0) & (_numbers(pairs, "strength_high") == 0)
 
 
 def _numbers(pairs: pd.DataFrame, column: str) -> pd.Series[float]:

@@ -7,6 +7,8 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 
+import numpy as np
+
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, Said, column_role
@@ -62,6 +64,7 @@ def infer_schema(
         roles.append(checked_for_order(checked_for_codes(role, labelled, labels), labelled, labels, folds))
         looks.append(strongest_look(roles[-1], labelled, labels, folds))
     roles = checked_for_leaks(roles, looks, leave_out=leave_out_leaks)
+    roles = _checked_for_copies(roles, table)
     return Schema(chosen, tuple(_alike_in_families(roles)))
 
 
@@ -111,6 +114,40 @@ def _label(table: Table, label: str | None, positive: str | None, blank_negative
     if positive is None:
         return suggested
     return label_role(table, suggested.column, positive)
+
+
+def _checked_for_copies(roles: list[FieldRole], table: Table) -> list[FieldRole]:
+    """Warn of columns that say the same as one before them: a copy, or an id and its name."""
+    alike: dict[tuple[int, ...], list[tuple[str, Cells]]] = {}
+    roles = list(roles)
+    for place, role in enumerate(roles):
+        if not role.kind.is_used or role.kind.is_several:
+            continue
+        cells = Cells.of(table.frame, role.column).noted(role.notation)
+        counts = np.sort(cells.counts[cells.held])
+        if not 2 <= len(counts) <= len(cells) / _ROWS_A_VALUE:
+            continue
+        same = alike.setdefault((role.missing, *counts.tolist()[:_COMPARED], len(counts)), [])
+        original = next((name for name, other in same if _says_the_same(cells, other)), None)
+        if original is None:
+            same.append((role.column, cells))
+            continue
+        warning = f"says the same as `{original}`: their pair carries no information, so ignore one of them"
+        roles[place] = replace(role, warning="; ".join(filter(None, (warning, role.warning))))
+    return roles
+
+
+_ROWS_A_VALUE = 2
+"""Rows for each distinct value, from which two columns do not say the same by chance alone."""
+
+_COMPARED = 50
+"""Counts of values that must be equal before two columns are compared row by row."""
+
+
+def _says_the_same(a: Cells, b: Cells) -> bool:
+    """Say whether each value of one column stands beside one value of the other, and the other way round."""
+    pairs = len(np.unique(a.codes.astype(np.int64) * len(b.texts) + b.codes))
+    return pairs == len(np.unique(a.codes)) == len(np.unique(b.codes))
 
 
 def _alike_in_families(roles: list[FieldRole]) -> list[FieldRole]:

@@ -199,8 +199,8 @@ _WITH_POINTS = r"^\d{1,2}\.\d{1,2}\."
 
 
 def _in_order(form: str, order: str) -> bool:
-    unwanted = {"day first": _DAY_FIRST.keys(), "month first": _DAY_FIRST.values()}
-    return form not in unwanted.get(order, ())
+    unwanted = {"day first": [*_DAY_FIRST], "month first": [*_DAY_FIRST.values()]}
+    return form not in unwanted.get(order, [])
 
 
 def _other_order(form: str) -> str:

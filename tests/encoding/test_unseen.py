@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,7 +28,7 @@ TABLE = table_from_frame(FRAME)
 ENCODER = Encoder.fit(TABLE.frame, infer_schema(TABLE, "clicked"))
 
 
-def notes(**changed: object) -> list[str]:
+def notes(**changed: Any) -> list[str]:
     return unseen_notes(ENCODER, table_from_frame(FRAME.assign(**changed)).frame, "new.csv")
 
 

@@ -20,6 +20,7 @@ from deepfm_core.evidence.main_effects import LONGEST_STEP
 from deepfm_core.evidence.posterior import over_rows, posterior
 from deepfm_core.evidence.ranking import ALONE, fit_observed, observed_interactions
 from deepfm_core.evidence.score_test import MOST_PER_STRENGTH
+from deepfm_core.evidence.verdicts import DETERMINED, data_verdicts, verdicts
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, World, WorldSpec, make_world
@@ -323,3 +324,19 @@ def test_the_share_done_is_reported_and_never_falls():
     assert shares[0] == ALONE[0]
     assert len(shares) >= len(frame)
     assert shares[-1] <= 1.0
+
+
+def test_a_pair_of_which_one_field_determines_the_other_has_no_strength() -> None:
+    codes, labels = small_table(3)
+    copy, nested = (codes[0] + 2) % 4, codes[1] // 2
+    table = table_of([*codes, copy, nested], labels, ["a", "b", "c", "d", "copy", "nested"])
+    frame = observed_interactions(table).set_index(["field_a", "field_b"])
+    for pair in (("a", "copy"), ("b", "nested")):
+        assert frame.loc[pair, ["strength", "strength_low", "strength_high", "probability", "observed"]].eq(0).all()
+        assert not frame.loc[pair, "significant"]
+    assert frame.loc[("a", "b"), "strength"] > 0.3
+    solid = frame["significant"]
+    assert solid.loc[("a", "b")] != solid.loc[("b", "copy")]
+    verdict = data_verdicts(frame)
+    assert verdict.loc[("a", "copy")] == verdicts(frame).loc[("a", "copy")] == DETERMINED
+    assert verdict.loc[("c", "d")] != DETERMINED

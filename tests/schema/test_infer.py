@@ -403,3 +403,13 @@ def test_the_verdict_says_the_same_of_many_columns_once():
     assert said[1:] == [
         "`x_0` (`0` in all but 2 rows, too few to learn from) and 2 more like it: suggest ignoring them"
     ]
+
+
+def test_a_column_that_says_the_same_as_another_is_named() -> None:
+    codes = rng.integers(0, 5, N)
+    names = np.array(["phone", "tablet", "desktop", "tv", "watch"])[codes]
+    table = table_of(device=(codes + 11).astype(str).tolist(), place=rng.choice(list("abc"), N).tolist(),
+                     device_name=names.tolist(), again=codes.astype(str).tolist(), click=CLICK)  # fmt: skip
+    schema = infer_schema(table)
+    said = "says the same as `device`: their pair carries no information, so ignore one of them"
+    assert [role.warning for role in schema.roles] == ["", "", said, said]

@@ -19,9 +19,9 @@ SURE = np.where(rng.random(N) < 0.001, ~CLICK, CLICK)
 """The label, but for three rows."""
 
 
-def role_of(values: object, **how: bool) -> FieldRole:
+def role_of(values: object, *, leave_out_leaks: bool = True) -> FieldRole:
     frame = pd.DataFrame({"column": values, "device": rng.choice(list("abc"), N), "click": CLICK.astype(int)})
-    return infer_schema(table_from_frame(frame), "click", **how).roles[0]
+    return infer_schema(table_from_frame(frame), "click", leave_out_leaks=leave_out_leaks).roles[0]
 
 
 PRESENT = {
