@@ -73,10 +73,11 @@ def main() -> None:
 
 
 def markdown(table: pd.DataFrame) -> str:
-    lines = ["| world | method | AUC | logloss | seconds |", "|---|---|---|---|---|"]
-    for row in table.reset_index().itertuples(index=False):
-        lines.append(f"| {row.world} | {row.method} | {row.auc:.4f} | {row.logloss:.4f} | {row.cpu_seconds:.1f} |")
-    return "\n".join(lines)
+    rows = (
+        f"| {row.world} | {row.method} | {row.auc:.4f} | {row.logloss:.4f} | {row.cpu_seconds:.1f} |"
+        for row in table.reset_index().itertuples(index=False)
+    )
+    return "\n".join(["| world | method | AUC | logloss | seconds |", "|---|---|---|---|---|", *rows])
 
 
 def made(name: str, rows: int, seed: int) -> tuple[Parts, Strengths, np.ndarray]:

@@ -73,7 +73,7 @@ MOST_NAMED = 6
 """Guiding pairs that are named."""
 
 
-def say_guided(run: OpenRun) -> None:
+def say_guided(run: OpenRun, pairs: pd.DataFrame) -> None:
     """Say how a guided model was guided, and what that means for reading its pairs; nothing for other models."""
     guide = run.summary.get("guide")
     if guide is None:
@@ -82,10 +82,17 @@ def say_guided(run: OpenRun) -> None:
     named = [pair_label(pair["field_a"], pair["field_b"]) for pair in guide["pairs"]]
     names = ", ".join(plain(name) for name in named[:MOST_NAMED])
     names += f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
-    pairs = f"{names}, which {rows} support" if named else f"no pair, since {rows} support none"
+    if not named:
+        st.caption(
+            f"**Guided.** This model started from the main effects alone: {rows} support no pair. {_beyond(run)}"
+        )
+        return
+    checked = "held_out_z" in pairs and pairs["held_out_z"].notna().any()
+    does = "The check on held-out rows does: it asks the labels anew without these rows."
     st.caption(
-        f"**Guided.** This model started from the main effects and from {pairs}. So what it learned of them does not "
-        f"confirm the data. The check on held-out rows does: it asks the labels anew without these rows. {_beyond(run)}"
+        f"**Guided.** This model started from the main effects and from {names}, which {rows} support. So what it "
+        f"learned of them does not confirm the data. {does if checked else 'Only a check on held-out rows could.'} "
+        f"{_beyond(run)}"
     )
 
 

@@ -39,6 +39,8 @@ Values = NDArray[np.float64]
 
 PROBABLE = 0.2
 """Pairs that interact with a smaller probability get no cells: together they cost more than they give."""
+SWEEPS = 30
+"""Sweeps that take main effects out of cells."""
 LIKELY = 0.03
 """Pairs that interact with a smaller probability, alone, are not looked at beside the others: that takes time."""
 CLICKS = 1000
@@ -305,21 +307,55 @@ def _guide(
     """Turn what was solved into weights by feature."""
     fields, dense = len(table.layout.fields), len(table.layout.dense)
     keys, weights = [np.zeros(0, np.int64)], [np.zeros(0)]
+    first_order = [effects.copy() for effects in solved.effects[:fields]]
     for (pair, crossing), effects in zip(crossings, solved.effects[fields + dense :], strict=True):
         a, b = (bases[f] for f in pair.fields)
-        found = _cells_of_features(a, b, crossing, effects, table.layout.vocabulary)
+        pure, of_a, of_b = _main_effects_out(a, b, crossing, effects)
+        first_order[pair.fields[0]] += of_a
+        first_order[pair.fields[1]] += of_b
+        found = _cells_of_features(a, b, crossing, pure, table.layout.vocabulary)
         keys.append(found[0])
         weights.append(found[1])
     key, weight = np.concatenate(keys), np.concatenate(weights)
     order = np.argsort(key)
     return Guide(
         solved.base,
-        np.concatenate([np.zeros(0), *solved.effects[:fields]]).astype(np.float32),
+        np.concatenate([np.zeros(0), *first_order]).astype(np.float32),
         np.concatenate([np.zeros(0), *solved.effects[fields : fields + dense]]).astype(np.float32),
         pairs,
         key[order],
         weight[order].astype(np.float32),
     )
+
+
+def _main_effects_out(a: _Basis, b: _Basis, crossing: Crossing, effects: Values) -> tuple[Values, Values, Values]:
+    """Take what cells hold of one field alone out of them: (C,) what is left, and (features,) of either field.
+
+    The logit of a row stays the same. A combination that no training row has then counts with both main effects. Waves
+    are centred, so of two numbers nothing is taken; nor is anything of fields with several values.
+    """
+    of_a, of_b = np.zeros(a.field.size), np.zeros(b.field.size)
+    if a.heights is not None and b.heights is not None:
+        return effects, of_a, of_b
+    if a.heights is None and b.heights is None:
+        if not (a.slots.one_hot and b.slots.one_hot):
+            return effects, of_a, of_b
+        rows, left = np.bincount(crossing.slots.ids[:, 0], minlength=len(effects)).astype(np.float64), effects.copy()
+        for _ in range(SWEEPS):
+            for total, cell in ((of_a, crossing.cell_a), (of_b, crossing.cell_b)):
+                sums, counts = np.bincount(cell, rows * left, len(total)), np.bincount(cell, rows, len(total))
+                mean = sums / np.maximum(counts, 1.0)
+                total += mean
+                left -= mean[cell]
+        return left, of_a, of_b
+    number, of_number, levels = (a, of_a, b) if a.heights is not None else (b, of_b, a)
+    waves, level = (crossing.cell_a, crossing.cell_b) if number is a else (crossing.cell_b, crossing.cell_a)
+    if number.heights is not None and levels.slots.one_hot:
+        shares = np.bincount(levels.slots.ids[:, 0], minlength=levels.field.size) / len(levels.slots.ids)
+        mean = np.asarray(np.bincount(waves, shares[level] * effects, number.heights.shape[1]), dtype=np.float64)
+        of_number += number.heights @ mean
+        return np.asarray(effects - mean[waves]), of_a, of_b
+    return effects, of_a, of_b
 
 
 def _cells_of_features(

@@ -69,10 +69,11 @@ def learned_pairs(
     """
     pairs = tuple(combinations(range(len(table.layout.fields)), 2))
     spec = model.eval().spec
-    rows = _sampled_rows(len(table), network_rows if spec.deep else None, len(pairs), seed)
+    speaks = not model.network_is_silent
+    rows = _sampled_rows(len(table), network_rows if speaks else None, len(pairs), seed)
     sample = table if len(rows) == len(table) else table.take(rows)
     levels, sample_levels = field_levels(table), field_levels(sample)
-    fm_is_all = spec.second_order and not spec.deep and not has_own_pairs(model)
+    fm_is_all = spec.second_order and not speaks and not has_own_pairs(model)
     raw = weight_contributions(model, sample, pairs)  # (M, P)
     fm, dnn, whole = np.zeros(len(pairs)), np.zeros(len(pairs)), np.zeros(len(pairs))
     of_fm = fm_columns(model, table, pairs) if spec.second_order else repeat(None)

@@ -59,7 +59,8 @@ def finished_copy(store: Store, change: Callable[[Path], None], seed: int = 0, *
     shutil.copytree(BUNDLED, store.folder(run).path, dirs_exist_ok=True)
     change(store.folder(run).path)
     with store.database.write() as connection:
-        connection.execute("UPDATE runs SET status = 'finished' WHERE id = ?", (run,))
+        summary = (store.folder(run).path / "summary.json").read_text(encoding="utf-8")
+        connection.execute("UPDATE runs SET status = 'finished', summary = ? WHERE id = ?", (summary, run))
     return run
 
 
@@ -178,9 +179,32 @@ def test_the_page_counts_the_pairs_that_hold_and_the_pairs_that_the_model_has_le
     clear = pairs[pairs["significant"].astype(bool)]
     assert (clear["held_out_z"] > 2).all()
     learned = int((clear["learned"] >= 0.5 * clear["strength"]).sum())
-    assert 0 < learned < len(clear)
+    assert learned == len(clear) == 5  # the sample run is guided
     said = text_of(opened("interactions"))
-    assert f"All of them hold on held-out rows. The model has learned {learned} of them to at least half" in said
+    assert "All of them hold on held-out rows. The model has learned all of them to at least half" in said
+
+
+def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened, store: Store) -> None:
+    def three_forgotten(folder: Path) -> None:
+        frame_changed(folder, "pairs", lambda frame: frame.assign(learned=frame["learned"].where(frame.index > 2, 0.0)))
+
+    said = text_of(opened("interactions", run=finished_copy(store, three_forgotten)))
+    assert "The model has learned 2 of them to at least half" in said
+
+
+def test_the_page_says_which_pairs_guided_the_model(opened: Opened, store: Store) -> None:
+    said = text_of(opened("interactions"))
+    assert "Guided. This model started from the main effects and from device × placement" in said.replace("**", "")
+    assert "The check on held-out rows does" in said
+
+
+def test_a_model_without_a_guide_says_nothing_of_one(opened: Opened, store: Store) -> None:
+    def alone(folder: Path) -> None:
+        path = folder / "summary.json"
+        summary = {k: v for k, v in json.loads(path.read_text(encoding="utf-8")).items() if k != "guide"}
+        path.write_text(json.dumps(summary), encoding="utf-8")
+
+    assert "Guided" not in text_of(opened("interactions", run=finished_copy(store, alone)))
 
 
 def test_a_pairs_verdict_is_a_sentence_over_its_figures(opened: Opened) -> None:
@@ -207,7 +231,8 @@ def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Stor
     app = opened("interactions", run=finished_copy(store, not_held_out))
     assert [metric.label for metric in app.metric] == ["In the data", "In the model", "False discovery rate"]
     assert "hold on held-out rows" not in text_of(app)
-    assert "The model has learned 1 of them" in text_of(app)
+    assert "The model has learned all of them" in text_of(app)
+    assert "Only a check on held-out rows could" in text_of(app)
 
 
 @pytest.mark.parametrize(

@@ -334,7 +334,7 @@ def test_a_pair_of_which_one_field_determines_the_other_has_no_strength() -> Non
     for pair in (("a", "copy"), ("b", "nested")):
         assert frame.loc[pair, ["strength", "strength_low", "strength_high", "probability", "observed"]].eq(0).all()
         assert not frame.loc[pair, "significant"]
-    assert frame.loc[("a", "b"), "strength"] > 0.3
+    assert float(frame["strength"][("a", "b")]) > 0.3
     solid = frame["significant"]
     assert solid.loc[("a", "b")] != solid.loc[("b", "copy")]
     verdict = data_verdicts(frame)

@@ -69,7 +69,8 @@ def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | 
     spec = run.spec.model
     key = selection.plane_key(run.id, row)
     reading = "Drag over an area to list its rows; click a row to open it. "
-    if spec.second_order and spec.deep:
+    silent = not examples["dnn_logit"].any()
+    if spec.second_order and spec.deep and not silent:
         drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
         chart, title = lambda: logit_plane(drawn, selected=row), "FM logit and DNN logit"
         reading += "On a dotted line, the probability is the same. Other splits of the logit would sum to the same."

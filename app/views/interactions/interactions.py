@@ -46,7 +46,7 @@ def main() -> None:
     say_what_pairs(run, other, pairs)
     measure, triangles, chosen = choose(pairs, fields)
     finding(run, pairs, measure)
-    say_guided(run)
+    say_guided(run, pairs)
     left, right = side_by_side(2, least=400)
     with left:
         show_strongest(pairs, measure, chosen)
