@@ -82,13 +82,13 @@ def _whole(y: ArrayLike) -> ArrayLike:
     Raises:
         ValueError: labels are missing.
     """
-    absent = int(np.sum(np.asarray(pd.isna(y))))
+    absent = int(np.sum(np.asarray(pd.isna(y))))  # type: ignore[arg-type]
     if absent:
         raise ValueError(f"Input y contains NaN: {_labels(absent)} missing. Leave these rows out.")
     dtype = getattr(y, "dtype", None)
     if not isinstance(dtype, pd.api.extensions.ExtensionDtype) or isinstance(dtype, pd.CategoricalDtype):
         return y
-    values = np.asarray(pd.Series(y).tolist())  # type: ignore[arg-type]
+    values = np.asarray(pd.Series(y).tolist())
     return values.astype(object) if values.dtype.kind == "U" else values
 
 
