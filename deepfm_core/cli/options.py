@@ -56,12 +56,14 @@ class Tables:
 
 
 def _warn(table: Table, quiet: bool) -> None:
-    if quiet:
-        return
-    for problem in table.report.skipped[:20]:
-        print(f"warning: {table.name}: {problem}", file=sys.stderr)
-    if table.report.skipped_count > 20:
-        print(f"warning: {table.name}: {table.report.skipped_count:,} lines skipped in all", file=sys.stderr)
+    if not quiet:
+        warn_of_reading(table)
+
+
+def warn_of_reading(table: Table) -> None:
+    """Say on stderr what the reader left out, repaired or doubts."""
+    for sentence in table.report.sentences():
+        print(f"warning: {table.name}: {sentence}", file=sys.stderr)
 
 
 def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, int]:

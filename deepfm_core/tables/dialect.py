@@ -5,17 +5,17 @@ Start with `detect`. It cuts the start of the text by each delimiter in turn, an
 
 from __future__ import annotations
 
-import csv
 import io
 import re
-import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.decoding import Content
+from deepfm_core.tables.records import Cut, Record, is_sound, mended_records, records
 
 DELIMITERS = (",", "\t", ";", "|")
 CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27)))  # 40 columns
@@ -28,20 +28,10 @@ _NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
 
 
 @dataclass(frozen=True)
-class Record:
-    """One record of a text table; a quoted cell may run over several lines."""
-
-    line: int
-    """The number of its first line, from 1."""
-    last_line: int
-    cells: list[str]
-
-
-@dataclass(frozen=True)
 class Dialect:
     """How to cut a text into rows and cells."""
 
-    delimiter: str
+    cut: Cut
     columns: tuple[str, ...]
     header_line: int | None
     first_line: int
@@ -53,21 +43,6 @@ class Dialect:
     """Lines of text before the header, which are left out."""
     problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
-
-
-def records(lines: Iterable[str], delimiter: str, first_line: int = 1) -> Iterator[Record]:
-    """Cut lines, with their line ends, into records; skip blank lines.
-
-    This defines how the project reads CSV: as Python's csv module does, with doubled quotes.
-    """
-    csv.field_size_limit(sys.maxsize)  # the default refuses cells of more than 128 KiB
-    reader = csv.reader(lines, delimiter=delimiter)
-    start = first_line
-    for cells in reader:
-        end = first_line + reader.line_num - 1
-        if cells and not (len(cells) == 1 and not cells[0].strip()):
-            yield Record(start, end, cells)
-        start = end + 1
 
 
 def detect(content: Content, subject: str) -> Dialect:
@@ -94,15 +69,16 @@ def detect(content: Content, subject: str) -> Dialect:
 class _Fit:
     """The sample cut by one delimiter, from its header on. The fit of highest rank wins."""
 
-    delimiter: str
+    cut: Cut
     rank: tuple[float, int, int]
     sample: list[Record]
 
 
 def _fit(lines: list[str], start: int, delimiter: str, complete: bool) -> _Fit | None:
+    cut, sound = _sound_cut(lines[start:], delimiter)
     sample = [
         record
-        for record, _ in zip(records(lines[start:], delimiter, start + 1), range(_SAMPLE_RECORDS), strict=False)
+        for record in islice(_records(lines[start:], cut, start + 1, sound=sound), _SAMPLE_RECORDS)
         if any(cell.strip() for cell in record.cells)
     ]
     # The last record may be cut off by the end of the sample.
@@ -115,7 +91,26 @@ def _fit(lines: list[str], start: int, delimiter: str, complete: bool) -> _Fit |
     width = len(body[0].cells)
     consistency = sum(len(record.cells) == width for record in body) / len(sample)
     # Records of equal width count most, then few lines before the header, then many columns.
-    return _Fit(delimiter, (round(consistency, 2), -before, width), body)
+    return _Fit(cut, (round(consistency, 2), -before, width), body)
+
+
+def _sound_cut(lines: list[str], delimiter: str) -> tuple[Cut, bool]:
+    """Return how a sample is cut by a delimiter, and whether its quotes are well-formed then."""
+    cut = Cut(delimiter)
+    if not any('"' in line for line in lines) or is_sound(lines, cut):
+        return cut, True
+    escaped = replace(cut, escape=True)
+    if any('\\"' in line for line in lines) and is_sound(lines, escaped):
+        return escaped, True
+    return cut, False
+
+
+def _records(lines: list[str], cut: Cut, first_line: int, *, sound: bool) -> Iterator[Record]:
+    """Cut a sample, by the usual number of its delimiters where its quotes are not well-formed."""
+    if sound:
+        return records(lines, cut, first_line)
+    widths = Counter(line.count(cut.delimiter) + 1 for line in lines if line.strip())
+    return mended_records(lines, cut, widths.most_common(1)[0][0], first_line)
 
 
 def _is_title(record: Record, below: list[Record]) -> bool:
@@ -142,7 +137,7 @@ def _dialect(fit: _Fit, lines: list[str]) -> Dialect:
         first, header_line, layout = header.last_line + 1, header.line, None
         columns, problems, notes = _column_names(header)
     return Dialect(
-        delimiter=fit.delimiter,
+        cut=fit.cut,
         columns=columns,
         header_line=header_line,
         first_line=first,
@@ -185,7 +180,7 @@ def _commented_header(fit: _Fit, lines: list[str]) -> Record | None:
     above = lines[first.line - 2] if first.line > 1 else ""
     if not re.match(r"#\w", above) or not any(_is_number(cell) for cell in first.cells):
         return None
-    record = next(records([above], fit.delimiter, first.line - 1))
+    record = next(records([above], fit.cut, first.line - 1))
     return record if len(record.cells) == len(first.cells) else None
 
 

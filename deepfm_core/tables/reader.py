@@ -9,6 +9,7 @@ import csv
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -20,7 +21,9 @@ from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.decoding import Content, refuse_size, survey
 from deepfm_core.tables.dialect import Dialect, detect
 from deepfm_core.tables.parquet import MAGIC, read_parquet
-from deepfm_core.tables.row_errors import SHOWN, excerpt, ragged_rows, too_many, unclosed_quote
+from deepfm_core.tables.records import Cut
+from deepfm_core.tables.repair import doubts, repair, swallowing
+from deepfm_core.tables.row_errors import SHOWN, excerpt, mended_rows, misfits, ragged_rows, too_many
 from deepfm_core.tables.table import ReadReport, Table
 
 # A text of one column, for a model with one field. It has no delimiter to find, so it is read by itself.
@@ -137,18 +140,22 @@ def read_table(
     except pa.ArrowException as error:
         remedy = "Save the table again as CSV, with quotes around cells that contain delimiters or line ends."
         raise TableError(subject, [Problem("the rows cannot be separated", remedy, value=str(error))]) from error
-    skipped = _skipped(content, dialect, parsed, subject, strict)
-    frame, notes = _frame(dialect, parsed)
+    rows = _rows(content, dialect, parsed)
+    _refuse(rows, dialect, subject, strict)
+    frame, notes = _frame(dialect, rows.columns)
     report = ReadReport(
         encoding=content.encoding,
         compression=content.compression,
-        delimiter=dialect.delimiter,
+        delimiter=rows.cut.delimiter,
         header_line=dialect.header_line,
         layout=dialect.layout,
-        rows=parsed.rows,
-        skipped=(*dialect.preamble, *skipped),
-        skipped_count=len(dialect.preamble) + parsed.ragged,
-        notes=(*dialect.notes, *notes, *_encoding_notes(content)),
+        rows=len(frame),
+        skipped=(*dialect.preamble, *rows.ragged),
+        skipped_count=len(dialect.preamble) + rows.ragged_count,
+        quoting=str(rows.cut) if content.quoted_until > dialect.offset else None,
+        repaired=tuple(rows.mended),
+        repaired_count=rows.mended_count,
+        notes=(*dialect.notes, *notes, *_doubtful_cells(content, dialect, rows), *_encoding_notes(content)),
     )
     return Table(name, frame, report)
 
@@ -164,23 +171,52 @@ def _first_bytes(path: Path, subject: str) -> bytes:
         raise TableError(subject, [Problem(f"the file cannot be read: {reason}", remedy, value=str(path))]) from error
 
 
-def _skipped(content: Content, dialect: Dialect, parsed: Parsed, subject: str, strict: bool) -> list[Problem]:
-    """Return the ragged rows that were left out; raise a TableError if they are many, or something else is wrong."""
-    problems = list(dialect.problems)
-    if not parsed.closed:
-        problems.append(unclosed_quote(content, dialect))
-    ragged = ragged_rows(content, dialect, parsed.rows) if parsed.ragged else []
-    if parsed.ragged and (strict or too_many(parsed.ragged, parsed.rows)):
-        problems += ragged
-    if parsed.rows == 0 and not problems:
+@dataclass(frozen=True)
+class _Rows:
+    """The columns of a text, how it was cut, and what is to be said of its lines."""
+
+    columns: list[pd.Categorical]
+    cut: Cut
+    ragged: list[Problem]
+    ragged_count: int
+    mended: list[Problem]
+    mended_count: int
+
+
+def _rows(content: Content, dialect: Dialect, parsed: Parsed) -> _Rows:
+    """Take what the fast parser found or, where its quotes are in doubt, read the text line by line."""
+    if doubts(content, dialect, parsed):
+        again = repair(content, dialect)
+        ragged = ragged_rows(again.ragged, dialect, len(again.columns[0]))
+        mended = mended_rows(again.mended, dialect)
+        return _Rows(again.columns, again.cut, ragged, again.ragged_count, mended, again.mended_count)
+    ragged = ragged_rows(misfits(content, dialect), dialect, parsed.rows) if parsed.ragged else []
+    return _Rows(parsed.columns, dialect.cut, ragged, parsed.ragged, [], 0)
+
+
+def _refuse(rows: _Rows, dialect: Dialect, subject: str, strict: bool) -> None:
+    """Raise a TableError if many rows are ragged, or there is another reason not to go on."""
+    problems, count = list(dialect.problems), len(rows.columns[0])
+    if rows.ragged_count and (strict or too_many(rows.ragged_count, count)):
+        problems += rows.ragged
+    if count == 0 and not problems:
         problems.append(Problem("the table has no rows", "Add rows below the header.", line=dialect.header_line))
     if problems:
         raise TableError(subject, problems)
-    return ragged
 
 
-def _frame(dialect: Dialect, parsed: Parsed) -> tuple[pd.DataFrame, list[str]]:
-    columns, names, notes = parsed.columns, list(dialect.columns), []
+def _doubtful_cells(content: Content, dialect: Dialect, rows: _Rows) -> list[str]:
+    if content.quoted_until <= dialect.offset or not (cells := swallowing(rows.columns, dialect)):
+        return []
+    shown = excerpt(cells[0].splitlines()[0])
+    return [
+        f"{len(cells):,} distinct quoted cells hold line ends and what may be rows, such as the one that begins "
+        f"`{shown}`. If rows are missing, check its quotes."
+    ]
+
+
+def _frame(dialect: Dialect, columns: list[pd.Categorical]) -> tuple[pd.DataFrame, list[str]]:
+    names, notes = list(dialect.columns), []
     if all(_spaced(column) for column in columns[1:]) and all(name.startswith(" ") for name in names[1:]):
         columns = [columns[0], *(_unspaced(column) for column in columns[1:])]
         names = [name.lstrip(" ") for name in names]

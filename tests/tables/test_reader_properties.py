@@ -84,18 +84,40 @@ def test_an_unquoted_table_is_read_as_it_stands(table, delimiter, end, blank, en
     assert got.report.header_line == blank + 1
 
 
+STRAYS = st.one_of(st.text("ab ", max_size=4), st.text('ab "', max_size=4), st.text("ab\n").map('"{}"'.format))
+
+
 @QUICK
-@given(st.lists(st.lists(st.text('ab "\n\r', max_size=6), min_size=2, max_size=2), min_size=1, max_size=12), DELIMITERS)
-def test_cells_with_stray_quotes_are_cut_as_the_csv_module_cuts_them(rows, delimiter):
+@given(st.lists(st.lists(STRAYS, min_size=2, max_size=2), min_size=1, max_size=12), DELIMITERS)
+def test_well_formed_cells_with_stray_quotes_are_cut_as_the_csv_module_cuts_them(rows, delimiter):
     text = "\n".join(delimiter.join(row) for row in [["first", "second"], *rows])
-    *expected, last = csv.reader(io.StringIO(f"{text}\nlast", newline=""), delimiter=delimiter)
-    if last != ["last"]:
-        with pytest.raises(TableError, match="never closed"):
-            read(text.encode())
-        return
+    try:
+        expected = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error:
+        assume(False)
     fitting = [row for row in expected[1:] if len(row) == 2]
     assume(len(fitting) > len(expected) / 2)
     assert cells(read(text.encode())) == fitting
+
+
+SIZES = st.from_regex(r'[a-z0-9][a-z0-9, ]{0,4}"?', fullmatch=True)
+
+
+@QUICK
+@given(st.lists(st.tuples(SIZES, SIZES, st.sampled_from("01")), min_size=4, max_size=12), LINE_ENDS)
+def test_inch_marks_that_are_not_doubled_swallow_no_row(rows, end):
+    lines = [f'"{a}","{b}",{c}' for a, b, c in rows]
+    got = read(end.join(["first,second,label", *lines]).encode())
+    assert cells(got) == [list(row) for row in rows]
+
+
+@QUICK
+@given(tables(min_rows=3), LINE_ENDS)
+def test_backslashes_before_quotes_are_undone(table, end):
+    header, rows = table
+    rows = [[*row[:-1], 'say "hi"'] for row in rows]
+    text = written(header, rows, lineterminator=end, quoting=csv.QUOTE_ALL, doublequote=False, escapechar="\\")
+    assert cells(read(text.encode())) == rows
 
 
 @QUICK

@@ -1,0 +1,227 @@
+"""Cut lines of text into records of cells, well-formed ones and those whose quotes are not.
+
+Start with `records`, which defines how well-formed text is cut. `mended_records` is for text whose quotes were not
+doubled or not closed: it takes each line for a row again wherever that gives the right number of cells.
+"""
+
+from __future__ import annotations
+
+import csv
+import re
+import sys
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain, islice
+
+_LONGEST_CELL = 1000
+"""Lines that a quoted cell may run over where quotes are in doubt."""
+_LONGEST_LINE = 1 << 16
+"""Characters of a line up to which its quotes are mended; a longer one is cut at its delimiters."""
+_LITERAL_BACKSLASH = r"\\(?![\\{quote}{delimiter}])"
+"""A backslash that escapes nothing: `\\N` is a null and `C:\\new` a path."""
+
+
+@dataclass(frozen=True)
+class Cut:
+    """How a line is cut into cells."""
+
+    delimiter: str = ","
+    quote: str | None = '"'
+    """The mark around a cell that may hold delimiters, quotes and line ends; None for no such mark."""
+    escape: bool = False
+    """Whether a quote within a quoted cell has a backslash before it. It may be doubled in any case."""
+    spaced: bool = False
+    """Whether spaces after a delimiter belong to it."""
+
+    def __str__(self) -> str:
+        if self.quote is None:
+            return "no quotes"
+        return f"`{self.quote}`, " + (f"`\\{self.quote}` within a cell" if self.escape else "doubled within a cell")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One record of a text table; a quoted cell may run over several lines."""
+
+    line: int
+    """The number of its first line, from 1."""
+    last_line: int
+    cells: list[str]
+    repaired: bool = False
+    """Whether its quotes are not well-formed, so that it was cut by the number of its cells."""
+
+
+def records(lines: Iterable[str], cut: Cut, first_line: int = 1) -> Iterator[Record]:
+    """Cut lines, with their line ends, into records; skip blank lines.
+
+    This defines how the project reads CSV: as Python's csv module does.
+    """
+    reader = _reader(lines, cut)
+    start = first_line
+    for cells in reader:
+        end = first_line + reader.line_num - 1
+        if not is_blank(cells):
+            yield Record(start, end, cells)
+        start = end + 1
+
+
+def is_blank(cells: list[str]) -> bool:
+    """Return whether the cells are those of a blank line, which holds no record."""
+    return not cells or (len(cells) == 1 and not cells[0].strip())
+
+
+def is_sound(lines: Iterable[str], cut: Cut) -> bool:
+    """Return whether every quoted cell is closed, and followed by a delimiter or the end of its line."""
+    try:
+        deque(_reader(lines, cut, strict=True), maxlen=0)
+    except csv.Error:
+        return False
+    return True
+
+
+def _reader(lines: Iterable[str], cut: Cut, *, strict: bool = False) -> csv._reader:  # type: ignore[name-defined]
+    csv.field_size_limit(sys.maxsize)  # the default refuses cells of more than 128 KiB
+    if cut.quote is None:
+        return csv.reader(
+            lines, delimiter=cut.delimiter, quoting=csv.QUOTE_NONE, skipinitialspace=cut.spaced, strict=strict
+        )
+    if cut.escape:
+        literal = _LITERAL_BACKSLASH.format(quote=cut.quote, delimiter=re.escape(cut.delimiter))
+        lines = map(partial(re.compile(literal).sub, r"\\\\"), lines)
+    return csv.reader(
+        lines,
+        delimiter=cut.delimiter,
+        quotechar=cut.quote,
+        escapechar="\\" if cut.escape else None,
+        skipinitialspace=cut.spaced,
+        strict=strict,
+    )
+
+
+# Text whose quotes are in doubt.
+
+
+def mended_records(lines: Iterable[str], cut: Cut, width: int, first_line: int = 1) -> Iterator[Record]:
+    """Cut lines into records of `width` cells wherever the quotes allow it; skip blank lines.
+
+    A record is, in this order: a line whose quotes are well-formed; lines that a quoted cell joins, if it is
+    well-formed, they give `width` cells, and they are not as many rows; a line whose quotes end a cell only before a
+    delimiter; a line cut at each delimiter.
+    """
+    source = _Source(lines)
+    number = first_line
+    for line in source:
+        used, cells, repaired = _next_record(line, source, cut, width)
+        if not is_blank(cells):
+            yield Record(number, number + used - 1, cells, repaired)
+        number += used
+
+
+def _next_record(line: str, source: _Source, cut: Cut, width: int) -> tuple[int, list[str], bool]:
+    """Return how many lines the record that begins with `line` has, its cells, and whether it was repaired."""
+    if cut.quote is None or cut.quote not in line:
+        return 1, _cells(line, cut) or [], False
+    cells = _cells(line, cut)
+    if cells is not None:
+        return 1, cells, False
+    joined, used = _joined(line, source, cut)
+    if joined is not None and len(joined) == width and not _are_rows([line, source.last], cut, width):
+        return used, joined, False
+    source.give_back(used - 1)
+    return 1, _repaired(line, cut, width), True
+
+
+def _are_rows(lines: list[str], cut: Cut, width: int) -> bool:
+    return all(line.count(cut.delimiter) == width - 1 for line in lines)
+
+
+def _cells(line: str, cut: Cut) -> list[str] | None:
+    """Cut one line; None if its quotes are not well-formed."""
+    try:
+        return next(_reader([line], cut, strict=True), [])
+    except csv.Error:
+        return None
+
+
+def _joined(line: str, source: _Source, cut: Cut) -> tuple[list[str] | None, int]:
+    """Cut a line and those that a quoted cell joins to it; return the cells, None if malformed, and the lines read."""
+    reader = _reader(chain([line], islice(source, _LONGEST_CELL)), cut, strict=True)
+    try:
+        return next(reader, None), reader.line_num
+    except csv.Error:
+        return None, reader.line_num
+
+
+def _repaired(line: str, cut: Cut, width: int) -> list[str]:
+    text = line.rstrip("\r\n")
+    if len(text) <= _LONGEST_LINE and (cells := _lenient(text, cut, width)) is not None:
+        return cells
+    return text.split(cut.delimiter)
+
+
+def _lenient(text: str, cut: Cut, width: int) -> list[str] | None:
+    """Cut a line into exactly `width` cells, where a quote ends a cell only before a delimiter; None if that fails."""
+    assert cut.quote is not None
+    ends = {m.start() for m in re.finditer(rf"{re.escape(cut.quote)}(?={re.escape(cut.delimiter)}|$)", text)}
+    dead: set[tuple[int, int]] = set()
+
+    def rest(start: int, left: int) -> list[str] | None:
+        if start > len(text) or left == 0 or (start, left) in dead:
+            return [] if left == 0 and start > len(text) else None
+        for cell, after in _choices(text, start, ends, cut):
+            if (cells := rest(after, left - 1)) is not None:
+                return [cell, *cells]
+        dead.add((start, left))
+        return None
+
+    return rest(0, width) if width < 500 else None
+
+
+def _choices(text: str, start: int, ends: set[int], cut: Cut) -> Iterator[tuple[str, int]]:
+    """Yield each way to end the cell that begins at `start`: its text, and where the next one begins."""
+    begin = start
+    while cut.spaced and text.startswith(" ", begin):
+        begin += 1
+    assert cut.quote is not None
+    if text.startswith(cut.quote, begin):
+        for end in sorted(end for end in ends if end > begin):
+            yield _undoubled(text[begin + 1 : end], cut), end + 1 + len(cut.delimiter)
+    place = text.find(cut.delimiter, begin)
+    end = len(text) if place < 0 else place
+    yield text[begin:end], end + len(cut.delimiter)
+
+
+def _undoubled(text: str, cut: Cut) -> str:
+    assert cut.quote is not None
+    if cut.escape:
+        text = text.replace(f"\\{cut.quote}", cut.quote)
+    return text.replace(cut.quote * 2, cut.quote)
+
+
+class _Source:
+    """Lines of which some that were read can be given back."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._read: deque[str] = deque(maxlen=_LONGEST_CELL + 1)
+        self._back: deque[str] = deque()
+
+    def __iter__(self) -> _Source:
+        return self
+
+    def __next__(self) -> str:
+        line = self._back.popleft() if self._back else next(self._lines)
+        self._read.append(line)
+        return line
+
+    @property
+    def last(self) -> str:
+        """The line that was read last."""
+        return self._read[-1]
+
+    def give_back(self, count: int) -> None:
+        """Have the last `count` lines read again."""
+        for _ in range(count):
+            self._back.appendleft(self._read.pop())
