@@ -65,9 +65,8 @@ def _of_run(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
 
 
 def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
-    from deepfm_core.cli.options import chosen_schema
+    from deepfm_core.cli.options import inferred_schema
     from deepfm_core.evidence.ranking import observed_of_table
-    from deepfm_core.schema.infer import infer_schema
     from deepfm_core.tables.reader import read_table
 
     if arguments.label is None:
@@ -77,6 +76,6 @@ def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
             f"`{arguments.folder}` is a folder, and --observed-only asks a table. Name a file, or leave it out."
         )
     table = read_table(Path(arguments.folder))
-    schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
+    schema = inferred_schema(arguments, table)
     pairs = observed_of_table(table, schema, seed=arguments.seed or 0)
     return pairs.assign(verdict=data_verdicts(pairs)), schema

@@ -74,7 +74,7 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
     """
     assert tables.main is not None
     table = tables.tables[tables.main]
-    schema = chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive))
+    schema = inferred_schema(arguments, table)
     by, _, column = arguments.split_by.partition(":")
     split = SplitSpec(by, column or None, **_given(arguments, "split"))
     base = RunSpec(
@@ -99,6 +99,16 @@ def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
 def _given(arguments: argparse.Namespace, *homes: Home) -> dict[str, Any]:
     names = [setting.name for home in homes for setting in of_home(home)]
     return {name: value for name in names if (value := getattr(arguments, name, None)) is not None}
+
+
+def inferred_schema(arguments: argparse.Namespace, table: Table) -> Schema:
+    """Infer a table's schema and give the fields that the command line names the kinds it says.
+
+    Raises:
+        DeepFMError: the label cannot be one, or a field is named twice, is the label, or does not exist.
+    """
+    blank = arguments.blank_negative
+    return chosen_schema(arguments, infer_schema(table, arguments.label, arguments.positive, blank_negative=blank))
 
 
 def chosen_schema(arguments: argparse.Namespace, inferred: Schema) -> Schema:

@@ -90,6 +90,7 @@ def _interactions(verbs: Any) -> None:
     verb.add_argument("--observed-only", action="store_true", help="ask a table itself; needs no run and no model")
     verb.add_argument("--label", metavar="NAME", help="with --observed-only: the column to predict, of two values")
     verb.add_argument("--positive", metavar="VALUE", help="… and its value that is positive (inferred)")
+    _blank_negative(verb)
     verb.add_argument("--seed", type=int, help="… and the seed of the labels drawn as the null (0)")
     _roles(verb)
 
@@ -130,6 +131,11 @@ def _table(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("table", type=Path, metavar="TABLE")
     verb.add_argument("--label", required=True, metavar="NAME", help="the column to predict, of two values")
     verb.add_argument("--positive", metavar="VALUE", help="the label's value that is positive (inferred)")
+    _blank_negative(verb)
+
+
+def _blank_negative(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("--blank-negative", action="store_true", help="a row whose label is blank is negative")
 
 
 def _roles(verb: argparse.ArgumentParser) -> None:

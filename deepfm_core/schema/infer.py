@@ -29,7 +29,12 @@ _SHOWN = 3
 
 
 def infer_schema(
-    table: Table, label: str | None = None, positive: str | None = None, *, leave_out_leaks: bool = True
+    table: Table,
+    label: str | None = None,
+    positive: str | None = None,
+    *,
+    leave_out_leaks: bool = True,
+    blank_negative: bool = False,
 ) -> Schema:
     """Suggest what each column of `table` is.
 
@@ -37,13 +42,18 @@ def infer_schema(
         label: the label's column; suggested by name and values if None.
         positive: the label's positive value; suggested if None.
         leave_out_leaks: whether a column that all but gives the label away is ignored; if not, it is warned of.
+        blank_negative: whether rows without a label are negative; the label has one value besides then.
 
     Raises:
         SchemaError: the table has no rows or no column besides the label, or the label cannot be one.
     """
     if not len(table):
         raise SchemaError(table.name, [Problem("the table has no rows", "Add rows below the header.")])
-    chosen = _label(table, label, positive)
+    chosen = (
+        label_role(table, label, positive, blank_negative=True)
+        if label and blank_negative
+        else _label(table, label, positive)
+    )
     columns = [str(column) for column in table.frame.columns if column != chosen.column]
     if not columns:
         remedy = "Add columns to learn from."

@@ -25,6 +25,9 @@ LABEL_NAMES = (
 # fmt: on
 """Usual names of labels, most telling first, compared in lower case with `_` between words."""
 
+BLANK = ""
+"""The negative value of a label whose rows are negative where it is blank."""
+
 MAX_MISSING_SHARE = 0.05
 """Share of rows without a label above which a table is refused rather than shortened."""
 
@@ -121,8 +124,10 @@ def _suggested(table: Table, column: str, reason: str) -> LabelRole:
     return LabelRole(role.column, role.positive, role.negative, f"{reason}; {role.reason}")
 
 
-def label_role(table: Table, column: str, positive: str | None = None) -> LabelRole:
+def label_role(table: Table, column: str, positive: str | None = None, *, blank_negative: bool = False) -> LabelRole:
     """Return the role of `column` as label, with `positive` (or the value that seems to be it) as the positive value.
+
+    With `blank_negative`, rows without a label are negative, in a column that holds its positive value alone.
 
     Raises:
         SchemaError: there is no such column; it does not hold exactly two values; more than 5% of the rows have no
@@ -132,6 +137,8 @@ def label_role(table: Table, column: str, positive: str | None = None) -> LabelR
     _require_column(table, column, subject)
     cells = Cells.of(table.frame, column)
     values = _values(cells)
+    if blank_negative:
+        return _flag(values, cells, column, positive, subject)
     _require_two(values, cells, subject)
     _require_labelled(cells, subject)
     if positive is None:
@@ -146,6 +153,21 @@ def label_role(table: Table, column: str, positive: str | None = None) -> LabelR
     if missing:
         reason += f"; {_rows(missing)} without a label will be left out"
     return LabelRole(column, values[key].text, values[other].text, reason)
+
+
+def _flag(values: dict[str, _Value], cells: Cells, column: str, positive: str | None, subject: str) -> LabelRole:
+    """Return the role of a column that is blank wherever the label is negative."""
+    if len(values) != 1 or not _missing_rows(cells):
+        remedy = "Take blanks for negative only in a column of one value and blanks."
+        held = f"{_listed(values)} and {_rows(_missing_rows(cells))} without a label"
+        raise SchemaError(subject, [Problem("blank cells cannot be the negative class", remedy, value=held)])
+    (value,) = values.values()
+    if positive is not None and normal_label(positive) not in values:
+        remedy = f"Its only value is `{value.text}`."
+        raise SchemaError(subject, [Problem("the positive value does not occur", remedy, value=positive)])
+    return LabelRole(
+        column, value.text, BLANK, f"`{value.text}` in {_rows(value.rows)}; blank is negative, as you chose"
+    )
 
 
 def labelled_rows(frame: pd.DataFrame, role: LabelRole, subject: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -180,14 +202,15 @@ def _labels(
     positive, negative = normal_label(role.positive), normal_label(role.negative)
     texts = zip(cells.texts.to_pylist(), cells.missing, strict=True)
     keys = ["" if missing else normal_label(text) for text, missing in texts]
-    known = np.array([key in (positive, negative) for key in keys], dtype=bool) | (cells.missing & may_be_missing)
+    missing = cells.missing & (role.negative != BLANK)
+    known = np.array([key in (positive, negative) for key in keys], dtype=bool) | (missing & may_be_missing)
     problems = [_unknown_label(cells, int(place), role) for place in np.flatnonzero(~known & (cells.counts > 0))]
     if problems:
         raise SchemaError(subject, problems)
     is_positive = np.array([key == positive for key in keys], dtype=np.float32)
     if not len(cells):
         return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)
-    return is_positive[cells.codes], cells.missing[cells.codes]
+    return is_positive[cells.codes], missing[cells.codes]
 
 
 def _unknown_label(cells: Cells, place: int, role: LabelRole) -> Problem:
@@ -244,8 +267,13 @@ def _require_two(values: dict[str, _Value], cells: Cells, subject: str) -> None:
         raise SchemaError(subject, [Problem(f"all {len(cells):,} cells are missing", remedy)])
     if len(values) == 1:
         remedy = "A model needs rows of both classes: add rows of the other one, or choose another column."
-        only = next(iter(values.values()))
+        only, blank = next(iter(values.values())), _missing_rows(cells)
         message = f"there is only one class, in {_rows(only.rows)}"
+        if blank:
+            message += f"; {_rows(blank)} are blank"
+            remedy = (
+                f"`{only.text}` or blank: if blank means no, take blank for the negative class (`--blank-negative`)."
+            )
         raise SchemaError(subject, [Problem(message, remedy, value=only.text)])
     first, second = (value.text for value in list(values.values())[:2])
     pair = f"`{first}` and `{second}`"

@@ -9,7 +9,7 @@ import csv
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import TextIOWrapper
 from pathlib import Path
 
@@ -20,10 +20,11 @@ from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.decoding import Content, refuse_size, survey
 from deepfm_core.tables.dialect import Dialect, detect
+from deepfm_core.tables.no_rows import without_no_rows
 from deepfm_core.tables.parquet import MAGIC, read_parquet
-from deepfm_core.tables.records import Cut
+from deepfm_core.tables.records import Cut, Misfits
 from deepfm_core.tables.repair import doubts, repair, swallowing
-from deepfm_core.tables.row_errors import SHOWN, excerpt, mended_rows, misfits, ragged_rows, too_many
+from deepfm_core.tables.row_errors import SHOWN, excerpt, lines_left_out, mended_rows, misfits, ragged_rows, too_many
 from deepfm_core.tables.table import ReadReport, Table
 
 # A text of one column, for a model with one field. It has no delimiter to find, so it is read by itself.
@@ -143,6 +144,9 @@ def read_table(
     rows = _rows(content, dialect, parsed)
     _refuse(rows, dialect, subject, strict)
     frame, notes = _frame(dialect, rows.columns)
+    frame, no_rows = without_no_rows(frame, None if dialect.header_line is None else dialect.columns)
+    if not len(frame):
+        raise TableError(subject, [_no_rows(dialect)])
     report = ReadReport(
         encoding=content.encoding,
         compression=content.compression,
@@ -150,8 +154,8 @@ def read_table(
         header_line=dialect.header_line,
         layout=dialect.layout,
         rows=len(frame),
-        skipped=(*dialect.preamble, *rows.ragged),
-        skipped_count=len(dialect.preamble) + rows.ragged_count,
+        skipped=(*dialect.preamble, *rows.ragged, *no_rows.problems, *rows.left_out),
+        skipped_count=len(dialect.preamble) + rows.ragged_count + no_rows.count + rows.left_out_count,
         quoting=str(rows.cut) if content.quoted_until > dialect.offset else None,
         repaired=tuple(rows.mended),
         repaired_count=rows.mended_count,
@@ -179,19 +183,25 @@ class _Rows:
     cut: Cut
     ragged: list[Problem]
     ragged_count: int
-    mended: list[Problem]
-    mended_count: int
+    left_out: list[Problem]
+    left_out_count: int
+    mended: list[Problem] = field(default_factory=list)
+    mended_count: int = 0
 
 
 def _rows(content: Content, dialect: Dialect, parsed: Parsed) -> _Rows:
     """Take what the fast parser found or, where its quotes are in doubt, read the text line by line."""
+    columns, cut, found = parsed.columns, dialect.cut, Misfits(0, 0)
+    mended, mended_count = list[Problem](), 0
     if doubts(content, dialect, parsed):
         again = repair(content, dialect)
-        ragged = ragged_rows(again.ragged, dialect, len(again.columns[0]))
-        mended = mended_rows(again.mended, dialect)
-        return _Rows(again.columns, again.cut, ragged, again.ragged_count, mended, again.mended_count)
-    ragged = ragged_rows(misfits(content, dialect), dialect, parsed.rows) if parsed.ragged else []
-    return _Rows(parsed.columns, dialect.cut, ragged, parsed.ragged, [], 0)
+        columns, cut, found = again.columns, again.cut, again.misfits
+        mended, mended_count = mended_rows(again.mended, dialect), again.mended_count
+    elif parsed.ragged:
+        found = misfits(content, dialect)
+    ragged = ragged_rows(found.ragged, dialect, len(columns[0]))
+    left_out, left_out_count = lines_left_out(found), found.empty_count + len(found.footer)
+    return _Rows(columns, cut, ragged, found.ragged_count, left_out, left_out_count, mended, mended_count)
 
 
 def _refuse(rows: _Rows, dialect: Dialect, subject: str, strict: bool) -> None:
@@ -200,9 +210,13 @@ def _refuse(rows: _Rows, dialect: Dialect, subject: str, strict: bool) -> None:
     if rows.ragged_count and (strict or too_many(rows.ragged_count, count)):
         problems += rows.ragged
     if count == 0 and not problems:
-        problems.append(Problem("the table has no rows", "Add rows below the header.", line=dialect.header_line))
+        problems.append(_no_rows(dialect))
     if problems:
         raise TableError(subject, problems)
+
+
+def _no_rows(dialect: Dialect) -> Problem:
+    return Problem("the table has no rows", "Add rows below the header.", line=dialect.header_line)
 
 
 def _doubtful_cells(content: Content, dialect: Dialect, rows: _Rows) -> list[str]:

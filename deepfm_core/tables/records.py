@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain, islice
+from typing import Any
 
 _LONGEST_CELL = 1000
 """Lines that a quoted cell may run over where quotes are in doubt."""
@@ -81,7 +82,7 @@ def is_sound(lines: Iterable[str], cut: Cut) -> bool:
     return True
 
 
-def _reader(lines: Iterable[str], cut: Cut, *, strict: bool = False) -> csv._reader:  # type: ignore[name-defined]
+def _reader(lines: Iterable[str], cut: Cut, *, strict: bool = False) -> Any:
     csv.field_size_limit(sys.maxsize)  # the default refuses cells of more than 128 KiB
     if cut.quote is None:
         return csv.reader(
@@ -98,6 +99,52 @@ def _reader(lines: Iterable[str], cut: Cut, *, strict: bool = False) -> csv._rea
         skipinitialspace=cut.spaced,
         strict=strict,
     )
+
+
+class Misfits:
+    """The records that do not have the header's number of cells, sorted out while the others pass by."""
+
+    def __init__(self, width: int, kept: int) -> None:
+        self._width = width
+        self._kept = kept
+        self.ragged_count = 0
+        self.empty_count = 0
+        """Records of empty cells alone."""
+        self.ragged: list[Record] = []
+        """The first ragged records, footers apart."""
+        self.footer: list[Record] = []
+        """Sentences below the last row, such as a source or a number of rows."""
+
+    def apart(self, found: Iterable[Record]) -> Iterator[Record]:
+        """Yield the records that fit; the others are complete once this has ended."""
+        last: list[Record] = []
+        for record in found:
+            if len(record.cells) == self._width:
+                self._take(last)
+                last = []
+                yield record
+            elif not any(cell.strip() for cell in record.cells):
+                self.empty_count += 1
+            else:
+                last.append(record)
+                if len(last) > self._kept:
+                    self._take(last[:1])
+                    del last[0]
+        if last and all(_is_sentence(record) for record in last):
+            self.footer = last
+        else:
+            self._take(last)
+
+    def _take(self, found: list[Record]) -> None:
+        self.ragged_count += len(found)
+        self.ragged += found[: self._kept - len(self.ragged)]
+
+
+def _is_sentence(record: Record) -> bool:
+    """Return whether a record is a line of text rather than the beginning of a row."""
+    first, *others = record.cells
+    words = re.search(r"\w[^\W\d_]*\W+\w", first) or re.match(r"\s*[-#*=(]", first)
+    return words is not None and any(map(str.isalpha, first)) and not any(cell.strip() for cell in others)
 
 
 # Text whose quotes are in doubt.

@@ -19,11 +19,11 @@ import pyarrow.compute as pc
 from deepfm_core.tables.csv_parser import Coded, Parsed, categorical
 from deepfm_core.tables.decoding import Content
 from deepfm_core.tables.dialect import Dialect
-from deepfm_core.tables.records import Cut, Record, is_sound, mended_records
+from deepfm_core.tables.records import Cut, Misfits, Record, is_sound, mended_records
 
 _BATCH = 50_000
 """Records that are turned into columns at a time."""
-_KEPT = 1000
+KEPT = 1000
 """Records that are kept for messages."""
 
 
@@ -76,9 +76,7 @@ class Repaired:
 
     cut: Cut
     columns: list[pd.Categorical]
-    ragged_count: int = 0
-    ragged: list[Record] = field(default_factory=list)
-    """The first records whose number of cells differs from the header's."""
+    misfits: Misfits
     mended_count: int = 0
     mended: list[Record] = field(default_factory=list)
     """The first records whose quotes are not well-formed."""
@@ -94,8 +92,10 @@ def repair(content: Content, dialect: Dialect) -> Repaired:
     cuts = [doubled, escaped, bare] if content.escapes else [doubled, bare]
     costs = {cut: _cost(content, dialect, cut) for cut in cuts}
     best = min(costs, key=lambda cut: costs[cut])
-    repaired = Repaired(best, [])
-    repaired.columns = _columns(_fitting(read_lines(content, dialect, best), dialect, repaired), len(dialect.columns))
+    width = len(dialect.columns)
+    repaired = Repaired(best, [], Misfits(width, KEPT))
+    fitting = repaired.misfits.apart(read_lines(content, dialect, best))
+    repaired.columns = _columns(_noting(fitting, repaired), width)
     return repaired
 
 
@@ -129,17 +129,11 @@ def _cost(content: Content, dialect: Dialect, cut: Cut) -> float:
     return cost
 
 
-def _fitting(records: Iterable[Record], dialect: Dialect, repaired: Repaired) -> Iterator[list[str]]:
-    width = len(dialect.columns)
+def _noting(records: Iterable[Record], repaired: Repaired) -> Iterator[list[str]]:
     for record in records:
-        if len(record.cells) != width:
-            repaired.ragged_count += 1
-            if len(repaired.ragged) < _KEPT:
-                repaired.ragged.append(record)
-            continue
         if record.repaired:
             repaired.mended_count += 1
-            if len(repaired.mended) < _KEPT:
+            if len(repaired.mended) < KEPT:
                 repaired.mended.append(record)
         yield record.cells
 

@@ -5,13 +5,13 @@ The fast parser only counts ragged rows. If there are any, these functions read 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections import Counter, deque
+from collections.abc import Iterable
 
 from deepfm_core.errors import Problem
 from deepfm_core.tables.decoding import Content
 from deepfm_core.tables.dialect import Dialect
-from deepfm_core.tables.records import Record, records
+from deepfm_core.tables.records import Misfits, Record, records
 from deepfm_core.tables.repair import lines_below
 
 SHOWN = 1000
@@ -26,12 +26,26 @@ def too_many(ragged: int, rows: int) -> bool:
     return ragged * 20 > ragged + rows and (ragged > 10 or ragged >= rows)
 
 
-def misfits(content: Content, dialect: Dialect) -> Iterator[Record]:
-    """Yield the records of a text whose quotes are well-formed that differ from the header in their number of cells."""
+def misfits(content: Content, dialect: Dialect) -> Misfits:
+    """Find the records of a text whose quotes are well-formed that differ from the header in their number of cells."""
+    found = Misfits(len(dialect.columns), SHOWN)
     with lines_below(content, dialect) as lines:
-        for record in records(lines, dialect.cut, dialect.first_line):
-            if len(record.cells) != len(dialect.columns):
-                yield record
+        deque(found.apart(records(lines, dialect.cut, dialect.first_line)), maxlen=0)
+    return found
+
+
+def lines_left_out(found: Misfits) -> list[Problem]:
+    """Describe the misfits that are no rows: empty records, and lines of text below the last row."""
+    empty = f"{found.empty_count:,} empty records of another number of cells were left out"
+    return [
+        *([Problem(empty, "Nothing to do.")] if found.empty_count else []),
+        *(
+            Problem(
+                "the line stands below the table", "Nothing to do.", line=record.line, value=excerpt(record.cells[0])
+            )
+            for record in found.footer
+        ),
+    ]
 
 
 def ragged_rows(found: Iterable[Record], dialect: Dialect, rows: int) -> list[Problem]:

@@ -54,13 +54,13 @@ def test_every_cell_is_the_text_of_the_file(write):
 
 
 def test_columns_are_categoricals_of_text_without_nulls(write):
-    frame = read_table(write("a,b\nNA,nan\nnull,\n#N/A,N/A\n")).frame
+    frame = read_table(write("a,b,c\nNA,nan,1\nnull,,1\n#N/A,N/A,1\n")).frame
     assert frame.index.equals(pd.RangeIndex(3))
     for column in frame:
         assert isinstance(frame[column].dtype, pd.CategoricalDtype)
         assert frame[column].cat.categories.is_unique
         assert not frame[column].isna().any()
-    assert cells(Table("t", frame, read_table(write(PLAIN)).report)) == [["NA", "nan"], ["null", ""], ["#N/A", "N/A"]]
+    assert frame[["a", "b"]].astype(object).to_numpy().tolist() == [["NA", "nan"], ["null", ""], ["#N/A", "N/A"]]
 
 
 @pytest.mark.parametrize("codes", [100, 127, 128, 129, 32767, 32768, 40000])
