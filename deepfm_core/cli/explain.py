@@ -6,7 +6,7 @@ import argparse
 
 import pandas as pd
 
-from deepfm_core.cli.options import model_folder, warn_of_reading
+from deepfm_core.cli.options import model_folder, reading_choices, warn_of_reading
 from deepfm_core.cli.output import digits, write
 from deepfm_core.errors import SpecError
 from deepfm_core.runs.predictor import Trained
@@ -18,7 +18,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.top is not None and arguments.top < 1:
         raise SpecError(f"Top is {arguments.top}. Use 1 or more.")
     trained = Trained.load(model_folder(arguments.folder))
-    table = read_table(arguments.table, strict=True, only=trained.only_column)
+    choices = reading_choices(arguments)
+    table = read_table(arguments.table, strict=True, only=trained.only_column, choices=choices)
     warn_of_reading(table)
     terms = trained.explain(table)
     write(terms, arguments.top, short)

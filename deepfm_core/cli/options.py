@@ -18,6 +18,7 @@ from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.dialect import Choices
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 
@@ -27,6 +28,7 @@ class Tables:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         began = time.perf_counter()
+        self._choices = reading_choices(arguments)
         self.paths: dict[str, Path] = {}
         self.tables: dict[str, Table] = {}
         self.main = self._add(arguments.table)
@@ -48,7 +50,7 @@ class Tables:
     def _add(self, path: Path | None) -> str | None:
         if path is None:
             return None
-        table = read_table(path)
+        table = read_table(path, choices=self._choices)
         with path.open("rb") as file:
             sha = hashlib.file_digest(file, "sha256").hexdigest()
         self.paths[sha], self.tables[sha] = path, table
@@ -58,6 +60,11 @@ class Tables:
 def _warn(table: Table, quiet: bool) -> None:
     if not quiet:
         warn_of_reading(table)
+
+
+def reading_choices(arguments: argparse.Namespace) -> Choices:
+    """Give what the command line says of how a table is read."""
+    return Choices(header=None if arguments.header is None else arguments.header == "yes")
 
 
 def warn_of_reading(table: Table) -> None:

@@ -49,6 +49,7 @@ def parser() -> argparse.ArgumentParser:
     _export(verbs)
     read = _verb(verbs, "read", "CSV on stdout: the table as understood; on stderr one JSON object: how it was read")
     read.add_argument("table", type=Path, metavar="TABLE")
+    _reading(read)
     _verb(verbs, "runs", "the runs in the store, newest first, as CSV")
     verbs.add_parser("worker", help="take queued runs from the store until none comes for a while", add_help=False)
     return whole
@@ -76,6 +77,7 @@ def _on_rows(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
     verb = _verb(verbs, name, text)
     verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
     verb.add_argument("table", type=Path, metavar="TABLE", help="rows with the run's fields; a label is not needed")
+    _reading(verb)
     return verb
 
 
@@ -91,6 +93,7 @@ def _interactions(verbs: Any) -> None:
     verb.add_argument("--label", metavar="NAME", help="with --observed-only: the column to predict, of two values")
     verb.add_argument("--positive", metavar="VALUE", help="… and its value that is positive (inferred)")
     _blank_negative(verb)
+    _reading(verb)
     verb.add_argument("--seed", type=int, help="… and the seed of the labels drawn as the null (0)")
     _roles(verb)
 
@@ -132,6 +135,12 @@ def _table(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("--label", required=True, metavar="NAME", help="the column to predict, of two values")
     verb.add_argument("--positive", metavar="VALUE", help="the label's value that is positive (inferred)")
     _blank_negative(verb)
+    _reading(verb)
+
+
+def _reading(verb: argparse.ArgumentParser) -> None:
+    text = "whether the first line of the table names its columns (found out)"
+    verb.add_argument("--header", choices=("yes", "no"), help=text)
 
 
 def _blank_negative(verb: argparse.ArgumentParser) -> None:

@@ -11,15 +11,17 @@ import re
 import sys
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from itertools import chain, islice
+from itertools import chain, islice, takewhile
 from typing import Any
 
 _LONGEST_CELL = 1000
 """Lines that a quoted cell may run over where quotes are in doubt."""
 _LONGEST_LINE = 1 << 16
 """Characters of a line up to which its quotes are mended; a longer one is cut at its delimiters."""
+_FEWEST_OF_TABLE = 5
+"""Records, a header among them, from which lines of equal width are a table beside the one that is read."""
 _LITERAL_BACKSLASH = r"\\(?![\\{quote}{delimiter}])"
 """A backslash that escapes nothing: `\\N` is a null and `C:\\new` a path."""
 
@@ -35,6 +37,11 @@ class Cut:
     """Whether a quote within a quoted cell has a backslash before it. It may be doubled in any case."""
     spaced: bool = False
     """Whether spaces after a delimiter belong to it."""
+
+    @property
+    def is_usual(self) -> bool:
+        """Whether cells are quoted with `"`, which is doubled within them, and nothing else needs care."""
+        return self == Cut(self.delimiter)
 
     def __str__(self) -> str:
         if self.quote is None:
@@ -104,40 +111,88 @@ def _reader(lines: Iterable[str], cut: Cut, *, strict: bool = False) -> Any:
 class Misfits:
     """The records that do not have the header's number of cells, sorted out while the others pass by."""
 
-    def __init__(self, width: int, kept: int) -> None:
+    def __init__(self, width: int, kept: int, *, padded: bool = False) -> None:
+        """Keep the first `kept` of each kind for messages; take shorter records with empty cells if `padded`."""
         self._width = width
         self._kept = kept
+        self._padded = padded
+        self._passed = 0
         self.ragged_count = 0
+        self.restored_count = 0
+        """Records that passed after empty cells at their end were left out or added."""
+        self.shorter_count = 0
+        self.ends_empty = False
+        """Whether any record that passed ends with an empty cell, so that such cells are written."""
         self.empty_count = 0
-        """Records of empty cells alone."""
+        """Records of empty cells alone, whose number is not the header's."""
         self.ragged: list[Record] = []
         """The first ragged records, footers apart."""
         self.footer: list[Record] = []
         """Sentences below the last row, such as a source or a number of rows."""
+        self.others: list[tuple[Record, int]] = []
+        """Tables beside this one: the first record of each, and the number of its records."""
+
+    @property
+    def pads(self) -> bool:
+        """Whether the shorter records lack but empty cells: no record ends with one, or they are less than half."""
+        shorter = self.shorter_count - (self.restored_count if self._padded else 0)
+        return shorter > 0 and (not self.ends_empty or shorter <= self._passed)
 
     def apart(self, found: Iterable[Record]) -> Iterator[Record]:
         """Yield the records that fit; the others are complete once this has ended."""
         last: list[Record] = []
         for record in found:
-            if len(record.cells) == self._width:
+            cells = self._fitted(record.cells)
+            if cells is not None:
                 self._take(last)
                 last = []
-                yield record
+                self._passed += 1
+                self.ends_empty = self.ends_empty or not cells[-1].strip()
+                yield record if cells is record.cells else replace(record, cells=cells)
             elif not any(cell.strip() for cell in record.cells):
                 self.empty_count += 1
             else:
                 last.append(record)
-                if len(last) > self._kept:
-                    self._take(last[:1])
-                    del last[0]
-        if last and all(_is_sentence(record) for record in last):
-            self.footer = last
-        else:
-            self._take(last)
+        self._end(last)
+
+    def _fitted(self, cells: list[str]) -> list[str] | None:
+        """Return a record's cells if they can be as many as the header has."""
+        if len(cells) == self._width:
+            return cells
+        if not any(cell.strip() for cell in cells):
+            return None
+        if len(cells) > self._width and not any(cell.strip() for cell in cells[self._width :]):
+            self.restored_count += 1
+            return cells[: self._width]
+        if self._padded and 1 < len(cells) < self._width:
+            self.restored_count += 1
+            return cells + [""] * (self._width - len(cells))
+        return None
 
     def _take(self, found: list[Record]) -> None:
+        """Count misfits between two rows: a table of its own if they are even and stand apart, or ragged rows."""
+        if _is_table(found):
+            self.others.append((found[0], len(found)))
+            return
         self.ragged_count += len(found)
+        self.shorter_count += sum(1 < len(record.cells) < self._width for record in found)
         self.ragged += found[: self._kept - len(self.ragged)]
+
+    def _end(self, last: list[Record]) -> None:
+        """Take what stands below the last row: footers, perhaps below another table."""
+        below = list(takewhile(_is_sentence, reversed(last)))[::-1]
+        self.footer = below
+        rest = last[: len(last) - len(below)]
+        above = list(takewhile(_is_sentence, rest))
+        if above and _is_table(rest[len(above) :]):
+            self.footer, rest = above + below, rest[len(above) :]
+        self._take(rest)
+
+
+def _is_table(found: list[Record]) -> bool:
+    """Return whether records that fit no header are a table of their own: several, all of the same width."""
+    width = len(found[0].cells) if found else 0
+    return width > 1 and len(found) >= _FEWEST_OF_TABLE and all(len(record.cells) == width for record in found)
 
 
 def _is_sentence(record: Record) -> bool:

@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from deepfm_core.tables.csv_parser import Coded, Parsed, categorical
 from deepfm_core.tables.decoding import Content
 from deepfm_core.tables.dialect import Dialect
-from deepfm_core.tables.records import Cut, Misfits, Record, is_sound, mended_records
+from deepfm_core.tables.records import Cut, Misfits, Record, is_sound, mended_records, records
 
 _BATCH = 50_000
 """Records that are turned into columns at a time."""
@@ -35,13 +35,10 @@ def doubts(content: Content, dialect: Dialect, parsed: Parsed) -> bool:
     """
     if content.quoted_until <= dialect.offset:
         return False
-    if dialect.cut.escape:
-        return True  # the fast parser knows doubled quotes alone
     signs = not parsed.closed or parsed.ragged > 0 or content.escapes or bool(swallowing(parsed.columns, dialect))
     if not signs:
         return False
-    with lines_below(content, dialect) as lines:
-        return not is_sound(lines, dialect.cut)
+    return not is_sound_below(content, dialect)
 
 
 def swallowing(columns: Sequence[pd.Categorical], dialect: Dialect) -> list[str]:
@@ -82,27 +79,53 @@ class Repaired:
     """The first records whose quotes are not well-formed."""
 
 
-def repair(content: Content, dialect: Dialect) -> Repaired:
-    """Read a text by the quoting that cuts it most evenly: doubled quotes, a backslash before them, or none."""
-    doubled, escaped, bare = (
-        Cut(dialect.cut.delimiter),
-        replace(dialect.cut, escape=True),
-        replace(dialect.cut, quote=None),
-    )
-    cuts = [doubled, escaped, bare] if content.escapes else [doubled, bare]
-    costs = {cut: _cost(content, dialect, cut) for cut in cuts}
-    best = min(costs, key=lambda cut: costs[cut])
+def repair(content: Content, dialect: Dialect, *, sound: bool) -> Repaired:
+    """Read a text record by record; unless its quotes are `sound`, by the quoting that cuts it most evenly.
+
+    Rows that are too short are filled up with empty cells where they are many, and these are what they seem to lack.
+    """
+    cut = dialect.cut if sound else _most_even(content, dialect)
+    first = _read(content, dialect, cut, sound=sound, padded=False)
+    many = too_many(first.misfits.ragged_count, len(first.columns[0]))
+    return _read(content, dialect, cut, sound=sound, padded=True) if many and first.misfits.pads else first
+
+
+def too_many(ragged: int, rows: int) -> bool:
+    """Return whether so many rows are ragged that leaving them out would change the table.
+
+    Up to 5% of the rows may be ragged. In small tables up to ten rows may be, if they are fewer than half.
+    """
+    return ragged * 20 > ragged + rows and (ragged > 10 or ragged >= rows)
+
+
+def _read(content: Content, dialect: Dialect, cut: Cut, *, sound: bool, padded: bool) -> Repaired:
     width = len(dialect.columns)
-    repaired = Repaired(best, [], Misfits(width, KEPT))
-    fitting = repaired.misfits.apart(read_lines(content, dialect, best))
+    repaired = Repaired(cut, [], Misfits(width, KEPT, padded=padded))
+    fitting = repaired.misfits.apart(read_lines(content, dialect, cut, sound=sound))
     repaired.columns = _columns(_noting(fitting, repaired), width)
     return repaired
 
 
-def read_lines(content: Content, dialect: Dialect, cut: Cut) -> Iterator[Record]:
-    """Yield the records below the header, each line a row of its own wherever that fits."""
+def _most_even(content: Content, dialect: Dialect) -> Cut:
+    doubled, bare = replace(dialect.cut, escape=False), replace(dialect.cut, quote=None)
+    cuts = [doubled, replace(doubled, escape=True), bare] if content.escapes else [doubled, bare]
+    costs = {cut: _cost(content, dialect, cut) for cut in cuts}
+    return min(costs, key=lambda cut: costs[cut])
+
+
+def is_sound_below(content: Content, dialect: Dialect) -> bool:
+    """Return whether all quotes below the header are well-formed."""
     with lines_below(content, dialect) as lines:
-        yield from mended_records(lines, cut, len(dialect.columns), dialect.first_line)
+        return is_sound(lines, dialect.cut)
+
+
+def read_lines(content: Content, dialect: Dialect, cut: Cut, *, sound: bool = False) -> Iterator[Record]:
+    """Yield the records below the header; unless its quotes are sound, each line a row wherever that fits."""
+    with lines_below(content, dialect) as lines:
+        if sound:
+            yield from records(lines, cut, dialect.first_line)
+        else:
+            yield from mended_records(lines, cut, len(dialect.columns), dialect.first_line)
 
 
 @contextmanager
@@ -129,8 +152,8 @@ def _cost(content: Content, dialect: Dialect, cut: Cut) -> float:
     return cost
 
 
-def _noting(records: Iterable[Record], repaired: Repaired) -> Iterator[list[str]]:
-    for record in records:
+def _noting(found: Iterable[Record], repaired: Repaired) -> Iterator[list[str]]:
+    for record in found:
         if record.repaired:
             repaired.mended_count += 1
             if len(repaired.mended) < KEPT:

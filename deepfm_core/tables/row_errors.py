@@ -18,14 +18,6 @@ SHOWN = 1000
 """Problems that are kept of a table; the others are only counted."""
 
 
-def too_many(ragged: int, rows: int) -> bool:
-    """Return whether so many rows are ragged that leaving them out would change the table.
-
-    Up to 5% of the rows may be ragged. In small tables up to ten rows may be, if they are fewer than half.
-    """
-    return ragged * 20 > ragged + rows and (ragged > 10 or ragged >= rows)
-
-
 def misfits(content: Content, dialect: Dialect) -> Misfits:
     """Find the records of a text whose quotes are well-formed that differ from the header in their number of cells."""
     found = Misfits(len(dialect.columns), SHOWN)
@@ -39,6 +31,7 @@ def lines_left_out(found: Misfits) -> list[Problem]:
     empty = f"{found.empty_count:,} empty records of another number of cells were left out"
     return [
         *([Problem(empty, "Nothing to do.")] if found.empty_count else []),
+        *(_other_table(first, count) for first, count in found.others),
         *(
             Problem(
                 "the line stands below the table", "Nothing to do.", line=record.line, value=excerpt(record.cells[0])
@@ -46,6 +39,11 @@ def lines_left_out(found: Misfits) -> list[Problem]:
             for record in found.footer
         ),
     ]
+
+
+def _other_table(first: Record, count: int) -> Problem:
+    message = f"another table of {count:,} lines and {len(first.cells)} columns begins here; the larger one was read"
+    return Problem(message, "Put it into a file of its own to read it.", line=first.line, value=first.cells[0])
 
 
 def ragged_rows(found: Iterable[Record], dialect: Dialect, rows: int) -> list[Problem]:

@@ -78,7 +78,7 @@ def test_a_quoted_table_is_read_as_it_was_written(table, delimiter, end, codec, 
 
 
 @QUICK
-@given(tables(st.text("ab01 .é'", max_size=5)), DELIMITERS, LINE_ENDS, st.integers(0, 3), st.booleans())
+@given(tables(st.text("ab01 .é-", max_size=5)), DELIMITERS, LINE_ENDS, st.integers(0, 3), st.booleans())
 def test_an_unquoted_table_is_read_as_it_stands(table, delimiter, end, blank, ended):
     header, rows = table
     lines = [delimiter.join(row) for row in [header, *rows]]
@@ -127,18 +127,17 @@ def test_backslashes_before_quotes_are_undone(table, end):
 @QUICK
 @given(
     tables(min_rows=3),
-    st.lists(st.tuples(st.integers(0, 11), st.lists(CELLS, min_size=1, max_size=7)), max_size=2),
+    st.lists(st.tuples(st.integers(0, 11), st.lists(CELLS.map("z{}z".format), min_size=7, max_size=9)), max_size=2),
     LINE_ENDS,
 )
 def test_ragged_rows_are_reported_with_the_line_an_editor_shows(table, strays, end):
     header, rows = table
-    strays = [(min(place, len(rows)), row) for place, row in strays if len(row) != len(header)]
+    strays = [(min(place, len(rows)), row) for place, row in strays]
     assume(len(strays) < len(rows))
     mixed = list(rows)
     for place, row in strays:
         mixed.insert(place, row)
     dialect = {"lineterminator": end, "quoting": csv.QUOTE_ALL}
-    assume(all(len(row) > 1 or row[0].strip() for _, row in strays))
     got = read(written(header, mixed, **dialect).encode())
     assert cells(got) == rows
     lines = []
