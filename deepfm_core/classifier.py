@@ -422,7 +422,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return state
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        super().__setstate__({"keep_training_rows": False, **state})  # earlier pickles do not have it
+        # Earlier pickles lack what came later: they kept their rows in any case, and no guide had been thought of.
+        super().__setstate__({"keep_training_rows": False, "guided": False, **state})
 
     def _fitted(self) -> Trained:
         check_is_fitted(self, "trained_")

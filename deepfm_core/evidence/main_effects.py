@@ -29,8 +29,8 @@ LEAST_VARIANCE = 1e-4
 LONGEST_STEP = 2.0
 """Log-odds that a row may move in one step."""
 NEW_GRAM = frozenset({1, 2, 4, 8, 16})
-"""Sweeps in which Gram matrices are computed again. In between, weights hardly change, and any step that is close to
-Newton's ends at the same effects."""
+"""Sweeps of a fit with known variances in which Gram matrices are computed again. In between, weights hardly change,
+and any step that is close to Newton's ends at the same effects."""
 DENSE_GRAM = 600
 """A multi-valued field of at most so many columns has its effects solved jointly."""
 
@@ -101,7 +101,12 @@ def fit_main_effects(
         for f, block in enumerate(blocks):
             p = sigmoid(logit)
             step, variances[f] = block.step(
-                labels - p, p * (1 - p), effects[f], variances[f], sweep > 0 and f < learned, sweep
+                labels - p,
+                p * (1 - p),
+                effects[f],
+                variances[f],
+                sweep > 0 and f < learned,
+                not known or sweep in NEW_GRAM,
             )
             change = block.slots.at_rows(step)  # (N,)
             # Far from the optimum a Newton step overshoots where clicks are rare. Shorten it, so that no row moves far.
@@ -153,12 +158,12 @@ class _Block:
         return cls(slots, slots.size, not slots.one_hot and slots.size <= DENSE_GRAM)
 
     def step(
-        self, residual: Values, weights: Values, effects: Values, variance: float, learn: bool, sweep: int
+        self, residual: Values, weights: Values, effects: Values, variance: float, learn: bool, anew: bool
     ) -> tuple[Values, float]:
-        """Return the Newton step (columns,) of the effects, and the variance after it."""
+        """Return the Newton step (columns,) of the effects, and the variance after it; from a Gram matrix made anew."""
         gradient = self.slots.sums(residual) - effects / variance  # (columns,)
         if self.dense:
-            if self.gram is None or sweep in NEW_GRAM:
+            if anew or self.gram is None:
                 gram = self.slots.matrix.T @ self.slots.weighted(weights)
                 self.gram = np.asarray(gram.toarray() if issparse(gram) else gram)
             factor = cho_factor(self.gram + np.eye(self.size) / variance)
