@@ -146,26 +146,6 @@ def _first(sample: list[Record], width: int) -> int:
     return top if top < len(sample) else 0
 
 
-def _other_cuts(lines: list[str], best: _Fit | None) -> Iterator[Cut]:
-    """Yield unusual ways to cut of which there are signs: single quotes, spaces before quotes, other delimiters."""
-    if not any('"' in line for line in lines):
-        yield from (Cut(delimiter, quote="'") for delimiter in DELIMITERS if any("'" in line for line in lines))
-    for delimiter in DELIMITERS:
-        if any(f'{delimiter} "' in line for line in lines):
-            yield Cut(delimiter, spaced=True)
-    if best is None or best.rank[0] < _UNEVEN:
-        yield from (Cut(" ", spaced=True), *(Cut(delimiter) for delimiter in _OTHER_DELIMITERS))
-
-
-def _is_plausible(fit: _Fit) -> bool:
-    """Return whether an unusual cut gives a table rather than words: many even records, and a column of values."""
-    return (
-        fit.rank[0] >= _EVEN
-        and len(fit.sample) > _FEWEST_RECORDS
-        and (fit.cut.delimiter in DELIMITERS or stands_out(fit.sample[0], fit.sample[1:]) or fit.width > 3)
-    )
-
-
 def _rank_with_quotes(fit: _Fit) -> tuple[float, ...]:
     """Rank a cut as `rank` does, but of two that are as even, one that takes quotes for what they are goes first."""
     evenness, *others = fit.rank
@@ -197,11 +177,6 @@ def _is_plausible(fit: _Fit) -> bool:
         and len(fit.sample) > _FEWEST_RECORDS
         and (fit.cut.delimiter in DELIMITERS or stands_out(fit.sample[0], fit.sample[1:]) or fit.width > 3)
     )
-
-
-def _in_quotes(fit: _Fit) -> bool:
-    """Return whether single quotes that the records have are taken for what they are."""
-    return fit.cut.quote == "'"
 
 
 def _in_single_quotes(fit: _Fit) -> bool:
@@ -239,7 +214,8 @@ def _is_title(record: Record, below: list[Record]) -> bool:
 
 def _dialect(fit: _Fit, lines: list[str], choices: Choices) -> Dialect:
     header, below = fit.sample[0], fit.sample[1:]
-    first, header_line, layout = header.last_line + 1, header.line, None
+    first, layout = header.last_line + 1, None
+    header_line: int | None = header.line
     if choices.header is None and _is_criteo(fit.sample):
         note = "The file has no header line; its columns are those of the Criteo click log."
         names = Names(CRITEO_COLUMNS, 0, (note,))

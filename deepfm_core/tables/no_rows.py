@@ -103,7 +103,7 @@ def _said(one: str, many: str, rows: NDArray[np.int64]) -> list[Problem]:
 
 
 def _total(frame: pd.DataFrame, row: int) -> Problem:
-    shown = ", ".join(text for column in _columns(frame) if (text := column[row]))
+    shown = ", ".join(text for column in _columns(frame) if (text := str(column[row])))
     return Problem("the last line holds totals; it was left out", _NOTHING_TO_DO, value=shown[:80])
 
 
@@ -120,7 +120,7 @@ def _totals(frame: pd.DataFrame, kept: NDArray[np.int64] | None) -> list[int]:
 
 def _is_total(frame: pd.DataFrame, row: int, rows: int) -> bool:
     columns = _columns(frame)
-    named = [place for place, column in enumerate(columns) if _TOTALS.fullmatch(column[row].strip())]
+    named = [place for place, column in enumerate(columns) if _TOTALS.fullmatch(str(column[row]).strip())]
     if not named or np.count_nonzero(columns[named[0]].codes == columns[named[0]].codes[row]) > 1:
         return False
     others = [column for place, column in enumerate(columns) if place not in named]
@@ -130,7 +130,8 @@ def _is_total(frame: pd.DataFrame, row: int, rows: int) -> bool:
 def _lacks(column: pd.Categorical, row: int, rows: int) -> bool:
     """Return whether a row's cell is empty in a column that is nearly always filled."""
     empty = _missing(column.categories)
-    return bool(empty[column.codes[row]]) and np.count_nonzero(~empty[column.codes]) >= _USUALLY_FILLED * (rows - 1)
+    filled = int(np.count_nonzero(~empty[column.codes]))
+    return bool(empty[column.codes[row]]) and filled >= _USUALLY_FILLED * (rows - 1)
 
 
 def _adds_up(column: pd.Categorical, row: int) -> bool:
@@ -138,7 +139,7 @@ def _adds_up(column: pd.Categorical, row: int) -> bool:
     numbers = pd.to_numeric(pd.Series(column.categories), errors="coerce").to_numpy(float)
     held = numbers[column.codes[:row]]
     total, here = float(np.nansum(held)), float(numbers[column.codes[row]])
-    return np.count_nonzero(~np.isnan(held)) > 1 and np.isclose(total, here, rtol=1e-6) and here != 0
+    return bool(np.count_nonzero(~np.isnan(held)) > 1 and np.isclose(total, here, rtol=1e-6) and here != 0)
 
 
 def _rows(frame: pd.DataFrame, rows: NDArray[np.int64]) -> pd.DataFrame:
