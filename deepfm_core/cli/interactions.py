@@ -66,7 +66,7 @@ def _of_run(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
 
 
 def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
-    from deepfm_core.cli.options import chosen_schema
+    from deepfm_core.cli.options import chosen_schema, reading_choices
     from deepfm_core.evidence.ranking import observed_of_table
     from deepfm_core.tables.reader import read_table
 
@@ -76,7 +76,7 @@ def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
         raise SpecError(
             f"`{arguments.folder}` is a folder, and --observed-only asks a table. Name a file, or leave it out."
         )
-    table = read_table(Path(arguments.folder))
+    table = read_table(Path(arguments.folder), choices=reading_choices(arguments))
     schema = chosen_schema(arguments, table)
     pairs = observed_of_table(table, schema, seed=arguments.seed or 0)
     return pairs.assign(verdict=data_verdicts(pairs)), schema

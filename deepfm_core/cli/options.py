@@ -22,6 +22,7 @@ from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.dialect import Choices
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 
@@ -34,6 +35,7 @@ class Tables:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         began = time.perf_counter()
+        self._choices = reading_choices(arguments)
         self.paths: dict[str, Path] = {}
         self.tables: dict[str, Table] = {}
         self.main = self._add(arguments.table)
@@ -62,7 +64,7 @@ class Tables:
     def _add(self, path: Path | None) -> str | None:
         if path is None:
             return None
-        table = read_table(path)
+        table = read_table(path, choices=self._choices)
         with path.open("rb") as file:
             sha = hashlib.file_digest(file, "sha256").hexdigest()
         self.paths[sha], self.tables[sha] = path, table
@@ -70,14 +72,20 @@ class Tables:
 
 
 def _warn(table: Table, quiet: bool, *, apart: bool) -> None:
-    if quiet:
-        return
-    for note in table.report.notes if apart else ():
-        print(f"note: {table.name}: {note}", file=sys.stderr)
-    for problem in table.report.skipped[:20]:
-        print(f"warning: {table.name}: {problem}", file=sys.stderr)
-    if table.report.skipped_count > 20:
-        print(f"warning: {table.name}: {table.report.skipped_count:,} lines skipped in all", file=sys.stderr)
+    if not quiet:
+        warn_of_reading(table, notes=apart)
+
+
+def reading_choices(arguments: argparse.Namespace) -> Choices:
+    """Give what the command line says of how a table is read."""
+    return Choices(header=None if arguments.header is None else arguments.header == "yes")
+
+
+def warn_of_reading(table: Table, *, notes: bool = True) -> None:
+    """Say on stderr what the reader left out, repaired or doubts."""
+    for sentence in table.report.sentences():
+        if notes or sentence not in table.report.notes:
+            print(f"warning: {table.name}: {sentence}", file=sys.stderr)
 
 
 def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, int]:
@@ -240,7 +248,9 @@ def scored_table(arguments: argparse.Namespace, trained: Trained) -> Table:
     Raises:
         TableError: the table cannot be read, lacks fields, or with `--strict` holds such cells.
     """
-    table = read_table(arguments.table, strict=True, only=trained.only_column)
+    choices = reading_choices(arguments)
+    table = read_table(arguments.table, strict=True, only=trained.only_column, choices=choices)
+    warn_of_reading(table)
     notes = trained.unseen(table)
     if notes and arguments.strict:
         raise SchemaError(table.name, [Problem(note.removesuffix("."), "") for note in notes])

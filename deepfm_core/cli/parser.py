@@ -50,6 +50,7 @@ def parser() -> argparse.ArgumentParser:
     read = _verb(verbs, "read", "CSV on stdout: the table as understood; on stderr one JSON object: how it was read")
     read.add_argument("table", type=Path, metavar="TABLE")
     _role_table(verbs)
+    _reading(read)
     _verb(verbs, "runs", "the runs in the store, newest first, as CSV")
     verbs.add_parser("worker", help="take queued runs from the store until none comes for a while", add_help=False)
     return whole
@@ -78,6 +79,7 @@ def _on_rows(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
     verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
     verb.add_argument("table", type=Path, metavar="TABLE", help="rows with the run's fields; a label is not needed")
     verb.add_argument("--strict", action="store_true", help="refuse a table whose values are largely new to the model")
+    _reading(verb)
     return verb
 
 
@@ -92,6 +94,7 @@ def _interactions(verbs: Any) -> None:
     verb.add_argument("--observed-only", action="store_true", help="ask a table itself; needs no run and no model")
     verb.add_argument("--label", metavar="NAME", help="with --observed-only: the column to predict, of two values")
     verb.add_argument("--positive", metavar="VALUE", help="… and its value that is positive (inferred)")
+    _reading(verb)
     verb.add_argument("--seed", type=int, help="… and the seed of the labels drawn as the null (0)")
     _roles(verb)
 
@@ -139,6 +142,12 @@ def _table(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("table", type=Path, metavar="TABLE")
     verb.add_argument("--label", required=True, metavar="NAME", help="the column to predict, of two values")
     verb.add_argument("--positive", metavar="VALUE", help="the label's value that is positive (inferred)")
+    _reading(verb)
+
+
+def _reading(verb: argparse.ArgumentParser) -> None:
+    text = "whether the first line of the table names its columns (found out)"
+    verb.add_argument("--header", choices=("yes", "no"), help=text)
 
 
 def _roles(verb: argparse.ArgumentParser) -> None:

@@ -136,6 +136,9 @@ def label_role(table: Table, column: str, positive: str | None = None, *, blank_
     values = _values(cells)
     if blank_negative and len(values) == 1 and _missing_rows(cells):
         only = next(iter(values.values())).text
+        if positive is not None and normal_label(positive) not in values:
+            remedy = f"Its only value is `{only}`."
+            raise SchemaError(subject, [Problem("the positive value does not occur", remedy, value=positive)])
         return LabelRole(column, only, "", f"`{only}`, and blank cells are the negative ones", _missing_rows(cells))
     _require_two(values, cells, subject)
     _require_labelled(cells, subject)

@@ -172,8 +172,8 @@ def _read_csv(
         segment,
         read_options=pa_csv.ReadOptions(column_names=[str(i) for i in range(len(dialect.columns))], block_size=block),
         parse_options=pa_csv.ParseOptions(
-            delimiter=dialect.delimiter,
-            quote_char='"' if quoted else False,
+            delimiter=dialect.cut.delimiter,
+            quote_char=dialect.cut.quote if quoted and dialect.cut.quote else False,
             newlines_in_values=quoted,
             invalid_row_handler=on_ragged_row,
         ),

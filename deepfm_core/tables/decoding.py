@@ -74,6 +74,8 @@ class Content:
     """Bytes after decompression."""
     quoted_until: int
     """No quotation mark comes at or after this byte of its UTF-8; 0 if there is none at all."""
+    escapes: bool = False
+    """Whether a backslash stands before a quotation mark."""
     replaced: int = 0
     """Bytes that are not valid in the encoding and are read as U+FFFD."""
 
@@ -113,7 +115,7 @@ def survey(path: Path, subject: str, max_bytes: int | None = None) -> Content:
     encoding, replaced = census.settle(encoding)
     if encoding in ("latin-1", "cp1252"):
         encoding = _of_another_script(path, compression, census.words) or encoding
-    return Content(path, compression, encoding, census.size, census.quoted_until, replaced)
+    return Content(path, compression, encoding, census.size, census.quoted_until, census.escapes, replaced)
 
 
 def refuse_size(size: int, max_bytes: int | None, subject: str) -> None:
@@ -130,6 +132,7 @@ class _Census:
     def __init__(self) -> None:
         self.size = 0
         self.quoted_until = 0
+        self.escapes = False
         self.nul = False
         self.words: list[bytes] = []
         """Some words with bytes beyond ASCII, of text that is not UTF-8."""
@@ -145,6 +148,7 @@ class _Census:
         """Count one chunk; the empty chunk ends the file."""
         if (last_quote := chunk.rfind(b'"')) >= 0:
             self.quoted_until = self.size + last_quote + 1
+            self.escapes = self.escapes or b'\\"' in chunk
         self.nul = b"\0" in chunk
         if self.size == 0:
             start = chunk[:65536]

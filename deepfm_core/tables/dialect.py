@@ -5,17 +5,26 @@ Start with `detect`. It cuts the start of the text by each delimiter in turn, an
 
 from __future__ import annotations
 
-import csv
 import io
 import re
-import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from itertools import islice
 
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.decoding import Content
+from deepfm_core.tables.header import (
+    Names,
+    column_names,
+    could_be_names,
+    is_header,
+    is_value,
+    numbered_names,
+    stands_out,
+)
+from deepfm_core.tables.records import Cut, Record, is_sound, mended_records, records
 
 DELIMITERS = (",", "\t", ";", "|")
 CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27)))  # 40 columns
@@ -24,24 +33,22 @@ CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in 
 _SAMPLE_BYTES = 1 << 20
 _SAMPLE_RECORDS = 500
 _COMMENT = ("#", "//")
+_OTHER_DELIMITERS = ":^~\x01\x1f"
+_UNEVEN = 0.5
+"""Share of even records below which other delimiters than the usual ones are tried."""
+_EVEN = 0.9
+"""Share of the records that have the same number of cells, from which a cut is even."""
+_FEWEST_RECORDS = 3
+_MOST_TITLES = 20
+"""Lines above a header beyond which there is no table."""
 _NAMES = {",": "comma", "\t": "tab", ";": "semicolon", "|": "vertical bar"}
-
-
-@dataclass(frozen=True)
-class Record:
-    """One record of a text table; a quoted cell may run over several lines."""
-
-    line: int
-    """The number of its first line, from 1."""
-    last_line: int
-    cells: list[str]
 
 
 @dataclass(frozen=True)
 class Dialect:
     """How to cut a text into rows and cells."""
 
-    delimiter: str
+    cut: Cut
     columns: tuple[str, ...]
     header_line: int | None
     first_line: int
@@ -51,26 +58,23 @@ class Dialect:
     layout: str | None = None
     preamble: tuple[Problem, ...] = ()
     """Lines of text before the header, which are left out."""
-    problems: tuple[Problem, ...] = ()
     notes: tuple[str, ...] = ()
+    unnamed_end: int = 0
+    """How many columns at the end have no name in the header."""
+    header: tuple[str, ...] = ()
+    """The header's cells as they stand, one for each column; empty where there is no header."""
 
 
-def records(lines: Iterable[str], delimiter: str, first_line: int = 1) -> Iterator[Record]:
-    """Cut lines, with their line ends, into records; skip blank lines.
+@dataclass(frozen=True)
+class Choices:
+    """What a person says of a file instead of having it found."""
 
-    This defines how the project reads CSV: as Python's csv module does, with doubled quotes.
-    """
-    csv.field_size_limit(sys.maxsize)  # the default refuses cells of more than 128 KiB
-    reader = csv.reader(lines, delimiter=delimiter)
-    start = first_line
-    for cells in reader:
-        end = first_line + reader.line_num - 1
-        if cells and not (len(cells) == 1 and not cells[0].strip()):
-            yield Record(start, end, cells)
-        start = end + 1
+    header: bool | None = None
+    """Whether the first line of the table is its header."""
+    delimiter: str | None = None
 
 
-def detect(content: Content, subject: str) -> Dialect:
+def detect(content: Content, subject: str, choices: Choices = Choices()) -> Dialect:
     """Find the delimiter, the header line and the column names from the start of a text.
 
     Raises:
@@ -82,40 +86,121 @@ def detect(content: Content, subject: str) -> Dialect:
         remedy = "Give a table with a header line and at least one row below it."
         raise TableError(subject, [Problem("the file is empty", remedy)])
     stated = re.fullmatch(r"sep=(.)\s*", lines[start])  # Excel's way to name the delimiter
-    candidates = (stated[1],) if stated else DELIMITERS
     start += bool(stated)
-    fits = [fit for delimiter in candidates if (fit := _fit(lines, start, delimiter, complete))]
-    if not fits:
+    chosen = choices.delimiter or (stated[1] if stated else None)
+    fits = _fits(lines, start, [Cut(mark) for mark in ((chosen,) if chosen else DELIMITERS)], complete)
+    best = max(fits, key=lambda fit: fit.rank, default=None)
+    if not chosen and (best is None or best.rank[0] < _EVEN or _holds_quotes(best)):
+        others = [fit for fit in _fits(lines, start, _other_cuts(lines, best), complete) if _is_plausible(fit)]
+        best = max([*others, *fits], key=_rank_with_quotes, default=None)
+    if best is None:
         raise TableError(subject, _one_column(lines[start:], start + 1))
-    return _dialect(max(fits, key=lambda fit: fit.rank), lines)
+    return _dialect(best, lines, choices)
 
 
 @dataclass(frozen=True)
 class _Fit:
-    """The sample cut by one delimiter, from its header on. The fit of highest rank wins."""
+    """The sample cut in one way, from its header on. The fit of highest rank wins."""
 
-    delimiter: str
+    cut: Cut
     rank: tuple[float, int, int]
     sample: list[Record]
+    width: int
+    """The number of cells that most records have."""
 
 
-def _fit(lines: list[str], start: int, delimiter: str, complete: bool) -> _Fit | None:
+def _fits(lines: list[str], start: int, cuts: Iterable[Cut], complete: bool) -> list[_Fit]:
+    return [fit for cut in cuts if (fit := _fit(lines, start, cut, complete))]
+
+
+def _fit(lines: list[str], start: int, cut: Cut, complete: bool) -> _Fit | None:
+    cut, sound = _sound_cut(lines[start:], cut)
     sample = [
         record
-        for record, _ in zip(records(lines[start:], delimiter, start + 1), range(_SAMPLE_RECORDS), strict=False)
+        for record in islice(_records(lines[start:], cut, start + 1, sound=sound), _SAMPLE_RECORDS)
         if any(cell.strip() for cell in record.cells)
     ]
     # The last record may be cut off by the end of the sample.
     if not complete and len(sample) > 1 and sample[-1].last_line == len(lines):
         sample.pop()
-    before = next((i for i, record in enumerate(sample) if not _is_title(record, sample[i + 1 :])), None)
-    if before is None or before > 20:  # more than 20 title lines: no table
+    widths = Counter(len(record.cells) for record in sample if len(record.cells) > 1)
+    if not widths:
+        return None
+    width = max(widths, key=lambda width: (widths[width], width))
+    before = _first(sample, width)
+    if before > _MOST_TITLES:
         return None
     body = sample[before:]
-    width = len(body[0].cells)
-    consistency = sum(len(record.cells) == width for record in body) / len(sample)
+    consistency = widths[width] / len(sample)
     # Records of equal width count most, then few lines before the header, then many columns.
-    return _Fit(delimiter, (round(consistency, 2), -before, width), body)
+    return _Fit(cut, (round(consistency, 2), -before, width), body, width)
+
+
+def _first(sample: list[Record], width: int) -> int:
+    """Return the place of the header, or of the first row where there is none."""
+    fitting = (i for i, record in enumerate(sample) if len(record.cells) == width)
+    top = next((i for i in fitting if not _is_title(sample[i], sample[i + 1 :])), len(sample))
+    below = [record for record in sample[top + 1 :] if len(record.cells) == width]
+    if 0 < top < len(sample) and could_be_names(sample[top - 1], width) and not stands_out(sample[top], below):
+        return top - 1  # a header with a name too many or too few
+    return top if top < len(sample) else 0
+
+
+def _rank_with_quotes(fit: _Fit) -> tuple[float, ...]:
+    """Rank a cut as `rank` does, but of two that are as even, one that takes quotes for what they are goes first."""
+    evenness, *others = fit.rank
+    return (evenness, fit.cut.quote == "'" or fit.cut.spaced, *others)
+
+
+def _holds_quotes(fit: _Fit) -> bool:
+    """Return whether most records have a cell within single quotes, or with a space before its quotes."""
+    rows = fit.sample[1:]
+    held = [any(len(c) > 1 and (c[0] == c[-1] == "'" or c.startswith(' "')) for c in row.cells) for row in rows]
+    return len(held) > 1 and sum(held) >= _EVEN * len(held)
+
+
+def _other_cuts(lines: list[str], best: _Fit | None) -> Iterator[Cut]:
+    """Yield unusual ways to cut of which there are signs: single quotes, spaces before quotes, other delimiters."""
+    if not any('"' in line for line in lines):
+        yield from (Cut(delimiter, quote="'") for delimiter in DELIMITERS if any("'" in line for line in lines))
+    for delimiter in DELIMITERS:
+        if any(f'{delimiter} "' in line for line in lines):
+            yield Cut(delimiter, spaced=True)
+    if best is None or best.rank[0] < _UNEVEN:
+        yield from (Cut(" ", spaced=True), *(Cut(delimiter) for delimiter in _OTHER_DELIMITERS))
+
+
+def _is_plausible(fit: _Fit) -> bool:
+    """Return whether an unusual cut gives a table rather than words: many even records, and a column of values."""
+    return (
+        fit.rank[0] >= _EVEN
+        and len(fit.sample) > _FEWEST_RECORDS
+        and (fit.cut.delimiter in DELIMITERS or stands_out(fit.sample[0], fit.sample[1:]) or fit.width > 3)
+    )
+
+
+def _in_single_quotes(fit: _Fit) -> bool:
+    """Return whether most records have a cell within single quotes."""
+    quoted = [any(len(c) > 1 and c[0] == c[-1] == "'" for c in record.cells) for record in fit.sample[1:]]
+    return len(quoted) > 1 and sum(quoted) >= _EVEN * len(quoted)
+
+
+def _sound_cut(lines: list[str], cut: Cut) -> tuple[Cut, bool]:
+    """Return how a sample is cut, with a backslash before quotes or without, and whether its quotes are well-formed."""
+    if cut.quote is None or not any(cut.quote in line for line in lines) or is_sound(lines, cut):
+        return cut, True
+    escaped = replace(cut, escape=True)
+    if any('\\"' in line for line in lines) and is_sound(lines, escaped):
+        return escaped, True
+    return cut, False
+
+
+def _records(lines: list[str], cut: Cut, first_line: int, *, sound: bool) -> Iterator[Record]:
+    """Cut a sample, by the usual number of its delimiters where its quotes are not well-formed."""
+    if sound:
+        return records(lines, cut, first_line)
+    widths = Counter(line.count(cut.delimiter) + 1 for line in lines if line.strip())
+    return mended_records(lines, cut, widths.most_common(1)[0][0], first_line)
 
 
 def _is_title(record: Record, below: list[Record]) -> bool:
@@ -124,34 +209,43 @@ def _is_title(record: Record, below: list[Record]) -> bool:
         return True
     alone = bool(record.cells[0].strip()) and not any(cell.strip() for cell in record.cells[1:])
     names = below[0].cells if below else []
-    return alone and len(names) > 2 and all(cell.strip() and not _is_number(cell) for cell in names)
+    return alone and len(names) > 2 and all(cell.strip() and not is_value(cell) for cell in names)
 
 
-def _is_number(text: str) -> bool:
-    return re.fullmatch(r"\s*[-+]?[.\d][\d.,eE+-]*\s*", text) is not None
-
-
-def _dialect(fit: _Fit, lines: list[str]) -> Dialect:
-    header = fit.sample[0]
-    if _is_criteo(fit.sample):
-        columns, first, header_line, layout = CRITEO_COLUMNS, header.line, None, "criteo"
-        problems: list[Problem] = []
-        notes = ["The file has no header line; its columns are those of the Criteo click log."]
+def _dialect(fit: _Fit, lines: list[str], choices: Choices) -> Dialect:
+    header, below = fit.sample[0], fit.sample[1:]
+    first, layout = header.last_line + 1, None
+    header_line: int | None = header.line
+    if choices.header is None and _is_criteo(fit.sample):
+        note = "The file has no header line; its columns are those of the Criteo click log."
+        names = Names(CRITEO_COLUMNS, 0, (note,))
+        first, header_line, layout = header.line, None, "criteo"
+    elif commented := _commented_header(fit, lines):
+        header, first, header_line = commented, commented.last_line + 1, commented.line
+        names = column_names(header, fit.sample, fit.width)
+    elif _is_headed(fit, choices):
+        names = column_names(header, below, fit.width)
     else:
-        header = _commented_header(fit, lines) or header
-        first, header_line, layout = header.last_line + 1, header.line, None
-        columns, problems, notes = _column_names(header)
+        names, first, header_line = numbered_names(fit.width, header.line), header.line, None
     return Dialect(
-        delimiter=fit.delimiter,
-        columns=columns,
+        cut=fit.cut,
+        columns=names.columns,
         header_line=header_line,
         first_line=first,
         offset=sum(len(line.encode()) for line in lines[: first - 1]),
         layout=layout,
         preamble=tuple(_preamble(lines[: header.line - 1])),
-        problems=tuple(problems),
-        notes=tuple(notes),
+        notes=names.notes,
+        unnamed_end=names.unnamed_end,
+        header=names.cells,
     )
+
+
+def _is_headed(fit: _Fit, choices: Choices) -> bool:
+    if choices.header is not None:
+        return choices.header
+    below = [record for record in fit.sample[1:] if len(record.cells) == fit.width]
+    return len(fit.sample[0].cells) != fit.width or is_header(fit.sample[0], below)
 
 
 def _sample(content: Content) -> tuple[list[str], bool]:
@@ -183,35 +277,10 @@ def _commented_header(fit: _Fit, lines: list[str]) -> Record | None:
     """Return the header if it begins with `#`, as in `#id,click`; None otherwise."""
     first = fit.sample[0]
     above = lines[first.line - 2] if first.line > 1 else ""
-    if not re.match(r"#\w", above) or not any(_is_number(cell) for cell in first.cells):
+    if not re.match(r"#\w", above) or not any(is_value(cell) for cell in first.cells):
         return None
-    record = next(records([above], fit.delimiter, first.line - 1))
-    return record if len(record.cells) == len(first.cells) else None
-
-
-def _column_names(header: Record) -> tuple[tuple[str, ...], list[Problem], list[str]]:
-    names, notes = [], []
-    for number, cell in enumerate(header.cells, 1):
-        name = cell
-        if not cell.strip():
-            name = f"column {number}"
-            while name in header.cells:
-                name += "'"
-            notes.append(f"Column {number} has no name in line {header.line}; it is called `{name}`.")
-        names.append(name)
-    if all(_is_number(cell) for cell in header.cells if cell.strip()):
-        notes.append(f"Line {header.line} was taken as the header, but it holds numbers: is the header missing?")
-    return tuple(names), _duplicates(header.line, names), notes
-
-
-def _duplicates(line: int, names: list[str]) -> list[Problem]:
-    remedy = "Give every column a name of its own; if the file has no header line, add one."
-    problems = []
-    for name, times in Counter(names).items():
-        if times > 1:
-            places = " and ".join(str(i) for i, other in enumerate(names, 1) if other == name)
-            problems.append(Problem(f"the name stands over columns {places}", remedy, line=line, column=name))
-    return problems
+    record = next(records([above], fit.cut, first.line - 1))
+    return record if len(record.cells) == fit.width else None
 
 
 def _preamble(lines: list[str]) -> Iterator[Problem]:

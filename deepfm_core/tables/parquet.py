@@ -21,6 +21,7 @@ import pyarrow.types as pt
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.csv_parser import categorical, coded
 from deepfm_core.tables.decoding import refuse_size
+from deepfm_core.tables.no_rows import LeftOut, without_no_rows
 from deepfm_core.tables.table import ReadReport, Table
 
 MAGIC = b"PAR1"
@@ -53,8 +54,18 @@ def read_parquet(path: Path, name: str, max_bytes: int | None = None, *, fewest_
     except (pa.ArrowException, OSError) as error:
         problem = Problem("the Parquet file is damaged or cut short", "Write or download it again.", value=str(error))
         raise TableError(subject, [problem]) from error
-    frame = pd.DataFrame(texts, copy=False)
-    return Table(name, frame, ReadReport("parquet", delimiter=None, header_line=None, rows=len(frame)))
+    frame, no_rows = pd.DataFrame(texts, copy=False), LeftOut()
+    if fewest_columns > 1:
+        frame, no_rows = without_no_rows(frame)
+    report = ReadReport(
+        "parquet",
+        delimiter=None,
+        header_line=None,
+        rows=len(frame),
+        skipped=no_rows.problems,
+        skipped_count=no_rows.count,
+    )
+    return Table(name, frame, report)
 
 
 def write_parquet(table: Table, path: Path) -> None:

@@ -9,7 +9,9 @@ import csv
 import sys
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass, field
 from io import TextIOWrapper
+from itertools import takewhile
 from pathlib import Path
 
 import pandas as pd
@@ -18,9 +20,13 @@ import pyarrow as pa
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.decoding import Content, refuse_size, survey
-from deepfm_core.tables.dialect import Dialect, detect
+from deepfm_core.tables.dialect import Choices, Dialect, detect
+from deepfm_core.tables.header import is_value
+from deepfm_core.tables.no_rows import without_no_rows
 from deepfm_core.tables.parquet import MAGIC, read_parquet
-from deepfm_core.tables.row_errors import SHOWN, excerpt, ragged_rows, too_many, unclosed_quote
+from deepfm_core.tables.records import Cut, Misfits
+from deepfm_core.tables.repair import Repaired, doubts, is_sound_below, repair, swallowing, too_many
+from deepfm_core.tables.row_errors import SHOWN, excerpt, lines_left_out, mended_rows, misfits, ragged_rows
 from deepfm_core.tables.table import ReadReport, Table
 
 # A text of one column, for a model with one field. It has no delimiter to find, so it is read by itself.
@@ -99,6 +105,7 @@ def read_table(
     strict: bool = False,
     max_bytes: int | None = None,
     only: str | None = None,
+    choices: Choices = Choices(),  # noqa: B008 - it is frozen
 ) -> Table:
     """Read a table from a file; each cell is exactly the text in the file, without its quotes.
 
@@ -113,6 +120,7 @@ def read_table(
         strict: whether a single ragged row is an error, for example if every row needs a prediction.
         max_bytes: the largest size allowed, before and after decompression.
         only: the single column that is needed, if a table of this column alone is enough.
+        choices: what is known of the file, such as whether it has a header.
 
     Raises:
         TableError: the file cannot be read as a table; it holds every problem found.
@@ -131,24 +139,34 @@ def read_table(
     content = survey(path, subject, max_bytes)
     if only is not None and (table := read_one_column(content, only, name)) is not None:
         return table
-    dialect = detect(content, subject)
-    try:
-        parsed = parse(content, dialect)
-    except pa.ArrowException as error:
-        remedy = "Save the table again as CSV, with quotes around cells that contain delimiters or line ends."
-        raise TableError(subject, [Problem("the rows cannot be separated", remedy, value=str(error))]) from error
-    skipped = _skipped(content, dialect, parsed, subject, strict)
-    frame, notes = _frame(dialect, parsed)
+    dialect = detect(content, subject, choices)
+    rows = _rows(content, dialect, subject)
+    _refuse(rows, dialect, subject, strict)
+    header = () if any(map(is_value, dialect.header)) else dialect.header  # a chosen one may look like its rows
+    unnamed, no_rows = without_no_rows(pd.DataFrame(dict(enumerate(rows.columns)), copy=False), header)
+    if not len(unnamed):
+        raise TableError(subject, [_no_rows(dialect)])
+    frame, notes = _frame(dialect, [unnamed[place].array for place in unnamed])
+    notes += [*rows.notes, *_doubtful_cells(content, dialect, rows), *_encoding_notes(content)]
     report = ReadReport(
         encoding=content.encoding,
         compression=content.compression,
-        delimiter=dialect.delimiter,
+        delimiter=rows.cut.delimiter,
         header_line=dialect.header_line,
         layout=dialect.layout,
-        rows=parsed.rows,
-        skipped=(*dialect.preamble, *skipped),
-        skipped_count=len(dialect.preamble) + parsed.ragged,
-        notes=(*dialect.notes, *notes, *_encoding_notes(content)),
+        rows=len(frame),
+        skipped=(*dialect.preamble, *rows.ragged, *no_rows.problems, *rows.left_out),
+        skipped_count=len(dialect.preamble) + rows.ragged_count + no_rows.count + rows.left_out_count,
+        quoting=str(rows.cut) if content.quoted_until > dialect.offset else None,
+        repaired=tuple(rows.mended),
+        repaired_count=rows.mended_count,
+        notes=(
+            *dialect.notes,
+            *notes,
+            *rows.notes,
+            *_doubtful_cells(content, dialect, rows),
+            *_encoding_notes(content),
+        ),
     )
     return Table(name, frame, report)
 
@@ -164,28 +182,103 @@ def _first_bytes(path: Path, subject: str) -> bytes:
         raise TableError(subject, [Problem(f"the file cannot be read: {reason}", remedy, value=str(path))]) from error
 
 
-def _skipped(content: Content, dialect: Dialect, parsed: Parsed, subject: str, strict: bool) -> list[Problem]:
-    """Return the ragged rows that were left out; raise a TableError if they are many, or something else is wrong."""
-    problems = list(dialect.problems)
-    if not parsed.closed:
-        problems.append(unclosed_quote(content, dialect))
-    ragged = ragged_rows(content, dialect, parsed.rows) if parsed.ragged else []
-    if parsed.ragged and (strict or too_many(parsed.ragged, parsed.rows)):
-        problems += ragged
-    if parsed.rows == 0 and not problems:
-        problems.append(Problem("the table has no rows", "Add rows below the header.", line=dialect.header_line))
+@dataclass(frozen=True)
+class _Rows:
+    """The columns of a text, how it was cut, and what is to be said of its lines."""
+
+    columns: list[pd.Categorical]
+    cut: Cut
+    ragged: list[Problem] = field(default_factory=list)
+    ragged_count: int = 0
+    left_out: list[Problem] = field(default_factory=list)
+    left_out_count: int = 0
+    mended: list[Problem] = field(default_factory=list)
+    mended_count: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+def _rows(content: Content, dialect: Dialect, subject: str) -> _Rows:
+    """Take what the fast parser finds or, where it may be wrong, read the text record by record."""
+    if dialect.cut.is_usual:
+        parsed = _parsed(content, dialect, subject)
+        sound = not doubts(content, dialect, parsed)
+        if sound and not parsed.ragged:
+            return _Rows(parsed.columns, dialect.cut)
+        if sound:
+            found = misfits(content, dialect)
+            if not found.restored_count and not too_many(found.ragged_count, parsed.rows):
+                return _rows_and(found, parsed.columns, dialect, Repaired(dialect.cut, [], found))
+    else:
+        sound = is_sound_below(content, dialect)
+    again = repair(content, dialect, sound=sound)
+    return _rows_and(again.misfits, again.columns, dialect, again)
+
+
+def _rows_and(found: Misfits, columns: list[pd.Categorical], dialect: Dialect, again: Repaired) -> _Rows:
+    count = found.empty_count + len(found.footer) + sum(lines for _, lines in found.others)
+    notes = [f"{found.restored_count:,} rows had empty cells too many or too few at their end."]
+    return _Rows(
+        columns,
+        again.cut,
+        ragged_rows(found.ragged, dialect, len(columns[0])),
+        found.ragged_count,
+        lines_left_out(found),
+        count,
+        mended_rows(again.mended, dialect),
+        again.mended_count,
+        notes if found.restored_count else [],
+    )
+
+
+def _parsed(content: Content, dialect: Dialect, subject: str) -> Parsed:
+    try:
+        return parse(content, dialect)
+    except pa.ArrowException as error:
+        remedy = "Save the table again as CSV, with quotes around cells that contain delimiters or line ends."
+        raise TableError(subject, [Problem("the rows cannot be separated", remedy, value=str(error))]) from error
+
+
+def _refuse(rows: _Rows, dialect: Dialect, subject: str, strict: bool) -> None:
+    """Raise a TableError if many rows are ragged, or there is another reason not to go on."""
+    problems, count = list[Problem](), len(rows.columns[0])
+    if rows.ragged_count and (strict or too_many(rows.ragged_count, count)):
+        problems += rows.ragged
+    if count == 0 and not problems:
+        problems.append(_no_rows(dialect))
     if problems:
         raise TableError(subject, problems)
-    return ragged
 
 
-def _frame(dialect: Dialect, parsed: Parsed) -> tuple[pd.DataFrame, list[str]]:
-    columns, names, notes = parsed.columns, list(dialect.columns), []
+def _no_rows(dialect: Dialect) -> Problem:
+    return Problem("the table has no rows", "Add rows below the header.", line=dialect.header_line)
+
+
+def _doubtful_cells(content: Content, dialect: Dialect, rows: _Rows) -> list[str]:
+    if content.quoted_until <= dialect.offset or not (cells := swallowing(rows.columns, dialect)):
+        return []
+    shown = excerpt(cells[0].splitlines()[0])
+    return [
+        f"{len(cells):,} distinct quoted cells hold line ends and what may be rows, such as the one that begins "
+        f"`{shown}`. If rows are missing, check its quotes."
+    ]
+
+
+def _frame(dialect: Dialect, columns: list[pd.Categorical]) -> tuple[pd.DataFrame, list[str]]:
+    names, notes = list(dialect.columns), ["The space after every delimiter was removed."] if dialect.cut.spaced else []
+    if dialect.header_line is not None and (end := _empty_end(columns, dialect.unnamed_end)):
+        columns, names = columns[:-end], names[:-end]
+        notes.append("Every row ends with a delimiter; the empty column at the end was left out.")
     if all(_spaced(column) for column in columns[1:]) and all(name.startswith(" ") for name in names[1:]):
         columns = [columns[0], *(_unspaced(column) for column in columns[1:])]
         names = [name.lstrip(" ") for name in names]
         notes.append("The space after every delimiter was removed.")
     return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False), notes
+
+
+def _empty_end(columns: list[pd.Categorical], unnamed: int) -> int:
+    """Return how many of the unnamed columns at the end are empty, and not needed for a table of two columns."""
+    empty = takewhile(lambda column: not any(text.strip() for text in column.categories), reversed(columns))
+    return min(unnamed, sum(1 for _ in empty), len(columns) - 2)
 
 
 def _spaced(column: pd.Categorical) -> bool:

@@ -1,67 +1,71 @@
-"""Find rows that do not fit their header, and quotes that are never closed, with line numbers as an editor shows them.
+"""Describe rows that do not fit their header, and rows whose quotes were mended, with lines as an editor shows them.
 
 The fast parser only counts ragged rows. If there are any, these functions read the text again, row by row.
 """
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Iterator
-from contextlib import closing
-from io import TextIOWrapper
+from collections import Counter, deque
+from collections.abc import Iterable
 
 from deepfm_core.errors import Problem
 from deepfm_core.tables.decoding import Content
-from deepfm_core.tables.dialect import Dialect, Record, records
+from deepfm_core.tables.dialect import Dialect
+from deepfm_core.tables.records import Misfits, Record, records
+from deepfm_core.tables.repair import lines_below
 
 SHOWN = 1000
 """Problems that are kept of a table; the others are only counted."""
 
 
-def too_many(ragged: int, rows: int) -> bool:
-    """Return whether so many rows are ragged that leaving them out would change the table.
+def misfits(content: Content, dialect: Dialect) -> Misfits:
+    """Find the records of a text whose quotes are well-formed that differ from the header in their number of cells."""
+    found = Misfits(len(dialect.columns), SHOWN)
+    with lines_below(content, dialect) as lines:
+        deque(found.apart(records(lines, dialect.cut, dialect.first_line)), maxlen=0)
+    return found
 
-    Up to 5% of the rows may be ragged. In small tables up to ten rows may be, if they are fewer than half.
-    """
-    return ragged * 20 > ragged + rows and (ragged > 10 or ragged >= rows)
+
+def lines_left_out(found: Misfits) -> list[Problem]:
+    """Describe the misfits that are no rows: empty records, and lines of text below the last row."""
+    empty = f"{found.empty_count:,} empty records of another number of cells were left out"
+    return [
+        *([Problem(empty, "Nothing to do.")] if found.empty_count else []),
+        *(_other_table(first, count) for first, count in found.others),
+        *(
+            Problem(
+                "the line stands below the table", "Nothing to do.", line=record.line, value=excerpt(record.cells[0])
+            )
+            for record in found.footer
+        ),
+    ]
 
 
-def ragged_rows(content: Content, dialect: Dialect, rows: int) -> list[Problem]:
-    """Find the first `SHOWN` rows whose number of values differs from the number of columns.
+def _other_table(first: Record, count: int) -> Problem:
+    message = f"another table of {count:,} lines and {len(first.cells)} columns begins here; the larger one was read"
+    return Problem(message, "Put it into a file of its own to read it.", line=first.line, value=first.cells[0])
+
+
+def ragged_rows(found: Iterable[Record], dialect: Dialect, rows: int) -> list[Problem]:
+    """Describe the first `SHOWN` rows whose number of values differs from the number of columns.
 
     If no row fits (`rows` is 0) and all have the same number of values, the header is wrong: that is one problem.
     """
-    width = len(dialect.columns)
-    misfits = (record for record in _rows(content, dialect) if len(record.cells) != width)
-    ragged = [record for record, _ in zip(misfits, range(SHOWN), strict=False)]
+    ragged = [record for record, _ in zip(found, range(SHOWN), strict=False)]
     widths = Counter(len(record.cells) for record in ragged)
     if rows == 0 and len(ragged) > 1 and len(widths) == 1:
         return [_wrong_header(dialect, ragged)]
     return [_ragged(record, dialect) for record in ragged]
 
 
-def unclosed_quote(content: Content, dialect: Dialect) -> Problem:
-    """Find the quote that is still open at the end of the text."""
-    last = Record(dialect.first_line, dialect.first_line, [""])
-    for record in _rows(content, dialect):
-        last = record
-    # The open cell is the last of the last record; cells before it may contain line ends of their own.
-    line = last.line + sum(cell.count("\n") or cell.count("\r") for cell in last.cells[:-1])
-    place = min(len(last.cells), len(dialect.columns)) - 1
-    return Problem(
-        "a quoted cell begins here and is never closed",
-        'Close it with `"`. If the `"` belongs to the text, double it and quote the cell.',
-        line=line,
-        column=dialect.columns[place],
-        value=excerpt(last.cells[-1]),
-    )
-
-
-def _rows(content: Content, dialect: Dialect) -> Iterator[Record]:
-    with closing(content.open()) as stream:
-        stream.read(dialect.offset)
-        lines = TextIOWrapper(stream, encoding="utf-8", newline="")
-        yield from records(lines, dialect.delimiter, dialect.first_line)
+def mended_rows(found: Iterable[Record], dialect: Dialect) -> list[Problem]:
+    """Describe the first `SHOWN` rows whose quotes are not well-formed, and which were read all the same."""
+    remedy = 'Nothing to do if its cells look right. Double a quote inside a quoted cell (`""`) to be sure.'
+    message = "a quote is not closed or not doubled; the row was cut by the number of its values"
+    return [
+        Problem(message, remedy, line=record.line, value=_shown(record, dialect))
+        for record, _ in zip(found, range(SHOWN), strict=False)
+    ]
 
 
 def _ragged(record: Record, dialect: Dialect) -> Problem:
@@ -73,9 +77,15 @@ def _ragged(record: Record, dialect: Dialect) -> Problem:
     elif values < width:
         remedy = "Add the missing values. An empty cell needs its delimiter, too."
     else:
-        remedy = f'Put `"` around a cell with the delimiter `{dialect.delimiter}` in it, or remove the extra values.'
+        remedy = (
+            f'Put `"` around a cell with the delimiter `{dialect.cut.delimiter}` in it, or remove the extra values.'
+        )
     message = f"{values} value{'s' if values > 1 else ''} where {_expected(dialect)} {width}"
-    return Problem(message, remedy, line=record.line, value=excerpt(dialect.delimiter.join(record.cells)))
+    return Problem(message, remedy, line=record.line, value=_shown(record, dialect))
+
+
+def _shown(record: Record, dialect: Dialect) -> str:
+    return excerpt(dialect.cut.delimiter.join(record.cells))
 
 
 def _wrong_header(dialect: Dialect, rows: list[Record]) -> Problem:
@@ -84,7 +94,7 @@ def _wrong_header(dialect: Dialect, rows: list[Record]) -> Problem:
     if values < width:
         remedy = "Remove the surplus names from the header line."
     elif values == width + 1 and not any(row.cells[-1] for row in rows):
-        remedy = f"Remove the `{dialect.delimiter}` at the end of every row, or add one to the header line."
+        remedy = f"Remove the `{dialect.cut.delimiter}` at the end of every row, or add one to the header line."
     message = f"every row has {values} values where {_expected(dialect)} {width}"
     return Problem(message, remedy, line=dialect.header_line)
 

@@ -9,7 +9,7 @@ from typing import Any, overload
 import pandas as pd
 import pyarrow as pa
 
-from deepfm_core.errors import Problem
+from deepfm_core.errors import Problem, in_words
 
 MISSING_TEXTS = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "\\n", "<na>"})
 """Texts that mean "no value", in lower case and without white space around them."""
@@ -18,6 +18,10 @@ MISSING_TEXTS = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null", "none", 
 def is_missing(text: str) -> bool:
     """Return whether a cell's text stands for a missing value."""
     return text.strip().lower() in MISSING_TEXTS
+
+
+_SENTENCES = 5
+"""Kinds of lines that `ReadReport.sentences` names."""
 
 
 @dataclass(frozen=True)
@@ -35,8 +39,21 @@ class ReadReport:
     skipped: tuple[Problem, ...] = field(default_factory=tuple)
     """Lines left out, each with its reason. Of a long list these are the first; `skipped_count` counts all."""
     skipped_count: int = 0
+    quoting: str | None = None
+    """How a quote within a quoted cell is written, if it matters; None for a table without quoted cells."""
+    repaired: tuple[Problem, ...] = field(default_factory=tuple)
+    """Rows whose quotes are not well-formed, but which were read. Of a long list these are the first."""
+    repaired_count: int = 0
     notes: tuple[str, ...] = field(default_factory=tuple)
     """Sentences for the user, for example about a column without a name."""
+
+    def sentences(self) -> list[str]:
+        """Say what was left out, what was repaired and what else there is to know, a short sentence each."""
+        return [
+            *_listed(self.skipped, self.skipped_count, "lines left out in all"),
+            *_listed(self.repaired, self.repaired_count, "lines repaired in all"),
+            *self.notes,
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
@@ -45,8 +62,14 @@ class ReadReport:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ReadReport:
         """Rebuild a report from `to_dict`."""
-        skipped = tuple(Problem(**problem) for problem in values["skipped"])
-        return cls(**{**values, "skipped": skipped, "notes": tuple(values["notes"])})
+        listed = {name: tuple(Problem(**one) for one in values.get(name, ())) for name in ("skipped", "repaired")}
+        return cls(**{**values, **listed, "notes": tuple(values["notes"])})
+
+
+def _listed(problems: Sequence[Problem], count: int, what: str) -> list[str]:
+    texts = in_words(problems)
+    shown = texts[:_SENTENCES]
+    return [*shown, f"{count:,} {what}."] if len(texts) > _SENTENCES or count > len(problems) else shown
 
 
 @dataclass(frozen=True)

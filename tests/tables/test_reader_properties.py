@@ -23,7 +23,7 @@ from deepfm_core.tables.dialect import detect
 from deepfm_core.tables.export import write_table
 from deepfm_core.tables.parquet import read_parquet_table, write_parquet
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.table import Table
+from deepfm_core.tables.table import Table, is_missing
 
 pytestmark = pytest.mark.slow
 
@@ -38,10 +38,14 @@ QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 
 @st.composite
 def tables(draw, cell=CELLS, min_rows=1):
-    """Draw a header of two to five names and rows that fit it."""
+    """Draw a header of two to five names and rows that fit it, none of which is empty or the header once more."""
     header = draw(st.lists(NAMES, min_size=2, max_size=5, unique=True))
-    row = st.lists(cell, min_size=len(header), max_size=len(header))
+    row = st.lists(cell, min_size=len(header), max_size=len(header)).filter(lambda row: _is_row(row, header))
     return header, draw(st.lists(row, min_size=min_rows, max_size=12))
+
+
+def _is_row(cells: list[str], header: list[str]) -> bool:
+    return cells != header and not all(map(is_missing, cells))
 
 
 def read(content: bytes, **kwargs) -> Table:
@@ -74,7 +78,7 @@ def test_a_quoted_table_is_read_as_it_was_written(table, delimiter, end, codec, 
 
 
 @QUICK
-@given(tables(st.text("ab01 .é'", max_size=5)), DELIMITERS, LINE_ENDS, st.integers(0, 3), st.booleans())
+@given(tables(st.text("ab01 .é-", max_size=5)), DELIMITERS, LINE_ENDS, st.integers(0, 3), st.booleans())
 def test_an_unquoted_table_is_read_as_it_stands(table, delimiter, end, blank, ended):
     header, rows = table
     lines = [delimiter.join(row) for row in [header, *rows]]
@@ -84,35 +88,58 @@ def test_an_unquoted_table_is_read_as_it_stands(table, delimiter, end, blank, en
     assert got.report.header_line == blank + 1
 
 
+STRAYS = st.one_of(st.text("ab ", max_size=4), st.text('ab "', max_size=4), st.text("ab\n").map('"{}"'.format))
+
+
 @QUICK
-@given(st.lists(st.lists(st.text('ab "\n\r', max_size=6), min_size=2, max_size=2), min_size=1, max_size=12), DELIMITERS)
-def test_cells_with_stray_quotes_are_cut_as_the_csv_module_cuts_them(rows, delimiter):
+@given(st.lists(st.lists(STRAYS, min_size=2, max_size=2), min_size=1, max_size=12), DELIMITERS)
+def test_well_formed_cells_with_stray_quotes_are_cut_as_the_csv_module_cuts_them(rows, delimiter):
     text = "\n".join(delimiter.join(row) for row in [["first", "second"], *rows])
-    *expected, last = csv.reader(io.StringIO(f"{text}\nlast", newline=""), delimiter=delimiter)
-    if last != ["last"]:
-        with pytest.raises(TableError, match="never closed"):
-            read(text.encode())
-        return
-    fitting = [row for row in expected[1:] if len(row) == 2]
+    try:
+        expected = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
+    except csv.Error:
+        assume(False)
+    fitting = [row for row in expected[1:] if len(row) == 2 and _is_row(row, expected[0])]
     assume(len(fitting) > len(expected) / 2)
+    # Lines that are rows by themselves, more than there are records: then the quotes are doubted, not believed.
+    assume(sum(line.count(delimiter) == 1 for line in text.split("\n")) <= len(expected))
     assert cells(read(text.encode())) == fitting
+
+
+SIZES = st.from_regex(r'[a-z0-9][a-z0-9, ]{0,4}"?', fullmatch=True)
+
+
+@QUICK
+@given(st.lists(st.tuples(SIZES, SIZES, st.sampled_from("01")), min_size=4, max_size=12), LINE_ENDS)
+def test_inch_marks_that_are_not_doubled_swallow_no_row(rows, end):
+    lines = [f'"{a}","{b}",{c}' for a, b, c in rows]
+    got = read(end.join(["first,second,label", *lines]).encode())
+    assert cells(got) == [list(row) for row in rows]
+
+
+@QUICK
+@given(tables(min_rows=3), LINE_ENDS)
+def test_backslashes_before_quotes_are_undone(table, end):
+    header, rows = table
+    rows = [[*row[:-1], 'say "hi"'] for row in rows]
+    text = written(header, rows, lineterminator=end, quoting=csv.QUOTE_ALL, doublequote=False, escapechar="\\")
+    assert cells(read(text.encode())) == rows
 
 
 @QUICK
 @given(
     tables(min_rows=3),
-    st.lists(st.tuples(st.integers(0, 11), st.lists(CELLS, min_size=1, max_size=7)), max_size=2),
+    st.lists(st.tuples(st.integers(0, 11), st.lists(CELLS.map("z{}z".format), min_size=7, max_size=9)), max_size=2),
     LINE_ENDS,
 )
 def test_ragged_rows_are_reported_with_the_line_an_editor_shows(table, strays, end):
     header, rows = table
-    strays = [(min(place, len(rows)), row) for place, row in strays if len(row) != len(header)]
+    strays = [(min(place, len(rows)), row) for place, row in strays]
     assume(len(strays) < len(rows))
     mixed = list(rows)
     for place, row in strays:
         mixed.insert(place, row)
     dialect = {"lineterminator": end, "quoting": csv.QUOTE_ALL}
-    assume(all(len(row) > 1 or row[0].strip() for _, row in strays))
     got = read(written(header, mixed, **dialect).encode())
     assert cells(got) == rows
     lines = []

@@ -1,0 +1,134 @@
+"""Tell a header from a row, and give every column a name of its own: start with `is_header` and `column_names`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from deepfm_core.tables.records import Record
+from deepfm_core.tables.table import is_missing
+
+_MOSTLY = 0.9
+_MANY_ROWS = 20
+"""Rows from which a first line whose every text stands below it again is taken for one of them."""
+
+
+def is_value(text: str) -> bool:
+    """Return whether a text is a number, a date or a time, which names of columns are not."""
+    return re.fullmatch(r"\s*[-+]?[.\d][\d.,eE+:/TZ -]*\s*", text) is not None
+
+
+def is_header(first: Record, below: Sequence[Record]) -> bool:
+    """Return whether a record names the columns of the records below, rather than being one of them."""
+    cells = [cell for cell in first.cells if cell.strip()]
+    if not below or not cells or stands_out(first, below):
+        return True
+    numbers, pairs = [cell for cell in cells if is_value(cell)], _over_columns(first, below)
+    if _counts_up(numbers):
+        return True
+    if any(is_value(cell) and _of_values(column) for cell, column in pairs):
+        return False
+    return not numbers and not (len(below) >= _MANY_ROWS and all(cell in column for cell, column in pairs))
+
+
+def stands_out(first: Record, below: Sequence[Record]) -> bool:
+    """Return whether a record has a text above a column of numbers, dates or times."""
+    return any(
+        not is_value(cell) and not is_missing(cell) and _of_values(column)
+        for cell, column in _over_columns(first, below)
+    )
+
+
+def could_be_names(record: Record, width: int) -> bool:
+    """Return whether a record may name `width` columns although it has not as many cells."""
+    names = [cell for cell in record.cells if cell.strip()]
+    usual = len(set(names)) == len(names) > 1 and not any(map(is_value, names))
+    return usual and 2 * len(names) >= width and len(names) <= width + 1
+
+
+def _over_columns(first: Record, below: Sequence[Record]) -> list[tuple[str, list[str]]]:
+    """Pair the cells of a record that are not blank with the columns below them."""
+    columns = [[record.cells[i] for record in below if i < len(record.cells)] for i in range(len(first.cells))]
+    return [(cell, column) for cell, column in zip(first.cells, columns, strict=True) if cell.strip()]
+
+
+def _of_values(column: Sequence[str]) -> bool:
+    held = [cell for cell in column if not is_missing(cell)]
+    return bool(held) and sum(map(is_value, held)) >= _MOSTLY * len(held)
+
+
+def _counts_up(numbers: Sequence[str]) -> bool:
+    """Return whether names are numbers that count, such as 0, 1, 2 or 2019, 2020."""
+    if len(numbers) < 2 or not all(re.fullmatch(r"\s*\d{1,4}\s*", number) for number in numbers):
+        return False
+    values = [int(number) for number in numbers]
+    return values == list(range(values[0], values[0] + len(values))) and (values[0] < 2 or values[0] > 1000)
+
+
+@dataclass(frozen=True)
+class Names:
+    """A name for each column, and what is to be said of them."""
+
+    columns: tuple[str, ...]
+    unnamed_end: int = 0
+    """How many columns at the end have no name of their own."""
+    notes: tuple[str, ...] = ()
+    cells: tuple[str, ...] = ()
+    """The header's cells, one for each column."""
+
+
+def numbered_names(width: int, line: int) -> Names:
+    """Name the columns of a table without a header."""
+    note = (
+        f"Line {line} reads like a row, not like a header, so the columns are called `column 1`, `column 2` and so on. "
+        "If it is the header, say so (`--header yes`)."
+    )
+    return Names(tuple(f"column {i}" for i in range(1, width + 1)), width, (note,))
+
+
+def column_names(header: Record, below: Sequence[Record], width: int) -> Names:
+    """Name `width` columns by a header that may have a name too many or too few, or a name twice."""
+    cells, notes = _fitted(header, below, width)
+    end = next((i for i, cell in enumerate(reversed(cells)) if cell.strip()), len(cells))
+    names: list[str] = []
+    for number, cell in enumerate(cells, 1):
+        name = cell if cell.strip() else f"column {number}"
+        while name in names or (not cell.strip() and name in cells):
+            name = _numbered(cell, [*names, *cells]) if cell.strip() else name + "'"
+        if not cell.strip():
+            notes.append(f"Column {number} has no name in line {header.line}; it is called `{name}`.")
+        elif name != cell:
+            notes.append(f"The name `{cell}` stands in line {header.line} again; column {number} is called `{name}`.")
+        names.append(name)
+    if all(is_value(cell) for cell in cells if cell.strip()):
+        notes.append(
+            f"Line {header.line} was taken as the header, but it holds numbers. If it is a row, say so (`--header no`)."
+        )
+    return Names(tuple(names), end, tuple(notes), tuple(cells))
+
+
+def _numbered(name: str, taken: Sequence[str]) -> str:
+    number = 2
+    while f"{name} ({number})" in taken:
+        number += 1
+    return f"{name} ({number})"
+
+
+def _fitted(header: Record, below: Sequence[Record], width: int) -> tuple[list[str], list[str]]:
+    """Return `width` cells of a header, and what was done to them."""
+    cells = header.cells
+    surplus = cells[width:]
+    if len(cells) >= width:
+        if not any(cell.strip() for cell in surplus):
+            return cells[:width], []
+        said = ", ".join(f"`{cell}`" for cell in surplus)
+        note = f"Line {header.line} has {len(cells)} names where rows have {width} values; {said} was left out."
+        return cells[:width], [note]
+    note = f"Line {header.line} has {len(cells)} names where rows have {width} values; "
+    first = [record.cells[0] for record in below if len(record.cells) == width]
+    ends_empty = not any(record.cells[-1].strip() for record in below if len(record.cells) == width)
+    if len(cells) == width - 1 and not ends_empty and len(first) > 1 and len(set(first)) == len(first):
+        return ["", *cells], [note + "the first column, whose values all differ, was taken for row names."]
+    blank = [""] * (width - len(cells))
+    return [*cells, *blank], [] if ends_empty else [note + "the columns at the end have none."]

@@ -1,0 +1,148 @@
+"""Find the records of a table that are no rows of it: empty ones, the header once more, and totals at the end.
+
+Start with `without_no_rows`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from deepfm_core.errors import Problem
+from deepfm_core.tables.table import MISSING_TEXTS
+
+_TOTALS = re.compile(
+    r"((grand |sub[- ]?)?totals?|sum|overall|all rows|gesamt(summe)?|summe|totale?|total g[ée]n[ée]ral|somme|suma|soma"
+    r"|итого|всего|合计|总计|總計|合計|総計|합계|toplam|totaal|razem)( \(\d+\)| \d+ rows)?\s*[:.]?",
+    re.IGNORECASE,
+)
+"""What the line of totals is called, in usual languages."""
+_MOST_TOTALS = 3
+"""Lines of totals that are looked for at the end."""
+_USUALLY_FILLED = 0.95
+_NOTHING_TO_DO = "Nothing to do."
+
+
+@dataclass(frozen=True)
+class LeftOut:
+    """What was left out of a table, as sentences, and the number of its records."""
+
+    problems: tuple[Problem, ...] = ()
+    count: int = 0
+
+
+def without_no_rows(frame: pd.DataFrame, names: Sequence[str] | None = None) -> tuple[pd.DataFrame, LeftOut]:
+    """Leave out the records of a frame of text that are no rows of its table.
+
+    Args:
+        frame: N records, each column a Categorical of text.
+        names: the cells of the header, if a record that repeats them is none.
+
+    Returns:
+        The rows, numbered from 0, and what was left out.
+    """
+    empty = _all_among(frame, [_missing] * frame.shape[1])
+    header = _all_among(frame, [partial(_equal, name) for name in names]) if names else np.empty(0, np.int64)
+    kept = np.delete(np.arange(len(frame)), np.concatenate([empty, header])) if len(empty) + len(header) else None
+    totals = _totals(frame, kept)
+    problems = [
+        *_said("an empty record", "empty records", empty),
+        *_said("the header once more", "times the header once more", header),
+        *(_total(frame, row) for row in totals),
+    ]
+    if not problems:
+        return frame, LeftOut()
+    out = np.concatenate([empty, header, np.array(totals, np.int64)])
+    rows = np.delete(np.arange(len(frame)), out)
+    return _rows(frame, rows), LeftOut(tuple(problems), len(out))
+
+
+def _columns(frame: pd.DataFrame) -> list[pd.Categorical]:
+    return [frame.iloc[:, place].array for place in range(frame.shape[1])]
+
+
+def _all_among(frame: pd.DataFrame, wanted: list[Callable[[pd.Index], NDArray[np.bool_]]]) -> NDArray[np.int64]:
+    """Return the rows each cell of which is wanted; `wanted` says for each column which of its texts are."""
+    rows: NDArray[np.int64] | None = None
+    pairs = zip(_columns(frame), wanted, strict=True)
+    for column, asked in sorted(pairs, key=lambda pair: len(pair[0].categories)):
+        among = asked(column.categories)
+        if not among.any():
+            return np.empty(0, np.int64)
+        rows = np.flatnonzero(among[column.codes]) if rows is None else rows[among[column.codes[rows]]]
+        if not len(rows):
+            break
+    return np.empty(0, np.int64) if rows is None else rows
+
+
+def _missing(texts: pd.Index) -> NDArray[np.bool_]:
+    trimmed = pc.ascii_lower(pc.utf8_trim_whitespace(pa.array(texts, pa.large_string())))
+    return np.asarray(pc.is_in(trimmed, value_set=pa.array(sorted(MISSING_TEXTS), pa.large_string())))
+
+
+def _equal(name: str, texts: pd.Index) -> NDArray[np.bool_]:
+    return np.asarray(texts == name, dtype=bool)
+
+
+def _said(one: str, many: str, rows: NDArray[np.int64]) -> list[Problem]:
+    """Say how many records of a kind were left out, and where the first one stood."""
+    if not len(rows):
+        return []
+    place = f"record {rows.min() + 1:,} below the header"
+    if len(rows) == 1:
+        return [Problem(f"{place} is {one}; it was left out", _NOTHING_TO_DO)]
+    return [Problem(f"{len(rows):,} {many} were left out, the first as {place}", _NOTHING_TO_DO)]
+
+
+def _total(frame: pd.DataFrame, row: int) -> Problem:
+    shown = ", ".join(text for column in _columns(frame) if (text := str(column[row])))
+    return Problem("the last line holds totals; it was left out", _NOTHING_TO_DO, value=shown[:80])
+
+
+def _totals(frame: pd.DataFrame, kept: NDArray[np.int64] | None) -> list[int]:
+    """Return the last rows that are named as totals, where they add up or lack what the other rows have."""
+    rows = np.arange(len(frame) - _MOST_TOTALS - 1, len(frame)) if kept is None else kept[-_MOST_TOTALS - 1 :]
+    found: list[int] = []
+    for row in rows[rows >= 0][:0:-1].tolist():
+        if not _is_total(frame, row, len(frame) if kept is None else len(kept)):
+            break
+        found.append(row)
+    return found
+
+
+def _is_total(frame: pd.DataFrame, row: int, rows: int) -> bool:
+    columns = _columns(frame)
+    named = [place for place, column in enumerate(columns) if _TOTALS.fullmatch(str(column[row]).strip())]
+    if not named or np.count_nonzero(columns[named[0]].codes == columns[named[0]].codes[row]) > 1:
+        return False
+    others = [column for place, column in enumerate(columns) if place not in named]
+    return any(_adds_up(column, row) or _lacks(column, row, rows) for column in others)
+
+
+def _lacks(column: pd.Categorical, row: int, rows: int) -> bool:
+    """Return whether a row's cell is empty in a column that is nearly always filled."""
+    empty = _missing(column.categories)
+    filled = int(np.count_nonzero(~empty[column.codes]))
+    return bool(empty[column.codes[row]]) and filled >= _USUALLY_FILLED * (rows - 1)
+
+
+def _adds_up(column: pd.Categorical, row: int) -> bool:
+    """Return whether a row's number is the sum of those above it."""
+    numbers = pd.to_numeric(pd.Series(column.categories), errors="coerce").to_numpy(float)
+    held = numbers[column.codes[:row]]
+    total, here = float(np.nansum(held)), float(numbers[column.codes[row]])
+    return bool(np.count_nonzero(~np.isnan(held)) > 1 and np.isclose(total, here, rtol=1e-6) and here != 0)
+
+
+def _rows(frame: pd.DataFrame, rows: NDArray[np.int64]) -> pd.DataFrame:
+    """Return some rows of a frame, without the texts that no longer stand in it."""
+    columns = [pd.Series(column.take(rows).remove_unused_categories(), copy=False) for column in _columns(frame)]
+    return pd.concat(columns, axis=1, keys=list(frame.columns)) if columns else frame

@@ -1,0 +1,174 @@
+"""Read a text whose quotes are in doubt: find how they are meant, and put each row into its own record.
+
+Start with `doubts`, which looks at what the fast parser made of the text, and `repair`, which reads it line by line.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field, replace
+from io import TextIOWrapper
+from itertools import islice
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from deepfm_core.tables.csv_parser import Coded, Parsed, categorical
+from deepfm_core.tables.decoding import Content
+from deepfm_core.tables.dialect import Dialect
+from deepfm_core.tables.records import Cut, Misfits, Record, is_sound, mended_records, records
+
+_BATCH = 50_000
+"""Records that are turned into columns at a time."""
+KEPT = 1000
+"""Records that are kept for messages."""
+
+
+def doubts(content: Content, dialect: Dialect, parsed: Parsed) -> bool:
+    """Return whether quotes that are not well-formed may have cut a text in the wrong places.
+
+    They are looked at where there are signs of it: a quote that is never closed, ragged rows beside quotes, a backslash
+    before a quote, or a cell whose line ends may be those of rows.
+    """
+    if content.quoted_until <= dialect.offset:
+        return False
+    signs = not parsed.closed or parsed.ragged > 0 or content.escapes or bool(swallowing(parsed.columns, dialect))
+    if not signs:
+        return False
+    return not is_sound_below(content, dialect)
+
+
+def swallowing(columns: Sequence[pd.Categorical], dialect: Dialect) -> list[str]:
+    """Return the cells whose line ends may be those of rows, since each line has a row's number of delimiters."""
+    width = len(dialect.columns)
+    return [
+        text
+        for place, column in enumerate(columns)
+        for text in _with_line_ends(column)
+        if _is_rows(text.splitlines(), dialect.cut.delimiter, place, width)
+    ]
+
+
+def _with_line_ends(column: pd.Categorical) -> list[str]:
+    texts = pa.array(column.categories, pa.large_string())
+    found: list[str] = texts.filter(pc.match_substring_regex(texts, "[\n\r]")).to_pylist()
+    return found
+
+
+def _is_rows(lines: Sequence[str], delimiter: str, place: int, width: int) -> bool:
+    """Return whether a cell in column `place` begins in one row of `width` cells and ends in another."""
+    if len(lines) < 2:
+        return False
+    first, *between, last = (line.count(delimiter) for line in lines)
+    ends = first == width - 1 - place and last == place
+    return ends and all(count == width - 1 for count in between if count)
+
+
+@dataclass
+class Repaired:
+    """A text as rows of its own width, and what was done to its lines."""
+
+    cut: Cut
+    columns: list[pd.Categorical]
+    misfits: Misfits
+    mended_count: int = 0
+    mended: list[Record] = field(default_factory=list)
+    """The first records whose quotes are not well-formed."""
+
+
+def repair(content: Content, dialect: Dialect, *, sound: bool) -> Repaired:
+    """Read a text record by record; unless its quotes are `sound`, by the quoting that cuts it most evenly.
+
+    Rows that are too short are filled up with empty cells where they are many, and these are what they seem to lack.
+    """
+    cut = dialect.cut if sound else _most_even(content, dialect)
+    first = _read(content, dialect, cut, sound=sound, padded=False)
+    many = too_many(first.misfits.ragged_count, len(first.columns[0]))
+    return _read(content, dialect, cut, sound=sound, padded=True) if many and first.misfits.pads else first
+
+
+def too_many(ragged: int, rows: int) -> bool:
+    """Return whether so many rows are ragged that leaving them out would change the table.
+
+    Up to 5% of the rows may be ragged. In small tables up to ten rows may be, if they are fewer than half.
+    """
+    return ragged * 20 > ragged + rows and (ragged > 10 or ragged >= rows)
+
+
+def _read(content: Content, dialect: Dialect, cut: Cut, *, sound: bool, padded: bool) -> Repaired:
+    width = len(dialect.columns)
+    repaired = Repaired(cut, [], Misfits(width, KEPT, padded=padded))
+    fitting = repaired.misfits.apart(read_lines(content, dialect, cut, sound=sound))
+    repaired.columns = _columns(_noting(fitting, repaired), width)
+    return repaired
+
+
+def _most_even(content: Content, dialect: Dialect) -> Cut:
+    doubled, bare = replace(dialect.cut, escape=False), replace(dialect.cut, quote=None)
+    cuts = [doubled, replace(doubled, escape=True), bare] if content.escapes else [doubled, bare]
+    costs = {cut: _cost(content, dialect, cut) for cut in cuts}
+    return min(costs, key=lambda cut: costs[cut])
+
+
+def is_sound_below(content: Content, dialect: Dialect) -> bool:
+    """Return whether all quotes below the header are well-formed."""
+    with lines_below(content, dialect) as lines:
+        return is_sound(lines, dialect.cut)
+
+
+def read_lines(content: Content, dialect: Dialect, cut: Cut, *, sound: bool = False) -> Iterator[Record]:
+    """Yield the records below the header; unless its quotes are sound, each line a row wherever that fits."""
+    with lines_below(content, dialect) as lines:
+        if sound:
+            yield from records(lines, cut, dialect.first_line)
+        else:
+            yield from mended_records(lines, cut, len(dialect.columns), dialect.first_line)
+
+
+@contextmanager
+def lines_below(content: Content, dialect: Dialect) -> Iterator[TextIOWrapper]:
+    """Open a text at its first row, to read it line by line with the line ends kept."""
+    with closing(content.open()) as stream:
+        stream.read(dialect.offset)
+        yield TextIOWrapper(stream, encoding="utf-8", newline="")
+
+
+def _cost(content: Content, dialect: Dialect, cut: Cut) -> float:
+    """Weigh how badly a quoting fits: rows of another width count most, then repaired ones, then joined lines."""
+    width, quote = len(dialect.columns), dialect.cut.quote or '"'
+    cost = 0.0
+    for record in read_lines(content, dialect, cut):
+        if len(record.cells) != width:
+            cost += 1
+        elif record.repaired:
+            cost += 0.5
+        elif record.last_line > record.line:
+            cost += 0.1
+        if cut.quote is None and any(cell.startswith(quote) for cell in record.cells):
+            cost += 0.75
+    return cost
+
+
+def _noting(found: Iterable[Record], repaired: Repaired) -> Iterator[list[str]]:
+    for record in found:
+        if record.repaired:
+            repaired.mended_count += 1
+            if len(repaired.mended) < KEPT:
+                repaired.mended.append(record)
+        yield record.cells
+
+
+def _columns(rows: Iterator[list[str]], width: int) -> list[pd.Categorical]:
+    parts: list[list[Coded]] = [[] for _ in range(width)]
+    while batch := list(islice(rows, _BATCH)):
+        for part, texts in zip(parts, zip(*batch, strict=True), strict=True):
+            part.append(_coded(texts))
+    return [categorical(part or [_coded(())]) for part in parts]
+
+
+def _coded(texts: Sequence[str]) -> Coded:
+    encoded = pa.array(texts, pa.large_string()).dictionary_encode()
+    return Coded(np.asarray(encoded.indices), encoded.dictionary)

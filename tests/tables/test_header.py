@@ -1,0 +1,143 @@
+"""Files whose header does not fit, or that have none, and lines that are not as even as they should be."""
+
+import pytest
+
+from deepfm_core.errors import TableError
+from deepfm_core.tables.dialect import Choices
+from deepfm_core.tables.reader import read_table
+
+ROWS = [f"{place},{i % 9 + 1}.5,{i % 2}" for i, place in enumerate(["home", "search", "list"] * 10)]
+BODY = "\n".join(ROWS) + "\n"
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text: str, **settings):
+        path = tmp_path / "table.csv"
+        path.write_text(text, encoding="utf-8", newline="")
+        return read_table(path, **settings)
+
+    return read
+
+
+def lines(table) -> list[str]:
+    return [",".join(row) for row in table.frame.astype(object).to_numpy().tolist()]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    ("text", "names", "said"),
+    [
+        (BODY, ["column 1", "column 2", "column 3"], "Line 1 reads like a row, not like a header"),
+        ("place,price,place\n" + BODY, ["place", "price", "place (2)"], "`place` stands in line 1 again; column 3"),
+        ("a,a (2),a\n" + BODY, ["a", "a (2)", "a (3)"], "column 3 is called `a (3)`"),
+        ("place,price\n" + BODY, ["place", "price", "column 3"], "Line 1 has 2 names where rows have 3 values"),
+        ("a,b,c,d\n" + BODY, ["a", "b", "c"], "Line 1 has 4 names where rows have 3 values; `d` was left out."),
+        ("a,b,c,\n" + BODY, ["a", "b", "c"], None),
+        ("a,b,c\n" + BODY.replace("\n", ",\n"), ["a", "b", "c"], "Every row ends with a delimiter"),
+        ("a,b,c,\n" + BODY.replace("\n", ",\n"), ["a", "b", "c"], "Every row ends with a delimiter"),
+        ("junk,1\na,b,c\n" + BODY, ["a", "b", "c"], "line 1: the line stands before the header (found `junk,1`)"),
+        ("1;2;3;4\na,b,c\n" + BODY, ["a", "b", "c"], "line 1: the line stands before the header"),
+        (
+            "Report\nby hand, in May\n\na,b,c\n" + BODY,
+            ["a", "b", "c"],
+            "2 lines (1, 2): the line stands before the header",
+        ),
+        ("a,b,c\n" + BODY + "\nSource: log\n(30 rows)\n", ["a", "b", "c"], "the line stands below the table"),
+        ("place,2019,2020\n" + BODY, ["place", "2019", "2020"], None),
+        ("name,0,1\n" + BODY, ["name", "0", "1"], None),
+    ],
+)
+def test_a_header_that_does_not_fit_is_fitted_and_said(read, text, names, said, strict):
+    table = read(text, strict=strict)
+    assert list(table.frame.columns) == names
+    assert lines(table) == ROWS
+    if said:
+        assert any(said in sentence for sentence in table.report.sentences()), table.report.sentences()
+    else:
+        assert table.report.notes == ()
+
+
+def test_a_name_too_few_is_that_of_the_row_names_where_these_differ(read):
+    table = read("place,price,y\n" + "".join(f"{i},{row}\n" for i, row in enumerate(ROWS)))
+    assert list(table.frame.columns) == ["column 1", "place", "price", "y"]
+    assert "was taken for row names" in table.report.notes[0]
+
+
+def test_the_first_line_is_a_row_or_a_header_where_that_is_chosen(read):
+    assert lines(read("a,b,c\n" + BODY, choices=Choices(header=False))) == ["a,b,c", *ROWS]
+    table = read(BODY, choices=Choices(header=True))
+    assert (list(table.frame.columns), lines(table)) == (["home", "1.5", "0"], ROWS[1:])
+
+
+def test_the_delimiter_can_be_chosen(read):
+    table = read("a;b,c\n1;2,3\n", choices=Choices(delimiter=";"))
+    assert (list(table.frame.columns), lines(table)) == (["a", "b,c"], ["1,2,3"])
+
+
+@pytest.mark.parametrize("first", ["a,b", "a;b"])
+def test_texts_above_texts_are_a_header(read, first):
+    assert lines(read(first + "\nx,y\nz,w\n".replace(",", first[1]))) == ["x,y", "z,w"]
+
+
+def test_a_first_line_of_texts_that_all_stand_below_is_a_row(read):
+    table = read("home,phone\n" + "home,phone\nhome,tablet\nlist,phone\n" * 10)
+    assert len(table) == 31
+    assert table.report.header_line is None
+
+
+def test_empty_cells_left_out_at_the_end_are_put_back(read):
+    rows = ["x,1,a", "y,2", "z,3", "w,4,b"] * 10
+    table = read("k,n,t\n" + "\n".join(rows) + "\n")
+    assert lines(table) == ["x,1,a", "y,2,", "z,3,", "w,4,b"] * 10
+    assert "20 rows had empty cells too many or too few at their end." in table.report.notes
+
+
+def test_empty_cells_added_at_the_end_are_taken_away(read):
+    table = read("a,b,c\n" + BODY + "home,1.5,0,,\n", strict=True)
+    assert lines(table) == [*ROWS, "home,1.5,0"]
+
+
+@pytest.mark.parametrize("other_first", [False, True])
+def test_of_two_tables_the_larger_is_read(read, other_first):
+    other = "k,v\n" + "".join(f"{i},{i * i}\n" for i in range(8))
+    own = "a,b,c\n" + BODY
+    table = read("\n".join([other, own] if other_first else [own, other]))
+    assert (list(table.frame.columns), lines(table)) == (["a", "b", "c"], ROWS)
+    assert table.report.skipped_count == 9
+    if not other_first:
+        assert "another table of 9 lines and 2 columns begins here" in table.report.skipped[0].message
+
+
+@pytest.mark.parametrize(
+    ("text", "delimiter"),
+    [
+        ("a b c\n" + BODY.replace(",", " "), " "),
+        ("a:b:c\n" + BODY.replace(",", ":"), ":"),
+        ("a^b^c\n" + BODY.replace(",", "^"), "^"),
+        ("a\x01b\x01c\n" + BODY.replace(",", "\x01"), "\x01"),
+        ("a   b c\n" + BODY.replace(",", "   "), " "),
+    ],
+)
+def test_unusual_delimiters_are_found(read, text, delimiter):
+    table = read(text)
+    assert (list(table.frame.columns), lines(table)) == (["a", "b", "c"], ROWS)
+    assert table.report.delimiter == delimiter
+
+
+def test_single_quotes_are_undone_where_all_rows_have_them(read):
+    rows = [f"'{row.replace(',', ', x', 1)}'" for row in ROWS]
+    table = read("a;b\n" + "".join(f"{row};'1'\n" for row in rows))
+    assert table.frame.iloc[:, 0].astype(object).tolist() == [row.strip("'") for row in rows]
+    assert len(read("a,b\n" + "".join(f"{row},1\n" for row in rows))) == 30
+    assert lines(read("a,b\n'90s music,1\nrock 'n' roll,0\n")) == ["'90s music,1", "rock 'n' roll,0"]
+
+
+def test_spaces_before_quotes_belong_to_the_delimiter(read):
+    table = read("a, b, c\n" + "".join(f'{i}, "x, {i}", 1\n' for i in range(20)))
+    assert table.frame["b"].astype(object).tolist() == [f"x, {i}" for i in range(20)]
+
+
+def test_rows_of_every_length_are_refused_with_their_lines(read):
+    with pytest.raises(TableError, match="where the header has"):
+        read("a,b,c\n1,2,3\n" + "4,5,6,7\n8,9,10,11,12\n" * 9, strict=True)

@@ -1,0 +1,85 @@
+"""Records that are no rows: empty ones, the header once more, totals, titles, footers: all left out and said."""
+
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from deepfm_core.tables.reader import read_table
+
+ROWS = [f"{place},{i % 9 + 1},{i % 2}" for i, place in enumerate(["home", "search", "list"] * 20)]
+TEXT = "place,clicks,label\n" + "\n".join(ROWS) + "\n"
+TOTAL = sum(i % 9 + 1 for i in range(60))
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text: str, **settings):
+        path = tmp_path / "table.csv"
+        path.write_text(text, encoding="utf-8", newline="")
+        return read_table(path, **settings)
+
+    return read
+
+
+def lines(table) -> list[str]:
+    return [",".join(row) for row in table.frame.astype(object).to_numpy().tolist()]
+
+
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    ("text", "count", "said"),
+    [
+        (TEXT + ",,\n" * 300, 300, "300 empty records were left out, the first as record 61 below the header"),
+        (TEXT + ' ,"",\n', 1, "record 61 below the header is an empty record; it was left out"),
+        (TEXT + "NA,NA,NA\nnull,,-\n".replace("-", "n/a"), 2, "2 empty records were left out"),
+        ("\n,,\n".join(TEXT.splitlines()), 60, "60 empty records were left out, the first as record 1 below"),
+        (TEXT + ",,,,\n" * 300, 300, "300 empty records of another number of cells were left out"),
+        (TEXT + TEXT.splitlines()[0] + "\n", 1, "record 61 below the header is the header once more"),
+        (TEXT + TEXT.removeprefix("x"), 1, "is the header once more"),
+        (TEXT + f"Total,{TOTAL},\n", 1, "the last line holds totals; it was left out (found `Total,"),
+        (TEXT + f"Summe:,{TOTAL},30\n", 1, "the last line holds totals"),
+        (TEXT + f"Subtotal,{TOTAL},\nGrand Total,{TOTAL},\n", 2, "the last line holds totals"),
+        (TEXT + ",,\n\n" + f"Total,{TOTAL},\n", 2, "the last line holds totals"),
+        ("Clicks of May\n\n" + TEXT, 1, "line 1: the line stands before the header (found `Clicks of May`)"),
+        ("Clicks of May,,\n,,\n" + TEXT, 2, "the line stands before the header"),
+        (TEXT + "\nSource: the server's log\n", 1, "line 63: the line stands below the table"),
+        (TEXT + "(60 rows affected)\n* preliminary\n", 2, "the line stands below the table"),
+    ],
+)
+def test_records_that_are_no_rows_are_left_out_and_said(read, text, count, said, strict):
+    table = read(text, strict=strict)
+    assert lines(table) == (ROWS * 2 if table.report.rows > 60 else ROWS)
+    assert table.report.skipped_count == count
+    assert any(said in sentence for sentence in table.report.sentences()), table.report.sentences()
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["total,5,1", "Total Recall,,1", "sum,,", "home,600,1", "total eclipse,5,1"],
+)
+def test_a_row_that_only_reads_like_totals_is_a_row(read, last):
+    rows = [*ROWS[:30], "sum,3,0", *ROWS[30:]]
+    assert lines(read(TEXT.splitlines()[0] + "\n" + "\n".join([*rows, last]) + "\n")) == [*rows, last]
+
+
+def test_a_row_cut_short_is_no_footer(read):
+    table = read(TEXT + "home\n")
+    assert "1 value where the header has 3" in table.report.skipped[0].message
+
+
+def test_the_texts_of_records_left_out_are_gone(read):
+    assert set(read(TEXT + f"Total,{TOTAL},\n,,\n").frame["place"].cat.categories) == {"home", "search", "list"}
+
+
+def test_null_rows_of_parquet_are_left_out_and_said(tmp_path: Path):
+    pq.write_table(pa.table({"a": ["x", None, "y", None], "b": [1.0, None, 2.0, float("nan")]}), tmp_path / "t")
+    table = read_table(tmp_path / "t")
+    assert lines(table) == ["x,1.0", "y,2.0"]
+    assert "2 empty records were left out, the first as record 2" in table.report.sentences()[0]
+
+
+def test_a_table_of_empty_records_alone_has_no_rows(read):
+    with pytest.raises(Exception, match="the table has no rows"):
+        read("a,b\n,\n,\n")

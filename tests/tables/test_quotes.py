@@ -1,0 +1,105 @@
+"""Quotes within cells, however a program writes them: no row is swallowed, and what was mended is said."""
+
+import csv
+import io
+
+import pytest
+
+from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import Table
+
+ROWS = 3_000
+
+
+@pytest.fixture
+def read(tmp_path):
+    def read(text: str, **settings) -> Table:
+        path = tmp_path / "table.csv"
+        path.write_text(text, encoding="utf-8", newline="")
+        return read_table(path, **settings)
+
+    return read
+
+
+def cells(table: Table) -> list[list[str]]:
+    return table.frame.astype(object).to_numpy().tolist()
+
+
+def of_rows(odd: str, usual: str = '"plain"', every: int = 50) -> str:
+    """Write a table in which one row of `every` has the cell `odd`."""
+    body = (f"{i},{odd if i % every == 1 else usual},{i % 2}\n" for i in range(ROWS))
+    return "id,size,click\n" + "".join(body)
+
+
+@pytest.mark.parametrize(
+    ("odd", "value"),
+    [
+        ('"24""', '24"'),
+        ('"ends in \\""', 'ends in "'),
+        ('"say \\"hi\\""', 'say "hi"'),
+        ('"say \\"hi, you\\""', 'say "hi, you"'),
+        ('"say ""hi"""', 'say "hi"'),
+        ('"a "big, bold" one"', 'a "big, bold" one'),
+        ('"C:\\dir\\"', "C:\\dir\\"),
+        ('"never closed', '"never closed'),
+        ('"two\nlines"', "two\nlines"),
+        ('5" pipe', '5" pipe'),
+        ("\\N", "\\N"),
+    ],
+)
+@pytest.mark.parametrize("every", [50, 2])
+def test_no_row_is_swallowed_however_quotes_are_written(read, odd, value, every):
+    table = read(of_rows(odd, every=every))
+    assert len(table) == ROWS
+    assert set(table.frame["size"].astype(object)) == {"plain", value}
+    assert table.report.skipped_count == 0
+
+
+@pytest.mark.parametrize("odd", ['"24""', '"never closed', '"a "big, bold" one"'])
+def test_rows_whose_quotes_were_mended_are_listed(read, odd):
+    report = read(of_rows(odd)).report
+    assert report.repaired_count == ROWS // 50
+    assert [problem.line for problem in report.repaired[:2]] == [3, 53]
+    assert "60 lines (3, 53, 103, 153, 203, …)" in report.sentences()[0]
+
+
+@pytest.mark.parametrize(
+    ("odd", "quoting"),
+    [('"say \\"hi\\""', '`"`, `\\"` within a cell'), ('"say ""hi"""', '`"`, doubled within a cell')],
+)
+def test_the_quoting_that_was_found_is_reported(read, odd, quoting):
+    report = read(of_rows(odd)).report
+    assert (report.quoting, report.repaired_count, report.notes) == (quoting, 0, ())
+
+
+def test_a_backslash_before_a_quote_far_below_the_first_rows_is_found(read):
+    text = of_rows('"x"') + "".join(f'{i},"say \\"hi, you\\"",1\n' for i in range(ROWS))
+    table = read(text)
+    assert len(table) == 2 * ROWS
+    assert table.frame["size"].iloc[-1] == 'say "hi, you"'
+    assert table.report.repaired_count == 0
+
+
+def test_a_text_without_quoting_is_read_as_it_stands(read):
+    rows = [[str(i), ('"' if i % 3 else "") + "word" + ('"' if i % 5 == 0 else ""), "x"] for i in range(200)]
+    table = read("id\tword\tlast\n" + "".join("\t".join(row) + "\n" for row in rows))
+    assert cells(table) == [[a, b[1:-1] if b == '"word"' else b, c] for a, b, c in rows]
+
+
+def test_long_texts_over_many_lines_stay_cells(read):
+    rows = [[str(i), f"Dear {i},\nall is well, and\n\nso on, {'ü' * (i % 7)}", str(i % 2)] for i in range(500)]
+    stream = io.StringIO(newline="")
+    csv.writer(stream).writerows([["id", "text", "click"], *rows])
+    table = read(stream.getvalue())
+    assert cells(table) == rows
+    assert table.report.notes == ()
+
+
+def test_a_cell_whose_line_ends_may_be_those_of_rows_is_doubted(read):
+    table = read('a,b\n1,2\n3,"x\n4,y"\n5,6\n')
+    assert cells(table)[1] == ["3", "x\n4,y"]
+    assert table.report.notes[0].startswith("1 distinct quoted cells hold line ends and what may be rows")
+
+
+def test_every_row_has_an_answer_where_all_rows_are_needed(read):
+    assert len(read(of_rows('"24""'), strict=True)) == ROWS
