@@ -281,7 +281,7 @@ def test_real_runs_of_a_study_are_judged_on_the_same_rows_and_explain_nothing(st
     work(store, comparison, engine=execute)
     runs = store.comparisons.runs(comparison)
     assert {run.state for run in runs} == {"finished"}
-    assert all(store.folder(run.id).frames() == ("predictions",) for run in runs)
+    assert all(store.folder(run.id).frames() == ("epochs", "predictions") for run in runs)
     table = study_table(runs, plan)
     difference = against_start(store, table, 1)
     assert difference is not None
