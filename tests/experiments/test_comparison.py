@@ -210,4 +210,4 @@ def test_a_run_that_is_only_compared_makes_no_frames_about_pairs(store: Store, b
     assert run is not None
     events = list(perform(store, run, execute, Process.current()))
     assert events[-1].kind == "finished"
-    assert store.folder(run_id).frames() == ("predictions",)
+    assert store.folder(run_id).frames() == ("epochs", "predictions")
