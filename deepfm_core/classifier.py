@@ -184,7 +184,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         schema_: the roles of the label and of every column, with their reasons.
         spec_: all settings of the fit, including those of the preset.
         history_: one row per epoch: `epoch`, `train_logloss`, `valid_logloss`, `valid_auc`, `seconds`, `best`.
-        best_epoch_: the epoch whose weights were kept.
+        best_epoch_: the epoch whose weights were kept; 0 where a guided model kept its guide alone.
         trained_: the encoder and the model.
         notes_: warnings about the training and validation rows.
     """

@@ -49,7 +49,8 @@ def _text(event: Event) -> str:
                 f"valid logloss {event.valid_logloss:.4f}  valid AUC {auc}{mark}"
             )
         case Fitted():
-            return f"best epoch {event.best_epoch} of {event.epochs}, {event.rows_per_second:,.0f} rows/s"
+            best = f"epoch {event.best_epoch} of {event.epochs}" if event.best_epoch else "the guide alone"
+            return f"best: {best}, {event.rows_per_second:,.0f} rows/s"
         case Stage() if event.note:
             return f"note: {event.note}"
         case Stage() if event.name == HOLD_OUT:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,7 +30,7 @@ from deepfm_core.evidence.designs import (
     wave_heights,
 )
 from deepfm_core.evidence.joint import likelihoods
-from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
+from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects, log_odds
 from deepfm_core.evidence.null import benjamini_hochberg, upper_tail
 from deepfm_core.evidence.posterior import expected_square, posterior
 from deepfm_core.evidence.ranking import ObservedFit, fit_observed, labels_of
@@ -59,7 +60,7 @@ DENSE = 0.5
 MOST_CELLS = 1_000_000
 """Most cells of a pair."""
 DRAWS = 16
-"""Label vectors drawn for the null: here it steadies the likelihoods, and no p-value is read from it."""
+"""Label vectors drawn for the null. They steady the likelihoods; of p-values only those of few clicks are asked."""
 ASKED = 0.8
 """Share of the time that asking the labels takes; solving is the rest."""
 
@@ -126,21 +127,19 @@ def fit_guides(table: EncodedTable, *, seed: int = 0, report: Report = unheard) 
     """
     if len(np.unique(table.labels if table.labels is not None else ())) < 2:
         return Guides(*[_constant(table)] * 2)
-    pairs = supported_pairs(table, seed=seed, report=within(report, 0.0, ASKED))
-    alone = solve(table, pairs)
-    sparse = [replace(pair, by_cells=_is_dense(table, pair)) for pair in alone.pairs]
+    problem = _Problem(table)
+    alone = problem.solve(supported_pairs(table, seed=seed, report=within(report, 0.0, ASKED)))
     report((1 + ASKED) / 2)
-    return Guides(alone if all(pair.by_cells for pair in sparse) else solve(table, sparse), alone)
+    dense = [replace(pair, by_cells=problem.is_dense(pair)) for pair in alone.pairs]
+    return Guides(alone if all(pair.by_cells for pair in dense) else problem.solve(dense), alone)
 
 
 def _constant(table: EncodedTable) -> Guide:
     """Give the guide of rows whose labels say nothing."""
-    clicks, rows = float(np.sum(table.labels if table.labels is not None else 0.0)), len(table)
-    nothing = np.zeros(0, np.float32)
+    labels = np.zeros(0) if table.labels is None else table.labels
     first_order = np.zeros(table.layout.vocabulary, np.float32)
     dense = np.zeros(len(table.layout.dense), np.float32)
-    base = float(np.log((clicks + 0.5) / (rows - clicks + 0.5)))
-    return Guide(base, first_order, dense, (), np.zeros(0, np.int64), nothing)
+    return Guide(log_odds(labels), first_order, dense, (), np.zeros(0, np.int64), np.zeros(0, np.float32))
 
 
 def supported_pairs(table: EncodedTable, *, seed: int = 0, report: Report = unheard) -> tuple[GuidedPair, ...]:
@@ -180,11 +179,11 @@ def first_look(table: EncodedTable, seed: int) -> list[tuple[int, int]]:
         table = table.take(np.sort(rows))
     designs = field_designs(table)
     p = fit_main_effects([*designs, *dense_designs(table)], labels_of(table)).probability
-    weights = p * (1 - p)
     columns = [csr_array(design.crossed.matrix) for design in designs]
     starts = np.cumsum([0, *(part.shape[1] for part in columns)])
-    every, squares = csr_array(hstack(columns)), csr_array(hstack(columns)).power(2)
-    residual, variance = (diags_array(values) for values in (labels_of(table) - p, weights))
+    every = csr_array(hstack(columns))
+    squares = every.power(2)
+    residual, variance = diags_array(labels_of(table) - p), diags_array(p * (1 - p))
     of_field = np.repeat(np.arange(len(designs)), np.diff(starts))
     scores = np.zeros((len(designs), len(designs)))
     for first in range(0, len(designs), LOOKED_AT_ONCE):
@@ -211,44 +210,63 @@ def solve(table: EncodedTable, pairs: Sequence[GuidedPair]) -> Guide:
     Main effects of a field are normal with a variance learned from the labels; the cells of a pair with the variance
     that gives rows its strength. A pair of too many cells loses them.
     """
-    labels, numbers = labels_of(table), {number for pair in pairs for number in pair.fields}
-    bases = {number: _Basis.of(table, number) for number in numbers}
-    crossed = [cross(*(bases[f].slots for f in pair.fields)) if pair.by_cells else None for pair in pairs]
-    crossings = [
-        (pair, cells)
-        for pair, cells in zip(pairs, crossed, strict=True)
-        if cells is not None and cells.slots.size <= MOST_CELLS
-    ]
-    dense = [FieldDesign(name, *[full_slots(column[:, None])] * 2) for name, column in _dense(table)]
-    designs = [FieldDesign(field.name, *[_slots(table, field)] * 2) for field in table.layout.fields] + dense
-    cells = [FieldDesign("cells", *[crossing.slots] * 2) for _, crossing in crossings]
-    variances = [_variance(pair, crossing) for pair, crossing in crossings]
-    with threadpool_limits(1, user_api="blas"):
-        solved = fit_main_effects([*designs, *cells], labels, known=variances)
-    holding = {pair.fields for pair, _ in crossings}
-    kept = tuple(replace(pair, by_cells=pair.fields in holding) for pair in pairs)
-    return _guide(table, kept, bases, crossings, solved)
+    return _Problem(table).solve(pairs)
+
+
+class _Problem:
+    """Main effects and cells over the same rows, to be solved for one choice of pairs after the other."""
+
+    def __init__(self, table: EncodedTable) -> None:
+        self._table, self._labels = table, labels_of(table)
+        self._bases: dict[int, _Basis] = {}
+        self._crossings: dict[tuple[int, int], Crossing] = {}
+
+    def solve(self, pairs: Sequence[GuidedPair]) -> Guide:
+        """Solve the problem, as `solve` says."""
+        crossings = [(pair, self._crossing(pair.fields)) for pair in pairs if pair.by_cells]
+        crossings = [(pair, cells) for pair, cells in crossings if cells.slots.size <= MOST_CELLS]
+        cells = [FieldDesign("cells", *[crossing.slots] * 2) for _, crossing in crossings]
+        variances = [_variance(pair, crossing) for pair, crossing in crossings]
+        with threadpool_limits(1, user_api="blas"):
+            solved = fit_main_effects([*self._designs, *cells], self._labels, known=variances)
+        holding = {pair.fields for pair, _ in crossings}
+        kept = tuple(replace(pair, by_cells=pair.fields in holding) for pair in pairs)
+        return _guide(self._table, kept, self._bases, crossings, solved)
+
+    def is_dense(self, pair: GuidedPair) -> bool:
+        """Say whether the table of a pair is dense enough for cells of its own.
+
+        Of the variance that its cells give to rows, they can find the share V / (V + 1/τ²), where V is a cell's
+        information. Where that is small, embeddings may do better: they share what they know of a feature over all its
+        cells.
+        """
+        if not pair.by_cells:
+            return False
+        cells, rate = self._crossing(pair.fields), float(self._labels.mean())
+        V = cells.slots.square_sums(np.full(len(self._labels), rate * (1 - rate)))
+        found = V / (V + 1 / _variance(pair, cells))
+        return float(V @ found) >= DENSE * float(V.sum())
+
+    @cached_property
+    def _designs(self) -> list[FieldDesign]:
+        """What main effects are linear in: the features of each field, then each dense value."""
+        layout, dense = self._table.layout, self._table.dense.T.astype(np.float64)
+        of_dense = [(name, full_slots(x[:, None])) for name, x in zip(layout.dense, dense, strict=True)]
+        of_fields = [(field.name, _slots(self._table, field)) for field in layout.fields]
+        return [FieldDesign(name, slots, slots) for name, slots in (*of_fields, *of_dense)]
+
+    def _crossing(self, fields: tuple[int, int]) -> Crossing:
+        for number in fields:
+            if number not in self._bases:
+                self._bases[number] = _Basis.of(self._table, number)
+        if fields not in self._crossings:
+            self._crossings[fields] = cross(*(self._bases[number].slots for number in fields))
+        return self._crossings[fields]
 
 
 def _variance(pair: GuidedPair, cells: Crossing) -> float:
     """Give the variance of cells that gives rows the pair's strength."""
     return pair.strength**2 / max(float(cells.squares.mean()), 1e-12)
-
-
-def _is_dense(table: EncodedTable, pair: GuidedPair) -> bool:
-    """Say whether the table of a pair is dense enough for cells of its own.
-
-    Of the variance that its cells give to rows, they can find the share V / (V + 1/τ²), where V is a cell's
-    information. Where that is small, embeddings may do better: they share what they know of a feature over all its
-    cells.
-    """
-    if not pair.by_cells:
-        return False
-    labels, cells = labels_of(table), cross(*(_Basis.of(table, number).slots for number in pair.fields))
-    rate = float(labels.mean())
-    V = cells.slots.square_sums(np.full(len(labels), rate * (1 - rate)))
-    found = V / (V + 1 / _variance(pair, cells))
-    return float(V @ found) >= DENSE * float(V.sum())
 
 
 @dataclass(frozen=True)
@@ -291,10 +309,6 @@ def _slots(table: EncodedTable, field: EncodedField) -> Slots:
     if x is None and field.slots > 1:
         return Slots(ids, np.ones(ids.shape), field.size)
     return Slots(ids, None if x is None else x.astype(np.float64), field.size)
-
-
-def _dense(table: EncodedTable) -> list[tuple[str, Values]]:
-    return list(zip(table.layout.dense, table.dense.T.astype(np.float64), strict=True))
 
 
 def _guide(

@@ -92,7 +92,7 @@ def fit_main_effects(
     effects = [np.zeros(block.size) for block in blocks] if start is None else [e.copy() for e in start.effects]
     learned = len(blocks) - len(known)
     variances = [*[FIRST_VARIANCE] * learned, *known] if start is None else list(start.variances)
-    base = _log_odds(labels) if start is None else start.base
+    base = log_odds(labels) if start is None else start.base
     logit = fixed + base
     for block, effect in zip(blocks, effects, strict=True):
         logit += block.slots.at_rows(effect) if start is not None else 0.0
@@ -137,7 +137,8 @@ def main_effect_strengths(designs: Sequence[FieldDesign], fit: MainEffects) -> p
     return pd.DataFrame({"field": list(fit.names), "observed_main_effect": strengths})
 
 
-def _log_odds(labels: Values) -> float:
+def log_odds(labels: NDArray[np.floating]) -> float:
+    """Return the log-odds of the rate of (N,) labels."""
     # Half a click and half a non-click more keep the log-odds finite.
     share = (labels.sum() + 0.5) / (len(labels) + 1.0)
     return float(np.log(share / (1 - share)))

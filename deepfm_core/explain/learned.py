@@ -21,9 +21,11 @@ from deepfm_core.evidence.levels import Levels, field_levels
 from deepfm_core.explain.probe import NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import AdditiveFit
 from deepfm_core.models.batch import Batch
+from deepfm_core.models.cells import Cells
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.reading import Reading
-from deepfm_core.models.terms import Cells, FMPairs, Pairs, WithinPairs, terms_of
+from deepfm_core.models.term import Pairs
+from deepfm_core.models.terms import FMPairs, WithinPairs, terms_of
 
 MOST_VALUES = 8_000_000
 """Contributions (rows × pairs) kept in memory, 64 MB of them; with many pairs, fewer rows are used."""

@@ -20,8 +20,10 @@ from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.explain.learned import weight_contributions
 from deepfm_core.explain.probe import BLOCK, network_probe
 from deepfm_core.models.batch import Batch
+from deepfm_core.models.cells import Cells
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.terms import Cells, Pairs, terms_of
+from deepfm_core.models.term import Pairs
+from deepfm_core.models.terms import terms_of
 
 Codes: TypeAlias = NDArray[np.signedinteger]
 

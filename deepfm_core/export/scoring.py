@@ -19,7 +19,8 @@ from deepfm_core.export.facts import Facts
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.reading import Reading
-from deepfm_core.models.terms import Term, terms_of
+from deepfm_core.models.term import Term
+from deepfm_core.models.terms import terms_of
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.schema.lists import WRAPPING
 from deepfm_core.schema.timestamps import FORMS

@@ -18,7 +18,8 @@ from deepfm_core.models.batch import Batch
 from deepfm_core.models.network import Network
 from deepfm_core.models.products import products
 from deepfm_core.models.reading import Reading
-from deepfm_core.models.terms import TERMS, Terms, mean_x, settle_rows, terms_of
+from deepfm_core.models.term import Terms
+from deepfm_core.models.terms import TERMS, mean_x, settle_rows, terms_of
 from deepfm_core.spec.models import GUIDED_EMBEDDING_SD
 from deepfm_core.spec.run import ModelSpec
 
@@ -223,7 +224,9 @@ class DeepFM(nn.Module):
 
     @property
     def parameter_count(self) -> int:
-        """How many numbers are trained: the first-order column of the table counts where something reads it."""
+        """How many numbers are learned: the first-order column of the table counts where something reads it."""
         numbers = sum(parameter.numel() for parameter in self.parameters() if parameter.requires_grad)
+        if self.spec.has_guide:
+            numbers += self.bias.numel() + self.dense_weights.numel() + len(self.cell_weights)
         read = self.spec.first_order or self.spec.switches.weights_read
         return numbers if read else numbers - len(self.table)

@@ -7,224 +7,26 @@ add one ("Adding a term"), docs/training-step.md derives the gradients.
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import combinations, product
+from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
-from scipy.sparse import csr_array
 from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable
 from deepfm_core.models.batch import Batch
+from deepfm_core.models.cells import Cells
 from deepfm_core.models.lookup import Slots
 from deepfm_core.models.network import Network
 from deepfm_core.models.network_gradients import Gradients, Layers, add_sum
 from deepfm_core.models.products import network_inputs
 from deepfm_core.models.reading import Pass, Piece, Reading
-from deepfm_core.spec.models import ADDENDS
+from deepfm_core.models.term import ROWS_AT_ONCE, Addends, Fields, Pairs, Term, Values
 
 if TYPE_CHECKING:
     from deepfm_core.models.deepfm import DeepFM
-
-Fields = tuple[str | None, str | None]
-"""The names of the fields that an addend belongs to: none, one or two; twice the same for pairs within a field."""
-Pairs = Sequence[tuple[int, int]]
-"""Field numbers (a, b), a < b."""
-Values = NDArray[np.float64]
-
-_OBSERVED_AT_ONCE = 1 << 16
-
-_LAID_OUT = 1 << 22
-"""Cells of all pairs that are laid out to be looked up directly."""
-
-
-@dataclass(frozen=True)
-class Addends:
-    """Addends of one kind.
-
-    Attributes:
-        kind: a name of `spec.models.ADDENDS`, which has title and symbol.
-        fields: of each column.
-        values: (B, columns), in log-odds.
-    """
-
-    kind: str
-    fields: Sequence[Fields]
-    values: Tensor
-
-
-@dataclass(frozen=True)
-class Terms:
-    """The addends of the logit for B rows; they sum to `DeepFM.forward`."""
-
-    addends: tuple[Addends, ...]
-
-    @property
-    def kinds(self) -> tuple[str, ...]:
-        """The kinds of addends that the model has, in the order of `ADDENDS`."""
-        present = {part.kind for part in self.addends}
-        return tuple(kind for kind in ADDENDS if kind in present)
-
-    def of(self, kind: str) -> Tensor:
-        """Give all addends of a kind, a column for each field or pair that has any: (B, columns)."""
-        columns = torch.cat([part.values for part in self.addends if part.kind == kind], 1)
-        place = {fields: number for number, fields in enumerate(self.fields_of(kind))}
-        if len(place) == columns.shape[1]:
-            return columns
-        to = torch.tensor([place[fields] for fields in self._columns(kind)], device=columns.device)
-        return columns.new_zeros(len(columns), len(place)).index_add(1, to, columns)
-
-    def fields_of(self, kind: str) -> list[Fields]:
-        """Give the fields of each column of `of`."""
-        return list(dict.fromkeys(self._columns(kind)))
-
-    def _columns(self, kind: str) -> list[Fields]:
-        return [fields for part in self.addends if part.kind == kind for fields in part.fields]
-
-    def logit(self) -> Tensor:
-        """Sum all terms: (B,), equal to `DeepFM.forward`."""
-        return torch.stack([self.of(kind).sum(1) for kind in self.kinds]).sum(0)
-
-    @property
-    def bias(self) -> Tensor | None:
-        """The bias: (); None where the model has none."""
-        return self.of("bias")[0, 0] if "bias" in self.kinds else None
-
-    @property
-    def first_order(self) -> Tensor | None:
-        """A column per field, in the order of `Layout.first_order_names`: (B, F + D + C); None without such terms."""
-        return self.of("first-order") if "first-order" in self.kinds else None
-
-    @property
-    def second_order(self) -> Tensor | None:
-        """A column per entry of `DeepFM.pairs`: (B, P); None without such a term."""
-        return self.of("second-order") if "second-order" in self.kinds else None
-
-    @property
-    def dnn(self) -> Tensor | None:
-        """The network's output: (B,); None without network."""
-        return self.of("dnn")[:, 0] if "dnn" in self.kinds else None
-
-
-class Term(ABC):
-    """One term of a model's logit.
-
-    With a graph it needs `forward` and `addends` alone. By hand a batch goes through it like this: `begin` with the
-    whole batch; `add` for each piece, then `backward` for the piece; `end_fields` and `end_table` with the whole batch.
-    """
-
-    switch: ClassVar[str]
-    """The attribute of `Switches` that gives a model this term."""
-    weights: ClassVar[tuple[str, ...]] = ()
-    """Parameters that learn as fast as first-order weights, and decay with `FitSpec.l2`."""
-    constants: ClassVar[tuple[str, ...]] = ()
-    """Parameters that learn as fast as first-order weights, and do not decay."""
-    adds_weights: ClassVar[bool] = False
-    """Whether the term adds the first column of the embedding table to the logit."""
-    gives_pairs: ClassVar[bool] = False
-    """Whether the term gives anything to pairs of different fields, by `of_pairs` or, a network, when it is probed."""
-    fixed: bool = False
-    """Whether the term does not learn: it is part of what a guided model starts from."""
-    columns: slice | None = None
-    """Which columns of the embedding table the term reads of each field, if any."""
-    whole: bool = False
-    """Whether a batch must come in one piece."""
-
-    def __init__(self, model: DeepFM) -> None:
-        """Be the term of a model; parameters are read where the model has them."""
-        self.model = model
-
-    @classmethod
-    def build(cls, model: DeepFM) -> None:
-        """Give a new model the term's parameters and buffers; every term is asked, whether or not the model has it."""
-        return
-
-    @classmethod
-    def of(cls, model: DeepFM) -> bool:
-        """Say whether a model has the term."""
-        return bool(getattr(model.spec.switches, cls.switch))
-
-    def observe(self, train: Batch) -> None:  # noqa: B027
-        """Take from the training part what `settle` needs."""
-
-    def settle(self) -> None:  # noqa: B027
-        """Bring what is derived from the weights up to date, before the model is evaluated or saved."""
-
-    # With a graph
-
-    @abstractmethod
-    def forward(self, read: Reading) -> Tensor:
-        """Give the term: (B,), or () where it is the same for all rows."""
-
-    @abstractmethod
-    def addends(self, read: Reading) -> Iterator[Addends]:
-        """Yield what the term is the sum of."""
-
-    # What it gives to a pair of fields
-
-    @property
-    def own_pairs(self) -> Sequence[tuple[int, int]]:
-        """The pairs (a, b), a < b, that have numbers of their own in the term; a pair may stand there twice."""
-        return ()
-
-    def of_pairs(self, table: EncodedTable, pairs: Pairs, means: Tensor | None = None) -> Iterator[Values]:
-        """Yield what the term gives to each pair: (N,) a pair.
-
-        What is of one field alone may be in it: it is taken out afterwards. A network gives to pairs, too, but that
-        must be probed (`explain.probe`).
-
-        Args:
-            table: N rows.
-            pairs: of field numbers.
-            means: (F, K), about which embeddings are centred; those over the N rows if None.
-        """
-        return (np.zeros(len(table)) for _ in pairs)
-
-    # By hand, without a graph
-
-    @property
-    def own_table(self) -> str | None:
-        """The parameter that the term looks up rows of by ids of its own, if any."""
-        return None
-
-    @property
-    def lookups(self) -> int:
-        """How many rows of its own table the term looks up for each row of a batch."""
-        return 0
-
-    def ids(self, batch: Batch) -> Tensor:
-        """Give the ids to look up in the term's own table: (B, lookups)."""
-        raise NotImplementedError(f"{type(self).__name__} has no table of its own: leave `own_table` at None.")
-
-    def prepare(self, gradients: Gradients, precision: str) -> None:  # noqa: B027
-        """Prepare to train into `gradients`; a term that is not prepared evaluates."""
-
-    def begin(self, batch: Pass) -> None:  # noqa: B027
-        """Begin a batch."""
-
-    @abstractmethod
-    def add(self, logit: Tensor, piece: Piece) -> None:
-        """Add the term of n rows to their logits (n,)."""
-
-    @abstractmethod
-    def backward(self, delta: Tensor, piece: Piece) -> None:
-        """Add the piece's part to the gradients, from ∂loss/∂logit (n,)."""
-
-    def end_fields(self, batch: Pass) -> None:  # noqa: B027
-        """Change ∂loss/∂(what was read of the fields) by what only the whole batch shows."""
-
-    def end_table(self, delta: Tensor, gradient: Tensor) -> None:  # noqa: B027
-        """Add to ∂loss/∂rows (R, columns) of the embedding table what does not go through the fields."""
-
-    def own_gradient(self, delta: Tensor, into: Tensor | None) -> Tensor:
-        """Give ∂loss/∂rows of the term's own table, in `into` if given, from ∂loss/∂logit (B,)."""
-        raise NotImplementedError(f"{type(self).__name__} has no table of its own: leave `own_table` at None.")
 
 
 class FirstOrder(Term):
@@ -513,137 +315,6 @@ class WithinPairs(Term):
         columns.index_add_(0, self._positions.flatten().long(), pull.flatten(0, 1))
 
 
-class Cells(Term):
-    """The cells of the pairs that the labels support: Σ over these pairs, and over features i of one field and j of the
-    other, of x_i x_j u_ij.
-
-    They are solved before the model trains (`evidence.guide`), and stay as they are. A cell that no training row is in
-    has the weight 0.
-    """
-
-    switch = "second_order"
-    gives_pairs = True
-    fixed = True
-
-    @classmethod
-    def build(cls, model: DeepFM) -> None:
-        """Add what a guide fills in; a model that is loaded brings the sizes."""
-        if model.spec.has_guide:
-            model.register_buffer("cell_pairs", torch.zeros(0, 2, dtype=torch.long))
-            model.register_buffer("cell_keys", torch.zeros(0, dtype=torch.long))
-            model.register_buffer("cell_weights", torch.zeros(0))
-
-    @classmethod
-    def of(cls, model: DeepFM) -> bool:
-        """Say whether the model is guided."""
-        return model.spec.has_guide
-
-    def forward(self, read: Reading) -> Tensor:
-        """Give the sum over pairs: (B,)."""
-        return self.by_pair(read.batch).sum(1)
-
-    def addends(self, read: Reading) -> Iterator[Addends]:
-        """Yield each pair's sum."""
-        names = self.model.layout.names
-        yield Addends("second-order", [(names[a], names[b]) for a, b in self._pairs], self.by_pair(read.batch))
-
-    def of_pairs(self, table: EncodedTable, pairs: Pairs, means: Tensor | None = None) -> Iterator[Values]:
-        """Yield the pair's sum, 0 where it has no cells: (N,) a pair."""
-        parts = [self.by_pair(batch) for batch in Batch.held(table).split(_OBSERVED_AT_ONCE)]
-        place = {pair: number for number, pair in enumerate(self._pairs)}
-        each = torch.cat(parts).double().numpy() if place else np.zeros((len(table), 0))
-        for pair in pairs:
-            yield each[:, place[pair]] if pair in place else np.zeros(len(table))
-
-    def table_of(self, pair: tuple[int, int]) -> csr_array | None:
-        """Give a pair's cells (features of a, features of b), sparse; None where it has none."""
-        if pair not in self._pairs:
-            return None
-        a, b = (self.model.layout.fields[number] for number in pair)
-        keys, vocabulary = self.model.cell_keys.cpu().numpy(), self.model.layout.vocabulary
-        left, right = keys // vocabulary - a.offset, keys % vocabulary - b.offset
-        own = (left >= 0) & (left < a.size) & (right >= 0) & (right < b.size)
-        weights = self.model.cell_weights.cpu().numpy()[own].astype(np.float64)
-        return csr_array((weights, (left[own], right[own])), shape=(a.size, b.size))
-
-    @property
-    def _pairs(self) -> list[tuple[int, int]]:
-        return [(a, b) for a, b in self.model.cell_pairs.tolist()]
-
-    @torch.no_grad()
-    def by_pair(self, batch: Batch) -> Tensor:
-        """Give each pair's sum: (B, pairs)."""
-        model = self.model
-        sums = model.cell_weights.new_zeros(batch.ids.shape[0], len(model.cell_pairs))
-        if not len(model.cell_keys):
-            return sums
-        left, right, pair = self._places
-        weights = self._cells(batch.ids[:, left].long(), batch.ids[:, right].long(), pair)  # (B, slots of pairs)
-        if batch.weights is not None:
-            weights = weights * batch.weights[:, left] * batch.weights[:, right]
-        return sums.index_add_(1, pair, weights)
-
-    @cached_property
-    def _places(self) -> tuple[Tensor, Tensor, Tensor]:
-        """Say which two slots of a row meet in a pair, and in which one."""
-        fields = self.model.layout.fields
-        slots = [range(field.first_slot, field.first_slot + field.slots) for field in fields]
-        met = [(s, t, n) for n, (a, b) in enumerate(self._pairs) for s, t in product(slots[a], slots[b])]
-        left, right, pair = torch.tensor(met, device=self.model.table.device).T.contiguous()
-        return left, right, pair
-
-    def _cells(self, left: Tensor, right: Tensor, pair: Tensor) -> Tensor:
-        """Look up the cells of features `left` and `right`: (B, slots of pairs)."""
-        if self._laid_out is not None:
-            return self._laid_out[self._place(left, right, pair)]
-        keys = left * self.model.layout.vocabulary + right
-        place = torch.searchsorted(self.model.cell_keys, keys).clamp_max_(len(self.model.cell_keys) - 1)
-        return torch.where(self.model.cell_keys[place] == keys, self.model.cell_weights[place], 0.0)
-
-    @cached_property
-    def _laid_out(self) -> Tensor | None:
-        """All cells of all pairs, where they take little memory: looking up is then several times as fast."""
-        model = self.model
-        cells = int(self._blocks[0, -1])
-        if cells > _LAID_OUT:
-            return None
-        left, right = model.cell_keys // model.layout.vocabulary, model.cell_keys % model.layout.vocabulary
-        number = torch.zeros(2 * [len(model.layout.fields)], dtype=torch.long, device=left.device)
-        number[model.cell_pairs[:, 0], model.cell_pairs[:, 1]] = torch.arange(len(model.cell_pairs), device=left.device)
-        pair = number[model.field_of_feature[left], model.field_of_feature[right]]
-        laid_out: Tensor = model.cell_weights.new_zeros(cells)
-        laid_out[self._place(left, right, pair)] = model.cell_weights
-        return laid_out
-
-    def _place(self, left: Tensor, right: Tensor, pair: Tensor) -> Tensor:
-        """Say where the cell of two features is among all cells of all pairs."""
-        first, width, of_a, of_b = self._blocks
-        place: Tensor = (left - of_a[pair]) * width[pair] + (right - of_b[pair] + first[pair])
-        return place
-
-    @cached_property
-    def _blocks(self) -> Tensor:
-        """Where the cells of each pair begin, and how many there are to a feature of the first field; the offsets of
-        both fields: (4, pairs + 1), in the last column the number of all cells."""
-        fields = self.model.layout.fields
-        blocks, first = [], 0
-        for a, b in self._pairs:
-            blocks.append([first, fields[b].size, fields[a].offset, fields[b].offset])
-            first += fields[a].size * fields[b].size
-        return torch.tensor([*blocks, [first, 0, 0, 0]], device=self.model.table.device).T.contiguous()
-
-    def add(self, logit: Tensor, piece: Piece) -> None:
-        """Add the sum of each row's pairs."""
-        logit += self._sums[piece.rows]
-
-    def begin(self, batch: Pass) -> None:
-        """Compute the whole batch."""
-        self._sums = self.by_pair(batch.batch).sum(1)
-
-    def backward(self, delta: Tensor, piece: Piece) -> None:
-        """Nothing learns."""
-
-
 class OwnWeights(Term):
     """A weight looked up by each of C ids of a row, in a table of one column of the term's own: Σ_c w_{i(c)}.
 
@@ -863,7 +534,7 @@ def mean_x(train: Batch, size: int) -> tuple[Tensor, Tensor]:
     """Give each feature's mean x over the rows, and whether any row has it: (size,) each."""
     sums = torch.zeros(size, dtype=torch.float64, device=train.ids.device)
     sizes = torch.zeros_like(sums)
-    for part in train.split(_OBSERVED_AT_ONCE):
+    for part in train.split(ROWS_AT_ONCE):
         ids, x = part.ids.flatten(), None if part.weights is None else part.weights.flatten().double()
         sums += torch.bincount(ids, x, size)
         sizes += torch.bincount(ids, None if x is None else x.abs(), size)

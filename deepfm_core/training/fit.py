@@ -118,7 +118,7 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
 
 
 def _guide(state: FitState, train: EncodedTable) -> Iterator[Event]:
-    """Put its guide into a guided model; one that goes on from a checkpoint has it already."""
+    """Put its guide into a guided model. One that goes on from a checkpoint has it, and is only told what to beat."""
     if state.model.spec.has_guide and state.guide is None:
         state.guide = yield from begin_from_guide(state.model, train, state.seed, anew=not state.epoch)
         yield Stage("fit", 0.0)

@@ -52,10 +52,10 @@ def said(guide: Guide, train: EncodedTable, most: int = 5) -> str:
     names, rows = train.layout.names, f"the labels of {len(train):,} training rows"
     if not guide.pairs:
         return f"No pair guides the model: {rows} support none. It starts from the main effects."
-    pairs = [f"{names[a]} × {names[b]}" for a, b in (pair.fields for pair in guide.pairs[:most])]
+    pairs = ", ".join(f"{names[a]} × {names[b]}" for a, b in (pair.fields for pair in guide.pairs[:most]))
     more = f" and {len(guide.pairs) - most} more" if len(guide.pairs) > most else ""
-    verb = "guides" if len(guide.pairs) == 1 else "guide"
-    return f"{', '.join(pairs)}{more} {verb} the model: {rows} support {'it' if len(guide.pairs) == 1 else 'them'}."
+    verb, them = ("guides", "it") if len(guide.pairs) == 1 else ("guide", "them")
+    return f"{pairs}{more} {verb} the model: {rows} support {them}."
 
 
 def _watched(compute: Callable[[Report], Guides]) -> Generator[Event, None, Guides]:

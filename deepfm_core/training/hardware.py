@@ -135,7 +135,7 @@ class Sharing:
         self._times.append(seconds)
         self._since += seconds
         if self._left is not None:
-            self._evaluate_parts(self._left)
+            self._decide(self._left)
         elif self._is_time():
             self._left = self._mean()
             self._change()
@@ -144,7 +144,7 @@ class Sharing:
         seen = len(self._times) == SEEN
         return seen and (self._since >= self._wait or self._mean() > SLOWED * self._usual)
 
-    def _evaluate_parts(self, left: float) -> None:
+    def _decide(self, left: float) -> None:
         """End the trial as soon as it is clear which number is faster than `left`, the time of a step before it."""
         lost = sum(self._times) > FASTER * TRIED * left
         if len(self._times) < TRIED and not lost:

@@ -71,7 +71,9 @@ class FitState:
         with torch.random.fork_rng():
             torch.manual_seed(seed)
             first = (
-                DeepFM(layout, replace(model_spec, name="fm")).to(device) if model_spec.switches.pretrained else None
+                DeepFM(layout, replace(model_spec, name="fm", guided=False)).to(device)
+                if model_spec.switches.pretrained
+                else None
             )
             final = DeepFM(layout, model_spec).to(device)
         model = final if first is None else first

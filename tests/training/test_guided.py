@@ -109,11 +109,18 @@ def _slots(shape: Layout, number: int) -> range:
     return range(field.first_slot, field.first_slot + field.slots)
 
 
+def test_what_an_fnn_is_pretrained_with_has_no_guide() -> None:
+    state = FitState.begin(SHAPES["mixed"], replace(SPEC, name="fnn"), FIT, seed=0)
+    assert state.pretraining
+    assert state.model.spec.name == "fm"
+    assert not state.model.spec.has_guide
+
+
 @pytest.mark.parametrize("name", SHAPES)
 def test_cells_are_found_the_same_way_where_they_are_not_laid_out(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     table, model = encoded(SHAPES[name], 50, 4), guided_model(SHAPES[name])
     laid_out = fixed_logits(model, Batch.held(table))
-    monkeypatch.setattr("deepfm_core.models.terms._LAID_OUT", 0)
+    monkeypatch.setattr("deepfm_core.models.cells._LAID_OUT", 0)
     assert torch.equal(fixed_logits(model, Batch.held(table)), laid_out)
 
 

@@ -97,8 +97,9 @@ def over_epochs(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen:
         return
     evaluated = _with_clear(frame, pairs)
     last = int(frame["epoch"].max())
-    kept = min(int(run.summary.get("best_epoch") or last), last)
-    kept_note = f" The run kept epoch {kept}." if kept < last else ""
+    best = run.summary.get("best_epoch")
+    kept = last if best is None else min(int(best), last)
+    kept_note = f" The run kept {f'epoch {kept}' if kept else 'its guide alone'}." if kept < last else ""
     left, right = side_by_side(2, least=400)
     with left:
         figure(
@@ -114,7 +115,7 @@ def over_epochs(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame, chosen:
         )
     with right:
         drawn = st.container()
-        epoch = st.slider("After epoch", 1, last, kept, key="epoch", bind="query-params") if last > 1 else 1
+        epoch = st.slider("After epoch", 1, last, kept or last, key="epoch", bind="query-params") if last > 1 else 1
         at = evaluated[evaluated["epoch"] == epoch]
         with drawn:
             figure(

@@ -30,19 +30,27 @@ def loss_curves(epochs: pd.DataFrame, base: float | None) -> str:
     ends = _apart([y(epochs[name].iloc[-1]) for name in names])
     said = [label(names[name], x.end + 6, at + 4, class_="say") for name, at in zip(names, ends, strict=True)]
     guess = [] if base is None else [_level(base, x, y), label("the rate alone", x.end, y(base) - 6, text_anchor="end")]
-    best = epochs[epochs["best"]].iloc[-1]
-    mark = tag("circle", cx=x(best["epoch"]), cy=y(best["valid_logloss"]), r=5, class_="hollow")
-    alt = f"Logloss by epoch. Best: epoch {best['epoch']}, validation logloss {best['valid_logloss']:.4f}."
-    return picture(WIDTH, HEIGHT, alt, axes(x, y, ("epoch", "logloss (nats)")), *guess, *lines, mark, *said)
+    best = epochs.loc[epochs["valid_logloss"].idxmin()]
+    alt = f"Logloss by epoch. Lowest on validation rows: {best['valid_logloss']:.4f} after epoch {best['epoch']}."
+    marks = _best(epochs, "valid_logloss", x, y)
+    return picture(WIDTH, HEIGHT, alt, axes(x, y, ("epoch", "logloss (nats)")), *guess, *lines, *marks, *said)
 
 
 def auc_curve(epochs: pd.DataFrame) -> str:
     """Draw the validation AUC by epoch."""
     x, y = _plot((1, max(epochs["epoch"].max(), 2)), around([*epochs["valid_auc"]]))
-    best = epochs[epochs["best"]].iloc[-1]
-    mark = tag("circle", cx=x(best["epoch"]), cy=y(best["valid_auc"]), r=5, class_="hollow")
-    alt = f"Validation AUC by epoch. At the best epoch, {best['epoch']}, it is {best['valid_auc']:.3f}."
-    return picture(WIDTH, HEIGHT, alt, axes(x, y, ("epoch", "AUC")), _curve(epochs, "valid_auc", x, y, "valid"), mark)
+    best = epochs.loc[epochs["valid_logloss"].idxmin()]
+    alt = f"Validation AUC by epoch. After epoch {best['epoch']}, of lowest logloss, it is {best['valid_auc']:.3f}."
+    curve, marks = _curve(epochs, "valid_auc", x, y, "valid"), _best(epochs, "valid_auc", x, y)
+    return picture(WIDTH, HEIGHT, alt, axes(x, y, ("epoch", "AUC")), curve, *marks)
+
+
+def _best(epochs: pd.DataFrame, name: str, x: Scale, y: Scale) -> list[str]:
+    """Mark the epoch whose weights were kept, if any were: a guided model may keep its guide alone."""
+    kept = epochs[epochs["best"]].tail(1)
+    return [
+        tag("circle", cx=x(e), cy=y(v), r=5, class_="hollow") for e, v in zip(kept["epoch"], kept[name], strict=True)
+    ]
 
 
 def _curve(rows: pd.DataFrame, name: str, x: Scale, y: Scale, class_: str) -> str:

@@ -174,13 +174,18 @@ def _figure(title: str, picture: str, note: str) -> str:
 def _training(facts: Facts) -> Iterator[str]:
     epochs = facts.folder.frame("epochs")
     best, count = facts.summary.get("best_epoch"), facts.summary.get("epochs")
-    yield f"<p>Epoch {best} of {count} had the lowest validation logloss, and its weights are the model.</p>"
-    if epochs is None or not epochs["best"].any():
+    if best == 0:
+        yield f"<p>The guide alone had the lowest validation logloss: none of {count} epochs did better.</p>"
+    else:
+        yield f"<p>Epoch {best} of {count} had the lowest validation logloss, and its weights are the model.</p>"
+    if epochs is None:
         yield '<p class="quiet">This run is of an earlier version, which did not keep its curves.</p>'
         return
     valid = facts.metrics.get("valid")
     yield '<div class="row">'
-    note = "Training rows are scored while the weights change, and with dropout. Circle: the best epoch."
+    note = "Training rows are scored while the weights change, and with dropout." + (
+        " Circle: the best epoch." if best else ""
+    )
     yield _figure("Logloss", charts.loss_curves(epochs, None if valid is None else valid.base_logloss), note)
     if epochs["valid_auc"].notna().all():
         yield _figure("Validation AUC", charts.auc_curve(epochs), "Higher is better; 0.5 is guessing.")
