@@ -9,8 +9,9 @@ PORT ?= 8501
 run: $(VENV)/.run
 	$(BIN)/streamlit run app/main.py --server.port=$(PORT)
 
-test: $(VENV)/.test chromium check
-	$(BIN)/python -m pytest
+# The fast tests run on two processors, and once: with their coverage.
+test: $(VENV)/.test chromium check coverage
+	$(BIN)/python -m pytest -m slow
 
 # All but the tests marked as slow: less than a minute on two processors.
 test-fast: $(VENV)/.test

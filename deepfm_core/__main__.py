@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from deepfm_core.cli.parser import parse, parser
+from deepfm_core.cli.parser import parse, parser, program
 from deepfm_core.errors import DeepFMError
 
 BAD_INPUT, INTERRUPTED = 2, 130
@@ -19,7 +19,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if given[:1] == ["worker"]:
             from deepfm_core.workers.worker import main as worker
 
-            return worker(given[1:])
+            return worker(given[1:], program())
         if not given:
             parser().print_help()
             return 0

@@ -77,6 +77,7 @@ def test_the_installed_package_holds_the_core_its_types_and_its_licence(installe
 def test_the_installed_command_says_its_name_and_version(installed: Path, tmp_path: Path) -> None:
     assert command(installed, tmp_path, "--version").stdout == f"deepfm {deepfm_core.__version__}\n"
     assert command(installed, tmp_path, "--help").stdout.startswith("usage: deepfm ")
+    assert command(installed, tmp_path, "worker", "--help").stdout.startswith("usage: deepfm worker ")
     assert "See `deepfm train --help`" in command(installed, tmp_path, "train", "--no-such-option").stderr
 
 

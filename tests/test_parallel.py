@@ -56,7 +56,8 @@ def test_few_rows_need_no_thread():
         ("from deepfm_core.runs import engine; from deepfm_core.workers import worker", True),
         ("from deepfm_core.__main__ import main; main(['runs'])", False),
         (
-            "from deepfm_core.workers.worker import main; main('--idle 0 --engine tests.small_engine:execute'.split())",
+            "from deepfm_core.workers.worker import main;"
+            "main('--idle 0 --engine tests.small_engine:execute'.split(), 'deepfm')",
             False,
         ),
     ],

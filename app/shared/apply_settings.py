@@ -1,4 +1,4 @@
-"""Take a run's settings over into the page Train, as its custom settings."""
+"""Open the page Train with the settings of an earlier run."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ _ASKED = "settings to take over"
 
 
 def ask(run_id: str) -> None:
-    """Remember, in a button's callback, whose settings are wanted; `follow` opens them when the page is drawn."""
+    """Remember whose settings are wanted. For a button's callback; `follow` then opens Train."""
     st.session_state[_ASKED] = run_id
 
 
 def follow() -> None:
-    """Open Train with the settings that were asked for, if any."""
+    """Open Train with the settings of the remembered run, if there is one."""
     run_id = st.session_state.pop(_ASKED, None)
     if run_id is not None:
         spec = saved_runs.open_run(run_id).spec
@@ -36,11 +36,11 @@ def follow() -> None:
 
 
 def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
-    """Give what the URL of Train must say so that its form has a run's settings.
+    """Return the URL choices that give the form of Train a run's settings.
 
     Args:
-        spec: whose settings.
-        rows: of its table.
+        spec: of the run.
+        rows: number of rows of its table.
     """
     suggested = saved_tables.suggested_schema(spec.table, spec.schema.label.column, spec.schema.label.positive)
     usual = {role.column: role.kind for role in suggested.roles}

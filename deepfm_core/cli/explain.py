@@ -22,7 +22,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def short(terms: pd.DataFrame) -> pd.DataFrame:
-    """Write rows as a terminal shows them: four digits, and the logit's two parts left out where there is no room."""
+    """Return rows as a terminal shows them: four digits; a narrow one leaves out `fm_logit`."""
     texts = {name: digits(terms[name], 4) for name in terms.columns if name != "row"}
     table = pd.DataFrame({"row": terms["row"].astype(str).to_list(), **texts}, dtype=object)
     table.attrs["dispensable"] = ("fm_logit",)

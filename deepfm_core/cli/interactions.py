@@ -17,7 +17,7 @@ from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 
 OF_A_TABLE = ("label", "positive", "seed", *Kind, *WRITTEN)
-"""Options that say how to understand a table; a run has settled all that they say."""
+"""Options on how to understand a table. A run has them settled, so they are errors beside one."""
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -31,7 +31,7 @@ def run(arguments: argparse.Namespace) -> None:
 
 
 def short(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Write pairs as a terminal shows them: texts, what is least missed named as dispensable."""
+    """Return pairs as a terminal shows them: texts, and the columns that a narrow one leaves out."""
     low, high = digits(pairs["strength_low"], 2), digits(pairs["strength_high"], 2)
     known = pairs["significant"].notna()
     table = pd.DataFrame(

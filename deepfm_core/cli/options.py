@@ -1,4 +1,4 @@
-"""What the command line asks for: tables, roles, parts and settings, for every verb that trains."""
+"""From the command line's options to tables, roles, parts and settings, for every verb that trains."""
 
 from __future__ import annotations
 
@@ -116,7 +116,7 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
 
 
 def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
-    """Give the settings of model and fit that the command line names, for `presets.settings`."""
+    """Return the settings of model and fit that the command line names, for `presets.settings`."""
     return _given(arguments, "model", "fit")
 
 

@@ -60,7 +60,7 @@ def _text(event: Event) -> str:
     return ""
 
 
-# Tables for people: where stdout is a terminal, few columns in few digits, aligned, and a word on how to get all.
+# Tables on a terminal: few columns, few digits, aligned, and a line that says how to get everything.
 
 SHOWN = 20
 """Rows a terminal is shown unless `--top` says otherwise."""
@@ -71,7 +71,7 @@ EARLIER_COLUMNS = {"solid": "significant", "yardstick": "baseline"}
 """Names of columns in the CSV of version 0.1, and of today. The CSV keeps both, for scripts that read the old one."""
 
 _NARROWEST_LAST = 28
-"""Letters that the last column is left at the least; other columns go before it has fewer."""
+"""Least width of the last column, in letters. Other columns are left out before it gets narrower."""
 
 
 def write(frame: pd.DataFrame, top: int | None, short: Callable[[pd.DataFrame], pd.DataFrame]) -> None:

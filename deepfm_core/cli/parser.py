@@ -1,4 +1,4 @@
-"""The command line's words. Imports nothing heavy, so that `--help` answers at once."""
+"""The commands and their options. This module imports nothing heavy, so that `--help` answers at once."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def parser() -> argparse.ArgumentParser:
 
 
 def program() -> str:
-    """Say what was typed to get here: the installed command, or the module."""
+    """Return what was typed to get here: the installed command, or the module."""
     return "deepfm" if Path(sys.argv[0]).stem == "deepfm" else "python -m deepfm_core"
 
 

@@ -304,7 +304,7 @@ class Encoder:
 
 
 def _distinct_in(all_cells: Mapping[str, Cells]) -> Callable[[FieldCode | FieldRole], int]:
-    """Give what says how many distinct texts a field's or role's column has: the work that it makes."""
+    """Return a function that counts the distinct texts of a field's or role's column, a measure of its work."""
     return lambda field: len(all_cells[field.column].texts)
 
 
@@ -315,7 +315,7 @@ def _require_embedded(fields: Sequence[FieldCode], subject: str) -> None:
 
 
 def _require_names(names: Sequence[str], subject: str) -> None:
-    """Check that what the encoder makes of a column is not called like another column."""
+    """Check that no field made of a column has the name of another column."""
     twice = [name for name, count in Counter(names).items() if count > 1]
     remedy = "One is a column, one is made of another column: rename the column, or give it the kind ignore."
     if twice:

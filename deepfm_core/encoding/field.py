@@ -91,7 +91,7 @@ class FieldCode(FittedField, Protocol):
         """Encode the D distinct texts of `cells`."""
 
     def single(self, cells: Cells, buckets: int) -> FieldCode | None:
-        """Give what puts each row at one feature, so that the field can be crossed; None where nothing does.
+        """Return a code that gives each row one feature, for crossing; None if this field has no such code.
 
         Args:
             cells: the column's training rows.

@@ -23,7 +23,7 @@ from deepfm_core.tables.table import Table
 _TRAIN, _VALID, _TEST = 0, 1, 2
 
 _FAR_OFF = 2.0
-"""A part this many times larger or smaller than asked for gets a note."""
+"""A part this many times larger or smaller than its share gets a note."""
 
 _ROUNDED = 2
 """Rows by which a part may differ because each class has whole rows, at least one of three."""
@@ -32,7 +32,7 @@ GUESSED_AUC = 0.65
 """An AUC that models of clicks commonly reach; where guessing reaches it by luck, a part's AUC tells nothing apart."""
 
 _LUCK = 1.96
-"""Standard errors above 0.5 that guessing exceeds one time in forty."""
+"""Guessing exceeds 0.5 by this many standard errors one time in forty."""
 
 
 @dataclass(frozen=True)

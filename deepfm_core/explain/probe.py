@@ -86,7 +86,7 @@ class NetworkProbe:
 
         `alone` holds the results of the method `alone` for these embeddings, (C,) each.
         """
-        # Partial dependence of both − of f − of g + constant (Friedman & Popescu 2008, eq. 44).
+        # Partial dependence of both − of f − of g + constant (Friedman & Popescu 2008, H statistic).
         return self._means([(f, of_f), (g, of_g)]) - alone[0] - alone[1] + self.constant
 
     def _hidden(self, changes: Sequence[Change]) -> Tensor:

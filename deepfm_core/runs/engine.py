@@ -53,7 +53,7 @@ Events = Generator[Event, None, None]
 
 @cache
 def warm_up() -> None:
-    """Do once, ahead of time, what the first run of this process would wait for."""
+    """Load and compile ahead of time what the first run of this process would wait for."""
     warmup_run(execute)
 
 
@@ -104,7 +104,7 @@ def execute(job: Job, context: Context) -> Iterator[Event]:
     if job.spec.model.name == BASELINE:
         yield from boost(job, context)
         return
-    torch.set_flush_denormal(True)  # numbers below 1e-38 would make products many times slower
+    torch.set_flush_denormal(True)  # denormal numbers (below 1e-38) would make products many times slower
     work = _Work(job, context)
     job.folder.create().write_spec(job.spec)
     try:

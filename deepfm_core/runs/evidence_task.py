@@ -74,7 +74,7 @@ class Observation:
         return not self._thread.is_alive()
 
     def result(self) -> pd.DataFrame | None:
-        """Wait for the frame, None where it could not be made; columns as `evidence.ranking.observed_interactions`."""
+        """Wait for the frame; None if it could not be made. Columns: `evidence.ranking.observed_interactions`."""
         if self._begun:
             self._thread.join()
         return self._folder.frame(FRAME)
@@ -122,7 +122,7 @@ class Observation:
         rows, frame = self._folder.path / _ROWS, self._folder.frame_path(FRAME)
         save_encoded(rows_asked(self._table(), self._schema), rows)
         command = [sys.executable, "-m", "deepfm_core.runs.evidence_task", str(rows.resolve()), str(frame.resolve())]
-        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # the training has the other processor
+        environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}  # one thread: the training needs the other processors
         try:
             with (
                 TemporaryFile("w+") as said,

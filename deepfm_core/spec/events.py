@@ -106,7 +106,7 @@ class Scored(Event):
 
 @dataclass(frozen=True)
 class Ready(Event):
-    """Everything that pages show is written, but for the evidence on unseen rows, which is still to come."""
+    """Everything that pages show is written, except for the evidence on unseen rows."""
 
     kind: ClassVar[str] = "ready"
     summary: dict[str, Any]
@@ -149,20 +149,20 @@ def event_from_dict(kind: str, values: dict[str, Any]) -> Event:
 
 
 def never() -> bool:
-    """Say that nobody asks to stop."""
+    """Return False: nobody asks to stop."""
     return False
 
 
-# How far a long computation is: a function that is told the share done.
+# Progress of a long computation: it calls a function with the share done.
 
 Report = Callable[[float], None]
 """Takes the share done, 0 … 1."""
 
 
 def unheard(_share: float) -> None:
-    """Take a share that nobody asked for."""
+    """Ignore the share done: the report of a caller that wants none."""
 
 
 def within(report: Report, low: float, high: float) -> Report:
-    """Give the report of a part of a computation that takes it from one share to another."""
+    """Return a report for a part of a computation: its 0 … 1 becomes the shares from `low` to `high`."""
     return lambda share: report(low + share * (high - low))

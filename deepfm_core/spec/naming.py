@@ -1,4 +1,4 @@
-"""What runs are called until somebody names them, by the app and the command line alike."""
+"""Names of new runs, for the app and the command line."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MODEL_TITLES = {
 """The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep. Last the baseline of comparisons."""
 
 MOST_SAID = 3
-"""Settings that a name holds at most."""
+"""Most settings in a name."""
 
 
 def settings_said(preset: str, chosen: Mapping[str, Any]) -> str:

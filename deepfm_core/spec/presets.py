@@ -1,4 +1,4 @@
-"""Settings that are good with nothing said, from the model's name and the number of training rows."""
+"""Presets: the settings of a run, from the model's name and the number of training rows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ PRESETS = ("recommended", "paper", "quick")
 """What `--preset` takes."""
 
 FIRST_ORDER_SD, EMBEDDING_SD = 0.25, 0.15
-"""How large weights are expected to be, in log-odds and its square root."""
+"""Expected sizes of weights (in log-odds) and of embeddings (in its square root)."""
 
 
 def preset(name: str, model_name: str, rows: int, *, guided: bool = True) -> tuple[ModelSpec, FitSpec]:

@@ -132,7 +132,7 @@ class FitSpec:
     first_order_rate: float = 1.0
     """How many times faster bias and first-order weights learn than the rest."""
     averaging: bool = False
-    """Whether validated and kept is a running average of the weights over about the last 1/9 of all steps."""
+    """Whether to validate and keep a running average of the weights, over about the last 1/9 of all steps."""
     embedding_l2: float | None = None
     """The λ of embeddings where it is not `l2`."""
     precision: str = "float32"
@@ -170,12 +170,12 @@ class RunSpec:
     """Categorical values with fewer training rows share the feature "rare"."""
     seed: int = 0
     folds: int | None = None
-    """Parts into which rows are divided to ask each pair on rows it was not learned from; 0 asks nothing, None asks
-    where `folds_for` finds it affordable."""
+    """Folds for checking each pair on rows that it was not learned from: 0 for no check, None to let `folds_for` choose
+    by the number of rows."""
     split_seed: int | None = None
-    """Seed of the division into parts where it is not `seed`: runs that share it are judged on the same rows."""
+    """Seed of the division into parts, if it is not `seed`. Runs that share it are evaluated on the same rows."""
     explained: bool = True
-    """Whether the frames about pairs, levels and single rows are made; runs that are only compared do without."""
+    """Whether to make the frames about pairs, levels and single rows. Runs of a comparison have none."""
 
     def __post_init__(self) -> None:
         require_in_range("run", self)

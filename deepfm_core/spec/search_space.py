@@ -147,7 +147,7 @@ def parse_values(name: str, text: str) -> tuple[Value, ...]:
 
 
 def checked(name: str, values: Sequence[Any]) -> tuple[Value, ...]:
-    """Turn values of a factor into their type, in order and each once.
+    """Convert values of a factor to their type: each once, in order.
 
     Raises:
         SpecError: there is no such factor, or a value is none of it.
@@ -195,7 +195,7 @@ def shape_of(layers: Sequence[int]) -> str:
 
 
 def with_setting(spec: RunSpec, setting: Point) -> RunSpec:
-    """Put a setting in the place of a run's own values; what it does not name stays.
+    """Replace a run's values by those of a setting; values that it does not name stay.
 
     Raises:
         SpecError: a value is out of range.

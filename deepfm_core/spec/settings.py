@@ -135,7 +135,7 @@ class Setting:
 
     @property
     def explained(self) -> str:
-        """The help for those who do not see the choices."""
+        """The help with the choices written out, for the command line."""
         options = self.values.options if isinstance(self.values, Choice) else ()
         return f"{self.help}: {', '.join(options[:-1])} or {options[-1]}" if options else self.help
 
@@ -477,7 +477,7 @@ def require_in_range(home: Home, part: object) -> None:
 
 
 def by_home(chosen: Mapping[str, Any], homes: Collection[Home] = HOMES) -> dict[Home, dict[str, Any]]:
-    """Sort chosen values by the part of the spec that holds them; what follows a chosen one is None, so that it does.
+    """Sort chosen values by the part of the spec that holds them. A setting that follows a chosen one becomes None.
 
     Raises:
         SpecError: these parts have no such setting.

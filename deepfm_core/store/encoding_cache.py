@@ -28,7 +28,7 @@ from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.database import Database
 from deepfm_core.tables.table import Table
 
-# What this program is, for the names of what it keeps: results of another version are not taken for its own.
+# A digest of this program's text, as part of a key: what another version of it has stored does not count.
 
 PACKAGE = Path(__file__).resolve().parents[1]
 
@@ -52,10 +52,10 @@ def digest_of(*parts: str, package: Path = PACKAGE) -> str:
 
 
 FEWEST_ROWS = 50_000
-"""Rows from which on keeping them is worth its files; fewer are encoded in a few hundredths of a second."""
+"""Smaller tables are not kept: encoding them takes a few hundredths of a second."""
 
 MOST_BYTES = 4_000_000_000
-"""What all kept rows of a store may take together; those not used for longest go first."""
+"""Bytes that the whole cache may take. Beyond it, the entries used least recently go first."""
 
 _PROGRAM = digest_of("tables", "schema", "encoding", "store/encoding_cache.py", "encoding/splits.py", "spec/run.py")
 """The modules that decide what a cell's ids are."""
@@ -67,7 +67,7 @@ _PARTS = ("train", "valid", "test")
 _ARRAYS = ("ids", "weights", "dense", "labels", "crosses")
 
 _SMALL = 4096
-"""Bytes of a file up to which mapping it gains nothing (and an array without values cannot be mapped)."""
+"""Smaller files are read, not mapped: mapping gains nothing, and an empty array cannot be mapped."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Prepared:
 
 
 class EncodingCache:
-    """What is kept of a store's tables, at `tables/<sha256>/encoded/<key>/`.
+    """The encoded rows of a store's tables, at `tables/<sha256>/encoded/<key>/`.
 
     Entries appear and disappear as a whole, and never change; a process that still reads one that is removed is not
     disturbed. What a process left unfinished is removed after a day.
@@ -111,7 +111,7 @@ class EncodingCache:
             return None
         try:
             found = _read(entry, spec, cache(table))
-        except Exception:  # whatever a damaged file leads to: the rows are encoded anew
+        except Exception:  # a damaged file may raise anything; the rows are then encoded anew
             _remove(entry)
             return None
         with suppress(OSError):
@@ -125,7 +125,7 @@ class EncodingCache:
         so.
         """
         entry, size = self._entry(spec), prepared.bytes
-        with suppress(OSError, RunError, _Stopped):  # a disk that is full or cannot be written to: the run goes on
+        with suppress(OSError, RunError, _Stopped):  # a full or read-only disk: go on without the cache
             if prepared.rows < FEWEST_ROWS or entry.exists() or not entry.parents[1].is_dir():
                 return
             if 2 * size > self._most_bytes or 4 * size > shutil.disk_usage(entry.parents[1]).free:
@@ -190,7 +190,7 @@ class _Stopped(Exception):  # noqa: N818 (not an error)
 
 
 def _use(entry: Path) -> tuple[float, int, Path]:
-    """Give when an entry was last used and the bytes it takes; zeros where another process has just removed it."""
+    """Return when an entry was last used, and its bytes; zeros if another process has just removed it."""
     with suppress(OSError):
         return entry.stat().st_mtime, sum(file.stat().st_size for file in entry.iterdir()), entry
     return 0.0, 0, entry
@@ -205,7 +205,7 @@ def _remove(folder: Path) -> None:
 
 
 def _key(spec: RunSpec) -> str:
-    """Tell apart all that the parts and their ids depend on, this program's own text included."""
+    """Return a key of all that the parts and their ids depend on, this program's own text included."""
     label = spec.schema.label
     values = [
         _PROGRAM,

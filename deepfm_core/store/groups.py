@@ -1,4 +1,4 @@
-"""The store's comparisons and studies: runs asked for together, which are entered, cancelled and deleted as one."""
+"""The store's comparisons and studies: groups of runs that are queued, cancelled and deleted as one."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ MODELS, SETTINGS = "models", "settings"
 
 
 class StoredComparisons:
-    """Comparisons and studies of a store; what belongs to one is asked for by its runs' column `comparison`."""
+    """The comparisons and studies of a store. A run names its group in the column `comparison`."""
 
     def __init__(self, database: Database, folder: Callable[[str], RunFolder]) -> None:
         self._database = database
         self._folder = folder
 
     def begin(self, name: str, owner: str, kind: str, plan: Mapping[str, Any], runs: Iterable[NewRun]) -> str:
-        """Queue all runs of a comparison, or none where one cannot be entered, and return the comparison's id."""
+        """Queue all runs of a comparison, or none if one cannot be queued. Return the comparison's id."""
         comparison = new_id()
         with self._database.write() as connection:
             connection.execute(

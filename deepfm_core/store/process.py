@@ -1,4 +1,4 @@
-"""A process that can be named in the store and asked after from another one."""
+"""A process as the store names it, so that another process can ask whether it is alive."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 @dataclass(frozen=True)
 class Process:
-    """A process of some machine; `born` (its start, by the system's clock) tells it from a later one of that number."""
+    """A process of some machine. Its start, `born`, tells it from a later process with the same number."""
 
     host: str
     pid: int
     born: int = 0
-    """0 where the system does not tell."""
+    """Start by the system's clock; 0 if the system does not tell."""
 
     @classmethod
     def current(cls) -> Process:

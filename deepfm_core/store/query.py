@@ -1,8 +1,8 @@
-"""Questions that wait in the queue beside the runs: answered once, and kept in the store for whoever asks the same.
+"""Questions of pages and runs, which wait in the queue beside the runs.
 
-A page or a run asks, and looks again every moment; that also says that somebody still waits. A question that nobody has
-looked for in a while is given up, so leaving the page is enough to cancel it. The table `questions` holds those that
-wait, are at work or have failed; an answer is a file.
+A question is answered once. The answer is a file of the store, for everybody who asks the same. Whoever asks looks for
+the answer every second or so, which also says that somebody still waits. A question that nobody looks for is dropped
+after `PATIENCE`, so leaving the page cancels it. The table `questions` holds those that wait, are worked on, or failed.
 """
 
 from __future__ import annotations
@@ -47,10 +47,10 @@ OBSERVED, OTHER_SPLIT = "observed", "other split"
 """Kinds: what a table's labels say about its pairs, and how another run's model splits the rows of a run."""
 LANES = {OBSERVED: LABELS, OTHER_SPLIT: MODELS}
 PATIENCE = 15.0
-"""Seconds without anybody looking after which a question is given up."""
+"""A question is dropped if nobody has looked for its answer for this many seconds."""
 MOST_ATTEMPTS = 2
-"""How many workers may end over a question before it counts as one that cannot be answered."""
-BROKEN = "The computation ended without an answer. Ask again; perhaps there was too little memory."
+"""A question fails if this many workers have died while they worked on it."""
+BROKEN = "The computation ended without an answer. Try again. If it ends again, there may be too little memory."
 
 
 @dataclass(frozen=True)
@@ -71,20 +71,20 @@ class Questions:
         self.folder = database.path.parent / "answers"
 
     def of(self, kind: str, **asked: Any) -> Question:
-        """Name a question of a kind by all that its answer depends on, as plain values for JSON."""
+        """Make a question from all that its answer depends on, given as plain values for JSON."""
         text = json.dumps([_PROGRAM, kind, asked], sort_keys=True)
         return Question(self, hashlib.sha256(text.encode()).hexdigest()[:32], kind, json.dumps(asked))
 
     def about_pairs(self, table: str, schema: Schema) -> Question:
-        """Ask what a table's labels say about its pairs: the page Data does, and so does every run of these roles."""
+        """Ask what a table's labels say about its pairs, as the page Data and every run of these roles do."""
         return self.of(OBSERVED, table=table, schema=asdict(schema))
 
     def path(self, key: str) -> Path:
-        """Say where the answer to a question stands, once there is one."""
+        """Return the path of the answer to a question, whether there is one yet or not."""
         return self.folder / f"{key}.parquet"
 
     def next(self, worker: Process, lane: str) -> Claimed | None:
-        """Give the oldest question of a lane that somebody waits for to `worker`, to nobody else."""
+        """Claim the oldest question of a lane for `worker`, or None. Drop those that nobody waits for."""
         waiting = "lane = :lane AND worker IS NULL AND problem IS NULL"
         if not self.database.rows(f"SELECT 1 FROM questions WHERE {waiting}", {"lane": lane}):
             return None
@@ -100,7 +100,7 @@ class Questions:
         return Claimed(row["key"], row["kind"], json.loads(row["asked"])) if row else None
 
     def given_up(self, key: str, worker: Process) -> bool:
-        """Say whether `worker` should leave off: nobody has looked for a while, or the question is not its own."""
+        """Say whether `worker` should stop: nobody waits any more, or the question is no longer its own."""
         row = self.database.row("SELECT looked, worker FROM questions WHERE key = ?", (key,))
         return row is None or row["worker"] != str(worker) or time.time() - row["looked"] > PATIENCE
 
@@ -110,34 +110,34 @@ class Questions:
             connection.execute("UPDATE questions SET share = ? WHERE key = ?", (share, key))
 
     def answer(self, key: str, frame: pd.DataFrame) -> None:
-        """Keep an answer; the question is no longer open."""
+        """Write an answer and remove the question."""
         write_frame(self.path(key), frame)
         self.close(key)
 
     def fail(self, key: str, problem: str) -> None:
-        """Say in a sentence why a question cannot be answered."""
+        """Mark a question as failed, with a sentence that says why."""
         with self.database.write() as connection:
             connection.execute("UPDATE questions SET problem = ?, worker = NULL WHERE key = ?", (problem, key))
 
     def close(self, key: str) -> None:
-        """Take a question out: it is answered, or is to be asked anew."""
+        """Remove a question, because it is answered or may be asked anew."""
         with self.database.write() as connection:
             connection.execute("DELETE FROM questions WHERE key = ?", (key,))
 
     def give_up(self, key: str, worker: Process) -> None:
-        """Take a question out that nobody waits for, if it still is the worker's."""
+        """Remove a question that nobody waits for, if it still belongs to `worker`."""
         with self.database.write() as connection:
             connection.execute("DELETE FROM questions WHERE key = ? AND worker = ?", (key, str(worker)))
 
     def give_back(self, worker: Process) -> None:
-        """Put back what a worker that must end has taken up."""
+        """Put a worker's questions back into the queue, because it must end."""
         with self.database.write() as connection:
             connection.execute(
                 "UPDATE questions SET worker = NULL, attempts = attempts - 1 WHERE worker = ?", (str(worker),)
             )
 
     def purge(self, before: float) -> None:
-        """Remove what was asked, and used last, before a time; whoever asks again gets the same answer anew."""
+        """Remove questions and answers that nobody has used since a time. Asked again, they are computed again."""
         with self.database.write() as connection:
             connection.execute("DELETE FROM questions WHERE looked < ?", (before,))
         for path in self.folder.glob("*"):
@@ -148,12 +148,12 @@ class Questions:
 
 @dataclass(frozen=True)
 class Standing:
-    """How a question stands at one moment."""
+    """The state of a question at one moment."""
 
     answered: bool = False
-    """Whether `Question.answer` gives the frame."""
+    """Whether `Question.answer` returns a frame."""
     problem: str | None = None
-    """Why it could not be answered, as a sentence."""
+    """Why it failed, as a sentence."""
     under_way: bool = False
     """Whether a worker is at work on it."""
     seconds: float = 0.0
@@ -169,7 +169,7 @@ class Standing:
 
 @dataclass(frozen=True)
 class Question:
-    """One question, known by what is asked."""
+    """One question, identified by what it asks."""
 
     questions: Questions
     key: str
@@ -178,11 +178,11 @@ class Question:
 
     @property
     def path(self) -> Path:
-        """The file of the answer, once there is one."""
+        """The path of the answer."""
         return self.questions.path(self.key)
 
     def standing(self) -> Standing:
-        """Say how it stands."""
+        """Return the question's state."""
         row = self.questions.database.row("SELECT * FROM questions WHERE key = ?", (self.key,))
         if self.path.exists():
             return Standing(answered=True, share=1.0)
@@ -193,7 +193,7 @@ class Question:
         return Standing(False, row["problem"], at_work, seconds, row["share"])
 
     def answer(self) -> pd.DataFrame | None:
-        """Read the answer, which is then kept for another day; None where there is none yet, or no more."""
+        """Read the answer, which then stays for another day; None if there is none."""
         import pandas as pd
 
         with suppress(FileNotFoundError):
@@ -202,7 +202,7 @@ class Question:
         return None
 
     def look(self) -> Standing:
-        """Say that somebody waits for the answer, see that a worker comes to it, and say how it stands."""
+        """Note that somebody waits, start a worker if one is needed, and return the question's state."""
         if not self.path.exists():
             self._enter()
         standing = self.standing()
@@ -218,7 +218,7 @@ class Question:
         self.questions.close(self.key)
 
     def _enter(self) -> None:
-        """Enter the question where it is new; one whose worker is lost waits again, or counts as broken."""
+        """Add the question if it is new. If its worker died, queue it again, or fail it after `MOST_ATTEMPTS`."""
         values = {"key": self.key, "lane": LANES[self.kind], "kind": self.kind, "asked": self.asked_json}
         with self.questions.database.write() as connection:
             if self.path.exists():  # the answer is written before the question is closed

@@ -55,11 +55,11 @@ class RunRow:
     trial: int | None
     """In a study, the number of its setting."""
     to_choose: bool
-    """Whether its setting is still to be chosen, by the worker that takes it up."""
+    """Whether the worker that claims it still has to choose its setting, as in a search."""
     created: float
     queued: float
     started: float | None
-    """When the worker began, the last time where the run was resumed."""
+    """When its worker began; after a resume, the last time."""
     ended: float | None
     heartbeat: float | None
     worker: str | None
@@ -133,11 +133,11 @@ class StoredEvent(NamedTuple):
 
 @dataclass(frozen=True)
 class WorkerState:
-    """What a page says about the queue: how long it is, and who works on it."""
+    """The queue as a page shows it: its length and its workers."""
 
     queued: int
     running: int
-    """Runs at work, lost ones left out."""
+    """Running runs, without lost ones."""
     starting: int
     """Workers that are still loading."""
     idle: int
@@ -157,7 +157,7 @@ class WorkerState:
         return self.starting + self.idle + self.busy
 
 
-# How runs enter the store: an id nobody can guess, a folder with the spec, a row.
+# A new run: an id that nobody can guess, a folder with the spec, and a row.
 
 _LETTERS = "abcdefghjkmnpqrstuvwxyz23456789"
 
@@ -167,7 +167,7 @@ _ID = re.compile(f"[{_LETTERS}]{{{_LENGTH}}}")
 
 
 def new_id() -> str:
-    """Draw an id that nobody can guess: whoever has it may open what it names."""
+    """Draw an id that nobody can guess, since whoever has it may open the run."""
     return "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
 
 

@@ -19,8 +19,8 @@ from deepfm_core.store.process import Process
 from deepfm_core.store.records import STALE_SECONDS, RunRow
 
 RUNS, LABELS, MODELS = "runs", "labels", "models"
-"""The lanes of the queue. Runs train. Questions wait elsewhere, so that no long training is before them: those about a
-table's labels, which need no torch, and those that a trained model answers."""
+"""The lanes of the queue. A run may train for hours, so questions have lanes of their own. Those about a table's labels
+need no torch; the others are answered by a trained model."""
 
 _WORKERS = "SELECT * FROM workers WHERE lane = :lane"
 _ROOT = Path(__file__).resolve().parents[2]
@@ -53,7 +53,7 @@ class WorkerRegister:
         self._home = database.path.parent
 
     def ensure(self, lane: str = RUNS) -> bool:
-        """Start a worker where a lane wants one and its limit allows it; say whether one was started.
+        """Start a worker if a lane needs one and its limit allows it. Return whether one was started.
 
         Cheap enough to call at every turn of a page. With an empty queue this warms one up, so that what is asked next
         begins at once. The worker has a session of its own and outlives this process.
@@ -77,7 +77,7 @@ class WorkerRegister:
         return not enough
 
     def join(self, worker: Process, lane: str = RUNS) -> bool:
-        """Enter a worker, or say no where enough others live; one that its launcher entered already may stay."""
+        """Register a worker. Return False if its lane has enough others; one that its launcher registered may stay."""
         with self._database.write() as connection:
             _drop_dead(connection)
             workers = connection.execute(_WORKERS, {"lane": lane}).fetchall()
@@ -92,7 +92,7 @@ class WorkerRegister:
             _enter(connection, worker, lane, state)
 
     def leave(self, worker: Process, lane: str = RUNS, even_if_wanted: bool = False) -> bool:
-        """Take a worker out, or say no where it must go on: something came into its lane, or it is kept warm.
+        """Unregister a worker. Return False if it must stay: something waits in its lane, or it is kept warm.
 
         The oldest worker of the labels' lane is kept warm as long as a worker of runs lives.
         """
@@ -107,7 +107,7 @@ class WorkerRegister:
         return [row["state"] for row in self._database.rows(_WORKERS, {"lane": lane}) if _alive(row)]
 
     def lives(self, worker: str) -> bool:
-        """Say whether a worker is entered and alive, by its text."""
+        """Say whether a worker, given as text, is registered and alive."""
         row = self._database.row("SELECT * FROM workers WHERE worker = ?", (worker,))
         return row is not None and _alive(row)
 
@@ -154,7 +154,7 @@ def _crashed(workers: list[sqlite3.Row]) -> bool:
 
 def _start(home: Path, lane: str) -> Process:
     module = ["deepfm_core", "worker", "--home"] if lane == RUNS else ["deepfm_core.workers.query_worker", lane]
-    # Questions leave the other processor to a training: one thread for the products of matrices.
+    # One BLAS thread: a training beside it needs the other processors.
     environment = os.environ if lane == RUNS else {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
     with _log(home).open("ab") as log:
         worker = subprocess.Popen(
@@ -184,18 +184,18 @@ def _log(home: Path) -> Path:
 _OLDEST = (
     "SELECT id FROM runs WHERE status = 'queued' AND deleted IS NULL"
     " AND (:comparison IS NULL OR comparison = :comparison)"
-    " ORDER BY comparison IS NOT NULL, queued, rowid LIMIT 1"  # who asks for one run does not wait for a whole study
+    " ORDER BY comparison IS NOT NULL, queued, rowid LIMIT 1"  # a single run goes before the runs of a study
 )
 
 
 class Claims:
-    """The workers' side of the queue. Every write asks whether the run is still the worker's, in the same statement."""
+    """The workers' side of the queue. Every write checks in its statement that the run is still the worker's."""
 
     def __init__(self, database: Database) -> None:
         self._database = database
 
     def next(self, worker: Process, comparison: str | None = None) -> RunRow | None:
-        """Give the oldest queued run, or a comparison's, to `worker`, to nobody else; None where none waits."""
+        """Claim the oldest queued run, or the oldest of a comparison, for `worker`; None if none waits."""
         values = {"comparison": comparison, "worker": str(worker), "now": time.time()}
         if not self._database.rows(_OLDEST, {"comparison": comparison}):
             return None
@@ -208,7 +208,7 @@ class Claims:
         return RunRow.of(rows[0]) if rows else None
 
     def beat(self, run_id: str, worker: Process) -> bool:
-        """Stamp the heartbeat of a run and its worker; say no where the run is not this worker's any more."""
+        """Stamp the heartbeat of a run and its worker. Return False if the run no longer belongs to this worker."""
         now = time.time()
         with self._database.write() as connection:
             connection.execute("UPDATE workers SET heartbeat = ? WHERE worker = ?", (now, str(worker)))
@@ -219,15 +219,15 @@ class Claims:
         return bool(cursor.rowcount)
 
     def must_stop(self, run_id: str, worker: Process) -> bool:
-        """Say whether `worker` should stop its run: on request, or because the run is not its own any more."""
+        """Say whether `worker` should stop its run: it was cancelled, or no longer belongs to this worker."""
         row = self._database.row("SELECT status, worker, cancel_requested FROM runs WHERE id = ?", (run_id,))
         return row is None or row["status"] != "running" or row["worker"] != str(worker) or row["cancel_requested"] == 1
 
     def append(self, run_id: str, event: Event, worker: Process | None = None) -> bool:
         """Append an event, stamp the heartbeat and let the status follow, in one transaction.
 
-        Say no, and change nothing, where the run is not running or runs in another worker than `worker`: whoever was
-        taken for lost can then do no harm.
+        Return False, and change nothing, if the run is not running or belongs to another worker. A worker that was
+        taken for lost, but lives, can then do no harm.
         """
         now = time.time()
         changes, values = _consequences(event, now)
@@ -246,7 +246,7 @@ class Claims:
         return bool(changed)
 
     def give_back(self, worker: Process) -> None:
-        """Put back what a worker that must end has claimed; the run keeps its place in the queue and its checkpoint."""
+        """Put a worker's run back into the queue, because it must end. The run keeps its place and its checkpoint."""
         with self._database.write() as connection:
             connection.execute(
                 "UPDATE runs SET status = IIF(cancel_requested, 'cancelled', 'queued'), worker = NULL,"

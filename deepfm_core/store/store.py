@@ -46,7 +46,7 @@ def default_home() -> Path:
 
 
 def _is_checkout(root: Path) -> bool:
-    """Say whether this is the project's own folder; other packages do leave a pyproject.toml in site-packages."""
+    """Say whether this is the project's folder. A pyproject.toml alone proves nothing: site-packages may have one."""
     project = root / "pyproject.toml"
     return project.is_file() and 'name = "deepfm-explorer"' in project.read_text(encoding="utf-8")
 
@@ -157,7 +157,7 @@ class Store:
         return self._enter(NewRun(spec, name, owner, comparison))
 
     def begin(self, spec: RunSpec, worker: Process, name: str = "", owner: str = LOCAL) -> RunRow:
-        """Enter a run that `worker` does at once, without the queue."""
+        """Add a run that `worker` does at once, without the queue."""
         return self.run(self._enter(NewRun(spec, name, owner, worker=worker)))
 
     def run(self, run_id: str) -> RunRow:
@@ -281,7 +281,7 @@ class Store:
         return int(row[0]) if row else 0
 
     def position(self, run_id: str) -> int | None:
-        """Return a queued run's place in the queue, 1 being next; None where it does not wait."""
+        """Return a run's place in the queue, from 1; None if it does not wait."""
         row = self.database.row(
             "SELECT (SELECT COUNT(*) FROM runs AS other WHERE other.status = 'queued' AND other.deleted IS NULL"
             " AND (other.comparison IS NOT NULL, other.queued, other.rowid)"
@@ -314,7 +314,7 @@ class Store:
             connection.execute(f"UPDATE runs SET {column} = ? WHERE id = ?", (text, run_id))
 
     def _change(self, run: RunRow, changes: str) -> None:
-        """Change a run's status if it still is as `run` says, so that two who act at once do not undo each other."""
+        """Change a run's status if it is still that of `run`, so that two changes at once do not undo each other."""
         with self.database.write() as connection:
             cursor: sqlite3.Cursor = connection.execute(
                 f"UPDATE runs SET {changes} WHERE id = :id AND status = :status AND worker IS :worker",

@@ -1,4 +1,4 @@
-"""Do one claimed run: its engine's events into the store, with a heartbeat, a cancel that works, and a plain ending."""
+"""Do one claimed run: store its engine's events, beat its heart, obey a cancel, and end it with a plain sentence."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def perform(
             for event in engine(job, context):
                 if not store.append_event(run.id, event, worker):
                     return
-                watch.armed = False  # what the consumer does is not the engine's, and must not be interrupted
+                watch.armed = False  # only the engine may be interrupted, not whoever consumes its events
                 yield event
                 watch.armed = True
                 if isinstance(event, (Finished, Failed, Cancelled)):

@@ -1,4 +1,4 @@
-"""A worker of a lane of the queue: does what waits there, one after the other, and stays ready for a while."""
+"""A worker of one lane of the queue. It does what waits there, one after the other, and stays ready for a while."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Terminated(BaseException):
 
 
 class Watch:
-    """Looks after a piece of work from a thread beside it: stamps the heartbeat and learns of a cancel.
+    """Watches a piece of work from a thread beside it: beats its heart and notices a cancel.
 
     An engine that asks `cancelled` only reads a flag. One that has not noticed after a moment is interrupted, where it
     runs in the main thread, so that a cancel takes effect within a second in any stage written in Python.
@@ -52,7 +52,7 @@ class Watch:
 
     def __enter__(self) -> Watch:
         if self._in_main_thread:
-            # Never put back: a signal still on its way would then end the process. Disarmed, it does nothing.
+            # The handler stays: without it, a late signal would end the process. Disarmed, it does nothing.
             signal.signal(signal.SIGUSR1, self._interrupt)
         self._thread.start()
         self.armed = True

@@ -28,11 +28,11 @@ from deepfm_core.workers.lane import Interrupted, Lane, Watch, work
 
 Answer = Callable[[Store, dict[str, Any], Report], pd.DataFrame]
 SPARE_SECONDS = 2.0
-"""How long it stays when nothing waits: the page looks every second, and may have another question then."""
+"""Seconds that it stays with nothing to do. A page looks every second, and may ask again then."""
 _POLL_SECONDS = 0.05
-"""A page looks for the answer every second. Half as often as for runs costs half as much while nothing waits."""
+"""Seconds between two looks into the queue: longer than for runs, since a page looks only once a second."""
 _NICE = 5
-"""How far it steps back for the training and the pages."""
+"""Its niceness, so that trainings and pages go first."""
 _REPORT_SECONDS = 0.25
 
 
@@ -56,7 +56,7 @@ KINDS: dict[str, Answer] = {OTHER_SPLIT: other_split, OBSERVED: observed}
 
 
 def answer(store: Store, question: Claimed, worker: Process) -> None:
-    """Answer a question that `worker` has taken up, say why it cannot be, or leave off where nobody waits any more."""
+    """Answer a question that `worker` has claimed, or fail it with a sentence, or stop if nobody waits any more."""
     beat = partial(store.workers.beat, worker, "busy", LANES[question.kind])
     watch = Watch(partial(store.questions.given_up, question.key, worker), beat)
     try:
@@ -74,7 +74,7 @@ def answer(store: Store, question: Claimed, worker: Process) -> None:
 
 
 def _reporting(store: Store, key: str) -> Report:
-    """Give a report that is written down now and then."""
+    """Return a report of progress that writes to the store now and then."""
     written = time.monotonic()
 
     def report(share: float) -> None:

@@ -53,11 +53,11 @@ def load_engine(name: str) -> tuple[Engine, WarmUp]:
 
 
 def _nothing() -> None:
-    """Warm nothing up."""
+    """Do nothing, for engines without a warm-up."""
 
 
 def work(home: Path, engine_name: str, idle: float) -> None:
-    """Be a worker of the store at `home`; told to end, it puts its run back into the queue.
+    """Work for the store at `home`. Told to end, put the run back into the queue.
 
     Raises:
         DeepFMError: the store or the engine cannot be opened.
@@ -78,8 +78,8 @@ def work(home: Path, engine_name: str, idle: float) -> None:
 
 
 def keep_answering(store: Store) -> None:
-    """See that a worker waits for questions about labels, so that nobody who asks waits for its start."""
-    with suppress(DeepFMError):  # without it questions are answered, too, only later
+    """Keep a worker ready for questions about labels, so that nobody waits for one to start."""
+    with suppress(DeepFMError):  # without one, questions are still answered, only later
         store.workers.ensure(LABELS)
 
 
@@ -90,11 +90,9 @@ def _do(store: Store, run: RunRow, engine: Engine, worker: Process) -> None:
             pass
 
 
-def parser() -> argparse.ArgumentParser:
-    """Make the parser of the command `worker`."""
-    whole = argparse.ArgumentParser(
-        prog="python -m deepfm_core worker", description="Train the queued runs, oldest first."
-    )
+def parser(program: str = "python -m deepfm_core") -> argparse.ArgumentParser:
+    """Make the parser of the command `worker`; `program` is what was typed before it."""
+    whole = argparse.ArgumentParser(prog=f"{program} worker", description="Train the queued runs, oldest first.")
     whole.add_argument("--home", type=Path, default=default_home(), help="the store (default: $DEEPFM_HOME)")
     whole.add_argument("--idle", type=float, default=IDLE_SECONDS, help="seconds to stay ready with an empty queue")
     engine = os.environ.get("DEEPFM_ENGINE", DEFAULT_ENGINE)
@@ -102,9 +100,9 @@ def parser() -> argparse.ArgumentParser:
     return whole
 
 
-def main(arguments: Sequence[str] | None = None) -> int:
+def main(arguments: Sequence[str], program: str) -> int:
     """Run the command `worker` and return its exit status."""
-    options = parser().parse_args(arguments)
+    options = parser(program).parse_args(arguments)
     use_system_memory()
     try:
         work(options.home, options.engine, options.idle)

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfm_core.__main__ import main
 from deepfm_core.cli.parser import parser
 from tests.conftest import ROOT, Command, clicks
 
@@ -44,6 +45,17 @@ def test_without_a_command_the_help_is_shown(command: Command) -> None:
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: python -m deepfm_core")
     assert "RUN|TABLE" in command("interactions", "--help").stdout
+
+
+@pytest.mark.parametrize("typed", ["python -m deepfm_core", "deepfm"])
+def test_the_help_of_the_worker_names_what_was_typed(
+    typed: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    started = "/usr/bin/deepfm" if typed == "deepfm" else "/app/deepfm_core/__main__.py"
+    monkeypatch.setattr(sys, "argv", [started, "worker", "--help"])
+    with pytest.raises(SystemExit):
+        main()
+    assert capsys.readouterr().out.startswith(f"usage: {typed} worker ")
 
 
 def leaking(folder: Path, rows: int = 1500) -> Path:

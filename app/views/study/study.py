@@ -65,12 +65,12 @@ def _watch(row: ComparisonRow, active: bool) -> None:
 
 
 STUDY = "study"
-"""Name of the choice that holds the study shown, by id."""
+"""Name of the choice that holds the id of the study shown."""
 DESIGN_TITLES = {"one": "One by one", "grid": "Grid", "search": "Search"}
 DESIGN_HELP = {
-    "one": "Each factor is varied with all others as they start, as in the DeepFM paper.",
-    "grid": "Every value of each factor with every value of the others.",
-    "search": "Optuna proposes each setting from the validation loglosses so far, between the values named.",
+    "one": "Varies one factor at a time and keeps the others at their start, as the DeepFM paper does.",
+    "grid": "Tries every combination of the values.",
+    "search": "Optuna proposes each setting from the validation loglosses so far, within the range of your values.",
 }
 _FACTORS, _VALUES, _DESIGN, _TRIALS, _SEEDS = "factors", "values", "design", "trials", "seeds"
 
@@ -96,9 +96,7 @@ def show_form() -> None:
             opened = study.begin(store(), base, train, plan, owner=visitor.owner(), name=title)
             launch.keep_worker()
             links.go("study", **{STUDY: opened, "new": None})
-        st.caption(
-            f"{counted(len(runs), 'run')}, one after the other, in the background. All of them see the same rows."
-        )
+        st.caption(f"{counted(len(runs), 'run')}, one after the other, in the background. All use the same rows.")
 
 
 def _choose_model() -> tuple[str, str]:
@@ -109,7 +107,7 @@ def _choose_model() -> tuple[str, str]:
         model = st.selectbox("Model", names, format_func=MODEL_TITLES.__getitem__, **kept)
     with right:
         kept = links.mirror("preset", list(PRESETS), "recommended")
-        help_text = "The first trial, and the values of what is not varied."
+        help_text = "The settings of the first trial, and of everything that is not varied."
         label = "Start from the settings"
         preset = st.segmented_control(
             label, list(PRESETS), format_func=str.capitalize, required=True, help=help_text, **kept
@@ -135,7 +133,7 @@ def _choose_factors(model: str, start: RunSpec) -> dict[str, tuple[Value, ...]]:
         format_func=lambda name: FACTORS[name].title,
         key=key,
         on_change=keep,
-        help="What is varied. The first five are those of the paper's study.",
+        help="The settings to vary. The first five are those of the paper's study.",
     )
     cells = side_by_side(len(named), least=240)
     own, found = setting_of(start), {}
@@ -146,7 +144,7 @@ def _choose_factors(model: str, start: RunSpec) -> dict[str, tuple[Value, ...]]:
 
 
 def _values_of(name: str, own: Value) -> tuple[Value, ...]:
-    """Let values be named; what differs from the usual ones stands in the URL."""
+    """Draw the field for a factor's values. The URL keeps them if they differ from the usual ones."""
     factor, key = FACTORS[name], f"values of {name}"
     usual = ", ".join(written(value) for value in factor.values)
     st.session_state[key] = str(links.chosen_values(_VALUES).get(name, usual))
@@ -178,7 +176,7 @@ def _choose_design(factors: dict[str, tuple[Value, ...]], model: str, preset: st
     if chosen == SEARCH:
         with trials:
             kept = links.mirror_number(_TRIALS, StudyPlan.trials, MOST_RUNS)
-            help_text = "Settings that are tried, the start included."
+            help_text = "How many settings to try, the start included."
             asked = int(st.number_input("Trials", 2, MOST_RUNS, help=help_text, **kept))
     return StudyPlan(factors, model, preset, chosen, asked, count)
 

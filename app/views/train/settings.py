@@ -42,7 +42,7 @@ MODELS = {
 }
 assert set(MODELS) == set(MODEL_NAMES)
 OFFERED = {"precision": PRECISIONS if announces_bfloat16() else PRECISIONS[:1]}
-"""Choices that go by the machine; where one is left there is nothing to choose."""
+"""Choices that depend on the machine. With one left, the form shows no choice."""
 GROUPS: dict[Home, str] = {"model": "Model", "fit": "Training", "run": "Rows"}
 MOST_NUMBER = 2**53
 """Below it a browser holds every whole number."""
@@ -71,7 +71,7 @@ def choose(sha: str, schema: Schema, rows: int) -> RunSpec:
 
 
 def _guided(chosen: str, model_name: str) -> bool:
-    """Let the visitor choose whether a model with FM pairs is guided; the paper's form never is."""
+    """Draw the switch for guidance, which models with FM pairs have; the paper's form is never guided."""
     if chosen == "paper" or not MODEL_SWITCHES[model_name].second_order:
         return False
     setting = setting_named("guided")
@@ -79,11 +79,11 @@ def _guided(chosen: str, model_name: str) -> bool:
 
 
 def in_words(spec: RunSpec, base: RunSpec, rows: int) -> str:
-    """Say how a run's settings differ from the usual ones, for its name; nothing where they do not.
+    """Write how a run's settings differ from the usual ones, for its name; empty if they do not.
 
     Args:
-        spec: as `choose` gives it.
-        base: with the usual settings of what is neither the model's nor the fit's.
+        spec: from `choose`.
+        base: the usual values of settings that belong to neither model nor fit.
         rows: of the table.
     """
     chosen = links.chosen("preset") or "recommended"
@@ -108,19 +108,19 @@ def _custom(spec: RunSpec, rows: int) -> RunSpec:
 
 
 def _in_link(setting: Setting) -> bool:
-    """Say whether a link may hold a setting: those drawn, and what other presets say of model and fit."""
+    """Say whether a link may hold a setting: it is drawn, or a preset sets it."""
     return setting.drawn or setting.home in ("model", "fit")
 
 
 def _shown(setting: Setting, spec: RunSpec, rows: int) -> Any:
-    """Give a run's value as its widget holds it."""
-    if setting.name == "folds":  # a run that does not say goes by its rows
+    """Return a run's value in the form that its widget takes."""
+    if setting.name == "folds":  # by default, the number of rows decides
         return spec.folds_for(rows)
     return setting.as_text(setting.of(spec))
 
 
 def _fits(name: str, value: Any, default: Any) -> bool:
-    """Say whether a value of the URL is of the kind that a setting has."""
+    """Say whether a value from the URL has the type of a setting."""
     setting = setting_named(name)
     match setting.values:
         case Whole() | Number():
@@ -140,7 +140,7 @@ def _offered(setting: Setting) -> tuple[str, ...]:
 
 
 def _drawn(defaults: dict[str, Any], linked: dict[str, Any], spec: RunSpec) -> dict[str, Any]:
-    """Draw a widget a setting, and return the values of all, drawn or not."""
+    """Draw one widget per setting; return the values of all settings, drawn or not."""
     values = {**defaults, **linked}
     for cell, (home, title) in zip(side_by_side(3, least=220, gap="large"), GROUPS.items(), strict=True):
         with cell:
@@ -154,7 +154,7 @@ def _drawn(defaults: dict[str, Any], linked: dict[str, Any], spec: RunSpec) -> d
 
 
 def _widget(setting: Setting, value: Any, default: Any) -> Any:
-    """Draw a setting, kept in the URL where it differs from the default, and return its value."""
+    """Draw a setting and return its value. The URL keeps it if it differs from the default."""
     label, key = setting.heading, f"setting {setting.name}"
     kept: dict[str, Any] = {"key": key, "on_change": _keep, "args": (setting.name, key, default)}
     kept["help"] = plain(setting.sentence)
@@ -177,7 +177,7 @@ def _widget(setting: Setting, value: Any, default: Any) -> Any:
 
 
 def _limits(numbers: Whole | Number, value: float) -> dict[str, Any]:
-    """Give the range to a widget; not where a link's value is outside, of which the spec's own sentence is shown."""
+    """Return a widget's range. It has none if a link's value is outside: the page then shows the spec's error."""
     if not numbers.allows(value):
         return {}
     kind = type(numbers.step)
