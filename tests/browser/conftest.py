@@ -31,6 +31,8 @@ CHROMIUM_OPTIONS = [
 ]
 PATIENCE = 60_000
 """Milliseconds a journey waits for an outcome: machines that test are slow, and what is measured is measured apart."""
+FINISHED = 240_000
+"""Milliseconds a journey waits for a run, and for the page that shows it first."""
 
 
 class Server:
@@ -126,6 +128,6 @@ def page(browser: Browser) -> Iterator[Page]:
 
 def settled(page: Page) -> Page:
     """Wait until a page's script has run, and see that nothing on it has failed."""
-    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+    page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=FINISHED)
     assert not page.locator('[data-testid="stException"]').count()
     return page

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.browser.conftest import ROOT, Server, settled
+from tests.browser.conftest import FINISHED, ROOT, Server, settled
 from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
@@ -21,7 +21,6 @@ pytestmark = pytest.mark.slow
 SHOPPERS = ROOT.parent / "shared" / "data" / "online_shoppers_intention.csv"
 CHARTS = '[data-testid="stVegaLiteChart"] svg, [data-testid="stVegaLiteChart"] canvas'
 
-FINISHED = 240_000
 """Milliseconds that a run may take."""
 
 

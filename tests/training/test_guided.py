@@ -110,7 +110,7 @@ def _slots(shape: Layout, number: int) -> range:
 
 
 def test_what_an_fnn_is_pretrained_with_has_no_guide() -> None:
-    state = FitState.begin(SHAPES["mixed"], replace(SPEC, name="fnn"), FIT, seed=0)
+    state = FitState.new(SHAPES["mixed"], replace(SPEC, name="fnn"), FIT, seed=0)
     assert state.pretraining
     assert state.model.spec.name == "fm"
     assert not state.model.spec.has_guide
