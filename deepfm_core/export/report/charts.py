@@ -30,7 +30,7 @@ def loss_curves(epochs: pd.DataFrame, base: float | None) -> str:
     ends = _apart([y(epochs[name].iloc[-1]) for name in names])
     said = [label(names[name], x.end + 6, at + 4, class_="say") for name, at in zip(names, ends, strict=True)]
     guess = [] if base is None else [_level(base, x, y), label("the rate alone", x.end, y(base) - 6, text_anchor="end")]
-    best = epochs.loc[epochs["valid_logloss"].idxmin()]
+    best = epochs.nsmallest(1, "valid_logloss").iloc[0]
     alt = f"Logloss by epoch. Lowest on validation rows: {best['valid_logloss']:.4f} after epoch {best['epoch']}."
     marks = _best(epochs, "valid_logloss", x, y)
     return picture(WIDTH, HEIGHT, alt, axes(x, y, ("epoch", "logloss (nats)")), *guess, *lines, *marks, *said)
@@ -39,7 +39,7 @@ def loss_curves(epochs: pd.DataFrame, base: float | None) -> str:
 def auc_curve(epochs: pd.DataFrame) -> str:
     """Draw the validation AUC by epoch."""
     x, y = _plot((1, max(epochs["epoch"].max(), 2)), around([*epochs["valid_auc"]]))
-    best = epochs.loc[epochs["valid_logloss"].idxmin()]
+    best = epochs.nsmallest(1, "valid_logloss").iloc[0]
     alt = f"Validation AUC by epoch. After epoch {best['epoch']}, of lowest logloss, it is {best['valid_auc']:.3f}."
     curve, marks = _curve(epochs, "valid_auc", x, y, "valid"), _best(epochs, "valid_auc", x, y)
     return picture(WIDTH, HEIGHT, alt, axes(x, y, ("epoch", "AUC")), curve, *marks)
