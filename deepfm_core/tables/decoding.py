@@ -47,8 +47,9 @@ _FOREIGN = (
     (_GZIP, "compressed with gzip twice", "Unpack it once."),
     (b"PAR1", "a Parquet file within gzip", "Unpack it."),
 )
-# Control characters that no text contains. It may contain tabs, line ends, form feeds, escapes and U+0001 (from Hive).
-_CONTROLS = bytes(code for code in range(32) if code not in b"\x01\t\n\x0b\x0c\r\x1b")
+# Control characters that no text contains. It may contain tabs, line ends, form feeds, escapes, and the delimiters of
+# Hive (U+0001 to U+0003) and of ASCII (U+001F).
+_CONTROLS = bytes(code for code in range(32) if code not in b"\x01\x02\x03\t\n\x0b\x0c\r\x1b\x1f")
 _C1 = bytes(range(0x80, 0xA0))  # control characters in Latin-1, letters and quotes in cp1252
 _NOT_CP1252 = b"\x81\x8d\x8f\x90\x9d"  # bytes without a meaning in cp1252
 _WORD = re.compile(rb"[^\x00-\x3f]*[\x80-\xff][^\x00-\x3f]*")

@@ -99,6 +99,8 @@ def _records(content: Content) -> Iterator[tuple[int, list[str]]]:
 
 # Tables of any form.
 
+_SPACE_REMOVED = "The space after every delimiter was removed."
+
 
 def read_table(
     source: Path | str,
@@ -170,13 +172,7 @@ def read_table(
         quoting=str(rows.cut) if content.quoted_until > dialect.offset else None,
         repaired=tuple(rows.mended),
         repaired_count=rows.mended_count,
-        notes=(
-            *dialect.notes,
-            *notes,
-            *rows.notes,
-            *_doubtful_cells(content, dialect, rows),
-            *_encoding_notes(content),
-        ),
+        notes=(*dialect.notes, *notes),
     )
     return Table(name, frame, report)
 
@@ -301,14 +297,16 @@ def _doubtful_cells(content: Content, dialect: Dialect, rows: _Rows) -> list[str
 
 
 def _frame(dialect: Dialect, columns: list[pd.Categorical]) -> tuple[pd.DataFrame, list[str]]:
-    names, notes = list(dialect.columns), ["The space after every delimiter was removed."] if dialect.cut.spaced else []
+    names, notes = list(dialect.columns), list[str]()
+    if dialect.cut.spaced and dialect.cut.delimiter != " ":
+        notes.append(_SPACE_REMOVED)
     if dialect.header_line is not None and (end := _empty_end(columns, dialect.unnamed_end)):
         columns, names = columns[:-end], names[:-end]
         notes.append("Every row ends with a delimiter; the empty column at the end was left out.")
     if all(_spaced(column) for column in columns[1:]) and all(name.startswith(" ") for name in names[1:]):
         columns = [columns[0], *(_unspaced(column) for column in columns[1:])]
         names = [name.lstrip(" ") for name in names]
-        notes.append("The space after every delimiter was removed.")
+        notes.append(_SPACE_REMOVED)
     return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False), notes
 
 

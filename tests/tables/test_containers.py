@@ -52,7 +52,7 @@ def workbook(**sheets: list[list[object]]) -> bytes:
         for i in range(1, len(sheets) + 1)
     )
     kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
-    parts = {
+    parts: dict[str, bytes | str] = {
         "[Content_Types].xml": f'{head}<Types xmlns="{package}/content-types">'
         f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/></Types>',
         "_rels/.rels": f'{head}<Relationships xmlns="{package}/relationships">'
@@ -77,7 +77,7 @@ def _cell(value: object) -> str:
 
 @pytest.mark.parametrize("name", ["table.csv", "folder/table.csv"])
 def test_a_zip_archive_with_one_table_is_unpacked(write, name):
-    table = read_table(write(archive(**{name: TEXT, "__MACOSX/._table.csv": b"\0"})))
+    table = read_table(write(archive(**{name: TEXT, "__MACOSX/._table.csv": "\0"})))
     assert cells(table) == CELLS
     assert table.report.compression == "zip"
     assert table.report.notes == (f"`{name}` was unpacked from the archive.",)
@@ -111,7 +111,12 @@ def test_an_archive_that_says_less_than_it_unpacks_to_is_refused(write):
         read_table(write(content), max_bytes=1_000_000)
 
 
-ROWS = [["place", "share", "seen", "click"], ["home", 0.5, True, 1], ["list", 2, False, 0], ["a & b", None, True, 1]]
+ROWS: list[list[object]] = [
+    ["place", "share", "seen", "click"],
+    ["home", 0.5, True, 1],
+    ["list", 2, False, 0],
+    ["a & b", None, True, 1],
+]
 AS_TEXT = [["home", "0.5", "true", "1"], ["list", "2", "false", "0"], ["a & b", "", "true", "1"]]
 
 
