@@ -1,13 +1,14 @@
 """Find known values that are written otherwise: `TRUE` for `true`, `2.50` for `2.5`, `501` for `00501`.
 
 Start with `Spellings`. A text that training saw is never looked at: what differs in training stays apart. Only an
-unseen text is compared with the known ones, in steps: each makes more texts alike, and the first one counts in which it
-is like a single known value. `us` is `US`, then, but where training saw both, `Us` is neither.
+unseen text is compared with the known ones, in steps: each makes more texts alike, and the first one counts in which
+it is like a single known value. `us` is `US`, then, but where training saw both, `Us` is neither. A row's answer does
+not depend on the rows beside it. `deepfm_core/export/standalone.py` does the same without Arrow.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.schema.lists import MARKS, WRAPPING
 
-_BLANKS = r"[\s\x{A0}\x{2000}-\x{200B}\x{202F}\x{3000}\x{FEFF}]+"
+_BLANKS = r"[ \t\n\f\r\x0B\x{A0}\x{2000}-\x{200B}\x{202F}\x{3000}\x{FEFF}]+"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 
 
@@ -97,18 +98,18 @@ def with_separator(texts: pa.Array, separator: str, known: Callable[[pa.Array], 
         known: says of (T,) values which of them training saw.
 
     Returns:
-        (D,) cells with the separator, if most values are known then; else the cells as they are.
+        (D,) cells with the separator, where most of their values are known then; the others as they are.
     """
-    best, likely = texts, 0.5
-    for mark in _other_marks(separator):
-        parts = pc.utf8_trim(pc.list_flatten(pc.split_pattern(texts, mark)), WRAPPING)
-        if not len(parts) or not pc.any(pc.match_substring(texts, mark)).as_py():
+    written, best = texts, np.full(len(texts), 0.5)
+    for mark in (mark for mark in MARKS if mark != separator):
+        held = np.asarray(pc.match_substring(texts, mark))
+        if not held.any():
             continue
-        share = float(np.mean(known(parts)))
-        if share > likely:
-            best, likely = pc.replace_substring(texts, mark, separator), share
-    return best
-
-
-def _other_marks(separator: str) -> Sequence[str]:
-    return [mark for mark in MARKS if mark != separator]
+        parts = pc.split_pattern(texts, mark)
+        of_cell = np.asarray(pc.list_parent_indices(parts))
+        seen = known(pc.utf8_trim(pc.list_flatten(parts), WRAPPING))
+        share = np.bincount(of_cell, weights=seen, minlength=len(texts)) / np.bincount(of_cell, minlength=len(texts))
+        better = held & (share > best)
+        written = pc.if_else(pa.array(better), pc.replace_substring(texts, mark, separator), written)
+        best = np.where(better, share, best)
+    return written
