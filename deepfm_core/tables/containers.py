@@ -1,4 +1,4 @@
-"""Tables within other files: JSON Lines, a zip archive with one table, an Excel workbook. Start with `contained`.
+"""Tables within other files: JSON Lines, a zip archive with one table, an Excel workbook. Start with `unpacked`.
 
 Each is written as a file that the reader knows, into a temporary folder.
 """
