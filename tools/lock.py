@@ -88,9 +88,10 @@ def requirement_files(project: Mapping[str, Any], pins: Mapping[str, str]) -> di
     table = project["project"]
     extras = table["optional-dependencies"]
     held = f"{MADE}--constraint {LOCK}\n"
+    program = [*table["dependencies"], *extras["app"], *extras["search"], *extras["excel"]]
     tests = [*extras["dev"], *extras["onnx"]]
     return {
-        "requirements.txt": held + _pinned([*table["dependencies"], *extras["app"], *extras["search"]], pins),
+        "requirements.txt": held + _pinned(program, pins),
         "requirements-dev.txt": f"{MADE}--requirement requirements.txt\n" + _pinned(tests, pins),
         "requirements-peers.txt": (
             f"{MADE}# To be installed with --no-deps.\n" + _pinned(project["dependency-groups"]["peers"], pins)

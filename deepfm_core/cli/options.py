@@ -78,7 +78,7 @@ def _warn(table: Table, quiet: bool, *, apart: bool) -> None:
 
 def reading_choices(arguments: argparse.Namespace) -> Choices:
     """Give what the command line says of how a table is read."""
-    return Choices(header=None if arguments.header is None else arguments.header == "yes")
+    return Choices(header=None if arguments.header is None else arguments.header == "yes", sheet=arguments.sheet)
 
 
 def warn_of_reading(table: Table, *, notes: bool = True) -> None:

@@ -148,6 +148,7 @@ def _table(verb: argparse.ArgumentParser) -> None:
 def _reading(verb: argparse.ArgumentParser) -> None:
     text = "whether the first line of the table names its columns (found out)"
     verb.add_argument("--header", choices=("yes", "no"), help=text)
+    verb.add_argument("--sheet", metavar="NAME", help="the sheet of an Excel workbook (the first)")
 
 
 def _roles(verb: argparse.ArgumentParser) -> None:

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from deepfm_core.encoding.field import Code, FieldSettings, encodes
+from deepfm_core.encoding.spelling import with_separator
 from deepfm_core.encoding.vocabulary import (
     HOURS,
     MISSING,
@@ -126,7 +130,12 @@ class MultiValuedCode:
     def code(self, cells: Cells) -> Code:
         """Encode the D distinct cells; where there are more values than slots, the most frequent are kept."""
         tokens = split_tokens(cells, self.separator)
-        ids = self.vocabulary.ids(tokens.texts, np.zeros(len(tokens.texts), dtype=bool))[tokens.codes]
+        ids = self._ids(tokens.texts)[tokens.codes]
+        strange = np.bincount(tokens.cells[ids == self.unseen], minlength=len(cells.texts)) > 0
+        strange[tokens.cells[ids != self.unseen]] = False
+        if strange.any() and (again := self._otherwise_separated(cells, strange)) is not None:
+            tokens = split_tokens(again, self.separator)
+            ids = self._ids(tokens.texts)[tokens.codes]
         size, specials = self.vocabulary.size, len(SPECIALS)
         # Turned so that the special features come last, a full row gives them up first.
         turned, used = padded(tokens.cells, (ids - specials) % size, len(cells.texts), self.slots)
@@ -136,6 +145,18 @@ class MultiValuedCode:
             weights /= np.maximum(weights.sum(axis=1, keepdims=True), 1.0)
         weights[~used.any(axis=1), 0] = 1.0
         return out, weights
+
+    def _ids(self, values: pa.Array) -> NDArray[np.int32]:
+        return self.vocabulary.ids(values, np.zeros(len(values), dtype=bool))
+
+    def _otherwise_separated(self, cells: Cells, strange: NDArray[np.bool_]) -> Cells | None:
+        """Return cells whose values stand between the field's separator if the strange ones have another; or None."""
+        places = pa.array(np.flatnonzero(strange))
+        texts = cells.texts.take(places)
+        written = with_separator(texts, self.separator, lambda values: self._ids(values) != self.unseen)
+        if written.equals(texts):
+            return None
+        return replace(cells, texts=pc.replace_with_mask(cells.texts, pa.array(strange), written), source=None)
 
     def single(self, cells: Cells, buckets: int) -> None:
         """A row has several values."""

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from deepfm_core.encoding.spelling import Spellings
 from deepfm_core.schema.column import Cells, missing_texts
 from deepfm_core.schema.lists import WRAPPING
 from deepfm_core.tables.csv_parser import keys_of
@@ -99,17 +100,15 @@ class Vocabulary:
         return self.named[len(SPECIALS) :]
 
     @cached_property
-    def _whole(self) -> pa.Array | None:
-        """The known values without `.0` where all are whole numbers."""
-        return whole_numbers(self._known)
+    def _spellings(self) -> Spellings:
+        return Spellings(self._known)
 
     def ids(self, texts: pa.Array, missing: NDArray[np.bool_]) -> NDArray[np.int32]:
-        """Return (D,) the feature of each stripped text, within the block; `7.0` counts as `7` among whole numbers."""
+        """Return (D,) the feature of each stripped text, within the block; an unseen one may be spelled otherwise."""
         places = np.array(pc.index_in(texts, value_set=self._known).fill_null(-1))
         unseen = np.flatnonzero((places < 0) & ~missing)
-        if len(unseen) and self._whole is not None:
-            written_otherwise = pc.replace_substring_regex(texts.take(pa.array(unseen)), _POINT_ZERO, r"\1")
-            places[unseen] = np.asarray(pc.index_in(written_otherwise, value_set=self._whole).fill_null(-1))
+        if len(unseen):
+            places[unseen] = self._spellings.places(texts.take(pa.array(unseen)))
         ids = places + len(SPECIALS)
         ids[places >= self.own] = SPECIALS.index(RARE)
         ids[places < 0] = SPECIALS.index(UNSEEN)

@@ -22,7 +22,7 @@ from deepfm_core.models.reading import Reading
 from deepfm_core.models.term import Term
 from deepfm_core.models.terms import terms_of
 from deepfm_core.runs.predictor import Trained
-from deepfm_core.schema.lists import WRAPPING
+from deepfm_core.schema.lists import MARKS, WRAPPING
 from deepfm_core.schema.timestamps import FORMS
 from deepfm_core.spec.models import ADDENDS
 from deepfm_core.tables.table import MISSING_TEXTS, Texts
@@ -51,6 +51,7 @@ def vocabulary(trained: Trained) -> dict[str, Any]:
         "label": {"column": label.column, "positive": label.positive},
         "missing": sorted(MISSING_TEXTS),
         "wrapping": WRAPPING,
+        "marks": list(MARKS),
         **_fields(encoder),
         "terms": [(_named(term), part_of(term)) for term in terms_of(trained.model)],
         "model": _reading(trained.model),

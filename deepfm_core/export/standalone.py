@@ -18,6 +18,8 @@ import csv
 import json
 import re
 import sys
+import unicodedata
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -46,44 +48,98 @@ def strip(text: str | None) -> str:
     return (text or "").strip()
 
 
-def vocabulary_of(field: Values) -> tuple[dict[str, int], bool]:
-    """Give the feature of each known value, by its text; `7.0` is `7` where all values are whole numbers."""
-    known = dict.fromkeys(field["rare"], 2) | {text: 3 + place for place, text in enumerate(field["values"])}
-    whole = bool(known) and all(re.fullmatch(r"[+-]?[0-9]+(\.0*)?", text) for text in known)
-    if whole:
-        known = {**{point_zero(text): place for text, place in reversed(known.items())}, **known}
-    return known, whole
+class Known:
+    """The values that training saw, by their features; an unseen text may be another spelling of a single one."""
+
+    def __init__(self, field: Values) -> None:
+        known: dict[str, int | None] = dict.fromkeys(field["rare"], 2)
+        known |= {text: 3 + place for place, text in enumerate(field["values"])}
+        self._forms = [known]
+
+    def feature(self, text: str) -> int:
+        """Give the feature of a value: unseen is 1."""
+        found = self._forms[0].get(text)
+        for number, alike in enumerate(SPELLINGS, 1):
+            if found is not None:
+                return found
+            text = alike(text)
+            found = self._form(number).get(text)
+        return 1 if found is None else found
+
+    def _form(self, number: int) -> dict[str, int | None]:
+        """Give the features of the known values as `SPELLINGS` writes them; None where several are written alike."""
+        while len(self._forms) <= number:
+            whole: list[tuple[str, int | None]] = list(self._forms[0].items())
+            for alike in SPELLINGS[: len(self._forms)]:
+                whole = [(alike(text), feature) for text, feature in whole]
+            counts = Counter(text for text, _ in whole)
+            self._forms.append({text: feature if counts[text] == 1 else None for text, feature in whole})
+        return self._forms[number]
 
 
-def point_zero(text: str) -> str:
-    """Write `7.0` as `7`."""
-    return re.sub(r"^([+-]?[0-9]+)\.0*$", r"\1", text)
+def letters(text: str) -> str:
+    """Compose letters and their accents, and take any run of white space for one blank."""
+    composed = unicodedata.normalize("NFC", text)
+    return re.sub("[ \t\n\f\r\x0b\xa0\u2000-\u200b\u202f\u3000\ufeff]+", " ", composed).strip()
 
 
-def feature_of(text: str, known: dict[str, int], whole: bool) -> int:
-    """Give the feature of a value: unseen is 1."""
-    return known.get(text, known.get(point_zero(text), 1) if whole else 1)
+def numbers_alike(text: str) -> str:
+    """Write numbers without a plus, without commas between thousands, and without zeros at the end of decimals."""
+    if re.search(r"^[+-]?[0-9]{1,3}(,[0-9]{3})+(\.[0-9]+)?$", text):
+        text = text.replace(",", "")
+    text = re.sub(r"^\+([0-9])", r"\1", text)
+    text = re.sub(r"^(-?)\.([0-9])", r"\g<1>0.\2", text)
+    text = re.sub(r"^(-?[0-9]+)\.0*$", r"\1", text)
+    return re.sub(r"^(-?[0-9]+\.[0-9]*[1-9])0+$", r"\1", text)
+
+
+def without_zeros(text: str) -> str:
+    """Write codes of digits without the zeros that spreadsheets take away."""
+    return re.sub(r"^0+([0-9]+)$", r"\1", text)
+
+
+SPELLINGS = (letters, numbers_alike, str.lower, without_zeros)
+"""Ways to make texts alike, each on top of those before it."""
 
 
 def code_categorical(field: Values, texts: Texts, about: About) -> Code:
     """One feature a row: missing is 0."""
-    known, whole = field["known"]
-    ids = [0 if about.missing(text) else feature_of(text, known, whole) for text in texts]
+    ids = [0 if about.missing(text) else field["known"].feature(text) for text in texts]
     return np.array(ids)[:, None], np.ones((len(texts), 1))
 
 
 def code_multi_valued(field: Values, texts: Texts, about: About) -> Code:
     """Several features a row: the distinct values of the cell, the most frequent ones if there are too many."""
-    (known, whole), slots, size = field["known"], field["slots"], field["size"]
+    slots, size = field["slots"], field["size"]
     ids, x = np.zeros((len(texts), slots), int), np.zeros((len(texts), slots))
     for row, text in enumerate(texts):
-        values = [] if about.missing(text) else [part.strip(about.wrapping) for part in text.split(field["separator"])]
-        found = {feature_of(value, known, whole) for value in values if not about.missing(value)}
+        found = features_within(text, field, about)
+        if found == {1}:
+            found = features_within(otherwise_separated(text, field, about), field, about)
         kept = sorted(found, key=lambda feature: (feature - 3) % size)[:slots]  # rare and unseen values go first
         ids[row, : len(kept)] = kept
         x[row, : len(kept)] = 1 / len(kept) if field["average"] and kept else 1
         x[row, 0] = x[row, 0] if kept else 1  # a cell without values is "missing"
     return ids, x
+
+
+def features_within(text: str, field: Values, about: About) -> set[int]:
+    """Give the features of the values in a cell."""
+    parts = [] if about.missing(text) else [part.strip(about.wrapping) for part in text.split(field["separator"])]
+    return {field["known"].feature(part) for part in parts if not about.missing(part)}
+
+
+def otherwise_separated(text: str, field: Values, about: About) -> str:
+    """Write a cell with the field's separator if most of its values are known between another mark."""
+    written, best = text, 0.5
+    for mark in about.marks:
+        if mark == field["separator"] or mark not in text:
+            continue
+        parts = [part.strip(about.wrapping) for part in text.split(mark)]
+        share = sum(field["known"].feature(part) != 1 for part in parts) / len(parts)
+        if share > best:
+            written, best = text.replace(mark, field["separator"]), share
+    return written
 
 
 def code_numeric(field: Values, texts: Texts, about: About) -> Code:
@@ -233,6 +289,7 @@ class About:
 
     def __init__(self, vocabulary: Values, first_row: int) -> None:
         self._missing, self.wrapping = set(vocabulary["missing"]), vocabulary["wrapping"]
+        self.marks: list[str] = vocabulary.get("marks", [])
         self._first_row = first_row
 
     def missing(self, text: str) -> bool:
@@ -405,7 +462,7 @@ class Model:
         fields = self.vocabulary["fields"]
         parts = [part for cross in self.vocabulary["crosses"] for part in cross["parts"]]
         for field in fields + parts:
-            field["known"] = vocabulary_of(field) if "values" in field else None
+            field["known"] = Known(field) if "values" in field else None
         self.columns = list(dict.fromkeys(field["column"] for field in fields + self.vocabulary["dense"]))
         ends = np.cumsum([0, *(field["slots"] for field in fields)]).tolist()
         self.slots = [slice(start, stop) for start, stop in pairwise(ends)]

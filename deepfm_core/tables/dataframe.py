@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.types as pt
 from pandas.api.types import is_bool_dtype, is_complex_dtype, is_numeric_dtype
 
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.tables.csv_parser import Coded, categorical
-from deepfm_core.tables.parquet import LIST_SEPARATOR, cell_text
+from deepfm_core.tables.csv_parser import Coded, categorical, coded
+from deepfm_core.tables.parquet import LIST_SEPARATOR, as_texts, cell_text
 from deepfm_core.tables.table import ReadReport, Table
 
 _SETS = (set, frozenset)
+_AS_TEXT = (Mapping, bytearray, memoryview, bool, np.bool_)
 _NESTED = (list, tuple, np.ndarray, *_SETS)
 _EXACT = 2.0**53
 """From this size on, float64 does not represent every whole number."""
@@ -45,19 +48,34 @@ def table_from_frame(frame: pd.DataFrame, name: str = "DataFrame") -> Table:
 
 
 def _texts(column: pd.Series) -> pd.Categorical:
-    """Convert a column to text; each distinct value is converted once."""
-    if column.dtype == object:
-        column = column.map(_joined)
-    codes, distinct = pd.factorize(column)
-    texts = pa.concat_arrays([_written(distinct), pa.array([""], pa.string())]).dictionary_encode()
+    """Convert a column to text; each distinct value is converted once.
+
+    Raises:
+        TableError: it holds values that no text is known for.
+    """
+    try:
+        if isinstance(column.dtype, pd.ArrowDtype) and pt.is_nested(column.dtype.pyarrow_dtype):
+            return categorical([coded(as_texts(pa.chunked_array(column.array.__arrow_array__())))])
+        if column.dtype == object:
+            column = column.map(_hashable)
+        codes, distinct = pd.factorize(column)
+        texts = pa.concat_arrays([_written(distinct), pa.array([""], pa.string())]).dictionary_encode()
+    except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
+        remedy = "Convert it to numbers, texts, times or lists of these."
+        problem = Problem(
+            "the column holds values that cannot be read", remedy, column=str(column.name), value=str(error)
+        )
+        raise TableError("DataFrame", [problem]) from error
     places = texts.indices.to_numpy()[codes]  # a missing value has code -1: the last text, ""
     return categorical([Coded(places, texts.dictionary)])
 
 
-def _joined(value: Any) -> Any:
-    if not isinstance(value, _NESTED):
-        return value
-    return LIST_SEPARATOR.join(_text(item) for item in (sorted(value, key=str) if isinstance(value, _SETS) else value))
+def _hashable(value: Any) -> Any:
+    """Give what can be told from other values: lists and the like as their text, and `True` as another than 1."""
+    if isinstance(value, _NESTED):
+        items = sorted(value, key=str) if isinstance(value, _SETS) else value
+        return LIST_SEPARATOR.join(_text(item) for item in items)
+    return cell_text(value) if isinstance(value, _AS_TEXT) else value
 
 
 def _written(distinct: pd.Index) -> pa.Array:

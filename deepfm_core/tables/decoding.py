@@ -34,21 +34,22 @@ _MARKS = (
 )
 # First bytes of files that are no text, what they are, and the remedy.
 _FOREIGN = (
-    (b"PK\x03\x04", "a zip archive or an Excel workbook", "Unpack it, or save the sheet as CSV."),
+    (b"PK\x03\x04", "a zip archive within gzip", "Unpack it."),
     (b"\xd0\xcf\x11\xe0", "an old Excel workbook", "Save the sheet as CSV."),
     (b"BZh", "a bzip2 archive", "Unpack it, or compress it with gzip."),
     (b"\xfd7zXZ", "an xz archive", "Unpack it, or compress it with gzip."),
     (b"\x28\xb5\x2f\xfd", "a zstd archive", "Unpack it, or compress it with gzip."),
     (b"7z\xbc\xaf", "a 7z archive", "Unpack it, or compress it with gzip."),
     (b"%PDF", "a PDF document", "Export the table as CSV."),
-    (b"ARROW1", "an Arrow file", "Save the table as Parquet or CSV."),
+    (b"ARROW1", "an Arrow file within gzip", "Unpack it."),
     (b"ORC", "an ORC file", "Save the table as Parquet or CSV."),
     (b"SQLite format 3", "a SQLite database", "Export the table as CSV."),
     (_GZIP, "compressed with gzip twice", "Unpack it once."),
     (b"PAR1", "a Parquet file within gzip", "Unpack it."),
 )
-# Control characters that no text contains. It may contain tabs, line ends, form feeds, escapes and U+0001 (from Hive).
-_CONTROLS = bytes(code for code in range(32) if code not in b"\x01\t\n\x0b\x0c\r\x1b")
+# Control characters that no text contains. It may contain tabs, line ends, form feeds, escapes, and the delimiters of
+# Hive (U+0001 to U+0003) and of ASCII (U+001F).
+_CONTROLS = bytes(code for code in range(32) if code not in b"\x01\x02\x03\t\n\x0b\x0c\r\x1b\x1f")
 _C1 = bytes(range(0x80, 0xA0))  # control characters in Latin-1, letters and quotes in cp1252
 _NOT_CP1252 = b"\x81\x8d\x8f\x90\x9d"  # bytes without a meaning in cp1252
 _WORD = re.compile(rb"[^\x00-\x3f]*[\x80-\xff][^\x00-\x3f]*")
@@ -288,8 +289,6 @@ def _refuse_foreign(head: bytes, subject: str) -> None:
     if start.startswith((b"<!doctype", b"<html", b"<?xml")):
         remedy = "Download the table itself, or export it as CSV."
         raise TableError(subject, [Problem("the file is a web page or XML, not a table of text", remedy)])
-    if start.startswith((b'{"', b"[{")):
-        raise TableError(subject, [Problem("the file is JSON, not a table of text", "Convert it to CSV or Parquet.")])
 
 
 def _binary(census: _Census, chunks: Iterator[bytes]) -> Problem:

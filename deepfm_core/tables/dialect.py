@@ -72,6 +72,8 @@ class Choices:
     header: bool | None = None
     """Whether the first line of the table is its header."""
     delimiter: str | None = None
+    sheet: str | None = None
+    """The sheet of a workbook; the first one if None."""
 
 
 def detect(content: Content, subject: str, choices: Choices = Choices()) -> Dialect:

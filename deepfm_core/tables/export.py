@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import re
+from collections.abc import Iterable
 from typing import TextIO
 
 import pandas as pd
@@ -20,6 +22,11 @@ _NOT_IN_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 def write_csv(frame: pd.DataFrame, stream: TextIO, *, line_end: str = "\n") -> None:
     """Write a frame's columns as CSV: a header line, then a line per row; missing values are empty cells."""
     frame.to_csv(stream, index=False, lineterminator=line_end)
+
+
+def write_rows(rows: Iterable[list[str]], stream: TextIO) -> None:
+    """Write rows of text as CSV, with quotes around every cell, so that what is read again is the same."""
+    csv.writer(stream, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(rows)
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:

@@ -1,15 +1,22 @@
-"""Read and write Parquet: any typed table as text, and the store's own tables of text.
+"""Read Parquet and Arrow files, any typed table as text, and write the store's own tables of text.
 
-`read_parquet` reads a user's file. `write_parquet` and `read_parquet_table` are for the store, which keeps text only.
+`read_parquet` and `read_arrow` read a user's file. `write_parquet` and `read_parquet_table` are for the store, which
+keeps text only.
 """
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
-from datetime import date, time
+import re
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from datetime import date, time, timedelta
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import numpy as np
 import pandas as pd
@@ -25,6 +32,7 @@ from deepfm_core.tables.no_rows import LeftOut, without_no_rows
 from deepfm_core.tables.table import ReadReport, Table
 
 MAGIC = b"PAR1"
+ARROW_MAGIC = b"ARROW1"
 LIST_SEPARATOR = "|"
 
 _ROWS_PER_GROUP = 1 << 20
@@ -33,39 +41,88 @@ _DICTIONARY_BYTES = 1 << 30
 
 
 def read_parquet(path: Path, name: str, max_bytes: int | None = None, *, fewest_columns: int = 2) -> Table:
-    """Read any Parquet file; each value becomes the shortest text that represents it exactly.
+    """Read any Parquet file; each value becomes the shortest text that represents it exactly (see docs/tables.md).
 
-    Nulls and NaN become empty cells, truth values `true` and `false`, timestamps ISO 8601, and lists are joined with
-    `|`.
+    A column whose type no text is known for is left out, with a note. So are the row numbers that pandas wrote.
 
     Raises:
         TableError: the file is damaged or larger than `max_bytes` when decompressed, or has fewer columns than
             `fewest_columns`, a column name twice, or no rows.
     """
-    subject = f"Table `{name}`"
+    with _readable(name, "Parquet"), pq.ParquetFile(path) as file:
+        schema, rows = file.schema_arrow, file.metadata.num_rows
+        refuse_size(_unpacked(file.metadata), max_bytes, f"Table `{name}`")
+        return _table(schema, rows, lambda column: file.read([column]).column(0), name, "parquet", fewest_columns)
+
+
+def read_arrow(path: Path, name: str, max_bytes: int | None = None, *, fewest_columns: int = 2) -> Table:
+    """Read an Arrow IPC file, which Feather files are, too, as `read_parquet` reads Parquet.
+
+    Raises:
+        TableError: as `read_parquet` does.
+    """
+    with _readable(name, "Arrow"), pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
+        whole = file.read_all()
+        refuse_size(whole.nbytes, max_bytes, f"Table `{name}`")
+        return _table(whole.schema, len(whole), whole.column, name, "arrow", fewest_columns)
+
+
+@contextmanager
+def _readable(name: str, kind: str) -> Iterator[None]:
+    importlib.import_module("pandas.core.arrays.arrow.extension_types")  # tells Arrow of periods and intervals
     try:
-        with pq.ParquetFile(path) as file:
-            columns = file.schema_arrow.names
-            problems = _problems(columns, file.metadata.num_rows, fewest_columns)
-            if problems:
-                raise TableError(subject, problems)
-            refuse_size(_unpacked(file.metadata), max_bytes, subject)
-            texts = {column: categorical([coded(_as_texts(file.read([column]).column(0)))]) for column in columns}
+        yield
     except (pa.ArrowException, OSError) as error:
-        problem = Problem("the Parquet file is damaged or cut short", "Write or download it again.", value=str(error))
-        raise TableError(subject, [problem]) from error
+        problem = Problem(f"the {kind} file is damaged or cut short", "Write or download it again.", value=str(error))
+        raise TableError(f"Table `{name}`", [problem]) from error
+
+
+def _table(
+    schema: pa.Schema,
+    rows: int,
+    column_of: Callable[[str], pa.ChunkedArray],
+    name: str,
+    kind: str,
+    fewest_columns: int,
+) -> Table:
+    if problems := _problems(schema.names, rows, fewest_columns):
+        raise TableError(f"Table `{name}`", problems)
+    texts, notes = dict[str, pd.Categorical](), list[str]()
+    index = _row_numbers(schema)
+    for field in schema:
+        if field.name in index and len(schema) - len(index) >= fewest_columns:
+            notes.append(f"`{field.name}`, the row numbers that pandas wrote, was left out.")
+            continue
+        values = column_of(field.name)
+        try:
+            texts[field.name] = categorical([coded(as_texts(values))])
+        except (pa.ArrowException, ValueError, TypeError, OverflowError):
+            notes.append(f"Column `{field.name}` is of type {field.type}, which has no text; it was left out.")
+    if len(texts) < fewest_columns:
+        remedy = "Write its columns as numbers, texts, times or lists of these."
+        raise TableError(f"Table `{name}`", [Problem("too few columns can be read", remedy, value="; ".join(notes))])
     frame, no_rows = pd.DataFrame(texts, copy=False), LeftOut()
     if fewest_columns > 1:
         frame, no_rows = without_no_rows(frame)
+    if not len(frame):
+        raise TableError(f"Table `{name}`", [Problem("the table has no rows", "Give at least one row with a value.")])
     report = ReadReport(
-        "parquet",
+        kind,
         delimiter=None,
         header_line=None,
         rows=len(frame),
         skipped=no_rows.problems,
         skipped_count=no_rows.count,
+        notes=tuple(notes),
     )
     return Table(name, frame, report)
+
+
+def _row_numbers(schema: pa.Schema) -> set[str]:
+    """Return the columns that pandas wrote for an index of whole numbers without a name."""
+    index = (schema.pandas_metadata or {}).get("index_columns", [])
+    names = {name for name in index if isinstance(name, str) and re.fullmatch(r"__index_level_\d+__", name)}
+    return {name for name in names if name in schema.names and pt.is_integer(schema.field(name).type)}
 
 
 def write_parquet(table: Table, path: Path) -> None:
@@ -112,13 +169,25 @@ def _unpacked(metadata: Any) -> int:
     return max(int(sum(sizes)), 2 * int(metadata.num_rows) * int(metadata.num_columns))
 
 
-def _as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
-    """Turn a column of any type into chunks of dictionary-encoded text, without nulls."""
-    if pt.is_nested(column.type):
-        column = pa.chunked_array([pa.array((cell_text(value) for value in column.to_pylist()), pa.string())])
+def as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Turn a column of any type into chunks of dictionary-encoded text, without nulls.
+
+    Raises:
+        ValueError, TypeError, OverflowError, pyarrow.ArrowException: no text is known for its type.
+    """
+    if isinstance(column.type, pa.BaseExtensionType):
+        column = pa.chunked_array([_extension_texts(chunk) for chunk in column.chunks], pa.string())
+    elif pt.is_run_end_encoded(column.type):
+        column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks])
+    if pt.is_nested(column.type) or pt.is_interval(column.type) or _is_view(column.type):
+        column = pa.chunked_array([_texts(chunk) for chunk in column.chunks], pa.string())
     if not pt.is_dictionary(column.type):
         column = column.dictionary_encode()
     return pa.chunked_array([_text_chunk(chunk) for chunk in column.unify_dictionaries().chunks])
+
+
+def _is_view(kind: pa.DataType) -> bool:
+    return bool(pt.is_string_view(kind) or pt.is_binary_view(kind))
 
 
 def _text_chunk(chunk: pa.DictionaryArray) -> pa.DictionaryArray:
@@ -129,16 +198,90 @@ def _text_chunk(chunk: pa.DictionaryArray) -> pa.DictionaryArray:
 
 
 def _texts(values: pa.Array) -> pa.Array:
-    """Convert each distinct value to the shortest text that represents it exactly."""
+    """Convert each value to the shortest text that represents it exactly."""
     kind = values.type
     if pt.is_floating(kind):
         numbers = values.to_numpy(zero_copy_only=False)
         return pa.array((cell_text(number) for number in numbers), pa.string())
     if pt.is_timestamp(kind):
-        return pc.replace_substring(_coarsest(values).cast(pa.string()), " ", "T")
-    if pt.is_binary(kind) or pt.is_large_binary(kind) or pt.is_fixed_size_binary(kind):
-        return pa.array((cell_text(value) for value in values.to_pylist()), pa.string())
+        return _moments(values)
+    if pt.is_time(kind):
+        whole = pc.replace_substring_regex(values.cast(pa.string()), r"\.0+$", "")
+        return pc.replace_substring_regex(whole, r"(\.\d*[1-9])0+$", r"\1")
+    if pt.is_duration(kind):
+        return _seconds(values)
+    if isinstance(kind, pa.BaseExtensionType):
+        return _extension_texts(values)
+    if (
+        pt.is_nested(kind)
+        or pt.is_interval(kind)
+        or pt.is_binary(kind)
+        or pt.is_large_binary(kind)
+        or (pt.is_fixed_size_binary(kind) or pt.is_binary_view(kind))
+    ):
+        return pa.array((cell_text(value) for value in _python(values)), pa.string())
     return values.cast(pa.string())
+
+
+def _extension_texts(values: pa.Array) -> pa.Array:
+    """Convert values of a logical type that stands upon another one: UUID, JSON, pandas' periods and intervals."""
+    name = getattr(values.type, "extension_name", "")
+    if name == "arrow.uuid":
+        return pa.array(None if value is None else str(UUID(bytes=value)) for value in values.storage.to_pylist())
+    if name.startswith("pandas."):
+        return pa.array(None if value is pd.NaT or value != value else str(value) for value in values.to_pandas())
+    return _texts(values.storage).cast(pa.string())
+
+
+def _moments(values: pa.Array) -> pa.Array:
+    values = _coarsest(values)
+    texts = pc.replace_substring(values.cast(pa.string()), " ", "T")
+    if not pc.any(pc.starts_with(texts, "<")).as_py():
+        return texts
+    # Beyond the years that Arrow writes, NumPy writes the time without its zone, which is UTC.
+    written = np.datetime_as_string(np.asarray(values.cast(pa.timestamp(values.type.unit))))
+    return pa.array((None if text == "NaT" else text for text in written.tolist()), pa.string())
+
+
+def _seconds(values: pa.Array) -> pa.Array:
+    """Write durations as seconds, with as many decimals as needed."""
+    unit = Decimal(1).scaleb(-{"s": 0, "ms": 3, "us": 6, "ns": 9}[values.type.unit])
+    counts = values.cast(pa.int64()).to_pylist()
+    return pa.array((None if count is None else seconds_text(count * unit) for count in counts), pa.string())
+
+
+def seconds_text(seconds: Decimal) -> str:
+    """Write a number of seconds without needless zeros."""
+    text = f"{seconds:f}"
+    return text.rstrip("0").rstrip(".") if "." in text else text
+
+
+def _python(values: pa.Array) -> list[Any]:
+    """Convert values to what `cell_text` knows: lists, dicts, numbers, truth values, bytes and texts of times."""
+    kind = values.type
+    if pt.is_map(kind):
+        keys, items = _python(values.keys), _python(values.items)
+        pairs = [(cell_text(key), item) for key, item in zip(keys, items, strict=True)]
+        return [None if span is None else dict(pairs[span]) for span in _spans(values)]
+    if pt.is_struct(kind):
+        parts = {field.name: _python(values.field(i)) for i, field in enumerate(kind)}
+        known = values.is_valid().to_pylist()
+        return [{n: part[i] for n, part in parts.items()} if known[i] else None for i in range(len(values))]
+    if pt.is_fixed_size_list(kind):
+        values = values.cast(pa.list_(kind.value_type))
+    if pt.is_list(values.type) or pt.is_large_list(values.type):
+        items = _python(values.values)
+        return [None if span is None else items[span] for span in _spans(values)]
+    if pt.is_temporal(kind) or isinstance(kind, pa.BaseExtensionType):
+        return list(_texts(values).to_pylist())
+    return list(values.to_pylist())
+
+
+def _spans(values: pa.Array) -> list[slice | None]:
+    """Return which of the items below belong to each list; None for a null."""
+    ends = values.offsets.to_pylist()
+    known = values.is_valid().to_pylist()
+    return [slice(ends[i], ends[i + 1]) if known[i] else None for i in range(len(values))]
 
 
 def _coarsest(times: pa.Array) -> pa.Array:
@@ -156,20 +299,39 @@ def cell_text(value: Any) -> str:
     match value:
         case None:
             return ""
-        case bool():
+        case bool() | np.bool_():
             return "true" if value else "false"
         case float() | np.floating():
             return "" if math.isnan(value) else str(value)
-        case bytes():
-            return value.decode() if _is_utf8(value) else value.hex()
-        case dict():
-            return json.dumps(value, default=cell_text, ensure_ascii=False)
-        case list():
+        case bytes() | bytearray() | memoryview():
+            return bytes(value).decode() if _is_utf8(bytes(value)) else bytes(value).hex()
+        case Mapping():
+            return json.dumps(_json(value), ensure_ascii=False)
+        case list() | tuple():
             return LIST_SEPARATOR.join(cell_text(item) for item in value)
+        case timedelta():
+            return seconds_text(Decimal(value // timedelta(microseconds=1)).scaleb(-6))
         case date() | time():
             return value.isoformat()
         case _:
             return str(value)
+
+
+def _json(value: Any) -> Any:
+    """Convert a value within a cell to what JSON knows; what it does not know becomes its text."""
+    match value:
+        case Mapping():
+            return {cell_text(key): _json(item) for key, item in value.items()}
+        case list() | tuple() | np.ndarray():
+            return [_json(item) for item in value]
+        case float() | np.floating():
+            return float(value) if math.isfinite(value) else None
+        case np.generic():
+            return _json(value.item())
+        case None | bool() | int() | str():
+            return value
+        case _:
+            return cell_text(value)
 
 
 def _is_utf8(value: bytes) -> bool:

@@ -9,21 +9,23 @@ import csv
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
 from itertools import takewhile
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pandas as pd
 import pyarrow as pa
 
 from deepfm_core.errors import Problem, TableError
+from deepfm_core.tables.containers import from_json, is_json, is_zip, unpacked
 from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.decoding import Content, refuse_size, survey
 from deepfm_core.tables.dialect import Choices, Dialect, detect
 from deepfm_core.tables.header import is_value
 from deepfm_core.tables.no_rows import without_no_rows
-from deepfm_core.tables.parquet import MAGIC, read_parquet
+from deepfm_core.tables.parquet import ARROW_MAGIC, MAGIC, read_arrow, read_parquet
 from deepfm_core.tables.records import Cut, Misfits
 from deepfm_core.tables.repair import Repaired, doubts, is_sound_below, repair, swallowing, too_many
 from deepfm_core.tables.row_errors import SHOWN, excerpt, lines_left_out, mended_rows, misfits, ragged_rows
@@ -97,6 +99,8 @@ def _records(content: Content) -> Iterator[tuple[int, list[str]]]:
 
 # Tables of any form.
 
+_SPACE_REMOVED = "The space after every delimiter was removed."
+
 
 def read_table(
     source: Path | str,
@@ -130,13 +134,21 @@ def read_table(
     subject = f"Table `{name}`"
     head = _first_bytes(path, subject)
     refuse_size(path.stat().st_size, max_bytes, subject)
-    if head == MAGIC:
+    if head == ARROW_MAGIC:
+        return read_arrow(path, name, max_bytes, fewest_columns=2 if only is None else 1)
+    if head[: len(MAGIC)] == MAGIC:
         return read_parquet(path, name, max_bytes, fewest_columns=2 if only is None else 1)
     # Name the mistake: later checks could only say that the file is binary.
     if path.suffix == ".parquet" and b"\0" in path.open("rb").read(4096):
         remedy = "Write it again with a Parquet library, or use the CSV it was made from."
-        raise TableError(subject, [Problem("the file is called Parquet but is not", remedy, value=repr(head)[2:-1])])
+        raise TableError(
+            subject, [Problem("the file is called Parquet but is not", remedy, value=repr(head[:4])[2:-1])]
+        )
+    if is_zip(path):
+        return _unpacked(path, name, strict, max_bytes, only, choices)
     content = survey(path, subject, max_bytes)
+    if is_json(content):
+        return _from_json(content, name, strict, only)
     if only is not None and (table := read_one_column(content, only, name)) is not None:
         return table
     dialect = detect(content, subject, choices)
@@ -160,21 +172,42 @@ def read_table(
         quoting=str(rows.cut) if content.quoted_until > dialect.offset else None,
         repaired=tuple(rows.mended),
         repaired_count=rows.mended_count,
-        notes=(
-            *dialect.notes,
-            *notes,
-            *rows.notes,
-            *_doubtful_cells(content, dialect, rows),
-            *_encoding_notes(content),
-        ),
+        notes=(*dialect.notes, *notes),
     )
     return Table(name, frame, report)
+
+
+def _unpacked(path: Path, name: str, strict: bool, max_bytes: int | None, only: str | None, choices: Choices) -> Table:
+    """Read the table of a zip archive or of a workbook."""
+    with TemporaryDirectory() as folder:
+        inner, kind, note = unpacked(path, Path(folder), f"Table `{name}`", max_bytes, choices.sheet)
+        if is_zip(inner):
+            remedy = "Unpack it once."
+            raise TableError(f"Table `{name}`", [Problem("the archive holds another archive", remedy)])
+        chosen = replace(choices, delimiter=",") if kind == "xlsx" else choices
+        table = read_table(inner, name=name, strict=strict, max_bytes=max_bytes, only=only, choices=chosen)
+    report = replace(table.report, notes=(note, *table.report.notes))
+    if kind == "xlsx":
+        report = replace(report, format=kind, delimiter=None, quoting=None)
+    return replace(table, report=replace(report, compression="zip" if kind == "zip" else report.compression))
+
+
+def _from_json(content: Content, name: str, strict: bool, only: str | None) -> Table:
+    """Read objects of JSON."""
+    with TemporaryDirectory() as folder:
+        inner = from_json(content, Path(folder), f"Table `{name}`")
+        choices = Choices(header=True, delimiter=",")
+        table = read_table(inner, name=name, strict=strict, only=only, choices=choices)
+    report = replace(
+        table.report, format="json", encoding=content.encoding, compression=content.compression, delimiter=None
+    )
+    return replace(table, report=replace(report, header_line=None, quoting=None))
 
 
 def _first_bytes(path: Path, subject: str) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(len(MAGIC))
+            return file.read(len(ARROW_MAGIC))
     except FileNotFoundError as error:
         raise TableError(subject, [Problem("there is no such file", "Check the path.", value=str(path))]) from error
     except OSError as error:
@@ -264,14 +297,16 @@ def _doubtful_cells(content: Content, dialect: Dialect, rows: _Rows) -> list[str
 
 
 def _frame(dialect: Dialect, columns: list[pd.Categorical]) -> tuple[pd.DataFrame, list[str]]:
-    names, notes = list(dialect.columns), ["The space after every delimiter was removed."] if dialect.cut.spaced else []
+    names, notes = list(dialect.columns), list[str]()
+    if dialect.cut.spaced and dialect.cut.delimiter != " ":
+        notes.append(_SPACE_REMOVED)
     if dialect.header_line is not None and (end := _empty_end(columns, dialect.unnamed_end)):
         columns, names = columns[:-end], names[:-end]
         notes.append("Every row ends with a delimiter; the empty column at the end was left out.")
     if all(_spaced(column) for column in columns[1:]) and all(name.startswith(" ") for name in names[1:]):
         columns = [columns[0], *(_unspaced(column) for column in columns[1:])]
         names = [name.lstrip(" ") for name in names]
-        notes.append("The space after every delimiter was removed.")
+        notes.append(_SPACE_REMOVED)
     return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False), notes
 
 

@@ -69,7 +69,8 @@ class ReadReport:
 def _listed(problems: Sequence[Problem], count: int, what: str) -> list[str]:
     texts = in_words(problems)
     shown = texts[:_SENTENCES]
-    return [*shown, f"{count:,} {what}."] if len(texts) > _SENTENCES or count > len(problems) else shown
+    more = count > len(problems) and all(problem.line is not None for problem in problems)
+    return [*shown, f"{count:,} {what}."] if len(texts) > _SENTENCES or more else shown
 
 
 @dataclass(frozen=True)

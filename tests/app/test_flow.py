@@ -115,6 +115,14 @@ def test_lines_that_were_left_out_are_said_before_anything_is_trained(opened: Op
     assert "4 values where the header has 3" in _text(app)
 
 
+def test_lines_that_were_repaired_are_said_before_anything_is_trained(opened: Opened) -> None:
+    app = opened("data")
+    lines = b"x,y,clicked\n" + b"a,q,0\nb,p,1\n" * 100
+    app.file_uploader[0].upload("inch.csv", lines + b'a,"24"",0\n', "text/csv").run()
+    assert app.warning[0].value == "**1 line of the file was repaired.**"
+    assert "a quote is not closed or not doubled" in _text(app)
+
+
 def test_a_table_can_be_removed_and_brought_back(opened: Opened, store: Store) -> None:
     app = opened("data")
     app.file_uploader[0].upload("mine.csv", b"x,clicked\n" + b"a,0\nb,1\n" * 50, "text/csv").run()

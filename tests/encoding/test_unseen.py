@@ -38,10 +38,23 @@ def test_rows_like_those_of_training_are_passed_over() -> None:
     assert notes(zip=few_new) == []
 
 
-def test_codes_without_their_zeros_are_named_with_examples() -> None:
-    (said,) = notes(zip=FRAME["zip"].str.lstrip("0"))
+def test_codes_of_another_form_are_named_with_examples() -> None:
+    (said,) = notes(zip="1" + FRAME["zip"])
     assert said.startswith("new.csv, field `zip`: 100% of the cells (2,000 of 2,000) hold values that training did not")
-    assert f"`{FRAME['zip'][0].lstrip('0')}`" in said
+    assert f"`1{FRAME['zip'][0]}`" in said
+
+
+@pytest.mark.parametrize(
+    "changed",
+    [
+        {"zip": FRAME["zip"].str.lstrip("0")},
+        {"zip": FRAME["zip"].str.lstrip("0") + ".0"},
+        {"tags": FRAME["tags"].str.upper()},
+    ],
+    ids=["zeros lost", "as floats", "capitals"],
+)
+def test_values_that_are_written_otherwise_are_known(changed: dict[str, object]) -> None:
+    assert notes(**changed) == []
 
 
 def test_a_single_new_code_is_named() -> None:
@@ -51,7 +64,7 @@ def test_a_single_new_code_is_named() -> None:
 
 
 def test_new_values_within_cells_are_named() -> None:
-    (said,) = notes(tags=FRAME["tags"].str.upper())
+    (said,) = notes(tags=FRAME["tags"].str.replace(r"(\w)", r"\1\1", regex=True))
     assert "field `tags`: 100% of the cells" in said
 
 

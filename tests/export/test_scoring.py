@@ -11,9 +11,11 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from deepfm_core.encoding.field import CLASSES
+from deepfm_core.encoding.vocabulary import Vocabulary
 from deepfm_core.export import standalone
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.scoring import score_bytes
@@ -29,6 +31,15 @@ CASES = [
     ("dnn", {"activation": "sigmoid", "dropout": 0.0}),
     ("pnn", {"activation": "linear", "embedding_size": 3}),
 ]
+
+
+SPELLED = [
+    (["US", "true", "us"], ["Us", "us", "TRUE", "True", "x", "US "]),
+    (["2.50", "1234", "-0.5"], ["2.5", "2.500", "+2.5", "1,234", "1,234.00", "-.5", "12,34", ".5"]),
+    (["00501", "7", "07"], ["501", "501.0", "7.0", "007", "0", "07.0"]),
+    (["Caf\u00e9 au lait", "b"], ["Cafe\u0301 au lait", "caf\u00e9\u00a0au  lait", "B", "\u00e9"]),
+]
+"""Known values, and texts some of which are their spellings."""
 
 
 def unpacked(folder: RunFolder, into: Path) -> Path:
@@ -56,12 +67,23 @@ def test_the_script_needs_python_and_numpy_alone() -> None:
     assert packages - {"numpy", "__future__"} <= set(sys.stdlib_module_names)
 
 
+@pytest.mark.parametrize(("known", "texts"), SPELLED)
+def test_the_script_knows_the_spellings_that_the_library_knows(known: list[str], texts: list[str]) -> None:
+    vocabulary = Vocabulary.holding(known[:2], known[2:])
+    alone = standalone.Known({"values": known[:2], "rare": known[2:]})
+    expected = vocabulary.ids(pa.array(texts, pa.large_string()), np.zeros(len(texts), dtype=bool))
+    assert [alone.feature(text) for text in texts] == expected.tolist()
+    assert len(set(expected.tolist())) > 1
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("model", "chosen"), CASES)
 def test_the_script_gives_the_terms_of_the_model(run_of, tmp_path, model, chosen) -> None:
     folder = run_of(model, **chosen)
     fresh = rows(300, seed=7)  # with values, combinations and moments that training did not hold
     fresh.loc[fresh.index % 7 == 0, "device"] = "never seen"
+    fresh.loc[fresh.index % 11 == 0, "device"] = fresh["device"].str.upper()
+    fresh.loc[fresh.index % 5 == 0, "interests"] = fresh["interests"].str.replace("|", "', '").map("['{}']".format)
     fresh.loc[fresh.index % 9 == 0, "interests"] = "['a'|\"z\"| y |a|b|c|d|e|f]"
     data = table(fresh, tmp_path / "fresh.csv")
     expected = Trained.load(folder).explain(data)

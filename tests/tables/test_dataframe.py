@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 
 from deepfm_core.errors import TableError
@@ -37,6 +40,14 @@ def texts(values: object) -> list[str]:
         pytest.param([["a", 2.0], [], None, ("b",), {"d", "c"}], ["a|2", "", "", "b", "c|d"], id="several"),
         ([1, "1", 1.5, None], ["1", "1", "1.5", ""]),
         (pd.arrays.SparseArray([0, 0, 3]), ["0", "0", "3"]),
+        ([{"os": "a", "v": np.int64(1)}, {}, None], ['{"os": "a", "v": 1}', "{}", ""]),
+        ([bytearray(b"ab"), b"\xff"], ["ab", "ff"]),
+        ([1, True, "true", False], ["1", "true", "true", "false"]),
+        ([[[1, 2], [3]], [{"a": 1}]], ["1|2|3", '{"a": 1}']),
+        (pd.to_timedelta(["1h", None, "1.5s"]), ["3600", "", "1.5"]),
+        (pd.array([["a"], ["b", "a"], None], pd.ArrowDtype(pa.list_(pa.string()))), ["a", "b|a", ""]),
+        (pd.array([{"k": 1}], pd.ArrowDtype(pa.struct({"k": pa.int64()}))), ['{"k": 1}']),
+        ([datetime.date(2024, 1, 2), datetime.time(1, 2)], ["2024-01-02", "01:02:00"]),
     ],
     ids=str,
 )

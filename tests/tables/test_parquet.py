@@ -1,5 +1,7 @@
 """Parquet in, whatever its types, and the store's own tables."""
 
+import subprocess
+import sys
 from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
@@ -7,10 +9,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.feather as feather
 import pyarrow.parquet as pq
 import pytest
 
 from deepfm_core.errors import TableError
+from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.parquet import read_parquet_table, write_parquet
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
@@ -37,7 +42,20 @@ def texts_of(tmp_path, values: pa.Array, **settings) -> list[str]:
         (pa.array([0.1, 16777216], pa.float32()), ["0.1", "1.6777216e+07"]),
         (pa.array([Decimal("1.50"), None]), ["1.50", ""]),
         (pa.array([date(2024, 2, 29)]), ["2024-02-29"]),
-        (pa.array([time(1, 2, 3)]), ["01:02:03.000000"]),
+        (pa.array([time(1, 2, 3)]), ["01:02:03"]),
+        (pa.array([1_500_000, 36_000_000_000], pa.time64("us")), ["00:00:01.5", "10:00:00"]),
+        (pa.array([1500, 3_600_000, None], pa.duration("ms")), ["1.5", "3600", ""]),
+        (pa.array([1, -1], pa.duration("ns")), ["0.000000001", "-0.000000001"]),
+        (pa.array([b"\0" * 16, None], pa.binary(16)).cast(pa.uuid()), ["00000000-0000-0000-0000-000000000000", ""]),
+        (pa.ExtensionArray.from_storage(pa.json_(), pa.array(['{"a": 1}', None])), ['{"a": 1}', ""]),
+        (pa.array([[("k", 1)], [], None], pa.map_(pa.string(), pa.int64())), ['{"k": 1}', "{}", ""]),
+        (pa.array([{"s": {"v": 0.5}, "t": [1, 2]}, None]), ['{"s": {"v": 0.5}, "t": [1, 2]}', ""]),
+        (pa.array([[2**40], [], None], pa.list_(pa.timestamp("s"))), [str(np.datetime64(2**40, "s")), "", ""]),
+        (pa.array([2**40, None], pa.timestamp("s")), [str(np.datetime64(2**40, "s")), ""]),
+        (pa.array([[datetime(2024, 1, 2)]]), ["2024-01-02T00:00:00"]),
+        (pa.array([[[1, 0], [3]], [[]]]), ["1|0|3", ""]),
+        (pa.array([[1, 2], None], pa.list_(pa.int64(), 2)), ["1|2", ""]),
+        (pa.array([1.5, None], pa.float16()), ["1.5", ""]),
         (pa.array([datetime(2024, 1, 2, 3, 4, 5), None]), ["2024-01-02T03:04:05", ""]),
         (pa.array([datetime(2024, 1, 2, 3, 4, 5, 120000)]), ["2024-01-02T03:04:05.120"]),
         (pa.array([1], pa.timestamp("ns")), ["1970-01-01T00:00:00.000000001"]),
@@ -57,6 +75,89 @@ def test_typed_values_become_the_text_that_gives_them_back(tmp_path, values, tex
     if texts is None:
         texts = ["" if value is None or value != value else repr(value) for value in values.to_pylist()]
     assert texts_of(tmp_path, values) == texts
+
+
+def frame_of(tmp_path: Path, column: object) -> Table:
+    pd.DataFrame({"x": column, "click": 0}).to_parquet(tmp_path / "t")
+    return read_table(tmp_path / "t")
+
+
+@pytest.mark.parametrize(
+    ("column", "texts"),
+    [
+        (pd.period_range("2020-01", periods=2, freq="M"), ["2020-01", "2020-02"]),
+        (pd.Series(pd.arrays.IntervalArray.from_breaks([0, 10, 20])), ["(0, 10]", "(10, 20]"]),
+        (pd.to_timedelta([1, 2], unit="h"), ["3600", "7200"]),
+        (pd.array(["a", None], "string"), ["a", ""]),
+    ],
+)
+def test_a_file_that_pandas_wrote_gives_what_its_frame_gives(tmp_path, column, texts):
+    table = frame_of(tmp_path, column)
+    assert table.frame["x"].astype(object).tolist() == texts
+    assert table_from_frame(pd.DataFrame({"x": column})).frame["x"].astype(object).tolist() == texts
+
+
+def test_periods_are_known_before_pandas_has_used_them(tmp_path):
+    frame_of(tmp_path, pd.period_range("2020-01", periods=2, freq="M"))
+    code = "import sys; from deepfm_core.tables.reader import read_table"
+    code += "; print(*read_table(sys.argv[1]).frame['x'].astype(object))"
+    done = subprocess.run([sys.executable, "-c", code, tmp_path / "t"], check=True, capture_output=True, text=True)
+    assert done.stdout.split() == ["2020-01", "2020-02"]
+
+
+def test_the_row_numbers_that_pandas_wrote_are_left_out_and_said(tmp_path):
+    pd.DataFrame({"a": list("xyz"), "b": [1, 0, 1]}, index=[5, 3, 9]).to_parquet(tmp_path / "t")
+    table = read_table(tmp_path / "t")
+    assert list(table.frame.columns) == ["a", "b"]
+    assert table.report.notes == ("`__index_level_0__`, the row numbers that pandas wrote, was left out.",)
+
+
+def test_an_index_with_a_name_is_a_column(tmp_path):
+    frame = pd.DataFrame({"a": list("xyz"), "b": [1, 0, 1]}, index=pd.Index([5, 3, 9], name="user"))
+    frame.to_parquet(tmp_path / "t")
+    assert set(read_table(tmp_path / "t").frame.columns) == {"a", "b", "user"}
+
+
+@pytest.mark.parametrize("compression", ["uncompressed", "lz4"])
+def test_feather_is_read_like_parquet(tmp_path, compression):
+    values = pa.table(
+        {
+            "a": pa.array(["x", None, "y"]),
+            "b": pa.array([1.5, 2.0, None]),
+            "views": pa.array(["u", "v", "w"], pa.string_view()),
+            "runs": pa.array([7, 7, 8]).dictionary_encode(),
+            "ended": pc.run_end_encode(pa.array([7, 7, 8])),
+        }
+    )
+    feather.write_feather(values, tmp_path / "t", compression=compression)
+    table = read_table(tmp_path / "t")
+    assert table.report.format == "arrow"
+    assert table.frame.astype(object).to_numpy().tolist() == [
+        ["x", "1.5", "u", "7", "7"],
+        ["", "2.0", "v", "7", "7"],
+        ["y", "", "w", "8", "8"],
+    ]
+
+
+def test_a_feather_file_cut_short_is_refused(tmp_path):
+    feather.write_feather(pa.table({"a": np.arange(1000), "b": np.arange(1000)}), tmp_path / "t")
+    content = (tmp_path / "t").read_bytes()
+    (tmp_path / "t").write_bytes(content[: len(content) // 2])
+    with pytest.raises(TableError, match="the Arrow file is damaged"):
+        read_table(tmp_path / "t")
+
+
+def test_a_column_without_a_text_is_left_out_and_named(tmp_path):
+    union = pa.UnionArray.from_sparse(pa.array([0, 0], pa.int8()), [pa.array([1, 2]), pa.array(["a", "b"])])
+    with pa.OSFile(str(tmp_path / "t"), "wb") as file:
+        odd = pa.table({"a": [1, 2], "b": ["x", "y"], "odd": union})
+        with pa.ipc.new_file(file, odd.schema) as writer:
+            writer.write_table(odd)
+    table = read_table(tmp_path / "t")
+    if "odd" in table.frame:
+        assert table.frame["odd"].astype(object).tolist() == ["1", "2"]
+    else:
+        assert "Column `odd` is of type" in table.report.notes[0]
 
 
 def test_every_row_group_is_read_in_order(tmp_path):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pandas as pd
 import streamlit as st
 
@@ -14,7 +16,7 @@ from app.views.data.evidence import observed_section
 from app.widgets.download import download
 from app.widgets.messages import errors_shown
 from app.widgets.text import counted, plain
-from deepfm_core.errors import DeepFMError, in_words
+from deepfm_core.errors import DeepFMError, Problem, in_words
 from deepfm_core.schema.infer import verdict
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import named_as_label
@@ -92,15 +94,22 @@ def _begin(sha: str, table: Table, schema: Schema) -> None:
 
 
 def _skipped(table: Table) -> None:
-    """Say which lines of the file were left out, and why."""
+    """Say which lines of the file were left out, which were repaired, and why."""
     report = table.report
-    if not report.skipped_count:
-        return
-    rest = "is" if report.skipped_count == 1 else "are"
-    lines, rows = counted(report.skipped_count, "line"), counted(len(table), "row")
-    st.warning(f"**{lines} of the file {rest} left out**; {rows} could be read.", icon=":material/warning:")
+    if report.skipped_count:
+        rest = "is" if report.skipped_count == 1 else "are"
+        lines, rows = counted(report.skipped_count, "line"), counted(len(table), "row")
+        st.warning(f"**{lines} of the file {rest} left out**; {rows} could be read.", icon=":material/warning:")
+        _listed(report.skipped)
+    if report.repaired_count:
+        rest, lines = "was" if report.repaired_count == 1 else "were", counted(report.repaired_count, "line")
+        st.warning(f"**{lines} of the file {rest} repaired.**", icon=":material/build:")
+        _listed(report.repaired)
+
+
+def _listed(problems: Sequence[Problem]) -> None:
     with st.expander("Which lines, and why"):
-        st.markdown("\n".join(f"- {plain(line)}" for line in in_words(report.skipped)[:SKIPPED_SHOWN]))
+        st.markdown("\n".join(f"- {plain(line)}" for line in in_words(problems)[:SKIPPED_SHOWN]))
 
 
 def _preview(sha: str) -> None:

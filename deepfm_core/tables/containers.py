@@ -1,0 +1,203 @@
+"""Tables within other files: JSON Lines, a zip archive with one table, an Excel workbook. Start with `unpacked`.
+
+Each is written as a file that the reader knows, into a temporary folder.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import zipfile
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import datetime, time
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from deepfm_core.errors import Problem, TableError
+from deepfm_core.tables.decoding import CHUNK, Content, refuse_size
+from deepfm_core.tables.export import write_rows
+from deepfm_core.tables.parquet import cell_text
+
+_ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
+"""The first bytes of a zip archive, and of an empty one."""
+MOST_UNPACKED = 4 << 30
+"""Bytes that a zip archive may unpack to where no other limit is given: 4 GiB."""
+_WORKBOOK = "xl/workbook.xml"
+
+
+def is_zip(path: Path) -> bool:
+    """Return whether a file is a zip archive, as Excel workbooks are, too."""
+    with path.open("rb") as file:
+        return file.read(4) in _ZIPS
+
+
+def unpacked(path: Path, folder: Path, subject: str, max_bytes: int | None, sheet: str | None) -> tuple[Path, str, str]:
+    """Write the one table of a zip archive or a workbook into `folder`; return its path, its format and a note.
+
+    Raises:
+        TableError: the archive is damaged, holds no or several tables, or unpacks to more than `max_bytes`.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = [info.filename for info in archive.infolist() if not _is_hidden(info.filename)]
+            total = sum(info.file_size for info in archive.infolist())
+            refuse_size(total, MOST_UNPACKED if max_bytes is None else max_bytes, subject)
+            if _WORKBOOK in names:
+                return _from_workbook(path, folder, subject, sheet)
+            name = _only_member(names, subject)
+            with archive.open(name) as member, (folder / "member").open("wb") as out:
+                _copy(member, out, MOST_UNPACKED if max_bytes is None else max_bytes, subject)
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+        problem = Problem("the zip archive is damaged or locked", "Unpack it yourself.", value=str(error))
+        raise TableError(subject, [problem]) from error
+    return folder / "member", "zip", f"`{name}` was unpacked from the archive."
+
+
+def _is_hidden(name: str) -> bool:
+    parts = name.split("/")
+    return name.endswith("/") or parts[0] == "__MACOSX" or parts[-1].startswith(".")
+
+
+def _only_member(names: list[str], subject: str) -> str:
+    if len(names) == 1:
+        return names[0]
+    shown = "`, `".join(names[:5]) + ("`, `…" if len(names) > 5 else "")
+    problem = Problem(f"the archive holds {len(names)} files", "Give the one with the table.", value=shown or None)
+    raise TableError(subject, [problem])
+
+
+def _copy(member: Any, out: BinaryIO, limit: int, subject: str) -> None:
+    """Copy by pieces and stop at the limit: an archive may say less than it unpacks to."""
+    size = 0
+    while chunk := member.read(CHUNK):
+        size += len(chunk)
+        refuse_size(size, limit, subject)
+        out.write(chunk)
+
+
+# Workbooks.
+
+
+def _from_workbook(path: Path, folder: Path, subject: str, sheet: str | None) -> tuple[Path, str, str]:
+    try:
+        calamine = importlib.import_module("python_calamine")
+    except ImportError:
+        remedy = "Save the sheet as CSV, or install what reads it: `pip install python-calamine`."
+        raise TableError(subject, [Problem("the file is an Excel workbook", remedy)]) from None
+    try:
+        with path.open("rb") as file, closing(calamine.CalamineWorkbook.from_filelike(file)) as book:
+            names = list(book.sheet_names)
+            name = _sheet(names, sheet, subject)
+            rows = book.get_sheet_by_name(name).to_python(skip_empty_area=True)
+    except (calamine.CalamineError, calamine.PasswordError, calamine.XmlError, calamine.ZipError) as error:
+        problem = Problem("the workbook is damaged or locked", "Save it again, or save the sheet as CSV.")
+        raise TableError(subject, [problem]) from error
+    with (folder / "sheet").open("w", encoding="utf-8", newline="") as stream:
+        write_rows(([_cell(value) for value in row] for row in rows), stream)
+    others = ", ".join(f"`{other}`" for other in names if other != name)
+    more = f" Choose another one by its name (`--sheet`): {others}." if others else ""
+    return folder / "sheet", "xlsx", f"The sheet `{name}` was read.{more}"
+
+
+def _sheet(names: list[str], sheet: str | None, subject: str) -> str:
+    if not names:
+        raise TableError(subject, [Problem("the workbook has no sheet", "Save the table as CSV.")])
+    if sheet is None or sheet in names:
+        return sheet or names[0]
+    remedy = f"Its sheets are {', '.join(f'`{name}`' for name in names)}."
+    raise TableError(subject, [Problem("there is no such sheet", remedy, value=sheet)])
+
+
+def _cell(value: Any) -> str:
+    """Write a cell as text: whole numbers without `.0`, since a workbook knows no others; midnight as a date alone."""
+    match value:
+        case float() if value.is_integer() and abs(value) < 2**53:
+            return str(int(value))
+        case datetime() if value.time() == time():
+            return value.date().isoformat()
+        case _:
+            return cell_text(value)
+
+
+# JSON: an object a line, or a list of objects.
+
+
+class _Number(float):
+    """A number with the text it was written as."""
+
+    text: str
+
+    def __new__(cls, text: str) -> _Number:
+        number = super().__new__(cls, text)
+        number.text = text
+        return number
+
+
+def is_json(content: Content) -> bool:
+    """Return whether a text begins like objects of JSON."""
+    with closing(content.open()) as stream:
+        start = stream.read(4096).lstrip()
+    return (start.startswith(b"{") and start[1:].lstrip()[:1] in (b'"', b"}")) or (
+        start.startswith(b"[") and start[1:].lstrip()[:1] == b"{"
+    )
+
+
+def from_json(content: Content, folder: Path, subject: str) -> Path:
+    """Write objects of JSON, one a line or in a list, as CSV into `folder`; their names are the columns.
+
+    A missing name is an empty cell, a list is joined with `|`, an object within an object is its JSON text.
+
+    Raises:
+        TableError: a line is no object of JSON.
+    """
+    columns: dict[str, None] = {}
+    count = 0
+    for row in _objects(content, subject):
+        columns |= dict.fromkeys(row)
+        count += 1
+    if not count or not columns:
+        raise TableError(subject, [Problem("the file holds no objects", "Give one object a line.")])
+    with (folder / "json").open("w", encoding="utf-8", errors="replace", newline="") as stream:
+        write_rows([list(columns)], stream)
+        write_rows(([_json_cell(row.get(name)) for name in columns] for row in _objects(content, subject)), stream)
+    return folder / "json"
+
+
+def _objects(content: Content, subject: str) -> Iterator[dict[str, Any]]:
+    with closing(content.open()) as stream:
+        first = True
+        for number, line in enumerate(stream, 1):
+            if not line.strip():
+                continue
+            if first and line.lstrip().startswith(b"["):
+                yield from _listed(line + stream.read(), subject)
+                return
+            first = False
+            yield _object(_parsed(line, subject, number), subject, number)
+
+
+def _listed(text: bytes, subject: str) -> Iterator[dict[str, Any]]:
+    for number, value in enumerate(_parsed(text, subject, 1), 1):
+        yield _object(value, subject, number)
+
+
+def _parsed(text: bytes, subject: str, line: int) -> Any:
+    try:
+        return json.loads(text, parse_float=_Number)
+    except (ValueError, RecursionError) as error:
+        remedy = "Give one object a line, or a list of objects, or convert it to CSV."
+        raise TableError(
+            subject, [Problem("the file is JSON but no table", remedy, line=line, value=str(error))]
+        ) from error
+
+
+def _object(value: Any, subject: str, line: int) -> dict[str, Any]:
+    if isinstance(value, dict):
+        return value
+    remedy = "Give one object a line."
+    raise TableError(subject, [Problem("the line is no object", remedy, line=line, value=str(value)[:80])])
+
+
+def _json_cell(value: Any) -> str:
+    return value.text if isinstance(value, _Number) else cell_text(value)

@@ -1,0 +1,192 @@
+"""Tables within other files: zip archives, Excel workbooks, JSON Lines."""
+
+import gzip
+import io
+import json
+import sys
+import zipfile
+from pathlib import Path
+from xml.sax.saxutils import escape
+
+import pytest
+
+from deepfm_core.errors import TableError
+from deepfm_core.tables.dialect import Choices
+from deepfm_core.tables.reader import read_table
+
+TEXT = "a,b\nx,1\ny,2\n"
+CELLS = [["x", "1"], ["y", "2"]]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: bytes) -> Path:
+        path = tmp_path / "table"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+def cells(table) -> list[list[str]]:
+    return table.frame.astype(object).to_numpy().tolist()
+
+
+def archive(**members: bytes | str) -> bytes:
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
+        for name, content in members.items():
+            file.writestr(name, content)
+    return stream.getvalue()
+
+
+def workbook(**sheets: list[list[object]]) -> bytes:
+    """Write the smallest file that is a workbook; numbers are cells of numbers, other cells are texts."""
+    head = '<?xml version="1.0" encoding="UTF-8"?>'
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    rel = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    package = "http://schemas.openxmlformats.org/package/2006"
+    entries = "".join(f'<sheet name="{name}" sheetId="{i}" r:id="r{i}"/>' for i, name in enumerate(sheets, 1))
+    links = "".join(
+        f'<Relationship Id="r{i}" Type="{rel}/worksheet" Target="worksheets/sheet{i}.xml"/>'
+        for i in range(1, len(sheets) + 1)
+    )
+    kind = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+    parts: dict[str, bytes | str] = {
+        "[Content_Types].xml": f'{head}<Types xmlns="{package}/content-types">'
+        f'<Override PartName="/xl/workbook.xml" ContentType="{kind}.sheet.main+xml"/></Types>',
+        "_rels/.rels": f'{head}<Relationships xmlns="{package}/relationships">'
+        f'<Relationship Id="r1" Type="{rel}/officeDocument" Target="xl/workbook.xml"/></Relationships>',
+        "xl/workbook.xml": f'{head}<workbook xmlns="{main}" xmlns:r="{rel}"><sheets>{entries}</sheets></workbook>',
+        "xl/_rels/workbook.xml.rels": f'{head}<Relationships xmlns="{package}/relationships">{links}</Relationships>',
+    }
+    for i, rows in enumerate(sheets.values(), 1):
+        lines = "".join(f"<row>{''.join(map(_cell, row))}</row>" for row in rows)
+        sheet = f'{head}<worksheet xmlns="{main}"><sheetData>{lines}</sheetData></worksheet>'
+        parts[f"xl/worksheets/sheet{i}.xml"] = sheet
+    return archive(**parts)
+
+
+def _cell(value: object) -> str:
+    if isinstance(value, bool):
+        return f'<c t="b"><v>{int(value)}</v></c>'
+    if isinstance(value, int | float):
+        return f"<c><v>{value}</v></c>"
+    return f'<c t="inlineStr"><is><t>{escape(str(value))}</t></is></c>' if value is not None else "<c/>"
+
+
+@pytest.mark.parametrize("name", ["table.csv", "folder/table.csv"])
+def test_a_zip_archive_with_one_table_is_unpacked(write, name):
+    table = read_table(write(archive(**{name: TEXT, "__MACOSX/._table.csv": "\0"})))
+    assert cells(table) == CELLS
+    assert table.report.compression == "zip"
+    assert table.report.notes == (f"`{name}` was unpacked from the archive.",)
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (archive(a=TEXT, b=TEXT), r"the archive holds 2 files \(found `a`, `b`\)"),
+        (archive(), "the archive holds 0 files"),
+        (archive(a=TEXT)[:-30], "the zip archive is damaged"),
+        (archive(a=archive(b=TEXT)), "the archive holds another archive"),
+        (archive(a=b"\0\1\2"), "the file is binary"),
+    ],
+)
+def test_an_archive_without_its_one_table_is_refused(write, content, message):
+    with pytest.raises(TableError, match=message):
+        read_table(write(content))
+
+
+def test_an_archive_that_unpacks_to_too_much_is_refused(write):
+    path = write(archive(a=b"1,2\n" * 1_000_000))
+    assert path.stat().st_size < 10_000
+    with pytest.raises(TableError, match="larger than the limit of 1 MB"):
+        read_table(path, max_bytes=1_000_000)
+
+
+def test_an_archive_that_says_less_than_it_unpacks_to_is_refused(write):
+    content = archive(a=b"1,2\n" * 1_000_000).replace((4_000_000).to_bytes(4, "little"), (100).to_bytes(4, "little"))
+    with pytest.raises(TableError):
+        read_table(write(content), max_bytes=1_000_000)
+
+
+ROWS: list[list[object]] = [
+    ["place", "share", "seen", "click"],
+    ["home", 0.5, True, 1],
+    ["list", 2, False, 0],
+    ["a & b", None, True, 1],
+]
+AS_TEXT = [["home", "0.5", "true", "1"], ["list", "2", "false", "0"], ["a & b", "", "true", "1"]]
+
+
+def test_the_first_sheet_of_a_workbook_is_read(write):
+    table = read_table(write(workbook(Clicks=[["Clicks of May"], *ROWS], Other=[["k", "v"], [1, 2]])))
+    assert list(table.frame.columns) == ROWS[0]
+    assert cells(table) == AS_TEXT
+    assert table.report.format == "xlsx"
+    assert table.report.notes[0] == "The sheet `Clicks` was read. Choose another one by its name (`--sheet`): `Other`."
+
+
+def test_another_sheet_can_be_chosen(write):
+    path = write(workbook(Clicks=ROWS, Other=[["k", "v"], [1, 2], [3, 4]]))
+    assert cells(read_table(path, choices=Choices(sheet="Other"))) == [["1", "2"], ["3", "4"]]
+    with pytest.raises(TableError, match=r"no such sheet \(found `Third`\)\. Its sheets are `Clicks`, `Other`"):
+        read_table(path, choices=Choices(sheet="Third"))
+
+
+def test_a_damaged_workbook_is_refused(write):
+    with pytest.raises(TableError, match="the workbook is damaged"):
+        read_table(write(archive(**{"xl/workbook.xml": "<nothing/>", "[Content_Types].xml": "<a/>"})))
+
+
+def test_without_its_library_a_workbook_is_named_with_the_remedy(write, monkeypatch):
+    monkeypatch.setitem(sys.modules, "python_calamine", None)
+    with pytest.raises(TableError, match=r"an Excel workbook\. .*pip install python-calamine"):
+        read_table(write(workbook(Clicks=ROWS)))
+
+
+OBJECTS = [
+    {"place": "home", "price": 2.5, "tags": ["a", "b"], "click": True},
+    {"place": "list, long", "user": {"age": 3}, "click": False},
+    {"place": None, "price": 10, "click": True},
+]
+FROM_JSON = [
+    ["home", "2.5", "a|b", "true", ""],
+    ["list, long", "", "", "false", '{"age": 3}'],
+    ["", "10", "", "true", ""],
+]
+
+
+@pytest.mark.parametrize(
+    "text", ["\n".join(map(json.dumps, OBJECTS)) + "\n\n", json.dumps(OBJECTS), json.dumps(OBJECTS, indent=1)]
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_objects_of_json_are_rows(write, text, packed):
+    table = read_table(write(gzip.compress(text.encode()) if packed else text.encode()))
+    assert list(table.frame.columns) == ["place", "price", "tags", "click", "user"]
+    assert cells(table) == FROM_JSON
+    assert table.report.format == "json"
+
+
+def test_numbers_of_json_stay_as_they_are_written(write):
+    table = read_table(write(b'{"a": 2.50, "b": 1e5}\n{"a": 12345678901234567890, "b": 0.1}\n'))
+    assert cells(table) == [["2.50", "1e5"], ["12345678901234567890", "0.1"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ('{"a": 1, "b": 2}\n{"a": 1,\n', "line 2: the file is JSON but no table"),
+        ('{"a": 1, "b": 2}\n[1, 2]\n', r"line 2: the line is no object \(found `\[1, 2\]`\)"),
+        ("{}\n", "the file holds no objects"),
+        ('{"a": "\\ud800", "b": "' + "x" * 10 + '"', "the file is JSON but no table"),
+    ],
+)
+def test_json_that_is_no_table_is_refused_with_its_line(write, text, message):
+    with pytest.raises(TableError, match=message):
+        read_table(write(text.encode()))
+
+
+def test_half_a_letter_in_json_is_no_traceback(write):
+    assert cells(read_table(write(b'{"a": "\\ud800", "b": 1}\n{"a": "x", "b": 2}\n'))) == [["?", "1"], ["x", "2"]]
