@@ -71,7 +71,8 @@ def test_a_table_of_ones_own_ends_at_its_strongest_pair(server: Server, page: Pa
     expect(page.get_by_text("Strongest pair").first).to_be_visible(timeout=FINISHED)
     page.get_by_role("button", name="See the pairs").click()
     page.wait_for_url(re.compile(r"/interactions\?.*run="))
-    expect(page.get_by_text(re.compile(r"\w+ × \w+")).first).to_be_visible()
+    pairs = page.get_by_text(re.compile(r"\w+ × \w+")).filter(visible=True)
+    expect(pairs.first).to_be_visible(timeout=FINISHED)
     settled(page)
 
 
