@@ -34,7 +34,7 @@ def download(frame: pd.DataFrame, file: str, key: str, *, label: str = "CSV", su
 
 
 def download_file(label: str, make: Callable[[], bytes], file: str, mime: str, key: str, why_not: str = "") -> None:
-    """Offer a file; it is made when it is asked for.
+    """Draw a button that downloads a file. The file is made on the click.
 
     Args:
         label: of the button.

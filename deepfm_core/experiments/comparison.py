@@ -72,14 +72,13 @@ class ComparisonPlan:
         """
         models = [name for name in MODEL_NAMES if name in self.models]  # LR first: times are relative to it
         same_rows = replace(base, split_seed=base.rows_seed, folds=0)  # one split for all seeds
-        chosen = [settings(self.preset, name, rows, self._settings_of(name)) for name in models]
-        patience = max((fit.patience for _, fit in chosen), default=0)  # one rule to stop, for all
+        settled = [settings(self.preset, name, rows, self._settings_of(name)) for name in models]
+        patience = max((fit.patience for _, fit in settled), default=0)  # one rule to stop, for all
         specs = []
         for number in range(self.seeds):
-            for model, fit in chosen:
-                specs.append(
-                    replace(same_rows, model=model, fit=replace(fit, patience=patience), seed=base.seed + number)
-                )
+            for model, fit in settled:
+                fit = replace(fit, patience=patience)
+                specs.append(replace(same_rows, model=model, fit=fit, seed=base.seed + number))
             if number == 0 and self.baseline:
                 specs.append(replace(same_rows, model=ModelSpec(BASELINE)))
         return specs

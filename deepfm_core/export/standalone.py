@@ -289,7 +289,7 @@ class About:
 
     def __init__(self, vocabulary: Values, first_row: int) -> None:
         self._missing, self.wrapping = set(vocabulary["missing"]), vocabulary["wrapping"]
-        self.marks: list[str] = vocabulary.get("marks", [])
+        self.marks: list[str] = vocabulary["marks"]
         self._first_row = first_row
 
     def missing(self, text: str) -> bool:

@@ -128,7 +128,7 @@ class Term(ABC):
 
     @classmethod
     def build(cls, model: DeepFM) -> None:
-        """Give a new model the term's parameters and buffers; every term is asked, whether or not the model has it."""
+        """Add the term's parameters and buffers to a new model. This is called for every term, also one it lacks."""
         return
 
     @classmethod

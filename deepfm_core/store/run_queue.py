@@ -55,8 +55,8 @@ class WorkerRegister:
     def ensure(self, lane: str = RUNS) -> bool:
         """Start a worker if a lane needs one and its limit allows it. Return whether one was started.
 
-        Cheap enough to call at every turn of a page. With an empty queue this warms one up, so that what is asked next
-        begins at once. The worker has a session of its own and outlives this process.
+        Cheap enough to call at every turn of a page. With an empty queue this starts a worker in advance, so that the
+        next run begins at once. The worker has a session of its own and outlives this process.
 
         Raises:
             RunError: the worker started last ended before it was ready.

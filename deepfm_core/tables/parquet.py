@@ -35,6 +35,17 @@ MAGIC = b"PAR1"
 ARROW_MAGIC = b"ARROW1"
 LIST_SEPARATOR = "|"
 
+_BY_PYTHON = (
+    pt.is_nested,
+    pt.is_interval,
+    pt.is_binary,
+    pt.is_large_binary,
+    pt.is_fixed_size_binary,
+    pt.is_binary_view,
+)
+"""Types that Arrow does not turn into text as it should be."""
+_WITHOUT_DICTIONARY = (pt.is_nested, pt.is_interval, pt.is_string_view, pt.is_binary_view)
+"""Types that Arrow finds no distinct values of."""
 _ROWS_PER_GROUP = 1 << 20
 _DICTIONARY_BYTES = 1 << 30
 """Size of a dictionary page. Above it (1 MB by default) Parquet drops the dictionary, which a column of ids needs."""
@@ -179,15 +190,11 @@ def as_texts(column: pa.ChunkedArray) -> pa.ChunkedArray:
         column = pa.chunked_array([_extension_texts(chunk) for chunk in column.chunks], pa.string())
     elif pt.is_run_end_encoded(column.type):
         column = pa.chunked_array([pc.run_end_decode(chunk) for chunk in column.chunks])
-    if pt.is_nested(column.type) or pt.is_interval(column.type) or _is_view(column.type):
+    if any(is_kind(column.type) for is_kind in _WITHOUT_DICTIONARY):
         column = pa.chunked_array([_texts(chunk) for chunk in column.chunks], pa.string())
     if not pt.is_dictionary(column.type):
         column = column.dictionary_encode()
     return pa.chunked_array([_text_chunk(chunk) for chunk in column.unify_dictionaries().chunks])
-
-
-def _is_view(kind: pa.DataType) -> bool:
-    return bool(pt.is_string_view(kind) or pt.is_binary_view(kind))
 
 
 def _text_chunk(chunk: pa.DictionaryArray) -> pa.DictionaryArray:
@@ -212,13 +219,7 @@ def _texts(values: pa.Array) -> pa.Array:
         return _seconds(values)
     if isinstance(kind, pa.BaseExtensionType):
         return _extension_texts(values)
-    if (
-        pt.is_nested(kind)
-        or pt.is_interval(kind)
-        or pt.is_binary(kind)
-        or pt.is_large_binary(kind)
-        or (pt.is_fixed_size_binary(kind) or pt.is_binary_view(kind))
-    ):
+    if any(is_kind(kind) for is_kind in _BY_PYTHON):
         return pa.array((cell_text(value) for value in _python(values)), pa.string())
     return values.cast(pa.string())
 

@@ -154,7 +154,7 @@ def test_points_in_time_are_read_alike(form, text) -> None:
 
     expected = parse_moments(pa.array([text], pa.large_string()), form)
     field = {"pattern": FORMS[form], "form": form, "column": "at"}
-    about = standalone.About({"missing": [], "wrapping": ""}, 0)
+    about = standalone.About({"missing": [], "wrapping": "", "marks": []}, 0)
     assert bool(expected.valid[0])
     assert standalone.moment(field, text, about, 0) == (expected.hours[0], expected.weekdays[0])
 
@@ -165,7 +165,7 @@ def test_what_is_no_point_in_time_is_refused(text) -> None:
 
     field = {"pattern": FORMS["year-month-day"], "form": "year-month-day", "column": "at"}
     with pytest.raises(ValueError, match="is not a point in time"):
-        standalone.moment(field, text, standalone.About({"missing": [], "wrapping": ""}, 0), 0)
+        standalone.moment(field, text, standalone.About({"missing": [], "wrapping": "", "marks": []}, 0), 0)
 
 
 @pytest.mark.parametrize(

@@ -4,24 +4,10 @@ import pytest
 
 from deepfm_core.errors import TableError
 from deepfm_core.tables.dialect import Choices
-from deepfm_core.tables.reader import read_table
+from tests.tables.conftest import lines
 
 ROWS = [f"{place},{i % 9 + 1}.5,{i % 2}" for i, place in enumerate(["home", "search", "list"] * 10)]
 BODY = "\n".join(ROWS) + "\n"
-
-
-@pytest.fixture
-def read(tmp_path):
-    def read(text: str, **settings):
-        path = tmp_path / "table.csv"
-        path.write_text(text, encoding="utf-8", newline="")
-        return read_table(path, **settings)
-
-    return read
-
-
-def lines(table) -> list[str]:
-    return [",".join(row) for row in table.frame.astype(object).to_numpy().tolist()]
 
 
 @pytest.mark.parametrize("strict", [False, True])

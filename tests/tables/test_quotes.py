@@ -5,20 +5,9 @@ import io
 
 import pytest
 
-from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 
 ROWS = 3_000
-
-
-@pytest.fixture
-def read(tmp_path):
-    def read(text: str, **settings) -> Table:
-        path = tmp_path / "table.csv"
-        path.write_text(text, encoding="utf-8", newline="")
-        return read_table(path, **settings)
-
-    return read
 
 
 def cells(table: Table) -> list[list[str]]:
