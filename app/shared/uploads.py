@@ -10,6 +10,8 @@ from app.widgets.messages import show_error
 from app.widgets.text import plain
 from deepfm_core.errors import DeepFMError, Problem, TableError
 
+FORMATS = "CSV, Excel, Parquet, Feather or JSON, also zipped"
+"""What is read, in the words of a label."""
 SHARED = "shared table"
 """Name of a table of another visitor."""
 

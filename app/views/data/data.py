@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.shared import launch
 from app.shared.holdout import choose_parts, say_unusable
-from app.shared.uploads import SHARED, say_refused, upload
+from app.shared.uploads import FORMATS, SHARED, say_refused, upload
 from app.state import links, saved_tables, visitor
 from app.state.store import store
 from app.views.data.evidence import observed_section
@@ -187,7 +187,7 @@ def choose_table() -> None:
     """Draw the upload and the choice of a table; say if a file cannot be read."""
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
-        file, taken = upload("Your table: CSV, TSV or Parquet, gzipped or not", "upload")
+        file, taken = upload(f"Your table: {FORMATS}", "upload")
     if taken is not None:
         launch.choose_table(taken)
     names, sha = saved_tables.tables(), saved_tables.current_table()

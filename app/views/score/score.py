@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app.shared import run_status
-from app.shared.uploads import SHARED, say_refused, upload
+from app.shared.uploads import FORMATS, SHARED, say_refused, upload
 from app.state import links, saved_tables
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import ROWS, configured
@@ -57,7 +57,7 @@ def _choose() -> str | None:
     """Draw the upload and the choice of the table to score; give its SHA-256."""
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
-        file, taken = upload("Table to score: CSV, TSV or Parquet, gzipped or not", "table to score")
+        file, taken = upload(f"Table to score: {FORMATS}", "table to score")
     if taken is not None:
         links.choose(TABLE, taken)
     names, chosen = saved_tables.tables(), links.chosen(TABLE)
