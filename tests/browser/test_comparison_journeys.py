@@ -35,7 +35,9 @@ def test_a_comparison_starts_from_a_fresh_upload_and_its_table_is_read(
 ) -> None:
     clicks(3000).to_csv(tmp_path / "mine.csv", index=False)
     _open(page, server, "data?models=lr,fm,deepfm&preset=quick")
-    page.locator("input[type=file]").first.set_input_files(tmp_path / "mine.csv")
+    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(
+        tmp_path / "mine.csv"
+    )
     expect(page.get_by_text(re.compile(r"3,000 rows, label clicked")).first).to_be_visible()
     page.get_by_role("button", name="Compare models").click()
     page.wait_for_url(re.compile(r"/compare\?"))

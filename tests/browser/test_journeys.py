@@ -65,7 +65,7 @@ def test_a_table_of_ones_own_ends_at_its_strongest_pair(server: Server, page: Pa
     table = SHOPPERS if SHOPPERS.exists() else _shop_sessions(tmp_path / "sessions.csv")
     _open(page, server)
     page.get_by_role("button", name="Use my CSV").click()
-    page.locator("input[type=file]").first.set_input_files(table)
+    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(table)
     expect(page.get_by_text(re.compile(r"rows, label Revenue 1\d\.\d% positive")).first).to_be_visible()
     page.get_by_role("button", name="Train with the suggested roles").click()
     expect(page.get_by_text("Strongest pair").first).to_be_visible(timeout=FINISHED)

@@ -22,15 +22,15 @@ def test_a_file_over_the_limit_is_refused_with_the_limit_and_a_smaller_one_is_ta
         file.truncate(LIMIT + 1)
     page.goto(f"{server.url}/data")
     settled(page)
-    page.locator("input[type=file]").first.set_input_files(large)
+    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(large)
     expect(page.get_by_text("File must be 200.0MB or smaller.")).to_be_visible()
     expect(page.get_by_text("20,000 rows, label")).to_be_visible()  # the table shown before is still there
     binary = tmp_path / "picture.csv"
     binary.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40)
-    page.locator("input[type=file]").first.set_input_files(binary)
+    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(binary)
     expect(page.get_by_text("picture.csv").last).to_be_visible()
     expect(page.get_by_text("the file is binary, not text").first).to_be_visible()
     good = tmp_path / "good.csv"
     good.write_text("ad,click\n" + "".join(f"{'abc'[i % 3]},{i % 5 // 4}\n" for i in range(200)))
-    page.locator("input[type=file]").first.set_input_files(good)
+    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(good)
     expect(page.get_by_text("200 rows, label")).to_be_visible()
