@@ -6,6 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
+from deepfm_core._waiting import wait_passively
 from deepfm_core.cli.parser import parse, parser, program
 from deepfm_core.errors import DeepFMError
 
@@ -15,6 +16,7 @@ BAD_INPUT, INTERRUPTED = 2, 130
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit status: 0, or 2 with one `error: …` on stderr for bad input."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    wait_passively()
     try:
         if given[:1] == ["worker"]:
             from deepfm_core.workers.worker import main as worker

@@ -18,6 +18,7 @@ from typing import Any
 import pandas as pd
 
 from deepfm_core._parallel import use_system_memory
+from deepfm_core._waiting import wait_passively
 from deepfm_core.errors import DeepFMError
 from deepfm_core.spec.events import Report
 from deepfm_core.store.process import Process
@@ -94,6 +95,7 @@ def _warm_up() -> None:
 def main(name: str, home: Path) -> None:
     """Answer the questions of a lane."""
     use_system_memory()
+    wait_passively()
     os.nice(_NICE)
     store = Store(home)
 
