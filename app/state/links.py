@@ -125,20 +125,34 @@ def missing(name: str, options: Sequence[str]) -> str | None:
 
 def go(page: str, **changes: str | None) -> None:
     """Open a page and keep the URL's choices, with `changes`; None removes one."""
+    leave(page, **changes)
+    context = get_script_run_ctx()
+    if context is not None and context.fragment_ids_this_run:
+        st.rerun(scope="app")  # leaving from inside a fragment on a timer gives a blank page, so `arrive` goes
+    arrive()
+
+
+def leave(page: str, **changes: str | None) -> None:
+    """Remember which page to open, as `go` would. For the callback of a button in a fragment on a timer.
+
+    What a fragment does before it draws such a button, such as `st.rerun` once a run has ended, loses the click. A
+    callback is called before all that. The fragment begins with `depart`.
+    """
     merged = {**st.query_params.to_dict(), **changes}
     kept = {name: value for name, value in merged.items() if value is not None}
     _NAMES.update(changes)
     _keep(kept)
-    context = get_script_run_ctx()
-    if context is not None and context.fragment_ids_this_run:
-        # Leaving from inside a fragment on a timer gives a blank page, so the whole page runs and `arrive` goes.
-        st.session_state[_GOING] = page, kept
+    st.session_state[_GOING] = page, kept
+
+
+def depart() -> None:
+    """Run the whole page if `leave` was called, so that `arrive` goes."""
+    if _GOING in st.session_state:
         st.rerun(scope="app")
-    st.switch_page(f"views/{page}/{page}.py", query_params=kept)
 
 
 def arrive() -> None:
-    """Open the page that `go` was called for inside a fragment; call it before anything is drawn."""
+    """Open the page that `leave` or `go` named, if one did; call it before anything is drawn."""
     going = st.session_state.pop(_GOING, None)
     if going is not None:
         page, kept = going

@@ -53,6 +53,7 @@ def main() -> None:
 
 
 def _watch(row: ComparisonRow, active: bool) -> None:
+    links.depart()
     with errors_shown():
         runs = store().comparisons.runs(row.id)
         standing = groups.standing(runs)

@@ -234,14 +234,17 @@ def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) ->
         st.caption("Choose a model in the first column to open its run, or two models to compare them.")
         return
     with st.container(horizontal=True):
-        one = chosen[0]
-        if len(chosen) == 2 and st.button("Compare the two", type="primary", icon=":material/compare_arrows:"):
-            links.go("performance", run=chosen[0].id, compare=chosen[1].id)
-        if len(chosen) == 1 and st.button("How good is it", type="primary", icon=":material/monitoring:"):
-            links.go("performance", run=one.id)
-        pairs = one.spec.model.name != BASELINE
-        if len(chosen) == 1 and pairs and st.button(to_pairs(one.spec), icon=":material/grid_on:"):
-            links.go("interactions", run=one.id)
+        one, leave = chosen[0], links.leave
+        to_both, to_one = {"run": one.id, "compare": chosen[-1].id}, {"run": one.id}
+        scores, pairs = ("performance",), ("interactions",)
+        if len(chosen) == 2:
+            icon = ":material/compare_arrows:"
+            st.button("Compare the two", type="primary", icon=icon, on_click=leave, args=scores, kwargs=to_both)
+        if len(chosen) == 1:
+            icon = ":material/monitoring:"
+            st.button("How good is it", type="primary", icon=icon, on_click=leave, args=scores, kwargs=to_one)
+        if len(chosen) == 1 and one.spec.model.name != BASELINE:
+            st.button(to_pairs(one.spec), icon=":material/grid_on:", on_click=leave, args=pairs, kwargs=to_one)
 
 
 def _shown(table: pd.DataFrame, runs: Sequence[RunRow]) -> pd.DataFrame:

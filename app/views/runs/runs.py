@@ -38,6 +38,7 @@ def main() -> None:
 
 
 def _page(active: bool) -> None:
+    links.depart()
     everything = saved_runs.runs(together=True)
     if active != any(row.state in ("queued", "running") for row in everything):
         st.rerun()  # the whole page, which sets how often this is drawn
@@ -158,6 +159,10 @@ SELECTED = "selected"
 """Name of the choice that holds the selected runs, by id."""
 
 
+def _leave(label: str, icon: str, page: str, **choices: str) -> None:
+    st.button(label, type="primary", icon=icon, on_click=links.leave, args=(page,), kwargs=choices)
+
+
 def show_actions(chosen: list[RunRow]) -> None:
     """Draw the actions for the selected runs, and the name and notes of a single one."""
     if not chosen:
@@ -165,14 +170,11 @@ def show_actions(chosen: list[RunRow]) -> None:
         return
     one = chosen[0] if len(chosen) == 1 else None
     with st.container(horizontal=True):
-        if one and st.button("Open", type="primary", icon=":material/open_in_full:"):
-            links.go(_page_of(one), run=one.id)
-        if (
-            len(chosen) == 2
-            and all(row.ended_well for row in chosen)
-            and st.button("Compare", type="primary", icon=":material/compare_arrows:")
-        ):
-            links.go("performance", run=chosen[0].id, compare=chosen[1].id)
+        if one:
+            _leave("Open", ":material/open_in_full:", _page_of(one), run=one.id)
+        if len(chosen) == 2 and all(row.ended_well for row in chosen):
+            first, second = chosen
+            _leave("Compare", ":material/compare_arrows:", "performance", run=first.id, compare=second.id)
         for row_action, label, icon, states in _ACTIONS:
             fitting = [row for row in chosen if row.state in states]
             if fitting:

@@ -212,5 +212,10 @@ def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan
         st.button(
             "Use this setting in Train", icon=":material/model_training:", on_click=apply_settings.ask, args=(run.id,)
         )
-        if st.button("How good is it", icon=":material/monitoring:"):
-            links.go("performance", run=run.id)
+        st.button(
+            "How good is it",
+            icon=":material/monitoring:",
+            on_click=links.leave,
+            args=("performance",),
+            kwargs={"run": run.id},
+        )

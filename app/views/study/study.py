@@ -52,6 +52,7 @@ def main() -> None:
 
 
 def _watch(row: ComparisonRow, active: bool) -> None:
+    links.depart()
     with errors_shown():
         apply_settings.follow()
         runs = store().comparisons.runs(row.id)

@@ -66,6 +66,7 @@ def _begun(run: OpenRun) -> OpenRun:
 
 
 def _watch(run_id: str) -> None:
+    links.depart()
     with errors_shown():
         run = saved_runs.open_run(run_id)
         if not run.active:
@@ -231,12 +232,13 @@ def _rows(run: OpenRun, run_progress: RunProgress) -> None:
 def _results(run: OpenRun) -> None:
     findings.show(run)
     with st.container(horizontal=True):
-        if st.button(to_pairs(run.spec), type="primary", icon=":material/grid_on:", key="to pairs"):
-            links.go("interactions")
-        if st.button("How good is it", icon=":material/monitoring:", key="to performance"):
-            links.go("performance")
-        if st.button("Row by row", icon=":material/scatter_plot:", key="to examples"):
-            links.go("examples")
+        for label, page, icon in (
+            (to_pairs(run.spec), "interactions", ":material/grid_on:"),
+            ("How good is it", "performance", ":material/monitoring:"),
+            ("Row by row", "examples", ":material/scatter_plot:"),
+        ):
+            kind: Literal["primary", "secondary"] = "primary" if page == "interactions" else "secondary"
+            st.button(label, type=kind, icon=icon, key=f"to {page}", on_click=links.leave, args=(page,))
         menu.show_menu(run)
 
 
