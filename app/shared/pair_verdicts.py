@@ -41,8 +41,8 @@ OVERSTATED_SLOPE = 0.5
 MOST_SLOPE = 100.0
 """From this held-out slope on, the model has learned next to nothing of the pair, so the slope says nothing."""
 SENTENCES = {
-    HOLDS: "**It holds on held-out rows:** the data shows this pair. What the model learned of it predicts rows that "
-    "the model was not trained on.",
+    HOLDS: "**It holds on held-out rows:** the data shows this pair. What models of the other rows learned of it "
+    "predicts the rows that were left out.",
     LEARNED: "**The data shows it, and the model learned it:** at least half the strength in the data.",
     NOT_LEARNED: "**The data shows it, but the model has not learned it:** less than half the strength in the data.",
     DOES_NOT_HOLD: "**Learned, but it does not hold:** the model gives this pair more strength than the data supports. "

@@ -257,7 +257,7 @@ def test_a_pair_that_holds_is_said_to_be_overstated_or_learned_too_little() -> N
     row = {"verdict": verdicts.HOLDS, "strength": 0.4}
     assert "the model overstates it" in verdict_sentence(pd.Series({**row, "learned": 0.9, "held_out_slope": 0.2}))
     assert "less than half the strength" in verdict_sentence(pd.Series({**row, "learned": 0.1, "held_out_slope": 3.0}))
-    assert verdict_sentence(pd.Series({**row, "learned": 0.4, "held_out_slope": 1.0})).endswith("trained on.")
+    assert verdict_sentence(pd.Series({**row, "learned": 0.4, "held_out_slope": 1.0})).endswith("left out.")
 
 
 def test_the_ledger_of_a_row_is_that_of_its_link(opened: Opened) -> None:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SECONDS = 0.75
 """Seconds between two looks at an active run."""
+GUIDE_ALONE_HELP = "No epoch did clearly better on the validation rows than the guide alone, so the model is its guide."
 FIRST_LOSS_SECONDS = 0.5
 """Seconds that the first look waits at most for a first loss to draw."""
 STAGES = {
@@ -206,7 +207,8 @@ def _summary(run: OpenRun) -> None:
     auc, logloss = scores.get("auc"), scores.get("logloss")
     columns[0].metric(f"AUC ({part})", "–" if auc is None else f"{auc:.3f}")
     columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
-    columns[2].metric("best epoch", _best_epoch(run))
+    alone = run.summary.get("best_epoch") == 0
+    columns[2].metric("best epoch", _best_epoch(run), help=GUIDE_ALONE_HELP if alone else None)
     seconds = run.summary.get("seconds")
     columns[3].metric("seconds", f"{sum(seconds.values()):.1f}" if seconds else "–", help=SECONDS_HELP)
 
@@ -214,7 +216,7 @@ def _summary(run: OpenRun) -> None:
 def _best_epoch(run: OpenRun) -> str:
     """Name the epoch whose weights are kept; a guided model may keep none."""
     best, epochs = run.summary.get("best_epoch", "–"), run.summary.get("epochs", "–")
-    return "none, guide alone" if best == 0 else f"{best} of {epochs}"
+    return "none" if best == 0 else f"{best} of {epochs}"
 
 
 def _rows(run: OpenRun, run_progress: RunProgress) -> None:
