@@ -92,6 +92,8 @@ def test_a_zip_archive_with_one_table_is_unpacked(write, name):
         (archive(a=archive(b=TEXT)), "the archive holds another archive"),
         (archive(a=b"\0\1\2"), "the file is binary"),
     ],
+    # An archive holds the time at which it was made: as a name it would differ between two processes.
+    ids=["two files", "no file", "cut", "archive in archive", "binary"],
 )
 def test_an_archive_without_its_one_table_is_refused(write, content, message):
     with pytest.raises(TableError, match=message):
