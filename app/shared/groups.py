@@ -65,13 +65,13 @@ def standing(runs: Sequence[RunRow]) -> Standing:
 def model_table(runs: Sequence[RunRow]) -> pd.DataFrame:
     """Give one row per model with finished runs, with a column `title`."""
     finished = [run for run in runs if run.ended_well]
-    return _model_table(tuple(run.id for run in finished), finished)
+    return _model_table(tuple(run.id for run in finished), runs)
 
 
 def run_table(runs: Sequence[RunRow]) -> pd.DataFrame:
     """Give one row of metrics per finished run, with a column `title`."""
     finished = [run for run in runs if run.ended_well]
-    return _run_table(tuple(run.id for run in finished), finished)
+    return _run_table(tuple(run.id for run in finished), runs)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)

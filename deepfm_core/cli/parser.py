@@ -14,7 +14,7 @@ import deepfm_core
 from deepfm_core.errors import SpecError
 from deepfm_core.export.formats import FORMATS
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.spec.models import MODELS
+from deepfm_core.spec.models import MODELS, PUBLISHED
 from deepfm_core.spec.settings import SETTINGS, Setting
 from deepfm_core.spec.value_kinds import Crosses, Flag, Number, Whole, Widths
 
@@ -128,7 +128,8 @@ def _train(verbs: Any) -> None:
 def _compare(verbs: Any) -> None:
     verb = _verb(verbs, "compare", "train models on the same rows; the table of their results as CSV on stdout")
     _table(verb)
-    verb.add_argument("--models", type=_names, default=list(MODELS), metavar="NAMES", help=f"{','.join(MODELS)} (all)")
+    models = [*MODELS, PUBLISHED]
+    verb.add_argument("--models", type=_names, default=models, metavar="NAMES", help=f"{','.join(models)} (all)")
     verb.add_argument("--no-baseline", action="store_true", help="no gradient boosting beside them")
     # The option's earlier name, for scripts.
     verb.add_argument("--no-yardstick", action="store_true", dest="no_baseline", help=argparse.SUPPRESS)

@@ -18,13 +18,17 @@ from deepfm_core.metrics.bootstrap import ModelScores, compare_paired
 from deepfm_core.runs.evaluate import METRICS
 from deepfm_core.spec.events import Fitted
 from deepfm_core.spec.models import MODELS as SWITCHES
-from deepfm_core.spec.presets import settings
-from deepfm_core.spec.run import BASELINE, MODEL_NAMES, ModelSpec, RunSpec
+from deepfm_core.spec.models import PUBLISHED
+from deepfm_core.spec.presets import preset, settings
+from deepfm_core.spec.run import BASELINE, MODEL_NAMES, FitSpec, ModelSpec, RunSpec
 from deepfm_core.store.groups import MODELS
 from deepfm_core.store.records import NewRun, RunRow
 from deepfm_core.store.store import LOCAL, Store
 
 MOST_SEEDS = 20
+
+COMPARED = (*MODEL_NAMES, PUBLISHED)
+"""What can be compared: the models, and DeepFM exactly as the paper has it beside the form that the settings give."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +36,25 @@ class ComparisonPlan:
     """The models and settings of a comparison.
 
     Attributes:
-        models: names from `MODEL_NAMES`.
+        models: names from `COMPARED`. DeepFM as published keeps its own settings, whatever was chosen; it is left out
+            where the preset makes DeepFM the same.
         seeds: runs of each model. They differ in first weights, order of rows and dropout, but not in their rows.
         preset: the preset that each model's settings come from.
         chosen: settings that all models have instead of the preset's.
         baseline: whether to add the baseline, gradient boosting, with the first seed only.
     """
 
-    models: tuple[str, ...] = MODEL_NAMES
+    models: tuple[str, ...] = COMPARED
     seeds: int = 1
     preset: str = "recommended"
     chosen: Mapping[str, Any] = field(default_factory=dict)
     baseline: bool = True
 
     def __post_init__(self) -> None:
-        unknown = [name for name in self.models if name not in MODEL_NAMES]
+        unknown = [name for name in self.models if name not in COMPARED]
         if unknown or not self.models:
             named = unknown[0] if unknown else "none"
-            raise SpecError(f"Model to compare is `{named}`. Name some of {', '.join(MODEL_NAMES)}.")
+            raise SpecError(f"Model to compare is `{named}`. Name some of {', '.join(COMPARED)}.")
         if not 1 <= self.seeds <= MOST_SEEDS:
             raise SpecError(f"Seeds is {self.seeds}. Use 1 to {MOST_SEEDS}.")
         crossing = [name for name, switches in SWITCHES.items() if switches.crosses]
@@ -73,6 +78,7 @@ class ComparisonPlan:
         models = [name for name in MODEL_NAMES if name in self.models]  # LR first: times are relative to it
         same_rows = replace(base, split_seed=base.rows_seed, folds=0)  # one split for all seeds
         settled = [settings(self.preset, name, rows, self._settings_of(name)) for name in models]
+        settled += self._published(settled, rows)
         patience = max((fit.patience for _, fit in settled), default=0)  # one rule to stop, for all
         specs = []
         for number in range(self.seeds):
@@ -82,6 +88,14 @@ class ComparisonPlan:
             if number == 0 and self.baseline:
                 specs.append(replace(same_rows, model=ModelSpec(BASELINE)))
         return specs
+
+    def _published(self, others: Sequence[tuple[ModelSpec, FitSpec]], rows: int) -> list[tuple[ModelSpec, FitSpec]]:
+        """Give DeepFM as published, unless it is not compared or is there already; it stops as the others do."""
+        model, fit = preset("paper", "deepfm", rows)
+        if PUBLISHED not in self.models or model in [other for other, _ in others]:
+            return []
+        _, usual = settings(self.preset, "deepfm", rows, self._settings_of("deepfm"))
+        return [(model, replace(fit, epochs=min(fit.epochs, usual.epochs)))]
 
     def _settings_of(self, name: str) -> dict[str, Any]:
         return {key: value for key, value in self.chosen.items() if SWITCHES[name].crosses or key != "crosses"}
@@ -112,9 +126,16 @@ def begin(
         SpecError: a setting is out of range for a model.
     """
     specs = plan.specs(base, rows)
-    called = {name: (titles or {}).get(name, name) for name in (*MODEL_NAMES, BASELINE)}
-    runs = [NewRun(spec, _name(called[spec.model.name], spec, plan.seeds), owner) for spec in specs]
+    named = zip(specs, compared_as(specs), strict=True)
+    runs = [NewRun(spec, _name((titles or {}).get(model, model), spec, plan.seeds), owner) for spec, model in named]
     return store.comparisons.begin(name or f"Models on {base.table_name}", owner, MODELS, plan.to_dict(), runs)
+
+
+def compared_as(specs: Sequence[RunSpec]) -> list[str]:
+    """Name the model of each spec as a comparison of them does: DeepFM as published is told from another DeepFM."""
+    published, _ = preset("paper", "deepfm", 0)
+    told = any(spec.model.name == published.name and spec.model != published for spec in specs)
+    return [PUBLISHED if told and spec.model == published else spec.model.name for spec in specs]
 
 
 def _name(title: str, spec: RunSpec, seeds: int) -> str:
@@ -155,16 +176,19 @@ RUN_COLUMNS = ("run", "model", "seed", "part", "auc", "logloss", "normalised_ent
 
 
 def run_table(store: Store, runs: Sequence[RunRow]) -> pd.DataFrame:
-    """Return one row per finished run, in the order given, with `RUN_COLUMNS`.
+    """Return one row per finished run, in the order given, with `RUN_COLUMNS`. Give all runs of the comparison.
 
     Metrics are of the test part, or of the validation part if a run has no test part.
     """
-    rows = [_of_run(store, run) for run in runs if run.ended_well]
+    named = zip(runs, compared_as([run.spec for run in runs]), strict=True)
+    rows = [_of_run(store, run, model) for run, model in named if run.ended_well]
     return pd.DataFrame(rows, columns=list(RUN_COLUMNS))
 
 
 def model_table(store: Store, runs: Sequence[RunRow]) -> pd.DataFrame:
     """Return one row per model over its finished runs, with `COLUMNS`: best logloss first, the baseline last.
+
+    Give all runs of the comparison, finished or not.
 
     The best model has the best mean; the baseline is never the best. Intervals are from a paired bootstrap over rows,
     and over seeds if there are several (`metrics.bootstrap.compare_paired`).
@@ -182,7 +206,7 @@ def model_table(store: Store, runs: Sequence[RunRow]) -> pd.DataFrame:
     return table.reindex(columns=list(COLUMNS)).sort_values(order, kind="stable", ignore_index=True)
 
 
-def _of_run(store: Store, run: RunRow) -> dict[str, Any]:
+def _of_run(store: Store, run: RunRow, model: str) -> dict[str, Any]:
     metrics = store.folder(run.id).read_json(METRICS) or {}
     part = "test" if "test" in metrics else "valid"
     values = metrics.get(part, {})
@@ -193,7 +217,7 @@ def _of_run(store: Store, run: RunRow) -> dict[str, Any]:
         seconds = event.seconds  # includes the time before the run was resumed
     return {
         "run": run.id,
-        "model": run.spec.model.name,
+        "model": model,
         "seed": run.spec.seed,
         "part": part,
         **{name: values.get(name) for name in (*METRIC_COLUMNS, "normalised_entropy")},
@@ -214,7 +238,7 @@ def _evaluated(store: Store, by_run: pd.DataFrame) -> tuple[dict[str, dict[str, 
         if np.array_equal(places, rows["row"]):
             logits.setdefault(name, []).append(rows["logit"].to_numpy(np.float64))
     assert labels is not None
-    candidates = [name for name in MODEL_NAMES if name in logits]  # not the baseline
+    candidates = [name for name in COMPARED if name in logits]  # not the baseline
     return compare_paired(labels, logits, candidates=candidates or None), len(labels)
 
 

@@ -59,6 +59,9 @@ MODELS = {
 }
 """The models by the name that `--model` takes, in the order of the paper's table, DNN beside FM and DeepFM last."""
 
+PUBLISHED = "deepfm-paper"
+"""What a comparison calls DeepFM exactly as published, where it has another form of DeepFM as well."""
+
 
 @dataclass(frozen=True)
 class AddendKind:

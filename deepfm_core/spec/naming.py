@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from deepfm_core.spec.models import PUBLISHED
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.spec.search_space import written
 from deepfm_core.spec.settings import SETTINGS
 
 MODEL_TITLES = {
     "deepfm": "DeepFM",
+    PUBLISHED: "DeepFM (paper)",
     "fm-dnn": "FM & DNN",
     "wide-deep": "Wide & Deep",
     "pnn": "PNN*",

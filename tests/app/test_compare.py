@@ -11,10 +11,10 @@ from streamlit.testing.v1 import AppTest
 
 from app.views.compare import results
 from deepfm_core.experiments import comparison as experiments_comparison
-from deepfm_core.experiments.comparison import ComparisonPlan
+from deepfm_core.experiments.comparison import COMPARED, ComparisonPlan
 from deepfm_core.runs.engine import execute
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.spec.run import MODEL_NAMES, RunSpec, SplitSpec
+from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.workers.executor import perform
@@ -56,14 +56,14 @@ def begin(
 
 def test_without_a_comparison_the_page_offers_all_models_and_one_button(opened: Opened, store: Store) -> None:
     app = opened("compare")
-    assert f"{len(MODEL_NAMES) + 1} runs" in text_of(app)
+    assert f"{len(COMPARED) + 1} runs" in text_of(app)
     button(app, "Compare").click().run()
     assert not app.exception
     assert not app.error
     row = store.comparisons.all("local", "models")[0]
-    assert row.plan["models"] == list(MODEL_NAMES)
-    assert len(store.comparisons.runs(row.id)) == len(MODEL_NAMES) + 1
-    assert "0 of 11 runs finished" in text_of(app)
+    assert row.plan["models"] == list(COMPARED)
+    assert len(store.comparisons.runs(row.id)) == len(COMPARED) + 1
+    assert "0 of 12 runs finished" in text_of(app)
     assert "as soon as the first run has finished" in text_of(app)
 
 

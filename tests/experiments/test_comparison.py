@@ -12,10 +12,18 @@ import pytest
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments import groups
-from deepfm_core.experiments.comparison import COLUMNS, ComparisonPlan, model_table, run_table
+from deepfm_core.experiments.comparison import (
+    COLUMNS,
+    COMPARED,
+    ComparisonPlan,
+    compared_as,
+    model_table,
+    run_table,
+)
 from deepfm_core.runs.engine import execute
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.spec.run import BASELINE, MODEL_NAMES, ModelSpec, RunSpec
+from deepfm_core.spec.presets import preset
+from deepfm_core.spec.run import BASELINE, ModelSpec, RunSpec
 from deepfm_core.store import run_queue
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
@@ -63,7 +71,24 @@ def test_all_runs_share_rows_encoder_and_rule_to_stop(base: RunSpec) -> None:
     assert len({(spec.split, spec.min_count, spec.folds) for spec in specs}) == 1
     assert {spec.fit.patience for spec in specs if spec.model.name != BASELINE} == {8}  # that of guided models
     assert {spec.seed for spec in specs} == {5, 6}
-    assert [spec.model.name for spec in specs] == [*MODEL_NAMES, BASELINE, *MODEL_NAMES]
+    assert compared_as(specs) == [*COMPARED, BASELINE, *COMPARED]
+
+
+def test_deepfm_as_published_stands_beside_the_form_that_the_settings_give(base: RunSpec) -> None:
+    plan = ComparisonPlan(("deepfm", "deepfm-paper"), chosen={"embedding_size": 4, "epochs": 7}, baseline=False)
+    own, published = plan.specs(base, rows=720)
+    assert own.model.guided
+    assert own.model.embedding_size == 4
+    assert published.model == preset("paper", "deepfm", 720)[0]  # whatever was chosen
+    assert (published.fit.epochs, published.fit.patience) == (7, own.fit.patience)
+    assert compared_as([own, published]) == ["deepfm", "deepfm-paper"]
+
+
+def test_deepfm_as_published_is_there_once(base: RunSpec) -> None:
+    specs = ComparisonPlan(("deepfm", "deepfm-paper"), preset="paper", baseline=False).specs(base, rows=720)
+    assert compared_as(specs) == ["deepfm"]
+    alone = ComparisonPlan(("deepfm-paper",), preset="quick", baseline=False).specs(base, rows=720)
+    assert [spec.fit.epochs for spec in alone] == [3]
 
 
 def test_chosen_settings_are_those_of_every_model(base: RunSpec) -> None:

@@ -16,10 +16,10 @@ from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES, errors_shown
 from app.widgets.text import counted
 from deepfm_core.experiments import comparison as experiments_comparison
-from deepfm_core.experiments.comparison import MOST_SEEDS, ComparisonPlan
+from deepfm_core.experiments.comparison import COMPARED, MOST_SEEDS, ComparisonPlan
 from deepfm_core.spec.models import MODELS as SWITCHES
 from deepfm_core.spec.presets import PRESETS
-from deepfm_core.spec.run import MODEL_NAMES, RunSpec
+from deepfm_core.spec.run import RunSpec
 from deepfm_core.spec.settings import setting_named
 from deepfm_core.store.groups import MODELS
 from deepfm_core.store.records import ComparisonRow
@@ -81,7 +81,7 @@ def show_form() -> None:
     unusable = say_unusable(schema)
     base = launch.base_spec(sha, schema)
     plan = _plan()
-    count = len(plan.models) * plan.seeds + int(plan.baseline)
+    count = len(plan.specs(base, base.training_rows(rows)))
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Compare", type="primary", icon=":material/play_arrow:", disabled=unusable):
             _begin(base, base.training_rows(rows), plan)
@@ -107,29 +107,30 @@ def _plan() -> ComparisonPlan:
         )
         label = "Baseline: gradient boosting"
         with_baseline = st.segmented_control(label, ["yes", "no"], required=True, help=help_text, **kept)
-    crosses = _crosses() if any(SWITCHES[name].crosses for name in models) else {}
+    crosses = _crosses() if any(SWITCHES[name].crosses for name in models if name in SWITCHES) else {}
     return ComparisonPlan(models, count, chosen, crosses, with_baseline == "yes")
 
 
 def _choose_models() -> tuple[str, ...]:
     key = "models to compare"
-    named = [name for name in (links.chosen(_MODELS) or "").split(",") if name in MODEL_NAMES]
-    st.session_state[key] = named or list(MODEL_NAMES)
+    named = [name for name in (links.chosen(_MODELS) or "").split(",") if name in COMPARED]
+    st.session_state[key] = named or list(COMPARED)
 
     def keep() -> None:
-        picked = [name for name in MODEL_NAMES if name in st.session_state[key]]
-        links.choose(_MODELS, None if len(picked) in (0, len(MODEL_NAMES)) else ",".join(picked))
+        picked = [name for name in COMPARED if name in st.session_state[key]]
+        links.choose(_MODELS, None if len(picked) in (0, len(COMPARED)) else ",".join(picked))
 
     st.pills(
         "Models",
-        list(MODEL_NAMES),
+        list(COMPARED),
         selection_mode="multi",
         format_func=MODEL_TITLES.__getitem__,
         key=key,
         on_change=keep,
-        help="The models of the DeepFM paper, in its order, and a DNN alone.",
+        help="The models of the DeepFM paper, in its order, and a DNN alone. *DeepFM (paper)* is DeepFM exactly as "
+        "published, whatever the settings are.",
     )
-    return tuple(named or MODEL_NAMES)
+    return tuple(named or COMPARED)
 
 
 def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:

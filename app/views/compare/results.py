@@ -15,7 +15,8 @@ from app.widgets.download import download
 from app.widgets.figure import show_chart, signed
 from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES, to_pairs
-from deepfm_core.spec.run import BASELINE, MODEL_NAMES
+from deepfm_core.experiments.comparison import COMPARED, compared_as
+from deepfm_core.spec.run import BASELINE
 from deepfm_core.store.records import RunRow
 
 # The results in sentences.
@@ -152,7 +153,7 @@ def show_results(runs: Sequence[RunRow]) -> None:
 def _ordered(table: pd.DataFrame, order: str, metric: str) -> pd.DataFrame:
     """Sort the models by result or in the order of the paper; the baseline stays last."""
     if order == "paper":
-        place = table["model"].map({name: place for place, name in enumerate(MODEL_NAMES)})
+        place = table["model"].map({name: place for place, name in enumerate(COMPARED)})
     else:
         place = table[metric] * (-1 if metric == "auc" else 1)
     return table.assign(place=place).sort_values(["baseline", "place"], ignore_index=True).drop(columns="place")
@@ -228,7 +229,8 @@ def _paper(table: pd.DataFrame) -> None:
 def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) -> None:
     """Offer to open the first finished run of a chosen model, or to compare those of two."""
     titles = [shown["Model"].iloc[place] for place in places if place < len(shown)]
-    first = {MODEL_TITLES[run.spec.model.name]: run for run in reversed(runs) if run.ended_well}
+    named = list(zip(runs, compared_as([run.spec for run in runs]), strict=True))
+    first = {MODEL_TITLES[model]: run for run, model in reversed(named) if run.ended_well}
     chosen = [first[title] for title in titles if title in first]
     if not chosen:
         st.caption("Choose a model in the first column to open its run, or two models to compare them.")
@@ -253,7 +255,7 @@ def _shown(table: pd.DataFrame, runs: Sequence[RunRow]) -> pd.DataFrame:
     To fit a page, it leaves out the least useful columns: `Parameters` while runs are missing, else `Runs`; and
     normalised entropy with several seeds, since it is the logloss in another unit.
     """
-    planned = [run.spec.model.name for run in runs]
+    planned = compared_as([run.spec for run in runs])
     lines = [_line(row, planned.count(str(row["model"]))) for _, row in table.iterrows()]
     complete = all(line["Runs"].isdecimal() for line in lines)
     waiting = [name for name in dict.fromkeys(planned) if name not in set(table["model"])]
