@@ -37,12 +37,14 @@ if TYPE_CHECKING:
     from deepfm_core.store.store import Store as Store
     from deepfm_core.tables.dataframe import table_from_frame as table_from_frame
     from deepfm_core.tables.reader import read_table as read_table
+    from deepfm_core.tables.table import Choices as Choices
     from deepfm_core.tables.table import Table as Table
     from deepfm_core.training.fit import fit as fit
     from deepfm_core.training.fit import predict_logits as predict_logits
     from deepfm_core.training.state import FitState as FitState
 
 _MODULES = {
+    "Choices": "tables.table",
     "DeepFMClassifier": "classifier",
     "DeepFMError": "errors",
     "EncodedTable": "encoding.encoded_table",

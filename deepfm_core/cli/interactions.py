@@ -10,13 +10,13 @@ import pandas as pd
 
 from deepfm_core.cli.options import model_folder
 from deepfm_core.cli.output import digits, write
-from deepfm_core.cli.parser import WRITTEN
+from deepfm_core.cli.parser import READ, WRITTEN
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.evidence.verdicts import data_verdicts, verdicts, why_no_pairs
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 
-OF_A_TABLE = ("label", "positive", "seed", *Kind, *WRITTEN)
+OF_A_TABLE = ("label", "positive", "seed", *READ, *Kind, *WRITTEN)
 """Options on how to understand a table. A run has them settled, so they are errors beside one."""
 
 

@@ -13,6 +13,7 @@ from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
+from deepfm_core.cli.parser import READ
 from deepfm_core.cli.understanding import tell, understood
 from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, did_you_mean
 from deepfm_core.schema.column_rules import Said
@@ -22,9 +23,8 @@ from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
-from deepfm_core.tables.dialect import Choices
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.table import Table
+from deepfm_core.tables.table import Choices, Table
 
 if TYPE_CHECKING:
     from deepfm_core.runs.predictor import Trained
@@ -35,7 +35,7 @@ class Tables:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         began = time.perf_counter()
-        self._choices = reading_choices(arguments)
+        self.choices = reading_choices(arguments)
         self.paths: dict[str, Path] = {}
         self.tables: dict[str, Table] = {}
         self.main = self._add(arguments.table)
@@ -64,9 +64,9 @@ class Tables:
     def _add(self, path: Path | None) -> str | None:
         if path is None:
             return None
-        table = read_table(path, choices=self._choices)
+        table = read_table(path, choices=self.choices)
         with path.open("rb") as file:
-            sha = hashlib.file_digest(file, "sha256").hexdigest()
+            sha = self.choices.key(hashlib.file_digest(file, "sha256").hexdigest())
         self.paths[sha], self.tables[sha] = path, table
         return sha
 
@@ -77,8 +77,22 @@ def _warn(table: Table, quiet: bool, *, apart: bool) -> None:
 
 
 def reading_choices(arguments: argparse.Namespace) -> Choices:
-    """Give what the command line says of how a table is read."""
-    return Choices(header=None if arguments.header is None else arguments.header == "yes", sheet=arguments.sheet)
+    """Give what the command line says of how a table is read.
+
+    Raises:
+        SpecError: a value is none of those that are possible.
+    """
+    said = {name: value for name in READ if (value := getattr(arguments, name)) is not None}
+    header = said.get("header", "")
+    if header:
+        said["header"] = int(header) if header.isdecimal() else {"yes": True, "no": False}.get(header, header)
+    if "delimiter" in said:
+        said["delimiter"] = DELIMITER_WORDS.get(said["delimiter"], said["delimiter"])
+    return Choices(**said)
+
+
+DELIMITER_WORDS = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "bar": "|", "space": " "}
+"""Delimiters by their names, since a shell makes some of them hard to type."""
 
 
 def warn_of_reading(table: Table, *, notes: bool = True) -> None:

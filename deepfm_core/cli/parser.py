@@ -147,9 +147,19 @@ def _table(verb: argparse.ArgumentParser) -> None:
 
 
 def _reading(verb: argparse.ArgumentParser) -> None:
-    text = "whether the first line of the table names its columns (found out)"
-    verb.add_argument("--header", choices=("yes", "no"), help=text)
-    verb.add_argument("--sheet", metavar="NAME", help="the sheet of an Excel workbook (the first)")
+    reading = verb.add_argument_group("how files are read", "what is not said is found; `read` shows what was")
+    for name, (metavar, text) in READ.items():
+        reading.add_argument(f"--{name}", metavar=metavar, help=text)
+
+
+READ = {
+    "encoding": ("NAME", "the encoding of the text, such as utf-8, cp1252 or gb18030"),
+    "delimiter": ("MARK", "between cells: comma, tab, semicolon, bar, space or any other character"),
+    "quoting": ("HOW", "quotes of cells: doubled, backslash, single or none"),
+    "header": ("yes|no|LINE", "whether the first line of the table names its columns, or the line that does"),
+    "sheet": ("NAME", "the sheet of an Excel workbook (the first)"),
+}
+"""Options that say how a file is read, as `Choices` has them, where it was found wrongly."""
 
 
 def _roles(verb: argparse.ArgumentParser) -> None:

@@ -28,7 +28,7 @@ from deepfm_core.store.run_queue import Claims, WorkerRegister, worker_limit
 from deepfm_core.store.tables import StoredTables
 
 if TYPE_CHECKING:
-    from deepfm_core.tables.table import Table
+    from deepfm_core.tables.table import Choices, Table
 
 LOCAL = "local"
 """The owner of what is made from the command line."""
@@ -114,8 +114,11 @@ class Store:
         owner: str = LOCAL,
         table: Table | None = None,
         max_bytes: int | None = None,
+        choices: Choices | None = None,
     ) -> TableEntry:
         """Read an uploaded file and keep it under its SHA-256, once for all owners; the same content is read once.
+
+        The same bytes read by other choices are another table, with a key of its own in the place of the SHA-256.
 
         Args:
             source: the file, or its bytes.
@@ -123,11 +126,16 @@ class Store:
             owner: whose list it goes to.
             table: the file as `read_table` gave it, where the caller has read it already.
             max_bytes: the largest size allowed, before and after decompression.
+            choices: what is said of the file instead of having it found.
 
         Raises:
             TableError: the file cannot be read as a table; nothing is kept.
         """
-        return self._tables.add(source, name, owner, table, max_bytes)
+        return self._tables.add(source, name, owner, table, max_bytes, choices)
+
+    def original(self, sha: str) -> Path:
+        """Return the path of a table's file as it came; RunError where the store does not have it."""
+        return self._tables.original(sha)
 
     def table(self, sha: str, owner: str | None = None) -> Table:
         """Load a table, under the name its owner gave it; RunError where the store does not have it."""

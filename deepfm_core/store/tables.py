@@ -17,7 +17,7 @@ from deepfm_core.store.database import Database
 from deepfm_core.store.records import TableEntry
 
 if TYPE_CHECKING:
-    from deepfm_core.tables.table import Table
+    from deepfm_core.tables.table import Choices, Table
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _NEEDED = """SELECT sha256 FROM tables UNION SELECT spec ->> 'table' FROM runs
@@ -32,13 +32,31 @@ class StoredTables:
         self._folder = folder
 
     def add(
-        self, source: Path | bytes, name: str, owner: str, table: Table | None, max_bytes: int | None
+        self,
+        source: Path | bytes,
+        name: str,
+        owner: str,
+        table: Table | None,
+        max_bytes: int | None,
+        choices: Choices | None,
     ) -> TableEntry:
         """Read a file and keep it; content that is here already is not read again. See `Store.import_table`."""
         sha = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256(source)
+        sha = sha if choices is None else choices.key(sha)
         while not self._enter(sha, name, owner):
-            self._keep(source, name, sha, table, max_bytes)
+            self._keep(source, name, sha, table, max_bytes, choices)
         return self.entry(sha, owner)
+
+    def original(self, sha: str) -> Path:
+        """Return the path of a table's file as it came.
+
+        Raises:
+            RunError: the store does not have it.
+        """
+        path = self._path(sha) / "original"
+        if not path.exists():
+            raise _absent(sha)
+        return path
 
     def read(self, sha: str, owner: str | None = None) -> Table:
         """Load a table from its typed parquet, under the name its owner gave it.
@@ -122,9 +140,18 @@ class StoredTables:
             )
         return True
 
-    def _keep(self, source: Path | bytes, name: str, sha: str, table: Table | None, max_bytes: int | None) -> None:
+    def _keep(
+        self,
+        source: Path | bytes,
+        name: str,
+        sha: str,
+        table: Table | None,
+        max_bytes: int | None,
+        choices: Choices | None,
+    ) -> None:
         from deepfm_core.tables.parquet import write_parquet
         from deepfm_core.tables.reader import read_table
+        from deepfm_core.tables.table import FOUND
 
         with atomic_folder(self._path(sha)) as folder:
             original = folder / "original"
@@ -132,7 +159,7 @@ class StoredTables:
                 original.write_bytes(source)
             else:
                 shutil.copyfile(source, original)
-            table = table or read_table(original, name=name, max_bytes=max_bytes)
+            table = table or read_table(original, name=name, max_bytes=max_bytes, choices=choices or FOUND)
             write_parquet(table, folder / "table.parquet")
             content = {"rows": len(table), "bytes": original.stat().st_size}
             write_json(folder / "table.json", {**content, "report": table.report.to_dict()})

@@ -90,8 +90,14 @@ class Content:
         return _transcoded(raw, self.encoding, "replace" if self.replaced else "strict")
 
 
-def survey(path: Path, subject: str, max_bytes: int | None = None) -> Content:
+def survey(path: Path, subject: str, max_bytes: int | None = None, said: str | None = None) -> Content:
     """Read a file once to the end, and find its compression, encoding and size; check that all of it is text.
+
+    Args:
+        path: of the file.
+        subject: what messages call it.
+        max_bytes: the largest size allowed, before and after decompression.
+        said: the encoding where a person names it; bytes that are not valid in it are replaced and counted.
 
     Raises:
         TableError: the file is binary, cut short, or larger than `max_bytes` when decompressed.
@@ -100,21 +106,22 @@ def survey(path: Path, subject: str, max_bytes: int | None = None) -> Content:
     try:
         head = _start(path, compression)
         _refuse_foreign(head, subject)
-        encoding = _guess(head)
+        encoding = _guess(head) if said is None else _marked(said, head)
+        errors = "strict" if said is None else "replace"
         census = _Census()
-        for chunk in _chunks(path, compression, encoding):
+        for chunk in _chunks(path, compression, encoding, errors):
             census.add(chunk)
             refuse_size(census.size, max_bytes, subject)
             if census.binary:
-                raise TableError(subject, [_binary(census, _chunks(path, compression, encoding))])
+                raise TableError(subject, [_binary(census, _chunks(path, compression, encoding, errors))])
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
         problem = Problem("the gzip file is damaged or cut short", "Compress or download it again.", value=str(error))
         raise TableError(subject, [problem]) from error
     except UnicodeDecodeError as error:
         problem = Problem(f"the text is not valid {error.encoding}", "Save it as UTF-8.", value=error.reason)
         raise TableError(subject, [problem]) from error
-    encoding, replaced = census.settle(encoding)
-    if encoding in ("latin-1", "cp1252"):
+    encoding, replaced = census.settle(encoding, said=said is not None)
+    if said is None and encoding in ("latin-1", "cp1252"):
         encoding = _of_another_script(path, compression, census.words) or encoding
     return Content(path, compression, encoding, census.size, census.quoted_until, census.escapes, replaced)
 
@@ -142,6 +149,8 @@ class _Census:
         self._pending = False
         self._foreign = 0
         self._undecodable = 0
+        self._replaced = 0
+        """U+FFFD in the text, which stands for what could not be decoded."""
         self._c1 = False
         self._not_cp1252 = False
 
@@ -168,7 +177,9 @@ class _Census:
         self._pending = bool(self._decoder.getstate()[0])  # the chunk ends within a character
         self._foreign += len(text) - len(text.encode("ascii", "ignore"))
         # U+FFFD that the file itself contains does not count.
-        if undecodable := text.count("\ufffd") - chunk.count("\ufffd".encode()):
+        replaced = chunk.count("\ufffd".encode())
+        self._replaced += replaced
+        if undecodable := text.count("\ufffd") - replaced:
             self._undecodable += undecodable
             self._take_words(chunk)
         self._c1 = self._c1 or len(chunk.translate(None, _C1)) < len(chunk)
@@ -181,13 +192,18 @@ class _Census:
         found = _WORD.finditer(chunk, start, end if end > start else len(chunk))
         self.words += [word.group()[:_LONGEST_WORD] for word in islice(found, _WORDS_SEEN - len(self.words))]
 
-    def settle(self, guess: str) -> tuple[str, int]:
-        """Return the encoding, and the number of characters that must be replaced, after the last chunk."""
+    def settle(self, guess: str, *, said: bool) -> tuple[str, int]:
+        """Return the encoding, and the number of characters that must be replaced, after the last chunk.
+
+        Args:
+            guess: the encoding that the bytes were read in.
+            said: whether a person named it.
+        """
         if self._undecodable == 0:
-            return guess, 0
+            return guess, self._replaced if said and not guess.startswith("utf-8") else 0
         self.quoted_until *= 3  # a byte of another encoding becomes up to three of UTF-8
         # With a mark, or 20 valid non-ASCII characters for each invalid one, it is damaged UTF-8.
-        if guess == "utf-8-sig" or self._foreign - self._undecodable > 20 * self._undecodable:
+        if said or guess == "utf-8-sig" or self._foreign - self._undecodable > 20 * self._undecodable:
             return guess, self._undecodable
         return ("cp1252" if self._c1 and not self._not_cp1252 else "latin-1"), 0
 
@@ -208,7 +224,7 @@ class _Transcoder(io.RawIOBase):
         while not self._rest and not self._ended:
             chunk = self._raw.read(1 << 20)
             self._ended = not chunk
-            self._rest = self._decoder.decode(chunk, final=self._ended).encode()
+            self._rest = self._decoder.decode(chunk, final=self._ended).encode("utf-8", "replace")
         taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
         buffer[: len(taken)] = taken
         return len(taken)
@@ -231,10 +247,10 @@ def _start(path: Path, compression: str | None) -> bytes:
         return raw.read(4096)
 
 
-def _chunks(path: Path, compression: str | None, encoding: str) -> Iterator[bytes]:
+def _chunks(path: Path, compression: str | None, encoding: str, errors: str) -> Iterator[bytes]:
     """Yield the text in pieces, and an empty piece at the end. Text that is assumed to be UTF-8 is not decoded yet."""
     with closing(_decompressed(path, compression)) as raw:
-        stream = raw if encoding.startswith("utf-8") else _transcoded(raw, encoding, "strict")
+        stream = raw if encoding.startswith("utf-8") else _transcoded(raw, encoding, errors)
         while chunk := stream.read(CHUNK):
             yield chunk
         yield b""
@@ -251,6 +267,13 @@ def _guess(head: bytes) -> str:
         if zeros and others == 0 and _is_table(head[: len(head) // 2 * 2].decode(encoding, "replace"), zeros):
             return encoding
     return "utf-8"
+
+
+def _marked(said: str, head: bytes) -> str:
+    """Return the codec of an encoding that a person names, which passes over the byte order mark if there is one."""
+    unmarked = {"utf-16-le": "utf-16", "utf-16-be": "utf-16", "utf-32-le": "utf-32", "utf-32-be": "utf-32"}
+    marked = next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "")
+    return marked if marked.removesuffix("-sig") == unmarked.get(said, said) else said.removesuffix("-sig")
 
 
 def _of_another_script(path: Path, compression: str | None, words: list[bytes]) -> str | None:

@@ -25,6 +25,7 @@ from deepfm_core.tables.header import (
     stands_out,
 )
 from deepfm_core.tables.records import Cut, Record, is_sound, mended_records, records
+from deepfm_core.tables.table import FOUND, Choices
 
 DELIMITERS = (",", "\t", ";", "|")
 CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27)))  # 40 columns
@@ -63,24 +64,15 @@ class Dialect:
     """How many columns at the end have no name in the header."""
     header: tuple[str, ...] = ()
     """The header's cells as they stand, one for each column; empty where there is no header."""
+    settled: bool = False
+    """Whether a person has said how quotes are meant, so that nothing else is tried."""
 
 
-@dataclass(frozen=True)
-class Choices:
-    """What a person says of a file instead of having it found."""
-
-    header: bool | None = None
-    """Whether the first line of the table is its header."""
-    delimiter: str | None = None
-    sheet: str | None = None
-    """The sheet of a workbook; the first one if None."""
-
-
-def detect(content: Content, subject: str, choices: Choices = Choices()) -> Dialect:
+def detect(content: Content, subject: str, choices: Choices = FOUND) -> Dialect:
     """Find the delimiter, the header line and the column names from the start of a text.
 
     Raises:
-        TableError: the text is empty, or has only one column.
+        TableError: the text is empty, has only one column, or no such line as is said to be its header.
     """
     lines, complete = _sample(content)
     start = next((i for i, line in enumerate(lines) if line.strip() and not line.startswith(_COMMENT)), None)
@@ -88,16 +80,34 @@ def detect(content: Content, subject: str, choices: Choices = Choices()) -> Dial
         remedy = "Give a table with a header line and at least one row below it."
         raise TableError(subject, [Problem("the file is empty", remedy)])
     stated = re.fullmatch(r"sep=(.)\s*", lines[start])  # Excel's way to name the delimiter
-    start += bool(stated)
+    start = start + bool(stated) if choices.header_line is None else _said_line(lines, choices.header_line, subject)
     chosen = choices.delimiter or (stated[1] if stated else None)
-    fits = _fits(lines, start, [Cut(mark) for mark in ((chosen,) if chosen else DELIMITERS)], complete)
+    fits = _fits(lines, start, _cuts((chosen,) if chosen else DELIMITERS, choices), complete, choices)
     best = max(fits, key=lambda fit: fit.rank, default=None)
-    if not chosen and (best is None or best.rank[0] < _EVEN or _holds_quotes(best)):
-        others = [fit for fit in _fits(lines, start, _other_cuts(lines, best), complete) if _is_plausible(fit)]
+    if not choices.quoting and (best is None or best.rank[0] < _EVEN or _holds_quotes(best)):
+        cuts = [cut for cut in _other_cuts(lines, best) if chosen in (None, cut.delimiter)]
+        others = [fit for fit in _fits(lines, start, cuts, complete, choices) if _is_plausible(fit)]
         best = max([*others, *fits], key=_rank_with_quotes, default=None)
     if best is None:
-        raise TableError(subject, _one_column(lines[start:], start + 1))
+        raise TableError(subject, _one_column(lines[start:], start + 1, chosen))
     return _dialect(best, lines, choices)
+
+
+def _said_line(lines: list[str], number: int, subject: str) -> int:
+    """Return the place of the line that is said to be the header."""
+    if number > len(lines) or not lines[number - 1].strip():
+        what = "is blank" if number <= len(lines) else "does not exist or stands too far below"
+        raise TableError(subject, [Problem(f"the header's line {what}", "Choose another line.", line=number)])
+    return number - 1
+
+
+def _cuts(delimiters: Iterable[str], choices: Choices) -> list[Cut]:
+    """Return the usual ways to cut at each delimiter, or those with quotes as they are said to be."""
+    cut = _QUOTED[choices.quoting or "doubled"]
+    return [replace(cut, delimiter=delimiter, spaced=delimiter == " ") for delimiter in delimiters]
+
+
+_QUOTED = {"doubled": Cut(), "backslash": Cut(escape=True), "single": Cut(quote="'"), "none": Cut(quote=None)}
 
 
 @dataclass(frozen=True)
@@ -111,12 +121,12 @@ class _Fit:
     """The number of cells that most records have."""
 
 
-def _fits(lines: list[str], start: int, cuts: Iterable[Cut], complete: bool) -> list[_Fit]:
-    return [fit for cut in cuts if (fit := _fit(lines, start, cut, complete))]
+def _fits(lines: list[str], start: int, cuts: Iterable[Cut], complete: bool, choices: Choices) -> list[_Fit]:
+    return [fit for cut in cuts if (fit := _fit(lines, start, cut, complete, choices))]
 
 
-def _fit(lines: list[str], start: int, cut: Cut, complete: bool) -> _Fit | None:
-    cut, sound = _sound_cut(lines[start:], cut)
+def _fit(lines: list[str], start: int, cut: Cut, complete: bool, choices: Choices) -> _Fit | None:
+    cut, sound = _sound_cut(lines[start:], cut, settled=choices.quoting is not None)
     sample = [
         record
         for record in islice(_records(lines[start:], cut, start + 1, sound=sound), _SAMPLE_RECORDS)
@@ -129,7 +139,7 @@ def _fit(lines: list[str], start: int, cut: Cut, complete: bool) -> _Fit | None:
     if not widths:
         return None
     width = max(widths, key=lambda width: (widths[width], width))
-    before = _first(sample, width)
+    before = 0 if choices.header_line else _first(sample, width)
     if before > _MOST_TITLES:
         return None
     body = sample[before:]
@@ -187,10 +197,12 @@ def _in_single_quotes(fit: _Fit) -> bool:
     return len(quoted) > 1 and sum(quoted) >= _EVEN * len(quoted)
 
 
-def _sound_cut(lines: list[str], cut: Cut) -> tuple[Cut, bool]:
+def _sound_cut(lines: list[str], cut: Cut, *, settled: bool) -> tuple[Cut, bool]:
     """Return how a sample is cut, with a backslash before quotes or without, and whether its quotes are well-formed."""
     if cut.quote is None or not any(cut.quote in line for line in lines) or is_sound(lines, cut):
         return cut, True
+    if settled:
+        return cut, False
     escaped = replace(cut, escape=True)
     if any('\\"' in line for line in lines) and is_sound(lines, escaped):
         return escaped, True
@@ -222,13 +234,14 @@ def _dialect(fit: _Fit, lines: list[str], choices: Choices) -> Dialect:
         note = "The file has no header line; its columns are those of the Criteo click log."
         names = Names(CRITEO_COLUMNS, 0, (note,))
         first, header_line, layout = header.line, None, "criteo"
-    elif commented := _commented_header(fit, lines):
+    elif choices.header in (None, True) and (commented := _commented_header(fit, lines)):
         header, first, header_line = commented, commented.last_line + 1, commented.line
         names = column_names(header, fit.sample, fit.width)
     elif _is_headed(fit, choices):
         names = column_names(header, below, fit.width)
     else:
-        names, first, header_line = numbered_names(fit.width, header.line), header.line, None
+        names, first = numbered_names(fit.width, header.line, said=choices.header is False), header.line
+        header_line = None
     return Dialect(
         cut=fit.cut,
         columns=names.columns,
@@ -240,12 +253,13 @@ def _dialect(fit: _Fit, lines: list[str], choices: Choices) -> Dialect:
         notes=names.notes,
         unnamed_end=names.unnamed_end,
         header=names.cells,
+        settled=choices.quoting is not None,
     )
 
 
 def _is_headed(fit: _Fit, choices: Choices) -> bool:
     if choices.header is not None:
-        return choices.header
+        return bool(choices.header)
     below = [record for record in fit.sample[1:] if len(record.cells) == fit.width]
     return len(fit.sample[0].cells) != fit.width or is_header(fit.sample[0], below)
 
@@ -291,10 +305,13 @@ def _preamble(lines: list[str]) -> Iterator[Problem]:
             yield Problem("the line stands before the header", "Nothing to do.", line=number, value=line.strip()[:80])
 
 
-def _one_column(lines: list[str], number: int) -> list[Problem]:
+def _one_column(lines: list[str], number: int, chosen: str | None) -> list[Problem]:
     known = ", ".join(f"{_NAMES[delimiter]} (`{delimiter}`)" for delimiter in DELIMITERS if delimiter != "\t")
     remedy = f"Separate the columns by {known} or tab."
     text = next((line.strip() for line in lines if line.strip()), "")
+    if chosen:
+        remedy = f"The delimiter {_NAMES.get(chosen, f'`{chosen}`')} does not stand in this line. Choose another one."
+        return [Problem("the table has only one column", remedy, line=number, value=text[:80])]
     others = Counter(re.findall(r"[^\w\s.\"'<>=+-]|[ \x01]", text)).most_common(1)
     if others:
         used = {" ": "spaces", "\x01": "the control character U+0001"}.get(others[0][0], f"`{others[0][0]}`")

@@ -78,13 +78,13 @@ class Names:
     """The header's cells, one for each column."""
 
 
-def numbered_names(width: int, line: int) -> Names:
-    """Name the columns of a table without a header."""
+def numbered_names(width: int, line: int, *, said: bool = False) -> Names:
+    """Name the columns of a table without a header; a note says so unless a person has `said` it."""
     note = (
         f"Line {line} reads like a row, not like a header, so the columns are called `column 1`, `column 2` and so on. "
         "If it is the header, say so (`--header yes`)."
     )
-    return Names(tuple(f"column {i}" for i in range(1, width + 1)), width, (note,))
+    return Names(tuple(f"column {i}" for i in range(1, width + 1)), width, () if said else (note,))
 
 
 def column_names(header: Record, below: Sequence[Record], width: int) -> Names:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
@@ -22,14 +22,14 @@ from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.containers import from_json, is_json, is_zip, unpacked
 from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.decoding import Content, refuse_size, survey
-from deepfm_core.tables.dialect import Choices, Dialect, detect
+from deepfm_core.tables.dialect import Dialect, detect
 from deepfm_core.tables.header import is_value
 from deepfm_core.tables.no_rows import without_no_rows
 from deepfm_core.tables.parquet import ARROW_MAGIC, MAGIC, read_arrow, read_parquet
 from deepfm_core.tables.records import Cut, Misfits
 from deepfm_core.tables.repair import Repaired, doubts, is_sound_below, repair, swallowing, too_many
 from deepfm_core.tables.row_errors import SHOWN, excerpt, lines_left_out, mended_rows, misfits, ragged_rows
-from deepfm_core.tables.table import ReadReport, Table
+from deepfm_core.tables.table import FOUND, Choices, ReadReport, Table
 
 # A text of one column, for a model with one field. It has no delimiter to find, so it is read by itself.
 
@@ -109,7 +109,7 @@ def read_table(
     strict: bool = False,
     max_bytes: int | None = None,
     only: str | None = None,
-    choices: Choices = Choices(),  # noqa: B008 - it is frozen
+    choices: Choices = FOUND,
 ) -> Table:
     """Read a table from a file; each cell is exactly the text in the file, without its quotes.
 
@@ -124,20 +124,23 @@ def read_table(
         strict: whether a single ragged row is an error, for example if every row needs a prediction.
         max_bytes: the largest size allowed, before and after decompression.
         only: the single column that is needed, if a table of this column alone is enough.
-        choices: what is known of the file, such as whether it has a header.
+        choices: what is said of the file instead of having it found, such as its encoding.
 
     Raises:
         TableError: the file cannot be read as a table; it holds every problem found.
     """
     path = Path(source)
-    name = name or path.name
+    table = _read(path, name or path.name, strict, max_bytes, only, choices)
+    return replace(table, report=replace(table.report, choices=choices)) if choices.to_dict() else table
+
+
+def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str | None, choices: Choices) -> Table:
     subject = f"Table `{name}`"
     head = _first_bytes(path, subject)
     refuse_size(path.stat().st_size, max_bytes, subject)
-    if head == ARROW_MAGIC:
-        return read_arrow(path, name, max_bytes, fewest_columns=2 if only is None else 1)
-    if head[: len(MAGIC)] == MAGIC:
-        return read_parquet(path, name, max_bytes, fewest_columns=2 if only is None else 1)
+    if head == ARROW_MAGIC or head[: len(MAGIC)] == MAGIC:
+        read = read_arrow if head == ARROW_MAGIC else read_parquet
+        return _noted(read(path, name, max_bytes, fewest_columns=2 if only is None else 1), choices, ())
     # Name the mistake: later checks could only say that the file is binary.
     if path.suffix == ".parquet" and b"\0" in path.open("rb").read(4096):
         remedy = "Write it again with a Parquet library, or use the CSV it was made from."
@@ -146,9 +149,9 @@ def read_table(
         )
     if is_zip(path):
         return _unpacked(path, name, strict, max_bytes, only, choices)
-    content = survey(path, subject, max_bytes)
+    content = survey(path, subject, max_bytes, choices.encoding)
     if is_json(content):
-        return _from_json(content, name, strict, only)
+        return _noted(_from_json(content, name, strict, only), choices, ("encoding",))
     if only is not None and (table := read_one_column(content, only, name)) is not None:
         return table
     dialect = detect(content, subject, choices)
@@ -159,7 +162,11 @@ def read_table(
     if not len(unnamed):
         raise TableError(subject, [_no_rows(dialect)])
     frame, notes = _frame(dialect, [unnamed[place].array for place in unnamed])
-    notes += [*rows.notes, *_doubtful_cells(content, dialect, rows), *_encoding_notes(content)]
+    notes += [
+        *rows.notes,
+        *_doubtful_cells(content, dialect, rows),
+        *_encoding_notes(content, said=choices.encoding is not None),
+    ]
     report = ReadReport(
         encoding=content.encoding,
         compression=content.compression,
@@ -169,12 +176,26 @@ def read_table(
         rows=len(frame),
         skipped=(*dialect.preamble, *rows.ragged, *no_rows.problems, *rows.left_out),
         skipped_count=len(dialect.preamble) + rows.ragged_count + no_rows.count + rows.left_out_count,
-        quoting=str(rows.cut) if content.quoted_until > dialect.offset else None,
+        quoting=str(rows.cut) if content.quoted_until > dialect.offset or rows.cut.quote != '"' else None,
         repaired=tuple(rows.mended),
         repaired_count=rows.mended_count,
         notes=(*dialect.notes, *notes),
     )
-    return Table(name, frame, report)
+    return _noted(Table(name, frame, report), choices, _OF_TEXT)
+
+
+_OF_TEXT = ("encoding", "delimiter", "quoting", "header")
+"""Choices that a file of text heeds."""
+
+
+def _noted(table: Table, choices: Choices, heeded: Sequence[str]) -> Table:
+    """Note which choices say nothing about a file like this one."""
+    idle = [f"{name} (`--{name}`)" for name in choices.to_dict() if name not in heeded]
+    if not idle:
+        return table
+    kind = {"csv": "text", "json": "JSON", "xlsx": "a workbook"}.get(table.report.format, table.report.format.title())
+    note = f"The file is {kind}, so the choice of {' and '.join(idle)} says nothing about it."
+    return replace(table, report=replace(table.report, notes=(*table.report.notes, note)))
 
 
 def _unpacked(path: Path, name: str, strict: bool, max_bytes: int | None, only: str | None, choices: Choices) -> Table:
@@ -184,20 +205,21 @@ def _unpacked(path: Path, name: str, strict: bool, max_bytes: int | None, only: 
         if is_zip(inner):
             remedy = "Unpack it once."
             raise TableError(f"Table `{name}`", [Problem("the archive holds another archive", remedy)])
-        chosen = replace(choices, delimiter=",") if kind == "xlsx" else choices
-        table = read_table(inner, name=name, strict=strict, max_bytes=max_bytes, only=only, choices=chosen)
+        chosen = Choices(delimiter=",", quoting="doubled", header=choices.header) if kind == "xlsx" else choices
+        table = _read(inner, name, strict, max_bytes, only, chosen)
     report = replace(table.report, notes=(note, *table.report.notes))
     if kind == "xlsx":
         report = replace(report, format=kind, delimiter=None, quoting=None)
-    return replace(table, report=replace(report, compression="zip" if kind == "zip" else report.compression))
+        return _noted(replace(table, report=report), choices, ("header", "sheet"))
+    return replace(table, report=replace(report, compression="zip"))
 
 
 def _from_json(content: Content, name: str, strict: bool, only: str | None) -> Table:
     """Read objects of JSON."""
     with TemporaryDirectory() as folder:
         inner = from_json(content, Path(folder), f"Table `{name}`")
-        choices = Choices(header=True, delimiter=",")
-        table = read_table(inner, name=name, strict=strict, only=only, choices=choices)
+        choices = Choices(header=True, delimiter=",", quoting="doubled")
+        table = _read(inner, name, strict, None, only, choices)
     report = replace(
         table.report, format="json", encoding=content.encoding, compression=content.compression, delimiter=None
     )
@@ -325,9 +347,13 @@ def _unspaced(column: pd.Categorical) -> pd.Categorical:
     return pd.Categorical.from_codes(codes[column.codes], categories)
 
 
-def _encoding_notes(content: Content) -> list[str]:
+def _encoding_notes(content: Content, *, said: bool) -> list[str]:
     if content.replaced:
-        return [f"{content.replaced:,} bytes are not valid UTF-8; they read as `\ufffd`."]
-    if not content.encoding.startswith("utf-"):
-        return [f"The file is not UTF-8. It was read as {content.encoding}; if letters look wrong, save it as UTF-8."]
+        name = "UTF-8" if content.encoding.startswith("utf-8") else content.encoding
+        return [f"{content.replaced:,} bytes are not valid {name}; they read as `\ufffd`."]
+    if not said and not content.encoding.startswith("utf-"):
+        return [
+            f"The file is not UTF-8. It was read as {content.encoding}; if letters look wrong, name its encoding "
+            "(`--encoding`)."
+        ]
     return []

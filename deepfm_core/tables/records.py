@@ -41,7 +41,7 @@ class Cut:
     @property
     def is_usual(self) -> bool:
         """Whether cells are quoted with `"`, which is doubled within them, and nothing else needs care."""
-        return self == Cut(self.delimiter)
+        return self == Cut(self.delimiter) and self.delimiter.isascii()  # the fast parser knows no other delimiter
 
     def __str__(self) -> str:
         if self.quote is None:

@@ -84,7 +84,7 @@ def repair(content: Content, dialect: Dialect, *, sound: bool) -> Repaired:
 
     Rows that are too short are filled up with empty cells where they are many, and these are what they seem to lack.
     """
-    cut = dialect.cut if sound else _most_even(content, dialect)
+    cut = dialect.cut if sound or dialect.settled else _most_even(content, dialect)
     first = _read(content, dialect, cut, sound=sound, padded=False)
     many = too_many(first.misfits.ragged_count, len(first.columns[0]))
     return _read(content, dialect, cut, sound=sound, padded=True) if many and first.misfits.pads else first

@@ -1,15 +1,18 @@
-"""A table: every cell as text, each column a dictionary of its distinct texts, and a report of how it was read."""
+"""A table: every cell as text, each column a dictionary of its distinct texts, and how it was read or is to be read."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict, dataclass, field
+import codecs
+import hashlib
+import json
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any, overload
 
 import pandas as pd
 import pyarrow as pa
 
-from deepfm_core.errors import Problem, in_words
+from deepfm_core.errors import Problem, SpecError, in_words
 
 MISSING_TEXTS = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null", "none", "nil", "\\n", "<na>"})
 """Texts that mean "no value", in lower case and without white space around them."""
@@ -18,6 +21,85 @@ MISSING_TEXTS = frozenset({"", "?", "na", "n/a", "#n/a", "nan", "null", "none", 
 def is_missing(text: str) -> bool:
     """Return whether a cell's text stands for a missing value."""
     return text.strip().lower() in MISSING_TEXTS
+
+
+QUOTINGS = ("doubled", "backslash", "single", "none")
+"""How cells may be quoted: with `"`, in a cell doubled or after a backslash; with `'`; not at all."""
+_NO_TEXT = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7")
+"""Codecs of Python that no table is written in."""
+_NO_DELIMITERS = "\"'\\\r\n\0"
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a person says of a file instead of having it found; None leaves it to be found.
+
+    Raises:
+        SpecError: a value is none of those that are possible.
+    """
+
+    encoding: str | None = None
+    """Any text encoding that Python knows, such as `cp1252`."""
+    delimiter: str | None = None
+    """One character."""
+    quoting: str | None = None
+    """One of `QUOTINGS`."""
+    header: bool | int | None = None
+    """Whether the first line of the table names its columns, or the number of the line that does, from 1."""
+    sheet: str | None = None
+    """The sheet of a workbook; the first one if None."""
+
+    def __post_init__(self) -> None:
+        if self.encoding is not None:
+            object.__setattr__(self, "encoding", _encoding(self.encoding))
+        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in _NO_DELIMITERS):
+            raise SpecError(f"Delimiter is {self.delimiter!r}. Use one character that is no quote and no backslash.")
+        if self.quoting not in (None, *QUOTINGS):
+            raise SpecError(f"Quoting is {self.quoting!r}. Use one of {', '.join(QUOTINGS)}.")
+        if not isinstance(self.header, bool | int | None) or (type(self.header) is int and self.header < 1):
+            raise SpecError(f"Header is {self.header!r}. Use yes, no, or the number of its line, from 1.")
+
+    @property
+    def header_line(self) -> int | None:
+        """The number of the line that is said to be the header."""
+        return None if isinstance(self.header, bool) else self.header
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give what is said as plain values for JSON; an empty dictionary where nothing is."""
+        return {name: value for name, value in asdict(self).items() if value is not None}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Choices:
+        """Rebuild choices from `to_dict`; what this version does not know is dropped.
+
+        Raises:
+            SpecError: a value is none of those that are possible.
+        """
+        known = {field.name for field in fields(cls)}
+        return cls(**{name: value for name, value in values.items() if name in known})
+
+    def key(self, sha256: str) -> str:
+        """Name the table that bytes of this SHA-256 are when they are read so: the same if nothing is said."""
+        said = self.to_dict()
+        text = json.dumps([sha256, said], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest() if said else sha256
+
+
+FOUND = Choices()
+"""Nothing is said: all is found."""
+
+
+def _encoding(name: str) -> str:
+    """Return the usual name of a text encoding."""
+    try:
+        found = codecs.lookup(name).name.replace("_", "-")
+        codecs.getincrementaldecoder(found)
+        "a".encode(found)  # refuses codecs that give no text
+    except (LookupError, ValueError):
+        found = ""
+    if not found or found in _NO_TEXT:
+        raise SpecError(f"Encoding is {name!r}. Use the name of one, such as utf-8, cp1252, gb18030 or utf-16.")
+    return {"iso8859-1": "latin-1"}.get(found, found)
 
 
 _SENTENCES = 5
@@ -46,6 +128,8 @@ class ReadReport:
     repaired_count: int = 0
     notes: tuple[str, ...] = field(default_factory=tuple)
     """Sentences for the user, for example about a column without a name."""
+    choices: Choices = field(default_factory=Choices)
+    """What a person said of the file."""
 
     def sentences(self) -> list[str]:
         """Say what was left out, what was repaired and what else there is to know, a short sentence each."""
@@ -57,13 +141,14 @@ class ReadReport:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the report as plain values for JSON."""
-        return asdict(self)
+        return {**asdict(self), "choices": self.choices.to_dict()}
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ReadReport:
         """Rebuild a report from `to_dict`."""
         listed = {name: tuple(Problem(**one) for one in values.get(name, ())) for name in ("skipped", "repaired")}
-        return cls(**{**values, **listed, "notes": tuple(values["notes"])})
+        choices = Choices.from_dict(values.get("choices", {}))
+        return cls(**{**values, **listed, "notes": tuple(values["notes"]), "choices": choices})
 
 
 def _listed(problems: Sequence[Problem], count: int, what: str) -> list[str]:

@@ -262,6 +262,18 @@ def test_a_file_without_a_header_is_read_as_the_header_option_says(command: Comm
     assert command("read", path, "--header", "yes").stdout == "a,1\nb,2\n"
 
 
+def test_what_is_said_of_a_file_is_heeded_and_kept(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_bytes("made by hand\nä|b\n'x\t1|2\n".encode("utf-16-le"))
+    said = ["--encoding", "utf-16-le", "--delimiter", "bar", "--quoting", "none", "--header", 2]
+    done = command("read", path, *said)
+    assert done.stdout == "ä,b\n'x\t1,2\n"
+    kept = {"encoding": "utf-16-le", "delimiter": "|", "quoting": "none", "header": 2}
+    assert json.loads(done.stderr)["choices"] == kept
+    wrong = command("read", path, "--encoding", "klingon")
+    assert (wrong.returncode, wrong.stderr[:33]) == (2, "error: Encoding is 'klingon'. Use")
+
+
 def test_every_row_is_answered_and_what_is_none_is_said(command: Command, trained: Path, table: Path) -> None:
     rows = table.read_text().splitlines()[:51]
     more = table.with_name("more.csv")

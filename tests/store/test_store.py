@@ -19,6 +19,7 @@ from deepfm_core.store.database import SCHEMA, VERSION, Database
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import STALE_SECONDS, RunRow
 from deepfm_core.store.store import Store
+from deepfm_core.tables.table import FOUND, Choices
 from tests.small_engine import spec
 
 ME = Process.current()
@@ -281,6 +282,7 @@ import sys
 from pathlib import Path
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
+from deepfm_core.tables.table import FOUND, Choices
 store, me = Store(Path(sys.argv[1])), Process.current()
 print("ready", flush=True)
 sys.stdin.readline()
@@ -422,6 +424,19 @@ def test_a_file_and_its_bytes_are_the_same_table(store: Store, tmp_path: Path) -
     assert [entry.name for entry in store.tables()] == ["b"]
 
 
+def test_the_same_bytes_read_otherwise_are_another_table(store: Store) -> None:
+    found = store.import_table(CSV, "clicks.csv")
+    assert store.import_table(CSV, "clicks.csv", choices=FOUND).sha256 == found.sha256 == sha256(CSV).hexdigest()
+    headless = Choices(header=False)
+    entry = store.import_table(store.original(found.sha256), "clicks.csv", choices=headless)
+    assert (entry.rows, entry.sha256 == found.sha256) == (found.rows + 1, False)
+    table = Store(store.home).table(entry.sha256)
+    assert (len(table), table.report.choices) == (found.rows + 1, headless)
+    assert store.table(found.sha256).report.choices == FOUND
+    with pytest.raises(RunError, match="not in the store"):
+        store.original("0" * 64)
+
+
 def test_two_owners_of_the_same_content_have_one_file_and_names_of_their_own(store: Store) -> None:
     sha = store.import_table(CSV, "anns secret.csv", owner="ann").sha256
     store.import_table(CSV, "bobs.csv", owner="bob")
@@ -466,6 +481,7 @@ _IMPORTS = """
 import sys
 from pathlib import Path
 from deepfm_core.store.store import Store
+from deepfm_core.tables.table import FOUND, Choices
 store = Store(Path(sys.argv[1]))
 print("ready", flush=True)
 sys.stdin.readline()

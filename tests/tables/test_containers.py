@@ -11,8 +11,8 @@ from xml.sax.saxutils import escape
 import pytest
 
 from deepfm_core.errors import TableError
-from deepfm_core.tables.dialect import Choices
 from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import Choices
 
 TEXT = "a,b\nx,1\ny,2\n"
 CELLS = [["x", "1"], ["y", "2"]]

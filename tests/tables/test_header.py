@@ -3,7 +3,7 @@
 import pytest
 
 from deepfm_core.errors import TableError
-from deepfm_core.tables.dialect import Choices
+from deepfm_core.tables.table import Choices
 from tests.tables.conftest import lines
 
 ROWS = [f"{place},{i % 9 + 1}.5,{i % 2}" for i, place in enumerate(["home", "search", "list"] * 10)]

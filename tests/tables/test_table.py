@@ -1,0 +1,178 @@
+"""What a person says of a file is heeded, kept in the report, and part of a table's key; texts read like a tuple."""
+
+import copy
+import gzip
+import json
+import pickle
+import zipfile
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from deepfm_core.errors import SpecError, TableError
+from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import FOUND, Choices, ReadReport, Texts
+from tests.tables.conftest import lines
+
+SHA = "0" * 64
+
+
+def names(table) -> list[str]:
+    return [str(name) for name in table.frame.columns]
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(content: bytes) -> Path:
+        path = tmp_path / "table"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
+@pytest.mark.parametrize(
+    ("codec", "said"),
+    [
+        ("gb18030", "gb18030"),
+        ("big5", "big5"),
+        ("cp1250", "cp1250"),
+        ("utf-16-le", "utf-16-le"),
+        ("utf-16", "utf_16"),
+        ("utf-8-sig", "utf8"),
+        ("iso8859-15", "latin9"),
+    ],
+)
+@pytest.mark.parametrize("packed", [False, True])
+def test_the_encoding_can_be_said(write, codec, said, packed):
+    text = "中文,b\n中,1\n" if codec in ("gb18030", "big5") else "größe,b\nä,1\n"
+    content = text.encode(codec)
+    table = read_table(write(gzip.compress(content) if packed else content), choices=Choices(encoding=said))
+    assert (names(table)[0], table.frame.iat[0, 0]) == (text.split(",")[0], text.split("\n")[1].split(",")[0])
+    assert table.report.notes == ()
+
+
+def test_bytes_that_the_said_encoding_lacks_are_counted(write):
+    table = read_table(write(b"a,b\n\x81,1\nx,2\n"), choices=Choices(encoding="cp1252"))
+    assert lines(table) == ["\ufffd,1", "x,2"]
+    assert table.report.notes == ("1 bytes are not valid cp1252; they read as `\ufffd`.",)
+    table = read_table(write('a,b\n"\xff",1\n"\xff",2\n'.encode("latin-1")), choices=Choices(encoding="utf-8"))
+    assert lines(table) == ["\ufffd,1", "\ufffd,2"]
+
+
+@pytest.mark.parametrize("delimiter", [";", " ", ":", "§"])
+def test_any_character_can_be_the_delimiter(read, delimiter):
+    text = '"a,1"?"b;2"\n"x, y"?"1"\n"z"?"2"\n'.replace("?", delimiter)
+    table = read(text, choices=Choices(delimiter=delimiter))
+    assert (names(table), table.frame.iloc[0].tolist()) == (["a,1", "b;2"], ["x, y", "1"])
+    assert table.report.delimiter == delimiter
+
+
+def test_a_delimiter_that_is_not_there_is_named(read):
+    with pytest.raises(TableError, match=r"semicolon does not stand in this line\. Choose another one\."):
+        read("a,b\n1,2\n", choices=Choices(delimiter=";"))
+
+
+def test_quotes_are_as_they_are_said_to_be(read):
+    text = 'a,b\n"x ""y""",1\n"z",2\n'
+    assert lines(read(text, choices=Choices(quoting="doubled"))) == ['x "y",1', "z,2"]
+    assert lines(read(text, choices=Choices(quoting="none"))) == ['"x ""y""",1', '"z",2']
+    assert lines(read('a,b\n"x \\"y\\"",1\n', choices=Choices(quoting="backslash"))) == ['x "y",1']
+    table = read("a,b\n'x, y',1\n'it''s',2\n", choices=Choices(quoting="single"))
+    assert (table.frame["a"].tolist(), table.report.quoting) == (["x, y", "it's"], "`'`, doubled within a cell")
+
+
+def test_without_quotes_every_line_is_a_row(read):
+    rows = "".join(f'"{i}" inch,{i % 2}\n' for i in range(20)) + '"open,1\nnext,0\n'
+    table = read("a,b\n" + rows, choices=Choices(quoting="none"))
+    assert lines(table)[-2:] == ['"open,1', "next,0"]
+    assert (len(table), table.report.repaired_count) == (22, 0)
+
+
+def test_the_line_of_the_header_can_be_said(read):
+    text = "x,y\nu,v\na,b\n1,2\n3,4\n"
+    table = read(text, choices=Choices(header=3))
+    assert (names(table), lines(table), table.report.header_line) == (["a", "b"], ["1,2", "3,4"], 3)
+    assert [problem.line for problem in table.report.skipped] == [1, 2]
+    assert names(read(text, choices=Choices(header=1))) == ["x", "y"]
+
+
+@pytest.mark.parametrize(("line", "said"), [(2, "is blank"), (9, "does not exist")])
+def test_a_header_where_there_is_no_line_is_an_error(read, line, said):
+    with pytest.raises(TableError, match=rf"line {line}: the header's line {said}"):
+        read("a,b\n\n1,2\n", choices=Choices(header=line))
+
+
+def test_a_comment_is_no_header_where_there_is_said_to_be_none(read):
+    table = read("#a,b\n1,2\n3,4\n", choices=Choices(header=False))
+    assert (names(table), lines(table)) == (["column 1", "column 2"], ["1,2", "3,4"])
+
+
+def test_a_choice_that_says_nothing_about_a_file_is_named(write, tmp_path):
+    note = "The file is text, so the choice of sheet (`--sheet`) says nothing about it."
+    assert note in read_table(write(b"a,b\n1,2\n"), choices=Choices(sheet="x")).report.notes
+    table = read_table(write(b'{"a": 1, "b": 2}\n'), choices=Choices(delimiter=";", encoding="utf-8"))
+    assert table.report.notes == (
+        "The file is JSON, so the choice of delimiter (`--delimiter`) says nothing about it.",
+    )
+
+
+def test_choices_reach_the_file_within_an_archive(tmp_path):
+    path = tmp_path / "a.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("t.csv", "größe;b\n1;2\n".encode("cp1252"))
+    assert names(read_table(path, choices=Choices(encoding="cp1252", header=False))) == ["column 1", "column 2"]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"encoding": "klingon"},
+        {"encoding": "base64"},
+        {"encoding": "idna"},
+        {"delimiter": ""},
+        {"delimiter": "||"},
+        {"delimiter": "\n"},
+        {"quoting": "some"},
+        {"header": 0},
+        {"header": "perhaps"},
+    ],
+)
+def test_what_cannot_be_said_is_an_error(values):
+    (name, value) = next(iter(values.items()))
+    with pytest.raises(SpecError, match=rf"{name.title()} is {value!r}\. Use".replace("|", r"\|").replace("\\n", ".*")):
+        Choices(**values)
+
+
+def test_choices_come_back_from_json_and_from_a_report(read):
+    choices = Choices("cp1252", ";", "none", 2, "May")
+    assert Choices.from_dict(json.loads(json.dumps(choices.to_dict()))) == choices
+    assert FOUND.to_dict() == {}
+    table = read("a;b\n1;2\n", choices=Choices(delimiter=";"))
+    assert ReadReport.from_dict(json.loads(json.dumps(table.report.to_dict()))) == table.report
+    assert table.report.choices == Choices(delimiter=";")
+
+
+def test_a_key_is_that_of_the_bytes_where_nothing_is_said():
+    assert FOUND.key(SHA) == SHA
+    keys = {Choices(header=said).key(SHA) for said in (None, True, False, 1, 2)}
+    assert len(keys) == 5
+    assert Choices(encoding="latin1").key(SHA) == Choices(encoding="ISO-8859-1").key(SHA)
+
+
+# Texts in one piece of memory.
+
+
+@given(st.lists(st.text(max_size=4), max_size=8), st.slices(8))
+def test_texts_read_like_the_tuple_they_stand_for(strings, part):
+    texts = Texts(strings)
+    assert tuple(texts) == tuple(strings)
+    assert len(texts) == len(strings)
+    assert texts[part] == tuple(strings)[part]
+    assert [texts[place] for place in range(-len(strings), len(strings))] == strings * 2
+    assert texts == tuple(strings)
+    assert hash(texts) == hash(tuple(strings))
+    assert copy.deepcopy(texts) == pickle.loads(pickle.dumps(texts)) == texts
+    assert texts != Texts([*strings, "more"])
