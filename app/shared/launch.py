@@ -8,6 +8,7 @@ import streamlit as st
 
 from app.shared.split_choice import SPLIT, TEST_TABLE, VALID_TABLE, chosen_split
 from app.state import links, saved_runs, saved_tables, visitor
+from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.text import plain
 from deepfm_core.errors import RunError
@@ -68,12 +69,20 @@ def recommended(sha: str, schema: Schema, rows: int) -> RunSpec:
     return replace(base, model=model, fit=fit)
 
 
-def sample() -> RunSpec:
-    """Return the spec of a run on the sample table, with the roles of the sample run."""
-    sha = next(iter(saved_tables.samples()))
-    base = RunSpec(sha, saved_tables.SAMPLE_TABLE.name, saved_runs.open_run(saved_runs.BUNDLED_ID).spec.schema)
-    model, fit = preset("recommended", "deepfm", base.training_rows(len(saved_tables.table(sha))))
-    return replace(base, model=model, fit=fit)
+def as_shown(run: OpenRun) -> RunSpec:
+    """Return the spec of a run on the table, roles and split of another, with the recommended settings.
+
+    Raises:
+        RunError: the store does not have the table any more.
+    """
+    base = run.spec
+    sha, name = base.table, base.table_name
+    if run.id == saved_runs.BUNDLED_ID:
+        sha, name = next(iter(saved_tables.samples())), saved_tables.SAMPLE_TABLE.name
+    held_out = (base.valid_table, base.test_table, base.valid_table_name, base.test_table_name)
+    made = RunSpec(sha, name, base.schema, *held_out, split=base.split)
+    model, fit = preset("recommended", "deepfm", made.training_rows(len(saved_tables.table(sha))))
+    return replace(made, model=model, fit=fit)
 
 
 def launch(spec: RunSpec, settings: str = "") -> None:

@@ -122,13 +122,13 @@ def clear_pairs(clear: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """Begin a sentence on how many pairs are clear above noise; at least one is."""
     if len(pairs) == 1:
         return "The **one** pair is"
-    return f"**{len(clear)} of {len(pairs)}** pairs {'is' if len(clear) == 1 else 'are'}"
+    return f"**{len(clear):,} of {len(pairs):,}** pairs {'is' if len(clear) == 1 else 'are'}"
 
 
 def no_clear_pairs(pairs: pd.DataFrame) -> str:
     """Say that no pair is clear above noise, and how strong a real interaction could still be."""
     high = max(float(pairs["strength_high"].max()), 0.01)
-    subject = f"None of the {len(pairs)} pairs is" if len(pairs) > 1 else "The only pair is not"
+    subject = f"None of the {len(pairs):,} pairs is" if len(pairs) > 1 else "The only pair is not"
     return (
         f"**{subject} clear above noise.** Any real interaction here is probably below {high:.2f} log-odds. In a small "
         "table, even a strong pair can stay hidden."

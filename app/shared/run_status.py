@@ -72,6 +72,8 @@ def _link_to_train(label: str) -> None:
         links.go("train")
 
 
+_BESIDE = "compared beside"
+"""In the session: the run that was shown last."""
 MOST_SIBLINGS = 60
 """A comparison or study with more runs is not listed in the sidebar."""
 
@@ -92,8 +94,9 @@ def choose_runs() -> None:
     with st.sidebar:
         kept = links.mirror(RUN, list(names), BUNDLED_ID)
         st.selectbox("Run", list(names), format_func=names.__getitem__, **kept)
+        _whole_name(names[current_id()])
         others = [run_id for run_id in names if run_id != current_id()]
-        if links.chosen(COMPARED) not in others:
+        if _left_behind() or links.chosen(COMPARED) not in others:
             links.choose(COMPARED, None)
         kept = links.mirror(COMPARED, others, "")
         st.selectbox(
@@ -102,6 +105,25 @@ def choose_runs() -> None:
             format_func=lambda run_id: names.get(run_id, "no other run"),
             **kept,
         )
+
+
+LONG_NAME = 24
+"""Letters that the narrow box of the sidebar shows of a name."""
+
+
+def _whole_name(name: str) -> None:
+    """Write a name below its box where the box cuts it off."""
+    if len(name) > LONG_NAME:
+        st.caption(plain(name))
+
+
+def _left_behind() -> bool:
+    """Say whether the compared run was chosen beside another run, and is on another table than the one shown now."""
+    compared, before = links.chosen(COMPARED), st.session_state.get(_BESIDE)
+    st.session_state[_BESIDE] = current_id()
+    if compared is None or before in (None, current_id()):
+        return False
+    return open_run(compared).spec.table != open_run(current_id()).spec.table
 
 
 def _siblings(run_id: str) -> dict[str, str]:

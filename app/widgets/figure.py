@@ -55,7 +55,8 @@ def figure(
         title: what is seen.
         chart: makes the chart, called only where it is shown.
         table: the rows of the chart, for the table and the CSV.
-        reading: one line on how to read it: the unit, and what a band covers.
+        reading: one line on how to read the chart: the unit, and what a band covers. The table has its units in its
+            titles, and no marks to explain.
         key: names the figure's widgets.
         file: name of the CSV, without ending.
         titles: titles of the table's columns on the screen.
@@ -65,8 +66,8 @@ def figure(
     """
     if _heading(title, table, key, file):
         st.dataframe(table, hide_index=True, column_config=configured(table, titles), alt=title)
-    else:
-        _draw(chart(), chart_key or key, on_select, selections)
+        return
+    _draw(chart(), chart_key or key, on_select, selections)
     st.caption(reading)
 
 

@@ -36,6 +36,7 @@ _RULES = f"""<style>
 [data-testid="stTab"][data-selected="true"] {{
     color: light-dark(#0a6f82, #45bcd6);
 }}
+[data-testid="stTable"] td, [data-testid="stTable"] th {{ overflow-wrap: anywhere; min-width: 4.5rem; }}
 </style>"""
 
 

@@ -12,7 +12,7 @@ import pytest
 from app.views.performance.threshold import as_many, cheapest, counts_at
 from deepfm_core.metrics.scores import evaluate, thresholds
 from deepfm_core.store.store import Store
-from tests.app.test_results import BUNDLED, Opened, finished_copy, frame_changed, opened, text_of
+from tests.app.test_results import BUNDLED, ROOT, Opened, finished_copy, frame_changed, opened, text_of
 
 pytestmark = pytest.mark.slow
 
@@ -43,9 +43,7 @@ def test_a_run_that_differs_is_measured_row_by_row(opened: Opened, store: Store)
 
 def test_a_run_on_another_table_is_left_out_and_said_to_be(opened: Opened, store: Store) -> None:
     other = finished_copy(store, _of_another_table)
-    with store.database.write() as connection:
-        spec = json.loads((store.folder(other).path / "spec.json").read_text())
-        connection.execute("UPDATE runs SET spec = ? WHERE id = ?", (json.dumps(spec), other))
+    _with_spec(store, other)
     app = opened("performance", run="sample", compare=other)
     assert "The two cannot be compared" in text_of(app)
     charts = "".join(str(chart.proto) for chart in app.get("vega_lite_chart"))
@@ -57,6 +55,34 @@ def test_a_run_on_another_table_is_left_out_and_said_to_be(opened: Opened, store
 
     without_common_pairs(store.folder(other).path)
     assert "has none of these pairs" in text_of(opened("interactions", run="sample", compare=other))
+
+
+def _with_spec(store: Store, run: str, **changed: object) -> None:
+    """Change the spec of a stored run."""
+    spec = json.loads((store.folder(run).path / "spec.json").read_text()) | changed
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET spec = ? WHERE id = ?", (json.dumps(spec), run))
+
+
+def test_start_trains_the_table_that_it_shows(opened: Opened, store: Store) -> None:
+    control = store.import_table(ROOT / "sample_data" / "clicks_no_interaction.csv", "control.csv", "local").sha256
+    run = finished_copy(store, lambda folder: None)
+    _with_spec(store, run, table=control, table_name="control.csv", split={"by": "random", "valid": 0.2, "test": 0.1})
+    app = opened("start", run=run)
+    next(button for button in app.button if button.label == "Train this live").click().run()
+    spec = next(row for row in store.runs() if row.id != run).spec
+    assert (spec.table, spec.table_name, spec.split.valid, spec.model.name) == (control, "control.csv", 0.2, "deepfm")
+
+
+def test_a_comparison_ends_with_the_table_it_was_chosen_for(opened: Opened, store: Store) -> None:
+    """A visitor who goes on to a run of another table is not followed by a run that cannot be compared."""
+    same, elsewhere = (finished_copy(store, lambda folder: None) for _ in range(2))
+    _with_spec(store, elsewhere, table="f" * 64)
+    app = opened("performance", run="sample", compare=same)
+    app.sidebar.selectbox[0].select(elsewhere).run()
+    assert "compare" not in app.query_params
+    app.sidebar.selectbox[1].select("sample").run()
+    assert app.query_params["compare"] in ("sample", ["sample"])
 
 
 def test_with_very_few_clicks_nothing_is_concluded(opened: Opened, store: Store) -> None:

@@ -199,6 +199,11 @@ def test_one_click_on_start_queues_the_sample_with_recommended_settings(opened: 
     assert _choice(app, "run") == run.id
 
 
+def test_settings_left_at_their_defaults_are_no_choice(opened: Opened, store: Store) -> None:
+    _button(opened("train", preset="custom"), "Train").click().run()
+    assert store.runs()[0].spec.folds is None
+
+
 def test_custom_settings_out_of_range_get_the_specs_own_sentence(opened: Opened) -> None:
     app = opened("train", preset="custom", custom=json.dumps({"dropout": 1.5}))
     assert [error.value for error in app.error] == ["Dropout is 1.5. Use the share of units to drop, 0 to below 1."]

@@ -49,7 +49,7 @@ def _page(active: bool) -> None:
     ):  # on the left: the table's own buttons are on the right
         st.title("Runs", anchor=False, width="content")
         if rows:
-            download(frame, "runs", "runs csv")
+            download(frame.assign(State=[row.state for row in rows]), "runs", "runs csv")
         show_import()
     show_undo()
     if any(row.comparison for row in everything):

@@ -23,15 +23,15 @@ def main() -> None:
         "Which pairs of fields interact in your click data? Train DeepFM on your own table, watch it learn, "
         "and explain every prediction."
     )
-    _ways_on()
     run = saved_runs.current_run()
+    shown = run if run.ready else saved_runs.open_run(saved_runs.BUNDLED_ID)
+    _ways_on(shown)
     if not run.ready:
         st.info(f"{plain(run.name)} is {run.state}. *Train* shows its progress. Below is what the sample run found.")
-        run = saved_runs.open_run(saved_runs.BUNDLED_ID)
-    _about(run)
-    findings.show(run)
-    if run.spec.model.name != BASELINE:
-        _pictures(run)
+    _about(shown)
+    findings.show(shown)
+    if shown.spec.model.name != BASELINE:
+        _pictures(shown)
 
 
 def _pictures(run: OpenRun) -> None:
@@ -56,11 +56,11 @@ def _later() -> None:
         st.rerun()
 
 
-def _ways_on() -> None:
+def _ways_on(run: OpenRun) -> None:
     with st.container(horizontal=True):
         if st.button("Train this live", type="primary", icon=":material/play_arrow:"):
             with errors_shown():
-                launch.launch(launch.sample())
+                launch.launch(launch.as_shown(run))
         if st.button("Use my CSV", icon=":material/upload_file:"):
             links.go("data")
         if st.button("How it works", icon=":material/functions:"):
@@ -82,9 +82,11 @@ def _how_it_works() -> None:
         "A row has one feature per field. DeepFM adds up three parts. The sum is the log-odds of a click, the *logit*:"
     )
     st.latex(
-        r"\underbrace{w_0 + \sum_i w_i x_i}_{\text{bias, first order}} \;+\; "
-        r"\underbrace{\sum_{i<j} \langle v_i, v_j\rangle\, x_i x_j}_{\text{FM pairs}} \;+\; "
-        r"\underbrace{\mathrm{DNN}(v_1, v_2, \dots)}_{\text{DNN}}"
+        r"\begin{array}{rll}"
+        r"y = & w_0 + \sum_i w_i x_i & \text{\footnotesize bias, first order} \\[6pt]"
+        r"+ & \sum_{i<j} \langle v_i, v_j\rangle\, x_i x_j & \text{\footnotesize FM pairs} \\[6pt]"
+        r"+ & \mathrm{DNN}(v_1, v_2, \dots) & \text{\footnotesize DNN}"
+        r"\end{array}"
     )
     st.markdown(
         "- Each feature has a weight *w* and an embedding *v*. **FM pairs and DNN share the embeddings.**\n"

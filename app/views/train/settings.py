@@ -104,7 +104,8 @@ def _custom(spec: RunSpec, rows: int) -> RunSpec:
     links.say_unread([name for name in linked if name not in read], "setting")
     with st.container(border=True):
         drawn = {name: setting_named(name).from_text(value) for name, value in _drawn(values, read, spec).items()}
-    return spec.with_settings({name: value for name, value in drawn.items() if value != setting_named(name).of(spec)})
+    usual = {name: setting_named(name).from_text(value) for name, value in values.items()}
+    return spec.with_settings({name: value for name, value in drawn.items() if value != usual[name]})
 
 
 def _in_link(setting: Setting) -> bool:
