@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import streamlit as st
 
@@ -18,6 +19,9 @@ from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec
 
+if TYPE_CHECKING:
+    from deepfm_core.tables.table import Table
+
 KINDS = "kinds"
 """Name of the choice that holds the roles that the visitor changed, by column."""
 
@@ -27,6 +31,14 @@ def choose_table(sha: str | None) -> None:
     for name in ("label", "positive", KINDS, SPLIT, VALID_TABLE, TEST_TABLE):
         links.choose(name, None)
     links.choose(saved_tables.TABLE, sha)
+
+
+def follow_table(before: Table, sha: str) -> None:
+    """Make a table that was read again the current one; label, roles and split stay if its columns are the same."""
+    if list(saved_tables.table(sha).frame.columns) == list(before.frame.columns):
+        links.choose(saved_tables.TABLE, sha)
+    else:
+        choose_table(sha)
 
 
 def chosen_schema(sha: str) -> Schema:

@@ -13,7 +13,7 @@ from app.state.store import store
 from deepfm_core.schema.schema import Schema
 
 if TYPE_CHECKING:
-    from deepfm_core.tables.table import Table
+    from deepfm_core.tables.table import Choices, Table
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE_TABLE = ROOT / "sample_data" / "clicks.csv"
@@ -41,13 +41,44 @@ def table_name(sha: str) -> str:
     return tables().get(sha, f"table {sha[:8]}")
 
 
-def add_table(source: Path | bytes, name: str) -> str:
-    """Keep a table for the visitor and return its SHA-256.
+def add_table(source: Path | bytes, name: str, choices: Choices | None = None) -> str:
+    """Keep a table for the visitor and return its key: its SHA-256, if nothing is said of how it is read.
 
     Raises:
         TableError: the file cannot be read as a table, or is too large.
     """
-    return store().import_table(source, name, visitor.owner(), max_bytes=MAX_TABLE_BYTES).sha256
+    called = name + (_sheet_in_name(choices) if choices else "")
+    return store().import_table(source, called, visitor.owner(), max_bytes=MAX_TABLE_BYTES, choices=choices).sha256
+
+
+def original(sha: str) -> Path:
+    """Return the path of a table's file as it came.
+
+    Raises:
+        RunError: the store does not have it.
+    """
+    return store().original(sha)
+
+
+def read_again(sha: str, choices: Choices) -> str:
+    """Read the visitor's table again by other choices, put it in the place of the earlier one, and return its key.
+
+    Another sheet of a workbook is another table, so the earlier one stays.
+
+    Raises:
+        DeepFMError: the file cannot be read so; the earlier table stays.
+    """
+    before, owner = table(sha).report.choices, visitor.owner()
+    name = table_name(sha).removesuffix(_sheet_in_name(before))
+    again = add_table(original(sha), name, choices)
+    own = {entry.sha256 for entry in store().tables(owner)} - samples().keys()
+    if again != sha and sha in own and before.sheet == choices.sheet:
+        store().delete_table(sha, owner)
+    return again
+
+
+def _sheet_in_name(choices: Choices) -> str:
+    return f" · {choices.sheet}" if choices.sheet else ""
 
 
 def current_table() -> str:

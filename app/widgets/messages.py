@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.widgets.text import code, plain
+from app.widgets.text import code, plain, without_options
 from deepfm_core.errors import DeepFMError
 from deepfm_core.spec.naming import MODEL_TITLES as MODEL_TITLES
 
@@ -44,6 +44,6 @@ def errors_shown() -> Iterator[None]:
 
 
 def show_error(error: DeepFMError) -> None:
-    """Show an error: its text escaped, its lists as lists."""
-    lines = str(error).splitlines()
+    """Show an error: its text escaped, its lists as lists, without options of the command line."""
+    lines = without_options(str(error)).splitlines()
     st.error("\n".join(f"- {plain(line[2:])}" if line.startswith("- ") else plain(line) for line in lines))

@@ -10,6 +10,7 @@ import streamlit as st
 
 _MARKUP = re.compile(r"([\\$*_~\[\]<>:#|&])")
 _FENCES = re.compile("``+")
+_OPTIONS = re.compile(r" \((?:on the command line[^()]*|`--[^`]*`)\)")
 
 
 def plain(text: str) -> str:
@@ -26,6 +27,11 @@ def _plain_line(line: str) -> str:
     if len(parts) % 2 == 0:
         parts = ["'".join(parts)]
     return "`".join(part if place % 2 else _MARKUP.sub(r"\\\1", part) for place, part in enumerate(parts))
+
+
+def without_options(text: str) -> str:
+    """Leave out what a message says for the command line alone, such as ``(`--header yes`)``."""
+    return _OPTIONS.sub("", text)
 
 
 def code(name: str) -> str:

@@ -1,21 +1,27 @@
 """Tables within other files: JSON Lines, a zip archive with one table, an Excel workbook. Start with `unpacked`.
 
-Each is written as a file that the reader knows, into a temporary folder.
+Each is written as a file that the reader knows, into a temporary folder. `outline` looks at the start of any file.
 """
 
 from __future__ import annotations
 
+import gzip
 import importlib
 import json
+import re
 import zipfile
+import zlib
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 from datetime import datetime, time
+from enum import StrEnum
+from html import unescape
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.tables.decoding import CHUNK, Content, refuse_size
+from deepfm_core.tables.decoding import CHUNK, Content, guessed, refuse_size
 from deepfm_core.tables.export import write_rows
 from deepfm_core.tables.parquet import cell_text
 
@@ -24,6 +30,99 @@ _ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
 MOST_UNPACKED = 4 << 30
 """Bytes that a zip archive may unpack to where no other limit is given: 4 GiB."""
 _WORKBOOK = "xl/workbook.xml"
+
+
+class Form(StrEnum):
+    """What a file is, as far as its reading can be chosen."""
+
+    TEXT = "text"
+    ARCHIVE = "archive"
+    JSON = "json"
+    WORKBOOK = "workbook"
+    COLUMNS = "columns"
+    """Parquet, Feather and other files that say themselves how they are read."""
+
+    @property
+    def choices(self) -> tuple[str, ...]:
+        """The choices of `Choices` that it heeds."""
+        return _HEEDED[self]
+
+
+_OF_TEXT = ("encoding", "delimiter", "quoting", "header")
+_HEEDED = {
+    Form.TEXT: _OF_TEXT,
+    Form.ARCHIVE: _OF_TEXT,
+    Form.JSON: ("encoding",),
+    Form.WORKBOOK: ("header", "sheet"),
+    Form.COLUMNS: (),
+}
+
+
+@dataclass(frozen=True)
+class Outline:
+    """What the start of a file shows."""
+
+    form: Form
+    lines: tuple[str, ...] = ()
+    """The first lines of a text, which may be cut short."""
+    sheets: tuple[str, ...] = ()
+    """The names of a workbook's sheets."""
+
+
+def outline(file: BinaryIO, encoding: str | None = None) -> Outline:
+    """Look at the start of a file, whether or not it can be read as a table: its form, its first lines, its sheets.
+
+    Args:
+        file: the bytes, from their start.
+        encoding: of its text, as far as it is known.
+    """
+    head = file.read(_HEAD)
+    file.seek(0)
+    if head[:4] in _ZIPS:
+        return _outline_of_zip(file)
+    if head.startswith(_GZIP):
+        head = _start_of_gzip(file)
+    if head.startswith(_COLUMNS):
+        return Outline(Form.COLUMNS)
+    lines = _lines(head, encoding or guessed(head))
+    start = lines[0].lstrip("\ufeff \t[")[:1] if lines else ""
+    return Outline(Form.JSON if start == "{" else Form.TEXT, lines)
+
+
+_HEAD = 8192
+_SHOWN_LINES, _SHOWN_LETTERS = 8, 200
+_GZIP = b"\x1f\x8b"
+_COLUMNS = (b"PAR1", b"ARROW1")
+_MOST_OF_WORKBOOK = 1 << 20
+"""Bytes of the list of sheets that are looked at."""
+
+
+def _outline_of_zip(file: BinaryIO) -> Outline:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            if _WORKBOOK not in archive.namelist():
+                return Outline(Form.ARCHIVE)
+            with archive.open(_WORKBOOK) as member:
+                text = member.read(_MOST_OF_WORKBOOK).decode("utf-8", "replace")
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error, ValueError):
+        return Outline(Form.COLUMNS)  # damaged: nothing to choose
+    names = re.findall(r"<(?:\w+:)?sheet\s[^>]*?\bname=(?:\"([^\"]*)\"|'([^']*)')", text)
+    return Outline(Form.WORKBOOK, sheets=tuple(unescape(double or single) for double, single in names))
+
+
+def _start_of_gzip(file: BinaryIO) -> bytes:
+    try:
+        with gzip.open(file) as packed:
+            return packed.read(_HEAD)
+    except (OSError, EOFError, zlib.error):
+        return b""
+
+
+def _lines(head: bytes, encoding: str) -> tuple[str, ...]:
+    text = head.decode(encoding, "replace")
+    if "\0" in text:
+        return ()
+    return tuple(line[:_SHOWN_LETTERS] for line in text.splitlines()[:_SHOWN_LINES])
 
 
 def is_zip(path: Path) -> bool:

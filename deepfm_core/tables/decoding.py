@@ -106,7 +106,7 @@ def survey(path: Path, subject: str, max_bytes: int | None = None, said: str | N
     try:
         head = _start(path, compression)
         _refuse_foreign(head, subject)
-        encoding = _guess(head) if said is None else _marked(said, head)
+        encoding = guessed(head) if said is None else _marked(said, head)
         errors = "strict" if said is None else "replace"
         census = _Census()
         for chunk in _chunks(path, compression, encoding, errors):
@@ -256,7 +256,7 @@ def _chunks(path: Path, compression: str | None, encoding: str, errors: str) -> 
         yield b""
 
 
-def _guess(head: bytes) -> str:
+def guessed(head: bytes) -> str:
     """Guess the encoding from a byte order mark or, for UTF-16 without one, from the positions of NUL bytes."""
     for mark, encoding in _MARKS:
         if head.startswith(mark):

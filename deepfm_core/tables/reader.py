@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
@@ -19,7 +19,7 @@ import pandas as pd
 import pyarrow as pa
 
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.tables.containers import from_json, is_json, is_zip, unpacked
+from deepfm_core.tables.containers import Form, from_json, is_json, is_zip, unpacked
 from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.decoding import Content, refuse_size, survey
 from deepfm_core.tables.dialect import Dialect, detect
@@ -140,7 +140,7 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
     refuse_size(path.stat().st_size, max_bytes, subject)
     if head == ARROW_MAGIC or head[: len(MAGIC)] == MAGIC:
         read = read_arrow if head == ARROW_MAGIC else read_parquet
-        return _noted(read(path, name, max_bytes, fewest_columns=2 if only is None else 1), choices, ())
+        return _noted(read(path, name, max_bytes, fewest_columns=2 if only is None else 1), choices, Form.COLUMNS)
     # Name the mistake: later checks could only say that the file is binary.
     if path.suffix == ".parquet" and b"\0" in path.open("rb").read(4096):
         remedy = "Write it again with a Parquet library, or use the CSV it was made from."
@@ -151,7 +151,7 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
         return _unpacked(path, name, strict, max_bytes, only, choices)
     content = survey(path, subject, max_bytes, choices.encoding)
     if is_json(content):
-        return _noted(_from_json(content, name, strict, only), choices, ("encoding",))
+        return _noted(_from_json(content, name, strict, only), choices, Form.JSON)
     if only is not None and (table := read_one_column(content, only, name)) is not None:
         return table
     dialect = detect(content, subject, choices)
@@ -181,16 +181,12 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
         repaired_count=rows.mended_count,
         notes=(*dialect.notes, *notes),
     )
-    return _noted(Table(name, frame, report), choices, _OF_TEXT)
+    return _noted(Table(name, frame, report), choices, Form.TEXT)
 
 
-_OF_TEXT = ("encoding", "delimiter", "quoting", "header")
-"""Choices that a file of text heeds."""
-
-
-def _noted(table: Table, choices: Choices, heeded: Sequence[str]) -> Table:
-    """Note which choices say nothing about a file like this one."""
-    idle = [f"{name} (`--{name}`)" for name in choices.to_dict() if name not in heeded]
+def _noted(table: Table, choices: Choices, form: Form) -> Table:
+    """Note which choices say nothing about a file of this form."""
+    idle = [f"{name} (`--{name}`)" for name in choices.to_dict() if name not in form.choices]
     if not idle:
         return table
     kind = {"csv": "text", "json": "JSON", "xlsx": "a workbook"}.get(table.report.format, table.report.format.title())
@@ -206,12 +202,22 @@ def _unpacked(path: Path, name: str, strict: bool, max_bytes: int | None, only: 
             remedy = "Unpack it once."
             raise TableError(f"Table `{name}`", [Problem("the archive holds another archive", remedy)])
         chosen = Choices(delimiter=",", quoting="doubled", header=choices.header) if kind == "xlsx" else choices
-        table = _read(inner, name, strict, max_bytes, only, chosen)
+        try:
+            table = _read(inner, name, strict, max_bytes, only, chosen)
+        except TableError as error:
+            raise _of_sheet(error, note) if kind == "xlsx" else error from None
     report = replace(table.report, notes=(note, *table.report.notes))
     if kind == "xlsx":
         report = replace(report, format=kind, delimiter=None, quoting=None)
-        return _noted(replace(table, report=report), choices, ("header", "sheet"))
+        return _noted(replace(table, report=report), choices, Form.WORKBOOK)
     return replace(table, report=replace(report, compression="zip"))
+
+
+def _of_sheet(error: TableError, note: str) -> TableError:
+    """Say which sheet it is that cannot be read, and which others there are."""
+    sheet, _, others = note.partition(". ")
+    plain = [replace(problem, remedy="") if "delimiter" in problem.remedy else problem for problem in error.problems]
+    return TableError(error.subject, [*plain, Problem(sheet[:1].lower() + sheet[1:].removesuffix("."), others)])
 
 
 def _from_json(content: Content, name: str, strict: bool, only: str | None) -> Table:

@@ -39,7 +39,7 @@ def uploaded(opened: Opened) -> AppTest:
     """The page Data with a table of one's own."""
     app = opened("data")
     app.file_uploader[0].upload("mine.csv", csv(table(400, 0)), "text/csv").run()
-    assert "320 rows to train, 40 to validate, 40 to test" in app.expander[0].label
+    assert "320 rows to train, 40 to validate, 40 to test" in [box.label for box in app.expander]
     return app
 
 
@@ -48,7 +48,7 @@ def test_a_table_to_test_on_is_uploaded_chosen_and_used_by_the_run(
 ) -> None:
     uploaded.file_uploader[OTHER].upload("other.csv", csv(table(150, 1, dots=True)), "text/csv").run()
     assert not uploaded.error
-    assert "360 rows to train, 40 to validate, other.csv to test" in uploaded.expander[0].label
+    assert "360 rows to train, 40 to validate, other.csv to test" in [box.label for box in uploaded.expander]
     button(uploaded, "Train with the suggested roles").click().run()
     run = store.runs()[0]
     assert run.spec.test_table == choice(uploaded, "test_table")

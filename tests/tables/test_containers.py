@@ -11,6 +11,7 @@ from xml.sax.saxutils import escape
 import pytest
 
 from deepfm_core.errors import TableError
+from deepfm_core.tables.containers import Form, outline
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Choices
 
@@ -192,3 +193,39 @@ def test_json_that_is_no_table_is_refused_with_its_line(write, text, message):
 
 def test_half_a_letter_in_json_is_no_traceback(write):
     assert cells(read_table(write(b'{"a": "\\ud800", "b": 1}\n{"a": "x", "b": 2}\n'))) == [["?", "1"], ["x", "2"]]
+
+
+# What the start of a file shows.
+
+
+@pytest.mark.parametrize(
+    ("content", "form", "lines", "sheets"),
+    [
+        (b"a;b\n1;2\n", Form.TEXT, ("a;b", "1;2"), ()),
+        (gzip.compress("größe\n1\n".encode()), Form.TEXT, ("größe", "1"), ()),
+        ("a,b\n1,2\n".encode("utf-16"), Form.TEXT, ("a,b", "1,2"), ()),
+        (b'{"a": 1}\n', Form.JSON, ('{"a": 1}',), ()),
+        (b'[{"a": 1}]', Form.JSON, ('[{"a": 1}]',), ()),
+        (archive(**{"t.csv": TEXT}), Form.ARCHIVE, (), ()),
+        (workbook(**{"May & June": ROWS, "Other": ROWS}), Form.WORKBOOK, (), ("May & June", "Other")),
+        (b"PAR1 damaged", Form.COLUMNS, (), ()),
+        (b"PK\x03\x04 damaged", Form.COLUMNS, (), ()),
+        (b"\x1f\x8b damaged", Form.TEXT, (), ()),
+        (bytes(range(256)), Form.TEXT, (), ()),
+        (b"", Form.TEXT, (), ()),
+    ],
+)
+def test_an_outline_shows_the_start_of_any_file(content, form, lines, sheets):
+    seen = outline(io.BytesIO(content))
+    assert (seen.form, tuple(line.lstrip("\ufeff") for line in seen.lines), seen.sheets) == (form, lines, sheets)
+
+
+def test_an_outline_is_in_the_encoding_that_is_known():
+    assert outline(io.BytesIO("größe\n".encode("cp1252")), "cp1252").lines == ("größe",)
+
+
+def test_a_sheet_that_cannot_be_read_is_named_with_the_others(write):
+    path = write(workbook(Cover=[["by hand"]], May=ROWS))
+    said = r"only one column .found `.+`.\.\n- the sheet `Cover` was read\. Choose another one by its name .*`May`"
+    with pytest.raises(TableError, match=said):
+        read_table(path)

@@ -9,12 +9,13 @@ import streamlit as st
 
 from app.shared import launch
 from app.shared.holdout import choose_parts, say_unusable
+from app.shared.reading import reading_section
 from app.shared.uploads import FORMATS, SHARED, say_refused, upload
 from app.state import links, saved_tables, visitor
 from app.state.store import store
 from app.views.data.evidence import observed_section
 from app.widgets.download import download
-from app.widgets.messages import errors_shown
+from app.widgets.messages import errors_shown, show_error
 from app.widgets.text import counted, plain
 from deepfm_core.errors import DeepFMError, Problem, in_words
 from deepfm_core.schema.infer import verdict
@@ -35,16 +36,15 @@ def main() -> None:
         sha = saved_tables.current_table()
         table = saved_tables.table(sha)
         _choose_label(sha, table)
-        schema = launch.chosen_schema(sha)
-        _verdict(table, schema)
+        schema = _understood(sha, table)
         _skipped(table)
-        choose_parts(sha, schema, len(table))
-        with errors_shown():
-            _begin(sha, table, schema)
-        edit_roles(schema)
-        observed_section(sha, schema, len(table))
-        if table.report.notes:
-            st.caption("  \n".join(plain(note) for note in table.report.notes))
+        reading_section(sha, table, changeable=sha in saved_tables.tables())
+        if schema is not None:
+            choose_parts(sha, schema, len(table))
+            with errors_shown():
+                _begin(sha, table, schema)
+            edit_roles(schema)
+            observed_section(sha, schema, len(table))
     _preview(saved_tables.current_table())
 
 
@@ -71,6 +71,17 @@ def _label(sha: str, label: str | None = None, positive: str | None = None) -> L
         return saved_tables.suggested_schema(sha, label, positive).label
     except DeepFMError:
         return None
+
+
+def _understood(sha: str, table: Table) -> Schema | None:
+    """Draw the verdict and return the roles; None where there are none, after a message that says why."""
+    try:
+        schema = launch.chosen_schema(sha)
+        _verdict(table, schema)
+    except DeepFMError as error:
+        show_error(error)
+        return None
+    return schema
 
 
 def _verdict(table: Table, schema: Schema) -> None:

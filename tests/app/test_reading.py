@@ -1,0 +1,130 @@
+"""How a file was read, on the page Data: what was found, and the choices that correct it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+import streamlit as st
+from streamlit.testing.v1 import AppTest
+
+from app.shared.reading import chosen_reading
+from deepfm_core.errors import SpecError
+from deepfm_core.store.store import Store
+from deepfm_core.tables.table import FOUND, Choices
+from tests.app.test_flow import _button, _choice, _text
+from tests.tables.test_containers import workbook
+
+pytestmark = pytest.mark.slow
+
+Opened = Callable[..., AppTest]
+ROWS: list[list[object]] = [["place", "price", "click"]]
+ROWS += [[place, price, click] for place in "ab" for price in (1, 2) for click in (0, 1)]
+TABLE = "\n".join(";".join(map(str, row)) for row in ROWS)
+
+
+def upload(opened: Opened, name: str, content: bytes) -> AppTest:
+    app = opened("data")
+    return app.file_uploader[0].upload(name, content, "text/csv").run()
+
+
+def choose(app: AppTest, label: str, value: object) -> AppTest:
+    box = next(box for box in app.selectbox if box.label == label)
+    return box.set_value(value).run()
+
+
+def shown(app: AppTest, label: str) -> str:
+    box = next(box for box in app.selectbox if box.label == label)
+    return str(box.format_func(box.value))
+
+
+def test_what_was_found_is_shown_and_read_again_at_once_by_another_choice(opened: Opened, store: Store) -> None:
+    app = upload(opened, "mine.csv", b"Sales of May\n" + TABLE.encode())
+    label = "How the file was read: UTF-8, semicolon between cells, names in line 2"
+    assert label in [box.label for box in app.expander]
+    assert shown(app, "Header") == "Line 2 (found)"
+    assert "Sales of May" in app.code[0].value
+    first = _choice(app, "table")
+    choose(app, "Header", False)
+    again = _choice(app, "table")
+    assert store.table(again).report.choices == Choices(header=False)
+    assert "column 1" in opened("data", table=again).selectbox(key="choice of label").options
+    assert [entry.sha256 for entry in store.tables("local") if entry.name == "mine.csv"] == [again]
+    _button(app, "Find it all again").click().run()
+    assert (_choice(app, "table"), store.table(first).report.choices) == (first, FOUND)
+
+
+def test_the_label_stays_where_the_columns_do(opened: Opened, store: Store) -> None:
+    app = upload(opened, "mine.csv", TABLE.encode())
+    app.selectbox(key="choice of label").select("price").run()
+    choose(app, "Encoding", "cp1252")
+    assert store.table(_choice(app, "table")).report.choices == Choices(encoding="cp1252")
+    assert _choice(app, "label") == "price"
+
+
+def test_a_choice_by_which_the_file_cannot_be_read_leaves_the_table_alone(opened: Opened) -> None:
+    app = upload(opened, "mine.csv", TABLE.encode())
+    before = _choice(app, "table")
+    choose(app, "Delimiter", "|")
+    assert "The delimiter vertical bar does not stand in this line" in app.error[0].value
+    assert "The table is still as it was read before." in _text(app)
+    assert _choice(app, "table") == before
+    choose(app, "Delimiter", "")
+    assert not app.error
+
+
+@pytest.mark.parametrize(
+    ("name", "typed", "choices"),
+    [
+        ("delimiter", "~", Choices(delimiter="~")),
+        ("delimiter", "Tab", Choices(delimiter="\t")),
+        ("header", "Line 3", Choices(header=3)),
+        ("encoding", "Windows-1252", Choices(encoding="cp1252")),
+        ("delimiter", "--", None),
+        ("header", "third", None),
+    ],
+)
+def test_a_choice_can_be_typed(name: str, typed: str, choices: Choices | None) -> None:
+    st.session_state[f"here {name}"] = typed
+    if choices is not None:
+        assert chosen_reading("here") == choices
+    else:
+        with pytest.raises(SpecError, match=name.title()):
+            chosen_reading("here")
+    st.session_state.pop(f"here {name}")
+
+
+def test_a_refused_file_is_read_by_the_choices_below_its_refusal(opened: Opened, store: Store) -> None:
+    app = upload(opened, "mine.csv", b"a b\nx 1\ny 0\n")
+    assert "only one column" in app.error[0].value
+    choose(app, "Delimiter", ";")
+    assert "only one column" in app.error[0].value
+    choose(app, "Delimiter", " ")
+    assert not app.error
+    table = store.table(_choice(app, "table"))
+    assert (len(table), table.report.choices) == (2, Choices(delimiter=" "))
+    app.run()
+    assert not app.error
+
+
+def test_a_sheet_is_chosen_whether_or_not_the_first_one_can_be_read(opened: Opened, store: Store) -> None:
+    app = upload(opened, "book.xlsx", workbook(Cover=[["by hand"]], May=ROWS, June=ROWS[:5]))
+    assert "the sheet `Cover` was read. Choose another one by its name\\: `May`, `June`." in app.error[0].value
+    choose(app, "Sheet", "May")
+    choose(app, "Sheet", "June")
+    assert store.table(_choice(app, "table")).report.choices == Choices(sheet="June")
+    names = {entry.name for entry in store.tables("local")}
+    assert {"book.xlsx · May", "book.xlsx · June"} <= names
+
+
+def test_a_table_without_a_label_can_still_be_read_otherwise(opened: Opened) -> None:
+    app = upload(opened, "mine.csv", b"a,b,c\n" + b"".join(b"%d,%d,%d\n" % (i, i % 5, i % 3) for i in range(30)))
+    assert "no column looks like a label" in app.error[0].value
+    assert shown(app, "Delimiter") == "Comma (found)"
+
+
+def test_a_shared_table_shows_how_it_was_read_without_choices(opened: Opened, store: Store) -> None:
+    sha = store.import_table(TABLE.encode(), "theirs.csv", "somebody").sha256
+    app = opened("data", table=sha)
+    assert any("semicolon between cells" in box.label for box in app.expander)
+    assert not any(box.label == "Delimiter" for box in app.selectbox)
