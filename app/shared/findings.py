@@ -8,7 +8,7 @@ from app.state.saved_runs import OpenRun
 from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES, baseline_sentence, wide_title
 from app.widgets.text import counted, plain
-from deepfm_core.runs.findings import Findings, Slice, Spread, StrongestPair, findings
+from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, signed
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE
 
@@ -60,8 +60,34 @@ def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
     if not clear:
         text = f"None of the {found.pairs:,} pairs is" if found.pairs > 1 else "The only pair is not"
         return "No clear pair", f"{text} clear above noise.", f"The strongest is {name}."
-    text = f"{effect} Strongest of {counted(clear, 'clear pair')} (of {found.pairs:,})."
-    return name, text, "A typical effect is the standard deviation over rows. Clear: clear above noise in the data."
+    return name, effect if found.cell is None else cell_sentence(found.cell), _how_sure(found, clear)
+
+
+def cell_sentence(cell: Cell) -> str:
+    """Say in plain words what two levels do together: in the data, and beside it in the model."""
+    levels = " with ".join(f"**{plain(level)}**" for level in (cell.level_a, cell.level_b))
+    return (
+        f"{levels}: {cell.rate:.0%} positive in {cell.rows:,} rows, **{signed(cell.observed)} log-odds** beyond the "
+        f"two alone. The model says {signed(cell.learned)}."
+    )
+
+
+def _how_sure(found: StrongestPair, clear: int) -> str:
+    """Say how many pairs hold and how many are clear, and the strength of the first one wherever it was measured."""
+    of = f"of {counted(found.pairs, 'pair')}"
+    if found.holding is None:
+        sure = f"{clear:,} {of} {'is' if clear == 1 else 'are'} clear in the data."
+    elif found.holding == 0:
+        sure = f"No pair holds on held-out rows; {clear:,} {of} {'is' if clear == 1 else 'are'} clear in the data."
+    else:
+        also = "all that are clear" if found.holding == clear else f"{clear:,} are clear"
+        sure = (
+            f"{found.holding:,} {of} {'holds' if found.holding == 1 else 'hold'} on held-out rows, {also} in the data."
+        )
+    where = [f"{found.strength:.2f} in the data"]
+    where += [] if found.learned is None else [f"{found.learned:.2f} in the model"]
+    where += [] if found.held_out is None else [f"{found.held_out:.2f} on held-out rows"]
+    return f"{sure} Strength: {', '.join(where)}."
 
 
 def _spread(found: Spread | None, model: str, wide: str) -> Card:

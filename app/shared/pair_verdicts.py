@@ -16,14 +16,17 @@ from app.widgets.text import code, plain
 from deepfm_core.evidence.verdicts import (
     DETERMINED,
     DOES_NOT_HOLD,
+    FEWEST,
     HOLDS,
     LEARNED,
     LEARNED_SHARE,
     NOISE,
     NOT_LEARNED,
     NOT_SUPPORTED,
+    PROBABLE,
     STANDS_IN,
     has_evidence,
+    holding,
     why_no_pairs,
 )
 
@@ -56,7 +59,7 @@ SENTENCES = {
 def finding(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
     """Say which pair is strongest, and how far to trust that."""
     if has_evidence(pairs):
-        _finding_with_evidence(pairs, measure)
+        _finding_with_evidence(run, pairs, measure)
         return
     best = ranked(pairs, measure).iloc[0]
     name = plain(pair_label(best["field_a"], best["field_b"]))
@@ -78,72 +81,102 @@ def say_guided(run: OpenRun, pairs: pd.DataFrame) -> None:
     guide = run.summary.get("guide")
     if guide is None:
         return
-    rows = f"the labels of {run.summary['rows']['train']:,} training rows"
+    rows = f"{run.summary['rows']['train']:,} training rows"
     named = [pair_label(pair["field_a"], pair["field_b"]) for pair in guide["pairs"]]
     names = ", ".join(plain(name) for name in named[:MOST_NAMED])
     names += f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     if not named:
         st.caption(
-            f"**Guided.** This model started from the main effects alone: {rows} support no pair. {_beyond(run)}"
+            f"**Guided.** This model started from what each field does alone: the labels of {rows} suggest no pair. "
+            f"{_beyond(run)}"
         )
         return
     checked = "held_out_z" in pairs and pairs["held_out_z"].notna().any()
-    does = "The check on held-out rows does: it asks the labels anew without these rows."
+    does = "The check on held-out rows is one." if checked else "Only a check on held-out rows would be one."
+    candidates = "1 candidate pair" if len(named) == 1 else f"{len(named)} candidate pairs"
     st.caption(
-        f"**Guided.** This model started from the main effects and from {names}, which {rows} support. So what it "
-        f"learned of them does not confirm the data. {does if checked else 'Only a check on held-out rows could.'} "
-        f"{_beyond(run)}"
+        f"**Guided.** This model started from what each field does alone, and from {candidates}: {names}. A candidate "
+        f"has a chance of {PROBABLE:.0%} or more to be real, by the labels of {rows}; a clear pair stands well above "
+        f"noise. The model took its candidates from the labels, so it is no second proof of them. {does} {_beyond(run)}"
     )
 
 
 def _beyond(run: OpenRun) -> str:
     if run.summary["guide"]["learned_beyond"]:
-        return "Embeddings and network learned the rest, and the validation rows confirm that it pays."
-    if run.spec.model.deep:
-        return "Embeddings and network found nothing more that pays on the validation rows, so they add nothing."
-    return "The embeddings found nothing more that pays on the validation rows, so they add nothing."
+        return "Training then added to it, and predicts the validation rows better for that."
+    return "Training found nothing that predicts the validation rows better, so the model stays as it started."
 
 
-def _finding_with_evidence(pairs: pd.DataFrame, measure: str) -> None:
+def _finding_with_evidence(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
     clear = pairs[pairs["significant"].fillna(False).astype(bool)]
     if clear.empty:
-        st.markdown(no_clear_pairs(pairs))
+        st.markdown(no_clear_pairs(pairs, positives(run)))
         st.caption("Below is what the model learned of pairs all the same. Its order says nothing about your data.")
         return
     best = ranked(pairs, measure).iloc[0]
     strongest = plain(pair_label(best["field_a"], best["field_b"]))
     st.markdown(
-        f"{clear_pairs(clear, pairs)} clear above noise in the data. {_held_and_learned(clear)} "
+        f"{_sure(clear, pairs)} {_learned(clear)} "
         f"The strongest is **{strongest}**, with {best[measure]:.2f} log-odds{WHERE.get(measure, '')}."
     )
+
+
+def positives(run: OpenRun) -> tuple[int, int] | None:
+    """Give the numbers of positive and of all rows of a run; None for a run that did not count them."""
+    found = run.summary.get("positives")
+    return None if found is None else (sum(found.values()), sum(run.summary["rows"].values()))
 
 
 def clear_pairs(clear: pd.DataFrame, pairs: pd.DataFrame) -> str:
     """Begin a sentence on how many pairs are clear above noise; at least one is."""
     if len(pairs) == 1:
         return "The **one** pair is"
-    return f"**{len(clear):,} of {len(pairs):,}** pairs {'is' if len(clear) == 1 else 'are'}"
+    return f"**{len(clear):,} of {len(pairs):,}** pairs {_are(len(clear))}"
 
 
-def no_clear_pairs(pairs: pd.DataFrame) -> str:
-    """Say that no pair is clear above noise, and how strong a real interaction could still be."""
-    high = max(float(pairs["strength_high"].max()), 0.01)
+def no_clear_pairs(pairs: pd.DataFrame, counted: tuple[int, int] | None = None) -> str:
+    """Say that no pair is clear above noise, and why: too few rows of one outcome, or how strong one could still be.
+
+    Args:
+        pairs: the frame `pairs`.
+        counted: the numbers of positive and of all rows, if they are known.
+    """
     subject = f"None of the {len(pairs):,} pairs is" if len(pairs) > 1 else "The only pair is not"
+    if counted is not None and (rarer := min(counted[0], counted[1] - counted[0])) < FEWEST:
+        which = "positive" if rarer == counted[0] else "negative"
+        return (
+            f"**{subject} clear above noise:** only {rarer:,} of {counted[1]:,} rows are {which}. With fewer than "
+            f"{FEWEST}, a few rows in one cell can look like an effect, so no pair is called clear."
+        )
+    high = max(float(pairs["strength_high"].max()), 0.01)
     return (
         f"**{subject} clear above noise.** Any real interaction here is probably below {high:.2f} log-odds. In a small "
         "table, even a strong pair can stay hidden."
     )
 
 
-def _held_and_learned(clear: pd.DataFrame) -> str:
-    """Say how many of the pairs hold on held-out rows, if that was checked, and how many the model has learned."""
-    learned = int((clear["learned"] >= LEARNED_SHARE * clear["strength"]).sum())
-    sentence = f"The model has learned {_count(learned, len(clear))} to at least half the strength in the data."
+def _sure(clear: pd.DataFrame, pairs: pd.DataFrame) -> str:
+    """Say how many pairs hold on held-out rows, if that was checked, then how many are clear in the data."""
     if "held_out_z" not in clear or clear["held_out_z"].isna().all():
-        return sentence
-    holding = int((clear["verdict"] == HOLDS).sum())
-    verb = "holds" if holding == 1 or len(clear) == 1 else "hold"
-    return f"{_count(holding, len(clear)).capitalize()} {verb} on held-out rows. {sentence}"
+        return f"{clear_pairs(clear, pairs)} clear above noise in the data."
+    held, count = int(holding(pairs).sum()), len(clear)
+    if len(pairs) == 1:
+        how = "and holds" if held else "but does not hold"
+        return f"The **one** pair is clear above noise in the data, {how} on held-out rows."
+    if not held:
+        return f"**No pair holds on held-out rows.** {count:,} of {len(pairs):,} {_are(count)} clear in the data."
+    also = "all that are clear in the data" if held == count else f"and {count:,} {_are(count)} clear in the data"
+    return f"**{held:,} of {len(pairs):,}** pairs {'holds' if held == 1 else 'hold'} on held-out rows, {also}."
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _learned(clear: pd.DataFrame) -> str:
+    """Say how many of the clear pairs the model has learned."""
+    learned = int((clear["learned"] >= LEARNED_SHARE * clear["strength"]).sum())
+    return f"The model has learned {_count(learned, len(clear))} to at least half the strength in the data."
 
 
 def _count(some: int, of: int) -> str:
@@ -163,7 +196,30 @@ def verdict_sentence(row: pd.Series) -> str:
         sentence += " But the model overstates it: held-out rows support less than half."
     elif evaluated == HOLDS and _known(row, "learned", "strength") and row["learned"] < LEARNED_SHARE * row["strength"]:
         sentence += " But the model has learned less than half the strength in the data."
-    return sentence
+    return " ".join(part for part in (sentence, _at_zero(row), _outside(row)) if part)
+
+
+def _at_zero(row: pd.Series) -> str:
+    """Say what it means if a clear pair's interval reaches down to zero; empty if it does not."""
+    if not (_known(row, "strength_low", "significant") and row["significant"] and row["strength_low"] <= 0):
+        return ""
+    return (
+        "Its interval reaches down to zero: alone, the pair stands above noise, but beside the other pairs there is "
+        "still a chance that it adds nothing."
+    )
+
+
+def _outside(row: pd.Series) -> str:
+    """Say what it means if held-out rows give a pair that holds a strength outside the interval of the data."""
+    if row["verdict"] != HOLDS or not _known(row, "held_out_strength", "strength_low", "strength_high"):
+        return ""
+    held, low, high = (float(row[name]) for name in ("held_out_strength", "strength_low", "strength_high"))
+    if low <= held <= high:
+        return ""
+    side, why = "above", "So the pair is real, but its size is less sure than the interval says."
+    if held < low:
+        side, why = "below", "That is usual: it counts only what models of fewer rows had learned of the pair."
+    return f"Held-out rows support {held:.2f} log-odds, {side} the interval of the data, {low:.2f} to {high:.2f}. {why}"
 
 
 @dataclass(frozen=True)

@@ -34,12 +34,11 @@ from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects, log
 from deepfm_core.evidence.null import benjamini_hochberg, upper_tail
 from deepfm_core.evidence.posterior import expected_square, posterior
 from deepfm_core.evidence.ranking import ObservedFit, fit_observed, labels_of
+from deepfm_core.evidence.verdicts import PROBABLE
 from deepfm_core.spec.events import Report, unheard, within
 
 Values = NDArray[np.float64]
 
-PROBABLE = 0.2
-"""Pairs that interact with a smaller probability get no cells: together they cost more than they give."""
 SWEEPS = 30
 """Sweeps that take main effects out of cells."""
 LIKELY = 0.03

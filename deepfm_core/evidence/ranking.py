@@ -25,7 +25,7 @@ from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
 from deepfm_core.evidence.null import benjamini_hochberg, null_residuals, upper_tail
 from deepfm_core.evidence.posterior import over_rows, posterior
 from deepfm_core.evidence.score_test import PairScore, Residuals, score_pair
-from deepfm_core.evidence.verdicts import PAIR_COLUMNS
+from deepfm_core.evidence.verdicts import FEWEST, PAIR_COLUMNS
 from deepfm_core.schema.labels import labelled_rows
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.events import Report, unheard, within
@@ -118,7 +118,8 @@ def observed_interactions(
         - `probability` that the pair interacts;
         - `observed`, the most likely strength of the pair alone;
         - `observed_z` and `p_value` of the score against the null, and `q_value` (Benjamini & Hochberg 1995);
-        - `significant`, whether the pair is clear above noise and no proxy for another pair;
+        - `significant`, whether the pair is clear above noise and no proxy for another pair; with fewer than `FEWEST`
+          rows of the rarer label, no pair is;
         - `proxy_of`, the pair `a × b` that it stands in for, or an empty text;
         - `support`, the number of level pairs that have rows.
 
@@ -208,6 +209,7 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
     support = [level_pairs_with_rows(fit.designs[a], fit.designs[b]) for a, b in fit.pairs]
     # Where one field determines the other, all that the pair could add is a main effect: it has no strength.
     free = ~_determined(fit, support)
+    enough = min(fit.labels.sum(), len(fit.labels) - fit.labels.sum()) >= FEWEST
     frame = pd.DataFrame(
         {
             "field_a": [names[a] for a, _ in fit.pairs],
@@ -220,7 +222,7 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
             "observed_z": z,
             "p_value": p_values,
             "q_value": q_values,
-            "significant": signal & (beside.probability > 0.5) & np.array([k is None for k in proxies]) & free,
+            "significant": signal & (beside.probability > 0.5) & np.array([k is None for k in proxies]) & free & enough,
             "proxy_of": ["" if k is None else " × ".join(names[f] for f in fit.pairs[k]) for k in proxies],
             "support": support,
         }

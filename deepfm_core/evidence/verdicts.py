@@ -37,6 +37,13 @@ LEARNED_SHARE = 0.5
 LEAST_LEARNED = 0.05
 """Strength, in log-odds, below which a model counts as not having learned a pair."""
 
+FEWEST = 100
+"""Rows of the rarer label below which no pair is called clear: a few rows in one cell can look like an effect."""
+
+PROBABLE = 0.2
+"""Pairs that interact with at least this probability are the candidates that guide a model. Cells of less probable ones
+cost more than they give."""
+
 HOLDING_Z = 2.0
 """What a model learned of a pair holds if it predicts held-out rows this many standard errors above zero."""
 
@@ -44,6 +51,12 @@ HOLDING_Z = 2.0
 def has_evidence(pairs: pd.DataFrame) -> bool:
     """Say whether a `pairs` frame holds evidence: whether each pair is clear above noise, not only what was learned."""
     return "significant" in pairs and bool(pairs["significant"].notna().any())
+
+
+def holding(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of every pair of a `pairs` frame whether it is clear above noise and holds on held-out rows."""
+    clear = pairs["significant"].fillna(False).astype(bool) if "significant" in pairs else False
+    return (_numbers(pairs, "held_out_z") >= HOLDING_Z) & clear
 
 
 def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
@@ -65,7 +78,7 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
     # The first case that applies is the verdict. NaN compares as false, so a test that was not made decides nothing.
     cases: list[tuple[pd.Series, str | pd.Series]] = [
-        (clear & (held >= HOLDING_Z), HOLDS),
+        (holding(pairs), HOLDS),
         (clear & (learned >= LEARNED_SHARE * strength), LEARNED),
         (clear, NOT_LEARNED),
         (_determined(pairs), DETERMINED),

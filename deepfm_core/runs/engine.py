@@ -28,6 +28,7 @@ from deepfm_core.runs.cross_fit_stage import hold_out
 from deepfm_core.runs.evaluate import evaluate_parts, scores
 from deepfm_core.runs.evidence_task import Observation, own_parts
 from deepfm_core.runs.explain_stage import Evidence, explain
+from deepfm_core.runs.findings import find_again
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.warmup import warmup_run
 from deepfm_core.spec.events import (
@@ -122,6 +123,7 @@ def execute(job: Job, context: Context) -> Iterator[Event]:
             # People look at the results from here on; holding out only adds columns to `pairs`.
             yield Ready(_summary(work))
             yield from _timed(work, HOLD_OUT, _hold_out)
+            find_again(job.folder)  # the strongest pair is one that holds, if any does
         if work.keeping is not None:
             work.keeping.join()  # a run that ends well leaves its encoded tables for the next one
     except _Stopped:
@@ -263,6 +265,7 @@ def _explain(work: _Work) -> Events:
     seen = work.observation
     evidence = Evidence(lambda: seen.ended, seen.result, lambda: seen.share, partial(_pause, work))
     yield from explain(work.job.folder, work.state.model, work.train, shown, evidence, work.spec.seed)
+    find_again(work.job.folder)  # the strongest pair now has its cell
 
 
 def _pause(work: _Work) -> None:
@@ -299,6 +302,10 @@ def guide_said(state: FitState) -> dict[str, Any]:
     return {"guide": {"pairs": pairs, "learned_beyond": not alone}}
 
 
+def _positives(table: EncodedTable) -> int:
+    return 0 if table.labels is None else int(table.labels.sum())
+
+
 def _summary(work: _Work) -> dict[str, Any]:
     rows = {name: len(getattr(work, name)) for name in ("train", "valid", "test")}
     seconds = {name: round(value, 4) for name, value in work.seconds.items()}
@@ -307,6 +314,7 @@ def _summary(work: _Work) -> dict[str, Any]:
         "run": str(work.job.folder.path),
         "model": work.spec.model.name,
         "rows": rows,
+        "positives": {name: _positives(getattr(work, name)) for name in rows},
         "parameters": work.state.model.parameter_count,
         "epochs": work.fitted.epochs,
         "best_epoch": work.fitted.best_epoch,

@@ -132,7 +132,7 @@ class _Explanation:
         pairs = frames.pairs_frame(self.train.layout.names, self.learned, observed)
         self.folder.write_frame("pairs", pairs)
         self.folder.write_frame("fields", frames.fields_frame(self.model, self.sample, pairs))
-        self.folder.write_json(findings.FILE, findings.find(self.folder).to_dict())
+        findings.find_again(self.folder)
 
     def terms(self) -> None:
         """Write the addends of the example rows as trained, and the partial sums of all evaluated rows."""

@@ -5,8 +5,9 @@ Start with `find`. Reading stored findings imports neither pandas nor numpy, so 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
@@ -26,22 +27,63 @@ _OWN = ("row", "label", "probability")
 
 
 @dataclass(frozen=True)
+class Cell:
+    """Two levels together: the rows that hold both, how many are positive, and the effect beyond each level alone."""
+
+    level_a: str
+    """With its field, such as `device = desktop`."""
+    level_b: str
+    rows: int
+    rate: float
+    expected: float
+    """The share of positives that the model gives these rows."""
+    observed: float
+    """In log-odds, by the labels, shrunk by its rows."""
+    learned: float
+    """In log-odds, by the model."""
+
+    def __str__(self) -> str:
+        levels = f"{self.level_a} with {self.level_b}"
+        return f"{levels}: {self.rate:.0%} positive in {self.rows:,} rows, {signed(self.observed)} log-odds"
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Write a number with its sign and a true minus; a number that rounds to zero is not negative."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+
+
+@dataclass(frozen=True)
 class StrongestPair:
-    """The strongest pair of a run: of those clear above noise if there are any, otherwise of all."""
+    """The strongest pair of a run: of those that hold on held-out rows, else of those clear above noise, else of all.
+
+    Strengths are standard deviations over rows, in log-odds; one that was not computed is None.
+    """
 
     field_a: str
     field_b: str
     strength: float
-    """The standard deviation over rows of the pair's pure contribution, in log-odds."""
+    """In the data, or in the whole logit if there is no evidence."""
     pairs: int
     clear: int | None
     """The number of pairs clear above noise; None if the run has no evidence, only what its model learned."""
+    holding: int | None = None
+    """The number of clear pairs that hold on held-out rows; None if that was not checked."""
+    low: float | None = None
+    """90% interval of the strength in the data."""
+    high: float | None = None
+    learned: float | None = None
+    """In the whole logit."""
+    held_out: float | None = None
+    """On held-out rows."""
+    cell: Cell | None = None
+    """The two levels whose effect together stands out most; None if all have few rows."""
 
 
 def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
-    """Return the strongest pair by `strength`, or by `learned` if there is no evidence.
+    """Return the strongest pair by `strength`, or by `learned` if there is no evidence; without its cell.
 
-    If some pairs are clear above noise, it is the strongest of those: a pair of noise may look stronger.
+    If some pairs hold on held-out rows, it is the strongest of those; otherwise the strongest of those that are clear
+    above noise, if there are any: a pair of noise may look stronger.
 
     Args:
         pairs: the frame `pairs` (docs/store.md).
@@ -49,16 +91,46 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
     Returns:
         None if the model has no pairs.
     """
-    evidence = "significant" in pairs and bool(pairs["significant"].notna().any())
+    from deepfm_core.evidence.verdicts import has_evidence, holding
+
+    evidence = has_evidence(pairs)
     measure = "strength" if evidence or not pairs["learned"].notna().any() else "learned"
     ranked = pairs.dropna(subset=[measure])
     if ranked.empty:
         return None
-    significant = ranked[ranked["significant"].fillna(False).astype(bool)] if evidence else ranked
-    among = ranked if significant.empty else significant
+    clear = ranked[ranked["significant"].fillna(False).astype(bool)] if evidence else ranked
+    held = ranked[holding(ranked)] if evidence else clear.head(0)
+    among = next((some for some in (held, clear) if len(some)), ranked)
     first = among.iloc[int(among[measure].argmax())]
-    clear = len(significant) if evidence else None
-    return StrongestPair(str(first["field_a"]), str(first["field_b"]), float(first[measure]), len(ranked), clear)
+    checked = evidence and "held_out_z" in ranked and bool(ranked["held_out_z"].notna().any())
+    return StrongestPair(
+        str(first["field_a"]),
+        str(first["field_b"]),
+        float(first[measure]),
+        len(ranked),
+        len(clear) if evidence else None,
+        len(held) if checked else None,
+        _number(first, "strength_low") if evidence else None,
+        _number(first, "strength_high") if evidence else None,
+        _number(first, "learned"),
+        _number(first, "held_out_strength"),
+    )
+
+
+def _number(pair: pd.Series, column: str) -> float | None:
+    value = float(pair.get(column, math.nan))
+    return value if math.isfinite(value) else None
+
+
+def _with_cell(found: StrongestPair | None, folder: RunFolder, schema: Schema) -> StrongestPair | None:
+    """Add the cell of a pair, if the run's folder has its cells."""
+    from deepfm_core.runs.telling import PLAUSIBLE_SD, cells_of, telling_cell
+
+    if found is None:
+        return None
+    spread = PLAUSIBLE_SD if found.clear is None else found.strength
+    cells = cells_of(folder, found.field_a, found.field_b, spread)
+    return replace(found, cell=telling_cell(cells, schema) if len(cells) else None)
 
 
 @dataclass(frozen=True)
@@ -184,13 +256,24 @@ class Findings:
         pair, spread, worst = (values[name] for name in ("pair", "spread", "worst"))
         if pair:
             pair = {"clear" if name == "told_apart" else name: value for name, value in pair.items()}
+            pair["cell"] = Cell(**pair["cell"]) if pair.get("cell") else None
         return cls(pair and StrongestPair(**pair), spread and Spread(**spread), worst and Slice(**worst))
 
 
 def findings(folder: RunFolder) -> Findings:
-    """Read what a finished run found, or find it where the run does not hold it yet; nothing is written."""
+    """Read what a finished run found, or find it where the run does not hold it yet; nothing is written.
+
+    A run of an earlier version does not hold the cell of its strongest pair.
+    """
     kept = folder.read_json(FILE)
-    return find(folder) if kept is None else Findings.from_dict(kept)
+    if kept is None or (kept["pair"] and "cell" not in kept["pair"]):
+        return find(folder)
+    return Findings.from_dict(kept)
+
+
+def find_again(folder: RunFolder) -> None:
+    """Write what a run found, from the frames that it has by now."""
+    folder.write_json(FILE, find(folder).to_dict())
 
 
 def find(folder: RunFolder) -> Findings:
@@ -199,7 +282,7 @@ def find(folder: RunFolder) -> Findings:
     spec = folder.spec()
     two_parts = spec.model.first_order and spec.model.deep
     return Findings(
-        pair=None if pairs is None else strongest_pair(pairs),
+        pair=None if pairs is None else _with_cell(strongest_pair(pairs), folder, spec.schema),
         spread=logit_spread(examples) if examples is not None and two_parts else None,
         worst=None if examples is None or cells is None else worst_slice(examples, cells, spec.schema),
     )

@@ -51,11 +51,11 @@ def said(guide: Guide, train: EncodedTable, most: int = 5) -> str:
     """Say in a sentence which pairs guide a model."""
     names, rows = train.layout.names, f"the labels of {len(train):,} training rows"
     if not guide.pairs:
-        return f"No pair guides the model: {rows} support none. It starts from the main effects."
+        return f"No pair guides the model: {rows} suggest none. It starts from what each field does alone."
     pairs = ", ".join(f"{names[a]} × {names[b]}" for a, b in (pair.fields for pair in guide.pairs[:most]))
     more = f" and {len(guide.pairs) - most} more" if len(guide.pairs) > most else ""
-    verb, them = ("guides", "it") if len(guide.pairs) == 1 else ("guide", "them")
-    return f"{pairs}{more} {verb} the model: {rows} support {them}."
+    count = "1 candidate pair" if len(guide.pairs) == 1 else f"{len(guide.pairs)} candidate pairs"
+    return f"The model starts from {count}, which {rows} suggest: {pairs}{more}."
 
 
 def _watched(compute: Callable[[Report], Guides]) -> Generator[Event, None, Guides]:

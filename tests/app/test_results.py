@@ -13,7 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.shared.pair_selection import pair_id, pair_of
-from app.shared.pair_verdicts import verdict_sentence
+from app.shared.pair_verdicts import no_clear_pairs, verdict_sentence
 from deepfm_core.evidence import verdicts
 from deepfm_core.metrics.scores import evaluate
 from deepfm_core.schema.kinds import Kind
@@ -181,7 +181,7 @@ def test_the_page_counts_the_pairs_that_hold_and_the_pairs_that_the_model_has_le
     learned = int((clear["learned"] >= 0.5 * clear["strength"]).sum())
     assert learned == len(clear) == 5  # the sample run is guided
     said = text_of(opened("interactions"))
-    assert "All of them hold on held-out rows. The model has learned all of them to at least half" in said
+    assert "**5 of 66** pairs hold on held-out rows, all that are clear in the data. The model has learned all" in said
 
 
 def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened, store: Store) -> None:
@@ -194,8 +194,9 @@ def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened
 
 def test_the_page_says_which_pairs_guided_the_model(opened: Opened, store: Store) -> None:
     said = text_of(opened("interactions"))
-    assert "Guided. This model started from the main effects and from device × placement" in said.replace("**", "")
-    assert "The check on held-out rows does" in said
+    assert "from what each field does alone, and from 6 candidate pairs: device × placement" in said
+    assert "A candidate has a chance of 20% or more to be real" in said
+    assert "The check on held-out rows is one." in said
 
 
 def test_a_model_without_a_guide_says_nothing_of_one(opened: Opened, store: Store) -> None:
@@ -232,7 +233,7 @@ def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Stor
     assert [metric.label for metric in app.metric] == ["In the data", "In the model", "False discovery rate"]
     assert "hold on held-out rows" not in text_of(app)
     assert "The model has learned all of them" in text_of(app)
-    assert "Only a check on held-out rows could" in text_of(app)
+    assert "Only a check on held-out rows would be one." in text_of(app)
 
 
 @pytest.mark.parametrize(
@@ -258,6 +259,25 @@ def test_a_pair_that_holds_is_said_to_be_overstated_or_learned_too_little() -> N
     assert "the model overstates it" in verdict_sentence(pd.Series({**row, "learned": 0.9, "held_out_slope": 0.2}))
     assert "less than half the strength" in verdict_sentence(pd.Series({**row, "learned": 0.1, "held_out_slope": 3.0}))
     assert verdict_sentence(pd.Series({**row, "learned": 0.4, "held_out_slope": 1.0})).endswith("left out.")
+
+
+def test_an_interval_that_touches_zero_or_that_held_out_rows_leave_is_explained() -> None:
+    row = {"verdict": verdicts.HOLDS, "significant": True, "strength_low": 0.41, "strength_high": 0.54}
+    below, inside = (pd.Series({**row, "held_out_strength": held}) for held in (0.39, 0.5))
+    assert "Held-out rows support 0.39 log-odds, below the interval of the data, 0.41 to 0.54" in verdict_sentence(
+        below
+    )
+    assert "interval" not in verdict_sentence(inside)
+    touching = {"verdict": verdicts.LEARNED, "significant": True, "strength_low": 0.0}
+    assert "Its interval reaches down to zero" in verdict_sentence(pd.Series(touching))
+    assert "reaches down" not in verdict_sentence(pd.Series({**touching, "significant": False}))
+
+
+def test_too_few_rows_of_an_outcome_are_said_to_be_why_no_pair_is_clear() -> None:
+    pairs = pd.DataFrame({"strength_high": [1.8, 0.3]})
+    assert "only 46 of 10,000 rows are positive" in no_clear_pairs(pairs, (46, 10_000))
+    assert "only 12 of 10,000 rows are negative" in no_clear_pairs(pairs, (9_988, 10_000))
+    assert "probably below 1.80 log-odds" in no_clear_pairs(pairs, (500, 10_000))
 
 
 def test_the_ledger_of_a_row_is_that_of_its_link(opened: Opened) -> None:

@@ -340,3 +340,18 @@ def test_a_pair_of_which_one_field_determines_the_other_has_no_strength() -> Non
     verdict = data_verdicts(frame)
     assert verdict.loc[("a", "copy")] == verdicts(frame).loc[("a", "copy")] == DETERMINED
     assert verdict.loc[("c", "d")] != DETERMINED
+
+
+def test_with_few_rows_of_one_outcome_no_pair_is_called_clear() -> None:
+    """46 clicks in 10,000 rows, nearly all in one cell: the score is large, but it rests on a few rows."""
+    rng = np.random.default_rng(3)
+    codes = [rng.integers(levels, size=10_000) for levels in (4, 5, 7)]
+    cell = np.flatnonzero((codes[0] == 1) & (codes[1] == 2))
+    for clicks, clear in ((46, False), (300, True)):
+        labels = np.zeros(10_000)
+        labels[rng.choice(cell, clicks * 3 // 4, replace=False)] = 1
+        labels[rng.choice(10_000, clicks // 4, replace=False)] = 1
+        found = observed_interactions(table_of(codes, labels, ["a", "b", "c"])).set_index(["field_a", "field_b"])
+        assert found.loc[("a", "b"), "q_value"] < 0.05
+        assert bool(found.loc[("a", "b"), "significant"]) is clear
+        assert found["significant"].sum() == clear

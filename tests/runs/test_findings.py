@@ -34,6 +34,25 @@ def test_a_noise_pair_that_looks_stronger_is_not_the_strongest() -> None:
     assert (found.field_a, found.field_b, found.strength, found.clear, found.pairs) == ("b", "c", 0.2, 1, 3)
 
 
+def test_a_pair_that_holds_on_held_out_rows_comes_before_a_stronger_one_that_is_only_clear() -> None:
+    found = strongest_pair(_pairs(significant=[True, True, True], held_out_z=[2.5, 1.0, 3.0]))
+    assert found is not None
+    assert (found.field_a, found.field_b, found.strength) == ("b", "c", 0.2)
+    assert (found.holding, found.clear, found.pairs) == (2, 3, 3)
+
+
+def test_the_cell_that_tells_most_is_named_with_the_data_and_the_model_side_by_side() -> None:
+    found = find(RunFolder(BUNDLED)).pair
+    assert found is not None
+    assert found.cell is not None
+    cells = RunFolder(BUNDLED).frame("level_pairs", filters=[("field_a", "=", "device"), ("field_b", "=", "placement")])
+    assert cells is not None
+    a, b = found.cell.level_a.removeprefix("device = "), found.cell.level_b.removeprefix("placement = ")
+    row = cells[(cells["level_a"] == a) & (cells["level_b"] == b)].iloc[0]
+    assert found.cell.rate == pytest.approx(row["clicks"] / row["rows"])
+    assert found.cell.learned == pytest.approx(row["learned"])
+
+
 def test_where_no_pair_is_clear_above_noise_the_first_is_named_with_none() -> None:
     found = strongest_pair(_pairs(significant=[False, False, False]))
     assert found is not None

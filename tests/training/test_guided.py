@@ -200,7 +200,7 @@ def test_a_pair_is_solved_before_the_first_epoch_and_said() -> None:
     state = FitState.new(train.layout, spec, replace(how, epochs=2), 0)
     events = list(fit(replace(how, epochs=2), train, valid, state))
     stages = [event for event in events if isinstance(event, Stage) and event.name == GUIDE]
-    assert "guides the model: the labels of 4,000 training rows support it." in stages[-1].note
+    assert "starts from 1 candidate pair, which the labels of 4,000 training rows suggest" in stages[-1].note
     assert state.guide is not None
     assert [pair.fields for pair in state.guide.pairs] == [(3, 4)]
 

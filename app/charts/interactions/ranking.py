@@ -38,6 +38,7 @@ from app.charts.grammar.vega import (
     value,
     when,
 )
+from deepfm_core.evidence.verdicts import holding
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,12 @@ def pair_label(field_a: str, field_b: str) -> str:
 
 
 def ranked(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Sort pairs by a measure, clear pairs first, since noise can look stronger than a real pair."""
+    """Sort pairs by a measure: first those that hold on held-out rows, then clear ones, since noise can look strong."""
     known = "significant" in pairs
     clear = pairs["significant"].fillna(False).astype(bool) if known else pd.Series(True, index=pairs.index)
-    by = pairs.assign(clear=clear).sort_values(["clear", measure], ascending=False, kind="stable")
-    return by.drop(columns="clear")
+    by = pairs.assign(holds=holding(pairs), clear=clear)
+    by = by.sort_values(["holds", "clear", measure], ascending=False, kind="stable")
+    return by.drop(columns=["holds", "clear"])
 
 
 def strongest_pairs(

@@ -10,12 +10,13 @@ import pandas as pd
 
 import deepfm_core
 from deepfm_core.evidence.verdicts import has_evidence
-from deepfm_core.export.facts import PARTS, Facts, signed
+from deepfm_core.export.facts import PARTS, Facts
 from deepfm_core.export.report import charts
 from deepfm_core.export.report.charts import Step
 from deepfm_core.export.report.style import CSS
 from deepfm_core.export.run_code import classifier_snippet, command_line, unsaid
 from deepfm_core.metrics.scores import Metrics, logloss_by_row
+from deepfm_core.runs.findings import signed
 
 FEW_POSITIVES = 100
 """Positive rows to judge by, below which the report asks for caution first."""
@@ -113,7 +114,7 @@ def _tiles(facts: Facts) -> Iterator[tuple[str, str, str]]:
         part, metrics = facts.judged
         yield f"AUC, {part.lower()} rows", _number(metrics.auc, 3), _range(metrics.auc_low, metrics.auc_high, 3)
         gain = 1 - metrics.logloss / metrics.base_logloss
-        yield "Logloss (nats)", f"{metrics.logloss:.4f}", f"{gain:.0%} below guessing the rate"
+        yield "Logloss (nats)", f"{metrics.logloss:.4f}", f"{gain:.0%} below that of guessing the rate"
         ratio = _range(metrics.calibration_low, metrics.calibration_high, 2)
         yield "Predicted ÷ observed", _number(metrics.calibration_ratio, 2), ratio
     pairs = facts.pairs
@@ -151,7 +152,7 @@ def _scores(facts: Facts) -> Iterator[str]:
 
 
 def _scores_table(metrics: dict[str, Metrics]) -> str:
-    head = ("part", "rows", "positive", "AUC", "logloss (nats)", "of guessing the rate", "predicted ÷ observed")
+    head = ("part", "rows", "positive", "AUC", "logloss (nats)", "logloss of guessing the rate", "predicted ÷ observed")
     body = [
         (
             PARTS[part],
