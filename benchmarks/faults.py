@@ -24,7 +24,7 @@ from tests.tables.faults import FAULTS, REFUSED, Fault, score  # noqa: E402
 
 
 def main() -> None:
-    readers = {name: made() for name, made in WAYS.items() if _is_installed(name)}
+    readers = {name: made() for name, made in WAYS.items() if is_installed(name)}
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder, "table.csv")
         held = {name: [scored(read, fault, path) for fault in FAULTS] for name, read in readers.items()}
@@ -68,7 +68,9 @@ def with_clevercsv() -> Callable[[Path], pd.DataFrame]:
     clevercsv = import_module("clevercsv")
 
     def read(path: Path) -> pd.DataFrame:
-        header, *rows = clevercsv.read_table(str(path))
+        records = clevercsv.read_table(str(path))
+        width = max(map(len, records))
+        header, *rows = ([*record, *[""] * (width - len(record))] for record in records)
         return pd.DataFrame(rows, columns=header)
 
     return read
@@ -82,7 +84,8 @@ WAYS: dict[str, Callable[[], Callable[[Path], pd.DataFrame]]] = {
 }
 
 
-def _is_installed(name: str) -> bool:
+def is_installed(name: str) -> bool:
+    """Say whether a library can be imported."""
     try:
         import_module(name)
     except ImportError:

@@ -20,8 +20,10 @@ from deepfm_core.tables.header import (
     column_names,
     could_be_names,
     is_header,
+    is_title,
     is_value,
     numbered_names,
+    over_two_lines,
     stands_out,
 )
 from deepfm_core.tables.records import Cut, Record, is_sound, mended_records, records
@@ -138,10 +140,12 @@ def _fit(lines: list[str], start: int, cut: Cut, complete: bool, choices: Choice
     widths = Counter(len(record.cells) for record in sample if len(record.cells) > 1)
     if not widths:
         return None
-    width = max(widths, key=lambda width: (widths[width], width))
-    before = 0 if choices.header_line else _first(sample, width)
-    if before > _MOST_TITLES:
+    places = {width: 0 if choices.header_line else _first(sample, width) for width in widths}
+    near = [width for width in widths if places[width] <= _MOST_TITLES]
+    if not near:
         return None
+    width = max(near, key=lambda width: (widths[width], width))  # of two tables the larger, if its start is in reach
+    before = places[width]
     body = sample[before:]
     consistency = widths[width] / len(sample)
     # Records of equal width count most, then few lines before the header, then many columns.
@@ -151,7 +155,7 @@ def _fit(lines: list[str], start: int, cut: Cut, complete: bool, choices: Choice
 def _first(sample: list[Record], width: int) -> int:
     """Return the place of the header, or of the first row where there is none."""
     fitting = (i for i, record in enumerate(sample) if len(record.cells) == width)
-    top = next((i for i in fitting if not _is_title(sample[i], sample[i + 1 :])), len(sample))
+    top = next((i for i in fitting if not is_title(sample[i], sample[i + 1 :])), len(sample))
     below = [record for record in sample[top + 1 :] if len(record.cells) == width]
     if 0 < top < len(sample) and could_be_names(sample[top - 1], width) and not stands_out(sample[top], below):
         return top - 1  # a header with a name too many or too few
@@ -217,15 +221,6 @@ def _records(lines: list[str], cut: Cut, first_line: int, *, sound: bool) -> Ite
     return mended_records(lines, cut, widths.most_common(1)[0][0], first_line)
 
 
-def _is_title(record: Record, below: list[Record]) -> bool:
-    """Return whether a record is a title above the table, as spreadsheets export it: `Clicks in May,,`."""
-    if len(record.cells) < 2:
-        return True
-    alone = bool(record.cells[0].strip()) and not any(cell.strip() for cell in record.cells[1:])
-    names = below[0].cells if below else []
-    return alone and len(names) > 2 and all(cell.strip() and not is_value(cell) for cell in names)
-
-
 def _dialect(fit: _Fit, lines: list[str], choices: Choices) -> Dialect:
     header, below = fit.sample[0], fit.sample[1:]
     first, layout = header.last_line + 1, None
@@ -238,7 +233,11 @@ def _dialect(fit: _Fit, lines: list[str], choices: Choices) -> Dialect:
         header, first, header_line = commented, commented.last_line + 1, commented.line
         names = column_names(header, fit.sample, fit.width)
     elif _is_headed(fit, choices):
+        if choices.header is None and (joined := over_two_lines(header, below)):
+            header, below, first = joined, below[1:], joined.last_line + 1
         names = column_names(header, below, fit.width)
+        if header.last_line > fit.sample[0].last_line:
+            names = replace(names, notes=(_joined_note(header, fit.sample[0]), *names.notes))
     else:
         names, first = numbered_names(fit.width, header.line, said=choices.header is False), header.line
         header_line = None
@@ -254,6 +253,13 @@ def _dialect(fit: _Fit, lines: list[str], choices: Choices) -> Dialect:
         unnamed_end=names.unnamed_end,
         header=names.cells,
         settled=choices.quoting is not None,
+    )
+
+
+def _joined_note(header: Record, first: Record) -> str:
+    return (
+        f"The names of the columns stand in two lines, {first.line} and {header.last_line}, and were joined. If line "
+        f"{header.last_line} is a row, say that line {first.line} is the header (`--header {first.line}`)."
     )
 
 
@@ -290,13 +296,14 @@ def _is_criteo_row(cells: list[str]) -> bool:
 
 
 def _commented_header(fit: _Fit, lines: list[str]) -> Record | None:
-    """Return the header if it begins with `#`, as in `#id,click`; None otherwise."""
+    """Return the header if it begins with `#`, as in `#id,click` or `# id,click`; None otherwise."""
     first = fit.sample[0]
     above = lines[first.line - 2] if first.line > 1 else ""
-    if not re.match(r"#\w", above) or not any(is_value(cell) for cell in first.cells):
+    if not re.match(r"#+\s?\w", above) or not any(is_value(cell) for cell in first.cells):
         return None
     record = next(records([above], fit.cut, first.line - 1))
-    return record if len(record.cells) == fit.width else None
+    names = [cell for cell in record.cells if cell.strip() and not is_value(cell)]
+    return record if len(record.cells) == fit.width == len(set(names)) else None
 
 
 def _preamble(lines: list[str]) -> Iterator[Problem]:

@@ -43,8 +43,53 @@ def stands_out(first: Record, below: Sequence[Record]) -> bool:
 def could_be_names(record: Record, width: int) -> bool:
     """Return whether a record may name `width` columns although it has not as many cells."""
     names = [cell for cell in record.cells if cell.strip()]
-    usual = len(set(names)) == len(names) > 1 and not any(map(is_value, names))
-    return usual and 2 * len(names) >= width and len(names) <= width + 1
+    if len(names) < 2 or any(map(is_value, names)):
+        return False
+    beside_row_names = len(names) == width - 1  # as R writes them; only there may a name stand twice
+    return beside_row_names or (len(set(names)) == len(names) and width <= 2 * len(names) <= 2.5 * width + 2)
+
+
+def is_title(record: Record, below: Sequence[Record]) -> bool:
+    """Return whether a record is a title above the table, as spreadsheets export it: `Clicks in May,,`."""
+    if len(record.cells) < 2:
+        return True
+    if _held(record) > 1:
+        return False
+    under = next((i for i, one in enumerate(below) if _held(one) > 1), None)
+    if under is None:
+        return False
+    names, rows = below[under], below[under + 1 :]
+    return len(record.cells) > 2 or (not any(map(is_value, names.cells)) and stands_out(names, rows))
+
+
+def _held(record: Record) -> int:
+    """Return how many cells of a record are not blank."""
+    return sum(bool(cell.strip()) for cell in record.cells)
+
+
+def over_two_lines(first: Record, below: Sequence[Record]) -> Record | None:
+    """Join a header to the line below it where that names what the first line spans; None where it does not.
+
+    Spreadsheets write `date,travel,,total` above `,air,rail,`. Joined it is `date,travel air,travel rail,total`.
+    """
+    if len(below) < 3 or len(below[0].cells) != len(first.cells) or any(map(is_value, first.cells + below[0].cells)):
+        return None
+    upper, lower, spanned = first.cells, below[0].cells, list[str]()
+    for cell, under in zip(upper, lower, strict=True):
+        spanned.append(spanned[-1] if not cell.strip() and under.strip() and spanned else cell)
+    if spanned == upper or not (stands_out(below[0], below[1:]) or _completes(first, below)):
+        return None
+    cells = [f"{cell.strip()} {under.strip()}".strip() for cell, under in zip(spanned, lower, strict=True)]
+    return Record(first.line, below[0].last_line, cells)
+
+
+def _completes(first: Record, below: Sequence[Record]) -> bool:
+    """Return whether the record below `first` is blank where rows begin, and has several names in gaps of `first`."""
+    gaps = [
+        under for cell, under in zip(first.cells, below[0].cells, strict=True) if not cell.strip() and under.strip()
+    ]
+    begun = sum(bool(record.cells[0].strip()) for record in below[1:])
+    return len(gaps) > 1 and not below[0].cells[0].strip() and 2 * begun > len(below[1:])
 
 
 def _over_columns(first: Record, below: Sequence[Record]) -> list[tuple[str, list[str]]]:

@@ -340,7 +340,7 @@ def _frame(dialect: Dialect, columns: list[pd.Categorical]) -> tuple[pd.DataFram
 
 def _empty_end(columns: list[pd.Categorical], unnamed: int) -> int:
     """Return how many of the unnamed columns at the end are empty, and not needed for a table of two columns."""
-    empty = takewhile(lambda column: not any(text.strip() for text in column.categories), reversed(columns))
+    empty = takewhile(lambda column: not any(text.strip(" \t") for text in column.categories), reversed(columns))
     return min(unnamed, sum(1 for _ in empty), len(columns) - 2)
 
 

@@ -264,6 +264,37 @@ def _headers() -> list[Fault]:
         Fault("a delimiter at the end of all lines", TEXT.replace("\n", ",\n").encode(), SAID, "Every row ends"),
         Fault("a header that begins with #", ("#" + TEXT).encode(), RECOGNISED, names=["#place", *NAMES[1:]]),
         Fault(
+            "a header that begins with # and a space", ("# " + TEXT).encode(), RECOGNISED, names=["# place", *NAMES[1:]]
+        ),
+        Fault(
+            "a header over two lines",
+            ("place,sold,,click\n,price,title,\n" + BODY).encode(),
+            SAID,
+            "stand in two lines, 1 and 2",
+            names=["place", "sold price", "sold title", "click"],
+        ),
+        Fault(
+            "a header over two lines, each full",
+            (",of,of,\n" + TEXT).encode(),
+            SAID,
+            "stand in two lines, 1 and 2",
+            names=["place", "of price", "of title", "of click"],
+        ),
+        Fault(
+            "no name for the row names, and a name twice",
+            text_of(NUMBERED, ["x", "x", "x", "y"]).encode(),
+            SAID,
+            "was taken for row names",
+            names=["column 1", "x", "x (2)", "x (3)", "y"],
+            rows=NUMBERED,
+        ),
+        Fault(
+            "two names too many",
+            text_of(names=[*NAMES, "a", "b"]).encode(),
+            SAID,
+            "`a`, `b` was left out",
+        ),
+        Fault(
             "names that are years",
             ("place,2019,title,2020\n" + BODY).encode(),
             RECOGNISED,
@@ -290,6 +321,19 @@ def _above_and_below() -> list[Fault]:
         Fault("a title above the table", ("Clicks of May\n" + TEXT).encode(), SAID, "before the header"),
         Fault(
             "a title in the cells of a sheet", ("Clicks of May,,,\n,,,\n" + TEXT).encode(), SAID, "before the header"
+        ),
+        Fault(
+            "several titles in the cells of a sheet",
+            ("Clicks,,,\nby hand,,,\n,,,\n,in May,,\n" + TEXT).encode(),
+            SAID,
+            "before the header",
+        ),
+        Fault(
+            "a title above a header with a gap",
+            ("Clicks,,,\nplace,,title,click\n" + BODY).encode(),
+            SAID,
+            "before the header",
+            names=["place", "column 2", "title", "click"],
         ),
         Fault(
             "several lines above the table",
