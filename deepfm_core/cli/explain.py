@@ -17,8 +17,8 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.top is not None and arguments.top < 1:
         raise SpecError(f"Top is {arguments.top}. Use 1 or more.")
     trained = Trained.load(model_folder(arguments.folder))
-    terms = trained.explain(scored_table(arguments, trained))
-    write(terms, arguments.top, short)
+    table = scored_table(arguments, trained)
+    write(trained.explain(table).assign(row=table.records), arguments.top, short)
 
 
 def short(terms: pd.DataFrame) -> pd.DataFrame:

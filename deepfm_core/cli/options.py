@@ -265,6 +265,9 @@ def scored_table(arguments: argparse.Namespace, trained: Trained) -> Table:
     choices = reading_choices(arguments)
     table = read_table(arguments.table, strict=True, only=trained.only_column, choices=choices)
     warn_of_reading(table)
+    if table.report.left_out:
+        said = "rows have the numbers of their records in the file, so those left out are missing among them"
+        print(f"note: {table.name}: {said}.", file=sys.stderr)
     notes = trained.unseen(table)
     if notes and arguments.strict:
         raise SchemaError(table.name, [Problem(note.removesuffix("."), "") for note in notes])

@@ -13,8 +13,7 @@ from deepfm_core.tables.export import write_csv
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print `row,probability`, one line a row, in order."""
+    """Print `row,probability`, one line a row, in order; rows have the numbers of their records in the file."""
     trained = Trained.load(model_folder(arguments.folder))
-    probability = trained.predict(scored_table(arguments, trained))
-    frame = pd.DataFrame({"row": range(len(probability)), "probability": probability})
-    write_csv(frame, sys.stdout)
+    table = scored_table(arguments, trained)
+    write_csv(pd.DataFrame({"row": table.records, "probability": trained.predict(table)}), sys.stdout)

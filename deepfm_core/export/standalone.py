@@ -309,8 +309,8 @@ class About:
         raise self.refusal(field, text, row, "is not a finite number")
 
     def refusal(self, field: Values, text: str, row: int, what: str) -> ValueError:
-        """Give the error about a cell; rows are counted from 1 here, as in the library's messages."""
-        where = f"row {self._first_row + row + 1:,}, column `{field['column']}`"
+        """Give the error about a cell; rows are counted from 0, as in the library's messages."""
+        where = f"row {self._first_row + row:,}, column `{field['column']}`"
         return ValueError(f"{where}: `{text}` {what}. Correct the cell or leave it empty.")
 
 

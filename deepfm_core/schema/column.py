@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from deepfm_core.errors import Problem
 from deepfm_core.schema.number_parsing import PLAIN, Notation, Numbers, has_decimal_comma, parse_numbers
 from deepfm_core.schema.timestamps import Moments, parse_moments
-from deepfm_core.tables.table import MISSING_TEXTS
+from deepfm_core.tables.table import MISSING_TEXTS, Places, places_of
 
 _MISSING = pa.array(sorted(MISSING_TEXTS))
 
@@ -36,6 +36,7 @@ class Cells:
         source: the categories of the frame's column, where they give all of the texts.
         trimmed: whether white space was stripped of a text.
         notation: how the column writes numbers, and what else in it means no value.
+        places: where the rows of the table stand in its file.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Cells:
     source: pd.Index | None = None
     trimmed: bool = True
     notation: Notation = PLAIN
+    places: Places | None = None
 
     @classmethod
     def of(cls, frame: pd.DataFrame, name: str) -> Cells:
@@ -61,7 +63,8 @@ class Cells:
             texts = pa.concat_arrays([texts, pa.array([""], type=texts.type)])
         stripped = pc.utf8_trim_whitespace(texts)
         trimmed = stripped.nbytes != texts.nbytes
-        return cls(name, stripped if trimmed else texts, codes, None, source, trimmed)  # equal ones are held once
+        kept = stripped if trimmed else texts  # equal ones are held once
+        return cls(name, kept, codes, None, source, trimmed, places=places_of(frame))
 
     def __len__(self) -> int:
         return len(self.codes)
@@ -130,14 +133,18 @@ class Cells:
         ]
 
     def _where(self, place: int) -> str:
-        first, more = int(self.first_rows[place]), int(self.counts[place]) - 1
-        row = first if self.rows is None else int(self.rows[first])
-        return f"row {row + 1:,}" + (f" (and {more:,} more)" if more else "")
+        more = int(self.counts[place]) - 1
+        return self.row_name(int(self.first_rows[place])) + (f" and {more:,} more" if more else "")
+
+    def row_name(self, row: int) -> str:
+        """Name one of these rows by its place in the file, as `predict` numbers it: `row 18 (line 20)`."""
+        row = row if self.rows is None else int(self.rows[row])
+        return (self.places or Places.of(row + 1)).name(row)
 
     def take(self, rows: NDArray[np.int64]) -> Cells:
         """Return the cells of the given rows, over the same distinct texts."""
         numbers = rows if self.rows is None else self.rows[rows]
-        taken = Cells(self.name, self.texts, self.codes[rows], numbers, self.source, self.trimmed, self.notation)
+        taken = replace(self, codes=self.codes[rows], rows=numbers)
         for known in ("missing", "numbers", "_moments"):
             if known in self.__dict__:
                 taken.__dict__[known] = self.__dict__[known]

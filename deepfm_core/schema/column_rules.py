@@ -370,7 +370,7 @@ def _quantity_reason(cells: Cells, values: NDArray[np.float64]) -> str:
 def _first_stray(cells: Cells) -> str:
     wrong = cells.numbers.wrong & (cells.counts > 0)
     first = int(np.flatnonzero(wrong)[np.argmin(cells.first_rows[wrong])])
-    return f"`{_short(cells.texts[first].as_py())}` in row {int(cells.first_rows[first]) + 1:,}"
+    return f"`{_short(cells.texts[first].as_py())}` in {cells.row_name(int(cells.first_rows[first]))}"
 
 
 def _stray_warning(cells: Cells, first: str) -> str:

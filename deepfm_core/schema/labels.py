@@ -171,8 +171,7 @@ def labels_of(frame: pd.DataFrame, role: LabelRole, subject: str) -> NDArray[np.
     """Return the labels of N rows as (N,) float32 of 0 and 1.
 
     Raises:
-        SchemaError: the column is missing, or cells are empty or neither of the label's two values; rows are named,
-            counting from 1 after the header.
+        SchemaError: the column is missing, or cells are empty or neither of the label's two values; rows are named.
     """
     return _labels(frame, role, subject, may_be_missing=False)[0]
 
@@ -200,8 +199,8 @@ def _labels(
 
 
 def _unknown_label(cells: Cells, place: int, role: LabelRole) -> Problem:
-    row, rows = int(cells.first_rows[place]) + 1, int(cells.counts[place])
-    where = f"row {row:,}" + (f" and {rows - 1:,} more" if rows > 1 else "")
+    rows = int(cells.counts[place])
+    where = cells.row_name(int(cells.first_rows[place])) + (f" and {rows - 1:,} more" if rows > 1 else "")
     if cells.missing[place]:
         return Problem(f"{where} without a label", "Fill them in or leave the rows out.", column=cells.name)
     remedy = f"Labels of this schema are `{role.positive}` (positive) and `{role.negative}`."
@@ -273,9 +272,9 @@ def _require_labelled(cells: Cells, subject: str) -> None:
     missing = _missing_rows(cells)
     if missing <= MAX_MISSING_SHARE * len(cells):
         return
-    rows = np.flatnonzero(cells.missing[cells.codes])[:5] + 1
-    named = ", ".join(f"{row:,}" for row in rows) + (", …" if missing > len(rows) else "")
-    message = f"{missing:,} of {len(cells):,} rows ({missing / len(cells):.1%}) have no label (rows {named})"
+    rows = np.flatnonzero(cells.missing[cells.codes])[:5]
+    named = ", ".join(map(cells.row_name, rows.tolist())) + (", …" if missing > len(rows) else "")
+    message = f"{missing:,} of {len(cells):,} rows ({missing / len(cells):.1%}) have no label ({named})"
     remedy = f"Fill them in or leave the rows out; up to {MAX_MISSING_SHARE:.0%} are left out for you."
     raise SchemaError(subject, [Problem(message, remedy)])
 

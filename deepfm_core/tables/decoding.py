@@ -79,6 +79,8 @@ class Content:
     """Whether a backslash stands before a quotation mark."""
     replaced: int = 0
     """Bytes that are not valid in the encoding and are read as U+FFFD."""
+    lines: int = 0
+    """Lines that end with a line feed, up to the last one that is not empty."""
 
     def open(self) -> BinaryIO:
         """Open the text from its start, as UTF-8 without byte order mark."""
@@ -123,7 +125,9 @@ def survey(path: Path, subject: str, max_bytes: int | None = None, said: str | N
     encoding, replaced = census.settle(encoding, said=said is not None)
     if said is None and encoding in ("latin-1", "cp1252"):
         encoding = _of_another_script(path, compression, census.words) or encoding
-    return Content(path, compression, encoding, census.size, census.quoted_until, census.escapes, replaced)
+    return Content(
+        path, compression, encoding, census.size, census.quoted_until, census.escapes, replaced, census.lines
+    )
 
 
 def refuse_size(size: int, max_bytes: int | None, subject: str) -> None:
@@ -142,6 +146,9 @@ class _Census:
         self.quoted_until = 0
         self.escapes = False
         self.nul = False
+        self.lines = 0
+        """Lines up to the last one that is not empty."""
+        self._line_ends = 0
         self.words: list[bytes] = []
         """Some words with bytes beyond ASCII, of text that is not UTF-8."""
         self._controls = 0
@@ -160,6 +167,9 @@ class _Census:
             self.quoted_until = self.size + last_quote + 1
             self.escapes = self.escapes or b'\\"' in chunk
         self.nul = b"\0" in chunk
+        if held := chunk.rstrip(b"\r\n"):
+            self.lines = self._line_ends + held.count(b"\n") + 1
+        self._line_ends += chunk.count(b"\n")
         if self.size == 0:
             start = chunk[:65536]
             self._controls = len(start) - len(start.translate(None, _CONTROLS))

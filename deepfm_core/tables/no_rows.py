@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
@@ -33,10 +33,15 @@ _NOTHING_TO_DO = "Nothing to do."
 
 @dataclass(frozen=True)
 class LeftOut:
-    """What was left out of a table, as sentences, and the number of its records."""
+    """What was left out of a table: as sentences, and by the numbers of its records, ascending from 0."""
 
     problems: tuple[Problem, ...] = ()
-    count: int = 0
+    records: NDArray[np.int64] = field(default_factory=lambda: np.empty(0, np.int64))
+
+    @property
+    def count(self) -> int:
+        """How many records were left out."""
+        return len(self.records)
 
 
 def without_no_rows(frame: pd.DataFrame, names: Sequence[str] | None = None) -> tuple[pd.DataFrame, LeftOut]:
@@ -62,7 +67,7 @@ def without_no_rows(frame: pd.DataFrame, names: Sequence[str] | None = None) -> 
         return frame, LeftOut()
     out = np.concatenate([empty, header, np.array(totals, np.int64)])
     rows = np.delete(np.arange(len(frame)), out)
-    return _rows(frame, rows), LeftOut(tuple(problems), len(out))
+    return _rows(frame, rows), LeftOut(tuple(problems), np.sort(out))
 
 
 def _columns(frame: pd.DataFrame) -> list[pd.Categorical]:
@@ -96,7 +101,7 @@ def _said(one: str, many: str, rows: NDArray[np.int64]) -> list[Problem]:
     """Say how many records of a kind were left out, and where the first one stood."""
     if not len(rows):
         return []
-    place = f"record {rows.min() + 1:,} below the header"
+    place = f"record {rows.min():,} (from 0) below the header"
     if len(rows) == 1:
         return [Problem(f"{place} is {one}; it was left out", _NOTHING_TO_DO)]
     return [Problem(f"{len(rows):,} {many} were left out, the first as {place}", _NOTHING_TO_DO)]

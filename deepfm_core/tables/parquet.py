@@ -29,7 +29,7 @@ from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.csv_parser import categorical, coded
 from deepfm_core.tables.decoding import refuse_size
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
-from deepfm_core.tables.table import ReadReport, Table
+from deepfm_core.tables.table import ReadReport, Table, runs_of
 
 MAGIC = b"PAR1"
 ARROW_MAGIC = b"ARROW1"
@@ -125,6 +125,7 @@ def _table(
         skipped=no_rows.problems,
         skipped_count=no_rows.count,
         notes=tuple(notes),
+        left_out=runs_of(no_rows.records),
     )
     return Table(name, frame, report)
 

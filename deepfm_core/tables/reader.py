@@ -15,6 +15,7 @@ from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 
@@ -24,12 +25,12 @@ from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.decoding import Content, refuse_size, survey
 from deepfm_core.tables.dialect import Dialect, detect
 from deepfm_core.tables.header import is_value
-from deepfm_core.tables.no_rows import without_no_rows
+from deepfm_core.tables.no_rows import LeftOut, without_no_rows
 from deepfm_core.tables.parquet import ARROW_MAGIC, MAGIC, read_arrow, read_parquet
 from deepfm_core.tables.records import Cut, Misfits
 from deepfm_core.tables.repair import Repaired, doubts, is_sound_below, repair, swallowing, too_many
 from deepfm_core.tables.row_errors import SHOWN, excerpt, lines_left_out, mended_rows, misfits, ragged_rows
-from deepfm_core.tables.table import FOUND, Choices, ReadReport, Table
+from deepfm_core.tables.table import FOUND, Choices, ReadReport, Table, runs_of
 
 # A text of one column, for a model with one field. It has no delimiter to find, so it is read by itself.
 
@@ -180,8 +181,19 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
         repaired=tuple(rows.mended),
         repaired_count=rows.mended_count,
         notes=(*dialect.notes, *notes),
+        left_out=_left_out(rows, no_rows),
+        first_line=dialect.first_line if rows.count == content.lines - dialect.first_line + 1 else None,
     )
     return _noted(Table(name, frame, report), choices, Form.TEXT)
+
+
+def _left_out(rows: _Rows, no_rows: LeftOut) -> tuple[tuple[int, int], ...]:
+    """Return the records below the header that are no rows, up to the last row."""
+    if not rows.out and not no_rows.count:
+        return ()
+    kept = np.delete(np.arange(rows.count), rows.out)
+    left = np.delete(kept, no_rows.records)
+    return runs_of(np.setdiff1d(np.arange(left[-1]), left, assume_unique=True))
 
 
 def _noted(table: Table, choices: Choices, form: Form) -> Table:
@@ -208,7 +220,7 @@ def _unpacked(path: Path, name: str, strict: bool, max_bytes: int | None, only: 
             raise _of_sheet(error, note) if kind == "xlsx" else error from None
     report = replace(table.report, notes=(note, *table.report.notes))
     if kind == "xlsx":
-        report = replace(report, format=kind, delimiter=None, quoting=None)
+        report = replace(report, format=kind, delimiter=None, quoting=None, first_line=None)
         return _noted(replace(table, report=report), choices, Form.WORKBOOK)
     return replace(table, report=replace(report, compression="zip"))
 
@@ -229,7 +241,7 @@ def _from_json(content: Content, name: str, strict: bool, only: str | None) -> T
     report = replace(
         table.report, format="json", encoding=content.encoding, compression=content.compression, delimiter=None
     )
-    return replace(table, report=replace(report, header_line=None, quoting=None))
+    return replace(table, report=replace(report, header_line=None, quoting=None, first_line=None))
 
 
 def _first_bytes(path: Path, subject: str) -> bytes:
@@ -256,6 +268,13 @@ class _Rows:
     mended: list[Problem] = field(default_factory=list)
     mended_count: int = 0
     notes: list[str] = field(default_factory=list)
+    out: list[int] = field(default_factory=list)
+    """The numbers of the records that are none of these rows, from 0."""
+
+    @property
+    def count(self) -> int:
+        """The number of all records."""
+        return len(self.columns[0]) + len(self.out)
 
 
 def _rows(content: Content, dialect: Dialect, subject: str) -> _Rows:
@@ -288,6 +307,7 @@ def _rows_and(found: Misfits, columns: list[pd.Categorical], dialect: Dialect, a
         mended_rows(again.mended, dialect),
         again.mended_count,
         notes if found.restored_count else [],
+        found.places,
     )
 
 

@@ -131,6 +131,8 @@ class Misfits:
         """Sentences below the last row, such as a source or a number of rows."""
         self.others: list[tuple[Record, int]] = []
         """Tables beside this one: the first record of each, and the number of its records."""
+        self.places: list[int] = []
+        """The numbers of the records that did not pass, from 0."""
 
     @property
     def pads(self) -> bool:
@@ -141,7 +143,7 @@ class Misfits:
     def apart(self, found: Iterable[Record]) -> Iterator[Record]:
         """Yield the records that fit; the others are complete once this has ended."""
         last: list[Record] = []
-        for record in found:
+        for number, record in enumerate(found):
             cells = self._fitted(record.cells)
             if cells is not None:
                 self._take(last)
@@ -149,7 +151,9 @@ class Misfits:
                 self._passed += 1
                 self.ends_empty = self.ends_empty or not cells[-1].strip()
                 yield record if cells is record.cells else replace(record, cells=cells)
-            elif not any(cell.strip() for cell in record.cells):
+                continue
+            self.places.append(number)
+            if not any(cell.strip() for cell in record.cells):
                 self.empty_count += 1
             else:
                 last.append(record)

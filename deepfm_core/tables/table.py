@@ -9,8 +9,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, overload
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from deepfm_core.errors import Problem, SpecError, in_words
 
@@ -102,6 +104,53 @@ def _encoding(name: str) -> str:
     return {"iso8859-1": "latin-1"}.get(found, found)
 
 
+class Places(dict[str, Any]):
+    """Where the N rows of a table stand in its file, as plain values that go with its frame (`attrs`).
+
+    Rows are named by the number of their record, from 0, as `predict` prints it. Records that were left out count, too,
+    so that a join with the file by this number is right.
+    """
+
+    @classmethod
+    def of(cls, rows: int, left_out: Sequence[Sequence[int]] = (), first_line: int | None = None) -> Places:
+        """Make the places of `rows` rows; see `ReadReport` for the rest."""
+        return cls(rows=rows, left_out=[list(run) for run in left_out], first_line=first_line)
+
+    def __deepcopy__(self, _memo: object) -> Places:
+        return self  # pandas copies attrs with every step; these never change
+
+    def records(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the numbers of the records that rows of the table are, of the same shape."""
+        if not self["left_out"]:
+            return rows
+        starts, counts = np.array(self["left_out"], np.int64).T
+        before = np.concatenate([[0], np.cumsum(counts)])
+        shift: NDArray[np.int64] = before[np.searchsorted(starts - before[:-1], rows, side="right")]
+        return rows + shift
+
+    def name(self, row: int) -> str:
+        """Name a row, and its line where that is known: `row 18 (line 20)`."""
+        record = int(self.records(np.array([row]))[0])
+        first: int | None = self["first_line"]
+        return f"row {record:,}" + ("" if first is None else f" (line {first + record:,})")
+
+
+def places_of(frame: pd.DataFrame) -> Places:
+    """Return where the rows of a table's frame stand in its file; those of any other frame are counted from 0."""
+    places = frame.attrs.get(_PLACES)
+    if isinstance(places, Places) and places["rows"] == len(frame):  # attrs stay with a part of the rows, too
+        return places
+    return Places.of(len(frame))
+
+
+def runs_of(numbers: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
+    """Write ascending numbers as runs: the first number of each, and how many follow one another."""
+    breaks = np.flatnonzero(np.diff(numbers, prepend=-2) != 1)
+    lengths = np.diff(breaks, append=len(numbers))
+    return tuple(zip(numbers[breaks].tolist(), lengths.tolist(), strict=True))
+
+
+_PLACES = "places"
 _SENTENCES = 5
 """Kinds of lines that `ReadReport.sentences` names."""
 
@@ -130,6 +179,10 @@ class ReadReport:
     """Sentences for the user, for example about a column without a name."""
     choices: Choices = field(default_factory=Choices)
     """What a person said of the file."""
+    left_out: tuple[tuple[int, int], ...] = ()
+    """The records among the rows that are none, as runs: the number of the first, from 0, and how many there are."""
+    first_line: int | None = None
+    """The line of the first record, where each record is a line; otherwise None."""
 
     def sentences(self) -> list[str]:
         """Say what was left out, what was repaired and what else there is to know, a short sentence each."""
@@ -148,7 +201,9 @@ class ReadReport:
         """Rebuild a report from `to_dict`."""
         listed = {name: tuple(Problem(**one) for one in values.get(name, ())) for name in ("skipped", "repaired")}
         choices = Choices.from_dict(values.get("choices", {}))
-        return cls(**{**values, **listed, "notes": tuple(values["notes"]), "choices": choices})
+        left_out = tuple((first, count) for first, count in values.get("left_out", ()))
+        told = {"notes": tuple(values["notes"]), "choices": choices, "left_out": left_out}
+        return cls(**{**values, **listed, **told})
 
 
 def _listed(problems: Sequence[Problem], count: int, what: str) -> list[str]:
@@ -163,12 +218,23 @@ class Table:
     """A frame of N rows whose columns are pandas Categoricals of text; an empty cell is `""`.
 
     The frame's index is 0 … N-1. Categories are the distinct texts of a column in any order, and nothing may depend on
-    that order.
+    that order. `attrs` of the frame say where its rows stand in the file (`places_of`).
     """
 
     name: str
     frame: pd.DataFrame
     report: ReadReport
+
+    def __post_init__(self) -> None:
+        if self.report.left_out or self.report.first_line is not None:
+            self.frame.attrs[_PLACES] = Places.of(self.report.rows, self.report.left_out, self.report.first_line)
+        else:
+            self.frame.attrs.pop(_PLACES, None)
+
+    @property
+    def records(self) -> NDArray[np.int64]:
+        """The number of each row's record in the file, from 0: (N,)."""
+        return places_of(self.frame).records(np.arange(len(self.frame)))
 
     def __len__(self) -> int:
         return len(self.frame)

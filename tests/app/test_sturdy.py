@@ -164,7 +164,7 @@ def test_a_column_with_infinity_is_an_error_with_two_ways_out(
     for page, begin in (("train", "Train"), ("compare", "Compare"), ("study", "Study"), ("data", "Train with the ")):
         app = opened(page, table=sha)
         assert any("`price` cannot be trained on" in error.value for error in app.error), page
-        assert any("`inf` in row 17" in error.value for error in app.error)
+        assert any("`inf` in row 16" in error.value for error in app.error)
         assert next(button.disabled for button in app.button if button.label.startswith(begin)), page
     _button(app, way).click().run()
     assert json.loads(_choice(app, "kinds")) == {"price": kind}

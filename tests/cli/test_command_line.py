@@ -277,11 +277,13 @@ def test_what_is_said_of_a_file_is_heeded_and_kept(command: Command, tmp_path: P
 def test_every_row_is_answered_and_what_is_none_is_said(command: Command, trained: Path, table: Path) -> None:
     rows = table.read_text().splitlines()[:51]
     more = table.with_name("more.csv")
-    more.write_text("\n".join([*rows, "," * rows[0].count(","), rows[0]]) + "\n")
+    more.write_text("\n".join([*rows[:2], "," * rows[0].count(","), rows[0], *rows[2:]]) + "\n")
     done = command("predict", trained, more)
-    assert len(csv(done.stdout)) == 50
-    assert "record 51 below the header is an empty record; it was left out" in done.stderr
-    assert "record 52 below the header is the header once more; it was left out" in done.stderr
+    assert list(csv(done.stdout)["row"]) == list(csv(command("explain", trained, more).stdout)["row"])
+    assert list(csv(done.stdout)["row"]) == [0, *range(3, 52)]
+    assert "record 1 (from 0) below the header is an empty record; it was left out" in done.stderr
+    assert "record 2 (from 0) below the header is the header once more; it was left out" in done.stderr
+    assert "rows have the numbers of their records in the file" in done.stderr
 
 
 def broken(tmp_path: Path, name: str) -> tuple[Path, str]:
@@ -405,9 +407,8 @@ def test_a_value_that_is_no_number_is_named_at_prediction_time(command: Command,
     frame.to_csv(path, index=False)
     done = command("predict", trained, path)
     assert done.returncode == 2
-    assert "12,50" in done.stderr
-    assert "inf" in done.stderr
-    assert "price" in done.stderr
+    assert "column `price`: row 2 (line 4) is not a number (found `12,50`)" in done.stderr
+    assert "column `price`: row 3 (line 5) is infinite (found `inf`)" in done.stderr
 
 
 def test_a_run_of_one_field_answers_a_table_of_one_column(command: Command, table: Path, tmp_path: Path) -> None:

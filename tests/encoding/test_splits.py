@@ -93,7 +93,7 @@ def test_rows_without_a_time_are_for_training_and_are_told():
 
 
 def test_a_column_without_times_is_refused():
-    with pytest.raises(SchemaError, match=r"row 2 is not a time \(found `soon`\)"):
+    with pytest.raises(SchemaError, match=r"row 1 is not a time \(found `soon`\)"):
         split_rows(np.array([0, 1, 0], dtype=np.float32), SplitSpec("time", "key"), column(["1", "soon", "3"]), 0)
 
 

@@ -113,8 +113,8 @@ def test_the_script_says_what_is_wrong_with_a_file(run_of, tmp_path, capsys, mon
     monkeypatch.setattr(standalone, "__file__", str(folder / "score.py"))
     cases = {
         "columns are missing: age": rows(3).drop(columns="age"),
-        "row 2, column `price`: `12,5` is not a finite number": rows(3).assign(price=["1", "12,5", "x"]),
-        "row 3, column `seen`: `24:00` is not a point in time": rows(3).assign(seen=["", "2024-01-01 10:00", "24:00"]),
+        "row 1, column `price`: `12,5` is not a finite number": rows(3).assign(price=["1", "12,5", "x"]),
+        "row 2, column `seen`: `24:00` is not a point in time": rows(3).assign(seen=["", "2024-01-01 10:00", "24:00"]),
     }
     for words, frame in cases.items():
         frame.to_csv(tmp_path / "bad.csv", index=False)

@@ -74,7 +74,7 @@ def test_the_user_may_choose_the_positive_value():
         (["", "?", "NA"], "all 3 cells are missing"),
         (["1", "1", "1.0"], "only one class, in 3 rows"),
         (["a", "b", "c", "a"], r"3 classes: `a` \(2 rows\), `b` \(1 row\), `c` \(1 row\)"),
-        (["1", "0", "", "1", "0"], r"1 of 5 rows \(20.0%\) have no label \(rows 3\)"),
+        (["1", "0", "", "1", "0"], r"1 of 5 rows \(20.0%\) have no label \(row 2\)"),
     ],
 )
 def test_a_column_that_cannot_be_a_label_is_refused(values, message):
@@ -102,7 +102,7 @@ def test_a_few_rows_without_a_label_are_left_out():
     rows, labels = labelled_rows(table.frame, role, "table.csv")
     assert rows.tolist() == list(range(100))
     assert labels.tolist() == [1.0, 0.0] * 50
-    with pytest.raises(SchemaError, match="row 101 without a label"):
+    with pytest.raises(SchemaError, match="row 100 without a label"):
         labels_of(table.frame, role, "table.csv")
 
 
@@ -112,7 +112,7 @@ def test_labels_are_compared_in_their_normal_form():
     assert labels_of(frame, role, "T").tolist() == [1.0, 1.0, 0.0]
     frame = table_of(income=["1.0", "0", "1"]).frame
     assert labels_of(frame, LabelRole("income", "1", "0"), "T").tolist() == [1.0, 0.0, 1.0]
-    with pytest.raises(SchemaError, match=r"row 2: not a label \(found `50K`\). Labels of this schema are `>50K`"):
+    with pytest.raises(SchemaError, match=r"row 1: not a label \(found `50K`\). Labels of this schema are `>50K`"):
         labels_of(table_of(income=[">50K", "50K"]).frame, role, "T")
 
 
@@ -223,7 +223,7 @@ def test_a_number_column_with_a_stray_text_says_where():
     values[13] = "12,50"
     role = role_of(values, "price")
     assert role.kind is Kind.PIECEWISE
-    assert "`12,50` in row 14" in role.warning
+    assert "`12,50` in row 13" in role.warning
 
 
 def test_columns_of_a_family_are_all_numbers():

@@ -110,7 +110,7 @@ def test_a_stray_word_among_times_counts_as_missing_and_is_said() -> None:
     encoder = Encoder.fit(table.frame, infer_schema(table, "click"))
     hour = next(field for field in encoder.layout.fields if field.name == "timestamp hour")
     assert encoder.encode(table.frame, subject="t").ids[7, hour.first_slot] == hour.offset
-    with pytest.raises(SchemaError, match=r"row 1 .* is not a point in time"):
+    with pytest.raises(SchemaError, match=r"row 0 .* is not a point in time"):
         encoder.encode(table_of(["soon"] * N).frame, subject="t")
 
 

@@ -2,11 +2,16 @@
 
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import Places, places_of, runs_of
 from tests.tables.conftest import lines
 
 ROWS = [f"{place},{i % 9 + 1},{i % 2}" for i, place in enumerate(["home", "search", "list"] * 20)]
@@ -18,12 +23,12 @@ TOTAL = sum(i % 9 + 1 for i in range(60))
 @pytest.mark.parametrize(
     ("text", "count", "said"),
     [
-        (TEXT + ",,\n" * 300, 300, "300 empty records were left out, the first as record 61 below the header"),
-        (TEXT + ' ,"",\n', 1, "record 61 below the header is an empty record; it was left out"),
+        (TEXT + ",,\n" * 300, 300, "300 empty records were left out, the first as record 60 (from 0) below the header"),
+        (TEXT + ' ,"",\n', 1, "record 60 (from 0) below the header is an empty record; it was left out"),
         (TEXT + "NA,NA,NA\nnull,,-\n".replace("-", "n/a"), 2, "2 empty records were left out"),
-        ("\n,,\n".join(TEXT.splitlines()), 60, "60 empty records were left out, the first as record 1 below"),
+        ("\n,,\n".join(TEXT.splitlines()), 60, "60 empty records were left out, the first as record 0 (from 0) below"),
         (TEXT + ",,,,\n" * 300, 300, "300 empty records of another number of cells were left out"),
-        (TEXT + TEXT.splitlines()[0] + "\n", 1, "record 61 below the header is the header once more"),
+        (TEXT + TEXT.splitlines()[0] + "\n", 1, "record 60 (from 0) below the header is the header once more"),
         (TEXT + TEXT.removeprefix("x"), 1, "is the header once more"),
         (TEXT + f"Total,{TOTAL},\n", 1, "the last line holds totals; it was left out (found `Total,"),
         (TEXT + f"Summe:,{TOTAL},30\n", 1, "the last line holds totals"),
@@ -64,9 +69,57 @@ def test_null_rows_of_parquet_are_left_out_and_said(tmp_path: Path):
     pq.write_table(pa.table({"a": ["x", None, "y", None], "b": [1.0, None, 2.0, float("nan")]}), tmp_path / "t")
     table = read_table(tmp_path / "t")
     assert lines(table) == ["x,1.0", "y,2.0"]
-    assert "2 empty records were left out, the first as record 2" in table.report.sentences()[0]
+    assert "2 empty records were left out, the first as record 1" in table.report.sentences()[0]
 
 
 def test_a_table_of_empty_records_alone_has_no_rows(read):
     with pytest.raises(Exception, match="the table has no rows"):
         read("a,b\n,\n,\n")
+
+
+# Where rows stand in the file.
+
+
+ROW = "x,1,0\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "records", "first_line"),
+    [
+        (ROW * 3, [0, 1, 2], 2),
+        (",,\n" + ROW * 2 + "NA,NA,NA\n" + ROW, [1, 2, 4], 2),
+        (ROW + ",\n" + ROW + ",,\n,,\n" + ROW, [0, 2, 5], 2),
+        (ROW + "a,b,c\n" + ROW + ",,\n" * 3, [0, 2], 2),
+        (ROW * 12 + "x,1,0,9\n" + ROW + "Source: a log\n", [*range(12), 13], 2),
+        ('"x\ny",1,0\n' + ROW, [0, 1], None),
+        ("\n" + ROW * 2, [0, 1], None),
+        (ROW * 2 + "\n\n", [0, 1], 2),
+        (ROW + "x,1,0", [0, 1], 2),
+    ],
+)
+def test_rows_have_the_numbers_of_their_records_and_lines_where_these_are_known(read, text, records, first_line):
+    table = read("a,b,c\n" + text)
+    assert table.records.tolist() == records
+    assert table.report.first_line == first_line
+    name = places_of(table.frame).name(1)
+    assert name == f"row {records[1]}" + (f" (line {records[1] + 2})" if first_line else "")
+
+
+def test_a_part_of_a_table_is_counted_by_itself(read):
+    frame = read("a,b\n,\nx,1\ny,2\n").frame
+    assert places_of(frame).name(1) == "row 2 (line 4)"
+    assert places_of(frame.take([1])).name(0) == "row 0"
+
+
+def test_frames_with_places_copy_and_leave_as_any_other(read, tmp_path):
+    frame = read("a,b\n,\nx,1\ny,2\n").frame
+    assert places_of(frame.copy()).name(1) == "row 2 (line 4)"
+    frame.to_parquet(tmp_path / "frame")
+    assert pd.read_parquet(tmp_path / "frame").astype(str).equals(frame.astype(str))
+
+
+@given(st.sets(st.integers(0, 30)), st.integers(1, 20))
+def test_runs_stand_for_the_numbers_left_out(out, rows):
+    kept = [number for number in range(60) if number not in out][:rows]
+    left = np.array(sorted(number for number in out if number < kept[-1]), np.int64)
+    assert Places.of(rows, runs_of(left)).records(np.arange(rows)).tolist() == kept
