@@ -182,7 +182,7 @@ def _learned(clear: pd.DataFrame) -> str:
 def _count(some: int, of: int) -> str:
     if of == 1:
         return "it" if some else "none"
-    return "all of them" if some == of else f"{some} of them" if some else "none of them"
+    return "all of them" if some == of else f"{some} of the {of} clear pairs" if some else "none of them"
 
 
 def verdict_sentence(row: pd.Series) -> str:

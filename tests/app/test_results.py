@@ -174,6 +174,15 @@ def test_the_page_opens_on_the_pair_it_calls_the_strongest(opened: Opened, store
     assert app.selectbox(key="choice of pair").value == pair_id("device", "placement")
 
 
+@pytest.mark.parametrize("page", ["start", "train", *PAGES, "score"])
+def test_every_page_says_which_run_table_label_and_model_it_shows(opened: Opened, store: Store, page: str) -> None:
+    run = finished_copy(store, lambda folder: None)
+    app = opened(page, run=run)
+    line = next(caption.value for caption in app.caption if "changed run" in caption.value and "AUC" in caption.value)
+    for part in ("clicks.csv, 20,000 rows", "positive: `clicked = 1`", "DeepFM, embedding size 8, layers 64-32"):
+        assert part in line
+
+
 def test_the_page_counts_the_pairs_that_hold_and_the_pairs_that_the_model_has_learned(opened: Opened) -> None:
     pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
     clear = pairs[pairs["significant"].astype(bool)]
@@ -189,7 +198,7 @@ def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened
         frame_changed(folder, "pairs", lambda frame: frame.assign(learned=frame["learned"].where(frame.index > 2, 0.0)))
 
     said = text_of(opened("interactions", run=finished_copy(store, three_forgotten)))
-    assert "The model has learned 2 of them to at least half" in said
+    assert "The model has learned 2 of the 5 clear pairs to at least half" in said
 
 
 def test_the_page_says_which_pairs_guided_the_model(opened: Opened, store: Store) -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.logits import CLICK, NO_CLICK, logit_plane, logit_strip
-from app.shared import predictions, run_status
+from app.shared import predictions, run_status, subject
 from app.state.saved_runs import OpenRun
 from app.views.examples import selection
 from app.views.examples.ledger import nearest_section, row_section
@@ -27,6 +27,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Examples", anchor=False)
     run = run_status.finished_run()
+    subject.show_run(run)
     examples = selection.with_surprise(run_status.frame(run, "examples", "examples"))
     terms = run_status.frame(run, "example_terms", "terms of examples")
     cells = run_status.frame(run, "example_cells", "cells of examples")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.shared import findings, launch
+from app.shared import findings, launch, subject
 from app.state import links, saved_runs, saved_tables
 from app.state.saved_runs import OpenRun
 from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES, errors_shown
-from app.widgets.text import counted, plain
+from app.widgets.text import plain
 from deepfm_core.spec.run import BASELINE
 
 DRAWN = "pairs are drawn"
@@ -20,7 +20,7 @@ def main() -> None:
     """Draw the page."""
     st.title("DeepFM Explorer", anchor=False)
     st.markdown(
-        "Which pairs of fields interact in your click data? Train DeepFM on your own table, watch it learn, "
+        "Which pairs of fields interact in your data? Train DeepFM on your own table, watch it learn, "
         "and explain every prediction."
     )
     run = saved_runs.current_run()
@@ -68,12 +68,8 @@ def _ways_on(run: OpenRun) -> None:
 
 
 def _about(run: OpenRun) -> None:
-    rows = sum(run.summary.get("rows", {}).values())
-    auc = (run.summary.get("test") or {}).get("auc")
-    measured = "" if auc is None else f" Test AUC {auc:.3f}."
     st.subheader(f"What {MODEL_TITLES[run.spec.model.name]} found in {plain(run.spec.table_name)}", anchor=False)
-    label, fields = plain(run.spec.schema.label.column), len(run.spec.schema.used)
-    st.caption(f"{counted(rows, 'row')}, label **{label}**, {counted(fields, 'field')}.{measured}")
+    subject.show_run(run)
 
 
 @st.dialog("How DeepFM works", width="large")
