@@ -42,13 +42,17 @@ chromium:
 		|| echo "No Chromium found and none could be installed: the browser tests will fail. Install chromium."
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@echo "Making the environment $(VENV) ..."
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.run: requirements.txt requirements.lock | $(VENV)/bin/python
-	$(BIN)/python -m pip install --quiet --requirement requirements.txt
-	touch $@
+	@echo "Installing the pinned packages into $(VENV). The first time, this takes about two minutes ..."
+	@$(BIN)/python -m pip install --quiet --requirement requirements.txt
+	@touch $@
+	@echo "Installed. The app opens on http://localhost:$(PORT) in a few seconds."
 
 $(VENV)/.test: requirements-dev.txt requirements-peers.txt requirements.txt requirements.lock | $(VENV)/bin/python
+	@echo "Installing the pinned packages and the tools of the tests into $(VENV). This takes some minutes ..."
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-peers.txt
 	touch $@ $(VENV)/.run

@@ -93,6 +93,9 @@ def _how_sure(found: StrongestPair, clear: int) -> str:
 def _spread(found: Spread | None, model: str, wide: str) -> Card:
     if found is None:
         return f"All {model}", f"The model {model} has one part.", "Train DeepFM to see how FM and DNN share the work."
+    if found.dnn == 0:
+        text = f"The DNN adds nothing over {found.rows:,} held-out rows: training found nothing beyond the guide."
+        return f":blue[All {wide}]", text, "Epochs that do not help on the validation rows are not kept."
     text = f"Shares of the logit's variance over {found.rows:,} held-out rows."
     note = "As trained. Main effects can sit in either part, so the FM logit is more than its pairs."
     if wide == "LR":

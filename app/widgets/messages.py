@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
@@ -15,7 +15,16 @@ from deepfm_core.spec.naming import MODEL_TITLES as MODEL_TITLES
 if TYPE_CHECKING:
     from deepfm_core.spec.run import ModelSpec, RunSpec
 
-SECONDS_HELP = "Seconds of work: reading, encoding, training, evaluating and explaining. Waiting is not counted."
+SECONDS_HELP = (
+    "Seconds of work: reading, encoding, training, evaluating, explaining, and checking pairs on held-out rows. "
+    "Waiting is not counted."
+)
+
+
+def seconds_of_work(summary: Mapping[str, Any]) -> float | None:
+    """Sum up the seconds of all stages that a run has ended; None if it has ended none."""
+    stages = summary.get("seconds")
+    return sum(stages.values()) + summary.get("hold_out_seconds", 0.0) if stages else None
 
 
 def baseline_sentence(run_name: str) -> str:

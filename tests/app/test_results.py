@@ -327,15 +327,23 @@ def test_runs_of_other_seeds_say_how_far_the_split_of_a_row_depends_on_them(open
     assert "Between 2 seeds, this row's FM logit differs by **0.00** log-odds" in text_of(app)
 
 
-def test_the_dnn_logit_is_shown_by_field_with_its_completeness_error(opened: Opened) -> None:
-    row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
-    values = pd.read_parquet(BUNDLED / "frames" / "dnn_attribution.parquet").query("row == @row.row")
-    rest = values["value"].sum() - (row["dnn_logit"] - values["baseline"].iloc[0])
-    assert rest == pytest.approx(values["error"].iloc[0], abs=1e-4)
-    assert abs(rest) < 0.02
-    app = opened("examples", row=str(int(row["row"])))
+def test_the_dnn_logit_is_shown_by_field_with_its_completeness_error(opened: Opened, store: Store) -> None:
+    def heard(folder: Path) -> None:
+        frame_changed(folder, "examples", lambda rows: rows.assign(dnn_logit=0.5))
+        frame_changed(folder, "dnn_attribution", lambda rows: rows.assign(baseline=0.1, error=-0.012))
+
+    app = opened("examples", run=finished_copy(store, heard))
     assert "DNN logit by field" in [heading.value for heading in app.subheader]
-    assert "completeness error of" in text_of(app)
+    assert "from +0.10 for the mean training row to +0.50 for this row" in text_of(app)
+    assert "except for a completeness error of −0.012" in text_of(app)
+
+
+def test_a_dnn_that_adds_nothing_gets_a_sentence_and_no_charts(opened: Opened) -> None:
+    app = opened("examples")
+    headings = [heading.value for heading in app.subheader]
+    assert "First-order logit and FM pairs" in headings
+    assert not [heading for heading in headings if "DNN" in heading]
+    assert "the DNN adds nothing, and its charts are left out" in text_of(app)
 
 
 def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> None:

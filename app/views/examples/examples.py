@@ -21,6 +21,7 @@ from deepfm_core.explain.example_rows import own_cells
 from deepfm_core.runs.findings import logit_spread
 
 SHOWN_ROWS = 200
+NO_DNN = "Training found nothing beyond the guide that helps, so the DNN adds nothing, and its charts are left out."
 
 
 def main() -> None:
@@ -52,7 +53,8 @@ def main() -> None:
 def what_is_seen(run: OpenRun, examples: pd.DataFrame) -> None:
     """Say which rows are sampled, and what share of the logit's variance each part has."""
     part = "test" if examples["part"].iloc[0] == "test" else "valid"
-    spread = logit_spread(examples) if run.spec.model.deep and run.spec.model.first_order else None
+    both = run.spec.model.deep and run.spec.model.first_order and not silent(examples)
+    spread = logit_spread(examples) if both else None
     table = predictions.holdout_table(run, part)
     text = f"{len(examples):,} sampled {predictions.NAMES[part].lower()} rows" + (
         f" of {plain(table)}." if table else "."
@@ -62,7 +64,14 @@ def what_is_seen(run: OpenRun, examples: pd.DataFrame) -> None:
             f" Shares of the logit's variance: :blue[**{wide_title(run.spec.model)} {spread.fm:.0%}**], "
             f":orange[**DNN {spread.dnn:.0%}**]."
         )
+    if run.spec.model.deep and silent(examples):
+        text += f" {NO_DNN}"
     st.markdown(text)
+
+
+def silent(examples: pd.DataFrame) -> bool:
+    """Say whether the DNN adds nothing to any row."""
+    return not examples["dnn_logit"].any()
 
 
 def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | None:
@@ -70,12 +79,11 @@ def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | 
     spec = run.spec.model
     key = selection.plane_key(run.id, row)
     reading = "Drag over an area to list its rows; click a row to open it. "
-    silent = not examples["dnn_logit"].any()
-    if spec.second_order and spec.deep and not silent:
+    if spec.second_order and spec.deep and not silent(examples):
         drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
         chart, title = lambda: logit_plane(drawn, selected=row), "FM logit and DNN logit"
         reading += "On a dotted line, the probability is the same. Other splits of the logit would sum to the same."
-    elif spec.first_order and spec.deep:
+    elif spec.first_order and spec.deep and not silent(examples):
         drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
         names, title = ("bias + first order", "DNN logit"), "First-order logit and DNN logit"
         chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names)  # noqa: E731

@@ -81,7 +81,7 @@ def attribution_section(run: OpenRun, example: pd.Series, cells: dict[str, str])
     """Draw which fields the DNN logit of a row comes from, if the run has attributions."""
     frame = saved_runs.frame(run, "dnn_attribution")
     values = None if frame is None else frame[frame["row"] == example["row"]]
-    if values is None or values.empty:
+    if values is None or values.empty or not example["dnn_logit"]:
         return
     start, error = float(values["baseline"].iloc[0]), float(values["error"].iloc[0])
     figure(

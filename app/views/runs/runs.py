@@ -14,7 +14,7 @@ from app.state import links, saved_runs
 from app.state.store import store
 from app.widgets.download import download
 from app.widgets.figure import show_chart
-from app.widgets.messages import MODEL_TITLES, SECONDS_HELP, errors_shown
+from app.widgets.messages import MODEL_TITLES, SECONDS_HELP, errors_shown, seconds_of_work
 from app.widgets.text import plain
 from deepfm_core.spec.run import BASELINE
 from deepfm_core.store.records import RunRow
@@ -111,9 +111,8 @@ def _line(row: RunRow) -> dict[str, object]:
 
 def _seconds(row: RunRow) -> float | None:
     """Give the seconds of work of a finished run, and of any other the seconds since it began."""
-    worked: dict[str, float] = row.summary.get("seconds") or {}
-    if row.ended_well and worked:
-        return sum(worked.values())
+    if row.ended_well and (worked := seconds_of_work(row.summary)) is not None:
+        return worked
     return None if row.started is None else (row.ended or time.time()) - row.started
 
 

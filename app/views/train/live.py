@@ -15,7 +15,7 @@ from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.figure import show_chart
 from app.widgets.layout import side_by_side
-from app.widgets.messages import SECONDS_HELP, errors_shown, to_pairs
+from app.widgets.messages import SECONDS_HELP, errors_shown, seconds_of_work, to_pairs
 from app.widgets.text import duration, plain
 from deepfm_core.runs.findings import FILE
 from deepfm_core.spec.events import GUIDE, HOLD_OUT
@@ -176,6 +176,8 @@ def _left(run_progress: RunProgress) -> str:
     seconds = run_progress.seconds_left(time.time())
     if seconds is None:
         return ""
+    if run_progress.stage == GUIDE:
+        return f"about {duration(max(seconds, 1.0))} until training begins"
     return f"{_most(seconds)} of training left; it stops early if validation stops improving"
 
 
@@ -210,14 +212,14 @@ def _summary(run: OpenRun) -> None:
     columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
     alone = run.summary.get("best_epoch") == 0
     columns[2].metric("best epoch", _best_epoch(run), help=GUIDE_ALONE_HELP if alone else None)
-    seconds = run.summary.get("seconds")
-    columns[3].metric("seconds", f"{sum(seconds.values()):.1f}" if seconds else "–", help=SECONDS_HELP)
+    seconds = seconds_of_work(run.summary)
+    columns[3].metric("seconds", "–" if seconds is None else f"{seconds:.1f}", help=SECONDS_HELP)
 
 
 def _best_epoch(run: OpenRun) -> str:
     """Name the epoch whose weights are kept; a guided model may keep none."""
     best, epochs = run.summary.get("best_epoch", "–"), run.summary.get("epochs", "–")
-    return "none" if best == 0 else f"{best} of {epochs}"
+    return "guide alone" if best == 0 else f"{best} of {epochs}"
 
 
 def _rows(run: OpenRun, run_progress: RunProgress) -> None:
@@ -263,11 +265,12 @@ def _curves(run: OpenRun, run_progress: RunProgress) -> None:
     assert run_progress.started is not None
     base, live = run_progress.started.base_logloss, run.active
     st.markdown("**Logloss**")
+    kept = f" {GUIDE_ALONE_HELP}" if run.summary.get("best_epoch") == 0 else ""
     version = (run.id, run.state, len(run_progress.epochs), len(run_progress.progress))
     show_chart(
         lambda: loss_curves(run_progress.epochs, base_logloss=base, progress=run_progress.progress, live=live),
         version,
-        "Lower is better. Dashed: predicting the share of positive rows for every row.",
+        f"Lower is better. Dashed: predicting the share of positive rows for every row.{kept}",
         key="loss",
     )
     if run_progress.epochs["valid_auc"].notna().sum() > 1:
