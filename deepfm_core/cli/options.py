@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from deepfm_core.cli.parser import READ
-from deepfm_core.cli.understanding import tell, understood
+from deepfm_core.cli.understanding import reading_warnings, tell, understood
 from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, did_you_mean
 from deepfm_core.schema.column_rules import Said
 from deepfm_core.schema.infer import infer_schema, with_separators
@@ -54,8 +54,15 @@ class Tables:
         """Add to a run's summary how its tables were read and understood."""
         assert self.main is not None
         own = understood(self.tables[self.main], schema)
-        others = [f"{t.name}: {note}" for sha, t in self.tables.items() if sha != self.main for note in t.report.notes]
-        return {**summary, **own, "notes": [*own["notes"], *others, *summary.get("notes", [])]}
+        others = [table for sha, table in self.tables.items() if sha != self.main]
+        notes = [f"{table.name}: {note}" for table in others for note in table.report.notes]
+        warnings = [warning for table in others for warning in reading_warnings(table)]
+        return {
+            **summary,
+            **own,
+            "notes": [*own["notes"], *notes, *summary.get("notes", [])],
+            "warnings": [*own["warnings"], *warnings],
+        }
 
     def name(self, sha: str | None) -> str | None:
         """Return what a table is called; None for none."""
@@ -97,9 +104,9 @@ DELIMITER_WORDS = {"comma": ",", "tab": "\t", "\\t": "\t", "semicolon": ";", "ba
 
 def warn_of_reading(table: Table, *, notes: bool = True) -> None:
     """Say on stderr what the reader left out, repaired or doubts."""
-    for sentence in table.report.sentences():
-        if notes or sentence not in table.report.notes:
-            print(f"warning: {table.name}: {sentence}", file=sys.stderr)
+    said = [f"{table.name}: {note}" for note in table.report.notes] if notes else []
+    for sentence in (*reading_warnings(table), *said):
+        print(f"warning: {sentence}", file=sys.stderr)
 
 
 def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, int]:

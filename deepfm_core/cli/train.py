@@ -72,7 +72,8 @@ def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool
 
 def _complete(folder: RunFolder, summary: dict[str, Any], tables: Tables, spec: RunSpec) -> dict[str, Any]:
     """Write `summary.json` with all that was understood; what is printed leaves the role table to `roles`."""
-    whole = tables.understood(summary, spec.schema)
+    expected = expectations(tables.tables[spec.table], spec)
+    whole = tables.understood({**summary, "notes": [*expected, *summary.get("notes", [])]}, spec.schema)
     folder.write_summary(whole)
     return {name: value for name, value in whole.items() if name != "roles"}
 

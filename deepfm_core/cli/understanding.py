@@ -21,9 +21,15 @@ def understood(table: Table, schema: Schema) -> dict[str, Any]:
     return {
         "verdict": verdict(table, schema),
         "notes": list(table.report.notes),
-        "warnings": list(schema.warnings),
+        "warnings": [*schema.warnings, *reading_warnings(table)],
         "roles": schema.role_rows([str(column) for column in table.frame.columns]),
     }
+
+
+def reading_warnings(table: Table) -> list[str]:
+    """Say what the reader left out and repaired of a table."""
+    notes = table.report.notes
+    return [f"{table.name}: {sentence}" for sentence in table.report.sentences() if sentence not in notes]
 
 
 def tell(table: Table, schema: Schema, *, roles: bool = True) -> None:

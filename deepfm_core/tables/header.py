@@ -144,7 +144,8 @@ def column_names(header: Record, below: Sequence[Record], width: int) -> Names:
         if not cell.strip():
             notes.append(f"Column {number} has no name in line {header.line}; it is called `{name}`.")
         elif name != cell:
-            notes.append(f"The name `{cell}` stands in line {header.line} again; column {number} is called `{name}`.")
+            said = f"The name `{cell}` stands in line {header.line} again; column {number} is called `{name}`."
+            notes.append(f"{said} Only their order tells them apart, so keep it in tables to score.")
         names.append(name)
     if all(is_value(cell) for cell in cells if cell.strip()):
         notes.append(

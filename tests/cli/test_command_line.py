@@ -64,7 +64,7 @@ def leaking(folder: Path, rows: int = 1500) -> Path:
     frame["paid"] = np.where(np.random.default_rng(1).random(rows) < 0.01, 1 - frame["clicked"], frame["clicked"])
     frame["note"] = ""
     path = folder / "leaking.csv"
-    frame.to_csv(path, index=False)
+    path.write_text(frame.to_csv(index=False) + "," * frame.shape[1] + "9\n")
     return path
 
 
@@ -76,6 +76,8 @@ def test_train_says_how_the_table_was_understood_and_keeps_it(command: Command, 
     assert "warning: `paid`: alone it predicts the label with AUC 0.99" in done.stderr
     summary = json.loads((out / "summary.json").read_text())
     assert summary["warnings"][0].startswith("`paid`: alone it predicts")
+    assert f"warning: {summary['warnings'][-1]}" in done.stderr.splitlines()
+    assert summary["warnings"][-1].startswith("leaking.csv: line 1502: 9 values where the header has 8")
     assert [role["field"] for role in summary["roles"]][-3:] == ["clicked", "paid", "note"]
     printed = json.loads(done.stdout)
     assert printed == {name: value for name, value in summary.items() if name != "roles"}
