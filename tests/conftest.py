@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 import os
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +16,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import settings
+
+from deepfm_core.__main__ import main
 
 if TYPE_CHECKING:
     from streamlit.testing.v1 import AppTest
@@ -55,6 +59,37 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def command(home: Path) -> Command:
+    """Run `python -m deepfm_core …` in this process: what it prints and its exit status are those of the command."""
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        given, out, err = list(map(str, arguments)), _Printed(), _Printed()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(ROOT)
+            patch.setenv("DEEPFM_HOME", str(home))
+            patch.setattr(sys, "argv", [str(ROOT / "deepfm_core" / "__main__.py"), *given])
+            try:
+                status = main()
+            except SystemExit as ended:
+                status = int(ended.code or 0)
+        return subprocess.CompletedProcess(given, status, out.text, err.text)
+
+    return run
+
+
+class _Printed(io.TextIOWrapper):
+    """What is printed, as text and as bytes."""
+
+    def __init__(self) -> None:
+        super().__init__(io.BytesIO(), encoding="utf-8", write_through=True)
+
+    @property
+    def text(self) -> str:
+        self.flush()
+        return self.buffer.getvalue().decode()  # type: ignore[attr-defined]
+
+
+@pytest.fixture(scope="session")
+def process(home: Path) -> Command:
     """Run `python -m deepfm_core …` in a process of its own."""
 
     def run(*arguments: object) -> subprocess.CompletedProcess[str]:

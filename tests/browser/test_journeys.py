@@ -147,7 +147,7 @@ def test_two_visitors_of_a_hosted_app_see_each_others_runs_only_through_a_link(
         _open(other, server, "runs")
         expect(other.get_by_text("No runs yet")).to_be_visible()
         _open(other, server, f"train?run={run}")
-        expect(other.get_by_text("DeepFM on clicks.csv ·")).to_be_visible()
+        expect(other.get_by_text("DeepFM on clicks.csv ·").first).to_be_visible()
         expect(other.get_by_role("button", name="Cancel")).to_have_count(0)
     finally:
         server.close()

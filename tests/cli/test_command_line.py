@@ -27,9 +27,9 @@ def csv(text: str) -> pd.DataFrame:
     return pd.read_csv(io.StringIO(text))
 
 
-def test_train_prints_one_json_object(command: Command, table: Path, tmp_path: Path) -> None:
+def test_train_prints_one_json_object(process: Command, table: Path, tmp_path: Path) -> None:
     out = tmp_path / "run"
-    done = command("train", table, "--label", "clicked", "--out", out, "--epochs", 2)
+    done = process("train", table, "--label", "clicked", "--out", out, "--epochs", 2)
     summary = json.loads(done.stdout)
     assert set(summary) >= SUMMARY
     assert summary["run"] == str(out)
@@ -40,11 +40,11 @@ def test_train_prints_one_json_object(command: Command, table: Path, tmp_path: P
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
-def test_without_a_command_the_help_is_shown(command: Command) -> None:
-    done = command()
+def test_without_a_command_the_help_is_shown(process: Command) -> None:
+    done = process()
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.startswith("usage: python -m deepfm_core")
-    assert "RUN|TABLE" in command("interactions", "--help").stdout
+    assert "RUN|TABLE" in process("interactions", "--help").stdout
 
 
 @pytest.mark.parametrize("typed", ["python -m deepfm_core", "deepfm"])
@@ -375,11 +375,11 @@ def test_an_output_folder_that_exists_is_left_alone(command: Command, table: Pat
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_missing_file_is_named(command: Command, trained: Path, tmp_path: Path) -> None:
-    done = command("predict", trained, tmp_path / "nowhere.csv")
+def test_a_missing_file_is_named(process: Command, trained: Path, tmp_path: Path) -> None:
+    done = process("predict", trained, tmp_path / "nowhere.csv")
     assert done.returncode == 2
     assert "nowhere.csv" in done.stderr
-    assert command("explain", tmp_path / "no-run", tmp_path).returncode == 2
+    assert process("explain", tmp_path / "no-run", tmp_path).returncode == 2
 
 
 def test_missing_columns_at_prediction_time_are_all_named(command: Command, trained: Path, tmp_path: Path) -> None:
