@@ -27,6 +27,7 @@ PAGES = (
     ("performance", "Performance", ":material/monitoring:"),
     ("interactions", "Interactions", ":material/grid_on:"),
     ("examples", "Examples", ":material/scatter_plot:"),
+    ("embeddings", "Embeddings", ":material/bubble_chart:"),
     ("score", "Score", ":material/fact_check:"),
     ("compare", "Compare", ":material/leaderboard:"),
     ("study", "Study", ":material/tune:"),

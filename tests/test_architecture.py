@@ -201,7 +201,7 @@ def loaded_by(module: Path, seen: set[str]) -> set[str]:
 
 @pytest.mark.parametrize("view", sorted((APP / "views").glob("*/*.py")), ids=lambda path: path.stem)
 def test_the_first_paint_of_a_page_needs_no_torch(view):
-    heavy = {name for name in loaded_by(view, set()) if within(name, {"torch", "sklearn", "safetensors"})}
+    heavy = {name for name in loaded_by(view, set()) if within(name, {"torch", "sklearn", "safetensors", "plotly"})}
     assert not heavy
 
 

@@ -82,6 +82,21 @@ ROWS: Titles = {
     "surprise": ("surprise (nats)", "%.2f"),
     "value": ("log-odds", "%.4f"),
 }
+EMBEDDED: Titles = {
+    "rows": ("training rows", "localized"),
+    "rate": ("share of positives", "percent"),
+    "norm": ("length", "%.3f"),
+    "weight": ("first-order weight", "%.3f"),
+    "effect": ("with the chosen feature (log-odds)", "%.3f"),
+    "x": ("first component", "%.3f"),
+    "y": ("second component", "%.3f"),
+    "z": ("third component", "%.3f"),
+    "fm": ("FM pairs (log-odds)", "%.3f"),
+    "whole": ("whole logit (log-odds)", "%.3f"),
+    "both": ("rows with both", "localized"),
+    "inner": ("inner product", "%.3f"),
+    "cosine": ("cosine", "%.2f"),
+}
 LADDER: Titles = {
     name: (title, "%.4f")
     for name, title in {

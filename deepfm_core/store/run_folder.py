@@ -13,10 +13,12 @@ from deepfm_core.spec.run import RunSpec
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
     from torch import Tensor
 
-Filters = Sequence[tuple[str, str, Any]]
-"""Conditions that must all hold, each (column, operator, value) as pyarrow writes them: `("field_a", "=", "hour")`."""
+Filters = Sequence[tuple[str, str, Any]] | Sequence[Sequence[tuple[str, str, Any]]]
+"""Conditions that must all hold, each (column, operator, value) as pyarrow writes them: `("field_a", "=", "hour")`; or
+lists of such conditions, one of which must hold."""
 
 _METADATA = "json"
 _EARLIER_COLUMNS = {"solid": "significant"}
@@ -159,6 +161,23 @@ class RunFolder:
         if not self.model.exists():
             raise RunError(f"Run `{self.path}` has no weights. Wait until it is finished, or resume it.")
         return _load(self.model)
+
+    def weights(self) -> dict[str, NDArray[Any]]:
+        """Read the weights as numpy arrays, by name: without torch, so that a page shows them at once.
+
+        Raises:
+            RunError: there are none, or the file is damaged.
+        """
+        from safetensors import SafetensorError
+        from safetensors.numpy import load_file
+
+        if not self.model.exists():
+            raise RunError(f"Run `{self.path}` has no weights. Wait until it is finished, or resume it.")
+        try:
+            weights: dict[str, NDArray[Any]] = load_file(self.model)
+        except (SafetensorError, OSError, ValueError) as error:
+            raise RunError(f"Weights `{self.model}` cannot be read ({error}). Train the run again.") from error
+        return weights
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         """Replace the checkpoint: tensors by name and whatever else JSON can hold, in one file and one rename."""

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.charts import comparison, ledger, logits, performance, slices, training_curves, what_if
+from app.charts import comparison, embeddings, ledger, logits, performance, slices, training_curves, what_if
 from app.charts.grammar import theme, vega
 from app.charts.interactions import agreement, graph, levels, matrix, ranking
 from deepfm_core.evidence import verdicts
@@ -34,6 +34,28 @@ def evaluated_pairs() -> pd.DataFrame:
     return frame.assign(verdict=verdicts.verdicts(frame))
 
 
+def features(count: int = 40, fields: int = 12) -> pd.DataFrame:
+    """Features as `Embeddings.described` gives them, with their places."""
+    rng = np.random.default_rng(3)
+    names = [frames.FIELDS[place % fields] for place in range(count)]
+    places = {axis: rng.normal(size=count) for axis in "xyz"}
+    rows = pd.DataFrame({"id": range(count), "field": names, "feature": [f"v{n}" for n in range(count)], **places})
+    return rows.assign(
+        rows=rng.integers(0, 500, count),
+        rate=np.where(rng.random(count) < 0.2, np.nan, 0.3),
+        norm=rng.random(count),
+        effect=np.where(rng.random(count) < 0.2, np.nan, rng.normal(size=count)),
+    )
+
+
+def partners(count: int = 9) -> pd.DataFrame:
+    """Partners as `Embeddings.partners` gives them."""
+    effects = np.linspace(0.9, -0.3, count)
+    named = features(count)[["id", "field", "feature"]]
+    return named.assign(rows=40, fm=effects, whole=effects / 2, both=np.nan, rate=0.2)
+
+
+SHARES = (0.4, 0.3, 0.1)
 BUCKETS, THRESHOLDS = performance_frames()
 CHARTS = {
     "loss": lambda: training_curves.loss_curves(frames.epochs(), base_logloss=0.45),
@@ -64,6 +86,15 @@ CHARTS = {
     "slices": lambda: slices.slices(frames.slice_metrics(), value="auc", title="AUC", field="device_type"),
     "plane": lambda: logits.logit_plane(frames.examples(50), selected=7),
     "strip": lambda: logits.logit_strip(frames.examples(50), selected=7),
+    "features": lambda: embeddings.embedding_map(features(), SHARES, chosen=7),
+    "features by field": lambda: embeddings.embedding_map(features(), SHARES, colour=embeddings.FIELD),
+    "features by effect": lambda: embeddings.embedding_map(features(), SHARES, colour=embeddings.EFFECT),
+    "no features": lambda: embeddings.embedding_map(features(0), SHARES),
+    "lengths": lambda: embeddings.lengths(features(), chosen=7),
+    "no lengths": lambda: embeddings.lengths(features(0)),
+    "partners": lambda: embeddings.partner_bars(partners(), "device = phone"),
+    "partners by the whole logit": lambda: embeddings.partner_bars(partners(), "device = phone", measure="whole"),
+    "no partners": lambda: embeddings.partner_bars(partners(0), "device = phone"),
     "cells": lambda: agreement.cell_scatter(frames.level_pairs()),
     "ratio slices": lambda: slices.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
     "matrix without pairs": lambda: matrix.field_matrix(frames.pairs().head(0), frames.fields()),
@@ -98,11 +129,44 @@ def test_a_chart_is_valid_and_says_what_it_shows(name: str) -> None:
         ("scatter", "pair", ["field_a", "field_b"]),
         ("levels", "cell", ["level_a", "level_b"]),
         ("plane", "row", ["row"]),
+        ("features", "feature", ["id"]),
+        ("lengths", "feature", ["id"]),
     ],
 )
 def test_a_click_selects_by_name(name: str, selection: str, columns: list[str]) -> None:
     params = {p["name"]: p for view in CHARTS[name]().spec["layer"] for p in view.get("params", [])}
     assert params[selection]["select"]["fields"] == columns
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("colour", [embeddings.RATE, embeddings.FIELD, embeddings.EFFECT])
+@pytest.mark.parametrize("dark", [False, True])
+def test_a_space_of_features_is_a_figure_that_plotly_takes(colour: str, dark: bool) -> None:
+    import plotly.graph_objects as go
+
+    given = features()
+    spec = embeddings.embedding_space(given, SHARES, dark=dark, colour=colour)
+    drawn = go.Figure(spec)  # raises where a property is none of Plotly's
+    assert sum(len(cloud.x) for cloud in drawn.data) == len(given)
+    json.dumps(spec, allow_nan=False)
+
+
+def test_fields_close_to_the_middle_share_a_colour_if_there_are_too_many() -> None:
+    given = features(120)
+    given.loc[given["field"] == "region", ["x", "y"]] = 0.0
+    groups = pd.Series(embeddings.grouped_fields(given))
+    assert groups.nunique() == len(theme.RUNS)
+    assert set(groups[given["field"] == "region"]) == {embeddings.OTHERS}
+    assert embeddings.OTHERS not in embeddings.grouped_fields(features(40, 5))
+
+
+def test_names_of_points_do_not_lie_on_each_other() -> None:
+    given = features(30).assign(x=0.5, y=0.5, rows=100)
+    given.loc[29, ["x", "y", "rows"]] = [0.0, 0.0, 5]
+    spec = embeddings.embedding_map(given, SHARES, chosen=3).to_dict()
+    texts = [view for view in spec["layer"] if view["mark"]["type"] == "text"]
+    named = [row["feature"] for row in spec["datasets"][texts[0]["data"]["name"]]]
+    assert sorted(named) == ["v29", "v3"], "the chosen one, and the one that stands apart"
 
 
 def rows_of(spec: dict[str, Any], column: str) -> list[dict[str, Any]]:
