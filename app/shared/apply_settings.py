@@ -42,15 +42,20 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
         spec: of the run.
         rows: number of rows of its table.
     """
-    suggested = saved_tables.suggested_schema(spec.table, spec.schema.label.column, spec.schema.label.positive)
+    label, blank = spec.schema.label, not spec.schema.label.negative
+    suggested = saved_tables.suggested_schema(spec.table, label.column, label.positive, blank_negative=blank)
     usual = {role.column: role.kind for role in suggested.roles}
+    marks = {role.column: role.separator for role in suggested.roles}
+    separators = {role.column: role.separator for role in spec.schema.roles if role.separator != marks.get(role.column)}
     kinds = {role.column: role.kind.value for role in spec.schema.roles if usual.get(role.column) != role.kind}
     return {
         "preset": "custom",
         "model": None if spec.model.name == "deepfm" else spec.model.name,
-        "label": spec.schema.label.column,
-        "positive": spec.schema.label.positive,
+        "label": label.column,
+        "positive": label.positive,
+        launch.BLANK: launch.NEGATIVE if blank else None,
         launch.KINDS: links.as_text(kinds),
+        launch.SEPARATORS: links.as_text({column: mark for column, mark in separators.items() if mark}),
         VALID_TABLE: spec.valid_table,
         TEST_TABLE: spec.test_table,
         SPLIT: choice_of(spec.split),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,24 +12,31 @@ from app.shared.split_choice import SPLIT, TEST_TABLE, VALID_TABLE, chosen_split
 from app.state import links, saved_runs, saved_tables, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
-from app.widgets.text import plain
+from app.widgets.text import plain, without_options
 from deepfm_core.errors import RunError
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.lists import mark_of
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec
 
 if TYPE_CHECKING:
+    from deepfm_core.schema.column_rules import Said
     from deepfm_core.tables.table import Table
 
 KINDS = "kinds"
 """Name of the choice that holds the roles that the visitor changed, by column."""
+BLANK, NEGATIVE = "blank", "negative"
+"""Name of the choice of what a blank label means, and its only value."""
+SEPARATORS, WRITTEN = "separators", "written"
+"""Names of the choices that hold what stands between values, and how cells are written, by column."""
+WAYS_TO_WRITE: tuple[Said, ...] = ("day first", "month first", "decimal comma", "decimal point", "literal")
 
 
 def choose_table(sha: str | None) -> None:
     """Make a table the current one, None the sample, and forget label, roles and split of the last one."""
-    for name in ("label", "positive", KINDS, SPLIT, VALID_TABLE, TEST_TABLE):
+    for name in ("label", "positive", BLANK, KINDS, SEPARATORS, WRITTEN, SPLIT, VALID_TABLE, TEST_TABLE):
         links.choose(name, None)
     links.choose(saved_tables.TABLE, sha)
 
@@ -45,14 +53,37 @@ def chosen_schema(sha: str) -> Schema:
     """Return a table's roles: the suggested ones with the visitor's changes; say which of a link cannot be read.
 
     Raises:
+        DeepFMError: there is no such table, or it cannot be learned from with this label; no separator is found where
+            a column is to hold several values.
+    """
+    return saved_tables.separated(sha, marked_schema(sha))
+
+
+def marked_schema(sha: str) -> Schema:
+    """Return the roles as `chosen_schema` does, but a column of several values may lack its separator.
+
+    Raises:
         DeepFMError: there is no such table, or it cannot be learned from with this label.
     """
-    suggested = saved_tables.suggested_schema(sha, links.chosen("label"), links.chosen("positive"))
-    known = {role.column for role in suggested.roles}
-    linked = {column: kind for column, kind in links.chosen_values(KINDS).items() if column in known}
-    kinds = {column: Kind(kind) for column, kind in linked.items() if isinstance(kind, str) and kind in set(Kind)}
+    suggested = _suggested(sha)
+    linked, separators = _linked(KINDS, suggested), _linked(SEPARATORS, suggested)
+    kinds = {column: Kind(kind) for column, kind in linked.items() if kind in set(Kind)}
     links.say_unread([column for column in linked if column not in kinds], "role")
-    return suggested.with_kinds(kinds)
+    return suggested.with_kinds(kinds, {column: mark_of(mark) for column, mark in separators.items() if mark})
+
+
+def _suggested(sha: str) -> Schema:
+    written = links.chosen_values(WRITTEN)
+    said = tuple((column, way) for column in sorted(written) for way in WAYS_TO_WRITE if written[column] == way)
+    blank = links.chosen(BLANK) == NEGATIVE
+    label, positive = links.chosen("label"), links.chosen("positive")
+    return saved_tables.suggested_schema(sha, label, positive, blank_negative=blank, said=said)
+
+
+def _linked(name: str, schema: Schema) -> dict[str, str]:
+    """Return the texts of a choice by column, of the columns that the table has."""
+    known = {role.column for role in schema.roles}
+    return {column: str(value) for column, value in links.chosen_values(name).items() if column in known}
 
 
 def base_spec(sha: str, schema: Schema) -> RunSpec:
@@ -95,6 +126,21 @@ def as_shown(run: OpenRun) -> RunSpec:
     made = RunSpec(sha, name, base.schema, *held_out, split=base.split)
     model, fit = preset("recommended", "deepfm", made.training_rows(len(saved_tables.table(sha))))
     return replace(made, model=model, fit=fit)
+
+
+def say_expectations(spec: RunSpec) -> None:
+    """Say what to expect of a run where its table is wide and short; nothing where it is not."""
+    said = [plain(without_options(sentence)) for sentence in _expectations(json.dumps(spec.to_dict()), spec)]
+    if said:
+        bullet = "- " if len(said) > 1 else ""
+        st.info("\n".join(bullet + sentence for sentence in said), icon=":material/hourglass_top:")
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _expectations(key: str, _spec: RunSpec) -> list[str]:
+    from deepfm_core.runs.expectations import expectations
+
+    return expectations(saved_tables.table(_spec.table), _spec)
 
 
 def launch(spec: RunSpec, settings: str = "") -> None:

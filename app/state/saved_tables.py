@@ -13,6 +13,7 @@ from app.state.store import store
 from deepfm_core.schema.schema import Schema
 
 if TYPE_CHECKING:
+    from deepfm_core.schema.column_rules import Said
     from deepfm_core.tables.table import Choices, Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -108,12 +109,39 @@ def _table(sha: str, owner: str) -> Table:
 
 
 @st.cache_data(max_entries=64, show_spinner="Looking at every column …")
-def suggested_schema(sha: str, label: str | None = None, positive: str | None = None) -> Schema:
+def suggested_schema(
+    sha: str,
+    label: str | None = None,
+    positive: str | None = None,
+    *,
+    blank_negative: bool = False,
+    said: tuple[tuple[str, Said], ...] = (),
+) -> Schema:
     """Suggest the roles of a table's columns.
+
+    Args:
+        sha: key of the table.
+        label: the label's column; suggested if None.
+        positive: its positive value; suggested if None.
+        blank_negative: whether a blank cell of the label means its other value.
+        said: what the visitor says of how columns are written, by column.
 
     Raises:
         SchemaError: the table cannot be learned from, or the label cannot be one.
     """
     from deepfm_core.schema.infer import infer_schema
 
-    return infer_schema(table(sha), label, positive)
+    return infer_schema(table(sha), label, positive, said=dict(said), blank_negative=blank_negative)
+
+
+def separated(sha: str, schema: Schema) -> Schema:
+    """Find what stands between values in the columns of several values where the visitor has not said it.
+
+    Raises:
+        SchemaError: no separator is found in one of them.
+    """
+    if all(role.separator or not role.kind.is_several for role in schema.roles):
+        return schema
+    from deepfm_core.schema.infer import with_separators
+
+    return with_separators(schema, table(sha))

@@ -10,7 +10,7 @@ import streamlit as st
 
 _MARKUP = re.compile(r"([\\$*_~\[\]<>:#|&])")
 _FENCES = re.compile("``+")
-_OPTIONS = re.compile(r" \((?:on the command line[^()]*|`--[^`]*`)\)")
+_OPTIONS = re.compile(r" \((?:on the command line |`?--)[^()]*\)")
 
 
 def plain(text: str) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import hashlib
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -19,6 +18,7 @@ from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, did_yo
 from deepfm_core.schema.column_rules import Said
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.lists import mark_of
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
@@ -200,9 +200,7 @@ def _with_separator(named: str, columns: Sequence[str]) -> tuple[str, str]:
     name, colon, mark = named.rpartition(":")
     if not colon or name not in columns:
         return named, ""
-    if re.fullmatch(r"(\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\t)+", mark):
-        mark = mark.encode().decode("unicode_escape")
-    return name, mark or ","
+    return name, mark_of(mark) or ","
 
 
 # Finding a run by its folder or its id.

@@ -35,12 +35,12 @@ def expectations(table: Table, spec: RunSpec) -> list[str]:
         said.append(
             f"The model has about {_rounded(count)} parameters for {rows:,} training rows, "
             f"{count / rows:,.0f} times as many. Expect it to stop after few epochs and to do little better than LR. "
-            "Ignore columns, set a minimum count, or train `--model lr` beside it."
+            "Ignore columns, set a minimum count, or train LR beside it (`--model lr`)."
         )
     pairs = fields * (fields - 1) // 2
     if spec.model.switches.pairs and spec.explained and pairs > MANY_PAIRS:
         folds = spec.folds_for(len(table))
-        more = f" and {folds} more fits to check them on held-out rows (`--folds 0` leaves these out)" if folds else ""
+        more = f", and {folds} more fits to check them on held-out rows (`--folds 0` leaves these out)" if folds else ""
         said.append(
             f"There are {pairs:,} pairs of {fields:,} fields. Asking the labels about all of them takes minutes{more}. "
             "At so many, only strong pairs stand out from noise."

@@ -254,7 +254,7 @@ def _require_two(values: dict[str, _Value], cells: Cells, subject: str) -> None:
     if len(values) == 1 and blank:
         only = next(iter(values.values()))
         message = f"there is only one class, in {_rows(only.rows)}; {_rows(blank)} are blank"
-        remedy = "If blank means no, write 0 there (on the command line --blank-negative takes it so)."
+        remedy = "If blank means no, say so (`--blank-negative`), or write 0 there."
         raise SchemaError(subject, [Problem(message, remedy, value=only.text)])
     if len(values) == 1:
         remedy = "A model needs rows of both classes: add rows of the other one, or choose another column."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,6 +69,14 @@ def find_separator(cells: Cells) -> tuple[str, int] | None:
             if values is not None:
                 return mark, values
     return None
+
+
+def mark_of(text: str) -> str:
+    """Read a separator as a person writes it; a control character is written as `\\x02` or `\\t`."""
+    return text.encode().decode("unicode_escape") if _ESCAPES.fullmatch(text) else text
+
+
+_ESCAPES = re.compile(r"(\\x[0-9a-fA-F]{2}|\\u[0-9a-fA-F]{4}|\\t)+")
 
 
 def require_separator(cells: Cells, subject: str) -> str:

@@ -128,3 +128,49 @@ def test_a_shared_table_shows_how_it_was_read_without_choices(opened: Opened, st
     app = opened("data", table=sha)
     assert any("semicolon between cells" in box.label for box in app.expander)
     assert not any(box.label == "Delimiter" for box in app.selectbox)
+
+
+# How a table is understood.
+
+
+def test_a_label_of_one_value_and_blanks_is_taken_by_a_click(opened: Opened, store: Store) -> None:
+    app = upload(opened, "flag.csv", b"x,click\n" + b"a,1\nb,\nc,\n" * 20)
+    assert "there is only one class, in 20 rows; 40 rows are blank" in app.error[0].value
+    assert "--" not in app.error[0].value
+    app.toggle(key="blank label").set_value(True).run()
+    assert "60 rows, label `click` 33.3% positive" in _text(app)
+    assert not app.error
+    _button(app, "Train with the suggested roles").click().run()
+    assert store.runs()[0].spec.schema.label.negative == ""
+
+
+def test_a_separator_that_is_not_found_is_asked_for_and_linked(opened: Opened, store: Store) -> None:
+    app = upload(opened, "tags.csv", b"tags,place,click\n" + b"xQy,p,1\nyQz,q,0\nxQz,p,0\nz,q,1\n" * 10)
+    sha = _choice(app, "table")
+    app = opened("data", table=sha, kinds='{"tags":"multi-valued"}')
+    assert "no separator was found. Say what stands between values, or" in app.error[0].value
+    assert [heading.value for heading in app.subheader][-2:] == ["Roles", "First rows"]
+    app = opened("data", table=sha, kinds='{"tags":"multi-valued"}', separators='{"tags":"Q"}')
+    assert not app.error
+    _button(app, "Train with these roles").click().run()
+    role = store.runs()[0].spec.schema.role("tags")
+    assert (role.kind, role.separator) == ("multi-valued", "Q")
+
+
+def test_how_a_column_is_written_is_linked_and_heeded(opened: Opened) -> None:
+    lines = [f"0{i % 7 + 1}/0{i % 9 + 1}/2024,p{i % 3},{i % 2}" for i in range(60)]
+    app = upload(opened, "dates.csv", "\n".join(["seen,place,click", *lines]).encode())
+    assert "month first" in _text(app)
+    app = opened("data", table=_choice(app, "table"), written='{"seen":"day first"}')
+    assert "month first" not in _text(app)
+    assert any(button.label == "Back to the suggested roles" for button in app.button)
+
+
+def test_a_wide_short_table_is_told_what_to_expect_before_it_is_trained_on(opened: Opened) -> None:
+    names, row = ",".join(f"f{i}" for i in range(110)), ",".join("ab"[i % 2] for i in range(110))
+    lines = "".join(f"{row.replace('a', letter)},{i % 2}\n" for i in range(30) for letter in "xyz")
+    app = upload(opened, "wide.csv", f"{names},click\n{lines}".encode())
+    (said,) = (info.value for info in app.info if "parameters" in info.value)
+    assert "or train LR beside it." in said
+    (again,) = (info.value for info in opened("train", table=_choice(app, "table")).info if "parameters" in info.value)
+    assert again == said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 
 import pandas as pd
 import streamlit as st
@@ -16,11 +17,13 @@ from app.state.store import store
 from app.views.data.evidence import observed_section
 from app.widgets.download import download
 from app.widgets.messages import errors_shown, show_error
-from app.widgets.text import counted, plain
+from app.widgets.text import counted, plain, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
+from deepfm_core.schema.column import Cells
 from deepfm_core.schema.infer import verdict
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.labels import named_as_label
+from deepfm_core.schema.labels import named_as_label, normal_label
+from deepfm_core.schema.number_parsing import PLAIN
 from deepfm_core.schema.schema import LabelRole, Schema
 from deepfm_core.tables.table import Table
 
@@ -39,7 +42,9 @@ def main() -> None:
         schema = _understood(sha, table)
         _skipped(table)
         reading_section(sha, table, changeable=sha in saved_tables.tables())
-        if schema is not None:
+        if schema is None:
+            _roles_alone(sha)
+        else:
             choose_parts(sha, schema, len(table))
             with errors_shown():
                 _begin(sha, table, schema)
@@ -60,15 +65,43 @@ def _choose_label(sha: str, table: Table) -> None:
         placeholder="Choose the label's column",
         **links.mirror("label", columns, suggested.column if suggested else named_as_label(table)),
     )
-    if found:
+    blank = links.chosen(launch.BLANK) is not None
+    if found and found.negative:
         values = sorted([found.positive, found.negative])
         kept = links.mirror("positive", values, found.positive)
         right.selectbox("Positive value", values, help=plain(found.reason), **kept)
+    elif blank or _is_one_value(table, links.chosen("label") or st.session_state["choice of label"]):
+        st.session_state[BLANK] = blank
+        right.toggle("A blank label means no", key=BLANK, on_change=_take_blank)
+
+
+BLANK = "blank label"
+"""In the session: the switch of what a blank label means."""
+
+
+def _take_blank() -> None:
+    links.choose(launch.BLANK, launch.NEGATIVE if st.session_state[BLANK] else None)
+    if (column := st.session_state["choice of label"]) is not None:
+        links.choose("label", column)
+
+
+def _is_one_value(table: Table, column: str | None) -> bool:
+    """Return whether a column holds one value and blanks, so that blank may mean no."""
+    if column not in table.frame.columns:
+        return False
+    cells = Cells.of(table.frame, str(column))
+    values = {normal_label(text) for text in cells.held_texts[:MOST_TEXTS].to_pylist()}
+    return len(values) == 1 and len(cells.held) <= MOST_TEXTS and bool(cells.counts[cells.missing].sum())
+
+
+MOST_TEXTS = 8
+"""Ways to write one value beyond which a column is taken for one of several."""
 
 
 def _label(sha: str, label: str | None = None, positive: str | None = None) -> LabelRole | None:
+    blank = links.chosen(launch.BLANK) == launch.NEGATIVE
     try:
-        return saved_tables.suggested_schema(sha, label, positive).label
+        return saved_tables.suggested_schema(sha, label, positive, blank_negative=blank).label
     except DeepFMError:
         return None
 
@@ -84,16 +117,23 @@ def _understood(sha: str, table: Table) -> Schema | None:
     return schema
 
 
+def _roles_alone(sha: str) -> None:
+    """Draw the role table where a column of several values lacks its separator, so that it can be said."""
+    with suppress(DeepFMError):
+        edit_roles(launch.marked_schema(sha))
+
+
 def _verdict(table: Table, schema: Schema) -> None:
     head, *remarks = verdict(table, schema)
     st.markdown(f"#### {plain(head)}")
     if remarks:
-        st.markdown("\n".join(f"- {plain(remark)}" for remark in remarks))
+        st.markdown("\n".join(f"- {plain(without_options(remark))}" for remark in remarks))
 
 
 def _begin(sha: str, table: Table, schema: Schema) -> None:
     spec, unusable = launch.recommended(sha, schema, len(table)), say_unusable(schema)
-    changed = bool(links.chosen_values(launch.KINDS))
+    launch.say_expectations(spec)
+    changed = any(map(links.chosen_values, KEPT.values()))
     with st.container(horizontal=True):
         label = f"Train with {'these' if changed else 'the suggested'} roles"
         if st.button(label, type="primary", icon=":material/play_arrow:", disabled=unusable):
@@ -143,39 +183,67 @@ KIND_HELP = "  \n".join(f"**{kind}**: {kind.help}" for kind in Kind)
 
 def edit_roles(schema: Schema) -> None:
     """Draw the role table; changes go to the URL."""
-    columns = [role.column for role in schema.roles]
-    frame = pd.DataFrame({"Field": columns, "Kind": [role.kind.value for role in schema.roles]})
-    if any(role.missing for role in schema.roles):
-        frame["Missing"] = [role.missing for role in schema.roles]
-    frame["Why"] = [role.reason.replace("`", "") for role in schema.roles]
-    if any(role.warning for role in schema.roles):
-        frame["Careful"] = [role.warning.replace("`", "") for role in schema.roles]
+    columns, frame = [role.column for role in schema.roles], _role_frame(schema)
     table_heading("Roles", frame)
     st.data_editor(
         frame,
         key=f"roles {len(columns)} {columns[0]}",
         hide_index=True,
         height="content" if len(columns) <= ROLE_ROWS else 600,
-        disabled=["Field", "Missing", "Why", "Careful"],
+        disabled=[name for name in frame.columns if name not in KEPT],
         column_config={
             "Field": st.column_config.TextColumn(width="medium"),
             "Kind": st.column_config.SelectboxColumn(options=KINDS, required=True, help=KIND_HELP),
+            "Separator": st.column_config.TextColumn(help=SEPARATOR_HELP),
+            "Written": st.column_config.SelectboxColumn(
+                options=[AS_FOUND, *launch.WAYS_TO_WRITE], required=True, help=WRITTEN_HELP
+            ),
             "Missing": st.column_config.NumberColumn(width="small", format="localized", help=MISSING_HELP),
             "Why": st.column_config.TextColumn(width="large"),
         },
         on_change=_keep_roles,
         args=(columns,),
     )
-    if links.chosen_values(launch.KINDS) and st.button("Back to the suggested roles", icon=":material/undo:"):
-        links.choose(launch.KINDS, None)
+    if any(map(links.chosen_values, KEPT.values())) and st.button(
+        "Back to the suggested roles", icon=":material/undo:"
+    ):
+        for name in KEPT.values():
+            links.choose(name, None)
         st.rerun()
 
 
+KEPT = {"Kind": launch.KINDS, "Separator": launch.SEPARATORS, "Written": launch.WRITTEN}
+"""Columns of the role table that can be changed, and the names of their choices."""
+AS_FOUND = "as found"
+SEPARATOR_HELP = "What stands between the values of a cell. Write a control character as `\\x02` or `\\t`."
+WRITTEN_HELP = "How numbers or dates are written, where it was found wrongly. *literal*: take the cells as they stand."
+
+
+def _role_frame(schema: Schema) -> pd.DataFrame:
+    roles, written = schema.roles, links.chosen_values(launch.WRITTEN)
+    frame = pd.DataFrame({"Field": [role.column for role in roles], "Kind": [role.kind.value for role in roles]})
+    if any(role.kind.is_several for role in roles):
+        frame["Separator"] = [_visible(role.separator or "") if role.kind.is_several else "" for role in roles]
+    if any(role.form or role.notation != PLAIN or role.column in written for role in roles):
+        frame["Written"] = [written.get(role.column, AS_FOUND) for role in roles]
+    if any(role.missing for role in roles):
+        frame["Missing"] = [role.missing for role in roles]
+    frame["Why"] = [without_options(role.reason).replace("`", "") for role in roles]
+    if any(role.warning for role in roles):
+        frame["Careful"] = [without_options(role.warning).replace("`", "") for role in roles]
+    return frame
+
+
+def _visible(mark: str) -> str:
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in mark)
+
+
 def _keep_roles(columns: list[str]) -> None:
-    kinds = links.chosen_values(launch.KINDS)
-    editor = st.session_state[f"roles {len(columns)} {columns[0]}"]
-    kinds |= {columns[int(row)]: changes["Kind"] for row, changes in editor["edited_rows"].items() if "Kind" in changes}
-    links.choose_values(launch.KINDS, kinds)
+    edited = st.session_state[f"roles {len(columns)} {columns[0]}"]["edited_rows"]
+    for title, name in KEPT.items():
+        changed = {columns[int(row)]: changes[title] for row, changes in edited.items() if title in changes}
+        kept = links.chosen_values(name) | changed
+        links.choose_values(name, {column: value for column, value in kept.items() if value not in ("", AS_FOUND)})
 
 
 def table_heading(title: str, frame: pd.DataFrame) -> None:

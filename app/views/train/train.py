@@ -31,6 +31,7 @@ def _form() -> None:
         unusable = say_unusable(schema)
         spec = settings.choose(sha, schema, rows)
         say_doubts(spec)
+        launch.say_expectations(spec)
         if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=unusable):
             launch.launch(spec, settings.in_words(spec, launch.base_spec(sha, schema), rows))
 
