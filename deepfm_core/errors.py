@@ -102,5 +102,9 @@ class RunError(DeepFMError):
     """A run cannot be found, read or continued."""
 
 
+class DamagedStore(RunError):  # noqa: N818 (says what was found)
+    """The store's database is damaged, empty or gone; tables and runs beside it are left as they are."""
+
+
 class TrainingError(DeepFMError):
     """Training cannot go on, for example because the loss is no longer a number."""

@@ -52,6 +52,7 @@ def parser() -> argparse.ArgumentParser:
     _role_table(verbs)
     _reading(read)
     _verb(verbs, "runs", "the runs in the store, newest first, as CSV")
+    _upkeep(verbs)
     verbs.add_parser("worker", help="take queued runs from the store until none comes for a while", add_help=False)
     return whole
 
@@ -61,15 +62,20 @@ def program() -> str:
     return "deepfm" if Path(sys.argv[0]).stem == "deepfm" else "python -m deepfm_core"
 
 
-def _verb(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
+def _verb(verbs: Any, name: str, text: str, module: str = "", function: str = "run") -> argparse.ArgumentParser:
     verb: argparse.ArgumentParser = verbs.add_parser(name, help=text, description=text)
-    verb.set_defaults(run=_deferred(name))
+    verb.set_defaults(run=_deferred(module or name, function))
     return verb
 
 
-def _deferred(name: str) -> Callable[[argparse.Namespace], None]:
+def _upkeep(verbs: Any) -> None:
+    check = _verb(verbs, "check", "read every file of the store, and say what is damaged", "upkeep", "check")
+    check.add_argument("--repair", action="store_true", help="put right what can be; the server must not run")
+
+
+def _deferred(module: str, function: str) -> Callable[[argparse.Namespace], None]:
     def run(arguments: argparse.Namespace) -> None:
-        importlib.import_module(f"deepfm_core.cli.{name}").run(arguments)
+        getattr(importlib.import_module(f"deepfm_core.cli.{module}"), function)(arguments)
 
     return run
 

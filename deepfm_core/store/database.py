@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from deepfm_core.errors import RunError
+from deepfm_core.errors import DamagedStore, RunError
 
 VERSION = 3
 
@@ -114,15 +114,31 @@ CREATE TABLE questions (
 class Database:
     """A connection any thread of this process may use, one at a time; other processes wait for up to ten seconds.
 
+    Args:
+        path: of the file; it is made where it is not there, unless tables or runs stand beside it.
+        schema: the text of a new database.
+        version: of the schema.
+        migrations: what brings a database of version n to n + 1.
+        anew: make the file although tables or runs stand beside it, because their list is about to be rebuilt.
+
     Raises:
-        RunError: the file cannot be opened, is no database, or was made by a later version of this program.
+        DamagedStore: the file is no database, or is empty or gone while tables or runs stand beside it.
+        RunError: the file cannot be opened, or was made by a later version of this program.
     """
 
     def __init__(
-        self, path: Path, schema: str = SCHEMA, version: int = VERSION, migrations: Mapping[int, str] = MIGRATIONS
+        self,
+        path: Path,
+        schema: str = SCHEMA,
+        version: int = VERSION,
+        migrations: Mapping[int, str] = MIGRATIONS,
+        *,
+        anew: bool = False,
     ) -> None:
         self.path = path
         self._lock = threading.RLock()
+        self._anew = anew
+        self._refuse_lost()
         with self._readable_errors():
             _make_folder(path.parent)
             self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
@@ -144,6 +160,11 @@ class Database:
         """Return the first row of a query, or None."""
         rows = self.rows(query, values)
         return rows[0] if rows else None
+
+    def change(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+        """Do one statement in a transaction of its own, and return how many rows it changed."""
+        with self.write() as connection:
+            return connection.execute(statement, values).rowcount
 
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
@@ -167,13 +188,25 @@ class Database:
         try:
             yield
         except sqlite3.OperationalError as error:
+            if str(error).startswith(_INCOMPLETE):
+                raise damaged(self.path, str(error)) from error
             raise RunError(
                 f"Store `{self.path}`: {error}. Check free space and permissions there, then try again."
             ) from error
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.IntegrityError):
                 raise
-            raise RunError(f"Store `{self.path}`: {error}. Move the file away to begin a new store.") from error
+            raise damaged(self.path, str(error)) from error
+
+    def _refuse_lost(self) -> None:
+        """Refuse to begin a new database beside tables or runs, which the new one would not know."""
+        try:
+            lost = not self._anew and not (self.path.exists() and self.path.stat().st_size) and holds_data(self.path)
+        except OSError as error:
+            raise RunError(f"Store `{self.path}`: {error}. Check free space and permissions there.") from error
+        if lost:
+            what = "is empty" if self.path.exists() else "is gone"
+            raise damaged(self.path, f"the file {what}, but tables or runs stand beside it")
 
     def _set_up(self) -> None:
         self._connection.execute("PRAGMA foreign_keys = ON")
@@ -193,6 +226,8 @@ class Database:
             return
         with self.write() as connection:
             found = self._version()
+            if not (found or self._anew) and holds_data(self.path):
+                raise damaged(self.path, "the file lists nothing, but tables or runs stand beside it")
             if found > version:
                 raise RunError(
                     f"Store `{self.path}` has version {found}, this program knows {version}. Update the program."
@@ -206,6 +241,27 @@ class Database:
     def _version(self) -> int:
         row = self.row("PRAGMA user_version")
         return int(row[0]) if row else 0
+
+
+_INCOMPLETE = ("no such table", "no such column")
+"""How SQLite begins to say that a database is not a store's."""
+
+CHECK = "python -m deepfm_core check --repair"
+"""The command that repairs a store."""
+
+
+def damaged(path: Path, what: str) -> DamagedStore:
+    """Give the error of a database that cannot be used, with what to do about it."""
+    return DamagedStore(
+        f"Store `{path}`: {what}. Nothing was changed. Stop the server and its workers, then restore a backup, or run"
+        f" `{CHECK}`: it keeps the file, and makes the list anew from what can still be read and from the folders."
+    )
+
+
+def holds_data(path: Path) -> bool:
+    """Say whether tables or runs stand beside a database."""
+    folders = (path.parent / "tables", path.parent / "runs")
+    return any(not entry.name.startswith(".") for folder in folders if folder.is_dir() for entry in folder.iterdir())
 
 
 def _make_folder(path: Path) -> None:

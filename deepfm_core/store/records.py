@@ -12,11 +12,16 @@ from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any, NamedTuple
 
+from deepfm_core._json import read_object
+from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Event
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_folder import RunFolder
+
+REPAIR = "Delete the run, or run `python -m deepfm_core check --repair`, which reads it from the run's folder."
+"""What to do about a run whose row is damaged."""
 
 STALE_SECONDS = 30.0
 """A running run without a heartbeat for this long is lost, whatever its process looks like."""
@@ -76,13 +81,34 @@ class RunRow:
     @cached_property
     def spec(self) -> RunSpec:
         """What the run was asked to do."""
-        return RunSpec.from_dict(json.loads(self.spec_json))
+        spec: RunSpec = read_object(self.spec_json, f"Run `{self.id}`: its spec", REPAIR, RunSpec.from_dict)
+        return spec
 
     @cached_property
     def summary(self) -> dict[str, Any]:
         """The metrics known: none, then `epochs` and `valid` of the best epoch so far, then what `train` prints."""
-        values: dict[str, Any] = json.loads(self.summary_json) if self.summary_json else {}
+        values: dict[str, Any] = read_object(self.summary_json or "{}", f"Run `{self.id}`: its summary", REPAIR)
         return values
+
+    @cached_property
+    def damage(self) -> str | None:
+        """Say what of the row cannot be read; None where all can."""
+        for name in ("spec", "summary"):
+            try:
+                getattr(self, name)
+            except RunError:
+                return f"its {name} in the database cannot be read"
+        return None
+
+    @property
+    def tables(self) -> set[str]:
+        """The SHA-256 of the tables that the run is made from; none where its spec cannot be read."""
+        try:
+            values = json.loads(self.spec_json)
+            named = [values[name] for name in ("table", "valid_table", "test_table") if name in values]
+        except (ValueError, TypeError, RecursionError):
+            return set()
+        return {sha for sha in named if isinstance(sha, str) and is_sha256(sha)}
 
     @property
     def state(self) -> str:
@@ -119,7 +145,8 @@ class ComparisonRow:
     @cached_property
     def plan(self) -> dict[str, Any]:
         """What was asked for."""
-        values: dict[str, Any] = json.loads(self.plan_json)
+        remedy = "Delete it, and make it again."
+        values: dict[str, Any] = read_object(self.plan_json, f"Comparison `{self.name}`: its plan", remedy)
         return values
 
 
@@ -169,6 +196,14 @@ _ID = re.compile(f"[{_LETTERS}]{{{_LENGTH}}}")
 def new_id() -> str:
     """Draw an id that nobody can guess, since whoever has it may open the run."""
     return "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
+
+
+_SHA256 = re.compile("[0-9a-f]{64}")
+
+
+def is_sha256(text: str) -> bool:
+    """Say whether a text is a SHA-256 in hexadecimal, as the folder of a table is named."""
+    return _SHA256.fullmatch(text) is not None
 
 
 def is_id(text: str) -> bool:

@@ -37,6 +37,9 @@ BIN_SECONDS = 24 * 3600.0
 """How long a deleted run or table can be restored."""
 
 
+_PURGED = "DELETE FROM runs WHERE deleted < ? RETURNING *"
+
+
 def default_home() -> Path:
     """Return where the store stands: $DEEPFM_HOME, else `.deepfm/` in a checkout, else the user's folder for data."""
     if named := os.environ.get("DEEPFM_HOME"):
@@ -158,6 +161,22 @@ class Store:
         """Undo `delete_table`."""
         return self._tables.restore(sha, owner)
 
+    def tables_needed(self) -> set[str]:
+        """Return the SHA-256 of all tables that an owner or a run has, deleted ones included."""
+        return self._tables.needed()
+
+    def table_damage(self, sha: str) -> str | None:
+        """Say what of a table's files is missing or damaged; None where all are as they were written."""
+        return self._tables.damage(sha)
+
+    def rebuild_table(self, sha: str) -> None:
+        """Read a table's upload again, and write what was made of it anew; RunError where the upload is damaged too."""
+        self._tables.rebuild(sha)
+
+    def list_table(self, sha: str, name: str, owner: str = LOCAL) -> bool:
+        """Put a table whose files are here into an owner's list; False where they are not, or cannot be read."""
+        return self._tables.enter(sha, name, owner)
+
     # Runs
 
     def enqueue(self, spec: RunSpec, name: str = "", owner: str = LOCAL, comparison: str | None = None) -> str:
@@ -234,10 +253,10 @@ class Store:
         before = time.time() - older_than
         with self.database.write() as connection:
             connection.execute("DELETE FROM comparisons WHERE deleted < ?", (before,))
-            gone = connection.execute("DELETE FROM runs WHERE deleted < ? RETURNING id", (before,)).fetchall()
-        for (run_id,) in gone:
-            shutil.rmtree(self.folder(run_id).path, ignore_errors=True)
-        self._tables.purge(before)
+            gone = [RunRow.of(row) for row in connection.execute(_PURGED, (before,)).fetchall()]
+            for run in gone:  # within the transaction: if this process ends here, the next purge goes on
+                shutil.rmtree(self.folder(run.id).path, ignore_errors=True)
+            self._tables.purge(connection, before, {sha for run in gone for sha in run.tables})
         self.encoded.remove_unfinished(before)
         self.questions.purge(before)
 

@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import hashlib
-import json
-import re
 import shutil
 import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfm_core._files import atomic_folder, sha256, write_json
+from deepfm_core._files import atomic_folder, sha256, whole, write_json
+from deepfm_core._json import DAMAGE, read_object
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Database
-from deepfm_core.store.records import TableEntry
+from deepfm_core.store.records import TableEntry, is_sha256
 
 if TYPE_CHECKING:
     from deepfm_core.tables.table import Choices, Table
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_NEEDED = """SELECT sha256 FROM tables UNION SELECT spec ->> 'table' FROM runs
-    UNION SELECT spec ->> 'valid_table' FROM runs UNION SELECT spec ->> 'test_table' FROM runs"""
+_NEEDED = "SELECT sha256 FROM tables" + "".join(
+    f" UNION SELECT IIF(json_valid(spec), spec ->> '{name}', NULL) FROM runs"
+    for name in ("table", "valid_table", "test_table")
+)
+_UNREADABLE = "SELECT 1 FROM runs WHERE NOT json_valid(spec)"
 
 
 class StoredTables:
@@ -43,7 +44,9 @@ class StoredTables:
         """Read a file and keep it; content that is here already is not read again. See `Store.import_table`."""
         sha = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256(source)
         sha = sha if choices is None else choices.key(sha)
-        while not self._enter(sha, name, owner):
+        if self._path(sha).is_dir() and self.damage(sha):
+            self._replace(source, sha, choices)
+        while not self.enter(sha, name, owner):
             self._keep(source, name, sha, table, max_bytes, choices)
         return self.entry(sha, owner)
 
@@ -59,18 +62,57 @@ class StoredTables:
         return path
 
     def read(self, sha: str, owner: str | None = None) -> Table:
-        """Load a table from its typed parquet, under the name its owner gave it.
+        """Load a table from its typed parquet, under the name its owner gave it; one that is damaged is read anew.
 
         Raises:
-            RunError: the store does not have it.
+            RunError: the store does not have it, or the file that was uploaded is damaged, too.
         """
-        from deepfm_core.tables.parquet import read_parquet_table
-        from deepfm_core.tables.table import ReadReport
-
-        report = ReadReport.from_dict(self._content(sha)["report"])
         row = self._database.row("SELECT name FROM tables WHERE sha256 = ? AND owner = ?", (sha, owner))
         name = row["name"] if row else f"table {sha[:8]}"
-        return read_parquet_table(self._path(sha) / "table.parquet", name, report)
+        if not self._path(sha).is_dir():
+            raise _absent(sha)
+        try:
+            return self._stored(sha, name)
+        except MemoryError:
+            raise
+        except Exception:  # a damaged file may raise anything
+            self.rebuild(sha)
+            return self._stored(sha, name)
+
+    def damage(self, sha: str) -> str | None:
+        """Say what of a table's files is missing or damaged; None where all are as they were written."""
+        original = self._path(sha) / "original"
+        if not original.exists():
+            return "the upload is missing"
+        try:
+            report = self._stored(sha, "").report
+        except MemoryError:
+            raise
+        except Exception as error:  # a damaged file may raise anything
+            return f"what was made of the upload cannot be read ({type(error).__name__})"
+        return None if report.choices.key(sha256(original)) == sha else "the upload is not the file that was sent"
+
+    def rebuild(self, sha: str) -> None:
+        """Read the upload again, as it was read before, and put what comes of it in the place of what is there.
+
+        Raises:
+            RunError: the upload is damaged or missing, or nobody knows any more how it was read.
+            TableError: the upload can no longer be read as a table.
+        """
+        from deepfm_core.tables.table import FOUND, ReadReport
+
+        original = self.original(sha)
+        try:
+            choices = ReadReport.from_dict(self._content(sha)["report"]).choices
+        except (RunError, *DAMAGE):
+            choices = FOUND
+        if choices.key(sha256(original)) != sha:
+            raise RunError(f"Table `{sha[:12]}` is damaged, and so is the upload. Upload the same file again.")
+        self._write(original.parent, original, f"table {sha[:8]}", None, None, choices)
+
+    def needed(self) -> set[str]:
+        """Return the SHA-256 of all tables that an owner or a run has, deleted ones included."""
+        return {row[0] for row in self._database.rows(_NEEDED) if row[0]}
 
     def entry(self, sha: str, owner: str) -> TableEntry:
         """Return an owner's entry.
@@ -115,19 +157,22 @@ class StoredTables:
             connection.execute("UPDATE tables SET deleted = NULL WHERE sha256 = ? AND owner = ?", (sha, owner))
         return self.entry(sha, owner)
 
-    def purge(self, before: float) -> None:
-        """Forget entries deleted before a time, and all content that belongs to no entry and no run."""
-        if not self._folder.is_dir():
-            return
-        with self._database.write() as connection:
-            connection.execute("DELETE FROM tables WHERE deleted < ?", (before,))
-            needed = {row[0] for row in connection.execute(_NEEDED)}
-            for path in self._folder.iterdir():
-                unfinished = path.name.startswith(".")
-                if path.stat().st_mtime < before if unfinished else path.name not in needed:
-                    shutil.rmtree(path, ignore_errors=True)
+    def purge(self, connection: sqlite3.Connection, before: float, left: set[str]) -> None:
+        """Forget entries deleted before a time, and the content that they, or runs that were removed, have `left`.
 
-    def _enter(self, sha: str, name: str, owner: str) -> bool:
+        What no entry and no run names is no reason to remove it: the database may be new, restored or damaged, and the
+        folders all that is left. Of those, only what a process did not finish goes.
+        """
+        forgotten = connection.execute("DELETE FROM tables WHERE deleted < ? RETURNING sha256", (before,)).fetchall()
+        left = left | {row["sha256"] for row in forgotten}
+        if left and not connection.execute(_UNREADABLE).fetchone():  # a run that cannot be read may need any of them
+            for sha in left - {row[0] for row in connection.execute(_NEEDED)}:
+                shutil.rmtree(self._path(sha), ignore_errors=True)
+        for path in self._folder.glob(".*"):
+            if path.stat().st_mtime < before:
+                shutil.rmtree(path, ignore_errors=True)
+
+    def enter(self, sha: str, name: str, owner: str) -> bool:
         """Enter content that is here for an owner, in one transaction so that `purge` cannot come between."""
         with self._database.write() as connection:
             if not self._path(sha).is_dir():
@@ -149,33 +194,64 @@ class StoredTables:
         max_bytes: int | None,
         choices: Choices | None,
     ) -> None:
+        with atomic_folder(self._path(sha)) as folder:
+            original = folder / "original"
+            _copy(source, original)
+            self._write(folder, original, name, table, max_bytes, choices)
+
+    def _replace(self, source: Path | bytes, sha: str, choices: Choices | None) -> None:
+        """Put an upload in the place of a damaged one of the same content, and read it."""
+        folder = self._path(sha)
+        with whole(folder / "original") as temporary:
+            _copy(source, temporary)
+        self._write(folder, folder / "original", f"table {sha[:8]}", None, None, choices)
+
+    @staticmethod
+    def _write(
+        folder: Path, original: Path, name: str, table: Table | None, max_bytes: int | None, choices: Choices | None
+    ) -> None:
+        """Write what is made of an upload; each file appears whole or not at all."""
         from deepfm_core.tables.parquet import write_parquet
         from deepfm_core.tables.reader import read_table
         from deepfm_core.tables.table import FOUND
 
-        with atomic_folder(self._path(sha)) as folder:
-            original = folder / "original"
-            if isinstance(source, bytes):
-                original.write_bytes(source)
-            else:
-                shutil.copyfile(source, original)
-            table = table or read_table(original, name=name, max_bytes=max_bytes, choices=choices or FOUND)
-            write_parquet(table, folder / "table.parquet")
-            content = {"rows": len(table), "bytes": original.stat().st_size}
-            write_json(folder / "table.json", {**content, "report": table.report.to_dict()})
+        table = table or read_table(original, name=name, max_bytes=max_bytes, choices=choices or FOUND)
+        with whole(folder / "table.parquet") as temporary:
+            write_parquet(table, temporary)
+        content = {"rows": len(table), "bytes": original.stat().st_size}
+        write_json(folder / "table.json", {**content, "report": table.report.to_dict()})
+
+    def _stored(self, sha: str, name: str) -> Table:
+        """Read what was made of an upload; damaged files raise anything."""
+        from deepfm_core.tables.parquet import read_parquet_table
+        from deepfm_core.tables.table import ReadReport
+
+        content = self._content(sha)
+        report = ReadReport.from_dict(content["report"])
+        table = read_parquet_table(self._path(sha) / "table.parquet", name, report)
+        if len(table) != content["rows"]:
+            raise ValueError(f"{len(table)} rows of {content['rows']}")
+        return table
 
     def _path(self, sha: str) -> Path:
-        if not _SHA256.fullmatch(sha):
+        if not is_sha256(sha):
             raise _absent(sha)
         return self._folder / sha
 
     def _content(self, sha: str) -> dict[str, Any]:
         try:
-            text = (self._path(sha) / "table.json").read_text(encoding="utf-8")
+            text = (self._path(sha) / "table.json").read_bytes()
         except FileNotFoundError:
             raise _absent(sha) from None
-        content: dict[str, Any] = json.loads(text)
+        content: dict[str, Any] = read_object(text, f"Table `{sha[:12]}`: table.json", "Upload the same file again.")
         return content
+
+
+def _copy(source: Path | bytes, target: Path) -> None:
+    if isinstance(source, bytes):
+        target.write_bytes(source)
+    else:
+        shutil.copyfile(source, target)
 
 
 def _absent(sha: str) -> RunError:

@@ -148,12 +148,18 @@ def write_parquet(table: Table, path: Path) -> None:
         use_dictionary=True,
         dictionary_pagesize_limit=_DICTIONARY_BYTES,
         write_statistics=False,
+        write_page_checksum=True,
     )
 
 
 def read_parquet_table(path: Path, name: str, report: ReadReport) -> Table:
-    """Read a table that `write_parquet` wrote."""
-    with pq.ParquetFile(path, memory_map=True, read_dictionary=pq.read_schema(path).names) as file:
+    """Read a table that `write_parquet` wrote.
+
+    Raises:
+        pyarrow.ArrowException, OSError: the file is damaged; every page has a checksum.
+    """
+    names = pq.read_schema(path).names
+    with pq.ParquetFile(path, memory_map=True, read_dictionary=names, page_checksum_verification=True) as file:
         arrow = file.read()
     columns = {column: categorical([coded(arrow.column(i))]) for i, column in enumerate(arrow.column_names)}
     return Table(name, pd.DataFrame(columns, copy=False), report)

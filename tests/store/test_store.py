@@ -367,7 +367,7 @@ def test_a_store_of_the_first_version_gets_what_later_ones_need(tmp_path: Path) 
 
 def test_a_file_that_is_no_database_says_what_to_do(tmp_path: Path) -> None:
     (tmp_path / "runs.db").write_bytes(b"not a database at all, but long enough to look" * 100)
-    with pytest.raises(RunError, match=r"not a database\. Move the file away"):
+    with pytest.raises(RunError, match=r"not a database\. Nothing was changed\."):
         Store(tmp_path)
 
 
