@@ -23,10 +23,12 @@ from deepfm_core.evidence.verdicts import (
     NOISE,
     NOT_LEARNED,
     NOT_SUPPORTED,
+    NOT_TESTED,
     PROBABLE,
     STANDS_IN,
     has_evidence,
     holding,
+    untested_said,
     why_no_pairs,
 )
 
@@ -52,6 +54,7 @@ SENTENCES = {
     "What it learned does not predict held-out rows.",
     NOT_SUPPORTED: "**Learned, but not supported:** the model gives this pair more strength than the data supports.",
     DETERMINED: "**No information:** one field determines the other, so the pair can add nothing to the two.",
+    NOT_TESTED: "**Not tested:** it did not stand out at a first look at all pairs, so it counts as not clear.",
     NOISE: "**Not clear above noise:** a table without this interaction could look the same.",
 }
 
@@ -60,6 +63,8 @@ def finding(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
     """Say which pair is strongest, and how far to trust that."""
     if has_evidence(pairs):
         _finding_with_evidence(run, pairs, measure)
+        if said := untested_said(pairs):
+            st.caption(said)
         return
     best = ranked(pairs, measure).iloc[0]
     name = plain(pair_label(best["field_a"], best["field_b"]))

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import argparse
 import sys
+from math import comb
 from pathlib import Path
 
 import pandas as pd
 
 from deepfm_core.cli.options import model_folder
-from deepfm_core.cli.output import digits, write
+from deepfm_core.cli.output import Waited, digits, write
 from deepfm_core.cli.parser import READ, WRITTEN
 from deepfm_core.errors import RunError, SpecError
-from deepfm_core.evidence.verdicts import data_verdicts, verdicts, why_no_pairs
+from deepfm_core.evidence.verdicts import data_verdicts, untested_said, verdicts, why_no_pairs
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 
@@ -26,6 +27,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise SpecError(f"Top is {arguments.top}. Use 1 or more.")
     pairs, schema = _observed(arguments) if arguments.observed_only else _of_run(arguments)
     write(pairs, arguments.top, short)
+    if said := untested_said(pairs):
+        print(f"note: {said}", file=sys.stderr)
     if why := why_no_pairs(schema):
         print(f"note: {why}", file=sys.stderr)
 
@@ -67,7 +70,7 @@ def _of_run(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
 
 def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
     from deepfm_core.cli.options import chosen_schema, reading_choices
-    from deepfm_core.evidence.ranking import observed_of_table
+    from deepfm_core.evidence.ranking import observed_of_table, progress_said
     from deepfm_core.tables.reader import read_table
 
     if arguments.label is None:
@@ -78,5 +81,8 @@ def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
         )
     table = read_table(Path(arguments.folder), choices=reading_choices(arguments))
     schema = chosen_schema(arguments, table)
-    pairs = observed_of_table(table, schema, seed=arguments.seed or 0)
+    fields = sum(role.kind.entry.fields for role in schema.used if role.kind.is_embedded)
+    waited = Waited(lambda share: progress_said(share, comb(fields, 2)))
+    pairs = observed_of_table(table, schema, seed=arguments.seed or 0, report=waited.report)
+    waited.end()
     return pairs.assign(verdict=data_verdicts(pairs)), schema

@@ -5,12 +5,16 @@ from __future__ import annotations
 import shutil
 import sys
 import textwrap
+import time
 from collections.abc import Callable
 
 import pandas as pd
 
 from deepfm_core.spec.events import HOLD_OUT, EpochDone, Event, Fitted, Progress, Stage, Started
 from deepfm_core.tables.export import write_csv
+
+FIRST_SECONDS = 1.0
+"""Seconds after which a computation shows how far it is."""
 
 
 class Progressed:
@@ -35,6 +39,33 @@ class Progressed:
         text = _text(event)
         if text:
             print(f"\r\033[K{text}" if self._live else text, file=sys.stderr, flush=True)
+
+
+class Waited:
+    """Shows how far a computation of more than a second is: one line that changes on a terminal, elsewhere a few lines.
+
+    It goes to stderr, with the seconds that are left if the rest takes as long as what is done.
+    """
+
+    def __init__(self, said: Callable[[float], str]) -> None:
+        """Begin; `said` names what is being done at a share of 0 … 1."""
+        self._said, self._live, self._began = said, sys.stderr.isatty(), time.perf_counter()
+        self._next = FIRST_SECONDS
+
+    def report(self, share: float) -> None:
+        """Show the share done, if it is time for that."""
+        seconds = time.perf_counter() - self._began
+        if seconds < self._next:
+            return
+        self._next = seconds + (0.2 if self._live else 10.0)
+        left = f", about {seconds * (1 - share) / share:.0f} s left" if share > 0 else ""
+        line = f"{share:4.0%}  {self._said(share)}{left}"
+        print(f"\r\033[K{line}" if self._live else line, end="" if self._live else "\n", file=sys.stderr, flush=True)
+
+    def end(self) -> None:
+        """Clear the line."""
+        if self._live and self._next > FIRST_SECONDS:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)
 
 
 def _text(event: Event) -> str:

@@ -14,7 +14,6 @@ from functools import cached_property
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import coo_array, csr_array, diags_array, hstack
 from threadpoolctl import threadpool_limits
 
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
@@ -34,6 +33,7 @@ from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects, log
 from deepfm_core.evidence.null import benjamini_hochberg, upper_tail
 from deepfm_core.evidence.posterior import expected_square, posterior
 from deepfm_core.evidence.ranking import ObservedFit, fit_observed, labels_of
+from deepfm_core.evidence.score_test import first_look
 from deepfm_core.evidence.verdicts import PROBABLE
 from deepfm_core.spec.events import Report, unheard, within
 
@@ -50,8 +50,6 @@ MOST_ASKED = 600
 """Pairs that are asked at most; of more, a first look chooses."""
 MOST_LOOKED_AT = 20_000
 """Rows of a first look."""
-LOOKED_AT_ONCE = 16
-"""Fields whose pairs are looked at together."""
 MOST_PAIRS = 48
 """Most pairs with cells, the strongest by evidence."""
 DENSE = 0.5
@@ -150,7 +148,7 @@ def supported_pairs(table: EncodedTable, *, seed: int = 0, report: Report = unhe
     if len(table.layout.fields) < 2:
         return ()
     every = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
-    asked = first_look(table, seed) if every > MOST_ASKED else None
+    asked = _looked_at(table, seed) if every > MOST_ASKED else None
     fit = fit_observed(table, draws=DRAWS, seed=seed, report=report, least=LIKELY, pairs=asked)
     joint, others = likelihoods(fit.joint.scores), every - len(fit.pairs)
     found = posterior(joint, others=others)
@@ -167,40 +165,14 @@ def _q_values(fit: ObservedFit, others: int) -> Values:
     return benjamini_hochberg(np.concatenate([upper_tail(z, skew), np.ones(others)]))[: len(z)]
 
 
-def first_look(table: EncodedTable, seed: int) -> list[tuple[int, int]]:
-    """Choose the pairs of a wide table that are worth asking: those with the largest score, by products of matrices.
-
-    The score is that of a variance at zero, Σ (U² − V) ÷ √(2 Σ V²) over the cells of a pair, with U and V the sums of
-    residuals and of their variances. Unlike the scores that follow it leaves in what is additive, and draws no null.
-    """
+def _looked_at(table: EncodedTable, seed: int) -> list[tuple[int, int]]:
+    """Choose the pairs of a wide table that are worth asking, from a sample of its rows."""
     if len(table) > MOST_LOOKED_AT:
         rows = np.random.default_rng(seed).choice(len(table), MOST_LOOKED_AT, replace=False)
         table = table.take(np.sort(rows))
     designs = field_designs(table)
     p = fit_main_effects([*designs, *dense_designs(table)], labels_of(table)).probability
-    columns = [csr_array(design.crossed.matrix) for design in designs]
-    starts = np.cumsum([0, *(part.shape[1] for part in columns)])
-    every = csr_array(hstack(columns))
-    squares = every.power(2)
-    residual, variance = diags_array(labels_of(table) - p), diags_array(p * (1 - p))
-    of_field = np.repeat(np.arange(len(designs)), np.diff(starts))
-    scores = np.zeros((len(designs), len(designs)))
-    for first in range(0, len(designs), LOOKED_AT_ONCE):
-        block = slice(starts[first], starts[min(first + LOOKED_AT_ONCE, len(designs))])
-        U = ((residual @ every[:, block]).T @ every).tocoo()
-        V = ((variance @ squares[:, block]).T @ squares).tocoo()
-        excess = _by_pair(U.data**2, U, of_field, block.start) - _by_pair(V.data, V, of_field, block.start)
-        scores += excess / np.sqrt(2 * np.maximum(_by_pair(V.data**2, V, of_field, block.start), 1e-12))
-    upper = np.triu_indices(len(designs), 1)
-    best = np.argsort(-scores[upper], kind="stable")[:MOST_ASKED]
-    return sorted((int(upper[0][k]), int(upper[1][k])) for k in best)
-
-
-def _by_pair(values: Values, cells: coo_array, of_field: NDArray[np.int64], first: int) -> Values:
-    """Sum values of cells, whose rows begin with column `first`, over the cells of each two fields: (F, F)."""
-    fields = int(of_field[-1]) + 1
-    pair = of_field[cells.row + first] * fields + of_field[cells.col]
-    return np.asarray(np.bincount(pair, values, fields**2), dtype=np.float64).reshape(fields, fields)
+    return first_look(designs, labels_of(table) - p, p * (1 - p), MOST_ASKED)
 
 
 def solve(table: EncodedTable, pairs: Sequence[GuidedPair]) -> Guide:

@@ -18,13 +18,13 @@ from threadpoolctl import threadpool_limits
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.evidence.designs import DIRECT_CODES, FieldDesign, cross, dense_designs, field_designs
+from deepfm_core.evidence.designs import DIRECT_CODES, FieldDesign, cross, dense_designs, field_designs, take_rows
 from deepfm_core.evidence.joint import JointScores, joint_scores, likelihoods
 from deepfm_core.evidence.likelihood import STRENGTHS
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
 from deepfm_core.evidence.null import benjamini_hochberg, null_residuals, upper_tail
 from deepfm_core.evidence.posterior import over_rows, posterior
-from deepfm_core.evidence.score_test import PairScore, Residuals, score_pair
+from deepfm_core.evidence.score_test import PairScore, Residuals, first_look, score_pair
 from deepfm_core.evidence.verdicts import FEWEST, PAIR_COLUMNS
 from deepfm_core.schema.labels import labelled_rows
 from deepfm_core.schema.schema import Schema
@@ -46,6 +46,15 @@ DRAW_WORK = 3e9
 """Rows × pairs × draws that the number of draws is chosen by, within the limits below."""
 
 FEWEST_DRAWS, MOST_DRAWS = 16, 128
+
+MOST_TESTED = 1000
+"""Pairs that are tested at most. Of more, a first look chooses those worth it; 45 fields have 990."""
+
+LOOK_WORK = 5e9
+"""Products that a first look may take: half of rows × (columns of a row)². Of longer tables, it samples rows."""
+
+LOOKED = 0.02
+"""Progress when a first look begins, which ends when the scores alone begin."""
 
 ALONE = (0.15, 0.55)
 """Progress when the scores of the pairs alone begin and end; scoring them beside each other is the rest."""
@@ -75,9 +84,10 @@ class ObservedFit:
         designs: of the embedded fields, then of the dense ones, over the rows used.
         labels: (N,) of the rows used.
         main: main effects alone.
-        pairs: P pairs of field numbers.
+        pairs: the P pairs of field numbers that were tested.
         alone: their scores beside main effects alone.
         joint: their scores beside the other pairs.
+        fields: how many fields have pairs.
     """
 
     designs: tuple[FieldDesign, ...]
@@ -86,6 +96,13 @@ class ObservedFit:
     pairs: tuple[tuple[int, int], ...]
     alone: tuple[PairScore, ...]
     joint: JointScores
+    fields: int
+
+    @property
+    def others(self) -> list[tuple[int, int]]:
+        """The pairs that a first look did not choose, which were not tested."""
+        tested = set(self.pairs)
+        return [pair for pair in combinations(range(self.fields), 2) if pair not in tested]
 
 
 def observed_interactions(
@@ -99,8 +116,9 @@ def observed_interactions(
     """Rank all pairs of embedded fields by what the labels say about their interaction.
 
     Fit main effects, draw labels from them as the null, and score each pair against it (docs/interactions.md has the
-    formulas). Strengths are standard deviations over rows, in log-odds. Cost: 12 fields × 20,000 rows about 1 s;
-    memory a few arrays of rows × draws float32.
+    formulas). Strengths are standard deviations over rows, in log-odds. Of more than `MOST_TESTED` pairs, a first look
+    chooses those that are tested; false discoveries are counted among all of them. Cost: 12 fields × 20,000 rows about
+    1 s, 300 fields × 2,000 rows about 12 s; memory a few arrays of rows × draws float32.
 
     Args:
         table: N labelled rows. Test rows may be among them: this judges no model.
@@ -110,7 +128,7 @@ def observed_interactions(
         report: called with the share done, 0 … 1. It jumps ahead if no pair enters the joint model.
 
     Returns:
-        One row per pair, strongest first:
+        One row per pair, strongest first; of a pair that was not tested, only its fields and `significant` = False:
 
         - `field_a`, `field_b`, in the layout's order;
         - `strength`, the expected strength beside the other pairs, which is the recommended ranking, and its 90%
@@ -143,7 +161,7 @@ def fit_observed(
     """Fit main effects, score all pairs alone, then beside each other; arguments as for `observed_interactions`.
 
     Pairs that interact with a smaller probability than `least`, alone, are not scored beside the others. Only `pairs`
-    are scored, if given; the rest of all pairs count as ones that say nothing.
+    are scored, if given, or else those that a first look chooses; the rest of all pairs count as ones that say nothing.
 
     It runs in one BLAS thread. The products are many and small, and with more threads they take several times as long.
     """
@@ -166,9 +184,12 @@ def _fit_observed(
         table = table.take(np.sort(rng.choice(len(table), size=most_rows, replace=False)))
         labels = labels_of(table)
     designs = (*field_designs(table), *dense_designs(table))
-    every = tuple(combinations(range(len(table.layout.fields)), 2))
-    pairs = every if chosen is None else tuple(chosen)
+    fields = len(table.layout.fields)
+    every = tuple(combinations(range(fields), 2))
     main = fit_main_effects(designs, labels)
+    if chosen is None and len(every) > MOST_TESTED:
+        chosen = _worth_testing(designs[:fields], labels, main, seed, within(report, LOOKED, ALONE[0]))
+    pairs = every if chosen is None else tuple(chosen)
     if draws is None:
         draws = int(np.clip(DRAW_WORK / max(len(table) * len(pairs), 1), FEWEST_DRAWS, MOST_DRAWS))
     p = main.probability
@@ -181,7 +202,29 @@ def _fit_observed(
         joint = joint_scores(
             designs, labels, (main, rows), pairs, alone, rng, beside, least=least, others=len(every) - len(pairs)
         )
-    return ObservedFit(designs, labels, main, pairs, alone, joint)
+    return ObservedFit(designs, labels, main, pairs, alone, joint, fields)
+
+
+def _worth_testing(
+    designs: Sequence[FieldDesign], labels: Values, main: MainEffects, seed: int, report: Report
+) -> list[tuple[int, int]]:
+    """Take a first look at all pairs, at as many of the rows as `LOOK_WORK` allows."""
+    p, of_row = main.probability, sum(design.crossed.ids.shape[1] for design in designs)
+    residual, weights, most = labels - p, p * (1 - p), int(2 * LOOK_WORK / of_row**2)
+    if len(labels) > most:
+        rows = np.sort(np.random.default_rng(seed).choice(len(labels), most, replace=False))
+        designs, residual, weights = take_rows(designs, rows), residual[rows], weights[rows]
+    return first_look(designs, residual, weights, MOST_TESTED, report)
+
+
+def progress_said(share: float, pairs: int) -> str:
+    """Say how far `observed_interactions` is with a table of so many pairs, from the share that it reports."""
+    tested, (begun, alone) = min(pairs, MOST_TESTED), ALONE
+    if share < begun:
+        return f"a first look at {pairs:,} pairs" if pairs > tested else "main effects"
+    if share < alone:
+        return f"testing pairs, {round((share - begun) / (alone - begun) * tested):,} of {tested:,}"
+    return f"testing pairs beside the clear ones, {round((share - alone) / (1 - alone) * tested):,} of {tested:,}"
 
 
 def scored_alone(rows: Residuals, pairs: Sequence[tuple[int, int]], report: Report) -> tuple[PairScore, ...]:
@@ -198,13 +241,15 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
     if not fit.pairs:
         return pd.DataFrame(columns=list(COLUMNS))
     alone, joint = likelihoods(fit.alone), likelihoods(fit.joint.scores)
-    beside = posterior(joint)
+    others = len(fit.others)
+    beside = posterior(joint, others=others)
     strength, low, high = over_rows(joint, beside, np.stack([score.row_sds for score in fit.joint.scores]))
     z = np.array([score.z for score in fit.alone])
     p_values = upper_tail(z, np.array([score.skew for score in fit.alone]))
-    q_values = benjamini_hochberg(p_values)
+    # A pair that was not tested counts with a p-value of 1, so a first look adds no false discoveries.
+    q_values = benjamini_hochberg(np.concatenate([p_values, np.ones(others)]))[: len(p_values)]
     # Two conditions: the score test rejects the null, and the likelihood believes in an interaction.
-    signal = (q_values <= FALSE_DISCOVERY_RATE) & (posterior(alone).probability > 0.5)
+    signal = (q_values <= FALSE_DISCOVERY_RATE) & (posterior(alone, others=others).probability > 0.5)
     proxies = proxies_of(fit, signal, beside.strength)
     support = [level_pairs_with_rows(fit.designs[a], fit.designs[b]) for a, b in fit.pairs]
     # Where one field determines the other, all that the pair could add is a main effect: it has no strength.
@@ -227,7 +272,16 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
             "support": support,
         }
     )
-    return frame.sort_values("strength", ascending=False, kind="stable", ignore_index=True)
+    ranked = frame.sort_values("strength", ascending=False, kind="stable", ignore_index=True)
+    return pd.concat([ranked, _not_tested(fit, names)], ignore_index=True) if others else ranked
+
+
+def _not_tested(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
+    """Name the pairs that were only looked at: not clear, and nothing else is known of them."""
+    a, b = zip(*fit.others, strict=True)
+    named = {"field_a": [names[f] for f in a], "field_b": [names[f] for f in b]}
+    unknown = {column: np.nan for column in COLUMNS if column not in named}
+    return pd.DataFrame(named | unknown | {"significant": False, "proxy_of": ""}, columns=list(COLUMNS))
 
 
 def proxies_of(fit: ObservedFit, signal: NDArray[np.bool_], strength: Values) -> list[int | None]:

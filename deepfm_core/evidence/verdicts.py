@@ -11,7 +11,7 @@ import pandas as pd
 
 from deepfm_core.schema.schema import Schema
 
-# With evidence, every pair gets one of these. `data_verdicts` uses CLEAR, STANDS_IN, DETERMINED and NOISE.
+# With evidence, every pair gets one of these. `data_verdicts` uses CLEAR, STANDS_IN, DETERMINED, NOT_TESTED and NOISE.
 
 HOLDS = "holds on held-out rows"
 
@@ -28,6 +28,8 @@ NOISE = "not clear above noise"
 CLEAR = "clear above noise"
 
 STANDS_IN = "stands in for "
+
+NOT_TESTED = "not tested: nothing at a first look"
 
 DETERMINED = "no information: one field determines the other"
 
@@ -83,6 +85,7 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
         (clear, NOT_LEARNED),
         (_determined(pairs), DETERMINED),
         (proxies != "", STANDS_IN + proxies),
+        (not_tested(pairs), NOT_TESTED),
         (too_strong & (held < HOLDING_Z), DOES_NOT_HOLD),
         (too_strong, NOT_SUPPORTED),
     ]
@@ -94,7 +97,32 @@ def data_verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     """Judge every pair by the labels alone, without a model; one verdict per pair, as `verdicts` gives."""
     proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
     others = (STANDS_IN + proxies).where(proxies != "", NOISE).mask(_determined(pairs), DETERMINED)
+    others = others.mask(not_tested(pairs), NOT_TESTED)
     return others.mask(pairs["significant"].astype(bool), CLEAR).astype(object)
+
+
+def not_tested(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of every pair whether the labels were only looked at: of a table with many pairs, not all are tested."""
+    if not has_evidence(pairs):
+        return pd.Series(False, index=pairs.index)
+    return pairs["significant"].notna() & _numbers(pairs, "strength").isna()
+
+
+def untested_said(pairs: pd.DataFrame) -> str:
+    """Say how many pairs were tested, and what that means for the others; empty if all of them were."""
+    left = int(not_tested(pairs).sum())
+    if not left:
+        return ""
+    return (
+        f"The labels were tested for {len(pairs) - left:,} of {len(pairs):,} pairs, those that stand out at a first "
+        "look. The others have no strength here, and count as not clear. False discoveries are counted among all pairs."
+    )
+
+
+def spread_of(pairs: pd.DataFrame, field_a: str, field_b: str) -> float:
+    """Return the strength of one pair by the labels, in log-odds; 0 for a pair that was not tested."""
+    named = (pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)
+    return float(np.nan_to_num(pairs.loc[named, "strength"].iloc[0]))
 
 
 def _determined(pairs: pd.DataFrame) -> pd.Series[bool]:

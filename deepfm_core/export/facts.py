@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from deepfm_core.errors import RunError
-from deepfm_core.evidence.verdicts import has_evidence, holding, verdicts
+from deepfm_core.evidence.verdicts import has_evidence, holding, spread_of, verdicts
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.runs.findings import Cell, Findings, findings
 from deepfm_core.runs.telling import PLAUSIBLE_SD, cells_of, telling_cell
@@ -98,7 +98,7 @@ class Facts:
         pairs = self.pairs
         if not has_evidence(pairs):
             return PLAUSIBLE_SD
-        return float(pairs.loc[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b), "strength"].iloc[0])
+        return spread_of(pairs, field_a, field_b)
 
     def settings(self) -> Iterator[tuple[str, str]]:
         """Yield the title and the value of every setting that the model reads."""

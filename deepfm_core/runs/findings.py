@@ -107,7 +107,7 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
         str(first["field_a"]),
         str(first["field_b"]),
         float(first[measure]),
-        len(ranked),
+        len(pairs),
         len(clear) if evidence else None,
         len(held) if checked else None,
         _number(first, "strength_low") if evidence else None,

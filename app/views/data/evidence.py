@@ -24,6 +24,8 @@ START_SECONDS, SECONDS_A_CELL = 2.0, 1e-6
 """Expected seconds: to start, and per row of each pair."""
 MOST_ROWS = 200_000
 """Rows that are used of a longer table."""
+MOST_TESTED = 1_000
+"""Pairs that are tested of a wider table."""
 WANTED = "pairs wanted of"
 """In the session: keys of the estimates that the visitor started by a click."""
 
@@ -63,7 +65,7 @@ def _answer(question: Question, rows: int, fields: int, waiting: bool) -> None:
         st.info(plain(standing.problem))
         st.button("Try again", icon=":material/refresh:", on_click=question.forget_problem)
     else:
-        expected = START_SECONDS + SECONDS_A_CELL * min(rows, MOST_ROWS) * comb(fields, 2)
+        expected = START_SECONDS + SECONDS_A_CELL * min(rows, MOST_ROWS) * min(comb(fields, 2), MOST_TESTED)
         share = max(standing.share, min(0.15, standing.seconds / expected))
         st.progress(share, f"Estimating pairs from the labels … {standing.seconds:.0f} s")
 
@@ -79,9 +81,11 @@ def _pairs(pairs: pd.DataFrame) -> None:
     from app.charts.interactions.ranking import strongest_pairs
     from app.widgets.columns import PAIRS
     from app.widgets.figure import figure
-    from deepfm_core.evidence.verdicts import data_verdicts
+    from deepfm_core.evidence.verdicts import data_verdicts, untested_said
 
     st.markdown(sentence(pairs))
+    if said := untested_said(pairs):
+        st.caption(said)
     if not pairs["significant"].any():  # a chart would draw noise as large as an effect
         return
     evaluated = pairs.assign(verdict=data_verdicts(pairs))

@@ -15,7 +15,7 @@ from app.widgets.columns import CELLS
 from app.widgets.figure import figure, signed
 from app.widgets.text import code, plain
 from deepfm_core.evidence.cell_effects import observed_effects
-from deepfm_core.evidence.verdicts import has_evidence
+from deepfm_core.evidence.verdicts import has_evidence, spread_of
 from deepfm_core.schema.kinds import Reading
 
 PLAUSIBLE_SD = 0.5
@@ -109,7 +109,7 @@ def _spread(run: OpenRun, field_a: str, field_b: str) -> float:
     pairs = saved_runs.frame(run, "pairs")
     if pairs is None or not has_evidence(pairs):
         return PLAUSIBLE_SD
-    return float(pairs.loc[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b), "strength"].iloc[0])
+    return spread_of(pairs, field_a, field_b)
 
 
 def _named(field: str, level: str, knots: set[str]) -> str:
