@@ -176,7 +176,8 @@ def _points_within(epochs: pd.DataFrame, progress: pd.DataFrame | None) -> Layer
             color=MUTED.ink,
             strokeWidth=1,
             opacity=0.6,
-            point={"size": 14, "color": MUTED.ink, "opacity": 0.6},
+            point={"size": 14, "color": MUTED.ink, "opacity": 0.6, "aria": False},
+            aria=False,  # often without rows, and marks of none have no name
         ),
         x=EPOCH,
         y=LOGLOSS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.state.saved_runs import OpenRun
-from app.widgets.layout import side_by_side
+from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.messages import MODEL_TITLES, baseline_sentence, wide_title
 from app.widgets.text import counted, plain
 from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, signed
@@ -26,6 +26,7 @@ def show(run: OpenRun) -> None:
     if run.spec.model.name == BASELINE:
         st.info(baseline_sentence(run.name))
         return
+    heading_for_readers("Findings")
     found = _found(run.id, run)
     model = MODEL_TITLES[run.spec.model.name]
     cards = (
@@ -37,7 +38,7 @@ def show(run: OpenRun) -> None:
     for cell, title, (headline, text, note) in zip(cells, TITLES, cards, strict=True):
         with cell:
             st.caption(title)
-            st.markdown(f"#### {headline}")
+            st.markdown(f"### {headline}")
             st.markdown(text)
             st.caption(note)
 

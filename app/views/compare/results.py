@@ -13,7 +13,7 @@ from app.shared import groups
 from app.state import links
 from app.widgets.download import download
 from app.widgets.figure import show_chart, signed
-from app.widgets.layout import side_by_side
+from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.messages import MODEL_TITLES, to_pairs
 from deepfm_core.experiments.comparison import COMPARED, compared_as
 from deepfm_core.spec.run import BASELINE
@@ -135,6 +135,7 @@ def show_results(runs: Sequence[RunRow]) -> None:
     if table.empty:
         st.info("The table appears here as soon as the first run has finished.", icon=":material/hourglass_top:")
         return
+    heading_for_readers("Results")
     st.markdown(" ".join(part for part in (verdict(table), baseline_sentence(table)) if part))
     kept = links.mirror("order", list(ORDERS), "result")
     order = st.segmented_control(

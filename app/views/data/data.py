@@ -125,7 +125,7 @@ def _roles_alone(sha: str) -> None:
 
 def _verdict(table: Table, schema: Schema) -> None:
     head, *remarks = verdict(table, schema)
-    st.markdown(f"#### {plain(head)}")
+    st.markdown(f"### {plain(head)}")
     if remarks:
         st.markdown("\n".join(f"- {plain(without_options(remark))}" for remark in remarks))
 
@@ -275,7 +275,7 @@ def choose_table() -> None:
     right.selectbox("Table", list(names), format_func=names.__getitem__, key=TABLE, on_change=_switch)
     _removal(sha, names)
     say_refused(file, "upload", f"Still showing **{plain(names[sha])}**.")
-    st.subheader(plain(names[sha]), anchor=False, divider="gray")
+    st.header(plain(names[sha]), anchor=False, divider="gray")
 
 
 def _switch() -> None:

@@ -14,7 +14,7 @@ from app.views.examples.ledger import nearest_section, row_section
 from app.views.examples.what_if import what_if_section
 from app.widgets.columns import ROWS, configured
 from app.widgets.figure import figure
-from app.widgets.layout import side_by_side
+from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.messages import wide_title
 from app.widgets.text import plain
 from deepfm_core.explain.example_rows import own_cells
@@ -34,6 +34,7 @@ def main() -> None:
     cells = run_status.frame(run, "example_cells", "cells of examples")
     cells = own_cells(cells)
     what_is_seen(run, examples)
+    heading_for_readers("Sampled rows")
     row = selection.choose_row(examples)
     position = int((examples["row"] == row).to_numpy().argmax())
     left, right = side_by_side(2)

@@ -16,7 +16,7 @@ from app.views.interactions.levels import field_section, pair_section
 from app.views.interactions.tabs import pair_views
 from app.widgets.columns import PAIRS
 from app.widgets.figure import figure
-from app.widgets.layout import side_by_side
+from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import plain
 from deepfm_core.evidence.verdicts import has_evidence, verdicts
 
@@ -48,6 +48,7 @@ def main() -> None:
     measure, triangles, chosen = choose(pairs, fields)
     finding(run, pairs, measure)
     say_guided(run, pairs)
+    heading_for_readers("All pairs at a glance")
     left, right = side_by_side(2, least=400)
     with left:
         show_strongest(pairs, measure, chosen)

@@ -18,7 +18,7 @@ from app.views.performance.slices import slice_section
 from app.views.performance.threshold import threshold_section
 from app.widgets.columns import RATES
 from app.widgets.figure import figure
-from app.widgets.layout import side_by_side
+from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import code, plain
 from deepfm_core.metrics.scores import Metrics, calibration
 
@@ -46,6 +46,8 @@ def main() -> None:
     if other and predictions.same_table(run, other, part):
         difference_section(run, other, rows, predictions.predictions(other, part) if same else None, metrics)
         st.header("Calibration and ranking", anchor=False, divider="gray")
+    else:
+        heading_for_readers("Calibration")
     runs = predicted_runs(run, rows, other, part)
     show_calibration(runs, part, metrics)
     threshold_section(runs, metrics, part)

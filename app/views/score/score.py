@@ -98,7 +98,7 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
     titles = {**TITLES, "fm_logit": (f"{wide_title(run.spec.model)} (log-odds)", "%.3f")}
     st.dataframe(shown, hide_index=True, column_config=configured(shown, titles), alt="Rows with their scores")
     st.caption(f"The first {len(shown):,} of {counted(len(rows), 'row')}. FM logit and DNN logit add up to the logit.")
-    st.subheader("Is this table like the one trained on?", anchor=False)
+    st.header("Is this table like the one trained on?", anchor=False)
     st.dataframe(
         scores.fields, hide_index=True, column_config=configured(scores.fields, TITLES), alt="Fields", width=560
     )

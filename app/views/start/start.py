@@ -68,7 +68,7 @@ def _ways_on(run: OpenRun) -> None:
 
 
 def _about(run: OpenRun) -> None:
-    st.subheader(f"What {MODEL_TITLES[run.spec.model.name]} found in {plain(run.spec.table_name)}", anchor=False)
+    st.header(f"What {MODEL_TITLES[run.spec.model.name]} found in {plain(run.spec.table_name)}", anchor=False)
     subject.show_run(run)
 
 

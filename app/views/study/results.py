@@ -16,7 +16,7 @@ from app.state.chart_selection import selected
 from app.widgets.columns import configured
 from app.widgets.download import download
 from app.widgets.figure import figure, show_chart, signed
-from app.widgets.layout import side_by_side
+from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import plain
 from deepfm_core.experiments.study import ONE, SEARCH, StudyPlan
 from deepfm_core.experiments.study_table import factor_lines, in_order, trial_table, untried
@@ -40,6 +40,7 @@ def show_results(runs: Sequence[RunRow], plan: StudyPlan) -> None:
     if table.empty:
         st.info("Results appear here as soon as the first run has finished.", icon=":material/hourglass_top:")
         return
+    heading_for_readers("Results")
     trials = trial_table(table, plan)
     _best(runs, table, trials, plan)
     there = [name for name in MEASURES if table[name].notna().any()]

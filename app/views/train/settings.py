@@ -145,7 +145,7 @@ def _drawn(defaults: dict[str, Any], linked: dict[str, Any], spec: RunSpec) -> d
     values = {**defaults, **linked}
     for cell, (home, title) in zip(side_by_side(3, least=220, gap="large"), GROUPS.items(), strict=True):
         with cell:
-            st.markdown(f"###### {title}")
+            st.markdown(f"**{title}**")
             for setting in of_home(home):
                 if setting.refused and not setting.needs(spec.model.switches):
                     values[setting.name] = defaults[setting.name]
