@@ -37,6 +37,7 @@ from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.labels import rule_labels
 from deepfm_core.schema.schema import FieldRole, Schema
 from deepfm_core.spec.events import EpochDone, Fitted
 from deepfm_core.spec.presets import settings
@@ -70,6 +71,26 @@ def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
         problem = Problem("there is only one class", "Give rows of both classes.", value=str(labels[0]))
         raise SchemaError("y", [problem])
     return labels
+
+
+def positives_of(y: ArrayLike, rows: int, positive: str) -> NDArray[np.bool_]:
+    """Return which of N labels of any number of values are positive: (N,).
+
+    Args:
+        y: (N,) labels.
+        rows: N.
+        positive: values with `|` between them, or a bound such as `>=4`.
+
+    Raises:
+        ValueError: y is None, does not fit, or lacks labels.
+        SchemaError: `positive` does not occur, or leaves one class.
+    """
+    if y is None:
+        raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
+    labels = column_or_1d(_whole(y), warn=True)
+    check_consistent_length(labels, np.empty(rows))
+    table = table_from_frame(pd.DataFrame({"y": labels}), "y")
+    return rule_labels(table, "y", str(positive)) > 0
 
 
 def _labels(count: int) -> str:
@@ -173,6 +194,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         learning_rate: the learning rate of Adam.
         min_count: values in fewer rows than this share one feature.
         validation_fraction: the share of validation rows.
+        positive: which labels are positive where there are more than two: values with `|` between them, such as `a|b`,
+            or a bound such as `>=4`. `classes_` are then False and True.
         kinds: kinds by column name, such as `{"hour": "categorical"}`; other kinds are inferred. `multi-valued:^` says
             what stands between the values of a cell.
         random_state: the seed of the split, the first weights, the order of rows and dropout.
@@ -209,6 +232,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         min_count: int = 1,
         validation_fraction: float = 0.1,
         kinds: Mapping[str, str] | None = None,
+        positive: str | None = None,
         random_state: int | np.random.RandomState | None = None,
         keep_training_rows: bool = False,
     ) -> None:
@@ -229,6 +253,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.min_count = min_count
         self.validation_fraction = validation_fraction
         self.kinds = kinds
+        self.positive = positive
         self.random_state = random_state
         self.keep_training_rows = keep_training_rows
 
@@ -237,7 +262,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
         Args:
             X: (N, columns), a frame of any types, or an array, whose columns are called x0, x1, ….
-            y: (N,) labels of two classes; the one that sorts last is positive.
+            y: (N,) labels of two classes; the one that sorts last is positive. With `positive`, labels of any number of
+                values.
 
         Raises:
             ValueError: y does not have two classes, or does not fit X.
@@ -253,7 +279,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         frame = self._frame(X, reset=True)
         if not len(frame):
             raise SchemaError("X", [Problem("there are no rows", "Give rows of both classes.")])
-        table = self._labelled(frame, labels_of(y, len(frame)))
+        labels = labels_of(y, len(frame)) if self.positive is None else positives_of(y, len(frame), self.positive)
+        table = self._labelled(frame, labels)
         self.spec_ = self._spec(table, str(table.frame.columns[-1]))
         self.schema_: Schema = self.spec_.schema
         _warn(self.schema_.warnings, "X")

@@ -43,7 +43,7 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
         rows: number of rows of its table.
     """
     label, blank = spec.schema.label, not spec.schema.label.negative
-    suggested = saved_tables.suggested_schema(spec.table, label.column, label.positive, blank_negative=blank)
+    suggested = saved_tables.suggested_schema(spec.table, label.column, label.said, blank_negative=blank)
     usual = {role.column: role.kind for role in suggested.roles}
     marks = {role.column: role.separator for role in suggested.roles}
     separators = {role.column: role.separator for role in spec.schema.roles if role.separator != marks.get(role.column)}
@@ -52,7 +52,7 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
         "preset": "custom",
         "model": None if spec.model.name == "deepfm" else spec.model.name,
         "label": label.column,
-        "positive": label.positive,
+        "positive": label.said,
         launch.BLANK: launch.NEGATIVE if blank else None,
         launch.KINDS: links.as_text(kinds),
         launch.SEPARATORS: links.as_text({column: mark for column, mark in separators.items() if mark}),

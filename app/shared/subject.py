@@ -16,7 +16,7 @@ from deepfm_core.store.records import RunRow
 
 def outcome(label: LabelRole, positive: bool = True) -> str:
     """Write an outcome with the visitor's own label, such as `income = >50K`."""
-    return f"{label.column} = {label.positive if positive else label.negative}"
+    return label.outcome(positive=positive)
 
 
 def show_run(run: OpenRun) -> None:

@@ -18,6 +18,8 @@ from deepfm_core.spec.models import MODELS, PUBLISHED
 from deepfm_core.spec.settings import SETTINGS, Setting
 from deepfm_core.spec.value_kinds import Crosses, Flag, Number, Whole, Widths
 
+POSITIVE_HELP = "the label's value that is positive (inferred); of several values 'a|b', of numbers '>=4'"
+
 
 class _Parser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
@@ -98,8 +100,8 @@ def _interactions(verbs: Any) -> None:
     verb.add_argument("folder", metavar="RUN|TABLE", help="a run's folder or its id; a table with --observed-only")
     _top(verb)
     verb.add_argument("--observed-only", action="store_true", help="ask a table itself; needs no run and no model")
-    verb.add_argument("--label", metavar="NAME", help="with --observed-only: the column to predict, of two values")
-    verb.add_argument("--positive", metavar="VALUE", help="… and its value that is positive (inferred)")
+    verb.add_argument("--label", metavar="NAME", help="with --observed-only: the column to predict")
+    verb.add_argument("--positive", metavar="VALUE", help=f"… {POSITIVE_HELP}")
     _reading(verb)
     verb.add_argument("--seed", type=int, help="… and the seed of the labels drawn as the null (0)")
     _roles(verb)
@@ -147,8 +149,8 @@ def _compare(verbs: Any) -> None:
 
 def _table(verb: argparse.ArgumentParser) -> None:
     verb.add_argument("table", type=Path, metavar="TABLE")
-    verb.add_argument("--label", required=True, metavar="NAME", help="the column to predict, of two values")
-    verb.add_argument("--positive", metavar="VALUE", help="the label's value that is positive (inferred)")
+    verb.add_argument("--label", required=True, metavar="NAME", help="the column to predict")
+    verb.add_argument("--positive", metavar="VALUE", help=POSITIVE_HELP)
     _reading(verb)
 
 

@@ -47,7 +47,7 @@ def _settings(spec: RunSpec) -> dict[str, Any]:
         elif name not in _UNTOLD:
             flat[name] = value
     flat["split_seed"] = spec.rows_seed
-    flat["label"] = f"{spec.schema.label.column} = {spec.schema.label.positive}"
+    flat["label"] = spec.schema.label.outcome()
     return flat | {f"field {role.column}": role.kind.value for role in spec.schema.roles}
 
 

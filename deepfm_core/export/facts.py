@@ -54,7 +54,7 @@ class Facts:
     @property
     def label(self) -> str:
         """The label with its positive value, such as `income = >50K`."""
-        return f"{self.spec.schema.label.column} = {self.spec.schema.label.positive}"
+        return self.spec.schema.label.outcome()
 
     @cached_property
     def metrics(self) -> dict[str, Metrics]:

@@ -15,6 +15,7 @@ import deepfm_core
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.recipe import Recipe, recipe
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import LabelRole
 from deepfm_core.spec.presets import PRESETS
 from deepfm_core.spec.run import ModelSpec, RunSpec, SplitSpec
 from deepfm_core.spec.settings import SETTINGS
@@ -62,7 +63,8 @@ It keeps no test rows, so it trains on more rows than the run.
 def command_line(facts: Facts) -> str:
     """Write the command that trains the run again, an option on each line."""
     spec, label = facts.spec, facts.spec.schema.label
-    words = [("--label", label.column), ("--positive", label.positive)]
+    words = [("--label", label.column), ("--positive", label.said)]
+    words += [("--blank-negative", "")] if not label.negative else []
     words += [(f"--{kind}", _listed(names)) for kind in Kind if (names := _columns(spec, kind))]
     words += [(flag, value) for flag, value in (*_parts(spec), *_settings(facts))]
     lines = [" ".join([flag, *([shlex.quote(value)] if value else [])]) for flag, value in words]
@@ -122,14 +124,15 @@ def _recipe(facts: Facts) -> Recipe:
 def classifier_snippet(facts: Facts) -> str:
     """Write the Python that fits a `DeepFMClassifier` with the run's settings to the run's table."""
     spec, label = facts.spec, facts.spec.schema.label
-    lines = [f"    {name}={value!r}," for name, value in _parameters(facts).items()]
     kinds = [f"    {kind.value!r}: {columns!r}," for kind in Kind if (columns := _columns(spec, kind))]
-    classes = [label.negative, label.positive]
+    parameters = {**_parameters(facts), **({"positive": label.said} if label.rule else {})}
+    kept, y = _labels(label)
+    lines = [f"    {name}={value!r}," for name, value in parameters.items()]
     return f"""from deepfm_core import DeepFMClassifier, read_table
 
 rows = read_table({spec.table_name!r}).frame
-rows = rows[rows[{label.column!r}].isin({classes!r})]
-X, y = rows.drop(columns={label.column!r}), (rows[{label.column!r}] == {label.positive!r}).astype(int)
+rows = rows[{kept}]
+X, y = rows.drop(columns={label.column!r}), {y}
 
 kinds = {{
 {chr(10).join(kinds)}
@@ -139,9 +142,19 @@ model = DeepFMClassifier(
 {chr(10).join(lines)}
 ).fit(X, y)
 
-model.predict_proba(X)[:, 1]   # the probability that {label.column} is {label.positive}
+model.predict_proba(X)[:, 1]   # the probability of {label.outcome()}
 model.interactions()           # the pairs of fields, strongest first
 """
+
+
+def _labels(label: LabelRole) -> tuple[str, str]:
+    """Write the Python that keeps the rows with a label, and that gives their labels."""
+    column = f"rows[{label.column!r}]"
+    if label.rule:
+        return f"{column}.str.strip() != ''", column
+    if not label.negative:
+        return f"{column}.isin(['', {label.positive!r}])", f"({column} == {label.positive!r}).astype(int)"
+    return f"{column}.isin({[label.negative, label.positive]!r})", f"({column} == {label.positive!r}).astype(int)"
 
 
 def _parameters(facts: Facts) -> dict[str, Any]:

@@ -1,10 +1,11 @@
-"""The label: which column it is, which of its two texts counts as positive, and its values as 0 and 1."""
+"""The label: which column it is, which of its texts count as positive, and its values as 0 and 1."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,8 @@ from numpy.typing import NDArray
 
 from deepfm_core.errors import Problem, SchemaError, did_you_mean
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.schema import LabelRole
+from deepfm_core.schema.number_parsing import number_names
+from deepfm_core.schema.schema import BOUND, LabelRole
 from deepfm_core.tables.table import Table
 
 # fmt: off
@@ -100,8 +102,13 @@ def suggest_label(table: Table) -> LabelRole | None:
 
 
 def named_as_label(table: Table) -> str | None:
-    """Return the column whose name is usual for a label, whatever it holds; None where there is none."""
-    return _usual([str(column) for column in table.frame.columns])
+    """Return the column whose name is usual for a label, whatever it holds; None where there is none.
+
+    Of several, one of few values goes first: `class` of three before `y` of a thousand numbers.
+    """
+    columns = [str(column) for column in table.frame.columns]
+    few = [column for column in columns if len(table.frame[column].cat.categories) <= _FEW_VALUES]
+    return _usual(few) or _usual(columns)
 
 
 def _usual(columns: list[str]) -> str | None:
@@ -109,8 +116,12 @@ def _usual(columns: list[str]) -> str | None:
     return next((names[name] for name in LABEL_NAMES if name in names), None)
 
 
+_FEW_VALUES = 64
+"""Distinct texts of a label that is no quantity, at most."""
+
+
 def _two_valued(frame: pd.DataFrame, column: str) -> bool:
-    if len(frame[column].cat.categories) > 64:
+    if len(frame[column].cat.categories) > _FEW_VALUES:
         return False
     cells = Cells.of(frame, column)
     return len(_values(cells)) == 2 and _missing_rows(cells) <= MAX_MISSING_SHARE * len(cells)
@@ -126,9 +137,16 @@ def label_role(table: Table, column: str, positive: str | None = None, *, blank_
 
     With `blank_negative` a column of one value and blanks is a label, too: its negative value is the empty text.
 
+    Args:
+        table: the table.
+        column: the label's.
+        positive: one of its values; of a label of more than two also several with `|` between them, or a bound on its
+            numbers such as `>=4`.
+        blank_negative: whether a blank cell means the other value, where there is only one.
+
     Raises:
-        SchemaError: there is no such column; it does not hold exactly two values; more than 5% of the rows have no
-            label; `positive` is not one of the values.
+        SchemaError: there is no such column; it holds more than two values and `positive` does not say which count;
+            more than 5% of the rows have no label; `positive` does not occur.
     """
     subject = f"Label `{column}` of {table.name}"
     _require_column(table, column, subject)
@@ -140,7 +158,9 @@ def label_role(table: Table, column: str, positive: str | None = None, *, blank_
             remedy = f"Its only value is `{only}`."
             raise SchemaError(subject, [Problem("the positive value does not occur", remedy, value=positive)])
         return LabelRole(column, only, "", f"`{only}`, and blank cells are the negative ones", _missing_rows(cells))
-    _require_two(values, cells, subject)
+    if positive is not None and (rule := _rule_of(positive, values)):
+        return _ruled(column, rule, cells, values, subject)
+    _require_two(values, cells, subject, positive)
     _require_labelled(cells, subject)
     if positive is None:
         key, reason = _positive_of(values)
@@ -154,6 +174,87 @@ def label_role(table: Table, column: str, positive: str | None = None, *, blank_
     if missing:
         reason += f"; {_rows(missing)} without a label will be left out"
     return LabelRole(column, values[key].text, values[other].text, reason, missing)
+
+
+# Labels of more than two values.
+
+
+_BOUND = re.compile(BOUND)
+_COMPARED = {">=": np.greater_equal, "<=": np.less_equal, ">": np.greater, "<": np.less}
+_OPPOSITE = {">=": "<", "<=": ">", ">": "≤", "<": "≥"}
+
+
+def _rule_of(positive: str, values: Mapping[str, _Value]) -> str:
+    """Read which values of a label are positive, as `LabelRole.rule` has it; empty where it is one of two values."""
+    key = normal_label(positive)
+    if key in values:
+        text = values[key].text if len(values) > 2 else ""
+        return f"={text}" if "|" in text or text[:1] in ("=", "<", ">", "≤", "≥") else text
+    if bound := _BOUND.fullmatch(positive):
+        return bound[1].replace("≥", ">=").replace("≤", "<=") + bound[2]
+    named = [normal_label(text) for text in positive.split("|")]
+    known = all(key in values for key in named)
+    return "|".join(dict.fromkeys(values[key].text for key in named)) if known and len(named) > 1 else ""
+
+
+def _ruled(column: str, rule: str, cells: Cells, values: Mapping[str, _Value], subject: str) -> LabelRole:
+    _require_labelled(cells, subject)
+    role = LabelRole(column, *_texts_of(rule), "", _missing_rows(cells), rule)
+    problems = _no_numbers(cells, rule)
+    if problems:
+        raise SchemaError(subject, problems)
+    positive = _positive_texts(cells, rule)
+    rows = int(cells.counts[positive & ~cells.missing].sum())
+    held = len(cells) - role.missing
+    if rows in (0, held):
+        message = f"{'no' if not rows else 'every'} label is positive by `{role.said}`"
+        shown = _listed(dict(values)) if len(values) <= _SHOWN else _range(cells)
+        raise SchemaError(subject, [Problem(message, f"Choose another rule. Its values are {shown}.")])
+    reason = f"`{role.said}` chosen by you"
+    if role.missing:
+        reason += f"; {_rows(role.missing)} without a label will be left out"
+    return replace(role, reason=reason)
+
+
+def _texts_of(rule: str) -> tuple[str, str]:
+    """Name what a rule takes for positive, and what is left."""
+    if bound := _BOUND.fullmatch(rule):
+        sign = bound[1].replace(">=", "≥").replace("<=", "≤")
+        return f"{sign} {bound[2]}", f"{_OPPOSITE[bound[1]]} {bound[2]}"
+    return rule.removeprefix("=") if rule.startswith("=") else rule.replace("|", " or "), "another value"
+
+
+def _positive_texts(cells: Cells, rule: str) -> NDArray[np.bool_]:
+    """Say which of the D distinct texts are positive by a rule: (D,)."""
+    if bound := _BOUND.fullmatch(rule):
+        with np.errstate(invalid="ignore"):
+            return np.asarray(_COMPARED[bound[1]](cells.numbers.values, float(bound[2])))
+    keys = {normal_label(text) for text in ([rule[1:]] if rule.startswith("=") else rule.split("|"))}
+    return np.array([normal_label(text) in keys for text in cells.texts.to_pylist()], dtype=bool)
+
+
+def _no_numbers(cells: Cells, rule: str) -> list[Problem]:
+    """Name the cells that a bound says nothing about."""
+    if not _BOUND.fullmatch(rule):
+        return []
+    return cells.problems(
+        cells.numbers.wrong & ~cells.missing, f"is no number, so `{rule}` says nothing", "Correct it."
+    )
+
+
+def _range(cells: Cells) -> str:
+    numbers = cells.numbers.values[cells.held]
+    low, high = number_names([float(np.nanmin(numbers)), float(np.nanmax(numbers))])
+    return f"{low} to {high}"
+
+
+def rule_labels(table: Table, column: str, positive: str) -> NDArray[np.float32]:
+    """Return the labels of a table all of whose N rows have one, as (N,) float32 of 0 and 1.
+
+    Raises:
+        SchemaError: as `label_role` and `labels_of` do.
+    """
+    return labels_of(table.frame, label_role(table, column, positive), table.name)
 
 
 def labelled_rows(frame: pd.DataFrame, role: LabelRole, subject: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
@@ -184,6 +285,8 @@ def _labels(
         remedy = "Add the column, or use the table for prediction only."
         raise SchemaError(subject, [Problem(f"the label column `{role.column}` is missing", remedy)])
     cells = Cells.of(frame, role.column)
+    if role.rule:
+        return _labels_by_rule(cells, role, subject, may_be_missing=may_be_missing)
     positive, negative = normal_label(role.positive), normal_label(role.negative)
     texts = zip(cells.texts.to_pylist(), cells.missing, strict=True)
     keys = ["" if missing else normal_label(text) for text, missing in texts]
@@ -196,6 +299,18 @@ def _labels(
     if not len(cells):
         return np.zeros(0, dtype=np.float32), np.zeros(0, dtype=bool)
     return is_positive[cells.codes], absent[cells.codes]
+
+
+def _labels_by_rule(
+    cells: Cells, role: LabelRole, subject: str, *, may_be_missing: bool
+) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    problems = _no_numbers(cells, role.rule)
+    if not may_be_missing:
+        absent = np.flatnonzero(cells.missing & (cells.counts > 0))
+        problems = [_unknown_label(cells, int(place), role) for place in absent] + problems
+    if problems:
+        raise SchemaError(subject, problems)
+    return _positive_texts(cells, role.rule).astype(np.float32)[cells.codes], cells.missing[cells.codes]
 
 
 def _unknown_label(cells: Cells, place: int, role: LabelRole) -> Problem:
@@ -244,9 +359,13 @@ def _require_column(table: Table, column: str, subject: str) -> None:
     raise SchemaError(subject, [Problem("there is no such column", f"{meant}Columns are {columns}{more}.")])
 
 
-def _require_two(values: dict[str, _Value], cells: Cells, subject: str) -> None:
+def _require_two(values: dict[str, _Value], cells: Cells, subject: str, positive: str | None) -> None:
     if len(values) == 2:
         return
+    if positive is not None and len(values) > 2:
+        remedy = "Name values of the label, with `|` between them, or a bound on its numbers such as `>=4`. They are "
+        problem = Problem("the positive value does not occur", f"{remedy}{_listed(values)}.", value=positive)
+        raise SchemaError(subject, [problem])
     if not values:
         remedy = "Choose another column, or fill in the labels."
         raise SchemaError(subject, [Problem(f"all {len(cells):,} cells are missing", remedy)])
@@ -261,9 +380,7 @@ def _require_two(values: dict[str, _Value], cells: Cells, subject: str) -> None:
         only = next(iter(values.values()))
         message = f"there is only one class, in {_rows(only.rows)}"
         raise SchemaError(subject, [Problem(message, remedy, value=only.text)])
-    first, second = (value.text for value in list(values.values())[:2])
-    pair = f"`{first}` and `{second}`"
-    remedy = f"A label has two: keep the rows of two, such as {pair}, merge them into two, or choose another column."
+    remedy = "Say which of them are positive (`--positive 'a|b'`), or from which number on (`--positive '>=4'`)."
     message = f"there are {len(values):,} classes: {_listed(values)}"
     raise SchemaError(subject, [Problem(message, remedy)])
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
@@ -44,6 +45,28 @@ class LabelRole:
     reason: str = ""
     missing: int = 0
     """How many of the table's rows have no label."""
+    rule: str = ""
+    """Which of more than two values are positive: a bound such as `>=4`, values with `|` between them, or after `=` one
+    that reads like these. Empty for a label of two values."""
+
+    def outcome(self, *, positive: bool = True) -> str:
+        """Write an outcome with the label's own name, such as `income = >50K` or `rating ≥ 4`."""
+        text = self.positive if positive else self.negative
+        return f"{self.column} {text}" if self.is_bound else f"{self.column} = {text}"
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether numbers from a bound on, or up to it, are positive."""
+        return re.fullmatch(BOUND, self.rule) is not None
+
+    @property
+    def said(self) -> str:
+        """What `--positive` takes to give this label again."""
+        return self.rule.removeprefix("=") or self.positive
+
+
+BOUND = r"\s*(>=|<=|>|<|≥|≤)\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)\s*"
+"""The pattern of a bound on a label's numbers, such as `>=4`."""
 
 
 @dataclass(frozen=True)

@@ -211,7 +211,7 @@ def _key(spec: RunSpec) -> str:
         _PROGRAM,
         _shas(spec),
         [spec.table_name, spec.valid_table_name, spec.test_table_name],
-        [label.column, label.positive, label.negative],
+        [label.column, label.positive, label.negative, *([label.rule] if label.rule else [])],
         [[role.column, role.kind, role.separator] for role in spec.schema.used],
         asdict(spec.split),
         spec.rows_seed,

@@ -124,7 +124,7 @@ def test_the_label_is_suggested_by_name_then_by_place():
     assert suggest_label(table_of(x=many, y=many)) is None
     with pytest.raises(SchemaError, match="no column looks like a label"):
         infer_schema(table_of(x=many, z=many))
-    with pytest.raises(SchemaError, match=r"`y`.* there are 3 classes: .*such as `1` and `2`"):
+    with pytest.raises(SchemaError, match=r"`y`.* there are 3 classes: .*Say which of them are positive"):
         infer_schema(table_of(x=many, y=many))
 
 

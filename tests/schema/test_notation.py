@@ -150,7 +150,7 @@ def test_a_schema_and_an_encoder_keep_the_notation() -> None:
 
 def test_a_label_of_one_value_and_blanks_is_asked_about() -> None:
     table = table_from_frame(pd.DataFrame({"x": rng.choice(list("ab"), N), "y": np.where(CLICK, "1", "")}))
-    with pytest.raises(SchemaError, match=r"only one class, .* are blank .*If blank means no, write 0 there"):
+    with pytest.raises(SchemaError, match=r"only one class, .* are blank .*If blank means no, say so"):
         label_role(table, "y")
     role = label_role(table, "y", blank_negative=True)
     assert (role.positive, role.negative) == ("1", "")

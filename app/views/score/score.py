@@ -41,7 +41,7 @@ def main() -> None:
     run = run_status.finished_run()
     subject.show_run(run)
     label = run.spec.schema.label
-    st.markdown(f"Give every row of a new table the probability that {code(f'{label.column} = {label.positive}')}.")
+    st.markdown(f"Give every row of a new table the probability that {code(label.outcome())}.")
     if run.spec.model.name == BASELINE:
         st.info(baseline_sentence(run.name))
         return
