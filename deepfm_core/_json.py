@@ -9,7 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable
-from typing import Any
+from dataclasses import fields, is_dataclass
+from functools import cache
+from types import UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from deepfm_core.errors import DeepFMError, RunError
 
@@ -52,3 +55,40 @@ def _why(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "it is nested too deeply"
     return str(error).partition("\n")[0].rstrip(".")[:200] or type(error).__name__
+
+
+# Whether values have the types that a dataclass says: Python itself does not look.
+
+
+def require_types(record: Any) -> Any:
+    """Return a dataclass's instance whose values, and theirs, have the types that their fields say.
+
+    Raises:
+        TypeError: one has not.
+    """
+    for field in fields(record):
+        hints = _hints(type(record))  # type: ignore[arg-type] (mypy takes no type for hashable)
+        if not _fits(getattr(record, field.name), hints[field.name]):
+            raise TypeError(f"`{field.name}` is `{str(getattr(record, field.name))[:40]}`")
+    return record
+
+
+@cache
+def _hints(record: Any) -> dict[str, Any]:
+    return get_type_hints(record)
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    origin, parts = get_origin(hint), get_args(hint)
+    if origin in (Union, UnionType):
+        return any(_fits(value, part) for part in parts)
+    if origin is Literal:
+        return value in parts
+    if origin is tuple:
+        kinds = parts[:1] * len(value) if parts[-1] is ... else parts
+        return isinstance(value, tuple) and len(kinds) == len(value) and all(map(_fits, value, kinds))
+    if is_dataclass(hint):
+        return isinstance(value, hint) and require_types(value) is value  # type: ignore[arg-type]
+    if hint in (int, float):
+        return isinstance(value, (int, hint)) and not isinstance(value, bool)
+    return not isinstance(hint, type) or isinstance(value, hint)

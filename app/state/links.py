@@ -57,7 +57,7 @@ def chosen_values(name: str) -> dict[str, Any]:
     """Return a choice of several named values; empty if the URL has none or it cannot be read."""
     try:
         values = json.loads(chosen(name) or "{}")
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return values if isinstance(values, dict) else {}
 

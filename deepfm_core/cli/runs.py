@@ -19,14 +19,16 @@ def run(arguments: argparse.Namespace) -> None:
     store = Store.default()
     lines = []
     for row in store.runs():
+        if row.state == "damaged":
+            print(f"warning: {row.message}", file=sys.stderr)
         test = (row.summary or {}).get("test") or {}
         lines.append(
             [
                 row.id,
                 row.name,
                 row.state,
-                row.spec.model.name,
-                row.spec.table_name,
+                None if row.state == "damaged" else row.spec.model.name,
+                None if row.state == "damaged" else row.spec.table_name,
                 datetime.fromtimestamp(row.created, UTC).isoformat(timespec="seconds"),
                 test.get("auc"),
                 test.get("logloss"),

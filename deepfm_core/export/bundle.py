@@ -126,7 +126,7 @@ def _manifest(archive: zipfile.ZipFile, subject: str) -> dict[str, Any]:
     try:
         manifest = json.loads(archive.read(MANIFEST))
         form, files = manifest["form"], manifest["files"]
-    except (ValueError, TypeError, KeyError) as error:
+    except (ValueError, TypeError, KeyError, RecursionError) as error:
         raise RunError(f"{subject} is damaged: {MANIFEST} cannot be read ({error}). Export it again.") from None
     if form != VERSION:
         raise RunError(f"{subject} has form {form}, and this version reads form {VERSION}. Use a newer version.")

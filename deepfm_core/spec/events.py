@@ -6,6 +6,8 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
+from deepfm_core._json import require_types
+
 GUIDE = "guide"
 """The stage that comes before a guided model trains: which pairs do the labels of the training part support?"""
 HOLD_OUT = "hold out"
@@ -145,7 +147,8 @@ def event_from_dict(kind: str, values: dict[str, Any]) -> Event:
     """Rebuild an event from its kind and `to_dict`; values unknown to this version are dropped."""
     cls = _TYPES[kind]
     known = {field.name for field in fields(cls)}
-    return cls(**{name: value for name, value in values.items() if name in known})
+    event: Event = require_types(cls(**{name: value for name, value in values.items() if name in known}))
+    return event
 
 
 def never() -> bool:

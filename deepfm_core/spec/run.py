@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
+from deepfm_core._json import require_types
 from deepfm_core.errors import SpecError
 from deepfm_core.schema.schema import Cross, Schema
 from deepfm_core.spec.models import MODELS, Switches
@@ -213,7 +214,11 @@ class RunSpec:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> RunSpec:
-        """Rebuild a spec from `to_dict`; settings unknown to this version are dropped."""
+        """Rebuild a spec from `to_dict`; settings unknown to this version are dropped.
+
+        Raises:
+            KeyError, TypeError, ValueError, AttributeError: the values are not those of a spec.
+        """
         parts: dict[str, Any] = dict(values)
         parts["schema"] = Schema.from_dict(parts["schema"])
         parts["split"] = SplitSpec(**_known(SplitSpec, parts["split"]))
@@ -221,7 +226,8 @@ class RunSpec:
         crosses = tuple((a, b) for a, b in model.get("crosses", ()))
         parts["model"] = ModelSpec(**{**model, "layers": tuple(model["layers"]), "crosses": crosses})
         parts["fit"] = FitSpec(**_known(FitSpec, parts["fit"]))
-        return cls(**_known(cls, parts))
+        spec: RunSpec = require_types(cls(**_known(cls, parts)))
+        return spec
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -139,7 +139,7 @@ class Database:
         self._lock = threading.RLock()
         self._anew = anew
         self._refuse_lost()
-        with self._readable_errors():
+        with self.readable_errors():
             _make_folder(path.parent)
             self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
             self._connection.row_factory = sqlite3.Row
@@ -153,7 +153,7 @@ class Database:
 
     def rows(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
         """Return all rows of a query."""
-        with self._lock, self._readable_errors():
+        with self._lock, self.readable_errors():
             return self._connection.execute(query, values).fetchall()
 
     def row(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Row | None:
@@ -169,7 +169,7 @@ class Database:
     @contextmanager
     def write(self) -> Iterator[sqlite3.Connection]:
         """Open a transaction beside which no other process writes; it is kept if the block ends well, or undone."""
-        with self._lock, self._readable_errors():
+        with self._lock, self.readable_errors():
             self._undo()  # what a signal has cut off between two bytecodes
             try:
                 self._connection.execute("BEGIN IMMEDIATE")
@@ -184,7 +184,8 @@ class Database:
             self._connection.execute("ROLLBACK")
 
     @contextmanager
-    def _readable_errors(self) -> Iterator[None]:
+    def readable_errors(self) -> Iterator[None]:
+        """Turn what a full or read-only disk, a lock or damage raises within the block into a `RunError`."""
         try:
             yield
         except sqlite3.OperationalError as error:
@@ -192,6 +193,11 @@ class Database:
                 raise damaged(self.path, str(error)) from error
             raise RunError(
                 f"Store `{self.path}`: {error}. Check free space and permissions there, then try again."
+            ) from error
+        except OSError as error:
+            where = error.filename or self.path.parent
+            raise RunError(
+                f"Store `{where}`: {error.strerror or error}. Check free space and permissions there, then try again."
             ) from error
         except sqlite3.DatabaseError as error:
             if isinstance(error, sqlite3.IntegrityError):

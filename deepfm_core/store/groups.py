@@ -58,7 +58,7 @@ class StoredComparisons:
     def runs(self, comparison: str) -> list[RunRow]:
         """Return the runs of a comparison in the order they were asked for."""
         query = "SELECT * FROM runs WHERE comparison = ? AND deleted IS NULL ORDER BY rowid"
-        return [RunRow.of(row) for row in self._database.rows(query, (comparison,))]
+        return [RunRow.of(row).readable() for row in self._database.rows(query, (comparison,))]
 
     def delete(self, comparison: str) -> None:
         """Put a comparison and its runs into the bin, from where `restore` takes them for a day.

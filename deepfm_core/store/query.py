@@ -18,11 +18,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfm_core._files import write_frame
+from deepfm_core._json import read_object
 from deepfm_core.errors import RunError
 from deepfm_core.store.encoding_cache import digest_of
 from deepfm_core.store.run_queue import LABELS, MODELS
 
 if TYPE_CHECKING:
+    import sqlite3
+
     import pandas as pd
 
     from deepfm_core.schema.schema import Schema
@@ -97,7 +100,15 @@ class Questions:
                 f" (SELECT key FROM questions WHERE {waiting} ORDER BY created, rowid LIMIT 1) RETURNING *",
                 values,
             ).fetchone()
-        return Claimed(row["key"], row["kind"], json.loads(row["asked"])) if row else None
+        return self._claimed(row) if row else None
+
+    def _claimed(self, row: sqlite3.Row) -> Claimed | None:
+        """Read a question that was claimed; one that cannot be read fails with a sentence."""
+        try:
+            return Claimed(row["key"], row["kind"], read_object(row["asked"], "The question", "Ask it again."))
+        except RunError as error:
+            self.fail(row["key"], str(error))
+            return None
 
     def given_up(self, key: str, worker: Process) -> bool:
         """Say whether `worker` should stop: nobody waits any more, or the question is no longer its own."""
@@ -196,10 +207,16 @@ class Question:
         """Read the answer, which then stays for another day; None if there is none."""
         import pandas as pd
 
-        with suppress(FileNotFoundError):
+        with suppress(OSError):  # a store that may only be read
             os.utime(self.path)
+        try:
             return pd.read_parquet(self.path)
-        return None
+        except FileNotFoundError:
+            return None
+        except Exception:  # a damaged file may raise anything; it is asked anew
+            with suppress(OSError):
+                self.path.unlink()
+            return None
 
     def look(self) -> Standing:
         """Note that somebody waits, start a worker if one is needed, and return the question's state."""

@@ -5,15 +5,18 @@ from __future__ import annotations
 import json
 import re
 import secrets
+import shutil
 import sqlite3
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
-from functools import cached_property
+from dataclasses import dataclass, fields, replace
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from deepfm_core._json import read_object
 from deepfm_core.errors import RunError
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import Event
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.run import RunSpec
@@ -81,8 +84,10 @@ class RunRow:
     @cached_property
     def spec(self) -> RunSpec:
         """What the run was asked to do."""
-        spec: RunSpec = read_object(self.spec_json, f"Run `{self.id}`: its spec", REPAIR, RunSpec.from_dict)
-        return spec
+        try:
+            return _spec_of(self.spec_json)
+        except RunError as error:
+            raise RunError(f"Run `{self.id}`: {error}") from error
 
     @cached_property
     def summary(self) -> dict[str, Any]:
@@ -99,6 +104,13 @@ class RunRow:
             except RunError:
                 return f"its {name} in the database cannot be read"
         return None
+
+    def readable(self) -> RunRow:
+        """Return the row as a listing shows it: one that cannot be read is `damaged`, and says so in its message."""
+        if self.damage is None:
+            return self
+        spec, message = json.dumps(_UNREADABLE.to_dict()), f"Run `{self.id}`: {self.damage}. {REPAIR}"
+        return replace(self, status="damaged", message=message, spec_json=spec, summary_json=None)
 
     @property
     def tables(self) -> set[str]:
@@ -125,6 +137,18 @@ class RunRow:
             return True
         process = Process.parse(self.worker)
         return (process.here and not process.alive()) or time.time() - self.heartbeat > STALE_SECONDS
+
+
+_UNREADABLE = RunSpec(
+    "0" * 64, "damaged", Schema(LabelRole("damaged", "1", "0"), (FieldRole("damaged", Kind.CATEGORICAL),))
+)
+"""Stands in a listing for a spec that cannot be read."""
+
+
+@lru_cache(maxsize=4096)
+def _spec_of(text: str) -> RunSpec:
+    spec: RunSpec = read_object(text, "its spec", REPAIR, RunSpec.from_dict)
+    return spec
 
 
 _RUN_COLUMNS = {field.name for field in fields(RunRow)}
@@ -236,7 +260,11 @@ class NewRun:
     def enter(self, connection: sqlite3.Connection, folder: Callable[[str], RunFolder]) -> str:
         """Write the run's folder and its row, within the connection's transaction, and return the id."""
         run_id, now = new_id(), time.time()
-        folder(run_id).create().write_spec(self.spec)
+        try:
+            folder(run_id).create().write_spec(self.spec)
+        except OSError:  # a full disk: leave nothing behind
+            shutil.rmtree(folder(run_id).path, ignore_errors=True)
+            raise
         values = {
             "id": run_id,
             "name": self.name or run_name(self.spec),

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfm_core._files import whole, write_frame, write_json
+from deepfm_core._json import DAMAGE
 from deepfm_core.errors import RunError
 from deepfm_core.spec.run import RunSpec
 
@@ -81,7 +82,7 @@ class RunFolder:
             raise RunError(f"Run `{self.path}` has no spec.json. Name the folder of a run, as `train` prints it.")
         try:
             return RunSpec.from_dict(values)
-        except (KeyError, TypeError, ValueError) as error:
+        except DAMAGE as error:
             raise RunError(f"Run `{self.path}`: spec.json is not a run's ({error}). Train it again.") from error
 
     def write_summary(self, summary: Mapping[str, Any]) -> None:
@@ -111,7 +112,7 @@ class RunFolder:
             values = json.loads(path.read_text(encoding="utf-8"))
         except (FileNotFoundError, NotADirectoryError):
             return None
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise RunError(f"Run file `{path}` is not JSON ({error}). Delete the run and train it again.") from error
         if not isinstance(values, dict):
             raise RunError(f"Run file `{path}` is not a JSON object. Delete the run and train it again.")
@@ -175,7 +176,7 @@ class RunFolder:
             raise RunError(f"Run `{self.path}` has no weights. Wait until it is finished, or resume it.")
         try:
             weights: dict[str, NDArray[Any]] = load_file(self.model)
-        except (SafetensorError, OSError, ValueError) as error:
+        except (SafetensorError, OSError, *DAMAGE) as error:
             raise RunError(f"Weights `{self.model}` cannot be read ({error}). Train the run again.") from error
         return weights
 
@@ -211,6 +212,6 @@ def _load(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         with safe_open(path, framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dictionary)
             metadata = json.loads((file.metadata() or {}).get(_METADATA, "{}"))
-    except (SafetensorError, OSError, ValueError) as error:
+    except (SafetensorError, OSError, *DAMAGE) as error:
         raise RunError(f"Weights `{path}` cannot be read ({error}). Train the run again.") from error
     return tensors, metadata

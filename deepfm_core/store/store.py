@@ -8,12 +8,14 @@ import shutil
 import sqlite3
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from platformdirs import user_data_path
 
+from deepfm_core._json import DAMAGE
 from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Event, event_from_dict
 from deepfm_core.spec.run import RunSpec
@@ -201,13 +203,13 @@ class Store:
         return RunRow.of(row)
 
     def runs(self, owner: str | None = None, comparison: str | None = None) -> list[RunRow]:
-        """Return an owner's runs, newest first; those of all owners for None."""
+        """Return an owner's runs, newest first, those of all owners for None; `damaged` are those it cannot read."""
         rows = self.database.rows(
             "SELECT * FROM runs WHERE deleted IS NULL AND (:owner IS NULL OR owner = :owner)"
             " AND (:comparison IS NULL OR comparison = :comparison) ORDER BY created DESC, rowid DESC",
             {"owner": owner, "comparison": comparison},
         )
-        return [RunRow.of(row) for row in rows]
+        return [RunRow.of(row).readable() for row in rows]
 
     def folder(self, run_id: str) -> RunFolder:
         """Return a run's folder; RunError where the id is not one that the store gives out."""
@@ -276,7 +278,11 @@ class Store:
             f" AND (? OR kind IN ({', '.join('?' * len(kinds))})) ORDER BY seq",
             (run_id, after_seq, not kinds, *kinds),
         )
-        return [StoredEvent(seq, at, event_from_dict(kind, json.loads(content))) for seq, at, kind, content in rows]
+        events = []
+        for seq, at, kind, content in rows:
+            with suppress(*DAMAGE):  # one that cannot be read is left out, as if it had not been written
+                events.append(StoredEvent(seq, at, event_from_dict(kind, json.loads(content))))
+        return events
 
     # The queue: the reader's side (the worker's is `claims`)
 

@@ -44,10 +44,11 @@ class StoredTables:
         """Read a file and keep it; content that is here already is not read again. See `Store.import_table`."""
         sha = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256(source)
         sha = sha if choices is None else choices.key(sha)
-        if self._path(sha).is_dir() and self.damage(sha):
-            self._replace(source, sha, choices)
-        while not self.enter(sha, name, owner):
-            self._keep(source, name, sha, table, max_bytes, choices)
+        with self._database.readable_errors():
+            if self._path(sha).is_dir() and self.damage(sha):
+                self._replace(source, sha, choices)
+            while not self.enter(sha, name, owner):
+                self._keep(source, name, sha, table, max_bytes, choices)
         return self.entry(sha, owner)
 
     def original(self, sha: str) -> Path:
@@ -108,7 +109,8 @@ class StoredTables:
             choices = FOUND
         if choices.key(sha256(original)) != sha:
             raise RunError(f"Table `{sha[:12]}` is damaged, and so is the upload. Upload the same file again.")
-        self._write(original.parent, original, f"table {sha[:8]}", None, None, choices)
+        with self._database.readable_errors():
+            self._write(original.parent, original, f"table {sha[:8]}", None, None, choices)
 
     def needed(self) -> set[str]:
         """Return the SHA-256 of all tables that an owner or a run has, deleted ones included."""

@@ -78,7 +78,7 @@ def _cache_file() -> Path:
 def _remembered() -> dict[str, Any]:
     try:
         answers = json.loads(_cache_file().read_text(encoding="utf-8"))
-    except (OSError, ValueError, RuntimeError):  # no file, not JSON, no home
+    except (OSError, ValueError, RuntimeError):  # no file, not JSON or too deep, no home
         return {}
     return answers if isinstance(answers, dict) else {}
 

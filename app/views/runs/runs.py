@@ -28,7 +28,7 @@ OVERLAID = 8
 TOGETHER = "all"
 """Name of the choice to list also the runs of comparisons and studies."""
 CURVES = {"valid_logloss": "Validation logloss", "train_logloss": "Training logloss", "valid_auc": "Validation AUC"}
-MARKS = {"queued": "○", "running": "◐", "finished": "●", "failed": "✕", "cancelled": "◌", "lost": "?"}
+MARKS = {"queued": "○", "running": "◐", "finished": "●", "failed": "✕", "cancelled": "◌", "lost": "?", "damaged": "!"}
 
 
 def main() -> None:
@@ -167,7 +167,10 @@ def show_actions(chosen: list[RunRow]) -> None:
     if not chosen:
         st.caption("Select runs in the first column to open, compare, resume, export, annotate or delete them.")
         return
-    one = chosen[0] if len(chosen) == 1 else None
+    for row in chosen:
+        if row.state == "damaged":
+            st.error(plain(row.message or ""))
+    one = chosen[0] if len(chosen) == 1 and chosen[0].state != "damaged" else None
     with st.container(horizontal=True):
         if one:
             _leave("Open", ":material/open_in_full:", _page_of(one), run=one.id)
@@ -230,7 +233,7 @@ def _delete(rows: list[RunRow]) -> None:
 _ACTIONS = (
     (_cancel, "Cancel", ":material/stop_circle:", ("queued", "running")),
     (_resume, "Resume", ":material/resume:", ("lost", "failed", "cancelled")),
-    (_delete, "Delete", ":material/delete:", ("queued", "lost", "failed", "cancelled", "finished")),
+    (_delete, "Delete", ":material/delete:", ("queued", "lost", "failed", "cancelled", "finished", "damaged")),
 )
 
 
