@@ -67,7 +67,7 @@ def require_types(record: Any) -> Any:
         TypeError: one has not.
     """
     for field in fields(record):
-        hints = _hints(type(record))  # type: ignore[arg-type] (mypy takes no type for hashable)
+        hints = _hints(type(record))  # type: ignore[arg-type]  # a type is hashable
         if not _fits(getattr(record, field.name), hints[field.name]):
             raise TypeError(f"`{field.name}` is `{str(getattr(record, field.name))[:40]}`")
     return record
