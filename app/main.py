@@ -32,6 +32,7 @@ PAGES = (
     ("compare", "Compare", ":material/leaderboard:"),
     ("study", "Study", ":material/tune:"),
     ("runs", "Runs", ":material/history:"),
+    ("learn", "Learn", ":material/school:"),
 )
 
 

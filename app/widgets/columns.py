@@ -8,6 +8,8 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
+from app.widgets.glossary import meaning
+
 Titles = Mapping[str, tuple[str, str]]
 """By column: title with unit, and number format (`st.column_config.NumberColumn`)."""
 
@@ -18,6 +20,10 @@ HELP = {
     "learned_fm": f"The second-order part of the FM alone, purified. {STRENGTH_HELP}",
     "learned_dnn": f"The DNN alone, purified. {STRENGTH_HELP}",
     "fm_logit": "Bias + first order + second order.",
+    "q_value": meaning("false discovery rate"),
+    "knock_out_logloss": meaning("knock-out"),
+    "logloss": meaning("logloss"),
+    "auc": meaning("AUC"),
 }
 """Help of a heading, by column: FM pairs are the second order alone, the FM logit also has bias and first order."""
 RATES: Titles = {
@@ -81,6 +87,13 @@ ROWS: Titles = {
     "dnn_logit": ("DNN logit (log-odds)", "%.3f"),
     "surprise": ("surprise (nats)", "%.2f"),
     "value": ("log-odds", "%.4f"),
+}
+WORKED: Titles = {
+    "x": ("x", "%.3f"),
+    "weight": ("weight (log-odds)", "%.3f"),
+    "what": (" ", ""),
+    "total": ("total", "%.3f"),
+    "active": ("not 0", "percent"),
 }
 EMBEDDED: Titles = {
     "rows": ("training rows", "localized"),

@@ -174,7 +174,7 @@ def test_the_page_opens_on_the_pair_it_calls_the_strongest(opened: Opened, store
     assert app.selectbox(key="choice of pair").value == pair_id("device", "placement")
 
 
-@pytest.mark.parametrize("page", ["start", "train", *PAGES, "embeddings", "score"])
+@pytest.mark.parametrize("page", ["start", "train", *PAGES, "embeddings", "score", "learn"])
 def test_every_page_says_which_run_table_label_and_model_it_shows(opened: Opened, store: Store, page: str) -> None:
     run = finished_copy(store, lambda folder: None)
     app = opened(page, run=run)

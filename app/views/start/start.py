@@ -91,8 +91,11 @@ def _how_it_works() -> None:
         "- **Performance** measures the model on held-out rows, since what it learned need not hold.\n\n"
         "Guo et al., *DeepFM: A Factorization-Machine based Neural Network for CTR Prediction*, 2017."
     )
-    if st.button("See the sample's pairs", icon=":material/grid_on:"):
-        links.go("interactions")
+    with st.container(horizontal=True):
+        if st.button("See the sample's pairs", icon=":material/grid_on:"):
+            links.go("interactions")
+        if st.button("Work it out on one row", icon=":material/school:"):
+            links.go("learn")
 
 
 main()

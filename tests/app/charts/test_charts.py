@@ -13,7 +13,17 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.charts import comparison, embeddings, ledger, logits, performance, slices, training_curves, what_if
+from app.charts import (
+    architecture,
+    comparison,
+    embeddings,
+    ledger,
+    logits,
+    performance,
+    slices,
+    training_curves,
+    what_if,
+)
 from app.charts.grammar import theme, vega
 from app.charts.interactions import agreement, graph, levels, matrix, ranking
 from deepfm_core.evidence import verdicts
@@ -53,6 +63,16 @@ def partners(count: int = 9) -> pd.DataFrame:
     effects = np.linspace(0.9, -0.3, count)
     named = features(count)[["id", "field", "feature"]]
     return named.assign(rows=40, fm=effects, whole=effects / 2, both=np.nan, rate=0.2)
+
+
+def drawn_model(fields: int = 12, layers: tuple[int, ...] = (96, 64, 1), size: int = 8) -> vega.Chart:
+    rng = np.random.default_rng(4)
+    names = [f"field {place}" for place in range(fields)]
+    given = pd.DataFrame({"field": names, "cell": "電話 <b>", "weight": rng.normal(size=fields)})
+    row = pd.Series({"bias": -1.0, "first_order": 0.5, "second_order": 0.2, "dnn_logit": 0.1})
+    parts = architecture.parts_of(row, first_order=True, second_order=size > 0, deep=bool(layers))
+    vectors = rng.normal(size=(fields, size)) if size else None
+    return architecture.architecture(given, vectors, parts, layers, -0.2, 0.45, chosen="field 1")
 
 
 SHARES = (0.4, 0.3, 0.1)
@@ -95,6 +115,9 @@ CHARTS = {
     "partners": lambda: embeddings.partner_bars(partners(), "device = phone"),
     "partners by the whole logit": lambda: embeddings.partner_bars(partners(), "device = phone", measure="whole"),
     "no partners": lambda: embeddings.partner_bars(partners(0), "device = phone"),
+    "model": drawn_model,
+    "model of many fields": lambda: drawn_model(60, size=40),
+    "model without embeddings or DNN": lambda: drawn_model(3, (), 0),
     "cells": lambda: agreement.cell_scatter(frames.level_pairs()),
     "ratio slices": lambda: slices.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
     "matrix without pairs": lambda: matrix.field_matrix(frames.pairs().head(0), frames.fields()),
@@ -131,6 +154,7 @@ def test_a_chart_is_valid_and_says_what_it_shows(name: str) -> None:
         ("plane", "row", ["row"]),
         ("features", "feature", ["id"]),
         ("lengths", "feature", ["id"]),
+        ("model", "field", ["field"]),
     ],
 )
 def test_a_click_selects_by_name(name: str, selection: str, columns: list[str]) -> None:

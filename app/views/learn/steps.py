@@ -1,0 +1,171 @@
+"""The first five steps: features, first order, FM pairs with the identity, DNN, and the sum."""
+
+from __future__ import annotations
+
+from math import log
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import streamlit as st
+
+from app.shared import subject
+from app.state import links
+from app.state.saved_runs import OpenRun
+from app.widgets.columns import WORKED, configured
+from app.widgets.figure import signed
+from app.widgets.messages import MODEL_TITLES
+from app.widgets.text import code, counted, plain
+from deepfm_core.explain.worked_row import WorkedRow, as_vectors, identity, pair_products
+from deepfm_core.metrics.scores import sigmoid
+
+THREE = 3
+
+
+def features_step(row: WorkedRow) -> None:
+    """Show what the row's cells become."""
+    st.header("1 · Cells become features", anchor=False)
+    st.markdown(
+        f"The model reads no words and no raw numbers, but **features**. This row has {len(row.features)} of them, of "
+        f"{counted(len(row.fields), 'field')}, each with an *x*. A category has one feature with x = 1. A piecewise "
+        "number lies between two knots, whose x add up to 1. A cell of several values has a feature for each."
+    )
+    shown = row.features
+    st.dataframe(shown, hide_index=True, column_config=configured(shown, WORKED), alt="Features", height=240)
+
+
+def first_order_step(run: OpenRun, example: pd.Series[Any]) -> None:
+    """Add up bias and weights."""
+    st.header("2 · First order: what each feature does alone", anchor=False)
+    if not run.spec.model.first_order:
+        st.info(f"{MODEL_TITLES[run.spec.model.name]} has no first-order terms. Its DNN learns these as well.")
+        return
+    st.latex(r"w_0 + \sum_i w_i x_i")
+    bias, weights = float(example["bias"]), float(example["first_order"])
+    st.markdown(
+        f"The bias is {signed(bias)}, and the weights of this row add up to {signed(weights)}. Together that is "
+        f"**{signed(bias + weights)} log-odds**, a probability of {_probability(bias + weights):.1%}. A model that "
+        "stops here is logistic regression (LR)."
+    )
+
+
+def _probability(logit: float) -> float:
+    return float(sigmoid(np.array([logit]))[0])
+
+
+def pairs_step(run: OpenRun, row: WorkedRow) -> None:
+    """Work the FM's identity out on three fields of the row."""
+    st.header("3 · FM pairs: what two features do together", anchor=False)
+    model, count = run.spec.model, len(row.fields)
+    if row.products is None or count < THREE:
+        why = "has no FM pairs" if row.products is None else f"reads {counted(count, 'field')}, and three are needed"
+        st.info(f"{MODEL_TITLES[model.name]} {why}. Choose a run of FM or DeepFM to see the identity worked out.")
+        return
+    st.latex(r"\sum_{f<g} \langle e_f, e_g\rangle = \tfrac12\Big(\big|\sum_f e_f\big|^2 - \sum_f |e_f|^2\Big)")
+    st.markdown(
+        "The FM adds the inner product of every two embeddings. The identity saves the loop over pairs: the square of "
+        f"the sum, less the sum of the squares, halved. A row has {count * (count - 1) // 2:,} pairs of fields here, "
+        f"and only {count:,} embeddings to square."
+    )
+    chosen = _choose_three(row)
+    if len(chosen) == THREE:
+        _identity(run, row, chosen)
+    else:
+        st.info("Choose three fields.")
+
+
+def _choose_three(row: WorkedRow) -> list[int]:
+    first = [row.fields[place] for place in row.strongest(THREE)]
+    key = "three fields"
+    kept = [name for name in st.session_state.get(key, first) if name in row.fields]
+    st.session_state[key] = kept
+    picked = st.multiselect("Three fields", row.fields, max_selections=THREE, key=key)
+    return [row.fields.index(name) for name in picked]
+
+
+def _identity(run: OpenRun, row: WorkedRow, chosen: list[int]) -> None:
+    assert row.products is not None
+    names = [row.fields[place] for place in chosen]
+    by_cells = run.spec.model.has_guide
+    vectors = None if row.vectors is None or by_cells else row.vectors[chosen]
+    if vectors is None:
+        products = row.products[np.ix_(chosen, chosen)]
+        vectors = as_vectors(products)
+        st.caption(
+            "**Guided.** This run holds pairs as cells, weighed products, or both. Any such numbers can be written as "
+            "embeddings that are long enough: for three fields, two numbers each. These give exactly this run's sums."
+        )
+    elif run.spec.model.centred:
+        st.caption("Centred: each embedding less the mean of its field over the training rows.")
+    worked = identity(vectors, names)
+    st.dataframe(
+        worked,
+        hide_index=True,
+        column_config=configured(worked, WORKED),
+        alt="The identity, worked out",
+        placeholder="",
+    )
+    pairs = pair_products(row.products, chosen, row.fields)
+    summands = " ".join(
+        f"{code(a)} × {code(b)} {signed(value, 3)}{mark}"
+        for (a, b, value), mark in zip(pairs.itertuples(index=False), (",", ",", ";"), strict=True)
+    )
+    st.markdown(
+        f"Pair by pair: {summands} together **{signed(float(pairs['value'].sum()), 3)}**. "
+        f"By the identity: **{signed(float(worked['total'].iloc[-1]), 3)}** log-odds."
+    )
+
+
+def network_step(run: OpenRun, row: WorkedRow) -> None:
+    """Show what each layer of the DNN passes on."""
+    st.header("4 · DNN: what many features do together", anchor=False)
+    model = run.spec.model
+    if not row.layers:
+        st.info(f"{MODEL_TITLES[model.name]} has no DNN. Its logit ends here.")
+        return
+    st.latex(r"a^{(l+1)} = \sigma\big(W^{(l)} a^{(l)} + b^{(l)}\big)")
+    both = model.second_order and not model.switches.own_embeddings
+    shared = " They are the same embeddings as the FM's." if both else ""
+    st.markdown(
+        f"The DNN reads the embeddings of all fields side by side, {len(row.layers[0]):,} numbers.{shared} "
+        f"{counted(len(row.layers) - 2, 'hidden layer')} later, one number is left: "
+        f"**{signed(float(row.layers[-1][0]))} log-odds**."
+    )
+    if not row.layers[-1].any() and model.has_guide:
+        st.caption("It is 0: the network found nothing that pays on the validation rows beyond the guide.")
+    names = ["inputs", *(f"hidden layer {number}" for number in range(1, len(row.layers) - 1)), "output"]
+    table = pd.DataFrame(
+        {
+            "layer": names,
+            "units": [len(values) for values in row.layers],
+            "active": [float((np.abs(values) > 1e-12).mean()) for values in row.layers],
+            "mean": [float(values.mean()) for values in row.layers],
+            "largest": [float(values[np.abs(values).argmax()]) for values in row.layers],
+        }
+    )
+    st.dataframe(table, hide_index=True, column_config=configured(table, WORKED), alt="Layers of the DNN")
+
+
+def sum_step(run: OpenRun, example: pd.Series[Any]) -> None:
+    """Add the parts up, and say what the row costs."""
+    st.header("5 · One sum, trained as one", anchor=False)
+    st.latex(r"\hat y = \mathrm{sigmoid}(y_{\mathrm{FM}} + y_{\mathrm{DNN}})")
+    model = run.spec.model
+    parts = {"bias": model.first_order, "first_order": model.first_order, "second_order": model.second_order}
+    titles = {"bias": "bias", "first_order": "first order", "second_order": "FM pairs", "dnn_logit": "DNN"}
+    there = [name for name in titles if {**parts, "dnn_logit": model.deep}[name]]
+    summands = " + ".join(f"{titles[name]} ({signed(float(example[name]))})" for name in there)
+    positive = float(example["label"]) > 0.5
+    given = float(example["probability"]) if positive else 1 - float(example["probability"])
+    outcome = subject.outcome(run.spec.schema.label, positive)
+    st.markdown(
+        f"{summands[0].upper()}{summands[1:]} = **{signed(float(example['logit']))} log-odds**, a probability of "
+        f"**{example['probability']:.1%}**. The row has {code(outcome)}, to which the model gave {given:.1%}. So the "
+        f"row costs {-log(max(given, 1e-300)):.2f} nats of logloss. Training lowers the mean of that over all training "
+        "rows, and moves all parts at once. In DeepFM nothing is trained ahead, as in FNN, and nobody names pairs, as "
+        "in Wide & Deep."
+    )
+    if model.has_guide:
+        st.caption("**Guided.** This run differs from the paper: main effects and supported pairs were solved first.")
+    if st.button(plain("Split other rows on Examples"), icon=":material/scatter_plot:"):
+        links.go("examples")
