@@ -1,4 +1,4 @@
-"""The fields that the DNN's part of a logit comes from, by integrated gradients (Sundararajan et al. 2017, eq. 1).
+"""The fields that the networks' part of a logit comes from, by integrated gradients (Sundararajan et al. 2017, eq. 1).
 
 For a row x and a baseline b, the attribution of field f is (x_f − b_f) · ∫₀¹ ∂D(b + α(x − b))/∂x_f dα, summed over its
 embedding. Attributions sum to D(x) − D(b), which the paper calls completeness. With a finite number of steps a small
@@ -45,12 +45,7 @@ def dnn_attribution_frame(
         One line per row and field: `row`, `field`, `value` (log-odds), `baseline` (the DNN's output at the baseline),
         and `error` (the sum of the row's values, minus its output, plus the baseline's).
     """
-    network = model.eval().network
-    assert network is not None
-
-    def output(fields: Tensor, dense: Tensor) -> Tensor:
-        result: Tensor = network(model.network_input(fields, dense))
-        return result
+    output = model.eval().network_output
 
     # (F, K) and (D,)
     reference = network_fields_of(model, train).mean(0), torch.from_numpy(train.dense).mean(0)

@@ -1,4 +1,4 @@
-"""A DNN's output with one or two fields replaced, averaged over common background rows.
+"""The output of a DNN, and of a cross network beside it, with one or two fields replaced, as a mean over common rows.
 
 Start with `network_probe`. In shapes: B background rows, C replacements, F fields, D dense fields, K embedding size,
 H units of the first hidden layer.
@@ -6,11 +6,11 @@ H units of the first hidden layer.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.models.batch import Batch
@@ -58,10 +58,8 @@ class NetworkProbe:
 
     def __init__(self, model: DeepFM, fields: Tensor, dense: Tensor) -> None:
         """Prepare the first layer of background rows with `fields` (B, F, K) and `dense` (B, D)."""
-        assert model.network is not None
-        linear = model.network.first
+        linear, self._rest = _first_and_rest(model)
         count, k = fields.shape[1:]
-        self._rest = model.network.stack[1:]
         self._weight = linear.weight[:, : count * k].reshape(-1, count, k).transpose(0, 1)  # (F, H, K)
         self._fields = fields
         self._at = torch.einsum("bfk,fhk->fbh", fields, self._weight)  # (F, B, H)
@@ -105,6 +103,22 @@ class NetworkProbe:
     def _mean(self, hidden: Tensor) -> Tensor:
         output: Tensor = self._rest(hidden.flatten(0, 1)).reshape(hidden.shape[:2])
         return output.double().mean(1)
+
+
+def _first_and_rest(model: DeepFM) -> tuple[nn.Linear, Callable[[Tensor], Tensor]]:
+    """Give a DNN's first layer, and the function of its sums that is the output.
+
+    A cross network beside it has a first layer, too: both stand in one, the cross network's behind that of the DNN.
+    """
+    assert model.network is not None
+    first, rest, cross = model.network.first, model.network.stack[1:], model.cross
+    if cross is None:
+        return first, rest
+    units, inputs = first.weight.shape
+    both = nn.Linear(inputs, units + len(cross.first)).to(first.weight)
+    both.weight.copy_(torch.cat([first.weight, cross.first]))
+    both.bias.zero_()[:units].copy_(first.bias)
+    return both, lambda sums: rest(sums[..., :units]).squeeze(-1) + cross.after(sums[..., units:])
 
 
 class ProductProbe(NetworkProbe):

@@ -28,7 +28,7 @@ from deepfm_core.spec.models import ADDENDS
 from deepfm_core.tables.table import MISSING_TEXTS, Texts
 
 FM, DNN = "fm", "dnn"
-"""The two parts that a logit is shown as: the DNN's, and all else."""
+"""The two parts that a logit is shown as: the networks', and all else."""
 
 
 def score_bytes(facts: Facts) -> bytes:
@@ -98,7 +98,7 @@ def _named(term: Term) -> str:
 
 
 def part_of(term: Term) -> str:
-    """Say whether a term adds to the DNN's part of the logit or to the other one, by the kind of its addends."""
+    """Say whether a term adds to the networks' part of the logit or to the other one, by the kind of its addends."""
     model = term.model
     kinds = {addends.kind for addends in term.addends(Reading(model, one_row(model)))}
     return DNN if {ADDENDS[kind].column for kind in kinds} == {ADDENDS["dnn"].column} else FM
@@ -123,6 +123,7 @@ def _reading(model: DeepFM) -> dict[str, Any]:
         "within": model.within_fields.tolist(),
         "inner": switches.inner,
         "outer": switches.outer,
+        "cross": switches.cross,
         "layers": [(type(layer).__name__, f"network.stack.{number}.") for number, layer in enumerate(stack)],
     }
 

@@ -364,6 +364,22 @@ def crossed(m: Batch) -> Numbers:
     return np.asarray(m.weights["crossed_weights"][m.crosses, 0].sum(1))
 
 
+def cross_network(m: Batch) -> Numbers:
+    """The cross network's output: each layer multiplies what stands there with the inputs."""
+    fields = m.fields(m.about["deep_columns"])
+    x = h = np.concatenate([fields.reshape(len(fields), -1), m.dense], 1)
+    for w, b in zip(m.weights["cross.weights"], m.weights["cross.biases"], strict=True):
+        h = CROSSES[m.about["cross"]](x, h, w, b) + h
+    return np.asarray(h @ m.weights["cross.output"])
+
+
+CROSSES: dict[str, Any] = {
+    "vector": lambda x, h, w, b: x * (h @ w)[:, None] + b,
+    "matrix": lambda x, h, w, b: x * (h @ w.T + b),
+}
+"""What a layer of a cross network adds, from the inputs x and the layer below h, (B, d) each, by its form."""
+
+
 def deep(m: Batch) -> Numbers:
     """The network's output."""
     fields = m.fields(m.about["deep_columns"])
@@ -405,6 +421,7 @@ TERMS = {
     "WithinPairs": within_pairs,
     "Cells": cells,
     "Crossed": crossed,
+    "CrossNetwork": cross_network,
     "Deep": deep,
 }
 """By the name of a term's class in the library: what it adds to the logit of each row, (B,)."""

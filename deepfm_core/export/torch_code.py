@@ -74,6 +74,10 @@ def _parameters(model: DeepFM) -> Iterator[str]:
         yield f'self.register_buffer("cell_weights", torch.empty({len(model.cell_keys)}))'
     if not model.one_slot_a_field:
         yield f'self.register_buffer("field_of_slot", torch.tensor({model.field_of_slot.tolist()}), persistent=False)'
+    if model.cross is not None:
+        yield "self.cross = nn.ParameterDict({"
+        yield from (f'    "{name}": {_empty(part)},' for name, part in model.cross.named_parameters())
+        yield "})"
     if model.network is not None:
         yield 'self.network = nn.ModuleDict({"stack": nn.Sequential('
         yield from (f"    {_layer(layer)}," for layer in model.network.stack)
@@ -178,6 +182,16 @@ def _crossed(model: DeepFM) -> Lines:
     return ["self.crossed_weights[crosses, 0].sum(1)  # combinations of two fields"]
 
 
+def _cross_network(model: DeepFM) -> Lines:
+    by_form = {"vector": "x0 * (h @ w).unsqueeze(1) + b + h", "matrix": "x0 * (h @ w.T + b) + h"}
+    return [
+        f"x0 = h = torch.cat([fields[:, :, {_columns(model.deep_columns)}].flatten(1), dense], 1)",
+        'for w, b in zip(self.cross["weights"], self.cross["biases"]):',
+        f"    h = {by_form[model.spec.switches.cross]}  # a cross layer",
+        'h @ self.cross["output"]',
+    ]
+
+
 def _deep(model: DeepFM) -> Lines:
     switches, read = model.spec.switches, ["e.flatten(1)"]
     yield f"e = fields[:, :, {_columns(model.deep_columns)}]  # (B, F, ·)"
@@ -204,6 +218,7 @@ TERM_CODE: dict[str, Callable[[DeepFM], Lines]] = {
     "WithinPairs": _within_pairs,
     "Cells": _cells,
     "Crossed": _crossed,
+    "CrossNetwork": _cross_network,
     "Deep": _deep,
 }
 """By the name of a term's class."""

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from deepfm_core.encoding.encoded_table import EncodedTable, Layout
 from deepfm_core.evidence.guide import Guide, GuidedPair
 from deepfm_core.models.batch import Batch
+from deepfm_core.models.cross_network import CrossLayers
 from deepfm_core.models.network import Network
 from deepfm_core.models.products import products
 from deepfm_core.models.reading import Reading
@@ -36,7 +37,8 @@ class DeepFM(nn.Module):
         bias + Σ_i x_i w_i + Σ_{f<g} ⟨e_f − m_f, e_g − m_g⟩ + within + network([e_1 … e_F, products, dense])
 
     with m = 0 in the paper's form and m_f the mean of e_f over the training rows in the centred form, and `within` the
-    pairs of features inside multi-valued fields. Crossed fields have first-order weights in a table of their own.
+    pairs of features inside multi-valued fields. Crossed fields have first-order weights in a table of their own, and
+    a cross network reads what the network reads.
     """
 
     feature_means: Tensor
@@ -55,6 +57,7 @@ class DeepFM(nn.Module):
     dense_weights: nn.Parameter
     crossed_weights: nn.Parameter | None
     network: Network | None
+    cross: CrossLayers | None
 
     def __init__(self, layout: Layout, spec: ModelSpec) -> None:
         """Build the model with random weights from torch's current random state."""
@@ -183,6 +186,13 @@ class DeepFM(nn.Module):
         """Give all that the network reads, from `network_fields` (B, F, ·) and the dense fields (B, D)."""
         return torch.cat([fields.flatten(1), *products(self.spec, fields), dense], 1)
 
+    def network_output(self, fields: Tensor, dense: Tensor) -> Tensor:
+        """Give what network and cross network add to the logit, (B,), from what they read (`network_input`)."""
+        assert self.network is not None
+        inputs = self.network_input(fields, dense)
+        output: Tensor = self.network(inputs)
+        return output if self.cross is None else output + self.cross(inputs)
+
     def sum_slots(self, features: Tensor) -> Tensor:
         """Sum slots to fields: (B, S, ·) to (B, F, ·)."""
         if self.one_slot_a_field:
@@ -218,7 +228,9 @@ class DeepFM(nn.Module):
 
     @property
     def network_is_silent(self) -> bool:
-        """Whether the network gives 0 to every row: that of a guided model in which it did not pay."""
+        """Whether the networks give 0 to every row: that of a guided model in which it did not pay."""
+        if self.cross is not None:
+            return False
         output = None if self.network is None else self.network.output
         return output is None or not (bool(output.weight.any()) or bool(output.bias.any()))
 

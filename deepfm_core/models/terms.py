@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.cells import Cells
+from deepfm_core.models.cross_network import CrossNetwork
 from deepfm_core.models.lookup import Slots
 from deepfm_core.models.network import Network
 from deepfm_core.models.network_gradients import Gradients, Layers, add_sum
@@ -513,7 +514,7 @@ class Deep(Term):
         self._layers.backward(delta, gradient, filled)
 
 
-TERMS: tuple[type[Term], ...] = (FirstOrder, Dense, FMPairs, WithinPairs, Cells, Crossed, Deep)
+TERMS: tuple[type[Term], ...] = (FirstOrder, Dense, FMPairs, WithinPairs, Cells, Crossed, CrossNetwork, Deep)
 """Every term, in the order in which they add up. Gradients go the other way: the network writes first."""
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+from deepfm_core.models.products import cross_numbers
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.knots import default_knots
 from deepfm_core.schema.schema import FieldRole
@@ -55,7 +56,7 @@ def _parameters(table: Table, spec: RunSpec, rows: int) -> int:
     count = features * (size + int(model.first_order))
     if model.deep:
         widths = [fields * model.embedding_size, *model.layers, 1]
-        count += sum((below + 1) * above for below, above in pairwise(widths))
+        count += sum((below + 1) * above for below, above in pairwise(widths)) + cross_numbers(model, widths[0])
     return count
 
 

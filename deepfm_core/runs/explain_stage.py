@@ -27,6 +27,7 @@ from deepfm_core.explain.purified_terms import purified_terms, purified_terms_fr
 from deepfm_core.explain.row_terms import partial_sums_frame
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.products import cross_numbers, network_inputs
 from deepfm_core.runs import findings
 from deepfm_core.spec.events import Event, Stage
 from deepfm_core.store.run_folder import RunFolder
@@ -184,6 +185,8 @@ def _affordable(model: DeepFM, sample: EncodedTable) -> float:
     flops = 2.0 * sum(a * b for a, b in pairwise(widths)) + 2.0 * widths[0]  # of one row through the layers
     if switches.inner or switches.outer:
         flops += 2.0 * widths[0] * (2 * size + switches.outer * size**2)
+    inputs = network_inputs(model.spec, len(sample.layout.fields), len(sample.layout.dense))
+    flops += 2.0 * cross_numbers(model.spec, inputs)
     # Each distinct pair of values costs once. Numbers and sets of values hardly repeat; values of a vocabulary do.
     sizes = [min(field.size, rows) if field.repeats else rows for field in sample.layout.fields]
     cells_a_row = sum(min(1.0, a * b / max(rows, 1)) for i, a in enumerate(sizes) for b in sizes[i + 1 :])  # over pairs

@@ -1,4 +1,4 @@
-"""Every model of the DeepFM paper's comparison as a row of switches of the one module."""
+"""Every model of the DeepFM paper's comparison, and DCN, as a row of switches of the one module."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ class Switches:
         first_order: bias and first-order terms.
         second_order: the FM's pairs.
         deep: a network.
+        cross: the form of the cross network that stands beside the network: `vector`, `matrix`, or empty for none.
         own_embeddings: the network has embeddings of its own, beside those of the FM.
         weights_read: the network reads each field's first-order weight beside its embedding.
         inner: the network reads the inner products of all pairs of embeddings.
@@ -24,6 +25,7 @@ class Switches:
     first_order: bool = False
     second_order: bool = False
     deep: bool = False
+    cross: str = ""
     own_embeddings: bool = False
     weights_read: bool = False
     inner: bool = False
@@ -55,9 +57,11 @@ MODELS = {
     "pnn": Switches(deep=True, inner=True, outer=True),
     "wide-deep": Switches(first_order=True, deep=True, crosses=True),
     "fm-dnn": Switches(first_order=True, second_order=True, deep=True, own_embeddings=True),
+    "dcn": Switches(deep=True, cross="vector"),
+    "dcn-v2": Switches(deep=True, cross="matrix"),
     "deepfm": Switches(first_order=True, second_order=True, deep=True),
 }
-"""The models by the name that `--model` takes, in the order of the paper's table, DNN beside FM and DeepFM last."""
+"""The models by the name that `--model` takes, in the order of the paper's table: DNN beside FM, DCN before DeepFM."""
 
 PUBLISHED = "deepfm-paper"
 """What a comparison calls DeepFM exactly as published, where it has another form of DeepFM as well."""
@@ -86,6 +90,7 @@ ADDENDS = {
     "second-order": AddendKind(
         "second_order", "second_order", "FM pairs", r"\sum_{i<j}\langle v_i, v_j\rangle x_i x_j"
     ),
+    "cross": AddendKind("cross", "dnn_logit", "cross network", r"y_{\mathrm{cross}}"),
     "dnn": AddendKind("deep", "dnn_logit", "DNN", r"y_{\mathrm{DNN}}"),
 }
 """Every kind of addend, by the name it has in frames, in the order of a ledger."""

@@ -13,6 +13,8 @@ from deepfm_core.spec.settings import SETTINGS
 MODEL_TITLES = {
     "deepfm": "DeepFM",
     PUBLISHED: "DeepFM (paper)",
+    "dcn-v2": "DCN-V2",
+    "dcn": "DCN",
     "fm-dnn": "FM & DNN",
     "wide-deep": "Wide & Deep",
     "pnn": "PNN*",
@@ -24,7 +26,7 @@ MODEL_TITLES = {
     "lr": "LR",
     "boosting": "Gradient boosting",
 }
-"""The models as the DeepFM paper calls them; its "LR & DNN" is Wide & Deep. Last the baseline of comparisons."""
+"""The models as their papers call them; the "LR & DNN" of DeepFM's is Wide & Deep. Last the baseline of comparisons."""
 
 MOST_SAID = 3
 """Most settings in a name."""

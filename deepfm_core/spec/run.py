@@ -72,6 +72,8 @@ class ModelSpec:
     dropout: float = 0.0
     """Probability to drop a unit (the paper states the probability to keep)."""
     batch_norm: bool = False
+    cross_layers: int = 3
+    """Layers of the cross network; models without one ignore it."""
     centred: bool = False
     """Whether the FM multiplies embeddings less their field's mean (docs/model.md); the paper's form does not."""
     embedding_sd: float = 0.01

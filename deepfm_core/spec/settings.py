@@ -67,6 +67,10 @@ def _embeddings(switches: Switches) -> bool:
     return switches.embedding_sets > 0
 
 
+def _cross_network(switches: Switches) -> bool:
+    return bool(switches.cross)
+
+
 def _pairs(switches: Switches) -> bool:
     return switches.second_order
 
@@ -234,6 +238,17 @@ SETTINGS: tuple[Setting, ...] = (
         option=Option(),
         said=Said("batch norm {}"),
         needs=_network,
+    ),
+    Setting(
+        "cross_layers",
+        "model",
+        Whole(1, 10),
+        title="cross layers",
+        help="layers of the cross network of dcn and dcn-v2; with 3 of them, up to four fields act together in it",
+        usual="3",
+        option=Option("N"),
+        said=Said("cross layers {}"),
+        needs=_cross_network,
     ),
     Setting(
         "centred",

@@ -15,7 +15,7 @@ import torch
 
 from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.errors import SpecError
-from deepfm_core.models.products import network_inputs
+from deepfm_core.models.products import cross_numbers, network_inputs
 from deepfm_core.spec.run import FitSpec, ModelSpec
 from deepfm_core.training.lazy_adam import worth_rows
 
@@ -29,6 +29,7 @@ def step_seconds(layout: Layout, model: ModelSpec, fit: FitSpec) -> float:
     """Estimate how long one core needs for a training step's matrix products and its pass over the table."""
     widths = (network_inputs(model, len(layout.fields), len(layout.dense)), *model.layers, 1)
     products = sum(a * b for a, b in itertools.pairwise(widths)) if model.deep else 0
+    products += cross_numbers(model, widths[0])
     moved = 0 if worth_rows(layout.vocabulary, layout.slots, fit) else layout.vocabulary
     table = moved * (1 + model.switches.embedding_sets * model.embedding_size) * _SECONDS_A_WEIGHT
     return 3 * 2 * fit.batch_size * products * _SECONDS_AN_OPERATION + table

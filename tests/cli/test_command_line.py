@@ -175,7 +175,7 @@ def test_the_same_seed_gives_the_same_scores(command: Command, table: Path, tmp_
     assert one["test"] == two["test"]
 
 
-@pytest.mark.parametrize("model", ["lr", "fm", "dnn", "fnn", "pnn", "fm-dnn"])
+@pytest.mark.parametrize("model", ["lr", "fm", "dnn", "fnn", "pnn", "fm-dnn", "dcn"])
 def test_models_without_some_part_train_and_explain(command: Command, table: Path, tmp_path: Path, model: str) -> None:
     out = tmp_path / model
     done = command("train", table, "--label", "clicked", "--model", model, "--out", out, "--epochs", 2, "--folds", 0)

@@ -15,16 +15,15 @@ from tests.worlds import MIXED, encoded
 pytestmark = pytest.mark.slow
 
 
-@pytest.mark.parametrize("name", ["dnn", "deepfm", "fnn", "pnn", "fm-dnn"])
+@pytest.mark.parametrize("name", ["dnn", "deepfm", "fnn", "pnn", "fm-dnn", "dcn", "dcn-v2"])
 def test_attributions_sum_to_the_networks_output_less_the_baselines(name: str) -> None:
     table, rows = encoded(MIXED, 60, 1), encoded(MIXED, 7, 2)
     model = settled(MIXED, table, name=name, layers=(6,), activation="tanh")
     frame = dnn_attribution_frame(model, table, rows, np.arange(7) + 3, steps=128)
     assert list(frame["row"].unique()) == list(range(3, 10))
     assert list(frame["field"][: len(MIXED.fields) + 2]) == [*MIXED.names, *MIXED.dense]
-    output = model.terms(Batch.from_table(rows)).dnn
-    assert output is not None
-    output = output.detach()
+    terms = model.terms(Batch.from_table(rows))
+    output = torch.stack([terms.of(kind)[:, 0] for kind in terms.kinds if kind in ("dnn", "cross")]).sum(0).detach()
     of_row = frame.groupby("row")[["value"]].sum()["value"].to_numpy()
     first = frame.groupby("row")[["baseline", "error"]].first()
     np.testing.assert_allclose(of_row - first["error"] + first["baseline"], output, atol=1e-4)

@@ -117,9 +117,9 @@ def by_brute_force(model: DeepFM, table: EncodedTable, row: int, f: int, g: int)
             slots = slice(field.first_slot, field.first_slot + field.slots)
             ids[:, slots], weights[:, slots] = table.ids[row, slots], table.weights[row, slots]
         changed = EncodedTable(table.layout, ids, weights, table.dense, table.labels, table.crosses)
-        dnn = model.terms(Batch.from_table(changed)).dnn
-        assert dnn is not None
-        return float(dnn.double().mean().detach())
+        terms = model.terms(Batch.from_table(changed))
+        networks = torch.stack([terms.of(kind)[:, 0] for kind in terms.kinds if kind in ("dnn", "cross")]).sum(0)
+        return float(networks.double().mean().detach())
 
     return mean_output(f, g) - mean_output(f) - mean_output(g) + mean_output()
 
@@ -135,7 +135,7 @@ def test_the_networks_contribution_is_partial_dependence_by_brute_force(name: st
         assert found[5, column] == pytest.approx(by_brute_force(model, table, 5, f, g), abs=2e-5)
 
 
-@pytest.mark.parametrize("name", ["dnn", "fnn", "pnn"])
+@pytest.mark.parametrize("name", ["dnn", "fnn", "pnn", "dcn", "dcn-v2"])
 def test_level_by_level_the_network_contributes_what_its_rows_do(name: str) -> None:
     table = encoded(CATEGORICAL, 24, seed=3)
     model = settled(CATEGORICAL, table, name=name, layers=(6, 4), activation="tanh")

@@ -28,6 +28,8 @@ KINDS = [
     {"name": "deepfm", "layers": (6, 4), "activation": "tanh"},
     {"name": "deepfm", "layers": (5,), "centred": True},
     {"name": "pnn", "layers": (5,)},
+    {"name": "dcn", "layers": (5,)},
+    {"name": "dcn-v2", "layers": (5,)},
     {"name": "fnn", "layers": (5,)},
     {"name": "fm-dnn", "layers": (5,)},
     {"name": "wide-deep", "layers": (5,)},

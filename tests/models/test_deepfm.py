@@ -29,6 +29,9 @@ def make(shape: Layout, seed: int = 0, **settings: object) -> DeepFM:
     torch.nn.init.normal_(model.bias)
     if model.crossed_weights is not None:
         torch.nn.init.normal_(model.crossed_weights)
+    if model.cross is not None:
+        for part in model.cross.parameters():
+            torch.nn.init.normal_(part, std=0.3)
     return model.double().eval()
 
 
@@ -162,6 +165,7 @@ def test_the_gradients_are_right(name: str) -> None:
 def test_what_a_model_lacks_is_absent_from_its_terms(name: str) -> None:
     model = make(MIXED, name=name)
     terms = model.terms(Batch.from_table(encoded(MIXED, 3, seed=9)).double())
+    assert ("cross" in terms.kinds) == (name in ("dcn", "dcn-v2"))
     parts = {"bias": terms.bias, "first_order": terms.first_order, "second_order": terms.second_order, "dnn": terms.dnn}
     expected = {
         "lr": {"bias", "first_order"},

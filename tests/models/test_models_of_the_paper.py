@@ -104,6 +104,31 @@ def test_fm_and_dnn_is_torchfms_fm_and_a_network_over_embeddings_of_its_own() ->
     assert isinstance(fm.fm, FactorizationMachine)
 
 
+DCN_FORMS = {"dcn": "vector", "dcn-v2": "matrix"}
+
+
+@pytest.mark.parametrize("name", DCN_FORMS)
+def test_dcn_is_deepctr_torchs_with_the_same_weights(name: str) -> None:
+    model, logits = ours(name)
+    columns = [SparseFeat(field.name, field.size, embedding_dim=K) for field in CATEGORICAL.fields]
+    form = DCN_FORMS[name]
+    peer = deepctr_models.DCN(
+        columns, columns, cross_num=3, cross_parameterization=form, dnn_hidden_units=LAYERS
+    ).double()
+    for field in CATEGORICAL.fields:
+        put(peer.embedding_dict[field.name].weight, model.table[field.offset : field.offset + field.size, 1:])
+        nn.init.zeros_(peer.linear_model.embedding_dict[field.name].weight)  # their model adds LR
+    put(peer.crossnet.kernels, model.cross.weights.unsqueeze(2) if form == "vector" else model.cross.weights)
+    put(peer.crossnet.bias, model.cross.biases.unsqueeze(2))
+    linears = [module for module in model.network.stack if isinstance(module, nn.Linear)]
+    for theirs, own in zip(peer.dnn.linears, linears, strict=False):
+        theirs.load_state_dict(own.state_dict())
+    put(peer.dnn_linear.weight, torch.cat([model.cross.output.unsqueeze(0), linears[-1].weight], 1))
+    put(peer.out.bias, linears[-1].bias)
+    found = torch.logit(peer.eval()(torch.from_numpy(TABLE.ids - OFFSETS).double())).flatten().detach().numpy()
+    np.testing.assert_allclose(found, logits, atol=1e-9)
+
+
 DEEPCTR = {"ipnn": deepctr_models.PNN, "wide-deep": deepctr_models.WDL, "deepfm": deepctr_models.DeepFM}
 
 
@@ -150,9 +175,24 @@ def logit_by_loops(model: DeepFM, table: EncodedTable, row: int) -> float:
             for g, b in features[first + 1 :]:
                 if f != g or table.layout.fields[f].pairs_within:
                     logit += float(a @ b)
-    return (
-        logit if model.network is None else logit + network_by_loops(model, inputs_by_loops(model, slots, table, row))
-    )
+    if model.network is None:
+        return logit
+    inputs = inputs_by_loops(model, slots, table, row)
+    return logit + cross_by_loops(model, inputs) + network_by_loops(model, inputs)
+
+
+def cross_by_loops(model: DeepFM, x: Values) -> float:
+    """Write out the cross layers of both papers, input by input."""
+    if model.cross is None:
+        return 0.0
+    weights, biases, output = (part.detach().numpy() for part in model.cross.parameters())
+    crossed, inputs = x, range(len(x))
+    for weight, bias in zip(weights, biases, strict=True):
+        if model.spec.name == "dcn":
+            crossed = np.array([x[i] * sum(weight * crossed) + bias[i] + crossed[i] for i in inputs])
+        else:
+            crossed = np.array([x[i] * (sum(weight[i] * crossed) + bias[i]) + crossed[i] for i in inputs])
+    return float(sum(output * crossed))
 
 
 def inputs_by_loops(model: DeepFM, slots: list[list[tuple[Values, float]]], table: EncodedTable, row: int) -> Values:

@@ -222,5 +222,7 @@ def test_a_model_counts_what_it_trains() -> None:
         "pnn": features * k + network(plain + pairs + k * k),
         "wide-deep": first + features * k + network(plain),
         "fm-dnn": first + 2 * features * k + network(plain),
+        "dcn": features * k + network(plain) + 3 * 2 * plain + plain,
+        "dcn-v2": features * k + network(plain) + 3 * (plain + 1) * plain + plain,
         "deepfm": first + features * k + network(plain),
     }

@@ -86,6 +86,7 @@ MODELS: list[dict[str, Any]] = [
     *({"name": "fm", "centred": centred} for centred in (False, True)),
     *({"name": "dnn", **network} for network in NETWORKS),
     *({"name": "deepfm", "centred": centred, **network} for centred in (False, True) for network in NETWORKS),
+    *({"name": name, **network} for name in ("dcn", "dcn-v2") for network in (NETWORKS[0], NETWORKS[-1])),
     *(
         {"name": name, "centred": centred, **network}
         for name in ("fnn", "ipnn", "opnn", "pnn", "wide-deep", "fm-dnn")
@@ -193,7 +194,8 @@ def test_rows_caught_up_when_next_read_are_those_of_dense_adam(name: str, averag
     for number in range(400):
         batch = batch_of(LARGE, 20, number).double()
         logits = by_hand(batch), reference(batch)
-        assert torch.allclose(*logits, atol=5e-4), (number, (logits[0] - logits[1]).abs().max())
+        steep = 1e-3 if spec.switches.cross else 1e-5  # products of up to four embeddings
+        assert torch.allclose(*logits, rtol=steep, atol=5e-4), (number, (logits[0] - logits[1]).abs().max())
         if number in (150, 300):
             by_hand.average(number // 150)
             reference.average(number // 150)

@@ -128,8 +128,8 @@ def _choose_models() -> tuple[str, ...]:
         format_func=MODEL_TITLES.__getitem__,
         key=key,
         on_change=keep,
-        help="The models of the DeepFM paper, in its order, and a DNN alone. *DeepFM (paper)* is DeepFM exactly as "
-        "published, whatever the settings are.",
+        help="The models of the DeepFM paper, in its order, a DNN alone, and DCN. *DeepFM (paper)* is DeepFM exactly "
+        "as published, whatever the settings are.",
     )
     return tuple(named or COMPARED)
 

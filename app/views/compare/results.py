@@ -113,7 +113,7 @@ _ROWS = (
 
 
 def paper_table() -> pd.DataFrame:
-    """Give AUC and logloss on Company* and Criteo by model; the paper has no row for the DNN alone."""
+    """Give AUC and logloss on Company* and Criteo by model; the paper has no row for the DNN alone, nor for DCN."""
     return pd.DataFrame(list(_ROWS), columns=list(_COLUMNS))
 
 

@@ -89,12 +89,16 @@ def attribution_section(run: OpenRun, example: pd.Series, cells: dict[str, str])
         lambda: attribution(values, cells=cells),
         values.drop(columns="row"),
         f"Integrated gradients, in log-odds: from {signed(start)} for the mean training row to "
-        f"{signed(float(example['dnn_logit']))} for this row. Joint effects are shared among their fields. The bars "
-        f"sum to the difference, except for a completeness error of {_error(error)}.",
+        f"{signed(float(example['dnn_logit']))} for this row{_with_cross(run.spec.model)}. Joint effects are shared "
+        f"among their fields. The bars sum to the difference, except for a completeness error of {_error(error)}.",
         key="attribution",
         titles=ROWS,
         file=f"row-{int(example['row'])}-dnn",
     )
+
+
+def _with_cross(model: ModelSpec) -> str:
+    return ", the cross network included" if model.switches.cross else ""
 
 
 def _error(error: float) -> str:

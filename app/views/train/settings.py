@@ -31,6 +31,8 @@ PRESETS = {
 MODELS = {
     "deepfm": "bias + first-order + pairs + network, over shared embeddings",
     "fm-dnn": "as DeepFM, but FM and network have an embedding set each",
+    "dcn-v2": "a network beside a cross network whose layers have a matrix each",
+    "dcn": "a network beside a cross network, which multiplies what it reads with itself layer by layer",
     "wide-deep": "bias + first-order, crossed fields if named, + network: LR & DNN in the paper",
     "pnn": "a network that reads embeddings, their inner and their outer products",
     "opnn": "a network that reads embeddings and the outer product of their sum",
