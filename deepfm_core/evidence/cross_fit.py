@@ -41,7 +41,8 @@ class HeldOut:
     """What a model trained on other rows says of M held-out rows.
 
     Attributes:
-        parts: (M, P) pure contribution of each pair in log-odds; pairs are in the order of `combinations` of fields.
+        parts: (M, P) pure contribution of each pair in log-odds: of all pairs in the order of `combinations` of fields,
+            or of those that a learner was asked for.
         logit: (M,) the logit of the model, or None if it is main effects plus the parts.
         chosen: which of the held-out rows these are, in ascending order; None for all of them.
     """
@@ -127,11 +128,18 @@ def stratified_folds(labels: Values, folds: int, seed: int) -> NDArray[np.int64]
     return fold_of
 
 
-def held_out_frame(folds: Sequence[FoldEvidence], table: EncodedTable) -> pd.DataFrame:
-    """Judge every pair by the held-out rows of all folds.
+def held_out_frame(
+    folds: Sequence[FoldEvidence], table: EncodedTable, pairs: Sequence[tuple[int, int]] | None = None
+) -> pd.DataFrame:
+    """Judge pairs by the held-out rows of all folds.
+
+    Args:
+        folds: each with the contributions of P pairs.
+        table: N rows.
+        pairs: the P pairs of field numbers; None for all pairs of fields.
 
     Returns:
-        One row per pair, in the order of the fields:
+        One row per pair, in the order of `pairs`:
 
         - `field_a`, `field_b`;
         - `held_out_z` and `held_out_slope` (β), as `out_of_fold_evidence` defines them;
@@ -157,7 +165,9 @@ def held_out_frame(folds: Sequence[FoldEvidence], table: EncodedTable) -> pd.Dat
     # All slopes together: a pair whose contributions repeat another pair's gets no credit for them twice.
     joint = np.linalg.solve(information + RIDGE * np.eye(len(own)), gradient)
     rise, error = knock_out(labels, logit, parts)
-    names = list(combinations(table.layout.names, 2))
+    fields = table.layout.names
+    chosen = combinations(range(len(fields)), 2) if pairs is None else pairs
+    names = [(fields[a], fields[b]) for a, b in chosen]
     return pd.DataFrame(
         {
             "field_a": [a for a, _ in names],

@@ -25,6 +25,8 @@ from deepfm_core.evidence.cross_fit import (
     held_out_frame,
 )
 from deepfm_core.evidence.levels import field_levels
+from deepfm_core.evidence.ranking import MOST_TESTED
+from deepfm_core.evidence.verdicts import has_evidence, not_tested
 from deepfm_core.explain.learned import fm_contributions, network_contributions, weight_contributions
 from deepfm_core.explain.purify import purify
 from deepfm_core.models.deepfm import DeepFM
@@ -53,6 +55,7 @@ class ModelLearner:
         epochs: the number of epochs in each phase of the fit.
         seed: of weights, orders and samples.
         most_rows: most held-out rows used of each fold.
+        pairs: those asked for; None for all that the model has.
     """
 
     table: EncodedTable
@@ -61,12 +64,13 @@ class ModelLearner:
     epochs: Sequence[int]
     seed: int
     most_rows: int
+    pairs: Sequence[tuple[int, int]] | None = None
 
     def __call__(self, train: Rows, held: Rows) -> HeldOut:
         """Train on rows `train`, and return the pure contributions for rows `held`, or for a sample of them."""
         model = self._trained(self.table.take(train))
         others = self.table.take(held)
-        pairs = [pair for pair in model.pairs if pair[0] != pair[1]]
+        pairs = [pair for pair in model.pairs if pair[0] != pair[1]] if self.pairs is None else list(self.pairs)
         rows, background = self.most_rows, 0
         if model.spec.deep:
             affordable, background = network_sample(model, others)
@@ -100,7 +104,9 @@ def hold_out(
     epochs: Sequence[int],
     seed: int,
 ) -> Iterator[Event]:
-    """Check every pair of a run's model on held-out rows, and add the results to its `pairs` frame.
+    """Check the pairs of a run's model on held-out rows, and add the results to its `pairs` frame.
+
+    Of a table with more pairs than the labels are tested for, `pairs_checked` says which.
 
     Args:
         folder: the run's folder, which holds its `pairs`.
@@ -113,20 +119,45 @@ def hold_out(
     """
     # Files of folds that an earlier attempt finished; a fold is a file, so the count says where to go on.
     (folder.path / FOLDER).mkdir(exist_ok=True)
-    done = [load_fold(path) for path in kept_folds(folder)]
+    frame = folder.frame("pairs")
+    assert frame is not None
+    pairs = pairs_checked(frame, table.layout.names)
+    done = _folds_of(folder, len(pairs))
     yield Stage(HOLD_OUT, len(done) / folds)
-    pairs = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
     # Each fold has its share of what `FOLDS` folds may keep, whatever their number.
-    most_rows = max(1, FOLDS * MOST_VALUES // (max(pairs, 1) * folds))
-    learner = ModelLearner(table, model, fit, epochs, seed, most_rows)
+    most_rows = max(1, FOLDS * MOST_VALUES // (max(len(pairs), 1) * folds))
+    learner = ModelLearner(table, model, fit, epochs, seed, most_rows, pairs)
     for fold in fold_evidence(table, learner=learner, folds=folds, seed=seed, first=len(done)):
         save_fold(folder.path / FOLDER / f"{len(done):02}.npz", fold)
         done.append(fold)
         yield Stage(HOLD_OUT, len(done) / folds)
-    add_to_pairs(folder, held_out_frame(done, table))
+    add_to_pairs(folder, held_out_frame(done, table, pairs))
     for path in kept_folds(folder):
         path.unlink()
     (folder.path / FOLDER).rmdir()
+
+
+def pairs_checked(pairs: pd.DataFrame, names: Sequence[str]) -> list[tuple[int, int]]:
+    """Return the field numbers of the pairs that are checked on held-out rows, in ascending order.
+
+    All of them, up to as many as the labels are tested for. Of more, those that were tested: no other can be clear. A
+    run without evidence checks the same number, those of which the model learned most.
+    """
+    if len(pairs) > MOST_TESTED:
+        tested = has_evidence(pairs) and not_tested(pairs).any()
+        pairs = pairs[~not_tested(pairs)] if tested else pairs.nlargest(MOST_TESTED, "learned")
+    number = {name: place for place, name in enumerate(names)}
+    return sorted((number[a], number[b]) for a, b in zip(pairs["field_a"], pairs["field_b"], strict=True))
+
+
+def _folds_of(folder: RunFolder, pairs: int) -> list[FoldEvidence]:
+    """Load the folds that an earlier attempt finished; those that checked other pairs begin anew."""
+    done = [load_fold(path) for path in kept_folds(folder)]
+    if all(fold.held_out.parts.shape[1] == pairs for fold in done):
+        return done
+    for path in kept_folds(folder):
+        path.unlink()
+    return []
 
 
 def add_to_pairs(folder: RunFolder, held_out: pd.DataFrame) -> None:
