@@ -30,7 +30,7 @@ from app.charts.interactions.ranking import pair_label
 from deepfm_core.spec.models import ADDENDS
 
 RAISES, LOWERS, STANDS = "+ raises", "− lowers", "= logit"
-TITLES = {"base": "base rate", "higher-order": "higher order", **{name: kind.title for name, kind in ADDENDS.items()}}
+TITLES = {"base": "mean logit", "higher-order": "higher order", **{name: kind.title for name, kind in ADDENDS.items()}}
 BY_FIELDS_ALONE = ("first-order", "main", "second-order", "pair")
 """Kinds of addends whose fields name them. The title of any other kind is added."""
 PROBABILITIES = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)

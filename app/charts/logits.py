@@ -25,7 +25,10 @@ from app.charts.grammar.vega import (
 
 PROBABILITIES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
-CLICK, NO_CLICK = "click", "no click"
+Outcomes = tuple[str, str]
+"""What the negative and the positive outcome are called."""
+OUTCOMES: Outcomes = ("negative", "positive")
+"""What they are called where a chart is not told the visitor's own label."""
 
 
 def logit_plane(
@@ -37,6 +40,7 @@ def logit_plane(
     height: int = 440,
     names: tuple[str, str] = ("FM logit", "DNN logit"),
     titles: tuple[str, str] = ("FM logit: bias + first order + second order", "DNN logit"),
+    outcomes: Outcomes = OUTCOMES,
 ) -> Chart:
     """Draw rows by FM logit (horizontal) and DNN logit (vertical), with diagonals of equal probability.
 
@@ -50,9 +54,10 @@ def logit_plane(
         height: of the plot, in pixels.
         names: names of the two parts, if they are not FM logit and DNN logit.
         titles: of the axes, without unit.
+        outcomes: what the negative and the positive outcome are called.
     """
     rows = examples[["row", "label", "fm_logit", "dnn_logit", "logit", "probability"]].copy()
-    rows["outcome"] = np.where(rows["label"] > 0.5, CLICK, NO_CLICK)
+    rows["outcome"] = np.where(rows["label"] > 0.5, outcomes[1], outcomes[0])
     rows = rows.sort_values("label", kind="stable")
     x_range, y_range = _padded(rows["fm_logit"]), _padded(rows["dnn_logit"])
     tones = (FM, DNN) if names[1] == "DNN logit" else (MUTED, MUTED)
@@ -60,7 +65,7 @@ def logit_plane(
     y = _logit("dnn_logit", f"{titles[1]} ({LOG_ODDS})", y_range, tones[1].ink)
     ring = mark("point", size=220, strokeWidth=2.5, color=TEXT.ink, opacity=1)
     chosen = layer(rows[rows["row"] == (-1 if selected is None else selected)], ring, x=x, y=y)
-    layers = [*_diagonals(x_range, y_range, x, y), _points(rows, x, y, brush, point, names), chosen]
+    layers = [*_diagonals(x_range, y_range, x, y), _points(rows, x, y, (brush, point), names, outcomes), chosen]
     return dress(layers, _takeaway(rows, names), height=height)
 
 
@@ -93,13 +98,15 @@ def _diagonals(x_range: list[float], y_range: list[float], x: Spec, y: Spec) -> 
     return [layer(lines, dashes, x=x, y=y, detail=column("p")), layer(names, text, x=x, y=y, text=nominal("label"))]
 
 
-def _points(rows: pd.DataFrame, x: Spec, y: Spec, brush: str, point: str, names: tuple[str, str]) -> Layer:
-    domain = [NO_CLICK, CLICK]
+def _points(
+    rows: pd.DataFrame, x: Spec, y: Spec, selections: tuple[str, str], names: tuple[str, str], outcomes: Outcomes
+) -> Layer:
+    domain = list(outcomes)
     shapes = {"domain": domain, "range": ["circle", "diamond"]}
     return layer(
         rows,
         mark("point", filled=True, size=26, cursor="pointer"),
-        selections=[drag_selects(brush), click_selects(point, "row")],
+        selections=[drag_selects(selections[0]), click_selects(selections[1], "row")],
         x=x,
         y=y,
         color=nominal("outcome", **legend_of(domain, [MUTED, ACCENT])),
@@ -121,7 +128,7 @@ def _takeaway(rows: pd.DataFrame, names: tuple[str, str]) -> str:
     fm, dnn = float(rows["fm_logit"].std(ddof=0)), float(rows["dnn_logit"].std(ddof=0))
     return (
         f"{len(rows):,} rows by {names[0]} and {names[1]}. Over rows, the first varies by {fm:.2f} and the second by "
-        f"{dnn:.2f} log-odds (sd); {int((rows['label'] > 0.5).sum()):,} rows are clicks."
+        f"{dnn:.2f} log-odds (sd); {int((rows['label'] > 0.5).sum()):,} rows are positive."
     )
 
 
@@ -129,9 +136,15 @@ def _takeaway(rows: pd.DataFrame, names: tuple[str, str]) -> str:
 
 
 def logit_strip(
-    examples: pd.DataFrame, *, selected: int | None = None, brush: str = "brush", point: str = "row", height: int = 260
+    examples: pd.DataFrame,
+    *,
+    selected: int | None = None,
+    brush: str = "brush",
+    point: str = "row",
+    height: int = 260,
+    outcomes: Outcomes = OUTCOMES,
 ) -> Chart:
-    """Draw rows by logit, clicks above non-clicks; within a strip they are spread out to stay visible.
+    """Draw rows by logit, positive ones above negative ones; within a strip they are spread out to stay visible.
 
     Dragging selects logits (`brush`, an interval of `logit`), a click a row (`point`, field `row`).
 
@@ -141,11 +154,12 @@ def logit_strip(
         brush: name of the interval selection.
         point: name of the point selection.
         height: of the plot, in pixels.
+        outcomes: what the negative and the positive outcome are called.
     """
     rows = examples[["row", "label", "logit", "probability"]].copy()
-    rows["outcome"] = np.where(rows["label"] > 0.5, CLICK, NO_CLICK)
+    rows["outcome"] = np.where(rows["label"] > 0.5, outcomes[1], outcomes[0])
     rows["spread"] = (rows["row"] * 0.618034) % 1.0
-    domain = [CLICK, NO_CLICK]
+    domain = [outcomes[1], outcomes[0]]
     at: Spec = {
         "x": quantity("logit", title=f"logit ({LOG_ODDS})", scale={"zero": False}, axis={"labelExpr": SIGNED}),
         "y": nominal("outcome", title=None, sort=domain, axis={"labelColor": TEXT.ink}),
@@ -166,4 +180,4 @@ def logit_strip(
     )
     ring = mark("point", size=220, strokeWidth=2.5, color=TEXT.ink, opacity=1)
     chosen = layer(rows[rows["row"] == (-1 if selected is None else selected)], ring, **at)
-    return dress([points, chosen], f"{len(rows):,} rows by logit, clicks above non-clicks.", height=height)
+    return dress([points, chosen], f"{len(rows):,} rows by logit, positive ones above negative ones.", height=height)

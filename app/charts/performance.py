@@ -30,7 +30,7 @@ PERCENT: Spec = {"format": "~%", "tickCount": 6}
 
 
 def calibration_curve(buckets: pd.DataFrame, *, height: int = 320) -> Chart:
-    """Draw the observed against the predicted click rate, in buckets of equally many rows; both axes start at zero.
+    """Draw the observed against the predicted positive rate, in buckets of equally many rows; both axes start at zero.
 
     Args:
         buckets: columns `predicted`, `observed`, `low`, `high` (95% interval), `rows`; with a column `run`, one colour
@@ -39,8 +39,8 @@ def calibration_curve(buckets: pd.DataFrame, *, height: int = 320) -> Chart:
     """
     end = min(1.0, 1.05 * float(buckets[["predicted", "high"]].to_numpy().max())) if len(buckets) else 1.0
     scale = {"domain": [0, end], "nice": False}
-    x = quantity("predicted", title="predicted click rate (mean of the bucket)", scale=scale, axis=PERCENT)
-    y = quantity("observed", title="observed click rate", scale=scale, axis=PERCENT)
+    x = quantity("predicted", title="predicted positive rate (mean of the bucket)", scale=scale, axis=PERCENT)
+    y = quantity("observed", title="observed positive rate", scale=scale, axis=PERCENT)
     low = quantity("low", scale=scale)
     tooltip = hover(
         ("predicted", "predicted", ".2%"),
@@ -86,7 +86,7 @@ def precision_recall_curve(
 
     Args:
         thresholds: as for `roc_curve`.
-        base_rate: click rate of all rows.
+        base_rate: positive rate of all rows.
         threshold: the probability from which a row is flagged as a click.
         height: of the plot, in pixels.
     """
@@ -99,7 +99,7 @@ def precision_recall_curve(
 
 
 def lift_curve(thresholds: pd.DataFrame, *, threshold: float | None = None, height: int = 280) -> Chart:
-    """Draw the click rate of the rows of highest probability, in multiples of the base rate.
+    """Draw the positive rate of the rows of highest probability, in multiples of the base rate.
 
     Args:
         thresholds: columns `threshold`, `share`, `lift`.
@@ -122,7 +122,7 @@ def lift_curve(thresholds: pd.DataFrame, *, threshold: float | None = None, heig
 
 
 def _enough(thresholds: pd.DataFrame) -> pd.DataFrame:
-    """Leave out thresholds that flag under one row in 200: the click rate of so few rows jumps between 0 and 1."""
+    """Leave out thresholds that flag under one row in 200: the positive rate of so few rows jumps between 0 and 1."""
     return thresholds[thresholds["share"] >= 0.005]
 
 
@@ -189,7 +189,7 @@ def _curve(rows: pd.DataFrame, x: Spec, y: Spec, chance: pd.DataFrame, threshold
 
 def _calibration_takeaway(buckets: pd.DataFrame) -> str:
     off = int(((buckets["predicted"] < buckets["low"]) | (buckets["predicted"] > buckets["high"])).sum())
-    text = f"Observed against predicted click rate in {len(buckets)} buckets with 95% intervals."
+    text = f"Observed against predicted positive rate in {len(buckets)} buckets with 95% intervals."
     return f"{text} In {off} of them the prediction lies outside the interval."
 
 

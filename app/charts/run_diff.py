@@ -23,7 +23,7 @@ from app.charts.grammar.theme import (
 )
 from app.charts.grammar.vega import Chart, hover, layer, mark, nominal, quantity, when
 from app.charts.interactions.matrix import FITTING, LIMIT, VALUES_LIMIT, places
-from app.charts.logits import CLICK, NO_CLICK
+from app.charts.logits import OUTCOMES, Outcomes
 
 OF_STRENGTH = 0.25
 """The scale ends at this share of the largest strength or beyond, so that small differences stay pale."""
@@ -31,7 +31,7 @@ LEAST = 0.005
 """Differences from this size on are written into their cells."""
 
 
-def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, height: int = 360) -> Chart:
+def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, height: int = 360, outcomes: Outcomes = OUTCOMES) -> Chart:
     """Draw rows by their logit in run A (horizontal) and run B (vertical), with the line where both are equal.
 
     Args:
@@ -39,8 +39,11 @@ def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, height: int = 360) -> C
         b: name of run B.
         a: name of run A.
         height: of the plot, in pixels.
+        outcomes: what the negative and the positive outcome are called.
     """
-    shown = rows.assign(outcome=np.where(rows["label"] > 0.5, CLICK, NO_CLICK)).sort_values("label", kind="stable")
+    shown = rows.assign(outcome=np.where(rows["label"] > 0.5, outcomes[1], outcomes[0])).sort_values(
+        "label", kind="stable"
+    )
     values = rows[["b", "a"]].to_numpy(dtype=float)
     low, high = (float(values.min()), float(values.max())) if len(values) else (-1.0, 1.0)
     pad = max(0.04 * (high - low), 0.05)
@@ -49,7 +52,7 @@ def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, height: int = 360) -> C
     x = quantity("a", title=f"logit of {a} ({LOG_ODDS})", scale=scale, axis=axis)
     y = quantity("b", title=f"logit of {b} ({LOG_ODDS})", scale=scale, axis=axis)
     ends = pd.DataFrame({"a": [low - pad, high + pad], "b": [low - pad, high + pad]})
-    domain = [NO_CLICK, CLICK]
+    domain = list(outcomes)
     points = layer(
         shown,
         mark("point", filled=True, size=24),

@@ -35,7 +35,7 @@ def loss_curves(
     Args:
         epochs: columns `epoch`, `train_logloss`, `valid_logloss`, `best`; with a column `seed`, a thin line each and
             their median, over the epochs that more than half of the seeds reached.
-        base_logloss: validation logloss of predicting the training part's click rate.
+        base_logloss: validation logloss of predicting the training part's positive rate.
         progress: columns `epoch` (from 1), `step`, `steps`, `loss`: points within an epoch, drawn for an unfinished
             epoch and for the first.
         live: keep the alternative text fixed while the curves grow.

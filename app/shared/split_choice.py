@@ -19,7 +19,7 @@ VALID_TABLE, TEST_TABLE = "valid_table", "test_table"
 """Names of the choices that hold the holdout tables to validate and test on."""
 WAYS = {"random": "at random", "time": "by time", "group": "by group"}
 _HELP = {
-    "random": "Rows are drawn at random; each part keeps the share of clicks.",
+    "random": "Rows are drawn at random; each part keeps the share of positive rows.",
     "time": "The latest rows are for testing, those before them for validation. This is how a model is used.",
     "group": "All rows of a group, such as a user, are in one part. This tests the model on new groups.",
 }

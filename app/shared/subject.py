@@ -19,6 +19,11 @@ def outcome(label: LabelRole, positive: bool = True) -> str:
     return label.outcome(positive=positive)
 
 
+def outcomes(label: LabelRole) -> tuple[str, str]:
+    """Name the negative and the positive outcome with the visitor's own label, for charts."""
+    return outcome(label, positive=False), outcome(label)
+
+
 def show_run(run: OpenRun) -> None:
     """Draw the line about a run."""
     st.caption(" · ".join([f"**{plain(name_of(run))}**", *_about(run.spec, run.summary)]))

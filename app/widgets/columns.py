@@ -27,8 +27,8 @@ HELP = {
 }
 """Help of a heading, by column: FM pairs are the second order alone, the FM logit also has bias and first order."""
 RATES: Titles = {
-    "predicted": ("predicted click rate", "percent"),
-    "observed": ("observed click rate", "percent"),
+    "predicted": ("predicted positive rate", "percent"),
+    "observed": ("observed positive rate", "percent"),
     "low": ("95% from", "percent"),
     "high": ("95% to", "percent"),
     "recall": ("recall", "percent"),
@@ -71,7 +71,7 @@ CELLS: Titles = {
     "level_a": ("level", ""),
     "level_b": ("with level", ""),
     "rows": ("training rows", "localized"),
-    "expected": ("expected clicks", "%.1f"),
+    "expected": ("expected positives", "%.1f"),
     "observed": ("observed (log-odds)", "%.3f"),
     "model": ("model (log-odds)", "%.3f"),
     "difference": ("observed − model (log-odds)", "%.3f"),

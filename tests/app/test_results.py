@@ -302,7 +302,7 @@ def test_the_purified_ledger_ends_at_the_same_logit_and_stands_in_the_link(opene
     terms = pd.read_parquet(BUNDLED / "frames" / "purified_terms.parquet").query("row == @row.row")
     assert terms["value"].sum() == pytest.approx(row["logit"], abs=1e-4)
     app = opened("examples", row=str(int(row["row"])), split="purified")
-    assert "base rate" in app.latex[0].value
+    assert "mean logit" in app.latex[0].value
     assert f"{row['logit']:+.2f}" in app.latex[0].value
     app.segmented_control[0].set_value("as trained").run()
     assert "first order" in app.latex[0].value

@@ -32,7 +32,7 @@ def cell_scatter(level_pairs: pd.DataFrame, *, height: int = 340) -> Chart:
         ("observed", "observed (log-odds)", "+.2f"),
         ("model", "model (log-odds)", "+.2f"),
         ("rows", "training rows", ","),
-        ("rate", "click rate", ".1%"),
+        ("rate", "positive rate", ".1%"),
     )
     equal = pd.DataFrame({"observed": [-end, end], "model": [-end, end]})
     size = quantity("rows", scale={"range": [12, 420]}, legend=None)

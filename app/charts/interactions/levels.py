@@ -41,7 +41,7 @@ PANELS = {"observed": "observed in the data", "model": "the model", "difference"
 FAINT = 0.01
 """If no cell of a pair reaches this many log-odds in the model, the model has learned nothing of it."""
 THIN = 30
-"""Cells of fewer rows are faded: below it, a click rate of 0.2 is uncertain by more than 0.5 log-odds."""
+"""Cells of fewer rows are faded: below it, a positive rate of 0.2 is uncertain by more than 0.5 log-odds."""
 _SEP = "\u241f"
 """Between panel and level in the names of the columns: a character that no level holds."""
 _ROWS = "rows"
@@ -121,7 +121,7 @@ def level_effects(levels: pd.DataFrame, field: str, *, top: int = 20) -> Chart:
         ("level", field),
         ("effect", f"main effect ({LOG_ODDS})", "+.3f"),
         ("rows", "training rows", ","),
-        ("rate", "click rate", ".1%"),
+        ("rate", "positive rate", ".1%"),
     )
     size = quantity("rows", scale={"range": [30, 260]}, legend=None)
     zero = pd.DataFrame({"effect": [0.0]})
@@ -275,7 +275,7 @@ def _capture(grid: pd.DataFrame, at: Spec, field_a: str, field_b: str, selection
             ("model", "model (log-odds)", "+.2f"),
             ("difference", "difference", "+.2f"),
             ("rows", "training rows", ","),
-            ("rate", "click rate", ".1%"),
+            ("rate", "positive rate", ".1%"),
         ),
         description=nominal("name"),
     )

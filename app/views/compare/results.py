@@ -190,7 +190,7 @@ def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
     only_in_csv = " (in the CSV)" if ENTROPY not in shown else ""
     st.caption(
         f"{means}, and the difference to the best model with its 95% interval. Normalised entropy{only_in_csv} is the "
-        "logloss ÷ the logloss of always predicting the click rate. Time is training time, in multiples of LR's."
+        "logloss ÷ the logloss of always predicting the positive rate. Time is training time, in multiples of LR's."
     )
     _open(shown, runs, event["selection"]["rows"])
     _paper(table)

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.charts.logits import CLICK, NO_CLICK, logit_plane, logit_strip
+from app.charts.logits import logit_plane, logit_strip
 from app.shared import predictions, run_status, subject
 from app.state.saved_runs import OpenRun
 from app.views.examples import selection
@@ -35,13 +35,13 @@ def main() -> None:
     cells = own_cells(cells)
     what_is_seen(run, examples)
     heading_for_readers("Sampled rows")
-    row = selection.choose_row(examples)
+    row = selection.choose_row(examples, run.spec.schema.label)
     position = int((examples["row"] == row).to_numpy().argmax())
     left, right = side_by_side(2)
     with left:
         inside = show_rows(run, examples, row)
     with right:
-        list_rows(examples if inside is None else inside, inside is not None)
+        list_rows(run, examples if inside is None else inside, inside is not None)
     own = {str(name): str(value) for name, value in cells.iloc[position].items()}
     row_section(run, run_status.compared_run(run), examples.iloc[position], terms[terms["row"] == row], own)
     left, right = side_by_side(2)
@@ -77,27 +77,27 @@ def silent(examples: pd.DataFrame) -> bool:
 
 def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | None:
     """Draw every row as a point; return the rows inside the selected area, or None if no area is selected."""
-    spec = run.spec.model
+    spec, called = run.spec.model, subject.outcomes(run.spec.schema.label)
     key = selection.plane_key(run.id, row)
     reading = "Drag over an area to list its rows; click a row to open it. "
     if spec.second_order and spec.deep and not silent(examples):
         drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
-        chart, title = lambda: logit_plane(drawn, selected=row), "FM logit and DNN logit"
+        chart, title = lambda: logit_plane(drawn, selected=row, outcomes=called), "FM logit and DNN logit"
         reading += "On a dotted line, the probability is the same. Other splits of the logit would sum to the same."
     elif spec.first_order and spec.deep and not silent(examples):
         drawn, axes = examples, {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}
         names, title = ("bias + first order", "DNN logit"), "First-order logit and DNN logit"
-        chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names)  # noqa: E731
+        chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names, outcomes=called)  # noqa: E731
         reading += "On a dotted line, the probability is the same. Other splits of the logit would sum to the same."
     elif spec.second_order:
         drawn = examples.assign(fm_logit=examples["bias"] + examples["first_order"], dnn_logit=examples["second_order"])
         axes, title = {"fm_logit": "fm_logit", "dnn_logit": "dnn_logit"}, "First-order logit and FM pairs"
         names = ("bias + first order", "FM pairs (second order)")
-        chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names)  # noqa: E731
+        chart = lambda: logit_plane(drawn, selected=row, names=names, titles=names, outcomes=called)  # noqa: E731
         reading += "On a dotted line, the probability is the same."
     else:
         drawn, axes = examples, {"logit": "logit"}
-        chart, title = lambda: logit_strip(drawn, selected=row), "Logits by outcome"
+        chart, title = lambda: logit_strip(drawn, selected=row, outcomes=called), "Logits by outcome"
         reading += "The model has one part, so there is one axis. The height within a strip has no meaning."
     figure(
         title,
@@ -114,11 +114,12 @@ def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | 
     return selection.brushed(drawn, key, axes)
 
 
-def list_rows(rows: pd.DataFrame, from_area: bool) -> None:
+def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
     """List rows, the most surprising first; a click opens one."""
     st.subheader(f"{len(rows):,} rows in the area" if from_area else "Most surprising rows", anchor=False)
     shown = rows.sort_values("surprise", ascending=False).head(SHOWN_ROWS)
-    shown = shown.assign(outcome=np.where(shown["label"] > 0.5, CLICK, NO_CLICK))
+    negative, positive = subject.outcomes(run.spec.schema.label)
+    shown = shown.assign(outcome=np.where(shown["label"] > 0.5, positive, negative))
     shown = shown[["row", "outcome", "probability", "surprise"]]
 
     def open_row() -> None:

@@ -136,7 +136,7 @@ def purified_formula(example: pd.Series, terms: pd.DataFrame) -> str:
     """Write the functional ANOVA of the logit with the numbers of the row under its terms."""
     sums = terms.groupby("term", observed=True)["value"].sum()
     symbols = (
-        ("base", r"\mathrm{E}[y]", "base rate"),
+        ("base", r"\mathrm{E}[y]", "mean logit"),
         ("main", r"\sum_f y_f", "main effects"),
         ("pair", r"\sum_{f<g} y_{fg}", "pairs"),
         ("higher-order", r"y_{\mathrm{higher}}", "higher order"),

@@ -8,10 +8,12 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
+from app.shared.subject import outcome
 from app.state import links
 from app.state.chart_selection import chart_key, point, selected
 from app.widgets.text import plain
 from deepfm_core.metrics.scores import logloss_by_row
+from deepfm_core.schema.schema import LabelRole
 
 ROW = "row"
 """Name of the choice in the URL."""
@@ -25,8 +27,8 @@ def with_surprise(examples: pd.DataFrame) -> pd.DataFrame:
 
 def odd_rows(examples: pd.DataFrame) -> dict[str, int]:
     """Find rows worth opening, by what is special about them; needs the column `surprise`."""
-    clicked = examples["label"] > 0.5
-    by_outcome = {"Least expected click": examples[clicked], "Most expected non-click": examples[~clicked]}
+    positive = examples["label"] > 0.5
+    by_outcome = {"Least expected positive": examples[positive], "Least expected negative": examples[~positive]}
     found = {
         name: _row_at(rows, rows["surprise"].to_numpy().argmax()) for name, rows in by_outcome.items() if len(rows)
     }
@@ -35,11 +37,14 @@ def odd_rows(examples: pd.DataFrame) -> dict[str, int]:
     return found
 
 
-def choose_row(examples: pd.DataFrame) -> int:
-    """Let the visitor choose a row by number or by what is special about it, at first the least expected click."""
+def choose_row(examples: pd.DataFrame, label: LabelRole) -> int:
+    """Let the visitor choose a row by number or by what is special about it, at first the least expected positive."""
     odd = odd_rows(examples)
     rows = [str(row) for row in examples["row"]]
-    described = dict(zip(rows, map(_described, examples["label"], examples["probability"]), strict=True))
+    described = {
+        row: f"{outcome(label, value > 0.5)} · {probability:.1%}"
+        for row, value, probability in zip(rows, examples["label"], examples["probability"], strict=True)
+    }
     bar = st.container(horizontal=True, vertical_alignment="bottom")
     chosen = bar.selectbox(
         "Row",
@@ -50,7 +55,7 @@ def choose_row(examples: pd.DataFrame) -> int:
     )
     if (row_named := links.missing(ROW, rows)) is not None:
         first = next(iter(odd)).lower()
-        st.info(f"Row {plain(row_named)} is not among the {len(rows):,} sampled rows. Showing the {first}.")
+        st.info(f"Row {plain(row_named)} is not among the {len(rows):,} sampled rows. Showing the {first} row.")
     for name, row in odd.items():
         bar.button(name, on_click=keep, args=(row,), help=f"Row {row:,}")
     return int(chosen)
@@ -94,7 +99,3 @@ def brushed(examples: pd.DataFrame, chart: str, axes: dict[str, str]) -> pd.Data
 
 def _row_at(examples: pd.DataFrame, position: Any) -> int:
     return int(examples["row"].iloc[int(position)])
-
-
-def _described(label: float, probability: float) -> str:
-    return f"{'click' if label > 0.5 else 'no click'} · {probability:.1%}"

@@ -81,7 +81,7 @@ def buckets_for(labels: pd.Series) -> int:
 
 
 def show_calibration(runs: dict[str, pd.DataFrame], part: str, metrics: Metrics) -> None:
-    """Draw the observed against the predicted click rate, and say how many buckets are off."""
+    """Draw the observed against the predicted positive rate, and say how many buckets are off."""
     by_run = {
         name: calibration(rows["label"].to_numpy(), rows["probability"].to_numpy(), buckets_for(rows["label"]))
         for name, rows in runs.items()
@@ -95,7 +95,7 @@ def show_calibration(runs: dict[str, pd.DataFrame], part: str, metrics: Metrics)
     finding = "There are too few rows to judge" if too_few(metrics) else finding
     reading = (
         f"Each point is a bucket of about {int(first['rows'].median()):,} rows with similar predictions. On the dashed "
-        f"line, prediction and click rate agree. Bar: 95% interval of the click rate (Wilson). {finding}."
+        f"line, prediction and positive rate agree. Bar: 95% interval of the positive rate (Wilson). {finding}."
     )
     figure(
         "Calibration",
@@ -133,25 +133,25 @@ class Shown:
 
 
 SHOWN = (
-    Shown("AUC", "auc", True, "Chance that a random click ranks above a random non-click. Interval: DeLong."),
+    Shown("AUC", "auc", True, "Chance that a random positive row ranks above a random negative one. Interval: DeLong."),
     Shown("Logloss (nats)", "logloss", False, "Mean negative log-likelihood per row. Lower is better."),
     Shown(
         "Normalised entropy",
         "normalised_entropy",
         False,
-        "Logloss ÷ logloss of predicting the training click rate for every row. Below 1 is better than that.",
+        "Logloss ÷ logloss of predicting the training positive rate for every row. Below 1 is better than that.",
     ),
     Shown(
-        "Predicted ÷ observed CTR",
+        "Predicted ÷ observed rate",
         "calibration_ratio",
         None,
-        "Sum of probabilities ÷ number of clicks. 1 is right on average; above 1 predicts too many clicks.",
+        "Sum of probabilities ÷ number of positive rows. 1 is right on average; above 1 predicts too many.",
     ),
 )
 
 
 FEWEST = 10
-"""With fewer clicks or non-clicks nothing is concluded, since every interval is wider than what it measures."""
+"""With fewer rows of either outcome nothing is concluded, since every interval is wider than what it measures."""
 
 
 def too_few(metrics: Metrics) -> bool:

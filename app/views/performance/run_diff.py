@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.run_diff import logit_scatter, matrix_difference
+from app.shared.subject import outcomes
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import DIFFERENCES, configured
@@ -120,7 +121,7 @@ def _logits(run: OpenRun, other: OpenRun, rows: pd.DataFrame, theirs: pd.DataFra
         reading += f" {len(sample):,} of {len(both):,} rows are drawn."
     figure(
         "Logits of the same rows",
-        lambda: logit_scatter(sample, "this run", "the compared run"),
+        lambda: logit_scatter(sample, "this run", "the compared run", outcomes=outcomes(run.spec.schema.label)),
         both.rename(columns={"b": names[0], "a": names[1]}),
         reading,
         key="logits of both",

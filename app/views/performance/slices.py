@@ -18,9 +18,9 @@ from deepfm_core.metrics.scores import Metrics
 from deepfm_core.metrics.slices import level_rows, slice_metrics
 from deepfm_core.schema.schema import FieldRole
 
-RATIO, AUC, LOGLOSS = "Predicted ÷ observed CTR", "AUC", "Logloss"
+RATIO, AUC, LOGLOSS = "Predicted ÷ observed rate", "AUC", "Logloss"
 MEASURES = {
-    RATIO: ("calibration_ratio", "calibration", "predicted ÷ observed click rate"),
+    RATIO: ("calibration_ratio", "calibration", "predicted ÷ observed positive rate"),
     AUC: ("auc", "auc", "AUC"),
     LOGLOSS: ("logloss", "logloss", "logloss (nats)"),
 }
@@ -71,7 +71,7 @@ def _show(sliced: pd.DataFrame, role: FieldRole, measure: str, metrics: Metrics)
         + (f" {left_out} levels with only one outcome are in the table only." if left_out else "")
     )
     if drawn.empty:
-        st.info(f"No level of {code(role.column)} has both clicks and non-clicks here.")
+        st.info(f"No level of {code(role.column)} has both positive and negative rows here.")
         return
     figure(
         f"{measure} by {role.column}",

@@ -18,10 +18,10 @@ from deepfm_core.metrics.scores import Metrics, thresholds
 THRESHOLD = "threshold"
 """Name of the choice in the URL."""
 COUNTS = (
-    ("True positives", "true_positives", "clicks that are flagged"),
-    ("False positives", "false_positives", "non-clicks that are flagged"),
-    ("False negatives", "false_negatives", "clicks that are not flagged"),
-    ("True negatives", "true_negatives", "non-clicks that are not flagged"),
+    ("True positives", "true_positives", "positive rows that are flagged"),
+    ("False positives", "false_positives", "negative rows that are flagged"),
+    ("False negatives", "false_negatives", "positive rows that are not flagged"),
+    ("True negatives", "true_negatives", "negative rows that are not flagged"),
 )
 """The four counts: title, name in `counts_at`, and help."""
 
@@ -37,7 +37,7 @@ def threshold_section(runs: dict[str, pd.DataFrame], metrics: Metrics, part: str
     """
     st.header("Ranking and threshold", anchor=False, divider="gray")
     if metrics.auc is None:
-        st.caption("The curves need both clicks and non-clicks.")
+        st.caption("The curves need both positive and negative rows.")
         return
     curves = {name: thresholds(rows["label"].to_numpy(), rows["probability"].to_numpy()) for name, rows in runs.items()}
     own = next(iter(curves.values()))
@@ -65,7 +65,7 @@ def _decimals(step: float) -> int:
 
 
 def _choose_threshold(curve: pd.DataFrame, metrics: Metrics) -> float:
-    """Let the visitor choose the decision threshold; the default flags about as many rows as there are clicks."""
+    """Let the visitor choose the decision threshold; the default flags about as many rows as are positive."""
     top, step = steps(curve)
     linked = st.query_params.get(THRESHOLD)
     if linked is not None and not _within(linked, top):
@@ -79,13 +79,13 @@ def _choose_threshold(curve: pd.DataFrame, metrics: Metrics) -> float:
         format=f"%.{_decimals(step)}f",
         key=THRESHOLD,
         bind="query-params",
-        help="Rows with at least this probability are flagged as clicks.",
+        help="Rows with at least this probability are flagged as positive.",
     )
     return chosen
 
 
 def as_many(curve: pd.DataFrame, clicks: int) -> float:
-    """Give the default threshold: it flags about as many rows as there are clicks."""
+    """Give the default threshold: it flags about as many rows as there are positive ones."""
     _, step = steps(curve)
     return round(float(curve.loc[curve["called"] >= clicks, "threshold"].iloc[0]) / step) * step
 
@@ -147,8 +147,8 @@ def _show_counts(curve: pd.DataFrame, threshold: float, metrics: Metrics, costs:
         column.metric(title, f"{counts[key]:,}", help=meaning.capitalize() + ".")
     columns[4].metric("Cost", f"{cost:,.0f}", help="False positives and false negatives, each times its cost.")
     flagged = counts["true_positives"] + counts["false_positives"]
-    precision = f" ({counts['true_positives'] / flagged:.0%} of them are clicks)" if flagged else ""
-    recall = f"finds {counts['true_positives'] / max(metrics.clicks, 1):.0%} of all clicks"
+    precision = f" ({counts['true_positives'] / flagged:.0%} of them are positive)" if flagged else ""
+    recall = f"finds {counts['true_positives'] / max(metrics.clicks, 1):.0%} of all positive rows"
     default = abs(threshold - as_many(curve, metrics.clicks)) < 1e-9
     text = f"A threshold of {threshold:g} flags {flagged:,} of {metrics.rows:,} rows{precision} and {recall}. "
     if default:
@@ -173,11 +173,11 @@ def _show_curves(table: pd.DataFrame, threshold: float, metrics: Metrics, part: 
         chart = roc_curve(table, auc=metrics.auc, threshold=threshold)
         figure("ROC", lambda: chart, table, reading, key="roc", titles=RATES, file=f"roc-{part}")
     with middle:
-        reading = "Share of clicks among flagged rows, by the share of clicks found. Dashed: guessing."
+        reading = "Share of positive rows among flagged ones, by the share of positive rows found. Dashed: guessing."
         rate = metrics.clicks / metrics.rows
         pr = precision_recall_curve(table, base_rate=rate, threshold=threshold)
         figure("Precision, recall", lambda: pr, table, reading, key="pr", titles=RATES, file=f"precision-recall-{part}")
     with right:
-        reading = "Click rate of the flagged rows, in multiples of the base rate."
+        reading = "Positive rate of the flagged rows, in multiples of the base rate."
         lift = lift_curve(table, threshold=threshold)
         figure("Lift", lambda: lift, table, reading, key="lift", titles=RATES, file=f"lift-{part}")

@@ -75,7 +75,8 @@ def _about(run: OpenRun) -> None:
 @st.dialog("How DeepFM works", width="large")
 def _how_it_works() -> None:
     st.markdown(
-        "A row has one feature per field. DeepFM adds up three parts. The sum is the log-odds of a click, the *logit*:"
+        "A row has one feature per field. DeepFM adds up three parts. The sum is the *logit*, the log-odds that a "
+        "row is positive:"
     )
     st.latex(
         r"\begin{array}{rll}"

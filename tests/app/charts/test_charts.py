@@ -329,7 +329,7 @@ def test_the_ledger_ends_at_the_logit_however_much_is_folded() -> None:
 def test_the_purified_ledger_starts_at_the_base_rate_and_folds_small_pairs() -> None:
     terms = frames.purified_terms()
     rows = ledger.ledger_rows(terms, top=6)
-    assert rows["label"].iloc[0] == "base rate"
+    assert rows["label"].iloc[0] == "mean logit"
     assert "higher order" in set(rows["label"])
     assert rows["label"].str.contains("other pairs").sum() == 1
     assert rows["end"].iloc[-1] == pytest.approx(terms["value"].sum())
