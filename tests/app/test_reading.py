@@ -174,3 +174,32 @@ def test_a_wide_short_table_is_told_what_to_expect_before_it_is_trained_on(opene
     assert "or train LR beside it." in said
     (again,) = (info.value for info in opened("train", table=_choice(app, "table")).info if "parameters" in info.value)
     assert again == said
+
+
+def test_ratings_are_a_label_from_a_bound_on(opened: Opened, store: Store) -> None:
+    lines = [f"{'pqr'[i % 3]},{i % 7},{i % 5 + 1}" for i in range(100)]
+    app = upload(opened, "ratings.csv", "\n".join(["place,price,rating", *lines]).encode())
+    app.selectbox(key="choice of label").select("rating").run()
+    assert "Say which of them are positive, or from which number on." in app.error[0].value
+    box = app.selectbox(key="rule of the label")
+    assert box.options == [">=2", ">=3", ">=4", ">=5"]
+    box.select(">=4").run()
+    assert not app.error
+    assert "100 rows, label `rating` 40.0% positive" in _text(app)
+    _button(app, "Train with the suggested roles").click().run()
+    run = store.runs()[0]
+    assert run.spec.schema.label.outcome() == "rating ≥ 4"
+    again = opened("data", table=run.spec.table, label="rating", positive=">=4")
+    assert "label `rating` 40.0% positive" in _text(again)
+
+
+def test_some_classes_are_positive_and_another_label_forgets_them(opened: Opened) -> None:
+    lines = [f"{'pqr'[i % 3]},{'uv'[i % 2]},{('gold', 'silver', 'iron')[i % 3]}" for i in range(90)]
+    app = upload(opened, "classes.csv", "\n".join(["place,half,class", *lines]).encode())
+    app.selectbox(key="choice of label").select("class").run()
+    app.multiselect(key="rule of the label").select("gold").select("silver").run()
+    assert "90 rows, label `class` 66.7% positive" in _text(app)
+    assert _choice(app, "positive") == "gold|silver"
+    app.selectbox(key="choice of label").select("half").run()
+    assert "positive" not in app.query_params
+    assert not app.error

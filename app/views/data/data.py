@@ -15,16 +15,15 @@ from app.shared.uploads import FORMATS, SHARED, say_refused, upload
 from app.state import links, saved_tables, visitor
 from app.state.store import store
 from app.views.data.evidence import observed_section
+from app.views.data.label import choose_label
 from app.widgets.download import download
 from app.widgets.messages import errors_shown, show_error
 from app.widgets.text import counted, plain, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
-from deepfm_core.schema.column import Cells
 from deepfm_core.schema.infer import verdict
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.labels import named_as_label, normal_label
 from deepfm_core.schema.number_parsing import PLAIN
-from deepfm_core.schema.schema import LabelRole, Schema
+from deepfm_core.schema.schema import Schema
 from deepfm_core.tables.table import Table
 
 PREVIEWED = 100
@@ -38,7 +37,7 @@ def main() -> None:
     with errors_shown():
         sha = saved_tables.current_table()
         table = saved_tables.table(sha)
-        _choose_label(sha, table)
+        choose_label(sha, table)
         schema = _understood(sha, table)
         _skipped(table)
         reading_section(sha, table, changeable=sha in saved_tables.tables())
@@ -51,59 +50,6 @@ def main() -> None:
             edit_roles(schema)
             observed_section(sha, schema, len(table))
     _preview(saved_tables.current_table())
-
-
-def _choose_label(sha: str, table: Table) -> None:
-    columns = [str(column) for column in table.frame.columns]
-    found = _label(sha, links.chosen("label"), links.chosen("positive"))
-    suggested = found if links.chosen("label") is None else _label(sha)
-    left, right = st.columns([3, 2])
-    left.selectbox(
-        "Label",
-        columns,
-        help="The column to predict. It has two values.",
-        placeholder="Choose the label's column",
-        **links.mirror("label", columns, suggested.column if suggested else named_as_label(table)),
-    )
-    blank = links.chosen(launch.BLANK) is not None
-    if found and found.negative:
-        values = sorted([found.positive, found.negative])
-        kept = links.mirror("positive", values, found.positive)
-        right.selectbox("Positive value", values, help=plain(found.reason), **kept)
-    elif blank or _is_one_value(table, links.chosen("label") or st.session_state["choice of label"]):
-        st.session_state[BLANK] = blank
-        right.toggle("A blank label means no", key=BLANK, on_change=_take_blank)
-
-
-BLANK = "blank label"
-"""In the session: the switch of what a blank label means."""
-
-
-def _take_blank() -> None:
-    links.choose(launch.BLANK, launch.NEGATIVE if st.session_state[BLANK] else None)
-    if (column := st.session_state["choice of label"]) is not None:
-        links.choose("label", column)
-
-
-def _is_one_value(table: Table, column: str | None) -> bool:
-    """Return whether a column holds one value and blanks, so that blank may mean no."""
-    if column not in table.frame.columns:
-        return False
-    cells = Cells.of(table.frame, str(column))
-    values = {normal_label(text) for text in cells.held_texts[:MOST_TEXTS].to_pylist()}
-    return len(values) == 1 and len(cells.held) <= MOST_TEXTS and bool(cells.counts[cells.missing].sum())
-
-
-MOST_TEXTS = 8
-"""Ways to write one value beyond which a column is taken for one of several."""
-
-
-def _label(sha: str, label: str | None = None, positive: str | None = None) -> LabelRole | None:
-    blank = links.chosen(launch.BLANK) == launch.NEGATIVE
-    try:
-        return saved_tables.suggested_schema(sha, label, positive, blank_negative=blank).label
-    except DeepFMError:
-        return None
 
 
 def _understood(sha: str, table: Table) -> Schema | None:
