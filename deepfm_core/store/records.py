@@ -140,7 +140,7 @@ class RunRow:
 
 
 _UNREADABLE = RunSpec(
-    "0" * 64, "damaged", Schema(LabelRole("damaged", "1", "0"), (FieldRole("damaged", Kind.CATEGORICAL),))
+    "0" * 64, "damaged", Schema(LabelRole("damaged", "1", "0"), (FieldRole("damaged", next(iter(Kind))),))
 )
 """Stands in a listing for a spec that cannot be read."""
 
