@@ -12,6 +12,7 @@ from app.state import saved_tables
 from app.widgets.messages import show_error
 from app.widgets.text import plain
 from deepfm_core.errors import DeepFMError, Problem, TableError
+from deepfm_core.store.untrusted import get_ready
 from deepfm_core.tables.table import FOUND, Choices
 
 FORMATS = "CSV, Excel, Parquet, Feather or JSON, also zipped"
@@ -23,6 +24,7 @@ SHARED = "shared table"
 def upload(label: str, key: str) -> tuple[UploadedFile | None, str | None]:
     """Draw an uploader; return its file and, in the first run of the page after the upload, its table's SHA-256."""
     file = st.file_uploader(label, key=key)
+    get_ready()
     if file is None or st.session_state.get(f"taken {key}") == _attempt(file, key):
         return file, None
     st.session_state[f"taken {key}"], st.session_state[f"problem of {key}"] = _attempt(file, key), None

@@ -73,3 +73,21 @@ def _state_and_birth_elsewhere(pid: int) -> tuple[str, int]:
         return "Z" if process.status() == psutil.STATUS_ZOMBIE else "", round(process.create_time() * 1000)
     except psutil.Error:
         return "", 0
+
+
+def memory_of(pid: int) -> int:
+    """Return the bytes of memory that a process of this machine has to itself; 0 if it has ended."""
+    try:
+        _, resident, shared, *_ = Path(f"/proc/{pid}/statm").read_text(encoding="utf-8").split()
+    except OSError:
+        return 0 if Path("/proc/self").exists() else _memory_elsewhere(pid)
+    return (int(resident) - int(shared)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _memory_elsewhere(pid: int) -> int:
+    import psutil
+
+    try:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
+        return 0

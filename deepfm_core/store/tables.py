@@ -9,7 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfm_core._files import atomic_folder, sha256, whole, write_json
+from deepfm_core._files import atomic_folder, sha256, whole
 from deepfm_core._json import DAMAGE, read_object
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Database
@@ -213,15 +213,13 @@ class StoredTables:
         folder: Path, original: Path, name: str, table: Table | None, max_bytes: int | None, choices: Choices | None
     ) -> None:
         """Write what is made of an upload; each file appears whole or not at all."""
-        from deepfm_core.tables.parquet import write_parquet
-        from deepfm_core.tables.reader import read_table
+        from deepfm_core.store.untrusted import import_file, write_stored
         from deepfm_core.tables.table import FOUND
 
-        table = table or read_table(original, name=name, max_bytes=max_bytes, choices=choices or FOUND)
-        with whole(folder / "table.parquet") as temporary:
-            write_parquet(table, temporary)
-        content = {"rows": len(table), "bytes": original.stat().st_size}
-        write_json(folder / "table.json", {**content, "report": table.report.to_dict()})
+        if table is None:
+            import_file(original, folder, name, max_bytes, choices or FOUND)
+        else:
+            write_stored(table, original, folder)
 
     def _stored(self, sha: str, name: str) -> Table:
         """Read what was made of an upload; damaged files raise anything."""

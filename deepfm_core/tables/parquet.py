@@ -83,6 +83,8 @@ def _readable(name: str, kind: str) -> Iterator[None]:
     importlib.import_module("pandas.core.arrays.arrow.extension_types")  # tells Arrow of periods and intervals
     try:
         yield
+    except MemoryError:
+        raise  # Arrow's is an ArrowException, too
     except (pa.ArrowException, OSError) as error:
         problem = Problem(f"the {kind} file is damaged or cut short", "Write or download it again.", value=str(error))
         raise TableError(f"Table `{name}`", [problem]) from error
@@ -107,6 +109,8 @@ def _table(
         values = column_of(field.name)
         try:
             texts[field.name] = categorical([coded(as_texts(values))])
+        except MemoryError:
+            raise
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
             notes.append(f"Column `{field.name}` is of type {field.type}, which has no text; it was left out.")
     if len(texts) < fewest_columns:

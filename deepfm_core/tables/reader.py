@@ -314,6 +314,8 @@ def _rows_and(found: Misfits, columns: list[pd.Categorical], dialect: Dialect, a
 def _parsed(content: Content, dialect: Dialect, subject: str) -> Parsed:
     try:
         return parse(content, dialect)
+    except MemoryError:
+        raise  # Arrow's is an ArrowException, too
     except pa.ArrowException as error:
         remedy = "Save the table again as CSV, with quotes around cells that contain delimiters or line ends."
         raise TableError(subject, [Problem("the rows cannot be separated", remedy, value=str(error))]) from error

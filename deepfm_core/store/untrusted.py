@@ -1,0 +1,375 @@
+"""Read files that may come from anybody, in a process beside this one that has limits of memory and time.
+
+Start with `import_file`: it is given a path, and the other process writes what the store keeps. This process never
+decodes the file, so a file that unpacks to more than the machine has ends the other one, and nobody else's session.
+One such process is kept ready, since starting one takes longer than reading a small file.
+"""
+
+from __future__ import annotations
+
+import errno
+import importlib
+import json
+import os
+import queue
+import resource
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import traceback
+from contextlib import suppress
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from signal import SIGKILL, SIGXCPU, Signals
+from typing import TYPE_CHECKING, Any
+
+from deepfm_core import errors
+from deepfm_core._files import whole, write_json
+from deepfm_core.errors import DeepFMError, Problem, SpecError, TableError
+from deepfm_core.store.process import memory_of
+
+if TYPE_CHECKING:
+    from deepfm_core.tables.table import Choices, Table
+
+MEMORY, SECONDS = "DEEPFM_READ_MEMORY_MB", "DEEPFM_READ_SECONDS"
+"""The environment's names of the limits."""
+_MOST_MEMORY, _MOST_SECONDS = 4 << 30, 300.0
+_IDLE_SECONDS = 600.0
+_LOOK_SECONDS = 0.02
+_GRANTED = 2
+"""The system grants so many times the limit: a thread that gets no memory may wait for ever, so the watch comes first.
+What asks for all of it at once is refused."""
+_REUSED = 8
+"""A process that took more than this part of its memory is not used again: it may not have given all of it back."""
+_ROOT = Path(__file__).resolve().parents[2]
+_FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
+"""What is wrong with the disk, and not with the file."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What reading one file may take."""
+
+    memory: int
+    """Bytes of the process."""
+    seconds: float
+    """Time on the clock."""
+
+    @classmethod
+    def default(cls) -> Limits:
+        """Return what the environment says, else 4 GB but no more than half of the machine's memory, and 5 minutes.
+
+        Raises:
+            SpecError: the environment says something that is no number above 0.
+        """
+        half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
+        memory = _number(MEMORY, min(_MOST_MEMORY, half) / 2**20)
+        return cls(int(memory * 2**20), _number(SECONDS, _MOST_SECONDS))
+
+
+def _number(name: str, usual: float) -> float:
+    text = os.environ.get(name, "").strip()
+    try:
+        number = float(text) if text else usual
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise SpecError(f"{name} is {text!r}. Give a number above 0, or none.")
+    return number
+
+
+def import_file(
+    original: Path,
+    folder: Path,
+    name: str,
+    max_bytes: int | None,
+    choices: Choices,
+    limits: Limits | None = None,
+) -> None:
+    """Read a file and write the table that the store keeps of it, in another process with limits.
+
+    Args:
+        original: the file.
+        folder: where the table is written, as `write_stored` does.
+        name: the table's name in messages.
+        max_bytes: the largest size allowed, before and after decompression.
+        choices: what is said of the file instead of having it found.
+        limits: of memory and time; by default those of the environment.
+
+    Raises:
+        TableError: the file cannot be read as a table, or takes more than a limit.
+        OSError: the disk is full or cannot be written.
+    """
+    limits = limits or Limits.default()
+    asked = {
+        "original": str(original),
+        "folder": str(folder),
+        "name": name,
+        "max_bytes": max_bytes,
+        "choices": choices.to_dict(),
+        "limits": asdict(limits),
+    }
+    with tempfile.TemporaryDirectory(dir=folder) as scratch:  # what an end by force leaves behind is swept with it
+        answer = _READERS.answer({**asked, "scratch": scratch}, limits)
+    if (said := answer.get("error")) is not None:
+        raise _error(said, f"Table `{name}`", limits)
+
+
+def write_stored(table: Table, original: Path, folder: Path) -> None:
+    """Write what the store keeps of a table: its cells, their number, and how it was read; each file appears whole."""
+    from deepfm_core.tables.parquet import write_parquet
+
+    with whole(folder / "table.parquet") as temporary:
+        write_parquet(table, temporary)
+    content = {"rows": len(table), "bytes": original.stat().st_size}
+    write_json(folder / "table.json", {**content, "report": table.report.to_dict()})
+
+
+def get_ready() -> None:
+    """Start a process that reads files, unless one waits already, so that the next file does not wait for its start."""
+    _READERS.get_ready()
+
+
+# This side: the processes, and what their answers and their deaths mean.
+
+
+class _Reader:
+    """A process that reads one file after the other."""
+
+    def __init__(self) -> None:
+        self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process is)
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", __name__],
+            cwd=_ROOT,
+            env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
+            start_new_session=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._said,
+        )
+
+    @property
+    def alive(self) -> bool:
+        return self._process.poll() is None
+
+    def answer(self, asked: dict[str, Any], limits: Limits) -> dict[str, Any] | None:
+        """Return what the process answers, or what its death means; None if it had ended before it was asked."""
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        watch = _Watch(self._process, limits)
+        watch.start()
+        try:
+            with suppress(BrokenPipeError):
+                self._process.stdin.write(json.dumps(asked).encode() + b"\n")
+                self._process.stdin.flush()
+            line = self._process.stdout.readline()
+        finally:
+            watch.done.set()
+        if line.endswith(b"\n"):
+            answer: dict[str, Any] = json.loads(line)
+            return answer
+        return self._death(watch.reached)
+
+    def _death(self, reached: str) -> dict[str, Any] | None:
+        status = self._process.wait()
+        self._said.seek(0)
+        said = self._said.read()[-4096:].decode("utf-8", "replace").strip()
+        if reached or status == -SIGXCPU:
+            return {"error": {"kind": reached or "time"}}
+        if status == 0:
+            return None
+        if status == -SIGKILL or "alloc" in said:
+            return {"error": {"kind": "memory"}}
+        signal = Signals(-status).name if status < 0 else f"status {status}"
+        return {"error": {"kind": "crash", "text": " ".join([signal, *said.splitlines()[-1:]])}}
+
+    def end(self) -> None:
+        """End the process and collect it."""
+        self._process.kill()
+        self._process.communicate()
+        self._said.close()
+
+
+class _Watch(threading.Thread):
+    """Ends a process that reaches a limit; from here, since what reads there may not let another thread look."""
+
+    def __init__(self, process: subprocess.Popen[bytes], limits: Limits) -> None:
+        super().__init__(daemon=True, name=f"limits of {process.pid}")
+        self._process, self._limits = process, limits
+        self.done = threading.Event()
+        self.reached = ""
+        """The limit that was reached."""
+
+    def run(self) -> None:
+        end = time.monotonic() + self._limits.seconds
+        while not self.reached and not self.done.wait(_LOOK_SECONDS):
+            if memory_of(self._process.pid) > self._limits.memory:
+                self.reached = "memory"
+            elif time.monotonic() > end:
+                self.reached = "time"
+        if self.reached and not self.done.is_set():
+            self._process.kill()
+
+
+class _Readers:
+    """The processes of this one: as many at once as there are processors, and one that is kept ready."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._ready: _Reader | None = None
+        self._turns = threading.BoundedSemaphore(os.cpu_count() or 1)
+
+    def get_ready(self) -> None:
+        with self._lock:
+            if self._ready is None or not self._ready.alive:
+                self._ready = _Reader()
+
+    def answer(self, asked: dict[str, Any], limits: Limits) -> dict[str, Any]:
+        with self._turns:
+            while True:
+                reader = self._take()
+                answer = None
+                try:
+                    answer = reader.answer(asked, limits)
+                finally:
+                    self._give_back(reader, again=bool(answer and answer.get("again")))
+                if answer is not None:
+                    return answer
+
+    def _take(self) -> _Reader:
+        with self._lock:
+            reader, self._ready = self._ready, None
+        if reader is not None and not reader.alive:
+            reader.end()
+            reader = None
+        return reader or _Reader()
+
+    def _give_back(self, reader: _Reader, *, again: bool) -> None:
+        with self._lock:
+            if again and self._ready is None:
+                self._ready = reader
+                return
+        reader.end()
+
+
+_READERS = _Readers()
+
+
+def _error(said: dict[str, Any], subject: str, limits: Limits) -> Exception:
+    """Rebuild the error that the other process met, or say which limit it reached."""
+    match said["kind"]:
+        case "table":
+            return TableError(said["subject"], [Problem(**problem) for problem in said["problems"]])
+        case "text":
+            kind: type[DeepFMError] = getattr(errors, said["class"], DeepFMError)
+            return kind(said["text"])
+        case "disk":
+            return OSError(*said["arguments"])
+        case "memory":
+            message = f"reading the file takes more than the limit of {limits.memory / 2**20:,.0f} MB of memory"
+            remedy = "Use fewer rows, fewer columns or shorter cells, or save the table as CSV."
+        case "time":
+            message = f"reading the file takes longer than the limit of {limits.seconds:,.10g} seconds"
+            remedy = "Use fewer rows or fewer columns, or save the table as CSV."
+        case _:
+            message, remedy = "the file cannot be read", "It may be damaged. Write it again, or save the table as CSV."
+            return TableError(subject, [Problem(message, remedy, value=said.get("text"))])
+    return TableError(subject, [Problem(message, remedy)])
+
+
+# The other side: `python -m deepfm_core.store.untrusted` reads a request a line, and answers each with a line.
+
+
+def main() -> None:
+    """Read the files that are asked for on standard input, until it ends or nothing was asked for some minutes."""
+    from deepfm_core._parallel import use_system_memory
+
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)  # what a library prints is no answer
+    use_system_memory()
+    with suppress(OSError):
+        os.nice(5)  # pages go first
+    importlib.import_module("deepfm_core.tables.reader")
+    requests: queue.Queue[bytes] = queue.Queue()
+    threading.Thread(target=_listen, args=(requests,), daemon=True).start()
+    while True:
+        try:
+            asked = json.loads(requests.get(timeout=_IDLE_SECONDS))
+        except queue.Empty:
+            return
+        answer = _answer(asked)
+        answers.write(json.dumps(answer).encode() + b"\n")
+        answers.flush()
+
+
+def _listen(requests: queue.Queue[bytes]) -> None:
+    """Take requests; when there can be no more, whoever asked is gone, and an answer is not needed either."""
+    for line in sys.stdin.buffer:
+        requests.put(line)
+    os._exit(0)
+
+
+def _answer(asked: dict[str, Any]) -> dict[str, Any]:
+    limits = Limits(**asked["limits"])
+    tempfile.tempdir = asked["scratch"]
+    _limit(limits)
+    said = _outcome(asked)
+    light = memory_of(os.getpid()) < limits.memory // _REUSED
+    return {"error": said, "again": light and (said is None or said["kind"] != "memory")}
+
+
+def _outcome(asked: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the file and write its table; return what stood in the way."""
+    try:
+        _import(asked)
+    except (DeepFMError, OSError, MemoryError) as error:
+        return _said(error)
+    except Exception as error:
+        traceback.print_exc()
+        return {"kind": "crash", "text": f"{type(error).__name__}: {error}"}
+    return None
+
+
+def _import(asked: dict[str, Any]) -> None:
+    from deepfm_core.tables.reader import read_table
+    from deepfm_core.tables.table import Choices
+
+    original = Path(asked["original"])
+    choices = Choices.from_dict(asked["choices"])
+    table = read_table(original, name=asked["name"], max_bytes=asked["max_bytes"], choices=choices)
+    write_stored(table, original, Path(asked["folder"]))
+
+
+def _said(error: Exception) -> dict[str, Any]:
+    """Turn an error into plain values, from which `_error` makes it again."""
+    match error:
+        case TableError():
+            return {"kind": "table", "subject": error.subject, "problems": [asdict(one) for one in error.problems]}
+        case DeepFMError():
+            return {"kind": "text", "class": type(error).__name__, "text": str(error)}
+        case MemoryError():
+            return {"kind": "memory"}
+        case OSError(errno=number) if number in _FULL:
+            return {"kind": "disk", "arguments": [number, error.strerror, error.filename]}
+        case _:
+            return {"kind": "crash", "text": str(error)}
+
+
+def _limit(limits: Limits) -> None:
+    """Have the system limit this process, as far as it can."""
+    most = {resource.RLIMIT_DATA: _GRANTED * limits.memory, resource.RLIMIT_CPU: _processor_seconds(limits)}
+    for what, value in most.items():
+        _, hard = resource.getrlimit(what)
+        with suppress(ValueError, OSError):
+            resource.setrlimit(what, (value, hard))
+
+
+def _processor_seconds(limits: Limits) -> int:
+    """Return what all threads together may have spent by the end, for the case that nobody is left to stop this."""
+    return int(time.process_time() + limits.seconds * (os.cpu_count() or 1)) + 1
+
+
+if __name__ == "__main__":
+    main()

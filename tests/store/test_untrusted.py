@@ -1,0 +1,109 @@
+"""Files that may come from anybody: limits of memory and time, and a server that never decodes them."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from deepfm_core.errors import SpecError, TableError
+from deepfm_core.store import untrusted
+from deepfm_core.store.store import Store
+from deepfm_core.store.untrusted import MEMORY, SECONDS, Limits
+from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import Choices
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "home")
+
+
+def kept(store: Store) -> list[str]:
+    """Give the names of all that stands beside the store's database."""
+    return [path.name for path in (store.home / "tables").glob("*")]
+
+
+@pytest.fixture
+def bomb(tmp_path: Path) -> Path:
+    """A file of a few kilobytes whose struct cells hold a million letters each, 4,000 times."""
+    texts = pa.DictionaryArray.from_arrays(pa.array([0] * 4000, pa.int32()), pa.array(["x" * 1_000_000]))
+    struct = pa.StructArray.from_arrays([texts], names=["text"])
+    path = tmp_path / "bomb.parquet"
+    pq.write_table(pa.table({"label": ["0", "1"] * 2000, "cell": struct}), path, compression="zstd", store_schema=False)
+    return path
+
+
+def test_a_file_that_unpacks_to_more_than_its_memory_is_refused_and_leaves_nothing(
+    store: Store, bomb: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert bomb.stat().st_size < 20_000
+    monkeypatch.setenv(MEMORY, "500")
+    with pytest.raises(TableError, match=r"takes more than the limit of 500 MB of memory\. Use fewer rows"):
+        store.import_table(bomb, bomb.name)
+    assert not kept(store)
+
+
+def test_a_file_that_takes_too_long_is_refused_and_leaves_nothing(
+    store: Store, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(SECONDS, "0.0001")
+    with pytest.raises(TableError, match=r"takes longer than the limit of 0\.0001 seconds"):
+        store.import_table(table, table.name)
+    assert not kept(store)
+    monkeypatch.delenv(SECONDS)
+    assert store.import_table(table, table.name).rows == 1500
+
+
+@pytest.mark.parametrize(("name", "value"), [(MEMORY, "much"), (SECONDS, "0"), (SECONDS, "nan")])
+def test_a_limit_that_is_no_number_above_zero_is_an_error(
+    name: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(name, value)
+    with pytest.raises(SpecError, match=rf"{name} is '{value}'\. Give a number above 0, or none\."):
+        Limits.default()
+
+
+def test_another_process_finds_what_this_one_would(store: Store, table: Path) -> None:
+    choices = Choices(delimiter=",", header=1)
+    entry = store.import_table(table, table.name, choices=choices)
+    here = read_table(table, choices=choices)
+    there = store.table(entry.sha256, entry.owner)
+    assert there.report == here.report
+    assert there.frame.astype(str).equals(here.frame.astype(str))
+
+
+def test_errors_come_back_with_every_problem(store: Store, tmp_path: Path) -> None:
+    path = tmp_path / "ragged.csv"
+    path.write_text("a,b\n" + "1,2\n1,2,3\n" * 40)
+    with pytest.raises(TableError) as here:
+        read_table(path)
+    with pytest.raises(TableError) as there:
+        store.import_table(path, path.name)
+    assert there.value.problems == here.value.problems
+    assert str(there.value) == str(here.value)
+
+
+def test_a_process_that_ended_while_it_waited_is_replaced(store: Store, table: Path) -> None:
+    untrusted.get_ready()
+    reader = untrusted._READERS._ready
+    assert reader is not None
+    reader._process.send_signal(signal.SIGKILL)
+    reader._process.wait()
+    assert store.import_table(table, table.name).rows == 1500
+
+
+def test_the_process_ends_when_nobody_is_left_to_ask_it() -> None:
+    command = [sys.executable, "-m", "deepfm_core.store.untrusted"]
+    with subprocess.Popen(command, cwd=ROOT, stdin=subprocess.PIPE, env=os.environ) as reader:
+        assert reader.stdin is not None
+        reader.stdin.close()
+        assert reader.wait(60) == 0
