@@ -25,6 +25,8 @@ from app.charts.grammar.vega import (
 
 PROBABILITIES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
+APART = 0.08
+"""Names of lines of equal probability are at least this share of the axis apart."""
 Outcomes = tuple[str, str]
 """What the negative and the positive outcome are called."""
 OUTCOMES: Outcomes = ("negative", "positive")
@@ -83,6 +85,7 @@ def _padded(values: pd.Series[float]) -> list[float]:
 def _diagonals(x_range: list[float], y_range: list[float], x: Spec, y: Spec) -> list[Layer]:
     """Clip each line of equal probability to the plot; its label is at the upper or left end."""
     ends, labels = [], []
+    apart, last = APART * (x_range[1] - x_range[0]), -math.inf
     for p in PROBABILITIES:
         total = math.log(p / (1 - p))
         left = max(x_range[0], total - y_range[1])
@@ -90,6 +93,9 @@ def _diagonals(x_range: list[float], y_range: list[float], x: Spec, y: Spec) -> 
         if right - left <= 0.02 * (x_range[1] - x_range[0]):
             continue
         ends += [{"p": p, "fm_logit": v, "dnn_logit": total - v} for v in (left, right)]
+        if left - last < apart and left > x_range[0]:
+            continue  # its name would lie on that of the last one
+        last = left
         labels.append({"fm_logit": left, "dnn_logit": total - left, "label": f"{p:.1%}" if p < 0.01 else f"{p:.0%}"})
     lines = pd.DataFrame(ends, columns=["p", "fm_logit", "dnn_logit"])
     names = pd.DataFrame(labels, columns=["fm_logit", "dnn_logit", "label"])

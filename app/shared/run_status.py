@@ -107,7 +107,7 @@ def choose_runs() -> None:
         )
 
 
-LONG_NAME = 24
+LONG_NAME = 26
 """Letters that the narrow box of the sidebar shows of a name."""
 
 

@@ -26,7 +26,7 @@ def outcomes(label: LabelRole) -> tuple[str, str]:
 
 def show_run(run: OpenRun) -> None:
     """Draw the line about a run."""
-    st.caption(" · ".join([f"**{plain(name_of(run))}**", *_about(run.spec, run.summary)]))
+    st.caption(" · ".join([f"**{plain(name_of(run))}**", *_about(run.spec, run.summary, name_of(run))]))
 
 
 def show_group(runs: Sequence[RunRow]) -> None:
@@ -37,14 +37,17 @@ def show_group(runs: Sequence[RunRow]) -> None:
         st.caption(" · ".join(_table(spec, rows)))
 
 
-def _about(spec: RunSpec, summary: dict[str, object]) -> list[str]:
+def _about(spec: RunSpec, summary: dict[str, object], name: str) -> list[str]:
     rows = summary.get("rows")
-    return [*_table(spec, rows if isinstance(rows, dict) else {}), model_in_words(spec), *_auc(summary)]
+    known = _table(spec, rows if isinstance(rows, dict) else {}, named=spec.table_name in name)
+    return [*known, model_in_words(spec), *_auc(summary)]
 
 
-def _table(spec: RunSpec, rows: dict[str, int]) -> list[str]:
-    count = f", {counted(sum(rows.values()), 'row')}" if rows else ""
-    return [f"{plain(spec.table_name)}{count}", f"positive: {code(outcome(spec.schema.label))}"]
+def _table(spec: RunSpec, rows: dict[str, int], named: bool = False) -> list[str]:
+    """Say the table and its label; with `named`, the line has named the table already."""
+    table = [] if named else [plain(spec.table_name)]
+    table += [counted(sum(rows.values()), "row")] if rows else []
+    return [*([", ".join(table)] if table else []), f"positive: {code(outcome(spec.schema.label))}"]
 
 
 def model_in_words(spec: RunSpec) -> str:

@@ -218,9 +218,14 @@ def _how_sure(facts: Facts) -> str:
     pairs = facts.pairs
     if not has_evidence(pairs):
         return "These strengths are what one model learned. Another seed may rank them differently."
-    count = int(pairs["clear"].sum())
-    clear = f"{count} of {len(pairs):,} pairs {'is' if count == 1 else 'are'} clear above noise."
-    return f"{clear} The dot is the strength in the data with its 90% interval; the bar is what the model learned."
+    count, held = int(pairs["clear"].sum()), int(pairs["holds"].sum())
+    sure = f"{count:,} of {len(pairs):,} pairs {'is' if count == 1 else 'are'} clear above noise."
+    if "held_out_z" in pairs and pairs["held_out_z"].notna().any():
+        sure = f"{held:,} of {len(pairs):,} pairs {'holds' if held == 1 else 'hold'} on held-out rows. {sure}"
+    return (
+        f"{sure} The dot is the strength in the data with its 90% interval; the bar is what the model learned. The "
+        "last column counts only what models of fewer rows had learned of a pair, so it is often lower than the data's."
+    )
 
 
 def _ranking(pairs: pd.DataFrame) -> str:
@@ -233,9 +238,10 @@ def _ranking(pairs: pd.DataFrame) -> str:
         names = f"{escape(str(pair['field_a']))} × {escape(str(pair['field_b']))}"
         name = f"<b>{names}</b>" if pair["clear"] else names
         verdict = f"<small>{escape(str(pair['verdict']))}</small>"
-        body.append((name + verdict, chart, f"{pair['strength']:.2f}{said}", _number(learned, 2)))
-    head = ("pair", "strength: data ● and model ▬", "data", "model")
-    return _table(head, body, numbers=(2, 3))
+        held_out = _number(_known(pair.get("held_out_strength")), 2)
+        body.append((name + verdict, chart, f"{pair['strength']:.2f}{said}", _number(learned, 2), held_out))
+    head = ("pair", "strength: data ● and model ▬", "data", "model", "held-out rows")
+    return _table(head, body, numbers=(2, 3, 4))
 
 
 def _known(value: object) -> float | None:
