@@ -63,7 +63,7 @@ def test_without_a_comparison_the_page_offers_all_models_and_one_button(opened: 
     row = store.comparisons.all("local", "models")[0]
     assert row.plan["models"] == list(COMPARED)
     assert len(store.comparisons.runs(row.id)) == len(COMPARED) + 1
-    assert "0 of 12 runs finished" in text_of(app)
+    assert "0 of 14 runs finished" in text_of(app)
     assert "as soon as the first run has finished" in text_of(app)
 
 

@@ -24,8 +24,9 @@ ADDS = {
     "pnn": "A DNN that reads both kinds of products.",
     "wide-deep": "LR beside a DNN. Pairs enter the LR only as crossed fields that a person names.",
     "fm-dnn": "FM beside a DNN, each with embeddings of its own.",
+    "dcn": "A DNN beside a cross network, which multiplies what it reads with itself, layer by layer.",
+    "dcn-v2": "DCN whose cross layers have a matrix each, in place of a vector.",
     "deepfm": "FM beside a DNN on the same embeddings. No phase ahead, no crossed fields.",
-    "dcn": "A DNN beside cross layers, which multiply the inputs with themselves layer by layer.",
 }
 """What each model adds to those before it, by its name."""
 
