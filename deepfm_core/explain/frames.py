@@ -20,7 +20,14 @@ from scipy.spatial.distance import squareform
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.levels import Levels, each_levels
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS
-from deepfm_core.explain.learned import LearnedPairs, fm_columns, purified_first_order, strength, within_strength
+from deepfm_core.explain.learned import (
+    LearnedPairs,
+    fm_columns,
+    fm_strengths,
+    purified_first_order,
+    strength,
+    within_strength,
+)
 from deepfm_core.explain.learned_levels import level_contributions
 from deepfm_core.explain.purify import purify_table
 from deepfm_core.models.deepfm import DeepFM
@@ -261,6 +268,9 @@ def _rank_by(keys: NDArray[np.float64]) -> NDArray[np.int64]:
 ROWS = 4_000
 """Rows that the pairs of an epoch are measured on."""
 
+ONE_BY_ONE = 1_000
+"""Pairs up to which an epoch measures each by itself, in float64; more are measured together, in float32."""
+
 
 def sample_rows(table: EncodedTable, seed: int, rows: int = ROWS) -> EncodedTable:
     """Draw at most `rows` rows by the seed, in ascending order."""
@@ -278,11 +288,14 @@ def pairs_after_epoch(model: DeepFM, sample: EncodedTable, epoch: int) -> pd.Dat
     """
     names = sample.layout.names
     pairs = [pair for pair in model.pairs if pair[0] != pair[1]]
+    together = len(pairs) > ONE_BY_ONE
     return pd.DataFrame(
         {
             "epoch": epoch,
             "field_a": [names[a] for a, _ in pairs],
             "field_b": [names[b] for _, b in pairs],
-            "learned_fm": [float(strength(part[:, None])[0]) for part in fm_columns(model, sample, pairs)],
+            "learned_fm": fm_strengths(model, sample, pairs)
+            if together
+            else [float(strength(part[:, None])[0]) for part in fm_columns(model, sample, pairs)],
         }
     )

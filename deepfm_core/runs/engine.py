@@ -28,7 +28,7 @@ from deepfm_core.runs.cross_fit_stage import hold_out
 from deepfm_core.runs.evaluate import evaluate_parts, scores
 from deepfm_core.runs.evidence_task import Observation, own_parts
 from deepfm_core.runs.explain_stage import Evidence, explain
-from deepfm_core.runs.findings import find_again
+from deepfm_core.runs.findings import find_pair_again
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.warmup import warmup_run
 from deepfm_core.spec.events import (
@@ -123,7 +123,7 @@ def execute(job: Job, context: Context) -> Iterator[Event]:
             # People look at the results from here on; holding out only adds columns to `pairs`.
             yield Ready(_summary(work))
             yield from _timed(work, HOLD_OUT, _hold_out)
-            find_again(job.folder)  # the strongest pair is one that holds, if any does
+            find_pair_again(job.folder)  # the strongest pair is one that holds, if any does
         if work.keeping is not None:
             work.keeping.join()  # a run that ends well leaves its encoded tables for the next one
     except _Stopped:
@@ -265,7 +265,7 @@ def _explain(work: _Work) -> Events:
     seen = work.observation
     evidence = Evidence(lambda: seen.ended, seen.result, lambda: seen.share, partial(_pause, work))
     yield from explain(work.job.folder, work.state.model, work.train, shown, evidence, work.spec.seed)
-    find_again(work.job.folder)  # the strongest pair now has its cell
+    find_pair_again(work.job.folder)  # the strongest pair now has its cell
 
 
 def _pause(work: _Work) -> None:

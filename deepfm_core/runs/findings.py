@@ -276,6 +276,13 @@ def find_again(folder: RunFolder) -> None:
     folder.write_json(FILE, find(folder).to_dict())
 
 
+def find_pair_again(folder: RunFolder) -> None:
+    """Write the strongest pair anew, after the frames of pairs have changed; the rest of what was found stays."""
+    pairs = folder.frame("pairs")
+    pair = None if pairs is None else _with_cell(strongest_pair(pairs), folder, folder.spec().schema)
+    folder.write_json(FILE, replace(findings(folder), pair=pair).to_dict())
+
+
 def find(folder: RunFolder) -> Findings:
     """Find what is to be said of a run whose frames are all there."""
     pairs, examples, cells = (folder.frame(name) for name in ("pairs", "examples", "example_cells"))

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.evidence.guide import GuidedPair, solve
 from deepfm_core.evidence.levels import Levels, field_levels
 from deepfm_core.evidence.ranking import observed_interactions
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS
@@ -270,3 +271,26 @@ def test_the_additive_fit_is_the_same_from_a_dense_and_a_sparse_table(
     design = np.concatenate([np.eye(40)[code[:, 0]] for code in codes], 1)
     expected = values - design @ np.linalg.lstsq(design, values, rcond=None)[0]
     np.testing.assert_allclose(AdditiveFit(sides).residual(values), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("centred", [False, True])
+def test_strengths_measured_together_are_those_of_each_pair(centred: bool) -> None:
+    table = encoded(MIXED, 150, 4)
+    model = settled(MIXED, table, centred=centred)
+    assert_measured_together(model, table)
+
+
+def test_strengths_measured_together_hold_the_cells_of_a_guided_model() -> None:
+    table = encoded(CATEGORICAL, 200, 5)
+    model = settled(CATEGORICAL, table, guided=True)
+    model.start_from(solve(table, [GuidedPair((0, 2), 0.5), GuidedPair((0, 1), 0.3, by_cells=False)]))
+    assert model.cells_of == {(0, 2)}
+    assert_measured_together(model, table)
+
+
+def assert_measured_together(model: DeepFM, table: EncodedTable) -> None:
+    pairs = list(combinations(range(len(table.layout.fields)), 2))
+    each = [learned.strength(column[:, None])[0] for column in learned.fm_columns(model, table, pairs)]
+    together = learned.fm_strengths(model, table, pairs)
+    assert max(each) > 0
+    np.testing.assert_allclose(together, each, rtol=1e-4, atol=1e-7)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,16 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepfm_core.runs.findings import Findings, find, findings, logit_spread, strongest_pair, worst_slice
+from deepfm_core.runs.findings import (
+    Findings,
+    find,
+    find_again,
+    find_pair_again,
+    findings,
+    logit_spread,
+    strongest_pair,
+    worst_slice,
+)
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.store.run_folder import RunFolder
@@ -123,3 +133,15 @@ def test_findings_survive_json_and_absent_ones_stay_absent(tmp_path: Path) -> No
     none = Findings(None, None, None)
     folder.write_json("findings.json", none.to_dict())
     assert findings(folder) == none
+
+
+def test_after_frames_of_pairs_have_changed_all_findings_are_those_of_the_frames(tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(BUNDLED, tmp_path / "run"))
+    find_again(folder)
+    pairs = folder.frame("pairs")
+    assert pairs is not None
+    folder.write_frame("pairs", pairs.assign(strength=pairs["strength"].to_numpy()[::-1]))
+    before = findings(folder)
+    find_pair_again(folder)
+    assert findings(folder) == find(folder)
+    assert findings(folder).pair != before.pair
