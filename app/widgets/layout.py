@@ -49,6 +49,7 @@ _RULES = f"""<style>
 }}
 [data-testid="stElementContainer"]:has(.{UNSEEN}) {{ position: absolute; width: 1px; }}
 .{UNSEEN} {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
+[data-testid="stApp"] .katex-display {{ padding: 4px; }}
 [data-testid="stTable"] td, [data-testid="stTable"] th {{ overflow-wrap: anywhere; min-width: 4.5rem; }}
 </style>"""
 

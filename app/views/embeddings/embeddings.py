@@ -18,7 +18,7 @@ from app.views.embeddings.chosen import level_pairs, neighbours_section, partner
 from app.views.embeddings.held import SPACES, say_none, say_variance, say_what_is_held
 from app.widgets.columns import EMBEDDED
 from app.widgets.figure import figure
-from app.widgets.layout import side_by_side
+from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.messages import baseline_sentence
 from app.widgets.text import code, counted
 from deepfm_core.encoding.encoder import Encoder
@@ -40,6 +40,7 @@ def main() -> None:
     st.title("Embeddings", anchor=False)
     run = run_status.finished_run()
     subject.show_run(run)
+    heading_for_readers("Features in a plane")
     if run.spec.model.name == BASELINE:
         st.info(baseline_sentence(run.name))
         return

@@ -19,6 +19,7 @@ from app.views.learn.steps import features_step, first_order_step, network_step,
 from app.widgets.columns import WORKED
 from app.widgets.figure import figure, signed
 from app.widgets.glossary import GLOSSARY
+from app.widgets.layout import heading_for_readers
 from app.widgets.messages import baseline_sentence, errors_shown
 from app.widgets.text import code, plain
 from deepfm_core.encoding.encoder import Encoder
@@ -37,6 +38,7 @@ def main() -> None:
     st.title("Learn", anchor=False)
     run = run_status.finished_run()
     subject.show_run(run)
+    heading_for_readers("The model in one drawing")
     st.markdown(
         f"[Guo et al. 2017, *DeepFM: A Factorization-Machine based Neural Network for CTR Prediction*]({PAPER}), in "
         "six steps, on one row of this run. Every number is the model's own."
