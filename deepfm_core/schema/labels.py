@@ -50,7 +50,9 @@ def normal_label(text: str) -> str:
     White space at the ends, case, one trailing dot (UCI Adult's test part writes `>50K.`) and the form of a number
     (`1.0` for `1`) make no difference.
     """
-    text = text.strip().casefold().removesuffix(".")
+    plain = text.strip().casefold()
+    bare = plain.removesuffix(".")
+    text = bare if any(map(str.isalnum, bare)) else plain  # a label may be symbols alone, such as `.` and `-`
     try:
         number = float(text)
     except ValueError:
@@ -335,7 +337,7 @@ def _positive_of(values: dict[str, _Value]) -> tuple[str, str]:
             return key, f"`{values[other].text}` is the usual word for a negative label"
         if _NOT.match(other) and _NOT.sub("", other) == key:
             return key, f"`{values[other].text}` negates `{values[key].text}`"
-        if key[0] in ">≥" and other[0] in "<≤":
+        if key.startswith((">", "≥")) and other.startswith(("<", "≤")):
             return key, f"`{values[key].text}` is the higher of the two"
     share = values[rare].rows / (values[rare].rows + values[common].rows)
     return rare, f"`{values[rare].text}` is the rarer of the two ({share:.1%})"

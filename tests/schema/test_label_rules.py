@@ -101,3 +101,9 @@ def test_the_classifier_takes_labels_of_more_than_two_values():
     np.testing.assert_array_equal(model.predict_proba(X), same.predict_proba(X))
     with pytest.raises(SchemaError, match=r"no label is positive by `>=9`\. Choose another rule"):
         DeepFMClassifier(positive=">=9").fit(X, ratings)
+
+
+@pytest.mark.parametrize("pair", [(".", "-"), ("..", "."), (">", "<"), ("≥", "≤"), ("+", "-"), ("✓", "✗"), ("'", '"')])
+def test_labels_may_be_symbols_alone(pair):
+    label = infer_schema(table_of(field=list("abcd") * 15, y=[pair[0], pair[1], pair[1]] * 20), "y").label
+    assert {label.positive, label.negative} == set(pair)
