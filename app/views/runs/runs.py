@@ -133,13 +133,16 @@ def _overlay(rows: list[RunRow]) -> None:
     """Draw the curves of runs in one chart: those on the same table as the first."""
     alike = [row for row in rows if row.spec.table == rows[0].spec.table][:OVERLAID]
     names = saved_runs.run_names()
-    epochs = {names.get(row.id, row.name): saved_runs.run_progress(saved_runs.open_run(row.id)).epochs for row in alike}
-    together = pd.concat([frame.assign(run=name) for name, frame in epochs.items()], ignore_index=True)
+    epochs = [saved_runs.run_progress(saved_runs.open_run(row.id)).epochs for row in alike]
+    called = [names.get(row.id, row.name) for row in alike]
+    together = pd.concat(
+        [frame.assign(run=name) for name, frame in zip(called, epochs, strict=True)], ignore_index=True
+    )
     if together.empty:
         return
     kept = links.mirror("curves", list(CURVES), "valid_logloss")
     measure = st.segmented_control("Curves", list(CURVES), format_func=CURVES.__getitem__, required=True, **kept)
-    version = (measure, *((name, len(frame)) for name, frame in epochs.items()))
+    version = (measure, *zip([row.id for row in alike], called, map(len, epochs), strict=True))
     reading = f"One line per run on {plain(rows[0].spec.table_name)}; the best epoch is marked."
     if len({row.spec.table for row in rows}) > 1:
         reading += " Runs on other tables are left out, since they cannot be compared."

@@ -1,0 +1,66 @@
+"""What the pages keep for all sessions: each by an id, or by a digest of its content, never by a name alone."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+APP = Path(__file__).resolve().parents[2] / "app"
+MODULES = sorted(APP.rglob("*.py"))
+IDENTITIES = {
+    "run_id": "an id, which no two runs share",
+    "ids": "the ids of runs",
+    "sha": "a digest of a table's content",
+    "path": "of a file that is named by a digest of what was asked",
+    "key": "made where it is called of the table's digest and what was said of it",
+}
+ONE_FOR_ALL = {"samples", "_bundled", "store"}
+"""What has no arguments, and is the same for everybody."""
+OWNED = {"_table": "owner"}
+"""What differs by owner: a table's name is what its owner calls it."""
+
+
+def cached() -> Iterator[tuple[Path, ast.FunctionDef]]:
+    """Give every function whose result Streamlit keeps."""
+    for module in MODULES:
+        for node in ast.walk(ast.parse(module.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.FunctionDef) and any(
+                "cache_" in ast.unparse(decorator) for decorator in node.decorator_list
+            ):
+                yield module, node
+
+
+@pytest.mark.parametrize(("module", "function"), [*cached()], ids=lambda part: getattr(part, "name", ""))
+def test_what_is_kept_is_kept_by_an_id_or_a_digest(module: Path, function: ast.FunctionDef) -> None:
+    names = [argument.arg for argument in function.args.args]
+    told_apart = [name for name in names if not name.startswith("_")]
+    if not names:
+        assert function.name in ONE_FOR_ALL
+        return
+    assert told_apart[0] in IDENTITIES, f"{module}: {function.name} is kept by {told_apart}"
+    if module.name == "saved_tables.py" and function.name in OWNED:
+        assert OWNED[function.name] in told_apart
+
+
+def versions() -> Iterator[tuple[str, str]]:
+    """Give the place of every chart that is kept, and what tells it from others."""
+    for module in MODULES:
+        tree = ast.parse(module.read_text(encoding="utf-8"))
+        named = {
+            ast.unparse(node.targets[0]): ast.unparse(node.value)
+            for node in ast.walk(tree)
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "version"
+        }
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) == "show_chart":
+                said = ast.unparse(node.args[1])
+                place = f"{module.relative_to(APP)}:{node.lineno}"
+                yield place, named.get(said.partition("[")[0], said)
+
+
+@pytest.mark.parametrize(("place", "version"), [*versions()], ids=lambda text: text)
+def test_a_chart_is_kept_by_the_ids_of_its_runs(place: str, version: str) -> None:
+    assert "run.id" in version or "row.id" in version or "table['run']" in version, place
