@@ -5,23 +5,34 @@ from __future__ import annotations
 import csv
 import re
 from collections.abc import Iterable
-from typing import TextIO
+from typing import Any, Literal, TextIO
 
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from pandas.api.types import is_numeric_dtype
 
 from deepfm_core.tables.table import Table
 
 _WRITTEN_ROWS = 20_000
 """Rows that `write_table` writes at a time."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
+"""How a text begins that a spreadsheet takes for a formula."""
+_NUMBER = re.compile(r"[+-]?(\d[\d.,]*|\.\d+)(e[+-]?\d+)? ?%?", re.IGNORECASE)
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 """What some system does not allow in the name of a file."""
 
 
 def write_csv(frame: pd.DataFrame, stream: TextIO, *, line_end: str = "\n") -> None:
     """Write a frame's columns as CSV: a header line, then a line per row; missing values are empty cells."""
-    frame.to_csv(stream, index=False, lineterminator=line_end)
+    frame.to_csv(stream, index=False, lineterminator=line_end, quoting=_quoting(frame))
+
+
+def _quoting(frame: pd.DataFrame) -> Literal[0, 2]:
+    """Say which cells need quotes: pandas does not quote a carriage return, which many readers take for a line end."""
+    texts = [frame.iloc[:, place] for place, kind in enumerate(frame.dtypes) if not is_numeric_dtype(kind)]
+    returns = any(isinstance(value, str) and "\r" in value for column in texts for value in column)
+    return csv.QUOTE_NONNUMERIC if returns else csv.QUOTE_MINIMAL
 
 
 def write_rows(rows: Iterable[list[str]], stream: TextIO) -> None:
@@ -30,8 +41,22 @@ def write_rows(rows: Iterable[list[str]], stream: TextIO) -> None:
 
 
 def csv_bytes(frame: pd.DataFrame) -> bytes:
-    """Give a frame as the content of a CSV file in UTF-8, as `write_csv` writes it."""
-    return frame.to_csv(index=False, lineterminator="\n").encode()
+    """Give a frame as the content of a CSV file in UTF-8 for a spreadsheet, as `write_csv` writes it.
+
+    A text that a spreadsheet would take for a formula gets an apostrophe before it: the names of columns and the cells
+    may be a stranger's. Numbers stay as they are, also those that are kept as text.
+    """
+    safe = frame.set_axis([_no_formula(column) for column in frame.columns], axis="columns")
+    for place, column in enumerate(safe.columns):
+        if not is_numeric_dtype(safe.dtypes.iloc[place]):
+            safe = safe.assign(**{column: safe.iloc[:, place].astype(object).map(_no_formula)})
+    return safe.to_csv(index=False, lineterminator="\n", quoting=_quoting(safe)).encode()
+
+
+def _no_formula(value: Any) -> Any:
+    if not isinstance(value, str) or not value.startswith(_FORMULA) or _NUMBER.fullmatch(value):
+        return value
+    return f"'{value}"
 
 
 def write_table(table: Table, stream: TextIO) -> None:

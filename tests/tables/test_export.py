@@ -24,6 +24,18 @@ def test_lines_can_end_as_spreadsheets_end_them() -> None:
     assert stream.getvalue() == "row\r\n0\r\n1\r\n"
 
 
+def test_no_text_of_a_download_is_a_formula_and_numbers_stay() -> None:
+    formulas = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "-"]
+    others = ["a=1", "-5", "+1.5e3", "-12,5 %", "a\rb"]
+    texts = [*formulas, *others]
+    frame = pd.DataFrame({"=evil()": texts, "text": pd.Categorical(texts), "number": -1.5})
+    there = pd.read_csv(io.BytesIO(csv_bytes(frame)), dtype=str, keep_default_na=False)
+    written = [*(f"'{text}" for text in formulas), *others]
+    assert list(there.columns) == ["'=evil()", "text", "number"]
+    assert [list(there["'=evil()"]), list(there["text"])] == [written, written]
+    assert set(there["number"]) == {"-1.5"}
+
+
 def test_a_file_is_named_by_what_it_holds() -> None:
     assert file_name("row", 3, "ledger") == "row-3-ledger.csv"
     assert file_name("pairs") == "pairs.csv"
