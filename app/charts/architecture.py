@@ -139,6 +139,7 @@ def _field_layers(rows: pd.DataFrame, height: float) -> list[Layer]:
             y=_y(height),
             text=column("text", type="nominal"),
             tooltip=tooltip,
+            description=column("text", type="nominal"),
         )
     ]
     weighed = at.dropna(subset=["weight"])

@@ -101,6 +101,7 @@ def embedding_map(
         size=quantity("rows", scale={"type": "sqrt", "range": [18, 520]}, legend=None),
         fillOpacity=when("datum.thin", 0.08, 0.8),
         tooltip=tooltip,
+        description=nominal("name"),
         **_colours(rows, colour, positive),
     )
     ring = layer(rows[rows["chosen"]], mark("point", size=620, strokeWidth=2.5, color=TEXT.ink, opacity=1), x=x, y=y)
@@ -325,6 +326,7 @@ def lengths(points: pd.DataFrame, *, chosen: int | None = None, height: int = 30
         color=nominal("state", **legend_of(names, [ACCENT, MUTED])),
         shape=nominal("state", **channel_of(names, ["circle", "cross"])),
         tooltip=tooltip,
+        description=nominal("name"),
     )
     ring = layer(rows[rows["chosen"]], mark("point", size=260, strokeWidth=2.5, color=TEXT.ink, opacity=1), x=x, y=y)
     count = int((rows["rows"] == 0).sum())
@@ -357,7 +359,15 @@ def partner_bars(partners: pd.DataFrame, name: str, *, measure: str = "fm", top:
     colour = {"condition": {"test": "datum.raises", "value": POSITIVE.ink}, "value": NEGATIVE.ink}
     zero = pd.DataFrame({measure: [0.0]})
     layers = [
-        layer(rows, mark("bar", height={"band": 0.62}, cornerRadius=2), x=x, y=y, color=colour, tooltip=tooltip),
+        layer(
+            rows,
+            mark("bar", height={"band": 0.62}, cornerRadius=2),
+            x=x,
+            y=y,
+            color=colour,
+            tooltip=tooltip,
+            description=nominal("name"),
+        ),
         layer(zero, mark("rule", color=MUTED.ink, aria=False), x=x),
     ]
     if measure == "fm" and rows["whole"].notna().any():

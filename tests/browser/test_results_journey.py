@@ -96,3 +96,39 @@ def test_the_threshold_moves_the_counts_at_once(server: Server, page: Page) -> N
     for _ in range(5):
         slider.press("ArrowLeft")
     expect(hits).not_to_have_text(before)
+
+
+def test_a_feature_is_chosen_by_a_click_by_keyboard_and_by_link_and_drawn_in_three_dimensions(
+    server: Server, page: Page
+) -> None:
+    loaded: list[str] = []
+    page.on("request", lambda request: loaded.append(request.url))
+    _open(page, server, "embeddings")
+    expect(_heading(page, "Partners of placement = story")).to_be_visible()
+
+    page.locator('[aria-label="device = phone"]').first.click(force=True)
+    expect(_heading(page, "Partners of device = phone")).to_be_visible()
+    expect(page).to_have_url(re.compile(r"feature=device~phone"))
+
+    page.get_by_role("combobox", name="Feature", exact=True).click()
+    page.keyboard.type("weekday = Sunday")
+    page.keyboard.press("Enter")
+    expect(_heading(page, "Partners of weekday = Sunday")).to_be_visible()
+    assert not [url for url in loaded if "Plotly" in url]
+
+    page.get_by_text("In three dimensions").click()
+    expect(page.locator(".js-plotly-plot")).to_be_visible()
+    page.reload()
+    expect(page.locator(".js-plotly-plot")).to_be_visible()
+    assert all(url.startswith((server.url, "data:", "blob:")) for url in loaded)
+
+
+def test_a_field_of_the_drawing_says_its_numbers_and_the_identity_follows_the_choice(
+    server: Server, page: Page
+) -> None:
+    _open(page, server, "learn")
+    page.locator('[aria-label^="placement = "]').first.click(force=True)
+    expect(page).to_have_url(re.compile(r"field=placement"))
+    expect(page.get_by_text("Its strongest pair in this row is with")).to_be_visible()
+    page.get_by_role("button", name="Split other rows on Examples").click()
+    expect(_heading(page, "Examples")).to_be_visible()
