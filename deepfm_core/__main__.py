@@ -35,6 +35,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (FileExistsError, FileNotFoundError, NotADirectoryError, IsADirectoryError, PermissionError) as error:
         print(f"error: `{error.filename}`: {error.strerror}. Check the path and its permissions.", file=sys.stderr)
         return BAD_INPUT
+    except MemoryError:
+        said = "This machine's memory is not enough. Use fewer rows or columns; if the file is small, it is damaged."
+        print(f"error: {said}", file=sys.stderr)
+        return BAD_INPUT
     except KeyboardInterrupt:
         print("error: Stopped by you. Nothing half-written was left.", file=sys.stderr)
         return INTERRUPTED

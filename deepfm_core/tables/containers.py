@@ -8,7 +8,9 @@ from __future__ import annotations
 import gzip
 import importlib
 import json
+import lzma
 import re
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -30,6 +32,19 @@ _ZIPS = (b"PK\x03\x04", b"PK\x05\x06")
 MOST_UNPACKED = 4 << 30
 """Bytes that a zip archive may unpack to where no other limit is given: 4 GiB."""
 _WORKBOOK = "xl/workbook.xml"
+_DAMAGED = (
+    zipfile.BadZipFile,
+    NotImplementedError,  # a way to compress that Python does not know
+    RuntimeError,  # a password
+    EOFError,
+    OSError,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    ValueError,
+    KeyError,
+)
+"""What Python's zipfile raises of an archive that is damaged, locked or odd."""
 
 
 class Form(StrEnum):
@@ -104,7 +119,7 @@ def _outline_of_zip(file: BinaryIO) -> Outline:
                 return Outline(Form.ARCHIVE)
             with archive.open(_WORKBOOK) as member:
                 text = member.read(_MOST_OF_WORKBOOK).decode("utf-8", "replace")
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError, zlib.error, ValueError):
+    except _DAMAGED:
         return Outline(Form.COLUMNS)  # damaged: nothing to choose
     names = re.findall(r"<(?:\w+:)?sheet\s[^>]*?\bname=(?:\"([^\"]*)\"|'([^']*)')", text)
     return Outline(Form.WORKBOOK, sheets=tuple(unescape(double or single) for double, single in names))
@@ -147,7 +162,9 @@ def unpacked(path: Path, folder: Path, subject: str, max_bytes: int | None, shee
             name = _only_member(names, subject)
             with archive.open(name) as member, (folder / "member").open("wb") as out:
                 _copy(member, out, MOST_UNPACKED if max_bytes is None else max_bytes, subject)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError, OSError) as error:
+    except TableError:
+        raise
+    except _DAMAGED as error:
         problem = Problem("the zip archive is damaged or locked", "Unpack it yourself.", value=str(error))
         raise TableError(subject, [problem]) from error
     return folder / "member", "zip", f"`{name}` was unpacked from the archive."

@@ -283,7 +283,11 @@ def _marked(said: str, head: bytes) -> str:
     """Return the codec of an encoding that a person names, which passes over the byte order mark if there is one."""
     unmarked = {"utf-16-le": "utf-16", "utf-16-be": "utf-16", "utf-32-le": "utf-32", "utf-32-be": "utf-32"}
     marked = next((encoding for mark, encoding in _MARKS if head.startswith(mark)), "")
-    return marked if marked.removesuffix("-sig") == unmarked.get(said, said) else said.removesuffix("-sig")
+    if marked and marked.removesuffix("-sig") == unmarked.get(said, said).removesuffix("-sig"):
+        return marked
+    if said in ("utf-16", "utf-32"):  # without a mark, Python's codec of this name stops
+        return guess if (guess := guessed(head)).startswith(said) else f"{said}-le"
+    return said.removesuffix("-sig")
 
 
 def _of_another_script(path: Path, compression: str | None, words: list[bytes]) -> str | None:

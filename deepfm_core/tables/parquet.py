@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.tables.csv_parser import categorical, coded
+from deepfm_core.tables.csv_parser import Coded, categorical, coded
 from deepfm_core.tables.decoding import refuse_size
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
 from deepfm_core.tables.table import ReadReport, Table, runs_of
@@ -83,9 +83,10 @@ def _readable(name: str, kind: str) -> Iterator[None]:
     importlib.import_module("pandas.core.arrays.arrow.extension_types")  # tells Arrow of periods and intervals
     try:
         yield
-    except MemoryError:
-        raise  # Arrow's is an ArrowException, too
-    except (pa.ArrowException, OSError) as error:
+    except (MemoryError, TableError):
+        raise  # Arrow's lack of memory is an ArrowException, too
+    except (pa.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
+        # the latter are those of metadata that is damaged
         problem = Problem(f"the {kind} file is damaged or cut short", "Write or download it again.", value=str(error))
         raise TableError(f"Table `{name}`", [problem]) from error
 
@@ -108,7 +109,10 @@ def _table(
             continue
         values = column_of(field.name)
         try:
-            texts[field.name] = categorical([coded(as_texts(values))])
+            part, valid = _valid(coded(as_texts(values)))
+            texts[field.name] = categorical([part])
+            if not valid:
+                notes.append(f"Column `{field.name}` holds bytes that are not valid UTF-8; they read as `\ufffd`.")
         except MemoryError:
             raise
         except (pa.ArrowException, ValueError, TypeError, OverflowError):
@@ -132,6 +136,17 @@ def _table(
         left_out=runs_of(no_rows.records),
     )
     return Table(name, frame, report)
+
+
+def _valid(part: Coded) -> tuple[Coded, bool]:
+    """Return a column whose texts are all UTF-8, as its type promises, and whether they were."""
+    try:
+        part.texts.validate(full=True)
+    except pa.ArrowInvalid:
+        replaced = [text.decode("utf-8", "replace") for text in part.texts.cast(pa.large_binary()).to_pylist()]
+        joined = pa.array(replaced, pa.large_string()).dictionary_encode()
+        return Coded(np.asarray(joined.indices)[part.codes], joined.dictionary), False
+    return part, True
 
 
 def _row_numbers(schema: pa.Schema) -> set[str]:

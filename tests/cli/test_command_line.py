@@ -375,6 +375,15 @@ def test_an_output_folder_that_exists_is_left_alone(command: Command, table: Pat
     assert list(tmp_path.iterdir()) == []
 
 
+def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("deepfm_core.cli.read.read_table", too_large)
+    assert main(["read", "t.csv"]) == 2
+    assert "This machine's memory is not enough. Use fewer rows or columns" in capsys.readouterr().err
+
+
 def test_a_missing_file_is_named(process: Command, trained: Path, tmp_path: Path) -> None:
     done = process("predict", trained, tmp_path / "nowhere.csv")
     assert done.returncode == 2

@@ -241,3 +241,12 @@ def test_a_small_file_that_unpacks_to_a_large_table_is_refused(tmp_path: Path) -
     assert path.stat().st_size < 1_000_000
     with pytest.raises(TableError, match="larger than the limit"):
         read_table(path, max_bytes=1_000_000)
+
+
+def test_texts_that_are_no_utf8_are_replaced_and_said(tmp_path: Path) -> None:
+    offsets, data = pa.py_buffer(np.array([0, 1, 2, 3, 4], np.int32)), pa.py_buffer(b"\xffa\xfea")
+    odd = pa.Array.from_buffers(pa.string(), 4, [None, offsets, data])
+    pq.write_table(pa.table({"odd": odd, "b": [1, 2, 3, 4]}), tmp_path / "t")
+    table = read_table(tmp_path / "t")
+    assert table.frame["odd"].tolist() == ["\ufffd", "a", "\ufffd", "a"]
+    assert table.report.notes == ("Column `odd` holds bytes that are not valid UTF-8; they read as `\ufffd`.",)

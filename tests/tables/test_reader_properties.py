@@ -3,6 +3,8 @@
 import csv
 import gzip
 import io
+import warnings
+import zipfile
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,16 +16,19 @@ from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.errors import TableError
+from deepfm_core.errors import SchemaError, TableError
+from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
+from deepfm_core.tables.containers import outline
 from deepfm_core.tables.csv_parser import parse
 from deepfm_core.tables.decoding import survey
 from deepfm_core.tables.dialect import detect
 from deepfm_core.tables.export import write_table
 from deepfm_core.tables.parquet import read_parquet_table, write_parquet
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.table import Table, is_missing
+from deepfm_core.tables.table import QUOTINGS, Choices, Table, is_missing
+from tests.tables.test_containers import workbook
 
 pytestmark = pytest.mark.slow
 
@@ -225,3 +230,78 @@ def test_ids_are_the_same_for_any_size_of_blocks_and_segments(rows, segment, blo
     assert one.layout == other.layout
     np.testing.assert_array_equal(one.ids, other.ids)
     np.testing.assert_array_equal(one.weights, other.weights)
+
+
+# Files of every form, damaged, and read by any choices: a table, or one of the project's own errors.
+
+
+def _forms() -> dict[str, bytes]:
+    rows: list[list[object]] = [["place", "seen", "price", "tags", "click"]]
+    rows += [[f"ü {i % 3}", f"2024-0{i % 9 + 1}-1{i % 9}", i * 1.25, "a|b", i % 2] for i in range(12)]
+    frame = pd.DataFrame(rows[1:], columns=[str(name) for name in rows[0]])
+    text, parquet, feather = frame.to_csv(index=False).encode(), io.BytesIO(), io.BytesIO()
+    frame.to_parquet(parquet)
+    frame.to_feather(feather)
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("t.csv", text)
+    return {
+        "csv": text,
+        "quoted": b'a;"b ""c"""\n"x;y";1\n"z\nz";0\n' * 3,
+        "utf-16": text.decode().encode("utf-16"),
+        "gzip": gzip.compress(text),
+        "zip": packed.getvalue(),
+        "parquet": parquet.getvalue(),
+        "feather": feather.getvalue(),
+        "json": frame.to_json(orient="records", lines=True).encode(),
+        "list": frame.to_json(orient="records").encode(),
+        "xlsx": workbook(May=rows, June=rows[:4]),
+    }
+
+
+FORMS = _forms()
+HURTS = ["flip", "insert", "drop", "cut", "twice"]
+DAMAGE = st.lists(
+    st.tuples(
+        st.sampled_from(["flip", "insert", "drop", "cut", "twice"]), st.integers(0, 1 << 16), st.binary(max_size=6)
+    ),
+    max_size=4,
+)
+CHOICES = st.builds(
+    Choices,
+    encoding=st.sampled_from([None, None, "utf-8", "cp1252", "utf-16", "big5", "utf-32-be", "iso2022-jp", "cp037"]),
+    delimiter=st.sampled_from([None, None, ",", ";", " ", "a", "§", "\x01"]),
+    quoting=st.sampled_from([None, None, *QUOTINGS]),
+    header=st.sampled_from([None, None, True, False, 1, 2, 3, 40]),
+    sheet=st.sampled_from([None, "June", "none"]),
+)
+
+
+def damaged(content: bytes, damage: list[tuple[str, int, bytes]]) -> bytes:
+    for how, place, some in damage:
+        at = place % (len(content) + 1)
+        before, after = content[:at], content[at:]
+        content = {
+            "flip": before + bytes(255 - byte for byte in after[:1]) + after[1:],
+            "insert": before + some + after,
+            "drop": before + after[len(some) :],
+            "cut": before,
+            "twice": before + after[:50] + after,
+        }[how]
+    return content
+
+
+@settings(QUICK, max_examples=200)
+@given(st.sampled_from(sorted(FORMS)), DAMAGE, CHOICES, st.booleans())
+def test_damaged_files_of_every_form_give_a_table_or_a_sentence(form, damage, choices, strict):
+    content = damaged(FORMS[form], damage)
+    outline(io.BytesIO(content), choices.encoding)
+    # Arrow asks for as much memory as a damaged file says: the command line and the app say so.
+    with warnings.catch_warnings(), suppress(TableError, MemoryError):
+        warnings.simplefilter("error")
+        table = read(content, choices=choices, strict=strict)
+        assert len(table) == table.report.rows == len(table.records)
+        with suppress(SchemaError):
+            infer_schema(table, str(table.frame.columns[-1]), ">=1")
+        with suppress(SchemaError):
+            infer_schema(table)

@@ -54,6 +54,18 @@ def test_the_encoding_can_be_said(write, codec, said, packed):
     assert table.report.notes == ()
 
 
+@pytest.mark.parametrize("said", ["utf-16", "utf-32"])
+@pytest.mark.parametrize("order", ["le", "be"])
+def test_no_byte_order_mark_is_needed_where_the_encoding_is_said(write, said, order):
+    expected = ["ä,1", "x,2"] if (said, order) != ("utf-32", "be") else None
+    path = write("a,b\nä,1\nx,2\n".encode(f"{said}-{order}"))
+    if expected is None:  # nothing in it tells the order, and the usual one gives no text
+        with pytest.raises(TableError):
+            read_table(path, choices=Choices(encoding=said))
+        expected, said = ["ä,1", "x,2"], "utf-32-be"
+    assert lines(read_table(path, choices=Choices(encoding=said))) == expected
+
+
 def test_bytes_that_the_said_encoding_lacks_are_counted(write):
     table = read_table(write(b"a,b\n\x81,1\nx,2\n"), choices=Choices(encoding="cp1252"))
     assert lines(table) == ["\ufffd,1", "x,2"]
