@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.tables.decoding import CHUNK, Content, guessed, refuse_size
+from deepfm_core.tables.decoding import CHUNK, Content, guessed, refuse_columns, refuse_size
 from deepfm_core.tables.export import write_rows
 from deepfm_core.tables.parquet import cell_text
 
@@ -270,7 +270,8 @@ def from_json(content: Content, folder: Path, subject: str) -> Path:
     columns: dict[str, None] = {}
     count = 0
     for row in _objects(content, subject):
-        columns |= dict.fromkeys(row)
+        columns.update(dict.fromkeys(row))
+        refuse_columns(len(columns), subject)
         count += 1
     if not count or not columns:
         raise TableError(subject, [Problem("the file holds no objects", "Give one object a line.")])

@@ -138,6 +138,18 @@ def refuse_size(size: int, max_bytes: int | None, subject: str) -> None:
         raise TableError(subject, [Problem(message, remedy, value=f"{size / 1e6:,.1f} MB")])
 
 
+MOST_COLUMNS = 2_000
+"""Columns of a table that is read: each costs work on every page, and all pairs of them are looked at."""
+
+
+def refuse_columns(count: int, subject: str) -> None:
+    """Raise a TableError if a table has more than `MOST_COLUMNS` columns; call it before the costly work."""
+    if count > MOST_COLUMNS:
+        message = f"the table has more columns than the limit of {MOST_COLUMNS:,}"
+        remedy = "Leave out those that you do not need, or join many flags into one column of lists."
+        raise TableError(subject, [Problem(message, remedy, value=f"{count:,} columns")])
+
+
 class _Census:
     """The counts of one pass over the bytes, from which the encoding is decided."""
 

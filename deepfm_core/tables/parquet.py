@@ -27,7 +27,7 @@ import pyarrow.types as pt
 
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.csv_parser import Coded, categorical, coded
-from deepfm_core.tables.decoding import refuse_size
+from deepfm_core.tables.decoding import refuse_columns, refuse_size
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
 from deepfm_core.tables.table import ReadReport, Table, runs_of
 
@@ -62,6 +62,7 @@ def read_parquet(path: Path, name: str, max_bytes: int | None = None, *, fewest_
     """
     with _readable(name, "Parquet"), pq.ParquetFile(path) as file:
         schema, rows = file.schema_arrow, file.metadata.num_rows
+        refuse_columns(len(schema), f"Table `{name}`")
         refuse_size(_unpacked(file.metadata), max_bytes, f"Table `{name}`")
         return _table(schema, rows, lambda column: file.read([column]).column(0), name, "parquet", fewest_columns)
 
@@ -73,6 +74,7 @@ def read_arrow(path: Path, name: str, max_bytes: int | None = None, *, fewest_co
         TableError: as `read_parquet` does.
     """
     with _readable(name, "Arrow"), pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
+        refuse_columns(len(file.schema), f"Table `{name}`")
         whole = file.read_all()
         refuse_size(whole.nbytes, max_bytes, f"Table `{name}`")
         return _table(whole.schema, len(whole), whole.column, name, "arrow", fewest_columns)

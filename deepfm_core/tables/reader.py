@@ -22,7 +22,7 @@ import pyarrow as pa
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.containers import Form, from_json, is_json, is_zip, unpacked
 from deepfm_core.tables.csv_parser import Parsed, parse
-from deepfm_core.tables.decoding import Content, refuse_size, survey
+from deepfm_core.tables.decoding import Content, refuse_columns, refuse_size, survey
 from deepfm_core.tables.dialect import Dialect, detect
 from deepfm_core.tables.header import is_value
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
@@ -156,6 +156,7 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
     if only is not None and (table := read_one_column(content, only, name)) is not None:
         return table
     dialect = detect(content, subject, choices)
+    refuse_columns(len(dialect.columns), subject)
     rows = _rows(content, dialect, subject)
     _refuse(rows, dialect, subject, strict)
     header = () if any(map(is_value, dialect.header)) else dialect.header  # a chosen one may look like its rows
