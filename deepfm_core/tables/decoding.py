@@ -179,9 +179,9 @@ class _Census:
             self.quoted_until = self.size + last_quote + 1
             self.escapes = self.escapes or b'\\"' in chunk
         self.nul = b"\0" in chunk
-        if held := chunk.rstrip(b"\r\n"):
-            self.lines = self._line_ends + held.count(b"\n") + 1
         self._line_ends += chunk.count(b"\n")
+        if held := chunk.rstrip(b"\r\n"):
+            self.lines = self._line_ends - chunk.count(b"\n", len(held)) + 1
         if self.size == 0:
             start = chunk[:65536]
             self._controls = len(start) - len(start.translate(None, _CONTROLS))
