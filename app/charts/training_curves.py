@@ -49,7 +49,7 @@ def loss_curves(
 
 
 def auc_curve(epochs: pd.DataFrame, *, live: bool = False, height: int = 200) -> Chart:
-    """Draw validation AUC per epoch, with the epoch of the lowest validation logloss marked.
+    """Draw validation AUC per epoch, with the best epoch marked.
 
     Args:
         epochs: columns `epoch`, `valid_auc`, `best`, and `seed` where there are several.
@@ -212,7 +212,7 @@ def _loss_takeaway(epochs: pd.DataFrame, base: float | None) -> str:
     best = epochs[epochs["best"].astype(bool)].tail(1) if len(epochs) else epochs
     if best.empty:
         return text
-    text += f" Validation is lowest at epoch {int(best['epoch'].iloc[0])}: {best['valid_logloss'].iloc[0]:.4f}"
+    text += f" At the best epoch {int(best['epoch'].iloc[0])} validation is {best['valid_logloss'].iloc[0]:.4f}"
     return text + (f", against {base:.4f} for the base rate." if base is not None else ".")
 
 

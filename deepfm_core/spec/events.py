@@ -81,7 +81,7 @@ class EpochDone(Event):
     seconds: float
     """Since training began, this epoch's evaluation included."""
     best: bool
-    """Whether this is the lowest validation logloss so far."""
+    """Whether this is the lowest validation logloss so far, or the highest AUC where the fit goes by that."""
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Fitted(Event):
     rows_per_second: float
     stopped_early: bool
     best_epochs: tuple[int, ...] = ()
-    """How many epochs the kept weights of each phase have been trained for."""
+    """How many epochs the kept weights of each phase have been trained for, as `FitState.best_epochs` has it."""
 
 
 @dataclass(frozen=True)

@@ -138,11 +138,20 @@ class FitSpec:
     """Whether to validate and keep a running average of the weights, over about the last 1/9 of all steps."""
     embedding_l2: float | None = None
     """The λ of embeddings where it is not `l2`."""
+    reduce_on_plateau: str = "never"
+    """The validation score, `logloss` or `auc`, that says which epoch is best. Where it first stalls, the learning rate
+    is divided by ten, and training goes on from the best weights until the next stall. With `never` the logloss says
+    it, and the first stall ends training."""
     precision: str = "float32"
     """That of the network's matrix products while training; weights and all else are of float32."""
 
     def __post_init__(self) -> None:
         require_in_range("fit", self)
+
+    @property
+    def reduces(self) -> bool:
+        """Whether the learning rate is reduced on a plateau."""
+        return self.reduce_on_plateau != "never"
 
     @property
     def l2_embeddings(self) -> float:

@@ -20,6 +20,7 @@ HOMES: tuple[Home, ...] = get_args(Home)
 
 ACTIVATIONS = ("relu", "tanh", "sigmoid", "linear")
 PRECISIONS = ("float32", "bfloat16")
+PLATEAUS = ("never", "logloss", "auc")
 LAST = 99
 """Place in a run's name of settings that are seldom varied."""
 
@@ -332,6 +333,17 @@ SETTINGS: tuple[Setting, ...] = (
         option=Option("RATE"),
         said=Said("rate {}", 2),
         varied=Varied((1e-3, 3e-3, 1e-2), log=True),
+    ),
+    Setting(
+        "reduce_on_plateau",
+        "fit",
+        Choice(PLATEAUS),
+        title="reduce on plateau",
+        help="where this validation score stalls for the patience, divide the learning rate by ten once, and go on from"
+        " the best weights until the next stall",
+        usual="never",
+        option=Option("SCORE"),
+        said=Said("reduced by {}"),
     ),
     Setting(
         "precision",

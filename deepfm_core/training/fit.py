@@ -65,10 +65,10 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
     with Sharing(state.final.spec) as sharing:
         while True:
             _begin(state, rows, rate)
-            while state.epoch - state.began < spec.epochs and state.epoch - state.best_epoch < spec.patience:
+            while _goes_on(spec, state):
                 state.epoch += 1
                 loss = yield from _train_epoch(spec, rows, state, steps, sharing)
-                yield _evaluate_epoch(state, valid, labels[1], loss, began)
+                yield _evaluate_epoch(spec, state, valid, labels[1], loss, began)
             state.restore_best()
             if state.guide is not None:
                 logits = predict_logits(state.model, valid)
@@ -92,6 +92,8 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
 def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Sequence[int]) -> Iterator[Event]:
     """Train each phase of `state` for so many `epochs`, with no validation part, and leave the last weights in it.
 
+    `epochs` are those of `FitState.best_epochs`: of a fit that reduces its learning rate, two numbers for each phase.
+
     Yields:
         `Progress`.
 
@@ -103,11 +105,15 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
     rows = _rows(state, train)
     steps = math.ceil(len(rows) / spec.batch_size)
     with Sharing(state.final.spec) as sharing:
-        for count in epochs:
-            if state.epoch:
-                state.begin_last_phase()
-            _begin(state, rows, rate)
-            while state.epoch - state.began < count:
+        for number, count in enumerate(epochs):
+            if spec.reduces and number % 2:
+                state.reduce_rate()
+            else:
+                if state.epoch:
+                    state.begin_last_phase()
+                _begin(state, rows, rate)
+            start = state.epoch
+            while state.epoch - start < count:
                 state.epoch += 1
                 yield from _train_epoch(spec, rows, state, steps, sharing)
             state.model.settle()
@@ -115,6 +121,19 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
         state.model.start_from(state.guide)
         state.model.keep_guide_alone()
     state.model.cpu().eval()
+
+
+def _goes_on(spec: FitSpec, state: FitState) -> bool:
+    """Say whether to train another epoch; on the first plateau of a phase, reduce the learning rate if asked."""
+    if state.epoch - state.began >= spec.epochs:
+        return False
+    if state.stalled < spec.patience:
+        return True
+    if state.reduced or not spec.reduces:
+        return False
+    state.restore_best()
+    state.reduce_rate()
+    return True
 
 
 def _guide(state: FitState, train: EncodedTable) -> Iterator[Event]:
@@ -185,7 +204,7 @@ def _average(state: FitState, done: int, steps: int) -> None:
     times = min(steps, AVERAGES_AN_EPOCH)
     count = done * times // steps
     if count > (done - 1) * times // steps:
-        state.step.average((state.epoch - state.began - 1) * times + count)
+        state.step.average((state.epoch - max(state.began, state.reduced) - 1) * times + count)
 
 
 @dataclass
@@ -231,18 +250,32 @@ def _batches(rows: Batch, order: Tensor, size: int) -> Iterator[Batch]:
 
 
 def _evaluate_epoch(
-    state: FitState, valid: EncodedTable, labels: NDArray[np.float32], train_logloss: float, began: float
+    spec: FitSpec, state: FitState, valid: EncodedTable, labels: NDArray[np.float32], train_logloss: float, began: float
 ) -> EpochDone:
     state.model.settle()
     logits = predict_logits(state.model, valid)
     value = logloss(labels, logits)
     _require_number(value, state.epoch)
-    best = value < state.best_logloss
+    area = auc(labels, logits)
+    loss = _loss_by(spec, value, area)
+    best = loss < state.best_loss
     if best:
-        state.best_logloss, state.best_epoch = value, state.epoch
+        state.best_loss, state.best_epoch = loss, state.epoch
         state.keep_best()
     state.seconds = time.perf_counter() - began
-    return EpochDone(state.epoch, train_logloss, value, auc(labels, logits), state.seconds, best)
+    return EpochDone(state.epoch, train_logloss, value, area, state.seconds, best)
+
+
+def _loss_by(spec: FitSpec, logloss_: float, area: float | None) -> float:
+    """Give what the best epoch has least of: the logloss, or 1 − AUC."""
+    if spec.reduce_on_plateau != "auc":
+        return logloss_
+    if area is None:
+        raise TrainingError(
+            "Reduce on plateau is 'auc', but the validation part has labels of one kind alone, and so no AUC. Use "
+            "logloss, or give that part a larger share."
+        )
+    return 1.0 - area
 
 
 def _require_number(value: float, epoch: int) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any
 
 import torch
@@ -21,6 +20,9 @@ from deepfm_core.training.step import Step
 
 AnyStep = Step | AutogradStep
 
+REDUCED = 0.1
+"""What the learning rate is multiplied by on a plateau."""
+
 
 @dataclass
 class FitState:
@@ -34,22 +36,28 @@ class FitState:
         final: the one that the fit is for.
         epoch: epochs done, those of an earlier phase included.
         began: epochs done when the present phase began.
+        reduced: epochs done when the learning rate was reduced in the present phase; 0 where it was not.
+        full: how many epochs the weights that it was reduced from had been trained for in the phase.
         earlier: how many epochs the kept weights of each earlier phase had been trained for.
+        best_loss: the lowest so far of the validation part: the logloss, or 1 − AUC where the fit goes by that.
         guide: what a guided model must do better than; None until it is known.
     """
 
     model: DeepFM
     final: DeepFM
-    make_step: Callable[[DeepFM], AnyStep]
+    make_step: Callable[[DeepFM, float], AnyStep]
     step: AnyStep
     seed: int
     epoch: int = 0
     began: int = 0
+    reduced: int = 0
+    full: int = 0
     earlier: tuple[int, ...] = ()
     guide: Guide | None = None
     best_epoch: int = 0
-    best_logloss: float = math.inf
+    best_loss: float = math.inf
     seconds: float = 0.0
+    reduces: bool = False
     best_weights: dict[str, Tensor] = field(default_factory=dict)
 
     @classmethod
@@ -77,8 +85,11 @@ class FitState:
             )
             final = DeepFM(layout, model_spec).to(device)
         model = final if first is None else first
-        make_step: Callable[[DeepFM], AnyStep] = partial(step, spec=fit_spec)
-        return cls(model, final, make_step, make_step(model), seed)
+
+        def make_step(trained: DeepFM, share: float) -> AnyStep:
+            return step(trained, replace(fit_spec, learning_rate=share * fit_spec.learning_rate))
+
+        return cls(model, final, make_step, make_step(model, 1.0), seed, reduces=fit_spec.reduces)
 
     @property
     def pretraining(self) -> bool:
@@ -92,20 +103,34 @@ class FitState:
 
     @property
     def best_epochs(self) -> tuple[int, ...]:
-        """How many epochs the kept weights of each phase have been trained for."""
-        return (*self.earlier, self.best_epoch - self.began)
+        """How many epochs the kept weights of each phase have been trained for; where the learning rate is reduced on a
+        plateau, those before and after."""
+        if self.reduced:
+            return (*self.earlier, self.full, max(self.best_epoch - self.reduced, 0))
+        since = self.best_epoch - self.began
+        return (*self.earlier, since, 0) if self.reduces else (*self.earlier, since)
+
+    @property
+    def stalled(self) -> int:
+        """How many epochs in a row have been no better than the best one, or than where the rate was reduced."""
+        return self.epoch - max(self.best_epoch, self.reduced)
+
+    def reduce_rate(self) -> None:
+        """Go on from the weights that the model has, with a tenth of the learning rate and moments of 0."""
+        self.full, self.reduced = self.best_epoch - self.began, self.epoch
+        self.step = self.make_step(self.model, REDUCED)
 
     def begin_last_phase(self) -> None:
         """Go from the FM to the model whose table starts from the FM's weights and embeddings."""
         with torch.no_grad():
             self.final.table.copy_(self.model.table)
-        self._change_model()
         self.earlier, self.began = self.best_epochs, self.epoch
-        self.best_epoch, self.best_logloss, self.best_weights = self.epoch, math.inf, {}
+        self._change_model()
+        self.best_epoch, self.best_loss, self.best_weights = self.epoch, math.inf, {}
 
     def _change_model(self) -> None:
         self.model = self.final
-        self.step = self.make_step(self.model)
+        self.step, self.reduced, self.full = self.make_step(self.model, 1.0), 0, 0
 
     def tensors(self) -> dict[str, Tensor]:
         """Give weights, best weights, moments and averages by name, for a checkpoint."""
@@ -122,7 +147,9 @@ class FitState:
             "earlier": list(self.earlier),
             "steps": self.step.steps,
             "best_epoch": self.best_epoch,
-            "best_logloss": self.best_logloss,
+            "best_loss": self.best_loss,
+            "reduced": self.reduced,
+            "full": self.full,
             "seconds": self.seconds,
         }
 
@@ -131,11 +158,15 @@ class FitState:
         self.began, self.earlier = int(numbers.get("began", 0)), tuple(numbers.get("earlier", ()))
         if self.began:
             self._change_model()
+        self.reduced, self.full = int(numbers.get("reduced", 0)), int(numbers.get("full", 0))
+        if self.reduced:
+            self.step = self.make_step(self.model, REDUCED)
         self.model.load_state_dict(_with_prefix(tensors, "model."))
         self.best_weights = _with_prefix(tensors, "best.")
         self.step.load(_with_prefix(tensors, "adam."), int(numbers["steps"]))
         self.epoch, self.best_epoch = int(numbers["epoch"]), int(numbers["best_epoch"])
-        self.best_logloss, self.seconds = float(numbers["best_logloss"]), float(numbers["seconds"])
+        best = numbers["best_loss"] if "best_loss" in numbers else numbers["best_logloss"]  # as 0.1 called it
+        self.best_loss, self.seconds = float(best), float(numbers["seconds"])
 
     def keep_best(self) -> None:
         """Remember the weights as they are now."""

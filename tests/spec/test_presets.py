@@ -171,5 +171,5 @@ def test_recommended_predicts_better_than_the_papers_form_of_its_size_on_a_small
         model, spec = preset(name, "deepfm", len(train))
         state = FitState.new(train.layout, replace(model, layers=(64, 32)), spec, seed=0)
         list(fit(replace(spec, epochs=8), train, valid, state))
-        best.append(state.best_logloss)
+        best.append(state.best_loss)
     assert best[0] < best[1] - 0.003

@@ -61,6 +61,65 @@ def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_weights(averaging: b
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
+PLATEAU = FitSpec(epochs=40, patience=2, batch_size=32, learning_rate=0.1, l2=0.0, averaging=True)
+
+
+@pytest.mark.parametrize("score", ["logloss", "auc"])
+def test_on_a_plateau_the_rate_is_reduced_once_from_the_best_weights(score: str) -> None:
+    plain, spec = PLATEAU, replace(PLATEAU, reduce_on_plateau=score)
+    state = FitState.new(MIXED, ModelSpec(layers=(16,)), spec, seed=0)
+    events = run(state, spec)
+    epochs, fitted = [event for event in events if isinstance(event, EpochDone)], events[-1]
+    assert isinstance(fitted, Fitted)
+    first, after = fitted.best_epochs
+    assert state.reduced == first + spec.patience
+    assert fitted.epochs == max(fitted.best_epoch, state.reduced) + spec.patience
+    assert fitted.best_epoch == (state.reduced + after if after else first)
+    scores = [event.valid_logloss if score == "logloss" else -(event.valid_auc or 0.0) for event in epochs]
+    assert epochs[fitted.best_epoch - 1].best
+    assert scores[fitted.best_epoch - 1] == min(scores)
+    # a tenth of the rate moves the weights far less: the first epoch after it is close to the best one
+    assert abs(scores[state.reduced] - scores[first - 1]) < 0.5 * abs(scores[first] - scores[first - 1])
+    if score == "logloss":
+        same = losses(run(FitState.new(MIXED, ModelSpec(layers=(16,)), plain, seed=0), plain))
+        assert losses(events)[: len(same)] == same
+
+
+@pytest.mark.parametrize("cut", ["before", "at", "after"])
+def test_a_run_cut_around_its_reduction_ends_with_the_same_weights(cut: str) -> None:
+    spec = replace(PLATEAU, reduce_on_plateau="logloss")
+    model = ModelSpec(layers=(16,))
+    whole = FitState.new(MIXED, model, spec, seed=0)
+    run(whole, spec)
+    at = whole.reduced + {"before": -1, "at": 0, "after": 1}[cut]
+    interrupted = FitState.new(MIXED, model, spec, seed=0)
+    for event in fit(spec, TRAIN, VALID, interrupted):
+        if isinstance(event, EpochDone) and event.epoch == at:
+            break
+    tensors = {name: value.clone() for name, value in interrupted.tensors().items()}
+    resumed = FitState.new(MIXED, model, spec, seed=0)
+    resumed.load(tensors, interrupted.numbers())
+    run(resumed, spec)
+    assert (resumed.best_epochs, resumed.epoch) == (whole.best_epochs, whole.epoch)
+    for name, value in whole.model.state_dict().items():
+        assert torch.equal(value, resumed.model.state_dict()[name]), name
+
+
+def test_epochs_without_validation_reduce_the_rate_where_the_run_did() -> None:
+    spec = replace(PLATEAU, reduce_on_plateau="logloss")
+    state = FitState.new(MIXED, FNN, spec, seed=3)
+    assert list(train_epochs(spec, TRAIN, state, (2, 1, 1, 2)))
+    assert (state.epoch, state.began, state.reduced) == (6, 3, 4)
+
+
+def test_a_validation_part_without_an_auc_cannot_judge_by_it() -> None:
+    spec = replace(PLATEAU, reduce_on_plateau="auc")
+    assert VALID.labels is not None
+    one = replace(VALID, labels=np.zeros_like(VALID.labels))
+    with pytest.raises(TrainingError, match="no AUC"):
+        list(fit(spec, TRAIN, one, FitState.new(MIXED, MODEL, spec, seed=0)))
+
+
 def test_the_best_epoch_is_restored() -> None:
     spec = FitSpec(epochs=30, patience=2, batch_size=32, learning_rate=0.1, l2=0.0)
     state = FitState.new(MIXED, ModelSpec(layers=(16,)), spec, seed=0)
