@@ -70,7 +70,7 @@ def _of_run(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
 
 def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
     from deepfm_core.cli.options import chosen_schema, reading_choices
-    from deepfm_core.evidence.ranking import observed_of_table, progress_said
+    from deepfm_core.evidence.ranking import ALONE, observed_of_table, progress_said
     from deepfm_core.tables.reader import read_table
 
     if arguments.label is None:
@@ -82,7 +82,7 @@ def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
     table = read_table(Path(arguments.folder), choices=reading_choices(arguments))
     schema = chosen_schema(arguments, table)
     fields = sum(role.kind.entry.fields for role in schema.used if role.kind.is_embedded)
-    waited = Waited(lambda share: progress_said(share, comb(fields, 2)))
+    waited = Waited(lambda share: progress_said(share, comb(fields, 2)), prepared=ALONE[0])
     pairs = observed_of_table(table, schema, seed=arguments.seed or 0, report=waited.report)
     waited.end()
     return pairs.assign(verdict=data_verdicts(pairs)), schema

@@ -47,8 +47,12 @@ class Waited:
     It goes to stderr, with the seconds that are left if the rest takes as long as what is done.
     """
 
-    def __init__(self, said: Callable[[float], str]) -> None:
-        """Begin; `said` names what is being done at a share of 0 … 1."""
+    def __init__(self, said: Callable[[float], str], *, prepared: float = 0.0) -> None:
+        """Begin; `said` names what is being done at a share of 0 … 1.
+
+        Before the share `prepared`, shares are too rough to say how many seconds are left.
+        """
+        self._prepared = prepared
         self._said, self._live, self._began = said, sys.stderr.isatty(), time.perf_counter()
         self._next = FIRST_SECONDS
 
@@ -58,7 +62,7 @@ class Waited:
         if seconds < self._next:
             return
         self._next = seconds + (0.2 if self._live else 10.0)
-        left = f", about {seconds * (1 - share) / share:.0f} s left" if share > 0 else ""
+        left = f", about {seconds * (1 - share) / share:.0f} s left" if share > self._prepared else ""
         line = f"{share:4.0%}  {self._said(share)}{left}"
         print(f"\r\033[K{line}" if self._live else line, end="" if self._live else "\n", file=sys.stderr, flush=True)
 

@@ -18,8 +18,7 @@ def example_cells_frame(cells: pd.DataFrame, rows: NDArray[np.int64]) -> pd.Data
     own.columns = [
         f"{name}{_OWN}" if re.fullmatch(r"row( \(cell\))*", name) else name for name in map(str, own.columns)
     ]
-    own.insert(0, ROW, rows)
-    return own
+    return pd.concat([pd.Series(rows, name=ROW), own], axis=1)  # `insert` warns where there are many columns
 
 
 def own_cells(frame: pd.DataFrame) -> pd.DataFrame:

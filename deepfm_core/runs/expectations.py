@@ -15,7 +15,7 @@ TIMES = 10
 """Parameters per training row from which a model is likely to learn the rows by heart."""
 
 MANY_PAIRS = 5_000
-"""Pairs from which asking about all of them takes minutes."""
+"""Pairs from which explaining all of them can take minutes."""
 
 _TIME_FEATURES = 33
 """Hours, weekdays, and a missing one of each."""
@@ -43,8 +43,8 @@ def expectations(table: Table, spec: RunSpec) -> list[str]:
         folds = spec.folds_for(len(table))
         more = f", and {folds} more fits to check them on held-out rows (`--folds 0` leaves these out)" if folds else ""
         said.append(
-            f"There are {pairs:,} pairs of {fields:,} fields. Asking the labels about all of them takes minutes{more}. "
-            "At so many, only strong pairs stand out from noise."
+            f"There are {pairs:,} pairs of {fields:,} fields. Explaining what a model learned of them can take "
+            f"minutes{more}. At so many, only strong pairs stand out from noise."
         )
     return said
 

@@ -35,7 +35,7 @@ def test_a_wide_short_table_is_told_what_to_expect() -> None:
     assert "parameters for 400 training rows" in parameters
     assert "Expect it to stop after few epochs" in parameters
     assert pairs.startswith(
-        "There are 11,175 pairs of 150 fields. Asking the labels about all of them takes minutes, and 5"
+        "There are 11,175 pairs of 150 fields. Explaining what a model learned of them can take minutes, and 5"
     )
     assert "`--folds 0` leaves these out" in pairs
 

@@ -9,6 +9,7 @@ import pytest
 
 from deepfm_core.evidence.cross_fit import FoldEvidence, HeldOut
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS
+from deepfm_core.explain.example_rows import example_cells_frame, own_cells
 from deepfm_core.runs import cross_fit_stage
 from deepfm_core.runs.cross_fit_stage import hold_out, kept_folds, pairs_checked, save_fold
 from deepfm_core.spec.run import FitSpec, ModelSpec
@@ -62,3 +63,12 @@ def test_what_held_out_rows_say_of_a_pair_is_the_same_whichever_others_are_check
     columns = ["held_out_z", "held_out_strength", "knock_out_logloss"]
     pd.testing.assert_frame_equal(few.loc[TESTED][columns], every.loc[TESTED][columns])
     assert not kept_folds(some)
+
+
+@pytest.mark.filterwarnings("error")
+def test_the_cells_of_many_columns_are_kept_without_a_warning() -> None:
+    cells = pd.DataFrame({f"c{number}": pd.Series(["x", "y"], dtype="category") for number in range(150)})
+    frame = example_cells_frame(cells.assign(row=["1", "2"]), np.array([7, 9]))
+    assert list(frame.columns[[0, 1, -1]]) == ["row", "c0", "row (cell)"]
+    assert frame["row"].tolist() == [7, 9]
+    assert own_cells(frame).columns[-1] == "row"
