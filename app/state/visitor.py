@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import re
 import secrets
 
 import streamlit as st
 
-from deepfm_core.store.store import LOCAL
+from deepfm_core.store.limits import LOCAL, shared
 
 COOKIE = "deepfm_visitor"
 _SECONDS = 365 * 24 * 3600
-
-
-def hosted() -> bool:
-    """Say whether many visitors share this server: $DEEPFM_PRIVATE is 1, as in the Procfile."""
-    return os.environ.get("DEEPFM_PRIVATE", "") not in ("", "0")
 
 
 def owner() -> str:
@@ -24,7 +18,7 @@ def owner() -> str:
 
     On a shared server it is a secret kept in the browser and never part of a link: a link shows one run, not the list.
     """
-    if not hosted():
+    if not shared():
         return LOCAL
     if COOKIE not in st.session_state:
         known = st.context.cookies.get(COOKIE, "")
@@ -34,7 +28,7 @@ def owner() -> str:
 
 def remember() -> None:
     """Set the cookie with the owner's name, if the visitor's browser does not have it yet."""
-    if not hosted() or st.context.cookies.get(COOKIE) == owner():
+    if not shared() or st.context.cookies.get(COOKIE) == owner():
         return
     script = (
         f"<script>document.cookie = '{COOKIE}={owner()}; path=/; max-age={_SECONDS}; SameSite=Lax'"

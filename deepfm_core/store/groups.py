@@ -11,6 +11,7 @@ from typing import Any
 
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Database
+from deepfm_core.store.limits import require_room_in_queue
 from deepfm_core.store.records import ComparisonRow, NewRun, RunRow, new_id
 from deepfm_core.store.run_folder import RunFolder
 
@@ -26,9 +27,14 @@ class StoredComparisons:
         self._folder = folder
 
     def begin(self, name: str, owner: str, kind: str, plan: Mapping[str, Any], runs: Iterable[NewRun]) -> str:
-        """Queue all runs of a comparison, or none if one cannot be queued. Return the comparison's id."""
-        comparison = new_id()
+        """Queue all runs of a comparison, or none if one cannot be queued. Return the comparison's id.
+
+        Raises:
+            RunError: they are more than the owner may have waiting.
+        """
+        comparison, runs = new_id(), list(runs)
         with self._database.write() as connection:
+            require_room_in_queue(owner, len(runs), connection, self._database.path.parent)
             connection.execute(
                 "INSERT INTO comparisons (id, name, owner, kind, plan, created) VALUES (?, ?, ?, ?, ?, ?)",
                 (comparison, name, owner, kind, json.dumps(plan), time.time()),

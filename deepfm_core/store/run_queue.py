@@ -181,11 +181,19 @@ def _log(home: Path) -> Path:
 # What a worker may do: claim the next run, and write to it as long as it is its own.
 
 
-_OLDEST = (
-    "SELECT id FROM runs WHERE status = 'queued' AND deleted IS NULL"
-    " AND (:comparison IS NULL OR comparison = :comparison)"
-    " ORDER BY comparison IS NOT NULL, queued, rowid LIMIT 1"  # a single run goes before the runs of a study
-)
+TURNS = """
+WITH served AS (SELECT owner, MAX(started) AS last FROM runs GROUP BY owner),
+    waiting AS (
+        SELECT id, queued, rowid AS entered, comparison IS NOT NULL AS grouped, COALESCE(last, 0) AS last,
+            ROW_NUMBER() OVER (PARTITION BY owner ORDER BY comparison IS NOT NULL, queued, runs.rowid) AS turn
+        FROM runs LEFT JOIN served USING (owner)
+        WHERE status = 'queued' AND deleted IS NULL AND (:comparison IS NULL OR comparison = :comparison))
+SELECT id, ROW_NUMBER() OVER (ORDER BY turn, last, grouped, queued, entered) AS place FROM waiting ORDER BY place
+"""
+"""The queue: owners take turns, the one served longest ago first. Of one owner's runs, the single ones go before those
+of comparisons and studies, and older ones before newer ones."""
+
+_NEXT = f"SELECT id FROM ({TURNS}) LIMIT 1"
 
 
 class Claims:
@@ -195,14 +203,14 @@ class Claims:
         self._database = database
 
     def next(self, worker: Process, comparison: str | None = None) -> RunRow | None:
-        """Claim the oldest queued run, or the oldest of a comparison, for `worker`; None if none waits."""
+        """Claim the run whose turn it is, or that of a comparison, for `worker`; None if none waits."""
         values = {"comparison": comparison, "worker": str(worker), "now": time.time()}
-        if not self._database.rows(_OLDEST, {"comparison": comparison}):
+        if not self._database.rows(_NEXT, {"comparison": comparison}):
             return None
         with self._database.write() as connection:
             rows = connection.execute(
                 "UPDATE runs SET status = 'running', worker = :worker, started = :now, heartbeat = :now,"
-                f" cancel_requested = 0 WHERE id = ({_OLDEST}) RETURNING *",
+                f" cancel_requested = 0 WHERE id = ({_NEXT}) RETURNING *",
                 values,
             ).fetchall()
         return RunRow.of(rows[0]) if rows else None

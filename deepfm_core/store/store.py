@@ -22,22 +22,24 @@ from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.database import Database
 from deepfm_core.store.encoding_cache import EncodingCache
 from deepfm_core.store.groups import StoredComparisons
+from deepfm_core.store.limits import LOCAL as LOCAL
+from deepfm_core.store.limits import Use, require_room_in_queue, retire, use_of
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import Questions
 from deepfm_core.store.records import NewRun, RunRow, StoredEvent, TableEntry, WorkerState, is_id
 from deepfm_core.store.run_folder import RunFolder
-from deepfm_core.store.run_queue import Claims, WorkerRegister, worker_limit
+from deepfm_core.store.run_queue import TURNS, Claims, WorkerRegister, worker_limit
 from deepfm_core.store.tables import StoredTables
 
 if TYPE_CHECKING:
     from deepfm_core.tables.table import Choices, Table
 
-LOCAL = "local"
-"""The owner of what is made from the command line."""
-
 BIN_SECONDS = 24 * 3600.0
 """How long a deleted run or table can be restored."""
 
+
+_LETTING_GO = 60.0
+"""Seconds after which the worker of a run that was stopped no longer writes its files."""
 
 _PURGED = "DELETE FROM runs WHERE deleted < ? RETURNING *"
 
@@ -250,10 +252,35 @@ class Store:
             connection.execute("UPDATE runs SET deleted = NULL WHERE id = ?", (run_id,))
         return self.run(run_id)
 
+    def delete_all(self, owner: str) -> None:
+        """Delete all that an owner has, for good: tables, runs, comparisons and studies.
+
+        A running run is stopped, and its files go a minute later, when its worker no longer writes them. A table that
+        another owner has, too, stays for that one.
+        """
+        now, forgotten = time.time(), {entry.sha256 for entry in self.tables(owner)}
+        values = {"owner": owner, "now": now, "soon": now - BIN_SECONDS + _LETTING_GO}
+        with self.database.write() as connection:
+            connection.execute(
+                "UPDATE runs SET deleted = IIF(status = 'running', :soon, 1), ended = COALESCE(ended, :now),"
+                " status = IIF(status IN ('queued', 'running'), 'cancelled', status), worker = NULL"
+                " WHERE owner = :owner",
+                values,
+            )
+            for table in ("tables", "comparisons"):
+                connection.execute(f"UPDATE {table} SET deleted = 1 WHERE owner = :owner", values)
+        for sha in forgotten:
+            self.encoded.forget(sha)
+        self.purge()
+
     def purge(self, older_than: float = BIN_SECONDS) -> None:
-        """Remove for good what has been in the bin, and answers to questions, for more than `older_than` seconds."""
+        """Remove for good what has been in the bin, and answers to questions, for more than `older_than` seconds.
+
+        On a shared server, what is older than it is kept goes into the bin before.
+        """
         before = time.time() - older_than
         with self.database.write() as connection:
+            retire(connection)
             connection.execute("DELETE FROM comparisons WHERE deleted < ?", (before,))
             gone = [RunRow.of(row) for row in connection.execute(_PURGED, (before,)).fetchall()]
             for run in gone:  # within the transaction: if this process ends here, the next purge goes on
@@ -303,10 +330,17 @@ class Store:
         run = self.run(run_id)
         if run.state not in ("lost", "failed", "cancelled"):
             raise RunError(f"Run `{run.name}` is {run.state}. Only a lost, failed or cancelled run can be resumed.")
+        with self.database.write() as connection:
+            require_room_in_queue(run.owner, 1, connection, self.home)
         self._change(
             run,
             "status = 'queued', queued = :now, worker = NULL, ended = NULL, message = NULL, cancel_requested = 0",
         )
+
+    def use(self, owner: str) -> Use:
+        """Count what an owner has, as `limits.Limits` limits it."""
+        with self.database.write() as connection:
+            return use_of(owner, connection, self.home)
 
     def queued(self) -> int:
         """Return how many runs wait."""
@@ -315,13 +349,7 @@ class Store:
 
     def position(self, run_id: str) -> int | None:
         """Return a run's place in the queue, from 1; None if it does not wait."""
-        row = self.database.row(
-            "SELECT (SELECT COUNT(*) FROM runs AS other WHERE other.status = 'queued' AND other.deleted IS NULL"
-            " AND (other.comparison IS NOT NULL, other.queued, other.rowid)"
-            " <= (run.comparison IS NOT NULL, run.queued, run.rowid))"
-            " FROM runs AS run WHERE run.id = ? AND run.status = 'queued' AND run.deleted IS NULL",
-            (run_id,),
-        )
+        row = self.database.row(f"SELECT place FROM ({TURNS}) WHERE id = :id", {"comparison": None, "id": run_id})
         return int(row[0]) if row else None
 
     def worker_state(self) -> WorkerState:
@@ -339,6 +367,7 @@ class Store:
 
     def _enter(self, run: NewRun) -> str:
         with self.database.write() as connection:
+            require_room_in_queue(run.owner, 1, connection, self.home)
             return run.enter(connection, self.folder)
 
     def _set(self, run_id: str, column: str, text: str) -> None:

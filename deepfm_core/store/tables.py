@@ -13,6 +13,7 @@ from deepfm_core._files import atomic_folder, sha256, whole
 from deepfm_core._json import DAMAGE, read_object
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Database
+from deepfm_core.store.limits import require_room_for_table
 from deepfm_core.store.records import TableEntry, is_sha256
 
 if TYPE_CHECKING:
@@ -44,12 +45,19 @@ class StoredTables:
         """Read a file and keep it; content that is here already is not read again. See `Store.import_table`."""
         sha = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256(source)
         sha = sha if choices is None else choices.key(sha)
+        self._require_room(sha, owner, len(source) if isinstance(source, bytes) else source.stat().st_size)
         with self._database.readable_errors():
             if self._path(sha).is_dir() and self.damage(sha):
                 self._replace(source, sha, choices)
             while not self.enter(sha, name, owner):
                 self._keep(source, name, sha, table, max_bytes, choices)
         return self.entry(sha, owner)
+
+    def _require_room(self, sha: str, owner: str, size: int) -> None:
+        with self._database.write() as connection:
+            known = "SELECT 1 FROM tables WHERE sha256 = ? AND owner = ? AND deleted IS NULL"
+            if connection.execute(known, (sha, owner)).fetchone() is None:
+                require_room_for_table(owner, size, connection, self._folder.parent)
 
     def original(self, sha: str) -> Path:
         """Return the path of a table's file as it came.
@@ -182,7 +190,8 @@ class StoredTables:
             content = self._content(sha)
             connection.execute(
                 "INSERT INTO tables (sha256, owner, name, rows, bytes, created) VALUES (?, ?, ?, ?, ?, ?)"
-                " ON CONFLICT (sha256, owner) DO UPDATE SET name = excluded.name, deleted = NULL",
+                " ON CONFLICT (sha256, owner) DO UPDATE SET name = excluded.name, created = excluded.created,"
+                " deleted = NULL",
                 (sha, owner, name, content["rows"], content["bytes"], time.time()),
             )
         return True

@@ -12,6 +12,7 @@ import argparse
 import importlib
 import os
 import sys
+import time
 from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
@@ -32,6 +33,7 @@ from deepfm_core.workers.lane import Lane
 DEFAULT_ENGINE = "deepfm_core.runs.engine:execute"
 IDLE_SECONDS = 15 * 60.0
 _POLL_SECONDS = 0.025
+_PURGE_SECONDS = 3600.0
 
 WarmUp = Callable[[], None]
 
@@ -72,7 +74,7 @@ def work(home: Path, engine_name: str, idle: float) -> None:
             run = store.claims.next(worker)
             return partial(_do, store, run, engine, worker) if run else None
 
-        return Lane(RUNS, claim, idle, _POLL_SECONDS, warm_up, partial(keep_answering, store))
+        return Lane(RUNS, claim, idle, _POLL_SECONDS, warm_up, Upkeep(store))
 
     lane.work(store, RUNS, prepare)
 
@@ -81,6 +83,22 @@ def keep_answering(store: Store) -> None:
     """Keep a worker ready for questions about labels, so that nobody waits for one to start."""
     with suppress(DeepFMError):  # without one, questions are still answered, only later
         store.workers.ensure(LABELS)
+
+
+class Upkeep:
+    """What a worker does between two runs: keep another one answering, and empty the store's bin once an hour."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._purged = time.monotonic()
+
+    def __call__(self) -> None:
+        """Do what is due."""
+        keep_answering(self._store)
+        if time.monotonic() - self._purged > _PURGE_SECONDS:
+            self._purged = time.monotonic()
+            with suppress(DeepFMError):  # a store that cannot be written for a moment
+                self._store.purge()
 
 
 def _do(store: Store, run: RunRow, engine: Engine, worker: Process) -> None:

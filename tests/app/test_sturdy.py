@@ -16,9 +16,10 @@ from streamlit.testing.v1 import AppTest
 from app.widgets.text import code, plain
 from deepfm_core.__main__ import main as command_line
 from deepfm_core.spec.run import RunSpec
-from deepfm_core.store.store import Store
+from deepfm_core.store.store import LOCAL, Store
 from tests.app.test_flow import _button, _choice
 from tests.app.test_results import BUNDLED, finished_copy, frame_changed, text_of
+from tests.small_engine import spec
 
 pytestmark = pytest.mark.slow
 
@@ -191,3 +192,33 @@ def test_a_spec_from_before_strays_were_kept_still_loads() -> None:
     for role in whole["schema"]["roles"]:
         role.pop("stray", None)
     assert not RunSpec.from_dict(whole).schema.unusable
+
+
+# What a visitor may have on a shared server, as the pages say it, and deleting all of it.
+
+
+def captions(app: AppTest) -> str:
+    return "\n".join(caption.value for caption in app.caption)
+
+
+def test_a_shared_server_says_what_a_visitor_may_have_and_a_personal_one_does_not(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "You use" not in captions(opened("runs"))
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    monkeypatch.setattr("streamlit.runtime.context.ContextProxy.cookies", {})
+    monkeypatch.setenv("DEEPFM_OWNER_MB", "300")
+    for page in ("runs", "data"):
+        said = captions(opened(page))
+        assert "of 300 MB" in said
+        assert "Tables and ended runs are deleted after 90 days." in said
+
+
+def test_everything_of_mine_is_deleted_after_it_was_said_what_goes(opened: Opened, store: Store) -> None:
+    mine, other = store.enqueue(spec(), owner=LOCAL), store.enqueue(spec(), owner="bob")
+    app = opened("runs", run=mine)
+    assert any("**0 tables** and **1 run** for good" in text.value for text in app.markdown)
+    next(button for button in app.button if button.label == "Delete for good").click().run()
+    assert [run.id for run in store.runs()] == [other]
+    assert not app.exception
+    assert "Delete for good" not in [button.label for button in app.button]

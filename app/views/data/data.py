@@ -13,6 +13,7 @@ from app.shared.holdout import choose_parts, say_unusable
 from app.shared.reading import reading_section
 from app.shared.uploads import FORMATS, SHARED, say_refused, upload
 from app.state import links, saved_tables, visitor
+from app.state.allowance import show_use
 from app.state.store import store
 from app.views.data.evidence import observed_section
 from app.views.data.label import choose_label
@@ -221,6 +222,7 @@ def choose_table() -> None:
     right.selectbox("Table", list(names), format_func=names.__getitem__, key=TABLE, on_change=_switch)
     _removal(sha, names)
     say_refused(file, "upload", f"Still showing **{plain(names[sha])}**.")
+    show_use()
     st.header(plain(names[sha]), anchor=False, divider="gray")
 
 

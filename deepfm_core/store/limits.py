@@ -1,0 +1,164 @@
+"""What one owner may have on a shared server, and for how long: settings, and the refusal where one is reached."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepfm_core.errors import RunError
+
+LOCAL = "local"
+"""The owner of what is made from the command line, and of everything where the server is not shared: without limits."""
+
+_DAY = 24 * 3600.0
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What one owner may have; None where there is no limit."""
+
+    megabytes: int | None = None
+    """Of tables, as they were uploaded, and of the files of runs."""
+    tables: int | None = None
+    queued: int | None = None
+    """Runs that wait at a time."""
+    days: int | None = None
+    """How long a table or an ended run is kept."""
+
+    @classmethod
+    def of_environment(cls) -> Limits:
+        """Read the settings: none for a personal store; on a shared server those of `SHARED`, unless said otherwise.
+
+        Raises:
+            RunError: a variable is not a whole number.
+        """
+        return cls(**{name: _setting(name, getattr(SHARED, name) if shared() else None) for name in SETTINGS})
+
+
+SHARED = Limits(megabytes=2000, tables=50, queued=200, days=90)
+"""The limits of a shared server. A study may ask for many runs, and turns in the queue are by owner anyhow."""
+SETTINGS = {
+    "megabytes": "DEEPFM_OWNER_MB",
+    "tables": "DEEPFM_OWNER_TABLES",
+    "queued": "DEEPFM_OWNER_QUEUED",
+    "days": "DEEPFM_KEEP_DAYS",
+}
+"""The environment variable of each limit; 0 is no limit."""
+
+
+def shared() -> bool:
+    """Say whether many visitors share this server: $DEEPFM_PRIVATE is 1, as in the Procfile."""
+    return os.environ.get("DEEPFM_PRIVATE", "") not in ("", "0")
+
+
+def _setting(name: str, default: int | None) -> int | None:
+    text = os.environ.get(SETTINGS[name])
+    if text is None:
+        return default
+    if not (text.isdecimal() and text.isascii()):
+        raise RunError(f"${SETTINGS[name]} is `{text}`. Use a whole number; 0 is no limit.")
+    return int(text) or None
+
+
+@dataclass(frozen=True)
+class Use:
+    """What an owner has."""
+
+    bytes: int
+    tables: int
+    queued: int
+
+
+def use_of(owner: str, connection: sqlite3.Connection, home: Path) -> Use:
+    """Count what an owner has; what is in the bin does not count."""
+    one = connection.execute(
+        "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM tables WHERE owner = ? AND deleted IS NULL", (owner,)
+    ).fetchone()
+    runs = connection.execute("SELECT id, status FROM runs WHERE owner = ? AND deleted IS NULL", (owner,)).fetchall()
+    files = sum(_bytes(home / "runs" / row["id"]) for row in runs)
+    return Use(one[1] + files, one[0], sum(row["status"] == "queued" for row in runs))
+
+
+def _bytes(folder: Path) -> int:
+    total = 0
+    for root, _, names in os.walk(folder):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(root, name)).st_size
+            except OSError:  # a file of a moment
+                continue
+    return total
+
+
+def require_room_for_table(owner: str, size: int, connection: sqlite3.Connection, home: Path) -> None:
+    """Refuse a table of `size` bytes that would exceed its owner's limits.
+
+    Raises:
+        RunError: it would.
+    """
+    limits = Limits.of_environment()
+    if owner == LOCAL or (limits.megabytes is None and limits.tables is None):
+        return
+    use = use_of(owner, connection, home)
+    if limits.tables is not None and use.tables >= limits.tables:
+        raise RunError(f"You have {_counted(use.tables, 'table')}. The limit is {limits.tables:,}. Remove one on Data.")
+    if limits.megabytes is not None and use.bytes + size > limits.megabytes * 10**6:
+        raise RunError(
+            f"The table takes {_megabytes(size)}, and you use {_megabytes(use.bytes)} of {limits.megabytes:,} MB."
+            " Remove a table on Data, or delete runs on Runs."
+        )
+
+
+def require_room_in_queue(owner: str, count: int, connection: sqlite3.Connection, home: Path) -> None:
+    """Refuse `count` new runs that would exceed what their owner may have waiting, or have in all.
+
+    Raises:
+        RunError: they would.
+    """
+    limits = Limits.of_environment()
+    if owner == LOCAL or (limits.queued is None and limits.megabytes is None):
+        return
+    use = use_of(owner, connection, home)
+    if limits.queued is not None and use.queued + count > limits.queued:
+        asked = "this one" if count == 1 else f"these {count:,}"
+        raise RunError(
+            f"You have {_counted(use.queued, 'run')} waiting. With {asked} it would be more than the limit of"
+            f" {limits.queued:,}. Wait until some have ended, or cancel some on Runs."
+        )
+    if limits.megabytes is not None and use.bytes > limits.megabytes * 10**6:
+        raise RunError(
+            f"You use {_megabytes(use.bytes)}, and the limit is {limits.megabytes:,} MB."
+            " Delete runs on Runs, or remove a table on Data."
+        )
+
+
+def _counted(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"
+
+
+def _megabytes(size: int) -> str:
+    return f"{size / 10**6:,.1f} MB"
+
+
+def retire(connection: sqlite3.Connection) -> None:
+    """Put into the bin what owners of a shared server have had for longer than it is kept."""
+    days = Limits.of_environment().days
+    if days is None:
+        return
+    values: dict[str, Any] = {"now": time.time(), "before": time.time() - days * _DAY, "local": LOCAL}
+    old = "deleted IS NULL AND owner != :local"
+    connection.execute(
+        f"UPDATE runs SET deleted = :now WHERE {old} AND status NOT IN ('queued', 'running')"
+        " AND COALESCE(ended, created) < :before",
+        values,
+    )
+    connection.execute(f"UPDATE tables SET deleted = :now WHERE {old} AND created < :before", values)
+    connection.execute(
+        f"UPDATE comparisons SET deleted = :now WHERE {old} AND created < :before"
+        " AND NOT EXISTS (SELECT 1 FROM runs WHERE comparison = comparisons.id AND deleted IS NULL)",
+        values,
+    )

@@ -1,0 +1,156 @@
+"""What one owner of a shared server may have: turns in the queue, limits, and an age at which things go."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from deepfm_core.errors import RunError
+from deepfm_core.spec.events import Finished
+from deepfm_core.store.groups import MODELS
+from deepfm_core.store.limits import SETTINGS, SHARED, Limits, Use
+from deepfm_core.store.process import Process
+from deepfm_core.store.records import NewRun
+from deepfm_core.store.store import LOCAL, Store
+from tests.small_engine import spec
+
+ME = Process.current()
+CSV = b"click,hour\n1,08\n0,09\n1,?\n"
+
+
+@pytest.fixture
+def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    with closing(Store(tmp_path)) as store:
+        yield store
+
+
+def served(store: Store) -> str:
+    run = store.claims.next(ME)
+    assert run is not None
+    store.append_event(run.id, Finished({}), ME)
+    return run.owner
+
+
+def test_a_visitor_with_one_run_waits_for_at_most_one_run_of_a_visitor_with_many(tmp_path: Path) -> None:
+    with closing(Store(tmp_path)) as store:
+        for _ in range(50):
+            store.enqueue(spec(), owner="ann")
+        assert [served(store) for _ in range(3)] == ["ann"] * 3
+        store.claims.next(ME)  # ann's run is at work when bob comes
+        bobs = store.enqueue(spec(), owner="bob")
+        assert store.position(bobs) == 1
+        assert [served(store) for _ in range(3)] == ["bob", "ann", "ann"]
+        store.enqueue(spec(), owner="bob")
+        assert served(store) == "bob"
+
+
+def test_owners_take_turns_also_with_studies_and_places_say_so(tmp_path: Path) -> None:
+    with closing(Store(tmp_path)) as store:
+        store.comparisons.begin("study", "ann", MODELS, {}, [NewRun(spec(), "", "ann") for _ in range(3)])
+        for _ in range(3):
+            store.enqueue(spec(), owner="bob")
+        places = {store.position(run.id): run.owner for run in store.runs()}
+        order = [places[place] for place in range(1, 7)]
+        assert order == ["bob", "ann", "bob", "ann", "bob", "ann"]
+        assert [served(store) for _ in range(6)] == order
+
+
+def test_a_personal_store_has_no_limits_and_a_shared_one_has_those_of_its_settings(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert Limits.of_environment() == Limits()
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    assert Limits.of_environment() == SHARED
+    monkeypatch.setenv("DEEPFM_OWNER_TABLES", "0")
+    monkeypatch.setenv("DEEPFM_KEEP_DAYS", "7")
+    assert Limits.of_environment() == replace(SHARED, tables=None, days=7)
+    for name in SETTINGS.values():
+        monkeypatch.setenv(name, "many")
+        with pytest.raises(RunError, match=r"is `many`\. Use a whole number"):
+            Limits.of_environment()
+        monkeypatch.delenv(name)
+
+
+def test_a_refusal_names_limit_value_and_remedy(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_OWNER_QUEUED", "2")
+    monkeypatch.setenv("DEEPFM_OWNER_TABLES", "1")
+    shared.enqueue(spec(), owner="ann")
+    with pytest.raises(RunError, match=r"You have 1 run waiting\. With these 2 .* limit of 2\. Wait until"):
+        shared.comparisons.begin("two", "ann", MODELS, {}, [NewRun(spec(), "", "ann")] * 2)
+    assert len(shared.runs()) == 1
+    assert len(list((shared.home / "runs").iterdir())) == 1
+    last = shared.enqueue(spec(), owner="ann")
+    with pytest.raises(RunError, match="With this one"):
+        shared.enqueue(spec(), owner="ann")
+    shared.request_cancel(last)
+    shared.enqueue(spec(), owner="ann")
+    with pytest.raises(RunError, match="With this one"):
+        shared.resume(last)
+    shared.enqueue(spec(), owner="bob")
+    for _ in range(3):
+        shared.enqueue(spec(), owner=LOCAL)
+
+    shared.import_table(CSV, "a.csv", "ann")
+    with pytest.raises(RunError, match=r"You have 1 table\. The limit is 1\. Remove one on Data"):
+        shared.import_table(CSV + b"0,10\n", "b.csv", "ann")
+    assert shared.import_table(CSV, "again.csv", "ann").name == "again.csv"
+
+
+def test_bytes_of_tables_and_runs_are_limited(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_OWNER_MB", "1")
+    big = CSV + b"1,12\n" * 150_000
+    entry = shared.import_table(big, "a.csv", "ann")
+    assert shared.use("ann").bytes == len(big)
+    with pytest.raises(RunError, match=r"The table takes 0\.8 MB, and you use 0\.8 MB of 1 MB\. Remove a table"):
+        shared.import_table(big + b"0,1\n", "b.csv", "ann")
+    run = shared.enqueue(spec(), owner="ann")
+    (shared.folder(run).path / "model.safetensors").write_bytes(b"x" * 600_000)
+    with pytest.raises(RunError, match=r"You use 1\.4 MB, and the limit is 1 MB\. Delete runs"):
+        shared.enqueue(spec(), owner="ann")
+    shared.delete_table(entry.sha256, "ann")
+    shared.enqueue(spec(), owner="ann")
+
+
+def test_what_is_older_than_it_is_kept_goes_but_not_what_waits_or_is_local(shared: Store) -> None:
+    runs = [shared.enqueue(spec(), owner=owner) for owner in ("ann", "ann", "bob", LOCAL)]
+    shared.import_table(CSV, "a.csv", "ann")
+    shared.database.change("UPDATE runs SET status = 'finished', ended = 1 WHERE id IN (?, ?)", (runs[0], runs[3]))
+    shared.database.change("UPDATE runs SET created = 1, queued = 1")
+    shared.database.change("UPDATE tables SET created = 1")
+    shared.purge()
+    assert {run.id for run in shared.runs()} == set(runs[1:])
+    assert shared.tables() == []
+    shared.import_table(CSV, "a.csv", "ann")
+    shared.purge()
+    assert len(shared.tables()) == 1  # uploaded again, it is new
+    assert shared.restore(runs[0]).state == "finished"  # for a day, as all that is deleted
+
+
+def test_all_of_an_owner_is_deleted_and_nothing_of_another(shared: Store) -> None:
+    anns = [shared.enqueue(spec(), owner="ann") for _ in range(2)]
+    bobs = shared.enqueue(spec(), owner="bob")
+    for owner in ("ann", "bob"):
+        shared.import_table(CSV, "a.csv", owner)
+    anns_own = shared.import_table(CSV + b"0,10\n", "b.csv", "ann").sha256
+    shared.comparisons.begin("study", "ann", MODELS, {}, [])
+    running = shared.claims.next(ME)
+    assert running is not None
+    assert running.id == anns[0]
+    assert shared.use("ann").tables == 2
+    shared.delete_all("ann")
+    assert shared.use("ann") == Use(0, 0, 0)
+    assert shared.comparisons.all("ann", MODELS) == []
+    assert shared.claims.must_stop(running.id, ME)
+    assert not shared.folder(anns[1]).path.exists()
+    assert not (shared.home / "tables" / anns_own).exists()
+    assert [run.id for run in shared.runs()] == [bobs]
+    assert [entry.owner for entry in shared.tables()] == ["bob"]
+    with pytest.raises(RunError):
+        shared.restore(anns[1])
+    shared.purge(older_than=24 * 3600 - 120)
+    assert not shared.folder(running.id).path.exists()  # once its worker has let go of it
