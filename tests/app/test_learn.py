@@ -29,7 +29,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, RunFolder]:
     """Finished runs on a table with every kind of field."""
     home = tmp_path_factory.mktemp("runs")
     data = table(rows(), home / "rows.csv")
-    models = ("lr", "dnn", "deepfm")
+    models = ("lr", "dnn", "dcn", "deepfm")
     return {name: trained(data, name, home / name, explained=True, guided=False) for name in models}
 
 
@@ -72,6 +72,17 @@ def test_what_a_model_lacks_is_said(opened: Opened, store: Store, folders: dict[
     assert "has no FM pairs" in said
     assert ("has no DNN" in said) is (model == "lr")
     assert ("has no first-order terms" in said) is (model == "dnn")
+
+
+@pytest.mark.slow
+def test_a_cross_network_has_its_own_number(opened: Opened, store: Store, folders: dict[str, RunFolder]) -> None:
+    terms = pd.read_parquet(folders["dcn"].path / "frames" / "example_terms.parquet")
+    row = int(terms["row"].iloc[0])
+    cross = terms[(terms["row"] == row) & (terms["term"] == "cross")]["value"].iloc[0]
+    said = text_of(checked(opened("learn", run=kept(store, folders["dcn"]), row=str(row))))
+    added = f"{cross:+.2f}".replace("-", "−")
+    assert f"It adds **{added} log-odds**" in said
+    assert "DNN + cross" in said
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from app.state import links
 from app.state.chart_selection import chart_key, point
 from app.state.saved_runs import OpenRun
 from app.views.learn.models import models_step
-from app.views.learn.steps import features_step, first_order_step, network_step, pairs_step, sum_step
+from app.views.learn.steps import features_step, first_order_step, network_step, pairs_step, sum_step, with_cross
 from app.widgets.columns import WORKED
 from app.widgets.figure import figure, signed
 from app.widgets.glossary import GLOSSARY
@@ -63,7 +64,7 @@ def _steps(run: OpenRun) -> None:
     features_step(row)
     first_order_step(run, example)
     pairs_step(run, row)
-    network_step(run, row)
+    network_step(run, row, float(example["dnn_logit"]))
     sum_step(run, example)
 
 
@@ -104,6 +105,8 @@ def _drawing(run: OpenRun, row: WorkedRow, example: pd.Series[Any]) -> None:
             links.choose(FIELD, picked["field"])
 
     parts = parts_of(example, first_order=model.first_order, second_order=model.second_order, deep=model.deep)
+    if model.switches.cross:
+        parts = [replace(part, name=with_cross(part.name)) if part.name == "DNN" else part for part in parts]
     sizes = [len(layer) for layer in row.layers]
     figure(
         "The model on this row",

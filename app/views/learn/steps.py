@@ -116,8 +116,13 @@ def _identity(run: OpenRun, row: WorkedRow, chosen: list[int]) -> None:
     )
 
 
-def network_step(run: OpenRun, row: WorkedRow) -> None:
-    """Show what each layer of the DNN passes on."""
+def with_cross(name: str) -> str:
+    """Name the DNN of a model that has a cross network beside it: the two are summed as one part."""
+    return f"{name} + cross"
+
+
+def network_step(run: OpenRun, row: WorkedRow, deep: float) -> None:
+    """Show what each layer of the DNN passes on; `deep` is its logit, with that of a cross network if there is one."""
     st.header("4 · DNN: what many features do together", anchor=False)
     model = run.spec.model
     if not row.layers:
@@ -131,6 +136,9 @@ def network_step(run: OpenRun, row: WorkedRow) -> None:
         f"{counted(len(row.layers) - 2, 'hidden layer')} later, one number is left: "
         f"**{signed(float(row.layers[-1][0]))} log-odds**."
     )
+    if model.switches.cross:
+        crossed = signed(deep - float(row.layers[-1][0]))
+        st.markdown(f"Beside it, the cross network reads the same numbers. It adds **{crossed} log-odds**.")
     if not row.layers[-1].any() and model.has_guide:
         st.caption("It is 0: the network found nothing that pays on the validation rows beyond the guide.")
     names = ["inputs", *(f"hidden layer {number}" for number in range(1, len(row.layers) - 1)), "output"]
@@ -153,6 +161,8 @@ def sum_step(run: OpenRun, example: pd.Series[Any]) -> None:
     model = run.spec.model
     parts = {"bias": model.first_order, "first_order": model.first_order, "second_order": model.second_order}
     titles = {"bias": "bias", "first_order": "first order", "second_order": "FM pairs", "dnn_logit": "DNN"}
+    if model.switches.cross:
+        titles["dnn_logit"] = with_cross("DNN")
     there = [name for name in titles if {**parts, "dnn_logit": model.deep}[name]]
     summands = " + ".join(f"{titles[name]} ({signed(float(example[name]))})" for name in there)
     positive = float(example["label"]) > 0.5
