@@ -84,9 +84,11 @@ def _fits(value: Any, hint: Any) -> bool:
         return any(_fits(value, part) for part in parts)
     if origin is Literal:
         return value in parts
-    if origin is tuple:
+    if origin is tuple:  # JSON has it as a list
+        if not isinstance(value, (tuple, list)):
+            return False
         kinds = parts[:1] * len(value) if parts[-1] is ... else parts
-        return isinstance(value, tuple) and len(kinds) == len(value) and all(map(_fits, value, kinds))
+        return len(kinds) == len(value) and all(map(_fits, value, kinds))
     if is_dataclass(hint):
         return isinstance(value, hint) and require_types(value) is value  # type: ignore[arg-type]
     if hint in (int, float):

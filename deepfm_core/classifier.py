@@ -183,6 +183,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         activation: of the hidden units: `relu`, `tanh`, `sigmoid` or `linear`.
         dropout: the probability of dropping a unit.
         batch_norm: whether to use batch normalisation in hidden layers.
+        cross_layers: layers of the cross network of `dcn` and `dcn-v2`.
         guided: whether to start from main effects and the pairs that the labels support; True in the preset
             `recommended`.
         crosses: pairs of columns, such as `[("device", "hour")]`; each combination of their values gets a first-order
@@ -192,6 +193,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         patience: epochs without a better validation logloss after which training stops.
         batch_size: rows per step.
         learning_rate: the learning rate of Adam.
+        reduce_on_plateau: the validation score, `logloss` or `auc`, at whose first stall the learning rate is divided
+            by ten; `never` ends the fit there.
         min_count: values in fewer rows than this share one feature.
         validation_fraction: the share of validation rows.
         positive: which labels are positive where there are more than two: values with `|` between them, such as `a|b`,
@@ -222,6 +225,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         activation: str | None = None,
         dropout: float | None = None,
         batch_norm: bool | None = None,
+        cross_layers: int | None = None,
         guided: bool | None = None,
         crosses: Sequence[tuple[str, str]] | None = None,
         l2: float | None = None,
@@ -229,6 +233,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         patience: int | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
+        reduce_on_plateau: str | None = None,
         min_count: int = 1,
         validation_fraction: float = 0.1,
         kinds: Mapping[str, str] | None = None,
@@ -243,6 +248,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.activation = activation
         self.dropout = dropout
         self.batch_norm = batch_norm
+        self.cross_layers = cross_layers
         self.guided = guided
         self.crosses = crosses
         self.l2 = l2
@@ -250,6 +256,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.patience = patience
         self.batch_size = batch_size
         self.learning_rate = learning_rate
+        self.reduce_on_plateau = reduce_on_plateau
         self.min_count = min_count
         self.validation_fraction = validation_fraction
         self.kinds = kinds
@@ -450,7 +457,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # Earlier pickles lack what came later: they kept their rows in any case, and no guide had been thought of.
-        super().__setstate__({"keep_training_rows": False, "guided": False, **state})
+        usual = {name: each.default for name, each in inspect.signature(type(self)).parameters.items()}
+        super().__setstate__({**usual, "keep_training_rows": False, "guided": False, **state})
 
     def _fitted(self) -> Trained:
         check_is_fitted(self, "trained_")

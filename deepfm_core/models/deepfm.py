@@ -74,6 +74,11 @@ class DeepFM(nn.Module):
         if spec.has_guide:
             self._begin_with_nothing()
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)  # type: ignore[no-untyped-call]
+        if "cross" not in self.__dict__ and "cross" not in self._modules:
+            self.cross = None  # a pickle of before cross networks
+
     def _place_columns(self) -> None:
         """Say which columns of the table the FM and the network read."""
         switches, size = self.spec.switches, self.spec.embedding_size

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from deepfm_core._json import DAMAGE, read_object
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import DeepFMError, RunError
-from deepfm_core.spec.events import EpochDone, event_from_dict
+from deepfm_core.spec.events import EpochDone, Fitted, event_from_dict
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.process import Process
@@ -165,3 +165,8 @@ def test_a_full_disk_is_said_and_leaves_nothing(tmp_path: Path, monkeypatch: pyt
         assert store.tables() == []
         left = [path for folder in ("runs", "tables") for path in (tmp_path / folder).glob("*")]
         assert left == []
+
+
+def test_a_list_of_json_is_a_tuple_of_an_event() -> None:
+    event = Fitted(2, 2, 1.5, 800.0, stopped_early=False, best_epochs=(2,))
+    assert isinstance(event_from_dict("fitted", json.loads(json.dumps(event.to_dict()))), Fitted)

@@ -13,7 +13,7 @@ import pickle
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import closing
 from io import StringIO
 from pathlib import Path
@@ -27,6 +27,7 @@ from streamlit.testing.v1 import AppTest
 
 from deepfm_core.__main__ import main
 from deepfm_core.classifier import DeepFMClassifier
+from deepfm_core.evidence.verdicts import holding
 from deepfm_core.experiments.comparison import model_table
 from deepfm_core.experiments.study import StudyPlan
 from deepfm_core.experiments.study_table import study_table
@@ -54,6 +55,8 @@ MADE = loaded(EXPECTED / "store" / "made.json")
 SAME_ARITHMETIC = arithmetic() == loaded(EXPECTED / "arithmetic.json")
 ELSEWHERE = {"rtol": 1e-5, "atol": 1e-6}
 """What is allowed on another processor: a few units in the last place of float32, and as many after an optimiser."""
+FITTED_ELSEWHERE = {"rtol": 0.05, "atol": 0.05}
+"""What is allowed of a model that is fitted on another processor: PNN* makes of such units the third digit."""
 FINISHED = RunFolder(EARLIER / "home" / "runs" / MADE["finished"])
 TEST_AUC = loaded(FINISHED.path / "summary.json")["test"]["auc"]
 HIGHEST = pd.read_parquet(FINISHED.frame_path("examples"))["probability"].max()
@@ -73,11 +76,15 @@ def require_same(now: str | pd.DataFrame, expected: Path, *, computed: bool = Tr
     require_same_digits(text, expected.read_text("utf-8"), exact=SAME_ARITHMETIC or not computed)
 
 
-def require_same_digits(now: str, then: str, *, exact: bool) -> None:
-    """Compare two printed tables: as texts, or as numbers within what another processor may do."""
-    types, allowed = (str, {"check_exact": True}) if exact else (None, ELSEWHERE)
+def require_same_digits(now: str, then: str, *, exact: bool, elsewhere: Mapping[str, float] = ELSEWHERE) -> None:
+    """Compare two printed tables: as texts, or as numbers within what another processor may do.
+
+    What is clear above noise is judged anew: today no pair of a table with few rows of one label is.
+    """
+    types, allowed = (str, {"check_exact": True}) if exact else (None, elsewhere)
     found, expected = (pd.read_csv(StringIO(one), dtype=types, keep_default_na=not exact) for one in (now, then))
-    found, expected = (names_of_today(table).drop(columns="verdict", errors="ignore") for table in (found, expected))
+    judged = ["verdict", "significant"]
+    found, expected = (names_of_today(table).drop(columns=judged, errors="ignore") for table in (found, expected))
     pd.testing.assert_frame_equal(found, expected, **allowed)
 
 
@@ -150,8 +157,12 @@ def test_a_run_folder_s_documents_are_read_whole(name: str) -> None:
 def test_what_was_found_in_a_run_is_what_its_file_says(name: str) -> None:
     found, then = findings(RunFolder(EARLIER / "runs" / name)), loaded(EARLIER / "runs" / name / "findings.json")
     assert found.pair is not None
-    assert (found.pair.field_a, found.pair.field_b) == (then["pair"]["field_a"], then["pair"]["field_b"])
-    assert found.pair.strength == then["pair"]["strength"]
+    pairs = RunFolder(EARLIER / "runs" / name).frame("pairs")
+    assert pairs is not None
+    held = pairs[holding(pairs)]  # of these the strongest is told first since
+    pair = then["pair"] if held.empty else held.loc[held["strength"].idxmax()]
+    assert (found.pair.field_a, found.pair.field_b) == (pair["field_a"], pair["field_b"])
+    assert found.pair.strength == pair["strength"]
     assert (found.pair.pairs, found.pair.clear) == (then["pair"]["pairs"], then["pair"]["told_apart"])
     shares = None if found.spread is None else [found.spread.fm, found.spread.dnn]
     assert shares == (then["spread"] and [then["spread"]["fm"], then["spread"]["dnn"]])
@@ -262,7 +273,7 @@ def require_same_end(store: Store, run_id: str, expected: Path) -> None:
         ("data", {"table": MADE["table"]}, "table.csv"),
         ("train", {"run": MADE["cancelled"]}, "FNN on table.csv"),
         ("performance", {"run": MADE["finished"]}, f"{TEST_AUC:.3f}"),
-        ("interactions", {"run": MADE["finished"]}, "device × placement"),
+        ("interactions", {"run": MADE["finished"]}, "placement × interests"),
         ("examples", {"run": MADE["finished"]}, f"{HIGHEST:.6f}"),
         ("compare", {"comparison": MADE["comparison"]}, "**Two models**"),
         ("study", {"study": MADE["study"]}, "**Two settings**"),
@@ -330,4 +341,5 @@ def test_a_pickled_classifier_is_pickled_again_and_fitted_again(pickled: tuple[D
     require_same(again.explain(rows_then()).to_csv(), expected / "explain.csv")
     frame = pd.read_parquet(EARLIER / "classifiers" / "rows.parquet")
     again.fit(frame.drop(columns="clicked"), frame["clicked"])
-    require_same(again.explain(rows_then()).to_csv(), expected / "explain.csv")
+    now, then = again.explain(rows_then()).to_csv(), (expected / "explain.csv").read_text("utf-8")
+    require_same_digits(now, then, exact=SAME_ARITHMETIC, elsewhere=FITTED_ELSEWHERE)
