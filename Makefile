@@ -9,9 +9,10 @@ PORT ?= 8501
 run: $(VENV)/.run
 	$(BIN)/streamlit run app/main.py --server.port=$(PORT)
 
-# The fast tests run on two processors, and once: with their coverage.
+# The fast tests run once: with their coverage. A browser's journeys have the machine to themselves.
 test: $(VENV)/.test chromium check coverage
-	$(BIN)/python -m pytest -m slow
+	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --ignore=tests/browser
+	$(BIN)/python -m pytest tests/browser
 
 # All but the tests marked as slow: less than a minute on two processors.
 test-fast: $(VENV)/.test

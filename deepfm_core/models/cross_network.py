@@ -18,9 +18,9 @@ import torch
 from torch import Tensor, nn
 
 from deepfm_core.models.network_gradients import Gradients, add_sum
-from deepfm_core.models.products import network_inputs
 from deepfm_core.models.reading import Pass, Piece, Reading
 from deepfm_core.models.term import Addends, Term
+from deepfm_core.spec.sizes import network_inputs
 
 if TYPE_CHECKING:
     from deepfm_core.models.deepfm import DeepFM

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from deepfm_core.models.products import product_count
+from deepfm_core.spec.sizes import product_count
 
 if TYPE_CHECKING:
     from deepfm_core.models.deepfm import DeepFM

@@ -1,4 +1,4 @@
-"""What a network reads, and how much: products beside the embeddings (Qu et al. 2016, arXiv 1611.00144)."""
+"""What a network reads beside the embeddings: products of them (Qu et al. 2016, arXiv 1611.00144)."""
 
 from __future__ import annotations
 
@@ -24,21 +24,3 @@ def products(spec: ModelSpec, fields: Tensor) -> list[Tensor]:
     """Give what the model's network reads beside the embeddings (B, F, K): inner, then outer products."""
     inner = [inner_products(fields)] if spec.switches.inner else []
     return [*inner, outer_product(fields)] if spec.switches.outer else inner
-
-
-def product_count(spec: ModelSpec, fields: int) -> int:
-    """Count the products that the network of a model over F fields reads."""
-    inner = fields * (fields - 1) // 2 if spec.switches.inner else 0
-    return inner + (spec.embedding_size**2 if spec.switches.outer else 0)
-
-
-def cross_numbers(spec: ModelSpec, inputs: int) -> int:
-    """Count the weights and biases of a model's cross network over so many inputs; 0 where it has none."""
-    each = {"vector": 2 * inputs, "matrix": (inputs + 1) * inputs}.get(spec.switches.cross)
-    return 0 if each is None else spec.cross_layers * each + inputs
-
-
-def network_inputs(spec: ModelSpec, fields: int, dense: int) -> int:
-    """Count all that the network of a model over F embedded and D dense fields reads."""
-    each = spec.embedding_size + spec.switches.weights_read
-    return fields * each + product_count(spec, fields) + dense

@@ -22,9 +22,9 @@ from deepfm_core.models.cross_network import CrossNetwork
 from deepfm_core.models.lookup import Slots
 from deepfm_core.models.network import Network
 from deepfm_core.models.network_gradients import Gradients, Layers, add_sum
-from deepfm_core.models.products import network_inputs
 from deepfm_core.models.reading import Pass, Piece, Reading
 from deepfm_core.models.term import ROWS_AT_ONCE, Addends, Fields, Pairs, Term, Values
+from deepfm_core.spec.sizes import network_inputs
 
 if TYPE_CHECKING:
     from deepfm_core.models.deepfm import DeepFM

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from itertools import pairwise
 
-from deepfm_core.models.products import cross_numbers
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.knots import default_knots
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.spec.run import RunSpec
+from deepfm_core.spec.sizes import cross_numbers
 from deepfm_core.tables.table import Table
 
 TIMES = 10

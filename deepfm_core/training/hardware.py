@@ -8,6 +8,7 @@ import os
 from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from types import TracebackType
 from typing import Self
 
@@ -15,8 +16,8 @@ import torch
 
 from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.errors import SpecError
-from deepfm_core.models.products import cross_numbers, network_inputs
 from deepfm_core.spec.run import FitSpec, ModelSpec
+from deepfm_core.spec.sizes import cross_numbers, network_inputs
 from deepfm_core.training.lazy_adam import worth_rows
 
 SECONDS_WORTH_SHARING = 2e-3
@@ -99,13 +100,15 @@ class Sharing:
     """Chooses between one thread and as many as torch had at first, whichever takes less time for a step at present.
 
     It is told the time of every step, and sets torch's threads; leaving the context puts them back. The weights are the
-    same, bit by bit. With one thread at first, and where `$DEEPFM_THREADS` says how many, nothing is ever changed.
+    same, bit by bit: where matrix products depend on the threads, these stay as they were at first. So they do with one
+    thread at first, and where `$DEEPFM_THREADS` says how many.
     """
 
     def __init__(self, spec: ModelSpec) -> None:
         """Watch the steps of a model; the sums of batch normalisation depend on the threads, so there they stay."""
         self._most = torch.get_num_threads()
-        self._fixed = self._most == 1 or spec.batch_norm or wanted_threads() is not None
+        given = self._most == 1 or wanted_threads() is not None
+        self._fixed = given or spec.batch_norm or products_depend_on_threads()
         self._sharing = True
         self._times: deque[float] = deque(maxlen=SEEN)
         self._begun = False
@@ -163,6 +166,30 @@ class Sharing:
 
     def _mean(self) -> float:
         return sum(self._times) / len(self._times)
+
+
+_SHAPES = tuple(itertools.product((100, 256, 1024), (40, 136, 400), (1, 64, 400)))
+"""Rows, inputs and outputs of the layers that are tried."""
+
+
+@cache
+def products_depend_on_threads() -> bool:
+    """Say whether a layer's matrix products on one thread and on all differ in a bit, as MKL's may with AVX-512."""
+    most, source = torch.get_num_threads(), torch.Generator().manual_seed(0)
+    try:
+        for rows, inputs, outputs in _SHAPES:
+            x, w, d = (
+                torch.randn(shape, generator=source) for shape in ((rows, inputs), (outputs, inputs), (rows, outputs))
+            )
+            found = []
+            for threads in (1, _cores()):
+                torch.set_num_threads(threads)
+                found.append((x @ w.T, d @ w, d.T @ x))
+            if not all(map(torch.equal, *found)):
+                return True
+    finally:
+        torch.set_num_threads(most)
+    return False
 
 
 # Where a fit trains: on the processor, or on a GPU where the user names one.

@@ -49,7 +49,7 @@ def test_a_rejected_upload_says_which_table_the_page_still_shows(opened: Opened)
     app = opened("data")
     app.file_uploader[0].upload("picture.csv", bytes(range(256)) * 40, "text/csv").run()
     assert "picture.csv** was not loaded. Still showing **clicks.csv" in text_of(app)
-    assert "clicks.csv" in [heading.value for heading in app.subheader]
+    assert "clicks.csv" in [heading.value for heading in app.header]
 
 
 def test_a_run_keeps_its_name_where_none_is_given(opened: Opened, store: Store) -> None:

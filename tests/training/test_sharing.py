@@ -9,6 +9,7 @@ import torch
 
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.training import fit as fitting
+from deepfm_core.training import hardware
 from deepfm_core.training.fit import fit
 from deepfm_core.training.hardware import SEEN, TRIED, Sharing
 from deepfm_core.training.state import FitState
@@ -37,6 +38,12 @@ def two_threads(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     torch.set_num_threads(before)
 
 
+@pytest.fixture
+def same_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Choose as where matrix products are the same whatever the threads; here they may not be."""
+    monkeypatch.setattr(hardware, "products_depend_on_threads", lambda: False)
+
+
 def train(sharing: Sharing, seconds: Seconds, steps: int) -> list[int]:
     """Take so many steps; give the threads of each."""
     threads = []
@@ -47,21 +54,21 @@ def train(sharing: Sharing, seconds: Seconds, steps: int) -> list[int]:
     return threads
 
 
-def test_on_a_quiet_machine_it_costs_few_steps() -> None:
+def test_on_a_quiet_machine_it_costs_few_steps(same_products: None) -> None:
     with Sharing(ModelSpec()) as sharing:
         threads = train(sharing, quiet, 2000)
     assert threads[-1] == 2
     assert threads.count(1) <= 6 * TRIED  # after 0, 1, 2, 4 and 8 seconds of training
 
 
-def test_on_a_busy_machine_it_goes_on_with_one() -> None:
+def test_on_a_busy_machine_it_goes_on_with_one(same_products: None) -> None:
     with Sharing(ModelSpec()) as sharing:
         threads = train(sharing, busy, 2000)
         assert threads[SEEN + TRIED + 1 :].count(2) <= 6  # a trial ends with its first slow step
     assert torch.get_num_threads() == 2
 
 
-def test_it_notices_work_that_comes_and_goes() -> None:
+def test_it_notices_work_that_comes_and_goes(same_products: None) -> None:
     with Sharing(ModelSpec()) as sharing:
         assert train(sharing, quiet, 1000)[-1] == 2
         assert train(sharing, busy, 2 * SEEN + TRIED)[-1] == 1
@@ -85,7 +92,7 @@ def test_one_thread_and_a_number_that_was_asked_for_stay(
         assert set(train(sharing, busy, 100)) == {most}
 
 
-def test_a_fit_that_is_closed_leaves_the_threads_as_they_were() -> None:
+def test_a_fit_that_is_closed_leaves_the_threads_as_they_were(same_products: None) -> None:
     state = FitState.new(TRAIN.layout, ModelSpec(), FitSpec(), seed=0)
     events = fit(FitSpec(), TRAIN, VALID, state)
     next(events), next(events)
@@ -95,10 +102,11 @@ def test_a_fit_that_is_closed_leaves_the_threads_as_they_were() -> None:
 
 
 class Changing(Sharing):
-    """Takes another number at every step."""
+    """Takes another number at every step, where that may be."""
 
     def took(self, seconds: float) -> None:
-        self._change()
+        if not self._fixed:
+            self._change()
 
 
 def test_batch_normalisation_keeps_its_threads() -> None:
@@ -124,3 +132,9 @@ def test_the_weights_are_the_same_whatever_shares(
     monkeypatch.setattr(fitting, "Sharing", Changing)
     changing = weights()
     assert all(torch.equal(first[name], changing[name]) for name in first)
+
+
+def test_threads_stay_where_products_depend_on_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(hardware, "products_depend_on_threads", lambda: True)
+    with Sharing(ModelSpec()) as sharing:
+        assert set(train(sharing, busy, 100)) == {2}
