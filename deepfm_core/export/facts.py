@@ -56,6 +56,11 @@ class Facts:
         """The label with its positive value, such as `income = >50K`."""
         return self.spec.schema.label.outcome()
 
+    @property
+    def reading(self) -> dict[str, Any]:
+        """What a person said of how the table is read, as `Choices` has it."""
+        return dict(self.summary.get("reading", {}))
+
     @cached_property
     def metrics(self) -> dict[str, Metrics]:
         """The metrics of each held-out part that the run has."""

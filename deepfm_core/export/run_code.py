@@ -65,10 +65,16 @@ def command_line(facts: Facts) -> str:
     spec, label = facts.spec, facts.spec.schema.label
     words = [("--label", label.column), ("--positive", label.said)]
     words += [("--blank-negative", "")] if not label.negative else []
+    words += [(f"--{name}", _as_option(value)) for name, value in facts.reading.items()]
     words += [(f"--{kind}", _listed(names)) for kind in Kind if (names := _columns(spec, kind))]
     words += [(flag, value) for flag, value in (*_parts(spec), *_settings(facts))]
     lines = [" ".join([flag, *([shlex.quote(value)] if value else [])]) for flag, value in words]
     return " \\\n    ".join([f"python -m deepfm_core train {shlex.quote(spec.table_name)}", *lines])
+
+
+def _as_option(value: Any) -> str:
+    """Write how a file is read as the command line takes it."""
+    return {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
 def unsaid(facts: Facts) -> str:
@@ -128,9 +134,11 @@ def classifier_snippet(facts: Facts) -> str:
     parameters = {**_parameters(facts), **({"positive": label.said} if label.rule else {})}
     kept, y = _labels(label)
     lines = [f"    {name}={value!r}," for name, value in parameters.items()]
-    return f"""from deepfm_core import DeepFMClassifier, read_table
+    said = ", ".join(f"{name}={value!r}" for name, value in facts.reading.items())
+    names, reading = ("Choices, ", f", choices=Choices({said})") if said else ("", "")
+    return f"""from deepfm_core import {names}DeepFMClassifier, read_table
 
-rows = read_table({spec.table_name!r}).frame
+rows = read_table({spec.table_name!r}{reading}).frame
 rows = rows[{kept}]
 X, y = rows.drop(columns={label.column!r}), {y}
 

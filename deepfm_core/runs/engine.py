@@ -310,6 +310,7 @@ def _summary(work: _Work) -> dict[str, Any]:
     rows = {name: len(getattr(work, name)) for name in ("train", "valid", "test")}
     seconds = {name: round(value, 4) for name, value in work.seconds.items()}
     held_out = {"hold_out_seconds": seconds.pop(HOLD_OUT)} if HOLD_OUT in seconds else {}
+    choices = work.parts.train.table.report.choices.to_dict()
     return {
         "run": str(work.job.folder.path),
         "model": work.spec.model.name,
@@ -324,4 +325,5 @@ def _summary(work: _Work) -> dict[str, Any]:
         **held_out,
         "rows_per_second": round(work.fitted.rows_per_second, 1),
         "notes": work.notes,
+        **({"reading": choices} if choices else {}),
     }

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from deepfm_core import DeepFMClassifier
-from deepfm_core.cli.options import Tables, base_spec, chosen_settings
+from deepfm_core.cli.options import Tables, base_spec, chosen_settings, reading_choices
 from deepfm_core.cli.parser import parse
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.run_code import (
@@ -32,6 +32,7 @@ from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.spec.settings import of_home
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.table import Choices
 from tests.conftest import ROOT
 from tests.export.test_scoring import CASES
 
@@ -142,3 +143,12 @@ def test_the_text_holds_all_three() -> None:
     ]
     assert "class Model(nn.Module):" in text
     assert text.count("```") == 6
+
+
+def test_how_the_table_is_read_is_said_again() -> None:
+    reading = {"encoding": "cp1252", "delimiter": ";", "header": False}
+    facts = replace(SAMPLE, summary={**SAMPLE.summary, "reading": reading})
+    assert "--encoding cp1252" in command_line(facts)
+    words = shlex.split(command_line(facts).replace("\\\n", " "))
+    assert reading_choices(parse(words[words.index("train") :])) == Choices(**reading)  # type: ignore[arg-type]
+    assert "choices=Choices(encoding='cp1252', delimiter=';', header=False)" in classifier_snippet(facts)
