@@ -53,13 +53,13 @@ def is_title(record: Record, below: Sequence[Record]) -> bool:
     """Return whether a record is a title above the table, as spreadsheets export it: `Clicks in May,,`."""
     if len(record.cells) < 2:
         return True
-    if _held(record) > 1:
-        return False
     under = next((i for i, one in enumerate(below) if _held(one) > 1), None)
-    if under is None:
+    if _held(record) > 1 or under is None or any(map(is_value, below[under].cells)):
         return False
     names, rows = below[under], below[under + 1 :]
-    return len(record.cells) > 2 or (not any(map(is_value, names.cells)) and stands_out(names, rows))
+    if any(cell in column for cell, column in _over_columns(names, rows)):
+        return False  # that is a row: its texts stand below again
+    return len(record.cells) > 2 or stands_out(names, rows)
 
 
 def _held(record: Record) -> int:
@@ -77,7 +77,10 @@ def over_two_lines(first: Record, below: Sequence[Record]) -> Record | None:
     upper, lower, spanned = first.cells, below[0].cells, list[str]()
     for cell, under in zip(upper, lower, strict=True):
         spanned.append(spanned[-1] if not cell.strip() and under.strip() and spanned else cell)
-    if spanned == upper or not (stands_out(below[0], below[1:]) or _completes(first, below)):
+    alone = zip(upper, [*upper[1:], "end"], lower, strict=True)
+    if spanned == upper or any(cell.strip() and after.strip() and under.strip() for cell, after, under in alone):
+        return None  # a name that spans nothing has nothing below it, so that is a row
+    if not (stands_out(below[0], below[1:]) or _completes(first, below)):
         return None
     cells = [f"{cell.strip()} {under.strip()}".strip() for cell, under in zip(spanned, lower, strict=True)]
     return Record(first.line, below[0].last_line, cells)

@@ -274,13 +274,6 @@ def _headers() -> list[Fault]:
             names=["place", "sold price", "sold title", "click"],
         ),
         Fault(
-            "a header over two lines, each full",
-            (",of,of,\n" + TEXT).encode(),
-            SAID,
-            "stand in two lines, 1 and 2",
-            names=["place", "of price", "of title", "of click"],
-        ),
-        Fault(
             "no name for the row names, and a name twice",
             text_of(NUMBERED, ["x", "x", "x", "y"]).encode(),
             SAID,

@@ -127,3 +127,22 @@ def test_spaces_before_quotes_belong_to_the_delimiter(read):
 def test_rows_of_every_length_are_refused_with_their_lines(read):
     with pytest.raises(TableError, match="where the header has"):
         read("a,b,c\n1,2,3\n" + "4,5,6,7\n8,9,10,11,12\n" * 9, strict=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "item,price,,sold\napple,free,red,yes\npear,2,green,no\nplum,3,blue,yes\n",
+        "name,age,label,\nbob,unknown,yes,x\nann,31,no,y\njo,32,no,y\nal,33,yes,x\n",
+        "user,,,label\n,x,y,no\nb,x,y,yes\nc,x,z,no\nd,u,z,no\n",
+        ",,label\na,x,1\na,y,0\nb,x,1\n",
+        ",,label\na,x,yes\na,y,no\nb,x,yes\n",
+        "label,,\n1,a,b\n0,a,c\n1,b,c\n",
+    ],
+)
+def test_a_header_with_gaps_is_neither_a_title_nor_joined_to_its_first_row(read, text):
+    header, *rows = text.splitlines()
+    table = read(text)
+    assert lines(table) == rows
+    named = [(name, cell) for name, cell in zip(table.frame.columns, header.split(","), strict=True) if cell]
+    assert all(name == cell for name, cell in named)
