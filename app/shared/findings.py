@@ -27,7 +27,7 @@ def show(run: OpenRun) -> None:
         st.info(baseline_sentence(run.name))
         return
     heading_for_readers("Findings")
-    found = _found(run.id, run)
+    found = _found(run.id, run.state, run)
     model = MODEL_TITLES[run.spec.model.name]
     cards = (
         _pair(found.pair, model, run.spec.schema),
@@ -44,7 +44,7 @@ def show(run: OpenRun) -> None:
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _found(run_id: str, _run: OpenRun) -> Findings:
+def _found(run_id: str, state: str, _run: OpenRun) -> Findings:
     return findings(_run.folder)
 
 

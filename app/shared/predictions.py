@@ -94,6 +94,11 @@ def table_of(run: OpenRun, part: str) -> Table:
     return _table(_table_sha(run, part), run.id == saved_runs.BUNDLED_ID)
 
 
+def forget_tables() -> None:
+    """Forget the tables that were read for rows: a deleted one must not be shown again."""
+    _table.clear()
+
+
 @st.cache_resource(max_entries=8, show_spinner=False)
 def _table(sha: str, bundled: bool) -> Table:
     return read_table(saved_tables.SAMPLE_TABLE) if bundled else store().table(sha)

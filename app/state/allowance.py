@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import streamlit as st
 
 from app.state import links, saved_runs, saved_tables, visitor
@@ -28,8 +30,11 @@ def show_use() -> None:
     st.caption(said + kept)
 
 
-def offer_to_delete_all() -> None:
-    """Draw the button that deletes all that the visitor has, after saying what goes."""
+def offer_to_delete_all(forget: Callable[[], None]) -> None:
+    """Draw the button that deletes all that the visitor has, after saying what goes.
+
+    `forget` is called then: what pages keep of tables that were read goes, too.
+    """
     owner = visitor.owner()
     tables, runs = store().tables(owner), store().runs(owner)
     if not (tables or runs):
@@ -43,13 +48,19 @@ def offer_to_delete_all() -> None:
             f"{stopped if active else ''}"
         )
         if shared():
-            st.caption("A table that another visitor uploaded, too, stays for that visitor.")
-        st.button("Delete for good", icon=":material/delete_forever:", type="primary", on_click=_delete_all)
+            st.caption(
+                "A table that another visitor uploaded, or trained on by a link of yours, stays for that visitor."
+            )
+        st.button(
+            "Delete for good", icon=":material/delete_forever:", type="primary", on_click=_delete_all, args=(forget,)
+        )
 
 
-def _delete_all() -> None:
+def _delete_all(forget: Callable[[], None]) -> None:
     with errors_shown():
         store().delete_all(visitor.owner())
+        saved_tables.forget_read()
+        forget()
         for name in (saved_runs.RUN, saved_runs.COMPARED, saved_tables.TABLE, "selected"):
             links.choose(name, None)
         st.session_state.pop("deleted runs", None)

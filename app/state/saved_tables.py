@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ import streamlit as st
 from app.state import links, visitor
 from app.state.store import store
 from deepfm_core.schema.schema import Schema
+from deepfm_core.store.store import LOCAL
 
 if TYPE_CHECKING:
     from deepfm_core.schema.column_rules import Said
@@ -42,14 +44,17 @@ def table_name(sha: str) -> str:
     return tables().get(sha, f"table {sha[:8]}")
 
 
-def add_table(source: Path | bytes, name: str, choices: Choices | None = None) -> str:
+def add_table(source: Path | bytes, name: str, choices: Choices | None = None, *, replacing: str | None = None) -> str:
     """Keep a table for the visitor and return its key: its SHA-256, if nothing is said of how it is read.
+
+    `replacing` is the key of a table that it will replace.
 
     Raises:
         TableError: the file cannot be read as a table, or is too large.
     """
     called = name + (_sheet_in_name(choices) if choices else "")
-    return store().import_table(source, called, visitor.owner(), max_bytes=MAX_TABLE_BYTES, choices=choices).sha256
+    keep = partial(store().import_table, source, called, visitor.owner(), max_bytes=MAX_TABLE_BYTES)
+    return keep(choices=choices, replacing=replacing).sha256
 
 
 def original(sha: str) -> Path:
@@ -71,7 +76,7 @@ def read_again(sha: str, choices: Choices) -> str:
     """
     before, owner = table(sha).report.choices, visitor.owner()
     name = table_name(sha).removesuffix(_sheet_in_name(before))
-    again = add_table(original(sha), name, choices)
+    again = add_table(original(sha), name, choices, replacing=sha)
     own = {entry.sha256 for entry in store().tables(owner)} - samples().keys()
     if again != sha and sha in own and before.sheet == choices.sheet:
         store().delete_table(sha, owner)
@@ -98,9 +103,15 @@ def table(sha: str) -> Table:
 
 
 def keep_sample(sha: str) -> None:
-    """Put a sample into the store, where the worker finds it; do nothing for other tables."""
-    if sha in samples() and sha not in {entry.sha256 for entry in store().tables(visitor.owner())}:
-        add_table(samples()[sha], samples()[sha].name)
+    """Put a sample into the store, where the worker finds it, for no visitor; do nothing for other tables."""
+    if sha in samples() and sha not in {entry.sha256 for entry in store().tables(LOCAL)}:
+        store().import_table(samples()[sha], samples()[sha].name)
+
+
+def forget_read() -> None:
+    """Forget what was read of tables, of all visitors': a deleted one must not open again."""
+    _table.clear()
+    suggested_schema.clear()
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the table …")

@@ -310,7 +310,8 @@ def _summary(work: _Work) -> dict[str, Any]:
     rows = {name: len(getattr(work, name)) for name in ("train", "valid", "test")}
     seconds = {name: round(value, 4) for name, value in work.seconds.items()}
     held_out = {"hold_out_seconds": seconds.pop(HOLD_OUT)} if HOLD_OUT in seconds else {}
-    choices = work.parts.train.table.report.choices.to_dict()
+    told = work.context.choices  # of a table that need not be read: an earlier run may have encoded it
+    choices = (told(work.spec.table) if told else work.parts.train.table.report.choices).to_dict()
     return {
         "run": str(work.job.folder.path),
         "model": work.spec.model.name,

@@ -14,7 +14,7 @@ from deepfm_core.store.run_folder import RunFolder
 if TYPE_CHECKING:
     from deepfm_core.store.encoding_cache import EncodingCache
     from deepfm_core.store.query import Questions
-    from deepfm_core.tables.table import Table
+    from deepfm_core.tables.table import Choices, Table
 
 
 @dataclass(frozen=True)
@@ -54,6 +54,8 @@ class Context:
     """Those of the store, whose answers the run shares; None for a run in no store."""
     encoded: EncodingCache | None = None
     """The encoded rows that the store keeps; None where nothing is kept."""
+    choices: Callable[[str], Choices] | None = None
+    """Says how the store reads a table, without reading it; None for a run in no store."""
 
 
 Engine = Callable[[Job, Context], Iterator[Event]]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -194,9 +194,20 @@ def _rule_of(positive: str, values: Mapping[str, _Value]) -> str:
         return f"={text}" if "|" in text or text[:1] in ("=", "<", ">", "≤", "≥") else text
     if bound := _BOUND.fullmatch(positive):
         return bound[1].replace("≥", ">=").replace("≤", "<=") + bound[2]
-    named = [normal_label(text) for text in positive.split("|")]
+    named = named_labels(positive, values)
     known = all(key in values for key in named)
     return "|".join(dict.fromkeys(values[key].text for key in named)) if known and len(named) > 1 else ""
+
+
+def named_labels(text: str, known: Container[str]) -> list[str]:
+    """Read labels with `|` between them, in their usual form; a label that is `known` may hold `|` itself."""
+    parts, named, first = text.split("|"), list[str](), 0
+    while first < len(parts):
+        ends = range(len(parts), first, -1)
+        end = next((end for end in ends if normal_label("|".join(parts[first:end])) in known), first + 1)
+        named.append(normal_label("|".join(parts[first:end])))
+        first = end
+    return named
 
 
 def _ruled(column: str, rule: str, cells: Cells, values: Mapping[str, _Value], subject: str) -> LabelRole:
@@ -231,8 +242,9 @@ def _positive_texts(cells: Cells, rule: str) -> NDArray[np.bool_]:
     if bound := _BOUND.fullmatch(rule):
         with np.errstate(invalid="ignore"):
             return np.asarray(_COMPARED[bound[1]](cells.numbers.values, float(bound[2])))
-    keys = {normal_label(text) for text in ([rule[1:]] if rule.startswith("=") else rule.split("|"))}
-    return np.array([normal_label(text) in keys for text in cells.texts.to_pylist()], dtype=bool)
+    held = [normal_label(text) for text in cells.texts.to_pylist()]
+    keys = {normal_label(rule[1:])} if rule.startswith("=") else {*named_labels(rule, set(held))}
+    return np.array([key in keys for key in held], dtype=bool)
 
 
 def _no_numbers(cells: Cells, rule: str) -> list[Problem]:

@@ -61,8 +61,10 @@ def restore(source: Path, home: Path) -> Report:
         raise RunError(f"Store `{home}` holds something already. Stop the server, and move the folder away first.")
     if home.is_dir():
         _require_empty(home)
-    with closing(Store(source)) as store, _appearing(home) as copy:
-        _copy_database(store.database.path, copy / DATABASE)
+    with _appearing(home) as copy:
+        left = source / f"{DATABASE}-wal"  # of a folder that was copied while a server ran
+        written = left.exists() and left.stat().st_size > 0
+        _copy_database(source / DATABASE, copy / DATABASE, "" if written else "?mode=ro&immutable=1")
         _copy_folders(source / "tables", copy / "tables", _names(source / "tables"))
         _copy_folders(source / "runs", copy / "runs", _names(source / "runs"))
     return check(home)
@@ -93,9 +95,12 @@ def _appearing(target: Path) -> Iterator[Path]:
         shutil.rmtree(copy, ignore_errors=True)
 
 
-def _copy_database(path: Path, target: Path) -> None:
+def _copy_database(path: Path, target: Path, how: str = "") -> None:
     try:
-        with closing(sqlite3.connect(path)) as source, closing(sqlite3.connect(target)) as copy:
+        with (
+            closing(sqlite3.connect(path.absolute().as_uri() + how, uri=True)) as source,
+            closing(sqlite3.connect(target)) as copy,
+        ):
             source.backup(copy)
     except sqlite3.DatabaseError as error:
         raise DamagedStore(f"Store `{path}`: {error}. Run `python -m deepfm_core check`.") from error

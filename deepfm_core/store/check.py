@@ -193,7 +193,7 @@ def _run_entry(folder: RunFolder) -> dict[str, Any] | None:
         return None
     return {
         "id": folder.path.name,
-        "name": (summary or {}).get("run") or run_name(spec),
+        "name": run_name(spec),
         "owner": LOCAL,
         "status": "cancelled" if summary is None else "finished",
         "spec": json.dumps(spec.to_dict()),

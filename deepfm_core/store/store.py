@@ -122,6 +122,7 @@ class Store:
         table: Table | None = None,
         max_bytes: int | None = None,
         choices: Choices | None = None,
+        replacing: str | None = None,
     ) -> TableEntry:
         """Read an uploaded file and keep it under its SHA-256, once for all owners; the same content is read once.
 
@@ -134,15 +135,21 @@ class Store:
             table: the file as `read_table` gave it, where the caller has read it already.
             max_bytes: the largest size allowed, before and after decompression.
             choices: what is said of the file instead of having it found.
+            replacing: the key of a table of the owner's that this one will replace, so that it counts no further.
 
         Raises:
             TableError: the file cannot be read as a table; nothing is kept.
+            RunError: the owner has as much as is allowed.
         """
-        return self._tables.add(source, name, owner, table, max_bytes, choices)
+        return self._tables.add(source, name, owner, table, max_bytes, choices, replacing)
 
     def original(self, sha: str) -> Path:
         """Return the path of a table's file as it came; RunError where the store does not have it."""
         return self._tables.original(sha)
+
+    def choices(self, sha: str) -> Choices:
+        """Say what a person said of how a table is read, without reading it; RunError where the store does not have it."""
+        return self._tables.choices(sha)
 
     def table(self, sha: str, owner: str | None = None) -> Table:
         """Load a table, under the name its owner gave it; RunError where the store does not have it."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfm_core._files import atomic_folder, sha256, whole
 from deepfm_core._json import DAMAGE, read_object
-from deepfm_core.errors import RunError
+from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.store.database import Database
 from deepfm_core.store.limits import require_room_for_table
 from deepfm_core.store.records import TableEntry, is_sha256
@@ -41,22 +41,32 @@ class StoredTables:
         table: Table | None,
         max_bytes: int | None,
         choices: Choices | None,
+        replacing: str | None,
     ) -> TableEntry:
         """Read a file and keep it; content that is here already is not read again. See `Store.import_table`."""
         sha = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256(source)
         sha = sha if choices is None else choices.key(sha)
-        self._require_room(sha, owner, len(source) if isinstance(source, bytes) else source.stat().st_size)
+        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        self._require_room(sha, owner, size, replacing)
         with self._database.readable_errors():
-            if self._path(sha).is_dir() and self.damage(sha):
-                self._replace(source, sha, choices)
+            self._mend(source, sha, choices)
             while not self.enter(sha, name, owner):
                 self._keep(source, name, sha, table, max_bytes, choices)
         return self.entry(sha, owner)
 
-    def _require_room(self, sha: str, owner: str, size: int) -> None:
+    def _mend(self, source: Path | bytes, sha: str, choices: Choices | None) -> None:
+        """Put an upload in the place of a damaged one, unless all of that goes meanwhile."""
+        try:
+            if self._path(sha).is_dir() and self.damage(sha):
+                self._replace(source, sha, choices)
+        except (OSError, DeepFMError):
+            if self._path(sha).is_dir():
+                raise
+
+    def _require_room(self, sha: str, owner: str, size: int, replacing: str | None) -> None:
         with self._database.write() as connection:
-            known = "SELECT 1 FROM tables WHERE sha256 = ? AND owner = ? AND deleted IS NULL"
-            if connection.execute(known, (sha, owner)).fetchone() is None:
+            known = "SELECT 1 FROM tables WHERE sha256 IN (?, ?) AND owner = ? AND deleted IS NULL"
+            if connection.execute(known, (sha, replacing, owner)).fetchone() is None:
                 require_room_for_table(owner, size, connection, self._folder.parent)
 
     def original(self, sha: str) -> Path:
@@ -100,6 +110,12 @@ class StoredTables:
         except Exception as error:  # a damaged file may raise anything
             return f"what was made of the upload cannot be read ({type(error).__name__})"
         return None if report.choices.key(sha256(original)) == sha else "the upload is not the file that was sent"
+
+    def choices(self, sha: str) -> Choices:
+        """See `Store.choices`."""
+        from deepfm_core.tables.table import ReadReport
+
+        return ReadReport.from_dict(self._content(sha)["report"]).choices
 
     def rebuild(self, sha: str) -> None:
         """Read the upload again, as it was read before, and put what comes of it in the place of what is there.
@@ -173,11 +189,12 @@ class StoredTables:
         What no entry and no run names is no reason to remove it: the database may be new, restored or damaged, and the
         folders all that is left. Of those, only what a process did not finish goes.
         """
+        if connection.execute(_UNREADABLE).fetchone():  # a run that cannot be read may need any of them; later, then
+            return
         forgotten = connection.execute("DELETE FROM tables WHERE deleted < ? RETURNING sha256", (before,)).fetchall()
         left = left | {row["sha256"] for row in forgotten}
-        if left and not connection.execute(_UNREADABLE).fetchone():  # a run that cannot be read may need any of them
-            for sha in left - {row[0] for row in connection.execute(_NEEDED)}:
-                shutil.rmtree(self._path(sha), ignore_errors=True)
+        for sha in left - {row[0] for row in connection.execute(_NEEDED)} if left else ():
+            shutil.rmtree(self._path(sha), ignore_errors=True)
         for path in self._folder.glob(".*"):
             if path.stat().st_mtime < before:
                 shutil.rmtree(path, ignore_errors=True)

@@ -73,7 +73,7 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
             if state.guide is not None:
                 logits = predict_logits(state.model, valid)
                 if not keep_if_earned(state.model, state.guide, valid, logits):
-                    state.best_epoch = state.began
+                    state.best_epoch, state.reduced, state.full = state.began, 0, 0
             if not state.pretraining:
                 break
             state.begin_last_phase()

@@ -34,12 +34,11 @@ def perform(
     claims = store.claims
     watch = Watch(partial(claims.must_stop, run.id, worker), partial(claims.beat, run.id, worker))
     tables = table or partial(store.table, owner=run.owner)
-    job = Job(run.spec, str(folder.path), run.id)
-    context = Context(tables, watch.cancelled, store.questions, store.encoded)
+    context = Context(tables, watch.cancelled, store.questions, store.encoded, store.choices)
     ending: Event | None = None
     try:
         with watch:
-            for event in engine(job, context):
+            for event in engine(Job(run.spec, str(folder.path), run.id), context):
                 if not store.append_event(run.id, event, worker):
                     return
                 watch.armed = False  # only the engine may be interrupted, not whoever consumes its events

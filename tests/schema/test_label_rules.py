@@ -107,3 +107,10 @@ def test_the_classifier_takes_labels_of_more_than_two_values():
 def test_labels_may_be_symbols_alone(pair):
     label = infer_schema(table_of(field=list("abcd") * 15, y=[pair[0], pair[1], pair[1]] * 20), "y").label
     assert {label.positive, label.negative} == set(pair)
+
+
+def test_a_class_may_hold_the_mark_between_classes():
+    films = table_of(kind=["Action|Comedy", "Drama", "Comedy", "Action|Comedy", "Crime"], x=list("abcab"))
+    role = label_role(films, "kind", "Action|Comedy|Drama")
+    assert labels_of(films.frame, role, "t").tolist() == [1, 1, 0, 1, 0]
+    assert label_role(films, "kind", role.said) == role

@@ -103,3 +103,10 @@ def test_a_backup_that_fails_leaves_nothing(kept: Path, tmp_path: Path, monkeypa
     (kept / "runs.db").write_bytes(b"")
     with pytest.raises(DamagedStore):
         backup(kept, tmp_path / "copy")
+
+
+def test_a_backup_is_only_read_when_it_is_put_back(kept: Path, tmp_path: Path) -> None:
+    backup(kept, tmp_path / "copy")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "copy").rglob("*")}
+    assert restore(tmp_path / "copy", tmp_path / "new").findings == []
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "copy").rglob("*")} == before

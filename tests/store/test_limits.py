@@ -16,6 +16,7 @@ from deepfm_core.store.limits import SETTINGS, SHARED, Limits, Use
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import NewRun
 from deepfm_core.store.store import LOCAL, Store
+from deepfm_core.tables.table import Choices
 from tests.small_engine import spec
 
 ME = Process.current()
@@ -154,3 +155,22 @@ def test_all_of_an_owner_is_deleted_and_nothing_of_another(shared: Store) -> Non
         shared.restore(anns[1])
     shared.purge(older_than=24 * 3600 - 120)
     assert not shared.folder(running.id).path.exists()  # once its worker has let go of it
+
+
+def test_a_table_that_is_read_anew_counts_once(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(SETTINGS["tables"], "1")
+    before = shared.import_table(CSV, "a.csv", "ann").sha256
+    again = Choices(delimiter=",")
+    with pytest.raises(RunError, match="The limit is 1"):
+        shared.import_table(CSV, "a.csv", "ann", choices=again)
+    assert shared.import_table(CSV, "a.csv", "ann", choices=again, replacing=before).sha256 != before
+
+
+def test_what_was_deleted_goes_once_every_run_can_be_read(shared: Store) -> None:
+    sha, other = shared.import_table(CSV, "a.csv", "ann").sha256, shared.enqueue(spec(), owner="bob")
+    shared.database.change("UPDATE runs SET spec = '{' WHERE id = ?", (other,))
+    shared.delete_all("ann")
+    assert (shared.home / "tables" / sha).exists()  # bob's run may need it
+    shared.delete_all("bob")
+    shared.purge()
+    assert not (shared.home / "tables" / sha).exists()

@@ -14,6 +14,7 @@ from deepfm_core.spec.events import Cancelled, EpochDone, Failed, Finished, Prog
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store
+from deepfm_core.workers.executor import perform
 from tests.small_engine import BEFORE_GATE, STEPS, open_gate, spec
 from tests.waiting import HANGS, wait
 
@@ -213,3 +214,12 @@ def test_a_worker_does_not_leave_while_a_run_waits(store: Store) -> None:
     assert store.claims.next(me) is not None
     assert store.workers.leave(me)
     assert store.workers.states() == []
+
+
+def test_a_run_whose_row_is_damaged_fails_and_the_next_one_goes_on(store: Store) -> None:
+    damaged, run = store.enqueue(spec()), store.claims.next
+    store.database.change("UPDATE runs SET spec = '{' WHERE id = ?", (damaged,))
+    claimed = run(Process.current())
+    assert claimed is not None
+    (ending,) = perform(store, claimed, lambda *_: iter(()), Process.current())
+    assert isinstance(ending, Failed)

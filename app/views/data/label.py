@@ -13,7 +13,7 @@ from app.state import links, saved_tables
 from app.widgets.text import plain, without_options
 from deepfm_core.errors import DeepFMError
 from deepfm_core.schema.column import Cells
-from deepfm_core.schema.labels import named_as_label, normal_label
+from deepfm_core.schema.labels import named_as_label, named_labels, normal_label
 from deepfm_core.schema.number_parsing import number_names
 from deepfm_core.schema.schema import LabelRole
 from deepfm_core.tables.table import Table
@@ -111,7 +111,7 @@ def _take_rule() -> None:
 
 
 def _choose_classes(place: DeltaGenerator, values: list[str]) -> None:
-    chosen = [normal_label(text) for text in (links.chosen(POSITIVE) or "").split("|")]
+    chosen = named_labels(links.chosen(POSITIVE) or "", {normal_label(value) for value in values})
     st.session_state[RULE] = [value for value in values if normal_label(value) in chosen]
     text = "All others are negative."
     place.multiselect("Positive values", values, key=RULE, help=text, on_change=_take_classes)

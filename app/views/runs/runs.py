@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app.export.menu import show_import, show_menu
-from app.shared import launch
+from app.shared import launch, predictions
 from app.state import allowance, links, saved_runs
 from app.state.store import store
 from app.widgets.download import download
@@ -36,7 +36,7 @@ def main() -> None:
     active = any(row.state in ("queued", "running") for row in saved_runs.runs(together=True))
     st.fragment(_page, run_every=1.0 if active else None)(active)
     allowance.show_use()
-    allowance.offer_to_delete_all()
+    allowance.offer_to_delete_all(predictions.forget_tables)
 
 
 def _page(active: bool) -> None:
