@@ -148,7 +148,7 @@ class Store:
         return self._tables.original(sha)
 
     def choices(self, sha: str) -> Choices:
-        """Say what a person said of how a table is read, without reading it; RunError where the store does not have it."""
+        """Give what a person said of how a table is read, without reading it; RunError where it is not there."""
         return self._tables.choices(sha)
 
     def table(self, sha: str, owner: str | None = None) -> Table:

@@ -55,7 +55,7 @@ def test_it_holds_every_section_and_the_figures_of_the_run(sample) -> None:
         "device × placement",
         "5 of 66 pairs hold on held-out rows. 5 of 66 pairs are clear above noise",
         "0.39</td>",  # on held-out rows, below the 0.41 to 0.54 of the data
-        "none of 23 epochs did better",
+        "None of 23 epochs did clearly better",
         "Largest surprise",
         "--label clicked",
         "DeepFMClassifier(",

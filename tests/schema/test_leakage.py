@@ -75,3 +75,11 @@ def test_a_column_far_above_all_others_is_advised_on() -> None:
 def test_times_that_say_little_stay_without_a_word() -> None:
     role = role_of(TIMES.astype(str))
     assert (role.kind, role.warning) == (Kind.TIMESTAMP, "")
+
+
+@pytest.mark.parametrize("rows", [1_000, 5_000])
+@pytest.mark.parametrize("seed", range(3))
+def test_row_numbers_say_nothing_of_labels_drawn_at_random(rows: int, seed: int) -> None:
+    draw = np.random.default_rng(seed)
+    columns = {"row_number": range(rows), "city": draw.choice(list("abc"), rows), "y": draw.integers(0, 2, rows)}
+    assert infer_schema(table_from_frame(pd.DataFrame(columns)), "y").warnings == ()

@@ -125,7 +125,7 @@ _COLUMNS = {
     "Test AUC": st.column_config.NumberColumn(format="%.4f", width=75),
     "Test logloss": st.column_config.NumberColumn(format="%.4f", width=90),
     "Seconds": st.column_config.NumberColumn(format="%.1f", width=70, help=SECONDS_HELP),
-    "Best epoch": st.column_config.NumberColumn(width=85, help="0: no epoch did better than the guide alone."),
+    "Best epoch": st.column_config.NumberColumn(width=85, help="0: no epoch did clearly better than the guide alone."),
     "Notes": st.column_config.TextColumn(width=110),
     "Valid. AUC": st.column_config.NumberColumn(format="%.4f"),
 }

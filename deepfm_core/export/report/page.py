@@ -176,7 +176,7 @@ def _training(facts: Facts) -> Iterator[str]:
     epochs = facts.folder.frame("epochs")
     best, count = facts.summary.get("best_epoch"), facts.summary.get("epochs")
     if best == 0:
-        yield f"<p>The guide alone had the lowest validation logloss: none of {count} epochs did better.</p>"
+        yield f"<p>None of {count} epochs did clearly better on the validation rows than the guide alone.</p>"
     else:
         yield f"<p>Epoch {best} of {count} had the lowest validation logloss, and its weights are the model.</p>"
     if epochs is None:
