@@ -212,6 +212,12 @@ def test_the_verdict_names_the_models_that_differ_by_no_more_than_noise() -> Non
     assert "Every other model is worse by more than noise" in results.verdict(table(best, worse))
 
 
+def test_models_that_kept_their_guide_alone_are_said_to_be_the_same() -> None:
+    assert results.alike_sentence({"FM": [False, False], "LR": [None], "DeepFM": [False, True]}) == ""
+    said = results.alike_sentence({"FM": [False], "LR": [None], "DeepFM": [False]})
+    assert said.startswith("FM and DeepFM are the same model here")
+
+
 def test_curves_of_runs_validated_on_other_rows_are_said_to_be_so(opened: Opened, store: Store) -> None:
     begin(store, "lr", "fm", runs=2)
     assert "Not all runs are validated on the same rows" not in text_of(opened("runs", all="1"))

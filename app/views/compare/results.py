@@ -69,6 +69,18 @@ def baseline_sentence(table: pd.DataFrame) -> str:
     )
 
 
+def alike_sentence(learned: Mapping[str, Sequence[bool | None]]) -> str:
+    """Say which models are the same one because each kept its guide alone; empty unless there are several.
+
+    Args:
+        learned: by title, what `learned_beyond` says of each run (docs/command-line.md); None of one without a guide.
+    """
+    alone = [title for title, beyond in learned.items() if not any(one is not False for one in beyond)]
+    if len(alone) < 2:
+        return ""
+    return f"{_listed(alone)} are the same model here: training found nothing beyond the guide, so each kept it alone."
+
+
 def caveat(table: pd.DataFrame) -> str:
     """Say what the intervals cover."""
     models = table[~table["baseline"].astype(bool)]
@@ -136,7 +148,8 @@ def show_results(runs: Sequence[RunRow]) -> None:
         st.info("The table appears here as soon as the first run has finished.", icon=":material/hourglass_top:")
         return
     heading_for_readers("Results")
-    st.markdown(" ".join(part for part in (verdict(table), baseline_sentence(table)) if part))
+    said = (verdict(table), alike_sentence(_learned(runs)), baseline_sentence(table))
+    st.markdown(" ".join(part for part in said if part))
     kept = links.mirror("order", list(ORDERS), "result")
     order = st.segmented_control(
         "Order", list(ORDERS), format_func=ORDERS.__getitem__, required=True, label_visibility="collapsed", **kept
@@ -149,6 +162,15 @@ def show_results(runs: Sequence[RunRow]) -> None:
                 _dots(_ordered(table, order, metric), by_run, metric, version)
     st.caption(caveat(table))
     _table(_ordered(table, order, "logloss"), runs)
+
+
+def _learned(runs: Sequence[RunRow]) -> dict[str, list[bool | None]]:
+    """Say by title of each finished run whether it learned anything beyond its guide; None if it has none."""
+    found: dict[str, list[bool | None]] = {}
+    for run, model in zip(runs, compared_as([run.spec for run in runs]), strict=True):
+        if run.ended_well:
+            found.setdefault(MODEL_TITLES[model], []).append(run.summary.get("guide", {}).get("learned_beyond"))
+    return found
 
 
 def _ordered(table: pd.DataFrame, order: str, metric: str) -> pd.DataFrame:
