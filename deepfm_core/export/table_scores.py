@@ -32,6 +32,7 @@ class TableScores:
         any_unseen: the share of rows with an unseen value in any field.
         metrics: by the table's labels; None where it has none.
         note: why there are no metrics although the label's column is there; otherwise empty.
+        warnings: what of its values is unlike those of training, as `predict` says it.
     """
 
     rows: pd.DataFrame
@@ -39,6 +40,7 @@ class TableScores:
     any_unseen: float
     metrics: Metrics | None
     note: str
+    warnings: tuple[str, ...] = ()
 
 
 def score_table(trained: Trained, table: Table) -> TableScores:
@@ -61,6 +63,7 @@ def score_table(trained: Trained, table: Table) -> TableScores:
         float(together.mean()) if len(table) else 0.0,
         metrics,
         note,
+        tuple(trained.unseen(table)),
     )
 
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import pandas as pd
 import streamlit as st
 
 from app.shared import run_status, subject
@@ -26,8 +26,6 @@ TABLE = "score_table"
 """Name, in the URL, of the choice of the table to score."""
 PREVIEW = 200
 """Rows that are shown; the download has all."""
-MUCH = 0.2
-"""Share of rows with an unseen value from which a field is worth a warning."""
 TITLES = {
     **ROWS,
     "missing": ("missing", "percent"),
@@ -88,7 +86,7 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
     mean = f"Mean probability: **{rows['probability'].mean():.1%}**." if len(rows) else ""
     strange = f" {scores.any_unseen:.1%} of the rows hold a value that training did not." if scores.any_unseen else ""
     st.markdown(f"**{plain(name)}**: {counted(len(rows), 'row')}. {mean}{strange}")
-    _warn(scores.fields)
+    _warn(scores.warnings, name)
     if scores.metrics is not None:
         _metrics(scores.metrics)
     if scores.note:
@@ -108,11 +106,12 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
     )
 
 
-def _warn(fields: pd.DataFrame) -> None:
-    much = fields[fields["unseen"] >= MUCH]
-    if len(much):
-        named = ", ".join(f"{code(field)} ({share:.0%})" for field, share in much[["field", "unseen"]].to_numpy())
-        st.warning(f"Many rows hold values that training did not: {named}. Their scores rest on the other fields.")
+def _warn(warnings: Sequence[str], name: str) -> None:
+    """Say what of the table is unlike training; the sentences name the table, which stands above."""
+    said = [plain(one.removeprefix(f"{name}, ")) for one in warnings]
+    if said:
+        bullet = "- " if len(said) > 1 else ""
+        st.warning("\n".join(bullet + one[:1].upper() + one[1:] for one in said))
 
 
 def _metrics(metrics: Metrics) -> None:
