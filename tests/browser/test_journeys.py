@@ -141,7 +141,7 @@ def test_two_visitors_of_a_hosted_app_see_each_others_runs_only_through_a_link(
         one, other = (browser.new_context(viewport={"width": 1400, "height": 1000}).new_page() for _ in range(2))
         _open(one, server)
         run = _train_sample(one)
-        expect(one.get_by_text("DeepFM on clicks.csv ·")).to_be_visible()
+        expect(one.get_by_text("DeepFM on clicks.csv ·").first).to_be_visible()
         _open(one, server, "runs")
         expect(one.get_by_text("Select runs in the first column")).to_be_visible()
         _open(other, server, "runs")
