@@ -159,7 +159,7 @@ def _table(verb: argparse.ArgumentParser) -> None:
 
 
 def _reading(verb: argparse.ArgumentParser) -> None:
-    reading = verb.add_argument_group("how files are read", "what is not said is found; `read` shows what was")
+    reading = verb.add_argument_group("how files are read", "what you leave out is found in the file; `read` shows it")
     for name, (metavar, text) in READ.items():
         reading.add_argument(f"--{name}", metavar=metavar, help=text)
 

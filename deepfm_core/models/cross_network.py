@@ -11,15 +11,14 @@ Start with `CrossNetwork`. In shapes: n rows, d inputs, L layers. docs/training-
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
 from deepfm_core.models.network_gradients import Gradients, add_sum
-from deepfm_core.models.reading import Pass, Piece, Reading
-from deepfm_core.models.term import Addends, Term
+from deepfm_core.models.reading import Pass, Piece
+from deepfm_core.models.term import NetworkTerm
 from deepfm_core.spec.sizes import network_inputs
 
 if TYPE_CHECKING:
@@ -210,17 +209,10 @@ class MatrixPass(CrossPass):
         return dx.add_(d_crossed)
 
 
-class CrossNetwork(Term):
+class CrossNetwork(NetworkTerm):
     """The output of the cross network over embeddings and dense fields, which stands beside the DNN."""
 
-    switch = "cross"
-    gives_pairs = True
-    columns: slice
-
-    def __init__(self, model: DeepFM) -> None:
-        """Read the DNN's embeddings."""
-        super().__init__(model)
-        self.columns = model.deep_columns
+    switch = addend = "cross"
 
     @classmethod
     def build(cls, model: DeepFM) -> None:
@@ -231,30 +223,21 @@ class CrossNetwork(Term):
         model.cross = cross_layers(form, spec.cross_layers, inputs) if form else None
 
     @property
-    def layers(self) -> CrossLayers:
+    def part(self) -> CrossLayers:
         """The model's layers."""
         assert self.model.cross is not None
         return self.model.cross
-
-    def forward(self, read: Reading) -> Tensor:
-        """Give the output: (B,)."""
-        output: Tensor = self.layers(self.model.network_input(read.fields(self.columns), read.batch.dense))
-        return output
-
-    def addends(self, read: Reading) -> Iterator[Addends]:
-        """Yield the output as one."""
-        yield Addends("cross", [(None, None)], self.forward(read).unsqueeze(1))
 
     _pass: CrossPass | None = None
 
     def prepare(self, gradients: Gradients, precision: str) -> None:
         """Train the layers, in the precision of their weights."""
-        self._pass = self.layers.by_hand(gradients)
+        self._pass = self.part.by_hand(gradients)
 
     def begin(self, batch: Pass) -> None:
         """Begin a batch."""
         if self._pass is None or not self._pass.trains:
-            self._pass = self.layers.by_hand()
+            self._pass = self.part.by_hand()
         self._pass.begun = False
 
     def add(self, logit: Tensor, piece: Piece) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import Tensor
+from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.models.batch import Batch
@@ -211,3 +211,31 @@ class Term(ABC):
     def own_gradient(self, delta: Tensor, into: Tensor | None) -> Tensor:
         """Give ∂loss/∂rows of the term's own table, in `into` if given, from ∂loss/∂logit (B,)."""
         raise NotImplementedError(f"{type(self).__name__} has no table of its own: leave `own_table` at None.")
+
+
+class NetworkTerm(Term):
+    """A term that is the output of a part of the model, which reads what the network reads."""
+
+    gives_pairs = True
+    columns: slice
+    addend: ClassVar[str]
+    """The kind of its addend."""
+
+    def __init__(self, model: DeepFM) -> None:
+        """Read the network's columns of the table."""
+        super().__init__(model)
+        self.columns = model.deep_columns
+
+    @property
+    @abstractmethod
+    def part(self) -> nn.Module:
+        """The part of the model: (B, inputs) to (B,)."""
+
+    def forward(self, read: Reading) -> Tensor:
+        """Give the output: (B,)."""
+        output: Tensor = self.part(self.model.network_input(read.fields(self.columns), read.batch.dense))
+        return output
+
+    def addends(self, read: Reading) -> Iterator[Addends]:
+        """Yield the output as one."""
+        yield Addends(self.addend, [(None, None)], self.forward(read).unsqueeze(1))

@@ -23,7 +23,7 @@ from deepfm_core.models.lookup import Slots
 from deepfm_core.models.network import Network
 from deepfm_core.models.network_gradients import Gradients, Layers, add_sum
 from deepfm_core.models.reading import Pass, Piece, Reading
-from deepfm_core.models.term import ROWS_AT_ONCE, Addends, Fields, Pairs, Term, Values
+from deepfm_core.models.term import ROWS_AT_ONCE, Addends, Fields, NetworkTerm, Pairs, Term, Values
 from deepfm_core.spec.sizes import network_inputs
 
 if TYPE_CHECKING:
@@ -470,17 +470,11 @@ class Crossed(OwnWeights):
         return [(min(field.fields), max(field.fields)) for field in self.model.layout.crosses]
 
 
-class Deep(Term):
+class Deep(NetworkTerm):
     """The output of the network over embeddings, products and dense fields."""
 
     switch = "deep"
-    gives_pairs = True
-    columns: slice
-
-    def __init__(self, model: DeepFM) -> None:
-        """Read the DNN's embeddings."""
-        super().__init__(model)
-        self.columns = model.deep_columns
+    addend = "dnn"
 
     @classmethod
     def build(cls, model: DeepFM) -> None:
@@ -491,19 +485,10 @@ class Deep(Term):
         model.network = Network(inputs, *shape) if cls.of(model) else None
 
     @property
-    def network(self) -> Network:
+    def part(self) -> Network:
         """The model's network."""
         assert self.model.network is not None
         return self.model.network
-
-    def forward(self, read: Reading) -> Tensor:
-        """Give the output: (B,)."""
-        output: Tensor = self.network(self.model.network_input(read.fields(self.columns), read.batch.dense))
-        return output
-
-    def addends(self, read: Reading) -> Iterator[Addends]:
-        """Yield the output as one."""
-        yield Addends("dnn", [(None, None)], self.forward(read).unsqueeze(1))
 
     _layers: Layers | None = None
 
@@ -524,7 +509,7 @@ class Deep(Term):
             logit += self._layers.forward(fields, piece.dense, piece.kept)
         else:
             shaped = fields.view(piece.count, len(self.model.layout.fields), self.columns.stop - self.columns.start)
-            logit += self.network(self.model.network_input(shaped, piece.dense))
+            logit += self.part(self.model.network_input(shaped, piece.dense))
 
     def backward(self, delta: Tensor, piece: Piece) -> None:
         """Go back through the layers."""

@@ -213,7 +213,7 @@ class Question:
             return pd.read_parquet(self.path)
         except FileNotFoundError:
             return None
-        except Exception:  # a damaged file may raise anything; it is asked anew
+        except Exception:  # a damaged answer may raise anything: the question is asked again
             with suppress(OSError):
                 self.path.unlink()
             return None

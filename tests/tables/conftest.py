@@ -24,6 +24,18 @@ def read(tmp_path: Path) -> Callable[..., Table]:
     return read
 
 
+@pytest.fixture
+def write(tmp_path: Path) -> Callable[[bytes], Path]:
+    """Write a file that has no ending to tell what it is."""
+
+    def write(content: bytes) -> Path:
+        path = tmp_path / "table"
+        path.write_bytes(content)
+        return path
+
+    return write
+
+
 def lines(table: Table) -> list[str]:
     """Give the rows of a table as lines, with commas between their cells."""
     return [",".join(row) for row in table.frame.astype(object).to_numpy().tolist()]

@@ -24,16 +24,6 @@ TEXT = "a,b\nx,1\ny,2\n"
 CELLS = [["x", "1"], ["y", "2"]]
 
 
-@pytest.fixture
-def write(tmp_path):
-    def write(content: bytes) -> Path:
-        path = tmp_path / "table"
-        path.write_bytes(content)
-        return path
-
-    return write
-
-
 def cells(table) -> list[list[str]]:
     return table.frame.astype(object).to_numpy().tolist()
 

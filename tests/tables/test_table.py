@@ -5,7 +5,6 @@ import gzip
 import json
 import pickle
 import zipfile
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -21,16 +20,6 @@ SHA = "0" * 64
 
 def names(table) -> list[str]:
     return [str(name) for name in table.frame.columns]
-
-
-@pytest.fixture
-def write(tmp_path):
-    def write(content: bytes) -> Path:
-        path = tmp_path / "table"
-        path.write_bytes(content)
-        return path
-
-    return write
 
 
 @pytest.mark.parametrize(
