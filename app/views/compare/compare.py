@@ -91,7 +91,7 @@ def show_form() -> None:
 
 def _plan() -> ComparisonPlan:
     models = _choose_models()
-    seeds, preset, baseline = side_by_side(3, least=200)
+    seeds, preset, baseline = side_by_side(3, least=260)
     with preset:
         kept = links.mirror(_PRESET, list(PRESETS), "recommended")
         chosen = st.segmented_control("Settings", list(PRESETS), format_func=str.capitalize, required=True, **kept)

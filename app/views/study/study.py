@@ -164,7 +164,7 @@ def _values_of(name: str, own: Value) -> tuple[Value, ...]:
 
 
 def _choose_design(factors: dict[str, tuple[Value, ...]], model: str, preset: str) -> StudyPlan:
-    design, seeds, trials = side_by_side(3, least=200)
+    design, seeds, trials = side_by_side(3, least=260)
     with design:
         kept = links.mirror(_DESIGN, list(DESIGNS), "one")
         chosen = st.segmented_control(
