@@ -21,7 +21,7 @@ from app.charts.grammar.theme import (
     legend_of,
     step,
 )
-from app.charts.grammar.vega import Chart, hover, layer, mark, nominal, quantity, when
+from app.charts.grammar.vega import Chart, Spec, expr, hover, layer, mark, nominal, quantity, when
 from app.charts.interactions.matrix import FITTING, LIMIT, VALUES_LIMIT, places
 from app.charts.logits import OUTCOMES, Outcomes
 
@@ -29,6 +29,8 @@ OF_STRENGTH = 0.25
 """The scale ends at this share of the largest strength or beyond, so that small differences stay pale."""
 LEAST = 0.005
 """Differences from this size on are written into their cells."""
+_ROOM: Spec = expr("bandwidth('x') < 30 ? 0 : 1")
+"""A number with a sign needs a wider cell than one without."""
 
 
 def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, height: int = 360, outcomes: Outcomes = OUTCOMES) -> Chart:
@@ -99,7 +101,7 @@ def matrix_difference(pairs: pd.DataFrame, order: list[str], b: str, a: str) -> 
         layer(cells, square, **at, color=colour, tooltip=tooltip),
     ]
     if len(fields) <= VALUES_LIMIT:
-        text = mark("text", color=ink_on("share"), aria=False, **FITTING)
+        text = mark("text", color=ink_on("share"), aria=False, **{**FITTING, "opacity": _ROOM})
         written = cells[cells["difference"].abs() >= LEAST]
         layers.append(layer(written, text, **at, text=quantity("difference", format="+.2f")))
     height = step(max(14, min(36, 480 // max(len(fields), 1))))

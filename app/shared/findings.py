@@ -8,7 +8,7 @@ from app.state.saved_runs import OpenRun
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.messages import MODEL_TITLES, baseline_sentence, wide_title
 from app.widgets.text import counted, plain
-from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, signed
+from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, share, signed
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE
 
@@ -68,7 +68,7 @@ def cell_sentence(cell: Cell) -> str:
     """Say in plain words what two levels do together: in the data, and beside it in the model."""
     levels = " with ".join(f"**{plain(level)}**" for level in (cell.level_a, cell.level_b))
     return (
-        f"{levels}: {cell.rate:.0%} positive in {cell.rows:,} rows, **{signed(cell.observed)} log-odds** beyond the "
+        f"{levels}: {share(cell.rate)} positive in {cell.rows:,} rows, **{signed(cell.observed)} log-odds** beyond the "
         f"two alone. The model says {signed(cell.learned)}."
     )
 

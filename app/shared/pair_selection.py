@@ -10,6 +10,7 @@ import pandas as pd
 from app.charts.interactions.ranking import MEASURES, pair_label, ranked
 from app.state import links
 from app.state.chart_selection import chart_key, point
+from app.widgets.layout import ask_in_view
 from deepfm_core.evidence.verdicts import has_evidence as has_evidence
 
 PAIR, RANKED, MATRIX = "pair", "ranked", "matrix"
@@ -72,8 +73,9 @@ def _triangles_title(above: str, below: str) -> str:
 
 
 def keep(field_a: str, field_b: str) -> None:
-    """Keep a pair in the URL."""
+    """Keep a pair in the URL, and have the page show it."""
     links.choose(PAIR, pair_id(field_a, field_b))
+    ask_in_view()
 
 
 def keep_click(chart: str) -> None:

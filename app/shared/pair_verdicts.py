@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
@@ -33,9 +34,9 @@ from deepfm_core.evidence.verdicts import (
 )
 
 WHERE = {
-    "learned": " in its whole logit",
-    "learned_fm": " in its FM pairs",
-    "learned_dnn": " in its DNN",
+    "learned": " in the model",
+    "learned_fm": " in the FM pairs",
+    "learned_dnn": " in the DNN",
     "strength": " in the data",
     "observed": " in the data, taken alone",
     "held_out_strength": " on held-out rows",
@@ -91,19 +92,23 @@ def say_guided(run: OpenRun, pairs: pd.DataFrame) -> None:
     names = ", ".join(plain(name) for name in named[:MOST_NAMED])
     names += f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""
     if not named:
-        st.caption(
-            f"**Guided.** This model started from what each field does alone: the labels of {rows} suggest no pair. "
-            f"{_beyond(run)}"
+        _guided(
+            f"This model started from what each field does alone: the labels of {rows} suggest no pair. {_beyond(run)}"
         )
         return
     checked = "held_out_z" in pairs and pairs["held_out_z"].notna().any()
     does = "The check on held-out rows is one." if checked else "Only a check on held-out rows would be one."
     candidates = "1 candidate pair" if len(named) == 1 else f"{len(named)} candidate pairs"
-    st.caption(
-        f"**Guided.** This model started from what each field does alone, and from {candidates}: {names}. A candidate "
+    _guided(
+        f"This model started from what each field does alone, and from {candidates}: {names}. A candidate "
         f"has a chance of {PROBABLE:.0%} or more to be real, by the labels of {rows}; a clear pair stands well above "
         f"noise. The model took its candidates from the labels, so it is no second proof of them. {does} {_beyond(run)}"
     )
+
+
+def _guided(text: str) -> None:
+    with st.expander("This model is guided: how to read its pairs", icon=":material/alt_route:"):
+        st.markdown(text)
 
 
 def _beyond(run: OpenRun) -> str:
@@ -197,11 +202,26 @@ def verdict_sentence(row: pd.Series) -> str:
         other = plain(evaluated.removeprefix(STANDS_IN))
         return f"**It stands in for {other}:** its signal fades once that pair is known."
     sentence = SENTENCES.get(evaluated, "")
-    if evaluated == HOLDS and _known(row, "held_out_slope") and row["held_out_slope"] < OVERSTATED_SLOPE:
-        sentence += " But the model overstates it: held-out rows support less than half."
+    if overstated(row):
+        sentence = (
+            "**It holds on held-out rows, but the model overstates it:** what models of the other rows learned of it "
+            f"predicts the rows that were left out, yet these support less than half of it{_supported(row)}."
+        )
     elif evaluated == HOLDS and _known(row, "learned", "strength") and row["learned"] < LEARNED_SHARE * row["strength"]:
         sentence += " But the model has learned less than half the strength in the data."
     return " ".join(part for part in (sentence, _at_zero(row), _outside(row)) if part)
+
+
+def overstated(row: pd.Series) -> bool:
+    """Say whether a pair holds on held-out rows, which support less than half of what was learned of it."""
+    slope = _known(row, "held_out_slope") and row["held_out_slope"] < OVERSTATED_SLOPE
+    return bool(row["verdict"] == HOLDS and slope)
+
+
+def _supported(row: pd.Series) -> str:
+    if not _known(row, "held_out_strength", "learned"):
+        return ""
+    return f": {row['held_out_strength']:.2f} log-odds, where this model has {row['learned']:.2f}"
 
 
 def _at_zero(row: pd.Series) -> str:
@@ -209,21 +229,25 @@ def _at_zero(row: pd.Series) -> str:
     if not (_known(row, "strength_low", "significant") and row["significant"] and row["strength_low"] <= 0):
         return ""
     return (
-        "Its interval reaches down to zero: alone, the pair stands above noise, but beside the other pairs there is "
-        "still a chance that it adds nothing."
+        "**Its interval reaches down to zero.** Taken alone, the pair is clear above noise. Beside the other pairs, "
+        "which may explain the same rows, it could still add nothing."
     )
 
 
 def _outside(row: pd.Series) -> str:
     """Say what it means if held-out rows give a pair that holds a strength outside the interval of the data."""
-    if row["verdict"] != HOLDS or not _known(row, "held_out_strength", "strength_low", "strength_high"):
+    if (
+        row["verdict"] != HOLDS
+        or overstated(row)
+        or not _known(row, "held_out_strength", "strength_low", "strength_high")
+    ):
         return ""
     held, low, high = (float(row[name]) for name in ("held_out_strength", "strength_low", "strength_high"))
     if low <= held <= high:
         return ""
     side, why = "above", "So the pair is real, but its size is less sure than the interval says."
     if held < low:
-        side, why = "below", "That is usual: it counts only what models of fewer rows had learned of the pair."
+        side, why = "below", "Each check uses a model of fewer rows, which learns less of a pair."
     return f"Held-out rows support {held:.2f} log-odds, {side} the interval of the data, {low:.2f} to {high:.2f}. {why}"
 
 
@@ -237,20 +261,27 @@ class Shown:
     help: str
 
 
-def figures(row: pd.Series) -> list[Shown]:
-    """Give the figures behind a pair's verdict, without those that were not computed."""
-    made = (_data(row), _model(row), _held_out(row), _knock_out(row), _false_discovery(row))
-    return [shown for shown in made if shown is not None]
+def strength_row(row: pd.Series) -> None:
+    """Draw a pair's strength wherever it was measured."""
+    there = [shown for shown in (_data(row), _model(row), _held_out(row)) if shown is not None]
+    if there:
+        st.caption("Strength: the typical size of the effect over all rows, in ± log-odds.")
+        _figures(there)
 
 
-def figure_row(row: pd.Series) -> None:
-    """Draw the figures behind a pair's verdict."""
-    there = figures(row)
-    columns = side_by_side(len(there), least=165, gap="small") if there else []
-    for column, shown in zip(columns, there, strict=True):
-        with column.container(border=True, gap=None):
-            st.metric(shown.title, shown.value, help=shown.help)
-            st.caption(shown.below)
+def test_row(row: pd.Series) -> None:
+    """Draw how a pair was tested, on request."""
+    there = [shown for shown in (_knock_out(row), _false_discovery(row)) if shown is not None]
+    if there:
+        with st.expander("How it was tested"):
+            _figures(there)
+
+
+def _figures(shown: Sequence[Shown]) -> None:
+    for cell, each in zip(side_by_side(len(shown), least=130, gap="small"), shown, strict=True):
+        with cell.container(border=True, gap=None, height="stretch"):
+            st.metric(each.title, each.value, help=each.help)
+            st.caption(each.below)
 
 
 def _known(row: pd.Series, *names: str) -> bool:
@@ -277,8 +308,9 @@ def _model(row: pd.Series) -> Shown | None:
         "In the model",
         f"{row['learned']:.2f}",
         f"FM pairs {row['learned_fm']:.2f} · DNN {row['learned_dnn']:.2f}" if both else "log-odds",
-        "Strength in the whole logit, purified, in log-odds. Below it: the strength in the FM's second-order part and "
-        "in the DNN, each by itself. They need not add up, since the two can support or oppose each other.",
+        "Strength in the whole logit, in log-odds, purified of what either field does alone. Below it: the strength in "
+        "the FM's second-order part and in the DNN, each by itself. They need not add up, since the two can support or "
+        "oppose each other.",
     )
 
 

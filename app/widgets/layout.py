@@ -20,6 +20,43 @@ def side_by_side(count: int, *, least: int = 340, gap: Gap = "medium", border: b
     return [grid.cell() for _ in range(count)]
 
 
+BESIDE = "beside"
+"""Begins the keys of `list_and_detail`."""
+_ASKED = "show in view"
+"""In the session: how often something was chosen that has to be in view, and whether that was just now."""
+
+
+def list_and_detail() -> tuple[DeltaGenerator, DeltaGenerator, DeltaGenerator]:
+    """Make room for a list, the detail of what is chosen in it, and more to choose from.
+
+    Where there is room, the detail stands beside both and stays in view. Else it follows the list.
+    """
+    grid = st.container(key=f"{BESIDE}-room").container(key=f"{BESIDE}-grid")
+    chooser, detail, more = (grid.container(key=f"{BESIDE}-{name}") for name in ("list", "detail", "more"))
+    return chooser, detail, more
+
+
+def ask_in_view() -> None:
+    """Remember that a choice was made in a chart or table, so that `bring_in_view` shows what came of it."""
+    st.session_state[_ASKED] = (st.session_state.get(_ASKED, (0, False))[0] + 1, True)
+
+
+def bring_in_view() -> None:
+    """Scroll the detail into view if `ask_in_view` was called and it is out of view. Call it once it is drawn."""
+    count, now = st.session_state.get(_ASKED, (0, False))
+    if not now:
+        return
+    st.session_state[_ASKED] = (count, False)
+    st.html(_SCROLL.format(count=count, key=f"{BESIDE}-detail"), unsafe_allow_javascript=True)
+
+
+_SCROLL = """<script>/* {count} */ (() => {{
+    const detail = document.querySelector(".st-key-{key}");
+    if (!detail) return;
+    const top = detail.getBoundingClientRect().top;
+    if (top < 0 || top > window.innerHeight * 0.6) detail.scrollIntoView({{block: "start"}});
+}})()</script>"""
+
 # Rules of style: hidden labels of icon buttons, focus in the sidebar, and contrast of what is chosen.
 
 ICON = "icon"
@@ -49,6 +86,18 @@ _RULES = f"""<style>
 }}
 [data-testid="stElementContainer"]:has(.{UNSEEN}) {{ position: absolute; width: 1px; }}
 .{UNSEEN} {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
+.st-key-{BESIDE}-room {{ container-type: inline-size; }}
+.st-key-{BESIDE}-detail {{ scroll-margin-top: 4rem; }}
+@container (min-width: 800px) {{
+    .st-key-{BESIDE}-grid {{
+        display: grid; grid-template: max-content 1fr / minmax(0, 9fr) minmax(0, 11fr);
+        column-gap: 2rem; align-items: start;
+    }}
+    .st-key-{BESIDE}-grid > :nth-child(1), .st-key-{BESIDE}-grid > :nth-child(3) {{ grid-column: 1; }}
+    .st-key-{BESIDE}-grid > :nth-child(2) {{
+        grid-area: 1 / 2 / 3 / 3; position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto;
+    }}
+}}
 [data-testid="stApp"] .katex-display {{ padding: 4px; }}
 [data-testid="stTable"] td, [data-testid="stTable"] th {{ overflow-wrap: anywhere; min-width: 4.5rem; }}
 </style>"""

@@ -44,7 +44,12 @@ class Cell:
 
     def __str__(self) -> str:
         levels = f"{self.level_a} with {self.level_b}"
-        return f"{levels}: {self.rate:.0%} positive in {self.rows:,} rows, {signed(self.observed)} log-odds"
+        return f"{levels}: {share(self.rate)} positive in {self.rows:,} rows, {signed(self.observed)} log-odds"
+
+
+def share(rate: float) -> str:
+    """Write a rate in percent, a small one with a digit more: 23%, 4.1%."""
+    return f"{rate:.0%}" if rate >= 0.1 or rate == 0 else f"{rate:.1%}"
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -232,6 +232,25 @@ def test_a_pairs_verdict_is_a_sentence_over_its_figures(opened: Opened) -> None:
     assert all(metric.help for metric in app.metric)
 
 
+def test_two_marks_are_drawn_at_first_and_the_rest_by_a_switch(opened: Opened) -> None:
+    def legend(app: AppTest) -> list[str]:
+        specs = [json.loads(chart.proto.spec) for chart in app.get("vega_lite_chart")]
+        shapes = [view["encoding"]["shape"] for spec in specs for view in spec["layer"] if "shape" in view["encoding"]]
+        return next(list(shape["scale"]["domain"]) for shape in shapes)
+
+    app = opened("interactions")
+    assert legend(app) == ["the data", "the model"]
+    app.toggle(key="choice of marks").set_value(True).run()
+    # FM pairs would lie under the model, since the DNN of the sample run adds nothing.
+    assert legend(app) == ["the data", "DNN", "the model", "held-out rows"]
+    assert opened("interactions", marks="on").toggle(key="choice of marks").value
+
+
+def test_the_sentence_of_a_pair_names_the_cell_that_start_names(opened: Opened) -> None:
+    said = next(text for text in (m.value for m in opened("start").markdown) if "beyond the two alone" in text)
+    assert said in text_of(opened("interactions"))
+
+
 def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Store) -> None:
     held_out = ("held_out_z", "held_out_strength", "held_out_slope", "knock_out_logloss", "knock_out_low")
 
@@ -265,7 +284,10 @@ def test_every_verdict_has_its_sentence(verdict: str, said: str) -> None:
 
 def test_a_pair_that_holds_is_said_to_be_overstated_or_learned_too_little() -> None:
     row = {"verdict": verdicts.HOLDS, "strength": 0.4}
-    assert "the model overstates it" in verdict_sentence(pd.Series({**row, "learned": 0.9, "held_out_slope": 0.2}))
+    overstated = verdict_sentence(pd.Series({**row, "learned": 0.9, "held_out_slope": 0.2, "held_out_strength": 0.1}))
+    assert "but the model overstates it" in overstated
+    assert "0.10 log-odds, where this model has 0.90" in overstated
+    assert "less than half" in verdict_sentence(pd.Series({**row, "held_out_slope": 0.2}))
     assert "less than half the strength" in verdict_sentence(pd.Series({**row, "learned": 0.1, "held_out_slope": 3.0}))
     assert verdict_sentence(pd.Series({**row, "learned": 0.4, "held_out_slope": 1.0})).endswith("left out.")
 
@@ -277,6 +299,7 @@ def test_an_interval_that_touches_zero_or_that_held_out_rows_leave_is_explained(
         below
     )
     assert "interval" not in verdict_sentence(inside)
+    assert "interval" not in verdict_sentence(pd.Series({**below, "held_out_slope": 0.2}))  # one story: overstated
     touching = {"verdict": verdicts.LEARNED, "significant": True, "strength_low": 0.0}
     assert "Its interval reaches down to zero" in verdict_sentence(pd.Series(touching))
     assert "reaches down" not in verdict_sentence(pd.Series({**touching, "significant": False}))

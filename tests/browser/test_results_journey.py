@@ -46,6 +46,15 @@ def test_a_pair_is_chosen_by_a_click_in_either_chart_by_keyboard_and_by_link(ser
     expect(_heading(page, "price × age")).to_be_visible()
 
 
+@pytest.mark.parametrize("width", [1400, 400])
+def test_what_a_click_on_a_pair_does_is_in_view(server: Server, page: Page, width: int) -> None:
+    page.set_viewport_size({"width": width, "height": 800})
+    _open(page, server, "interactions")
+    for pair, heading in (("price × age", "price × age"), ("hour with user_segment", "hour × user_segment")):
+        page.locator(f'[aria-label^="{pair}"]').first.click(force=True)  # in the list, then in the matrix below it
+        expect(_heading(page, heading)).to_be_in_viewport()
+
+
 def test_a_field_on_the_diagonal_shows_what_its_levels_do_alone(server: Server, page: Page) -> None:
     _open(page, server, "interactions?pair=device~device")
     expect(_heading(page, "device")).to_be_visible()

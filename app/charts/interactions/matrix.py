@@ -34,7 +34,7 @@ from app.charts.grammar.vega import (
     nominal,
     quantity,
 )
-from app.charts.interactions.ranking import MEASURES, NOTICED
+from app.charts.interactions.ranking import MEASURES, NOTICED, ranked
 
 CLEAR_OR_NOT = {True: "clear above noise", False: "not clear above noise"}
 """What a pair's column `significant` means, in words."""
@@ -52,11 +52,17 @@ HOLLOW: Spec = {
 }
 """The legend of hollow cells. It stands above the matrix, since the colour legends below need the whole width."""
 LIMIT = 40
+WIDE, STRONGEST = 20, 12
+"""Of more fields than `WIDE`, a matrix shows the `STRONGEST`: names and cells of all would be too small to read."""
 VALUES_LIMIT = 24
 """Values are written into the cells for at most this many fields; with more, cells are too small."""
+STANDS_OUT = 0.2
+"""A value is written from this share of the largest one on: the others are seen to be small, and hover says them."""
+SMALLEST_TEXT = 10
+"""Pixels below which no value and no name is written."""
 FITTING: Spec = {
-    "fontSize": expr("clamp(bandwidth('x') * 0.44, 8, 11)"),
-    "opacity": expr("bandwidth('x') < 19 ? 0 : 1"),
+    "fontSize": expr(f"clamp(bandwidth('x') * 0.42, {SMALLEST_TEXT}, 11)"),
+    "opacity": expr("bandwidth('x') < 23 ? 0 : 1"),
 }
 """The look of a value in a cell: the smaller the cell, the smaller the text; none if it would not fit."""
 
@@ -69,7 +75,7 @@ def field_matrix(
     lower: str | None = None,
     selected: tuple[str, str] | None = None,
     selection: str = "pair",
-    limit: int = LIMIT,
+    limit: int | None = None,
     largest: float | None = None,
     live: bool = False,
 ) -> Chart:
@@ -85,12 +91,15 @@ def field_matrix(
         lower: the measure below the diagonal; by default the same.
         selected: the pair to outline, in either order.
         selection: name of the point selection.
-        limit: most fields drawn; with more, those of the strongest pairs, with a note.
+        limit: most fields drawn; with more, those of the strongest pairs, with a note. By default `STRONGEST` of more
+            than `WIDE`; live, `LIMIT`, so that fields stay in their places.
         largest: the strength at the end of the scale, so that matrices can be compared; by default the largest drawn,
             but at least `NOTICED`.
         live: let the browser find the end of the scale, so that a growing run sends new rows only.
     """
     lower = lower or upper
+    if limit is None:
+        limit = LIMIT if live or len(fields) <= WIDE else STRONGEST
     order = fields_in_order(pairs, fields, upper, limit)
     cells = _cells(pairs, order, upper, lower, selected)
     if largest is None and len(cells) and not live:
@@ -102,7 +111,7 @@ def field_matrix(
     if len(order) <= VALUES_LIMIT:
         layers += [_values(cells, at), _values(diagonal, at)]
     layers += [_outline(cells, diagonal, at), _capture_pairs(cells, at, selection), _capture_fields(diagonal, at)]
-    note = f"The {len(order)} fields of the strongest pairs, of {len(fields)}."
+    note = f"{len(order)} fields of the strongest pairs, of {len(fields)}"
     return dress(
         layers,
         _takeaway(pairs, upper, lower, len(order)),
@@ -117,12 +126,11 @@ def fields_in_order(pairs: pd.DataFrame, fields: pd.DataFrame, measure: str, lim
     ordered = list(fields.sort_values("order")["field"])
     if len(ordered) <= limit:
         return ordered
-    strongest = pairs.sort_values(measure, ascending=False)
+    strongest = ranked(pairs.dropna(subset=[measure]), measure)
     kept: dict[str, None] = {}
     for a, b in zip(strongest["field_a"], strongest["field_b"], strict=True):
-        if len(kept.keys() | {a, b}) > limit:
-            break
-        kept.update({a: None, b: None})
+        if len(kept.keys() | {a, b}) <= limit:
+            kept.update({a: None, b: None})
     return [field for field in ordered if field in kept]
 
 
@@ -163,8 +171,9 @@ def _with_share(cells: pd.DataFrame, largest: float | None = None) -> pd.DataFra
 
 
 def places(order: list[str]) -> Spec:
-    """Give the two axes; labels are vertical if cells are narrow."""
-    steep = f"containerSize()[0] * 0.7 / {max(len(order), 1)} < 24"
+    """Give the two axes; labels are vertical if cells are narrow, and left out on top if they are narrower still."""
+    room = f"containerSize()[0] * 0.7 / {max(len(order), 1)}"
+    steep = f"{room} < 24"
     scale = {"domain": order, "paddingInner": 0.06, "paddingOuter": 0}
     down = {"labelColor": TEXT.ink, **shortened(0.22, 130), "labelOverlap": False}
     across = {
@@ -173,7 +182,8 @@ def places(order: list[str]) -> Spec:
         "labelAngle": expr(f"{steep} ? -90 : -45"),
         "labelAlign": "left",
         "labelBaseline": expr(f"{steep} ? 'middle' : 'bottom'"),
-        "labelFontSize": expr("clamp(bandwidth('x') * 0.95, 7, 12)"),
+        "labelFontSize": expr(f"clamp(bandwidth('x') * 0.95, {SMALLEST_TEXT}, 12)"),
+        "labelOpacity": expr(f"{room} < {SMALLEST_TEXT} ? 0 : 1"),
     }
     return {
         "x": nominal("column", title=None, sort=order, scale=scale, axis=across),
@@ -234,9 +244,9 @@ def _within(diagonal: pd.DataFrame, cells: pd.DataFrame, order: list[str]) -> li
 
 
 def _values(cells: pd.DataFrame, at: Spec) -> Layer:
-    shown = cells.dropna(subset=["value"]).assign(share=cells["share"].where(cells["significant"], 0.0))
-    ink = expr(f"datum.significant ? ({ink_on('share')['expr']}) : {MUTED.ink['expr']}")
-    text = mark("text", color=ink, aria=False, **FITTING)
+    """Write the values that stand out."""
+    shown = cells[cells["significant"] & (cells["share"] >= STANDS_OUT)]
+    text = mark("text", color=ink_on("share"), aria=False, **FITTING)
     form = ".2f" if cells["end"].max() < 10 else ".0f"
     return layer(shown, text, **at, text=quantity("value", format=form))
 

@@ -38,7 +38,18 @@ from app.charts.grammar.vega import (
     value,
     when,
 )
-from deepfm_core.evidence.verdicts import holding
+from deepfm_core.evidence.verdicts import (
+    CLEAR,
+    DETERMINED,
+    DOES_NOT_HOLD,
+    HOLDS,
+    LEARNED,
+    NOISE,
+    NOT_LEARNED,
+    NOT_SUPPORTED,
+    STANDS_IN,
+    holding,
+)
 
 
 @dataclass(frozen=True)
@@ -54,7 +65,7 @@ MEASURES = {
     "strength": Measure("the data", TEXT, "stroke"),
     "learned_fm": Measure("FM pairs", FM, "diamond"),
     "learned_dnn": Measure("DNN", DNN, "square"),
-    "learned": Measure("whole logit", ACCENT, "circle"),
+    "learned": Measure("the model", ACCENT, "circle"),
     "held_out_strength": Measure("held-out rows", RUNS[2], "triangle-up"),
     "observed": Measure("the data, pair alone", RUNS[3], "triangle-right"),
     "compared": Measure("compared run", RUNS[1], "cross"),
@@ -62,8 +73,28 @@ MEASURES = {
 """Strengths of a pair by column: each is a standard deviation over rows, in log-odds."""
 _LETTER = 6.5
 """Average width of a letter of a legend, in pixels."""
-RAISED = 6
-"""Pixels by which marks are moved up in a row that has words below them."""
+_HEADING = "\u241f"
+"""Begins the name of a row that is a heading: a character that no field's name holds."""
+HOLDING, CLEAR_ALONE = "hold on held-out rows", "clear alone, unsure beside others"
+GROUPS = (
+    HOLDING,
+    "clear in the data",
+    CLEAR_ALONE,
+    "learned, but not supported",
+    "stand in for another pair",
+    "not clear above noise",
+    "one field determines the other",
+)
+"""Groups of pairs by their verdicts, in the order in which they are drawn."""
+_GROUP_OF = {
+    HOLDS: HOLDING,
+    **dict.fromkeys((CLEAR, LEARNED, NOT_LEARNED), "clear in the data"),
+    **dict.fromkeys((DOES_NOT_HOLD, NOT_SUPPORTED), "learned, but not supported"),
+    NOISE: "not clear above noise",
+    DETERMINED: "one field determines the other",
+}
+ALIKE = 0.005
+"""Two measures that differ by less log-odds in every row drawn would hide each other: one of them is drawn."""
 NOTICED = 0.2
 """Axes and colour scales of pairs end at this strength or beyond: 0.2 log-odds change the odds by a fifth."""
 
@@ -86,6 +117,7 @@ def strongest_pairs(
     pairs: pd.DataFrame,
     *,
     top: int = 12,
+    unclear: int | None = None,
     rank_by: str = "strength",
     measures: Sequence[str] = ("learned_fm", "learned"),
     selected: tuple[str, str] | None = None,
@@ -93,26 +125,29 @@ def strongest_pairs(
 ) -> Chart:
     """Draw the strongest pairs, one per row, with a mark for each measure; a click selects a pair.
 
+    Pairs whose verdicts differ stand in groups, each under a heading.
+
     Args:
         pairs: columns `field_a`, `field_b`, `rank_by` and the measures. Optional: `strength_low` and `strength_high`
             (the interval of `strength`), `significant` (false: not clear above noise, drawn hollow and after clear
-            pairs) and `verdict` (words under a pair's marks).
+            pairs) and `verdict` (which makes the groups).
         top: how many.
+        unclear: how many of those that are not clear above noise; by default, as many as `top` leaves.
         rank_by: the measure that orders the pairs; drawn as a mark unless it equals one of the measures.
         measures: columns drawn as marks, from `MEASURES`.
         selected: the pair to highlight, in either order.
         selection: name of the point selection, with fields `field_a` and `field_b`.
     """
-    rows = named(ranked(pairs, rank_by).head(top), selected)
+    rows = _grouped(_at_top(named(ranked(pairs, rank_by), selected), top, unclear))
     shown = _measures_to_draw(rows, rank_by, measures)
-    raised = RAISED if evaluated(rows) else 0
-    axis = {**shortened_pairs(0.4, 230), "labelColor": TEXT.ink, "labelPadding": 12, "labelOffset": -raised}
-    y = nominal("pair", sort=list(rows["pair"]), title=None, axis=axis)
+    names = _with_headings(rows)
+    axis = {**shortened_pairs(0.4, 230), "labelColor": TEXT.ink, "labelPadding": 12}
+    axis["labelExpr"] = f"datum.value[0] == '{_HEADING}' ? '' : ({axis['labelExpr']})"
+    y = nominal("pair", sort=names, title=None, axis=axis, scale={"domain": names})
     marks = [*_interval(rows, y), *_join(rows, shown, y), _marks(rows, shown, y)]
-    for each in marks:
-        each.spec["mark"]["yOffset"] = -raised
-    layers = [_row_highlight(rows, y), *marks, *_verdicts(rows, y), _row_capture(rows, y, shown, rank_by, selection)]
-    return dress(layers, _takeaway(rows, rank_by), height=step(38 if evaluated(rows) else 30))
+    capture = _row_capture(rows, y, shown, rank_by, selection)
+    layers = [_row_highlight(rows, y), *marks, *_headings(names, y), capture]
+    return dress(layers, _takeaway(rows, rank_by), height=step(28))
 
 
 def pairs_by_epoch(
@@ -155,10 +190,42 @@ def named(pairs: pd.DataFrame, selected: tuple[str, str] | None) -> pd.DataFrame
     return pairs.assign(pair=names, significant=clear, chosen=chosen)
 
 
+def _at_top(rows: pd.DataFrame, top: int, unclear: int | None) -> pd.DataFrame:
+    """Keep the first `top` rows; of those that are not clear above noise at most `unclear`, and the selected one."""
+    rows = rows.head(top)
+    if unclear is None or not rows["significant"].any():
+        return rows
+    return rows[rows["significant"] | (~rows["significant"]).cumsum().le(unclear) | rows["chosen"]]
+
+
+def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add the group of each pair and put the rows in the order of groups; empty names if all share a verdict."""
+    if not evaluated(rows):
+        return rows.assign(group="")
+    groups = rows["verdict"].map(lambda said: GROUPS[4] if said.startswith(STANDS_IN) else _GROUP_OF.get(said, NOISE))
+    if "strength_low" in rows:
+        groups = groups.mask((groups == GROUPS[1]) & (rows["strength_low"] <= 0), CLEAR_ALONE)
+    order = groups.map({group: place for place, group in enumerate(GROUPS)})
+    return rows.assign(group=groups).iloc[order.to_numpy().argsort(kind="stable")]
+
+
+def _with_headings(rows: pd.DataFrame) -> list[str]:
+    """List the names of the rows from top to bottom, a heading before each group."""
+    names: list[str] = []
+    for group, pairs in rows.groupby("group", sort=False)["pair"]:
+        names += [*([_HEADING + str(group)] if group else []), *pairs]
+    return names
+
+
 def _measures_to_draw(rows: pd.DataFrame, rank_by: str, measures: Sequence[str]) -> list[str]:
-    shown = [m for m in measures if m in rows and rows[m].notna().any()]
-    repeats = any((rows[m] - rows[rank_by]).abs().max() < 1e-9 for m in shown)
-    return shown if repeats else [*shown, rank_by]
+    """List the measures that have values, in the order of `MEASURES`, without one that another one would hide."""
+    wanted = [m for m in MEASURES if m in {*measures, rank_by} and m in rows and rows[m].notna().any()]
+    first = sorted(wanted, key=lambda m: (m not in ("strength", "learned"), m != rank_by))
+    kept: list[str] = []
+    for m in first:
+        if not any((rows[m] - rows[other]).abs().max() < ALIKE for other in kept):
+            kept.append(m)
+    return [m for m in wanted if m in kept] or [rank_by]
 
 
 def _whole_row(y: Spec) -> Spec:
@@ -182,14 +249,15 @@ def evaluated(rows: pd.DataFrame) -> bool:
     return "verdict" in rows and rows["verdict"].nunique() > 1
 
 
-def _verdicts(rows: pd.DataFrame, y: Spec) -> list[Layer]:
-    """Write each pair's verdict under its marks."""
-    if not evaluated(rows):
+def _headings(names: list[str], y: Spec) -> list[Layer]:
+    """Write the verdict of each group above its rows."""
+    headings = [name for name in names if name.startswith(_HEADING)]
+    if not headings:
         return []
-    look = {"fontSize": 10.5, "align": "left", "baseline": "bottom", "dy": 14, "limit": expr("width - 6")}
-    colour = expr(f"datum.significant ? {TEXT.ink['expr']} : {MUTED.ink['expr']}")
-    words = mark("text", color=colour, aria=False, **look)
-    return [layer(rows, words, y=y, x=value(6), text=nominal("verdict"))]
+    rows = pd.DataFrame({"pair": headings, "heading": [name.removeprefix(_HEADING) for name in headings]})
+    look = {"align": "left", "baseline": "middle", "dy": 4, "fontWeight": "bold", "limit": expr("width + 40")}
+    words = mark("text", color=TEXT.ink, aria=False, **look)
+    return [layer(rows, words, y=y, x=value(-4), text=nominal("heading"))]
 
 
 def _join(rows: pd.DataFrame, shown: list[str], y: Spec) -> list[Layer]:

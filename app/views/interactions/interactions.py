@@ -1,11 +1,12 @@
-"""The page Interactions: the strongest pairs, the field matrix, and the chosen pair level by level."""
+"""The page Interactions: the strongest pairs and the field matrix, beside them the chosen pair level by level."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from app.charts.interactions.matrix import field_matrix
+from app.charts.interactions.matrix import LIMIT, STRONGEST, WIDE, field_matrix
 from app.charts.interactions.ranking import MEASURES, pair_label, strongest_pairs
 from app.shared import pair_selection, run_status, subject
 from app.shared.pair_verdicts import finding, no_pairs, one_field, say_guided
@@ -16,11 +17,15 @@ from app.views.interactions.levels import field_section, pair_section
 from app.views.interactions.tabs import pair_views
 from app.widgets.columns import PAIRS
 from app.widgets.figure import figure
-from app.widgets.layout import heading_for_readers, side_by_side
+from app.widgets.layout import bring_in_view, heading_for_readers, list_and_detail, side_by_side
 from app.widgets.text import plain
 from deepfm_core.evidence.verdicts import has_evidence, verdicts
 
 Pair = tuple[str, str]
+TOP, UNCLEAR = 14, 5
+"""How many of the strongest pairs are drawn, and how many of these that are not clear above noise."""
+MORE = ("learned_fm", "learned_dnn", "held_out_strength")
+"""Measures that are drawn on request."""
 
 
 def main() -> None:
@@ -45,17 +50,21 @@ def main() -> None:
     if run.active:
         st.fragment(still_checking, run_every=1.0)(run.id)
     say_what_pairs(run, other, pairs)
-    measure, triangles, chosen = choose(pairs, fields)
-    finding(run, pairs, measure)
-    say_guided(run, pairs)
+    sentence = st.container()
     heading_for_readers("All pairs at a glance")
-    left, right = side_by_side(2, least=400)
-    with left:
+    chooser, detail, more = list_and_detail()
+    with chooser:
+        measure, chosen = choose(pairs, fields)
         show_strongest(pairs, measure, chosen)
-    with right:
-        show_matrix(pairs, fields, triangles, chosen)
-    pair_section(run, chosen, pairs, measure)
+    with sentence:
+        finding(run, pairs, measure)
+        say_guided(run, pairs)
+    with detail:
+        pair_section(run, chosen, pairs, measure)
+    with more:
+        show_matrix(pairs, fields, measure, chosen)
     pair_views(run, pairs, fields, chosen, measure)
+    bring_in_view()
 
 
 def still_checking(run_id: str) -> None:
@@ -77,16 +86,13 @@ def with_compared(pairs: pd.DataFrame, other: OpenRun | None) -> pd.DataFrame:
     return pairs.merge(both, on=["field_a", "field_b"], how="left")
 
 
-def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair, Pair]:
-    """Let the visitor choose the pair, the measure to rank by, and the measures of the two halves of the matrix."""
+def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair]:
+    """Let the visitor choose the measure to rank by, and the pair."""
     names = pair_selection.measures(pairs)
-    pair, ranked, shown = side_by_side(3, least=220, gap="small")
+    pair, ranked = side_by_side(2, least=160, gap="small")
     measure = ranked.selectbox(
         "Rank by", names, format_func=label, **links.mirror(pair_selection.RANKED, names, names[0])
     )
-    triangles = pair_selection.triangles(pairs, measure)
-    default = next(iter(triangles))
-    drawn = shown.selectbox("Matrix", list(triangles), **links.mirror(pair_selection.MATRIX, list(triangles), default))
     choices = pair_selection.options(pairs, fields, measure)
     chosen = pair.selectbox(
         "Pair", choices, format_func=pair_selection.title, **links.mirror(pair_selection.PAIR, choices, choices[0])
@@ -96,7 +102,7 @@ def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair, Pair]:
         st.info(
             f"This run has no pair {plain(pair_label(*pair_selection.pair_of(named)))}. Showing the first, {first}."
         )
-    return measure, triangles[drawn], pair_selection.pair_of(chosen)
+    return measure, pair_selection.pair_of(chosen)
 
 
 def choose_field(run: OpenRun, fields: pd.DataFrame) -> None:
@@ -112,23 +118,23 @@ def label(measure: str) -> str:
 
 
 def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
-    """Draw the strongest pairs."""
+    """Draw the strongest pairs: by the data and by the model, and on request by all that was measured."""
+    more = [name for name in MORE if name in pairs and pairs[name].notna().any()]
+    every = bool(more) and st.toggle(
+        "All measures",
+        help=f"Adds {', '.join(label(name) for name in more)} to the marks. One that would hide another is left out.",
+        **links.mirror_flag("marks", False),
+    )
+    drawn = ["strength", "learned", "compared", *(more if every else [])]
+    drawn = drawn if has_evidence(pairs) else [name for name in drawn if name != "strength"]
     band = "Band: 90% interval from the data. " if "strength_low" in pairs else ""
-    mixed = "significant" in pairs and pairs["significant"].nunique() > 1
-    hollow = "Clear pairs come first; hollow ones are not clear above noise. " if mixed else ""
-    both = pairs["learned_dnn"].notna().any() and pairs["learned_fm"].notna().any()
-    drawn = [
-        *(["learned_fm"] if both else []),
-        "learned",
-        *(["held_out_strength", "strength"] if "significant" in pairs else []),
-        "compared",
-    ]
+    hollow = "Hollow: not clear above noise. " if "significant" in pairs else ""
     figure(
         "Strongest pairs",
-        lambda: strongest_pairs(pairs, top=14, rank_by=measure, measures=drawn, selected=chosen),
+        lambda: strongest_pairs(pairs, top=TOP, unclear=UNCLEAR, rank_by=measure, measures=drawn, selected=chosen),
         pairs,
-        "Strength: standard deviation over rows of what a pair adds beyond its two fields alone, in log-odds. "
-        f"{band}{hollow}Click a pair to open it.",
+        "Strength: the typical size (standard deviation over rows) of what a pair adds beyond its two fields alone, in "
+        f"log-odds. {band}{hollow}Click a pair to open it.",
         key="strongest",
         titles=PAIRS,
         file="pairs",
@@ -136,25 +142,38 @@ def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
     )
 
 
-def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, triangles: Pair, chosen: Pair) -> None:
-    """Draw the field matrix."""
-    above, below = triangles
+def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, measure: str, chosen: Pair) -> None:
+    """Draw the field matrix, with the measures that the visitor chooses for its two halves."""
+    triangles = pair_selection.triangles(pairs, measure)
+    default = next(iter(triangles))
+    placed = fields.dropna(subset=["order"])
+    wide = len(placed) > WIDE
+    half, size = side_by_side(2, least=160, gap="small") if wide else (st.container(), None)
+    drawn = half.selectbox("Matrix", list(triangles), **links.mirror(pair_selection.MATRIX, list(triangles), default))
+    most = STRONGEST if size is None or not _all_fields(size, len(placed)) else LIMIT
+    above, below = triangles[drawn]
     what = f"Above the diagonal: {label(above)}; below: {label(below)}. " if above != below else f"{label(above)}. "
     hollow = "Hollow: not clear above noise. " if "significant" in pairs else ""
     linear = ", without the DNN" if pairs["learned_dnn"].notna().any() else ""
     gold = f"Gold: main effect of the field{linear}, on its own scale. "
-    gold = gold if fields["main_effect"].notna().any() else ""
-    corner = "Corner of a gold cell: pairs of values within that field. " if fields["within"].notna().any() else ""
+    gold = gold if placed["main_effect"].notna().any() else ""
+    corner = "Corner of a gold cell: pairs of values within that field. " if placed["within"].notna().any() else ""
     figure(
         "Field matrix",
-        lambda: field_matrix(pairs, fields.dropna(subset=["order"]), upper=above, lower=below, selected=chosen),
+        lambda: field_matrix(pairs, placed, upper=above, lower=below, selected=chosen, limit=most if wide else LIMIT),
         pairs,
-        f"{what[0].upper()}{what[1:]}{gold}{corner}{hollow}Strong pairs are close together. Click a pair.",
+        f"{what[0].upper()}{what[1:]}{gold}{corner}{hollow}Hover over a cell for its number; click to open the pair.",
         key="matrix",
         titles=PAIRS,
         file="pairs",
         **pair_selection.clickable("field matrix", chosen),
     )
+
+
+def _all_fields(cell: DeltaGenerator, count: int) -> bool:
+    """Let the visitor have more than the strongest fields in the matrix."""
+    few, many = f"{STRONGEST} strongest", f"all {count}" if count <= LIMIT else f"{LIMIT} strongest"
+    return bool(cell.selectbox("Fields", [few, many], **links.mirror("matrix_fields", [few, many], few)) == many)
 
 
 main()

@@ -5,29 +5,31 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app.charts.interactions.levels import FAINT, THIN, contrasts, level_effects, level_panels, own_limit
+from app.charts.interactions.levels import FAINT, PANELS, THIN, contrasts, level_effects, level_panels, own_limit
 from app.charts.interactions.ranking import pair_label, ranked
 from app.shared import run_status
-from app.shared.pair_verdicts import figure_row, verdict_sentence
+from app.shared.findings import cell_sentence
+from app.shared.pair_verdicts import strength_row, test_row, verdict_sentence
 from app.state import saved_runs
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import CELLS
-from app.widgets.figure import figure, signed
+from app.widgets.figure import figure
+from app.widgets.layout import side_by_side
 from app.widgets.text import code, plain
 from deepfm_core.evidence.cell_effects import observed_effects
 from deepfm_core.evidence.verdicts import has_evidence, spread_of
+from deepfm_core.runs.telling import telling_cell
 from deepfm_core.schema.kinds import Reading
 
 PLAUSIBLE_SD = 0.5
 """Spread of a pair's effects, in log-odds, that is assumed for runs without evidence."""
 NOTICED = 0.4
 """Shared colours reach full strength at this many log-odds or more, so that noise does not look like an effect."""
-SIDES = (("field_a", "level_a"), ("field_b", "level_b"))
 TEXTS = ("field_a", "field_b", "level_a", "level_b")
 
 
 def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, measure: str) -> None:
-    """Draw the levels of the chosen pair as observed, model and difference, or those of one field."""
+    """Draw the levels of the chosen pair as observed and model, and on request their difference; or of one field."""
     field_a, field_b = chosen
     levels = run_status.frame(run, "levels", "levels")
     levels = levels.assign(
@@ -44,14 +46,17 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
     evaluated = pairs[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)].iloc[0]
     if evaluated["verdict"]:
         st.markdown(verdict_sentence(evaluated))
-        figure_row(evaluated)
+    st.markdown(_what_is_seen(run, cells))
+    if evaluated["verdict"]:
+        strength_row(evaluated)
     knots = {role.column for role in run.spec.schema.roles if role.kind.entry.reading is Reading.NEAREST}
-    st.markdown(_what_is_seen(cells, knots))
     nearest = "Each number counts at the nearest value shown. " if knots & set(chosen) else ""
-    limit = None if _own_contrast() else _shared_limit(run, pairs, measure)
+    difference, own = _looks()
+    limit = None if own else _shared_limit(run, pairs, measure)
+    panels = tuple(PANELS) if difference else tuple(PANELS)[:2]
     figure(
-        "Observed, model, difference",
-        lambda: level_panels(cells, levels, limit=limit),
+        "Level by level",
+        lambda: level_panels(cells, levels, panels=panels, limit=limit),
         cells,
         "Effect of two levels together beyond what each does alone, in log-odds. Green raises, purple lowers. "
         f"Observed effects of few rows are shrunk towards zero. Faded: fewer than {THIN} training rows. Hatched: no "
@@ -61,6 +66,8 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
         titles=CELLS,
         file=f"{field_a}-{field_b}-levels",
     )
+    if evaluated["verdict"]:
+        test_row(evaluated)
 
 
 def field_section(run: OpenRun, field: str, levels: pd.DataFrame) -> None:
@@ -112,24 +119,24 @@ def _spread(run: OpenRun, field_a: str, field_b: str) -> float:
     return spread_of(pairs, field_a, field_b)
 
 
-def _named(field: str, level: str, knots: set[str]) -> str:
-    nearby = field in knots and any(sign.isdigit() for sign in level)  # not its levels missing and unseen
-    return f"{field} near {level}" if nearby else f"{field} = {level}"
-
-
 def short(level: str, field: str) -> str:
     """Shorten a level such as `price = 20` to its value."""
     return level.removeprefix(f"{field} = ")
 
 
-def _own_contrast() -> bool:
-    chosen: bool = st.toggle(
+def _looks() -> tuple[bool, bool]:
+    """Let the visitor add the difference to the panels, and give the pair its own contrast; say which are chosen."""
+    first, second = side_by_side(2, least=180, gap="small")
+    difference = first.toggle(
+        "Show the difference", key="difference", bind="query-params", help="Adds a panel: observed − model."
+    )
+    own = second.toggle(
         "This pair's own contrast",
         key="own_contrast",
         bind="query-params",
         help="Off: all pairs share the colours of the strongest one. On: this pair's largest cell has full colour.",
     )
-    return chosen
+    return difference, own
 
 
 def _shared_limit(run: OpenRun, pairs: pd.DataFrame, measure: str) -> float | None:
@@ -139,18 +146,10 @@ def _shared_limit(run: OpenRun, pairs: pd.DataFrame, measure: str) -> float | No
     return None if cells is None else max(own_limit(cells), NOTICED)
 
 
-def _what_is_seen(cells: pd.DataFrame, knots: set[str]) -> str:
-    """Say which cell is strongest in the model and in the data; levels of the fields `knots` are named as near."""
-    firm = cells[cells["rows"] >= THIN]
-    if firm.empty:
+def _what_is_seen(run: OpenRun, cells: pd.DataFrame) -> str:
+    """Say which two levels tell most about the pair: what the data and the model say of them."""
+    cell = telling_cell(cells.assign(learned=cells["model"]), run.spec.schema)
+    if cell is None:
         return f"Every pair of levels has fewer than {THIN} training rows: too few to name one."
-    where = "model" if firm["model"].abs().max() >= FAINT else "observed"
-    cell = firm.iloc[int(firm[where].abs().to_numpy().argmax())]  # the darkest cell of the picture that is not faded
-    rate, expected = cell["clicks"] / cell["rows"], cell["expected"] / cell["rows"]
-    levels = " with ".join(f"**{plain(_named(cell[field], cell[level], knots))}**" for field, level in SIDES)
-    shows, learned = signed(cell["observed"]), signed(cell["model"])
-    if where == "observed":
-        seen = f"The model has learned nothing here. In the data, {levels} has the largest effect: {shows} log-odds"
-    else:
-        seen = f"In the model, {levels} has the largest effect: {learned} log-odds. The data shows {shows}"
-    return f"{seen}, on {cell['rows']:,} rows. Of these, {rate:.1%} are positive; {expected:.1%} were predicted."
+    nothing = cells["model"].abs().max() < FAINT
+    return f"{cell_sentence(cell)}{' It has learned nothing of this pair.' if nothing else ''}"

@@ -207,15 +207,52 @@ def test_clear_pairs_come_before_stronger_noise() -> None:
     assert first["strength"].tail(-clear).is_monotonic_decreasing
 
 
-def test_every_pair_has_its_verdict_under_its_marks_unless_all_share_it() -> None:
-    def words(given: pd.DataFrame) -> list[str]:
-        spec = ranking.strongest_pairs(given).to_dict()
-        texts = [view for view in spec["layer"] if view["mark"]["type"] == "text"]
-        return [row["verdict"] for view in texts for row in spec["datasets"][view["data"]["name"]]]
+def test_every_verdict_is_written_once_above_its_group_unless_all_share_it() -> None:
+    def headings(given: pd.DataFrame) -> list[str]:
+        return [row["heading"] for row in rows_of(ranking.strongest_pairs(given).to_dict(), "heading")]
 
     given = evaluated_pairs()
-    assert words(given) == list(ranking.ranked(given, "strength")["verdict"].head(12))
-    assert not words(given.assign(significant=False, verdict=verdicts.NOISE))
+    groups = [group for group in ranking.GROUPS if group in headings(given)]
+    assert headings(given) == groups
+    assert len(groups) == len(set(groups)) >= 2
+    drawn = rows_of(ranking.strongest_pairs(given).to_dict(), "group")
+    assert {row["group"] for row in drawn} == set(groups)
+    assert not headings(given.assign(significant=False, verdict=verdicts.NOISE))
+
+
+def test_a_clear_pair_whose_interval_touches_zero_has_a_group_of_its_own() -> None:
+    given = frames.pairs().assign(strength_low=0.1)
+    given["verdict"] = [verdicts.LEARNED, verdicts.LEARNED] + [verdicts.NOISE] * (len(given) - 2)
+    given["significant"] = given["verdict"] == verdicts.LEARNED
+    given.loc[1, "strength_low"] = 0.0
+    drawn = {row["pair"]: row["group"] for row in rows_of(ranking.strongest_pairs(given).to_dict(), "group")}
+    names = [ranking.pair_label(a, b) for a, b in zip(given["field_a"], given["field_b"], strict=True)]
+    assert drawn[names[0]] == "clear in the data"
+    assert drawn[names[1]] == ranking.CLEAR_ALONE
+
+
+def test_a_mark_that_another_would_hide_is_not_drawn_and_not_in_the_legend() -> None:
+    def legend(given: pd.DataFrame) -> list[str]:
+        chart = ranking.strongest_pairs(given, rank_by="learned", measures=("learned_fm", "learned"))
+        (marks,) = (view for view in chart.spec["layer"] if view["mark"]["type"] == "point")
+        return list(marks["encoding"]["shape"]["scale"]["domain"])
+
+    given = frames.pairs()
+    assert legend(given.assign(learned=given["learned_fm"] + 0.1)) == ["FM pairs", "the model"]
+    assert legend(given.assign(learned=given["learned_fm"])) == ["the model"]
+
+
+def test_few_of_the_pairs_that_are_not_clear_are_drawn_but_always_the_chosen_one() -> None:
+    given = frames.pairs()
+    clear = int(given["significant"].sum())
+    last = ranking.ranked(given, "strength").iloc[13]
+    assert not last["significant"]
+    options: dict[str, Any] = {"top": 14, "unclear": 2}
+    drawn = rows_of(ranking.strongest_pairs(given, **options).to_dict(), "group")
+    assert len({row["pair"] for row in drawn}) == clear + 2
+    chosen = (last["field_a"], last["field_b"])
+    drawn = rows_of(ranking.strongest_pairs(given, **options, selected=chosen).to_dict(), "group")
+    assert ranking.pair_label(*chosen) in {row["pair"] for row in drawn}
 
 
 def test_noise_is_not_drawn_at_full_size() -> None:
@@ -242,12 +279,26 @@ def test_the_matrix_shows_one_measure_above_and_the_other_below() -> None:
 
 def test_a_matrix_of_many_fields_keeps_the_strongest_pair_and_says_how_many_it_left_out() -> None:
     given = frames.pairs(60)
-    spec = matrix.field_matrix(given, frames.fields(60)).to_dict()
     strongest = given.nlargest(1, "strength").iloc[0]
-    shown = {r["row"] for r in rows_of(spec, "measure")}
-    assert len(shown) == 40
-    assert {strongest["field_a"], strongest["field_b"]} <= shown
-    assert "of 60" in spec["title"]["text"]
+    for limit, count in ((None, 12), (40, 40)):
+        spec = matrix.field_matrix(given, frames.fields(60), limit=limit).to_dict()
+        shown = {r["row"] for r in rows_of(spec, "measure")}
+        assert len(shown) == count
+        assert {strongest["field_a"], strongest["field_b"]} <= shown
+        assert "of 60" in spec["title"]["text"]
+
+
+def test_numbers_of_a_matrix_stand_only_in_cells_that_stand_out_and_are_never_tiny() -> None:
+    given = frames.pairs()
+    spec = matrix.field_matrix(given, frames.fields()).to_dict()
+    texts = [view for view in spec["layer"] if view["mark"]["type"] == "text"]
+    written = [row for view in texts for row in spec["datasets"][view["data"]["name"]]]
+    assert 0 < len(written) < len(rows_of(spec, "name")) / 4
+    assert all(row["significant"] and row["share"] >= matrix.STANDS_OUT for row in written)
+    axes = [view["encoding"].get("x", {}).get("axis") for view in spec["layer"]]
+    sizes = [look["fontSize"] for look in (view["mark"] for view in texts)]
+    sizes += [axis["labelFontSize"] for axis in axes if axis]
+    assert all(", 10, 1" in size["expr"] for size in sizes)
 
 
 def test_the_graph_draws_clear_pairs_as_solid_lines_and_the_chosen_pair_always() -> None:
