@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import sys
 from pathlib import Path
+from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 # `streamlit run` puts app/ on the import path, where a module could shadow the standard library; we need the root.
@@ -13,9 +14,10 @@ sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").re
 import streamlit as st  # noqa: E402 (needs the path above)
 
 from app.shared import launch, run_status  # noqa: E402
-from app.state import links, visitor  # noqa: E402
+from app.state import links, operators, visitor  # noqa: E402
 from app.widgets import layout  # noqa: E402
 from app.widgets.messages import show_error  # noqa: E402
+from deepfm_core._log import fault  # noqa: E402
 from deepfm_core._parallel import use_system_memory  # noqa: E402
 from deepfm_core.errors import DeepFMError  # noqa: E402
 
@@ -45,6 +47,10 @@ def main() -> None:
         for name, title, icon in PAGES
         if (VIEWS / name / f"{name}.py").exists()
     ]
+    if operators.has_page():
+        path = VIEWS / "system" / "system.py"
+        seen: Literal["visible", "hidden"] = "visible" if operators.is_listed() else "hidden"
+        pages.append(st.Page(path, title="System", icon=":material/dns:", url_path="system", visibility=seen))
     chosen = st.navigation(pages)
     links.arrive()
     layout.apply()
@@ -56,8 +62,9 @@ def main() -> None:
         launch.keep_worker()
     except DeepFMError as error:
         show_error(error)
-    except Exception:
-        logging.getLogger("deepfm").exception("A page failed")
+    except Exception as error:
+        if not fault("page failed", error):
+            logging.getLogger("deepfm").exception("A page failed")
         st.error("Something unexpected happened on this page. Reload it; the server's log has the details.")
 
 

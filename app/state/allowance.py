@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import streamlit as st
 
@@ -11,6 +12,8 @@ from app.state.store import store
 from app.widgets.messages import errors_shown
 from app.widgets.text import counted
 from deepfm_core.store.limits import Limits, shared
+
+_PRIVACY = Path(__file__).resolve().parents[2] / "docs" / "privacy.md"
 
 
 def show_use() -> None:
@@ -28,6 +31,15 @@ def show_use() -> None:
     said = f"You use {', '.join(parts)}." if parts else ""
     kept = "" if limits.days is None else f" Tables and ended runs are deleted after {counted(limits.days, 'day')}."
     st.caption(said + kept)
+
+
+def show_privacy() -> None:
+    """Draw a button that shows what is stored and for how long: the text of docs/privacy.md."""
+    with st.popover("What is stored, and for how long", icon=":material/shield_person:", type="tertiary"):
+        heading, _, text = _PRIVACY.read_text(encoding="utf-8").partition("\n")
+        days = Limits.of_environment().days
+        age = f"after {counted(days, 'day')}" if days is not None else "only when you delete them"
+        st.markdown(f"**{heading.removeprefix('# ')}**\n{text}\nOn this server, tables and ended runs go {age}.")
 
 
 def offer_to_delete_all(forget: Callable[[], None]) -> None:

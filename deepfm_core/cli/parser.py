@@ -73,6 +73,8 @@ def _verb(verbs: Any, name: str, text: str, module: str = "", function: str = "r
 def _upkeep(verbs: Any) -> None:
     check = _verb(verbs, "check", "read every file of the store, and say what is damaged", "upkeep", "check")
     check.add_argument("--repair", action="store_true", help="put right what can be; the server must not run")
+    well = _verb(verbs, "health", "say whether server, workers and disk do well", "upkeep", "health")
+    well.add_argument("--server", metavar="URL", help="of a server that must answer, such as http://127.0.0.1:8501")
     copied = _verb(verbs, "backup", "copy the store, which may be in use, to a new folder", "upkeep", "backup")
     copied.add_argument("folder", type=Path, metavar="FOLDER", help="where to; it must not exist yet")
     back = _verb(verbs, "restore", "put a backup in the place of the store", "upkeep", "restore")

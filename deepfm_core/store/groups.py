@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
 from typing import Any
 
+from deepfm_core._log import note, short
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Database
 from deepfm_core.store.limits import require_room_in_queue
@@ -41,6 +42,7 @@ class StoredComparisons:
             )
             for run in runs:
                 replace(run, owner=owner, comparison=comparison).enter(connection, self._folder)
+        note("runs queued", owner=short(owner), runs=len(runs), kind=kind)
         return comparison
 
     def of(self, comparison: str) -> ComparisonRow:

@@ -79,11 +79,12 @@ def use_of(owner: str, connection: sqlite3.Connection, home: Path) -> Use:
         "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM tables WHERE owner = ? AND deleted IS NULL", (owner,)
     ).fetchone()
     runs = connection.execute("SELECT id, status FROM runs WHERE owner = ? AND deleted IS NULL", (owner,)).fetchall()
-    files = sum(_bytes(home / "runs" / row["id"]) for row in runs)
+    files = sum(bytes_of(home / "runs" / row["id"]) for row in runs)
     return Use(one[1] + files, one[0], sum(row["status"] == "queued" for row in runs))
 
 
-def _bytes(folder: Path) -> int:
+def bytes_of(folder: Path) -> int:
+    """Return the bytes of all files in a folder; 0 where there is none."""
     total = 0
     for root, _, names in os.walk(folder):
         for name in names:

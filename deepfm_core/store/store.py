@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 from platformdirs import user_data_path
 
 from deepfm_core._json import DAMAGE
+from deepfm_core._log import note, short
 from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Event, event_from_dict
 from deepfm_core.spec.run import RunSpec
@@ -278,6 +279,7 @@ class Store:
                 connection.execute(f"UPDATE {table} SET deleted = 1 WHERE owner = :owner", values)
         for sha in forgotten:
             self.encoded.forget(sha)
+        note("all of an owner deleted", owner=short(owner), tables=len(forgotten))
         self.purge()
 
     def purge(self, older_than: float = BIN_SECONDS) -> None:
@@ -375,7 +377,9 @@ class Store:
     def _enter(self, run: NewRun) -> str:
         with self.database.write() as connection:
             require_room_in_queue(run.owner, 1, connection, self.home)
-            return run.enter(connection, self.folder)
+            run_id = run.enter(connection, self.folder)
+        note("run queued", run=short(run_id), owner=short(run.owner), model=run.spec.model.name)
+        return run_id
 
     def _set(self, run_id: str, column: str, text: str) -> None:
         self.run(run_id)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfm_core._files import atomic_folder, sha256, whole
 from deepfm_core._json import DAMAGE, read_object
+from deepfm_core._log import note, short
 from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.store.database import Database
 from deepfm_core.store.limits import require_room_for_table
@@ -46,13 +47,15 @@ class StoredTables:
         """Read a file and keep it; content that is here already is not read again. See `Store.import_table`."""
         sha = hashlib.sha256(source).hexdigest() if isinstance(source, bytes) else sha256(source)
         sha = sha if choices is None else choices.key(sha)
-        size = len(source) if isinstance(source, bytes) else source.stat().st_size
+        size, began = len(source) if isinstance(source, bytes) else source.stat().st_size, time.monotonic()
         self._require_room(sha, owner, size, replacing)
         with self._database.readable_errors():
             self._mend(source, sha, choices)
             while not self.enter(sha, name, owner):
                 self._keep(source, name, sha, table, max_bytes, choices)
-        return self.entry(sha, owner)
+        entry, seconds = self.entry(sha, owner), round(time.monotonic() - began, 3)
+        note("table kept", table=short(sha), owner=short(owner), rows=entry.rows, bytes=size, seconds=seconds)
+        return entry
 
     def _mend(self, source: Path | bytes, sha: str, choices: Choices | None) -> None:
         """Put an upload in the place of a damaged one, unless all of that goes meanwhile."""

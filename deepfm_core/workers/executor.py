@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import TYPE_CHECKING
 
+from deepfm_core._log import fault, note, short
 from deepfm_core.errors import DeepFMError
 from deepfm_core.runs.job import Context, Engine, Job
 from deepfm_core.spec.events import Cancelled, EpochDone, Event, Failed, Finished
@@ -30,12 +32,14 @@ def perform(
     thread, a cancel takes effect within a second even where the engine does not ask. A consumer that stops early
     (Ctrl-C) leaves a cancelled run, which can be resumed. `table` gives the tables if the store's need not be read.
     """
-    folder = store.folder(run.id).create()
+    began, folder = time.monotonic(), store.folder(run.id).create()
+    note("run started", run=short(run.id), owner=short(run.owner))
     claims = store.claims
     watch = Watch(partial(claims.must_stop, run.id, worker), partial(claims.beat, run.id, worker))
     tables = table or partial(store.table, owner=run.owner)
     context = Context(tables, watch.cancelled, store.questions, store.encoded, store.choices)
     ending: Event | None = None
+    ended = "stopped"
     try:
         with watch:
             for event in engine(Job(run.spec, str(folder.path), run.id), context):
@@ -45,6 +49,7 @@ def perform(
                 yield event
                 watch.armed = True
                 if isinstance(event, (Finished, Failed, Cancelled)):
+                    ended = event.kind
                     return
         ending = Failed("The run ended without a result. Resume it; if that happens again, train it anew.")
     except Interrupted:
@@ -53,7 +58,12 @@ def perform(
         store.append_event(run.id, Cancelled(_last_epoch(store, run.id)), worker)
         raise
     except Exception as error:
+        if not isinstance(error, DeepFMError):
+            fault("run broke", error)
         ending = Failed(_sentence(error, folder))
+    finally:
+        ended = ending.kind if ending else ended
+        note("run ended", run=short(run.id), how=ended, seconds=round(time.monotonic() - began, 3))
     if store.append_event(run.id, ending, worker):
         yield ending
 

@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from types import FrameType
 
+from deepfm_core._log import note
 from deepfm_core.errors import DeepFMError
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
@@ -116,12 +117,15 @@ def work(store: Store, name: str, prepare: Callable[[Process], Lane]) -> None:
     if not store.workers.join(worker, name):
         print("Enough workers live already.", file=sys.stderr)
         return
+    note("worker began", lane=name)
     try:
         serve(store, worker, prepare(worker))
     except Terminated:
         store.claims.give_back(worker)
         store.questions.give_back(worker)
         store.workers.leave(worker, name, even_if_wanted=True)
+    finally:
+        note("worker ended", lane=name)
 
 
 def serve(store: Store, worker: Process, lane: Lane) -> None:

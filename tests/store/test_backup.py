@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from deepfm_core.errors import DamagedStore, RunError
-from deepfm_core.store.backup import backup, restore
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
+from deepfm_core.store.upkeep.backup import backup, restore
 from tests.small_engine import spec
 
 CSV = b"click,hour\n1,08\n0,09\n1,?\n"
@@ -96,7 +96,7 @@ def test_a_backup_that_fails_leaves_nothing(kept: Path, tmp_path: Path, monkeypa
     def full(_path: Path) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("deepfm_core.store.backup.sync", full)
+    monkeypatch.setattr("deepfm_core.store.upkeep.backup.sync", full)
     with pytest.raises(RunError, match=r"No space left on device\. Check free space"):
         backup(kept, tmp_path / "copy")
     assert [path.name for path in tmp_path.iterdir()] == ["store"]

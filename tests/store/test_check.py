@@ -13,9 +13,9 @@ import pytest
 from deepfm_core.errors import DamagedStore, RunError
 from deepfm_core.spec.events import Finished
 from deepfm_core.spec.run import BASELINE, ModelSpec
-from deepfm_core.store.check import check
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
+from deepfm_core.store.upkeep.check import check
 from tests.small_engine import spec
 
 ME = Process.current()

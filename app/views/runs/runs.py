@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.export.menu import show_import, show_menu
 from app.shared import launch, predictions
-from app.state import allowance, links, saved_runs
+from app.state import allowance, links, operators, saved_runs
 from app.state.store import store
 from app.widgets.download import download
 from app.widgets.figure import show_chart
@@ -36,7 +36,9 @@ def main() -> None:
     active = any(row.state in ("queued", "running") for row in saved_runs.runs(together=True))
     st.fragment(_page, run_every=1.0 if active else None)(active)
     allowance.show_use()
+    allowance.show_privacy()
     allowance.offer_to_delete_all(predictions.forget_tables)
+    operators.offer_page()
 
 
 def _page(active: bool) -> None:

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from deepfm_core._files import beside, sync
 from deepfm_core.errors import DamagedStore, RunError
-from deepfm_core.store.check import DATABASE, Report, check
 from deepfm_core.store.database import Database, holds_data
 from deepfm_core.store.store import Store
 from deepfm_core.store.tables import StoredTables
+from deepfm_core.store.upkeep.check import DATABASE, Report, check
 
 _CACHES = {"encoded", "answers"}
 """What is computed again when it is missing."""

@@ -1,0 +1,165 @@
+"""The page System: how the server does, for its operator alone."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import fields
+
+import pandas as pd
+import streamlit as st
+from streamlit.elements.lib.column_types import ColumnConfig
+
+from app.state import operators
+from app.state.store import store
+from app.widgets.text import plain
+from deepfm_core.store.limits import SETTINGS, Limits, shared
+from deepfm_core.store.process import memory_of
+from deepfm_core.store.upkeep.overview import Overview, OwnerState, Waiting, WorkerLine, overview
+
+LISTED = 200
+"""Lines of the queue and of owners that are shown."""
+
+
+def main() -> None:
+    """Draw the page, or ask who is there."""
+    st.title("System", anchor=False)
+    if not operators.signed_in():
+        operators.ask()
+        return
+    state = overview(store())
+    _problems(state)
+    _figures(state)
+    _queue(state.queue)
+    _workers(state.workers)
+    if shared():
+        _owners(state.owners)
+    _disk(state)
+    _limits()
+
+
+def _problems(state: Overview) -> None:
+    for problem in state.problems:
+        st.warning(plain(problem), icon=":material/warning:")
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button("Refresh", icon=":material/refresh:")
+        if not state.problems:
+            st.caption("Nothing needs your attention.")
+
+
+def _figures(state: Overview) -> None:
+    waiting = sum(line.state == "queued" for line in state.queue)
+    figures = {
+        "Waiting runs": f"{waiting:,}",
+        "Runs at work": f"{sum(line.state == 'running' for line in state.queue):,}",
+        "Live workers": f"{sum(worker.alive for worker in state.workers):,}",
+        "Disk free": f"{_size(state.disk_free)} of {_size(state.disk_total)}",
+        "Memory available": f"{_size(state.memory_available)} of {_size(state.memory_total)}",
+        "Memory of the server": _size(memory_of(os.getpid())),
+    }
+    with st.container(horizontal=True):
+        for title, value in figures.items():
+            st.metric(title, value, width="content")
+
+
+def _queue(lines: list[Waiting]) -> None:
+    st.subheader("Queue", anchor=False)
+    if not lines:
+        st.caption("No run waits or is at work.")
+        return
+    now = time.time()
+    shown = [
+        {
+            "Place": line.place or None,
+            "State": line.state,
+            "Minutes": (now - line.since) / 60,
+            "Run": line.run,
+            "Owner": line.owner,
+        }
+        for line in lines[:LISTED]
+    ]
+    st.dataframe(pd.DataFrame(shown), hide_index=True, column_config={"Minutes": _number("Minutes", "%.1f")})
+    _more(len(lines), "runs")
+
+
+def _workers(workers: list[WorkerLine]) -> None:
+    st.subheader("Workers", anchor=False)
+    if not workers:
+        st.caption("No worker is registered. The next page that is opened starts one.")
+        return
+    shown = [
+        {
+            "Lane": worker.lane,
+            "State": worker.state if worker.alive else "ended",
+            "Memory (MB)": None if worker.memory is None else worker.memory / 10**6,
+            "Minutes": worker.seconds / 60,
+            "Last sign (s)": worker.silent,
+            "Process": worker.pid,
+            "Machine": worker.host,
+        }
+        for worker in workers
+    ]
+    formats = {"Memory (MB)": "%.0f", "Minutes": "%.1f", "Last sign (s)": "%.0f", "Process": "%d"}
+    config = {title: _number(title, how) for title, how in formats.items()}
+    st.dataframe(pd.DataFrame(shown), hide_index=True, column_config=config)
+
+
+def _owners(owners: list[OwnerState]) -> None:
+    st.subheader("Owners", anchor=False)
+    if not owners:
+        st.caption("Nobody has a table or a run.")
+        return
+    shown = [
+        {
+            "Owner": owner.owner,
+            "MB": (owner.table_bytes + owner.run_bytes) / 10**6,
+            "Tables": owner.tables,
+            "Runs": owner.runs,
+            "Waiting": owner.waiting,
+            "Newest": pd.Timestamp(owner.last, unit="s", tz="UTC").tz_convert(st.context.timezone or "UTC"),
+        }
+        for owner in owners[:LISTED]
+    ]
+    st.dataframe(pd.DataFrame(shown), hide_index=True, column_config={"MB": _number("MB", "%.1f")})
+    _more(len(owners), "owners")
+    st.caption("Owners and runs stand under short digests. Nothing can be opened by them; the log has the same ones.")
+
+
+def _disk(state: Overview) -> None:
+    st.subheader("Files of the store", anchor=False)
+    shown = [{"Files": name, "MB": size / 10**6} for name, size in state.folders.items()]
+    st.dataframe(pd.DataFrame(shown), hide_index=True, column_config={"MB": _number("MB", "%.1f")})
+
+
+def _limits() -> None:
+    st.subheader("Limits of an owner", anchor=False)
+    limits = Limits.of_environment()
+    shown = [
+        {"Limit": TITLES.get(one.name, one.name), "Value": getattr(limits, one.name), "Setting": SETTINGS[one.name]}
+        for one in fields(limits)
+    ]
+    frame = pd.DataFrame(shown).astype({"Value": "Int64"})
+    st.dataframe(frame, hide_index=True, placeholder="no limit")
+
+
+def _more(count: int, what: str) -> None:
+    if count > LISTED:
+        st.caption(f"The first {LISTED:,} of {count:,} {what}.")
+
+
+def _number(title: str, how: str) -> ColumnConfig:
+    return st.column_config.NumberColumn(title, format=how)
+
+
+def _size(count: int) -> str:
+    return f"{count / 10**9:,.1f} GB" if count >= 10**9 else f"{count / 10**6:,.0f} MB"
+
+
+TITLES = {
+    "megabytes": "Megabytes of tables and runs",
+    "tables": "Tables",
+    "queued": "Waiting runs",
+    "days": "Days that tables and ended runs are kept",
+}
+
+main()

@@ -1,0 +1,1 @@
+"""What an operator does with a store: look at it, check it, copy it."""

@@ -1,0 +1,181 @@
+"""How a store does: its queue, workers, owners and disk, and what an operator should look at."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psutil
+
+from deepfm_core._log import short
+from deepfm_core.store.limits import bytes_of
+from deepfm_core.store.process import Process, memory_of
+from deepfm_core.store.records import STALE_SECONDS, RunRow, TableEntry
+from deepfm_core.store.run_queue import RUNS, TURNS
+from deepfm_core.store.store import Store
+
+LEAST_FREE = 500 * 10**6
+"""Bytes of disk below which a store is not well: runs and uploads will soon fail."""
+
+
+@dataclass(frozen=True)
+class WorkerLine:
+    """A worker that is registered."""
+
+    lane: str
+    state: str
+    host: str
+    pid: int
+    seconds: float
+    """Since it started."""
+    silent: float
+    """Seconds since its last heartbeat."""
+    alive: bool
+    memory: int | None
+    """Bytes that it has to itself; None for a worker of another machine."""
+
+
+@dataclass
+class OwnerState:
+    """What one owner has; what is in the bin does not count. The owner's name is a secret, so it is a digest."""
+
+    owner: str
+    tables: int = 0
+    table_bytes: int = 0
+    runs: int = 0
+    run_bytes: int = 0
+    waiting: int = 0
+    last: float = 0.0
+    """When the newest of it was made, in seconds since 1970."""
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """A run in the queue or at work, by digests."""
+
+    place: int
+    """In the queue, from 1; 0 at work."""
+    run: str
+    owner: str
+    state: str
+    since: float
+    """When it was queued, or began."""
+
+
+@dataclass(frozen=True)
+class Overview:
+    """A store at one moment."""
+
+    queue: list[Waiting]
+    workers: list[WorkerLine]
+    owners: list[OwnerState]
+    """Largest first."""
+    folders: dict[str, int]
+    """Bytes by what they hold."""
+    disk_free: int
+    disk_total: int
+    memory_available: int
+    memory_total: int
+    problems: list[str] = field(default_factory=list)
+    """What an operator should look at, as sentences."""
+
+
+def overview(store: Store) -> Overview:
+    """Look at a store. It reads the sizes of all its files, so it is for an operator and not for each visitor.
+
+    Raises:
+        RunError: the store cannot be read.
+    """
+    runs, tables, workers = store.runs(), store.tables(), worker_lines(store)
+    disk, memory = shutil.disk_usage(store.home), psutil.virtual_memory()
+    return Overview(
+        _queue(store, runs),
+        workers,
+        _owners(store, runs, tables),
+        _folders(store.home),
+        disk.free,
+        disk.total,
+        memory.available,
+        memory.total,
+        list(problems(store)),
+    )
+
+
+def problems(store: Store) -> Iterator[str]:
+    """Say what is not well with a store, a sentence each; nothing where all is.
+
+    Raises:
+        RunError: the store cannot be read or written.
+    """
+    with store.database.write():  # refused on a disk that cannot be written, or behind a lock that nobody gives back
+        pass
+    free = shutil.disk_usage(store.home).free
+    if free < LEAST_FREE:
+        least = f"{LEAST_FREE / 10**6:,.0f} MB"
+        yield f"Only {free / 10**6:,.0f} MB of disk are free. Free some, to {least} or more, or uploads and runs fail."
+    workers = worker_lines(store)
+    waiting = len(store.database.rows("SELECT 1 FROM runs WHERE status = 'queued' AND deleted IS NULL"))
+    if waiting and not any(worker.alive for worker in workers if worker.lane == RUNS):
+        runs = "1 run waits" if waiting == 1 else f"{waiting:,} runs wait"
+        yield f"{runs}, and no worker lives. Open a page of the app, which starts one, or read worker.log."
+    for worker in workers:
+        if worker.alive and worker.silent > STALE_SECONDS:
+            yield (
+                f"The worker {worker.pid} on {worker.host} has said nothing for {worker.silent:,.0f} seconds."
+                " End it if that goes on: its run can be resumed."
+            )
+
+
+def worker_lines(store: Store) -> list[WorkerLine]:
+    """List the registered workers, the oldest first."""
+    now, lines = time.time(), []
+    for row in store.database.rows("SELECT * FROM workers ORDER BY started"):
+        process, silent = Process.parse(row["worker"]), max(now - row["heartbeat"], 0.0)
+        alive = process.alive() if process.here else silent < STALE_SECONDS
+        memory = memory_of(process.pid) if process.here and alive else None
+        values = (row["lane"], row["state"], process.host, process.pid, max(now - row["started"], 0.0))
+        lines.append(WorkerLine(*values, silent, alive, memory))
+    return lines
+
+
+def _queue(store: Store, runs: list[RunRow]) -> list[Waiting]:
+    places = {row["id"]: row["place"] for row in store.database.rows(TURNS, {"comparison": None})}
+    lines = []
+    for run in runs:
+        if run.state in ("queued", "running", "lost"):
+            since = (run.queued if run.state == "queued" else run.started) or run.created
+            lines.append(Waiting(places.get(run.id, 0), short(run.id), short(run.owner), run.state, since))
+    return sorted(lines, key=lambda line: (line.place, line.since))
+
+
+def _owners(store: Store, runs: list[RunRow], tables: list[TableEntry]) -> list[OwnerState]:
+    owners: dict[str, OwnerState] = defaultdict(lambda: OwnerState(""))
+    for table in tables:
+        owner = owners[table.owner]
+        owner.tables += 1
+        owner.table_bytes += table.bytes
+        owner.last = max(owner.last, table.created)
+    for run in runs:
+        owner = owners[run.owner]
+        owner.runs += 1
+        owner.run_bytes += bytes_of(store.home / "runs" / run.id)
+        owner.waiting += run.state == "queued"
+        owner.last = max(owner.last, run.created)
+    for name, owner in owners.items():
+        owner.owner = short(name)
+    return sorted(owners.values(), key=lambda owner: -(owner.table_bytes + owner.run_bytes))
+
+
+def _folders(home: Path) -> dict[str, int]:
+    encoded = sum(bytes_of(folder) for folder in home.glob("tables/*/encoded"))
+    return {
+        "tables": bytes_of(home / "tables") - encoded,
+        "encoded rows": encoded,
+        "runs": bytes_of(home / "runs"),
+        "answers": bytes_of(home / "answers"),
+        "database and logs": sum(path.stat().st_size for path in home.glob("*") if path.is_file()),
+    }
