@@ -17,6 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parents[1]
 LOCK = "requirements.lock"
+CUDA_ONLY = ("nvidia-", "cuda-", "triton")  # what torch brings where its build is for CUDA; a lock fits both builds
 MADE = "# Made from pyproject.toml by `make lock`. Do not edit.\n"
 
 
@@ -31,7 +32,8 @@ def main() -> None:
 def locked(project: Mapping[str, Any]) -> dict[str, str]:
     """Give name and version of all that pyproject.toml leads to in this environment.
 
-    Peers stand for themselves: they are installed without what they ask for.
+    Peers stand for themselves: they are installed without what they ask for. What only a build of torch for CUDA
+    brings is left out.
 
     Raises:
         PackageNotFoundError: something is not installed; `make test` installs it.
@@ -41,6 +43,7 @@ def locked(project: Mapping[str, Any]) -> dict[str, str]:
         [*table["dependencies"], *(text for extra in table["optional-dependencies"].values() for text in extra)]
     )
     names |= {_name(text) for text in project["dependency-groups"]["peers"]}
+    names = {name for name in names if not name.startswith(CUDA_ONLY)}
     return {name: version(name).partition("+")[0] for name in sorted(names)}  # 2.13.0 of a build 2.13.0+cpu
 
 
