@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.shared import launch
 from app.shared.split_choice import in_words
-from app.state import links, saved_runs, visitor
+from app.state import links, saved_runs, sharing, visitor
 from app.state.store import store
 from app.widgets.messages import MODEL_TITLES, errors_shown
 from app.widgets.text import counted, duration, moment, plain
@@ -18,6 +18,7 @@ from deepfm_core.errors import DeepFMError
 from deepfm_core.experiments import groups
 from deepfm_core.experiments.groups import Standing
 from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.groups import MODELS
 from deepfm_core.store.records import ComparisonRow, RunRow
 
 if TYPE_CHECKING:
@@ -30,20 +31,19 @@ if TYPE_CHECKING:
 def choose(kind: str, key: str, label: str) -> ComparisonRow | None:
     """Draw the choice among the visitor's groups of a kind, kept in the URL; None if there are none.
 
-    A link may also name a group of another visitor.
+    A link may also name a group of another visitor who shared it.
     """
     known = {row.id: row for row in store().comparisons.all(visitor.owner(), kind)}
     linked = links.chosen(key)
     if linked and linked not in known:
         try:
-            row = store().comparisons.of(linked)
-            known[row.id] = row
+            known[linked] = sharing.comparison(linked)
         except DeepFMError as error:
             st.warning(plain(str(error)))
             links.choose(key, None)
     if not known:
         return None
-    names = {row.id: f"{row.name} · {moment(row.created)}" for row in known.values()}
+    names = {key: f"{row.name} · {moment(row.created)}" for key, row in known.items()}
     kept = links.mirror(key, list(names), next(iter(names)))
     chosen = st.selectbox(label, list(names), format_func=names.__getitem__, **kept)
     return known[chosen]
@@ -185,6 +185,7 @@ def _details(runs: Sequence[RunRow], standing: Standing) -> list[str]:
 def _actions(row: ComparisonRow, standing: Standing, key: str) -> None:
     if not mine(row):
         return
+    sharing.offer("comparison", row, "compare" if row.kind == MODELS else "study", key, "Share")
     if standing.active:
         st.button("Cancel all", icon=":material/stop_circle:", key=f"cancel {key}", on_click=_cancel, args=(row.id,))
     if standing.stopped:

@@ -40,6 +40,7 @@ def division(spec: RunSpec) -> Division | None:
     """Divide the rows as a run with this spec will; None if they cannot be divided so."""
     holdout = (spec.valid_table, spec.test_table)
     try:
+        launch.require_tables(spec)
         return _divided((spec.table, *holdout, spec.schema.label, spec.split, spec.rows_seed), spec)
     except DeepFMError:
         return None  # the page says why where table, roles or split are chosen
@@ -139,6 +140,7 @@ def _problem(name: str, schema: Schema) -> DeepFMError | None:
     if chosen == saved_tables.current_table():
         return SpecError(f"The table to {verb} on is also the one to train on. Choose another on *Data*.")
     try:
+        saved_tables.require(chosen)
         _require_fit(chosen, schema)
     except DeepFMError as error:
         return error

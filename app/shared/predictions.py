@@ -63,12 +63,23 @@ def holdout_table(run: OpenRun, part: str) -> str | None:
     return (name or saved_tables.table_name(sha)) if sha else None
 
 
+def require_table(run: OpenRun) -> None:
+    """Refuse to read the tables of a run of another visitor: a link to it does not show them.
+
+    Raises:
+        RunError: the visitor has no such table.
+    """
+    if run.id != saved_runs.BUNDLED_ID:
+        saved_tables.require(run.spec.table, run.spec.valid_table, run.spec.test_table)
+
+
 def training_range(run: OpenRun, column: str) -> tuple[float, float] | None:
     """Give the smallest and largest number of a column in the training rows; None if they are not known."""
     try:
+        require_table(run)
         return _training_range(run.id, column, run)
     except DeepFMError:
-        return None  # the table has been removed
+        return None  # the table has been removed, or is another visitor's
 
 
 @st.cache_data(max_entries=256, show_spinner=False)

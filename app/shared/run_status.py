@@ -7,7 +7,7 @@ from typing import NoReturn
 import pandas as pd
 import streamlit as st
 
-from app.state import links, saved_runs
+from app.state import links, saved_runs, sharing
 from app.state.saved_runs import BUNDLED_ID, COMPARED, RUN, OpenRun, current_id, open_run, run_names
 from app.state.store import store
 from app.widgets.messages import baseline_sentence
@@ -95,6 +95,7 @@ def choose_runs() -> None:
         kept = links.mirror(RUN, list(names), BUNDLED_ID)
         st.selectbox("Run", list(names), format_func=names.__getitem__, **kept)
         _whole_name(names[current_id()])
+        _offer_link()
         others = [run_id for run_id in names if run_id != current_id()]
         if _left_behind() or links.chosen(COMPARED) not in others:
             links.choose(COMPARED, None)
@@ -105,6 +106,14 @@ def choose_runs() -> None:
             format_func=lambda run_id: names.get(run_id, "no other run"),
             **kept,
         )
+
+
+def _offer_link() -> None:
+    """Offer a link to the current run where it is the visitor's own, on a shared server."""
+    row = open_run(current_id()).row
+    if row is not None:
+        page = "performance" if row.spec.model.name == BASELINE else "interactions" if row.ended_well else "train"
+        sharing.offer("run", row, page, RUN, "Share this run")
 
 
 LONG_NAME = 26
@@ -132,4 +141,5 @@ def _siblings(run_id: str) -> dict[str, str]:
     if row is None or row.comparison is None:
         return {}
     runs = store().comparisons.runs(row.comparison)
-    return {row.id: row.name for row in runs if row.ended_well} if len(runs) <= MOST_SIBLINGS else {}
+    shown = [row for row in runs if row.ended_well and sharing.may_see_run(row)]
+    return {row.id: row.name for row in shown} if len(runs) <= MOST_SIBLINGS else {}

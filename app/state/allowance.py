@@ -60,9 +60,7 @@ def offer_to_delete_all(forget: Callable[[], None]) -> None:
             f"{stopped if active else ''}"
         )
         if shared():
-            st.caption(
-                "A table that another visitor uploaded, or trained on by a link of yours, stays for that visitor."
-            )
+            st.caption("A table that another visitor uploaded, too, stays for that visitor.")
         st.button(
             "Delete for good", icon=":material/delete_forever:", type="primary", on_click=_delete_all, args=(forget,)
         )

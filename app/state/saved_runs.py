@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app.state import links, visitor
+from app.state import links, sharing, visitor
 from app.state.saved_tables import ROOT
 from app.state.store import store
 from app.widgets.text import moment
@@ -72,14 +72,14 @@ def runs(together: bool = False) -> list[RunRow]:
 
 
 def open_run(run_id: str) -> OpenRun:
-    """Open a run by its id.
+    """Open a run by its id, or by a link to it.
 
     Raises:
-        RunError: there is no such run.
+        RunError: there is no such run that the visitor may see.
     """
     if run_id == BUNDLED_ID:
         return _bundled()
-    row = store().run(run_id)
+    row = sharing.run(run_id)
     return OpenRun(row.id, row.name, row.state, row.spec, row.summary, store().folder(row.id), row)
 
 

@@ -11,7 +11,9 @@ import streamlit as st
 
 from app.state import links, visitor
 from app.state.store import store
+from deepfm_core.errors import RunError
 from deepfm_core.schema.schema import Schema
+from deepfm_core.store.limits import shared
 from deepfm_core.store.store import LOCAL
 
 if TYPE_CHECKING:
@@ -61,8 +63,9 @@ def original(sha: str) -> Path:
     """Return the path of a table's file as it came.
 
     Raises:
-        RunError: the store does not have it.
+        RunError: the store does not have it, or it is not the visitor's.
     """
+    require(sha)
     return store().original(sha)
 
 
@@ -92,12 +95,25 @@ def current_table() -> str:
     return links.chosen(TABLE) or next(iter(samples()))
 
 
+def require(*shas: str | None) -> None:
+    """Refuse tables of other visitors, on a shared server: a SHA-256 is no secret.
+
+    Raises:
+        RunError: one of them is neither in the visitor's list nor needed by a run of theirs.
+    """
+    if shared():
+        for sha in shas:
+            if sha and sha not in samples() and not store().has_table(sha, visitor.owner(), removed=True):
+                raise RunError(f"Table `{sha[:12]}` is not yours. Choose another one, or upload the file on *Data*.")
+
+
 def table(sha: str) -> Table:
     """Load a table; a sample is first put into the store, where the worker finds it.
 
     Raises:
-        RunError: the store does not have it.
+        RunError: the store does not have it, or it is not the visitor's.
     """
+    require(sha)
     keep_sample(sha)
     return _table(sha, visitor.owner())
 
@@ -111,7 +127,7 @@ def keep_sample(sha: str) -> None:
 def forget_read() -> None:
     """Forget what was read of tables, of all visitors': a deleted one must not open again."""
     _table.clear()
-    suggested_schema.clear()
+    _suggested_schema.clear()
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the table …")
@@ -119,7 +135,6 @@ def _table(sha: str, owner: str) -> Table:
     return store().table(sha, owner)
 
 
-@st.cache_data(max_entries=64, show_spinner="Looking at every column …")
 def suggested_schema(
     sha: str,
     label: str | None = None,
@@ -139,7 +154,16 @@ def suggested_schema(
 
     Raises:
         SchemaError: the table cannot be learned from, or the label cannot be one.
+        RunError: the store does not have it, or it is not the visitor's.
     """
+    require(sha)
+    return _suggested_schema(sha, label, positive, blank_negative, said)
+
+
+@st.cache_data(max_entries=64, show_spinner="Looking at every column …")
+def _suggested_schema(
+    sha: str, label: str | None, positive: str | None, blank_negative: bool, said: tuple[tuple[str, Said], ...]
+) -> Schema:
     from deepfm_core.schema.infer import infer_schema
 
     return infer_schema(table(sha), label, positive, said=dict(said), blank_negative=blank_negative)

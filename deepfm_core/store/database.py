@@ -12,7 +12,7 @@ from typing import Any
 
 from deepfm_core.errors import DamagedStore, RunError
 
-VERSION = 3
+VERSION = 4
 
 SCHEMA = """
 CREATE TABLE tables (
@@ -26,7 +26,7 @@ CREATE TABLE tables (
     PRIMARY KEY (sha256, owner)
 );
 CREATE TABLE runs (
-    id               TEXT PRIMARY KEY,    -- unguessable: whoever has it may open the run
+    id               TEXT PRIMARY KEY,    -- unguessable; on a shared server it opens for its owner alone
     name             TEXT NOT NULL,
     owner            TEXT NOT NULL,
     status           TEXT NOT NULL CHECK (status IN ('queued', 'running', 'finished', 'failed', 'cancelled')),
@@ -58,6 +58,14 @@ CREATE TABLE comparisons (
     created REAL NOT NULL,
     deleted REAL
 );
+CREATE TABLE shares (
+    token   TEXT PRIMARY KEY,             -- unguessable: whoever has it may look at the subject
+    owner   TEXT NOT NULL,
+    kind    TEXT NOT NULL CHECK (kind IN ('run', 'comparison')),
+    subject TEXT NOT NULL,                -- id of the run or comparison
+    created REAL NOT NULL
+);
+CREATE INDEX shares_by_subject ON shares (kind, subject);
 CREATE TABLE events (
     run_id  TEXT NOT NULL REFERENCES runs (id) ON DELETE CASCADE,
     seq     INTEGER NOT NULL,         -- counts from 1 in each run
@@ -106,6 +114,13 @@ CREATE TABLE questions (
     created REAL NOT NULL, looked REAL NOT NULL, attempts INTEGER NOT NULL DEFAULT 0,
     started REAL, share REAL NOT NULL DEFAULT 0, worker TEXT, problem TEXT
 );
+""",
+    3: """
+CREATE TABLE shares (
+    token TEXT PRIMARY KEY, owner TEXT NOT NULL, kind TEXT NOT NULL CHECK (kind IN ('run', 'comparison')),
+    subject TEXT NOT NULL, created REAL NOT NULL
+);
+CREATE INDEX shares_by_subject ON shares (kind, subject);
 """,
 }
 """What brings a database of version n to n + 1."""

@@ -30,6 +30,7 @@ from deepfm_core.store.query import Questions
 from deepfm_core.store.records import NewRun, RunRow, StoredEvent, TableEntry, WorkerState, is_id
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.run_queue import TURNS, Claims, WorkerRegister, worker_limit
+from deepfm_core.store.shares import Shares, forget
 from deepfm_core.store.tables import StoredTables
 
 if TYPE_CHECKING:
@@ -62,8 +63,8 @@ def _is_checkout(root: Path) -> bool:
 class Store:
     """Everything under `home`. One object may be shared by all threads of a process.
 
-    Every listing takes an owner, so that two visitors do not see each other's data; a run's id is unguessable and opens
-    the run for whoever has it.
+    Every listing takes an owner, so that two visitors do not see each other's data. What is asked for by its id is
+    given to whoever asks; the app asks on behalf of its owner, or of whoever has a link (`shares`).
 
     Raises:
         RunError: the store cannot be opened.
@@ -103,6 +104,11 @@ class Store:
     def comparisons(self) -> StoredComparisons:
         """The comparisons and studies."""
         return StoredComparisons(self.database, self.folder)
+
+    @cached_property
+    def shares(self) -> Shares:
+        """The links by which owners show runs and comparisons to others."""
+        return Shares(self.database)
 
     @cached_property
     def encoded(self) -> EncodingCache:
@@ -163,6 +169,10 @@ class Store:
     def tables(self, owner: str | None = None) -> list[TableEntry]:
         """Return an owner's tables, newest first; those of all owners for None."""
         return self._tables.entries(owner)
+
+    def has_table(self, sha: str, owner: str, *, removed: bool = False) -> bool:
+        """Say whether a table is in an owner's list; with `removed`, also one taken out that a run of theirs needs."""
+        return self._tables.has(sha, owner, removed=removed)
 
     def delete_table(self, sha: str, owner: str = LOCAL) -> None:
         """Take a table out of an owner's list; runs made from it keep it, what was encoded of it goes."""
@@ -277,6 +287,7 @@ class Store:
             )
             for table in ("tables", "comparisons"):
                 connection.execute(f"UPDATE {table} SET deleted = 1 WHERE owner = :owner", values)
+            connection.execute("DELETE FROM shares WHERE owner = :owner", values)
         for sha in forgotten:
             self.encoded.forget(sha)
         note("all of an owner deleted", owner=short(owner), tables=len(forgotten))
@@ -295,6 +306,7 @@ class Store:
             for run in gone:  # within the transaction: if this process ends here, the next purge goes on
                 shutil.rmtree(self.folder(run.id).path, ignore_errors=True)
             self._tables.purge(connection, before, {sha for run in gone for sha in run.tables})
+            forget(connection)
         self.encoded.remove_unfinished(before)
         self.questions.purge(before)
 

@@ -24,6 +24,15 @@ _NEEDED = "SELECT sha256 FROM tables" + "".join(
     f" UNION SELECT IIF(json_valid(spec), spec ->> '{name}', NULL) FROM runs"
     for name in ("table", "valid_table", "test_table")
 )
+_FORGOTTEN = (
+    "DELETE FROM tables WHERE deleted < ? AND sha256 NOT IN ("
+    + " UNION ".join(
+        f"SELECT COALESCE(spec ->> '{name}', '') FROM runs WHERE runs.owner = tables.owner"
+        for name in ("table", "valid_table", "test_table")
+    )
+    + ") RETURNING sha256"
+)
+"""An entry stays as long as a run of its owner needs the table: it says that the run may read it."""
 _UNREADABLE = "SELECT 1 FROM runs WHERE NOT json_valid(spec)"
 
 
@@ -156,6 +165,11 @@ class StoredTables:
             raise _absent(sha)
         return _entry(row)
 
+    def has(self, sha: str, owner: str, *, removed: bool) -> bool:
+        """See `Store.has_table`."""
+        query = "SELECT 1 FROM tables WHERE sha256 = ? AND owner = ? AND (? OR deleted IS NULL)"
+        return self._database.row(query, (sha, owner, removed)) is not None
+
     def entries(self, owner: str | None = None) -> list[TableEntry]:
         """Return an owner's tables, newest first; those of all owners for None."""
         rows = self._database.rows(
@@ -194,7 +208,7 @@ class StoredTables:
         """
         if connection.execute(_UNREADABLE).fetchone():  # a run that cannot be read may need any of them; later, then
             return
-        forgotten = connection.execute("DELETE FROM tables WHERE deleted < ? RETURNING sha256", (before,)).fetchall()
+        forgotten = connection.execute(_FORGOTTEN, (before,)).fetchall()
         left = left | {row["sha256"] for row in forgotten}
         for sha in left - {row[0] for row in connection.execute(_NEEDED)} if left else ():
             shutil.rmtree(self._path(sha), ignore_errors=True)

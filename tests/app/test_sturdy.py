@@ -51,7 +51,7 @@ def test_a_first_visit_to_a_run_that_is_not_finished_is_remembered(
     run = finished_copy(store, lambda _folder: None)
     with store.database.write() as connection:
         connection.execute("UPDATE runs SET status = 'queued', summary = '{}' WHERE id = ?", (run,))
-    app = opened("performance", run=run)
+    app = opened("performance", run=store.shares.give("run", run, LOCAL))
     assert "is waiting for a worker" in text_of(app)
     assert any("deepfm_visitor=" in element.proto.body for element in app.get("html"))
 

@@ -343,7 +343,7 @@ def test_every_earlier_version_has_its_migration() -> None:
     from deepfm_core.store.database import MIGRATIONS
 
     assert sorted(MIGRATIONS) == list(range(1, VERSION))
-    assert SCHEMA.count("CREATE TABLE") == 6
+    assert SCHEMA.count("CREATE TABLE") == 7
 
 
 def test_a_store_of_the_first_version_gets_what_later_ones_need(tmp_path: Path) -> None:

@@ -149,6 +149,7 @@ def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:
 
 
 def _begin(base: RunSpec, train: int, plan: ComparisonPlan) -> None:
+    launch.require_tables(base)
     comparison = experiments_comparison.begin(store(), base, train, plan, owner=visitor.owner(), titles=MODEL_TITLES)
     launch.keep_worker()
     links.go("compare", **{COMPARISON: comparison, "new": None})

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from app.charts.performance import component_ladder
 from app.shared import predictions
-from app.state import saved_runs
+from app.state import saved_runs, sharing
 from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.columns import LADDER
@@ -48,7 +48,10 @@ def _alone(run: OpenRun) -> list[OpenRun]:
     return [
         saved_runs.open_run(other.id)
         for other in store().comparisons.runs(row.comparison)
-        if other.ended_well and other.spec.model.name in ALONE and other.spec.seed == run.spec.seed
+        if other.ended_well
+        and sharing.may_see_run(other)
+        and other.spec.model.name in ALONE
+        and other.spec.seed == run.spec.seed
     ]
 
 

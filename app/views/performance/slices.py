@@ -42,6 +42,7 @@ def slice_section(run: OpenRun, part: str, rows: pd.DataFrame, metrics: Metrics)
     )
     role = roles[names.index(field)]
     try:
+        predictions.require_table(run)
         sliced = sliced_metrics(run.id, part, role, rows, run)
     except DeepFMError as error:
         st.info(plain(str(error)))

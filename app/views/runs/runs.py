@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.export.menu import show_import, show_menu
 from app.shared import launch, predictions
-from app.state import allowance, links, operators, saved_runs
+from app.state import allowance, links, operators, saved_runs, sharing
 from app.state.store import store
 from app.widgets.download import download
 from app.widgets.figure import show_chart
@@ -35,6 +35,7 @@ def main() -> None:
     """Draw the page, again and again while a run is active."""
     active = any(row.state in ("queued", "running") for row in saved_runs.runs(together=True))
     st.fragment(_page, run_every=1.0 if active else None)(active)
+    sharing.show_given()
     allowance.show_use()
     allowance.show_privacy()
     allowance.offer_to_delete_all(predictions.forget_tables)

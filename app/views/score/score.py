@@ -49,6 +49,7 @@ def main() -> None:
         st.caption(f"The table needs these columns, in any order: {needed}. Others are kept. A label is not needed.")
         return
     with errors_shown():
+        saved_tables.require(sha)
         _show(run, sha, _scores(run.id, sha, run))
 
 

@@ -95,6 +95,7 @@ def show_form() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Study", type="primary", icon=":material/play_arrow:", disabled=unusable):
             title = f"{MODEL_TITLES[model]} on {base.table_name}"
+            launch.require_tables(base)
             opened = study.begin(store(), base, train, plan, owner=visitor.owner(), name=title)
             launch.keep_worker()
             links.go("study", **{STUDY: opened, "new": None})

@@ -26,6 +26,7 @@ _KEPT = {
     "tables": ("rowid",),
     "runs": ("rowid",),
     "comparisons": ("rowid",),
+    "shares": ("rowid",),
     "events": ("run_id", "seq"),
 }
 """What a damaged database is read for, with the keys that give its rows their order. Runs stand before their events.
