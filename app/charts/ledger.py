@@ -33,6 +33,8 @@ RAISES, LOWERS, STANDS = "+ raises", "− lowers", "= logit"
 TITLES = {"base": "mean logit", "higher-order": "higher order", **{name: kind.title for name, kind in ADDENDS.items()}}
 BY_FIELDS_ALONE = ("first-order", "main", "second-order", "pair")
 """Kinds of addends whose fields name them. The title of any other kind is added."""
+WRITTEN = 0.005
+"""Log-odds below which a value rounds to zero."""
 PROBABILITIES = (0.0001, 0.001, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.98, 0.99, 0.999)
 """Ticks of the axis of probabilities."""
 
@@ -42,15 +44,16 @@ def ledger_rows(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] 
 
     Args:
         terms: the terms of the row: `term` (`bias`, `first-order`, `second-order`, `dnn`, or purified `base`, `main`,
-            `pair`, `higher-order`), `field_a`, `field_b`, `value`.
+            `pair`, `higher-order`), `field_a`, `field_b`, `value`; for a row with changed cells also `before`.
         top: how many fields and pairs are shown; smaller ones are summed, pairs in one line and fields in another.
         cells: the row's values by field, added to the labels.
 
     Returns:
-        One row per line, in order: `label`, `kind`, `value`, `start`, `end`, `sign`; the last is the logit.
+        One row per line, in order: `label`, `kind`, `value`, `before`, `start`, `end`, `sign`; the last is the logit.
     """
     labels = [addend_label(term, cells) for term in terms.to_dict("records")]
     lines = pd.DataFrame({"label": labels, "kind": terms["term"].to_numpy(), "value": terms["value"].to_numpy(float)})
+    lines["before"] = terms["before"].to_numpy(float) if "before" in terms else lines["value"]
     lines = _fold(lines, terms[["field_a", "field_b"]].notna().sum(axis=1).to_numpy(), top)
     is_bias = lines["kind"].isin(["bias", "base"])
     sized = lines[~is_bias].sort_values("value", key=np.abs, ascending=False, kind="stable")
@@ -58,8 +61,9 @@ def ledger_rows(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] 
     lines["end"] = lines["value"].cumsum()
     lines["start"] = lines["end"] - lines["value"]
     lines["sign"] = np.where(lines["value"] >= 0, RAISES, LOWERS)
-    total = float(lines["value"].sum())
+    total, before = float(lines["value"].sum()), float(lines["before"].sum())
     last = {"label": STANDS, "kind": "logit", "value": total, "start": 0.0, "end": total, "sign": STANDS}
+    last["before"] = before
     return pd.concat([lines, pd.DataFrame([last])], ignore_index=True)
 
 
@@ -111,13 +115,15 @@ def _fold(lines: pd.DataFrame, fields: NDArray[np.int64], top: int) -> pd.DataFr
     foldable = pd.Series(fields > 0, index=lines.index)
     size = lines["value"].abs().where(foldable, math.inf)
     small = size.rank(ascending=False, method="first") > top + int((~foldable).sum())
+    small |= (size < WRITTEN) & (lines["before"].abs() < WRITTEN)  # would be written as zero
     parts = [lines[~small]]
     for count, noun in ((2, "pairs"), (1, "fields")):
         for kind in lines["kind"][fields == count].unique():
             folded = lines[small & lines["kind"].eq(kind) & (fields == count)]
             if len(folded) > 1:
                 label = f"{len(folded)} other {noun}{_suffix(kind)}"
-                folded = pd.DataFrame([{"label": label, "kind": kind, "value": folded["value"].sum()}])
+                sums = folded[["value", "before"]].sum().to_dict()
+                folded = pd.DataFrame([{"label": label, "kind": kind, **sums}])
             parts.append(folded)
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
@@ -126,7 +132,8 @@ def _domain(lines: pd.DataFrame) -> list[float]:
     low = min(0.0, float(lines[["start", "end"]].to_numpy().min()))
     high = max(0.0, float(lines[["start", "end"]].to_numpy().max()))
     pad = 0.12 * max(high - low, 0.1)
-    return [low - pad, high + pad]
+    changed = (lines["value"] - lines["before"]).abs().max() >= WRITTEN
+    return [low - pad, high + (3 if changed else 1) * pad]  # with room for what was before
 
 
 def _probability_axis(scale: Spec) -> Layer:
@@ -169,10 +176,21 @@ def _bars(lines: pd.DataFrame, scale: Spec, y: Spec) -> Layer:
 
 
 def _amounts(lines: pd.DataFrame, scale: Spec, y: Spec) -> Layer:
-    rows = lines.assign(text=[f"{v:+.2f}".replace("-", "−") for v in lines["value"]])
+    pairs = zip(lines["value"], lines["before"], strict=True)
+    rows = lines.assign(text=[amount(value) + _was(value, before) for value, before in pairs])
     rows["right"] = rows[["start", "end"]].max(axis=1)
     name = mark("text", align="left", dx=6, color=TEXT.ink, aria=False)
     return layer(rows, name, x=quantity("right", axis=None, scale=scale), y=y, text=nominal("text"))
+
+
+def amount(value: float, digits: int = 2) -> str:
+    """Write log-odds with their sign; what rounds to zero has none."""
+    return f"{value:+.{digits}f}".replace("-", "−") if abs(value) >= 0.5 * 10.0**-digits else f"{0:.{digits}f}"
+
+
+def _was(value: float, before: float) -> str:
+    """Say what a value was before cells were changed; empty if it is the same."""
+    return f" (was {amount(before)})" if abs(value - before) >= WRITTEN else ""
 
 
 def _takeaway(lines: pd.DataFrame) -> str:
@@ -222,5 +240,6 @@ def attribution_rows(values: pd.DataFrame, *, top: int, cells: Mapping[str, str]
     if len(rest):
         lines.append((f"{len(rest)} other fields", float(rest["value"].sum())))
     rows = pd.DataFrame(lines, columns=["label", "value"]).astype({"value": float})
-    text = [f"{value:+.2f}".replace("-", "−") for value in rows["value"]]
+    digits = 2 if len(rows) and rows["value"].abs().max() >= 0.05 else 4
+    text = [amount(value, digits) for value in rows["value"]]
     return rows.assign(sign=np.where(rows["value"] >= 0, RAISES, LOWERS), text=text)

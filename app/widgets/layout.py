@@ -65,6 +65,9 @@ ICON = "icon"
 UNSEEN = "unseen-heading"
 """Class of headings that only screen readers read."""
 
+SIDEWAYS = "goes-on-sideways"
+"""Class of hints that only narrow screens show."""
+
 _RULES = f"""<style>
 [class*="st-key-{ICON}-"] button [data-testid="stMarkdownContainer"] {{
     position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
@@ -87,7 +90,7 @@ _RULES = f"""<style>
 [data-testid="stElementContainer"]:has(.{UNSEEN}) {{ position: absolute; width: 1px; }}
 .{UNSEEN} {{ position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); }}
 .st-key-{BESIDE}-room {{ container-type: inline-size; }}
-.st-key-{BESIDE}-detail {{ scroll-margin-top: 4rem; }}
+.st-key-{BESIDE}-detail {{ scroll-margin-top: 9rem; }}
 @container (min-width: 800px) {{
     .st-key-{BESIDE}-grid {{
         display: grid; grid-template: max-content 1fr / minmax(0, 9fr) minmax(0, 11fr);
@@ -97,6 +100,12 @@ _RULES = f"""<style>
     .st-key-{BESIDE}-grid > :nth-child(2) {{
         grid-area: 1 / 2 / 3 / 3; position: sticky; top: 4rem; max-height: calc(100vh - 5rem); overflow-y: auto;
     }}
+}}
+.{SIDEWAYS} {{ display: none; margin: 0; font-size: 0.875rem; color: light-dark(#59656d, #9fadb6); }}
+[data-testid="stElementContainer"]:has(.{SIDEWAYS}) {{ display: none; }}
+@media (max-width: 640px) {{
+    .{SIDEWAYS} {{ display: block; }}
+    [data-testid="stElementContainer"]:has(.{SIDEWAYS}) {{ display: flex; }}
 }}
 [data-testid="stApp"] .katex-display {{ padding: 4px; }}
 [data-testid="stTable"] td, [data-testid="stTable"] th {{ overflow-wrap: anywhere; min-width: 4.5rem; }}
@@ -111,6 +120,11 @@ def icon_key(name: str) -> str:
 def heading_for_readers(text: str) -> None:
     """Add a heading of the second level that screen readers read, where the eye sees the section without one."""
     st.html(f'<h2 class="{UNSEEN}">{escape(text)}</h2>')
+
+
+def sideways_hint(what: str) -> None:
+    """Say on a narrow screen that a formula or table goes on to the right."""
+    st.html(f'<p class="{SIDEWAYS}">↔ {escape(what)} goes on to the right: scroll it sideways.</p>')
 
 
 def apply() -> None:

@@ -1,4 +1,4 @@
-"""The purified ledger of a row: base rate, main effects, pairs, higher order (docs/interactions.md).
+"""The purified ledger of a row: mean logit, main effects, pairs, higher order (docs/interactions.md).
 
 Start with `purified_terms`. The split of a logit into first-order, second-order and DNN part is not unique: constants
 and main effects move freely between the parts during training. The functional-ANOVA decomposition of the whole logit is

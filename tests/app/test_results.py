@@ -379,6 +379,33 @@ def test_other_values_run_the_model_and_end_at_its_own_logit(opened: Opened) -> 
     assert float(logit.value.replace("−", "-")) == pytest.approx(row["logit"], abs=0.006)
 
 
+def test_the_ledger_and_the_formula_follow_a_change(opened: Opened) -> None:
+    row = pd.read_parquet(BUNDLED / "frames" / "examples.parquet").iloc[7]
+    own = opened("examples", row=str(int(row["row"])))
+    changed = opened("examples", row=str(int(row["row"])), **{"if": json.dumps({"device": "television"})})
+    logit = next(metric.value for metric in changed.metric if metric.label == "Logit")
+    assert f"({logit})" in changed.latex[0].value
+    assert changed.latex[0].value != own.latex[0].value
+    ledgers = [str(chart.proto) for chart in changed.get("vega_lite_chart") if "logit so far" in str(chart.proto)]
+    assert "(was " in ledgers[0]
+    assert changed.segmented_control[0].disabled  # a changed row has no purified ledger
+    assert "with your changes" in text_of(changed)
+
+
+def test_rows_are_listed_with_their_values_and_kept_by_a_filter(opened: Opened) -> None:
+    cells = pd.read_parquet(BUNDLED / "frames" / "example_cells.parquet").set_index("row")
+    app = opened("examples")
+    listed = app.dataframe[0].value
+    assert {"row", "probability", "device", "price", "surprise"} <= set(listed.columns)
+    assert list(listed["device"]) == list(cells.loc[listed["row"], "device"])
+    assert pd.api.types.is_float_dtype(listed["price"])  # so that it sorts as a number
+    app.multiselect[0].set_value(["device"]).run()
+    app.multiselect[1].set_value(["tablet"]).run()
+    listed = app.dataframe[0].value
+    assert set(listed["device"]) == {"tablet"}
+    assert f"{(cells['device'] == 'tablet').sum():,} of {len(cells):,} sampled rows pass." in text_of(app)
+
+
 @pytest.mark.parametrize(
     ("changes", "says"),
     [

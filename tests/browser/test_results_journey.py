@@ -90,7 +90,8 @@ def test_what_if_runs_the_model_and_is_kept_in_the_link(server: Server, page: Pa
     page.keyboard.type("television")
     page.keyboard.press("Enter")
     expect(page).to_have_url(re.compile(r"television"))
-    expect(page.get_by_text("log-odds", exact=False).first).to_be_visible()
+    expect(page.get_by_text("with your changes")).to_be_visible()
+    expect(page.locator('[aria-label*="device = television"]').first).to_be_attached()  # the ledger beside it follows
     address = page.url
     page.goto(address)
     expect(_heading(page, "Every value of device")).to_be_visible()

@@ -7,6 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.explain.example_rows import derived_values
 from deepfm_core.explain.nearest import differing, distances
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
@@ -53,3 +55,11 @@ def test_a_distance_is_between_0_and_1_and_the_same_from_both_ends(one: int, oth
     there, back = distances(cells(), one, MIXED)[other], distances(cells(), other, MIXED)[one]
     assert 0 <= there <= 1
     assert there == pytest.approx(back)
+
+
+def test_fields_made_from_a_timestamp_have_the_values_of_a_row() -> None:
+    table = pd.DataFrame({"at": ["2024-05-06 13:05", "2024-05-07 09:30"] * 4, "clicked": ["1", "0"] * 4})
+    roles = Schema(LabelRole("clicked", "1", "0"), (FieldRole("at", Kind.TIMESTAMP),))
+    encoder = Encoder.fit(table.astype("category"), roles)
+    assert derived_values(encoder, {"at": "2024-05-06 13:05"}) == {"at hour": "13:00", "at weekday": "Monday"}
+    assert derived_values(encoder, {"at": ""})["at hour"] == "missing"

@@ -92,8 +92,8 @@ DIVERGING = _ramp(
 """Signed log-odds: purple lowers, green raises, grey is zero. Safe under colour blindness, as ColorBrewer's PRGn."""
 
 LOG_ODDS = "log-odds"
-SIGNED = "datum.value == 0 ? '0' : format(datum.value, '+.2~f')"
-"""Vega expression of a label in signed log-odds, since d3 alone writes zero as +0."""
+SIGNED = "datum.value == 0 ? '0' : (datum.value > 0 ? '+' : '') + datum.label"
+"""Vega expression of an axis label in signed log-odds. Vega's own label has the digits that tell the ticks apart."""
 
 
 def narrow(below: str, otherwise: str, *, width: int = 480) -> Spec:

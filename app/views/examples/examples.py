@@ -5,22 +5,25 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
 from app.charts.logits import logit_plane, logit_strip
 from app.shared import predictions, run_status, subject
 from app.state.saved_runs import OpenRun
 from app.views.examples import selection
-from app.views.examples.ledger import nearest_section, row_section
-from app.views.examples.what_if import what_if_section
+from app.views.examples.ledger import row_section
 from app.widgets.columns import ROWS, configured
 from app.widgets.figure import figure
-from app.widgets.layout import heading_for_readers, side_by_side
+from app.widgets.layout import bring_in_view, heading_for_readers, side_by_side, sideways_hint
 from app.widgets.messages import wide_title
 from app.widgets.text import plain
 from deepfm_core.explain.example_rows import own_cells
 from deepfm_core.runs.findings import logit_spread
 
-SHOWN_ROWS = 200
+SHOWN_ROWS = 500
+LONGEST_CELL = 80
+"""Letters of a cell that are shown in the list of rows."""
+OUTCOME = "outcome"
 NO_DNN = "Training found nothing beyond the guide that helps, so the DNN adds nothing, and its charts are left out."
 
 
@@ -37,18 +40,18 @@ def main() -> None:
     heading_for_readers("Sampled rows")
     row = selection.choose_row(examples, run.spec.schema.label)
     position = int((examples["row"] == row).to_numpy().argmax())
-    left, right = side_by_side(2)
-    with left:
-        inside = show_rows(run, examples, row)
-    with right:
-        list_rows(run, examples if inside is None else inside, inside is not None)
-    own = {str(name): str(value) for name, value in cells.iloc[position].items()}
-    row_section(run, run_status.compared_run(run), examples.iloc[position], terms[terms["row"] == row], own)
-    left, right = side_by_side(2)
-    with left:
-        what_if_section(run, cells, position)
-    with right:
-        nearest_section(run, examples, cells, position)
+    listed = with_cells(run, examples, cells)
+    kept = filtered(run, listed)
+    if kept.empty:
+        st.info("No sampled row passes the filter. Widen or remove it.")
+    else:
+        left, right = side_by_side(2)
+        with left:
+            inside = show_rows(run, kept, row)
+        with right:
+            list_rows(run, kept if inside is None else inside, inside is not None)
+    row_section(run, run_status.compared_run(run), examples, terms, cells, position)
+    bring_in_view()
 
 
 def what_is_seen(run: OpenRun, examples: pd.DataFrame) -> None:
@@ -102,7 +105,7 @@ def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | 
     figure(
         title,
         chart,
-        examples,
+        examples.drop(columns=OUTCOME),
         reading,
         key="plane",
         titles=ROWS,
@@ -114,13 +117,61 @@ def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | 
     return selection.brushed(drawn, key, axes)
 
 
+def with_cells(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame) -> pd.DataFrame:
+    """Add to the sampled rows their outcome and the values of their fields, numbers as such so that they sort."""
+    label = run.spec.schema.label
+    rows = examples.reset_index(drop=True)
+    rows[OUTCOME] = np.where(rows["label"] > 0.5, label.positive, label.negative)
+    own = {}
+    for role in run.spec.schema.used:
+        texts = cells[role.column].reset_index(drop=True)
+        name = f"{role.column} (cell)" if role.column in rows else role.column
+        own[name] = pd.to_numeric(texts, errors="coerce") if role.kind.is_number else texts.astype(str)
+    return pd.concat([rows, pd.DataFrame(own)], axis=1)
+
+
+def filtered(run: OpenRun, rows: pd.DataFrame) -> pd.DataFrame:
+    """Let the visitor keep only rows of some outcome or with some values of fields."""
+    first = list(rows.columns).index(OUTCOME)
+    names = [str(name) for name in rows.columns[first:]]
+    chosen = st.multiselect(
+        "Filter rows by",
+        names,
+        key=f"filters of {run.id}",
+        placeholder="Outcome or fields",
+        help="Keeps the rows that pass all of these, in the chart and in the list.",
+    )
+    kept = np.ones(len(rows), dtype=bool)
+    for name, cell in zip(chosen, side_by_side(len(chosen), least=240, gap="small") if chosen else [], strict=True):
+        with cell:
+            kept &= _passes(rows[name], f"filter {name} of {run.id}")
+    if chosen and kept.any():
+        st.caption(f"{int(kept.sum()):,} of {len(rows):,} sampled rows pass.")
+    return rows[kept]
+
+
+def _passes(values: pd.Series, key: str) -> NDArray[np.bool_]:
+    """Let the visitor choose a range of numbers or some of the texts; say which rows are among them."""
+    name = plain(str(values.name))
+    if pd.api.types.is_numeric_dtype(values):
+        low, high = float(values.min()), float(values.max())
+        if not low < high:
+            return np.ones(len(values), dtype=bool)
+        from_, to = st.slider(name, low, high, (low, high), key=key)
+        inside = values.between(from_, to)
+        return np.asarray(inside | (values.isna() & (from_ == low) & (to == high)))
+    wanted = st.multiselect(name, list(values.value_counts().index), key=key, placeholder="Any value")
+    return np.asarray(values.isin(wanted)) if wanted else np.ones(len(values), dtype=bool)
+
+
 def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
-    """List rows, the most surprising first; a click opens one."""
-    st.subheader(f"{len(rows):,} rows in the area" if from_area else "Most surprising rows", anchor=False)
+    """List rows with the values of their fields, the most surprising first; a click opens one."""
+    st.subheader(f"{len(rows):,} rows in the area" if from_area else "Rows, most surprising first", anchor=False)
     shown = rows.sort_values("surprise", ascending=False).head(SHOWN_ROWS)
-    negative, positive = subject.outcomes(run.spec.schema.label)
-    shown = shown.assign(outcome=np.where(shown["label"] > 0.5, positive, negative))
-    shown = shown[["row", "outcome", "probability", "surprise"]]
+    fields = list(shown.columns)[list(shown.columns).index(OUTCOME) + 1 :]
+    shown = shown[["row", OUTCOME, "probability", *fields, "surprise"]]
+    texts = [name for name in fields if not pd.api.types.is_numeric_dtype(shown[name])]
+    shown = shown.assign(**{name: shown[name].str.slice(0, LONGEST_CELL) for name in texts})
 
     def open_row() -> None:
         picked = st.session_state["row_table"]["selection"]["rows"]
@@ -131,13 +182,21 @@ def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
         shown,
         hide_index=True,
         height=420,
-        column_config=configured(shown, ROWS),
+        column_config={
+            **configured(shown, ROWS),
+            "row": st.column_config.NumberColumn("row", pinned=True, format="localized"),
+            OUTCOME: st.column_config.Column(run.spec.schema.label.column),
+        },
         on_select=open_row,
         selection_mode="single-row",
         key="row_table",
-        alt="Rows with outcome and probability",
+        alt="Rows with outcome, probability and the values of their fields",
     )
-    st.caption("Surprise is the logloss of the row, in nats. Choose a row to open it.")
+    sideways_hint("The table")
+    first = f"The first {SHOWN_ROWS:,} of {len(rows):,}. " if len(rows) > SHOWN_ROWS else ""
+    st.caption(
+        f"{first}Surprise is the logloss of the row, in nats. Choose a row to open it; click a heading to sort by it."
+    )
 
 
 main()

@@ -10,11 +10,15 @@ from app.charts.ledger import attribution, ledger, ledger_rows
 from app.shared import predictions
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
-from app.views.examples import selection
+from app.views.examples import selection, what_if
 from app.views.examples.seed_spread import spread_section
 from app.widgets.columns import ROWS
 from app.widgets.figure import figure, signed
+from app.widgets.layout import list_and_detail
 from app.widgets.text import code, plain
+from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.errors import DeepFMError
+from deepfm_core.explain.example_rows import derived_values
 from deepfm_core.explain.nearest import differing, distances
 from deepfm_core.spec.models import addend_kinds
 from deepfm_core.spec.run import ModelSpec
@@ -38,37 +42,94 @@ SPLIT_HELP = (
 
 
 def row_section(
-    run: OpenRun, other: OpenRun | None, example: pd.Series, terms: pd.DataFrame, cells: dict[str, str]
+    run: OpenRun, other: OpenRun | None, examples: pd.DataFrame, terms: pd.DataFrame, cells: pd.DataFrame, position: int
 ) -> None:
-    """Draw the formula of a row with its numbers, and the ledger below it, as trained or purified.
+    """Draw a row: what if its fields were others, beside it its formula and ledger, as trained or purified.
 
     Args:
         run: the run whose model is explained.
         other: a run to compare with.
-        example: the row of `examples`.
-        terms: the row's `example_terms`.
-        cells: the row's own values by column.
+        examples: the sampled rows.
+        terms: their `example_terms`.
+        cells: the same rows, with texts as in the table.
+        position: of the row in both.
     """
+    example = examples.iloc[position]
+    terms = terms[terms["row"] == example["row"]]
     st.header(f"Row {int(example['row']):,}", anchor=False, divider="gray")
+    workbench(run, other, examples, terms, cells, position)
+    own = {str(name): str(value) for name, value in cells.iloc[position].items()}
+    if saved_runs.frame(run, "purified_terms") is not None:
+        spread_section(run, other, example)
+    attribution_section(run, example, {**own, **_derived(run, own)})
+
+
+@st.fragment
+def workbench(
+    run: OpenRun, other: OpenRun | None, examples: pd.DataFrame, terms: pd.DataFrame, cells: pd.DataFrame, position: int
+) -> None:
+    """Draw what if and the ledger side by side: a change on the left is at once in the ledger on the right."""
+    example = examples.iloc[position]
+    own = {str(name): str(value) for name, value in cells.iloc[position].items()}
+    chooser, detail, more = list_and_detail()
+    with chooser:
+        changed = what_if.choose(run, cells, position)
+    with detail:
+        show_ledger(run, other, example, terms, own, changed)
+    with more:
+        if changed is not None:
+            what_if.show(run, changed, own)
+        nearest_section(run, examples, cells, position)
+
+
+def show_ledger(
+    run: OpenRun,
+    other: OpenRun | None,
+    example: pd.Series,
+    terms: pd.DataFrame,
+    own: dict[str, str],
+    changed: what_if.Changed | None,
+) -> None:
+    """Draw the formula with the row's numbers, and the ledger below it; of the changed row, if it is changed."""
     purified = saved_runs.frame(run, "purified_terms")
-    form = choose_form() if purified is not None else AS_TRAINED
-    if purified is not None and form == PURIFIED:
-        terms = purified[purified["row"] == example["row"]]
-    st.markdown(f"The model gives it **{example['probability']:.1%}**; {_was(run, example)}. {_lead(terms, cells)}")
-    _compare(run, other, example)
-    st.latex(formula(example, run.spec.model) if form == AS_TRAINED else purified_formula(example, terms))
+    form = choose_form(disabled=changed is not None) if purified is not None else AS_TRAINED
+    if changed is not None:
+        form, terms, values = AS_TRAINED, changed.terms, {**own, **changed.changes}
+        shown = changed.example
+        before = f"**{shown['probability']:.1%}** with your changes, {example['probability']:.1%} without"
+    else:
+        if purified is not None and form == PURIFIED:
+            terms = purified[purified["row"] == example["row"]]
+        values, shown, before = own, example, f"**{example['probability']:.1%}**; {_was(run, example)}"
+    values = {**values, **_derived(run, values)}
+    st.markdown(f"The model gives it {before}. {_lead(terms, values)}")
+    if changed is None:
+        _compare(run, other, example)
+    st.latex(formula(shown, run.spec.model) if form == AS_TRAINED else purified_formula(shown, terms))
     figure(
-        "Ledger of its logit",
-        lambda: ledger(terms, top=14, cells=cells),
+        f"Ledger of its logit, {form}",
+        lambda: ledger(terms, top=14, cells=values),
         terms.drop(columns="row"),
         READING[form],
         key="ledger",
         titles=ROWS,
         file=f"row-{int(example['row'])}-ledger",
     )
-    if purified is not None:
-        spread_section(run, other, example)
-    attribution_section(run, example, cells)
+
+
+def _derived(run: OpenRun, values: dict[str, str]) -> dict[str, str]:
+    """Give the values of fields that are made from a column, such as the hour of a timestamp."""
+    if not any(role.kind.entry.fields > 1 for role in run.spec.schema.used):
+        return {}
+    try:
+        return derived_values(_encoder(run.id, run), values)
+    except DeepFMError:
+        return {}  # said beside it, where the value was changed
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _encoder(run_id: str, _run: OpenRun) -> Encoder:
+    return Encoder.load(_run.folder.encoder)
 
 
 def _was(run: OpenRun, example: pd.Series) -> str:
@@ -105,10 +166,12 @@ def _error(error: float) -> str:
     return "less than 0.001" if abs(error) < 0.001 else signed(error, 3)
 
 
-def choose_form() -> str:
-    """Let the visitor choose how the logit is split; the choice is kept in the URL."""
+def choose_form(*, disabled: bool) -> str:
+    """Let the visitor choose how the logit is split; the choice is kept in the URL. A changed row is as trained."""
     kept = links.mirror("split", list(READING), AS_TRAINED)
-    chosen: str = st.segmented_control("Split of the logit", list(READING), required=True, help=SPLIT_HELP, **kept)
+    chosen: str = st.segmented_control(
+        "Split of the logit", list(READING), required=True, disabled=disabled, help=SPLIT_HELP, **kept
+    )
     return chosen
 
 
@@ -145,9 +208,14 @@ def purified_formula(example: pd.Series, terms: pd.DataFrame) -> str:
 
 
 def _equation(parts: list[tuple[str, float, str]], example: pd.Series) -> str:
-    addends = " + ".join(rf"\underbrace{{{symbol}}}_{{\text{{{name}}}\;{value:+.2f}}}" for symbol, value, name in parts)
+    """Write the sum over two lines if it has more than three parts, and its value on a line of its own."""
+    addends = [rf"\underbrace{{{symbol}}}_{{\text{{{name}}}\;{value:+.2f}}}" for symbol, value, name in parts]
+    half = (len(addends) + 1) // 2 if len(addends) > 3 else len(addends)
+    lines = [" + ".join(addends[:half]), " + ".join(addends[half:])]
+    total = r" \\ &\qquad + ".join(line for line in lines if line)
     percent = rf"{example['probability']:.1%}".replace("%", r"\%")
-    return rf"\hat y = \sigma\Big({addends}\Big) = \sigma({example['logit']:+.2f}) = {percent}"
+    value = rf"\sigma({example['logit']:+.2f}) = {percent}"
+    return rf"\begin{{aligned}}\hat y &= \sigma\Big({total}\Big) \\ &= {value}\end{{aligned}}"
 
 
 def nearest_section(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, position: int) -> None:
@@ -178,7 +246,9 @@ def nearest_section(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, p
         f"Gower distance {distance[other]:.2f} (0 identical, 1 opposite), among the sampled rows.",
         help="Mean over fields. Texts count 0 or 1, numbers their difference ÷ range, sets the share that differs.",
     )
-    st.button(f"Open row {theirs:,}", on_click=selection.keep, args=(theirs,), icon=":material/arrow_forward:")
+    if st.button(f"Open row {theirs:,}", icon=":material/arrow_forward:"):
+        selection.keep(theirs)
+        st.rerun()
 
 
 def _lead(terms: pd.DataFrame, cells: dict[str, str]) -> str:

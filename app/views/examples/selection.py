@@ -11,6 +11,7 @@ import streamlit as st
 from app.shared.subject import outcome
 from app.state import links
 from app.state.chart_selection import chart_key, point, selected
+from app.widgets.layout import ask_in_view
 from app.widgets.text import plain
 from deepfm_core.metrics.scores import logloss_by_row
 from deepfm_core.schema.schema import LabelRole
@@ -62,8 +63,9 @@ def choose_row(examples: pd.DataFrame, label: LabelRole) -> int:
 
 
 def keep(row: int) -> None:
-    """Keep a row in the URL."""
+    """Keep a row in the URL, and have the page show it."""
     links.choose(ROW, str(row))
+    ask_in_view()
 
 
 def keep_click(chart: str) -> None:

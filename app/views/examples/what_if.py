@@ -1,14 +1,14 @@
-"""What if: change fields of a row, and see the logit that the model then gives."""
+"""What if: change fields of a row, and see what the model then gives; the ledger beside it follows."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.charts.ledger import addend_label
 from app.charts.what_if import value_sweep
 from app.shared import predictions
 from app.state import links
@@ -18,6 +18,7 @@ from app.widgets.figure import figure
 from app.widgets.messages import errors_shown
 from app.widgets.text import plain
 from deepfm_core.schema.schema import FieldRole
+from deepfm_core.spec.models import ADDENDS
 
 if TYPE_CHECKING:
     from deepfm_core.explain.nearest import Unfamiliar
@@ -28,13 +29,35 @@ CHANGES = "if"
 """Name, in the URL, of the choice that holds the changed cells."""
 MOST_VALUES = 20
 """Values tried for a field: its most frequent ones, or this many steps over the range of a number."""
-MOVED = 8
-"""Changed terms that are listed; smaller ones are summed up."""
 
 
-@st.fragment
-def what_if_section(run: OpenRun, cells: pd.DataFrame, position: int) -> None:
-    """Let the visitor change fields of a row, and show what the model then gives. Loads the model only if needed.
+@dataclass(frozen=True)
+class Changed:
+    """A row with changed cells, and what the model gives it."""
+
+    changes: dict[str, str]
+    """The new cells as text, by column."""
+    answers: Answers
+    """Of the row itself, of the changed row, and of the changed row with each of `values` in the field changed last."""
+    values: list[str]
+
+    @property
+    def example(self) -> pd.Series:
+        """Give the changed row's probability, logit and the sums of its parts, as a row of `examples` has them."""
+        terms = self.answers.terms[self.answers.terms["row"] == 1]
+        sums = terms["value"].groupby(terms["term"].map(lambda kind: ADDENDS[kind].column).astype(str)).sum()
+        own = {"probability": self.answers.probabilities[1], "logit": self.answers.logits[1]}
+        return pd.Series({**dict.fromkeys(("bias", "first_order", "second_order", "dnn_logit"), 0.0), **sums, **own})
+
+    @property
+    def terms(self) -> pd.DataFrame:
+        """Give the addends of the changed row, with the row's own under `before`."""
+        own, changed = (self.answers.terms[self.answers.terms["row"] == row] for row in (0, 1))
+        return changed.reset_index(drop=True).assign(before=own["value"].to_numpy())
+
+
+def choose(run: OpenRun, cells: pd.DataFrame, position: int) -> Changed | None:
+    """Let the visitor change fields of a row; None if nothing is changed. Loads the model only if needed.
 
     Args:
         run: the run whose model is used.
@@ -46,8 +69,8 @@ def what_if_section(run: OpenRun, cells: pd.DataFrame, position: int) -> None:
     roles = {role.column: role for role in run.spec.schema.used}
     changes = _choose_changes(cells, own, roles)
     if not changes:
-        st.caption("Choose fields and change their values. The model runs on the changed row at once.")
-        return
+        st.caption("Change fields of this row. The model runs on the changed row at once, and the ledger follows.")
+        return None
     with errors_shown():
         field = list(changes)[-1]
         values = _values_to_sweep(cells, roles[field], own[field], changes[field])
@@ -56,8 +79,16 @@ def what_if_section(run: OpenRun, cells: pd.DataFrame, position: int) -> None:
         if warnings:
             st.warning("  \n".join(plain(text) for text in warnings))
         _show_answers(answers)
-        ends = predictions.training_range(run, field) if roles[field].kind.is_number else None
-        _show_sweep(answers, roles[field], values, own[field], changes[field], ends)
+        return Changed(changes, answers, values)
+    return None
+
+
+def show(run: OpenRun, changed: Changed, own: dict[str, str]) -> None:
+    """Show the probability at every value of the field changed last."""
+    field = list(changed.changes)[-1]
+    role = next(role for role in run.spec.schema.used if role.column == field)
+    ends = predictions.training_range(run, field) if role.kind.is_number else None
+    _show_sweep(changed.answers, role, changed.values, own[field], changed.changes[field], ends)
 
 
 def not_trained_on(run: OpenRun, role: FieldRole, value: str) -> list[str]:
@@ -151,28 +182,8 @@ def _show_answers(answers: Answers) -> None:
     left, right = st.columns(2)
     left.metric("Probability", f"{p_after:.1%}", f"{100 * (p_after - p_before):+.1f} points", delta_color="off")
     right.metric("Logit", f"{after:+.2f}", f"{after - before:+.2f} log-odds", delta_color="off")
-    changed = moved(answers.terms)
-    if changed.empty:
+    if moved(answers.terms).empty:
         st.caption("No term of the logit changes.")
-        return
-    table = pd.DataFrame(
-        {
-            "term": [addend_label(term) for term in changed.to_dict("records")],
-            "before": changed["before"],
-            "after": changed["after"],
-            "change (log-odds)": changed["change"],
-        }
-    )
-    numbers = st.column_config.NumberColumn(format="%+.3f")
-    st.dataframe(
-        table.head(MOVED),
-        hide_index=True,
-        alt="Terms of the logit that change",
-        column_config={name: numbers for name in table.columns[1:]},
-    )
-    if len(table) > MOVED:
-        rest = float(table["change (log-odds)"].iloc[MOVED:].sum())
-        st.caption(f"{len(table) - MOVED} smaller changes add up to {rest:+.3f} log-odds.")
 
 
 def _show_sweep(

@@ -377,7 +377,33 @@ def test_the_ledger_ends_at_the_logit_however_much_is_folded() -> None:
         assert lines["value"].iloc[-1] == pytest.approx(terms["value"].sum())
 
 
-def test_the_purified_ledger_starts_at_the_base_rate_and_folds_small_pairs() -> None:
+def test_what_rounds_to_zero_has_no_line_of_its_own_and_no_sign() -> None:
+    terms = frames.example_terms()
+    tiny = terms.assign(value=terms["value"].where(terms["field_b"].isna(), -0.0001))
+    lines = ledger.ledger_rows(tiny, top=500)
+    assert (~lines["label"].str.contains(" × ")).all()
+    assert lines["label"].str.contains("other pairs").sum() == 1
+    assert ledger.amount(-0.001) == "0.00"
+    assert ledger.amount(-0.001, 4) == "−0.0010"
+
+
+def test_the_ledger_of_a_changed_row_says_what_each_term_was() -> None:
+    terms = frames.example_terms()
+    before = terms["value"].to_numpy().copy()
+    before[1] += 1.0
+    changed = terms.assign(before=before)
+    lines = ledger.ledger_rows(changed, top=5)
+    assert lines["before"].iloc[-1] == pytest.approx(before.sum())
+    texts = [row["text"] for row in rows_of(ledger.ledger(changed).to_dict(), "text")]
+    assert sum("(was " in text for text in texts) == 2  # the term, and the logit
+    assert not [row for row in rows_of(ledger.ledger(terms).to_dict(), "text") if "was" in row["text"]]
+
+
+def test_a_signed_axis_takes_its_digits_from_its_ticks() -> None:
+    assert "datum.label" in theme.SIGNED  # a fixed number of digits would repeat small ticks
+
+
+def test_the_purified_ledger_starts_at_the_mean_logit_and_folds_small_pairs() -> None:
     terms = frames.purified_terms()
     rows = ledger.ledger_rows(terms, top=6)
     assert rows["label"].iloc[0] == "mean logit"
