@@ -70,7 +70,12 @@ def imported_by(folder: Path) -> set[str]:
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("folder", "extras"),
-    [("deepfm_core", ("search",)), ("app", ("app",)), ("tests", ("app", "search", "onnx", "dev")), ("tools", ("dev",))],
+    [
+        ("deepfm_core", ("search", "mlflow")),
+        ("app", ("app",)),
+        ("tests", ("app", "search", "onnx", "mlflow", "dev")),
+        ("tools", ("dev",)),
+    ],
 )
 def test_what_is_imported_is_asked_for(folder: str, extras: tuple[str, ...]) -> None:
     asked = [text for extra in extras for text in PROJECT["project"]["optional-dependencies"][extra]]

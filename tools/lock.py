@@ -92,7 +92,7 @@ def requirement_files(project: Mapping[str, Any], pins: Mapping[str, str]) -> di
     extras = table["optional-dependencies"]
     held = f"{MADE}--constraint {LOCK}\n"
     program = [*table["dependencies"], *extras["app"], *extras["search"], *extras["excel"]]
-    tests = [*extras["dev"], *extras["onnx"]]
+    tests = [*extras["dev"], *extras["onnx"], *extras["mlflow"]]
     return {
         "requirements.txt": held + _pinned(program, pins),
         "requirements-dev.txt": f"{MADE}--requirement requirements.txt\n" + _pinned(tests, pins),

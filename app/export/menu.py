@@ -14,6 +14,7 @@ from app.widgets.messages import errors_shown, show_error
 from app.widgets.text import plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.export.formats import FORMATS, content
+from deepfm_core.export.tracking import configured, missing, send, shown
 from deepfm_core.spec.run import BASELINE
 from deepfm_core.tables.export import file_name
 
@@ -36,9 +37,30 @@ def show_menu(run: OpenRun) -> None:
             with st.container(gap="xsmall"):
                 download_file(form.title, make, file, form.mime, f"export {name} {run.id}", form.missing)
                 st.caption(form.help)
+        if uri := configured():
+            _show_mlflow(run, uri)
     # Beside the menu, not in it: an open menu would lie over the dialog.
     if st.button("Code", icon=":material/code:", key=f"code of {run.id}"):
         _show_code(run)
+
+
+def _show_mlflow(run: OpenRun, uri: str) -> None:
+    """Draw the button that sends a run to MLflow, and where the run is once it is there."""
+    with st.container(gap="xsmall"):
+        absent = missing()
+        wanted = st.button(
+            "Send to MLflow",
+            key=f"mlflow {run.id}",
+            icon=":material/cloud_upload:",
+            help=absent or None,
+            disabled=bool(absent),
+            width="stretch",
+        )
+        st.caption(f"Settings, metrics by epoch, bundle and report, at {plain(shown(uri))}.")
+    if wanted:
+        with errors_shown(), st.spinner("Sending the run to MLflow …"):
+            place = send(run.folder, uri, run.name)
+            st.success(f"Sent. [Open it in MLflow]({place})")
 
 
 @st.dialog("Code for this run", width="large")

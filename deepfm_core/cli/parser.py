@@ -114,10 +114,16 @@ def _interactions(verbs: Any) -> None:
 
 
 def _export(verbs: Any) -> None:
-    verb = _verb(verbs, "export", "a finished run as one file to take away; its path on stdout")
+    verb = _verb(verbs, "export", "a finished run as one file, or as a run of MLflow; where it is on stdout")
     verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
-    verb.add_argument("--format", required=True, metavar="NAME", help=", ".join(FORMATS))
-    verb.add_argument("--out", type=Path, required=True, metavar="PATH", help="the file to write; must not exist")
+    verb.add_argument("--format", metavar="NAME", help=", ".join(FORMATS))
+    verb.add_argument("--out", type=Path, metavar="PATH", help="the file to write; must not exist")
+    _mlflow(verb)
+
+
+def _mlflow(verb: argparse.ArgumentParser) -> None:
+    text = "send the run to MLflow at this address: settings, metrics by epoch, bundle and report"
+    verb.add_argument("--mlflow", metavar="URI", help=text)
 
 
 def _role_table(verbs: Any) -> None:
@@ -131,6 +137,7 @@ def _train(verbs: Any) -> None:
     verb = _verb(verbs, "train", "train a model on a table; one JSON object on stdout")
     _table(verb)
     verb.add_argument("--out", type=Path, metavar="DIR", help="write the run here; must not exist (default: the store)")
+    _mlflow(verb)
     _roles(verb)
     _settings(verb, "train").add_argument(
         "--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)"

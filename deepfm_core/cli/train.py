@@ -19,9 +19,10 @@ from types import FrameType
 from typing import Any, NoReturn
 
 from deepfm_core._files import finite
-from deepfm_core.cli.options import Tables, base_spec, chosen_settings
+from deepfm_core.cli.options import Tables, base_spec, chosen_settings, model_folder, run_name_of
 from deepfm_core.cli.output import Progressed
 from deepfm_core.errors import RunError, SpecError
+from deepfm_core.export.tracking import check, send
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.expectations import expectations
 from deepfm_core.runs.job import Context, Job
@@ -54,8 +55,25 @@ def run(arguments: argparse.Namespace) -> None:
     specs = [replace(spec, seed=spec.seed + number) for number in range(arguments.seeds)]
     said = partial(_named, arguments.preset, chosen, several=len(specs) > 1)
     train = partial(_train_into, out) if out else partial(_train_in_store, said)
+    if arguments.mlflow:
+        check(arguments.mlflow)
     summaries = train(specs, tables, arguments.quiet)
+    if arguments.mlflow:
+        summaries = [_sent(summary, arguments.mlflow) for summary in summaries]
     print(json.dumps(finite(summaries[0] if len(summaries) == 1 else _over_seeds(summaries))))
+
+
+def _sent(summary: dict[str, Any], uri: str) -> dict[str, Any]:
+    """Send a finished run to MLflow, and add to its summary where it is there.
+
+    Raises:
+        RunError: MLflow refuses; the run itself is kept.
+    """
+    named = summary["run"]
+    try:
+        return {**summary, "mlflow": send(model_folder(named), uri, run_name_of(named))}
+    except RunError as error:
+        raise RunError(f"{error} The run is kept: `export {named} --mlflow` sends it later.") from error
 
 
 def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from deepfm_core.runs.findings import Cell, Findings, findings
 from deepfm_core.runs.telling import PLAUSIBLE_SD, cells_of, telling_cell
 from deepfm_core.spec.naming import MODEL_TITLES, run_name
 from deepfm_core.spec.run import BASELINE, RunSpec
-from deepfm_core.spec.settings import SETTINGS, capitalised
+from deepfm_core.spec.settings import SETTINGS, Setting, capitalised
 from deepfm_core.store.run_folder import RunFolder
 
 PARTS = {"test": "Test", "valid": "Validation"}
@@ -107,11 +107,16 @@ class Facts:
 
     def settings(self) -> Iterator[tuple[str, str]]:
         """Yield the title and the value of every setting that the model reads."""
+        for setting, value in self.asked():
+            yield capitalised(setting.title), value
+
+    def asked(self) -> Iterator[tuple[Setting, str]]:
+        """Yield every setting that the model reads, with its value as people write it."""
         for setting in SETTINGS:
             value = setting.of(self.spec)
             asked = setting.home != "run" or setting.option is not None
             if asked and value not in (None, ()) and setting.needs(self.spec.model.switches):
-                yield capitalised(setting.title), said(setting.as_text(value))
+                yield setting, said(setting.as_text(value))
 
 
 def said(value: Any) -> str:
