@@ -25,4 +25,4 @@ HEALTHCHECK --interval=30s --timeout=15s --start-period=60s \
     CMD python -m deepfm_core health --server "http://127.0.0.1:$PORT"
 
 # As in Procfile. The server starts its own workers; told to end, they put their run back into the queue.
-CMD ["sh", "-c", "exec streamlit run app/main.py --server.port=$PORT --server.address=0.0.0.0 --server.headless=true --browser.serverAddress=localhost"]
+CMD ["sh", "-c", "exec streamlit run app/server.py --server.port=$PORT --server.address=0.0.0.0 --server.headless=true --browser.serverAddress=localhost"]

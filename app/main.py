@@ -51,12 +51,17 @@ def main() -> None:
         path = VIEWS / "system" / "system.py"
         seen: Literal["visible", "hidden"] = "visible" if operators.is_listed() else "hidden"
         pages.append(st.Page(path, title="System", icon=":material/dns:", url_path="system", visibility=seen))
-    chosen = st.navigation(pages)
+    away = visitor.must_sign_in()
+    chosen = st.navigation(pages, position="hidden" if away else "sidebar")
+    if away:
+        visitor.ask_to_sign_in()
+        return
     links.arrive()
     layout.apply()
     try:
         links.follow(chosen.url_path)
         run_status.choose_runs()
+        visitor.show_account()
         visitor.remember()  # before the page, since a page may end the script early
         chosen.run()
         launch.keep_worker()

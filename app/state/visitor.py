@@ -1,38 +1,100 @@
-"""Owner of the runs and tables that pages list: the one user of this machine, or a visitor known by a cookie."""
+"""Owner of the runs and tables that pages list: the one user of a machine, or a visitor by account or cookie."""
 
 from __future__ import annotations
 
+import hashlib
 import re
 import secrets
+from collections.abc import Mapping
+from functools import partial
+from importlib.util import find_spec
+from typing import Any
 
 import streamlit as st
 
+from app.widgets.text import plain
 from deepfm_core.store.limits import LOCAL, shared
 
 COOKIE = "deepfm_visitor"
-_SECONDS = 365 * 24 * 3600
+SECONDS = 365 * 24 * 3600
+"""How long the browser keeps the cookie after the last visit."""
+
+
+def is_owner(text: str) -> bool:
+    """Say whether a text can be what a cookie holds; that of an account has another form, which none can forge."""
+    return re.fullmatch("[0-9a-f]{32}", text) is not None
 
 
 def owner() -> str:
     """Return the owner under which the visitor's runs and tables are kept.
 
-    On a shared server it is a secret kept in the browser and never part of a link: a link shows one run, not the list.
+    On a shared server it is of the account that the visitor signed in with; else a secret kept in the browser.
     """
     if not shared():
         return LOCAL
+    user = st.user.to_dict()
+    if user.get("is_logged_in"):
+        return _of_account(user)
     if COOKIE not in st.session_state:
         known = st.context.cookies.get(COOKIE, "")
-        st.session_state[COOKIE] = known if re.fullmatch("[0-9a-f]{32}", known) else secrets.token_hex(16)
+        st.session_state[COOKIE] = known if is_owner(known) else secrets.token_hex(16)
     return str(st.session_state[COOKIE])
 
 
+def _of_account(user: Mapping[str, Any]) -> str:
+    """Give the owner of an account: its provider's name of it, which stays when an address or a name changes."""
+    account = f"{user.get('iss', '')}\n{user['sub']}"
+    return f"account-{hashlib.sha256(account.encode()).hexdigest()[:32]}"
+
+
 def remember() -> None:
-    """Set the cookie with the owner's name, if the visitor's browser does not have it yet."""
-    if not shared() or st.context.cookies.get(COOKIE) == owner():
+    """Set the cookie with the owner's name, if the visitor's browser does not have it: where `app/main.py` is served.
+
+    `app/server.py` sets it with the page, so that this does nothing. Where a script has to, a tab that finds the cookie
+    of another tab takes it over, by loading again.
+    """
+    if not shared() or st.user.to_dict().get("is_logged_in") or is_owner(st.context.cookies.get(COOKIE, "")):
         return
     script = (
-        f"<script>document.cookie = '{COOKIE}={owner()}; path=/; max-age={_SECONDS}; SameSite=Lax'"
+        f"<script>if (/{COOKIE}=[0-9a-f]{{32}}/.test(document.cookie) && !sessionStorage.{COOKIE})"
+        f" {{ sessionStorage.{COOKIE} = 1; location.reload() }}"
+        f" else document.cookie = '{COOKIE}={owner()}; path=/; max-age={SECONDS}; SameSite=Lax'"
         " + (location.protocol === 'https:' ? '; Secure' : '')</script>"
     )
     with st.sidebar:  # at its end, where the empty element takes no room
         st.html(script, unsafe_allow_javascript=True)
+
+
+# Accounts, where the server's secrets name a provider of OpenID Connect.
+
+
+def must_sign_in() -> bool:
+    """Say whether the server asks for an account, and the visitor has not signed in."""
+    return st.user.to_dict().get("is_logged_in") is False
+
+
+def ask_to_sign_in() -> None:
+    """Draw a button for each provider of the server's secrets."""
+    st.title("DeepFM Explorer", anchor=False)
+    if find_spec("authlib") is None:
+        st.error("Signing in needs the package Authlib on the server. Install it there, and start the server again.")
+        return
+    st.markdown("Sign in to see your tables and runs.")
+    for name in _providers(st.secrets.get("auth", {})):
+        label = f"Sign in with {plain(name.title())}" if name else "Sign in"
+        go = partial(st.login, name) if name else st.login
+        st.button(label, type="primary", icon=":material/login:", on_click=go)
+
+
+def _providers(auth: Mapping[str, Any]) -> list[str]:
+    named = [name for name, values in auth.items() if isinstance(values, Mapping) and "client_id" in values]
+    return ([""] if "client_id" in auth else []) + named
+
+
+def show_account() -> None:
+    """Say at the end of the sidebar who is signed in, with a button to sign out; nothing without accounts."""
+    user = st.user.to_dict()
+    if user.get("is_logged_in"):
+        with st.sidebar:
+            st.caption(f"Signed in as {plain(str(user.get('email') or user.get('name') or 'you'))}")
+            st.button("Sign out", icon=":material/logout:", type="tertiary", on_click=st.logout)

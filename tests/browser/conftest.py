@@ -36,10 +36,11 @@ FINISHED = 240_000
 
 
 class Server:
-    """The app as `streamlit run app/main.py` serves it, with a store of its own."""
+    """The app as `streamlit run app/main.py` serves it, or another entry, with a store of its own."""
 
-    def __init__(self, home: Path, **environment: str) -> None:
+    def __init__(self, home: Path, entry: str = "app/main.py", **environment: str) -> None:
         self.home = home
+        self._entry = entry
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
@@ -51,7 +52,7 @@ class Server:
         return f"http://localhost:{self.port}"
 
     def start(self) -> None:
-        command = [str(Path(sys.executable).with_name("streamlit")), "run", "app/main.py"]
+        command = [str(Path(sys.executable).with_name("streamlit")), "run", self._entry]
         options = [f"--server.port={self.port}", "--server.headless=true"]
         with (self.home.parent / "server.log").open("ab") as log:
             self._process = subprocess.Popen(

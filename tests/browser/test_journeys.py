@@ -11,9 +11,9 @@ from urllib.parse import parse_qs, urlparse
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, FilePayload, Page, expect
 
-from tests.browser.conftest import FINISHED, ROOT, Server, settled
+from tests.browser.conftest import FINISHED, PATIENCE, ROOT, Server, settled
 from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
@@ -136,7 +136,8 @@ def test_training_goes_on_when_the_tab_is_closed(server: Server, page: Page, bro
 def test_two_visitors_of_a_hosted_app_see_each_others_runs_only_through_a_link(
     tmp_path: Path, browser: Browser
 ) -> None:
-    server = Server(tmp_path / "home", DEEPFM_PRIVATE="1")
+    server = Server(tmp_path / "home", "app/server.py", DEEPFM_PRIVATE="1")
+    expect.set_options(timeout=PATIENCE)
     try:
         one, other = (browser.new_context(viewport={"width": 1400, "height": 1000}).new_page() for _ in range(2))
         _open(one, server)
@@ -158,6 +159,30 @@ def test_two_visitors_of_a_hosted_app_see_each_others_runs_only_through_a_link(
         expect(other.get_by_text("DeepFM on clicks.csv ·").first).to_be_visible()
         expect(other.get_by_role("button", name="Cancel")).to_have_count(0)
     finally:
+        server.close()
+
+
+def test_two_tabs_of_a_new_visitor_are_one_owner(tmp_path: Path, browser: Browser) -> None:
+    server = Server(tmp_path / "home", "app/server.py", DEEPFM_PRIVATE="1")
+    context = browser.new_context(viewport={"width": 1400, "height": 1000})
+    expect.set_options(timeout=PATIENCE)
+    try:
+        tabs = [context.new_page(), context.new_page()]
+        for tab in tabs:  # both before either has shown anything
+            tab.goto(f"{server.url}/data", wait_until="commit")
+        for tab in tabs:
+            settled(tab)
+        for number, tab in enumerate(tabs):
+            content = b"x,y\n" + b"a,0\nb,1\n" * (50 + number)
+            file: FilePayload = {"name": f"tab{number}.csv", "mimeType": "text/csv", "buffer": content}
+            tab.locator('input[type="file"]').first.set_input_files(file)
+            expect(tab.get_by_role("heading", name=f"tab{number}.csv")).to_be_visible()
+        owners = {table.owner for table in _store(server).tables() if table.name.startswith("tab")}
+        (cookie,) = (cookie for cookie in context.cookies() if cookie["name"] == "deepfm_visitor")
+        assert owners == {cookie["value"]}
+        assert (cookie["httpOnly"], cookie["sameSite"]) == (True, "Lax")
+    finally:
+        context.close()
         server.close()
 
 

@@ -1,0 +1,112 @@
+"""Who a visitor is: known by the cookie that the server sets with the page, or by an account."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from app.state import visitor
+from deepfm_core.store.store import Store
+from tests.small_engine import spec
+
+Opened = Callable[..., AppTest]
+ANN = "a" * 32
+
+
+def answered(cookie: str, kind: str = "text/html; charset=utf-8", scheme: str = "http") -> dict[str, str]:
+    """Give the headers of a page that was asked for with a cookie."""
+    from app.server import VisitorCookie
+
+    sent: list[Any] = []
+
+    async def page(_scope: Any, _receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind.encode())]})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def keep(message: Any) -> None:
+        sent.append(message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "scheme": scheme, "headers": [(b"cookie", cookie.encode())]}
+    asyncio.run(VisitorCookie(page)(scope, receive, keep))
+    return {name.decode(): value.decode() for name, value in sent[0]["headers"]}
+
+
+def test_a_page_comes_with_a_cookie_that_no_script_reads_and_no_other_site_sends() -> None:
+    first, second = (answered("")["set-cookie"] for _ in range(2))
+    assert first != second
+    value, *attributes = first.split("; ")
+    assert visitor.is_owner(value.removeprefix("deepfm_visitor="))
+    assert attributes == ["Path=/", "Max-Age=31536000", "HttpOnly", "SameSite=Lax"]
+    assert answered("", scheme="https")["set-cookie"].endswith("; Secure")
+    assert answered("")["cache-control"] == "no-store"
+
+
+def test_a_cookie_that_came_goes_on_for_another_year_and_a_strange_one_is_replaced() -> None:
+    assert answered(f"x=1; deepfm_visitor={ANN}")["set-cookie"].startswith(f"deepfm_visitor={ANN}; ")
+    for strange in (f"account-{ANN}", "local", "", "z" * 32, '"', "a" * 5000):
+        value = answered(f"deepfm_visitor={strange}")["set-cookie"].split("; ")[0]
+        assert visitor.is_owner(value.removeprefix("deepfm_visitor="))
+        assert strange not in value or not strange
+    assert "set-cookie" not in answered("", kind="text/javascript")
+
+
+@pytest.fixture
+def shared(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    monkeypatch.setattr("streamlit.runtime.context.ContextProxy.cookies", {"deepfm_visitor": ANN})
+    return store
+
+
+def as_user(opened: Opened, monkeypatch: pytest.MonkeyPatch, view: str = "runs", **user: Any) -> AppTest:
+    monkeypatch.setattr("streamlit.user_info.UserInfoProxy.to_dict", lambda _: dict(user))
+    return opened(view)
+
+
+def names(app: AppTest) -> set[str]:
+    return {name for frame in app.dataframe for name in frame.value.get("Run", [])}
+
+
+@pytest.mark.slow
+def test_whoever_signs_in_is_an_owner_by_issuer_and_subject_whatever_the_browser(
+    shared: Store, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    account: dict[str, Any] = {
+        "is_logged_in": True,
+        "iss": "https://id.example",
+        "sub": "17",
+        "email": "ann@example.org",
+    }
+    owner = visitor._of_account(account)
+    assert not visitor.is_owner(owner)  # no cookie can claim it
+    assert owner != visitor._of_account(account | {"iss": "https://other.example"})
+    assert owner == visitor._of_account(account | {"email": "ann@elsewhere.org"})
+    shared.enqueue(spec(), "of the account", owner)
+    shared.enqueue(spec(), "of the browser", ANN)
+    app = as_user(opened, monkeypatch, **account)
+    assert names(app) == {"of the account"}
+    assert any("Signed in as" in caption.value for caption in app.sidebar.caption)
+    assert "Sign out" in [button.label for button in app.sidebar.button]
+    assert names(as_user(opened, monkeypatch)) == {"of the browser"}
+
+
+@pytest.mark.slow
+def test_where_accounts_are_set_up_nobody_sees_a_page_before_signing_in(
+    shared: Store, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared.enqueue(spec(), "of the browser", ANN)
+    monkeypatch.setattr(visitor, "find_spec", lambda _name: object())
+    monkeypatch.setattr("streamlit.secrets", {"auth": {"cookie_secret": "x", "okta": {"client_id": "1"}}})
+    app = as_user(opened, monkeypatch, is_logged_in=False)
+    assert [button.label for button in app.button] == ["Sign in with Okta"]
+    assert not app.dataframe
+    monkeypatch.setattr(visitor, "find_spec", lambda _name: None)
+    app = as_user(opened, monkeypatch, is_logged_in=False)
+    assert "Install it there" in app.error[0].value
+    assert not app.button
