@@ -8,7 +8,7 @@ RUN useradd --create-home --uid 10001 deepfm && install -d -o deepfm -g deepfm -
 WORKDIR /app
 COPY requirements.txt requirements.lock ./
 ARG PIP_OPTIONS=""
-RUN pip install --no-cache-dir $PIP_OPTIONS --requirement requirements.txt
+RUN pip install --no-cache-dir $PIP_OPTIONS --requirement requirements.txt "psycopg[binary]"
 COPY .streamlit .streamlit
 COPY app app
 COPY deepfm_core deepfm_core

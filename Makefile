@@ -4,13 +4,13 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PORT ?= 8501
 
-.PHONY: run test test-fast coverage check format lock chromium clean
+.PHONY: run test test-fast coverage check format lock chromium postgresql clean
 
 run: $(VENV)/.run
 	$(BIN)/streamlit run app/main.py --server.port=$(PORT)
 
 # The fast tests run once: with their coverage. A browser's journeys have the machine to themselves.
-test: $(VENV)/.test chromium check coverage
+test: $(VENV)/.test chromium postgresql check coverage
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --ignore=tests/browser
 	$(BIN)/python -m pytest tests/browser
 
@@ -41,6 +41,13 @@ chromium:
 		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } \
 		|| { command -v sudo >/dev/null && sudo -n apt-get install -y -qq chromium; } \
 		|| echo "No Chromium found and none could be installed: the browser tests will fail. Install chromium."
+
+# The same for PostgreSQL, as the store's other database; its tests are skipped where there is none.
+postgresql:
+	@command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } \
+		|| { command -v sudo >/dev/null && sudo -n apt-get install -y -qq --no-install-recommends postgresql; } \
+		|| echo "No PostgreSQL found and none could be installed: its tests are skipped. Install postgresql."
 
 $(VENV)/bin/python:
 	@echo "Making the environment $(VENV) ..."

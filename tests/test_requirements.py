@@ -71,9 +71,9 @@ def imported_by(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("deepfm_core", ("search", "mlflow")),
+        ("deepfm_core", ("search", "mlflow", "postgres")),
         ("app", ("app",)),
-        ("tests", ("app", "search", "onnx", "mlflow", "dev")),
+        ("tests", ("app", "search", "onnx", "mlflow", "postgres", "dev")),
         ("tools", ("dev",)),
     ],
 )

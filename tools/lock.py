@@ -92,7 +92,7 @@ def requirement_files(project: Mapping[str, Any], pins: Mapping[str, str]) -> di
     extras = table["optional-dependencies"]
     held = f"{MADE}--constraint {LOCK}\n"
     program = [*table["dependencies"], *extras["app"], *extras["search"], *extras["excel"]]
-    tests = [*extras["dev"], *extras["onnx"], *extras["mlflow"]]
+    tests = [*extras["dev"], *extras["onnx"], *extras["mlflow"], *extras["postgres"]]
     return {
         "requirements.txt": held + _pinned(program, pins),
         "requirements-dev.txt": f"{MADE}--requirement requirements.txt\n" + _pinned(tests, pins),
@@ -103,7 +103,12 @@ def requirement_files(project: Mapping[str, Any], pins: Mapping[str, str]) -> di
 
 
 def _pinned(requirements: Iterable[str], pins: Mapping[str, str]) -> str:
-    return "".join(f"{Requirement(text).name}=={pins[_name(text)]}\n" for text in requirements)
+    return "".join(f"{_asked(Requirement(text))}=={pins[_name(text)]}\n" for text in requirements)
+
+
+def _asked(requirement: Requirement) -> str:
+    extras = f"[{','.join(sorted(requirement.extras))}]" if requirement.extras else ""
+    return f"{requirement.name}{extras}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.request import urlopen
 
 from deepfm_core.errors import DamagedStore, RunError
-from deepfm_core.store.store import Store, default_home
+from deepfm_core.store.store import Store, database_url, default_home
 from deepfm_core.store.upkeep import backup as backups
 from deepfm_core.store.upkeep import check as checks
 
@@ -56,12 +56,11 @@ def _answering(server: str | None) -> Iterator[str]:
 
 def _store_problems(home: Path) -> Iterator[str]:
     """Say what is not well with a store; nothing where there is none yet, as before the first visitor."""
-    from deepfm_core.store.database import holds_data
     from deepfm_core.store.upkeep.overview import problems
 
-    if not (home / checks.DATABASE).exists() and not holds_data(home / checks.DATABASE):
-        return
     try:
+        if not checks.is_there(home, database_url()):
+            return
         with closing(Store(home)) as store:
             yield from problems(store)
     except RunError as error:

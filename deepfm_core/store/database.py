@@ -1,4 +1,7 @@
-"""The store's database: its schema, its migrations, and transactions that many processes may open at once."""
+"""The store's database: its schema, its migrations, and transactions that many processes may open at once.
+
+SQLite is the default, and is all here. What another engine says otherwise is in `postgres.py`.
+"""
 
 from __future__ import annotations
 
@@ -6,11 +9,14 @@ import sqlite3
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from deepfm_core.errors import DamagedStore, RunError
+
+Values = Sequence[Any] | Mapping[str, Any]
+"""Of a statement."""
 
 VERSION = 4
 
@@ -126,19 +132,87 @@ CREATE INDEX shares_by_subject ON shares (kind, subject);
 """What brings a database of version n to n + 1."""
 
 
+class Row(Protocol):
+    """A row of a query: its values by name and by place."""
+
+    def keys(self) -> Any:
+        """Return the names."""
+
+    def __getitem__(self, key: Any, /) -> Any: ...
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Cursor(Protocol):
+    """What a statement gives."""
+
+    @property
+    def rowcount(self) -> int:
+        """How many rows it changed."""
+
+    def fetchone(self) -> Any:
+        """Return the next row, or None."""
+
+    def fetchall(self) -> list[Any]:
+        """Return the rows that are left."""
+
+    def __iter__(self) -> Iterator[Any]: ...
+
+
+class Connection(Protocol):
+    """What a transaction is written through: one text of a statement for every engine."""
+
+    def execute(self, statement: str, values: Values = ..., /) -> Cursor:
+        """Do a statement, whose values stand as `?` or `:name`."""
+
+
+class Engine(Protocol):
+    """A kind of database. It holds one connection, and all that SQL does not say in one way everywhere."""
+
+    name: str
+    """As messages say it, without a password."""
+
+    @property
+    def connection(self) -> Connection:
+        """The connection; one that was lost is opened anew."""
+
+    def close(self) -> None:
+        """Close the connection."""
+
+    def begin(self) -> None:
+        """Begin a transaction beside which no other process writes."""
+
+    def end(self, word: str) -> None:
+        """End the transaction, if there is one, by COMMIT or ROLLBACK."""
+
+    def version(self) -> int:
+        """Return the version of the schema; 0 where there is none yet."""
+
+    def create(self, scripts: Sequence[str], version: int) -> None:
+        """Do the statements of scripts, within a transaction, and set the version."""
+
+    def integrity(self) -> str:
+        """Say what is wrong with the database's own pages; `ok` where nothing is."""
+
+    def readable_errors(self) -> AbstractContextManager[None]:
+        """Turn what the engine raises within the block into a `RunError`; a constraint's error stays."""
+
+
 class Database:
     """A connection any thread of this process may use, one at a time; other processes wait for up to ten seconds.
 
     Args:
-        path: of the file; it is made where it is not there, unless tables or runs stand beside it.
+        path: of SQLite's file; it is made where it is not there, unless tables or runs stand beside it. With another
+            engine there is no such file, but the tables and runs stand beside it all the same.
         schema: the text of a new database.
         version: of the schema.
         migrations: what brings a database of version n to n + 1.
-        anew: make the file although tables or runs stand beside it, because their list is about to be rebuilt.
+        anew: make the database although tables or runs stand beside it, because their list is about to be rebuilt.
+        url: of a PostgreSQL server's database; empty for SQLite.
 
     Raises:
         DamagedStore: the file is no database, or is empty or gone while tables or runs stand beside it.
-        RunError: the file cannot be opened, or was made by a later version of this program.
+        RunError: the database cannot be opened, or was made by a later version of this program.
     """
 
     def __init__(
@@ -149,75 +223,68 @@ class Database:
         migrations: Mapping[int, str] = MIGRATIONS,
         *,
         anew: bool = False,
+        url: str = "",
     ) -> None:
-        self.path = path
+        self.path, self.url = path, url
         self._lock = threading.RLock()
         self._anew = anew
-        self._refuse_lost()
+        if not url:
+            self._refuse_lost()
         with self.readable_errors():
             _make_folder(path.parent)
-            self._connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
-            self._connection.row_factory = sqlite3.Row
-            self._set_up()
+            self._engine: Engine = _postgres(url) if url else _Sqlite(path)
         self._migrate(schema, version, migrations)
 
     def close(self) -> None:
         """Close the connection."""
         with self._lock:
-            self._connection.close()
+            self._engine.close()
 
-    def rows(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> list[sqlite3.Row]:
+    def rows(self, query: str, values: Values = ()) -> list[Row]:
         """Return all rows of a query."""
         with self._lock, self.readable_errors():
-            return self._connection.execute(query, values).fetchall()
+            return self._engine.connection.execute(query, values).fetchall()
 
-    def row(self, query: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> sqlite3.Row | None:
+    def row(self, query: str, values: Values = ()) -> Row | None:
         """Return the first row of a query, or None."""
         rows = self.rows(query, values)
         return rows[0] if rows else None
 
-    def change(self, statement: str, values: Sequence[Any] | Mapping[str, Any] = ()) -> int:
+    def change(self, statement: str, values: Values = ()) -> int:
         """Do one statement in a transaction of its own, and return how many rows it changed."""
         with self.write() as connection:
             return connection.execute(statement, values).rowcount
 
     @contextmanager
-    def write(self) -> Iterator[sqlite3.Connection]:
+    def write(self) -> Iterator[Connection]:
         """Open a transaction beside which no other process writes; it is kept if the block ends well, or undone."""
         with self._lock, self.readable_errors():
-            self._undo()  # what a signal has cut off between two bytecodes
+            self._engine.end("ROLLBACK")  # what a signal has cut off between two bytecodes
             try:
-                self._connection.execute("BEGIN IMMEDIATE")
-                yield self._connection
-                self._connection.execute("COMMIT")
+                self._engine.begin()
+                yield self._engine.connection
+                self._engine.end("COMMIT")
             except BaseException:
-                self._undo()
+                self._engine.end("ROLLBACK")
                 raise
 
-    def _undo(self) -> None:
-        if self._connection.in_transaction:
-            self._connection.execute("ROLLBACK")
+    def integrity(self) -> str:
+        """Say what is wrong with the database's own pages; `ok` where nothing is."""
+        with self._lock, self.readable_errors():
+            return self._engine.integrity()
 
     @contextmanager
     def readable_errors(self) -> Iterator[None]:
         """Turn what a full or read-only disk, a lock or damage raises within the block into a `RunError`."""
+        engine = getattr(self, "_engine", None)
         try:
-            yield
-        except sqlite3.OperationalError as error:
-            if str(error).startswith(_INCOMPLETE):
-                raise damaged(self.path, str(error)) from error
-            raise RunError(
-                f"Store `{self.path}`: {error}. Check free space and permissions there, then try again."
-            ) from error
+            with engine.readable_errors() if engine else _sqlite_errors(self.path):
+                yield
         except OSError as error:
             where = error.filename or self.path.parent
             raise RunError(
                 f"Store `{where}`: {error.strerror or error}. Check free space and permissions there, then try again."
             ) from error
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.IntegrityError):
-                raise
-            raise damaged(self.path, str(error)) from error
 
     def _refuse_lost(self) -> None:
         """Refuse to begin a new database beside tables or runs, which the new one would not know."""
@@ -227,41 +294,93 @@ class Database:
             raise RunError(f"Store `{self.path}`: {error}. Check free space and permissions there.") from error
         if lost:
             what = "is empty" if self.path.exists() else "is gone"
-            raise damaged(self.path, f"the file {what}, but tables or runs stand beside it")
+            raise damaged(str(self.path), f"the file {what}, but tables or runs stand beside it")
+
+    def _migrate(self, schema: str, version: int, migrations: Mapping[int, str]) -> None:
+        name = self._engine.name
+        if self._version() == version:
+            return
+        with self.write():
+            found = self._engine.version()
+            if not (found or self._anew) and holds_data(self.path):
+                raise damaged(name, f"it lists nothing, but tables or runs stand in `{self.path.parent}`")
+            if found > version:
+                raise RunError(f"Store `{name}` has version {found}, this program knows {version}. Update the program.")
+            self._engine.create([migrations[step] for step in range(found, version)] if found else [schema], version)
+
+    def _version(self) -> int:
+        with self._lock, self.readable_errors():
+            return self._engine.version()
+
+
+def _postgres(url: str) -> Engine:
+    """Open another engine; its library is loaded here alone."""
+    from deepfm_core.store.postgres import Postgres
+
+    return Postgres(url)
+
+
+class _Sqlite:
+    """SQLite in WAL mode, in one file."""
+
+    def __init__(self, path: Path) -> None:
+        self.name = str(path)
+        self._path = path
+        self.connection = sqlite3.connect(path, timeout=10.0, isolation_level=None, check_same_thread=False)
+        self.connection.row_factory = sqlite3.Row
+        self._set_up()
+
+    def close(self) -> None:
+        self.connection.close()
+
+    def begin(self) -> None:
+        self.connection.execute("BEGIN IMMEDIATE")
+
+    def end(self, word: str) -> None:
+        if self.connection.in_transaction:
+            self.connection.execute(word)
+
+    def version(self) -> int:
+        return int(self.connection.execute("PRAGMA user_version").fetchone()[0])
+
+    def create(self, scripts: Sequence[str], version: int) -> None:
+        for script in scripts:
+            for statement in statements(script):
+                self.connection.execute(statement)
+        self.connection.execute(f"PRAGMA user_version = {version}")
+
+    def integrity(self) -> str:
+        return "; ".join(row[0] for row in self.connection.execute("PRAGMA quick_check(3)"))
+
+    def readable_errors(self) -> AbstractContextManager[None]:
+        return _sqlite_errors(self._path)
 
     def _set_up(self) -> None:
-        self._connection.execute("PRAGMA foreign_keys = ON")
-        self._connection.execute("PRAGMA synchronous = NORMAL")
+        self.connection.execute("PRAGMA foreign_keys = ON")
+        self.connection.execute("PRAGMA synchronous = NORMAL")
         for attempt in range(50):
             # Two processes that create the store at once may meet here, and SQLite does not wait by itself.
             try:
-                if self._connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
+                if self.connection.execute("PRAGMA journal_mode = WAL").fetchone()[0] == "wal":
                     return
             except sqlite3.OperationalError:
                 if attempt == 49:
                     raise
             time.sleep(0.02)
 
-    def _migrate(self, schema: str, version: int, migrations: Mapping[int, str]) -> None:
-        if self._version() == version:
-            return
-        with self.write() as connection:
-            found = self._version()
-            if not (found or self._anew) and holds_data(self.path):
-                raise damaged(self.path, "the file lists nothing, but tables or runs stand beside it")
-            if found > version:
-                raise RunError(
-                    f"Store `{self.path}` has version {found}, this program knows {version}. Update the program."
-                )
-            scripts = [migrations[step] for step in range(found, version)] if found else [schema]
-            for script in scripts:
-                for statement in _statements(script):
-                    connection.execute(statement)
-            connection.execute(f"PRAGMA user_version = {version}")
 
-    def _version(self) -> int:
-        row = self.row("PRAGMA user_version")
-        return int(row[0]) if row else 0
+@contextmanager
+def _sqlite_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except sqlite3.OperationalError as error:
+        if str(error).startswith(_INCOMPLETE):
+            raise damaged(str(path), str(error)) from error
+        raise RunError(f"Store `{path}`: {error}. Check free space and permissions there, then try again.") from error
+    except sqlite3.DatabaseError as error:
+        if isinstance(error, sqlite3.IntegrityError):
+            raise
+        raise damaged(str(path), str(error)) from error
 
 
 _INCOMPLETE = ("no such table", "no such column")
@@ -271,10 +390,10 @@ CHECK = "python -m deepfm_core check --repair"
 """The command that repairs a store."""
 
 
-def damaged(path: Path, what: str) -> DamagedStore:
+def damaged(name: str, what: str) -> DamagedStore:
     """Give the error of a database that cannot be used, with what to do about it."""
     return DamagedStore(
-        f"Store `{path}`: {what}. Nothing was changed. Stop the server and its workers, then restore a backup, or run"
+        f"Store `{name}`: {what}. Nothing was changed. Stop the server and its workers, then restore a backup, or run"
         f" `{CHECK}`: it keeps the file, and makes the list anew from what can still be read and from the folders."
     )
 
@@ -292,7 +411,8 @@ def _make_folder(path: Path) -> None:
         raise RunError(f"Store `{path}`: {error}. Check free space and permissions there, then try again.") from error
 
 
-def _statements(script: str) -> Iterator[str]:
+def statements(script: str) -> Iterator[str]:
+    """Cut a script into its statements."""
     statement = ""
     for line in script.splitlines(keepends=True):
         statement += line

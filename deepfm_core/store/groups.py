@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sqlite3
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
@@ -11,7 +10,7 @@ from typing import Any
 
 from deepfm_core._log import note, short
 from deepfm_core.errors import RunError
-from deepfm_core.store.database import Database
+from deepfm_core.store.database import Database, Row
 from deepfm_core.store.limits import require_room_in_queue
 from deepfm_core.store.records import ComparisonRow, NewRun, RunRow, new_id
 from deepfm_core.store.run_folder import RunFolder
@@ -82,7 +81,7 @@ class StoredComparisons:
             connection.execute("UPDATE comparisons SET deleted = ? WHERE id = ?", (now, comparison))
             connection.execute(
                 "UPDATE runs SET deleted = :now, ended = COALESCE(ended, :now),"
-                " status = IIF(status IN ('queued', 'running'), 'cancelled', status)"
+                " status = CASE WHEN status IN ('queued', 'running') THEN 'cancelled' ELSE status END"
                 " WHERE comparison = :comparison AND deleted IS NULL",
                 {"now": now, "comparison": comparison},
             )
@@ -106,6 +105,6 @@ class StoredComparisons:
 _COLUMNS = {field.name for field in fields(ComparisonRow)}
 
 
-def _row(row: sqlite3.Row) -> ComparisonRow:
+def _row(row: Row) -> ComparisonRow:
     values = {name: row[name] for name in row.keys() if name in _COLUMNS}  # noqa: SIM118 (iterates values)
     return ComparisonRow(plan_json=row["plan"], **values)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from deepfm_core.errors import RunError
+from deepfm_core.store.database import Connection
 
 LOCAL = "local"
 """The owner of what is made from the command line, and of everything where the server is not shared: without limits."""
@@ -73,7 +73,7 @@ class Use:
     queued: int
 
 
-def use_of(owner: str, connection: sqlite3.Connection, home: Path) -> Use:
+def use_of(owner: str, connection: Connection, home: Path) -> Use:
     """Count what an owner has; what is in the bin does not count."""
     one = connection.execute(
         "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM tables WHERE owner = ? AND deleted IS NULL", (owner,)
@@ -95,7 +95,7 @@ def bytes_of(folder: Path) -> int:
     return total
 
 
-def require_room_for_table(owner: str, size: int, connection: sqlite3.Connection, home: Path) -> None:
+def require_room_for_table(owner: str, size: int, connection: Connection, home: Path) -> None:
     """Refuse a table of `size` bytes that would exceed its owner's limits.
 
     Raises:
@@ -114,7 +114,7 @@ def require_room_for_table(owner: str, size: int, connection: sqlite3.Connection
         )
 
 
-def require_room_in_queue(owner: str, count: int, connection: sqlite3.Connection, home: Path) -> None:
+def require_room_in_queue(owner: str, count: int, connection: Connection, home: Path) -> None:
     """Refuse `count` new runs that would exceed what their owner may have waiting, or have in all.
 
     Raises:
@@ -145,7 +145,7 @@ def _megabytes(size: int) -> str:
     return f"{size / 10**6:,.1f} MB"
 
 
-def retire(connection: sqlite3.Connection) -> None:
+def retire(connection: Connection) -> None:
     """Put into the bin what owners of a shared server have had for longer than it is kept."""
     days = Limits.of_environment().days
     if days is None:

@@ -24,12 +24,10 @@ from deepfm_core.store.encoding_cache import digest_of
 from deepfm_core.store.run_queue import LABELS, MODELS
 
 if TYPE_CHECKING:
-    import sqlite3
-
     import pandas as pd
 
     from deepfm_core.schema.schema import Schema
-    from deepfm_core.store.database import Database
+    from deepfm_core.store.database import Database, Row
     from deepfm_core.store.process import Process
     from deepfm_core.store.run_queue import WorkerRegister
 
@@ -102,7 +100,7 @@ class Questions:
             ).fetchone()
         return self._claimed(row) if row else None
 
-    def _claimed(self, row: sqlite3.Row) -> Claimed | None:
+    def _claimed(self, row: Row) -> Claimed | None:
         """Read a question that was claimed; one that cannot be read fails with a sentence."""
         try:
             return Claimed(row["key"], row["kind"], read_object(row["asked"], "The question", "Ask it again."))
@@ -248,6 +246,6 @@ class Question:
             ).fetchone()
             if row["worker"] is not None and not self.questions.workers.lives(row["worker"]):
                 connection.execute(
-                    "UPDATE questions SET worker = NULL, problem = IIF(attempts < ?, NULL, ?) WHERE key = ?",
+                    "UPDATE questions SET worker = NULL, problem = CASE WHEN attempts >= ? THEN ? END WHERE key = ?",
                     (MOST_ATTEMPTS, BROKEN, self.key),
                 )

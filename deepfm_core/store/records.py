@@ -6,7 +6,6 @@ import json
 import re
 import secrets
 import shutil
-import sqlite3
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
@@ -20,6 +19,7 @@ from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import Event
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.database import Connection, Row
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_folder import RunFolder
 
@@ -74,7 +74,7 @@ class RunRow:
     cancel_requested: bool
 
     @classmethod
-    def of(cls, row: sqlite3.Row) -> RunRow:
+    def of(cls, row: Row) -> RunRow:
         """Read a row of the table `runs`."""
         values = {name: row[name] for name in row.keys() if name in _RUN_COLUMNS}  # noqa: SIM118 (iterates values)
         for flag in ("cancel_requested", "to_choose"):
@@ -257,7 +257,7 @@ class NewRun:
     to_choose: bool = False
     worker: Process | None = None
 
-    def enter(self, connection: sqlite3.Connection, folder: Callable[[str], RunFolder]) -> str:
+    def enter(self, connection: Connection, folder: Callable[[str], RunFolder]) -> str:
         """Write the run's folder and its row, within the connection's transaction, and return the id."""
         run_id, now = new_id(), time.time()
         try:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,7 +13,7 @@ from typing import Any
 
 from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Cancelled, EpochDone, Event, Failed, Finished, Ready, Scored
-from deepfm_core.store.database import Database
+from deepfm_core.store.database import Connection, Database, Row
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import STALE_SECONDS, RunRow
 
@@ -111,7 +110,7 @@ class WorkerRegister:
         row = self._database.row("SELECT * FROM workers WHERE worker = ?", (worker,))
         return row is not None and _alive(row)
 
-    def _enough(self, lane: str, workers: list[sqlite3.Row]) -> bool:
+    def _enough(self, lane: str, workers: list[Row]) -> bool:
         live = [row["state"] for row in workers if _alive(row)]
         free = len(live) - live.count("busy")
         return len(live) >= worker_limit(lane) or free >= max(self._waiting(lane), not live)
@@ -128,7 +127,7 @@ class WorkerRegister:
         return lane == LABELS and oldest == str(worker) and bool(self.states(RUNS))
 
 
-def _enter(connection: sqlite3.Connection, worker: Process, lane: str, state: str) -> None:
+def _enter(connection: Connection, worker: Process, lane: str, state: str) -> None:
     connection.execute(
         "INSERT INTO workers (worker, lane, started, heartbeat, state) VALUES (:worker, :lane, :now, :now, :state)"
         " ON CONFLICT (worker) DO UPDATE SET heartbeat = excluded.heartbeat, state = excluded.state",
@@ -136,18 +135,18 @@ def _enter(connection: sqlite3.Connection, worker: Process, lane: str, state: st
     )
 
 
-def _alive(row: sqlite3.Row) -> bool:
+def _alive(row: Row) -> bool:
     process = Process.parse(row["worker"])
     return process.alive() if process.here else time.time() - row["heartbeat"] < STALE_SECONDS
 
 
-def _drop_dead(connection: sqlite3.Connection) -> None:
+def _drop_dead(connection: Connection) -> None:
     for row in connection.execute("SELECT * FROM workers").fetchall():
         if not _alive(row):
             connection.execute("DELETE FROM workers WHERE worker = ?", (row["worker"],))
 
 
-def _crashed(workers: list[sqlite3.Row]) -> bool:
+def _crashed(workers: list[Row]) -> bool:
     starting = [row for row in workers if row["state"] == "starting"]
     return any(not _alive(row) and time.time() - row["started"] < _START_UP_SECONDS for row in starting)
 
@@ -193,7 +192,7 @@ SELECT id, ROW_NUMBER() OVER (ORDER BY turn, last, grouped, queued, entered) AS 
 """The queue: owners take turns, the one served longest ago first. Of one owner's runs, the single ones go before those
 of comparisons and studies, and older ones before newer ones."""
 
-_NEXT = f"SELECT id FROM ({TURNS}) LIMIT 1"
+_NEXT = f"SELECT id FROM ({TURNS}) AS turns LIMIT 1"
 
 
 class Claims:
@@ -257,8 +256,9 @@ class Claims:
         """Put a worker's run back into the queue, because it must end. The run keeps its place and its checkpoint."""
         with self._database.write() as connection:
             connection.execute(
-                "UPDATE runs SET status = IIF(cancel_requested, 'cancelled', 'queued'), worker = NULL,"
-                " ended = IIF(cancel_requested, ?, NULL) WHERE status = 'running' AND worker = ?",
+                "UPDATE runs SET worker = NULL,"
+                " status = CASE cancel_requested WHEN 1 THEN 'cancelled' ELSE 'queued' END,"
+                " ended = CASE cancel_requested WHEN 1 THEN ? END WHERE status = 'running' AND worker = ?",
                 (time.time(), str(worker)),
             )
 

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import re
 import secrets
-import sqlite3
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Literal
 
 from deepfm_core.errors import RunError
-from deepfm_core.store.database import Database
+from deepfm_core.store.database import Connection, Database
 from deepfm_core.store.records import RunRow
 
 ShareKind = Literal["run", "comparison"]
@@ -105,7 +104,7 @@ class Shares:
         return any(row["token"] in tokens for row in rows)
 
 
-def forget(connection: sqlite3.Connection) -> None:
+def forget(connection: Connection) -> None:
     """Remove links to what is there no more, within the connection's transaction."""
     for kind in ("run", "comparison"):
         connection.execute(f"DELETE FROM shares WHERE kind = ? AND subject NOT IN (SELECT id FROM {kind}s)", (kind,))

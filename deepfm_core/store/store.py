@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import sqlite3
 import time
 from collections.abc import Collection
 from contextlib import suppress
@@ -36,6 +35,8 @@ from deepfm_core.store.tables import StoredTables
 if TYPE_CHECKING:
     from deepfm_core.tables.table import Choices, Table
 
+DATABASE = "runs.db"
+"""SQLite's file in the folder."""
 BIN_SECONDS = 24 * 3600.0
 """How long a deleted run or table can be restored."""
 
@@ -54,6 +55,18 @@ def default_home() -> Path:
     return root / ".deepfm" if _is_checkout(root) else user_data_path("deepfm-explorer", appauthor=False)
 
 
+def database_url() -> str:
+    """Return the URL of the database, $DEEPFM_DATABASE; empty where it is a file in the store's folder.
+
+    Raises:
+        RunError: it is no URL of a PostgreSQL server.
+    """
+    url = os.environ.get("DEEPFM_DATABASE", "")
+    if url and not url.startswith(("postgresql://", "postgres://")):
+        raise RunError("$DEEPFM_DATABASE is no URL that begins with postgresql://. Leave it out for SQLite.")
+    return url
+
+
 def _is_checkout(root: Path) -> bool:
     """Say whether this is the project's folder. A pyproject.toml alone proves nothing: site-packages may have one."""
     project = root / "pyproject.toml"
@@ -66,13 +79,17 @@ class Store:
     Every listing takes an owner, so that two visitors do not see each other's data. What is asked for by its id is
     given to whoever asks; the app asks on behalf of its owner, or of whoever has a link (`shares`).
 
+    Args:
+        home: the folder.
+        url: of a PostgreSQL server's database; empty for SQLite in the folder; None for what $DEEPFM_DATABASE says.
+
     Raises:
         RunError: the store cannot be opened.
     """
 
-    def __init__(self, home: Path) -> None:
+    def __init__(self, home: Path, url: str | None = None) -> None:
         self.home = Path(home).absolute()
-        self.database = Database(self.home / "runs.db")
+        self.database = Database(self.home / DATABASE, url=database_url() if url is None else url)
 
     @classmethod
     def default(cls) -> Store:
@@ -256,7 +273,7 @@ class Store:
             raise RunError(f"Run `{run.name}` is running. Cancel it first, then delete it.")
         self._change(
             run,
-            "deleted = :now, status = IIF(status IN ('queued', 'running'), 'cancelled', status),"
+            "deleted = :now, status = CASE WHEN status IN ('queued', 'running') THEN 'cancelled' ELSE status END,"
             " ended = COALESCE(ended, :now)",
         )
 
@@ -280,8 +297,9 @@ class Store:
         values = {"owner": owner, "now": now, "soon": now - BIN_SECONDS + _LETTING_GO}
         with self.database.write() as connection:
             connection.execute(
-                "UPDATE runs SET deleted = IIF(status = 'running', :soon, 1), ended = COALESCE(ended, :now),"
-                " status = IIF(status IN ('queued', 'running'), 'cancelled', status), worker = NULL"
+                "UPDATE runs SET deleted = CASE WHEN status = 'running' THEN :soon ELSE 1 END,"
+                " ended = COALESCE(ended, :now),"
+                " status = CASE WHEN status IN ('queued', 'running') THEN 'cancelled' ELSE status END, worker = NULL"
                 " WHERE owner = :owner",
                 values,
             )
@@ -321,10 +339,10 @@ class Store:
 
         A resumed run repeats what came after its checkpoint: of two events for one epoch the later counts.
         """
+        among = f" AND kind IN ({', '.join('?' * len(kinds))})" if kinds else ""
         rows = self.database.rows(
-            "SELECT seq, time, kind, content FROM events WHERE run_id = ? AND seq > ?"
-            f" AND (? OR kind IN ({', '.join('?' * len(kinds))})) ORDER BY seq",
-            (run_id, after_seq, not kinds, *kinds),
+            f"SELECT seq, time, kind, content FROM events WHERE run_id = ? AND seq > ?{among} ORDER BY seq",
+            (run_id, after_seq, *kinds),
         )
         events = []
         for seq, at, kind, content in rows:
@@ -370,7 +388,8 @@ class Store:
 
     def position(self, run_id: str) -> int | None:
         """Return a run's place in the queue, from 1; None if it does not wait."""
-        row = self.database.row(f"SELECT place FROM ({TURNS}) WHERE id = :id", {"comparison": None, "id": run_id})
+        query = f"SELECT place FROM ({TURNS}) AS turns WHERE id = :id"
+        row = self.database.row(query, {"comparison": None, "id": run_id})
         return int(row[0]) if row else None
 
     def worker_state(self) -> WorkerState:
@@ -401,8 +420,9 @@ class Store:
     def _change(self, run: RunRow, changes: str) -> None:
         """Change a run's status if it is still that of `run`, so that two changes at once do not undo each other."""
         with self.database.write() as connection:
-            cursor: sqlite3.Cursor = connection.execute(
-                f"UPDATE runs SET {changes} WHERE id = :id AND status = :status AND worker IS :worker",
+            cursor = connection.execute(
+                f"UPDATE runs SET {changes} WHERE id = :id AND status = :status"
+                " AND COALESCE(worker, '') = COALESCE(:worker, '')",
                 {"now": time.time(), "id": run.id, "status": run.status, "worker": run.worker},
             )
         if not cursor.rowcount:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-import sqlite3
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from deepfm_core._files import atomic_folder, sha256, whole
 from deepfm_core._json import DAMAGE, read_object
 from deepfm_core._log import note, short
 from deepfm_core.errors import DeepFMError, RunError
-from deepfm_core.store.database import Database
+from deepfm_core.store.database import Connection, Database, Row
 from deepfm_core.store.limits import require_room_for_table
 from deepfm_core.store.records import TableEntry, is_sha256
 
@@ -21,13 +20,13 @@ if TYPE_CHECKING:
     from deepfm_core.tables.table import Choices, Table
 
 _NEEDED = "SELECT sha256 FROM tables" + "".join(
-    f" UNION SELECT IIF(json_valid(spec), spec ->> '{name}', NULL) FROM runs"
+    f" UNION SELECT CASE WHEN json_valid(spec) THEN json_extract(spec, '$.{name}') END FROM runs"
     for name in ("table", "valid_table", "test_table")
 )
 _FORGOTTEN = (
     "DELETE FROM tables WHERE deleted < ? AND sha256 NOT IN ("
     + " UNION ".join(
-        f"SELECT COALESCE(spec ->> '{name}', '') FROM runs WHERE runs.owner = tables.owner"
+        f"SELECT COALESCE(json_extract(spec, '$.{name}'), '') FROM runs WHERE runs.owner = tables.owner"
         for name in ("table", "valid_table", "test_table")
     )
     + ") RETURNING sha256"
@@ -200,7 +199,7 @@ class StoredTables:
             connection.execute("UPDATE tables SET deleted = NULL WHERE sha256 = ? AND owner = ?", (sha, owner))
         return self.entry(sha, owner)
 
-    def purge(self, connection: sqlite3.Connection, before: float, left: set[str]) -> None:
+    def purge(self, connection: Connection, before: float, left: set[str]) -> None:
         """Forget entries deleted before a time, and the content that they, or runs that were removed, have `left`.
 
         What no entry and no run names is no reason to remove it: the database may be new, restored or damaged, and the
@@ -301,5 +300,5 @@ def _absent(sha: str) -> RunError:
     return RunError(f"Table `{sha[:12]}` is not in the store. Upload it again.")
 
 
-def _entry(row: sqlite3.Row) -> TableEntry:
+def _entry(row: Row) -> TableEntry:
     return TableEntry(row["sha256"], row["owner"], row["name"], row["rows"], row["bytes"], row["created"])

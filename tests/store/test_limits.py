@@ -24,7 +24,7 @@ CSV = b"click,hour\n1,08\n0,09\n1,?\n"
 
 
 @pytest.fixture
-def shared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def shared(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setenv("DEEPFM_PRIVATE", "1")
     with closing(Store(tmp_path)) as store:
         yield store
@@ -37,7 +37,7 @@ def served(store: Store) -> str:
     return run.owner
 
 
-def test_a_visitor_with_one_run_waits_for_at_most_one_run_of_a_visitor_with_many(tmp_path: Path) -> None:
+def test_a_visitor_with_one_run_waits_for_at_most_one_run_of_a_visitor_with_many(tmp_path: Path, database: str) -> None:
     with closing(Store(tmp_path)) as store:
         for _ in range(50):
             store.enqueue(spec(), owner="ann")
@@ -50,7 +50,7 @@ def test_a_visitor_with_one_run_waits_for_at_most_one_run_of_a_visitor_with_many
         assert served(store) == "bob"
 
 
-def test_owners_take_turns_also_with_studies_and_places_say_so(tmp_path: Path) -> None:
+def test_owners_take_turns_also_with_studies_and_places_say_so(tmp_path: Path, database: str) -> None:
     with closing(Store(tmp_path)) as store:
         store.comparisons.begin("study", "ann", MODELS, {}, [NewRun(spec(), "", "ann") for _ in range(3)])
         for _ in range(3):

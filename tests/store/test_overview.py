@@ -31,7 +31,7 @@ ANN, BOB = "a" * 32, "b" * 32
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Iterator[Store]:
+def store(tmp_path: Path, database: str) -> Iterator[Store]:
     with closing(Store(tmp_path / "home")) as store:
         yield store
 

@@ -45,7 +45,7 @@ ME, PARENT = Process.current(), Process.of(os.getppid())
 
 
 @pytest.fixture
-def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
+def store(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     monkeypatch.setattr(query, "PATIENCE", 600.0)  # nobody looks while `answer_next` works
     store = Store(tmp_path)
     yield store
@@ -158,7 +158,7 @@ def test_what_nobody_looks_for_is_given_up(store: Store) -> None:
     taken_up(store, at_work)
     waiting.look()
     assert not store.questions.given_up(at_work.key, ME)
-    store.database.rows("UPDATE questions SET looked = looked - ?", (2 * query.PATIENCE,))
+    store.database.change("UPDATE questions SET looked = looked - ?", (2 * query.PATIENCE,))
     assert store.questions.given_up(at_work.key, ME)
     assert store.questions.next(ME, LABELS) is None
     store.questions.give_up(at_work.key, ME)
@@ -336,7 +336,7 @@ def test_a_run_asks_what_a_page_asks_and_a_second_run_takes_the_answer(store: St
 def test_a_run_waits_for_an_answer_that_is_under_way_and_nobody_else_looks(store: Store) -> None:
     spec, question = asked_run(store, seed=0)
     taken_up(store, question)
-    store.database.rows("UPDATE questions SET looked = 0")
+    store.database.change("UPDATE questions SET looked = 0")
     answered: list[bool] = []
 
     def answer_in_the_end(event: Event) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sqlite3
 import subprocess
 import sys
 import time
@@ -27,7 +26,7 @@ ELSEWHERE = Process("elsewhere", 1, 1)
 
 
 @pytest.fixture
-def store(tmp_path: Path) -> Store:
+def store(tmp_path: Path, database: str) -> Store:
     return Store(tmp_path / "home")
 
 
@@ -292,7 +291,9 @@ while run := store.claims.next(me):
 
 
 @pytest.mark.slow
-def test_four_processes_that_create_the_store_at_once_claim_every_run_exactly_once(tmp_path: Path) -> None:
+def test_four_processes_that_create_the_store_at_once_claim_every_run_exactly_once(
+    tmp_path: Path, database: str
+) -> None:
     home = tmp_path / "home"
     command = [sys.executable, "-c", _CLAIMS, str(home)]
     claimers = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)]
@@ -394,15 +395,12 @@ def test_a_write_that_was_cut_off_by_a_signal_is_undone_and_the_next_one_goes_th
     assert (store.run(run_id).name, store.run(run_id).notes) == ("DeepFM on steady", "kept")
 
 
-def test_a_reader_is_not_held_up_by_a_writer(store: Store) -> None:
+def test_a_reader_is_not_held_up_by_a_writer(store: Store, other_writer: Database) -> None:
     run_id = store.enqueue(spec())
-    other = sqlite3.connect(store.home / "runs.db", isolation_level=None)
-    other.execute("BEGIN IMMEDIATE")
-    other.execute("UPDATE runs SET name = 'being written'")
-    assert store.run(run_id).name == "DeepFM on steady"
-    assert other.in_transaction
-    other.execute("ROLLBACK")
-    other.close()
+    with other_writer.write() as connection:
+        connection.execute("UPDATE runs SET name = 'being written'")
+        assert store.run(run_id).name == "DeepFM on steady"
+    assert store.run(run_id).name == "being written"
 
 
 CSV = b"click,hour\n1,08\n0,09\n1,?\n"
@@ -490,7 +488,7 @@ print(store.import_table(Path(sys.argv[2]), "clicks.csv", owner=sys.argv[3]).row
 
 
 @pytest.mark.slow
-def test_four_processes_that_bring_the_same_file_at_once_keep_it_once(tmp_path: Path) -> None:
+def test_four_processes_that_bring_the_same_file_at_once_keep_it_once(tmp_path: Path, database: str) -> None:
     (tmp_path / "clicks.csv").write_bytes(CSV)
     home = tmp_path / "home"
     importers = [

@@ -134,7 +134,7 @@ def test_a_question_that_nobody_waits_for_is_left_off_and_the_worker_goes_on(sto
     (warm,) = answering(store)
     question = slow(store)
     wait(lambda: question.look().under_way)
-    store.database.rows("UPDATE questions SET looked = 0")
+    store.database.change("UPDATE questions SET looked = 0")
     wait(lambda: not store.database.rows("SELECT * FROM questions"))
     wait_until_idle(store)
     assert wait_for(of_another_table(store)).answered

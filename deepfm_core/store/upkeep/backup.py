@@ -11,10 +11,10 @@ from pathlib import Path
 
 from deepfm_core._files import beside, sync
 from deepfm_core.errors import DamagedStore, RunError
-from deepfm_core.store.database import Database, holds_data
-from deepfm_core.store.store import Store
+from deepfm_core.store.database import Connection, Database
+from deepfm_core.store.store import DATABASE, Store, database_url
 from deepfm_core.store.tables import StoredTables
-from deepfm_core.store.upkeep.check import DATABASE, Report, check
+from deepfm_core.store.upkeep.check import KEPT, Report, check, is_there
 
 _CACHES = {"encoded", "answers"}
 """What is computed again when it is missing."""
@@ -23,7 +23,8 @@ _CACHES = {"encoded", "answers"}
 def backup(home: Path, target: Path) -> Report:
     """Copy a store while it is in use; `target` appears whole or not at all. Return a check of the copy.
 
-    The database is copied first, by SQLite's backup, as it is at one moment. The folders that it lists are copied
+    The database is copied first, as it is at one moment: by SQLite's backup, or, from a PostgreSQL server, row by row
+    into a file of SQLite, while nobody else writes. The folders that it lists are copied
     after. They only grow meanwhile: an upload never changes, and what is deleted now stays for a day. A run that is at
     work is copied as its last epoch left it, and can be resumed.
 
@@ -32,23 +33,25 @@ def backup(home: Path, target: Path) -> Report:
         DamagedStore: the store's database is damaged.
     """
     home, target = Path(home).absolute(), Path(target).absolute()
-    if not (home / DATABASE).exists() and not holds_data(home / DATABASE):
+    if not is_there(home, database_url()):
         raise RunError(f"Store `{home}`: there is none. Name its folder in $DEEPFM_HOME.")
     if home == target or home in target.parents:
         raise RunError(f"Backup `{target}` would stand in the store itself. Name a folder elsewhere.")
     with closing(Store(home)) as store, _appearing(target) as copy:
-        _copy_database(store.database.path, copy / DATABASE)
+        _dump(store.database, copy / DATABASE)
         with closing(Database(copy / DATABASE)) as database:
             runs = [row["id"] for row in database.rows("SELECT id FROM runs")]
             tables = StoredTables(database, copy / "tables").needed()  # of the copy: what came later is not in its list
             database.change("DELETE FROM workers")
         _copy_folders(home / "tables", copy / "tables", tables)
         _copy_folders(home / "runs", copy / "runs", runs)
-    return check(target)
+    return check(target, url="")
 
 
 def restore(source: Path, home: Path) -> Report:
     """Put a backup in the place of a store that is empty or not there. Return a check of the result.
+
+    With $DEEPFM_DATABASE the list goes there. So this is also the way from SQLite to a PostgreSQL server.
 
     Raises:
         RunError: `source` is no backup, `home` holds a store already, or the disk is full.
@@ -57,7 +60,8 @@ def restore(source: Path, home: Path) -> Report:
     source, home = Path(source).absolute(), Path(home).absolute()
     if not (source / DATABASE).exists():
         raise RunError(f"Backup `{source}` has no {DATABASE}. Name a folder that `backup` wrote.")
-    if (home / DATABASE).exists() or holds_data(home / DATABASE):
+    url = database_url()
+    if is_there(home, "") or (url and _lists_anything(home, url)):
         raise RunError(f"Store `{home}` holds something already. Stop the server, and move the folder away first.")
     if home.is_dir():
         _require_empty(home)
@@ -67,7 +71,46 @@ def restore(source: Path, home: Path) -> Report:
         _copy_database(source / DATABASE, copy / DATABASE, "" if written else "?mode=ro&immutable=1")
         _copy_folders(source / "tables", copy / "tables", _names(source / "tables"))
         _copy_folders(source / "runs", copy / "runs", _names(source / "runs"))
+        if url:
+            _load(copy / DATABASE, url)
     return check(home)
+
+
+def _lists_anything(home: Path, url: str) -> bool:
+    with closing(Database(home / DATABASE, url=url, anew=True)) as database:
+        return any(database.rows(f"SELECT 1 FROM {table} LIMIT 1") for table in KEPT)
+
+
+def _dump(database: Database, target: Path) -> None:
+    """Copy the database of a store to a file of SQLite."""
+    if not database.url:
+        _copy_database(database.path, target)
+        return
+    with closing(Database(target, anew=True)) as copy, database.write() as source:
+        _copy_rows(source, copy)
+
+
+def _load(path: Path, url: str) -> None:
+    """Move the rows of a file of SQLite to a database on a server, which is empty."""
+    with (
+        closing(Database(path, anew=True)) as source,
+        closing(Database(path, url=url, anew=True)) as target,
+        source.write() as rows,
+    ):
+        _copy_rows(rows, target)
+    path.unlink()
+    for end in ("-wal", "-shm"):
+        path.with_name(path.name + end).unlink(missing_ok=True)
+
+
+def _copy_rows(source: Connection, target: Database) -> None:
+    """Copy all rows that last, in their order, in one transaction."""
+    with target.write() as connection:
+        for table, keys in KEPT.items():
+            for row in source.execute(f"SELECT * FROM {table} ORDER BY {', '.join(keys)}"):
+                values = {name: row[name] for name in row.keys() if name != "rowid"}  # noqa: SIM118 (iterates values)
+                places = ", ".join(f":{name}" for name in values)
+                connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", values)
 
 
 def _require_empty(home: Path) -> None:

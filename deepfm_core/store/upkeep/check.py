@@ -16,13 +16,12 @@ from deepfm_core._files import beside
 from deepfm_core.errors import DamagedStore, DeepFMError, RunError, TableError
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.run import BASELINE
-from deepfm_core.store.database import Database, holds_data
+from deepfm_core.store.database import Connection, Database, holds_data
 from deepfm_core.store.records import RunRow, is_id, is_sha256
 from deepfm_core.store.run_folder import RunFolder
-from deepfm_core.store.store import LOCAL, Store
+from deepfm_core.store.store import DATABASE, LOCAL, Store, database_url
 
-DATABASE = "runs.db"
-_KEPT = {
+KEPT = {
     "tables": ("rowid",),
     "runs": ("rowid",),
     "comparisons": ("rowid",),
@@ -60,41 +59,61 @@ class Report:
         return [finding for finding in self.findings if not finding.repaired]
 
 
-def check(home: Path, *, repair: bool = False) -> Report:
+def is_there(home: Path, url: str) -> bool:
+    """Say whether there is a store: a database, or tables or runs. One with a URL is there once that is given."""
+    return bool(url) or (home / DATABASE).exists() or holds_data(home / DATABASE)
+
+
+def check(home: Path, *, repair: bool = False, url: str | None = None) -> Report:
     """Read every file of a store, and say what is damaged, missing or in no list; with `repair`, put right what can be.
 
-    Nothing is ever removed: a damaged database is kept under another name.
+    Nothing is ever removed: a damaged database is kept under another name. `url` is that of the database, as `Store`
+    takes it.
 
     Raises:
         RunError: there is no store at `home`, or it cannot be opened for another reason than damage.
     """
     report, home = Report(), Path(home).absolute()
-    if not (home / DATABASE).exists() and not holds_data(home / DATABASE):
+    url = database_url() if url is None else url
+    if not is_there(home, url):
         raise RunError(f"Store `{home}`: there is none. Name its folder in $DEEPFM_HOME.")
     try:
-        _require_sound(home / DATABASE)
+        _require_sound(home / DATABASE, url)
     except DamagedStore as error:
         if not repair:
             problem, _, remedy = str(error).partition(". ")
             report.findings.append(Finding(problem, "the database cannot be used", remedy))
             return report
-        report.findings.append(_rebuild(home))
-    with closing(Store(home)) as store:
+        report.findings.append(_begun_anew(home, url) if url else _rebuild(home))
+    with closing(Store(home, url)) as store:
         report.findings += [*_unlisted(store, repair), *_damaged_rows(store, repair)]
         report.findings += [*_tables(store, report, repair), *_runs(store, report)]
     return report
 
 
-def _require_sound(path: Path) -> None:
-    with closing(Database(path)) as database:
-        found = [row[0] for row in database.rows("PRAGMA quick_check(3)")]
-        for table in _KEPT:
+def _require_sound(path: Path, url: str) -> None:
+    with closing(Database(path, url=url)) as database:
+        found = database.integrity()
+        for table in KEPT:
             database.rows(f"SELECT * FROM {table} LIMIT 0")
-    if found != ["ok"]:
-        raise DamagedStore(f"Store `{path}`: {'; '.join(found)}. Run the check with --repair, or restore a backup.")
+    if found != "ok":
+        raise DamagedStore(f"Store `{path}`: {found}. Run the check with --repair, or restore a backup.")
 
 
 # The database.
+
+
+def _begun_anew(home: Path, url: str) -> Finding:
+    """Make the tables of an empty database on a server, whose list is then made from the folders.
+
+    Raises:
+        DamagedStore: the database holds something, which the server's own tools must restore.
+    """
+    with closing(Database(home / DATABASE, url=url, anew=True)):
+        pass
+    _require_sound(home / DATABASE, url)
+    remedy = "Its list was made anew, from the folders."
+    return Finding(f"Store `{home}`", "the database on the server was empty", remedy, repaired=True)
 
 
 def _rebuild(home: Path) -> Finding:
@@ -118,9 +137,9 @@ def _rebuild(home: Path) -> Finding:
 
 def _salvage(path: Path, database: Database) -> int:
     """Copy the rows that can still be read, from the first on and from the last back; return how many."""
-    ways = [(table, keys, way) for table, keys in _KEPT.items() for way in ("ASC", "DESC")]
+    ways = [(table, keys, way) for table, keys in KEPT.items() for way in ("ASC", "DESC")]
     with closing(_opened(path)) as damaged, database.write() as connection:
-        return sum(_copy(damaged, connection, *way) for way in ways)
+        return sum(_copy(damaged, connection, table, keys, way) for table, keys, way in ways)
 
 
 def _opened(path: Path) -> sqlite3.Connection:
@@ -129,7 +148,7 @@ def _opened(path: Path) -> sqlite3.Connection:
     return damaged
 
 
-def _copy(damaged: sqlite3.Connection, whole: sqlite3.Connection, table: str, keys: Sequence[str], way: str) -> int:
+def _copy(damaged: sqlite3.Connection, whole: Connection, table: str, keys: Sequence[str], way: str) -> int:
     known = {row["name"] for row in whole.execute(f"PRAGMA table_info({table})")} | {"rowid"}
     every = "rowid, *" if keys == ("rowid",) else "*"
     count = 0
@@ -142,11 +161,11 @@ def _copy(damaged: sqlite3.Connection, whole: sqlite3.Connection, table: str, ke
     return count
 
 
-def _enter(connection: sqlite3.Connection, table: str, values: Mapping[str, Any]) -> int:
+def _enter(connection: Connection, table: str, values: Mapping[str, Any]) -> int:
     """Enter a row, if it is not there and could be one; return whether it was entered."""
     places = ", ".join(f":{name}" for name in values)
     with suppress(sqlite3.IntegrityError):
-        statement = f"INSERT OR IGNORE INTO {table} ({', '.join(values)}) VALUES ({places})"
+        statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places}) ON CONFLICT DO NOTHING"
         return connection.execute(statement, values).rowcount
     return 0
 
