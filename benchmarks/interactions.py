@@ -2,9 +2,11 @@
 
     python -m venv .venv-bench && .venv-bench/bin/pip install -r benchmarks/interactions_requirements.txt
     python benchmarks/interactions.py --peers .venv-bench/bin/python --worlds 5 --rows 5000 20000 100000
+    python benchmarks/interactions.py --kinds categorical other --methods observed --worlds 16 --first-seed 100
 
-Worlds have 12 fields with 6 of 66 pairs planted (deepfm_core/synthetic/worlds.py). Every method sees the same rows;
-seconds are of processor time, on one thread.
+Worlds have 12 fields with 6 of 66 pairs planted (deepfm_core/synthetic/worlds.py); those of kind `other` are drawn by
+another generator (benchmarks/other_worlds.py). Every method sees the same rows; seconds are of processor time, on one
+thread.
 """
 
 from __future__ import annotations
@@ -26,6 +28,7 @@ from sklearn.metrics import roc_auc_score
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.other_worlds import other_world
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.evidence.cross_fit import out_of_fold_evidence
@@ -35,6 +38,7 @@ from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, World, make_world
 
 SPECS = {"categorical": CATEGORICAL, "mixed numeric": MIXED, "multi-valued": MULTI_VALUED}
+OTHER, NONE, OTHER_NONE = "other", "no interaction", "other, no interaction"
 RESULTS = ["rows", "kind", "seed", "method", "roc_auc", "precision", "seconds", "clear_planted", "clear_false"]
 Scores = dict[tuple[str, str], float]
 
@@ -44,7 +48,7 @@ def main() -> None:
     parser.add_argument("--peers", help="python of the environment the peers are installed in")
     parser.add_argument("--rows", type=int, nargs="+", default=[5_000, 20_000])
     parser.add_argument("--worlds", type=int, default=5)
-    parser.add_argument("--kinds", nargs="+", default=list(SPECS))
+    parser.add_argument("--kinds", nargs="+", default=list(SPECS), choices=[*SPECS, OTHER], metavar="KIND")
     parser.add_argument("--first-seed", type=int, default=900)
     parser.add_argument("--methods", nargs="+", default=["observed", "cells", "model", "naive", "fast", "shap"])
     parser.add_argument("--results", type=Path, help="CSV file that results are added to, one row a method and world")
@@ -60,16 +64,20 @@ def main() -> None:
 
 
 def all_results(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
+    controls = [NONE] * (set(options.kinds) != {OTHER}) + [OTHER_NONE] * (OTHER in options.kinds)
     for rows in options.rows:
-        for kind in [*options.kinds, "no interaction"]:
+        for kind in [*options.kinds, *controls]:
             for seed in range(options.first_seed, options.first_seed + options.worlds):
-                if kind == "no interaction":
-                    spec = list(SPECS.values())[seed % len(SPECS)].without_interactions()
-                else:
-                    spec = SPECS[kind]
-                world = make_world(rows, seed, spec)
-                for result in methods_on(world, options, kind == "no interaction"):
+                for result in methods_on(made(kind, rows, seed), options, kind in controls):
                     yield {"rows": rows, "kind": kind, "seed": seed} | result
+
+
+def made(kind: str, rows: int, seed: int) -> World:
+    """Draw a world of a kind."""
+    if kind in (OTHER, OTHER_NONE):
+        return other_world(rows, seed, interactions=kind == OTHER)
+    none = list(SPECS.values())[seed % len(SPECS)].without_interactions()
+    return make_world(rows, seed, none if kind == NONE else SPECS[kind])
 
 
 def methods_on(world: World, options: argparse.Namespace, control: bool) -> Iterator[dict[str, Any]]:
@@ -230,7 +238,7 @@ def significant_pairs(frame: pd.DataFrame, world: World) -> dict[str, int]:
 def markdown(results: pd.DataFrame) -> str:
     """Lay the means out as the tables of the documentation."""
     lines = []
-    ranked = results[results["kind"] != "no interaction"]
+    ranked = results[~results["kind"].isin([NONE, OTHER_NONE])]
     sizes = sorted(ranked["rows"].unique())
     for kind in ranked["kind"].unique():
         here = ranked[ranked["kind"] == kind]
@@ -246,7 +254,7 @@ def markdown(results: pd.DataFrame) -> str:
     calls = results.dropna(subset=["clear_false"]).groupby(["kind", "rows"], sort=False)
     lines += ["| worlds | rows | clear, planted (of 6) | clear, not planted | worlds |", "|---|---|---|---|---|"]
     for (kind, rows), one in calls:
-        planted = "" if kind == "no interaction" else f"{one['clear_planted'].mean():.1f} a world"
+        planted = "" if kind in (NONE, OTHER_NONE) else f"{one['clear_planted'].mean():.1f} a world"
         lines.append(f"| {kind} | {rows:,} | {planted} | {int(one['clear_false'].sum())} in all | {len(one)} |")
     return "\n".join(lines)
 

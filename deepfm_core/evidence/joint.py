@@ -6,7 +6,7 @@ pair, P pairs, T strengths, B draws.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -80,11 +80,12 @@ def joint_scores(
     least: float = 0.0,
     others: int = 0,
 ) -> JointScores:
-    """Put sure pairs into the model, strongest first, and score every pair beside them.
+    """Put sure pairs into the model, most likely first, and score every pair beside them.
 
     A pair enters as normal cell effects with the variance estimated for it (penalised quasi-likelihood, Breslow &
-    Clayton 1993). A pair that shares a field with a held pair must be sure beside that pair, too: if one of them stands
-    in for the other, the stronger enters and the weaker fades. The null is drawn again from the joint model, with the
+    Clayton 1993). A pair that meets a held pair (`Kin`) must be sure beside that pair, too: if one of them stands in
+    for the other, the likelier enters and the other fades. Cities carry the strength of their country's pairs in more
+    cells: likelihood tells the two apart, strength does not. The null is drawn again from the joint model, with the
     cell effects of the held pairs drawn as well.
 
     Args:
@@ -99,27 +100,29 @@ def joint_scores(
         others: how many pairs there are beside these, which a first look has found to say nothing.
     """
     fit, rows = main
-    scores, held = list(alone), list[HeldPair]()
+    scores, held, kin = list(alone), list[HeldPair](), Kin.of(pairs, alone)
     nets: list[Net] = []
     while len(held) < MOST_HELD:
         now = posterior(likelihoods(scores), others=others)
-        batch = _next_batch(pairs, now, _significant(scores), {h.pair for h in held})[: MOST_HELD - len(held)]
+        likely = likelihoods(scores).max(axis=1)
+        inside = {h.pair for h in held}
+        batch = _next_batch(pairs, _sure(now, scores) - inside, likely, kin)[: MOST_HELD - len(held)]
         if not batch:
             break
-        # The pairs of a batch share no field, so none of them can stand in for another.
+        # The pairs of a batch do not meet, so none of them can stand in for another.
         held += [_held(rows, pairs[k], k, float(now.strength_if[k])) for k in batch]
         fit, rows, nets = _with_pairs(designs, labels, fit, rows, pairs, held, rng)
-        # A pair that shares a field with a held pair must be sure beside it, too: score it again.
-        fields = {field for h in held for field in pairs[h.pair]}
-        for k in set(_sure(now)) - {h.pair for h in held}:
+        # A pair that meets a held pair must be sure beside it, too: score it again.
+        fields = kin.fields_of(pairs[h.pair] for h in held)
+        for k in set(_probable(now)) - {h.pair for h in held}:
             if fields & set(pairs[k]):
                 scores[k] = score_pair(rows, *pairs[k])
     if not held:
         return JointScores(tuple(alone), (), fit)
-    likely = posterior(likelihoods(alone), others=others).probability >= least
+    looked_at = posterior(likelihoods(alone), others=others).probability >= least
     for k, (a, b) in enumerate(pairs):
         report(k / len(pairs))
-        if not likely[k]:
+        if not looked_at[k]:
             continue
         place = next((i for i, h in enumerate(held) if h.pair == k), None)
         scores[k] = score_pair(rows if place is None else without_own(rows, held[place], nets[place]), a, b)
@@ -131,24 +134,54 @@ def likelihoods(scores: Sequence[PairScore]) -> Values:
     return np.stack([score.likelihood for score in scores])
 
 
-def _sure(now: Posterior) -> list[int]:
+@dataclass(frozen=True)
+class Kin:
+    """Which fields determine each other, as a city determines its country.
+
+    Two pairs *meet* if they share a field, or if a field of one is kin to a field of the other. Either may then stand
+    in for the other.
+
+    Attributes:
+        of_field: the fields that each field determines, or is determined by, where there are any.
+    """
+
+    of_field: Mapping[int, frozenset[int]]
+
+    @classmethod
+    def of(cls, pairs: Pairs, alone: Sequence[PairScore]) -> Kin:
+        """Find the fields from the scores of P pairs: the pair of two fields that are kin has no information."""
+        found: dict[int, set[int]] = {}
+        for (a, b), score in zip(pairs, alone, strict=True):
+            if score.info == 0.0:
+                found.setdefault(a, set()).add(b)
+                found.setdefault(b, set()).add(a)
+        return cls({field: frozenset(others) for field, others in found.items()})
+
+    def fields_of(self, pairs: Iterable[tuple[int, int]]) -> set[int]:
+        """Give the fields that a pair meeting one of these `pairs` has one of."""
+        fields = {field for pair in pairs for field in pair}
+        return fields.union(*(self.of_field.get(field, frozenset()) for field in fields))
+
+
+def _probable(now: Posterior) -> list[int]:
     return [int(k) for k in np.flatnonzero(now.probability > SURE)]
 
 
-def _significant(scores: Sequence[PairScore]) -> NDArray[np.bool_]:
-    """Mark the (P,) pairs that the drawn null rejects, too: with few clicks, a single row can convince a likelihood."""
+def _sure(now: Posterior, scores: Sequence[PairScore]) -> set[int]:
+    """Name the probable pairs that the drawn null rejects, too: with few clicks, a row can convince a likelihood."""
     z, skew = np.array([score.z for score in scores]), np.array([score.skew for score in scores])
-    return np.asarray(upper_tail(z, skew) <= SIGNIFICANT)
+    significant = upper_tail(z, skew) <= SIGNIFICANT
+    return {k for k in _probable(now) if significant[k]}
 
 
-def _next_batch(pairs: Pairs, now: Posterior, significant: NDArray[np.bool_], inside: set[int]) -> list[int]:
-    """Choose sure pairs, strongest first, no two of which share a field."""
+def _next_batch(pairs: Pairs, sure: set[int], likely: Values, kin: Kin) -> list[int]:
+    """Choose sure pairs, those with the highest of the (P,) likelihoods first, no two of which meet."""
     batch: list[int] = []
     fields: set[int] = set()
-    for k in sorted({k for k in _sure(now) if significant[k]} - inside, key=lambda k: (-now.strength[k], k)):
+    for k in sorted(sure, key=lambda k: (-likely[k], k)):
         if not fields & set(pairs[k]):
             batch.append(k)
-            fields |= set(pairs[k])
+            fields |= kin.fields_of([pairs[k]])
     return batch
 
 

@@ -19,7 +19,7 @@ from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.evidence.designs import DIRECT_CODES, FieldDesign, cross, dense_designs, field_designs, take_rows
-from deepfm_core.evidence.joint import JointScores, joint_scores, likelihoods
+from deepfm_core.evidence.joint import JointScores, Kin, joint_scores, likelihoods
 from deepfm_core.evidence.likelihood import STRENGTHS
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
 from deepfm_core.evidence.null import benjamini_hochberg, null_residuals, upper_tail
@@ -288,15 +288,17 @@ def proxies_of(fit: ObservedFit, signal: NDArray[np.bool_], strength: Values) ->
     """Name the pair that each pair stands in for: P pair numbers, None for a pair that is no proxy.
 
     A proxy has a signal alone and fades beside the others: its most likely strength falls below half of its strength
-    alone. It stands in for the strongest pair of the joint model that shares a field with it and is stronger than it.
+    alone. It stands in for the strongest pair of the joint model that meets it (`Kin`) and is stronger than it.
     """
     alone, beside = most_likely(likelihoods(fit.alone)), most_likely(likelihoods(fit.joint.scores))
     faded = signal & (beside < FADED * alone)
     held = sorted((h.pair for h in fit.joint.held), key=lambda k: -strength[k])
+    kin = Kin.of(fit.pairs, fit.alone)
     named: list[int | None] = []
     for k, pair in enumerate(fit.pairs):
-        sharing = [h for h in held if set(fit.pairs[h]) & set(pair) and strength[h] > strength[k]]
-        named.append(sharing[0] if faded[k] and sharing else None)
+        met = kin.fields_of([pair])
+        meeting = [h for h in held if met & set(fit.pairs[h]) and strength[h] > strength[k]]
+        named.append(meeting[0] if faded[k] and meeting else None)
     return named
 
 

@@ -179,6 +179,22 @@ def test_of_two_fields_that_duplicate_each_other_one_pair_is_named_as_standing_i
     assert duplicate.observed == 0
 
 
+def test_a_pair_of_countries_is_not_lost_to_the_pairs_of_their_cities() -> None:
+    """City × product holds all that country × kind holds, in more cells, and shares no field with it."""
+    rng = np.random.default_rng(5)
+    city, product, other = (rng.integers(levels, size=8000) for levels in (40, 30, 6))
+    country, kind = rng.integers(5, size=40)[city], rng.integers(4, size=30)[product]
+    effects = rng.normal(size=(5, 4)) * 0.5
+    labels = (rng.random(8000) < 1 / (1 + np.exp(1 - effects[country, kind]))).astype(np.float64)
+    names = ["city", "product", "other", "country", "kind"]
+    ranked = observed_interactions(table_of([city, product, other, country, kind], labels, names))
+    assert ranked.loc[ranked["significant"], ["field_a", "field_b"]].to_numpy().tolist() == [["country", "kind"]]
+    faded = {
+        (a, b): of for a, b, of in zip(ranked["field_a"], ranked["field_b"], ranked["proxy_of"], strict=True) if of
+    }
+    assert faded == dict.fromkeys([("city", "product"), ("city", "kind"), ("product", "country")], "country × kind")
+
+
 def test_the_drill_down_shows_the_planted_cells_and_its_raw_margins_are_zero() -> None:
     codes, labels = small_table(4, rows=40_000)
     table = table_of(codes, labels, ["a", "b", "c", "d"])
