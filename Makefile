@@ -59,9 +59,10 @@ $(VENV)/.run: requirements.txt requirements.lock | $(VENV)/bin/python
 	@touch $@
 	@echo "Installed. The app opens on http://localhost:$(PORT) in a few seconds."
 
-$(VENV)/.test: requirements-dev.txt requirements-peers.txt requirements.txt requirements.lock | $(VENV)/bin/python
+$(VENV)/.test: requirements-dev.txt requirements-cluster.txt requirements-peers.txt requirements.txt requirements.lock | $(VENV)/bin/python
 	@echo "Installing the pinned packages and the tools of the tests into $(VENV). This takes some minutes ..."
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements-cluster.txt
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-peers.txt
 	touch $@ $(VENV)/.run
 

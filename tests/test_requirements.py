@@ -71,9 +71,9 @@ def imported_by(folder: Path) -> set[str]:
 @pytest.mark.parametrize(
     ("folder", "extras"),
     [
-        ("deepfm_core", ("search", "mlflow", "postgres")),
+        ("deepfm_core", ("search", "mlflow", "postgres", "cluster")),
         ("app", ("app",)),
-        ("tests", ("app", "search", "onnx", "mlflow", "postgres", "dev")),
+        ("tests", ("app", "search", "onnx", "mlflow", "postgres", "cluster", "dev")),
         ("tools", ("dev",)),
     ],
 )

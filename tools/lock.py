@@ -95,6 +95,7 @@ def requirement_files(project: Mapping[str, Any], pins: Mapping[str, str]) -> di
     tests = [*extras["dev"], *extras["onnx"], *extras["mlflow"], *extras["postgres"]]
     return {
         "requirements.txt": held + _pinned(program, pins),
+        "requirements-cluster.txt": held + _pinned(extras["cluster"], pins),
         "requirements-dev.txt": f"{MADE}--requirement requirements.txt\n" + _pinned(tests, pins),
         "requirements-peers.txt": (
             f"{MADE}# To be installed with --no-deps.\n" + _pinned(project["dependency-groups"]["peers"], pins)

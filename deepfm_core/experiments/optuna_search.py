@@ -67,13 +67,31 @@ def choose(store: Store, run: RunRow) -> RunSpec:
     return spec
 
 
+def may_choose(store: Store, run: RunRow) -> bool:
+    """Say whether a run's setting can be chosen now such that it is the one that a single worker would choose.
+
+    The trials drawn at random need no others; a later one needs all before it to have ended.
+    """
+    if not run.to_choose or run.comparison is None:
+        return True
+    trial, plan = int(run.trial or 0), StudyPlan.from_dict(store.comparisons.of(run.comparison).plan)
+    others = store.comparisons.runs(run.comparison)
+    return trial < random_trials(plan) or not any(
+        other.status in ("queued", "running") for other in others if int(other.trial or 0) < trial
+    )
+
+
+def random_trials(plan: StudyPlan) -> int:
+    """Return how many trials are drawn at random before the search learns from them."""
+    return min(MOST_RANDOM, max(plan.trials // 3, 1))
+
+
 def propose(plan: StudyPlan, runs: Sequence[RunRow], trial: int) -> dict[str, Value]:
     """Ask Optuna (a tree-structured Parzen estimator) for the next setting, by validation logloss."""
     import optuna
 
     ranges = distributions(plan)
-    random = min(MOST_RANDOM, max(plan.trials // 3, 1))
-    sampler = optuna.samplers.TPESampler(seed=trial, n_startup_trials=random)
+    sampler = optuna.samplers.TPESampler(seed=trial, n_startup_trials=random_trials(plan))
     study = optuna.create_study(sampler=sampler, direction="minimize")
     for setting, value in _ended(plan, runs):
         with suppress(ValueError):  # the first trial may be outside the ranges

@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, field
 
 import pandas as pd
 
-from deepfm_core.spec.events import GUIDE, HOLD_OUT, EpochDone, Fitted, Progress, Stage, Started
+from deepfm_core.spec.events import GUIDE, HOLD_OUT, PLACE, EpochDone, Fitted, Placed, Progress, Stage, Started
 from deepfm_core.store.records import StoredEvent
 
 EPOCH_COLUMNS = ("epoch", "train_logloss", "valid_logloss", "valid_auc", "seconds", "best")
@@ -26,6 +26,8 @@ class RunProgress:
     stage: str = ""
     stage_fraction: float = 0.0
     notes: list[str] = field(default_factory=list)
+    node: str = ""
+    """The node of a cluster that does the run; empty where this machine does it, or none has begun."""
     started: Started | None = None
     fitted: Fitted | None = None
     epochs: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=EPOCH_COLUMNS))
@@ -62,10 +64,14 @@ class RunProgress:
                 if name != self.stage or other_work:
                     self.reports = []
                 self.stage, self.stage_fraction = name, fraction
+                if name == PLACE:  # the node it had is gone
+                    self.node = ""
                 if name in (GUIDE, HOLD_OUT, "explain"):
                     self.reports.append((stored.time, fraction))
                 if note and note not in self.notes:
                     self.notes.append(note)
+            case Placed(node):
+                self.node = node
             case Started() as event:
                 self.started, self.epoch_times = event, [stored.time]
             case EpochDone():

@@ -8,6 +8,8 @@ from typing import Any, ClassVar
 
 from deepfm_core._json import require_types
 
+PLACE = "place"
+"""The stage in which a run waits for a node of a cluster."""
 GUIDE = "guide"
 """The stage that comes before a guided model trains: which pairs do the labels of the training part support?"""
 HOLD_OUT = "hold out"
@@ -34,6 +36,14 @@ class Stage(Event):
     fraction: float = 0.0
     """Done of this stage, 0 … 1."""
     note: str = ""
+
+
+@dataclass(frozen=True)
+class Placed(Event):
+    """A node of a cluster has taken the run up; a run of this machine's worker has no such event."""
+
+    kind: ClassVar[str] = "placed"
+    node: str
 
 
 @dataclass(frozen=True)
@@ -139,7 +149,8 @@ class Cancelled(Event):
 
 
 _TYPES: dict[str, type[Event]] = {
-    cls.kind: cls for cls in (Stage, Started, Progress, EpochDone, Fitted, Scored, Ready, Finished, Failed, Cancelled)
+    cls.kind: cls
+    for cls in (Stage, Placed, Started, Progress, EpochDone, Fitted, Scored, Ready, Finished, Failed, Cancelled)
 }
 
 

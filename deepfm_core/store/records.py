@@ -183,6 +183,21 @@ class StoredEvent(NamedTuple):
 
 
 @dataclass(frozen=True)
+class ClusterState:
+    """The cluster whose nodes do a store's runs, as its dispatcher last saw it."""
+
+    worker: str
+    """The dispatcher."""
+    nodes: int
+    """Nodes that can do runs."""
+    processors: int
+    places: int
+    """Runs that have room at a time."""
+    taken: int
+    """Runs at work."""
+
+
+@dataclass(frozen=True)
 class WorkerState:
     """The queue as a page shows it: its length and its workers."""
 
@@ -196,6 +211,8 @@ class WorkerState:
     busy: int
     limit: int
     """Workers allowed at a time."""
+    cluster: ClusterState | None = None
+    """None where the runs are done on this machine."""
 
     @property
     def warm(self) -> bool:

@@ -193,6 +193,8 @@ SELECT id, ROW_NUMBER() OVER (ORDER BY turn, last, grouped, queued, entered) AS 
 of comparisons and studies, and older ones before newer ones."""
 
 _NEXT = f"SELECT id FROM ({TURNS}) AS turns LIMIT 1"
+_ANY = {"comparison": None}
+_CLAIM = "UPDATE runs SET status = 'running', worker = :worker, started = :now, heartbeat = :now, cancel_requested = 0"
 
 
 class Claims:
@@ -201,6 +203,25 @@ class Claims:
     def __init__(self, database: Database) -> None:
         self._database = database
 
+    def waiting(self) -> list[RunRow]:
+        """Give the runs that wait, in their turn."""
+        rows = self._database.rows(f"SELECT runs.* FROM ({TURNS}) AS turns JOIN runs USING (id) ORDER BY place", _ANY)
+        return [RunRow.of(row) for row in rows]
+
+    def take(self, run_id: str, worker: Process) -> RunRow | None:
+        """Claim a run for `worker`; None if it no longer waits."""
+        with self._database.write() as connection:
+            rows = connection.execute(
+                f"{_CLAIM} WHERE id = :id AND status = 'queued' AND deleted IS NULL RETURNING *",
+                {"id": run_id, "worker": str(worker), "now": time.time()},
+            ).fetchall()
+        return RunRow.of(rows[0]) if rows else None
+
+    def lost(self) -> list[RunRow]:
+        """Give the runs whose worker is gone."""
+        rows = self._database.rows("SELECT * FROM runs WHERE status = 'running' AND deleted IS NULL")
+        return [run for run in map(RunRow.of, rows) if run.state == "lost"]
+
     def next(self, worker: Process, comparison: str | None = None) -> RunRow | None:
         """Claim the run whose turn it is, or that of a comparison, for `worker`; None if none waits."""
         values = {"comparison": comparison, "worker": str(worker), "now": time.time()}
@@ -208,8 +229,7 @@ class Claims:
             return None
         with self._database.write() as connection:
             rows = connection.execute(
-                "UPDATE runs SET status = 'running', worker = :worker, started = :now, heartbeat = :now,"
-                f" cancel_requested = 0 WHERE id = ({_NEXT}) RETURNING *",
+                f"{_CLAIM} WHERE id = ({_NEXT}) RETURNING *",
                 values,
             ).fetchall()
         return RunRow.of(rows[0]) if rows else None

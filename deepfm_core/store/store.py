@@ -26,7 +26,7 @@ from deepfm_core.store.limits import LOCAL as LOCAL
 from deepfm_core.store.limits import Use, require_room_in_queue, retire, use_of
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import Questions
-from deepfm_core.store.records import NewRun, RunRow, StoredEvent, TableEntry, WorkerState, is_id
+from deepfm_core.store.records import ClusterState, NewRun, RunRow, StoredEvent, TableEntry, WorkerState, is_id
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.run_queue import TURNS, Claims, WorkerRegister, worker_limit
 from deepfm_core.store.shares import Shares, forget
@@ -40,6 +40,9 @@ DATABASE = "runs.db"
 BIN_SECONDS = 24 * 3600.0
 """How long a deleted run or table can be restored."""
 
+
+CLUSTER_FILE = "cluster.json"
+"""Where a dispatcher says how its cluster stands."""
 
 _LETTING_GO = 60.0
 """Seconds after which the worker of a run that was stopped no longer writes its files."""
@@ -403,7 +406,16 @@ class Store:
             idle=states.count("idle"),
             busy=states.count("busy"),
             limit=worker_limit(),
+            cluster=self._cluster(),
         )
+
+    def _cluster(self) -> ClusterState | None:
+        """Read how a cluster stands that does the runs; None where there is none, or nobody follows it any more."""
+        try:
+            state = ClusterState(**json.loads((self.home / CLUSTER_FILE).read_bytes()))
+        except (OSError, *DAMAGE):
+            return None
+        return state if self.workers.lives(state.worker) else None
 
     def _enter(self, run: NewRun) -> str:
         with self.database.write() as connection:

@@ -60,7 +60,7 @@ def perform(
     except Exception as error:
         if not isinstance(error, DeepFMError):
             fault("run broke", error)
-        ending = Failed(_sentence(error, folder))
+        ending = Failed(sentence(error, folder))
     finally:
         ended = ending.kind if ending else ended
         note("run ended", run=short(run.id), how=ended, seconds=round(time.monotonic() - began, 3))
@@ -68,7 +68,8 @@ def perform(
         yield ending
 
 
-def _sentence(error: Exception, folder: RunFolder) -> str:
+def sentence(error: Exception, folder: RunFolder) -> str:
+    """Say what went wrong in a run; its traceback goes to the run's worker.log, unless the user can put it right."""
     if isinstance(error, DeepFMError):
         return str(error)
     with folder.log.open("a", encoding="utf-8") as log:

@@ -13,6 +13,7 @@ from types import FrameType
 
 from deepfm_core._log import note
 from deepfm_core.errors import DeepFMError
+from deepfm_core.spec.events import never
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 
@@ -84,7 +85,7 @@ class Watch:
             signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGUSR1)
 
 
-def _nothing() -> None:
+def nothing() -> None:
     """Do nothing."""
 
 
@@ -99,14 +100,18 @@ class Lane:
         poll: seconds between two looks into the queue.
         warm_up: called before each wait.
         look_around: called now and then between two pieces of work, and before each.
+        state: what the worker is while it waits: `idle`, or `busy` where it does work beside this and has no room.
+        beside: says whether it does work beside this, for which it stays.
     """
 
     name: str
     claim: Callable[[], Callable[[], object] | None]
     idle: float
     poll: float
-    warm_up: Callable[[], object] = _nothing
-    look_around: Callable[[], object] = _nothing
+    warm_up: Callable[[], object] = nothing
+    look_around: Callable[[], object] = nothing
+    state: Callable[[], str] = lambda: "idle"
+    beside: Callable[[], bool] = never
 
 
 def work(store: Store, name: str, prepare: Callable[[Process], Lane]) -> None:
@@ -141,17 +146,17 @@ def serve(store: Store, worker: Process, lane: Lane) -> None:
             until = None
         elif until is None:
             lane.warm_up()
-            store.workers.beat(worker, "idle", lane.name)
+            store.workers.beat(worker, lane.state(), lane.name)
             until = time.monotonic() + lane.idle
         elif now > until:
-            if store.workers.leave(worker, lane.name):
+            if not lane.beside() and store.workers.leave(worker, lane.name):
                 return
             until = now + _BEAT_SECONDS
         else:
             time.sleep(lane.poll)
         if now - beaten > _BEAT_SECONDS:
             lane.look_around()
-            store.workers.beat(worker, "idle", lane.name)
+            store.workers.beat(worker, lane.state(), lane.name)
             beaten = now
 
 

@@ -25,7 +25,7 @@ from deepfm_core.store.process import Process
 from deepfm_core.store.query import BROKEN, LANES, OBSERVED, OTHER_SPLIT, Claimed
 from deepfm_core.store.run_queue import LABELS
 from deepfm_core.store.store import Store
-from deepfm_core.workers.lane import Interrupted, Lane, Watch, work
+from deepfm_core.workers.lane import Interrupted, Lane, Watch, nothing, work
 
 Answer = Callable[[Store, dict[str, Any], Report], pd.DataFrame]
 SPARE_SECONDS = 2.0
@@ -104,7 +104,7 @@ def main(name: str, home: Path) -> None:
             question = store.questions.next(worker, name)
             return partial(answer, store, question, worker) if question else None
 
-        return Lane(name, claim, SPARE_SECONDS, _POLL_SECONDS, *([_warm_up] if name == LABELS else []))
+        return Lane(name, claim, SPARE_SECONDS, _POLL_SECONDS, _warm_up if name == LABELS else nothing)
 
     work(store, name, prepare)
 

@@ -1,9 +1,10 @@
 """The worker process: takes runs from the queue one after the other, and stays ready for a while.
 
     python -m deepfm_core worker [--home DIR] [--idle SECONDS] [--engine MODULE:FUNCTION]
+    python -m deepfm_core worker --engine ray --address HOST:PORT [--processors N]
 
 It is the only writer of the run it has claimed. Its engine is `deepfm_core.runs.engine:execute` unless `--engine` or
-$DEEPFM_ENGINE names another one.
+$DEEPFM_ENGINE names another one. With `ray`, the nodes of a cluster do the runs, as many at a time as have room.
 """
 
 from __future__ import annotations
@@ -31,6 +32,8 @@ from deepfm_core.workers.executor import perform
 from deepfm_core.workers.lane import Lane
 
 DEFAULT_ENGINE = "deepfm_core.runs.engine:execute"
+CLUSTER = "ray"
+"""The engine that is a cluster; `ray:MODULE:FUNCTION` says what its nodes do the runs with."""
 IDLE_SECONDS = 15 * 60.0
 _POLL_SECONDS = 0.025
 _PURGE_SECONDS = 3600.0
@@ -58,13 +61,27 @@ def _nothing() -> None:
     """Do nothing, for engines without a warm-up."""
 
 
-def work(home: Path, engine_name: str, idle: float) -> None:
+def work(home: Path, engine_name: str, idle: float, address: str = "", processors: int = 1) -> None:
     """Work for the store at `home`. Told to end, put the run back into the queue.
+
+    Args:
+        home: the store.
+        engine_name: MODULE:FUNCTION, or `ray`.
+        idle: seconds to stay ready with an empty queue.
+        address: HOST:PORT of a Ray cluster.
+        processors: of a run, on a cluster.
 
     Raises:
         DeepFMError: the store or the engine cannot be opened.
     """
     store = Store(home)
+
+    def dispatch(worker: Process) -> Lane:
+        from deepfm_core.workers.cluster.dispatcher import Dispatcher  # alone knows of Ray
+        from deepfm_core.workers.cluster.ray_engine import RayEngine
+
+        engine = RayEngine(store, address, engine_name.partition(":")[2] or DEFAULT_ENGINE, processors)
+        return Dispatcher(store, worker, engine, Upkeep(store)).lane(idle)
 
     def prepare(worker: Process) -> Lane:
         engine, warm_up = load_engine(engine_name)
@@ -76,7 +93,7 @@ def work(home: Path, engine_name: str, idle: float) -> None:
 
         return Lane(RUNS, claim, idle, _POLL_SECONDS, warm_up, Upkeep(store))
 
-    lane.work(store, RUNS, prepare)
+    lane.work(store, RUNS, dispatch if engine_name.partition(":")[0] == CLUSTER else prepare)
 
 
 def keep_answering(store: Store) -> None:
@@ -114,8 +131,17 @@ def parser(program: str = "python -m deepfm_core") -> argparse.ArgumentParser:
     whole.add_argument("--home", type=Path, default=default_home(), help="the store (default: $DEEPFM_HOME)")
     whole.add_argument("--idle", type=float, default=IDLE_SECONDS, help="seconds to stay ready with an empty queue")
     engine = os.environ.get("DEEPFM_ENGINE", DEFAULT_ENGINE)
-    whole.add_argument("--engine", default=engine, help="MODULE:FUNCTION that does the runs")
+    whole.add_argument("--engine", default=engine, help="MODULE:FUNCTION that does the runs, or ray")
+    address = os.environ.get("RAY_ADDRESS", "")
+    whole.add_argument("--address", default=address, help="with ray: HOST:PORT of the cluster (default: $RAY_ADDRESS)")
+    whole.add_argument("--processors", type=_count, default=1, help="with ray: processors of a run (default: 1)")
     return whole
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"`{text}` is not a whole number from 1")
+    return int(text)
 
 
 def main(arguments: Sequence[str], program: str) -> int:
@@ -123,7 +149,7 @@ def main(arguments: Sequence[str], program: str) -> int:
     options = parser(program).parse_args(arguments)
     use_system_memory()
     try:
-        work(options.home, options.engine, options.idle)
+        work(options.home, options.engine, options.idle, options.address, options.processors)
     except DeepFMError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +16,13 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from deepfm_core.errors import Problem, TableError
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.spec.events import Placed
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.store.process import Process
-from deepfm_core.store.store import Store
+from deepfm_core.store.records import ClusterState
+from deepfm_core.store.store import CLUSTER_FILE, Store
 from tests.conftest import answer_next
 from tests.waiting import wait
 
@@ -401,3 +405,20 @@ def test_bfloat16_is_offered_where_the_processor_announces_it(
     assert any("cannot be read" in info.value for info in app.info) is (len(offered) == 1)
     _button(app, "Train").click().run()
     assert store.runs()[0].spec.fit.precision == offered[-1]
+
+
+def test_a_run_on_a_cluster_says_where_it_is_at_work_and_a_queued_one_what_it_waits_for(
+    opened: Opened, store: Store
+) -> None:
+    me = Process.current()
+    entry = store.import_table(b"hour,click\n" + b"1,0\n2,1\n" * 30, "hours.csv")
+    spec = RunSpec(entry.sha256, entry.name, infer_schema(store.table(entry.sha256), "click"))
+    run = store.begin(spec, me)
+    store.append_event(run.id, Placed("192.0.2.7 (0a1b2c3d)"), me)
+    store.workers.beat(me, "busy")
+    state = ClusterState(str(me), nodes=3, processors=12, places=12, taken=12)
+    (store.home / CLUSTER_FILE).write_text(json.dumps(asdict(state)), encoding="utf-8")
+    waiting = store.enqueue(spec)
+    said = _text(opened("train", run=run.id))
+    assert "At work on node 192.0.2.7 (0a1b2c3d). The cluster has 3 nodes: 12 of 12 places taken, 1 waiting." in said
+    assert "Waiting for the cluster: 12 of 12 places are taken, 1 run waits." in _text(opened("train", run=waiting))

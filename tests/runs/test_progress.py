@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from deepfm_core.runs.progress import RunProgress
-from deepfm_core.spec.events import EpochDone, Event, Fitted, Progress, Stage, Started
+from deepfm_core.spec.events import PLACE, EpochDone, Event, Fitted, Placed, Progress, Stage, Started
 from deepfm_core.store.records import StoredEvent
 
 
@@ -30,6 +30,12 @@ def test_before_the_first_event_nothing_is_done() -> None:
         0,
     )
     assert progress.seconds_left(0.0) is None
+
+
+def test_a_run_is_at_its_node_until_it_waits_for_another() -> None:
+    first = (0, Stage(PLACE)), (1, Placed("192.0.2.1 (0a)"))
+    assert _progress_of(*first).node == "192.0.2.1 (0a)"
+    assert _progress_of(*first, (2, Stage("fit")), (3, Stage(PLACE))).node == ""
 
 
 def test_batches_of_an_unfinished_epoch_count() -> None:

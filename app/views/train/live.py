@@ -18,10 +18,11 @@ from app.widgets.layout import side_by_side
 from app.widgets.messages import SECONDS_HELP, errors_shown, seconds_of_work, to_pairs
 from app.widgets.text import duration, plain
 from deepfm_core.runs.findings import FILE
-from deepfm_core.spec.events import GUIDE, HOLD_OUT
+from deepfm_core.spec.events import GUIDE, HOLD_OUT, PLACE
 
 if TYPE_CHECKING:
     from deepfm_core.runs.progress import RunProgress
+    from deepfm_core.store.records import WorkerState
 
 SECONDS = 0.75
 """Seconds between two looks at an active run."""
@@ -30,6 +31,7 @@ FIRST_LOSS_SECONDS = 0.5
 """Seconds that the first look waits at most for a first loss to draw."""
 STAGES = {
     "": "Starting",
+    PLACE: "Waiting for a node of the cluster",
     "read": "Reading the table",
     "encode": "Encoding",
     GUIDE: "Asking the labels which pairs interact",
@@ -147,10 +149,10 @@ def _under_way(run: OpenRun, run_progress: RunProgress) -> None:
         return
     if run.state == "queued":
         state = store().worker_state()
-        st.caption(
-            "The worker is loading." if state.starting else "Waiting for the worker, which trains one run at a time."
-        )
+        st.caption("The worker is loading." if state.starting else _waiting(state))
         return
+    if run_progress.node:
+        st.caption(_at_work(run_progress, store().worker_state()))
     if run.scored:
         left = run_progress.seconds_left(time.time())
         doing = "Now explaining levels and single rows."
@@ -166,6 +168,27 @@ def _under_way(run: OpenRun, run_progress: RunProgress) -> None:
             f"{run_progress.started.parameters:,} parameters, {run_progress.started.rows_train:,} training rows"
         )
     st.caption(" · ".join(part for part in about if part))
+
+
+def _waiting(state: WorkerState) -> str:
+    """Say what a queued run waits for."""
+    cluster = state.cluster
+    if cluster is None:
+        return "Waiting for the worker, which trains one run at a time."
+    if not cluster.places:
+        return "Waiting for the cluster: none of its nodes has room for a run."
+    waiting = f"{state.queued} runs wait" if state.queued != 1 else "1 run waits"
+    return f"Waiting for the cluster: {cluster.taken} of {cluster.places} places are taken, {waiting}."
+
+
+def _at_work(run_progress: RunProgress, state: WorkerState) -> str:
+    """Say where a run is at work, and how its cluster stands."""
+    where = f"At work on node {run_progress.node}."
+    if state.cluster is None:
+        return where
+    nodes = f"{state.cluster.nodes} nodes" if state.cluster.nodes != 1 else "1 node"
+    taken = f"{state.cluster.taken} of {state.cluster.places} places taken"
+    return f"{where} The cluster has {nodes}: {taken}, {state.queued} waiting."
 
 
 def _most(seconds: float) -> str:

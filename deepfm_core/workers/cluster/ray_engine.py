@@ -1,0 +1,289 @@
+"""The engine of a Ray cluster: it has a node do a run, writes what comes back into the run's folder, yields the events.
+
+Start with `RayEngine.__call__`. The only module, with `node`, that imports Ray.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from deepfm_core.errors import RunError
+from deepfm_core.runs.job import Context, Job
+from deepfm_core.spec.events import PLACE, Cancelled, EpochDone, Event, Placed, Stage, event_from_dict
+from deepfm_core.store.store import Store
+from deepfm_core.workers.cluster import node
+from deepfm_core.workers.cluster.parcel import whole_folder
+
+MOST_LOSSES = 3
+"""Nodes that a run may lose without an epoch in between: it may be what ends them."""
+_LOOK_SECONDS = 0.1
+_GRACE_SECONDS = 0.8
+"""How long a node may take to leave off before its process is ended."""
+_KNOCK_SECONDS = 5.0
+
+
+@dataclass(frozen=True)
+class Size:
+    """A cluster at one moment."""
+
+    nodes: int
+    """Nodes that can do runs."""
+    processors: int
+    places: int
+    """Runs that have room at a time."""
+
+
+class _Lost(Exception):  # noqa: N818 (says what happened)
+    """The node that did a run is gone, or its process."""
+
+
+class RayEngine:
+    """Has the nodes of a Ray cluster do runs; shared by the threads that follow them.
+
+    Raises:
+        RunError: Ray is not installed, nobody answers at the address, or the cluster is of another version.
+    """
+
+    def __init__(self, store: Store, address: str, engine: str, processors: int) -> None:
+        """Join a cluster.
+
+        Args:
+            store: whose runs they are.
+            address: HOST:PORT of the cluster's head.
+            engine: MODULE:FUNCTION that a node does a run with.
+            processors: processors, and so threads, of a run.
+        """
+        self._ray = connect(address)
+        self._store, self._engine, self._processors = store, engine, processors
+        device = os.environ.get("DEEPFM_DEVICE", "").strip()
+        self._gpus = 1 if device.startswith("cuda") else 0
+        self._settings = {"DEEPFM_THREADS": os.environ.get("DEEPFM_THREADS", "").strip() or str(processors)}
+        self._settings |= {"DEEPFM_DEVICE": device} if device else {}
+        self._sent: dict[str, Any] = {}
+        self._sending = threading.Lock()
+
+    def size(self) -> Size:
+        """Count the nodes that live and the runs that have room on them."""
+        alive = [known["Resources"] for known in self._ray.nodes() if known["Alive"]]
+        rooms = [self._room(resources) for resources in alive]
+        useful = [resources for resources, room in zip(alive, rooms, strict=True) if room]
+        return Size(len(useful), int(sum(resources["CPU"] for resources in useful)), sum(rooms))
+
+    def _room(self, resources: dict[str, float]) -> int:
+        room = int(resources.get("CPU", 0) // self._processors)
+        return min(room, int(resources.get("GPU", 0) // self._gpus)) if self._gpus else room
+
+    def __call__(self, job: Job, context: Context) -> Iterator[Event]:
+        """Do a job on some node; see `Engine`. After a loss it goes on, elsewhere, from the last checkpoint.
+
+        Raises:
+            RunError: several nodes were lost in a row, or none has what the run needs.
+        """
+        losses = 0
+        while losses <= MOST_LOSSES:
+            yield Stage(PLACE)
+            try:
+                for event in self._attempt(job, context):
+                    losses = 0 if isinstance(event, EpochDone) else losses
+                    yield event
+                return
+            except _Lost as lost:
+                losses += 1
+                _log(job, f"{lost}\nThe run goes on from its last checkpoint.")
+        raise RunError(
+            f"{losses} nodes ended while they did this run, with no epoch in between. It may need more memory than they"
+            " have: the run's worker.log has what the cluster says. Use larger nodes, then resume the run."
+        )
+
+    def _attempt(self, job: Job, context: Context) -> Iterator[Event]:
+        task = self._ray.remote(num_cpus=self._processors, num_gpus=self._gpus, max_retries=0, num_returns="streaming")(
+            node.attempt
+        )
+        stream = task.remote(self._task(job))
+        ended, epoch = False, 0
+        try:
+            for message in self._messages(stream, context):
+                kind, values, parcel = message
+                parcel.unpack(Path(job.place))
+                event = event_from_dict(kind, values)
+                epoch = event.epoch if isinstance(event, EpochDone) else epoch
+                yield event
+            ended = True
+        except self._ray.exceptions.TaskCancelledError:
+            ended = True
+            yield Cancelled(epoch)
+        finally:
+            if not ended:
+                self._end(stream)
+        if context.cancelled():
+            yield Cancelled(epoch)
+
+    def _messages(self, stream: Any, context: Context) -> Iterator[node.Message]:
+        """Yield what a node says as it comes; told to stop, have it leave off, and end it if it does not."""
+        ray, asked = self._ray, None
+        while True:
+            with self._losses_told():
+                ready, _ = ray.wait([stream], timeout=_LOOK_SECONDS)
+                said = [ray.get(reference) for reference in itertools.islice(stream, 1)] if ready else None
+            if said == []:
+                return
+            yield from said or ()
+            if asked is None and context.cancelled():
+                asked = time.monotonic()
+                ray.cancel(stream)
+            elif asked is not None and time.monotonic() - asked > _GRACE_SECONDS:
+                self._end(stream)
+                return
+
+    def _end(self, stream: Any) -> None:
+        """End the process of a run."""
+        with suppress(Exception):  # it may have ended by itself, or its node
+            self._ray.cancel(stream, force=True)
+
+    @contextmanager
+    def _losses_told(self) -> Iterator[None]:
+        """Tell a node that is gone, which another can stand in for, from what no node could do."""
+        errors = self._ray.exceptions
+        try:
+            yield
+        except errors.TaskCancelledError:
+            raise
+        except errors.OutOfMemoryError as error:
+            raise RunError(
+                "Memory ran out on a node of the cluster. Use a smaller embedding size, a higher minimum count, fewer"
+                " fields, or larger nodes; then resume the run."
+            ) from error
+        except errors.RayTaskError as error:
+            raise _not_done(error) from error
+        except errors.RayError as error:
+            raise _Lost(str(error)) from error
+        except (ImportError, RuntimeError) as error:
+            raise _not_done(error) from error
+
+    def _task(self, job: Job) -> node.Task:
+        spec = job.spec
+        named = {
+            sha: name or ""
+            for sha, name in (
+                (spec.test_table, spec.test_table_name),
+                (spec.valid_table, spec.valid_table_name),
+                (spec.table, spec.table_name),
+            )
+            if sha
+        }
+        tables = {sha: (name, self._reference(sha)) for sha, name in named.items()}
+        left = whole_folder(Path(job.place)).files
+        return node.Task(job.to_dict(), self._engine, node.program(), self._settings, left, tables)
+
+    def _reference(self, sha: str) -> Any:
+        """Put a table into the cluster's memory, once, and return where it is; RunError where the store lacks it."""
+        with self._sending:
+            if sha not in self._sent:
+                folder = self._store.original(sha).parent
+                if not all((folder / name).is_file() for name in node.TABLE_FILES):
+                    self._store.rebuild_table(sha)
+                self._sent[sha] = self._ray.put({name: (folder / name).read_bytes() for name in node.TABLE_FILES})
+            return self._sent[sha]
+
+
+def _not_done(error: BaseException) -> RunError:
+    """Say what a node could not even begin."""
+    text = str(error)
+    if "No module named" in text:
+        missing = text.split("No module named", 1)[1].strip().split()[0].strip("'\"`.,")
+        return RunError(
+            f"A node of the cluster lacks the package `{missing}`. Install the same packages on every node, then resume"
+            " the run."
+        )
+    last = next((line for line in reversed(text.splitlines()) if line.strip()), "no reason given")
+    return RunError(f"A node of the cluster could not begin the run ({last.strip()}). Look at that node, then resume.")
+
+
+def _log(job: Job, text: str) -> None:
+    with job.folder.log.open("a", encoding="utf-8") as log:
+        print(text, file=log)
+
+
+# Joining a cluster, with a sentence for each thing that can be wrong.
+
+
+def connect(address: str) -> Any:
+    """Join the Ray cluster at an address and return the module `ray`.
+
+    Raises:
+        RunError: it cannot be joined; the sentence says what to do.
+    """
+    host, port = _parts(address)
+    try:
+        import ray
+    except ImportError:
+        raise RunError("Runs on a cluster need Ray, and it is not installed. Run `pip install ray`.") from None
+    try:
+        socket.create_connection((host, port), timeout=_KNOCK_SECONDS).close()
+    except OSError as error:
+        raise RunError(
+            f"Nobody answers at `{address}` ({error.strerror or error}). Start the cluster with `ray start --head`, or"
+            " give the address that it printed."
+        ) from error
+    try:
+        with _signals_kept():
+            ray.init(
+                address=f"{host}:{port}", log_to_driver=False, logging_level=logging.ERROR, namespace="deepfm-explorer"
+            )
+    except RuntimeError as error:
+        raise _refused(address, error) from error
+    except (ConnectionError, ValueError, ray.exceptions.RayError) as error:
+        raise RunError(
+            f"The Ray cluster at `{address}` cannot be joined ({_first(error)}). This machine must be one of its nodes:"
+            f" run `ray start --address={address} --num-cpus=0` here, then start the worker again."
+        ) from error
+    return ray
+
+
+def _parts(address: str) -> tuple[str, int]:
+    host, _, port = address.strip().rpartition(":")
+    if not host or not port.isdecimal() or "/" in host:
+        raise RunError(
+            f"The cluster's address is `{address}`. Give HOST:PORT as `ray start --head` prints it, by --address or"
+            " RAY_ADDRESS."
+        )
+    return host, int(port)
+
+
+def _refused(address: str, error: RuntimeError) -> RunError:
+    found = [line.strip() for line in str(error).splitlines() if line.strip().startswith(("Ray: ", "Python: "))]
+    if "Version mismatch" not in str(error) or len(found) < 4:
+        return RunError(f"The Ray cluster at `{address}` cannot be joined ({_first(error)}). Start it anew.")
+    theirs, ours = (" and ".join(lines).replace(": ", " ") for lines in (found[:2], found[2:4]))
+    return RunError(f"The cluster at `{address}` has {theirs}, this machine {ours}. Install the same versions on both.")
+
+
+def _first(error: BaseException) -> str:
+    return next(itertools.chain(filter(None, map(str.strip, str(error).splitlines())), [type(error).__name__]))[:200]
+
+
+@contextmanager
+def _signals_kept() -> Iterator[None]:
+    """Keep what this process does when it is told to end: Ray puts its own way in the place."""
+    kept = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield
+    finally:
+        for number, what in kept.items():
+            signal.signal(number, what)
+
+
+def placed(events: list[Event]) -> bool:
+    """Say whether a cluster was to do a run, from its events."""
+    return any(isinstance(event, Placed) or (isinstance(event, Stage) and event.name == PLACE) for event in events)
