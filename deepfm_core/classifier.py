@@ -468,6 +468,9 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def _frame(self, X: pd.DataFrame | ArrayLike, *, reset: bool) -> pd.DataFrame:
         """Give X as a frame; columns without names of texts go by their position, as in scikit-learn."""
         if isinstance(X, pd.DataFrame):
+            if not X.columns.is_unique:  # the library that scikit-learn asks has an error of its own kind
+                named = ", ".join(f"`{name}`" for name in X.columns[X.columns.duplicated()].unique())
+                raise SchemaError("X", [Problem(f"a column name stands twice: {named}", "Rename one of them.")])
             if reset or hasattr(self, "n_features_in_"):  # a loaded model takes further columns, too
                 validate_data(self, X, reset=reset, skip_check_array=True)
             if reset:

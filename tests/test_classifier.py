@@ -17,7 +17,7 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deepfm_core.classifier import DeepFMClassifier
-from deepfm_core.errors import DeepFMError, RunError, SpecError, TableWarning
+from deepfm_core.errors import DeepFMError, RunError, SchemaError, SpecError, TableWarning
 from tests.conftest import ROOT, Command, clicks
 
 pytestmark = pytest.mark.slow
@@ -336,3 +336,9 @@ def test_a_separator_may_stand_behind_the_kind():
     assert fitted.schema_.role("interests").separator == "@"
     with pytest.raises(SpecError, match="Kind of column `device` is 'categorical:@'"):
         DeepFMClassifier(kinds={"device": "categorical:@"}).fit(X, y)
+
+
+def test_a_name_that_stands_twice_is_refused_by_name() -> None:
+    frame = pd.DataFrame([["a", 1, 2]] * 40, columns=["x", "y", "y"])
+    with pytest.raises(SchemaError, match="X: a column name stands twice: `y`"):
+        DeepFMClassifier().fit(frame, [0, 1] * 20)

@@ -17,7 +17,7 @@ from app.widgets.layout import side_by_side
 from app.widgets.messages import show_error
 from app.widgets.text import plain, without_options
 from deepfm_core.errors import DeepFMError
-from deepfm_core.tables.table import FOUND, Choices, ReadReport, Table
+from deepfm_core.tables.table import ALL_ROWS, FOUND, Choices, ReadReport, Table
 
 if TYPE_CHECKING:
     from deepfm_core.tables.containers import Outline
@@ -61,6 +61,7 @@ _LABELS = {
     "quoting": ("Quotes", "What stands around a cell that holds delimiters or line ends."),
     "header": ("Header", "The line that names the columns. You can type the number of a line."),
     "sheet": ("Sheet", "The sheet of the workbook."),
+    "rows": ("Rows", "Whether empty records, the header once more, totals and notes below the table are left out."),
 }
 _TYPED = ("encoding", "delimiter", "header")
 """Choices that may be typed besides those in the list."""
@@ -224,6 +225,7 @@ class _Titles:
             "delimiter": lambda mark: DELIMITERS.get(mark, mark),
             "quoting": lambda quoting: QUOTINGS.get(quoting, quoting),
             "header": lambda header: HEADERS[header] if isinstance(header, bool) else _line(header),
+            "rows": lambda rows: "Keep every record" if rows == ALL_ROWS else str(rows),
         }
         return titles.get(self._name, str)(value)
 
@@ -239,6 +241,7 @@ def _options(name: str, seen: Outline) -> list[Any]:
         "quoting": list[Any](QUOTINGS),
         "header": [*HEADERS, *range(2, len(seen.lines) + 1)],
         "sheet": list[Any](seen.sheets),
+        "rows": [ALL_ROWS],
     }[name]
 
 
@@ -252,6 +255,7 @@ def _found(name: str, report: ReadReport | None, seen: Outline) -> str:
         "quoting": "None needed" if report.quoting is None else report.quoting.replace("`", "").capitalize(),
         "header": "No header line" if report.header_line is None else f"Line {report.header_line}",
         "sheet": seen.sheets[0] if seen.sheets else "",
+        "rows": "None left out" if not report.left_out and not report.skipped_count else "Some left out",
     }
     return f"{found[name]} (found)"
 

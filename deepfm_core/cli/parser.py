@@ -179,6 +179,7 @@ READ = {
     "quoting": ("HOW", "quotes of cells: doubled, backslash, single or none"),
     "header": ("yes|no|LINE", "whether the first line of the table names its columns, or the line that does"),
     "sheet": ("NAME", "the sheet of an Excel workbook (the first)"),
+    "rows": ("all", "every record is a row: also empty ones, a header once more, totals, notes below"),
 }
 """Options that say how a file is read, as `Choices` has them, where it was found wrongly."""
 

@@ -80,6 +80,7 @@ class Encoder:
         mass: (V,) float64, sum of each feature's x over the training rows; mass / rows weighs a field's mean embedding.
         crosses: the crossed fields.
         notations: how columns write numbers, where that is unusual.
+        ranges: the least and the largest number that the training rows hold, by column; none from earlier versions.
         known: what it has encoded last.
     """
 
@@ -91,6 +92,7 @@ class Encoder:
     mass: NDArray[np.float64]
     crosses: tuple[CrossedCode, ...] = ()
     notations: Mapping[str, Notation] = dataclass_field(default_factory=dict)
+    ranges: Mapping[str, tuple[float, float]] = dataclass_field(default_factory=dict)
     known: KnownCodes = dataclass_field(default_factory=KnownCodes)
 
     @classmethod
@@ -153,7 +155,9 @@ class Encoder:
             for pair in crosses
         )
         notations = {role.column: role.notation for role in schema.used if role.notation != PLAIN}
-        return cls(schema.label, tuple(fields), tuple(dense), count, counts, mass, crossed, notations, known)
+        ranges = {role.column: _range(all_cells[role.column]) for role in schema.used if role.kind.is_number}
+        held = {column: ends for column, ends in ranges.items() if ends is not None}
+        return cls(schema.label, tuple(fields), tuple(dense), count, counts, mass, crossed, notations, held, known)
 
     @cached_property
     def layout(self) -> Layout:
@@ -189,7 +193,7 @@ class Encoder:
         return tuple(dict.fromkeys(embedded + dense))
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        vars(self).update({"notations": {}, **state})  # encoders pickled before there were notations have none
+        vars(self).update({"notations": {}, "ranges": {}, **state})  # encoders pickled earlier have none
 
     def cells(self, frame: pd.DataFrame, column: str, rows: NDArray[np.int64] | None = None) -> Cells:
         """Return the cells of a column, those numbered `rows` or all, read as the training rows were."""
@@ -276,6 +280,7 @@ class Encoder:
             "mass": self.mass,
             "crosses": [cross.to_dict() for cross in self.crosses],
             "notations": {column: notation.to_dict() for column, notation in self.notations.items()},
+            "ranges": {column: list(ends) for column, ends in self.ranges.items()},
         }
 
     @classmethod
@@ -291,6 +296,7 @@ class Encoder:
             np.array(values["mass"], dtype=np.float64),
             tuple(CrossedCode.from_dict(cross, fields) for cross in values.get("crosses", ())),
             {column: Notation.from_dict(said) for column, said in values.get("notations", {}).items()},
+            {column: (float(low), float(high)) for column, (low, high) in values.get("ranges", {}).items()},
         )
 
     def save(self, path: Path) -> None:
@@ -301,6 +307,13 @@ class Encoder:
     def load(cls, path: Path) -> Self:
         """Read an encoder that `save` wrote, or an earlier version as JSON alone."""
         return cls.from_dict(read_arrow_json(path))
+
+
+def _range(cells: Cells) -> tuple[float, float] | None:
+    """Return the least and the largest number of the rows; None where there is none."""
+    held = cells.numbers.values[cells.counts > 0]
+    held = held[np.isfinite(held)]
+    return (float(held.min()), float(held.max())) if len(held) else None
 
 
 def _distinct_in(all_cells: Mapping[str, Cells]) -> Callable[[FieldCode | FieldRole], int]:

@@ -1,4 +1,4 @@
-"""Cells of a table that the training rows did not prepare for: values never seen, and fields that are suddenly empty.
+"""Cells that the training rows did not prepare for: values never seen, fields suddenly empty, numbers out of range.
 
 Such cells are encoded as an average value or as missing, so the model answers, and only a word tells that it guesses.
 """
@@ -16,6 +16,7 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.field import FieldCode
 from deepfm_core.encoding.vocabulary import MISSING, SPECIALS, UNSEEN
 from deepfm_core.schema.column import Cells
+from deepfm_core.schema.number_parsing import number_names
 
 _SPARE = 0.02
 """Share of the cells that may be new or missing beyond what the training rows suggest."""
@@ -27,7 +28,7 @@ _SHOWN = 3
 
 
 def unseen_notes(encoder: Encoder, frame: pd.DataFrame, subject: str) -> list[str]:
-    """Say which fields of a frame hold far more new or missing values than the training rows suggest.
+    """Say which fields of a frame hold far more new, missing or outlying values than the training rows suggest.
 
     The share of new values to expect is that of the training rows whose value stands in no other (Good 1953).
 
@@ -41,7 +42,30 @@ def unseen_notes(encoder: Encoder, frame: pd.DataFrame, subject: str) -> list[st
         counts = encoder.counts[placed.offset : placed.offset + placed.size]
         cells = encoder.cells(frame, field.column)
         notes += [f"{subject}, field `{field.name}`: {said}" for said in _said(field, counts, encoder.rows, cells)]
+    for column, ends in encoder.ranges.items():
+        said = _beyond(encoder.cells(frame, column), *ends, encoder.rows)
+        notes += [f"{subject}, field `{column}`: {said}"] if said else []
     return notes
+
+
+def _beyond(cells: Cells, low: float, high: float, rows: int) -> str:
+    """Say how many numbers lie outside the range of N training rows, where they are many or lie far outside."""
+    values = np.nan_to_num(cells.numbers.values, nan=low)
+    width = high - low if high > low else max(abs(high), 1.0)
+    outside = (values < low) | (values > high)
+    far = (values < low - width) | (values > high + width)
+    known = int(cells.counts[~np.isnan(cells.numbers.values)].sum())
+    expected = 2 / (rows + 1)  # of rows drawn alike, so many lie beyond either end
+    many = _surprising(int(cells.counts[outside].sum()), known, expected)
+    if not many and not _surprising(int(cells.counts[far].sum()), known, expected, spare=0.0):
+        return ""
+    found = outside if many else far
+    lower, upper = number_names([low, high]) if high > low else number_names([low]) * 2
+    where = "lie" if many else "lie far"
+    return (
+        f"{_share(int(cells.counts[found].sum()), known)} {where} outside {lower} to {upper}, the range of the "
+        f"training rows, such as {_examples(cells, found)}. Check the unit and how the numbers are written."
+    )
 
 
 def _said(field: FieldCode, counts: NDArray[np.int64], rows: int, cells: Cells) -> Iterator[str]:
@@ -72,14 +96,15 @@ def _all_unseen(field: FieldCode, cells: Cells) -> NDArray[np.bool_]:
     return np.asarray((unused | (ids == SPECIALS.index(UNSEEN))).all(axis=1) & ~cells.missing)
 
 
-def _surprising(cells: int, of: int, expected: float) -> bool:
+def _surprising(cells: int, of: int, expected: float, spare: float = _SPARE) -> bool:
     """Say whether so many cells are too many to be chance, given the share that training suggests."""
-    share = min(expected + _SPARE, 1.0)
+    share = min(expected + spare, 1.0)
     return bool(cells) and cells > share * of and float(bdtrc(cells - 1, of, share)) < _SURPRISING
 
 
 def _share(cells: int, of: int) -> str:
-    return f"{cells / of:.0%} of the cells ({cells:,} of {of:,})"
+    share = f"{cells / of:.0%}" if 100 * cells >= of else "under 1%"
+    return f"{share} of the cells ({cells:,} of {of:,})"
 
 
 def _examples(cells: Cells, new: NDArray[np.bool_]) -> str:

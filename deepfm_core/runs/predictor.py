@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from deepfm_core.errors import RunError
 from deepfm_core.explain.row_terms import terms_frame
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.table import Table
@@ -34,6 +36,25 @@ def _readable(folder: RunFolder, name: str) -> Iterator[None]:
 
 def _first_line(error: Exception) -> str:
     return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(":")
+
+
+def _reordered(schema: Schema, table: Table) -> list[str]:
+    """Say which columns of one name were numbered in another order than the training table's, which they hang on."""
+    trained = [role.column for role in schema.roles]
+    numbered = [name for name in trained if (match := _NUMBERED.fullmatch(name)) and match[1] in trained]
+    here = [str(column) for column in table.frame.columns]
+    known = [column for column in here if column in trained]
+    if not numbered or known == [column for column in trained if column in known]:
+        return []
+    base = str(_NUMBERED.fullmatch(numbered[0])[1])  # type: ignore[index]  # it matched above
+    return [
+        f"{table.name}: `{base}` and `{numbered[0]}` are told apart by their order alone, and the columns stand in "
+        "another order than in training. Check that they are the same ones, or give each a name of its own."
+    ]
+
+
+_NUMBERED = re.compile(r"(.+) \(\d+\)", re.DOTALL)
+"""How the reader names a column whose name stands once more."""
 
 
 @dataclass(frozen=True)
@@ -67,13 +88,16 @@ class Trained:
         return used[0].column if len(used) == 1 else None
 
     def unseen(self, table: Table) -> list[str]:
-        """Say which fields hold far more new or missing values than the training rows suggest.
+        """Say which fields hold far more new, missing or outlying values than the training rows suggest.
+
+        It also says so where columns are told apart by a number that their order gave them, and have another order.
 
         Raises:
             SchemaError: the table lacks fields.
         """
         self.encoder.require_columns(table.frame, table.name)
-        return unseen_notes(self.encoder, table.frame, table.name)
+        numbered = _reordered(self.spec.schema, table)
+        return [*numbered, *unseen_notes(self.encoder, table.frame, table.name)]
 
     def logits(self, table: Table) -> NDArray[np.float64]:
         """Return each row's logit: (N,).

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from typing import Literal
 
@@ -23,7 +24,7 @@ from deepfm_core.schema.names import (
     names_unnamed_codes,
     typed_name,
 )
-from deepfm_core.schema.number_parsing import PLAIN, Notation, holes_of, notation_of, number_names
+from deepfm_core.schema.number_parsing import MISSING_WORDS, PLAIN, Notation, holes_of, notation_of, number_names
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.schema.timestamps import form_of, looks_like_times
 
@@ -52,6 +53,7 @@ _FEW_CODES = 50
 _STRAY_SHARE = 0.05
 
 _WITH_UNITS = r"^[+-]?[$€£¥]\s?\d[\d.,]*$|^[+-]?\d[\d.,]*\s?[%$€£¥]?$"
+_UNITS = "[%$€£¥]"
 
 
 def column_role(cells: Cells, *, first: bool = False, said: Said = "") -> FieldRole:
@@ -86,7 +88,9 @@ def _notation(cells: Cells, said: Said) -> Notation:
     if not cells.numbers.foreign[cells.held].any() and said != "decimal comma" and not _pointed(cells):
         return PLAIN
     marks = {"decimal comma": ",", "decimal point": "."}
-    return notation_of(cells.held_texts, cells.counts[cells.held], marks.get(said, "")) or PLAIN
+    coded = names_codes(name_words(cells.name)) or names_unnamed_codes(cells.name)
+    counts = cells.counts[cells.held]
+    return notation_of(cells.held_texts, counts, marks.get(said, ""), quantity=not coded) or PLAIN
 
 
 _DECIMALS = r"\.\d{0,2}$|\.\d{4}"
@@ -252,7 +256,23 @@ def _number(cells: Cells, *, literal: bool) -> FieldRole | None:
 def _noted(role: FieldRole, cells: Cells) -> FieldRole:
     """Keep the notation in the role, and say in its reason what is unusual about it."""
     said = cells.notation.in_words
-    return replace(role, notation=cells.notation, reason=f"{role.reason}; {said}" if said else role.reason)
+    reason = f"{role.reason}; {said}" if said else role.reason
+    warning = "; ".join(filter(None, (role.warning, _words_warning(cells))))
+    return replace(role, notation=cells.notation, reason=reason, warning=warning)
+
+
+def _words_warning(cells: Cells) -> str:
+    """Warn of words among numbers that count as missing although they usually say something."""
+    words = sorted(set(cells.notation.blanks) - MISSING_WORDS)
+    words = [word for word in words if re.search(r"\w", word)]
+    if not words:
+        return ""
+    lower = pc.utf8_lower(cells.texts)
+    among = np.asarray(pc.is_in(lower, value_set=pa.array(words).cast(lower.type))) & (cells.counts > 0)
+    rows = int(cells.counts[among].sum())
+    what = "1 cell is no number" if rows == 1 else f"{rows:,} cells are no numbers"
+    example = _short(cells.texts[int(np.flatnonzero(among)[np.argmin(cells.first_rows[among])])].as_py())
+    return f"{what}, such as `{example}`: taken as missing (--literal changes that)"
 
 
 def _number_with_strays(cells: Cells, values: NDArray[np.float64], whole: bool) -> FieldRole | None:
@@ -299,14 +319,14 @@ def _too_long(cells: Cells, foreign: NDArray[np.bool_]) -> bool:
 
 
 def _lists_of_codes(cells: Cells) -> bool:
-    """Say whether what looks like `101,205` with commas between thousands is a list of codes of three digits."""
-    texts = cells.held_texts
-    if not pc.any(pc.match_substring(texts, ",")).as_py():
+    """Say whether what looks like `101,205` with marks between thousands is a list of codes of three digits."""
+    texts, mark = cells.held_texts, cells.notation.group
+    if not mark or not pc.any(pc.match_substring(texts, mark)).as_py():
         return False
-    if not pc.all(pc.match_substring_regex(texts, r"^[1-9]\d{2}(,[1-9]\d{2})*$")).as_py():
+    if not pc.all(pc.match_substring_regex(texts, rf"^[1-9]\d{{2}}({re.escape(mark)}[1-9]\d{{2}})*$")).as_py():
         return False
     found = find_separator(cells)
-    return found is not None and found[0] == ","
+    return found is not None and found[0] == mark
 
 
 def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None:
@@ -382,8 +402,10 @@ def _stray_warning(cells: Cells, first: str) -> str:
 def _disguised(cells: Cells) -> FieldRole | None:
     """Judge a column whose cells look like numbers of several units: they stay texts, with advice."""
     texts = cells.held_texts
-    if not cells.numbers.foreign.any() or not pc.all(pc.match_substring_regex(texts, _WITH_UNITS)).as_py():
+    if not pc.all(pc.match_substring_regex(texts, _WITH_UNITS)).as_py():
         return None
+    if not pc.any(pc.match_substring_regex(texts, _UNITS)).as_py():
+        return None  # addresses such as 10.0.0.8
     warning = f"amounts such as `{_example(cells)}` differ in their unit: put it into a column of its own"
     return _role(cells, CATEGORIES, f"{_counted(len(cells.held))} values", warning)
 

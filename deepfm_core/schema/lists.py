@@ -25,31 +25,34 @@ class Mark:
         uses: distinct cells that a value must stand in, on average: a blank is in all text, a bar in hardly any.
         varied: whether cells must differ in how many values they hold: times, fractions and pairs do not.
         placed: whether values may keep their places, as the levels of a path do.
+        free: share of the values' places that must hold a value which stands first in some cells and further back in
+            others.
     """
 
     separated: float
     uses: float
     varied: bool = False
     placed: bool = False
+    free: float = 0.3
 
 
 MARKS: dict[str, Mark] = {
-    **dict.fromkeys(("|", "^", "~", "\x01", "\x02", "\x03"), Mark(0.1, 1.5)),
-    ";": Mark(0.2, 1.5),
-    "、": Mark(0.2, 1.5),
-    "，": Mark(0.2, 1.5),
+    **dict.fromkeys(("|", "^", "~", "\x01", "\x02", "\x03", "\t"), Mark(0.1, 1.5)),
+    **dict.fromkeys((";", "；", "、", "，"), Mark(0.2, 1.5)),
     " > ": Mark(0.2, 1.5, placed=True),
+    **dict.fromkeys(("->", ">"), Mark(0.2, 2.0, varied=True)),
     ",": Mark(0.3, 2.0),
-    "#": Mark(0.2, 2.0, varied=True),
-    "&": Mark(0.2, 2.0, varied=True),
+    **dict.fromkeys(("#", "&", "$", "@", "+", "\\"), Mark(0.2, 2.0, varied=True)),
     "/": Mark(0.3, 2.0, varied=True),
     ":": Mark(0.3, 2.0, varied=True),
     " ": Mark(0.5, 5.0),
+    **dict.fromkeys(("_", "-"), Mark(0.5, 5.0, varied=True, free=0.8)),  # they stand within names, too
 }
 """The separators that are tried, in this order."""
 
-_LEAST_FREE = 0.3
-"""Share of the values' places that must hold a value which stands first in some cells and further back in others."""
+_LONG, _LONG_FREE = 4, 0.8
+"""Values in each cell from which cells of equal length are lists, too, and the share of places that must be free: dates
+and paths are shorter, or keep their places. A colon stands in addresses of machines, too."""
 
 _MAX_VALUES = 5_000
 
@@ -121,8 +124,11 @@ def _shared_values(texts: pa.Array, mark: str, demands: Mark) -> int | None:
     """Return the number of distinct values if the cells, split at `mark`, draw on a shared vocabulary."""
     parts = pc.split_pattern(texts, mark)
     lengths = np.asarray(pc.list_value_length(parts))
+    least = demands.free
     if demands.varied and len(np.unique(lengths)) < 3:
-        return None
+        if mark == ":" or lengths.min() < _LONG:
+            return None
+        least = _LONG_FREE
     flat = pc.utf8_trim(pc.list_flatten(parts), WRAPPING)
     encoded = flat.dictionary_encode()
     codes, size = np.asarray(encoded.indices), len(encoded.dictionary)
@@ -134,4 +140,4 @@ def _shared_values(texts: pa.Array, mark: str, demands: Mark) -> int | None:
     first[np.cumsum(lengths) - lengths] = True
     uses, leading = np.bincount(codes, minlength=size), np.bincount(codes[first], minlength=size)
     free = uses[(leading > 0) & (leading < uses)].sum() / len(codes)
-    return size if demands.placed or free >= _LEAST_FREE else None
+    return size if demands.placed or free >= least else None

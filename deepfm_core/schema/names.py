@@ -49,7 +49,8 @@ _COUNTED_WORDS = frozenset((
 
 _ROW_NUMBERS = re.compile(
     r"unnamed: \d+(\.\d+)*|column \d+|__index_level_\d+__|level_\d+|index|_index|idx|row|rows|rowid|rownames?|rn|"
-    r"(row|record|line|obs|sr|s|serial|seq)[ _.-]*(id|no|nr|num|number|index|idx)?[ _.]*|#|no|nr|_c0",
+    r"(row|record|line|obs|observation|sr|s|serial|seq)[ _.-]*(id|no|nr|num|number|index|idx)?[ _.]*|#|(no|nr)[.]?|№|"
+    r"序号|_c0|(unnamed: \d+|index|idx|row_?id|row)[._](x|y|left|right|\d+)",  # the end is that of joined tables
     re.IGNORECASE,
 )
 _R_NAMES = frozenset({"X", "X1", "...1", "V1"})
@@ -95,6 +96,8 @@ def names_a_quantity(words: list[str]) -> bool:
     """Say whether the words of a column's name are those of a quantity: `lead_time` is one, `lead_type` is not."""
     if _is_numbered(words):
         return False
+    if "per" in words[1:-1]:  # `pages_per_session`
+        return True
     return bool(set(words) & (_QUANTITY_WORDS if names_codes(words) else _QUANTITY_WORDS | _COUNTED_WORDS))
 
 

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 _PLAIN = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_GROUPED = r"^[+-]?[1-9]\d{0,2}(,\d{3})+(\.\d*)?$"
+_GROUPED = r"^[+-]?[1-9]\d{0,2}(,\d{2,3})*,\d{3}(\.\d*)?$"  # 1,234,567 and, in India, 12,34,567
 _INFINITE = r"^(?i)[+-]?inf(inity)?$"
 _DECIMAL_COMMA = r"^[+-]?\d+,\d+$"
 
@@ -27,18 +27,28 @@ MISSING_WORDS = frozenset((
     "not set", "(not set)", "not provided", "(not provided)", "(none)", "(null)", "(missing)", "missing", "undefined",
     "#div/0!", "#value!", "#ref!", "#name?", "#num!", "#null!", "-nan", "1.#ind", "-1.#ind", "1.#qnan", "-1.#qnan",
     "tbd", "tba", "k.a.", "k. a.", "keine angabe", "unbekannt", "inconnu", "s/d", "desconocido", "x", "xx", "xxx",
+    "not found", "no data", "not reported", "not specified", "unspecified", "none given", "no value", "null value",
+    "[null]", "nat", "n/k", "error", "err", "#error", "keine", "無", "无", "なし", "不明", "未知", "없음",
 ))
 """Texts that mean "no value" among numbers, in lower case; elsewhere they are values."""
 
 _CURRENCIES = (
     "USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "CNY", "RMB", "INR", "BRL", "RUB", "KRW", "SEK", "NOK",
     "DKK", "PLN", "CZK", "HUF", "TRY", "MXN", "ZAR", "SGD", "HKD", "THB", "ILS", "UAH", "US$", "A$", "C$", "R$", "kr",
-    "zł", "Kč", "Rs", "€", "£", "¥", "￥", "₹", "₽", "₩", "₺", "$",
+    "zł", "Kč", "Rs", "元", "円", "원", "€", "£", "¥", "￥", "₹", "₽", "₩", "₺", "$",
 )
 # fmt: on
 
 _MARK = "|".join(re.escape(mark) for mark in _CURRENCIES)
-_BEFORE, _AFTER = rf"^([+-]?)\s*({_MARK})\.?\s*([+-]?)", rf"\s*({_MARK})\.?$"
+# fmt: off
+_MEASURES = (
+    "ms", "s", "sec", "secs", "seconds", "min", "mins", "minutes", "hrs", "hours", "days", "years", "kg", "km", "cm",
+    "mm", "KB", "MB", "GB", "TB", "Kbps", "Mbps", "bps", "px", "pts", "views", "clicks", "°C", "°F", "°",
+)
+# fmt: on
+"""Units that stand behind numbers."""
+_BEHIND = "|".join([_MARK, *_MEASURES])
+_BEFORE, _AFTER = rf"^([+-]?)\s*({_MARK})\.?\s*([+-]?)", rf"\s*({_BEHIND})\.?$"
 _SPACES = r"[\x{A0}\x{202F}\x{2007}\x{2009}]"
 _THOUSANDS = {"k": 1e3, "m": 1e6, "b": 1e9}
 
@@ -174,7 +184,9 @@ def _parsed_so(texts: pa.Array, missing: NDArray[np.bool_], notation: Notation) 
 
 def _pattern(decimal: str, group: str) -> str:
     """Return the pattern of a number without unit: digits in groups of three or in one piece."""
-    whole = rf"(\d+|[1-9]\d{{0,2}}({re.escape(group)}\d{{3}})+)" if group else r"\d+"
+    mark = re.escape(group)
+    groups = rf"({mark}\d{{2,3}})*{mark}\d{{3}}" if group == "," else rf"({mark}\d{{3}})+"
+    whole = rf"(\d+|[1-9]\d{{0,2}}{groups})" if group else r"\d+"
     point = re.escape(decimal)
     return rf"^[+-]?({whole}({point}\d*)?|{point}\d+)([eE][+-]?\d+)?$"
 
@@ -225,7 +237,13 @@ _FEWEST_GROUPED, _FEWEST_SMALL = 3, 0.02
 between thousands: among decimals hardly any is whole, and one in ten has fewer than three."""
 
 
-def notation_of(texts: pa.Array, counts: NDArray[np.int64], decimal: str = "") -> Notation | None:
+_FEWEST_NUMBERS, _MOST_STRAYS = 50, 3
+"""Distinct numbers from which up to so many other texts without a digit, of whatever words, mean no value."""
+
+
+def notation_of(
+    texts: pa.Array, counts: NDArray[np.int64], decimal: str = "", *, quantity: bool = False
+) -> Notation | None:
     """Find how the D distinct texts of a column, none of them missing, write numbers.
 
     The marks of decimals and thousands are decided together, over the whole column.
@@ -234,6 +252,7 @@ def notation_of(texts: pa.Array, counts: NDArray[np.int64], decimal: str = "") -
         texts: stripped.
         counts: (D,) rows that hold each.
         decimal: the mark before decimals where it is known.
+        quantity: whether a few texts without a digit among many numbers mean no value, whatever they say.
 
     Returns:
         None where they are no numbers. `PLAIN` where they are such as `12.5` and `1,234.5`.
@@ -242,12 +261,23 @@ def notation_of(texts: pa.Array, counts: NDArray[np.int64], decimal: str = "") -
         return None
     lower = pc.utf8_lower(texts)
     words = np.asarray(pc.is_in(lower, value_set=pa.array(sorted(MISSING_WORDS)).cast(lower.type)))
+    words |= np.asarray(pc.match_substring_regex(lower, r"^[^\p{L}\p{N}]+$"))
+    if quantity:
+        words |= _few_words(lower, words)
     if counts[words].sum() > _MOST_BLANK * counts.sum():
         return None
     blanks = tuple(sorted(set(lower.filter(pa.array(words)).to_pylist())))
     texts, counts = texts.filter(pa.array(~words)), counts[~words]
     found = _marks_of(texts, counts, decimal)
     return None if found is None else replace(found, blanks=blanks)
+
+
+def _few_words(lower: pa.Array, words: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which texts without a digit stand beside many numbers, if they are few and none known means no value."""
+    others = ~np.asarray(pc.match_substring_regex(lower, r"\p{N}")) & ~words
+    few = 0 < int(others.sum()) <= _MOST_STRAYS and len(lower) - int((others | words).sum()) >= _FEWEST_NUMBERS
+    infinite = np.asarray(pc.match_substring_regex(lower, _INFINITE))
+    return others & ~infinite if few else np.zeros(len(lower), dtype=bool)
 
 
 def _may_be_numbers(texts: pa.Array) -> bool:
@@ -310,11 +340,15 @@ def _unit_of(texts: pa.Array, counts: NDArray[np.int64]) -> str | None:
 
 
 def _marks(texts: pa.Array, pattern: str) -> list[str]:
-    parts = pc.extract_regex(texts, pattern.replace(f"({_MARK})", f"(?P<mark>{_MARK})"))
+    for marks in (_BEHIND, _MARK):
+        pattern = pattern.replace(f"({marks})", f"(?P<mark>{marks})")
+    parts = pc.extract_regex(texts, pattern)
     return [mark for mark in pc.unique(parts.field("mark")).to_pylist() if mark]
 
 
 _NINES = (-9.0, -99.0, -999.0, -9999.0, -99999.0, -999999.0, 999.0, 9999.0, 99999.0, 999999.0)
+_LIMITS = (2.0**31 - 1, -(2.0**31), 2.0**32 - 1, 2.0**63 - 1, -(2.0**63))
+"""The largest and smallest whole numbers that programs hold."""
 _LEAST_HOLES = 0.01
 _FAR_BELOW, _FAR_ABOVE = 1.0, 5.0
 """Times the range of all other numbers by which a number of nines must lie apart, below or above them."""
@@ -331,7 +365,7 @@ def holes_of(values: NDArray[np.float64], counts: NDArray[np.int64]) -> tuple[fl
     values, counts = values[known], counts[known]
     holes = set(values[np.abs(values) >= _MOST].tolist())
     rest = values[np.abs(values) < _MOST]
-    for nines in _NINES:
+    for nines in (*_NINES, *_LIMITS):
         others = rest[rest != nines]
         if len(others) < 3 or not np.any(rest == nines) or (nines in (-9.0,) and others.min() < 0):
             continue

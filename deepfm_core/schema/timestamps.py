@@ -17,10 +17,10 @@ _ZONE = (
     r"\[?[A-Z][A-Za-z]+/[A-Z][A-Za-z_]+(?:/[A-Z][A-Za-z_]+)?\]?)(?:\[[A-Za-z/_]+\])?)"
 )
 _TIME = (
-    r"(?P<hour>\d{1,2})(?::(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,:]\d+)?)?)?"
-    r"(?:\s*(?P<half>[AaPp])\.?[Mm]\.?|\s*h)?"
+    r"(?P<hour>\d{1,2})[时時点]?(?:[:.h]?(?P<minute>\d{2})分?(?:[:.]?(?P<second>\d{2})秒?(?:[.,:]\d+)?)?)?"
+    r"(?:\s*(?P<half>[AaPp])\.?[Mm]\.?|\s*(?:h|hrs?|Uhr))?"
 )
-_CLOCK = rf"(?:(?:[T,:_]| +|- ?| - )+{_TIME}\s*{_ZONE}?|Z|[+-]\d{{2}}:\d{{2}})?$"
+_CLOCK = rf"(?:(?:[T,:_]| +|- ?| - | at | um )+{_TIME}\s*\(?{_ZONE}?\)?(?: \([^)]*\))?|Z|[+-]\d{{2}}:\d{{2}})?$"
 _DIGITS = r"^(?P<year>(?:19|20)\d{2})(?P<month>\d{2})(?P<day>\d{2})"
 _SHORT = r"(?P<short>\d{2})"
 _DAY, _MONTH, _YEAR = r"(?P<day>\d{1,2})", r"(?P<month>\d{1,2})", r"(?P<year>\d{4})"
@@ -30,11 +30,11 @@ _MONTHS = pa.array(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep
 _OTHER_MONTHS = {"mär": "mar", "mrz": "mar", "mai": "may", "okt": "oct", "dez": "dec", "ene": "jan", "ago": "aug"}
 
 FORMS: dict[str, str] = {
-    "year-month-day": rf"^{_YEAR}[-/.]{_MONTH}[-/.]{_DAY}" + _CLOCK,
+    "year-month-day": rf"^{_YEAR}[-/.:年]{_MONTH}[-/.:月]{_DAY}日?" + _CLOCK,
     "month/day/year": rf"^{_MONTH}[-/.]{_DAY}[-/.]{_YEAR}" + _CLOCK,
     "day/month/year": rf"^{_DAY}[-/.]{_MONTH}[-/.]{_YEAR}" + _CLOCK,
     "day month-name year": rf"^{_WEEKDAY}{_DAY}\.?[ /-]{_NAME}[ /,-]+{_YEAR}" + _CLOCK,
-    "month-name day year": rf"^{_WEEKDAY}{_NAME} {_DAY},? {_YEAR}" + _CLOCK,
+    "month-name day year": rf"^{_WEEKDAY}{_NAME}[ /-]{_DAY}(?:st|nd|rd|th)?(?:,? |[/-]){_YEAR}" + _CLOCK,
     "month/day/yy": rf"^{_MONTH}[-/.]{_DAY}[-/.]{_SHORT}" + _CLOCK,
     "day/month/yy": rf"^{_DAY}[-/.]{_MONTH}[-/.]{_SHORT}" + _CLOCK,
     "yy-month-day": rf"^{_SHORT}[-/.]{_MONTH}[-/.]{_DAY}" + _CLOCK,
@@ -59,8 +59,8 @@ FORMS: dict[str, str] = {
     "hour:minute AM/PM": (r"^(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}))?\s*(?P<half>[AaPp])\.?[Mm]\.?$"),
     "epoch seconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})(?:\.\d*)?$",
     "epoch milliseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{3}(?:\.\d*)?$",
-    "epoch microseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{6}$",
-    "epoch nanoseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{9}$",
+    "epoch microseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{6}(?:\.\d*)?$",
+    "epoch nanoseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{9}(?:\.\d*)?$",
 }
 """The forms known, each with its pattern. Fractions of a second are dropped."""
 
@@ -177,7 +177,7 @@ def form_of(texts: pa.Array, name: str, *, sure: bool = False, order: str = "") 
     most = max(int(moments.valid.sum()) for moments in fitting.values())
     best = [form for form, moments in fitting.items() if int(moments.valid.sum()) == most]
     dated = [form for form in best if form in _BY_PLACE]
-    if dated and not named and pc.all(pc.match_substring_regex(texts, _LIKE_VERSIONS)).as_py():
+    if dated and not named and _are_versions(texts):
         return None
     if pc.all(pc.match_substring_regex(texts, _WITH_POINTS)).as_py():
         dated = [form for form in dated if _DAY_FIRST.get(form) not in dated]
@@ -193,6 +193,15 @@ _BY_PLACE = frozenset({*_DAY_FIRST, *_DAY_FIRST.values(), "yy-month-day"})
 
 _LIKE_VERSIONS = r"^\d{1,2}\.\d{1,2}\.\d{2}$"
 """Versions of programs look like dates with points and a year of two digits."""
+
+
+def _are_versions(texts: pa.Array) -> bool:
+    """Say whether all texts look like versions; hardly any of these has its first two numbers written as `03`."""
+    if not pc.all(pc.match_substring_regex(texts, _LIKE_VERSIONS)).as_py():
+        return False
+    padded = pc.all(pc.match_substring_regex(texts, r"^\d{2}\.\d{2}\.")).as_py()
+    return not (padded and pc.any(pc.match_substring_regex(texts, r"^0|\.0\d\.")).as_py())
+
 
 _WITH_POINTS = r"^\d{1,2}\.\d{1,2}\."
 """With points the day comes first, wherever people write dates so."""
@@ -214,7 +223,9 @@ def _span(moments: Moments) -> int:
 def looks_like_times(texts: pa.Array) -> bool:
     """Say whether nearly all of D texts look like points in time, of whatever form."""
     pattern = r"\d{1,4}[-/.:]\d{1,2}[-/.:]\d{1,4}|^\d{1,2}[ -][A-Za-z]{3,9}[ ,-]+\d{2,4}|\d{1,2}:\d{2}"
-    return bool(len(texts)) and float(np.asarray(pc.match_substring_regex(texts, pattern)).mean()) >= 1 - STRAYS
+    like = np.asarray(pc.match_substring_regex(texts, pattern))
+    addresses = np.asarray(pc.match_substring_regex(texts, r"^(?i)[0-9a-f]{1,3}([.:][0-9a-f]{1,3}){3,}$"))
+    return bool(len(texts)) and float((like & ~addresses).mean()) >= 1 - STRAYS
 
 
 def _some(texts: pa.Array, count: int) -> pa.Array:

@@ -63,13 +63,13 @@ class Form(StrEnum):
         return _HEEDED[self]
 
 
-_OF_TEXT = ("encoding", "delimiter", "quoting", "header")
+_OF_TEXT = ("encoding", "delimiter", "quoting", "header", "rows")
 _HEEDED = {
     Form.TEXT: _OF_TEXT,
     Form.ARCHIVE: _OF_TEXT,
-    Form.JSON: ("encoding",),
-    Form.WORKBOOK: ("header", "sheet"),
-    Form.COLUMNS: (),
+    Form.JSON: ("encoding", "rows"),
+    Form.WORKBOOK: ("header", "sheet", "rows"),
+    Form.COLUMNS: ("rows",),
 }
 
 

@@ -10,6 +10,7 @@ import codecs
 import gzip
 import io
 import re
+import unicodedata
 import zlib
 from collections.abc import Iterator
 from contextlib import closing
@@ -57,8 +58,25 @@ _WORD = re.compile(rb"[^\x00-\x3f]*[\x80-\xff][^\x00-\x3f]*")
 _WORDS_SEEN = 4_000
 """Words that an encoding is told by, at most."""
 _LONGEST_WORD = 256
-_SCRIPTS = ("gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1251", "koi8_r")
-"""Encodings of Chinese, Japanese, Korean and Cyrillic that a table may be in."""
+_SCRIPTS = (
+    *("gb18030", "big5", "cp932", "euc_jp", "cp949", "cp1251", "koi8_r", "cp866", "iso8859_5"),
+    *("cp1253", "iso8859_7", "cp1255", "cp1256", "cp874"),
+)
+"""Encodings of Chinese, Japanese, Korean, Cyrillic, Greek, Hebrew, Arabic and Thai that a table may be in."""
+_MANY_BYTES = frozenset({"gb18030", "big5", "cp932", "euc_jp", "cp949"})
+"""Those in which a letter has several bytes, so that few other texts are valid in them."""
+_CYRILLIC = frozenset({"cp1251", "koi8_r"})
+_WHOLLY_SHARE = 0.8
+"""Share of bytes beyond ASCII from which words are in another script, like a language or not."""
+_LEAST_COHERENCE, _MOST_MIXED = 0.1, 0.1
+"""How much of a text in one byte a letter must be like a language, Cyrillic of Windows and KOI8-R apart, and how many
+words may mix its letters with Latin ones or be odd otherwise."""
+_LATIN = ("cp1250", "iso8859_2", "cp850", "mac_roman")
+"""Encodings of Latin letters that a table may be in beside Windows-1252: those of Central Europe, DOS and Macintosh."""
+_TURKISH, _NORDIC = "þðýÞÐÝ", "áíóúæÁÍÓÚÆ"
+"""Letters that stand for Turkish ones where none of those stands beside them that Icelandic has."""
+_ODD_SHARE, _MUCH_LESS = 0.02, 0.2
+"""Share of odd words from which Windows-1252 is doubted, and what part of it another encoding may have."""
 _WESTERN_SHARE = 0.45
 """Western words have fewer bytes beyond ASCII: "Größe" 2 in 5. A word in another script has half of them or more."""
 
@@ -124,7 +142,8 @@ def survey(path: Path, subject: str, max_bytes: int | None = None, said: str | N
         raise TableError(subject, [problem]) from error
     encoding, replaced = census.settle(encoding, said=said is not None)
     if said is None and encoding in ("latin-1", "cp1252"):
-        encoding = _of_another_script(path, compression, census.words) or encoding
+        found = _of_another_script(census.words) or _of_latin(census.words, encoding)
+        encoding = found if _is_valid(path, compression, found) else encoding
     return Content(
         path, compression, encoding, census.size, census.quoted_until, census.escapes, replaced, census.lines
     )
@@ -283,6 +302,8 @@ def guessed(head: bytes) -> str:
     for mark, encoding in _MARKS:
         if head.startswith(mark):
             return encoding
+    if b"\x1b$B" in head or b"\x1b$@" in head:
+        return "iso2022-jp"
     # In UTF-16, the high byte of every Western letter is NUL: all odd bytes if little-endian, all even ones if big.
     even, odd = head[::2].count(0), head[1::2].count(0)
     for zeros, others, encoding in ((odd, even, "utf-16-le"), (even, odd, "utf-16-be")):
@@ -302,23 +323,73 @@ def _marked(said: str, head: bytes) -> str:
     return said.removesuffix("-sig")
 
 
-def _of_another_script(path: Path, compression: str | None, words: list[bytes]) -> str | None:
-    """Name the encoding of _SCRIPTS that the words are in and that all of the file can be read in; None for none."""
+def _of_another_script(words: list[bytes]) -> str | None:
+    """Name the encoding of _SCRIPTS that the words are in; None for none."""
     long = b"".join(word for word in words if len(word) > 3)
-    if len(long.translate(None, bytes(range(0x80)))) <= _WESTERN_SHARE * len(long):
+    beyond = len(long.translate(None, bytes(range(0x80))))
+    if beyond <= _WESTERN_SHARE * len(long):
         return None
     from charset_normalizer import from_bytes  # 50 ms, which a table in UTF-8 does not wait for
 
-    best = from_bytes(b"\n".join(words), cp_isolation=list(_SCRIPTS)).best()
+    best = from_bytes(b"\n".join(words), cp_isolation=[*_SCRIPTS]).best()
     if best is None or best.encoding not in _SCRIPTS:
         return None
+    if best.encoding not in _MANY_BYTES and _is_doubtful(
+        words, best.encoding, 1.0 if beyond > _WHOLLY_SHARE * len(long) else best.coherence
+    ):
+        return None
+    return best.encoding.replace("_", "-")
+
+
+def _is_valid(path: Path, compression: str | None, encoding: str) -> bool:
+    """Return whether all of a file can be read in an encoding."""
+    if encoding == "latin-1":
+        return True  # every byte is a letter in it
     try:
-        with closing(_decompressed(path, compression)) as raw, _transcoded(raw, best.encoding, "strict") as stream:
+        with closing(_decompressed(path, compression)) as raw, _transcoded(raw, encoding, "strict") as stream:
             while stream.read(CHUNK):
                 pass
     except UnicodeDecodeError:
-        return None
-    return best.encoding.replace("_", "-")
+        return False
+    return True
+
+
+def _is_doubtful(words: list[bytes], encoding: str, coherence: float) -> bool:
+    texts = [word.decode(encoding, "replace") for word in words]
+    mixed = sum(_is_odd(text) or (bool(re.search("[A-Za-z]", text)) and not text.isascii()) for text in texts)
+    return mixed > _MOST_MIXED * len(texts) or (encoding not in _CYRILLIC and coherence < _LEAST_COHERENCE)
+
+
+def _of_latin(words: list[bytes], western: str) -> str:
+    """Name the encoding of Latin letters in which the fewest words are odd; `western` unless another has far fewer."""
+    texts = [word.decode(western, "replace") for word in words]
+    letters = "".join(texts)
+    if set(letters) & set(_TURKISH) and not set(letters) & set(_NORDIC):
+        return "cp1254"
+    odd = sum(map(_is_odd, texts))
+    if odd < max(_ODD_SHARE * len(words), 1):
+        return western
+    counts = {name: sum(_is_odd(word.decode(name, "replace")) for word in words) for name in _LATIN}
+    best = min(_LATIN, key=counts.__getitem__)
+    return best.replace("_", "-") if counts[best] <= _MUCH_LESS * odd else western
+
+
+def _is_odd(word: str) -> bool:
+    """Return whether a word has a capital within small letters, or beside a letter what is none, such as `źród³o`."""
+    for before, letter, after in zip(f" {word}", word, f"{word[1:]} ", strict=False):
+        if letter.isascii():
+            continue
+        kind = unicodedata.category(letter)
+        if kind in ("Lu", "Lt") and before.islower():
+            return True
+        beside = before.isalpha() or after.isalpha()
+        if beside and (kind[0] in "SNC" or letter in "ªº\ufffd" or (kind[0] == "P" and _within(before, letter, after))):
+            return True
+    return False
+
+
+def _within(before: str, mark: str, after: str) -> bool:
+    return mark not in "’‘–—·" and before.isalpha() and after.isalpha()
 
 
 def _is_table(text: str, zeros: int) -> bool:

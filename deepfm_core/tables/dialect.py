@@ -27,7 +27,7 @@ from deepfm_core.tables.header import (
     stands_out,
 )
 from deepfm_core.tables.records import Cut, Record, is_sound, mended_records, records
-from deepfm_core.tables.table import FOUND, Choices
+from deepfm_core.tables.table import FOUND, Choices, is_missing
 
 DELIMITERS = (",", "\t", ";", "|")
 CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27)))  # 40 columns
@@ -132,7 +132,7 @@ def _fit(lines: list[str], start: int, cut: Cut, complete: bool, choices: Choice
     sample = [
         record
         for record in islice(_records(lines[start:], cut, start + 1, sound=sound), _SAMPLE_RECORDS)
-        if any(cell.strip() for cell in record.cells)
+        if not all(map(is_missing, record.cells))
     ]
     # The last record may be cut off by the end of the sample.
     if not complete and len(sample) > 1 and sample[-1].last_line == len(lines):
@@ -299,7 +299,8 @@ def _commented_header(fit: _Fit, lines: list[str]) -> Record | None:
     """Return the header if it begins with `#`, as in `#id,click` or `# id,click`; None otherwise."""
     first = fit.sample[0]
     above = lines[first.line - 2] if first.line > 1 else ""
-    if not re.match(r"#+\s?\w", above) or not any(is_value(cell) for cell in first.cells):
+    named = re.match(rf"#+(\s?\w|{re.escape(fit.cut.delimiter)})", above)
+    if not named or not any(is_value(cell) for cell in first.cells):
         return None
     record = next(records([above], fit.cut, first.line - 1))
     names = [cell for cell in record.cells if cell.strip() and not is_value(cell)]

@@ -54,7 +54,8 @@ def is_title(record: Record, below: Sequence[Record]) -> bool:
     if len(record.cells) < 2:
         return True
     under = next((i for i, one in enumerate(below) if _held(one) > 1), None)
-    if _held(record) > 1 or under is None or any(map(is_value, below[under].cells)):
+    labelled = _held(record) == 2 and record.cells[0].rstrip().endswith(":") and len(record.cells) > 3
+    if (_held(record) > 1 and not labelled) or under is None or any(map(is_value, below[under].cells)):
         return False
     names, rows = below[under], below[under + 1 :]
     if any(cell in column for cell, column in _over_columns(names, rows)):

@@ -20,13 +20,21 @@ from deepfm_core.errors import Problem
 from deepfm_core.tables.table import MISSING_TEXTS
 
 _TOTALS = re.compile(
-    r"((grand |sub[- ]?)?totals?|sum|overall|all rows|gesamt(summe)?|summe|totale?|total g[ée]n[ée]ral|somme|suma|soma"
-    r"|итого|всего|合计|总计|總計|合計|総計|합계|toplam|totaal|razem)( \(\d+\)| \d+ rows)?\s*[:.]?",
+    r"((grand |sub[- ]?)?totals?|(total )?(rows|records|count)|sum|overall|all rows|averages?|mean"
+    r"|gesamt(summe|ergebnis)?|summe|mittelwert|totale?|total g[ée]n[ée]ral|somme|moyenne|suma|soma"
+    r"|итого|всего|合计|总计|總計|合計|総計|합계|toplam|totaal|razem)"
+    r"( \(\d+\)| \d+ rows)?\s*([:：.]\s*[\d,. ]*)?|\(?[\d,.]+ (rows|records)( \w+)?\)?",
     re.IGNORECASE,
 )
 """What the line of totals is called, in usual languages."""
 _MOST_TOTALS = 3
-"""Lines of totals that are looked for at the end."""
+"""Lines of totals or of notes that are looked for at the end."""
+_NOTE = re.compile(r".*\w[^\W\d_]*\W+\w.*|\W.*", re.DOTALL)
+"""A text alone in a line below the rows that says something of them: several words, or a mark before them."""
+_LEAST_OF_NOTE = 3
+"""Columns from which a text alone in a line may be a note."""
+_RULE = r"^[-=_*—–]{2,}$"
+"""A line drawn below the header or above the totals."""
 _USUALLY_FILLED = 0.95
 _NOTHING_TO_DO = "Nothing to do."
 
@@ -54,7 +62,7 @@ def without_no_rows(frame: pd.DataFrame, names: Sequence[str] | None = None) -> 
     Returns:
         The rows, numbered from 0, and what was left out.
     """
-    empty = _all_among(frame, [_missing] * frame.shape[1])
+    empty = _all_among(frame, [_missing_or_rule] * frame.shape[1])
     header = _all_among(frame, [partial(_equal, name) for name in names]) if names else np.empty(0, np.int64)
     kept = np.delete(np.arange(len(frame)), np.concatenate([empty, header])) if len(empty) + len(header) else None
     totals = _totals(frame, kept)
@@ -93,8 +101,15 @@ def _missing(texts: pd.Index) -> NDArray[np.bool_]:
     return np.asarray(pc.is_in(trimmed, value_set=pa.array(sorted(MISSING_TEXTS), pa.large_string())))
 
 
+def _missing_or_rule(texts: pd.Index) -> NDArray[np.bool_]:
+    rules = pc.match_substring_regex(pc.utf8_trim_whitespace(pa.array(texts, pa.large_string())), _RULE)
+    return np.asarray(_missing(texts) | np.asarray(rules), dtype=bool)
+
+
 def _equal(name: str, texts: pd.Index) -> NDArray[np.bool_]:
-    return np.asarray(texts == name, dtype=bool)
+    """Compare as people do: without regard to capitals and the blanks around a name."""
+    alike = pc.utf8_lower(pc.utf8_trim_whitespace(pa.array(texts, pa.large_string())))
+    return np.asarray(pc.equal(alike, name.strip().lower()))
 
 
 def _said(one: str, many: str, rows: NDArray[np.int64]) -> list[Problem]:
@@ -108,8 +123,10 @@ def _said(one: str, many: str, rows: NDArray[np.int64]) -> list[Problem]:
 
 
 def _total(frame: pd.DataFrame, row: int) -> Problem:
-    shown = ", ".join(text for column in _columns(frame) if (text := str(column[row])))
-    return Problem("the last line holds totals; it was left out", _NOTHING_TO_DO, value=shown[:80])
+    held = [text for column in _columns(frame) if (text := str(column[row]).strip())]
+    what = "is a note" if len(held) == 1 and _TOTALS.fullmatch(held[0]) is None else "holds totals"
+    remedy = "Nothing to do; if it is a row, say `--rows all`."
+    return Problem(f"the last line {what}; it was left out", remedy, value=", ".join(held)[:80])
 
 
 def _totals(frame: pd.DataFrame, kept: NDArray[np.int64] | None) -> list[int]:
@@ -117,7 +134,8 @@ def _totals(frame: pd.DataFrame, kept: NDArray[np.int64] | None) -> list[int]:
     rows = np.arange(len(frame) - _MOST_TOTALS - 1, len(frame)) if kept is None else kept[-_MOST_TOTALS - 1 :]
     found: list[int] = []
     for row in rows[rows >= 0][:0:-1].tolist():
-        if not _is_total(frame, row, len(frame) if kept is None else len(kept)):
+        count = len(frame) if kept is None else len(kept)
+        if not (_is_total(frame, row, count) or _is_note(frame, row, count)):
             break
         found.append(row)
     return found
@@ -126,10 +144,26 @@ def _totals(frame: pd.DataFrame, kept: NDArray[np.int64] | None) -> list[int]:
 def _is_total(frame: pd.DataFrame, row: int, rows: int) -> bool:
     columns = _columns(frame)
     named = [place for place, column in enumerate(columns) if _TOTALS.fullmatch(str(column[row]).strip())]
-    if not named or np.count_nonzero(columns[named[0]].codes == columns[named[0]].codes[row]) > 1:
+    if not named:
+        return _unnamed_total(columns, row, rows)
+    if np.count_nonzero(columns[named[0]].codes == columns[named[0]].codes[row]) > 1:
         return False
     others = [column for place, column in enumerate(columns) if place not in named]
     return any(_adds_up(column, row) or _lacks(column, row, rows) for column in others)
+
+
+def _unnamed_total(columns: list[pd.Categorical], row: int, rows: int) -> bool:
+    """Return whether a row's first cell is empty where others are filled, and at least two of its numbers add up."""
+    return _lacks(columns[0], row, rows) and sum(_adds_up(column, row) for column in columns[1:]) > 1
+
+
+def _is_note(frame: pd.DataFrame, row: int, rows: int) -> bool:
+    """Return whether a row is a sentence in its first cell, where all the other columns are nearly always filled."""
+    first, *others = _columns(frame)
+    if len(others) + 1 < _LEAST_OF_NOTE or not _NOTE.fullmatch(str(first[row]).strip()):
+        return False
+    alone = np.count_nonzero(first.codes == first.codes[row]) == 1
+    return bool(alone and all(_lacks(column, row, rows) for column in others))
 
 
 def _lacks(column: pd.Categorical, row: int, rows: int) -> bool:

@@ -51,10 +51,13 @@ _DICTIONARY_BYTES = 1 << 30
 """Size of a dictionary page. Above it (1 MB by default) Parquet drops the dictionary, which a column of ids needs."""
 
 
-def read_parquet(path: Path, name: str, max_bytes: int | None = None, *, fewest_columns: int = 2) -> Table:
+def read_parquet(
+    path: Path, name: str, max_bytes: int | None = None, *, fewest_columns: int = 2, all_rows: bool = False
+) -> Table:
     """Read any Parquet file; each value becomes the shortest text that represents it exactly (see docs/tables.md).
 
-    A column whose type no text is known for is left out, with a note. So are the row numbers that pandas wrote.
+    A column whose type no text is known for is left out, with a note. So are the row numbers that pandas wrote and, but
+    for `all_rows`, records without a value.
 
     Raises:
         TableError: the file is damaged or larger than `max_bytes` when decompressed, or has fewer columns than
@@ -64,10 +67,13 @@ def read_parquet(path: Path, name: str, max_bytes: int | None = None, *, fewest_
         schema, rows = file.schema_arrow, file.metadata.num_rows
         refuse_columns(len(schema), f"Table `{name}`")
         refuse_size(_unpacked(file.metadata), max_bytes, f"Table `{name}`")
-        return _table(schema, rows, lambda column: file.read([column]).column(0), name, "parquet", fewest_columns)
+        columns = lambda column: file.read([column]).column(0)  # noqa: E731
+        return _table(schema, rows, columns, name, "parquet", fewest_columns, all_rows)
 
 
-def read_arrow(path: Path, name: str, max_bytes: int | None = None, *, fewest_columns: int = 2) -> Table:
+def read_arrow(
+    path: Path, name: str, max_bytes: int | None = None, *, fewest_columns: int = 2, all_rows: bool = False
+) -> Table:
     """Read an Arrow IPC file, which Feather files are, too, as `read_parquet` reads Parquet.
 
     Raises:
@@ -77,7 +83,7 @@ def read_arrow(path: Path, name: str, max_bytes: int | None = None, *, fewest_co
         refuse_columns(len(file.schema), f"Table `{name}`")
         whole = file.read_all()
         refuse_size(whole.nbytes, max_bytes, f"Table `{name}`")
-        return _table(whole.schema, len(whole), whole.column, name, "arrow", fewest_columns)
+        return _table(whole.schema, len(whole), whole.column, name, "arrow", fewest_columns, all_rows)
 
 
 @contextmanager
@@ -100,6 +106,7 @@ def _table(
     name: str,
     kind: str,
     fewest_columns: int,
+    all_rows: bool,
 ) -> Table:
     if problems := _problems(schema.names, rows, fewest_columns):
         raise TableError(f"Table `{name}`", problems)
@@ -123,7 +130,7 @@ def _table(
         remedy = "Write its columns as numbers, texts, times or lists of these."
         raise TableError(f"Table `{name}`", [Problem("too few columns can be read", remedy, value="; ".join(notes))])
     frame, no_rows = pd.DataFrame(texts, copy=False), LeftOut()
-    if fewest_columns > 1:
+    if fewest_columns > 1 and not all_rows:
         frame, no_rows = without_no_rows(frame)
     if not len(frame):
         raise TableError(f"Table `{name}`", [Problem("the table has no rows", "Give at least one row with a value.")])

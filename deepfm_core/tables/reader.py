@@ -28,7 +28,7 @@ from deepfm_core.tables.header import is_value
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
 from deepfm_core.tables.parquet import ARROW_MAGIC, MAGIC, read_arrow, read_parquet
 from deepfm_core.tables.records import Cut, Misfits
-from deepfm_core.tables.repair import Repaired, doubts, is_sound_below, repair, swallowing, too_many
+from deepfm_core.tables.repair import Repaired, all_escaped, doubts, is_sound_below, repair, swallowing, too_many
 from deepfm_core.tables.row_errors import SHOWN, excerpt, lines_left_out, mended_rows, misfits, ragged_rows
 from deepfm_core.tables.table import FOUND, Choices, ReadReport, Table, runs_of
 
@@ -141,7 +141,8 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
     refuse_size(path.stat().st_size, max_bytes, subject)
     if head == ARROW_MAGIC or head[: len(MAGIC)] == MAGIC:
         read = read_arrow if head == ARROW_MAGIC else read_parquet
-        return _noted(read(path, name, max_bytes, fewest_columns=2 if only is None else 1), choices, Form.COLUMNS)
+        fewest, every = 2 if only is None else 1, choices.rows is not None
+        return _noted(read(path, name, max_bytes, fewest_columns=fewest, all_rows=every), choices, Form.COLUMNS)
     # Name the mistake: later checks could only say that the file is binary.
     if path.suffix == ".parquet" and b"\0" in path.open("rb").read(4096):
         remedy = "Write it again with a Parquet library, or use the CSV it was made from."
@@ -152,15 +153,17 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
         return _unpacked(path, name, strict, max_bytes, only, choices)
     content = survey(path, subject, max_bytes, choices.encoding)
     if is_json(content):
-        return _noted(_from_json(content, name, strict, only), choices, Form.JSON)
+        return _noted(_from_json(content, name, strict, only, choices), choices, Form.JSON)
     if only is not None and (table := read_one_column(content, only, name)) is not None:
         return table
     dialect = detect(content, subject, choices)
     refuse_columns(len(dialect.columns), subject)
-    rows = _rows(content, dialect, subject)
+    rows = _rows(content, dialect, subject, every=choices.rows is not None)
     _refuse(rows, dialect, subject, strict)
     header = () if any(map(is_value, dialect.header)) else dialect.header  # a chosen one may look like its rows
-    unnamed, no_rows = without_no_rows(pd.DataFrame(dict(enumerate(rows.columns)), copy=False), header)
+    unnamed, no_rows = pd.DataFrame(dict(enumerate(rows.columns)), copy=False), LeftOut()
+    if choices.rows is None:
+        unnamed, no_rows = without_no_rows(unnamed, header)
     if not len(unnamed):
         raise TableError(subject, [_no_rows(dialect)])
     frame, notes = _frame(dialect, [unnamed[place].array for place in unnamed])
@@ -214,7 +217,8 @@ def _unpacked(path: Path, name: str, strict: bool, max_bytes: int | None, only: 
         if is_zip(inner):
             remedy = "Unpack it once."
             raise TableError(f"Table `{name}`", [Problem("the archive holds another archive", remedy)])
-        chosen = Choices(delimiter=",", quoting="doubled", header=choices.header) if kind == "xlsx" else choices
+        own = Choices(delimiter=",", quoting="doubled", header=choices.header, rows=choices.rows)
+        chosen = own if kind == "xlsx" else choices
         try:
             table = _read(inner, name, strict, max_bytes, only, chosen)
         except TableError as error:
@@ -233,12 +237,12 @@ def _of_sheet(error: TableError, note: str) -> TableError:
     return TableError(error.subject, [*plain, Problem(sheet[:1].lower() + sheet[1:].removesuffix("."), others)])
 
 
-def _from_json(content: Content, name: str, strict: bool, only: str | None) -> Table:
+def _from_json(content: Content, name: str, strict: bool, only: str | None, choices: Choices) -> Table:
     """Read objects of JSON."""
     with TemporaryDirectory() as folder:
         inner = from_json(content, Path(folder), f"Table `{name}`")
-        choices = Choices(header=True, delimiter=",", quoting="doubled")
-        table = _read(inner, name, strict, None, only, choices)
+        own = Choices(header=True, delimiter=",", quoting="doubled", rows=choices.rows)
+        table = _read(inner, name, strict, None, only, own)
     report = replace(
         table.report, format="json", encoding=content.encoding, compression=content.compression, delimiter=None
     )
@@ -278,21 +282,35 @@ class _Rows:
         return len(self.columns[0]) + len(self.out)
 
 
-def _rows(content: Content, dialect: Dialect, subject: str) -> _Rows:
-    """Take what the fast parser finds or, where it may be wrong, read the text record by record."""
+def _rows(content: Content, dialect: Dialect, subject: str, *, every: bool = False) -> _Rows:
+    """Take what the fast parser finds or, where it may be wrong, read the text record by record.
+
+    With `every`, a record with too few cells is a row, too: the others are empty.
+    """
     if dialect.cut.is_usual:
         parsed = _parsed(content, dialect, subject)
         sound = not doubts(content, dialect, parsed)
+        if sound and (escaped := _with_backslashes(content, dialect, parsed)) is not None:
+            again = repair(content, escaped, sound=True)
+            return _rows_and(again.misfits, again.columns, escaped, again)
         if sound and not parsed.ragged:
             return _Rows(parsed.columns, dialect.cut)
-        if sound:
+        if sound and not every:
             found = misfits(content, dialect)
             if not found.restored_count and not too_many(found.ragged_count, parsed.rows):
                 return _rows_and(found, parsed.columns, dialect, Repaired(dialect.cut, [], found))
     else:
         sound = is_sound_below(content, dialect)
-    again = repair(content, dialect, sound=sound)
+    again = repair(content, dialect, sound=sound, every=every)
     return _rows_and(again.misfits, again.columns, dialect, again)
+
+
+def _with_backslashes(content: Content, dialect: Dialect, parsed: Parsed) -> Dialect | None:
+    """Return the dialect in which a backslash escapes quotes, if that is how all quotes in cells are written."""
+    if not content.escapes or dialect.settled:
+        return None
+    escaped = replace(dialect, cut=replace(dialect.cut, escape=True))
+    return escaped if all_escaped(parsed.columns) and is_sound_below(content, escaped) else None
 
 
 def _rows_and(found: Misfits, columns: list[pd.Categorical], dialect: Dialect, again: Repaired) -> _Rows:

@@ -111,8 +111,12 @@ def _reader(lines: Iterable[str], cut: Cut, *, strict: bool = False) -> Any:
 class Misfits:
     """The records that do not have the header's number of cells, sorted out while the others pass by."""
 
-    def __init__(self, width: int, kept: int, *, padded: bool = False) -> None:
-        """Keep the first `kept` of each kind for messages; take shorter records with empty cells if `padded`."""
+    def __init__(self, width: int, kept: int, *, padded: bool = False, every: bool = False) -> None:
+        """Keep the first `kept` of each kind for messages; take shorter records with empty cells if `padded`.
+
+        With `every`, those of a single cell and empty ones are taken, too.
+        """
+        self._every = every
         self._width = width
         self._kept = kept
         self._padded = padded
@@ -163,7 +167,10 @@ class Misfits:
         """Return a record's cells if they can be as many as the header has."""
         if len(cells) == self._width:
             return cells
-        if not any(cell.strip() for cell in cells):
+        if self._every and len(cells) < self._width:
+            self.restored_count += 1
+            return cells + [""] * (self._width - len(cells))
+        if not any(cell.strip() for cell in cells) and not self._every:
             return None
         if len(cells) > self._width and not any(cell.strip() for cell in cells[self._width :]):
             self.restored_count += 1

@@ -41,6 +41,18 @@ def doubts(content: Content, dialect: Dialect, parsed: Parsed) -> bool:
     return not is_sound_below(content, dialect)
 
 
+def all_escaped(columns: Sequence[pd.Categorical]) -> bool:
+    """Return whether there are quotes in cells, and a backslash stands before each of them: `say \\"hi\\"`."""
+    found = False
+    for column in columns:
+        texts = pa.array(column.categories, pa.large_string())
+        held = texts.filter(pc.match_substring(texts, '"'))
+        if pc.any(pc.match_substring_regex(held, r'(^|[^\\])"')).as_py():
+            return False
+        found = found or len(held) > 0
+    return found
+
+
 def swallowing(columns: Sequence[pd.Categorical], dialect: Dialect) -> list[str]:
     """Return the cells whose line ends may be those of rows, since each line has a row's number of delimiters."""
     width = len(dialect.columns)
@@ -79,12 +91,15 @@ class Repaired:
     """The first records whose quotes are not well-formed."""
 
 
-def repair(content: Content, dialect: Dialect, *, sound: bool) -> Repaired:
+def repair(content: Content, dialect: Dialect, *, sound: bool, every: bool = False) -> Repaired:
     """Read a text record by record; unless its quotes are `sound`, by the quoting that cuts it most evenly.
 
-    Rows that are too short are filled up with empty cells where they are many, and these are what they seem to lack.
+    Rows that are too short are filled up with empty cells where they are many, and these are what they seem to lack;
+    all that are too short with `every`.
     """
     cut = dialect.cut if sound or dialect.settled else _most_even(content, dialect)
+    if every:
+        return _read(content, dialect, cut, sound=sound, padded=True, every=True)
     first = _read(content, dialect, cut, sound=sound, padded=False)
     many = too_many(first.misfits.ragged_count, len(first.columns[0]))
     return _read(content, dialect, cut, sound=sound, padded=True) if many and first.misfits.pads else first
@@ -98,9 +113,9 @@ def too_many(ragged: int, rows: int) -> bool:
     return ragged * 20 > ragged + rows and (ragged > 10 or ragged >= rows)
 
 
-def _read(content: Content, dialect: Dialect, cut: Cut, *, sound: bool, padded: bool) -> Repaired:
+def _read(content: Content, dialect: Dialect, cut: Cut, *, sound: bool, padded: bool, every: bool = False) -> Repaired:
     width = len(dialect.columns)
-    repaired = Repaired(cut, [], Misfits(width, KEPT, padded=padded))
+    repaired = Repaired(cut, [], Misfits(width, KEPT, padded=padded, every=every))
     fitting = repaired.misfits.apart(read_lines(content, dialect, cut, sound=sound))
     repaired.columns = _columns(_noting(fitting, repaired), width)
     return repaired

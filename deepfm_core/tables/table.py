@@ -27,6 +27,8 @@ def is_missing(text: str) -> bool:
 
 QUOTINGS = ("doubled", "backslash", "single", "none")
 """How cells may be quoted: with `"`, in a cell doubled or after a backslash; with `'`; not at all."""
+ALL_ROWS = "all"
+"""The choice that every record is a row."""
 _NO_TEXT = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7")
 """Codecs of Python that no table is written in."""
 _NO_DELIMITERS = "\"'\\\r\n\0"
@@ -50,6 +52,8 @@ class Choices:
     """Whether the first line of the table names its columns, or the number of the line that does, from 1."""
     sheet: str | None = None
     """The sheet of a workbook; the first one if None."""
+    rows: str | None = None
+    """`all` where every record is a row: also empty ones, a header once more, totals, and notes below the table."""
 
     def __post_init__(self) -> None:
         if self.encoding is not None:
@@ -58,6 +62,8 @@ class Choices:
             raise SpecError(f"Delimiter is {self.delimiter!r}. Use one character that is no quote and no backslash.")
         if self.quoting not in (None, *QUOTINGS):
             raise SpecError(f"Quoting is {self.quoting!r}. Use one of {', '.join(QUOTINGS)}.")
+        if self.rows not in (None, ALL_ROWS):
+            raise SpecError(f"Rows is {self.rows!r}. Use {ALL_ROWS}, or leave it out.")
         if not isinstance(self.header, bool | int | None) or (type(self.header) is int and self.header < 1):
             raise SpecError(f"Header is {self.header!r}. Use yes, no, or the number of its line, from 1.")
 

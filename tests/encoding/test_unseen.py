@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -83,3 +84,23 @@ def test_a_column_mostly_empty_in_training_may_be_so_again() -> None:
 
 def test_one_row_alone_surprises_nobody() -> None:
     assert unseen_notes(ENCODER, table_from_frame(FRAME[:1].assign(zip="other")).frame, "row") == []
+
+
+def test_numbers_outside_the_range_of_training_are_named_with_examples() -> None:
+    (said,) = notes(price=FRAME["price"] * 100)
+    assert "lie outside" in said
+    assert "the range of the training rows, such as" in said
+    low, high = FRAME["price"].min(), FRAME["price"].max()
+    few = FRAME["price"].mask(np.arange(N) < 15, high * 1000)
+    (said,) = notes(price=few)
+    assert said.startswith("new.csv, field `price`: under 1% of the cells (15 of 2,000) lie far outside")
+    assert notes(price=FRAME["price"].mask(np.arange(N) < 3, high + 1).mask(np.arange(N) == 9, low / 2)) == []
+
+
+def test_the_ranges_are_kept_with_the_encoder(tmp_path: Path) -> None:
+    ENCODER.save(tmp_path / "encoder.json")
+    assert (
+        Encoder.load(tmp_path / "encoder.json").ranges
+        == ENCODER.ranges
+        == {"price": (FRAME["price"].min(), FRAME["price"].max())}
+    )

@@ -13,11 +13,14 @@ from deepfm_core.errors import SchemaError
 from deepfm_core.explain.example_rows import own_cells
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Job
+from deepfm_core.runs.predictor import _reordered
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import Finished
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec, RunSpec
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 
@@ -99,3 +102,15 @@ def test_label_errors_name_the_row_of_the_table(tmp_path: Path) -> None:
     spec = RunSpec("odd", table.name, infer_schema(table, "y"))
     with pytest.raises(SchemaError, match=r"row 10 \(line 12\): not a label"):
         load_parts(spec, {"odd": odd}.__getitem__)
+
+
+def test_columns_of_one_name_in_another_order_are_said() -> None:
+    roles = tuple(FieldRole(name, Kind.CATEGORICAL) for name in ("x", "place", "x (2)"))
+    schema = Schema(LabelRole("click", "1", "0"), roles)
+
+    def said(names: list[str]) -> list[str]:
+        return _reordered(schema, table_from_frame(pd.DataFrame({name: ["a", "b"] for name in names}), "new.csv"))
+
+    assert said(["x", "place", "x (2)"]) == said(["more", "x", "place", "click", "x (2)"]) == []
+    (sentence,) = said(["place", "x", "x (2)"])
+    assert sentence.startswith("new.csv: `x` and `x (2)` are told apart by their order alone")

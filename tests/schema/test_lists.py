@@ -76,10 +76,10 @@ def test_lists_of_codes_of_three_digits_are_no_numbers_with_thousands() -> None:
 
 
 def test_a_separator_that_the_user_names_is_taken() -> None:
-    table = table_of(["@".join(cell) for cell in LISTS])
+    table = table_of(["=".join(cell) for cell in LISTS])
     schema = infer_schema(table, "click")
-    named = schema.with_kinds({"seq": Kind.MULTI_VALUED}, {"seq": "@"})
-    assert with_separators(named, table).role("seq").separator == "@"
+    named = schema.with_kinds({"seq": Kind.MULTI_VALUED}, {"seq": "="})
+    assert with_separators(named, table).role("seq").separator == "="
     with pytest.raises(SchemaError, match=r"`seq`: several values .* no separator was found\. Say what"):
         with_separators(schema.with_kinds({"seq": Kind.MULTI_VALUED}), table)
 
@@ -89,3 +89,29 @@ def test_a_rare_separator_is_found_where_the_user_says_there_are_several() -> No
     table = table_of(cells)
     schema = infer_schema(table, "click").with_kinds({"seq": Kind.MULTI_VALUED})
     assert with_separators(schema, table).role("seq").separator == "^"
+
+
+@pytest.mark.parametrize("mark", ["#", "&", "|"])
+def test_lists_of_equal_length_are_lists(mark: str) -> None:
+    cells = [mark.join(rng.choice(CODES, size=8)) for _ in range(N)]
+    assert role_of(cells).separator == mark
+
+
+def test_codes_of_three_digits_with_blanks_between_are_no_numbers_with_thousands() -> None:
+    cells = [" ".join(str(int(code) - 800) for code in cell) for cell in LISTS]
+    assert role_of(cells).separator == " "
+
+
+@pytest.mark.parametrize(
+    "cells",
+    [
+        [f"{a:02x}:{b:02x}:{c:02x}:{a:02x}:{b:02x}:{c:02x}" for a, b, c in rng.integers(0, 99, (N, 3))],
+        [f"2019-{a:02d}-{b:02d}" for a, b in zip(rng.integers(1, 13, N), rng.integers(1, 29, N), strict=True)],
+        [f"{a}_{b}" for a, b in rng.integers(0, 9, (N, 2))],
+        list(rng.choice(["new_york", "los_angeles", "san_jose", "paris", "new_orleans_east"], N)),
+        list(rng.choice(["18-24", "25-34", "35+"], N)),
+    ],
+    ids=["addresses of machines", "dates", "pairs", "cities", "ages"],
+)
+def test_marks_within_names_are_no_separators(cells: list[str]) -> None:
+    assert role_of(cells).kind is not Kind.MULTI_VALUED

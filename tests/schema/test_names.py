@@ -95,3 +95,13 @@ def test_an_order_of_the_log_that_the_labels_follow_is_warned_of() -> None:
     kept = role_of(places + 50_000, "counter", click=click)
     assert kept.kind is Kind.PIECEWISE
     assert "its numbers rise with the rows, and the labels follow (AUC 0.7" in kept.warning
+
+
+@pytest.mark.parametrize("name", ["Unnamed: 0_x", "index_y", "index.1", "row_id_left", "No.", "序号", "observation"])
+def test_row_numbers_of_joined_and_other_tables_are_known_by_name(name: str) -> None:
+    role = role_of(rng.choice(40_000, N, replace=False), name)
+    assert (role.kind, role.reason) == (Kind.IGNORE, "row numbers, 100% unique")
+
+
+def test_a_rate_per_thing_is_a_quantity() -> None:
+    assert role_of(rng.geometric(0.05, N), "pages_per_session").kind is Kind.PIECEWISE

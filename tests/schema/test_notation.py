@@ -117,7 +117,11 @@ def test_name_and_shape_count_before_strays() -> None:
         assert (role.kind, role.stray) == (Kind.CATEGORICAL, "")
     zips[3] = "Total"
     assert role_of(zips, "zip").kind is Kind.CATEGORICAL
-    assert role_of([*map(str, AMOUNTS[:-1]), "Total"], "amount").stray == "`Total` in row 1,999"
+    role = role_of([*map(str, AMOUNTS[:-1]), "Total"], "amount")
+    assert (role.kind, role.stray, role.notation.blanks) == (Kind.PIECEWISE, "", ("total",))
+    assert role.warning == "1 cell is no number, such as `Total`: taken as missing (--literal changes that)"
+    role = role_of([*map(str, AMOUNTS[:-1]), "12 or 13"], "amount")
+    assert role.stray == "`12 or 13` in row 1,999"
 
 
 def test_amounts_in_several_currencies_stay_texts_with_advice() -> None:
@@ -156,3 +160,61 @@ def test_a_label_of_one_value_and_blanks_is_asked_about() -> None:
     assert (role.positive, role.negative) == ("1", "")
     rows, labels = labelled_rows(table.frame, role, "t")
     assert (len(rows), labels.sum()) == (N, CLICK.sum())
+
+
+@pytest.mark.parametrize("unit", ["ms", " kg", "GB", "°C", " views", "元", "円", " bps", "s"])
+def test_one_unit_behind_all_numbers_is_left_out_and_said(unit: str) -> None:
+    role = role_of([f"{x}{unit}" for x in AMOUNTS], "amount")
+    assert role.kind is Kind.PIECEWISE
+    assert f"`{unit.strip()}` left out" in role.reason
+    assert read_so([f"{x}{unit}" for x in AMOUNTS], role) == pytest.approx(AMOUNTS)
+
+
+def test_thousands_as_india_writes_them_are_numbers() -> None:
+    cells = [indian(x * 100) for x in WHOLE]
+    role = role_of(cells, "amount")
+    assert role.kind is Kind.PIECEWISE
+    assert read_so(cells, role) == pytest.approx(WHOLE * 100)
+
+
+def indian(number: int) -> str:
+    head, tail = divmod(number, 1000)
+    if not head:
+        return str(tail)
+    text = f"{tail:03d}"
+    while head >= 100:
+        head, part = divmod(head, 100)
+        text = f"{part:02d},{text}"
+    return f"{head},{text}"
+
+
+def read_so(cells: list[str], role: FieldRole) -> np.ndarray:
+    frame = table_of(cells, role.column).frame
+    column = Cells.of(frame, role.column).noted(role.notation)
+    return column.numbers.values[column.codes]
+
+
+@pytest.mark.parametrize("word", ["Not Found", "no data", "無", "---.--", "****", "nobody knows"])
+def test_any_few_words_among_many_numbers_are_missing_and_said(word: str) -> None:
+    cells = [word if i % 12 == 0 else str(x) for i, x in enumerate(AMOUNTS)]
+    role = role_of(cells, "amount")
+    assert role.kind is Kind.PIECEWISE
+    assert f"`{word.lower()}` taken as missing" in role.reason
+    assert ("no numbers, such as `nobody knows`" in role.warning) == (word == "nobody knows")
+    assert role_of(cells, "amount", amount="literal").kind is not Kind.PIECEWISE
+
+
+def test_a_word_among_codes_is_a_value() -> None:
+    cells = ["other" if i % 12 == 0 else str(x) for i, x in enumerate(rng.integers(100, 300, N))]
+    role = role_of(cells, "shop_id")
+    assert (role.kind, role.notation.blanks) == (Kind.CATEGORICAL, ())
+
+
+@pytest.mark.parametrize("limit", ["2147483647", "-2147483648", "4294967295"])
+def test_the_largest_whole_number_of_a_program_is_missing(limit: str) -> None:
+    role = role_of([limit if i % 12 == 0 else str(x) for i, x in enumerate(WHOLE)], "amount")
+    assert f"`{limit}` taken as missing" in role.reason
+
+
+def test_addresses_of_machines_are_no_amounts() -> None:
+    assert role_of([f"10.0.{a}.{b}" for a, b in rng.integers(0, 9, (N, 2))]).warning == ""

@@ -36,6 +36,16 @@ WRITTEN: dict[str, Write] = {
     "excel, de": lambda t: f"{t:%d.%m.%y %H:%M}",
     "oracle": lambda t: f"{t:%d-%b-%y %H:%M:%S}".upper(),
     "two digits first": lambda t: f"{t:%y-%m-%d %H:%M}",
+    "a camera": lambda t: f"{t:%Y:%m:%d %H:%M:%S}",
+    "chinese": lambda t: f"{t:%Y年%m月%d日 %H:%M}",
+    "japanese": lambda t: f"{t:%Y/%m/%d %H時%M分}",
+    "french hours": lambda t: f"{t:%d/%m/%Y %Hh%M}",
+    "german hours": lambda t: f"{t:%d.%m.%Y %H:%M} Uhr",
+    "points between hours and minutes": lambda t: f"{t:%d.%m.%Y %H.%M}",
+    "a browser": lambda t: f"{t:%a %b %d %Y %H:%M:%S} GMT+0000 (Coordinated Universal Time)",
+    "a zone in brackets": lambda t: f"{t:%Y-%m-%d %H:%M:%S} (UTC)",
+    "spoken": lambda t: f"{t:%b %d, %Y} at {half(t)}",
+    "month's name with hyphens": lambda t: f"{t:%b-%d-%Y %H:%M}",
     "digits": lambda t: f"{t:%Y%m%d%H%M}",
     "digits to the hour": lambda t: f"{t:%Y%m%d%H}",
     "digits to the millisecond": lambda t: f"{t:%Y%m%d%H%M%S}008",
@@ -124,3 +134,9 @@ def test_times_of_no_known_form_are_said_to_be_such() -> None:
 def test_versions_of_programs_are_no_dates() -> None:
     versions = [f"{a}.{b}.{c}" for a, b, c in zip(*(rng.integers(10, 13, N) for _ in range(3)), strict=True)]
     assert role_of(versions, "os_version").kind is Kind.CATEGORICAL
+
+
+def test_dates_with_points_and_zeros_are_no_versions() -> None:
+    assert form_of(pa.array([f"{t:%d.%m.%y}" for t in TIMES]), "x") == ("day/month/yy", False)
+    versions = pa.array([f"{a}.{b}.{c}" for a in range(1, 9) for b in range(1, 9) for c in range(10, 20)])
+    assert form_of(versions, "x") is None

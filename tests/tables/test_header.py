@@ -146,3 +146,15 @@ def test_a_header_with_gaps_is_neither_a_title_nor_joined_to_its_first_row(read,
     assert lines(table) == rows
     named = [(name, cell) for name, cell in zip(table.frame.columns, header.split(","), strict=True) if cell]
     assert all(name == cell for name, cell in named)
+
+
+def test_a_hash_may_be_the_name_of_the_first_column(read):
+    rows = "".join(f"{i},home,{i % 2}\n" for i in range(9))
+    assert list(read("#,place,click\n" + rows).frame.columns) == ["#", "place", "click"]
+
+
+def test_labelled_lines_above_a_table_in_the_cells_of_a_sheet_are_left_out(read):
+    rows = "".join(f"home,{i},{i},{i % 2}\n" for i in range(9))
+    table = read("Date:,2024-05-01,,\nUser:,me,,\n,,,\nplace,clicks,price,click\n" + rows)
+    assert list(table.frame.columns) == ["place", "clicks", "price", "click"]
+    assert len(table) == 9

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from deepfm_core.errors import SpecError
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.table import Places, places_of, runs_of
+from deepfm_core.tables.table import Choices, Places, places_of, runs_of
 from tests.tables.conftest import lines
 
 ROWS = [f"{place},{i % 9 + 1},{i % 2}" for i, place in enumerate(["home", "search", "list"] * 20)]
@@ -123,3 +124,47 @@ def test_runs_stand_for_the_numbers_left_out(out, rows):
     kept = [number for number in range(60) if number not in out][:rows]
     left = np.array(sorted(number for number in out if number < kept[-1]), np.int64)
     assert Places.of(rows, runs_of(left)).records(np.arange(rows)).tolist() == kept
+
+
+WIDE = "place,clicks,price,label\n" + "".join(f"home,{i % 9 + 1},{i},{i % 2}\n" for i in range(60))
+SUMS = f"{sum(i % 9 + 1 for i in range(60))},{sum(range(60))},30"
+
+
+@pytest.mark.parametrize(
+    "last",
+    ["Average,,,", "Gesamtergebnis,,,", "Count: 60,,,", "(60 rows affected),,,", "总计：,,,", f",{SUMS}",
+     "Generated on 2024-01-01,,,", "* estimated,,,", "---,---,---,---", "Total rows: 60,,,"],
+)  # fmt: skip
+def test_lines_of_other_totals_and_notes_in_cells_are_left_out_and_kept_by_choice(read, last):
+    table = read(WIDE + last + "\n")
+    assert len(table) == 60
+    assert table.report.skipped_count == 1
+    kept = read(WIDE + last + "\n", choices=Choices(rows="all"))
+    assert len(kept) == 61
+    assert not kept.report.skipped_count
+
+
+@pytest.mark.parametrize("last", ["home,,,", "list,,,", "north-east,3,,"])
+def test_a_row_that_is_mostly_empty_is_a_row(read, last):
+    assert len(read(WIDE + last + "\n")) == 61
+
+
+def test_a_header_written_otherwise_is_the_header_once_more(read):
+    table = read(TEXT + "PLACE, clicks ,Label\n" + "\n".join(ROWS))
+    assert "the header once more" in table.report.sentences()[0]
+
+
+def test_all_records_are_rows_where_that_is_said(read, tmp_path):
+    text = TEXT + ",,\nplace,clicks,label\nTotal,5,\n(60 rows)\n"
+    assert len(read(text)) == 60
+    table = read(text, choices=Choices(rows="all"))
+    assert lines(table)[60:] == [",,", "place,clicks,label", "Total,5,", "(60 rows),,"]
+    pq.write_table(pa.table({"a": ["x", None, "y"], "b": [1, None, 2]}), tmp_path / "t")
+    assert len(read_table(tmp_path / "t", choices=Choices(rows="all"))) == 3
+    (tmp_path / "j").write_text('{"a": 1, "b": 2}\n{"a": null, "b": null}\n')
+    assert (len(read_table(tmp_path / "j")), len(read_table(tmp_path / "j", choices=Choices(rows="all")))) == (1, 2)
+
+
+def test_the_choice_of_rows_has_one_value():
+    with pytest.raises(SpecError, match="Rows is 'some'"):
+        Choices(rows="some")

@@ -92,3 +92,19 @@ def test_a_cell_whose_line_ends_may_be_those_of_rows_is_doubted(read):
 
 def test_every_row_has_an_answer_where_all_rows_are_needed(read):
     assert len(read(of_rows('"24""'), strict=True)) == ROWS
+
+
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+@pytest.mark.parametrize("cell", ['say "hi"', '24"', '"quoted"', '"', 'a\\"b'])
+def test_quotes_that_are_escaped_in_bare_cells_are_undone(read, delimiter, cell):
+    stream = io.StringIO(newline="")
+    writer = csv.writer(stream, delimiter=delimiter, doublequote=False, escapechar="\\", lineterminator="\n")
+    rows = [[["phone", "desk"][i % 2], cell if i % 40 == 7 else "plain", str(i % 2)] for i in range(2000)]
+    writer.writerows([["device", "title", "click"], *rows])
+    table = read(stream.getvalue())
+    assert table.frame.astype(object).to_numpy().tolist() == rows
+
+
+def test_a_doubled_quote_behind_a_backslash_stays_as_it_is(read):
+    table = read("a,b\n" + 'x,"say \\""hi\\"" now"\n' * 3)
+    assert table.frame["b"].tolist() == ['say \\"hi\\" now'] * 3

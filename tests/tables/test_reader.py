@@ -136,6 +136,19 @@ SCRIPTS = {
     ("euc_kr", "cp949"): [["도시", "상품"], ["서울", "휴대폰"], ["부산", "의류"], ["대구", "도서"], ["Paris", "가전"]],
     ("cp1251", "cp1251"): [["город", "товар"], ["Москва", "телефон"], ["Казань", "одежда"], ["Paris", "чай"]],
     ("koi8_r", "koi8-r"): [["город", "товар"], ["Москва", "телефон"], ["Казань", "одежда"], ["Paris", "чай"]],
+    ("cp866", "cp866"): [["город", "товар"], ["Москва", "телефон"], ["Казань", "одежда"], ["Paris", "чай"]],
+    ("iso8859_5", "iso8859-5"): [["город", "товар"], ["Москва", "телефон"], ["Казань", "одежда"], ["Paris", "чай"]],
+    ("cp1253", "cp1253"): [["πόλη", "είδος"], ["Αθήνα", "κινητό"], ["Πάτρα", "υπολογιστής"], ["Paris", "ναι"]],
+    ("cp1255", "cp1255"): [["עיר", "מכשיר"], ["חיפה", "טלפון"], ["ירושלים", "מחשב"], ["תל אביב", "בגדים"],
+                           ["באר שבע", "ספרים לילדים"], ["אילת", "מוצרי חשמל"], ["Paris", "לא"]],
+    ("cp1256", "cp1256"): [["مدينة", "جهاز"], ["القاهرة", "هاتف"], ["دبي", "حاسوب"], ["Paris", "نعم"]],
+    ("cp874", "cp874"): [["เมือง", "อุปกรณ์"], ["กรุงเทพ", "มือถือ"], ["เชียงใหม่", "คอมพิวเตอร์"], ["Paris", "ใช่"]],
+    ("cp1250", "cp1250"): [["miasto", "urządzenie"], ["Łódź", "komórka"], ["Gdańsk", "źródło"], ["Paris", "nie"]],
+    ("iso8859_2", "iso8859-2"): [["miasto", "urządzenie"], ["Łódź", "komórka"], ["Gdańsk", "źródło"], ["Paris", "nie"]],
+    ("cp1254", "cp1254"): [["şehir", "cihaz"], ["Eskişehir", "telefon"], ["Ağrı", "bilgisayar"], ["Paris", "hayır"]],
+    ("cp850", "cp850"): [["ville", "objet"], ["Orléans", "téléphone"], ["Nîmes", "règle"], ["Paris", "clé"]],
+    ("mac_roman", "mac-roman"): [["straße", "gerät"], ["Köln", "tür"], ["Düsseldorf", "möbel"], ["Paris", "spaß"]],
+    ("iso2022_jp", "iso2022-jp"): [["都市", "商品"], ["東京", "ソフト"], ["大阪", "カメラ"], ["Paris", "ノート"]],
 }  # fmt: skip
 """By codec, and by the name it is reported under: header and rows."""
 
@@ -547,3 +560,8 @@ def test_a_header_above_a_quoted_nothing_has_no_rows(tmp_path: Path) -> None:
     path.write_text('1;\r""')
     with pytest.raises(TableError, match="no rows"):
         read_table(path)
+
+
+@pytest.mark.parametrize("cells", [b"t\xfdk,\x81", b"urz\xb9dzenie,\x83\x81"])
+def test_bytes_that_a_likely_encoding_does_not_have_leave_the_file_western(write, cells):
+    assert read_table(write(b"a,b\n" + cells + b"\n")).report.encoding == "latin-1"

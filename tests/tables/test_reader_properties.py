@@ -3,6 +3,7 @@
 import csv
 import gzip
 import io
+import re
 import warnings
 import zipfile
 from contextlib import suppress
@@ -50,7 +51,8 @@ def tables(draw, cell=CELLS, min_rows=1):
 
 
 def _is_row(cells: list[str], header: list[str]) -> bool:
-    return cells != header and not all(map(is_missing, cells))
+    alike = [cell.strip().lower() for cell in cells] == [name.strip().lower() for name in header]
+    return not alike and not all(is_missing(cell) or re.fullmatch(r"\s*[-=_*—–]{2,}\s*", cell) for cell in cells)
 
 
 def read(content: bytes, **kwargs) -> Table:

@@ -1,0 +1,259 @@
+"""Coverage-guided inputs for all that reads what others wrote: files of tables, and JSON. Prints what escapes.
+
+    pip install atheris
+    python benchmarks/fuzz.py TARGET [SECONDS] [CORPUS]
+
+TARGET is one of `table`, `spec`, `report`, `encoder`, `bundle`, `links`. Inputs that reach new code are kept in the
+folder CORPUS (`.fuzz/TARGET`). Whatever is raised but the project's own errors is a fault, and so is a warning of
+numpy: each place it comes from is printed once, with the input beside the corpus.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import random
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+import zipfile
+from collections.abc import Callable
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+atheris: Any = import_module("atheris")
+
+with atheris.instrument_imports(include=["deepfm_core", "app"]):
+    from app.shared import split_choice
+    from app.state import links
+    from deepfm_core._json import DAMAGE, read_object
+    from deepfm_core.encoding.encoder import Encoder
+    from deepfm_core.errors import DeepFMError
+    from deepfm_core.export.bundle import opened
+    from deepfm_core.runs.predictor import Trained
+    from deepfm_core.schema.infer import infer_schema
+    from deepfm_core.spec.naming import run_name
+    from deepfm_core.spec.run import RunSpec, SplitSpec
+    from deepfm_core.tables.reader import read_table
+    from deepfm_core.tables.table import ReadReport
+
+from tests.tables.faults import FAULTS  # noqa: E402
+
+MOST_BYTES = 4096
+WORDS = (
+    b"\\N",
+    b"NA",
+    b"1,234",
+    b"12.34%",
+    b"2019-04-30",
+    b"a|b",
+    b"['a']",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b'"',
+    b"\r",
+    b"Total",
+)
+VALUES: tuple[Any, ...] = (None, True, -1, 0, 1e999, 2**70, "", "\ud800", "x", [], {}, [[]], {"a": None}, "[" * 50)
+RUN = ROOT / "sample_data" / "run"
+SPEC = json.loads((RUN / "spec.json").read_text(encoding="utf-8"))
+REPORT = {
+    "format": "csv",
+    "encoding": "utf-8",
+    "compression": None,
+    "delimiter": ",",
+    "header_line": 1,
+    "rows": 2,
+    "skipped": [{"message": "m", "remedy": "r", "line": 3, "column": None, "value": "v"}],
+    "skipped_count": 1,
+    "notes": ["n"],
+    "choices": {"encoding": "cp1252", "header": 2},
+    "left_out": [[1, 2]],
+    "first_line": 2,
+}
+FOLDER = Path(tempfile.mkdtemp(prefix="deepfm-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
+
+
+# What is done with an input.
+
+
+def table(content: bytes) -> None:
+    """Read a file, understand its columns, and encode them."""
+    path = FOLDER / "table"
+    path.write_bytes(content)
+    read = read_table(path, max_bytes=1 << 24)
+    json.dumps(read.report.to_dict(), allow_nan=False, ensure_ascii=False).encode()
+    schema = infer_schema(read)
+    encoder = Encoder.fit(read.frame, schema)
+    encoder.encode(read.frame, subject="Table")
+
+
+def spec(content: bytes) -> None:
+    """Read the spec of a run."""
+    run_name(read_object(content, "The spec", "Delete it.", RunSpec.from_dict)).encode()
+
+
+def report(content: bytes) -> None:
+    """Read how a table was read."""
+    read_object(content, "The report", "Delete it.", lambda values: ReadReport.from_dict(values).sentences())
+
+
+def encoder(content: bytes) -> None:
+    """Read an encoder."""
+    path = FOLDER / "encoder.json"
+    path.write_bytes(content)
+    (FOLDER / "encoder.arrow").write_bytes((RUN / "encoder.arrow").read_bytes())
+    try:
+        Encoder.load(path)
+    except DAMAGE:  # what loads runs makes an error of these
+        return
+
+
+def bundle(content: bytes) -> None:
+    """Open a bundle whose spec or encoder is this input, or that is this input."""
+    names = {1: "spec.json", 2: "encoder.json", 3: "summary.json", 4: "bundle.json"}
+    name = names.get(content[0] % 5 if content else 0)
+    with opened(content[1:] if name is None else _bundle(name, content[1:])) as (folder, _):
+        Trained.load(folder)
+
+
+def _bundle(name: str, content: bytes) -> bytes:
+    names = ("spec.json", "encoder.json", "encoder.arrow", "summary.json", "model.safetensors")
+    files = {each: (RUN / each).read_bytes() for each in names if (RUN / each).exists()}
+    files[name] = content
+    manifest = {"form": 1, "files": {each: hashlib.sha256(held).hexdigest() for each, held in files.items()}}
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for each, held in {"bundle.json": json.dumps(manifest).encode(), **files}.items():
+            archive.writestr(each, held)
+    return stream.getvalue()
+
+
+def link(content: bytes) -> None:
+    """Read the choices that a link holds as JSON."""
+    text = content.decode("utf-8", "replace")
+    links.chosen = lambda name: text  # the address of a page that nobody draws
+    read = RunSpec.from_dict(SPEC).schema
+    links.as_text(links.chosen_values("x"))
+    values, _ = split_choice._read(read)
+    SplitSpec(**values)
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "table": table, "spec": spec, "report": report, "encoder": encoder, "bundle": bundle, "links": link,
+}  # fmt: skip
+
+
+def seeds(target: str) -> list[bytes]:
+    """Give the inputs to begin with."""
+    texts = {
+        "table": [fault.content for fault in FAULTS if len(fault.content) <= MOST_BYTES],
+        "spec": [json.dumps(SPEC).encode()],
+        "report": [json.dumps(REPORT).encode()],
+        "encoder": [(RUN / "encoder.json").read_bytes()],
+        "bundle": [b"\x01" + json.dumps(SPEC).encode(), b"\x02" + (RUN / "encoder.json").read_bytes()],
+        "links": [b'{"by": "time", "column": "hour", "valid": 0.2, "test": 0.1}', b'{"batch_size": 256}'],
+    }
+    return texts[target]
+
+
+# Changes.
+
+
+def changed_json(content: bytes, most: int, seed: int) -> bytes:
+    """Put another value into one place of JSON, or change its bytes where it is none."""
+    draw = random.Random(seed)
+    prefix = content[:1] if content[:1] in (b"\1", b"\2", b"\3", b"\4") else b""
+    try:
+        values = json.loads(content[len(prefix) :])
+    except (ValueError, RecursionError):
+        return bytes(atheris.Mutate(content, most))
+    if draw.random() < 0.3:
+        return bytes(atheris.Mutate(content, most))
+    inner, place = None, None
+    held = values
+    while isinstance(held, dict | list) and held and (inner is None or draw.random() < 0.8):
+        inner, place = held, draw.choice(list(held) if isinstance(held, dict) else range(len(held)))
+        held = held[place]
+    if inner is None:
+        return bytes(atheris.Mutate(content, most))
+    if draw.random() < 0.2:
+        del inner[place]
+    else:
+        inner[place] = draw.choice(VALUES)
+    return (prefix + json.dumps(values).encode())[:most]
+
+
+# The run.
+
+
+class Findings:
+    """Counts inputs, and keeps the first input of each place that something escapes from."""
+
+    def __init__(self, target: str, seconds: float, folder: Path) -> None:
+        self._target, self._folder = target, folder
+        self._began, self._seconds = time.monotonic(), seconds
+        self.inputs = 0
+        self._places: set[str] = set()
+
+    def one(self, content: bytes) -> None:
+        """Try one input."""
+        self.inputs += 1
+        try:
+            TARGETS[self._target](content)
+        except DeepFMError:
+            pass
+        except Exception as error:
+            self._keep(error, content)
+        if time.monotonic() - self._began > self._seconds:
+            self.end()
+
+    def _keep(self, error: Exception, content: bytes) -> None:
+        frames = [frame for frame in traceback.extract_tb(error.__traceback__) if str(ROOT) in frame.filename]
+        place = f"{type(error).__name__} {frames[-1].filename}:{frames[-1].lineno}"
+        if place in self._places:
+            return
+        self._places.add(place)
+        path = self._folder.parent / f"{self._folder.name}-{hashlib.sha256(place.encode()).hexdigest()[:12]}"
+        path.write_bytes(content)
+        print(f"{place}: {error}\n  {path}", flush=True)
+
+    def end(self) -> None:
+        """Print the count and stop: libFuzzer has no other end that keeps quiet."""
+        seconds = time.monotonic() - self._began
+        print(f"{self._target}: {self.inputs:,} inputs in {seconds:,.0f} s; {len(self._places)} places", flush=True)
+        os._exit(bool(self._places))
+
+
+def main() -> None:
+    target, seconds = sys.argv[1], float(sys.argv[2]) if len(sys.argv) > 2 else 60.0
+    folder = Path(sys.argv[3] if len(sys.argv) > 3 else ROOT / ".fuzz" / target)
+    folder.mkdir(parents=True, exist_ok=True)
+    for seed in seeds(target):
+        (folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
+    warnings.simplefilter("error", RuntimeWarning)
+    words = folder.parent / "words"
+    words.write_text("".join('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n' for word in WORDS))
+    found = Findings(target, seconds, folder)
+    options = [
+        f"-max_len={MOST_BYTES if target == 'table' else 1 << 16}",
+        "-rss_limit_mb=0",
+        "-verbosity=0",
+        "-timeout=60",
+    ]
+    arguments = [sys.argv[0], str(folder), *options, f"-dict={words}"]
+    mutator = {} if target == "table" else {"custom_mutator": changed_json}
+    atheris.Setup(arguments, found.one, internal_libfuzzer=True, **mutator)
+    atheris.Fuzz()
+
+
+if __name__ == "__main__":
+    main()
