@@ -69,9 +69,8 @@ def _of_run(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
 
 
 def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
-    from deepfm_core.cli.options import chosen_schema, reading_choices
+    from deepfm_core.cli.options import chosen_schema, read_chosen
     from deepfm_core.evidence.ranking import ALONE, observed_of_table, progress_said
-    from deepfm_core.tables.reader import read_table
 
     if arguments.label is None:
         raise SpecError("The label is not named. Say which column it is with --label NAME.")
@@ -79,7 +78,7 @@ def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
         raise SpecError(
             f"`{arguments.folder}` is a folder, and --observed-only asks a table. Name a file, or leave it out."
         )
-    table = read_table(Path(arguments.folder), choices=reading_choices(arguments))
+    table = read_chosen(arguments, Path(arguments.folder))
     schema = chosen_schema(arguments, table)
     fields = sum(role.kind.entry.fields for role in schema.used if role.kind.is_embedded)
     waited = Waited(lambda share: progress_said(share, comb(fields, 2)), prepared=ALONE[0])

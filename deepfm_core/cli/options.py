@@ -23,6 +23,7 @@ from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.columnar.budget import half_of_memory
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Choices, Table
 
@@ -35,7 +36,7 @@ class Tables:
 
     def __init__(self, arguments: argparse.Namespace) -> None:
         began = time.perf_counter()
-        self.choices = reading_choices(arguments)
+        self.choices, self.limit = reading_choices(arguments), reading_limit(arguments)
         self.paths: dict[str, Path] = {}
         self.tables: dict[str, Table] = {}
         self.main = self._add(arguments.table)
@@ -71,7 +72,7 @@ class Tables:
     def _add(self, path: Path | None) -> str | None:
         if path is None:
             return None
-        table = read_table(path, choices=self.choices)
+        table = read_table(path, choices=self.choices, max_bytes=self.limit)
         with path.open("rb") as file:
             sha = self.choices.key(hashlib.file_digest(file, "sha256").hexdigest())
         self.paths[sha], self.tables[sha] = path, table
@@ -81,6 +82,30 @@ class Tables:
 def _warn(table: Table, quiet: bool, *, apart: bool) -> None:
     if not quiet:
         warn_of_reading(table, notes=apart)
+
+
+def read_chosen(arguments: argparse.Namespace, path: Path) -> Table:
+    """Read a table by what the command line says of it, within the limit that it gives.
+
+    Raises:
+        TableError: the file cannot be read as a table, or is larger.
+        SpecError: an option says something that is not possible.
+    """
+    return read_table(path, choices=reading_choices(arguments), max_bytes=reading_limit(arguments))
+
+
+def reading_limit(arguments: argparse.Namespace) -> int:
+    """Give the bytes that a file may have: what the command line says, else half of the machine's memory.
+
+    Raises:
+        SpecError: it says no number above 0.
+    """
+    said = arguments.max_mb
+    if said is None:
+        return half_of_memory()
+    if not 0 < said < float("inf"):
+        raise SpecError(f"--max-mb is {said:g}. Give a number of megabytes above 0.")
+    return int(said * 1e6)
 
 
 def reading_choices(arguments: argparse.Namespace) -> Choices:
@@ -268,7 +293,8 @@ def scored_table(arguments: argparse.Namespace, trained: Trained) -> Table:
         TableError: the table cannot be read, lacks fields, or with `--strict` holds such cells.
     """
     choices = reading_choices(arguments)
-    table = read_table(arguments.table, strict=True, only=trained.only_column, choices=choices)
+    limit = reading_limit(arguments)
+    table = read_table(arguments.table, strict=True, only=trained.only_column, choices=choices, max_bytes=limit)
     warn_of_reading(table)
     if table.report.left_out:
         said = "rows have the numbers of their records in the file, so those left out are missing among them"

@@ -171,6 +171,8 @@ def _reading(verb: argparse.ArgumentParser) -> None:
     reading = verb.add_argument_group("how files are read", "what you leave out is found in the file; `read` shows it")
     for name, (metavar, text) in READ.items():
         reading.add_argument(f"--{name}", metavar=metavar, help=text)
+    text = "megabytes that a file may have, before and after it is unpacked (half of this machine's memory)"
+    reading.add_argument("--max-mb", type=float, metavar="N", help=text)
 
 
 READ = {

@@ -7,10 +7,9 @@ import sys
 
 import pandas as pd
 
-from deepfm_core.cli.options import chosen_schema, reading_choices
+from deepfm_core.cli.options import chosen_schema, read_chosen
 from deepfm_core.cli.understanding import tell
 from deepfm_core.tables.export import write_csv
-from deepfm_core.tables.reader import read_table
 
 COLUMNS = ["field", "kind", "separator", "missing", "why", "warning"]
 
@@ -21,7 +20,7 @@ def run(arguments: argparse.Namespace) -> None:
     Raises:
         DeepFMError: the table or its label cannot be used.
     """
-    table = read_table(arguments.table, choices=reading_choices(arguments))
+    table = read_chosen(arguments, arguments.table)
     schema = chosen_schema(arguments, table)
     if not arguments.quiet:
         tell(table, schema, roles=False)

@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import date, time, timedelta
 from decimal import Decimal
+from functools import partial
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -26,6 +27,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from deepfm_core.errors import Problem, TableError
+from deepfm_core.tables.columnar.budget import CELL, Budget, weight
 from deepfm_core.tables.csv_parser import Coded, categorical, coded
 from deepfm_core.tables.decoding import refuse_columns, refuse_size
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
@@ -63,12 +65,31 @@ def read_parquet(
         TableError: the file is damaged or larger than `max_bytes` when decompressed, or has fewer columns than
             `fewest_columns`, a column name twice, or no rows.
     """
-    with _readable(name, "Parquet"), pq.ParquetFile(path) as file:
-        schema, rows = file.schema_arrow, file.metadata.num_rows
-        refuse_columns(len(schema), f"Table `{name}`")
-        refuse_size(_unpacked(file.metadata), max_bytes, f"Table `{name}`")
-        columns = lambda column: file.read([column]).column(0)  # noqa: E731
-        return _table(schema, rows, columns, name, "parquet", fewest_columns, all_rows)
+    subject = f"Table `{name}`"
+    budget = Budget(max_bytes, subject)
+    with _readable(name, "Parquet"):
+        with pq.ParquetFile(path) as file:
+            schema, metadata = file.schema_arrow, file.metadata
+        refuse_columns(len(schema), subject)
+        refuse_size(_unpacked(metadata), max_bytes, subject)
+        budget.refuse_announced(metadata)
+        with pq.ParquetFile(path, read_dictionary=_with_dictionary(schema, metadata)) as file:
+            columns = partial(_column, file, schema, budget)
+            return _table(schema, metadata.num_rows, columns, name, "parquet", fewest_columns, all_rows)
+
+
+def _column(file: pq.ParquetFile, schema: pa.Schema, budget: Budget, column: str) -> pa.ChunkedArray:
+    return budget.column(file, column, schema.field(column).type)
+
+
+def _with_dictionary(schema: pa.Schema, metadata: pq.FileMetaData) -> list[str]:
+    """Return the columns of texts stored as a dictionary: one text of a million letters may stand in all rows."""
+    kinds = (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary)
+    texts = {field.name for field in schema if any(is_kind(field.type) for is_kind in kinds)}
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    parts = [group.column(place) for group in groups for place in range(group.num_columns)]
+    dense = {part.path_in_schema for part in parts if not any("DICTIONARY" in name for name in part.encodings)}
+    return sorted(texts - dense)
 
 
 def read_arrow(
@@ -81,7 +102,13 @@ def read_arrow(
     """
     with _readable(name, "Arrow"), pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
         refuse_columns(len(file.schema), f"Table `{name}`")
-        whole = file.read_all()
+        budget = Budget(max_bytes, f"Table `{name}`")
+        batches = list[pa.RecordBatch]()
+        for number in range(file.num_record_batches):
+            batch = file.get_batch(number)
+            budget.charge(sum(max(weight(column), CELL * len(batch)) for column in batch.columns))
+            batches.append(batch)
+        whole = pa.Table.from_batches(batches, file.schema)
         refuse_size(whole.nbytes, max_bytes, f"Table `{name}`")
         return _table(whole.schema, len(whole), whole.column, name, "arrow", fewest_columns, all_rows)
 

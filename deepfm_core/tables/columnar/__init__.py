@@ -1,0 +1,1 @@
+"""Files that store columns, such as Parquet: what decoding them may take."""
