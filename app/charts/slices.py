@@ -6,7 +6,8 @@ import numpy as np
 import pandas as pd
 
 from app.charts.grammar.theme import ACCENT, MUTED, TEXT, dress, step
-from app.charts.grammar.vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity
+from app.charts.grammar.vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity
+from app.charts.grammar.vega import value as value_of
 
 RATIO_TICKS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 0.25, 0.5, 0.67, 0.8, 0.9, 1, 1.1, 1.25, 1.5, 2, 4, 8, 16, 32, 64)
 ROUND_TICKS = (1 / 64, 1 / 32, 1 / 16, 1 / 8, 0.25, 0.5, 1, 2, 4, 8, 16, 32, 64)
@@ -25,6 +26,7 @@ def slices(
     form: str = ".3f",
     field: str = "",
     ratio: bool = False,
+    shares: bool = False,
 ) -> Chart:
     """Draw a metric for each level of a field, with interval and number of rows; order as given.
 
@@ -37,6 +39,7 @@ def slices(
         field: name of the field.
         ratio: whether the metric is a ratio: its axis is logarithmic around 1, and an interval beyond its ends has an
             arrow.
+        shares: whether a pale bar behind each level shows its share of all rows (column `share`).
     """
     names = [f"{level}  ({count:,})" for level, count in zip(frame["level"], frame["rows"], strict=True)]
     rows = frame.assign(name=names, drawn_low=frame["low"], drawn_high=frame["high"])
@@ -63,6 +66,11 @@ def slices(
         *(_arrows(rows, y) if ratio else []),
         layer(rows, mark("circle", color=ACCENT.ink, size=80, opacity=1), x=x, y=y, tooltip=tooltip),
     ]
+    if shares:
+        widest = max(float(frame["share"].max()), 1e-9) if len(frame) else 1.0
+        look = mark("bar", color=MUTED.ink, opacity=0.18, height={"band": 0.9}, aria=False)
+        at = value_of(expr(f"width * datum.share / {widest}"))
+        layers.insert(0, layer(rows, look, x=value_of(0), x2=at, y=y))
     if overall is not None:
         whole = mark("rule", color=MUTED.ink, strokeDash=[4, 4], aria=False)
         layers.insert(0, layer(pd.DataFrame({value: [overall]}), whole, x=x))

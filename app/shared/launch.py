@@ -65,14 +65,19 @@ def marked_schema(sha: str) -> Schema:
     Raises:
         DeepFMError: there is no such table, or it cannot be learned from with this label.
     """
-    suggested = _suggested(sha)
+    suggested = suggested_roles(sha)
     linked, separators = _linked(KINDS, suggested), _linked(SEPARATORS, suggested)
     kinds = {column: Kind(kind) for column, kind in linked.items() if kind in set(Kind)}
     links.say_unread([column for column in linked if column not in kinds], "role")
     return suggested.with_kinds(kinds, {column: mark_of(mark) for column, mark in separators.items() if mark})
 
 
-def _suggested(sha: str) -> Schema:
+def suggested_roles(sha: str) -> Schema:
+    """Return the suggested roles, by what the visitor says of the label and of how cells are written.
+
+    Raises:
+        DeepFMError: there is no such table, or it cannot be learned from with this label.
+    """
     written = links.chosen_values(WRITTEN)
     said = tuple((column, way) for column in sorted(written) for way in WAYS_TO_WRITE if written[column] == way)
     blank = links.chosen(BLANK) == NEGATIVE

@@ -52,7 +52,16 @@ def errors_shown() -> Iterator[None]:
         show_error(error)
 
 
-def show_error(error: DeepFMError) -> None:
-    """Show an error: its text escaped, its lists as lists, without options of the command line."""
+def show_error(error: DeepFMError, *, to_choose: bool = False) -> None:
+    """Show an error: its text escaped, its lists as lists, without options of the command line.
+
+    Args:
+        error: what is wrong, and the remedy.
+        to_choose: whether nothing is wrong yet, since the remedy is a choice that stands above.
+    """
     lines = without_options(str(error)).splitlines()
-    st.error("\n".join(f"- {plain(line[2:])}" if line.startswith("- ") else plain(line) for line in lines))
+    text = "\n".join(f"- {plain(line[2:])}" if line.startswith("- ") else plain(line) for line in lines)
+    if to_choose:
+        st.info(text, icon=":material/arrow_upward:")
+    else:
+        st.error(text)

@@ -1,6 +1,7 @@
 """How good probabilities are for each level of a field, in numpy alone.
 
-`level_rows` says which level of a field each row is at; `slice_metrics` evaluates the rows of each level.
+`level_rows` says which level of a field each row is at; `slice_metrics` evaluates the rows of each level, and
+`level_rates` only counts them.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from deepfm_core.metrics.scores import evaluate
+from deepfm_core.metrics.scores import evaluate, wilson
 from deepfm_core.schema.number_parsing import parse_numbers
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.schema.timestamps import form_of, parse_moments
@@ -68,6 +69,25 @@ def slice_metrics(labels: NDArray[np.floating], logits: NDArray[np.floating], le
         positions = rows.to_numpy()
         parts.append({"level": level, **asdict(evaluate(labels[positions], logits[positions], base_rate))})
     return pd.DataFrame(parts)
+
+
+def level_rates(labels: NDArray[np.floating], levels: pd.DataFrame) -> pd.DataFrame:
+    """Count the rows of each level, and the share of positives among them, with its 95% interval (Wilson).
+
+    Args:
+        labels: (N,) of 0 and 1.
+        levels: the frame of `level_rows`.
+
+    Returns:
+        One row per level, in the levels' order: `level`, `rows`, `share` (of all N), `rate`, `low`, `high`.
+    """
+    known = levels.assign(positive=labels[levels["position"].to_numpy()])
+    counts = known.groupby(["order", "level"], sort=True)["positive"].agg(rows="size", clicks="sum").reset_index()
+    low, high = wilson(counts["clicks"].to_numpy(float), counts["rows"].to_numpy(float))
+    rates = counts.assign(
+        share=counts["rows"] / max(len(labels), 1), rate=counts["clicks"] / counts["rows"], low=low, high=high
+    )
+    return rates[["level", "rows", "share", "rate", "low", "high"]]
 
 
 def _distinct(cells: pd.Series[str]) -> tuple[list[str], NDArray[np.int64]]:

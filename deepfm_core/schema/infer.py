@@ -13,7 +13,7 @@ from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, Said, column_role
 from deepfm_core.schema.integer_codes import checked_for_codes
-from deepfm_core.schema.kinds import Content
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
 from deepfm_core.schema.leakage import checked_for_leaks, checked_for_order, folds_of, strongest_look
 from deepfm_core.schema.lists import require_separator
@@ -90,9 +90,9 @@ def verdict(table: Table, schema: Schema) -> list[str]:
     few = f" ({int(labels.sum()):,} rows)" if labels.sum() < 100 else ""
     percent = f"{share:.2%}" if share < 0.01 else f"{share:.1%}"
     head = f"{len(table):,} rows, label `{schema.label.column}` {percent} positive{few}"
-    used = Counter(role.kind.entry.content for role in schema.used)
+    used = Counter(role.kind for role in schema.used)
     ignored = len(schema.roles) - len(schema.used)
-    held = [f"{used[content]} {content}" for content in Content if used[content]]
+    held = [f"{used[kind]} {kind.value}" for kind in Kind if used[kind]]
     head = ", ".join([head, *held, *([f"{ignored} ignored"] if ignored else [])])
     remarks = _remarks(schema)
     left = len(remarks) - _SHOWN

@@ -11,7 +11,7 @@ from enum import Enum, StrEnum
 
 
 class Content(StrEnum):
-    """What the cells of a column hold; the value is the word that a table's summary counts such columns under."""
+    """What the cells of a column hold."""
 
     TEXT = "categorical"
     """One text."""

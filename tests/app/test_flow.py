@@ -17,6 +17,7 @@ from streamlit.testing.v1 import AppTest
 
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.events import Placed
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
@@ -155,12 +156,13 @@ def test_a_file_that_is_no_table_gets_a_sentence_and_leaves_the_table_alone(open
 def test_every_problem_of_a_table_is_listed(opened: Opened) -> None:
     app = opened("data")
     app.file_uploader[0].upload("twice.csv", b"a,a,\n1,2,3\n", "text/csv").run()
-    assert "`a`" in app.error[0].value
+    assert "`a`" in app.info[0].value
 
 
 def test_a_label_of_three_classes_gets_a_sentence(opened: Opened) -> None:
     app = opened("data", label="weekday")
-    assert any("classes" in error.value for error in app.error)
+    assert any("classes" in box.value for box in app.info)  # a choice is open, nothing is wrong
+    assert not app.error
 
 
 @pytest.mark.parametrize(
@@ -171,21 +173,74 @@ def test_a_column_named_as_label_that_cannot_be_one_is_said_why(opened: Opened, 
     lines = [f"x{i % 7},{'pqr'[i % 3]}{i % 4},{classes[i % len(classes)]}" for i in range(60)]
     app.file_uploader[0].upload("mine.csv", "\n".join(["a,b,click", *lines]).encode(), "text/csv").run()
     for _ in range(2):
-        assert says in app.error[0].value
+        assert says in (app.info if len(classes) > 1 else app.error)[0].value
         assert app.selectbox(key="choice of label").value == "click"
         app.selectbox(key="choice of label").select("click").run()
     app.selectbox(key="choice of label").select("b").run()
-    assert "12 classes" in app.error[0].value
+    assert "12 classes" in app.info[0].value
 
 
 def test_without_a_likely_label_the_column_chosen_is_said_what_is_wrong_with(opened: Opened) -> None:
     app = opened("data")
     lines = [f"x{i % 7},{i % 5},{i % 3}" for i in range(60)]
     app.file_uploader[0].upload("mine.csv", "\n".join(["a,b,c", *lines]).encode(), "text/csv").run()
-    assert "no column looks like a label" in app.error[0].value
+    assert "no column looks like a label" in app.info[0].value
     assert app.selectbox(key="choice of label").value is None
     app.selectbox(key="choice of label").select("c").run()
-    assert "`0` (20 rows), `1` (20 rows), `2` (20 rows)" in app.error[0].value
+    assert "`0` (20 rows), `1` (20 rows), `2` (20 rows)" in app.info[0].value
+
+
+def test_all_columns_that_a_search_finds_are_left_out_and_used_again(opened: Opened) -> None:
+    app = opened("data")
+    found = [name for name in app.dataframe[0].value["Field"] if "a" in name]
+    app.text_input(key="search among roles").set_value("A").run()
+    assert list(app.dataframe[0].value["Field"]) == found
+    _button(app, f"Leave out these {len(found)}").click().run()
+    assert set(json.loads(_choice(app, "kinds"))) == set(found)
+    assert f"{len(found)} ignored" in _text(app)
+    _button(app, f"Use these {len(found)}").click().run()
+    assert "kinds" not in app.query_params  # as suggested, so there is nothing to keep
+
+
+def test_a_column_that_is_used_against_the_suggestion_gets_a_kind_that_fits_it(opened: Opened) -> None:
+    app = opened("data")
+    lines = [f"{i},{'pq'[i % 2]},same,{'xyz'[i % 3]},{i % 2}" for i in range(60)]
+    more = "".join(f",c{place}" for place in range(10))
+    rows = [f"{line},{','.join(str((i * place) % 7) for place in range(10))}" for i, line in enumerate(lines)]
+    table = "\n".join([f"row_id,place,constant,kind,click{more}", *rows])
+    app.file_uploader[0].upload("mine.csv", table.encode(), "text/csv").run()
+    roles = app.dataframe[0].value.set_index("Field")
+    assert not roles.loc["row_id", "Use"]
+    _button(app, f"Use all {len(roles)}").click().run()
+    kinds = json.loads(_choice(app, "kinds"))
+    assert kinds["row_id"] == "piecewise"
+    assert kinds["constant"] == "categorical"
+
+
+def test_the_verdict_and_the_role_table_call_a_kind_by_one_name_and_say_what_it_is(opened: Opened) -> None:
+    app = opened("data")
+    kinds = app.dataframe[0].value["Kind"].value_counts()
+    said = _text(app)
+    for kind, count in kinds.items():
+        assert f"{count} {kind}" in said
+        assert f"**{kind}**: {Kind(str(kind)).help}" in said
+
+
+def test_the_values_of_a_field_are_drawn_with_their_share_of_positives_once_it_is_chosen(opened: Opened) -> None:
+    assert "device and clicked = 1" not in [heading.value for heading in opened("data").subheader]
+    app = opened("data", look="device")
+    assert "device and clicked = 1" in [heading.value for heading in app.subheader]
+    table = pd.read_csv(ROOT / "sample_data" / "clicks.csv")
+    assert f"Dashed: {table['clicked'].mean():.1%}" in _text(app)
+
+
+def test_long_cells_are_shortened_in_the_first_rows(opened: Opened) -> None:
+    app = opened("data")
+    rows = [f"{'word ' * 400}{i},{'pq'[i % 2]},{i % 2}" for i in range(40)]
+    app.file_uploader[0].upload("long.csv", "\n".join(["text,place,click", *rows]).encode(), "text/csv").run()
+    preview = app.dataframe[-1].value
+    assert preview["text"].str.len().max() < 130
+    assert preview["text"].str.endswith("…").all()
 
 
 def test_a_role_chosen_by_the_user_is_in_the_url_and_in_the_run(opened: Opened, store: Store) -> None:

@@ -119,7 +119,7 @@ def test_a_sheet_is_chosen_whether_or_not_the_first_one_can_be_read(opened: Open
 
 def test_a_table_without_a_label_can_still_be_read_otherwise(opened: Opened) -> None:
     app = upload(opened, "mine.csv", b"a,b,c\n" + b"".join(b"%d,%d,%d\n" % (i, i % 5, i % 3) for i in range(30)))
-    assert "no column looks like a label" in app.error[0].value
+    assert "no column looks like a label" in app.info[0].value
     assert shown(app, "Delimiter") == "Comma (found)"
 
 
@@ -135,8 +135,8 @@ def test_a_shared_table_shows_how_it_was_read_without_choices(opened: Opened, st
 
 def test_a_label_of_one_value_and_blanks_is_taken_by_a_click(opened: Opened, store: Store) -> None:
     app = upload(opened, "flag.csv", b"x,click\n" + b"a,1\nb,\nc,\n" * 20)
-    assert "there is only one class, in 20 rows; 40 rows are blank" in app.error[0].value
-    assert "--" not in app.error[0].value
+    assert "there is only one class, in 20 rows; 40 rows are blank" in app.info[0].value
+    assert "--" not in app.info[0].value
     app.toggle(key="blank label").set_value(True).run()
     assert "60 rows, label `click` 33.3% positive" in _text(app)
     assert not app.error
@@ -180,7 +180,8 @@ def test_ratings_are_a_label_from_a_bound_on(opened: Opened, store: Store) -> No
     lines = [f"{'pqr'[i % 3]},{i % 7},{i % 5 + 1}" for i in range(100)]
     app = upload(opened, "ratings.csv", "\n".join(["place,price,rating", *lines]).encode())
     app.selectbox(key="choice of label").select("rating").run()
-    assert "Say which of them are positive, or from which number on." in app.error[0].value
+    assert "Say which of them are positive, or from which number on." in app.info[0].value
+    assert not app.error
     box = app.selectbox(key="rule of the label")
     assert box.options == [">=2", ">=3", ">=4", ">=5"]
     box.select(">=4").run()

@@ -34,3 +34,17 @@ def test_a_file_over_the_limit_is_refused_with_the_limit_and_a_smaller_one_is_ta
     good.write_text("ad,click\n" + "".join(f"{'abc'[i % 3]},{i % 5 // 4}\n" for i in range(200)))
     page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(good)
     expect(page.get_by_text("200 rows, label")).to_be_visible()
+
+
+def test_a_column_is_left_out_by_its_box_and_a_field_shows_its_values(server: Server, page: Page) -> None:
+    page.goto(f"{server.url}/data")
+    settled(page)
+    roles = page.get_by_test_id("stDataFrame").first
+    roles.scroll_into_view_if_needed()
+    expect(roles.locator("canvas").first).to_be_visible()
+    roles.click(position={"x": 36, "y": 35 + 17})  # the box of the first column, `ad`
+    expect(page.get_by_text("8 categorical, 1 multi-valued, 2 piecewise, 1 ignored")).to_be_visible()
+    page.get_by_role("combobox", name="Field to look at").click()
+    page.keyboard.type("device")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("heading", name="device and clicked = 1")).to_be_visible()

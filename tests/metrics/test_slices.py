@@ -8,7 +8,7 @@ import pytest
 
 from deepfm_core.metrics.bootstrap import logloss_difference
 from deepfm_core.metrics.scores import auc, logloss
-from deepfm_core.metrics.slices import level_rows, slice_metrics
+from deepfm_core.metrics.slices import level_rates, level_rows, slice_metrics
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole
 
@@ -70,3 +70,12 @@ def test_a_difference_of_two_models_is_far_surer_than_their_loglosses() -> None:
     assert apart.significant
     assert apart.value < 0
     assert not logloss_difference(labels, truth, truth + 1e-9 * rng.normal(size=4000)).value > 1e-6
+
+
+def test_every_level_has_its_rows_and_its_share_of_positives_with_an_interval() -> None:
+    levels = level_rows(pd.Series(["a", "a", "b", ""]), FieldRole("x", Kind.CATEGORICAL))
+    found = level_rates(np.array([1.0, 0.0, 1.0, 0.0]), levels).set_index("level")
+    assert dict(found["rows"]) == {"a": 2, "b": 1, "missing": 1}
+    assert dict(found["rate"]) == {"a": 0.5, "b": 1.0, "missing": 0.0}
+    assert found["share"].sum() == 1.0
+    assert ((found["low"] <= found["rate"]) & (found["rate"] <= found["high"])).all()

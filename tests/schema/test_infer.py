@@ -238,7 +238,7 @@ def test_the_verdict_sums_up_and_then_remarks():
         price=[f"{x:.3f}" for x in rng.normal(size=N)], click=CLICK,
     )  # fmt: skip
     assert verdict(table, infer_schema(table)) == [
-        "2,000 rows, label `click` 20.0% positive, 1 categorical, 1 numeric, 1 ignored",
+        "2,000 rows, label `click` 20.0% positive, 1 categorical, 1 piecewise, 1 ignored",
         "`user_id` 100% unique: suggest ignoring it",
     ]
 
@@ -262,7 +262,7 @@ def test_online_shoppers_is_understood():
     assert categorical == codes | {"Month", "VisitorType", "Weekend"}
     assert set(found.values()) == {Kind.CATEGORICAL, Kind.PIECEWISE}
     assert verdict(table, infer_schema(table)) == [
-        "12,330 rows, label `Revenue` 15.5% positive, 7 categorical, 10 numeric"
+        "12,330 rows, label `Revenue` 15.5% positive, 7 categorical, 10 piecewise"
     ]
 
 

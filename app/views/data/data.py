@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-import pandas as pd
 import streamlit as st
 
 from app.shared import launch
@@ -15,19 +14,19 @@ from app.shared.uploads import FORMATS, SHARED, say_refused, upload
 from app.state import links, saved_tables, visitor
 from app.state.allowance import show_use
 from app.state.store import store
-from app.views.data.evidence import observed_section
+from app.views.data.evidence import observed_section, values_section
 from app.views.data.label import choose_label
-from app.widgets.download import download
+from app.views.data.roles import KEPT, edit_roles, table_heading
 from app.widgets.messages import errors_shown, show_error
 from app.widgets.text import counted, plain, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
 from deepfm_core.schema.infer import verdict
-from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.number_parsing import PLAIN
 from deepfm_core.schema.schema import Schema
 from deepfm_core.tables.table import Table
 
 PREVIEWED = 100
+LONGEST_CELL = 120
+"""Letters of a cell that are shown: a page of whole texts would be megabytes."""
 SKIPPED_SHOWN = 50
 
 
@@ -38,36 +37,40 @@ def main() -> None:
     with errors_shown():
         sha = saved_tables.current_table()
         table = saved_tables.table(sha)
-        choose_label(sha, table)
-        schema = _understood(sha, table)
+        to_choose = choose_label(sha, table)
+        schema = _understood(sha, table, to_choose=to_choose)
         _skipped(table)
         reading_section(sha, table, changeable=sha in saved_tables.tables())
         if schema is None:
-            _roles_alone(sha)
+            _roles_alone(sha, table)
         else:
             choose_parts(sha, schema, len(table))
             with errors_shown():
                 _begin(sha, table, schema)
-            edit_roles(schema)
+            edit_roles(sha, table, schema)
+            values_section(sha, table, schema)
             observed_section(sha, schema, len(table))
     _preview(saved_tables.current_table())
 
 
-def _understood(sha: str, table: Table) -> Schema | None:
-    """Draw the verdict and return the roles; None where there are none, after a message that says why."""
+def _understood(sha: str, table: Table, *, to_choose: bool) -> Schema | None:
+    """Draw the verdict and return the roles; None where there are none, after a message that says why.
+
+    While the label is still to be chosen, the message invites to that, and nothing is wrong.
+    """
     try:
         schema = launch.chosen_schema(sha)
         _verdict(table, schema)
     except DeepFMError as error:
-        show_error(error)
+        show_error(error, to_choose=to_choose)
         return None
     return schema
 
 
-def _roles_alone(sha: str) -> None:
+def _roles_alone(sha: str, table: Table) -> None:
     """Draw the role table where a column of several values lacks its separator, so that it can be said."""
     with suppress(DeepFMError):
-        edit_roles(launch.marked_schema(sha))
+        edit_roles(sha, table, launch.marked_schema(sha))
 
 
 def _verdict(table: Table, schema: Schema) -> None:
@@ -115,91 +118,9 @@ def _preview(sha: str) -> None:
         frame = saved_tables.table(sha).frame.head(PREVIEWED).astype(str)
     except DeepFMError:
         return  # the error is shown above
+    frame = frame.apply(lambda cells: cells.where(cells.str.len() <= LONGEST_CELL, cells.str[:LONGEST_CELL] + " …"))
     table_heading("First rows", frame)
     st.dataframe(frame, hide_index=True)
-
-
-# The role table: the kind of each column, why it was suggested, and what to be careful about.
-
-
-ROLE_ROWS = 16
-KINDS = [kind.value for kind in Kind]
-MISSING_HELP = "Rows without a value: empty cells, `?`, `NA`, `null` and the like. Missing gets its own feature."
-KIND_HELP = "  \n".join(f"**{kind}**: {kind.help}" for kind in Kind)
-
-
-def edit_roles(schema: Schema) -> None:
-    """Draw the role table; changes go to the URL."""
-    columns, frame = [role.column for role in schema.roles], _role_frame(schema)
-    table_heading("Roles", frame)
-    st.data_editor(
-        frame,
-        key=f"roles {len(columns)} {columns[0]}",
-        hide_index=True,
-        height="content" if len(columns) <= ROLE_ROWS else 600,
-        disabled=[name for name in frame.columns if name not in KEPT],
-        column_config={
-            "Field": st.column_config.TextColumn(width="medium"),
-            "Kind": st.column_config.SelectboxColumn(options=KINDS, required=True, help=KIND_HELP),
-            "Separator": st.column_config.TextColumn(help=SEPARATOR_HELP),
-            "Written": st.column_config.SelectboxColumn(
-                options=[AS_FOUND, *launch.WAYS_TO_WRITE], required=True, help=WRITTEN_HELP
-            ),
-            "Missing": st.column_config.NumberColumn(width="small", format="localized", help=MISSING_HELP),
-            "Why": st.column_config.TextColumn(width="large"),
-        },
-        on_change=_keep_roles,
-        args=(columns,),
-    )
-    if any(map(links.chosen_values, KEPT.values())) and st.button(
-        "Back to the suggested roles", icon=":material/undo:"
-    ):
-        for name in KEPT.values():
-            links.choose(name, None)
-        st.rerun()
-
-
-KEPT = {"Kind": launch.KINDS, "Separator": launch.SEPARATORS, "Written": launch.WRITTEN}
-"""Columns of the role table that can be changed, and the names of their choices."""
-AS_FOUND = "as found"
-SEPARATOR_HELP = "What stands between the values of a cell. Write a control character as `\\x02` or `\\t`."
-WRITTEN_HELP = "How numbers or dates are written, where it was found wrongly. *literal*: take the cells as they stand."
-
-
-def _role_frame(schema: Schema) -> pd.DataFrame:
-    roles, written = schema.roles, links.chosen_values(launch.WRITTEN)
-    frame = pd.DataFrame({"Field": [role.column for role in roles], "Kind": [role.kind.value for role in roles]})
-    if any(role.kind.is_several for role in roles):
-        frame["Separator"] = [_visible(role.separator or "") if role.kind.is_several else "" for role in roles]
-    if any(role.form or role.notation != PLAIN or role.column in written for role in roles):
-        frame["Written"] = [written.get(role.column, AS_FOUND) for role in roles]
-    if any(role.missing for role in roles):
-        frame["Missing"] = [role.missing for role in roles]
-    frame["Why"] = [without_options(role.reason).replace("`", "") for role in roles]
-    if any(role.warning for role in roles):
-        frame["Careful"] = [without_options(role.warning).replace("`", "") for role in roles]
-    return frame
-
-
-def _visible(mark: str) -> str:
-    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in mark)
-
-
-def _keep_roles(columns: list[str]) -> None:
-    edited = st.session_state[f"roles {len(columns)} {columns[0]}"]["edited_rows"]
-    for title, name in KEPT.items():
-        changed = {columns[int(row)]: changes[title] for row, changes in edited.items() if title in changes}
-        kept = links.chosen_values(name) | changed
-        links.choose_values(name, {column: value for column, value in kept.items() if value not in ("", AS_FOUND)})
-
-
-def table_heading(title: str, frame: pd.DataFrame) -> None:
-    """Draw a heading with a CSV button for the table below it."""
-    with st.container(
-        horizontal=True, vertical_alignment="center"
-    ):  # on the left: the table's own buttons are on the right
-        st.subheader(title, anchor=False, width="content")
-        download(frame, title.lower(), f"{title} csv")
 
 
 # The table of the page: upload one, choose one, remove one, and bring it back.

@@ -1,4 +1,4 @@
-"""Pairs of a table before any model is trained, estimated from its labels by another process."""
+"""What the labels say before any model is trained: of the values of a field, and of pairs, by another process."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
+from app.state import links
 from app.state.store import store
 from app.widgets.text import plain
 from deepfm_core.evidence.verdicts import why_no_pairs
@@ -15,6 +16,8 @@ from deepfm_core.store.query import Question
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from deepfm_core.tables.table import Table
 
 ASKED_AT_ONCE = 50_000
 """Up to this many rows, the estimate starts without a click."""
@@ -28,6 +31,54 @@ MOST_TESTED = 1_000
 """Pairs that are tested of a wider table."""
 WANTED = "pairs wanted of"
 """In the session: keys of the estimates that the visitor started by a click."""
+
+
+def values_section(sha: str, table: Table, schema: Schema) -> None:
+    """Draw how often each value of a chosen field occurs, and its share of positives; nothing before one is chosen."""
+    st.subheader("A field's values", anchor=False)
+    names = [role.column for role in schema.roles]
+    field = st.selectbox(
+        "Field to look at",
+        names,
+        placeholder="Choose a field to see its values and their share of positives",
+        label_visibility="collapsed",
+        **links.mirror("look", names, None),
+    )
+    if field is not None:
+        _values_of(table, schema, field, _rates(sha, repr((schema.label, schema.role(field))), table, schema, field))
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _rates(sha: str, key: str, _table: Table, _schema: Schema, field: str) -> tuple[pd.DataFrame, float]:
+    """Count the labelled rows by value of a field; also give the share of positives among all of them."""
+    from deepfm_core.metrics.slices import level_rates, level_rows
+    from deepfm_core.schema.labels import labelled_rows
+
+    rows, labels = labelled_rows(_table.frame, _schema.label, _table.name)
+    levels = level_rows(_table.frame[field].iloc[rows], _schema.role(field))
+    return level_rates(labels, levels), float(labels.mean())
+
+
+def _values_of(table: Table, schema: Schema, field: str, found: tuple[pd.DataFrame, float]) -> None:
+    from app.charts.slices import slices
+    from app.widgets.columns import RATES
+    from app.widgets.figure import figure
+
+    rates, overall = found
+    outcome = schema.label.outcome()
+    figure(
+        f"{field} and {outcome}",
+        lambda: slices(
+            rates, value="rate", title=f"share of {outcome}", overall=overall, form=".1%", field=field, shares=True
+        ),
+        rates,
+        f"Point and band: share of rows with {plain(outcome)}, with its 95% interval. Dashed: {overall:.1%}, the share "
+        "among all rows. Pale bar and number: rows with this value. Numbers are cut into five ranges of similar size; "
+        "rare values are pooled.",
+        key="values",
+        titles={**RATES, "rate": (f"share of {outcome}", "percent"), "share": ("share of rows", "percent")},
+        file=f"{field}-values",
+    )
 
 
 def observed_section(sha: str, schema: Schema, rows: int) -> None:

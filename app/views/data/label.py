@@ -26,8 +26,8 @@ LABEL, POSITIVE, BLANK, RULE = "choice of label", "positive", "blank label", "ru
 """In the session, but for the second, which is a name in the URL."""
 
 
-def choose_label(sha: str, table: Table) -> None:
-    """Draw the choice of the label's column, and of what in it is positive."""
+def choose_label(sha: str, table: Table) -> bool:
+    """Draw the choice of the label's column, and of what in it is positive; say whether something is still open."""
     columns = [str(column) for column in table.frame.columns]
     found = _label(sha, links.chosen("label"), links.chosen(POSITIVE))
     suggested = found if links.chosen("label") is None else _label(sha)
@@ -47,7 +47,9 @@ def choose_label(sha: str, table: Table) -> None:
         mirrored = links.mirror(POSITIVE, values, found.positive)
         right.selectbox("Positive value", values, help=plain(without_options(found.reason)), **mirrored)
     elif st.session_state[LABEL] in columns:
-        _choose_positive(right, Cells.of(table.frame, st.session_state[LABEL]))
+        open_ = _choose_positive(right, Cells.of(table.frame, st.session_state[LABEL]))
+        return open_ and not links.chosen(POSITIVE)
+    return links.chosen("label") is None and found is None
 
 
 def _change_label(keep: Callable[[], None]) -> None:
@@ -65,22 +67,25 @@ def _label(sha: str, label: str | None = None, positive: str | None = None) -> L
         return None
 
 
-def _choose_positive(place: DeltaGenerator, cells: Cells) -> None:
-    """Draw what a label needs that has not two values: a bound, some classes, or that blank means no."""
+def _choose_positive(place: DeltaGenerator, cells: Cells) -> bool:
+    """Draw what a label needs that has not two values: a bound, some classes, or that blank means no; say if it did."""
     if not len(cells.held):
-        return
+        return False
     if not cells.numbers.wrong[cells.held].any() and len(cells.held) > 2:
         _choose_bound(place, cells)
-        return
+        return True
     if len(cells.held) > MOST_CLASSES:
-        return
+        return False
     texts = cells.held_texts.to_pylist()
     values = list({normal_label(text): text for text in reversed(texts)}.values())[::-1]
     if len(values) > 2:
         _choose_classes(place, sorted(values))
-    elif len(values) == 1 and cells.counts[cells.missing].sum():
+        return True
+    if len(values) == 1 and cells.counts[cells.missing].sum():
         st.session_state[BLANK] = links.chosen(launch.BLANK) == launch.NEGATIVE
         place.toggle("A blank label means no", key=BLANK, on_change=_take_blank)
+        return True
+    return False
 
 
 def _take_blank() -> None:

@@ -1,0 +1,192 @@
+"""The role table: which columns are used, the kind of each, why it was suggested, and what to be careful about."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pandas as pd
+import streamlit as st
+
+from app.shared import launch
+from app.state import links
+from app.widgets.download import download
+from app.widgets.layout import sideways_hint
+from app.widgets.text import plain, without_options
+from deepfm_core.schema.column import Cells
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.number_parsing import PLAIN
+from deepfm_core.schema.schema import FieldRole, Schema
+from deepfm_core.tables.table import Table
+
+ROLE_ROWS = 16
+SEARCHED = 12
+"""A search stands above the role table from this many columns on."""
+USE = "Use"
+_VERSION, _SEARCH = "version of the role table", "search among roles"
+"""In the session: counts what changed roles elsewhere, since the table would bring its own edits back; the search."""
+KINDS = [kind.value for kind in Kind]
+MISSING_HELP = "Rows without a value: empty cells, `?`, `NA`, `null` and the like. Missing gets its own feature."
+KIND_HELP = "  \n".join(f"**{kind}**: {kind.help}" for kind in Kind)
+
+
+def edit_roles(sha: str, table: Table, schema: Schema) -> None:
+    """Draw the role table; changes go to the URL."""
+    heading = st.container()
+    shown = _choose_several(table, launch.suggested_roles(sha), schema)
+    frame = _role_frame(schema, shown)
+    with heading:
+        table_heading("Roles", _role_frame(schema, schema.roles))
+    columns = [role.column for role in shown]
+    key = f"roles {st.session_state.get(_VERSION, 0)} {len(columns)} {columns[:1]} {st.session_state.get(_SEARCH, '')}"
+    st.data_editor(
+        frame,
+        key=key,
+        hide_index=True,
+        height="content" if len(columns) <= ROLE_ROWS else 600,
+        disabled=[name for name in frame.columns if name not in KEPT and name != USE],
+        column_config={
+            USE: st.column_config.CheckboxColumn(width="small", help="Whether the column enters the model."),
+            "Field": st.column_config.TextColumn(width="medium"),
+            "Kind": st.column_config.SelectboxColumn(options=KINDS, required=True, help=KIND_HELP),
+            "Separator": st.column_config.TextColumn(help=SEPARATOR_HELP),
+            "Written": st.column_config.SelectboxColumn(
+                options=[AS_FOUND, *launch.WAYS_TO_WRITE], required=True, help=WRITTEN_HELP
+            ),
+            "Missing": st.column_config.NumberColumn(width="small", format="localized", help=MISSING_HELP),
+            "Why": st.column_config.TextColumn(width="large"),
+        },
+        on_change=_keep_roles,
+        args=(key, columns, table, launch.suggested_roles(sha)),
+    )
+    sideways_hint("The table")
+    kinds = [kind for kind in Kind if any(role.kind is kind for role in schema.roles)]
+    st.caption("  \n".join(f"**{kind.value}**: {kind.help}." for kind in kinds))
+    if any(map(links.chosen_values, KEPT.values())):
+        st.button("Back to the suggested roles", icon=":material/undo:", on_click=_as_suggested)
+
+
+def _as_suggested() -> None:
+    for name in KEPT.values():
+        links.choose(name, None)
+    _renew()
+
+
+def _renew() -> None:
+    """Have the role table begin anew, without the edits that it remembers."""
+    st.session_state[_VERSION] = st.session_state.get(_VERSION, 0) + 1
+
+
+def _choose_several(table: Table, suggested: Schema, schema: Schema) -> list[FieldRole]:
+    """Let the visitor search among the columns, and use or leave out all that are found; return these."""
+    if len(schema.roles) < SEARCHED:
+        st.session_state.pop(_SEARCH, None)
+        return list(schema.roles)
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        wanted = st.text_input("Search fields", key=_SEARCH, placeholder="Part of a name", width=220)
+        found = [role for role in schema.roles if wanted.strip().casefold() in role.column.casefold()]
+        if not found:
+            st.caption(f"No field's name has {plain(wanted.strip())} in it. All are listed.", width="content")
+            found = list(schema.roles)
+        these = f"all {len(found):,}" if len(found) == len(schema.roles) else f"these {len(found):,}"
+        names = [role.column for role in found]
+        arguments = (names, table, suggested)
+        st.button(f"Use {these}", icon=":material/check_box:", on_click=_use, args=(*arguments, True))
+        st.button(f"Leave out {these}", icon=":material/disabled_by_default:", on_click=_use, args=(*arguments, False))
+        st.selectbox(
+            f"Kind of {these}",
+            [kind for kind in KINDS if kind != Kind.IGNORE.value],
+            index=None,
+            key=f"kind of several {st.session_state.get(_VERSION, 0)}",
+            placeholder="Set a kind",
+            width=170,
+            on_change=_set_kind,
+            args=(names, suggested),
+        )
+    return found
+
+
+def _use(columns: list[str], table: Table, suggested: Schema, used: bool) -> None:
+    _keep_kinds({column: _kind_of(column, used, table, suggested) for column in columns}, suggested)
+    _renew()
+
+
+def _set_kind(columns: list[str], suggested: Schema) -> None:
+    kind = st.session_state[f"kind of several {st.session_state.get(_VERSION, 0)}"]
+    if kind is not None:
+        _keep_kinds(dict.fromkeys(columns, kind), suggested)
+        _renew()
+
+
+def _kind_of(column: str, used: bool, table: Table, suggested: Schema) -> str:
+    """Give the kind of a column that is used or left out: as suggested, or where that is left out, as its cells are."""
+    kind = suggested.role(column).kind
+    if not used:
+        return Kind.IGNORE.value
+    if kind.is_used:
+        return kind.value
+    cells = Cells.of(table.frame, column)
+    numbers = len(cells.held) > 0 and not cells.numbers.wrong[cells.held].any()
+    return (Kind.PIECEWISE if numbers else Kind.CATEGORICAL).value
+
+
+def _keep_kinds(changed: Mapping[str, str], suggested: Schema) -> None:
+    """Keep kinds in the URL; those that are suggested anyway are left out of it."""
+    kept = links.chosen_values(launch.KINDS) | dict(changed)
+    as_suggested = {role.column: role.kind.value for role in suggested.roles}
+    links.choose_values(launch.KINDS, {name: kind for name, kind in kept.items() if as_suggested.get(name) != kind})
+
+
+KEPT = {"Kind": launch.KINDS, "Separator": launch.SEPARATORS, "Written": launch.WRITTEN}
+"""Columns of the role table that can be changed, and the names of their choices."""
+AS_FOUND = "as found"
+SEPARATOR_HELP = "What stands between the values of a cell. Write a control character as `\\x02` or `\\t`."
+WRITTEN_HELP = "How numbers or dates are written, where it was found wrongly. *literal*: take the cells as they stand."
+
+
+def _role_frame(schema: Schema, roles: Sequence[FieldRole]) -> pd.DataFrame:
+    """Make the lines of some roles; which columns there are goes by all roles, so that a search changes none."""
+    written = links.chosen_values(launch.WRITTEN)
+    frame = pd.DataFrame(
+        {
+            USE: [role.kind.is_used for role in roles],
+            "Field": [role.column for role in roles],
+            "Kind": [role.kind.value for role in roles],
+        }
+    )
+    if any(role.kind.is_several for role in schema.roles):
+        frame["Separator"] = [_visible(role.separator or "") if role.kind.is_several else "" for role in roles]
+    if any(role.form or role.notation != PLAIN or role.column in written for role in schema.roles):
+        frame["Written"] = [written.get(role.column, AS_FOUND) for role in roles]
+    if any(role.missing for role in schema.roles):
+        frame["Missing"] = [role.missing for role in roles]
+    frame["Why"] = [without_options(role.reason).replace("`", "") for role in roles]
+    if any(role.warning for role in schema.roles):
+        frame["Careful"] = [without_options(role.warning).replace("`", "") for role in roles]
+    return frame
+
+
+def _visible(mark: str) -> str:
+    return "".join(letter if letter.isprintable() else f"\\x{ord(letter):02x}" for letter in mark)
+
+
+def _keep_roles(key: str, columns: list[str], table: Table, suggested: Schema) -> None:
+    edited: dict[str, dict[str, Any]] = {
+        columns[int(row)]: changes for row, changes in st.session_state[key]["edited_rows"].items()
+    }
+    for title, name in KEPT.items():
+        kept = links.chosen_values(name) | {column: row[title] for column, row in edited.items() if title in row}
+        links.choose_values(name, {column: value for column, value in kept.items() if value not in ("", AS_FOUND)})
+    uses = {column: row[USE] for column, row in edited.items() if USE in row}
+    _keep_kinds({column: _kind_of(column, used, table, suggested) for column, used in uses.items()}, suggested)
+    if uses:
+        _renew()  # else the box and the kind of a column could contradict each other
+
+
+def table_heading(title: str, frame: pd.DataFrame) -> None:
+    """Draw a heading with a CSV button for the table below it."""
+    with st.container(
+        horizontal=True, vertical_alignment="center"
+    ):  # on the left: the table's own buttons are on the right
+        st.subheader(title, anchor=False, width="content")
+        download(frame, title.lower(), f"{title} csv")
