@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
 from app.shared import launch
 from app.shared.split_choice import SPLIT, TEST_TABLE, VALID_TABLE, choice_of
 from app.state import links, saved_runs, saved_tables
+from deepfm_core.schema.schema import FieldRole, Schema
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.spec.settings import SETTINGS
+
+if TYPE_CHECKING:
+    from deepfm_core.schema.column_rules import Said
 
 CUSTOM = "custom"
 """Name of the choice that holds the custom settings that differ from the recommended ones."""
@@ -44,6 +48,10 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
     """
     label, blank = spec.schema.label, not spec.schema.label.negative
     suggested = saved_tables.suggested_schema(spec.table, label.column, label.said, blank_negative=blank)
+    ways = _ways_to_write(spec, suggested)
+    if ways:
+        said = tuple(sorted(ways.items()))
+        suggested = saved_tables.suggested_schema(spec.table, label.column, label.said, blank_negative=blank, said=said)
     usual = {role.column: role.kind for role in suggested.roles}
     marks = {role.column: role.separator for role in suggested.roles}
     separators = {role.column: role.separator for role in spec.schema.roles if role.separator != marks.get(role.column)}
@@ -56,12 +64,34 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
         launch.BLANK: launch.NEGATIVE if blank else None,
         launch.KINDS: links.as_text(kinds),
         launch.SEPARATORS: links.as_text({column: mark for column, mark in separators.items() if mark}),
+        launch.WRITTEN: links.as_text(dict(ways)),
         VALID_TABLE: spec.valid_table,
         TEST_TABLE: spec.test_table,
         SPLIT: choice_of(spec.split),
         GUIDED: "off" if spec.model.switches.second_order and not spec.model.guided else None,
         CUSTOM: links.as_text(_differences(spec, rows)),
     }
+
+
+def _ways_to_write(spec: RunSpec, suggested: Schema) -> dict[str, Said]:
+    """Find what was said of how columns are written: the way in which the table gives the run's forms and notations."""
+    label, blank = spec.schema.label, not spec.schema.label.negative
+    found = {role.column: role for role in suggested.roles}
+    ways: dict[str, Said] = {}
+    for role in spec.schema.roles:
+        if role.column not in found or _alike(role, found[role.column]):
+            continue
+        for way in launch.WAYS_TO_WRITE:
+            said = ((role.column, way),)
+            other = saved_tables.suggested_schema(spec.table, label.column, label.said, blank_negative=blank, said=said)
+            if _alike(role, other.role(role.column)):
+                ways[role.column] = way
+                break
+    return ways
+
+
+def _alike(role: FieldRole, other: FieldRole) -> bool:
+    return (role.form, role.notation) == (other.form, other.notation)
 
 
 def _differences(spec: RunSpec, rows: int) -> dict[str, Any]:

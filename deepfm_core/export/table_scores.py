@@ -51,6 +51,7 @@ def score_table(trained: Trained, table: Table) -> TableScores:
     Raises:
         SchemaError: the table lacks fields, or a value cannot be used.
     """
+    trained.require(table)
     encoded = trained.encoder.encode(table.frame, subject=table.name)
     scores = terms_frame(trained.model, encoded)[list(SCORES)]
     cells = table.frame.rename(columns={name: f"{name} (cell)" for name in SCORES})

@@ -13,13 +13,14 @@ from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.unseen import unseen_notes
-from deepfm_core.errors import RunError
+from deepfm_core.errors import RunError, SchemaError
 from deepfm_core.explain.row_terms import terms_frame
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.reader import encoding_doubt
 from deepfm_core.tables.table import Table
 from deepfm_core.training.fit import predict_logits
 
@@ -95,9 +96,23 @@ class Trained:
         Raises:
             SchemaError: the table lacks fields.
         """
-        self.encoder.require_columns(table.frame, table.name)
+        self.require(table)
         numbered = _reordered(self.spec.schema, table)
         return [*numbered, *unseen_notes(self.encoder, table.frame, table.name)]
+
+    def require(self, table: Table) -> None:
+        """Check that a table has the columns that the model needs.
+
+        Raises:
+            SchemaError: columns are missing; it says so if the encoding of the text may be why.
+        """
+        try:
+            self.encoder.require_columns(table.frame, table.name)
+        except SchemaError as error:
+            encoding, said = table.report.encoding, table.report.choices.encoding is not None
+            if not said and encoding.startswith("utf-"):
+                raise
+            raise SchemaError(error.subject, [*error.problems, encoding_doubt(encoding, said=said)]) from None
 
     def logits(self, table: Table) -> NDArray[np.float64]:
         """Return each row's logit: (N,).

@@ -123,21 +123,22 @@ def _cells_with(texts: pa.Array, mark: str) -> int:
 def _shared_values(texts: pa.Array, mark: str, demands: Mark) -> int | None:
     """Return the number of distinct values if the cells, split at `mark`, draw on a shared vocabulary."""
     parts = pc.split_pattern(texts, mark)
-    lengths = np.asarray(pc.list_value_length(parts))
+    flat = pc.utf8_trim(pc.list_flatten(parts), WRAPPING)
+    there = np.asarray(pc.not_equal(flat, ""))  # `a||b` holds two values
+    cell = np.repeat(np.arange(len(parts)), np.asarray(pc.list_value_length(parts)))[there]
+    lengths = np.bincount(cell, minlength=len(parts))
     least = demands.free
     if demands.varied and len(np.unique(lengths)) < 3:
         if mark == ":" or lengths.min() < _LONG:
             return None
         least = _LONG_FREE
-    flat = pc.utf8_trim(pc.list_flatten(parts), WRAPPING)
-    encoded = flat.dictionary_encode()
+    encoded = flat.filter(pa.array(there)).dictionary_encode()
     codes, size = np.asarray(encoded.indices), len(encoded.dictionary)
-    if size > _MAX_VALUES or len(codes) < demands.uses * size:
+    if not 0 < size <= _MAX_VALUES or len(codes) < demands.uses * size:
         return None
     if float(np.mean(np.asarray(pc.utf8_length(encoded.dictionary)))) > _MAX_LENGTH:
         return None
-    first = np.zeros(len(codes), dtype=bool)
-    first[np.cumsum(lengths) - lengths] = True
+    first = np.diff(cell, prepend=-1) > 0
     uses, leading = np.bincount(codes, minlength=size), np.bincount(codes[first], minlength=size)
     free = uses[(leading > 0) & (leading < uses)].sum() / len(codes)
     return size if demands.placed or free >= least else None

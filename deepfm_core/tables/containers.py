@@ -20,10 +20,10 @@ from datetime import datetime, time
 from enum import StrEnum
 from html import unescape
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.tables.decoding import CHUNK, Content, guessed, refuse_columns, refuse_size
+from deepfm_core.tables.decoding import CHUNK, Content, guessed, refuse_binary, refuse_columns, refuse_size
 from deepfm_core.tables.export import write_rows
 from deepfm_core.tables.parquet import cell_text
 
@@ -161,6 +161,9 @@ def unpacked(path: Path, folder: Path, subject: str, max_bytes: int | None, shee
                 return _from_workbook(path, folder, subject, sheet)
             name = _only_member(names, subject)
             with archive.open(name) as member, (folder / "member").open("wb") as out:
+                refuse_binary(
+                    cast(zipfile.ZipExtFile, member).peek(_HEAD)[:_HEAD], f"{subject}, file `{name}` of the archive"
+                )
                 _copy(member, out, MOST_UNPACKED if max_bytes is None else max_bytes, subject)
     except TableError:
         raise

@@ -196,7 +196,7 @@ class _Census:
         """Count one chunk; the empty chunk ends the file."""
         if (last_quote := chunk.rfind(b'"')) >= 0:
             self.quoted_until = self.size + last_quote + 1
-            self.escapes = self.escapes or b'\\"' in chunk
+            self.escapes = self.escapes or (b"\\" in chunk and b'\\"' in chunk)  # one byte is found much faster
         self.nul = b"\0" in chunk
         self._line_ends += chunk.count(b"\n")
         if held := chunk.rstrip(b"\r\n"):
@@ -411,9 +411,19 @@ def _refuse_foreign(head: bytes, subject: str) -> None:
         raise TableError(subject, [Problem("the file is a web page or XML, not a table of text", remedy)])
 
 
+def refuse_binary(head: bytes, subject: str) -> None:
+    """Raise a TableError if the start of a file is neither text nor a file of columns, before the rest is unpacked."""
+    if b"\0" in head and guessed(head) == "utf-8" and not head.startswith((*_COLUMNS, _GZIP, b"PK")):
+        raise TableError(subject, [Problem(_BINARY, _EXPORT)])
+
+
+_COLUMNS = (b"PAR1", b"ARROW1")
+_BINARY = "the file is binary, not text"
+_EXPORT = "Export the table as CSV or Parquet; renaming a file does not convert it."
+
+
 def _binary(census: _Census, chunks: Iterator[bytes]) -> Problem:
-    remedy = "Export the table as CSV or Parquet; renaming a file does not convert it."
-    return Problem("the file is binary, not text", remedy, line=_line_of_nul(chunks) if census.nul else None)
+    return Problem(_BINARY, _EXPORT, line=_line_of_nul(chunks) if census.nul else None)
 
 
 def _line_of_nul(chunks: Iterator[bytes]) -> int:

@@ -34,7 +34,7 @@ CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in 
 
 # What is looked at to find the layout: at most so much of the text.
 _SAMPLE_BYTES = 1 << 20
-_SAMPLE_RECORDS = 500
+_SAMPLE_RECORDS, _SAMPLE_LINES = 500, 2_000
 _COMMENT = ("#", "//")
 _OTHER_DELIMITERS = ":^~\x01\x1f"
 _UNEVEN = 0.5
@@ -128,7 +128,9 @@ def _fits(lines: list[str], start: int, cuts: Iterable[Cut], complete: bool, cho
 
 
 def _fit(lines: list[str], start: int, cut: Cut, complete: bool, choices: Choices) -> _Fit | None:
-    cut, sound = _sound_cut(lines[start:], cut, settled=choices.quoting is not None)
+    if not any(cut.delimiter in line for line in lines):
+        return None
+    cut, sound = _sound_cut(lines[start : start + _SAMPLE_LINES], cut, settled=choices.quoting is not None)
     sample = [
         record
         for record in islice(_records(lines[start:], cut, start + 1, sound=sound), _SAMPLE_RECORDS)

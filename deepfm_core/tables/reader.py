@@ -28,7 +28,16 @@ from deepfm_core.tables.header import is_value
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
 from deepfm_core.tables.parquet import ARROW_MAGIC, MAGIC, read_arrow, read_parquet
 from deepfm_core.tables.records import Cut, Misfits
-from deepfm_core.tables.repair import Repaired, all_escaped, doubts, is_sound_below, repair, swallowing, too_many
+from deepfm_core.tables.repair import (
+    Repaired,
+    all_escaped,
+    are_lines,
+    doubts,
+    is_sound_below,
+    repair,
+    swallowing,
+    too_many,
+)
 from deepfm_core.tables.row_errors import SHOWN, excerpt, lines_left_out, mended_rows, misfits, ragged_rows
 from deepfm_core.tables.table import FOUND, Choices, ReadReport, Table, runs_of
 
@@ -100,6 +109,15 @@ def _records(content: Content) -> Iterator[tuple[int, list[str]]]:
 
 # Tables of any form.
 
+
+def encoding_doubt(encoding: str, *, said: bool) -> Problem:
+    """Say which encoding a text was read in, where what is wrong with it may come of that."""
+    who = ", as was said" if said else ""
+    return Problem(
+        f"the text was read as {encoding}{who}", "If letters look wrong, name another encoding (`--encoding`)."
+    )
+
+
 _SPACE_REMOVED = "The space after every delimiter was removed."
 
 
@@ -131,7 +149,12 @@ def read_table(
         TableError: the file cannot be read as a table; it holds every problem found.
     """
     path = Path(source)
-    table = _read(path, name or path.name, strict, max_bytes, only, choices)
+    try:
+        table = _read(path, name or path.name, strict, max_bytes, only, choices)
+    except TableError as error:
+        if choices.encoding is None:
+            raise
+        raise TableError(error.subject, [*error.problems, encoding_doubt(choices.encoding, said=True)]) from None
     return replace(table, report=replace(table.report, choices=choices)) if choices.to_dict() else table
 
 
@@ -186,7 +209,7 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
         repaired_count=rows.mended_count,
         notes=(*dialect.notes, *notes),
         left_out=_left_out(rows, no_rows),
-        first_line=dialect.first_line if rows.count == content.lines - dialect.first_line + 1 else None,
+        first_line=dialect.first_line if are_lines(content, dialect, rows.count) else None,
     )
     return _noted(Table(name, frame, report), choices, Form.TEXT)
 
@@ -356,7 +379,9 @@ def _no_rows(dialect: Dialect) -> Problem:
 
 
 def _doubtful_cells(content: Content, dialect: Dialect, rows: _Rows) -> list[str]:
-    if content.quoted_until <= dialect.offset or not (cells := swallowing(rows.columns, dialect)):
+    if content.quoted_until <= dialect.offset or are_lines(content, dialect, rows.count):
+        return []
+    if not (cells := swallowing(rows.columns, dialect)):
         return []
     shown = excerpt(cells[0].splitlines()[0])
     return [

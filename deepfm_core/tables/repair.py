@@ -35,10 +35,15 @@ def doubts(content: Content, dialect: Dialect, parsed: Parsed) -> bool:
     """
     if content.quoted_until <= dialect.offset:
         return False
-    signs = not parsed.closed or parsed.ragged > 0 or content.escapes or bool(swallowing(parsed.columns, dialect))
-    if not signs:
+    signs = not parsed.closed or parsed.ragged > 0 or content.escapes
+    if not signs and (are_lines(content, dialect, parsed.rows) or not swallowing(parsed.columns, dialect)):
         return False
     return not is_sound_below(content, dialect)
+
+
+def are_lines(content: Content, dialect: Dialect, count: int) -> bool:
+    """Return whether each of `count` records is a line of its own, so that no cell holds a line end."""
+    return count == content.lines - dialect.first_line + 1
 
 
 def all_escaped(columns: Sequence[pd.Categorical]) -> bool:

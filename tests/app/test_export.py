@@ -102,6 +102,13 @@ def test_a_new_table_is_scored_by_the_current_run(opened: Opened) -> None:
     assert [button.proto.label for button in app.get("download_button")] == ["Download all rows as CSV"]
 
 
+def test_what_the_reader_left_out_of_a_scored_table_is_said(opened: Opened) -> None:
+    frame = pd.read_csv(ROOT / "sample_data" / "clicks.csv", dtype=str).head(30)
+    empty = pd.DataFrame([[""] * frame.shape[1]], columns=frame.columns)
+    app = scored(opened, pd.concat([frame, empty]))
+    assert any("record 30 (from 0) below the header is an empty record" in caption.value for caption in app.caption)
+
+
 def test_labels_of_the_new_table_give_metrics(opened: Opened) -> None:
     frame = pd.read_csv(ROOT / "sample_data" / "clicks.csv", dtype=str).tail(500)
     app = scored(opened, frame)

@@ -11,6 +11,7 @@ from streamlit.testing.v1 import AppTest
 
 from deepfm_core.experiments import optuna_search, study
 from deepfm_core.experiments.study import SEARCH, StudyPlan
+from deepfm_core.schema.column_rules import Said
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import RunSpec, SplitSpec
@@ -26,9 +27,17 @@ pytestmark = pytest.mark.slow
 Opened = Callable[..., AppTest]
 
 
-def begin(store: Store, plan: StudyPlan, runs: int = 100, split: SplitSpec | None = None, **kinds: Kind) -> str:
-    entry = store.import_table(clicks(700).to_csv(index=False).encode(), "mine.csv")
-    schema = infer_schema(store.table(entry.sha256), "clicked").with_kinds(kinds)
+def begin(
+    store: Store,
+    plan: StudyPlan,
+    runs: int = 100,
+    split: SplitSpec | None = None,
+    said: dict[str, Said] | None = None,
+    decimal: str = ".",
+    **kinds: Kind,
+) -> str:
+    entry = store.import_table(clicks(700).to_csv(index=False, sep=";", decimal=decimal).encode(), "mine.csv")
+    schema = infer_schema(store.table(entry.sha256), "clicked", said=said).with_kinds(kinds)
     base = RunSpec(entry.sha256, entry.name, schema, split=split or SplitSpec())
     comparison = study.begin(store, base, base.training_rows(700), plan)
     for _ in range(runs):
@@ -115,6 +124,21 @@ def test_the_best_setting_is_taken_over_into_train(opened: Opened, store: Store)
     assert trained.fit == best.fit
     assert trained.schema.role("price").kind is Kind.BUCKETISED
     assert replace(trained.model, dropout=0.3) == trained.model
+
+
+def test_what_was_said_of_how_columns_are_written_is_taken_over(opened: Opened, store: Store) -> None:
+    comparison = begin(store, StudyPlan({"keep": (0.5, 0.7)}), said={"price": "literal"}, decimal=",")
+    app = opened("study", study=comparison)
+    button(app, "Use these settings in Train").click().run()
+    link = {name: value[0] if isinstance(value, list) else value for name, value in app.query_params.items()}
+    assert list(json.loads(link["written"])) == ["price"]
+    assert "kinds" not in link
+    app = opened("train", **link)
+    button(app, "Train").click().run()
+    trained = next(run for run in store.runs() if run.comparison is None).spec
+    studied = store.comparisons.runs(comparison)[0].spec
+    assert trained.schema.role("price") == studied.schema.role("price")
+    assert trained.schema.role("price").kind is not Kind.PIECEWISE
 
 
 def test_the_split_of_a_studied_run_is_taken_over_with_its_settings(opened: Opened, store: Store) -> None:

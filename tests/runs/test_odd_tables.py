@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import load_parts
 from deepfm_core.errors import SchemaError
 from deepfm_core.explain.example_rows import own_cells
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Job
-from deepfm_core.runs.predictor import _reordered
+from deepfm_core.runs.predictor import Trained, _reordered
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
@@ -22,7 +24,7 @@ from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec, RunSpec
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.table import Table
+from deepfm_core.tables.table import Choices, Table
 
 pytestmark = pytest.mark.slow
 
@@ -102,6 +104,16 @@ def test_label_errors_name_the_row_of_the_table(tmp_path: Path) -> None:
     spec = RunSpec("odd", table.name, infer_schema(table, "y"))
     with pytest.raises(SchemaError, match=r"row 10 \(line 12\): not a label"):
         load_parts(spec, {"odd": odd}.__getitem__)
+
+
+def test_the_encoding_is_named_where_columns_are_missing(tmp_path: Path) -> None:
+    path = tmp_path / "new.csv"
+    path.write_bytes("città,clic\na,1\nb,0\n".encode("latin-1"))
+    schema = Schema(LabelRole("clic", "1", "0"), (FieldRole("città", Kind.CATEGORICAL),))
+    trained = SimpleNamespace(encoder=Encoder.fit(read_table(path).frame, schema))
+    Trained.require(trained, read_table(path))  # type: ignore[arg-type]
+    with pytest.raises(SchemaError, match=r"missing: `città`(.|\n)*the text was read as cp1251, as was said"):
+        Trained.require(trained, read_table(path, choices=Choices(encoding="cp1251")))  # type: ignore[arg-type]
 
 
 def test_columns_of_one_name_in_another_order_are_said() -> None:

@@ -261,3 +261,11 @@ def test_a_table_may_have_as_many_columns_as_the_limit() -> None:
     refuse_columns(MOST_COLUMNS, "Table")
     with pytest.raises(TableError):
         refuse_columns(MOST_COLUMNS + 1, "Table")
+
+
+def test_an_archive_of_what_is_no_text_is_refused_before_it_is_unpacked(write):
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED) as file:
+        file.writestr("zeros.csv", bytes(50_000_000))
+    with pytest.raises(TableError, match=r"file `zeros.csv` of the archive: the file is binary, not text"):
+        read_table(write(stream.getvalue()), max_bytes=60_000_000)

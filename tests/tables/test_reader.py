@@ -15,7 +15,7 @@ from deepfm_core.tables.csv_parser import _TAIL, BLOCK
 from deepfm_core.tables.decoding import MOST_COLUMNS
 from deepfm_core.tables.export import write_table
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.table import Table
+from deepfm_core.tables.table import Choices, Table
 
 PLAIN = "id,city,click\n007,Köln,1\n1e5,Łódź,0\n,,1\n"
 ROWS = [["007", "Köln", "1"], ["1e5", "Łódź", "0"], ["", "", "1"]]
@@ -565,3 +565,9 @@ def test_a_header_above_a_quoted_nothing_has_no_rows(tmp_path: Path) -> None:
 @pytest.mark.parametrize("cells", [b"t\xfdk,\x81", b"urz\xb9dzenie,\x83\x81"])
 def test_bytes_that_a_likely_encoding_does_not_have_leave_the_file_western(write, cells):
     assert read_table(write(b"a,b\n" + cells + b"\n")).report.encoding == "latin-1"
+
+
+def test_a_named_encoding_is_named_where_the_text_cannot_be_a_table(write):
+    content = "ville,clic\nOrléans,1\nNîmes,0\n".encode("latin-1")
+    with pytest.raises(TableError, match=r"the text was read as utf-16, as was said\. If letters look wrong, name"):
+        read_table(write(content), choices=Choices(encoding="utf-16"))

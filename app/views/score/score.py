@@ -15,12 +15,13 @@ from app.widgets.columns import ROWS, configured
 from app.widgets.download import download
 from app.widgets.layout import side_by_side
 from app.widgets.messages import baseline_sentence, errors_shown, wide_title
-from app.widgets.text import code, counted, plain
+from app.widgets.text import code, counted, plain, without_options
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.spec.run import BASELINE
 
 if TYPE_CHECKING:
     from deepfm_core.export.table_scores import TableScores
+    from deepfm_core.tables.table import ReadReport
 
 TABLE = "score_table"
 """Name, in the URL, of the choice of the table to score."""
@@ -88,6 +89,7 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
     strange = f" {scores.any_unseen:.1%} of the rows hold a value that training did not." if scores.any_unseen else ""
     st.markdown(f"**{plain(name)}**: {counted(len(rows), 'row')}. {mean}{strange}")
     _warn(scores.warnings, name)
+    _say_reading(saved_tables.table(sha).report)
     if scores.metrics is not None:
         _metrics(scores.metrics)
     if scores.note:
@@ -113,6 +115,13 @@ def _warn(warnings: Sequence[str], name: str) -> None:
     if said:
         bullet = "- " if len(said) > 1 else ""
         st.warning("\n".join(bullet + one[:1].upper() + one[1:] for one in said))
+
+
+def _say_reading(report: ReadReport) -> None:
+    """Say what the reader left out, repaired or doubts, as `predict` does."""
+    said = [plain(without_options(sentence)) for sentence in report.sentences()]
+    if said:
+        st.caption("\n".join(f"- {sentence}" for sentence in said))
 
 
 def _metrics(metrics: Metrics) -> None:
