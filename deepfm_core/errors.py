@@ -14,6 +14,10 @@ class DeepFMError(Exception):
     """An error that the user can fix. Its text is shown as it is, without a traceback."""
 
 
+NOTHING_TO_DO = "Nothing to do."
+"""The remedy of a problem that is told but is none."""
+
+
 @dataclass(frozen=True)
 class Problem:
     """One problem of a table: what is wrong, where, which value is there, and what to do about it."""
@@ -23,6 +27,11 @@ class Problem:
     line: int | None = None
     column: str | None = None
     value: str | None = None
+
+    @property
+    def harmless(self) -> bool:
+        """Whether it is told for completeness alone, such as a title above the header."""
+        return self.remedy == NOTHING_TO_DO
 
     def __str__(self) -> str:
         place = ", ".join(

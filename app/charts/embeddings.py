@@ -54,8 +54,8 @@ SELECTION = "feature"
 """Name of the point selection; its field is `id`."""
 _MOST_NAMED, _LETTERS = 14, 26
 """Points whose names are written, and letters of a name."""
-_LETTER, _LONGEST, _HIGH = 0.016, 0.34, 0.05
-"""Room that a letter, the longest name and a line take, as shares of the map."""
+_LETTER, _LONGEST, _HIGH, _GAP = 0.016, 0.34, 0.05, 0.03
+"""Room that a letter, the longest name, a line and a point take, as shares of the map."""
 
 
 def point_name(field: str, feature: str) -> str:
@@ -168,10 +168,9 @@ def grouped_fields(rows: pd.DataFrame) -> list[str]:
 
 
 def _names(rows: pd.DataFrame, x: Spec, y: Spec) -> list[Layer]:
-    """Write the names of the chosen point and of those with most rows, where they overlap no other."""
-    kept = rows.iloc[_apart(rows)]
-    middle = (rows["x"].min() + rows["x"].max()) / 2 if len(rows) else 0.0
-    kept = kept.assign(right=kept["x"] > middle)
+    """Write the names of the chosen point and of those with most rows, where they hide nothing."""
+    sides = _apart(rows)
+    kept = rows.iloc[list(sides)].assign(right=list(sides.values()))
     side = {"align": expr("datum.right ? 'right' : 'left'"), "dx": expr("datum.right ? -14 : 14")}
     look = {"color": TEXT.ink, "fontSize": 11, "limit": expr("width * 0.34"), "aria": False}
     kept = kept.assign(short=[_short(name) for name in kept["name"]])
@@ -186,22 +185,47 @@ def _short(name: str) -> str:
     return name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}"
 
 
-def _apart(rows: pd.DataFrame) -> list[int]:
-    spans = [max(float(np.ptp(rows[axis])), 1e-12) if len(rows) else 1.0 for axis in "xy"]
-    places = rows[["x", "y"]].to_numpy() / spans
-    order = np.lexsort((-rows["rows"], ~rows["chosen"]))
+def _apart(rows: pd.DataFrame) -> dict[int, bool]:
+    """Choose the points whose names are written: by place, whether the name ends at the point or begins there.
+
+    A name covers no other name and no point. Only that of the chosen point is written in any case.
+    """
+    if rows.empty:
+        return {}
+    places = rows[["x", "y"]].to_numpy() / [max(float(np.ptp(rows[axis])), 1e-12) for axis in "xy"]
     letters = np.array([len(name) for name in rows["name"]], dtype=np.float64)
-    widths = np.minimum(letters * _LETTER + 0.03, _LONGEST)
-    middle = (places[:, 0].min() + places[:, 0].max()) / 2 if len(rows) else 0.0
-    starts = np.where(places[:, 0] > middle, places[:, 0] - widths, places[:, 0])
-    kept: list[int] = []
-    for place in order:
-        across = (starts[kept] < starts[place] + widths[place]) & (starts[place] < starts[kept] + widths[kept])
-        if not (across & (np.abs(places[kept, 1] - places[place, 1]) < _HIGH)).any():
-            kept.append(int(place))
+    widths = np.minimum(letters * _LETTER + _GAP, _LONGEST)
+    low, high = places[:, 0].min(), places[:, 0].max()
+    chosen = rows["chosen"].to_numpy()
+    kept: dict[int, bool] = {}
+    boxes: list[tuple[float, float, float]] = []
+    for place in map(int, np.lexsort((-rows["rows"], ~rows["chosen"]))):
+        x, y = places[place]
+        right = bool(x > (low + high) / 2)
+        for ends in (right, not right):
+            start = x - widths[place] if ends else x
+            box = (start, start + widths[place], y)
+            inside = chosen[place] or (low - _GAP <= start and box[1] <= high + _GAP + (0 if ends else _GAP))
+            if inside and not _covers(box, boxes) and (chosen[place] or not _hides(box, places, place)):
+                kept[place] = ends
+                boxes.append(box)
+                break
         if len(kept) == _MOST_NAMED:
             break
     return kept
+
+
+def _covers(box: tuple[float, float, float], others: Sequence[tuple[float, float, float]]) -> bool:
+    start, end, y = box
+    return any(first < end and start < last and abs(at - y) < _HIGH for first, last, at in others)
+
+
+def _hides(box: tuple[float, float, float], places: np.ndarray, own: int) -> bool:
+    """Say whether a name would lie on a point that is not its own."""
+    start, end, y = box
+    under = (places[:, 0] > start) & (places[:, 0] < end) & (np.abs(places[:, 1] - y) < _HIGH / 2)
+    under[own] = False
+    return bool(under.any())
 
 
 def _map_said(rows: pd.DataFrame, shares: Sequence[float]) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import comb
 from typing import Any
 
 import pandas as pd
@@ -27,6 +28,21 @@ CURVE_POINTS = 400
 """Points drawn of a threshold curve: no more than it has pixels across."""
 DASHED = mark("line", color=MUTED.ink, strokeDash=[4, 4], strokeWidth=1, aria=False)
 PERCENT: Spec = {"format": "~%", "tickCount": 6}
+
+
+COVERED = 0.95
+"""Share of buckets of a calibrated model whose interval holds the prediction."""
+
+
+def off_by_chance(off: int, count: int) -> str:
+    """Say how many buckets are off, and how often chance alone puts as many off if the model is calibrated."""
+    if off == 0:
+        return "No bucket is off"
+    chance = sum(comb(count, k) * (1 - COVERED) ** k * COVERED ** (count - k) for k in range(off, count + 1))
+    often = f"{chance:.0%} of the time" if chance >= 0.01 else "less than 1% of the time"
+    means = "no sign of a fault" if chance >= 0.05 else "so the probabilities are off"
+    said = f"{off} of {count} buckets {'is' if off == 1 else 'are'} off"
+    return f"{said}. Chance alone puts as many off {often}: {means}"
 
 
 def calibration_curve(buckets: pd.DataFrame, *, height: int = 320) -> Chart:

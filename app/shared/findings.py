@@ -61,7 +61,8 @@ def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
     if not clear:
         text = f"None of the {found.pairs:,} pairs is" if found.pairs > 1 else "The only pair is not"
         return "No clear pair", f"{text} clear above noise.", f"The strongest is {name}."
-    return name, effect if found.cell is None else cell_sentence(found.cell), _how_sure(found, clear)
+    text = effect if found.cell is None else cell_sentence(found.cell)
+    return name, text, "\n\n".join(part for part in (found.said, _how_sure(found, clear)) if part)
 
 
 def cell_sentence(cell: Cell) -> str:

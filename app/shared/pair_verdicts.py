@@ -15,18 +15,9 @@ from app.widgets.figure import signed, written
 from app.widgets.layout import side_by_side
 from app.widgets.text import code, plain
 from deepfm_core.evidence.verdicts import (
-    DETERMINED,
-    DOES_NOT_HOLD,
     FEWEST,
-    HOLDS,
-    LEARNED,
     LEARNED_SHARE,
-    NOISE,
-    NOT_LEARNED,
-    NOT_SUPPORTED,
-    NOT_TESTED,
     PROBABLE,
-    STANDS_IN,
     has_evidence,
     holding,
     untested_said,
@@ -42,22 +33,8 @@ WHERE = {
     "held_out_strength": " on held-out rows",
 }
 """Where a strength was measured, to end a sentence, by measure."""
-OVERSTATED_SLOPE = 0.5
-"""Held-out slope below which held-out rows support less than half of what the model learned of a pair."""
 MOST_SLOPE = 100.0
 """From this held-out slope on, the model has learned next to nothing of the pair, so the slope says nothing."""
-SENTENCES = {
-    HOLDS: "**It holds on held-out rows:** the data shows this pair. What models of the other rows learned of it "
-    "predicts the rows that were left out.",
-    LEARNED: "**The data shows it, and the model learned it:** at least half the strength in the data.",
-    NOT_LEARNED: "**The data shows it, but the model has not learned it:** less than half the strength in the data.",
-    DOES_NOT_HOLD: "**Learned, but it does not hold:** the model gives this pair more strength than the data supports. "
-    "What it learned does not predict held-out rows.",
-    NOT_SUPPORTED: "**Learned, but not supported:** the model gives this pair more strength than the data supports.",
-    DETERMINED: "**No information:** one field determines the other, so the pair can add nothing to the two.",
-    NOT_TESTED: "**Not tested:** it did not stand out at a first look at all pairs, so it counts as not clear.",
-    NOISE: "**Not clear above noise:** a table without this interaction could look the same.",
-}
 
 
 def finding(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
@@ -193,62 +170,6 @@ def _count(some: int, of: int) -> str:
     if of == 1:
         return "it" if some else "none"
     return "all of them" if some == of else f"{some} of the {of} clear pairs" if some else "none of them"
-
-
-def verdict_sentence(row: pd.Series) -> str:
-    """Write a pair's verdict as a sentence; empty if the frame holds no evidence."""
-    evaluated = str(row["verdict"])
-    if evaluated.startswith(STANDS_IN):
-        other = plain(evaluated.removeprefix(STANDS_IN))
-        return f"**It stands in for {other}:** its signal fades once that pair is known."
-    sentence = SENTENCES.get(evaluated, "")
-    if overstated(row):
-        sentence = (
-            "**It holds on held-out rows, but the model overstates it:** what models of the other rows learned of it "
-            f"predicts the rows that were left out, yet these support less than half of it{_supported(row)}."
-        )
-    elif evaluated == HOLDS and _known(row, "learned", "strength") and row["learned"] < LEARNED_SHARE * row["strength"]:
-        sentence += " But the model has learned less than half the strength in the data."
-    return " ".join(part for part in (sentence, _at_zero(row), _outside(row)) if part)
-
-
-def overstated(row: pd.Series) -> bool:
-    """Say whether a pair holds on held-out rows, which support less than half of what was learned of it."""
-    slope = _known(row, "held_out_slope") and row["held_out_slope"] < OVERSTATED_SLOPE
-    return bool(row["verdict"] == HOLDS and slope)
-
-
-def _supported(row: pd.Series) -> str:
-    if not _known(row, "held_out_strength", "learned"):
-        return ""
-    return f": {row['held_out_strength']:.2f} log-odds, where this model has {row['learned']:.2f}"
-
-
-def _at_zero(row: pd.Series) -> str:
-    """Say what it means if a clear pair's interval reaches down to zero; empty if it does not."""
-    if not (_known(row, "strength_low", "significant") and row["significant"] and row["strength_low"] <= 0):
-        return ""
-    return (
-        "**Its interval reaches down to zero.** Taken alone, the pair is clear above noise. Beside the other pairs, "
-        "which may explain the same rows, it could still add nothing."
-    )
-
-
-def _outside(row: pd.Series) -> str:
-    """Say what it means if held-out rows give a pair that holds a strength outside the interval of the data."""
-    if (
-        row["verdict"] != HOLDS
-        or overstated(row)
-        or not _known(row, "held_out_strength", "strength_low", "strength_high")
-    ):
-        return ""
-    held, low, high = (float(row[name]) for name in ("held_out_strength", "strength_low", "strength_high"))
-    if low <= held <= high:
-        return ""
-    side, why = "above", "So the pair is real, but its size is less sure than the interval says."
-    if held < low:
-        side, why = "below", "Each check uses a model of fewer rows, which learns less of a pair."
-    return f"Held-out rows support {held:.2f} log-odds, {side} the interval of the data, {low:.2f} to {high:.2f}. {why}"
 
 
 @dataclass(frozen=True)

@@ -57,7 +57,7 @@ _SCROLL = """<script>/* {count} */ (() => {{
     if (top < 0 || top > window.innerHeight * 0.6) detail.scrollIntoView({{block: "start"}});
 }})()</script>"""
 
-# Rules of style: hidden labels of icon buttons, focus in the sidebar, and contrast of what is chosen.
+# Rules of style: hidden labels of icon buttons, focus in the sidebar, contrast of what is chosen, and paper.
 
 ICON = "icon"
 """Prefix of the keys of icon buttons. Their label is hidden, but screen readers read it."""
@@ -109,6 +109,18 @@ _RULES = f"""<style>
 }}
 [data-testid="stApp"] .katex-display {{ padding: 4px; }}
 [data-testid="stTable"] td, [data-testid="stTable"] th {{ overflow-wrap: anywhere; min-width: 4.5rem; }}
+@media print {{
+    @page {{ margin: 14mm 12mm; }}
+    [data-testid="stSidebar"], [data-testid="stHeader"], [data-testid="stElementToolbar"],
+    [data-testid="stApp"] button[data-testid^="stBaseButton"] {{ display: none; }}
+    [data-testid="stMainBlockContainer"] {{ padding: 0; max-width: none; }}
+    [data-testid="stApp"], [data-testid="stAppViewContainer"], [data-testid="stMain"] {{
+        position: static; overflow: visible; height: auto;
+    }}
+    [data-testid="stVegaLiteChart"], [data-testid="stDataFrame"], [data-testid="stMetric"] {{ break-inside: avoid; }}
+    h1, h2, h3, [data-testid="stHeading"] {{ break-after: avoid; }}
+    .st-key-{BESIDE}-grid > :nth-child(2) {{ position: static; max-height: none; overflow: visible; }}
+}}
 </style>"""
 
 

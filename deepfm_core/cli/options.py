@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from deepfm_core.cli.parser import READ
 from deepfm_core.cli.understanding import reading_warnings, tell, understood
-from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, did_you_mean
+from deepfm_core.errors import NOTHING_TO_DO, DamagedStore, Problem, RunError, SchemaError, SpecError, did_you_mean
 from deepfm_core.schema.column_rules import Said
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
@@ -131,7 +131,7 @@ def warn_of_reading(table: Table, *, notes: bool = True) -> None:
     """Say on stderr what the reader left out, repaired or doubts."""
     said = [f"{table.name}: {note}" for note in table.report.notes] if notes else []
     for sentence in (*reading_warnings(table), *said):
-        print(f"warning: {sentence}", file=sys.stderr)
+        print(f"{'note' if sentence.endswith(NOTHING_TO_DO) else 'warning'}: {sentence}", file=sys.stderr)
 
 
 def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, int]:
@@ -266,7 +266,14 @@ def run_folder(named: str) -> RunFolder:
     from deepfm_core.store.store import Store
 
     store = Store.default()
-    return store.folder(store.run(named).id)
+    try:
+        return store.folder(store.run(named).id)
+    except DamagedStore:
+        raise
+    except RunError as error:
+        raise RunError(
+            f"Run `{named}` is no folder and no run of the store `{store.home}`. The command `runs` lists its runs."
+        ) from error
 
 
 def _unpacked(path: Path) -> RunFolder:

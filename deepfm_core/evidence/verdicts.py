@@ -1,10 +1,13 @@
 """Verdicts on pairs, in words: what the model learned against what the data supports.
 
-Verdicts are computed when a `pairs` frame is read and are never stored, so runs of any age get the words below. The
-module also says why a table may have no pairs, and names the columns of the frame.
+Verdicts are computed when a `pairs` frame is read and are never stored, so runs of any age get the words below.
+`verdict_sentence` writes one out. The module also says why a table may have no pairs, and names the columns of the
+frame.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
@@ -186,3 +189,88 @@ HELD_OUT_COLUMNS = (
     "knock_out_high",
 )
 """The columns that come from checking each pair on held-out rows."""
+
+
+# The verdict in words.
+
+OVERSTATED_SLOPE = 0.5
+"""Held-out slope below which held-out rows support less than half of what the model learned of a pair."""
+SENTENCES = {
+    HOLDS: "**It holds on held-out rows:** the data shows this pair. What models of the other rows learned of it "
+    "predicts the rows that were left out.",
+    LEARNED: "**The data shows it, and the model learned it:** at least half the strength in the data.",
+    NOT_LEARNED: "**The data shows it, but the model has not learned it:** less than half the strength in the data.",
+    DOES_NOT_HOLD: "**Learned, but it does not hold:** the model gives this pair more strength than the data supports. "
+    "What it learned does not predict held-out rows.",
+    NOT_SUPPORTED: "**Learned, but not supported:** the model gives this pair more strength than the data supports.",
+    DETERMINED: "**No information:** one field determines the other, so the pair can add nothing to the two.",
+    NOT_TESTED: "**Not tested:** it did not stand out at a first look at all pairs, so it counts as not clear.",
+    NOISE: "**Not clear above noise:** a table without this interaction could look the same.",
+}
+
+
+def verdict_sentence(row: pd.Series, escape: Callable[[str], str] = str) -> str:
+    """Write what to think of a pair in a sentence or two, the verdict `**bold**`; empty without evidence.
+
+    Pages and the report say it in the same words.
+
+    Args:
+        row: a pair of the frame `pairs`, with its verdict as `verdict`.
+        escape: makes the name of another pair safe where the sentence is shown.
+    """
+    evaluated = str(row["verdict"])
+    if evaluated.startswith(STANDS_IN):
+        other = escape(evaluated.removeprefix(STANDS_IN))
+        return f"**It stands in for {other}:** its signal fades once that pair is known."
+    sentence = SENTENCES.get(evaluated, "")
+    if overstated(row):
+        sentence = (
+            "**It holds on held-out rows, but the model overstates it:** what models of the other rows learned of it "
+            f"predicts the rows that were left out, yet these support less than half of it{_supported(row)}."
+        )
+    elif evaluated == HOLDS and _known(row, "learned", "strength") and row["learned"] < LEARNED_SHARE * row["strength"]:
+        sentence += " But the model has learned less than half the strength in the data."
+    return " ".join(part for part in (sentence, _at_zero(row), _outside(row)) if part)
+
+
+def overstated(row: pd.Series) -> bool:
+    """Say whether a pair holds on held-out rows, which support less than half of what was learned of it."""
+    slope = _known(row, "held_out_slope") and row["held_out_slope"] < OVERSTATED_SLOPE
+    return bool(row["verdict"] == HOLDS and slope)
+
+
+def _supported(row: pd.Series) -> str:
+    if not _known(row, "held_out_strength", "learned"):
+        return ""
+    return f": {row['held_out_strength']:.2f} log-odds, where this model has {row['learned']:.2f}"
+
+
+def _at_zero(row: pd.Series) -> str:
+    """Say what it means if a clear pair's interval reaches down to zero; empty if it does not."""
+    if not (_known(row, "strength_low", "significant") and row["significant"] and row["strength_low"] <= 0):
+        return ""
+    return (
+        "**Its interval reaches down to zero.** Taken alone, the pair is clear above noise. Beside the other pairs, "
+        "which may explain the same rows, it could still add nothing."
+    )
+
+
+def _outside(row: pd.Series) -> str:
+    """Say what it means if held-out rows give a pair that holds a strength outside the interval of the data."""
+    if (
+        row["verdict"] != HOLDS
+        or overstated(row)
+        or not _known(row, "held_out_strength", "strength_low", "strength_high")
+    ):
+        return ""
+    held, low, high = (float(row[name]) for name in ("held_out_strength", "strength_low", "strength_high"))
+    if low <= held <= high:
+        return ""
+    side, why = "above", "So the pair is real, but its size is less sure than the interval says."
+    if held < low:
+        side, why = "below", "Each check uses a model of fewer rows, which learns less of a pair."
+    return f"Held-out rows support {held:.2f} log-odds, {side} the interval of the data, {low:.2f} to {high:.2f}. {why}"
+
+
+def _known(row: pd.Series, *names: str) -> bool:
+    return all(name in row and pd.notna(row[name]) for name in names)

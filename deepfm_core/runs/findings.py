@@ -82,6 +82,8 @@ class StrongestPair:
     """On held-out rows."""
     cell: Cell | None = None
     """The two levels whose effect together stands out most; None if all have few rows."""
+    said: str = ""
+    """What to think of it, as `verdict_sentence` says; empty without evidence, or in a run of an earlier version."""
 
 
 def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
@@ -96,11 +98,11 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
     Returns:
         None if the model has no pairs.
     """
-    from deepfm_core.evidence.verdicts import has_evidence, holding
+    from deepfm_core.evidence.verdicts import has_evidence, holding, verdict_sentence, verdicts
 
     evidence = has_evidence(pairs)
     measure = "strength" if evidence or not pairs["learned"].notna().any() else "learned"
-    ranked = pairs.dropna(subset=[measure])
+    ranked = pairs.assign(verdict=verdicts(pairs)).dropna(subset=[measure])
     if ranked.empty:
         return None
     clear = ranked[ranked["significant"].fillna(False).astype(bool)] if evidence else ranked
@@ -119,6 +121,7 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
         _number(first, "strength_high") if evidence else None,
         _number(first, "learned"),
         _number(first, "held_out_strength"),
+        said=verdict_sentence(first),
     )
 
 

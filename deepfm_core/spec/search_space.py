@@ -99,11 +99,11 @@ def _factor(setting: Setting) -> Factor:
 
 _COUNTED = {
     "keep": Factor(
-        "keep probability",
+        "dropout, share kept",
         "number",
         (1.0, 0.9, 0.8, 0.7, 0.6, 0.5),
         "dropout",
-        help="Probability to keep a hidden unit while training, as the paper's “dropout” counts; 1 drops none.",
+        help="Share of hidden units kept while training, as the paper counts dropout; 1 drops none.",
     ),
     "neurons": Factor(
         "neurons per layer", "whole", (16, 32, 64, 128), "layers", log=True, help="Mean width of a hidden layer."

@@ -13,7 +13,7 @@ from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
 
-from deepfm_core.errors import Problem, TableError
+from deepfm_core.errors import NOTHING_TO_DO, Problem, TableError
 from deepfm_core.tables.decoding import Content
 from deepfm_core.tables.header import (
     Names,
@@ -312,7 +312,7 @@ def _commented_header(fit: _Fit, lines: list[str]) -> Record | None:
 def _preamble(lines: list[str]) -> Iterator[Problem]:
     for number, line in enumerate(lines, 1):
         if line.strip():
-            yield Problem("the line stands before the header", "Nothing to do.", line=number, value=line.strip()[:80])
+            yield Problem("the line stands before the header", NOTHING_TO_DO, line=number, value=line.strip()[:80])
 
 
 def _one_column(lines: list[str], number: int, chosen: str | None) -> list[Problem]:

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from deepfm_core.errors import Problem
+from deepfm_core.errors import NOTHING_TO_DO, Problem
 from deepfm_core.tables.table import MISSING_TEXTS
 
 _TOTALS = re.compile(
@@ -36,7 +36,6 @@ _LEAST_OF_NOTE = 3
 _RULE = r"^[-=_*—–]{2,}$"
 """A line drawn below the header or above the totals."""
 _USUALLY_FILLED = 0.95
-_NOTHING_TO_DO = "Nothing to do."
 
 
 @dataclass(frozen=True)
@@ -118,8 +117,8 @@ def _said(one: str, many: str, rows: NDArray[np.int64]) -> list[Problem]:
         return []
     place = f"record {rows.min():,} (from 0) below the header"
     if len(rows) == 1:
-        return [Problem(f"{place} is {one}; it was left out", _NOTHING_TO_DO)]
-    return [Problem(f"{len(rows):,} {many} were left out, the first as {place}", _NOTHING_TO_DO)]
+        return [Problem(f"{place} is {one}; it was left out", NOTHING_TO_DO)]
+    return [Problem(f"{len(rows):,} {many} were left out, the first as {place}", NOTHING_TO_DO)]
 
 
 def _total(frame: pd.DataFrame, row: int) -> Problem:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections import Counter, deque
 from collections.abc import Iterable
 
-from deepfm_core.errors import Problem
+from deepfm_core.errors import NOTHING_TO_DO, Problem
 from deepfm_core.tables.decoding import Content
 from deepfm_core.tables.dialect import Dialect
 from deepfm_core.tables.records import Misfits, Record, records
@@ -30,12 +30,10 @@ def lines_left_out(found: Misfits) -> list[Problem]:
     """Describe the misfits that are no rows: empty records, and lines of text below the last row."""
     empty = f"{found.empty_count:,} empty records of another number of cells were left out"
     return [
-        *([Problem(empty, "Nothing to do.")] if found.empty_count else []),
+        *([Problem(empty, NOTHING_TO_DO)] if found.empty_count else []),
         *(_other_table(first, count) for first, count in found.others),
         *(
-            Problem(
-                "the line stands below the table", "Nothing to do.", line=record.line, value=excerpt(record.cells[0])
-            )
+            Problem("the line stands below the table", NOTHING_TO_DO, line=record.line, value=excerpt(record.cells[0]))
             for record in found.footer
         ),
     ]

@@ -88,8 +88,8 @@ def test_the_table_fills_in_as_runs_end(opened: Opened, store: Store) -> None:
     table = app.dataframe[0].value
     assert list(table["Model"]) == ["LR", "FM", "Gradient boosting"]
     assert list(table["Runs"]) == ["1", "0 of 1", "0 of 1"]
-    assert "Norm. entropy" in table
     assert "Parameters" not in table  # makes room for how many have finished
+    assert "Time" in table
     assert "No other model has finished" in text_of(app)
 
 
@@ -102,8 +102,8 @@ def test_a_finished_comparison_says_what_is_more_than_noise(opened: Opened, stor
     assert "has the lowest logloss" in said
     assert "The baseline, gradient boosting, has a logloss" in said
     assert "and of seeds, drawn together" in said
-    assert not {"Norm. entropy", "Runs"} & set(app.dataframe[0].value)  # would not fit beside the spread over seeds
-    assert "Normalised entropy (in the CSV) is" in said
+    assert not {"Parameters", "Runs"} & set(app.dataframe[0].value)  # would not fit beside the spread over seeds
+    assert "The CSV has more columns, such as normalised entropy" in said
     assert "Recommended settings · 2 seeds · split at random: 720 rows to train, 90 to validate, 90 to test" in said
     assert list(app.dataframe[0].value["Model"]) == ["LR", "FM", "DeepFM", "Gradient boosting"]
     assert "±" in app.dataframe[0].value["AUC"].iloc[0]

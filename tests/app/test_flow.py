@@ -477,3 +477,11 @@ def test_a_run_on_a_cluster_says_where_it_is_at_work_and_a_queued_one_what_it_wa
     said = _text(opened("train", run=run.id))
     assert "At work on node 192.0.2.7 (0a1b2c3d). The cluster has 3 nodes: 12 of 12 places taken, 1 waiting." in said
     assert "Waiting for the cluster: 12 of 12 places are taken, 1 run waits." in _text(opened("train", run=waiting))
+
+
+def test_a_title_above_the_table_is_told_quietly(opened: Opened) -> None:
+    app = opened("data")
+    lines = b"x,y,clicked\n" + b"a,q,0\nb,p,1\n" * 400
+    app.file_uploader[0].upload("titled.csv", b"Clicks of May\n\n" + lines, "text/csv").run()
+    assert "left out" not in " ".join(warning.value for warning in app.warning)
+    assert "1 line of the file is left out, and nothing is lost: 800 rows were read." in _text(app)

@@ -12,9 +12,11 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.charts.performance import off_by_chance
 from app.shared.pair_selection import pair_id, pair_of
-from app.shared.pair_verdicts import no_clear_pairs, verdict_sentence
+from app.shared.pair_verdicts import no_clear_pairs
 from deepfm_core.evidence import verdicts
+from deepfm_core.evidence.verdicts import verdict_sentence
 from deepfm_core.metrics.scores import evaluate
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import RunSpec
@@ -426,3 +428,29 @@ def test_a_value_that_training_did_not_hold_is_said_to_be_so(
 def test_a_value_of_training_gets_no_warning(opened: Opened) -> None:
     app = opened("examples", **{"if": json.dumps({"device": "phone", "price": "20"})})
     assert not app.warning
+
+
+@pytest.mark.parametrize(
+    ("off", "count", "said"),
+    [
+        (0, 10, "No bucket is off"),
+        (1, 10, "1 of 10 buckets is off. Chance alone puts as many off 40% of the time: no sign of a fault"),
+        (
+            4,
+            10,
+            "4 of 10 buckets are off. Chance alone puts as many off less than 1% of the time: so",
+        ),
+    ],
+)
+def test_buckets_that_are_off_are_set_against_chance(off: int, count: int, said: str) -> None:
+    assert off_by_chance(off, count).startswith(said)
+
+
+def test_the_surface_of_two_numbers_is_drawn_on_request(opened: Opened) -> None:
+    pair = pair_id("price", "age")
+    before = opened("interactions", pair=pair)
+    assert not before.get("plotly_chart")
+    app = opened("interactions", pair=pair, surface="on")
+    assert not app.exception
+    assert len(app.get("plotly_chart")) == 1
+    assert not opened("interactions", pair=pair_id("device", "placement"), surface="on").get("plotly_chart")

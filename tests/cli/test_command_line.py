@@ -572,3 +572,19 @@ def test_a_training_that_the_table_stops_leaves_no_run_in_the_store(command: Com
     assert done.returncode == 2
     assert "is not a number" in done.stderr
     assert command("runs").stdout == before
+
+
+def test_a_run_that_is_not_there_is_told_in_the_words_of_the_command_line(command: Command) -> None:
+    done = command("interactions", "nosuch")
+    assert "Run `nosuch` is no folder and no run of the store" in done.stderr
+    assert "The command `runs` lists its runs." in done.stderr
+
+
+def test_what_needs_no_action_is_a_note_and_no_warning(command: Command, tmp_path: Path) -> None:
+    path = tmp_path / "titled.csv"
+    sample = (ROOT / "sample_data" / "clicks.csv").read_text(encoding="utf-8")
+    path.write_text("Clicks of May\n\n" + "\n".join(sample.splitlines()[:60]), encoding="utf-8")
+    done = command("predict", ROOT / "sample_data" / "run", path)
+    said = [line for line in done.stderr.splitlines() if "stands before the header" in line]
+    assert len(said) == 1
+    assert said[0].startswith("note: ")

@@ -107,7 +107,7 @@ def test_the_papers_factors_come_first_and_lr_has_no_network() -> None:
     ("name", "text", "said"),
     [
         ("keep", "", "there is none"),
-        ("keep", "0.5, half", "Keep probability is 'half', not a number"),
+        ("keep", "0.5, half", "Dropout, share kept is 'half', not a number"),
         ("layers", "1.5", "Number of layers is '1.5', not a whole number"),
         ("activation", "relu, gelu", "Activation is 'gelu'. Use some of relu"),
     ],

@@ -50,7 +50,7 @@ def test_it_holds_every_section_and_the_figures_of_the_run(sample) -> None:
     ]
     for words in (
         "clicked = 1",
-        "it holds on held-out rows",
+        "It holds on held-out rows",
         "0.780 to 0.831",
         "device × placement",
         "5 of 66 pairs hold on held-out rows. 5 of 66 pairs are clear above noise",
@@ -121,3 +121,9 @@ def test_ticks_are_few_round_and_within(low, high) -> None:
     ticks = Scale(low, high, 0, 100).ticks()
     assert 1 <= len(ticks) <= 6
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+
+
+def test_the_verdict_says_of_the_strongest_pair_what_the_app_says(sample) -> None:
+    said = Facts.of(SAMPLE).findings.pair.said
+    assert said.startswith("**It holds on held-out rows:**")
+    assert "<b>It holds on held-out rows:</b>" + said.rpartition("**")[2] in sample

@@ -145,3 +145,15 @@ def test_after_frames_of_pairs_have_changed_all_findings_are_those_of_the_frames
     find_pair_again(folder)
     assert findings(folder) == find(folder)
     assert findings(folder).pair != before.pair
+
+
+def test_the_strongest_pair_comes_with_what_to_think_of_it() -> None:
+    held = strongest_pair(_pairs(significant=[True, True, False]).assign(held_out_z=3.0, held_out_slope=1.0))
+    assert held is not None
+    assert held.said.startswith("**It holds on held-out rows:**")
+    overstated = strongest_pair(_pairs(significant=[True, True, False]).assign(held_out_z=3.0, held_out_slope=0.2))
+    assert overstated is not None
+    assert "but the model overstates it" in overstated.said
+    plain = strongest_pair(_pairs())
+    assert plain is not None
+    assert plain.said == ""

@@ -131,7 +131,7 @@ def paper_table() -> pd.DataFrame:
 
 # Charts and tables.
 
-ENTROPY = "Norm. entropy"
+TIME = "Time"
 
 ORDERS = {"result": "by result", "paper": "as in the paper"}
 
@@ -209,20 +209,19 @@ def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
         alt="Models with their metrics on these rows",
     )
     means = "Mean ± standard deviation over seeds" if _several(table) else "Metrics of each model"
-    only_in_csv = " (in the CSV)" if ENTROPY not in shown else ""
     st.caption(
-        f"{means}, and the difference to the best model with its 95% interval. Normalised entropy{only_in_csv} is the "
-        "logloss ÷ the logloss of always predicting the positive rate. Time is training time, in multiples of LR's."
+        f"{means}, and the difference to the best model with its 95% interval. Time is training time: 2.0 × is twice "
+        "LR's. The CSV has more columns, such as normalised entropy and parameters."
     )
     _open(shown, runs, event["selection"]["rows"])
     _paper(table)
 
 
 def _widths(table: pd.DataFrame) -> dict[str, int]:
-    """Give widths, in pixels, with which the columns of `_shown` fit a page of 1,400 pixels."""
-    means = dict.fromkeys(("logloss", "AUC"), 118 if _several(table) else 70) | {ENTROPY: 100}
+    """Give widths, in pixels, with which the columns of `_shown` fit a page of 1,280 pixels."""
+    means = dict.fromkeys(("logloss", "AUC"), 118 if _several(table) else 70)
     differences = dict.fromkeys(("from the best", "from the best "), 182)
-    return {"Model": 128, **means, **differences, "Time ÷ LR": 74, "Parameters": 84, "Runs": 60}
+    return {"Model": 128, **means, **differences, TIME: 58, "Parameters": 84, "Runs": 60}
 
 
 def _columns(shown: pd.DataFrame, widths: Mapping[str, int]) -> dict[str, Any]:
@@ -275,8 +274,8 @@ def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) ->
 def _shown(table: pd.DataFrame, runs: Sequence[RunRow]) -> pd.DataFrame:
     """Write the table as texts, with a row also for models that have no finished run yet.
 
-    To fit a page, it leaves out the least useful columns: `Parameters` while runs are missing, else `Runs`; and
-    normalised entropy with several seeds, since it is the logloss in another unit.
+    To fit a page of 1,280 pixels, it leaves out the least useful columns: `Parameters` while runs are missing, else
+    `Runs`; and another one with several seeds, whose spread takes room. The CSV has them all.
     """
     planned = compared_as([run.spec for run in runs])
     lines = [_line(row, planned.count(str(row["model"]))) for _, row in table.iterrows()]
@@ -284,8 +283,10 @@ def _shown(table: pd.DataFrame, runs: Sequence[RunRow]) -> pd.DataFrame:
     waiting = [name for name in dict.fromkeys(planned) if name not in set(table["model"])]
     lines += [{"Model": MODEL_TITLES[name], "Runs": f"0 of {planned.count(name)}"} for name in waiting]
     shown = pd.DataFrame(lines).fillna("")
-    left_out = ["Parameters" if waiting or not complete else "Runs", *([ENTROPY] if _several(table) else [])]
-    return shown.drop(columns=left_out)
+    under_way = bool(waiting) or not complete
+    left_out = ["Parameters" if under_way else "Runs"]
+    left_out += [TIME if under_way else "Parameters"] if _several(table) else []
+    return shown.drop(columns=left_out, errors="ignore")
 
 
 def _several(table: pd.DataFrame) -> bool:
@@ -307,8 +308,7 @@ def _line(row: pd.Series, planned: int) -> dict[str, str]:
         "from the best": _difference(row, "logloss"),
         "AUC": _mean(row, "auc"),
         "from the best ": _difference(row, "auc"),
-        ENTROPY: _mean(row, "normalised_entropy"),
-        "Time ÷ LR": "–" if pd.isna(row["relative_seconds"]) else f"{row['relative_seconds']:.1f}",
+        TIME: "–" if pd.isna(row["relative_seconds"]) else f"{row['relative_seconds']:.1f} ×",
         "Parameters": "–" if pd.isna(row["parameters"]) else f"{row['parameters']:,.0f}",
         "Runs": str(row["runs"]) if row["runs"] == planned else f"{row['runs']} of {planned}",
     }

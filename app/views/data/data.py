@@ -100,7 +100,10 @@ def _skipped(table: Table) -> None:
     if report.skipped_count:
         rest = "is" if report.skipped_count == 1 else "are"
         lines, rows = counted(report.skipped_count, "line"), counted(len(table), "row")
-        st.warning(f"**{lines} of the file {rest} left out**; {rows} could be read.", icon=":material/warning:")
+        if all(problem.harmless for problem in report.skipped) and len(report.skipped) == report.skipped_count:
+            st.caption(f"{lines} of the file {rest} left out, and nothing is lost: {rows} were read.")
+        else:
+            st.warning(f"**{lines} of the file {rest} left out**; {rows} could be read.", icon=":material/warning:")
         _listed(report.skipped)
     if report.repaired_count:
         rest, lines = "was" if report.repaired_count == 1 else "were", counted(report.repaired_count, "line")

@@ -9,15 +9,16 @@ from app.charts.interactions.levels import FAINT, PANELS, THIN, contrasts, level
 from app.charts.interactions.ranking import pair_label, ranked
 from app.shared import run_status
 from app.shared.findings import cell_sentence
-from app.shared.pair_verdicts import strength_row, test_row, verdict_sentence
+from app.shared.pair_verdicts import strength_row, test_row
 from app.state import saved_runs
 from app.state.saved_runs import OpenRun
+from app.views.interactions.surface import surface_section
 from app.widgets.columns import CELLS
 from app.widgets.figure import figure
 from app.widgets.layout import side_by_side
 from app.widgets.text import code, plain
 from deepfm_core.evidence.cell_effects import observed_effects
-from deepfm_core.evidence.verdicts import has_evidence, spread_of
+from deepfm_core.evidence.verdicts import has_evidence, spread_of, verdict_sentence
 from deepfm_core.runs.telling import telling_cell
 from deepfm_core.schema.kinds import Reading
 
@@ -45,7 +46,7 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
         return
     evaluated = pairs[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)].iloc[0]
     if evaluated["verdict"]:
-        st.markdown(verdict_sentence(evaluated))
+        st.markdown(verdict_sentence(evaluated, plain))
     st.markdown(_what_is_seen(run, cells))
     if evaluated["verdict"]:
         strength_row(evaluated)
@@ -66,6 +67,7 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
         titles=CELLS,
         file=f"{field_a}-{field_b}-levels",
     )
+    surface_section(cells, chosen, limit)
     if evaluated["verdict"]:
         test_row(evaluated)
 

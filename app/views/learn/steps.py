@@ -20,6 +20,8 @@ from deepfm_core.explain.worked_row import WorkedRow, as_vectors, identity, pair
 from deepfm_core.metrics.scores import sigmoid
 
 THREE = 3
+NARROW = {"field": 80, "cell": 84, "feature": 84, "x": 52, "weight": 66}
+"""Least widths of the columns of features, in pixels."""
 
 
 def features_step(row: WorkedRow) -> None:
@@ -31,7 +33,10 @@ def features_step(row: WorkedRow) -> None:
         "number lies between two knots, whose x add up to 1. A cell of several values has a feature for each."
     )
     shown = row.features
-    st.dataframe(shown, hide_index=True, column_config=configured(shown, WORKED), alt="Features", height=240)
+    columns = configured(shown, WORKED)
+    for name, width in NARROW.items():  # so that the last column is in sight on a phone; elsewhere they grow
+        columns[name] = {**columns.get(name, {}), "width": width}
+    st.dataframe(shown, hide_index=True, column_config=columns, alt="Features", height=240)
 
 
 def first_order_step(run: OpenRun, example: pd.Series[Any]) -> None:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from app.charts.performance import calibration_curve
+from app.charts.performance import calibration_curve, off_by_chance
 from app.shared import predictions, run_status, subject
 from app.shared.predictions import predicted_runs, same_predictions, say_which_is_better
 from app.state import links
@@ -91,8 +91,7 @@ def show_calibration(runs: dict[str, pd.DataFrame], part: str, metrics: Metrics)
         table = pd.concat([buckets.assign(run=name) for name, buckets in by_run.items()], ignore_index=True)
     first = next(iter(by_run.values()))
     off = int(((first["predicted"] < first["low"]) | (first["predicted"] > first["high"])).sum())
-    finding = "No bucket is off" if off == 0 else f"{off} of {len(first)} buckets are off"
-    finding = "There are too few rows to judge" if too_few(metrics) else finding
+    finding = "There are too few rows to judge" if too_few(metrics) else off_by_chance(off, len(first))
     reading = (
         f"Each point is a bucket of about {int(first['rows'].median()):,} rows with similar predictions. On the dashed "
         f"line, prediction and positive rate agree. Bar: 95% interval of the positive rate (Wilson). {finding}."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from html import escape
 
@@ -9,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 import deepfm_core
-from deepfm_core.evidence.verdicts import has_evidence
+from deepfm_core.evidence.verdicts import has_evidence, verdict_sentence
 from deepfm_core.export.facts import PARTS, Facts
 from deepfm_core.export.report import charts
 from deepfm_core.export.report.charts import Step
@@ -85,8 +86,14 @@ def _plain_finding(facts: Facts) -> str:
     cell, names = facts.telling_cell(first["field_a"], first["field_b"]), _names(first)
     if evidence and not pairs["clear"].any():
         return f"None of the {len(pairs):,} pairs of fields is clear above noise. The strongest is {names}."
-    start = f"The strongest pair is {names}: it {escape(first['verdict'])}." if evidence else f"Strongest: {names}."
-    return start if cell is None else f"{start} {escape(str(cell))}; the model says {signed(cell.learned)}."
+    start = f"The strongest pair is {names}." if evidence else f"The model's strongest pair is {names}."
+    effect = "" if cell is None else f" {escape(str(cell))}; the model says {signed(cell.learned)}."
+    return f"{start}{effect} {_trusted(first)}".strip()
+
+
+def _trusted(pair: pd.Series) -> str:
+    """Say what to think of a pair, in the words of the app."""
+    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(verdict_sentence(pair)))
 
 
 def _names(pair: pd.Series) -> str:

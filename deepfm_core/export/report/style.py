@@ -68,8 +68,11 @@ dt{{font-weight:600}} dd{{margin:0;color:var(--muted);max-width:70ch}}
 break-inside:avoid}} .columns b{{font-weight:600;font-variant-numeric:tabular-nums;text-align:end}}
 @media (max-width:560px){{main{{padding:24px 16px 48px}}h1{{font-size:1.6rem}}dl{{grid-template-columns:1fr}}
 dd{{margin-bottom:8px}}th,td{{padding-inline-end:9px}}}}
-@media print{{@page{{margin:16mm 14mm}}body{{font-size:10.5pt}}main{{max-width:none;padding:0}}nav{{display:none}}
-h2{{margin-top:28px}}h2,h3{{break-after:avoid}}svg{{min-width:0!important}}.scroll,pre{{overflow:visible}}
+@media print{{@page{{margin:16mm 14mm}}body{{font-size:10pt}}main{{max-width:none;padding:0}}nav{{display:none}}
+h1{{font-size:20pt}}h2{{margin-top:22px;padding-top:12px}}h2,h3,h3+.quiet{{break-after:avoid}}p,figcaption{{orphans:3;widows:3}}
+.tiles{{grid-template-columns:repeat(4,1fr)}}.tile{{break-inside:avoid;padding:10px 12px}}.tile b{{font-size:15pt}}
+.row{{grid-template-columns:1fr 1fr;gap:10px 22px}}figure>.scroll>svg{{max-height:118mm}}
+svg{{min-width:0!important}}.scroll,pre{{overflow:visible}}
 table{{font-size:8.5pt}}th,td{{padding:5px 9px 5px 0}}
 pre{{white-space:pre-wrap;overflow-wrap:anywhere}}.tile{{border:1px solid
 var(--line)}}}}

@@ -25,7 +25,7 @@ from app.charts import (
     what_if,
 )
 from app.charts.grammar import theme, vega
-from app.charts.interactions import agreement, graph, levels, matrix, ranking
+from app.charts.interactions import agreement, graph, levels, matrix, ranking, surface
 from deepfm_core.evidence import verdicts
 from deepfm_core.metrics import scores
 from tests import chart_frames as frames
@@ -592,3 +592,45 @@ def test_charts_import_neither_streamlit_nor_torch() -> None:
         names = [a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names]
         names += [node.module or "" for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
         assert not {name.split(".")[0] for name in names} & {"streamlit", "torch"}, path.name
+
+
+def test_a_name_lies_on_no_other_point() -> None:
+    given = features(30).assign(rows=100, y=np.linspace(-1, 1, 30), x=0.1)
+    given.loc[:4, ["x", "y"]] = [[0.0, 0.0], [0.06, 0.0], [0.12, 0.0], [1.0, 1.0], [1.0, -1.0]]
+    spec = embeddings.embedding_map(given.head(5), SHARES, chosen=4).to_dict()
+    texts = [view for view in spec["layer"] if view["mark"]["type"] == "text"]
+    sides = {row["feature"]: row["right"] for row in spec["datasets"][texts[0]["data"]["name"]]}
+    assert sides["v3"]
+    assert "v0" not in sides
+    assert "v1" not in sides
+
+
+def numeric_cells() -> pd.DataFrame:
+    grid = [(price, age) for price in ("4.13", "12", "400", "missing") for age in ("16", "22", "68")]
+    cells = pd.DataFrame(grid, columns=["level_a", "level_b"]).iloc[1:]  # one cell has no rows
+    return cells.assign(rows=40, observed=np.linspace(-0.9, 0.4, 11), model=0.1, difference=0.0)
+
+
+@pytest.mark.parametrize("panel", list(levels.PANELS))
+@pytest.mark.parametrize("dark", [True, False])
+def test_the_surface_of_two_numbers_is_one_that_plotly_knows(panel: str, dark: bool) -> None:
+    from plotly import graph_objects as go
+
+    cells = numeric_cells()
+    spec = surface.effect_surface(cells, ("price <b>", "age"), panel, dark=dark, limit=0.5)
+    drawn = go.Figure(spec)  # raises where a property is none of Plotly's
+    (sheet,) = drawn.data
+    assert (list(sheet.y), list(sheet.x)) == ([4.13, 12.0, 400.0], [16.0, 22.0, 68.0])
+    assert sheet.z[0][0] is None
+    assert sheet.z[1][2] == cells.loc[(cells["level_a"] == "12") & (cells["level_b"] == "68"), panel].item()
+    assert (sheet.cmin, sheet.cmax) == pytest.approx((-0.9, 0.9))
+    assert drawn.layout.scene.yaxis.type == "log"
+    assert drawn.layout.scene.yaxis.title.text == "price &lt;b>"
+    json.dumps(spec, allow_nan=False)
+
+
+def test_only_two_fields_of_numbers_have_a_surface() -> None:
+    assert surface.has_surface(numeric_cells())
+    assert not surface.has_surface(numeric_cells().assign(level_b="phone"))
+    few = numeric_cells()
+    assert not surface.has_surface(few[few["level_a"].isin(["12", "missing"])])
