@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
 import streamlit as st
@@ -16,7 +15,8 @@ from app.state import saved_tables
 from app.widgets.layout import side_by_side
 from app.widgets.messages import show_error
 from app.widgets.text import plain, without_options
-from deepfm_core.errors import DeepFMError
+from deepfm_core.errors import DeepFMError, TableError
+from deepfm_core.store.untrusted import look_at
 from deepfm_core.tables.table import ALL_ROWS, FOUND, Choices, ReadReport, Table
 
 if TYPE_CHECKING:
@@ -116,10 +116,7 @@ def in_words(report: ReadReport) -> str:
 
 @st.cache_data(max_entries=32, show_spinner=False)
 def _outline(sha: str, encoding: str) -> Outline:
-    from deepfm_core.tables.containers import outline
-
-    with saved_tables.original(sha).open("rb") as file:
-        return outline(file, encoding)
+    return look_at(saved_tables.original(sha), encoding)
 
 
 def _first_lines(lines: Sequence[str]) -> None:
@@ -273,9 +270,10 @@ def _encoding_option(name: str) -> str:
 
 def choose_for_refused(content: bytes, key: str, choices: Choices, on_change: Callable[..., Any]) -> None:
     """Let a refused file be read otherwise: `on_change` is called with the key of the widgets."""
-    from deepfm_core.tables.containers import outline
-
-    seen = outline(BytesIO(content), choices.encoding)
+    try:
+        seen = look_at(content, choices.encoding)
+    except TableError:
+        return  # the refusal says why
     if not seen.form.choices:
         return
     with st.expander("Read it otherwise", icon=":material/description:", expanded=True):

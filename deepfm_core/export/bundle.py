@@ -18,6 +18,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
 import deepfm_core
 from deepfm_core._files import sha256
 from deepfm_core.errors import RunError
@@ -28,12 +31,20 @@ from deepfm_core.spec.events import EpochDone, Event, Finished, Started
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import LOCAL, Store
+from deepfm_core.store.untrusted import Limits, done_apart
+from deepfm_core.tables.columnar.budget import DECODED, Budget, weight
 
 VERSION = 1
 """Form of the bundles that this version writes."""
 MANIFEST, CARD = "bundle.json", "README.md"
 MOST_BYTES = 2**30
 """A bundle that unpacks to more is refused: no run comes near, and a small archive could fill a disk."""
+
+_MOST_MEMORY = 3 << 29
+"""Bytes of memory that trying a bundle may take: 1.5 GiB, most of which are the libraries."""
+_MOST_JSON, _MOST_FRAMES = 1 << 25, 1 << 29
+"""Bytes of a file of JSON, and of all frames once they are decoded; the server reads both."""
+_ROWS = 1 << 8
 
 _FILE = re.compile(
     r"(spec|encoder|metrics|summary|findings)\.json|encoder\.arrow|model\.safetensors|frames/[a-z_]+\.parquet"
@@ -151,17 +162,61 @@ def import_bundle(store: Store, source: Path | bytes, name: str = "", owner: str
     Raises:
         RunError: it is not a bundle, or its model cannot be read; nothing is entered then.
     """
-    from deepfm_core.runs.predictor import Trained
-
-    with opened(source, name) as (folder, called):
+    with tempfile.TemporaryDirectory(prefix="deepfm-bundle-") as scratch:
+        folder, called = _unpacked_apart(source, Path(scratch), name)
         facts = Facts.of(folder, called)
-        Trained.load(folder)  # says what is wrong with it before anything is entered
         me = Process.current()
         row = store.begin(facts.spec, me, facts.name, owner)
         shutil.copytree(folder.path, store.folder(row.id).path, dirs_exist_ok=True)
         for event in (*_curves(facts), Finished(facts.summary)):
             store.claims.append(row.id, event, me)
     return row.id
+
+
+def _unpacked_apart(source: Path | bytes, scratch: Path, name: str) -> tuple[RunFolder, str]:
+    """Unpack and try a bundle in another process with limits; give its run's folder and its name."""
+    path, folder = source if isinstance(source, Path) else scratch / "upload", scratch / "run"
+    if isinstance(source, bytes):
+        path.write_bytes(source)
+    folder.mkdir()
+    called = name or (source.name if isinstance(source, Path) else "upload")
+    usual = Limits.default()
+    limits = Limits(min(usual.memory, _MOST_MEMORY), usual.seconds)
+    given = {"source": str(path.absolute()), "folder": str(folder), "name": called}
+    remedy = "No run comes near. Use a file that *Export* wrote."
+    manifest = done_apart(f"{__name__}:tried", given, scratch, f"Bundle `{called}`", limits, remedy)
+    return RunFolder(folder), str(manifest.get("name") or "")
+
+
+def tried(source: str, folder: str, name: str) -> dict[str, Any]:
+    """Unpack a bundle, load its model, and decode all that pages will; return its manifest.
+
+    Raises:
+        DeepFMError: it is not a bundle, its model cannot be read, or a part of it is larger than that of any run.
+    """
+    from deepfm_core.runs.predictor import Trained
+
+    manifest = unpack(Path(source), Path(folder), name)
+    subject, run = f"Bundle `{name}`", RunFolder(Path(folder))
+    for path in Path(folder).glob("*.json"):
+        if path.name != "encoder.json" and path.stat().st_size > _MOST_JSON:
+            raise RunError(f"{subject}: {path.name} is larger than {_MOST_JSON >> 20} MB. Use a file of *Export*'s.")
+    budget = Budget(_MOST_FRAMES // DECODED, subject)
+    for path in sorted(Path(folder).glob("frames/*.parquet")):
+        try:
+            _charge(path, budget)
+        except (pa.ArrowException, OSError, ValueError) as error:
+            raise RunError(f"{subject} is damaged: {path.name} cannot be read ({error}). Export it again.") from None
+    Facts.of(run, name)
+    Trained.load(run)
+    return dict(manifest)
+
+
+def _charge(path: Path, budget: Budget) -> None:
+    with pq.ParquetFile(path) as file:
+        budget.refuse_announced(file.metadata)
+        for batch in file.iter_batches(_ROWS):
+            budget.charge(sum(map(weight, batch.columns)))
 
 
 def _curves(facts: Facts) -> Iterator[Event]:

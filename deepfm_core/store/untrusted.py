@@ -1,7 +1,8 @@
 """Read files that may come from anybody, in a process beside this one that has limits of memory and time.
 
-Start with `import_file`: it is given a path, and the other process writes what the store keeps. This process never
-decodes the file, so a file that unpacks to more than the machine has ends the other one, and nobody else's session.
+Start with `import_file`: it is given a path, and the other process writes what the store keeps. `done_apart` has any
+other function called there. This process never decodes the file, so a file that unpacks to more than the machine has
+ends the other one, and nobody else's session.
 One such process is kept ready, since starting one takes longer than reading a small file.
 """
 
@@ -21,6 +22,7 @@ import time
 import traceback
 from contextlib import suppress
 from dataclasses import asdict, dataclass
+from io import BytesIO
 from pathlib import Path
 from signal import SIGKILL, SIGXCPU, Signals
 from typing import TYPE_CHECKING, Any
@@ -31,6 +33,7 @@ from deepfm_core.errors import DeepFMError, Problem, SpecError, TableError
 from deepfm_core.store.process import memory_of
 
 if TYPE_CHECKING:
+    from deepfm_core.tables.containers import Outline
     from deepfm_core.tables.table import Choices, Table
 
 MEMORY, SECONDS = "DEEPFM_READ_MEMORY_MB", "DEEPFM_READ_SECONDS"
@@ -44,6 +47,9 @@ What asks for all of it at once is refused."""
 _REUSED = 8
 """A process that took more than this part of its memory is not used again: it may not have given all of it back."""
 _ROOT = Path(__file__).resolve().parents[2]
+_HERE = "deepfm_core.store.untrusted"
+_IMPORT = f"{_HERE}:_import"
+REMEDY = "Use fewer rows, fewer columns or shorter cells, or save the table as CSV."
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 """What is wrong with the disk, and not with the file."""
 
@@ -102,19 +108,73 @@ def import_file(
         TableError: the file cannot be read as a table, or takes more than a limit.
         OSError: the disk is full or cannot be written.
     """
-    limits = limits or Limits.default()
-    asked = {
+    given = {
         "original": str(original),
         "folder": str(folder),
         "name": name,
         "max_bytes": max_bytes,
         "choices": choices.to_dict(),
-        "limits": asdict(limits),
     }
+    done_apart(_IMPORT, given, folder, f"Table `{name}`", limits)
+
+
+def done_apart(
+    task: str,
+    given: dict[str, Any],
+    folder: Path | None,
+    subject: str,
+    limits: Limits | None = None,
+    remedy: str = REMEDY,
+) -> Any:
+    """Have a function called in another process with limits, and return what it returns.
+
+    Args:
+        task: the function as `module:name`. It takes and returns plain values, as JSON has them.
+        given: its arguments by name.
+        folder: where it may leave files for as long as it works; the system's folder if None.
+        subject: what messages call the file.
+        limits: of memory and time; by default those of the environment.
+        remedy: what to do where a limit is reached.
+
+    Raises:
+        DeepFMError: that of the function; a TableError where it takes more than a limit, or breaks.
+        OSError: the disk is full or cannot be written.
+    """
+    limits = limits or Limits.default()
+    asked = {"task": task, "given": given, "limits": asdict(limits)}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:  # what an end by force leaves behind is swept with it
         answer = _READERS.answer({**asked, "scratch": scratch}, limits)
     if (said := answer.get("error")) is not None:
-        raise _error(said, f"Table `{name}`", limits)
+        raise _error(said, subject, limits, remedy)
+    return answer.get("value")
+
+
+def look_at(source: Path | bytes, encoding: str | None = None) -> Outline:
+    """Look at the start of a file, as `outline` does; an archive is opened in another process, as its list may be long.
+
+    Raises:
+        TableError: the archive's list takes more than a limit.
+    """
+    from deepfm_core.tables.containers import Form, Outline, outline, starts_like_zip
+
+    with source.open("rb") if isinstance(source, Path) else BytesIO(source) as file:
+        if not starts_like_zip(file.read(4)):
+            file.seek(0)
+            return outline(file, encoding)
+    with tempfile.TemporaryDirectory() as folder:
+        path = source if isinstance(source, Path) else Path(folder) / "upload"
+        if isinstance(source, bytes):
+            path.write_bytes(source)
+        seen = done_apart(f"{_HERE}:_outline", {"path": str(path)}, None, "The file")
+    return Outline(Form(seen["form"]), sheets=tuple(seen["sheets"]))
+
+
+def _outline(path: str) -> dict[str, Any]:
+    from deepfm_core.tables.containers import outline
+
+    with Path(path).open("rb") as file:
+        seen = outline(file)
+    return {"form": str(seen.form), "sheets": seen.sheets}
 
 
 def write_stored(table: Table, original: Path, folder: Path) -> None:
@@ -141,7 +201,7 @@ class _Reader:
     def __init__(self) -> None:
         self._said = tempfile.TemporaryFile()  # noqa: SIM115 (closed when the process is)
         self._process = subprocess.Popen(
-            [sys.executable, "-m", __name__],
+            [sys.executable, "-m", _HERE],
             cwd=_ROOT,
             env={**os.environ, "OPENBLAS_NUM_THREADS": "1"},
             start_new_session=True,
@@ -257,7 +317,7 @@ class _Readers:
 _READERS = _Readers()
 
 
-def _error(said: dict[str, Any], subject: str, limits: Limits) -> Exception:
+def _error(said: dict[str, Any], subject: str, limits: Limits, remedy: str) -> Exception:
     """Rebuild the error that the other process met, or say which limit it reached."""
     match said["kind"]:
         case "table":
@@ -269,13 +329,11 @@ def _error(said: dict[str, Any], subject: str, limits: Limits) -> Exception:
             return OSError(*said["arguments"])
         case "memory":
             message = f"reading the file takes more than the limit of {limits.memory / 2**20:,.0f} MB of memory"
-            remedy = "Use fewer rows, fewer columns or shorter cells, or save the table as CSV."
         case "time":
             message = f"reading the file takes longer than the limit of {limits.seconds:,.10g} seconds"
-            remedy = "Use fewer rows or fewer columns, or save the table as CSV."
         case _:
-            message, remedy = "the file cannot be read", "It may be damaged. Write it again, or save the table as CSV."
-            return TableError(subject, [Problem(message, remedy, value=said.get("text"))])
+            damaged = "It may be damaged. Write it again."
+            return TableError(subject, [Problem("the file cannot be read", damaged, value=said.get("text"))])
     return TableError(subject, [Problem(message, remedy)])
 
 
@@ -315,31 +373,31 @@ def _answer(asked: dict[str, Any]) -> dict[str, Any]:
     limits = Limits(**asked["limits"])
     tempfile.tempdir = asked["scratch"]
     _limit(limits)
-    said = _outcome(asked)
+    answer = _outcome(asked)
+    said = answer["error"]
     light = memory_of(os.getpid()) < limits.memory // _REUSED
-    return {"error": said, "again": light and (said is None or said["kind"] != "memory")}
+    return {**answer, "again": light and (said is None or said["kind"] != "memory")}
 
 
-def _outcome(asked: dict[str, Any]) -> dict[str, Any] | None:
-    """Read the file and write its table; return what stood in the way."""
+def _outcome(asked: dict[str, Any]) -> dict[str, Any]:
+    """Call the function, and give what it returns or what stood in the way."""
+    module, _, name = asked["task"].partition(":")
     try:
-        _import(asked)
+        value = getattr(importlib.import_module(module), name)(**asked["given"])
+        return {"error": None, "value": value}
     except (DeepFMError, OSError, MemoryError) as error:
-        return _said(error)
+        return {"error": _said(error)}
     except Exception as error:
         traceback.print_exc()
-        return {"kind": "crash", "text": f"{type(error).__name__}: {error}"}
-    return None
+        return {"error": {"kind": "crash", "text": f"{type(error).__name__}: {error}"}}
 
 
-def _import(asked: dict[str, Any]) -> None:
+def _import(original: str, folder: str, name: str, max_bytes: int | None, choices: dict[str, Any]) -> None:
     from deepfm_core.tables.reader import read_table
     from deepfm_core.tables.table import Choices
 
-    original = Path(asked["original"])
-    choices = Choices.from_dict(asked["choices"])
-    table = read_table(original, name=asked["name"], max_bytes=asked["max_bytes"], choices=choices)
-    write_stored(table, original, Path(asked["folder"]))
+    table = read_table(Path(original), name=name, max_bytes=max_bytes, choices=Choices.from_dict(choices))
+    write_stored(table, Path(original), Path(folder))
 
 
 def _said(error: Exception) -> dict[str, Any]:

@@ -143,7 +143,12 @@ def _lines(head: bytes, encoding: str) -> tuple[str, ...]:
 def is_zip(path: Path) -> bool:
     """Return whether a file is a zip archive, as Excel workbooks are, too."""
     with path.open("rb") as file:
-        return file.read(4) in _ZIPS
+        return starts_like_zip(file.read(4))
+
+
+def starts_like_zip(head: bytes) -> bool:
+    """Return whether four bytes are the first of a zip archive."""
+    return head in _ZIPS
 
 
 def unpacked(path: Path, folder: Path, subject: str, max_bytes: int | None, sheet: str | None) -> tuple[Path, str, str]:

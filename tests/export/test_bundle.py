@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import subprocess
@@ -13,9 +14,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from benchmarks.hostile_files import parquet_of_structs
 from deepfm_core import DeepFMClassifier
 from deepfm_core.__main__ import main
-from deepfm_core.errors import RunError, SpecError
+from deepfm_core.errors import DeepFMError, RunError, SpecError
+from deepfm_core.export.archive import zipped
 from deepfm_core.export.bundle import MANIFEST, bundle_bytes, import_bundle, opened
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.formats import export
@@ -186,3 +189,42 @@ def test_only_finished_runs_with_a_model_leave(tmp_path) -> None:
     assert not (tmp_path / "b.zip").exists()
     with pytest.raises(SpecError, match="Use one of"):
         export(SAMPLE, "pmml", tmp_path / "b.pmml")
+
+
+@pytest.fixture
+def content() -> bytes:
+    return bundle_bytes(Facts.of(SAMPLE, "sample"))
+
+
+def with_file(bundle: bytes, name: str, content: bytes) -> bytes:
+    """Put another file into a bundle, with its digest."""
+    with zipfile.ZipFile(io.BytesIO(bundle)) as archive:
+        files = {member: archive.read(member) for member in archive.namelist()}
+    manifest = json.loads(files["bundle.json"])
+    manifest["files"][name] = hashlib.sha256(content).hexdigest()
+    return zipped({**files, "bundle.json": json.dumps(manifest).encode(), name: content})
+
+
+@pytest.mark.slow
+def test_a_bundle_is_tried_in_another_process_and_what_no_run_has_is_refused(
+    content: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path)
+    hostile = {
+        "frames/pairs.parquet": (
+            parquet_of_structs(200_000, 4_000),
+            "more than the limit of 537 MB once they are decoded",
+        ),
+        "frames/fields.parquet": (b"PAR1" * 100, "fields.parquet cannot be read"),
+        "summary.json": (b'{"a": "' + b"x" * (1 << 25) + b'"}', "summary.json is larger than 32 MB"),
+        "encoder.arrow": (b"ARROW1" * 100, ""),
+        "model.safetensors": (b"\xff" * 100, ""),
+    }
+    monkeypatch.setattr("deepfm_core.runs.predictor.Trained.load", lambda _: pytest.fail("loaded in this process"))
+    for name, (hostile_part, said) in hostile.items():
+        with pytest.raises(DeepFMError, match=said) as refused:
+            import_bundle(store, with_file(content, name, hostile_part), "theirs.zip")
+        assert "theirs" in str(refused.value) or not said
+    assert not store.runs()
+    run = import_bundle(store, content, "theirs.zip")
+    assert store.run(run).state == "finished"

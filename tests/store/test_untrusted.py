@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import hostile_files as hostile
 from deepfm_core.errors import SpecError, TableError
 from deepfm_core.store import untrusted
 from deepfm_core.store.store import Store
@@ -107,3 +108,13 @@ def test_the_process_ends_when_nobody_is_left_to_ask_it() -> None:
         assert reader.stdin is not None
         reader.stdin.close()
         assert reader.wait(60) == 0
+
+
+def test_an_archive_is_looked_at_in_another_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "t.zip"
+    path.write_bytes(hostile.workbook(1_000))
+    monkeypatch.setattr("zipfile.ZipFile", lambda *_: pytest.fail("opened in this process"))
+    assert untrusted.look_at(path).sheets == ("S",)
+    assert untrusted.look_at(path.read_bytes()).sheets == ("S",)
+    assert untrusted.look_at(b"PK\x03\x04 no archive").form == "columns"
+    assert untrusted.look_at(b"a;b\n1;2\n").lines == ("a;b", "1;2")
