@@ -28,18 +28,21 @@ def main() -> None:
     parser.add_argument("task", metavar="TASK")
     parser.add_argument("--splits", type=int, default=1, help="divisions of the rows, seeds 0, 1, …")
     parser.add_argument("--seeds", type=int, default=1, help="runs of each model on each division")
+    parser.add_argument("--models", help="names with commas between them; all by default, with gradient boosting")
     options = parser.parse_args()
+    seeds = ["--seeds", str(options.seeds)]
+    chosen = ["--models", options.models, "--no-baseline"] if options.models else []
     with tempfile.TemporaryDirectory() as home:
-        tables = [compared(options.task, split, options.seeds, home) for split in range(options.splits)]
+        tables = [compared(options.task, split, [*seeds, *chosen], home) for split in range(options.splits)]
     print(of_one(tables[0]) if len(tables) == 1 else of_many(pd.concat(tables)))
 
 
-def compared(task: str, split: int, seeds: int, home: str) -> pd.DataFrame:
+def compared(task: str, split: int, chosen: list[str], home: str) -> pd.DataFrame:
     """Compare the models on one division."""
     table, label, *test = task.split(":")
     own = ["--test-table", str(Path(test[0]).resolve())] if test else []
     command = [sys.executable, "-m", "deepfm_core", "compare", str(Path(table).resolve()), "--label", label, *own]
-    command += ["--seed", str(split), "--seeds", str(seeds)]
+    command += ["--seed", str(split), *chosen]
     environment = {**os.environ, "DEEPFM_HOME": home}
     done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     return pd.read_csv(io.StringIO(done.stdout)).assign(split=split)

@@ -1,4 +1,5 @@
-"""One whole fit of a peer's DeepFM, as its own documentation does it. Run by `benchmarks/fit.py` in the peers' python.
+"""One whole fit of a peer's DeepFM, as its own documentation does it. Run by `benchmarks/fit.py` in the peers' python,
+and by `benchmarks/plateau.py` with more settings.
 
     python fit_peers.py LIBRARY FOLDER      the folder holds table.npz and job.json; one JSON object on stdout
 
@@ -25,7 +26,7 @@ from sklearn.metrics import log_loss, roc_auc_score
 
 
 class Job:
-    """What is fitted: ids within each field, labels, the validation rows last."""
+    """What is fitted: ids within each field, labels; training rows, validation rows, then test rows, if any."""
 
     def __init__(self, folder: Path) -> None:
         with np.load(folder / "table.npz") as table:
@@ -42,6 +43,14 @@ class Job:
     learning_rate: float
     epochs: int
     threads: int
+    rows_valid: int | None = None
+    """None: all that follow the training rows; no test rows."""
+    seed: int = 0
+    dropout: float = 0.0
+    batch_norm: bool = False
+    embedding_l2: float = 0.0
+    patience: int | None = None
+    """FuxiCTR's; the rate is then divided by ten after every epoch without a better AUC. None: all epochs, one rate."""
 
 
 class StepTimes:
@@ -114,7 +123,7 @@ def torchfm(job: Job) -> Callable[[], Callable[[], np.ndarray]]:
                 model.zero_grad()
                 value.backward()
                 optimiser.step()
-            scores(job, predict())
+            scores(divided(job)[1][1], predict())
         return predict
 
     return run
@@ -132,7 +141,7 @@ def fuxictr(job: Job) -> Callable[[], Callable[[], np.ndarray]]:
     )
     features.labels, features.num_fields, features.input_length = ["label"], len(job.names), len(job.names)
     features.set_column_index()
-    for part, (ids, labels) in zip(("train", "valid"), divided(job), strict=True):
+    for part, (ids, labels) in {**dict(zip(("train", "valid"), divided(job), strict=True)), "last": last(job)}.items():
         columns = {name: ids[:, number].astype(np.float64) for number, name in enumerate(job.names)}
         np.savez(job.folder / f"{part}-fuxictr.npz", allow_pickle=False, **columns, label=labels)
 
@@ -144,13 +153,20 @@ def fuxictr(job: Job) -> Callable[[], Callable[[], np.ndarray]]:
                 verbose=0,
                 model_root=str(job.folder),
                 metrics=["AUC", "logloss"],
-                early_stop_patience=job.epochs,
-                reduce_lr_on_plateau=False,
+                early_stop_patience=job.patience or job.epochs,
+                reduce_lr_on_plateau=job.patience is not None,
+                embedding_regularizer=job.embedding_l2 or None,
             )
             self.embedding_layer = FeatureEmbedding(features, job.embedding_size)
             self.fm = FactorizationMachine(features)
             width = job.embedding_size * len(job.names)
-            self.mlp = MLP_Block(input_dim=width, output_dim=1, hidden_units=list(job.layers))
+            self.mlp = MLP_Block(
+                input_dim=width,
+                output_dim=1,
+                hidden_units=list(job.layers),
+                dropout_rates=job.dropout,
+                batch_norm=job.batch_norm,
+            )
             self.compile("adam", "binary_crossentropy", job.learning_rate)
             self.reset_parameters()
             self.model_to_device()
@@ -171,7 +187,7 @@ def fuxictr(job: Job) -> Callable[[], Callable[[], np.ndarray]]:
         model.fit(
             loader("train", job.batch_size, True), epochs=job.epochs, validation_data=loader("valid", 8192, False)
         )
-        return lambda: model.predict(loader("valid", 8192, False))
+        return lambda: model.predict(loader("last", 8192, False))
 
     return run
 
@@ -181,18 +197,25 @@ LIBRARIES = {"deepctr-torch": deepctr_torch, "torchfm": torchfm, "fuxictr": fuxi
 
 def divided(job: Job) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.ndarray, np.ndarray]]:
     n = job.rows_train
-    return (job.ids[:n], job.labels[:n]), (job.ids[n:], job.labels[n:])
+    stop = None if job.rows_valid is None else n + job.rows_valid
+    return (job.ids[:n], job.labels[:n]), (job.ids[n:stop], job.labels[n:stop])
 
 
-def scores(job: Job, probabilities: np.ndarray) -> dict[str, float]:
-    labels, p = job.labels[job.rows_train :], np.clip(probabilities.ravel().astype(np.float64), 1e-7, 1 - 1e-7)
+def last(job: Job) -> tuple[np.ndarray, np.ndarray]:
+    """Give the test rows, or where there are none the validation rows."""
+    start = job.rows_train + (job.rows_valid or 0)
+    return job.ids[start:], job.labels[start:]
+
+
+def scores(labels: np.ndarray, probabilities: np.ndarray) -> dict[str, float]:
+    p = np.clip(probabilities.ravel().astype(np.float64), 1e-7, 1 - 1e-7)
     return {"auc": float(roc_auc_score(labels, p)), "logloss": float(log_loss(labels, p))}
 
 
 def main() -> None:
     job = Job(Path(sys.argv[2]))
     torch.set_num_threads(job.threads)
-    torch.manual_seed(0)
+    torch.manual_seed(job.seed)
     times = StepTimes()
     with contextlib.redirect_stdout(sys.stderr):
         run = LIBRARIES[sys.argv[1]](job)
@@ -203,8 +226,11 @@ def main() -> None:
         probabilities = predict()
         inference = time.perf_counter() - began
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    steps = len(times.ends)
     step = float(np.median(np.diff(times.ends))) if len(times.ends) > 1 else float("nan")
-    result = {"fit": fit, "step": step, "inference": inference, "peak_mb": peak, **scores(job, probabilities)}
+    cpu = time.process_time()
+    found = {"fit": fit, "cpu": cpu, "step": step, "inference": inference, "peak_mb": peak, "steps": steps}
+    result = {**found, **scores(last(job)[1], probabilities)}
     print(json.dumps(result))
     sys.stdout.flush()
     os._exit(0)  # ray leaves threads behind
