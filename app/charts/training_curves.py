@@ -27,6 +27,7 @@ def loss_curves(
     *,
     base_logloss: float | None = None,
     progress: pd.DataFrame | None = None,
+    guide: float | None = None,
     live: bool = False,
     height: int = 260,
 ) -> Chart:
@@ -38,21 +39,25 @@ def loss_curves(
         base_logloss: validation logloss of predicting the training part's positive rate.
         progress: columns `epoch` (from 1), `step`, `steps`, `loss`: points within an epoch, drawn for an unfinished
             epoch and for the first.
+        guide: validation logloss of the guide, if the run kept it alone: it is marked before the first epoch, and no
+            epoch is.
         live: keep the alternative text fixed while the curves grow.
         height: of the plot, in pixels.
     """
     lines = _loss_lines(epochs)
     layers = [*_base_line(lines, progress, base_logloss), _points_within(epochs, progress), _thin_lines(lines)]
-    layers += [*_median_line(lines), *_best_marks(epochs, "valid_logloss", LOGLOSS)]
-    description = "Training and validation logloss per epoch." if live else _loss_takeaway(epochs, base_logloss)
+    layers += [*_median_line(lines), *_best_marks(epochs, "valid_logloss", LOGLOSS, guide)]
+    takeaway = _loss_takeaway(epochs, base_logloss, guide)
+    description = "Training and validation logloss per epoch." if live else takeaway
     return dress(layers, description, height=height)
 
 
-def auc_curve(epochs: pd.DataFrame, *, live: bool = False, height: int = 200) -> Chart:
+def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = False, height: int = 200) -> Chart:
     """Draw validation AUC per epoch, with the best epoch marked.
 
     Args:
         epochs: columns `epoch`, `valid_auc`, `best`, and `seed` where there are several.
+        guide: validation AUC of the guide, if the run kept it alone.
         live: keep the alternative text fixed while the curve grows.
         height: of the plot, in pixels.
     """
@@ -68,8 +73,9 @@ def auc_curve(epochs: pd.DataFrame, *, live: bool = False, height: int = 200) ->
     )
     best = rows[rows["best"].astype(bool)].tail(1)
     takeaway = f" At the best epoch {best['epoch'].iloc[0]} it is {best['valid_auc'].iloc[0]:.3f}." if len(best) else ""
+    takeaway = takeaway if guide is None else f" The run kept its guide alone, with {guide:.3f}."
     description = "Validation AUC per epoch." + ("" if live else takeaway)
-    return dress([line, *_best_marks(rows, "valid_auc", auc)], description, height=height)
+    return dress([line, *_best_marks(rows, "valid_auc", auc, guide)], description, height=height)
 
 
 def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss", *, height: int = 300) -> Chart:
@@ -185,14 +191,20 @@ def _points_within(epochs: pd.DataFrame, progress: pd.DataFrame | None) -> Layer
     )
 
 
-def _best_marks(epochs: pd.DataFrame, measure: str, y: Spec) -> list[Layer]:
-    """Mark the best epoch; its label is at the bottom, on the side with more room."""
+def _best_marks(epochs: pd.DataFrame, measure: str, y: Spec, guide: float | None) -> list[Layer]:
+    """Mark the best epoch, or the guide that was kept alone; the label is at the bottom, on the side with more room."""
     if "seed" in epochs and epochs["seed"].nunique() > 1:
         return []
     best = epochs[epochs["best"].astype(bool)].tail(1).dropna(subset=[measure])
     best = best.assign(**{y["field"]: best[measure], "early": best["epoch"] < 0.35 * epochs["epoch"].max()})
     best["label"] = [f"best epoch {int(e)} · {v:.4f}" for e, v in zip(best["epoch"], best[measure], strict=True)]
-    tooltip = hover(("epoch", "best epoch", "d"), (y["field"], MEASURES[measure], ".4f"))
+    if guide is not None:
+        kept = {"epoch": 0.0, measure: guide, y["field"]: guide, "early": True}
+        best = pd.DataFrame([{**kept, "label": f"kept: the guide alone · {guide:.4f}"}])
+    tooltip = hover(
+        ("epoch", "best epoch" if guide is None else "guide, before epoch 1", "d"),
+        (y["field"], MEASURES[measure], ".4f"),
+    )
     name = mark(
         "text",
         align=expr("datum.early ? 'left' : 'right'"),
@@ -207,8 +219,10 @@ def _best_marks(epochs: pd.DataFrame, measure: str, y: Spec) -> list[Layer]:
     ]
 
 
-def _loss_takeaway(epochs: pd.DataFrame, base: float | None) -> str:
+def _loss_takeaway(epochs: pd.DataFrame, base: float | None, guide: float | None) -> str:
     text = "Training and validation logloss per epoch."
+    if guide is not None:
+        return f"{text} The run kept its guide alone, with {guide:.4f} on the validation rows."
     best = epochs[epochs["best"].astype(bool)].tail(1) if len(epochs) else epochs
     if best.empty:
         return text

@@ -39,6 +39,26 @@ def setting_differences(b: RunSpec, a: RunSpec) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["setting", "b", "a"])
 
 
+def settings_beside(specs: Mapping[str, RunSpec]) -> pd.DataFrame:
+    """Return the settings in which several runs differ, side by side as texts: `setting`, and a column per run.
+
+    Args:
+        specs: by the name of the run. Of a single one, all settings are returned. Of runs on different tables, the
+            kinds of their fields are left out.
+    """
+    flat = {run: _settings(spec) for run, spec in specs.items()}
+    if len({spec.table for spec in specs.values()}) > 1:
+        flat = {run: {n: v for n, v in each.items() if not n.startswith("field ")} for run, each in flat.items()}
+    names = list(dict.fromkeys(name for settings in flat.values() for name in settings))
+    if len(flat) > 1:
+        names = [name for name in names if len({repr(settings.get(name)) for settings in flat.values()}) > 1]
+    lines = [
+        {"setting": _title(name), **{run: _text(settings.get(name)) for run, settings in flat.items()}}
+        for name in names
+    ]
+    return pd.DataFrame(lines, columns=["setting", *flat])
+
+
 def _settings(spec: RunSpec) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in spec.to_dict().items():

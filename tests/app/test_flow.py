@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import numpy as np
@@ -381,6 +381,40 @@ def test_a_run_can_be_renamed_annotated_deleted_and_brought_back(opened: Opened,
     assert "second try" in _text(app)
     _button(app, "Undo").click().run()
     assert store.run(run).name == "second try"
+
+
+def test_runs_are_listed_with_their_settings_searched_and_filtered(opened: Opened, store: Store) -> None:
+    spec = _spec(opened, store)
+    names = []
+    for seed in range(5):
+        run = store.enqueue(replace(spec, seed=seed), f"try {seed}")
+        store.set_notes(run, "#wide" if seed % 2 else "")
+        names.append(f"try {seed}")
+    app = opened("runs")
+    listed = app.dataframe[0].value
+    assert set(names) <= set(listed["Run"])
+    assert {"Embedding", "Layers", "Rate", "Seed", "Table"} <= set(listed.columns)
+    assert set(listed["Embedding"]) == {spec.model.embedding_size}
+    assert listed["Layers"].isna().all()  # an FM has no DNN
+    assert sorted(listed["Seed"]) == [0, 1, 2, 3, 4]
+    app.text_input(key="search among runs").set_value("#wide").run()
+    assert set(app.dataframe[0].value["Run"]) == {"try 1", "try 3"}
+    app.text_input(key="search among runs").set_value("nothing like it").run()
+    assert "No run passes the filter" in _text(app)
+
+
+def test_the_settings_of_selected_runs_stand_side_by_side_and_are_those_the_runs_had(
+    opened: Opened, store: Store
+) -> None:
+    spec = _spec(opened, store)
+    first = store.enqueue(spec, "one")
+    other = store.enqueue(replace(spec, seed=7), "two")
+    alone = opened("runs", selected=first).dataframe[1].value
+    assert "seed" in set(alone["setting"])
+    both = opened("runs", selected=f"{first},{other}").dataframe[1].value
+    assert "seed" in set(both["setting"])
+    assert len(both) < len(alone)
+    assert len(both.columns) == 3
 
 
 def test_without_runs_the_page_runs_says_what_to_do(opened: Opened) -> None:

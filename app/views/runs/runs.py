@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -14,15 +15,19 @@ from app.state import allowance, links, operators, saved_runs, sharing
 from app.state.store import store
 from app.widgets.download import download
 from app.widgets.figure import show_chart
+from app.widgets.layout import side_by_side, sideways_hint
 from app.widgets.messages import MODEL_TITLES, SECONDS_HELP, errors_shown, seconds_of_work
 from app.widgets.text import plain
-from deepfm_core.spec.run import BASELINE
+from deepfm_core.spec.run import BASELINE, RunSpec
 from deepfm_core.store.records import RunRow
 
 if TYPE_CHECKING:
     from app.charts.grammar.vega import Chart
 
 
+FILTERED = 5
+"""From this many runs on, the page offers to search and to filter them."""
+EVERY = "all"
 OVERLAID = 8
 """Runs drawn in one chart at most: the number of colours."""
 TOGETHER = "all"
@@ -63,10 +68,16 @@ def _page(active: bool) -> None:
         reason = "No runs yet." if not everything else "All runs so far belong to comparisons or studies."
         st.info(f"{reason} Train the sample on *Start*, or upload your own table on *Data*.")
         return
-    chosen = _table(rows, frame)
+    kept = _kept(rows)
+    if not kept:
+        st.info("No run passes the filter. Change the search, or show every table and model.")
+        return
+    chosen = _table(kept, pd.DataFrame([_line(row) for row in kept]))
+    sideways_hint("The table")
     st.caption("The sample run comes with the app and is not listed. It is the last choice under *Run* in the sidebar.")
     show_actions(chosen)
-    _overlay(chosen or rows)
+    _show_settings(chosen)
+    _overlay(chosen or kept)
 
 
 def _choose_together() -> None:
@@ -84,7 +95,7 @@ def _table(rows: list[RunRow], frame: pd.DataFrame) -> list[RunRow]:
     default = [place for place, row in enumerate(rows) if row.id in kept]
     event = st.dataframe(
         frame,
-        key=f"runs {rows[0].id} {len(rows)}",
+        key=f"runs {hash(tuple(row.id for row in rows))}",  # a selection is kept by place
         hide_index=True,
         on_select="rerun",
         selection_mode="multi-row",
@@ -95,6 +106,28 @@ def _table(rows: list[RunRow], frame: pd.DataFrame) -> list[RunRow]:
     chosen = [rows[place] for place in event["selection"]["rows"] if place < len(rows)]
     links.choose(SELECTED, ",".join(row.id for row in chosen) or None)
     return chosen
+
+
+def _kept(rows: list[RunRow]) -> list[RunRow]:
+    """Let the visitor keep only the runs of some tables or models, or whose name or notes hold a word or tag."""
+    tables = sorted({row.spec.table_name for row in rows})
+    models = list(dict.fromkeys(MODEL_TITLES[row.spec.model.name] for row in rows))
+    if len(rows) < FILTERED:
+        return rows
+    words, of_table, of_model = side_by_side(3, least=180, gap="small")
+    wanted = words.text_input("Search", key="search among runs", placeholder="Name, note or #tag").casefold().split()
+    table = of_table.selectbox("Table", [EVERY, *tables], **links.mirror("of_table", [EVERY, *tables], EVERY))
+    model = of_model.selectbox("Model", [EVERY, *models], **links.mirror("of_model", [EVERY, *models], EVERY))
+    grouped = st.toggle("Group by table", **links.mirror_flag("by_table", False))
+    if grouped:
+        rows = sorted(rows, key=lambda row: row.spec.table_name)
+    return [
+        row
+        for row in rows
+        if all(word in f"{row.name} {row.notes}".casefold() for word in wanted)
+        and table in (EVERY, row.spec.table_name)
+        and model in (EVERY, MODEL_TITLES[row.spec.model.name])
+    ]
 
 
 def _line(row: RunRow) -> dict[str, object]:
@@ -108,9 +141,23 @@ def _line(row: RunRow) -> dict[str, object]:
         "Seconds": _seconds(row),
         "Best epoch": row.summary.get("best_epoch"),
         "Notes": row.notes,
-        "Valid. AUC": valid.get("auc"),
-        "Model": MODEL_TITLES[row.spec.model.name],
         "Table": row.spec.table_name,
+        "Model": MODEL_TITLES[row.spec.model.name],
+        **_settings(row),
+        "Valid. AUC": valid.get("auc"),
+    }
+
+
+def _settings(row: RunRow) -> dict[str, object]:
+    """Give the settings that the table shows; those that the run's model does not read are left out."""
+    model, fit = row.spec.model, row.spec.fit
+    if model.name == BASELINE:
+        return {"Embedding": None, "Layers": None, "Rate": None, "Seed": row.spec.seed}
+    return {
+        "Embedding": model.embedding_size if model.switches.pairs else None,
+        "Layers": "-".join(map(str, model.layers)) if model.deep else None,
+        "Rate": fit.learning_rate,
+        "Seed": row.spec.seed,
     }
 
 
@@ -122,14 +169,19 @@ def _seconds(row: RunRow) -> float | None:
 
 
 _COLUMNS = {
-    "Run": st.column_config.TextColumn(width=300),
-    "State": st.column_config.TextColumn(width=95),
-    "Started": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=105),
-    "Test AUC": st.column_config.NumberColumn(format="%.4f", width=75),
-    "Test logloss": st.column_config.NumberColumn(format="%.4f", width=90),
-    "Seconds": st.column_config.NumberColumn(format="%.1f", width=70, help=SECONDS_HELP),
-    "Best epoch": st.column_config.NumberColumn(width=85, help="0: no epoch did clearly better than the guide alone."),
-    "Notes": st.column_config.TextColumn(width=110),
+    "Run": st.column_config.TextColumn(width=230),
+    "State": st.column_config.TextColumn(width=92),
+    "Started": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=100),
+    "Test AUC": st.column_config.NumberColumn(format="%.4f", width=72),
+    "Test logloss": st.column_config.NumberColumn(format="%.4f", width=86),
+    "Seconds": st.column_config.NumberColumn(format="%.1f", width=68, help=SECONDS_HELP),
+    "Best epoch": st.column_config.NumberColumn(width=82, help="0: no epoch did clearly better than the guide alone."),
+    "Notes": st.column_config.TextColumn(width=110, help="Words that begin with # are tags: search for them above."),
+    "Table": st.column_config.TextColumn(width=150),
+    "Embedding": st.column_config.NumberColumn(width=85, help="Embedding size."),
+    "Layers": st.column_config.TextColumn(width=85, help="Units of the DNN's layers."),
+    "Rate": st.column_config.NumberColumn(format="%g", width=70, help="Learning rate."),
+    "Seed": st.column_config.NumberColumn(format="%d", width=60),
     "Valid. AUC": st.column_config.NumberColumn(format="%.4f"),
 }
 
@@ -138,7 +190,7 @@ def _overlay(rows: list[RunRow]) -> None:
     """Draw the curves of runs in one chart: those on the same table as the first."""
     alike = [row for row in rows if row.spec.table == rows[0].spec.table][:OVERLAID]
     names = saved_runs.run_names()
-    epochs = [saved_runs.run_progress(saved_runs.open_run(row.id)).epochs for row in alike]
+    epochs = [_marked(saved_runs.run_progress(saved_runs.open_run(row.id)).epochs, row) for row in alike]
     called = [names.get(row.id, row.name) for row in alike]
     together = pd.concat(
         [frame.assign(run=name) for name, frame in zip(called, epochs, strict=True)], ignore_index=True
@@ -149,11 +201,22 @@ def _overlay(rows: list[RunRow]) -> None:
     measure = st.segmented_control("Curves", list(CURVES), format_func=CURVES.__getitem__, required=True, **kept)
     version = (measure, *zip([row.id for row in alike], called, map(len, epochs), strict=True))
     reading = f"One line per run on {plain(rows[0].spec.table_name)}; the best epoch is marked."
+    if any(_guide_alone(row) for row in alike):
+        reading += " A run without a mark kept its guide alone."
     if len({row.spec.table for row in rows}) > 1:
         reading += " Runs on other tables are left out, since they cannot be compared."
     if len({(row.spec.split, row.spec.valid_table, row.spec.rows_seed) for row in alike}) > 1:
         reading += " Not all runs are validated on the same rows, so small differences may come from the rows."
     show_chart(lambda: _compared(together, measure), version, reading, key="overlay")
+
+
+def _guide_alone(row: RunRow) -> bool:
+    return bool(row.summary.get("best_epoch") == 0)
+
+
+def _marked(epochs: pd.DataFrame, row: RunRow) -> pd.DataFrame:
+    """Take the mark from the best epoch of a run that kept none."""
+    return epochs.assign(best=False) if _guide_alone(row) else epochs
 
 
 def _compared(epochs: pd.DataFrame, measure: str) -> Chart:
@@ -182,7 +245,7 @@ def show_actions(chosen: list[RunRow]) -> None:
     with st.container(horizontal=True):
         if one:
             _leave("Open", ":material/open_in_full:", _page_of(one), run=one.id)
-        if len(chosen) == 2 and all(row.ended_well for row in chosen):
+        if _comparable(chosen):
             first, second = chosen
             _leave("Compare", ":material/compare_arrows:", "performance", run=first.id, compare=second.id)
         for row_action, label, icon, states in _ACTIONS:
@@ -191,8 +254,45 @@ def show_actions(chosen: list[RunRow]) -> None:
                 st.button(label, icon=icon, on_click=row_action, args=(fitting,))
         if one:
             show_menu(saved_runs.open_run(one.id))
+    _say_incomparable(chosen)
     if one:
         _describe(one)
+
+
+def _comparable(chosen: list[RunRow]) -> bool:
+    """Say whether these are two runs that have ended and were tested on the same table, with the same label."""
+    tested = {(row.spec.test_table or row.spec.table, row.spec.schema.label.outcome()) for row in chosen}
+    return len(chosen) == 2 and all(row.ended_well for row in chosen) and len(tested) == 1
+
+
+def _say_incomparable(chosen: list[RunRow]) -> None:
+    if len(chosen) == 2 and all(row.ended_well for row in chosen) and not _comparable(chosen):
+        st.caption("These two cannot be compared: they were tested on different tables or labels.")
+
+
+def _show_settings(chosen: list[RunRow]) -> None:
+    """Show the settings of the one selected run, or those in which several differ, side by side."""
+    from deepfm_core.experiments.run_diff import settings_beside
+
+    known = [row for row in chosen if row.state != "damaged"][:OVERLAID]
+    if not known:
+        return
+    names = saved_runs.run_names()
+    specs = {names.get(row.id, row.name): _resolved(row) for row in known}
+    table = settings_beside(specs)
+    one = len(specs) == 1
+    title = "Settings" if one else "Settings that differ"
+    with st.expander(title, expanded=not one, icon=":material/tune:"):
+        if table.empty:
+            st.caption("None: settings, seed and rows are the same.")
+        else:
+            st.dataframe(table, hide_index=True, height=min(38 * (len(table) + 1), 420), alt=title)
+
+
+def _resolved(row: RunRow) -> RunSpec:
+    """Give the spec of a run with the number of folds that it had, where its rows decided."""
+    counted = sum((row.summary.get("rows") or {}).values())
+    return replace(row.spec, folds=row.spec.folds_for(counted)) if counted else row.spec
 
 
 def _page_of(row: RunRow) -> str:
@@ -207,7 +307,7 @@ def _describe(row: RunRow) -> None:
     if not st.session_state.get(key, "").strip():
         st.session_state[key] = row.name  # an empty name is not taken
     name = left.text_input("Name", key=key)
-    notes = right.text_input("Notes", row.notes, key=f"notes {row.id}", placeholder="What you tried, and the result")
+    notes = right.text_input("Notes", row.notes, key=f"notes {row.id}", placeholder="What you tried, the result, #tags")
     with errors_shown():
         if name.strip() and name != row.name:
             store().rename(row.id, name.strip())

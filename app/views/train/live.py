@@ -234,7 +234,7 @@ def _summary(run: OpenRun) -> None:
     columns[0].metric(f"AUC ({part})", "–" if auc is None else f"{auc:.3f}")
     columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
     alone = run.summary.get("best_epoch") == 0
-    columns[2].metric("best epoch", _best_epoch(run), help=GUIDE_ALONE_HELP if alone else None)
+    columns[2].metric("kept" if alone else "best epoch", _best_epoch(run), help=GUIDE_ALONE_HELP if alone else None)
     seconds = seconds_of_work(run.summary)
     columns[3].metric("seconds", "–" if seconds is None else f"{seconds:.1f}", help=SECONDS_HELP)
 
@@ -288,10 +288,18 @@ def _curves(run: OpenRun, run_progress: RunProgress) -> None:
     assert run_progress.started is not None
     base, live = run_progress.started.base_logloss, run.active
     st.markdown("**Logloss**")
-    kept = f" {GUIDE_ALONE_HELP}" if run.summary.get("best_epoch") == 0 else ""
-    version = (run.id, run.state, len(run_progress.epochs), len(run_progress.progress))
+    alone = run.summary.get("best_epoch") == 0
+    kept = f" {GUIDE_ALONE_HELP}" if alone else ""
+    guide = run.summary.get("valid") or {} if alone else {}
+    version = (run.id, run.state, len(run_progress.epochs), len(run_progress.progress), alone)
     show_chart(
-        lambda: loss_curves(run_progress.epochs, base_logloss=base, progress=run_progress.progress, live=live),
+        lambda: loss_curves(
+            run_progress.epochs,
+            base_logloss=base,
+            progress=run_progress.progress,
+            guide=guide.get("logloss"),
+            live=live,
+        ),
         version,
         f"Lower is better. Dashed: predicting the share of positive rows for every row.{kept}",
         key="loss",
@@ -299,4 +307,5 @@ def _curves(run: OpenRun, run_progress: RunProgress) -> None:
     if run_progress.epochs["valid_auc"].notna().sum() > 1:
         st.markdown("**Validation AUC**")
         reading = "Chance that a positive row gets a higher logit than a negative one. 0.5 is guessing."
-        show_chart(lambda: auc_curve(run_progress.epochs, live=live), version[:3], reading, key="auc")
+        drawn = (*version[:3], alone)
+        show_chart(lambda: auc_curve(run_progress.epochs, guide=guide.get("auc"), live=live), drawn, reading, key="auc")

@@ -399,6 +399,18 @@ def test_the_ledger_of_a_changed_row_says_what_each_term_was() -> None:
     assert not [row for row in rows_of(ledger.ledger(terms).to_dict(), "text") if "was" in row["text"]]
 
 
+def test_a_run_that_kept_its_guide_alone_has_no_best_epoch_in_its_curves() -> None:
+    for chart in (
+        training_curves.loss_curves(frames.epochs(), guide=0.3333),
+        training_curves.auc_curve(frames.epochs(), guide=0.7777),
+    ):
+        labels = [row["label"] for row in rows_of(chart.to_dict(), "early")]
+        assert len(labels) == len(set(labels)) * labels.count(labels[0]) == labels.count(labels[0])
+        assert labels[0].startswith("kept: the guide alone")
+        assert "best epoch" not in str(chart.to_dict())
+        assert "kept its guide alone" in chart.description
+
+
 def test_a_signed_axis_takes_its_digits_from_its_ticks() -> None:
     assert "datum.label" in theme.SIGNED  # a fixed number of digits would repeat small ticks
 
