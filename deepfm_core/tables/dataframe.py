@@ -54,13 +54,13 @@ def _texts(column: pd.Series) -> pd.Categorical:
         TableError: it holds values that no text is known for.
     """
     try:
-        if isinstance(column.dtype, pd.ArrowDtype) and pt.is_nested(column.dtype.pyarrow_dtype):
+        if isinstance(column.dtype, pd.ArrowDtype) and _as_in_files(column.dtype.pyarrow_dtype):
             return categorical([coded(as_texts(pa.chunked_array(column.array.__arrow_array__())))])
         if column.dtype == object:
             column = column.map(_hashable)
         codes, distinct = pd.factorize(column)
         texts = pa.concat_arrays([_written(distinct), pa.array([""], pa.string())]).dictionary_encode()
-    except (TypeError, ValueError, OverflowError, pa.ArrowException) as error:
+    except (TypeError, ValueError, OverflowError, NotImplementedError, pa.ArrowException) as error:
         remedy = "Convert it to numbers, texts, times or lists of these."
         problem = Problem(
             "the column holds values that cannot be read", remedy, column=str(column.name), value=str(error)
@@ -68,6 +68,12 @@ def _texts(column: pd.Series) -> pd.Categorical:
         raise TableError("DataFrame", [problem]) from error
     places = texts.indices.to_numpy()[codes]  # a missing value has code -1: the last text, ""
     return categorical([Coded(places, texts.dictionary)])
+
+
+def _as_in_files(kind: pa.DataType) -> bool:
+    """Return whether a type of Arrow is one that pandas knows little of, so that it is read as from a file."""
+    unknown = isinstance(kind, pa.BaseExtensionType) or pt.is_interval(kind) or pt.is_run_end_encoded(kind)
+    return unknown or pt.is_nested(kind) or pt.is_string_view(kind) or pt.is_binary_view(kind)
 
 
 def _hashable(value: Any) -> Any:
@@ -87,7 +93,7 @@ def _written(distinct: pd.Index) -> pa.Array:
     if numbers.dtype.kind != "f":
         return texts
     # A whole number that float64 holds exactly is written without its `.0`.
-    whole = (np.floor(numbers) == numbers) & (np.abs(numbers) < _EXACT)
+    whole = (np.floor(numbers) == numbers) & (np.abs(numbers.astype(np.float64)) < _EXACT)
     integers = pa.array(np.where(whole, numbers, 0).astype(np.int64)).cast(pa.string())
     return pc.if_else(whole, integers, texts)
 

@@ -335,9 +335,16 @@ def _python(values: pa.Array) -> list[Any]:
     if pt.is_list(values.type) or pt.is_large_list(values.type):
         items = _python(values.values)
         return [None if span is None else items[span] for span in _spans(values)]
+    if pt.is_interval(kind):
+        return [None if value is None else _interval(value) for value in values.to_pylist()]
     if pt.is_temporal(kind) or isinstance(kind, pa.BaseExtensionType):
         return list(_texts(values).to_pylist())
     return list(values.to_pylist())
+
+
+def _interval(value: pa.MonthDayNano) -> str:
+    """Write months, days and nanoseconds as ISO 8601 does: `P1M2DT0.5S`."""
+    return f"P{value.months}M{value.days}DT{seconds_text(Decimal(value.nanoseconds).scaleb(-9))}S"
 
 
 def _spans(values: pa.Array) -> list[slice | None]:

@@ -54,6 +54,16 @@ def test_what_was_found_is_shown_and_read_again_at_once_by_another_choice(opened
     assert (_choice(app, "table"), store.table(first).report.choices) == (first, FOUND)
 
 
+def test_what_was_left_out_is_kept_by_choice(opened: Opened, store: Store) -> None:
+    names, *rows = TABLE.splitlines()
+    app = upload(opened, "mine.csv", "\n".join([names, *rows, ";" * names.count(";"), names]).encode())
+    assert shown(app, "Rows") == "Some left out (found)"
+    count = len(store.table(_choice(app, "table")))
+    choose(app, "Rows", "all")
+    table = store.table(_choice(app, "table"))
+    assert (len(table), table.report.choices) == (count + 2, Choices(rows="all"))
+
+
 def test_the_label_stays_where_the_columns_do(opened: Opened, store: Store) -> None:
     app = upload(opened, "mine.csv", TABLE.encode())
     app.selectbox(key="choice of label").select("price").run()

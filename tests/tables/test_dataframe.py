@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import datetime
+import warnings
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from pyarrow import feather
 
 from deepfm_core.errors import TableError
 from deepfm_core.tables.dataframe import table_from_frame
@@ -69,3 +71,23 @@ def test_a_frame_gives_the_same_cells_as_the_file_it_was_read_from(tmp_path):
 def test_a_column_name_that_stands_twice_is_named():
     with pytest.raises(TableError, match="column `a`: the column name appears more than once"):
         table_from_frame(pd.DataFrame([[1, 2]], columns=["a", "a"]))
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        (pa.array(["a", None, "b"], pa.string_view()), ["a", "", "b"]),
+        (pa.array(np.array([0.5, 2.0], np.float16)), ["0.5", "2"]),
+        (pa.array([(1, 2, 500_000_000), None], pa.month_day_nano_interval()), ["P1M2DT0.5S", ""]),
+        (pa.array([b"\0" * 16, None], pa.binary(16)).cast(pa.uuid()), ["00000000-0000-0000-0000-000000000000", ""]),
+    ],
+    ids=["views", "half floats", "intervals", "identifiers"],
+)
+def test_types_of_arrow_that_pandas_knows_little_of_are_read_as_from_a_file(values, expected, tmp_path):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        column = pd.Series(pd.arrays.ArrowExtensionArray(pa.chunked_array([values])))
+        assert texts(column) == expected
+    feather.write_feather(pa.table({"x": values, "y": [1] * len(values)}), tmp_path / "t")
+    in_file = ["2.0" if text == "2" else text for text in expected]  # a float of a file was never an integer
+    assert read_table(tmp_path / "t").frame["x"].tolist() == in_file
