@@ -8,7 +8,7 @@ from app.state.saved_runs import OpenRun
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.messages import MODEL_TITLES, baseline_sentence, wide_title
 from app.widgets.text import counted, plain
-from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, share, signed
+from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, isolated, share, signed
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE
 
@@ -53,7 +53,7 @@ def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
         return "No pairs", "A pair needs two fields, and the model has one.", "Train with a second field to see pairs."
     if found is None:
         return "No pairs", f"The model {model} has no pairs.", "Train DeepFM or FM to see pairs."
-    name = f"{plain(found.field_a)} × {plain(found.field_b)}"
+    name = f"{plain(isolated(found.field_a))} × {plain(isolated(found.field_b))}"
     clear, effect = found.clear, f"Typical effect: **±{found.strength:.2f} log-odds**."
     if clear is None:
         text = f"{effect} Strongest of {counted(found.pairs, 'pair')}."
@@ -67,7 +67,7 @@ def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
 
 def cell_sentence(cell: Cell) -> str:
     """Say in plain words what two levels do together: in the data, and beside it in the model."""
-    levels = " with ".join(f"**{plain(level)}**" for level in (cell.level_a, cell.level_b))
+    levels = " with ".join(f"**{plain(isolated(level))}**" for level in (cell.level_a, cell.level_b))
     return (
         f"{levels}: {share(cell.rate)} positive in {cell.rows:,} rows, **{signed(cell.observed)} log-odds** beyond the "
         f"two alone. The model says {signed(cell.learned)}."
@@ -118,4 +118,8 @@ def _slice(found: Slice | None) -> Card:
     )
     chance = f"Among {found.slices} slices, chance alone can put one this far off: no sign of a fault."
     fault = f"Further off than chance would put the worst of {found.slices} slices."
-    return f"{plain(found.field)} = {plain(found.level)}", text, fault if found.beyond_chance else chance
+    return (
+        f"{plain(isolated(found.field))} = {plain(isolated(found.level))}",
+        text,
+        fault if found.beyond_chance else chance,
+    )

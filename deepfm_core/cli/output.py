@@ -89,7 +89,7 @@ def _text(event: Event) -> str:
         case Stage() if event.note:
             return f"note: {event.note}"
         case Stage() if event.name == HOLD_OUT:
-            return f"pairs on unseen rows {event.fraction:4.0%}"
+            return f"checking pairs on held-out rows {event.fraction:4.0%}"
         case Stage() if event.fraction == 0.0 and event.name in ("read", "explain"):
             return f"{event.name} …"
     return ""

@@ -42,18 +42,20 @@ def parser() -> argparse.ArgumentParser:
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=_Parser)
     _train(verbs)
     _compare(verbs)
-    _on_rows(verbs, "predict", "CSV on stdout: row,probability — one line a row, in order")
+    _on_rows(verbs, "predict", "score the rows of a table; prints CSV: row,probability, in the order of the rows")
     explained = _on_rows(
-        verbs, "explain", "CSV on stdout: row,probability,logit,bias,first_order,second_order,fm_logit,dnn_logit"
+        verbs, "explain", "score rows and split each logit into its parts; prints CSV, one line per row"
     )
     _top(explained)
     _interactions(verbs)
     _export(verbs)
-    read = _verb(verbs, "read", "CSV on stdout: the table as understood; on stderr one JSON object: how it was read")
+    read = _verb(
+        verbs, "read", "show how a file is read; prints the table as CSV, and on stderr a JSON object that says how"
+    )
     read.add_argument("table", type=Path, metavar="TABLE")
     _role_table(verbs)
     _reading(read)
-    _verb(verbs, "runs", "the runs in the store, newest first, as CSV")
+    _verb(verbs, "runs", "list the runs of the store, the newest first, as CSV")
     _upkeep(verbs)
     verbs.add_parser("worker", help="take queued runs from the store until none comes for a while", add_help=False)
     return whole
@@ -92,32 +94,38 @@ def _on_rows(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
     verb = _verb(verbs, name, text)
     verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
     verb.add_argument("table", type=Path, metavar="TABLE", help="rows with the run's fields; a label is not needed")
-    verb.add_argument("--strict", action="store_true", help="refuse a table whose values are largely new to the model")
+    verb.add_argument(
+        "--strict", action="store_true", help="refuse a table most of whose values the model has not seen"
+    )
     _reading(verb)
     return verb
 
 
 def _top(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--top", type=int, metavar="N", help="only the first N (20 on a terminal, all elsewhere)")
+    verb.add_argument("--top", type=int, metavar="N", help="print only the first N (20 on a terminal, all elsewhere)")
 
 
 def _interactions(verbs: Any) -> None:
-    verb = _verb(verbs, "interactions", "CSV on stdout, strongest first: field_a,field_b,strength,…")
-    verb.add_argument("folder", metavar="RUN|TABLE", help="a run's folder or its id; a table with --observed-only")
+    verb = _verb(verbs, "interactions", "rank the pairs of fields of a run or a table; prints CSV, the strongest first")
+    verb.add_argument(
+        "folder", metavar="RUN|TABLE", help="a run's folder, its id or a bundle; or a table, with --observed-only"
+    )
     _top(verb)
-    verb.add_argument("--observed-only", action="store_true", help="ask a table itself; needs no run and no model")
-    verb.add_argument("--label", metavar="NAME", help="with --observed-only: the column to predict")
-    verb.add_argument("--positive", metavar="VALUE", help=f"… {POSITIVE_HELP}")
+    verb.add_argument(
+        "--observed-only", action="store_true", help="rank the pairs of a table by its labels alone; needs no run"
+    )
+    verb.add_argument("--label", metavar="NAME", help="of a table: the column to predict")
+    verb.add_argument("--positive", metavar="VALUE", help=f"of a table: {POSITIVE_HELP}")
     _reading(verb)
-    verb.add_argument("--seed", type=int, help="… and the seed of the labels drawn as the null (0)")
+    verb.add_argument("--seed", type=int, help="of a table: seed of the labels drawn without interaction (0)")
     _roles(verb)
 
 
 def _export(verbs: Any) -> None:
-    verb = _verb(verbs, "export", "a finished run as one file, or as a run of MLflow; where it is on stdout")
+    verb = _verb(verbs, "export", "write a finished run as one file, or send it to MLflow; prints where it is")
     verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
     verb.add_argument("--format", metavar="NAME", help=", ".join(FORMATS))
-    verb.add_argument("--out", type=Path, metavar="PATH", help="the file to write; must not exist")
+    verb.add_argument("--out", type=Path, metavar="PATH", help="the file to write; it must not exist yet")
     _mlflow(verb)
 
 
@@ -127,31 +135,33 @@ def _mlflow(verb: argparse.ArgumentParser) -> None:
 
 
 def _role_table(verbs: Any) -> None:
-    verb = _verb(verbs, "roles", "CSV on stdout: field,kind,separator,missing,why,warning — one line a column")
+    verb = _verb(verbs, "roles", "show what each column is taken for, and why; prints CSV, one line per column")
     _table(verb)
     _roles(verb)
-    verb.add_argument("--quiet", action="store_true", help="no notes and no warnings on stderr")
+    verb.add_argument("--quiet", action="store_true", help="show no notes and no warnings")
 
 
 def _train(verbs: Any) -> None:
-    verb = _verb(verbs, "train", "train a model on a table; one JSON object on stdout")
+    verb = _verb(verbs, "train", "train a model on a table; prints one JSON object")
     _table(verb)
-    verb.add_argument("--out", type=Path, metavar="DIR", help="write the run here; must not exist (default: the store)")
+    verb.add_argument(
+        "--out", type=Path, metavar="DIR", help="write the run to this folder, which must not exist yet (the store)"
+    )
     _mlflow(verb)
     _roles(verb)
     _settings(verb, "train").add_argument(
         "--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)"
     )
     verb.add_argument("--seeds", type=int, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)")
-    verb.add_argument("--quiet", action="store_true", help="no progress on stderr")
+    verb.add_argument("--quiet", action="store_true", help="show no progress and no warnings")
 
 
 def _compare(verbs: Any) -> None:
-    verb = _verb(verbs, "compare", "train models on the same rows; the table of their results as CSV on stdout")
+    verb = _verb(verbs, "compare", "train several models on the same rows; prints their results as CSV")
     _table(verb)
     models = [*MODELS, PUBLISHED]
     verb.add_argument("--models", type=_names, default=models, metavar="NAMES", help=f"{','.join(models)} (all)")
-    verb.add_argument("--no-baseline", action="store_true", help="no gradient boosting beside them")
+    verb.add_argument("--no-baseline", action="store_true", help="leave out gradient boosting")
     # The option's earlier name, for scripts.
     verb.add_argument("--no-yardstick", action="store_true", dest="no_baseline", help=argparse.SUPPRESS)
     _roles(verb)
@@ -168,7 +178,7 @@ def _table(verb: argparse.ArgumentParser) -> None:
 
 
 def _reading(verb: argparse.ArgumentParser) -> None:
-    reading = verb.add_argument_group("how files are read", "what you leave out is found in the file; `read` shows it")
+    reading = verb.add_argument_group("how files are read", "what you do not say is found in the file; `read` shows it")
     for name, (metavar, text) in READ.items():
         reading.add_argument(f"--{name}", metavar=metavar, help=text)
     text = "megabytes that a file may have, before and after it is unpacked (half of this machine's memory)"
@@ -187,12 +197,16 @@ READ = {
 
 
 def _roles(verb: argparse.ArgumentParser) -> None:
-    roles = verb.add_argument_group("fields", "NAMES separated by commas; what is not named is inferred")
+    roles = verb.add_argument_group(
+        "fields", "separate NAMES by commas; a field you do not name gets its kind from its values"
+    )
     for kind in Kind:
         text = kind.help + ("; NAME:^ says what stands between them" if kind.is_several else "")
         roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES", help=text)
 
-    written = verb.add_argument_group("how cells are written", "NAMES separated by commas; found over the whole column")
+    written = verb.add_argument_group(
+        "how cells are written", "separate NAMES by commas; what you do not say is found in the column"
+    )
     for name, text in WRITTEN.items():
         written.add_argument(f"--{name}", type=_names, default=[], metavar="NAMES", help=text)
     written.add_argument(
@@ -216,7 +230,7 @@ def _settings(verb: argparse.ArgumentParser, name: str) -> argparse._ArgumentGro
     parts.add_argument("--valid-table", type=Path, metavar="FILE", help="validate on this table")
     parts.add_argument("--test-table", type=Path, metavar="FILE", help="test on this table")
     parts.add_argument("--split-by", default="random", metavar="HOW", help="random, time:FIELD or group:FIELD (random)")
-    model = verb.add_argument_group("model", "what is not said comes from the preset")
+    model = verb.add_argument_group("model", "settings you do not give come from the preset")
     model.add_argument(
         "--preset", default="recommended", metavar="NAME", help="recommended, paper or quick (recommended)"
     )

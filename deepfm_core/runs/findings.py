@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
+from unicodedata import bidirectional
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,8 +44,13 @@ class Cell:
     """In log-odds, by the model."""
 
     def __str__(self) -> str:
-        levels = f"{self.level_a} with {self.level_b}"
+        levels = f"{isolated(self.level_a)} with {isolated(self.level_b)}"
         return f"{levels}: {share(self.rate)} positive in {self.rows:,} rows, {signed(self.observed)} log-odds"
+
+
+def isolated(name: str) -> str:
+    """Keep a name with letters that run from right to left, such as Arabic, from turning the sentence around it."""
+    return f"\u2068{name}\u2069" if any(bidirectional(letter) in ("R", "AL") for letter in name) else name
 
 
 def share(rate: float) -> str:

@@ -37,7 +37,7 @@ class FieldRole:
 
 @dataclass(frozen=True)
 class LabelRole:
-    """The label's column and which of its texts counts as a click."""
+    """The label's column and which of its texts is positive."""
 
     column: str
     positive: str

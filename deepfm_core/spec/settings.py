@@ -267,7 +267,7 @@ SETTINGS: tuple[Setting, ...] = (
         title="guided",
         label="Guided by the evidence",
         help="start from main effects and the pairs that the labels of the training part support; embeddings and"
-        " network learn what these leave",
+        " DNN learn what these leave",
         option=Option(),
         drawn=False,  # the page Train has a switch for it beside preset and model
         said=Said("guided {}", 2),

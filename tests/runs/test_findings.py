@@ -11,11 +11,13 @@ import pandas as pd
 import pytest
 
 from deepfm_core.runs.findings import (
+    Cell,
     Findings,
     find,
     find_again,
     find_pair_again,
     findings,
+    isolated,
     logit_spread,
     strongest_pair,
     worst_slice,
@@ -157,3 +159,9 @@ def test_the_strongest_pair_comes_with_what_to_think_of_it() -> None:
     plain = strongest_pair(_pairs())
     assert plain is not None
     assert plain.said == ""
+
+
+def test_a_name_from_right_to_left_does_not_turn_the_sentence_around_it() -> None:
+    cell = Cell("device = phone", "مكان = القصة", 270, 0.65, 0.6, 1.29, 1.31)
+    assert str(cell).startswith("device = phone with \u2068مكان = القصة\u2069: 65% positive")
+    assert isolated("デバイス 😀") == "デバイス 😀"

@@ -245,7 +245,9 @@ def _paper(table: pd.DataFrame) -> None:
     with st.expander("The same models in the paper", icon=":material/article:", expanded=True):
         columns = _columns(shown, {"Model": 140})
         st.dataframe(shown, hide_index=True, column_config=columns, height="content", alt="Figures of the paper")
-        st.caption(f"{SOURCE}: test AUC and logloss on two click logs. The data differ, so use it as orientation only.")
+        st.caption(
+            f"{SOURCE}: test AUC and logloss on two click logs. The data differ, so take them as a rough reference."
+        )
 
 
 def _open(shown: pd.DataFrame, runs: Sequence[RunRow], places: Sequence[int]) -> None:

@@ -69,8 +69,8 @@ def _left_to_embeddings(guide: dict[str, list[dict[str, str]]]) -> str:
 def _say_cells(run: OpenRun, made: Embeddings, guide: dict[str, list[dict[str, str]]] | None) -> None:
     if FM not in made.spaces:
         st.info(
-            "**This run kept its guide alone.** Its embeddings found nothing more that pays on the validation rows, so "
-            "they are all 0. The map places features by the guide's cells instead."
+            "**This run kept its guide alone.** Its embeddings found nothing more that helps on the validation rows. "
+            "So they are all 0. The map places features by the guide's cells instead."
         )
     named = _named_pairs(guide, "cells") if guide else ""
     of = f" The guide has cells for {named}." if named else ""

@@ -68,9 +68,9 @@ def pairs_step(run: OpenRun, row: WorkedRow) -> None:
         return
     st.latex(r"\sum_{f<g} \langle e_f, e_g\rangle = \tfrac12\Big(\big|\sum_f e_f\big|^2 - \sum_f |e_f|^2\Big)")
     st.markdown(
-        "The FM adds the inner product of every two embeddings. The identity saves the loop over pairs: the square of "
-        f"the sum, less the sum of the squares, halved. A row has {count * (count - 1) // 2:,} pairs of fields here, "
-        f"and only {count:,} embeddings to square."
+        "The FM adds the inner product of every two embeddings. The identity saves the loop over pairs: take the "
+        "square of the sum, subtract the sum of the squares, and halve it. A row has "
+        f"{count * (count - 1) // 2:,} pairs of fields here, and only {count:,} embeddings to square."
     )
     chosen = _choose_three(row)
     if len(chosen) == THREE:
@@ -138,14 +138,14 @@ def network_step(run: OpenRun, row: WorkedRow, deep: float) -> None:
     shared = " They are the same embeddings as the FM's." if both else ""
     st.markdown(
         f"The DNN reads the embeddings of all fields side by side, {len(row.layers[0]):,} numbers.{shared} "
-        f"{counted(len(row.layers) - 2, 'hidden layer')} later, one number is left: "
+        f"After {counted(len(row.layers) - 2, 'hidden layer')}, one number is left: "
         f"**{signed(float(row.layers[-1][0]))} log-odds**."
     )
     if model.switches.cross:
         crossed = signed(deep - float(row.layers[-1][0]))
         st.markdown(f"Beside it, the cross network reads the same numbers. It adds **{crossed} log-odds**.")
     if not row.layers[-1].any() and model.has_guide:
-        st.caption("It is 0: the network found nothing that pays on the validation rows beyond the guide.")
+        st.caption("It is 0: the DNN found nothing beyond the guide that helps on the validation rows.")
     names = ["inputs", *(f"hidden layer {number}" for number in range(1, len(row.layers) - 1)), "output"]
     table = pd.DataFrame(
         {
@@ -177,8 +177,8 @@ def sum_step(run: OpenRun, example: pd.Series[Any]) -> None:
         f"{summands[0].upper()}{summands[1:]} = **{signed(float(example['logit']))} log-odds**, a probability of "
         f"**{example['probability']:.1%}**. The row has {code(outcome)}, to which the model gave {given:.1%}. So the "
         f"row costs {-log(max(given, 1e-300)):.2f} nats of logloss. Training lowers the mean of that over all training "
-        "rows, and moves all parts at once. In DeepFM nothing is trained ahead, as in FNN, and nobody names pairs, as "
-        "in Wide & Deep."
+        "rows, and moves all parts at once. DeepFM needs nothing trained ahead, unlike FNN, and no pairs named by "
+        "hand, unlike Wide & Deep."
     )
     if model.has_guide:
         st.caption("**Guided.** This run differs from the paper: main effects and supported pairs were solved first.")

@@ -86,7 +86,9 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
     rows = scores.rows
     name = saved_tables.table_name(sha)
     mean = f"Mean probability: **{rows['probability'].mean():.1%}**." if len(rows) else ""
-    strange = f" {scores.any_unseen:.1%} of the rows hold a value that training did not." if scores.any_unseen else ""
+    strange = (
+        f" {scores.any_unseen:.1%} of the rows hold a value that no training row has." if scores.any_unseen else ""
+    )
     st.markdown(f"**{plain(name)}**: {counted(len(rows), 'row')}. {mean}{strange}")
     _warn(scores.warnings, name)
     _say_reading(saved_tables.table(sha).report)

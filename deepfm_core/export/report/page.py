@@ -17,7 +17,7 @@ from deepfm_core.export.report.charts import Step
 from deepfm_core.export.report.style import CSS
 from deepfm_core.export.run_code import classifier_snippet, command_line, unsaid
 from deepfm_core.metrics.scores import Metrics, logloss_by_row
-from deepfm_core.runs.findings import signed
+from deepfm_core.runs.findings import isolated, signed
 
 FEW_POSITIVES = 100
 """Positive rows to judge by, below which the report asks for caution first."""
@@ -97,7 +97,7 @@ def _trusted(pair: pd.Series) -> str:
 
 
 def _names(pair: pd.Series) -> str:
-    return f"<b>{escape(pair['field_a'])} × {escape(pair['field_b'])}</b>"
+    return f"<b>{escape(isolated(pair['field_a']))} × {escape(isolated(pair['field_b']))}</b>"
 
 
 def _doubts(facts: Facts) -> Iterator[str]:

@@ -5,13 +5,17 @@ _LIGHT = """--paper:#fff;--ink:#1b252d;--muted:#59656d;--grid:#e6ebee;--line:#d5
 _DARK = """--paper:#0f1518;--ink:#e3e9ec;--muted:#9fadb6;--grid:#262f35;--line:#333d44;--soft:#181f24;--accent:#45bcd6;
 --fm:#88a7fd;--dnn:#ec915c;--up:#5ac576;--down:#e087ce;--cell:#292c2d;--strong:#9de0e0;--weak:#273042"""
 
+_SCRIPTS = """"Noto Sans","PingFang SC","Hiragino Sans","Microsoft YaHei","Noto Sans CJK SC","Apple Color Emoji",
+"Segoe UI Emoji","Noto Color Emoji\""""
+# Names may be in any script: what the usual systems bring for Chinese, Japanese, Korean and emoji.
+
 CSS = f"""
 :root{{color-scheme:light dark;{_LIGHT}}}
 @media screen and (prefers-color-scheme:dark){{:root{{{_DARK}}}}}
 *{{box-sizing:border-box}}
 html{{-webkit-text-size-adjust:100%}}
 body{{margin:0;background:var(--paper);color:var(--ink);font:16px/1.55 system-ui,-apple-system,"Segoe UI",Roboto,
-"Noto Sans",sans-serif;-webkit-print-color-adjust:exact;print-color-adjust:exact}}
+{_SCRIPTS},sans-serif;-webkit-print-color-adjust:exact;print-color-adjust:exact}}
 main{{max-width:1040px;margin:0 auto;padding:40px 24px 72px}}
 h1{{font-size:2rem;line-height:1.2;letter-spacing:-.015em;margin:0 0 6px;text-wrap:balance}}
 h2{{font-size:1.3rem;letter-spacing:-.01em;margin:52px 0 4px;padding-top:18px;border-top:1px solid var(--line)}}
@@ -33,7 +37,7 @@ figure{{margin:14px 0 0;min-width:0;break-inside:avoid}}
 figure h3{{margin:0 0 2px}}
 figcaption{{margin-top:4px;max-width:60ch}}
 svg{{display:block;width:100%;height:auto;overflow:hidden;font:12px system-ui,-apple-system,"Segoe UI",Roboto,
-"Noto Sans",sans-serif}}
+{_SCRIPTS},sans-serif}}
 svg text{{fill:var(--muted);font-variant-numeric:tabular-nums}}
 svg .say{{fill:var(--ink)}} svg .bold{{fill:var(--ink);font-weight:650}}
 svg .on{{fill:var(--paper)}}
