@@ -56,7 +56,7 @@ def of_one(table: pd.DataFrame) -> str:
             _spread(row["auc"], row["auc_sd"]),
             _spread(row["logloss"], row["logloss_sd"]),
             _interval(row["logloss_difference"], row["logloss_low"], row["logloss_high"]),
-            f"{row['relative_seconds']:.1f}",
+            _times(row["relative_seconds"]),
             "–" if pd.isna(row["parameters"]) else f"{row['parameters']:,.0f}",
         ]
         for _, row in table.iterrows()
@@ -80,10 +80,14 @@ def of_many(tables: pd.DataFrame) -> str:
                 _spread(row["auc"], spread["auc"][str(model)]),
                 _spread(row["logloss"], spread["logloss"][str(model)]),
                 "–" if model == "deepfm" else _interval(away, away - width, away + width),
-                f"{row['relative_seconds']:.1f}",
+                _times(row["relative_seconds"]),
             ]
         )
     return _markdown(["", "test AUC", "logloss", "from DeepFM (95% over divisions)", "time ÷ LR"], lines)
+
+
+def _times(relative: float) -> str:
+    return "–" if pd.isna(relative) else f"{relative:.1f}"
 
 
 def _spread(mean: float, deviation: float) -> str:
