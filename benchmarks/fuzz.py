@@ -245,6 +245,7 @@ def main() -> None:
     found = Findings(target, seconds, folder)
     options = [
         f"-max_len={MOST_BYTES if target == 'table' else 1 << 16}",
+        f"-artifact_prefix={folder.parent}/",
         "-rss_limit_mb=0",
         "-verbosity=0",
         "-timeout=60",
