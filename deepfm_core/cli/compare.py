@@ -41,7 +41,7 @@ def run(arguments: argparse.Namespace) -> None:
     plan.specs(base, rows)  # says what is wrong before anything is stored
     store = Store.default()
     for sha, path in tables.paths.items():
-        store.import_table(path, path.name, table=tables.tables[sha], choices=tables.choices)
+        store.import_table(path, tables.tables[sha].name, table=tables.tables[sha], choices=tables.choices)
     comparison = experiments_comparison.begin(store, base, rows, plan)
     try:
         _work(store, comparison, tables, arguments.quiet)

@@ -74,9 +74,9 @@ def _observed(arguments: argparse.Namespace) -> tuple[pd.DataFrame, Schema]:
 
     if arguments.label is None:
         raise SpecError("The label is not named. Say which column it is with --label NAME.")
-    if Path(arguments.folder).is_dir():
+    if (Path(arguments.folder) / "spec.json").exists():
         raise SpecError(
-            f"`{arguments.folder}` is a folder, and --observed-only asks a table. Name a file, or leave it out."
+            f"`{arguments.folder}` is the folder of a run, and --observed-only asks a table. Name one, or leave it out."
         )
     table = read_chosen(arguments, Path(arguments.folder))
     schema = chosen_schema(arguments, table)

@@ -9,7 +9,9 @@ import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
+from dataclasses import asdict
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, get_args
 
 from deepfm_core.cli.parser import READ
@@ -24,6 +26,7 @@ from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.columnar.budget import half_of_memory
+from deepfm_core.tables.parquet import write_parquet
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Choices, Table
 
@@ -37,6 +40,7 @@ class Tables:
     def __init__(self, arguments: argparse.Namespace) -> None:
         began = time.perf_counter()
         self.choices, self.limit = reading_choices(arguments), reading_limit(arguments)
+        self._folder = TemporaryDirectory()
         self.paths: dict[str, Path] = {}
         self.tables: dict[str, Table] = {}
         self.main = self._add(arguments.table)
@@ -63,7 +67,14 @@ class Tables:
             **own,
             "notes": [*own["notes"], *notes, *summary.get("notes", [])],
             "warnings": [*own["warnings"], *warnings],
+            **self._files(),
         }
+
+    def _files(self) -> dict[str, Any]:
+        """Name the files of datasets, so that one that has changed since is noticed."""
+        found = {table.name: [asdict(file) for file in table.report.files] for table in self.tables.values()}
+        listed = {name: files for name, files in found.items() if files}
+        return {"files": listed} if listed else {}
 
     def name(self, sha: str | None) -> str | None:
         """Return what a table is called; None for none."""
@@ -73,6 +84,9 @@ class Tables:
         if path is None:
             return None
         table = read_table(path, choices=self.choices, max_bytes=self.limit)
+        if table.report.files:  # the store keeps one file: what was read of all of them
+            path = Path(self._folder.name) / f"dataset {len(self.paths)}.parquet"
+            write_parquet(table, path)
         with path.open("rb") as file:
             sha = self.choices.key(hashlib.file_digest(file, "sha256").hexdigest())
         self.paths[sha], self.tables[sha] = path, table

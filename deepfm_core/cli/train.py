@@ -142,7 +142,7 @@ def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -
 
     store = Store.default()
     for sha, path in tables.paths.items():
-        store.import_table(path, path.name, table=tables.tables[sha], choices=tables.choices)
+        store.import_table(path, tables.tables[sha].name, table=tables.tables[sha], choices=tables.choices)
     worker = Process.current()
     row = store.begin(spec, worker, name)
     try:

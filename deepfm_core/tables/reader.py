@@ -22,6 +22,7 @@ import pyarrow as pa
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.containers import Form, from_json, is_json, is_zip, unpacked
 from deepfm_core.tables.csv_parser import Parsed, parse
+from deepfm_core.tables.datasets.source import is_dataset
 from deepfm_core.tables.decoding import Content, refuse_columns, refuse_size, survey
 from deepfm_core.tables.dialect import Dialect, detect
 from deepfm_core.tables.header import is_value
@@ -130,7 +131,7 @@ def read_table(
     only: str | None = None,
     choices: Choices = FOUND,
 ) -> Table:
-    """Read a table from a file; each cell is exactly the text in the file, without its quotes.
+    """Read a table from a file, or from many; each cell is exactly the text in the file, without its quotes.
 
     It reads CSV, header-less files in the Criteo layout, and Parquet. A CSV may be separated by commas, tabs,
     semicolons or vertical bars, compressed with gzip, and encoded in UTF-8, UTF-16 or Latin-1. It may have blank and
@@ -138,7 +139,7 @@ def read_table(
     space that follows every delimiter. A few ragged rows are left out and listed in the report.
 
     Args:
-        source: the path of the file.
+        source: the path of the file; or of many, a folder, a pattern such as `data/day=*/*.parquet`, or a URI.
         name: the table's name in messages; the file's name by default.
         strict: whether a single ragged row is an error, for example if every row needs a prediction.
         max_bytes: the largest size allowed, before and after decompression.
@@ -150,7 +151,14 @@ def read_table(
     """
     path = Path(source)
     try:
-        table = _read(path, name or path.name, strict, max_bytes, only, choices)
+        if is_dataset(source):
+            from deepfm_core.tables.datasets.dataset import read_dataset
+
+            table = read_dataset(
+                source, name, lambda path, own: _read(path, own, strict, max_bytes, only, choices), max_bytes
+            )
+        else:
+            table = _read(path, name or path.name, strict, max_bytes, only, choices)
     except TableError as error:
         if choices.encoding is None:
             raise

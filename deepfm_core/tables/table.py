@@ -156,6 +156,17 @@ def runs_of(numbers: NDArray[np.int64]) -> tuple[tuple[int, int], ...]:
     return tuple(zip(numbers[breaks].tolist(), lengths.tolist(), strict=True))
 
 
+@dataclass(frozen=True)
+class PartFile:
+    """A file of a dataset, as it was when it was read."""
+
+    name: str
+    """Its path below the dataset's folder."""
+    bytes: int
+    sha256: str
+    rows: int
+
+
 _PLACES = "places"
 _SENTENCES = 5
 """Kinds of lines that `ReadReport.sentences` names."""
@@ -189,6 +200,8 @@ class ReadReport:
     """The records among the rows that are none, as runs: the number of the first, from 0, and how many there are."""
     first_line: int | None = None
     """The line of the first record, where each record is a line; otherwise None."""
+    files: tuple[PartFile, ...] = ()
+    """The files of a dataset, in the order of their rows; empty for a table of one file."""
 
     def sentences(self) -> list[str]:
         """Say what was left out, what was repaired and what else there is to know, a short sentence each."""
@@ -208,7 +221,8 @@ class ReadReport:
         listed = {name: tuple(Problem(**one) for one in values.get(name, ())) for name in ("skipped", "repaired")}
         choices = Choices.from_dict(values.get("choices", {}))
         left_out = tuple((first, count) for first, count in values.get("left_out", ()))
-        told = {"notes": tuple(values["notes"]), "choices": choices, "left_out": left_out}
+        files = tuple(PartFile(**file) for file in values.get("files", ()))
+        told = {"files": files, "notes": tuple(values["notes"]), "choices": choices, "left_out": left_out}
         return cls(**{**values, **listed, **told})
 
 

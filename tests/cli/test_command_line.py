@@ -553,7 +553,7 @@ def test_the_baseline_is_no_model_to_train(command: Command, table: Path) -> Non
         (["interactions", "RUN", "--seed", "0"], "Option --seed is 0, but"),
         (
             ["interactions", "RUN", "--observed-only", "--label", "site"],
-            "is a folder, and --observed-only asks a table",
+            "is the folder of a run, and --observed-only asks a table",
         ),
         (["interactions", "RUN", "--top", "0"], "Top is 0. Use 1 or more."),
         (["explain", "RUN", "TABLE", "--top", "-1"], "Top is -1. Use 1 or more."),

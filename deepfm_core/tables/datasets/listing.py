@@ -1,0 +1,150 @@
+"""Find the files of a dataset: those of a folder, of a pattern such as `day=*/*.parquet`, or of a URI of either."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote
+
+import pyarrow as pa
+from pyarrow import fs
+
+from deepfm_core.errors import Problem, TableError
+from deepfm_core.tables.datasets.source import PATTERN, QUERY, SECRET, URI, as_uri, is_uri, name_of
+
+MOST_FILES = 100_000
+_NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
+
+
+@dataclass(frozen=True)
+class Found:
+    """A file of a dataset."""
+
+    path: str
+    """As its file system has it."""
+    name: str
+    """Its path below the dataset's folder."""
+    size: int
+    changed: int
+    """When it was last changed, in nanoseconds since 1970; 0 where that is not told."""
+    parts: tuple[tuple[str, str], ...]
+    """The columns that its folders name, as `day=3`, with their value."""
+
+
+def list_files(source: Path | str) -> tuple[Any, list[Found]]:
+    """List the files of a dataset in the order of their names; hidden ones and those that begin with `_` are left out.
+
+    Returns:
+        The file system they are on, and the files.
+
+    Raises:
+        TableError: there is no such folder or bucket, it may not be read, or it has no files.
+    """
+    name, text = f"Dataset `{name_of(source)}`", as_uri(source)
+    system, path = _system(text, name)
+    base, pattern = _split(path)
+    try:
+        infos = _infos(system, base, whole=pattern is None)
+    except FileNotFoundError as error:
+        raise _problem(name, "there is no such file or folder", "Check the path.", base) from error
+    except PermissionError as error:
+        raise _problem(name, "the folder may not be read", "Ask for permission, or choose another.", base) from error
+    except OSError as error:
+        raise _problem(name, "it cannot be listed", "Check the address and your credentials.", _first(error)) from error
+    typed = _typed(text, base)
+    found = sorted(_chosen(infos, base, pattern, typed), key=lambda file: file.name)
+    if not found:
+        said = "no file has a name of this pattern" if pattern else "the folder has no files"
+        raise _problem(name, said, "Check the path; names that begin with `.` or `_` are left out.", path)
+    if len(found) > MOST_FILES:
+        raise _problem(name, f"it has {len(found):,} files", f"Join them: {MOST_FILES:,} are allowed.", path)
+    return system, found
+
+
+def _system(text: str, name: str) -> tuple[Any, str]:
+    """Give the file system of a source, and its path there."""
+    if not is_uri(text):
+        return fs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+    scheme = text.partition(":")[0].lower()
+    query = match[0] if (match := QUERY.search(text)) else ""
+    text = text.removesuffix(query)
+    pattern = PATTERN.search(text)
+    stem = text[: pattern.start()].rpartition("/")[0] if pattern else text  # a URI has no room for a pattern
+    rest = text[len(stem) :] if pattern else ""
+    try:
+        system, path = fs.FileSystem.from_uri(stem + query)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError, NotImplementedError):
+        return _by_fsspec(text + query, scheme, name)
+    except OSError as error:
+        raise _problem(name, "it cannot be reached", "Check the address.", _first(error)) from error
+    return system, path + rest
+
+
+def _by_fsspec(text: str, scheme: str, name: str) -> tuple[Any, str]:
+    try:
+        import fsspec
+
+        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme))), (
+            text if scheme in ("http", "https") else text.partition("://")[2]
+        )
+    except (ImportError, ValueError) as error:
+        remedy = f"Install what fsspec needs for `{scheme}`, or copy the files to this machine."
+        raise _problem(name, f"nothing here reads `{scheme}`", remedy, _first(error)) from error
+
+
+def _split(path: str) -> tuple[str, list[str] | None]:
+    """Split a path before its first segment with a pattern; None where there is none."""
+    segments = path.split("/")
+    first = next((place for place, segment in enumerate(segments) if PATTERN.search(segment)), None)
+    return (path.rstrip("/"), None) if first is None else ("/".join(segments[:first]) or "/", segments[first:])
+
+
+def _infos(system: Any, base: str, *, whole: bool) -> list[Any]:
+    if whole and (info := system.get_file_info(base)).type == fs.FileType.File:
+        return [info]
+    found: list[Any] = system.get_file_info(fs.FileSelector(base, recursive=True))
+    return [info for info in found if info.type == fs.FileType.File]
+
+
+def _chosen(infos: Sequence[Any], base: str, pattern: list[str] | None, typed: Sequence[str]) -> Iterator[Found]:
+    for info in infos:
+        below = PurePosixPath(info.path.lstrip("/").removeprefix(base.lstrip("/")).lstrip("/") or info.base_name)
+        if any(part.startswith((".", "_")) for part in below.parts):
+            continue
+        if pattern is None or matches(below.parts, pattern):
+            folders = [*typed, *below.parts[:-1]]
+            yield Found(info.path, str(below), info.size or 0, info.mtime_ns or 0, tuple(_values(folders)))
+
+
+def matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
+    """Say whether the segments of a path fit those of a pattern, in which `**` stands for any number of them."""
+    if not pattern:
+        return not parts
+    if pattern[0] == "**":
+        return any(matches(parts[skipped:], pattern[1:]) for skipped in range(len(parts) + 1))
+    return bool(parts) and fnmatchcase(parts[0], pattern[0]) and matches(parts[1:], pattern[1:])
+
+
+def _typed(text: str, base: str) -> list[str]:
+    """Give the folders of the path that the user wrote himself, above what is searched."""
+    written = set(re.sub(URI, "", text).split("/"))
+    return [segment for segment in base.split("/") if segment in written]
+
+
+def _values(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
+    for folder in folders:
+        key, sign, value = folder.partition("=")
+        if key and sign:
+            yield unquote(key), "" if value == _NO_VALUE else unquote(value)
+
+
+def _problem(subject: str, message: str, remedy: str, value: str) -> TableError:
+    return TableError(subject, [Problem(message, remedy, value=SECRET.sub("", value))])
+
+
+def _first(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -1,0 +1,228 @@
+"""Tables of many files: what is found, how it is joined, and what is said where files do not fit together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from deepfm_core.errors import TableError
+from deepfm_core.tables.datasets import dataset
+from deepfm_core.tables.datasets.listing import list_files, matches
+from deepfm_core.tables.datasets.source import as_uri, is_dataset, name_of
+from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import ReadReport
+from tests.conftest import Command, clicks
+
+ROWS = 400
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> Path:
+    """A folder of Parquet files, two a day, in folders that name the day."""
+    frame = clicks(ROWS)
+    for day in range(4):
+        folder = tmp_path / "data" / f"day={day}"
+        folder.mkdir(parents=True)
+        part = frame.iloc[day * 100 : (day + 1) * 100]
+        part.iloc[:50].to_parquet(folder / "a.parquet", index=False)
+        part.iloc[50:].to_parquet(folder / "b.parquet", index=False)
+    (tmp_path / "data" / "_SUCCESS").touch()
+    (tmp_path / "data" / ".hidden").touch()
+    return tmp_path / "data"
+
+
+@pytest.mark.parametrize("written", ["{}", "{}/", "{}/day=*/*.parquet", "{}/**/*.parquet", "file://{}", "file:{}"])
+def test_a_folder_a_pattern_and_a_uri_are_one_table(days: Path, written: str) -> None:
+    table = read_table(written.format(days))
+    whole = clicks(ROWS).astype(str)
+    assert list(table.frame.columns) == [*whole.columns, "day"]
+    assert table.frame["site"].tolist() == whole["site"].tolist()
+    assert table.frame["price"].tolist() == whole["price"].tolist()
+    assert table.frame["day"].tolist() == [str(row // 100) for row in range(ROWS)]
+    assert [file.rows for file in table.report.files] == [50] * 8
+    assert ReadReport.from_dict(json.loads(json.dumps(table.report.to_dict()))) == table.report
+
+
+def test_a_part_of_the_days_is_asked_for_by_a_pattern(days: Path) -> None:
+    assert len(read_table(days / "day=[01]" / "?.parquet")) == 200
+    assert set(read_table(f"{days}/day=2/*.parquet").frame["day"]) == {"2"}
+    assert set(read_table(days / "day=2").frame["day"]) == {"2"}
+
+
+def test_one_file_stays_one_table(days: Path, tmp_path: Path) -> None:
+    assert not read_table(days / "day=0" / "a.parquet").report.files
+    odd = tmp_path / "click[1].csv"
+    clicks(20).to_csv(odd, index=False)
+    assert not is_dataset(odd)
+    assert len(read_table(odd)) == 20
+
+
+def test_texts_of_folders_are_decoded_and_a_missing_one_is_empty(tmp_path: Path) -> None:
+    for folder in ("city=S%C3%A3o%20Paulo", "city=__HIVE_DEFAULT_PARTITION__"):
+        (tmp_path / "d" / folder).mkdir(parents=True)
+        clicks(10).to_csv(tmp_path / "d" / folder / "part.csv", index=False)
+    assert sorted(set(read_table(tmp_path / "d").frame["city"])) == ["", "São Paulo"]
+
+
+def test_rows_keep_the_numbers_of_their_records_over_all_files(tmp_path: Path) -> None:
+    (tmp_path / "d").mkdir()
+    (tmp_path / "d" / "a.csv").write_text("x,y\n1,a\n,\n2,b\n")
+    (tmp_path / "d" / "b.csv").write_text("y,x\nc,3\n,\nd,4\n")
+    table = read_table(tmp_path / "d")
+    assert table.records.tolist() == [0, 2, 3, 5]
+    assert table.frame["x"].tolist() == ["1", "2", "3", "4"]
+    assert [str(problem).partition(":")[0] for problem in table.report.skipped]
+    assert table.report.skipped_count == 2
+
+
+def test_the_same_cells_come_of_files_as_of_one(tmp_path: Path) -> None:
+    frame = clicks(300)
+    (tmp_path / "d").mkdir()
+    for place in range(3):
+        frame.iloc[place * 100 : (place + 1) * 100].to_csv(tmp_path / "d" / f"{place}.csv", index=False)
+    frame.to_csv(tmp_path / "whole.csv", index=False)
+    joined, whole = read_table(tmp_path / "d"), read_table(tmp_path / "whole.csv")
+    pd.testing.assert_frame_equal(joined.frame.astype(str), whole.frame.astype(str))
+
+
+def said(source: Path | str) -> str:
+    with pytest.raises(TableError) as error:
+        read_table(source)
+    return str(error.value)
+
+
+def test_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    folder.mkdir()
+    pq.write_table(pa.table({"x": [1, 2], "y": ["a", "b"]}), folder / "a.parquet")
+    pq.write_table(pa.table({"x": pa.array([1, 2], pa.int8()), "y": ["a", "b"]}), folder / "b.parquet")
+    assert len(read_table(folder)) == 4
+    pq.write_table(pa.table({"x": [1.0, 2.0], "y": ["a", "b"]}), folder / "b.parquet")
+    assert "its type is double, and in `a.parquet` it is int64" in said(folder)
+    pq.write_table(pa.table({"x": [1, 2], "z": ["a", "b"]}), folder / "b.parquet")
+    assert "column `y`: it has no such column, and `a.parquet` has" in said(folder)
+    assert "column `z`: `a.parquet` has no such column" in said(folder)
+    (folder / "b.parquet").unlink()
+    (folder / "c.csv").write_text("x,y\n1,a\n2,b\n")
+    assert "it is text, and `a.parquet` is Parquet" in said(folder)
+    assert len(read_table(folder / "*.parquet")) == 2
+
+
+def test_what_is_not_there_or_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "the folder has no files" in said(tmp_path / "empty")
+    assert "no file has a name of this pattern" in said(tmp_path / "empty" / "*.csv")
+    assert "there is no such file or folder" in said(tmp_path / "nowhere" / "*.csv")
+    assert "nothing here reads `nonsense`" in said("nonsense://bucket/folder")
+
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("deepfm_core.tables.datasets.listing._infos", refused)
+    assert "the folder may not be read" in said(tmp_path / "empty")
+
+
+def changing(monkeypatch: pytest.MonkeyPatch, change: Callable[[Path], object]) -> None:
+    """Let a file change between the listing and its reading."""
+    real = list_files
+
+    def listed(source: Path | str):
+        system, found = real(source)
+        change(Path(found[-1].path))
+        return system, found
+
+    monkeypatch.setattr(dataset, "list_files", listed)
+
+
+def test_a_file_that_vanishes_or_changes_meanwhile_is_named(days: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    changing(monkeypatch, lambda path: pd.concat([clicks(60)] * 2).to_parquet(path))
+    assert "a file changed while it was read" in said(days)
+    changing(monkeypatch, lambda path: path.unlink())
+    assert "a file vanished while the dataset was read (found `day=3/b.parquet`)" in said(days)
+
+
+def test_a_pattern_of_many_folders_is_matched_segment_by_segment() -> None:
+    assert matches(("a", "b", "c.csv"), ("**", "*.csv"))
+    assert matches(("c.csv",), ("**", "*.csv"))
+    assert not matches(("a", "c.csv"), ("*.csv",))
+    assert not matches(("a",), ("a", "*"))
+
+
+def test_a_uri_taken_for_a_path_is_one_again_and_its_secrets_are_not_shown() -> None:
+    assert as_uri(Path("s3://bucket/day=*")) == "s3://bucket/day=*"
+    assert name_of("s3://key:secret@bucket/day=1/?region=x") == "s3://bucket/day=1"
+    assert name_of("s3://bucket/?.csv") == "s3://bucket/?.csv"
+    assert is_dataset(Path("https://host/a.csv"))
+
+
+def test_files_elsewhere_are_fetched_one_by_one() -> None:
+    import fsspec
+
+    memory = fsspec.filesystem("memory")
+    for day in (1, 2):
+        memory.pipe(f"/bucket/day={day}/part.csv", clicks(50, seed=day).to_csv(index=False).encode())
+    try:
+        for source in ("memory://bucket", "memory://bucket/day=*/*.csv"):
+            table = read_table(source)
+            assert table.frame["day"].tolist() == ["1"] * 50 + ["2"] * 50
+            assert table.report.files[0].name.endswith("day=1/part.csv")
+        assert len(read_table("memory://bucket/day=2/part.csv")) == 50
+    finally:
+        memory.rm("/bucket", recursive=True)
+
+
+def test_a_server_of_files_is_read_by_its_address(tmp_path: Path) -> None:
+    clicks(50).to_csv(tmp_path / "a.csv", index=False)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(_Quiet, directory=tmp_path))
+    Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        pytest.importorskip("aiohttp", reason="fsspec reads http by aiohttp, which is not installed.")
+        address = f"http://127.0.0.1:{server.server_port}"
+        assert len(read_table(f"{address}/a.csv")) == 50
+        assert "there is no such file or folder" in said(f"{address}/b.csv")
+    finally:
+        server.shutdown()
+
+
+class _Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *_: object) -> None:
+        pass
+
+
+@pytest.mark.slow
+def test_a_dataset_goes_through_the_commands_and_a_changed_one_is_another_table(
+    days: Path, command: Command, tmp_path: Path
+) -> None:
+    pattern, fit = f"{days}/day=*/*.parquet", ("--label", "clicked", "--epochs", 2, "--batch-size", 128)
+    whole = tmp_path / "whole.csv"
+    read_table(pattern).frame.to_csv(whole, index=False)
+    many, one = (
+        command("train", source, *fit, "--out", tmp_path / name) for source, name in ((days, "m"), (whole, "o"))
+    )
+    assert many.returncode == 0, many.stderr
+    summary, alone = json.loads(many.stdout), json.loads(one.stdout)
+    assert summary["test"] == alone["test"]
+    (files,) = summary["files"].values()
+    assert [file["name"] for file in files] == [f"day={day}/{name}.parquet" for day in range(4) for name in "ab"]
+    assert {"sha256", "bytes", "rows"} <= files[0].keys()
+
+    scored = command("predict", tmp_path / "m", days)
+    assert len(scored.stdout.splitlines()) == ROWS + 1
+    asked = command("interactions", days, "--observed-only", "--label", "clicked")
+    assert asked.returncode == 0, asked.stderr
+
+    stored = command("train", pattern, *fit, "--quiet")
+    assert stored.returncode == 0, stored.stderr
+    first = json.loads((Path(json.loads(stored.stdout)["run"]) / "spec.json").read_text())["table"]
+    clicks(50, seed=9).to_parquet(days / "day=3" / "b.parquet", index=False)
+    again = command("train", pattern, *fit, "--quiet")
+    assert json.loads((Path(json.loads(again.stdout)["run"]) / "spec.json").read_text())["table"] != first
