@@ -1,7 +1,8 @@
 """Files that were made to harm: what becomes of each, and what it takes of the server and of the process that reads it.
 
-`python benchmarks/hostile_files.py` prints a table. Each file is uploaded in a fresh process, as the app does, with the
-app's limit of 200 MB. Memory is the highest that the system reports of a process (VmHWM).
+`python benchmarks/hostile_files.py` prints a table, or with the beginning of a name the part of it. Each file is
+uploaded in a fresh process, as the app does, with the app's limit of 200 MB. Memory is the highest that the system
+reports of a process (VmHWM).
 """
 
 from __future__ import annotations
@@ -322,12 +323,14 @@ def _peak(process: str) -> float:
 
 
 def main() -> None:
-    """Print a table of all files, or, with a path and a folder, upload one file and print what became of it."""
+    """Print a table of files, or, with a path and a folder, upload one file and print what became of it."""
     if len(sys.argv) == 3:
         print(json.dumps(upload(Path(sys.argv[1]), Path(sys.argv[2]))))
         return
     print("| file | bytes | outcome | seconds | server, MB | reader, MB |\n|---|---|---|---|---|---|")
     for what, make in corpus().items():
+        if len(sys.argv) == 2 and not what.startswith(sys.argv[1]):
+            continue
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "table"
             path.write_bytes(make())

@@ -10,10 +10,11 @@ import hashlib
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +27,17 @@ _CHUNK = 1 << 20
 def beside(path: Path) -> Path:
     """Return a hidden, unique path in the same folder."""
     return path.with_name(f".{path.name}.{os.getpid()}-{secrets.token_hex(4)}")
+
+
+_BESIDE = re.compile(r"\..+\.\d+-[0-9a-f]{8}")
+
+
+def sweep(folder: Path, before: float) -> None:
+    """Remove what `beside` named, in a folder and below it, and a process that was ended left before a time."""
+    for path in folder.rglob(".*"):
+        with suppress(OSError):  # another process sweeps, too
+            if _BESIDE.fullmatch(path.name) and path.stat().st_mtime < before:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def sync(path: Path) -> None:

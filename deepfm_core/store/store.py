@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_data_path
 
+from deepfm_core._files import sweep
 from deepfm_core._json import DAMAGE
 from deepfm_core._log import note, short
 from deepfm_core.errors import RunError
@@ -328,6 +329,7 @@ class Store:
                 shutil.rmtree(self.folder(run.id).path, ignore_errors=True)
             self._tables.purge(connection, before, {sha for run in gone for sha in run.tables})
             forget(connection)
+        sweep(self.home / "runs", before)
         self.encoded.remove_unfinished(before)
         self.questions.purge(before)
 

@@ -31,6 +31,7 @@ from deepfm_core import errors
 from deepfm_core._files import whole, write_json
 from deepfm_core.errors import DeepFMError, Problem, SpecError, TableError
 from deepfm_core.store.process import memory_of
+from deepfm_core.tables.columnar import budget
 
 if TYPE_CHECKING:
     from deepfm_core.tables.containers import Outline
@@ -350,6 +351,7 @@ def main() -> None:
     with suppress(OSError):
         os.nice(5)  # pages go first
     importlib.import_module("deepfm_core.tables.reader")
+    budget.APART = True
     requests: queue.Queue[bytes] = queue.Queue()
     threading.Thread(target=_listen, args=(requests,), daemon=True).start()
     while True:

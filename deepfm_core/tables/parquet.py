@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.tables.columnar.budget import CELL, Budget, weight
+from deepfm_core.tables.columnar.budget import CELL, Budget, parts_of, weight
 from deepfm_core.tables.csv_parser import Coded, categorical, coded
 from deepfm_core.tables.decoding import refuse_columns, refuse_size
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
@@ -86,10 +86,11 @@ def _with_dictionary(schema: pa.Schema, metadata: pq.FileMetaData) -> list[str]:
     """Return the columns of texts stored as a dictionary: one text of a million letters may stand in all rows."""
     kinds = (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary)
     texts = {field.name for field in schema if any(is_kind(field.type) for is_kind in kinds)}
-    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
-    parts = [group.column(place) for group in groups for place in range(group.num_columns)]
-    dense = {part.path_in_schema for part in parts if not any("DICTIONARY" in name for name in part.encodings)}
-    return sorted(texts - dense)
+    packed: dict[str, bool] = {}
+    for part in parts_of(metadata):
+        with_dictionary = any("DICTIONARY" in name for name in part.encodings)
+        packed[part.path_in_schema] = packed.get(part.path_in_schema, True) and with_dictionary
+    return sorted(name for name in texts if packed.get(name))
 
 
 def read_arrow(
@@ -106,11 +107,19 @@ def read_arrow(
         batches = list[pa.RecordBatch]()
         for number in range(file.num_record_batches):
             batch = file.get_batch(number)
+            for column in batch.columns:
+                _validate(column)
             budget.charge(sum(max(weight(column), CELL * len(batch)) for column in batch.columns))
             batches.append(batch)
         whole = pa.Table.from_batches(batches, file.schema)
         refuse_size(whole.nbytes, max_bytes, f"Table `{name}`")
         return _table(whole.schema, len(whole), whole.column, name, "arrow", fewest_columns, all_rows)
+
+
+def _validate(column: pa.Array) -> None:
+    """Check that a column points into its own buffers alone: Arrow trusts a file, and the process would end."""
+    bare = {pa.string(): pa.binary(), pa.large_string(): pa.large_binary()}  # texts that are no UTF-8 are read, too
+    (column.view(bare[column.type]) if column.type in bare else column).validate(full=True)
 
 
 @contextmanager

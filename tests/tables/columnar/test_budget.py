@@ -47,6 +47,7 @@ def test_a_file_of_some_hundred_bytes_that_decodes_to_much_is_refused_by_the_lim
 def test_what_a_file_announces_is_refused_before_anything_is_decoded(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(budget, "APART", True)
     monkeypatch.setattr(Budget, "column", lambda *_: pytest.fail("a column was decoded"))
     with pytest.raises(TableError, match=OVER):
         read_table(written(hostile.parquet_of_one_list(1_000_000), tmp_path), max_bytes=MB)
@@ -64,13 +65,17 @@ def test_what_a_file_does_not_announce_is_refused_while_it_is_decoded(
     assert sum(decoded) < 4 * 5 * MB  # of 80 MB
 
 
-def test_one_text_in_many_rows_is_read_as_often_as_it_is_there(tmp_path: Path) -> None:
+def test_one_text_in_many_rows_is_read_as_often_as_it_is_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(budget, "APART", True)
     table = read_table(written(hostile.parquet_of_one_text(100_000, 2_000), tmp_path), max_bytes=MB)
     assert len(table) == 2_000
     assert table.frame["text"].astype(str).unique().tolist() == ["x" * 100_000]
 
 
-def test_a_column_is_the_same_whether_it_is_stored_as_a_dictionary_or_not(tmp_path: Path) -> None:
+def test_a_column_is_the_same_whether_it_is_stored_as_a_dictionary_or_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(budget, "APART", True)
     texts = [None if n % 11 == 0 else f"t{n % 13}" for n in range(3_000)]
     read = []
     for with_dictionary in (True, False):
