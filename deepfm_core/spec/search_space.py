@@ -99,7 +99,7 @@ def _factor(setting: Setting) -> Factor:
 
 _COUNTED = {
     "keep": Factor(
-        "dropout, share kept",
+        "share kept (dropout)",
         "number",
         (1.0, 0.9, 0.8, 0.7, 0.6, 0.5),
         "dropout",
@@ -204,7 +204,7 @@ def with_setting(spec: RunSpec, setting: Point) -> RunSpec:
     if "keep" in setting:
         keep = float(setting["keep"])
         if not 0.0 < keep <= 1.0:
-            raise SpecError(f"Keep probability is {keep:g}. Use a share above 0, up to 1.")
+            raise SpecError(f"Share kept (dropout) is {keep:g}. Use a share above 0, up to 1.")
         chosen["dropout"] = round(1.0 - keep, 6)
     if any(name in setting for name in NETWORK):
         values = setting_of(spec) | dict(setting)

@@ -74,7 +74,7 @@ def test_factors_values_and_design_come_from_the_url(opened: Opened, store: Stor
 
 def test_a_value_that_cannot_be_gets_its_sentence(opened: Opened) -> None:
     app = opened("study", values=json.dumps({"keep": "0.5, half"}))
-    assert "Keep probability is 'half', not a number" in app.error[0].value
+    assert "Share kept (dropout) is 'half', not a number" in app.error[0].value
 
 
 def test_a_model_without_network_has_no_factors_of_one(opened: Opened) -> None:

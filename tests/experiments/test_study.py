@@ -107,7 +107,7 @@ def test_the_papers_factors_come_first_and_lr_has_no_network() -> None:
     ("name", "text", "said"),
     [
         ("keep", "", "there is none"),
-        ("keep", "0.5, half", "Dropout, share kept is 'half', not a number"),
+        ("keep", "0.5, half", "Share kept \\(dropout\\) is 'half', not a number"),
         ("layers", "1.5", "Number of layers is '1.5', not a whole number"),
         ("activation", "relu, gelu", "Activation is 'gelu'. Use some of relu"),
     ],
@@ -142,7 +142,7 @@ def test_too_many_runs_are_refused_before_any_is_entered(store: Store, base: Run
     plan = StudyPlan({"neurons": values, "layers": values}, design=GRID)
     with pytest.raises(SpecError, match="That would be"):
         study.begin(store, base, 560, plan)
-    with pytest.raises(SpecError, match=r"Keep probability is 1\.5"):
+    with pytest.raises(SpecError, match=r"Share kept \(dropout\) is 1\.5"):
         study.begin(store, base, 560, StudyPlan({"keep": (1.5,)}))
     assert store.runs() == []
 
@@ -252,7 +252,7 @@ def test_a_trial_that_fails_says_why_and_the_search_goes_on(
     work(store, comparison)
     runs = store.comparisons.runs(comparison)
     assert [run.state for run in runs] == ["finished", "failed", "finished"]
-    assert "Keep probability is 1.5" in (runs[1].message or "")
+    assert "Share kept (dropout) is 1.5" in (runs[1].message or "")
 
 
 def test_a_search_without_optuna_says_what_to_install(
