@@ -3,7 +3,8 @@
     python benchmarks/growth.py --plot docs/images/growth.svg
 
 One thread; medians of processor time. Of rows the whole fit is measured (two epochs, shuffling and an evaluation after
-each included), of everything else a single training step.
+each included), of everything else a single training step, both without L2. `--whole` measures whole fits alone instead,
+with the recommended settings (L2, averages) but for the guide, which is no training, and with the same less L2.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from __future__ import annotations
 import argparse
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -28,6 +30,7 @@ from deepfm_core.encoding.encoded_table import EncodedTable  # noqa: E402
 from deepfm_core.models.batch import Batch  # noqa: E402
 from deepfm_core.models.deepfm import DeepFM  # noqa: E402
 from deepfm_core.schema.kinds import Kind  # noqa: E402
+from deepfm_core.spec.presets import preset  # noqa: E402
 from deepfm_core.spec.run import FitSpec, ModelSpec  # noqa: E402
 from deepfm_core.training.fit import fit  # noqa: E402
 from deepfm_core.training.state import FitState  # noqa: E402
@@ -55,12 +58,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--turns", type=int, default=20, help="steps of each kind")
     parser.add_argument("--rows", type=int, default=10_000_000, help="the most rows")
+    parser.add_argument("--whole", action="store_true", help="whole fits with recommended settings alone")
     parser.add_argument("--plot", type=Path, help="where to draw the curves")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     curves = []
-    for curve in (*steps(arguments.turns), rows(arguments.rows)):
+    for curve in whole(arguments.rows) if arguments.whole else (*steps(arguments.turns), rows(arguments.rows)):
         print(curve.markdown(), flush=True)
         curves.append(curve)
     if arguments.plot:
@@ -81,6 +85,24 @@ def steps(turns: int) -> list[Curve]:
     ]
 
 
+def whole(most: int) -> Iterator[Curve]:
+    """Measure fits of three epochs with recommended settings, and without their L2: 300,000 rows of 10 fields with
+    vocabulary 10,000 and batch 1,024, one of them varied; the batch is the recommended one where rows vary."""
+    for said, l2 in (("recommended settings", True), ("recommended, without L2", False)):
+
+        def one(fields: int = 10, vocabulary: int = 10_000, count: int = 300_000, **more: Any) -> float:
+            model, spec = preset("recommended", "deepfm", count * 9 // 10, guided=False)
+            spec = replace(spec, epochs=3, patience=3, **more)
+            return whole_fit(table(fields, vocabulary, count), model, spec if l2 else replace(spec, **NO_L2))  # noqa: B023
+
+        unit = f"fit, s ({said})"
+        yield Curve("vocabulary", unit, [(count, one(vocabulary=count, batch_size=1024)) for count in VOCABULARIES[:3]])
+        yield Curve("fields", unit, [(count, one(fields=count, count=30_000)) for count in (10, 39, 100, 300)])
+        counts = [count for count in (10_000, 100_000, 1_000_000, 10_000_000) if count <= most]
+        yield Curve("rows", unit, [(count, one(count=count)) for count in counts])
+
+
+NO_L2: dict[str, Any] = {"l2": 0.0, "embedding_l2": 0.0}
 VOCABULARIES = (10_000, 100_000, 1_000_000, 10_000_000)
 FIELDS = (5, 10, 20, 39, 100, 200)
 SIZES = (2, 4, 8, 16, 32, 64)
@@ -90,7 +112,11 @@ WIDTHS = (16, 64, 256, 1024)
 def rows(most: int) -> Curve:
     """Measure a whole fit on 8 fields, vocabulary 10,000, layers 64-32, batch 1,024."""
     counts = [count for count in (10_000, 100_000, 1_000_000, 10_000_000) if count <= most]
-    return Curve("rows", "whole fit, s", [(count, whole_fit(table(8, 10_000, count))) for count in counts])
+    return Curve(
+        "rows",
+        "whole fit, s",
+        [(count, whole_fit(table(8, 10_000, count), ModelSpec(embedding_size=10), WITHOUT_L2)) for count in counts],
+    )
 
 
 def table(fields: int, vocabulary: int, count: int) -> EncodedTable:
@@ -116,13 +142,13 @@ def seconds(one: Step, batch: Batch) -> float:
     return time.process_time() - began
 
 
-def whole_fit(drawn: EncodedTable) -> float:
+def whole_fit(drawn: EncodedTable, model: ModelSpec, spec: FitSpec) -> float:
     """Give the seconds of a fit on nine tenths of the rows, stopped by the others."""
     cut = len(drawn) * 9 // 10
     train, valid = drawn.take(np.arange(cut)), drawn.take(np.arange(cut, len(drawn)))
-    state = FitState.new(drawn.layout, ModelSpec(embedding_size=10), WITHOUT_L2, seed=0)
+    state = FitState.new(drawn.layout, model, spec, seed=0)
     began = time.process_time()
-    for _ in fit(WITHOUT_L2, train, valid, state):
+    for _ in fit(spec, train, valid, state):
         pass
     return time.process_time() - began
 

@@ -40,7 +40,7 @@ class Slot:
     def take_average(self, count: int) -> None:
         """Take the weight into its running average, `count` being how often, from 1, that has been done."""
         if self.average is not None:
-            self.average.lerp_(self.weight, (1 + TAIL) / (count + TAIL))
+            self.average.lerp_(self.weight, share_of_average(count))
 
     def swap(self) -> None:
         """Exchange weight and average, where there is one."""
@@ -53,6 +53,11 @@ class Slot:
         """Give what a checkpoint needs beside the weight."""
         average = {} if self.average is None else {"average": self.average}
         return {"mean": self.mean, "square": self.square, **average}
+
+
+def share_of_average(count: int) -> float:
+    """Give the share that a weight has in its running average when it is taken in the `count`-th time, from 1."""
+    return (1 + TAIL) / (count + TAIL)
 
 
 class Adam:

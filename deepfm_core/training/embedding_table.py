@@ -16,7 +16,7 @@ ALWAYS_WHOLE = 1 << 14
 
 
 class DenseTable:
-    """Moves every row at every step: best for small vocabularies, and the only way with an L2."""
+    """Moves every row at every step: best for small vocabularies."""
 
     def __init__(self, table: Tensor, spec: FitSpec, *, fixed: bool = False) -> None:
         self.slot = Slot.of(table, spec.averaging)
@@ -55,6 +55,10 @@ class DenseTable:
     def move(self, steps: int) -> None:
         """Do Adam's step number `steps`."""
         self._columns.move(self._group, self.slot, steps)
+
+    def average(self, count: int) -> None:
+        """Take the weights into their running averages, `count` being how often, from 1, that has been done."""
+        self.slot.take_average(count)
 
     def flush(self) -> None:
         """No row ever waits here."""
@@ -122,6 +126,29 @@ class Columns:
         weight.sub_(move, alpha=self._rate)
         if self._faster:
             weight[:, 0].sub_(move[:, 0], alpha=self._rate * self._faster)
+
+    def penalty(self, weight: Tensor, factors: Tensor) -> Tensor:
+        """Give λ w of rows (U, columns), each times its own of (U,) factors."""
+        rows = read_rows(weight, torch.arange(len(weight), dtype=torch.int32, device=weight.device), factors * self._l2)
+        if self._more and self._l2:
+            rows[:, 0].mul_(1 + self._more / self._l2)
+        elif self._more:
+            torch.mul(weight[:, 0], factors, out=rows[:, 0]).mul_(self._more)
+        return rows
+
+    def shrink(self, weight: Tensor, divisor: Tensor, slowed: Tensor) -> Tensor:
+        """Shrink rows by exp(−x (1 + x · slowed)) with x = rate · λ / divisor; all (U, columns), two used up.
+
+        Returns:
+            What they were midway.
+        """
+        strength = weight.new_full((weight.shape[1],), self._rate * self._l2)
+        strength[0] = 0.0 if self._fixed else self._rate * (1 + self._faster) * (self._l2 + self._more)
+        x = torch.div(strength, divisor, out=divisor)
+        half = slowed.mul_(x).add_(1.0).mul_(x).mul_(-0.5).exp_()
+        midway = weight * half
+        torch.mul(midway, half, out=weight)
+        return midway
 
 
 # The distinct ids of a batch, without sorting them.

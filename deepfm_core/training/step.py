@@ -39,7 +39,7 @@ class Step:
             if (name := term.own_table) is not None
         }
         self._adam = Adam(weights, spec)
-        self._averaging, self._averaged = spec.averaging, False
+        self._averaged = False
         for term in self._terms:
             term.prepare(self.gradients, spec.precision)
         self._back = self._terms[::-1]
@@ -106,10 +106,10 @@ class Step:
 
     def average(self, count: int) -> None:
         """Take the weights into their running averages, `count` being how often, from 1, that has been done."""
-        if self._averaging:
-            self._flush()
-        for slot in self._all().values():
+        for slot in self._adam.slots.values():
             slot.take_average(count)
+        for table in self._tables:
+            table.average(count)
 
     def begin_epoch(self) -> None:
         """Put the weights to train back into the model, where it holds their averages."""

@@ -207,8 +207,34 @@ def test_rows_caught_up_when_next_read_are_those_of_dense_adam(name: str, averag
 
 
 @pytest.mark.usefixtures("rows_alone")
-def test_a_table_of_rows_goes_on_from_a_checkpoint_as_if_never_interrupted() -> None:
-    fit = FitSpec(learning_rate=0.01, l2=0.0, averaging=True)
+@pytest.mark.parametrize(("l2", "first"), [(1e-4, 1e-4), (1e-3, 1e-5), (0.0, 1e-3), (1e-3, 0.0)])
+def test_rows_with_an_l2_end_within_three_steps_of_those_of_dense_adam(l2: float, first: float) -> None:
+    fit = FitSpec(learning_rate=3e-3, l2=first, embedding_l2=l2, first_order_rate=3.0, averaging=True)
+    model = model_of(LARGE, ModelSpec("fm", 4)).double()
+    other = copy.deepcopy(model)
+    by_hand, reference = Step(model, fit), AutogradStep(other, fit)
+    for epoch in (0, 1):
+        by_hand.begin_epoch()
+        reference.begin_epoch()
+        for number in range(1, 201):
+            batch = batch_of(LARGE, 20, 200 * epoch + number).double()
+            by_hand(batch)
+            reference(batch)
+            if number % 25 == 0:
+                by_hand.average(8 * epoch + number // 25)
+                reference.average(8 * epoch + number // 25)
+        by_hand.end_epoch()
+        reference.end_epoch()
+        weights = by_hand.tensors()["table.average"], reference.tensors()["table.average"]
+        for steps, one, dense in ((3, *weights), (7, model.table, other.table)):  # the model holds the averages
+            apart = (one - dense).detach().pow(2).mean(0).sqrt()
+            assert (apart < steps * fit.learning_rate * torch.tensor([3.0, 1.0, 1.0, 1.0, 1.0])).all(), (epoch, apart)
+
+
+@pytest.mark.usefixtures("rows_alone")
+@pytest.mark.parametrize("l2", [0.0, 1e-3])
+def test_a_table_of_rows_goes_on_from_a_checkpoint_as_if_never_interrupted(l2: float) -> None:
+    fit = FitSpec(learning_rate=0.01, l2=l2, averaging=True)
     model = model_of(LARGE, ModelSpec("wide-deep", embedding_size=4))
     step = Step(model, fit)
     for number in range(30):
@@ -225,6 +251,23 @@ def test_a_table_of_rows_goes_on_from_a_checkpoint_as_if_never_interrupted() -> 
         one.end_epoch()
     for key, value in model.state_dict().items():
         assert torch.equal(value, other.state_dict()[key]), key
+
+
+@pytest.mark.usefixtures("rows_alone")
+def test_a_row_that_no_batch_reads_is_its_own_average() -> None:
+    model = model_of(LARGE, ModelSpec("fm", 4))
+    step = Step(model, FitSpec(l2=0.0, averaging=True))
+    with torch.no_grad():
+        model.table.add_(1.0)  # as a guide does, after the step was made
+    before = model.table.detach().clone()
+    batch = batch_of(LARGE, 20, 0)
+    for number in range(3):
+        step(batch)
+        step.average(number + 1)
+    step.end_epoch()
+    never = torch.ones(len(before), dtype=torch.bool)
+    never[batch.ids.long().view(-1)] = False
+    assert torch.equal(model.table[never], before[never])
 
 
 @given(st.lists(st.lists(st.integers(0, 50), max_size=60), min_size=1, max_size=3))

@@ -36,12 +36,11 @@ def test_a_large_network_takes_every_core() -> None:
     assert torch.get_num_threads() == 4
 
 
-def test_a_large_table_that_moves_densely_takes_every_core() -> None:
-    table = layout([(Kind.CATEGORICAL, 1, 400_000)])
-    hardware.set_threads(table, ModelSpec("fm"), FitSpec(batch_size=256))
-    assert torch.get_num_threads() == 4
-    hardware.set_threads(table, ModelSpec("fm"), FitSpec(batch_size=256, l2=0.0))
-    assert torch.get_num_threads() == 1
+def test_a_table_that_moves_densely_takes_every_core_and_one_that_moves_by_rows_does_not() -> None:
+    for vocabulary, threads in ((100_000, 4), (400_000, 1)):
+        table = layout([(Kind.CATEGORICAL, 1, vocabulary)])
+        hardware.set_threads(table, ModelSpec("fm", embedding_size=16), FitSpec(batch_size=256))
+        assert torch.get_num_threads() == threads
 
 
 def test_a_number_can_be_set(monkeypatch: pytest.MonkeyPatch) -> None:
