@@ -63,7 +63,7 @@ def _figures(state: Overview) -> None:
 
 
 def _queue(lines: list[Waiting]) -> None:
-    st.subheader("Queue", anchor=False)
+    st.header("Queue", anchor=False)
     if not lines:
         st.caption("No run waits or is at work.")
         return
@@ -83,7 +83,7 @@ def _queue(lines: list[Waiting]) -> None:
 
 
 def _workers(workers: list[WorkerLine]) -> None:
-    st.subheader("Workers", anchor=False)
+    st.header("Workers", anchor=False)
     if not workers:
         st.caption("No worker is registered. The next page that is opened starts one.")
         return
@@ -105,7 +105,7 @@ def _workers(workers: list[WorkerLine]) -> None:
 
 
 def _owners(owners: list[OwnerState]) -> None:
-    st.subheader("Owners", anchor=False)
+    st.header("Owners", anchor=False)
     if not owners:
         st.caption("Nobody has a table or a run.")
         return
@@ -126,13 +126,13 @@ def _owners(owners: list[OwnerState]) -> None:
 
 
 def _disk(state: Overview) -> None:
-    st.subheader("Files of the store", anchor=False)
+    st.header("Files of the store", anchor=False)
     shown = [{"Files": name, "MB": size / 10**6} for name, size in state.folders.items()]
     st.dataframe(pd.DataFrame(shown), hide_index=True, column_config={"MB": _number("MB", "%.1f")})
 
 
 def _limits() -> None:
-    st.subheader("Limits of an owner", anchor=False)
+    st.header("Limits of an owner", anchor=False)
     limits = Limits.of_environment()
     shown = [
         {"Limit": TITLES.get(one.name, one.name), "Value": getattr(limits, one.name), "Setting": SETTINGS[one.name]}
