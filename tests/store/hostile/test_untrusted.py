@@ -20,7 +20,7 @@ from deepfm_core.store.untrusted import MEMORY, SECONDS, Limits
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Choices
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 
 
 @pytest.fixture
