@@ -5,6 +5,7 @@ Start with `hold_out`. Each finished fold is saved, so that a stopped run goes o
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,9 +133,7 @@ def hold_out(
         done.append(fold)
         yield Stage(HOLD_OUT, len(done) / folds)
     add_to_pairs(folder, held_out_frame(done, table, pairs))
-    for path in kept_folds(folder):
-        path.unlink()
-    (folder.path / FOLDER).rmdir()
+    shutil.rmtree(folder.path / FOLDER)  # with what a killed process may have left half-written there
 
 
 def pairs_checked(pairs: pd.DataFrame, names: Sequence[str]) -> list[tuple[int, int]]:

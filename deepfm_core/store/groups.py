@@ -12,7 +12,7 @@ from deepfm_core._log import note, short
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Database, Row
 from deepfm_core.store.limits import require_room_in_queue
-from deepfm_core.store.records import ComparisonRow, NewRun, RunRow, new_id
+from deepfm_core.store.records import ComparisonRow, NewRun, RunRow, entering, new_id
 from deepfm_core.store.run_folder import RunFolder
 
 MODELS, SETTINGS = "models", "settings"
@@ -33,14 +33,14 @@ class StoredComparisons:
             RunError: they are more than the owner may have waiting.
         """
         comparison, runs = new_id(), list(runs)
-        with self._database.write() as connection:
+        with entering(self._database, self._folder) as (connection, made):
             require_room_in_queue(owner, len(runs), connection, self._database.path.parent)
             connection.execute(
                 "INSERT INTO comparisons (id, name, owner, kind, plan, created) VALUES (?, ?, ?, ?, ?, ?)",
                 (comparison, name, owner, kind, json.dumps(plan), time.time()),
             )
             for run in runs:
-                replace(run, owner=owner, comparison=comparison).enter(connection, self._folder)
+                made.append(replace(run, owner=owner, comparison=comparison).enter(connection, self._folder))
         note("runs queued", owner=short(owner), runs=len(runs), kind=kind)
         return comparison
 

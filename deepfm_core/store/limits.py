@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from deepfm_core._files import whole
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Connection
 
@@ -145,6 +146,32 @@ def _megabytes(size: int) -> str:
     return f"{size / 10**6:,.1f} MB"
 
 
+_LOOKED = "tidied"
+"""The file of a store that says when it was last tidied, by the clock of then."""
+_SOON, _LATE = 30 * 60.0, 6 * 3600.0
+
+
+def clock_is_steady(home: Path) -> bool:
+    """Say whether the clock can be trusted with what is old: it was looked at half an hour to six hours ago.
+
+    After a jump, or a long pause, what seems old may be new. So nothing is removed then, and the time is noted; a clock
+    that was wrong is usually put right before the next look.
+    """
+    path, now = home / _LOOKED, time.time()
+    try:
+        since = now - float(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        since = -1.0
+    if 0 <= since < _SOON:
+        return False
+    try:
+        with whole(path) as temporary:
+            temporary.write_text(f"{now}\n", encoding="utf-8")
+    except OSError:
+        return False
+    return _SOON <= since <= _LATE
+
+
 def retire(connection: Connection) -> None:
     """Put into the bin what owners of a shared server have had for longer than it is kept."""
     days = Limits.of_environment().days
@@ -154,7 +181,7 @@ def retire(connection: Connection) -> None:
     old = "deleted IS NULL AND owner != :local"
     connection.execute(
         f"UPDATE runs SET deleted = :now WHERE {old} AND status NOT IN ('queued', 'running')"
-        " AND COALESCE(ended, created) < :before",
+        " AND created < :before AND COALESCE(ended, created) < :before",  # a run may end by a clock that is wrong
         values,
     )
     connection.execute(f"UPDATE tables SET deleted = :now WHERE {old} AND created < :before", values)

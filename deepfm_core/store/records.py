@@ -7,19 +7,20 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from deepfm_core._json import read_object
-from deepfm_core.errors import RunError
+from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import Event
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.run import RunSpec
-from deepfm_core.store.database import Connection, Row
+from deepfm_core.store.database import Connection, Database, Row
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_folder import RunFolder
 
@@ -298,5 +299,27 @@ class NewRun:
             "worker": None if self.worker is None else str(self.worker),
         }
         places = ", ".join(f":{column}" for column in values)
-        connection.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({places})", values)
+        try:
+            connection.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({places})", values)
+        except BaseException:
+            shutil.rmtree(folder(run_id).path, ignore_errors=True)
+            raise
         return run_id
+
+
+@contextmanager
+def entering(database: Database, folder: Callable[[str], RunFolder]) -> Iterator[tuple[Connection, list[str]]]:
+    """Open a transaction in which runs are entered, and a list for their ids.
+
+    If it is not kept, as on a full disk, their folders go, unless the database knows them all the same.
+    """
+    made: list[str] = []
+    try:
+        with database.write() as connection:
+            yield connection, made
+    except BaseException:
+        with suppress(DeepFMError):  # one that does not answer may know them
+            for run_id in made:
+                if database.row("SELECT 1 FROM runs WHERE id = ?", (run_id,)) is None:
+                    shutil.rmtree(folder(run_id).path, ignore_errors=True)
+        raise

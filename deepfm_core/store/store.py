@@ -24,10 +24,19 @@ from deepfm_core.store.database import Database
 from deepfm_core.store.encoding_cache import EncodingCache
 from deepfm_core.store.groups import StoredComparisons
 from deepfm_core.store.limits import LOCAL as LOCAL
-from deepfm_core.store.limits import Use, require_room_in_queue, retire, use_of
+from deepfm_core.store.limits import Use, clock_is_steady, require_room_in_queue, retire, use_of
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import Questions
-from deepfm_core.store.records import ClusterState, NewRun, RunRow, StoredEvent, TableEntry, WorkerState, is_id
+from deepfm_core.store.records import (
+    ClusterState,
+    NewRun,
+    RunRow,
+    StoredEvent,
+    TableEntry,
+    WorkerState,
+    entering,
+    is_id,
+)
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.run_queue import TURNS, Claims, WorkerRegister, worker_limit
 from deepfm_core.store.shares import Shares, forget
@@ -47,6 +56,9 @@ CLUSTER_FILE = "cluster.json"
 
 _LETTING_GO = 60.0
 """Seconds after which the worker of a run that was stopped no longer writes its files."""
+
+_FOR_GOOD = 2.0
+"""A time before which nothing is put into the bin but what is to be removed at once."""
 
 _PURGED = "DELETE FROM runs WHERE deleted < ? RETURNING *"
 
@@ -313,16 +325,25 @@ class Store:
         for sha in forgotten:
             self.encoded.forget(sha)
         note("all of an owner deleted", owner=short(owner), tables=len(forgotten))
-        self.purge()
+        self._remove(_FOR_GOOD)
 
     def purge(self, older_than: float = BIN_SECONDS) -> None:
         """Remove for good what has been in the bin, and answers to questions, for more than `older_than` seconds.
 
         On a shared server, what is older than it is kept goes into the bin before.
         """
-        before = time.time() - older_than
         with self.database.write() as connection:
             retire(connection)
+        self._remove(time.time() - older_than)
+
+    def tidy(self) -> None:
+        """Purge, unless the clock may have jumped: see `limits.clock_is_steady`."""
+        if clock_is_steady(self.home):
+            self.purge()
+
+    def _remove(self, before: float) -> None:
+        """Remove for good what has been in the bin since before a time."""
+        with self.database.write() as connection:
             connection.execute("DELETE FROM comparisons WHERE deleted < ?", (before,))
             gone = [RunRow.of(row) for row in connection.execute(_PURGED, (before,)).fetchall()]
             for run in gone:  # within the transaction: if this process ends here, the next purge goes on
@@ -420,11 +441,11 @@ class Store:
         return state if self.workers.lives(state.worker) else None
 
     def _enter(self, run: NewRun) -> str:
-        with self.database.write() as connection:
+        with entering(self.database, self.folder) as (connection, made):
             require_room_in_queue(run.owner, 1, connection, self.home)
-            run_id = run.enter(connection, self.folder)
-        note("run queued", run=short(run_id), owner=short(run.owner), model=run.spec.model.name)
-        return run_id
+            made.append(run.enter(connection, self.folder))
+        note("run queued", run=short(made[0]), owner=short(run.owner), model=run.spec.model.name)
+        return made[0]
 
     def _set(self, run_id: str, column: str, text: str) -> None:
         self.run(run_id)

@@ -85,7 +85,7 @@ def work(home: Path, engine_name: str, idle: float, address: str = "", processor
 
     def prepare(worker: Process) -> Lane:
         engine, warm_up = load_engine(engine_name)
-        store.purge()
+        store.tidy()
 
         def claim() -> Callable[[], None] | None:
             run = store.claims.next(worker)
@@ -115,7 +115,7 @@ class Upkeep:
         if time.monotonic() - self._purged > _PURGE_SECONDS:
             self._purged = time.monotonic()
             with suppress(DeepFMError):  # a store that cannot be written for a moment
-                self._store.purge()
+                self._store.tidy()
 
 
 def _do(store: Store, run: RunRow, engine: Engine, worker: Process) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
@@ -174,3 +175,63 @@ def test_what_was_deleted_goes_once_every_run_can_be_read(shared: Store) -> None
     shared.delete_all("bob")
     shared.purge()
     assert not (shared.home / "tables" / sha).exists()
+
+
+def hours_later(monkeypatch: pytest.MonkeyPatch, hours: float) -> None:
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + hours * 3600.0)
+
+
+@pytest.mark.parametrize("hours", [-100 * 24, -48, 12, 48, 100 * 24])
+def test_a_clock_that_jumps_takes_nothing_out_of_the_lists_or_the_bin(
+    shared: Store, hours: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shared.tidy()
+    sha = shared.import_table(CSV, "clicks.csv", "ann").sha256
+    kept, ended, binned = (shared.enqueue(spec(), owner="ann") for _ in range(3))
+    shared.delete(binned)
+    for run in (kept, ended):
+        shared.request_cancel(run)
+    with monkeypatch.context() as jumped:
+        hours_later(jumped, hours)
+        shared.resume(ended)
+        shared.request_cancel(ended)
+        shared.tidy()
+    shared.tidy()
+    assert {run.id for run in shared.runs("ann")} == {kept, ended}
+    assert [entry.sha256 for entry in shared.tables("ann")] == [sha]
+    assert shared.restore(binned).id == binned
+
+
+def test_a_clock_that_goes_on_empties_the_bin(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared.tidy()
+    run = shared.enqueue(spec(), owner="ann")
+    shared.delete(run)
+    for _ in range(25):
+        hours_later(monkeypatch, 1)
+        shared.tidy()
+    assert not shared.database.rows("SELECT 1 FROM runs")
+
+
+def test_after_a_long_pause_the_second_look_empties_the_bin(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    shared.tidy()
+    shared.delete(shared.enqueue(spec(), owner="ann"))
+    hours_later(monkeypatch, 24 * 7)
+    shared.tidy()
+    assert shared.database.rows("SELECT 1 FROM runs")
+    for _ in range(2):
+        hours_later(monkeypatch, 0.3)
+        shared.tidy()
+    assert not shared.database.rows("SELECT 1 FROM runs")
+
+
+def test_all_of_one_visitor_goes_and_nothing_else_whatever_the_clock_says(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    binned = shared.enqueue(spec(), owner="bob")
+    shared.delete(binned)
+    shared.enqueue(spec(), owner="ann")
+    with monkeypatch.context() as jumped:
+        hours_later(jumped, 24 * 200)
+        shared.delete_all("ann")
+    assert [row["id"] for row in shared.database.rows("SELECT id FROM runs")] == [binned]

@@ -16,7 +16,7 @@ from deepfm_core.errors import RunError, TableError
 from deepfm_core.spec.events import Cancelled, EpochDone, Failed, Finished, Progress, Stage
 from deepfm_core.store.database import SCHEMA, VERSION, Database
 from deepfm_core.store.process import Process
-from deepfm_core.store.records import STALE_SECONDS, RunRow
+from deepfm_core.store.records import STALE_SECONDS, NewRun, RunRow
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import FOUND, Choices
 from tests.small_engine import spec
@@ -401,6 +401,24 @@ def test_a_reader_is_not_held_up_by_a_writer(store: Store, other_writer: Databas
         connection.execute("UPDATE runs SET name = 'being written'")
         assert store.run(run_id).name == "DeepFM on steady"
     assert store.run(run_id).name == "being written"
+
+
+def test_runs_that_could_not_be_entered_leave_no_folder(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    end = store.database._engine.end
+
+    def full(word: str) -> None:
+        if word == "COMMIT":
+            raise RunError("the disk is full")
+        end(word)
+
+    monkeypatch.setattr(store.database._engine, "end", full)
+    for attempt in (
+        lambda: store.enqueue(spec()),
+        lambda: store.comparisons.begin("two", "ann", "models", {}, [NewRun(spec(), "", "ann")] * 2),
+    ):
+        with pytest.raises(RunError, match="the disk is full"):
+            attempt()
+    assert list((store.home / "runs").iterdir()) == []
 
 
 CSV = b"click,hour\n1,08\n0,09\n1,?\n"
