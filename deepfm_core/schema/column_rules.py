@@ -81,6 +81,12 @@ Said = Literal["", "day first", "month first", "decimal comma", "decimal point",
 """What may be said of a column: which mark or part comes first, or that its cells are to be taken as they stand."""
 
 
+def kind_if_used(cells: Cells) -> Kind:
+    """Return the kind of a column that a person uses although it was suggested to leave it out."""
+    numbers = len(cells.held) > 0 and not cells.numbers.wrong[cells.held].any()
+    return QUANTITY if numbers else CATEGORIES
+
+
 def _notation(cells: Cells, said: Said) -> Notation:
     """Find how a column writes numbers, and which words and numbers in it mean no value."""
     if said == "literal":

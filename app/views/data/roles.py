@@ -14,6 +14,7 @@ from app.widgets.download import download
 from app.widgets.layout import sideways_hint
 from app.widgets.text import plain, without_options
 from deepfm_core.schema.column import Cells
+from deepfm_core.schema.column_rules import LEFT_OUT, kind_if_used
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.number_parsing import PLAIN
 from deepfm_core.schema.schema import FieldRole, Schema
@@ -95,7 +96,7 @@ def _choose_several(table: Table, suggested: Schema, schema: Schema) -> list[Fie
         st.button(f"Leave out {these}", icon=":material/disabled_by_default:", on_click=_use, args=(*arguments, False))
         st.selectbox(
             f"Kind of {these}",
-            [kind for kind in KINDS if kind != Kind.IGNORE.value],
+            [kind.value for kind in Kind if kind.is_used],
             index=None,
             key=f"kind of several {st.session_state.get(_VERSION, 0)}",
             placeholder="Set a kind",
@@ -122,12 +123,10 @@ def _kind_of(column: str, used: bool, table: Table, suggested: Schema) -> str:
     """Give the kind of a column that is used or left out: as suggested, or where that is left out, as its cells are."""
     kind = suggested.role(column).kind
     if not used:
-        return Kind.IGNORE.value
+        return LEFT_OUT.value
     if kind.is_used:
         return kind.value
-    cells = Cells.of(table.frame, column)
-    numbers = len(cells.held) > 0 and not cells.numbers.wrong[cells.held].any()
-    return (Kind.PIECEWISE if numbers else Kind.CATEGORICAL).value
+    return kind_if_used(Cells.of(table.frame, column)).value
 
 
 def _keep_kinds(changed: Mapping[str, str], suggested: Schema) -> None:

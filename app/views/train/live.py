@@ -307,5 +307,9 @@ def _curves(run: OpenRun, run_progress: RunProgress) -> None:
     if run_progress.epochs["valid_auc"].notna().sum() > 1:
         st.markdown("**Validation AUC**")
         reading = "Chance that a positive row gets a higher logit than a negative one. 0.5 is guessing."
-        drawn = (*version[:3], alone)
-        show_chart(lambda: auc_curve(run_progress.epochs, guide=guide.get("auc"), live=live), drawn, reading, key="auc")
+        show_chart(
+            lambda: auc_curve(run_progress.epochs, guide=guide.get("auc"), live=live),
+            (run.id, run.state, len(run_progress.epochs), alone),
+            reading,
+            key="auc",
+        )
