@@ -38,15 +38,15 @@ lock: $(VENV)/.test
 # Installs the system's Chromium where there is none and it may; the browser tests say so where they find none.
 chromium:
 	@command -v chromium chromium-browser google-chrome >/dev/null 2>&1 \
-		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq chromium; } \
-		|| { command -v sudo >/dev/null && sudo -n apt-get install -y -qq chromium; } \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } \
+		|| { command -v sudo >/dev/null && sudo -n env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq chromium; } \
 		|| echo "No Chromium found and none could be installed: the browser tests will fail. Install chromium."
 
 # The same for PostgreSQL, as the store's other database; its tests are skipped where there is none.
 postgresql:
 	@command -v initdb >/dev/null 2>&1 || ls /usr/lib/postgresql/*/bin/initdb >/dev/null 2>&1 \
-		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql; } \
-		|| { command -v sudo >/dev/null && sudo -n apt-get install -y -qq --no-install-recommends postgresql; } \
+		|| { [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null && apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; } \
+		|| { command -v sudo >/dev/null && sudo -n env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends postgresql; } \
 		|| echo "No PostgreSQL found and none could be installed: its tests are skipped. Install postgresql."
 
 $(VENV)/bin/python:
@@ -62,7 +62,7 @@ $(VENV)/.run: requirements.txt requirements.lock | $(VENV)/bin/python
 $(VENV)/.test: requirements-dev.txt requirements-cluster.txt requirements-peers.txt requirements.txt requirements.lock | $(VENV)/bin/python
 	@echo "Installing the pinned packages and the tools of the tests into $(VENV). This takes some minutes ..."
 	$(BIN)/python -m pip install --quiet --requirement requirements-dev.txt
-	$(BIN)/python -m pip install --quiet --requirement requirements-cluster.txt
+	$(BIN)/python -m pip install --quiet --requirement requirements-cluster.txt || echo "Ray could not be installed: its tests are skipped."
 	$(BIN)/python -m pip install --quiet --no-deps --requirement requirements-peers.txt
 	touch $@ $(VENV)/.run
 

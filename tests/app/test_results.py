@@ -434,11 +434,11 @@ def test_a_value_of_training_gets_no_warning(opened: Opened) -> None:
     ("off", "count", "said"),
     [
         (0, 10, "No bucket is off"),
-        (1, 10, "1 of 10 buckets is off. Chance alone puts as many off 40% of the time: no sign of a fault"),
+        (1, 10, "1 of 10 buckets is off. Chance alone would put as many off 40% of the time: no sign of a fault"),
         (
             4,
             10,
-            "4 of 10 buckets are off. Chance alone puts as many off less than 1% of the time: so",
+            "4 of 10 buckets are off. Chance alone would put as many off less than 1% of the time, so",
         ),
     ],
 )

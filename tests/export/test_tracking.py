@@ -9,6 +9,7 @@ import subprocess
 import sys
 import zipfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.error import URLError
@@ -66,7 +67,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             assert served.poll() is None, (home / "log").read_text()[-2000:]
             yield address
         finally:
-            os.killpg(served.pid, 15)
+            with suppress(ProcessLookupError):  # it ended by itself
+                os.killpg(served.pid, 15)
             served.wait()
 
 

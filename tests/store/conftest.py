@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pwd
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,15 @@ def _programs() -> Path | None:
     found = shutil.which("initdb")
     places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"), reverse=True)
     return next((place for place in places if (place / "initdb").exists()), None)
+
+
+def _has_user() -> bool:
+    """Say whether a server can be run as the user that Debian makes for it."""
+    try:
+        pwd.getpwnam("postgres")
+    except KeyError:
+        return False
+    return shutil.which("runuser") is not None
 
 
 class Cluster:
@@ -70,6 +80,8 @@ def cluster() -> Iterator[Cluster]:
     pytest.importorskip("psycopg", reason=NO_SERVER)
     if (programs := _programs()) is None:
         pytest.skip(NO_SERVER)
+    if os.getuid() == 0 and not _has_user():
+        pytest.skip("PostgreSQL refuses to run as root, and there is no user `postgres` to run it as.")
     with tempfile.TemporaryDirectory(prefix="pg-") as folder:  # a socket's path has 107 bytes at most
         server = Cluster(programs, Path(folder))
         yield server

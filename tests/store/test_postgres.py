@@ -83,11 +83,13 @@ def test_an_empty_database_beside_tables_and_runs_is_refused_and_can_be_filled_f
 def test_a_server_that_was_started_again_is_found_again(cluster: Cluster, store: Store) -> None:
     run = store.enqueue(spec(), "kept")
     cluster.stop()
-    with pytest.raises(RunError, match=r"Check that the database's server runs"):
-        store.set_notes(run, "while it is away")
-    with pytest.raises(RunError, match=r"Check that the database's server runs"):
-        store.run(run)
-    cluster.start()
+    try:
+        with pytest.raises(RunError, match=r"Check that the database's server runs"):
+            store.set_notes(run, "while it is away")
+        with pytest.raises(RunError, match=r"Check that the database's server runs"):
+            store.run(run)
+    finally:
+        cluster.start()
     assert store.run(run).name == "kept"
     store.set_notes(run, "back")
     assert store.run(run).notes == "back"

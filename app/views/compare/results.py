@@ -209,9 +209,10 @@ def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
         alt="Models with their metrics on these rows",
     )
     means = "Mean ± standard deviation over seeds" if _several(table) else "Metrics of each model"
+    time = " Time is training time: 2.0 × is twice LR's." if TIME in shown else ""
     st.caption(
-        f"{means}, and the difference to the best model with its 95% interval. Time is training time: 2.0 × is twice "
-        "LR's. The CSV has more columns, such as normalised entropy and parameters."
+        f"{means}, and the difference to the best model with its 95% interval.{time} The CSV has more columns, such as "
+        "normalised entropy and parameters."
     )
     _open(shown, runs, event["selection"]["rows"])
     _paper(table)

@@ -51,7 +51,7 @@ def _figures(state: Overview) -> None:
     waiting = sum(line.state == "queued" for line in state.queue)
     figures = {
         "Waiting runs": f"{waiting:,}",
-        "Runs at work": f"{sum(line.state == 'running' for line in state.queue):,}",
+        "Running": f"{sum(line.state == 'running' for line in state.queue):,}",
         "Live workers": f"{sum(worker.alive for worker in state.workers):,}",
         "Disk free": f"{_size(state.disk_free)} of {_size(state.disk_total)}",
         "Memory available": f"{_size(state.memory_available)} of {_size(state.memory_total)}",
@@ -122,7 +122,7 @@ def _owners(owners: list[OwnerState]) -> None:
     ]
     st.dataframe(pd.DataFrame(shown), hide_index=True, column_config={"MB": _number("MB", "%.1f")})
     _more(len(owners), "owners")
-    st.caption("Owners and runs stand under short digests. Nothing can be opened by them; the log has the same ones.")
+    st.caption("Owners and runs are shown by short digests, as in the log. A digest opens nothing.")
 
 
 def _disk(state: Overview) -> None:

@@ -34,7 +34,7 @@ STAGES = {
     PLACE: "Waiting for a node of the cluster",
     "read": "Reading the table",
     "encode": "Encoding",
-    GUIDE: "Asking the labels which pairs interact",
+    GUIDE: "Finding candidate pairs in the labels",
     "fit": "Training",
     "evaluate": "Evaluating",
     "explain": "Explaining",

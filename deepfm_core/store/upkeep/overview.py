@@ -120,8 +120,8 @@ def problems(store: Store) -> Iterator[str]:
     workers = worker_lines(store)
     waiting = len(store.database.rows("SELECT 1 FROM runs WHERE status = 'queued' AND deleted IS NULL"))
     if waiting and not any(worker.alive for worker in workers if worker.lane == RUNS):
-        runs = "1 run waits" if waiting == 1 else f"{waiting:,} runs wait"
-        yield f"{runs}, and no worker lives. Open a page of the app, which starts one, or read worker.log."
+        runs = "1 run is waiting" if waiting == 1 else f"{waiting:,} runs are waiting"
+        yield f"{runs}, but no worker is running. Open a page of the app, which starts one, or read worker.log."
     for worker in workers:
         if worker.alive and worker.silent > STALE_SECONDS:
             yield (

@@ -89,5 +89,5 @@ def test_who_is_named_and_confirmed_is_the_operator(
 def test_a_personal_server_shows_it_to_its_one_user_and_runs_leads_there(store: Store, opened: Opened) -> None:
     app = opened("system")
     assert "Nothing needs your attention." in text_of(app)
-    assert "Owners" not in [heading.value for heading in app.subheader]
+    assert "Owners" not in [heading.value for heading in app.header]
     assert any("System" in str(link.proto) for link in opened("runs").get("page_link"))

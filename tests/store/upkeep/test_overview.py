@@ -65,7 +65,7 @@ def test_a_store_that_is_well_has_no_problems_and_each_fault_is_a_sentence(
     assert list(problems(store)) == []
     store.enqueue(spec())
     assert list(problems(store)) == [
-        "1 run waits, and no worker lives. Open a page of the app, which starts one, or read worker.log."
+        "1 run is waiting, but no worker is running. Open a page of the app, which starts one, or read worker.log."
     ]
     store.workers.beat(ME, "busy")
     assert list(problems(store)) == []
