@@ -379,7 +379,7 @@ def test_too_little_memory_is_said(monkeypatch: pytest.MonkeyPatch, capsys: pyte
     def too_large(*_: object, **__: object) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("deepfm_core.cli.read.read_table", too_large)
+    monkeypatch.setattr("deepfm_core.cli.options.read_table", too_large)
     assert main(["read", "t.csv"]) == 2
     assert "This machine's memory is not enough. Use fewer rows or columns" in capsys.readouterr().err
 
