@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import secrets
 import sys
-from http.cookies import CookieError, SimpleCookie
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -16,6 +15,7 @@ sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").re
 
 from starlette.datastructures import Headers, MutableHeaders  # noqa: E402 (needs the path above)
 from starlette.middleware import Middleware  # noqa: E402
+from starlette.requests import cookie_parser  # noqa: E402
 from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
@@ -53,11 +53,8 @@ class VisitorCookie:
 
 def _cookie(came: str, safe: bool) -> str:
     """Write the header of a cookie that goes on with the owner that came, if one did."""
-    try:
-        found = SimpleCookie(came).get(COOKIE)
-    except CookieError:
-        found = None
-    owner = found.value if found is not None and is_owner(found.value) else secrets.token_hex(16)
+    found = cookie_parser(came).get(COOKIE, "")  # reads on past cookies of others that a strict parser stops at
+    owner = found if is_owner(found) else secrets.token_hex(16)
     return f"{COOKIE}={owner}; Path=/; Max-Age={SECONDS}; HttpOnly; SameSite=Lax" + ("; Secure" if safe else "")
 
 

@@ -46,6 +46,7 @@ def show_menu(run: OpenRun) -> None:
 
 def _show_mlflow(run: OpenRun, uri: str) -> None:
     """Draw the button that sends a run to MLflow, and where the run is once it is there."""
+    sent = f"sent {run.id}"
     with st.container(gap="xsmall"):
         absent = missing()
         wanted = st.button(
@@ -58,9 +59,21 @@ def _show_mlflow(run: OpenRun, uri: str) -> None:
         )
         st.caption(f"Settings, metrics by epoch, bundle and report, at {plain(shown(uri))}.")
     if wanted:
-        with errors_shown(), st.spinner("Sending the run to MLflow …"):
-            place = send(run.folder, uri, run.name)
-            st.success(f"Sent. [Open it in MLflow]({place})")
+        with st.spinner("Sending the run to MLflow …"):
+            st.session_state[sent] = _sent(run, uri)
+    outcome = st.session_state.get(sent)  # kept, since a page that draws itself every second would lose it
+    if isinstance(outcome, DeepFMError):
+        show_error(outcome)
+    elif outcome is not None:
+        st.success(f"Sent. [Open it in MLflow]({outcome})")
+
+
+def _sent(run: OpenRun, uri: str) -> str | DeepFMError:
+    """Send a run to MLflow; give its address there, or what was wrong."""
+    try:
+        return send(run.folder, uri, run.name)
+    except DeepFMError as error:
+        return error.with_traceback(None)
 
 
 @st.dialog("Code for this run", width="large")

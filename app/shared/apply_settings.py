@@ -10,6 +10,7 @@ import streamlit as st
 from app.shared import launch
 from app.shared.split_choice import SPLIT, TEST_TABLE, VALID_TABLE, choice_of
 from app.state import links, saved_runs, saved_tables
+from app.widgets.messages import errors_shown
 from deepfm_core.schema.schema import FieldRole, Schema
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec
@@ -31,12 +32,16 @@ def ask(run_id: str) -> None:
 
 
 def follow() -> None:
-    """Open Train with the settings of the remembered run, if there is one."""
+    """Open Train with the settings of the remembered run, if there is one; say so if its tables are not here."""
     run_id = st.session_state.pop(_ASKED, None)
-    if run_id is not None:
+    if run_id is None:
+        return
+    with errors_shown():
         spec = saved_runs.open_run(run_id).spec
-        launch.choose_table(spec.table)
-        links.go("train", **choices(spec, len(saved_tables.table(spec.table))), new="1", run=None)
+        launch.require_tables(spec)
+        chosen = choices(spec, len(saved_tables.table(spec.table)))
+        launch.choose_table(spec.table)  # not before all is known: it replaces the visitor's own table
+        links.go("train", **chosen, new="1", run=None)
 
 
 def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:

@@ -37,7 +37,11 @@ def choose(kind: str, key: str, label: str) -> ComparisonRow | None:
     linked = links.chosen(key)
     if linked and linked not in known:
         try:
-            known[linked] = sharing.comparison(linked)
+            row = sharing.comparison(linked)
+            if row.id in known:  # an owner who opens the link that they gave out
+                links.choose(key, row.id)
+            else:
+                known[linked] = row
         except DeepFMError as error:
             st.warning(plain(str(error)))
             links.choose(key, None)

@@ -86,7 +86,11 @@ def choose_runs() -> None:
         if linked and linked not in names:
             try:
                 run = open_run(linked)
-                names[linked] = run.name if run.mine else f"{run.name} · shared"
+                if run.mine:  # by its own link, or as a run of a comparison
+                    links.choose(key, run.id)
+                    names.setdefault(run.id, run.name)
+                else:
+                    names[linked] = f"{run.name} · shared"
             except DeepFMError as error:
                 st.warning(plain(f"{error} Showing the sample run instead." if key == RUN else str(error)))
                 links.choose(key, None)

@@ -202,6 +202,19 @@ def test_all_columns_that_a_search_finds_are_left_out_and_used_again(opened: Ope
     assert "kinds" not in app.query_params  # as suggested, so there is nothing to keep
 
 
+def test_edits_of_the_roles_of_a_table_stay_with_it(opened: Opened, store: Store) -> None:
+    lines = [f"{i},{'pq'[i % 2]},{'xyz'[i % 3]},{i % 2}" for i in range(60)]
+    tables = [
+        store.import_table("\n".join([f"hour,place,{last},click", *lines]).encode(), f"{last}.csv").sha256
+        for last in ("kind", "sort")
+    ]
+    keys = []
+    for table in tables:
+        app = opened("data", table=table)
+        keys += [element.proto.id for element in app.dataframe if element.proto.editing_mode]
+    assert len(set(keys)) == 2
+
+
 def test_a_column_that_is_used_against_the_suggestion_gets_a_kind_that_fits_it(opened: Opened) -> None:
     app = opened("data")
     lines = [f"{i},{'pq'[i % 2]},same,{'xyz'[i % 3]},{i % 2}" for i in range(60)]
@@ -399,6 +412,9 @@ def test_runs_are_listed_with_their_settings_searched_and_filtered(opened: Opene
     assert sorted(listed["Seed"]) == [0, 1, 2, 3, 4]
     app.text_input(key="search among runs").set_value("#wide").run()
     assert set(app.dataframe[0].value["Run"]) == {"try 1", "try 3"}
+    app.switch_page("views/train/train.py").run()
+    app.switch_page("views/runs/runs.py").run()
+    assert set(app.dataframe[0].value["Run"]) == {"try 1", "try 3"}  # the search stays
     app.text_input(key="search among runs").set_value("nothing like it").run()
     assert "No run passes the filter" in _text(app)
 

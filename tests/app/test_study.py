@@ -34,12 +34,13 @@ def begin(
     split: SplitSpec | None = None,
     said: dict[str, Said] | None = None,
     decimal: str = ".",
+    owner: str = "local",
     **kinds: Kind,
 ) -> str:
     entry = store.import_table(clicks(700).to_csv(index=False, sep=";", decimal=decimal).encode(), "mine.csv")
     schema = infer_schema(store.table(entry.sha256), "clicked", said=said).with_kinds(kinds)
     base = RunSpec(entry.sha256, entry.name, schema, split=split or SplitSpec())
-    comparison = study.begin(store, base, base.training_rows(700), plan)
+    comparison = study.begin(store, base, base.training_rows(700), plan, owner=owner)
     for _ in range(runs):
         run = store.claims.next(Process.current(), comparison)
         if run is None:
@@ -124,6 +125,13 @@ def test_the_best_setting_is_taken_over_into_train(opened: Opened, store: Store)
     assert trained.fit == best.fit
     assert trained.schema.role("price").kind is Kind.BUCKETISED
     assert replace(trained.model, dropout=0.3) == trained.model
+
+
+def test_settings_of_somebody_elses_study_are_not_taken_over(opened: Opened, store: Store) -> None:
+    app = opened("study", study=begin(store, StudyPlan({"keep": (0.5, 0.7)}), owner="ann"))
+    assert "validation logloss" in text_of(app)
+    assert not [one.label for one in app.button if "in Train" in one.label]
+    assert "in Train" not in text_of(app)
 
 
 def test_what_was_said_of_how_columns_are_written_is_taken_over(opened: Opened, store: Store) -> None:

@@ -154,6 +154,7 @@ def test_the_app_sends_a_run_where_a_server_is_configured(
     app.button(key=f"mlflow {run}").click().run(timeout=120)
     assert not app.exception
     place = app.success[0].value.partition("](")[2].rstrip(")")
+    assert place in app.run().success[0].value  # a page that draws itself every second still says it
     assert client(server).get_run(place.rpartition("/")[2]).info.status == "FINISHED"
 
 

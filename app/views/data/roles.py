@@ -39,7 +39,8 @@ def edit_roles(sha: str, table: Table, schema: Schema) -> None:
     with heading:
         table_heading("Roles", _role_frame(schema, schema.roles))
     columns = [role.column for role in shown]
-    key = f"roles {st.session_state.get(_VERSION, 0)} {len(columns)} {columns[:1]} {st.session_state.get(_SEARCH, '')}"
+    version, wanted = st.session_state.get(_VERSION, 0), st.session_state.get(_SEARCH, "")
+    key = f"roles {sha[:12]} {version} {len(columns)} {columns[:1]} {wanted}"  # edits are kept by it
     st.data_editor(
         frame,
         key=key,
@@ -84,7 +85,9 @@ def _choose_several(table: Table, suggested: Schema, schema: Schema) -> list[Fie
         st.session_state.pop(_SEARCH, None)
         return list(schema.roles)
     with st.container(horizontal=True, vertical_alignment="bottom"):
-        wanted = st.text_input("Search fields", key=_SEARCH, placeholder="Part of a name", width=220)
+        wanted = st.text_input(
+            "Search fields", key=_SEARCH, persist_state="session", placeholder="Part of a name", width=220
+        )
         found = [role for role in schema.roles if wanted.strip().casefold() in role.column.casefold()]
         if not found:
             st.caption(f"No field's name has {plain(wanted.strip())} in it. All are listed.", width="content")

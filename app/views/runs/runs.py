@@ -115,7 +115,10 @@ def _kept(rows: list[RunRow]) -> list[RunRow]:
     if len(rows) < FILTERED:
         return rows
     words, of_table, of_model = side_by_side(3, least=180, gap="small")
-    wanted = words.text_input("Search", key="search among runs", placeholder="Name, note or #tag").casefold().split()
+    searched = words.text_input(
+        "Search", key="search among runs", persist_state="session", placeholder="Name, note or #tag"
+    )
+    wanted = searched.casefold().split()
     table = of_table.selectbox("Table", [EVERY, *tables], **links.mirror("of_table", [EVERY, *tables], EVERY))
     model = of_model.selectbox("Model", [EVERY, *models], **links.mirror("of_model", [EVERY, *models], EVERY))
     grouped = st.toggle("Group by table", **links.mirror_flag("by_table", False))

@@ -34,15 +34,15 @@ MOST_VALUES = 12
 """Up to this many values of a factor, each has its own place on its axis; with more, the axis is a scale."""
 
 
-def show_results(runs: Sequence[RunRow], plan: StudyPlan) -> None:
-    """Draw the results of the finished runs of a study."""
+def show_results(runs: Sequence[RunRow], plan: StudyPlan, *, mine: bool) -> None:
+    """Draw the results of the finished runs of a study; only its owner has the table to train on."""
     table = groups.study_table(runs, plan)
     if table.empty:
         st.info("Results appear here as soon as the first run has finished.", icon=":material/hourglass_top:")
         return
     heading_for_readers("Results")
     trials = trial_table(table, plan)
-    _best(runs, table, trials, plan)
+    _best(runs, table, trials, plan, mine)
     there = [name for name in MEASURES if table[name].notna().any()]
     kept = links.mirror("measure", there, there[0])
     measure = st.segmented_control(
@@ -50,10 +50,10 @@ def show_results(runs: Sequence[RunRow], plan: StudyPlan) -> None:
     )
     _lines(table, plan, measure, untried(runs, plan))
     shown = _parallel(trials, plan, measure)
-    _trials(runs, shown, len(trials), plan)
+    _trials(runs, shown, len(trials), plan, mine)
 
 
-def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, plan: StudyPlan) -> None:
+def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, plan: StudyPlan, mine: bool) -> None:
     best = trials.iloc[0]
     number = int(best["trial"])
     setting = _written(best, plan)
@@ -65,6 +65,8 @@ def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, pla
             f"{_on_test(runs, table, best, number)}"
         )
     st.markdown(text)
+    if not mine:
+        return
     chosen = next(run for run in runs if run.trial == number and run.ended_well)
     st.button(
         "Use these settings in Train",
@@ -182,7 +184,7 @@ def _selected(trials: pd.DataFrame, axes: dict[str, Axis], measure: str, key: st
     return trials[trials["trial"].map(counted).fillna(0).to_numpy() >= max(len(np.unique(area["axis"])), 1)]
 
 
-def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan: StudyPlan) -> None:
+def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan: StudyPlan, mine: bool) -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         head = "Settings" if len(trials) == all_of_them else f"{len(trials)} of {all_of_them} settings"
         st.subheader(head, anchor=False, width="content")
@@ -205,14 +207,15 @@ def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan
     st.caption("Logloss in nats. Values are means over seeds; seconds are training time.")
     places = event["selection"]["rows"]
     if not places or places[0] >= len(trials):
-        st.caption("Choose a setting in the first column to open its run or to use it in Train.")
+        also = " or to use it in Train" if mine else ""
+        st.caption(f"Choose a setting in the first column to open its run{also}.")
         return
     number = int(trials["trial"].iloc[places[0]])
     run = next(run for run in runs if run.trial == number and run.ended_well)
     with st.container(horizontal=True):
-        st.button(
-            "Use this setting in Train", icon=":material/model_training:", on_click=apply_settings.ask, args=(run.id,)
-        )
+        if mine:
+            ask = apply_settings.ask
+            st.button("Use this setting in Train", icon=":material/model_training:", on_click=ask, args=(run.id,))
         st.button(
             "How good is it",
             icon=":material/monitoring:",

@@ -63,7 +63,7 @@ def _watch(row: ComparisonRow, active: bool) -> None:
             launch.keep_worker()  # a killed worker leaves the queue to a new one
         subject.show_group(runs)
         groups.show_panel(row, runs, standing, STUDY)
-        show_results(runs, StudyPlan.from_dict(row.plan))
+        show_results(runs, StudyPlan.from_dict(row.plan), mine=groups.mine(row))
 
 
 STUDY = "study"

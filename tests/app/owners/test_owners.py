@@ -240,6 +240,37 @@ def test_a_link_to_a_comparison_shows_its_runs_read_only(by: Opened, ann: Things
     assert SECRET not in all_of(by(BOB, "train", comparison=token, run=ann.waiting))
 
 
+def test_an_owner_who_opens_their_own_link_sees_one_study_and_all_its_buttons(
+    by: Opened, ann: Things, store: Store
+) -> None:
+    token = store.shares.give("comparison", ann.study, ANN)
+    app = by(ANN, "study", study=token)
+    (box,) = (box for box in app.selectbox if box.label == "Study")
+    assert len(box.options) == 1
+    assert box.value == ann.study
+    assert app.query_params["study"] in (ann.study, [ann.study])
+    assert "Cancel all" in [button.label for button in app.button]
+
+
+def test_an_owner_who_opens_their_own_link_sees_one_run(by: Opened, ann: Things, store: Store) -> None:
+    app = by(ANN, "performance", run=store.shares.give("run", ann.run, ANN))
+    box = app.sidebar.selectbox[0]
+    assert [f"{SECRET} run" in option for option in box.options].count(True) == 1
+    assert box.value == ann.run
+
+
+def test_a_shared_study_leaves_the_visitors_own_table_alone(by: Opened, ann: Things, store: Store) -> None:
+    hers = store.comparisons.runs(ann.study)
+    token = store.shares.give("comparison", ann.study, ANN)
+    own = store.import_table(SAMPLE.to_csv(index=False).encode(), "of_bob.csv", BOB).sha256
+    app = by(BOB, "study", study=token, table=own)
+    app.session_state["settings to take over"] = hers[0].id
+    app.run()
+    assert "is not yours" in app.error[0].value
+    assert app.query_params["table"] in (own, [own])
+    assert app.title[0].value == "Study settings"
+
+
 def test_a_personal_server_has_no_links_to_share_and_opens_every_address(
     by: Opened, ann: Things, monkeypatch: pytest.MonkeyPatch
 ) -> None:

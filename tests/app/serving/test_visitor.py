@@ -49,7 +49,8 @@ def test_a_page_comes_with_a_cookie_that_no_script_reads_and_no_other_site_sends
 
 
 def test_a_cookie_that_came_goes_on_for_another_year_and_a_strange_one_is_replaced() -> None:
-    assert answered(f"x=1; deepfm_visitor={ANN}")["set-cookie"].startswith(f"deepfm_visitor={ANN}; ")
+    for other in ("x=1", 'prefs={"a":1}', "name=Ann Lee", "x[1]=2"):
+        assert answered(f"{other}; deepfm_visitor={ANN}")["set-cookie"].startswith(f"deepfm_visitor={ANN}; "), other
     for strange in (f"account-{ANN}", "local", "", "z" * 32, '"', "a" * 5000):
         value = answered(f"deepfm_visitor={strange}")["set-cookie"].split("; ")[0]
         assert visitor.is_owner(value.removeprefix("deepfm_visitor="))
