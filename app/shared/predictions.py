@@ -14,6 +14,7 @@ from app.widgets.text import plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.metrics.bootstrap import logloss_difference
 from deepfm_core.metrics.scores import Metrics
+from deepfm_core.schema.column import numbers_in
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 
@@ -90,8 +91,8 @@ def _training_range(run_id: str, column: str, _run: OpenRun) -> tuple[float, flo
     if predicted is not None:
         own = [part for part in NAMES if _table_sha(_run, part) == _run.spec.table]
         held_out[predicted.loc[predicted["part"].isin(own), "row"].to_numpy()] = True
-    texts = pd.Series(cells[~held_out].cat.remove_unused_categories().cat.categories)
-    numbers = pd.to_numeric(texts, errors="coerce").to_numpy(dtype=float)
+    texts = cells[~held_out].cat.remove_unused_categories().cat.categories
+    numbers = numbers_in(texts, _run.spec.schema.role(column).notation)
     known = numbers[np.isfinite(numbers)]
     return (float(known.min()), float(known.max())) if len(known) else None
 

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.vocabulary import SPECIALS
-from deepfm_core.schema.number_parsing import parse_numbers
+from deepfm_core.schema.column import numbers_in
 from deepfm_core.schema.schema import FieldRole, Schema
 from deepfm_core.tables.table import is_missing
 
@@ -53,7 +53,8 @@ def _field_distances(column: pd.Series[str], position: int, role: FieldRole) -> 
     texts = column.astype(object).fillna("").astype(str).str.strip()
     missing = np.array([is_missing(text) for text in texts], dtype=bool)
     if role.kind.is_number:
-        apart = _number_distances(texts, missing, position, role)
+        numbers = numbers_in(texts, role.notation)
+        missing, apart = np.isnan(numbers), _number_distances(numbers, position)
     elif role.separator:
         own = _values(texts.iloc[position], role.separator)
         apart = np.array([_jaccard(own, _values(text, role.separator)) for text in texts])
@@ -65,10 +66,7 @@ def _field_distances(column: pd.Series[str], position: int, role: FieldRole) -> 
     return apart
 
 
-def _number_distances(
-    texts: pd.Series[str], missing: NDArray[np.bool_], position: int, role: FieldRole
-) -> NDArray[np.float64]:
-    numbers = parse_numbers(pa.array(texts.tolist(), pa.string()), missing, role.notation).values
+def _number_distances(numbers: NDArray[np.float64], position: int) -> NDArray[np.float64]:
     low, high = np.nanquantile(numbers, [0.01, 0.99]) if not np.isnan(numbers).all() else (0.0, 1.0)  # no outliers
     apart = np.abs(numbers - numbers[position]) / max(float(high - low), 1e-12)
     apart = np.where(numbers == numbers[position], 0.0, apart)  # two infinities, whose difference is NaN

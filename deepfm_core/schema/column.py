@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 
@@ -22,6 +23,14 @@ _MISSING = pa.array(sorted(MISSING_TEXTS))
 def missing_texts(texts: pa.Array) -> NDArray[np.bool_]:
     """Say for each of D stripped texts whether it stands for a missing value; returns (D,)."""
     return np.asarray(pc.is_in(pc.ascii_lower(texts), value_set=_MISSING.cast(texts.type)))
+
+
+def numbers_in(texts: pd.Series | pd.Index | Sequence[str], notation: Notation) -> NDArray[np.float64]:
+    """Read N texts as numbers in a column's notation; returns (N,), NaN where there is no finite number."""
+    given = pa.array(texts, type=pa.large_string())
+    whole = given.combine_chunks() if isinstance(given, pa.ChunkedArray) else given
+    stripped = pc.utf8_trim_whitespace(whole.fill_null(""))
+    return parse_numbers(stripped, missing_texts(stripped), notation).values
 
 
 @dataclass(frozen=True)

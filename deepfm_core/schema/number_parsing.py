@@ -385,6 +385,11 @@ def _lies_apart(nines: float, others: NDArray[np.float64]) -> bool:
 # Numbers as people read them.
 
 
+def write_number(value: float, notation: Notation = PLAIN) -> str:
+    """Write a number as a cell of a column in this notation may have it, without unit: `1234,5` for 1234.5."""
+    return f"{value:.12g}".replace(".", notation.decimal)
+
+
 def number_names(values: Sequence[float] | NDArray[np.float64]) -> tuple[str, ...]:
     """Write distinct finite numbers for people, with as few digits as keep them apart."""
     for digits in (4, 6, 9, 17):

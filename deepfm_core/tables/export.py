@@ -47,9 +47,9 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
     may be a stranger's. Numbers stay as they are, also those that are kept as text.
     """
     safe = frame.set_axis([_no_formula(column) for column in frame.columns], axis="columns")
-    for place, column in enumerate(safe.columns):
+    for place in range(safe.shape[1]):
         if not is_numeric_dtype(safe.dtypes.iloc[place]):
-            safe = safe.assign(**{column: safe.iloc[:, place].astype(object).map(_no_formula)})
+            safe.isetitem(place, safe.iloc[:, place].astype(object).map(_no_formula).to_numpy())
     return safe.to_csv(index=False, lineterminator="\n", quoting=_quoting(safe)).encode()
 
 

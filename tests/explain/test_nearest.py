@@ -11,6 +11,7 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.explain.example_rows import derived_values
 from deepfm_core.explain.nearest import differing, distances
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.number_parsing import Notation
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 
 
@@ -48,6 +49,12 @@ def test_the_distance_of_rows_is_the_mean_over_the_used_fields() -> None:
 
 def test_rows_differ_in_the_fields_that_count() -> None:
     assert differing(cells(), 0, 1, MIXED) == ["price"]
+
+
+def test_words_for_no_value_in_a_column_of_numbers_are_missing() -> None:
+    price = schema(FieldRole("price", Kind.NUMERIC, notation=Notation(unit="$", blanks=("tbd",), holes=(-999.0,))))
+    frame = pd.DataFrame({"price": ["TBD", "$1.50", "", "-999"]})
+    assert distances(frame, 0, price).tolist() == [0, 1, 0, 0]
 
 
 @given(st.integers(0, 3), st.integers(0, 3))

@@ -193,3 +193,9 @@ def test_numbers_are_read_alike_in_every_notation(cells) -> None:
     said = {**notation.to_dict(), **notation.patterns, "is_number": True}
     read = [standalone.written(said, cell) for cell in cells]
     assert [np.nan if text in ("", "x") else float(text) for text in read] == pytest.approx(expected, nan_ok=True)
+
+
+def test_numbers_grouped_as_in_india_are_read_by_the_script() -> None:
+    about = standalone.About({"missing": [""], "wrapping": "", "marks": []}, 0)
+    read = about.numbers({"column": "pay"}, ["12,34,567", "1,23,456.5", "1,234", ""])
+    np.testing.assert_array_equal(read, [1234567, 123456.5, 1234, np.nan])

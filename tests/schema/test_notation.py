@@ -8,13 +8,16 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import SchemaError
-from deepfm_core.schema.column import Cells
+from deepfm_core.schema.column import Cells, numbers_in
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import label_role, labelled_rows
+from deepfm_core.schema.number_parsing import Notation, write_number
 from deepfm_core.schema.schema import FieldRole, Schema
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.table import Table
@@ -218,3 +221,27 @@ def test_the_largest_whole_number_of_a_program_is_missing(limit: str) -> None:
 
 def test_addresses_of_machines_are_no_amounts() -> None:
     assert role_of([f"10.0.{a}.{b}" for a, b in rng.integers(0, 9, (N, 2))]).warning == ""
+
+
+@given(
+    st.floats(allow_nan=False, allow_infinity=False, min_value=-1e15, max_value=1e15),
+    st.sampled_from(
+        [
+            Notation(),
+            Notation(",", "."),
+            Notation(",", " ", unit="€", signs=True),
+            Notation(".", "'", shorthand=True),
+            Notation(unit="%"),
+        ]
+    ),
+)
+def test_a_number_written_in_a_notation_is_read_in_it(value: float, notation: Notation) -> None:
+    text = write_number(value, notation)
+    assert numbers_in([f" {text} "], notation)[0] == pytest.approx(value, rel=1e-11)
+
+
+def test_texts_without_a_number_are_read_as_missing() -> None:
+    texts = pd.Series(["$85,210.50", "?", "", None, "-999"])
+    np.testing.assert_array_equal(
+        numbers_in(texts, Notation(unit="$", holes=(-999.0,))), [85210.5, np.nan, np.nan, np.nan, np.nan]
+    )

@@ -36,6 +36,12 @@ def test_no_text_of_a_download_is_a_formula_and_numbers_stay() -> None:
     assert set(there["number"]) == {"-1.5"}
 
 
+def test_columns_of_any_name_leave_as_they_are() -> None:
+    names = ["self", "self", "data"]
+    frame = pd.DataFrame([["a", "b", "=c"]], columns=names)
+    assert csv_bytes(frame).decode() == "self,self,data\na,b,'=c\n"
+
+
 def test_a_file_is_named_by_what_it_holds() -> None:
     assert file_name("row", 3, "ledger") == "row-3-ledger.csv"
     assert file_name("pairs") == "pairs.csv"

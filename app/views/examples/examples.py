@@ -19,6 +19,7 @@ from app.widgets.messages import wide_title
 from app.widgets.text import plain
 from deepfm_core.explain.example_rows import own_cells
 from deepfm_core.runs.findings import logit_spread
+from deepfm_core.schema.column import numbers_in
 
 SHOWN_ROWS = 500
 LONGEST_CELL = 80
@@ -122,11 +123,13 @@ def with_cells(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame) -> pd.
     label = run.spec.schema.label
     rows = examples.reset_index(drop=True)
     rows[OUTCOME] = np.where(rows["label"] > 0.5, label.positive, label.negative)
-    own = {}
+    own: dict[str, pd.Series] = {}
     for role in run.spec.schema.used:
         texts = cells[role.column].reset_index(drop=True)
-        name = f"{role.column} (cell)" if role.column in rows else role.column
-        own[name] = pd.to_numeric(texts, errors="coerce") if role.kind.is_number else texts.astype(str)
+        name = role.column
+        while name in rows or name in own:
+            name += " (cell)"
+        own[name] = pd.Series(numbers_in(texts, role.notation)) if role.kind.is_number else texts.astype(str)
     return pd.concat([rows, pd.DataFrame(own)], axis=1)
 
 
@@ -169,9 +172,10 @@ def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
     st.subheader(f"{len(rows):,} rows in the area" if from_area else "Rows, most surprising first", anchor=False)
     shown = rows.sort_values("surprise", ascending=False).head(SHOWN_ROWS)
     fields = list(shown.columns)[list(shown.columns).index(OUTCOME) + 1 :]
-    shown = shown[["row", OUTCOME, "probability", *fields, "surprise"]]
+    shown = shown[["row", OUTCOME, "probability", *fields, "surprise"]].copy()
     texts = [name for name in fields if not pd.api.types.is_numeric_dtype(shown[name])]
-    shown = shown.assign(**{name: shown[name].str.slice(0, LONGEST_CELL) for name in texts})
+    for name in texts:  # a field may have the name of an argument, so no `assign`
+        shown[name] = shown[name].str.slice(0, LONGEST_CELL)
 
     def open_row() -> None:
         picked = st.session_state["row_table"]["selection"]["rows"]

@@ -17,6 +17,8 @@ from app.widgets.columns import ROWS
 from app.widgets.figure import figure
 from app.widgets.messages import errors_shown
 from app.widgets.text import plain
+from deepfm_core.schema.column import numbers_in
+from deepfm_core.schema.number_parsing import write_number
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.spec.models import ADDENDS
 
@@ -94,7 +96,7 @@ def show(run: OpenRun, changed: Changed, own: dict[str, str]) -> None:
 def not_trained_on(run: OpenRun, role: FieldRole, value: str) -> list[str]:
     """Warn of values that were not in the training rows."""
     if role.kind.is_number:
-        ends, number = predictions.training_range(run, role.column), pd.to_numeric(value, errors="coerce")
+        ends, number = predictions.training_range(run, role.column), _number(value, role)
         if ends is None or np.isnan(number) or ends[0] <= number <= ends[1]:
             return []
         problem = f"{number:,.12g} is outside the training range, {ends[0]:,.12g} to {ends[1]:,.12g}."
@@ -128,11 +130,12 @@ def _widget(cells: pd.DataFrame, role: FieldRole, value: str) -> str:
     """Draw the input for a field of this kind, and return the cell's new text."""
     key, label = f"what if {role.column}", plain(role.column)
     if role.kind.is_number:
-        number = pd.to_numeric(value, errors="coerce")
-        given = st.number_input(
-            label, value=None if np.isnan(number) else float(number), key=key, placeholder="missing", format="%g"
-        )
-        return "" if given is None else f"{given:.12g}"
+        number = _number(value, role)
+        own = None if np.isnan(number) else number
+        given = st.number_input(label, value=own, key=key, placeholder="missing", format="%g")
+        if given == own:
+            return value  # with its unit, as the table writes it
+        return "" if given is None else write_number(given, role.notation)
     texts = cells[role.column].astype(str)
     if role.separator:
         there = sorted(
@@ -144,6 +147,11 @@ def _widget(cells: pd.DataFrame, role: FieldRole, value: str) -> str:
     return chosen or ""
 
 
+def _number(value: str, role: FieldRole) -> float:
+    """Read a cell as the model does; NaN where it is missing."""
+    return float(numbers_in([value], role.notation)[0])
+
+
 def _split(value: str, role: FieldRole) -> list[str]:
     return [part.strip() for part in value.split(role.separator or "\0") if part.strip()]
 
@@ -152,12 +160,12 @@ def _values_to_sweep(cells: pd.DataFrame, role: FieldRole, own: str, chosen: str
     """List the values to try for a field: its own, the chosen one, and frequent ones or steps between numbers."""
     column = cells[role.column].astype(str)
     if role.kind.is_number:
-        numbers = pd.to_numeric(column, errors="coerce").dropna()
-        if numbers.empty:
+        numbers = numbers_in(column, role.notation)
+        if np.isnan(numbers).all():
             return [own, chosen]
-        low, high = (float(numbers.quantile(share)) for share in (0.01, 0.99))
+        low, high = (float(np.nanquantile(numbers, share)) for share in (0.01, 0.99))
         steps = np.linspace(low, high, MOST_VALUES)
-        return [own, chosen, *(f"{step:g}" for step in steps)]
+        return [own, chosen, *(write_number(float(f"{step:g}"), role.notation) for step in steps)]
     return [own, chosen, *column.value_counts().index[:MOST_VALUES]]
 
 
@@ -195,7 +203,7 @@ def _show_sweep(
     table["own"], table["chosen"] = table["value"] == own, table["value"] == chosen
     reading = f"Probability of this row with other values of {plain(role.column)}; all other fields as above."
     if numeric:
-        table["value"] = pd.to_numeric(table["value"], errors="coerce")
+        table["value"] = numbers_in(table["value"], role.notation)
         table = table.dropna(subset=["value"]).sort_values("value")
         if ends is not None and not table["value"].between(*ends).all():
             reading += " The arrow marks a value beyond the training range, where the axis ends."

@@ -159,7 +159,8 @@ def _with_folders(table: Table, file: Found) -> Table:
     for column, value in file.parts:
         if column not in frame.columns:
             codes = np.zeros(len(frame), np.int8)
-            frame = frame.assign(**{column: categorical([Coded(codes, pa.array([value], pa.large_string()))])})
+            frame = frame.copy(deep=False)
+            frame[column] = categorical([Coded(codes, pa.array([value], pa.large_string()))])
     return replace(table, frame=frame)
 
 

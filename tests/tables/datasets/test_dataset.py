@@ -73,6 +73,12 @@ def test_texts_of_folders_are_decoded_and_a_missing_one_is_empty(tmp_path: Path)
     assert sorted(set(read_table(tmp_path / "d").frame["city"])) == ["", "São Paulo"]
 
 
+def test_a_folder_may_name_a_column_as_an_argument_is_named(tmp_path: Path) -> None:
+    (tmp_path / "d" / "self=1").mkdir(parents=True)
+    clicks(10).to_csv(tmp_path / "d" / "self=1" / "part.csv", index=False)
+    assert set(read_table(tmp_path / "d").frame["self"]) == {"1"}
+
+
 def test_rows_keep_the_numbers_of_their_records_over_all_files(tmp_path: Path) -> None:
     (tmp_path / "d").mkdir()
     (tmp_path / "d" / "a.csv").write_text("x,y\n1,a\n,\n2,b\n")
