@@ -95,7 +95,7 @@ def _on_rows(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
     verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
     verb.add_argument("table", type=Path, metavar="TABLE", help="rows with the run's fields; a label is not needed")
     verb.add_argument(
-        "--strict", action="store_true", help="refuse a table most of whose values the model has not seen"
+        "--strict", action="store_true", help="make a warning about new, missing or outlying values an error"
     )
     _reading(verb)
     return verb

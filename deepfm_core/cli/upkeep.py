@@ -6,6 +6,7 @@ import argparse
 from collections.abc import Iterator
 from contextlib import closing
 from http import HTTPStatus
+from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
@@ -29,7 +30,7 @@ def check(arguments: argparse.Namespace) -> None:
 def health(arguments: argparse.Namespace) -> None:
     """Print what is not well, a line each, or that all is; end with status 1 if something is not.
 
-    For a container's health check: it takes no more than a second, and changes nothing.
+    For a container's health check. An older store is brought up to date first, as by any command.
     """
     home = default_home()
     found = [*_answering(arguments.server), *_store_problems(home)]
@@ -49,7 +50,7 @@ def _answering(server: str | None) -> Iterator[str]:
             if answer.status == HTTPStatus.OK:
                 return
             said = f"status {answer.status}"
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, HTTPException) as error:
         said = str(error)
     yield f"The server does not answer at {url} ({said}). Start it, or give another --server."
 

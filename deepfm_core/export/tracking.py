@@ -13,9 +13,10 @@ from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from deepfm_core.errors import RunError, SpecError
+from deepfm_core.tables.datasets.source import without_secrets
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
@@ -199,7 +200,7 @@ def _client(uri: str) -> Iterator[MlflowClient]:
     """Give a client of MLflow, and turn what it raises into one sentence."""
     if absent := missing():
         raise SpecError(f"Nothing can be sent to MLflow from here. {absent}")
-    if urlsplit(uri).scheme not in ("http", "https"):
+    if not _is_address(uri):
         raise SpecError(f"MLflow's address is `{shown(uri)}`. Use one like http://localhost:5000, where a server runs.")
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
@@ -224,5 +225,13 @@ def _first_line(error: BaseException, uri: str) -> str:
 
 def shown(uri: str) -> str:
     """Give an address without the name and the password that it may hold."""
-    parts = urlsplit(uri)
-    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+    return without_secrets(uri)
+
+
+def _is_address(uri: str) -> bool:
+    """Say whether a server can be named so."""
+    try:
+        parts = urlsplit(uri)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:
+        return False

@@ -31,6 +31,8 @@ _MOST_TOTALS = 3
 """Lines of totals or of notes that are looked for at the end."""
 _NOTE = re.compile(r".*\w[^\W\d_]*\W+\w.*|\W.*", re.DOTALL)
 """A text alone in a line below the rows that says something of them: several words, or a mark before them."""
+_BEGINNING = 200
+"""Characters of a text by which it is told whether it is a note."""
 _LEAST_OF_NOTE = 3
 """Columns from which a text alone in a line may be a note."""
 _RULE = r"^[-=_*—–]{2,}$"
@@ -124,7 +126,7 @@ def _said(one: str, many: str, rows: NDArray[np.int64]) -> list[Problem]:
 def _total(frame: pd.DataFrame, row: int) -> Problem:
     held = [text for column in _columns(frame) if (text := str(column[row]).strip())]
     what = "is a note" if len(held) == 1 and _TOTALS.fullmatch(held[0]) is None else "holds totals"
-    remedy = "Nothing to do; if it is a row, say `--rows all`."
+    remedy = "Nothing to do; if it is a row, choose to keep every record (`--rows all` on the command line)."
     return Problem(f"the last line {what}; it was left out", remedy, value=", ".join(held)[:80])
 
 
@@ -159,10 +161,10 @@ def _unnamed_total(columns: list[pd.Categorical], row: int, rows: int) -> bool:
 def _is_note(frame: pd.DataFrame, row: int, rows: int) -> bool:
     """Return whether a row is a sentence in its first cell, where all the other columns are nearly always filled."""
     first, *others = _columns(frame)
-    if len(others) + 1 < _LEAST_OF_NOTE or not _NOTE.fullmatch(str(first[row]).strip()):
+    if len(others) + 1 < _LEAST_OF_NOTE or not all(_lacks(column, row, rows) for column in others):
         return False
     alone = np.count_nonzero(first.codes == first.codes[row]) == 1
-    return bool(alone and all(_lacks(column, row, rows) for column in others))
+    return alone and _NOTE.fullmatch(str(first[row]).strip()[:_BEGINNING]) is not None
 
 
 def _lacks(column: pd.Categorical, row: int, rows: int) -> bool:

@@ -115,7 +115,8 @@ def encoding_doubt(encoding: str, *, said: bool) -> Problem:
     """Say which encoding a text was read in, where what is wrong with it may come of that."""
     who = ", as was said" if said else ""
     return Problem(
-        f"the text was read as {encoding}{who}", "If letters look wrong, name another encoding (`--encoding`)."
+        f"the text was read as {encoding}{who}",
+        "If letters look wrong, choose another encoding (`--encoding` on the command line).",
     )
 
 
@@ -433,7 +434,7 @@ def _encoding_notes(content: Content, *, said: bool) -> list[str]:
         return [f"{content.replaced:,} bytes are not valid {name}; they read as `\ufffd`."]
     if not said and not content.encoding.startswith("utf-"):
         return [
-            f"The file is not UTF-8. It was read as {content.encoding}; if letters look wrong, name its encoding "
-            "(`--encoding`)."
+            f"The file is not UTF-8. It was read as {content.encoding}; if letters look wrong, choose its encoding "
+            "(`--encoding` on the command line)."
         ]
     return []

@@ -143,7 +143,8 @@ class MissedSteps:
 class RowTable:
     """Moves the rows a batch reads; each of the others is caught up when it is next read.
 
-    Equal to `DenseTable` but for what the closed forms leave out: nearly nothing without L2, and less than a step with.
+    Equal to `DenseTable` but for what the closed forms leave out: nearly nothing without L2, and a few steps of
+    the learning rate with (docs/training-step.md).
     """
 
     def __init__(self, table: Tensor, spec: FitSpec, *, fixed: bool = False) -> None:

@@ -53,12 +53,8 @@ def load_engine(name: str) -> tuple[Engine, WarmUp]:
         engine: Engine = getattr(module, function)
     except (ImportError, AttributeError, ValueError) as error:
         raise DeepFMError(f"Engine `{name}` cannot be loaded ({error}). Write it as module:function.") from error
-    warm_up: WarmUp = getattr(module, "warm_up", _nothing)
+    warm_up: WarmUp = getattr(module, "warm_up", lane.nothing)
     return engine, warm_up
-
-
-def _nothing() -> None:
-    """Do nothing, for engines without a warm-up."""
 
 
 def work(home: Path, engine_name: str, idle: float, address: str = "", processors: int = 1) -> None:

@@ -551,6 +551,7 @@ def test_the_baseline_is_no_model_to_train(command: Command, table: Path) -> Non
         (["interactions", "RUN", "--label", "site"], "Option --label is 'site', but"),
         (["interactions", "RUN", "--dense", "price,age"], "Option --dense is 'price,age', but"),
         (["interactions", "RUN", "--seed", "0"], "Option --seed is 0, but"),
+        (["interactions", "RUN", "--max-mb", "5"], "Option --max-mb is 5.0, but"),
         (
             ["interactions", "RUN", "--observed-only", "--label", "site"],
             "is the folder of a run, and --observed-only asks a table",

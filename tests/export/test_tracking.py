@@ -186,7 +186,9 @@ def test_without_the_package_a_sentence_says_what_to_install(monkeypatch: pytest
         check(NOBODY)
 
 
-@pytest.mark.parametrize("uri", ["mlruns", "sqlite:///runs.db", "localhost:5000", ""])
+@pytest.mark.parametrize(
+    "uri", ["mlruns", "sqlite:///runs.db", "localhost:5000", "", "http://[x", "http://", "http://host:port"]
+)
 def test_an_address_of_no_server_is_refused(uri: str) -> None:
     pytest.importorskip("mlflow", reason="MLflow is not installed: `pip install -r requirements-dev.txt`")
     with pytest.raises(SpecError, match="Use one like http://localhost:5000"):
@@ -201,6 +203,7 @@ def test_a_file_needs_both_its_options(command: Command) -> None:
 
 def test_a_password_in_an_address_is_not_shown() -> None:
     assert shown("https://me:secret@host.example:5000/x") == "https://host.example:5000/x"
+    assert shown("http://me:secret@[x") == "http://[x"
 
 
 def test_a_run_that_is_not_finished_is_not_sent(tmp_path: Path) -> None:

@@ -168,3 +168,12 @@ def test_all_records_are_rows_where_that_is_said(read, tmp_path):
 def test_the_choice_of_rows_has_one_value():
     with pytest.raises(SpecError, match="Rows is 'some'"):
         Choices(rows="some")
+
+
+def test_a_long_text_in_the_last_row_costs_no_more_than_its_beginning(read):
+    """Judged whole, a million letters would be tried from each of them on."""
+    last = "a" * 1_000_000
+    text = TEXT + f"{last},,\n"
+    assert lines(read(text))[-1] == f"{last},,"
+    assert lines(read(TEXT + f"{last},3,1\n"))[-1] == f"{last},3,1"
+    assert lines(read(TEXT + f"Source: {last},,\n")) == ROWS

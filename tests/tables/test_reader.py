@@ -569,5 +569,5 @@ def test_bytes_that_a_likely_encoding_does_not_have_leave_the_file_western(write
 
 def test_a_named_encoding_is_named_where_the_text_cannot_be_a_table(write):
     content = "ville,clic\nOrléans,1\nNîmes,0\n".encode("latin-1")
-    with pytest.raises(TableError, match=r"the text was read as utf-16, as was said\. If letters look wrong, name"):
+    with pytest.raises(TableError, match=r"the text was read as utf-16, as was said\. If letters look wrong, choose"):
         read_table(write(content), choices=Choices(encoding="utf-16"))

@@ -14,7 +14,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.tables.datasets.source import PATTERN, QUERY, SECRET, URI, as_uri, is_uri, name_of
+from deepfm_core.tables.datasets.source import PATTERN, QUERY, URI, as_uri, is_uri, name_of, without_secrets
 
 MOST_FILES = 100_000
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -143,7 +143,7 @@ def _values(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 
 def _problem(subject: str, message: str, remedy: str, value: str) -> TableError:
-    return TableError(subject, [Problem(message, remedy, value=SECRET.sub("", value))])
+    return TableError(subject, [Problem(message, remedy, value=without_secrets(value))])
 
 
 def _first(error: BaseException) -> str:

@@ -7,9 +7,12 @@ from pathlib import Path
 
 PATTERN = re.compile(r"[*?\[]")
 URI = re.compile(r"^([a-z][a-z0-9+.-]+):/+", re.IGNORECASE)
-QUERY = re.compile(r"\?\w+=[^/]*$")
+WEB = re.compile(r"https?://", re.IGNORECASE)
+QUERY = re.compile(r"\?[\w.-]+=.*$")
 """What a URI says of its file system, such as a region."""
-SECRET = re.compile(rf"(?<=://)[^/@]*@|{QUERY.pattern}")
+_USER = re.compile(r"(?<=://)(?:[^/@:]*:[^?#]*@|[^/?#]*@|[^/@:]*:(?!\d*[/?#]).*?@)")
+"""Who reads it, and the password, in which there may be any letter."""
+_ASKED = re.compile(r"(?<=://)([^?#]*)[?#].*$", re.DOTALL)
 
 
 def is_uri(source: str) -> bool:
@@ -30,7 +33,18 @@ def is_dataset(source: Path | str) -> bool:
     return is_uri(text) or Path(text).is_dir() or (PATTERN.search(text) is not None and not Path(text).exists())
 
 
+def is_web(source: str) -> bool:
+    """Say whether a text is the address of one file on a web server, in which `?` begins what is asked of it."""
+    return WEB.match(source) is not None
+
+
+def without_secrets(text: str) -> str:
+    """Leave out of a text what an address in it may hold of secrets: user, password, and what is asked with it."""
+    named = _USER.sub("", text)
+    return _ASKED.sub(r"\1", named) if WEB.search(named) else QUERY.sub("", named)
+
+
 def name_of(source: Path | str) -> str:
     """Name a dataset in messages, without what a URI may hold of secrets."""
     text = as_uri(source)
-    return SECRET.sub("", text).rstrip("/") if is_uri(text) else text.rstrip("/") or text
+    return without_secrets(text).rstrip("/") if is_uri(text) else text.rstrip("/") or text

@@ -94,8 +94,10 @@ def test_health_ends_with_0_where_all_is_well_and_with_1_and_a_line_otherwise(co
     done = command("health", "--server", url)
     assert done.returncode == 1
     assert done.stdout.startswith(f"problem: The server does not answer at {url}/_stcore/health (")
-    done = command("health", "--server", "nonsense")
-    assert (done.returncode, "nonsense" in done.stdout) == (1, True)
+    for address in ("nonsense", "http://a b", "http://127.0.0.1:port"):
+        done = command("health", "--server", address)
+        assert (done.returncode, done.stderr) == (1, "")
+        assert f"The server does not answer at {address}/_stcore/health (" in done.stdout
 
 
 def test_health_of_a_damaged_store_is_a_line(command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
