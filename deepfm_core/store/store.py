@@ -195,6 +195,16 @@ class Store:
         """Load a table, under the name its owner gave it; RunError where the store does not have it."""
         return self._tables.read(sha, owner)
 
+    def table_for(self, sha: str, owner: str) -> Table:
+        """Load a table on behalf of an owner, as runs and answers do: theirs, or one that belongs to no visitor.
+
+        Raises:
+            RunError: it is neither in their list, nor needed by a run of theirs, nor the server's own.
+        """
+        if not (self.has_table(sha, owner, removed=True) or self.has_table(sha, LOCAL)):
+            raise self._tables.absent(sha)
+        return self.table(sha, owner)
+
     def table_entry(self, sha: str, owner: str = LOCAL) -> TableEntry:
         """Return an owner's entry of a table; RunError where there is none."""
         return self._tables.entry(sha, owner)

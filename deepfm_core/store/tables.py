@@ -88,7 +88,7 @@ class StoredTables:
         """
         path = self._path(sha) / "original"
         if not path.exists():
-            raise _absent(sha)
+            raise self.absent(sha)
         return path
 
     def read(self, sha: str, owner: str | None = None) -> Table:
@@ -100,7 +100,7 @@ class StoredTables:
         row = self._database.row("SELECT name FROM tables WHERE sha256 = ? AND owner = ?", (sha, owner))
         name = row["name"] if row else f"table {sha[:8]}"
         if not self._path(sha).is_dir():
-            raise _absent(sha)
+            raise self.absent(sha)
         try:
             return self._stored(sha, name)
         except MemoryError:
@@ -161,13 +161,13 @@ class StoredTables:
             "SELECT * FROM tables WHERE sha256 = ? AND owner = ? AND deleted IS NULL", (sha, owner)
         )
         if row is None:
-            raise _absent(sha)
+            raise self.absent(sha)
         return _entry(row)
 
     def has(self, sha: str, owner: str, *, removed: bool) -> bool:
         """See `Store.has_table`."""
-        query = "SELECT 1 FROM tables WHERE sha256 = ? AND owner = ? AND (? OR deleted IS NULL)"
-        return self._database.row(query, (sha, owner, removed)) is not None
+        query = "SELECT 1 FROM tables WHERE sha256 = ? AND owner = ?" + ("" if removed else " AND deleted IS NULL")
+        return self._database.row(query, (sha, owner)) is not None
 
     def entries(self, owner: str | None = None) -> list[TableEntry]:
         """Return an owner's tables, newest first; those of all owners for None."""
@@ -275,16 +275,21 @@ class StoredTables:
             raise ValueError(f"{len(table)} rows of {content['rows']}")
         return table
 
+    @staticmethod
+    def absent(sha: str) -> RunError:
+        """Give the error of a table that is not there, or not for whoever asks."""
+        return RunError(f"Table `{sha[:12]}` is not in the store. Upload it again.")
+
     def _path(self, sha: str) -> Path:
         if not is_sha256(sha):
-            raise _absent(sha)
+            raise self.absent(sha)
         return self._folder / sha
 
     def _content(self, sha: str) -> dict[str, Any]:
         try:
             text = (self._path(sha) / "table.json").read_bytes()
         except FileNotFoundError:
-            raise _absent(sha) from None
+            raise self.absent(sha) from None
         content: dict[str, Any] = read_object(text, f"Table `{sha[:12]}`: table.json", "Upload the same file again.")
         return content
 
@@ -294,10 +299,6 @@ def _copy(source: Path | bytes, target: Path) -> None:
         target.write_bytes(source)
     else:
         shutil.copyfile(source, target)
-
-
-def _absent(sha: str) -> RunError:
-    return RunError(f"Table `{sha[:12]}` is not in the store. Upload it again.")
 
 
 def _entry(row: Row) -> TableEntry:

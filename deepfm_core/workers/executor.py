@@ -36,7 +36,7 @@ def perform(
     note("run started", run=short(run.id), owner=short(run.owner))
     claims = store.claims
     watch = Watch(partial(claims.must_stop, run.id, worker), partial(claims.beat, run.id, worker))
-    tables = table or partial(store.table, owner=run.owner)
+    tables = table or partial(store.table_for, owner=run.owner)
     context = Context(tables, watch.cancelled, store.questions, store.encoded, store.choices)
     ending: Event | None = None
     ended = "stopped"

@@ -24,7 +24,7 @@ from deepfm_core.spec.events import Report
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import BROKEN, LANES, OBSERVED, OTHER_SPLIT, Claimed
 from deepfm_core.store.run_queue import LABELS
-from deepfm_core.store.store import Store
+from deepfm_core.store.store import LOCAL, Store
 from deepfm_core.workers.lane import Interrupted, Lane, Watch, nothing, work
 
 Answer = Callable[[Store, dict[str, Any], Report], pd.DataFrame]
@@ -38,11 +38,12 @@ _REPORT_SECONDS = 0.25
 
 
 def other_split(store: Store, asked: dict[str, Any], _report: Report) -> pd.DataFrame:
-    """Split the rows that one run shows as another run's model would."""
+    """Split the rows that one run shows as another run's model would; the tables must be those of whoever asks."""
     from deepfm_core.runs.seed_stability import split_by_other
     from deepfm_core.store.run_folder import RunFolder
 
-    return split_by_other(RunFolder(Path(asked["run"])), RunFolder(Path(asked["other"])), store.table)
+    tables = partial(store.table_for, owner=asked.get("owner", LOCAL))
+    return split_by_other(RunFolder(Path(asked["run"])), RunFolder(Path(asked["other"])), tables)
 
 
 def observed(store: Store, asked: dict[str, Any], report: Report) -> pd.DataFrame:

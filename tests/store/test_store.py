@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -13,12 +14,14 @@ from pathlib import Path
 import pytest
 
 from deepfm_core.errors import RunError, TableError
-from deepfm_core.spec.events import Cancelled, EpochDone, Failed, Finished, Progress, Stage
+from deepfm_core.runs.job import Context, Job
+from deepfm_core.spec.events import Cancelled, EpochDone, Event, Failed, Finished, Progress, Stage
 from deepfm_core.store.database import SCHEMA, VERSION, Database
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import STALE_SECONDS, NewRun, RunRow
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import FOUND, Choices
+from deepfm_core.workers.executor import perform
 from tests.small_engine import spec
 
 ME = Process.current()
@@ -42,6 +45,38 @@ def ended_process() -> Process:
     child.kill()
     child.wait()
     return process
+
+
+def test_a_table_opens_for_its_owner_until_no_run_needs_it_and_for_nobody_else(store: Store) -> None:
+    sha = store.import_table(b"a,b\n1,2\n", "two.csv", "ann").sha256
+    assert store.has_table(sha, "ann")
+    assert not store.has_table(sha, "bob", removed=True)
+    store.delete_table(sha, "ann")
+    assert not store.has_table(sha, "ann")
+    assert store.has_table(sha, "ann", removed=True)
+    assert len(store.table_for(sha, "ann")) == 1
+    with pytest.raises(RunError, match="is not in the store"):
+        store.table_for(sha, "bob")
+
+
+def test_a_table_of_no_visitor_opens_for_all(store: Store) -> None:
+    sha = store.import_table(b"a,b\n1,2\n", "two.csv").sha256
+    assert len(store.table_for(sha, "bob")) == 1
+
+
+def test_a_run_reads_no_table_of_another_owner(store: Store) -> None:
+    sha = store.import_table(b"a,b\n1,2\n", "two.csv", "ann").sha256
+
+    def read(job: Job, context: Context) -> Iterator[Event]:
+        yield Finished({"rows": len(context.table(job.spec.table))})
+
+    endings = {}
+    for owner in ("ann", "bob"):
+        store.enqueue(replace(spec(), table=sha), owner=owner)
+        (endings[owner],) = perform(store, claimed(store), read, ME)
+    assert endings["ann"] == Finished({"rows": 1})
+    assert isinstance(endings["bob"], Failed)
+    assert "is not in the store" in endings["bob"].message
 
 
 def test_a_run_comes_back_as_it_was_asked_for(store: Store) -> None:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import streamlit as st
 
-from app.state import saved_runs
+from app.shared import predictions
+from app.state import saved_runs, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.text import plain
+from deepfm_core.errors import DeepFMError
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.query import OTHER_SPLIT, Question
 
@@ -66,6 +68,12 @@ def spread_section(run: OpenRun, compared: OpenRun | None, example: pd.Series) -
     """
     others = others_of(run, compared)
     if others:
+        try:
+            for each in (run, *others):
+                predictions.require_table(each)
+        except DeepFMError as error:
+            st.info(plain(str(error)))
+            return
         questions = [_question(run, other) for other in others]
         waiting = not all(question.standing().ended for question in questions)
         st.fragment(_spread, run_every=LOOK_SECONDS if waiting else None)(run, others, example, waiting)
@@ -148,7 +156,7 @@ def _answer(path: str) -> pd.DataFrame:
 def _question(run: OpenRun, other: OpenRun) -> Question:
     asked = {name: str(each.folder.path) for name, each in (("run", run), ("other", other))}
     written = [each.folder.model.stat().st_mtime for each in (run, other)]  # since the sample run changes with the app
-    return store().questions.of(OTHER_SPLIT, **asked, written=written)
+    return store().questions.of(OTHER_SPLIT, **asked, written=written, owner=visitor.owner())
 
 
 def _splits(spec: RunSpec) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,10 +18,12 @@ from deepfm_core.export.facts import Facts
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.groups import MODELS, SETTINGS
 from deepfm_core.store.process import Process
+from deepfm_core.store.query import OTHER_SPLIT
 from deepfm_core.store.records import NewRun
 from deepfm_core.store.shares import GONE
 from deepfm_core.store.store import Store
 from tests.app.test_results import finished_copy
+from tests.conftest import answer_next
 
 pytestmark = pytest.mark.slow
 
@@ -150,6 +152,24 @@ def test_a_bundle_that_names_the_table_of_another_opens_no_table(by: Opened, ann
         app = by(BOB, view, run=made, slice="colour", table=ann.table)
         assert not app.exception
         assert f"{SECRET} " not in all_of(app), view  # its cells; the bundle itself holds the table's name
+
+
+def test_two_bundles_of_other_seeds_open_no_table_of_another(by: Opened, ann: Things, store: Store) -> None:
+    made = import_bundle(store, bundle_bytes(Facts.of(store.folder(ann.run), "one seed")), owner=BOB)
+    folder = store.folder(ann.run)
+    folder.write_spec(replace(folder.spec(), seed=1))
+    other = import_bundle(store, bundle_bytes(Facts.of(folder, "another")), owner=BOB)
+    app = by(BOB, "examples", run=made)
+    assert any("is not yours" in said.value for said in app.info)
+    assert not store.database.rows("SELECT 1 FROM questions")
+
+    folders = {name: str(store.folder(run).path) for name, run in (("run", made), ("other", other))}
+    asked = {owner: store.questions.of(OTHER_SPLIT, **folders, owner=owner) for owner in (BOB, ANN)}
+    for owner, question in asked.items():
+        question.look()
+        answer_next(store)
+        assert question.standing().answered == (owner == ANN)
+    assert "is not in the store" in (asked[BOB].standing().problem or "")
 
 
 # Forged messages: what a browser sends of its widgets.
