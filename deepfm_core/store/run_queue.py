@@ -194,6 +194,10 @@ of comparisons and studies, and older ones before newer ones."""
 
 _NEXT = f"SELECT id FROM ({TURNS}) AS turns LIMIT 1"
 _ANY = {"comparison": None}
+_GIVE_BACK = (
+    "UPDATE runs SET worker = NULL, status = CASE cancel_requested WHEN 1 THEN 'cancelled' ELSE 'queued' END,"
+    " ended = CASE cancel_requested WHEN 1 THEN ? END WHERE status = 'running' AND worker = ?"
+)
 _CLAIM = "UPDATE runs SET status = 'running', worker = :worker, started = :now, heartbeat = :now, cancel_requested = 0"
 
 
@@ -273,14 +277,14 @@ class Claims:
         return bool(changed)
 
     def give_back(self, worker: Process) -> None:
-        """Put a worker's run back into the queue, because it must end. The run keeps its place and its checkpoint."""
+        """Put a worker's runs back into the queue, because it must end. A run keeps its place and its checkpoint."""
         with self._database.write() as connection:
-            connection.execute(
-                "UPDATE runs SET worker = NULL,"
-                " status = CASE cancel_requested WHEN 1 THEN 'cancelled' ELSE 'queued' END,"
-                " ended = CASE cancel_requested WHEN 1 THEN ? END WHERE status = 'running' AND worker = ?",
-                (time.time(), str(worker)),
-            )
+            connection.execute(_GIVE_BACK, (time.time(), str(worker)))
+
+    def give_back_run(self, run_id: str, worker: Process) -> None:
+        """Put one run of a worker back into the queue, as `give_back` does; its others stay with it."""
+        with self._database.write() as connection:
+            connection.execute(f"{_GIVE_BACK} AND id = ?", (time.time(), str(worker), run_id))
 
 
 def _consequences(event: Event, now: float) -> tuple[str, dict[str, Any]]:

@@ -7,9 +7,12 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections import OrderedDict
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -18,12 +21,16 @@ from deepfm_core.errors import RunError
 from deepfm_core.experiments import study
 from deepfm_core.experiments.study import SEARCH, StudyPlan
 from deepfm_core.runs.engine import execute
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.spec.events import Cancelled, EpochDone, Placed
+from deepfm_core.spec.events import PLACE, Cancelled, EpochDone, Event, Placed, Stage
 from deepfm_core.spec.run import FitSpec, RunSpec, SplitSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
+from deepfm_core.workers.cluster import ray_engine
+from deepfm_core.workers.cluster.dispatcher import Dispatcher
 from deepfm_core.workers.cluster.parcel import Packer, Parcel
+from deepfm_core.workers.cluster.ray_engine import RayEngine, Size, _Lost
 from deepfm_core.workers.executor import perform
 from tests.conftest import ROOT, clicks
 from tests.waiting import wait
@@ -210,6 +217,7 @@ from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.workers.cluster import node
 from deepfm_core.workers.cluster.ray_engine import RayEngine
+from deepfm_core.workers.cluster.ray_engine import RayEngine, Size, _Lost
 from deepfm_core.workers.executor import perform
 store = Store(Path(sys.argv[1]))
 engine = RayEngine(store, sys.argv[2], "nowhere_to_be_found:execute", 1)
@@ -294,3 +302,83 @@ def test_a_search_waits_for_the_results_that_a_choice_needs(store: Store) -> Non
     plan = StudyPlan({"keep": (0.3, 1.0)}, design=SEARCH, trials=7)
     runs = store.comparisons.runs(study.begin(store, spec(store), 600, plan))
     assert [may_choose(store, run) for run in runs] == [True, True, False, False, False, False, False]
+
+
+def stale(store: Store, run: str) -> None:
+    """Let a run's last sign of life be long ago."""
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET heartbeat = 0 WHERE id = ?", (run,))
+
+
+class Slow:
+    """A cluster of two places, whose nodes do nothing until they are told to end."""
+
+    def __init__(self) -> None:
+        self.over = threading.Event()
+
+    def size(self) -> Size:
+        return Size(1, 2, 2)
+
+    def __call__(self, job: Job, context: Context) -> Iterator[Event]:
+        yield Stage(PLACE)
+        self.over.wait()
+        raise RunError("It is over.")
+
+
+def test_a_stale_run_takes_no_other_run_of_its_dispatcher_along(store: Store) -> None:
+    me = Process.current()
+    asked = spec(store)
+    silent, lively = (store.enqueue(replace(asked, seed=seed)) for seed in range(2))
+    for run in (silent, lively):
+        assert store.claims.take(run, me)
+        store.append_event(run, Stage(PLACE), me)
+    stale(store, silent)
+    Dispatcher(store, replace(me, born=me.born - 1), Slow(), lambda: None)  # type: ignore[arg-type]
+    assert [state(store, run) for run in (silent, lively)] == ["queued", "running"]
+
+
+def test_a_dispatcher_keeps_a_run_that_it_still_follows(store: Store) -> None:
+    run, engine = store.enqueue(spec(store)), Slow()
+    dispatcher = Dispatcher(store, Process.current(), engine, lambda: None)  # type: ignore[arg-type]
+    begin = dispatcher.claim()
+    assert begin is not None
+    begin()
+    wait(lambda: bool(store.events(run, kinds=["stage"])))
+    stale(store, run)
+    dispatcher.look_around()
+    assert store.run(run).status == "running"
+    store.claims.give_back_run(run, Process.current())
+    assert dispatcher.claim() is None
+    engine.over.set()
+    wait(lambda: dispatcher.claim() is not None)
+
+
+def test_a_cancel_after_a_loss_says_the_last_epoch(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    begun: list[int] = []
+
+    def attempt(_self: RayEngine, _job: Job, _context: Context, epoch: int) -> Iterator[Event]:
+        begun.append(epoch)
+        if len(begun) == 1:
+            yield done
+            raise _Lost("gone")
+        yield Cancelled(epoch)
+
+    run = store.begin(spec(store), Process.current())
+    list(perform(store, run, execute, Process.current()))
+    done = next(stored.event for stored in store.events(run.id) if isinstance(stored.event, EpochDone))
+    monkeypatch.setattr(RayEngine, "_attempt", attempt)
+    monkeypatch.setattr("deepfm_core.workers.cluster.ray_engine._log", lambda *_: None)
+    events = list(RayEngine.__new__(RayEngine)(None, None))
+    assert (begun, events[-1]) == ([0, done.epoch], Cancelled(done.epoch))
+
+
+def test_the_last_tables_stay_in_the_clusters_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ray_engine, "_MOST_SENT", 2)
+    tables = [store.import_table(clicks(50, seed=seed).to_csv(index=False).encode(), "t.csv") for seed in range(3)]
+    engine = RayEngine.__new__(RayEngine)
+    put = SimpleNamespace(put=lambda files: sorted(files))
+    engine._ray, engine._store, engine._sent, engine._sending = put, store, OrderedDict(), threading.Lock()
+    first, second, third = (table.sha256 for table in tables)
+    for sha in (first, second, first, third):
+        engine._reference(sha)
+    assert list(engine._sent) == [first, third]

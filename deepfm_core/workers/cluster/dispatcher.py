@@ -33,7 +33,7 @@ class Dispatcher:
 
     def __init__(self, store: Store, worker: Process, engine: RayEngine, upkeep: Callable[[], object]) -> None:
         self._store, self._worker, self._engine, self._upkeep = store, worker, engine, upkeep
-        self._threads: list[threading.Thread] = []
+        self._threads: dict[str, threading.Thread] = {}
         self._size, self._counted = engine.size(), time.monotonic()
         self.look_around()
 
@@ -59,12 +59,14 @@ class Dispatcher:
     def look_around(self) -> None:
         """Take back what a dispatcher that is gone has left, and say in the store how the cluster stands."""
         self._upkeep()
+        at_work = self._at_work()
         for run in self._store.claims.lost():
+            if run.worker == str(self._worker) and run.id in self._threads:
+                continue  # it has only been silent for long
             events = [stored.event for stored in self._store.events(run.id, kinds=["stage", "placed", "epoch"])]
             since = _since_the_last_epoch([event.kind for event in events])
             if run.worker and placed(events) and since <= _PLACES_SEEN:
-                self._store.claims.give_back(Process.parse(run.worker))
-        at_work = self._at_work()
+                self._store.claims.give_back_run(run.id, Process.parse(run.worker))
         write_json(
             self._store.home / CLUSTER_FILE, {"worker": str(self._worker), "taken": at_work, **asdict(self._size)}
         )
@@ -73,8 +75,8 @@ class Dispatcher:
         """Claim the first run that may begin; a search's wait where their setting needs results that are not there."""
         held: set[str | None] = set()
         for run in self._store.claims.waiting():
-            if run.to_choose and run.comparison in held:
-                continue
+            if run.id in self._threads or (run.to_choose and run.comparison in held):
+                continue  # a thread that still follows it must end first
             if not may_choose(self._store, run):
                 held.add(run.comparison)
             elif (taken := self._store.claims.take(run.id, self._worker)) is not None:
@@ -83,7 +85,7 @@ class Dispatcher:
 
     def _begin(self, run: RunRow) -> None:
         thread = threading.Thread(target=self._follow, args=(run,), daemon=True, name=f"run {run.id}")
-        self._threads.append(thread)
+        self._threads[run.id] = thread
         thread.start()
 
     def _follow(self, run: RunRow) -> None:
@@ -91,7 +93,7 @@ class Dispatcher:
             pass
 
     def _at_work(self) -> int:
-        self._threads = [thread for thread in self._threads if thread.is_alive()]
+        self._threads = {run: thread for run, thread in self._threads.items() if thread.is_alive()}
         return len(self._threads)
 
     def _places(self) -> int:

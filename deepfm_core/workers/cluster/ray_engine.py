@@ -12,6 +12,7 @@ import signal
 import socket
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ _LOOK_SECONDS = 0.1
 _GRACE_SECONDS = 0.8
 """How long a node may take to leave off before its process is ended."""
 _KNOCK_SECONDS = 5.0
+_MOST_SENT = 8
+"""Tables that stay in the cluster's memory for the next run, besides those that runs at work hold there."""
 
 
 @dataclass(frozen=True)
@@ -70,7 +73,7 @@ class RayEngine:
         self._gpus = 1 if device.startswith("cuda") else 0
         self._settings = {"DEEPFM_THREADS": os.environ.get("DEEPFM_THREADS", "").strip() or str(processors)}
         self._settings |= {"DEEPFM_DEVICE": device} if device else {}
-        self._sent: dict[str, Any] = {}
+        self._sent: OrderedDict[str, Any] = OrderedDict()
         self._sending = threading.Lock()
 
     def size(self) -> Size:
@@ -90,12 +93,13 @@ class RayEngine:
         Raises:
             RunError: several nodes were lost in a row, or none has what the run needs.
         """
-        losses = 0
+        losses, epoch = 0, 0
         while losses <= MOST_LOSSES:
             yield Stage(PLACE)
             try:
-                for event in self._attempt(job, context):
-                    losses = 0 if isinstance(event, EpochDone) else losses
+                for event in self._attempt(job, context, epoch):
+                    if isinstance(event, EpochDone):
+                        losses, epoch = 0, event.epoch
                     yield event
                 return
             except _Lost as lost:
@@ -106,12 +110,12 @@ class RayEngine:
             " have: the run's worker.log has what the cluster says. Use larger nodes, then resume the run."
         )
 
-    def _attempt(self, job: Job, context: Context) -> Iterator[Event]:
+    def _attempt(self, job: Job, context: Context, epoch: int) -> Iterator[Event]:
         task = self._ray.remote(num_cpus=self._processors, num_gpus=self._gpus, max_retries=0, num_returns="streaming")(
             node.attempt
         )
         stream = task.remote(self._task(job))
-        ended, epoch = False, 0
+        ended = False
         try:
             for message in self._messages(stream, context):
                 kind, values, parcel = message
@@ -187,14 +191,18 @@ class RayEngine:
         return node.Task(job.to_dict(), self._engine, node.program(), self._settings, left, tables)
 
     def _reference(self, sha: str) -> Any:
-        """Put a table into the cluster's memory, once, and return where it is; RunError where the store lacks it."""
+        """Return where a table is in the cluster's memory, put there if need be; RunError where the store lacks it."""
         with self._sending:
             if sha not in self._sent:
                 folder = self._store.original(sha).parent
                 if not all((folder / name).is_file() for name in node.TABLE_FILES):
                     self._store.rebuild_table(sha)
                 self._sent[sha] = self._ray.put({name: (folder / name).read_bytes() for name in node.TABLE_FILES})
-            return self._sent[sha]
+            self._sent.move_to_end(sha)
+            reference = self._sent[sha]
+            while len(self._sent) > _MOST_SENT:
+                self._sent.popitem(last=False)
+            return reference
 
 
 def _not_done(error: BaseException) -> RunError:
