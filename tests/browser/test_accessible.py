@@ -25,12 +25,14 @@ def _findings(page: Page) -> list[str]:
 
 
 def _drawn(page: Page) -> Page:
-    """Wait until a page's charts are drawn, too."""
+    """Wait until a page's charts are drawn, too, and nothing runs again because of them."""
     settled(page)
-    chart = "[data-testid=stVegaLiteChart]"
+    chart, waiting = "[data-testid=stVegaLiteChart]", "[data-testid=stSkeleton], [data-stale=true]"
     page.wait_for_function(
         f"() => [...document.querySelectorAll('{chart}')].every(c => c.querySelector('svg, canvas'))"
+        f" && !document.querySelector('{waiting}')"
     )
+    settled(page)
     return page
 
 
