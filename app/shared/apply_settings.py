@@ -82,16 +82,15 @@ def _ways_to_write(spec: RunSpec, suggested: Schema) -> dict[str, Said]:
     """Find what was said of how columns are written: the way in which the table gives the run's forms and notations."""
     label, blank = spec.schema.label, not spec.schema.label.negative
     found = {role.column: role for role in suggested.roles}
+    differing = [role for role in spec.schema.roles if role.column in found and not _alike(role, found[role.column])]
     ways: dict[str, Said] = {}
-    for role in spec.schema.roles:
-        if role.column not in found or _alike(role, found[role.column]):
-            continue
-        for way in launch.WAYS_TO_WRITE:
-            said = ((role.column, way),)
-            other = saved_tables.suggested_schema(spec.table, label.column, label.said, blank_negative=blank, said=said)
-            if _alike(role, other.role(role.column)):
-                ways[role.column] = way
-                break
+    for way in launch.WAYS_TO_WRITE:
+        left = [role for role in differing if role.column not in ways]
+        if not left:
+            break
+        said = tuple((role.column, way) for role in left)  # each column is read by itself, so all are asked at once
+        other = saved_tables.suggested_schema(spec.table, label.column, label.said, blank_negative=blank, said=said)
+        ways |= {role.column: way for role in left if _alike(role, other.role(role.column))}
     return ways
 
 

@@ -6,14 +6,19 @@ import json
 from collections.abc import Callable
 from dataclasses import replace
 
+import numpy as np
+import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.shared.apply_settings import choices
+from app.shared.launch import WRITTEN
 from deepfm_core.experiments import optuna_search, study
 from deepfm_core.experiments.study import SEARCH, StudyPlan
 from deepfm_core.schema.column_rules import Said
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
@@ -167,3 +172,32 @@ def test_a_value_that_comes_to_the_same_network_as_another_is_said_to_be_one(ope
     assert said.count("Not run, since another value gives the same DNN") == 1
     assert "Not run, since another value gives the same DNN: diamond." in said
     assert "Recommended settings · 1 seed · split at random" in said
+
+
+def test_how_columns_are_written_is_found_for_all_of_them_at_once(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = np.random.default_rng(0)
+    days, amounts = rng.integers(1, 13, (4, 300)), rng.integers(100, 999, (4, 300))
+    frame = pd.DataFrame({f"day {'abcd'[n]}": [f"0{d % 9 + 1}/{d:02d}/2024" for d in days[n]] for n in range(4)})
+    for n in range(4):
+        frame[f"amount {'abcd'[n]}"] = [f"{value % 9 + 1},{value}" for value in amounts[n]]
+    frame["clicked"] = rng.integers(0, 2, 300)
+    sha = store.import_table(frame.to_csv(index=False).encode(), "dates.csv").sha256
+    other = {"day a": "month first", "day b": "day first", "day c": "literal"}
+    said = {**other, **{f"amount {letter}": "decimal comma" for letter in "abcd"}}
+    schema = infer_schema(store.table(sha), "clicked", said=said)  # type: ignore[arg-type]
+    usual, looks = infer_schema(store.table(sha), "clicked"), []
+
+    def counted(*arguments: object, **named: object) -> Schema:
+        looks.append(named["said"])
+        return infer_schema(*arguments, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("deepfm_core.schema.infer.infer_schema", counted)
+    chosen = choices(RunSpec(sha, "dates.csv", schema), 300)
+    written = json.loads(chosen[WRITTEN] or "{}")
+    assert {role.column for role in schema.roles if role != usual.role(role.column)} >= set(written)
+    again = infer_schema(store.table(sha), "clicked", said=written)
+    assert [(role.form, role.notation) for role in again.roles] == [(role.form, role.notation) for role in schema.roles]
+    assert len(written) >= 5
+    assert len(looks) <= 7  # one before, one for each of the five ways, and one with all that was found

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import streamlit as st
@@ -9,6 +12,7 @@ from numpy.typing import NDArray
 
 from app.charts.logits import logit_plane, logit_strip
 from app.shared import predictions, run_status, subject
+from app.state import links
 from app.state.saved_runs import OpenRun
 from app.views.examples import selection
 from app.views.examples.ledger import row_section
@@ -25,6 +29,12 @@ SHOWN_ROWS = 500
 LONGEST_CELL = 80
 """Letters of a cell that are shown in the list of rows."""
 OUTCOME = "outcome"
+FILTER = "filter"
+"""Name, in the URL, of the choice that holds which rows are listed."""
+SLIDER_STEPS = 200
+"""Steps of a slider over the range of a column's numbers."""
+MOST_WHOLE = 2**53
+"""Size from which a browser no longer holds every whole number."""
 NO_DNN = "Training found nothing beyond the guide that helps, so the DNN adds nothing, and its charts are left out."
 
 
@@ -134,37 +144,84 @@ def with_cells(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame) -> pd.
 
 
 def filtered(run: OpenRun, rows: pd.DataFrame) -> pd.DataFrame:
-    """Let the visitor keep only rows of some outcome or with some values of fields."""
+    """Let the visitor keep only rows of some outcome or with some values of fields; the URL holds the choice."""
     first = list(rows.columns).index(OUTCOME)
     names = [str(name) for name in rows.columns[first:]]
+    linked = links.chosen_values(FILTER)
+    usable = {name: said for name, said in linked.items() if name in names and _can_filter(rows[name], said)}
+    links.say_unread([name for name in linked if name not in usable], "filter")
     chosen = st.multiselect(
         "Filter rows by",
         names,
+        default=list(usable),
         key=f"filters of {run.id}",
         placeholder="Outcome or fields",
         help="Keeps the rows that pass all of these, in the chart and in the list.",
     )
-    kept = np.ones(len(rows), dtype=bool)
+    kept, now = np.ones(len(rows), dtype=bool), {}
     for name, cell in zip(chosen, side_by_side(len(chosen), least=240, gap="small") if chosen else [], strict=True):
         with cell:
-            kept &= _passes(rows[name], f"filter {name} of {run.id}")
+            passing, now[name] = _passes(rows[name], usable.get(name, []), f"filter {name} of {run.id}")
+            kept &= passing
+    if now != linked:
+        links.choose_values(FILTER, now)
     if chosen and kept.any():
         st.caption(f"{int(kept.sum()):,} of {len(rows):,} sampled rows pass.")
     return rows[kept]
 
 
-def _passes(values: pd.Series, key: str) -> NDArray[np.bool_]:
-    """Let the visitor choose a range of numbers or some of the texts; say which rows are among them."""
+def _can_filter(values: pd.Series, said: object) -> bool:
+    """Say whether what a link says of a column is two of its numbers in their order, some of its texts, or nothing."""
+    if not isinstance(said, list):
+        return False
+    if not pd.api.types.is_numeric_dtype(values):
+        return set(map(repr, said)) <= set(map(repr, values))
+    numbers = [number for number in said if isinstance(number, int | float)]
+    return not said or (len(numbers) == len(said) == 2 and values.min() <= said[0] <= said[1] <= values.max())
+
+
+def _passes(values: pd.Series, said: list[Any], key: str) -> tuple[NDArray[np.bool_], list[Any]]:
+    """Let the visitor choose a range of numbers or some of the texts.
+
+    Args:
+        values: the cells of a column.
+        said: what the link says of it, as the second result.
+        key: of the widget.
+
+    Returns:
+        Which rows pass, and the two ends of the range or the texts; nothing where all rows pass.
+    """
     name = plain(str(values.name))
     if pd.api.types.is_numeric_dtype(values):
-        low, high = float(values.min()), float(values.max())
-        if not low < high:
-            return np.ones(len(values), dtype=bool)
-        from_, to = st.slider(name, low, high, (low, high), key=key)
-        inside = values.between(from_, to)
-        return np.asarray(inside | (values.isna() & (from_ == low) & (to == high)))
-    wanted = st.multiselect(name, list(values.value_counts().index), key=key, placeholder="Any value")
-    return np.asarray(values.isin(wanted)) if wanted else np.ones(len(values), dtype=bool)
+        return _passes_range(values, said, key)
+    wanted = st.multiselect(name, list(values.value_counts().index), default=said, key=key, placeholder="Any value")
+    return np.asarray(values.isin(wanted)) if wanted else np.ones(len(values), dtype=bool), wanted
+
+
+def _passes_range(values: pd.Series, said: list[Any], key: str) -> tuple[NDArray[np.bool_], list[Any]]:
+    everything, name = np.ones(len(values), dtype=bool), plain(str(values.name))
+    low, high = float(values.min()), float(values.max())
+    if not low < high:
+        st.caption(f"{name} has one value in these rows." if low == high else f"{name} is missing in these rows.")
+        return everything, []
+    whole = bool((values.dropna() % 1 == 0).all()) and max(-low, high) < MOST_WHOLE
+    step, number = (1.0, int) if whole else (high / SLIDER_STEPS - low / SLIDER_STEPS, float)
+    digits = max(4, math.ceil(math.log10(max(-low, high) / step)) + 1)
+    ends = number(low), number(high)
+    from_, to = st.slider(
+        name,
+        *ends,
+        (number(said[0]), number(said[1])) if said else ends,
+        step=number(step),
+        format="%d" if whole else f"%.{digits}g",
+        key=key,
+    )
+    # The last step may end a rounding error beside the end itself; between them, what is shown counts.
+    from_ = low if from_ < low + step / 2 else float(f"{from_:.{digits}g}")
+    to = high if to > high - step / 2 else float(f"{to:.{digits}g}")
+    if (from_, to) == (low, high):
+        return everything, []
+    return np.asarray(values.between(from_, to)), [number(from_), number(to)]
 
 
 def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
@@ -188,6 +245,7 @@ def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
         height=420,
         column_config={
             **configured(shown, ROWS),
+            **{name: st.column_config.NumberColumn(name, format="%.12g") for name in fields if name not in texts},
             "row": st.column_config.NumberColumn("row", pinned=True, format="localized"),
             OUTCOME: st.column_config.Column(run.spec.schema.label.column),
         },

@@ -117,3 +117,59 @@ def test_numbers_of_any_notation_are_listed_and_changed_as_the_model_reads_them(
     assert {float(end) for end in found.groups()} <= set(numbers["weight"])
     next(box for box in app.number_input if box.label == "pay").set_value(900_000.5).run()
     assert "900,000.5 is outside the training range, " in app.warning[0].value
+
+
+def shown_rows(app: AppTest) -> int:
+    """Give how many rows pass the filter, as the page says."""
+    return next(int(c.value.split()[0]) for c in app.caption if "sampled rows pass" in c.value)
+
+
+def test_the_list_is_filtered_by_numbers_of_any_size_and_the_filter_is_kept(
+    opened: Opened, store: Store, run: str
+) -> None:
+    app = opened("examples", run=run)
+    rows = listed(app)
+    box = next(box for box in app.multiselect if box.label == "Filter rows by")
+    box.set_value(["chance", "rooms", "self"]).run()
+    sliders = {slider.label: slider for slider in app.slider}
+    chance, rooms = sliders["chance"], sliders["rooms"]
+    assert chance.step == pytest.approx((rows["chance"].max() - rows["chance"].min()) / 200)
+    assert chance.proto.format == "%.4g"
+    assert (rooms.value, rooms.step, rooms.proto.format) == (
+        (int(rows["rooms"].min()), int(rows["rooms"].max())),
+        1,
+        "%d",
+    )
+    assert shown_rows(app) == len(rows)
+
+    columns = json.loads(next(table.proto.columns for table in app.dataframe if "surprise" in table.value))
+    assert {columns[name]["type_config"]["format"] for name in NUMBERS} == {"%.12g"}
+
+    chance.set_range(0.001, 0.002)
+    rooms.set_range(5, 30)
+    next(box for box in app.multiselect if box.label == "self").set_value(["north"])
+    app.run()
+    kept = rows[rows["chance"].between(0.001, 0.002) & rows["rooms"].between(5, 30) & (rows["self"] == "north")]
+    assert 0 < len(kept) < len(rows)
+    said = {"chance": [0.001, 0.002], "rooms": [5, 30], "self": ["north"]}
+    assert link(app, "filter") == said
+    assert shown_rows(app) == len(kept)
+
+    app.switch_page("views/performance/performance.py").run()
+    app.switch_page("views/examples/examples.py").run()
+    assert not app.exception
+    assert (link(app, "filter"), shown_rows(app)) == (said, len(kept))
+    elsewhere = opened("examples", run=run, filter=json.dumps(said))
+    assert (link(elsewhere, "filter"), shown_rows(elsewhere)) == (said, len(kept))
+
+    next(slider for slider in app.slider if slider.label == "chance").set_range(
+        rows["chance"].min(), rows["chance"].max()
+    ).run()
+    assert link(app, "filter") == {**said, "chance": []}
+
+
+@pytest.mark.parametrize("said", ['{"rooms": [9, 2]}', '{"rooms": ["a", "b"]}', '{"rooms": 3}', '{"rooms": {"a": 1}}'])
+def test_a_filter_of_a_link_that_cannot_be_read_is_said(opened: Opened, run: str, said: str) -> None:
+    app = opened("examples", run=run, filter=said)
+    assert not app.exception
+    assert "The link's filter of `rooms` cannot be read. The default is used instead." in [i.value for i in app.info]
