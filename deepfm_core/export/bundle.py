@@ -44,6 +44,8 @@ _MOST_MEMORY = 3 << 29
 """Bytes of memory that trying a bundle may take: 1.5 GiB, most of which are the libraries."""
 _MOST_JSON, _MOST_FRAMES = 1 << 25, 1 << 29
 """Bytes of a file of JSON, and of all frames once they are decoded; the server reads both."""
+_MOST_MANIFEST, _MOST_NAME = 1 << 20, 200
+"""Bytes of the manifest, and letters of the run's name in it."""
 _ROWS = 1 << 8
 
 _FILE = re.compile(
@@ -100,7 +102,7 @@ def opened(source: Path | bytes, name: str = "") -> Iterator[tuple[RunFolder, st
         return
     with tempfile.TemporaryDirectory(prefix="deepfm-bundle-") as folder:
         manifest = unpack(source, Path(folder), name)
-        yield RunFolder(Path(folder)), str(manifest.get("name") or "")
+        yield RunFolder(Path(folder)), _name(manifest)
 
 
 def unpack(source: Path | bytes, folder: Path, name: str = "") -> Mapping[str, Any]:
@@ -132,6 +134,10 @@ def unpack(source: Path | bytes, folder: Path, name: str = "") -> Mapping[str, A
 def _manifest(archive: zipfile.ZipFile, subject: str) -> dict[str, Any]:
     if MANIFEST not in archive.namelist():
         raise RunError(f"{subject} has no {MANIFEST}, so it is no model bundle. Use a file that *Export* wrote.")
+    if archive.getinfo(MANIFEST).file_size > _MOST_MANIFEST:
+        raise RunError(
+            f"{subject}: {MANIFEST} is larger than {_MOST_MANIFEST >> 20} MB. Use a file that *Export* wrote."
+        )
     if sum(entry.file_size for entry in archive.infolist()) > MOST_BYTES:
         raise RunError(f"{subject} unpacks to more than {MOST_BYTES >> 30} GB. A run is smaller: use another file.")
     try:
@@ -144,6 +150,10 @@ def _manifest(archive: zipfile.ZipFile, subject: str) -> dict[str, Any]:
     if not isinstance(files, dict) or not all(_FILE.fullmatch(name) for name in files) or not set(files) >= _NEEDED:
         raise RunError(f"{subject} is damaged: its list of files is not that of a run. Export it again.")
     return dict(manifest)
+
+
+def _name(manifest: Mapping[str, Any]) -> str:
+    return str(manifest.get("name") or "")[:_MOST_NAME]
 
 
 def _unpack_one(archive: zipfile.ZipFile, member: str, folder: Path) -> None:
@@ -185,11 +195,11 @@ def _unpacked_apart(source: Path | bytes, scratch: Path, name: str) -> tuple[Run
     given = {"source": str(path.absolute()), "folder": str(folder), "name": called}
     remedy = "No run comes near. Use a file that *Export* wrote."
     manifest = done_apart(f"{__name__}:tried", given, scratch, f"Bundle `{called}`", limits, remedy)
-    return RunFolder(folder), str(manifest.get("name") or "")
+    return RunFolder(folder), _name(manifest)
 
 
 def tried(source: str, folder: str, name: str) -> dict[str, Any]:
-    """Unpack a bundle, load its model, and decode all that pages will; return its manifest.
+    """Unpack a bundle, load its model, and decode all that pages will; return its run's name, by `name`.
 
     Raises:
         DeepFMError: it is not a bundle, its model cannot be read, or a part of it is larger than that of any run.
@@ -209,7 +219,7 @@ def tried(source: str, folder: str, name: str) -> dict[str, Any]:
             raise RunError(f"{subject} is damaged: {path.name} cannot be read ({error}). Export it again.") from None
     Facts.of(run, name)
     Trained.load(run)
-    return dict(manifest)
+    return {"name": _name(manifest)}
 
 
 def _charge(path: Path, budget: Budget) -> None:

@@ -148,11 +148,11 @@ def _megabytes(size: int) -> str:
 
 _LOOKED = "tidied"
 """The file of a store that says when it was last tidied, by the clock of then."""
-_SOON, _LATE = 30 * 60.0, 6 * 3600.0
+_SOON, _LATE = 5 * 60.0, 6 * 3600.0
 
 
 def clock_is_steady(home: Path) -> bool:
-    """Say whether the clock can be trusted with what is old: it was looked at half an hour to six hours ago.
+    """Say whether the clock can be trusted with what is old: it was looked at five minutes to six hours ago.
 
     After a jump, or a long pause, what seems old may be new. So nothing is removed then, and the time is noted; a clock
     that was wrong is usually put right before the next look.

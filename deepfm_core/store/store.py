@@ -54,6 +54,9 @@ BIN_SECONDS = 24 * 3600.0
 CLUSTER_FILE = "cluster.json"
 """Where a dispatcher says how its cluster stands."""
 
+MOST_NAME, MOST_NOTES = 200, 10_000
+"""Characters of a run's name and of its notes, as visitors write them."""
+
 _LETTING_GO = 60.0
 """Seconds after which the worker of a run that was stopped no longer writes its files."""
 
@@ -61,6 +64,11 @@ _FOR_GOOD = 2.0
 """A time before which nothing is put into the bin but what is to be removed at once."""
 
 _PURGED = "DELETE FROM runs WHERE deleted < ? RETURNING *"
+
+
+def _require_short(what: str, text: str, most: int) -> None:
+    if len(text) > most:
+        raise RunError(f"The {what} has {len(text):,} characters. The most is {most:,}: shorten it.")
 
 
 def default_home() -> Path:
@@ -281,11 +289,13 @@ class Store:
         return RunFolder(self.home / "runs" / run_id)
 
     def rename(self, run_id: str, name: str) -> None:
-        """Give a run another name."""
+        """Give a run another name; RunError where it is longer than `MOST_NAME`."""
+        _require_short("name", name, MOST_NAME)
         self._set(run_id, "name", name)
 
     def set_notes(self, run_id: str, notes: str) -> None:
-        """Replace a run's notes."""
+        """Replace a run's notes; RunError where they are longer than `MOST_NOTES`."""
+        _require_short("note", notes, MOST_NOTES)
         self._set(run_id, "notes", notes)
 
     def delete(self, run_id: str) -> None:
@@ -346,10 +356,12 @@ class Store:
             retire(connection)
         self._remove(time.time() - older_than)
 
-    def tidy(self) -> None:
-        """Purge, unless the clock may have jumped: see `limits.clock_is_steady`."""
-        if clock_is_steady(self.home):
+    def tidy(self) -> bool:
+        """Purge, unless the clock may have jumped, and say whether it did: see `limits.clock_is_steady`."""
+        steady = clock_is_steady(self.home)
+        if steady:
             self.purge()
+        return steady
 
     def _remove(self, before: float) -> None:
         """Remove for good what has been in the bin since before a time."""

@@ -32,6 +32,8 @@ _FORGOTTEN = (
     + ") RETURNING sha256"
 )
 """An entry stays as long as a run of its owner needs the table: it says that the run may read it."""
+_MOST_NAME = 255
+"""Characters of a table's name: no file system has longer ones."""
 _UNREADABLE = "SELECT 1 FROM runs WHERE NOT json_valid(spec)"
 
 
@@ -225,7 +227,7 @@ class StoredTables:
                 "INSERT INTO tables (sha256, owner, name, rows, bytes, created) VALUES (?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT (sha256, owner) DO UPDATE SET name = excluded.name, created = excluded.created,"
                 " deleted = NULL",
-                (sha, owner, name, content["rows"], content["bytes"], time.time()),
+                (sha, owner, name[:_MOST_NAME], content["rows"], content["bytes"], time.time()),
             )
         return True
 

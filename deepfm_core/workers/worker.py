@@ -37,7 +37,10 @@ CLUSTER = "ray"
 IDLE_SECONDS = 15 * 60.0
 _POLL_SECONDS = 0.025
 _PURGE_SECONDS = 3600.0
+_AGAIN_SECONDS = 6 * 60.0
+"""Seconds after which a store that was not tidied is looked at again: a worker may end after fifteen minutes."""
 
+_now = time.monotonic
 WarmUp = Callable[[], None]
 
 
@@ -81,7 +84,6 @@ def work(home: Path, engine_name: str, idle: float, address: str = "", processor
 
     def prepare(worker: Process) -> Lane:
         engine, warm_up = load_engine(engine_name)
-        store.tidy()
 
         def claim() -> Callable[[], None] | None:
             run = store.claims.next(worker)
@@ -99,19 +101,23 @@ def keep_answering(store: Store) -> None:
 
 
 class Upkeep:
-    """What a worker does between two runs: keep another one answering, and empty the store's bin once an hour."""
+    """What a worker does between two runs: keep another one answering, and empty the store's bin once an hour.
+
+    After a pause the first look only notes the time, and another one follows soon.
+    """
 
     def __init__(self, store: Store) -> None:
         self._store = store
-        self._purged = time.monotonic()
+        self._due = 0.0
 
     def __call__(self) -> None:
         """Do what is due."""
         keep_answering(self._store)
-        if time.monotonic() - self._purged > _PURGE_SECONDS:
-            self._purged = time.monotonic()
+        if _now() >= self._due:
+            self._due = _now() + _AGAIN_SECONDS
             with suppress(DeepFMError):  # a store that cannot be written for a moment
-                self._store.tidy()
+                if self._store.tidy():
+                    self._due = _now() + _PURGE_SECONDS
 
 
 def _do(store: Store, run: RunRow, engine: Engine, worker: Process) -> None:

@@ -171,6 +171,7 @@ def test_what_is_no_bundle_is_said_to_be_none(bundle, tmp_path) -> None:
         "encoder.json": changed(bundle, "encoder.json", b""),
         "has form 2": changed(bundle, MANIFEST, manifest(bundle, form=2)),
         "cannot be read": changed(bundle, MANIFEST, b"[1]"),
+        "bundle.json is larger than 1 MB": changed(bundle, MANIFEST, manifest(bundle, name="n" * (1 << 20))),
         "is not that of a run": changed(bundle, MANIFEST, manifest(bundle, files={**files, "../../evil": "0"})),
     }
     store = Store(tmp_path)
@@ -180,6 +181,12 @@ def test_what_is_no_bundle_is_said_to_be_none(bundle, tmp_path) -> None:
     assert not store.runs()
     with pytest.raises(RunError, match=r"nowhere\.zip`: there is no such file"):
         DeepFMClassifier.load(tmp_path / "nowhere.zip")
+
+
+def test_a_long_name_in_a_bundle_is_cut(bundle, tmp_path) -> None:
+    store = Store(tmp_path)
+    run = import_bundle(store, changed(bundle, MANIFEST, manifest(bundle, name="n" * 5000)), "b.zip")
+    assert store.run(run).name == "n" * 200
 
 
 def test_only_finished_runs_with_a_model_leave(tmp_path) -> None:

@@ -18,6 +18,7 @@ from deepfm_core.store.process import Process
 from deepfm_core.store.records import NewRun
 from deepfm_core.store.store import LOCAL, Store
 from deepfm_core.tables.table import Choices
+from deepfm_core.workers import worker
 from tests.small_engine import spec
 
 ME = Process.current()
@@ -223,6 +224,33 @@ def test_after_a_long_pause_the_second_look_empties_the_bin(shared: Store, monke
         hours_later(monkeypatch, 0.3)
         shared.tidy()
     assert not shared.database.rows("SELECT 1 FROM runs")
+
+
+def test_short_daily_sessions_empty_the_bin(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A worker ends after fifteen idle minutes, and each day begins after a pause."""
+    clock = [time.time()]
+    monkeypatch.setattr(time, "time", lambda: clock[0])
+    monkeypatch.setattr(worker, "_now", lambda: clock[0])
+    monkeypatch.setattr(worker, "keep_answering", lambda _: None)
+    shared.delete(shared.enqueue(spec(), owner="ann"))
+    for day in range(1, 4):
+        upkeep = worker.Upkeep(shared)
+        for _ in range(15):
+            upkeep()
+            clock[0] += 60.0
+        clock[0] += (24 * 60 - 15) * 60.0
+        assert len(shared.database.rows("SELECT 1 FROM runs")) == (day == 1)
+
+
+def test_names_and_notes_have_a_length(shared: Store) -> None:
+    run = shared.enqueue(spec(), owner="ann")
+    with pytest.raises(RunError, match=r"The name has 201 characters\. The most is 200"):
+        shared.rename(run, "n" * 201)
+    with pytest.raises(RunError, match=r"The note has 10,001 characters"):
+        shared.set_notes(run, "n" * 10_001)
+    shared.rename(run, "n" * 200)
+    assert shared.run(run).name == "n" * 200
+    assert len(shared.import_table(CSV, "n" * 999, "ann").name) == 255
 
 
 def test_all_of_one_visitor_goes_and_nothing_else_whatever_the_clock_says(

@@ -20,6 +20,7 @@ from app.widgets.messages import MODEL_TITLES, SECONDS_HELP, errors_shown, secon
 from app.widgets.text import plain
 from deepfm_core.spec.run import BASELINE, RunSpec
 from deepfm_core.store.records import RunRow
+from deepfm_core.store.store import MOST_NAME, MOST_NOTES
 
 if TYPE_CHECKING:
     from app.charts.grammar.vega import Chart
@@ -309,8 +310,9 @@ def _describe(row: RunRow) -> None:
     key = f"name {row.id}"
     if not st.session_state.get(key, "").strip():
         st.session_state[key] = row.name  # an empty name is not taken
-    name = left.text_input("Name", key=key)
-    notes = right.text_input("Notes", row.notes, key=f"notes {row.id}", placeholder="What you tried, the result, #tags")
+    name = left.text_input("Name", key=key, max_chars=MOST_NAME)
+    hint = "What you tried, the result, #tags"
+    notes = right.text_input("Notes", row.notes, key=f"notes {row.id}", placeholder=hint, max_chars=MOST_NOTES)
     with errors_shown():
         if name.strip() and name != row.name:
             store().rename(row.id, name.strip())

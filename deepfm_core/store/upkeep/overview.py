@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import stat
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -177,5 +178,14 @@ def _folders(home: Path) -> dict[str, int]:
         "encoded rows": encoded,
         "runs": bytes_of(home / "runs"),
         "answers": bytes_of(home / "answers"),
-        "database and logs": sum(path.stat().st_size for path in home.glob("*") if path.is_file()),
+        "database and logs": sum(map(_size, home.glob("*"))),
     }
+
+
+def _size(path: Path) -> int:
+    """Return the bytes of a file; 0 for a folder, and for a file that goes meanwhile."""
+    try:
+        found = path.stat()
+    except OSError:
+        return 0
+    return found.st_size if stat.S_ISREG(found.st_mode) else 0

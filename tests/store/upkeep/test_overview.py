@@ -161,3 +161,8 @@ def test_an_ended_run_leaves_the_queue_of_the_overview(store: Store) -> None:
     store.claims.next(ME)
     store.append_event(run, Finished({}), ME)
     assert overview(store).queue == []
+
+
+def test_a_file_that_goes_while_it_is_looked_at_counts_nothing(tmp_path: Path) -> None:
+    (tmp_path / "log").write_bytes(b"1234")
+    assert [looks._size(tmp_path / name) for name in ("log", "gone", ".")] == [4, 0, 0]
