@@ -62,7 +62,12 @@ def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
         text = f"None of the {found.pairs:,} pairs is" if found.pairs > 1 else "The only pair is not"
         return "No clear pair", f"{text} clear above noise.", f"The strongest is {name}."
     text = effect if found.cell is None else cell_sentence(found.cell)
-    return name, text, "\n\n".join(part for part in (found.said, _how_sure(found, clear)) if part)
+    return name, text, "\n\n".join(part for part in (_drawn(found.said), _how_sure(found, clear)) if part)
+
+
+def _drawn(said: str) -> str:
+    """Keep the bold of a stored sentence and nothing else: a bundle of a stranger may hold links and images."""
+    return "**".join(plain(part) for part in " ".join(str(said).split()).split("**"))
 
 
 def cell_sentence(cell: Cell) -> str:

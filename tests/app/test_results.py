@@ -219,6 +219,19 @@ def test_a_model_without_a_guide_says_nothing_of_one(opened: Opened, store: Stor
     assert "Guided" not in text_of(opened("interactions", run=finished_copy(store, alone)))
 
 
+def test_a_stored_verdict_is_drawn_in_bold_and_no_other_markup(opened: Opened, store: Store) -> None:
+    """A bundle of a stranger may hold any text in its place."""
+
+    def hostile(folder: Path) -> None:
+        path = folder / "findings.json"
+        found = json.loads(path.read_text(encoding="utf-8"))
+        found["pair"]["said"] = "**It holds:** ![x](https://elsewhere/x.png) <b>\n\n# [click](https://elsewhere)"
+        path.write_text(json.dumps(found), encoding="utf-8")
+
+    said = text_of(opened("start", run=finished_copy(store, hostile)))
+    assert r"**It holds\:** !\[x\](https\://elsewhere/x.png) \<b\> \# \[click\](https\://elsewhere)" in said
+
+
 def test_a_pairs_verdict_is_a_sentence_over_its_figures(opened: Opened) -> None:
     pairs = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
     row = pairs[pairs["significant"].astype(bool)].sort_values("learned").iloc[0]
