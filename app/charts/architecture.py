@@ -25,6 +25,7 @@ from app.charts.grammar.theme import (
     narrow,
 )
 from app.charts.grammar.vega import Chart, Layer, Spec, click_selects, column, expr, hover, layer, mark, quantity, value
+from deepfm_core._words import percent
 
 MOST_FIELDS, MOST_NUMBERS = 12, 16
 """Fields of a row, and numbers of an embedding, that are drawn."""
@@ -97,7 +98,7 @@ def architecture(
         drawn.append(_text(rest, height, align="right", color=MUTED.ink))
     said = ", ".join(f"{part.name} {part.value:+.2f}" for part in parts)
     return dress(
-        drawn, f"One row: {said}; sum {logit:+.2f} log-odds, probability {probability:.1%}.", height=28 * height
+        drawn, f"One row: {said}; sum {logit:+.2f} log-odds, probability {percent(probability, 1)}.", height=28 * height
     )
 
 
@@ -195,7 +196,9 @@ def _boxes(parts: Sequence[Part], logit: float, probability: float, height: floa
         for part in parts
     ]
     rows.append({"name": "logit", "said": f"{logit:+.2f}", "x0": _SUM, "x1": _SUM_END, "y": 0.36 * height})
-    rows.append({"name": "probability", "said": f"{probability:.1%}", "x0": _SUM, "x1": _SUM_END, "y": 0.64 * height})
+    rows.append(
+        {"name": "probability", "said": percent(probability, 1), "x0": _SUM, "x1": _SUM_END, "y": 0.64 * height}
+    )
     return pd.DataFrame(rows).assign(x=lambda frame: (frame["x0"] + frame["x1"]) / 2)
 
 

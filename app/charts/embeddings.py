@@ -46,6 +46,7 @@ from app.charts.grammar.vega import (
     quantity,
     when,
 )
+from deepfm_core._words import percent
 
 RATE, FIELD, EFFECT = "rate", "field", "effect"
 """What points can be coloured by: share of positives, field, effect together with the chosen feature."""
@@ -121,7 +122,9 @@ def _named(points: pd.DataFrame, chosen: int | None, thin: int) -> pd.DataFrame:
 def _component(axis: str, number: int, share: float) -> Spec:
     ordinal = ("first", "second")[number]
     scale = {"zero": False, "padding": 24}
-    return quantity(axis, title=f"{ordinal} component ({share:.0%} of variance)", scale=scale, axis={"tickCount": 6})
+    return quantity(
+        axis, title=f"{ordinal} component ({percent(share)} of variance)", scale=scale, axis={"tickCount": 6}
+    )
 
 
 def _colours(rows: pd.DataFrame, colour: str, positive: str) -> Spec:
@@ -233,7 +236,7 @@ def _map_said(rows: pd.DataFrame, shares: Sequence[float]) -> str:
         return "No features."
     return (
         f"{len(rows):,} features by the first two principal components of what the model holds of them, which show "
-        f"{sum(shares[:2]):.0%} of the variance."
+        f"{percent(sum(shares[:2]))} of the variance."
     )
 
 
@@ -254,7 +257,7 @@ def embedding_space(
     """
     rows = _named(points, None, 30)
     ink = TEXT.dark if dark else TEXT.light
-    titles = [f"{name} ({share:.0%})" for name, share in zip(("first", "second", "third"), shares, strict=True)]
+    titles = [f"{name} ({percent(share)})" for name, share in zip(("first", "second", "third"), shares, strict=True)]
     axes = {f"{axis}axis": _plotly_axis(title, dark) for axis, title in zip("xyz", titles, strict=True)}
     layout: Spec = {
         "scene": {**axes, "bgcolor": "rgba(0,0,0,0)", "aspectmode": "cube"},

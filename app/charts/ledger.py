@@ -27,6 +27,7 @@ from app.charts.grammar.theme import (
 )
 from app.charts.grammar.vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity
 from app.charts.interactions.ranking import pair_label
+from deepfm_core._words import percent
 from deepfm_core.spec.models import ADDENDS
 
 RAISES, LOWERS, STANDS = "+ raises", "− lowers", "= logit"
@@ -195,7 +196,7 @@ def _was(value: float, before: float) -> str:
 
 def _takeaway(lines: pd.DataFrame) -> str:
     total = float(lines["value"].iloc[-1])
-    text = f"The row's logit is {total:+.2f}, a probability of {1 / (1 + math.exp(-total)):.1%}."
+    text = f"The row's logit is {total:+.2f}, a probability of {percent(1 / (1 + math.exp(-total)), 1)}."
     moves = lines.iloc[:-1][~lines["kind"].iloc[:-1].isin(["bias", "base"])]
     if moves.empty:
         return text

@@ -22,6 +22,7 @@ from app.charts.grammar.vega import (
     quantity,
     when,
 )
+from deepfm_core._words import percent
 
 PROBABILITIES = (0.001, 0.01, 0.05, 0.1, 0.25, 0.5, 0.75, 0.9, 0.99)
 
@@ -96,7 +97,7 @@ def _diagonals(x_range: list[float], y_range: list[float], x: Spec, y: Spec) -> 
         if left - last < apart and left > x_range[0]:
             continue  # its name would lie on that of the last one
         last = left
-        labels.append({"fm_logit": left, "dnn_logit": total - left, "label": f"{p:.1%}" if p < 0.01 else f"{p:.0%}"})
+        labels.append({"fm_logit": left, "dnn_logit": total - left, "label": percent(p, 1) if p < 0.01 else percent(p)})
     lines = pd.DataFrame(ends, columns=["p", "fm_logit", "dnn_logit"])
     names = pd.DataFrame(labels, columns=["fm_logit", "dnn_logit", "label"])
     dashes = mark("line", color=MUTED.ink, strokeWidth=1, strokeDash=[3, 4], opacity=0.6)

@@ -23,6 +23,7 @@ from app.charts.grammar.theme import (
     step,
 )
 from app.charts.grammar.vega import Chart, Layer, Spec, column, hover, layer, mark, nominal, quantity, when
+from deepfm_core._words import percent
 
 CURVE_POINTS = 400
 """Points drawn of a threshold curve: no more than it has pixels across."""
@@ -39,7 +40,7 @@ def off_by_chance(off: int, count: int) -> str:
     if off == 0:
         return "No bucket is off"
     chance = sum(comb(count, k) * (1 - COVERED) ** k * COVERED ** (count - k) for k in range(off, count + 1))
-    often = f"{chance:.0%} of the time" if chance >= 0.01 else "less than 1% of the time"
+    often = f"{percent(chance)} of the time" if chance >= 0.01 else "less than 1% of the time"
     may = "may be" if chance >= 0.01 else "are"
     means = ": no sign of a fault" if chance >= 0.05 else f", so the probabilities {may} off"
     said = f"{off} of {count} buckets {'is' if off == 1 else 'are'} off"
@@ -108,10 +109,10 @@ def precision_recall_curve(
         height: of the plot, in pixels.
     """
     chance = pd.DataFrame({"recall": [0.0, 1.0], "precision": [base_rate, base_rate]})
-    chance["label"] = [f"base rate {base_rate:.1%}", ""]
+    chance["label"] = [f"base rate {percent(base_rate, 1)}", ""]
     rows = _enough(thresholds)
     layers = _curve(rows, _share("recall", "recall"), _up("precision", "precision"), chance, threshold)
-    description = f"Precision against recall. Guessing has a precision of {base_rate:.1%} at every recall."
+    description = f"Precision against recall. Guessing has a precision of {percent(base_rate, 1)} at every recall."
     return dress(layers, description, height=height)
 
 

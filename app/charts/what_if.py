@@ -6,6 +6,7 @@ import pandas as pd
 
 from app.charts.grammar.theme import ACCENT, GRID, MUTED, TEXT, dress, label_limit, legend_of, step
 from app.charts.grammar.vega import Chart, Spec, hover, layer, mark, nominal, quantity
+from deepfm_core._words import percent
 
 _POINTING = nominal(
     "side", scale={"domain": ["left", "right"], "range": ["triangle-left", "triangle-right"]}, legend=None
@@ -34,7 +35,7 @@ def value_sweep(
     rows = answers.assign(mark=answers["chosen"].map({True: WHAT_IF, False: ""}).where(~answers["own"], AS_IT_IS))
     marked = rows[rows["mark"] != ""]
     low, high = rows["probability"].min(), rows["probability"].max()
-    description = f"Probability by value of {field}, from {low:.1%} to {high:.1%}."
+    description = f"Probability by value of {field}, from {percent(low, 1)} to {percent(high, 1)}."
     tooltip = hover(("value", field), ("probability", "probability", ".2%"))
     colour = nominal("mark", **legend_of([AS_IT_IS, WHAT_IF], [TEXT, ACCENT], symbolType="circle"))
     axis: Spec = {"format": "~%", "tickCount": 5}

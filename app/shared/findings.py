@@ -8,7 +8,8 @@ from app.state.saved_runs import OpenRun
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.messages import MODEL_TITLES, baseline_sentence, wide_title
 from app.widgets.text import counted, plain
-from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, isolated, share, signed
+from deepfm_core._words import percent
+from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, isolated, signed
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE
 
@@ -74,7 +75,7 @@ def cell_sentence(cell: Cell) -> str:
     """Say in plain words what two levels do together: in the data, and beside it in the model."""
     levels = " with ".join(f"**{plain(isolated(level))}**" for level in (cell.level_a, cell.level_b))
     return (
-        f"{levels}: {share(cell.rate)} positive in {cell.rows:,} rows, **{signed(cell.observed)} log-odds** beyond the "
+        f"{levels}: {cell.positive}, **{signed(cell.observed)} log-odds** beyond the "
         f"two alone. The model says {signed(cell.learned)}."
     )
 
@@ -107,7 +108,7 @@ def _spread(found: Spread | None, model: str, wide: str) -> Card:
     note = "As trained. Main effects can sit in either part, so the FM logit is more than its pairs."
     if wide == "LR":
         note = "As trained. Main effects can sit in either part, so another seed may split differently."
-    return f":blue[{wide} {found.fm:.0%}] · :orange[DNN {found.dnn:.0%}]", text, note
+    return f":blue[{wide} {percent(found.fm)}] · :orange[DNN {percent(found.dnn)}]", text, note
 
 
 def _slice(found: Slice | None) -> Card:
@@ -118,8 +119,8 @@ def _slice(found: Slice | None) -> Card:
             "Use a larger test part.",
         )
     text = (
-        f"**{found.predicted:.1%}** predicted, **{found.observed:.1%}** observed "
-        f"({found.low:.1%} to {found.high:.1%}) in {found.rows:,} held-out rows."
+        f"**{percent(found.predicted, 1)}** predicted, **{percent(found.observed, 1)}** observed "
+        f"({percent(found.low, 1)} to {percent(found.high, 1)}) in {found.rows:,} held-out rows."
     )
     chance = f"Among {found.slices} slices, chance alone can put one this far off: no sign of a fault."
     fault = f"Further off than chance would put the worst of {found.slices} slices."

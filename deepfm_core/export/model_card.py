@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 import deepfm_core
+from deepfm_core._words import percent
 from deepfm_core.export.facts import Facts
 from deepfm_core.metrics.scores import Metrics
 
@@ -140,8 +141,8 @@ def _doubts(facts: Facts) -> Iterator[str]:
     worst = facts.findings.worst
     if worst is not None and worst.beyond_chance:
         yield (
-            f"Calibration is off where {worst.field} = {worst.level}: {worst.predicted:.1%} predicted, "
-            f"{worst.observed:.1%} observed in {worst.rows:,} rows."
+            f"Calibration is off where {worst.field} = {worst.level}: {percent(worst.predicted, 1)} predicted, "
+            f"{percent(worst.observed, 1)} observed in {worst.rows:,} rows."
         )
     for role in facts.spec.schema.used:
         if role.warning:

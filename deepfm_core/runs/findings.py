@@ -12,6 +12,8 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 from unicodedata import bidirectional
 
+from deepfm_core._words import percent
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -43,9 +45,16 @@ class Cell:
     learned: float
     """In log-odds, by the model."""
 
+    @property
+    def positive(self) -> str:
+        """How many of the rows are positive: in percent, or by count where nearly none or nearly all are."""
+        if 0.01 <= self.rate <= 0.99:
+            return f"{share(self.rate)} positive in {self.rows:,} rows"
+        return f"{round(self.rate * self.rows):,} of {self.rows:,} rows positive"
+
     def __str__(self) -> str:
         levels = f"{isolated(self.level_a)} with {isolated(self.level_b)}"
-        return f"{levels}: {share(self.rate)} positive in {self.rows:,} rows, {signed(self.observed)} log-odds"
+        return f"{levels}: {self.positive}, {signed(self.observed)} log-odds"
 
 
 def isolated(name: str) -> str:
@@ -55,7 +64,7 @@ def isolated(name: str) -> str:
 
 def share(rate: float) -> str:
     """Write a rate in percent, a small one with a digit more: 23%, 4.1%."""
-    return f"{rate:.0%}" if rate >= 0.1 or rate == 0 else f"{rate:.1%}"
+    return percent(rate, 0 if rate >= 0.1 or rate == 0 else 1)
 
 
 def signed(value: float, digits: int = 2) -> str:

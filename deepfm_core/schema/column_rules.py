@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from deepfm_core._words import percent
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.lists import find_separator, shown
@@ -117,12 +118,12 @@ def _role(cells: Cells, kind: Kind, reason: str, warning: str = "", separator: s
     if kind.is_used and missing:
         reason += f"; {_missing_cells(missing, len(cells))}"
     if kind.is_used and missing > len(cells) / 2:
-        notes.append(f"{missing / len(cells):.0%} of the cells are missing")
+        notes.append(f"{percent(missing / len(cells))} of the cells are missing")
     return FieldRole(cells.name, kind, separator, reason, "; ".join(notes), missing=missing)
 
 
 def _missing_cells(missing: int, rows: int) -> str:
-    share = f"{missing / rows:.1%}" if missing >= 0.001 * rows else "under 0.1%"
+    share = percent(missing / rows, 1) if missing >= 0.001 * rows else "under 0.1%"
     return f"{missing:,} {'cell' if missing == 1 else 'cells'} missing ({share})"
 
 
@@ -181,7 +182,7 @@ def _row_numbers(cells: Cells, *, first: bool) -> FieldRole | None:
     if np.isnan(values).any() or values.min() < 0 or np.any(values != np.floor(values)) or values.max() >= _TOO_LONG:
         return None
     if named or (not names_a_quantity(name_words(cells.name)) and _stands_for_rows(cells, values)):
-        return _role(cells, LEFT_OUT, f"row numbers, {unique:.0%} unique")
+        return _role(cells, LEFT_OUT, f"row numbers, {percent(unique)} unique")
     return None
 
 
@@ -340,16 +341,16 @@ def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None
     words = name_words(cells.name)
     unique = len(values) / len(cells)
     if unique >= UNIQUE and values[-1] - values[0] < 1.05 * len(cells):
-        return _role(cells, LEFT_OUT, f"row numbers, {unique:.0%} unique")
+        return _role(cells, LEFT_OUT, f"row numbers, {percent(unique)} unique")
     if names_an_id(words) and unique >= 0.5:
-        return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
+        return _role(cells, LEFT_OUT, f"{percent(unique)} unique")
     if unique >= UNIQUE and _digits_alike(values) and not names_a_quantity(words):
-        return _role(cells, LEFT_OUT, f"{unique:.0%} unique, all of {len(str(int(values[0])))} digits")
+        return _role(cells, LEFT_OUT, f"{percent(unique)} unique, all of {len(str(int(values[0])))} digits")
     if names_a_quantity(words):
         return None
     if names_codes(words) or names_unnamed_codes(cells.name):
         if unique >= UNIQUE:
-            return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
+            return _role(cells, LEFT_OUT, f"{percent(unique)} unique")
         return _role(cells, CATEGORIES, f"{_counted(len(values))} codes, as the name says", _advice(cells))
     if pc.any(pc.match_substring_regex(cells.held_texts, r"^0\d")).as_py():
         return _role(cells, CATEGORIES, "digits with leading zeros are codes", _advice(cells))
@@ -388,8 +389,7 @@ def _quantity_reason(cells: Cells, values: NDArray[np.float64]) -> str:
     top = float(cells.numbers.values[cells.held[_first_largest(cells)]])
     share = cells.counts[cells.held].max() / len(cells)
     if share >= 0.2 and np.isfinite(top):
-        shown = "over 99%" if share > 0.995 else f"{share:.0%}"
-        reason += f"; {number_names([top])[0]} in {shown} of the rows"
+        reason += f"; {number_names([top])[0]} in {percent(share)} of the rows"
     return reason
 
 
@@ -438,7 +438,7 @@ def _text(cells: Cells) -> FieldRole:
         reason = f"looks like points in time, such as `{_example(cells)}`, but not in one form that is known"
         return _role(cells, kind, reason, remedy)
     if unique >= (0.5 if named_id else UNIQUE) and len(cells) >= 20:
-        return _role(cells, LEFT_OUT, f"{unique:.0%} unique")
+        return _role(cells, LEFT_OUT, f"{percent(unique)} unique")
     return _role(cells, CATEGORIES, f"{_counted(distinct)} values", _advice(cells))
 
 
@@ -447,11 +447,10 @@ def _advice(cells: Cells) -> str:
     counts = cells.counts[cells.held]
     rare = int((counts < 5).sum())
     if len(counts) >= MANY_VALUES:
-        return (
-            f"{len(counts):,} values, {rare / len(counts):.0%} of them in fewer than 5 rows: set a minimum count of 5"
-        )
+        share = percent(rare / len(counts))
+        return f"{len(counts):,} values, {share} of them in fewer than 5 rows: set a minimum count of 5"
     if len(counts) > 0.5 * len(cells):
-        return f"{len(counts) / len(cells):.0%} unique: most values are seen once"
+        return f"{percent(len(counts) / len(cells))} unique: most values are seen once"
     return ""
 
 

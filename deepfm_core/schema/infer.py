@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from deepfm_core._words import percent
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, Said, column_role
@@ -88,8 +89,8 @@ def verdict(table: Table, schema: Schema) -> list[str]:
     _, labels = labelled_rows(table.frame, schema.label, table.name)
     share = float(labels.mean()) if len(labels) else 0.0
     few = f" ({int(labels.sum()):,} rows)" if labels.sum() < 100 else ""
-    percent = f"{share:.2%}" if share < 0.01 else f"{share:.1%}"
-    head = f"{len(table):,} rows, label `{schema.label.column}` {percent} positive{few}"
+    positive = percent(share, 2 if share < 0.01 else 1)
+    head = f"{len(table):,} rows, label `{schema.label.column}` {positive} positive{few}"
     used = Counter(role.kind for role in schema.used)
     ignored = len(schema.roles) - len(schema.used)
     held = [f"{used[kind]} {kind.value}" for kind in Kind if used[kind]]

@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepfm_core._words import percent
 from deepfm_core.errors import Problem, SchemaError, did_you_mean
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.number_parsing import number_names
@@ -352,7 +353,7 @@ def _positive_of(values: dict[str, _Value]) -> tuple[str, str]:
         if key.startswith((">", "≥")) and other.startswith(("<", "≤")):
             return key, f"`{values[key].text}` is the higher of the two"
     share = values[rare].rows / (values[rare].rows + values[common].rows)
-    return rare, f"`{values[rare].text}` is the rarer of the two ({share:.1%})"
+    return rare, f"`{values[rare].text}` is the rarer of the two ({percent(share, 1)})"
 
 
 def _is_number(key: str) -> bool:
@@ -405,7 +406,7 @@ def _require_labelled(cells: Cells, subject: str) -> None:
         return
     rows = np.flatnonzero(cells.missing[cells.codes])[:5]
     named = ", ".join(map(cells.row_name, rows.tolist())) + (", …" if missing > len(rows) else "")
-    message = f"{missing:,} of {len(cells):,} rows ({missing / len(cells):.1%}) have no label ({named})"
+    message = f"{missing:,} of {len(cells):,} rows ({percent(missing / len(cells), 1)}) have no label ({named})"
     remedy = f"Fill them in or leave the rows out; up to {MAX_MISSING_SHARE:.0%} are left out for you."
     raise SchemaError(subject, [Problem(message, remedy)])
 

@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfm_core._words import percent
 from deepfm_core.runs.findings import (
     Cell,
     Findings,
@@ -159,6 +160,40 @@ def test_the_strongest_pair_comes_with_what_to_think_of_it() -> None:
     plain = strongest_pair(_pairs())
     assert plain is not None
     assert plain.said == ""
+
+
+@pytest.mark.parametrize(
+    ("share", "digits", "said"),
+    [
+        (0.0, 0, "0%"),
+        (3 / 2093, 0, "under 1%"),
+        (0.0004, 1, "under 0.1%"),
+        (1e-12, 1, "under 0.1%"),
+        (0.00004, 2, "under 0.01%"),
+        (3 / 2093, 1, "0.1%"),
+        (0.236, 0, "24%"),
+        (0.997, 0, "over 99%"),
+        (0.9997, 1, "over 99.9%"),
+        (sum([0.1] * 10), 0, "100%"),
+        (1.0, 1, "100.0%"),
+    ],
+)
+def test_none_but_nothing_is_said_as_0_and_none_but_all_as_100_percent(share: float, digits: int, said: str) -> None:
+    assert percent(share, digits) == said
+
+
+@pytest.mark.parametrize(
+    ("positive", "rows", "said"),
+    [
+        (0, 2093, "0 of 2,093 rows positive"),
+        (3, 2093, "3 of 2,093 rows positive"),
+        (30, 2093, "1.4% positive in 2,093 rows"),
+        (700, 2000, "35% positive in 2,000 rows"),
+        (1999, 2000, "1,999 of 2,000 rows positive"),
+    ],
+)
+def test_nearly_no_row_and_nearly_all_are_said_by_their_count(positive: int, rows: int, said: str) -> None:
+    assert said in str(Cell("month = Feb", "visitor = new", rows, positive / rows, 0.1, -0.5, -0.4))
 
 
 def test_a_name_from_right_to_left_does_not_turn_the_sentence_around_it() -> None:

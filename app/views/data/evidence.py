@@ -10,6 +10,7 @@ import streamlit as st
 from app.state import links
 from app.state.store import store
 from app.widgets.text import plain
+from deepfm_core._words import percent
 from deepfm_core.evidence.verdicts import why_no_pairs
 from deepfm_core.schema.schema import Schema
 from deepfm_core.store.query import Question
@@ -72,9 +73,9 @@ def _values_of(table: Table, schema: Schema, field: str, found: tuple[pd.DataFra
             rates, value="rate", title=f"share of {outcome}", overall=overall, form=".1%", field=field, shares=True
         ),
         rates,
-        f"Point and band: share of rows with {plain(outcome)}, with its 95% interval. Dashed: {overall:.1%}, the share "
-        "among all rows. Pale bar and number: rows with this value. Numbers are cut into five ranges of similar size; "
-        "rare values are pooled.",
+        f"Point and band: share of rows with {plain(outcome)}, with its 95% interval. Dashed: "
+        f"{percent(overall, 1)}, the share among all rows. Pale bar and number: rows with this value. Numbers are cut "
+        "into five ranges of similar size; rare values are pooled.",
         key="values",
         titles={**RATES, "rate": (f"share of {outcome}", "percent"), "share": ("share of rows", "percent")},
         file=f"{field}-values",

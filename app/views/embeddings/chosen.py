@@ -11,6 +11,7 @@ from app.state.saved_runs import OpenRun
 from app.widgets.columns import EMBEDDED, configured
 from app.widgets.figure import figure, signed
 from app.widgets.text import code, plain
+from deepfm_core._words import percent
 from deepfm_core.explain.embeddings import CELLS, FM, THIN, Embeddings
 
 NEAREST = 8
@@ -58,7 +59,7 @@ def _strongest(partner: pd.Series[float], name: str, measure: str, run: OpenRun)
     if not partner["both"] > 0:
         return f"{does}. It is not known how many rows hold both; the partner is in {int(partner['rows']):,}."
     rows, positive = int(partner["both"]), code(outcome(run.spec.schema.label))
-    said = f"{does}. {rows:,} training rows hold both, {partner['rate']:.0%} of them with {positive}."
+    said = f"{does}. {rows:,} training rows hold both, {percent(partner['rate'])} of them with {positive}."
     return f"{said} That is few: take it as a hint." if rows < THIN else said
 
 

@@ -10,6 +10,7 @@ from app.state import links, saved_tables
 from app.state.saved_runs import OpenRun
 from app.widgets.messages import MODEL_TITLES, errors_shown, to_pairs
 from app.widgets.text import counted, plain
+from deepfm_core._words import percent
 from deepfm_core.explain.embeddings import CELLS, FM, OWN, Embeddings
 
 SPACES = {FM: "Embeddings", OWN: "The DNN's own embeddings", CELLS: "Cells of the guide"}
@@ -98,6 +99,6 @@ def say_variance(shares: tuple[float, ...], dimensions: int, drawn: int) -> None
     two, three = sum(shares[:2]), sum(shares[:3])
     rest = "The neighbours below are found in all dimensions." if two < 0.995 else "That is all there is."
     st.caption(
-        f"Two components show **{two:.0%}** of the variance of {dimensions:,} dimensions, three {three:.0%}. {rest} "
-        f"Each of the {drawn:,} points counts by its rows."
+        f"Two components show **{percent(two)}** of the variance of {dimensions:,} dimensions, three "
+        f"{percent(three)}. {rest} Each of the {drawn:,} points counts by its rows."
     )

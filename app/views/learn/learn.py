@@ -23,6 +23,7 @@ from app.widgets.glossary import GLOSSARY
 from app.widgets.layout import heading_for_readers
 from app.widgets.messages import baseline_sentence, errors_shown
 from app.widgets.text import code, plain
+from deepfm_core._words import percent
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.explain.embeddings import Embeddings
 from deepfm_core.explain.example_rows import own_cells
@@ -74,7 +75,7 @@ def _choose_row(run: OpenRun, examples: pd.DataFrame) -> int:
     names = [str(row) for row in examples["row"]]
     outcomes = [subject.outcome(label, positive > 0.5) for positive in examples["label"]]
     said = {
-        name: f"{int(name):,} · {outcome} · {probability:.1%} predicted"
+        name: f"{int(name):,} · {outcome} · {percent(probability, 1)} predicted"
         for name, outcome, probability in zip(names, outcomes, examples["probability"], strict=True)
     }
     first = names[int(examples["probability"].to_numpy().argmax())]

@@ -16,6 +16,7 @@ from app.widgets.columns import WORKED, configured
 from app.widgets.figure import signed
 from app.widgets.messages import MODEL_TITLES
 from app.widgets.text import code, counted, plain
+from deepfm_core._words import percent
 from deepfm_core.explain.worked_row import WorkedRow, as_vectors, identity, pair_products
 from deepfm_core.metrics.scores import sigmoid
 
@@ -49,8 +50,8 @@ def first_order_step(run: OpenRun, example: pd.Series[Any]) -> None:
     bias, weights = float(example["bias"]), float(example["first_order"])
     st.markdown(
         f"The bias is {signed(bias)}, and the weights of this row add up to {signed(weights)}. Together that is "
-        f"**{signed(bias + weights)} log-odds**, a probability of {_probability(bias + weights):.1%}. A model that "
-        "stops here is logistic regression (LR)."
+        f"**{signed(bias + weights)} log-odds**, a probability of {percent(_probability(bias + weights), 1)}. A model "
+        "that stops here is logistic regression (LR)."
     )
 
 
@@ -175,8 +176,9 @@ def sum_step(run: OpenRun, example: pd.Series[Any]) -> None:
     outcome = subject.outcome(run.spec.schema.label, positive)
     st.markdown(
         f"{summands[0].upper()}{summands[1:]} = **{signed(float(example['logit']))} log-odds**, a probability of "
-        f"**{example['probability']:.1%}**. The row has {code(outcome)}, to which the model gave {given:.1%}. So the "
-        f"row costs {-log(max(given, 1e-300)):.2f} nats of logloss. Training lowers the mean of that over all training "
+        f"**{percent(example['probability'], 1)}**. The row has {code(outcome)}, to which the model gave "
+        f"{percent(given, 1)}. So the row costs {-log(max(given, 1e-300)):.2f} nats of logloss. Training lowers the "
+        "mean of that over all training "
         "rows, and moves all parts at once. DeepFM needs nothing trained ahead, unlike FNN, and no pairs named by "
         "hand, unlike Wide & Deep."
     )

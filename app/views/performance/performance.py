@@ -20,6 +20,7 @@ from app.widgets.columns import RATES
 from app.widgets.figure import figure
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import code, plain
+from deepfm_core._words import percent
 from deepfm_core.metrics.scores import Metrics, calibration
 
 FEWEST_BUCKETS, MOST_BUCKETS = 3, 10
@@ -169,12 +170,12 @@ def metric_row(metrics: Metrics, compared: Metrics | None) -> None:
 
 def sentence(metrics: Metrics) -> str:
     """Say in words what the metrics of a part mean."""
-    text = f"Of {metrics.rows:,} rows, {metrics.clicks:,} ({metrics.clicks / metrics.rows:.1%}) are positive."
+    text = f"Of {metrics.rows:,} rows, {metrics.clicks:,} ({percent(metrics.clicks / metrics.rows, 1)}) are positive."
     if too_few(metrics):
         rarer = "positive rows" if metrics.clicks * 2 <= metrics.rows else "negative rows"
         return f"{text} With so few {rarer}, nothing can be concluded. Test on more rows."
     if metrics.auc is not None:
-        text += f" A positive row ranks above a negative one **{metrics.auc:.0%}** of the time"
+        text += f" A positive row ranks above a negative one **{percent(metrics.auc)}** of the time"
         guess = (metrics.auc_low or 0.0) <= 0.5 <= (metrics.auc_high or 1.0)
         text += ", and guessing might do as well." if guess else "."
     if metrics.normalised_entropy is not None:

@@ -13,6 +13,7 @@ from app.widgets.columns import RATES
 from app.widgets.figure import figure
 from app.widgets.layout import side_by_side
 from app.widgets.text import plain
+from deepfm_core._words import percent
 from deepfm_core.metrics.scores import Metrics, thresholds
 
 THRESHOLD = "threshold"
@@ -147,8 +148,8 @@ def _show_counts(curve: pd.DataFrame, threshold: float, metrics: Metrics, costs:
         column.metric(title, f"{counts[key]:,}", help=meaning.capitalize() + ".")
     columns[4].metric("Cost", f"{cost:,.0f}", help="False positives and false negatives, each times its cost.")
     flagged = counts["true_positives"] + counts["false_positives"]
-    precision = f" ({counts['true_positives'] / flagged:.0%} of them are positive)" if flagged else ""
-    recall = f"finds {counts['true_positives'] / max(metrics.clicks, 1):.0%} of all positive rows"
+    precision = f" ({percent(counts['true_positives'] / flagged)} of them are positive)" if flagged else ""
+    recall = f"finds {percent(counts['true_positives'] / max(metrics.clicks, 1))} of all positive rows"
     default = abs(threshold - as_many(curve, metrics.clicks)) < 1e-9
     text = f"A threshold of {threshold:g} flags {flagged:,} of {metrics.rows:,} rows{precision} and {recall}. "
     if default:

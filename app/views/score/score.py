@@ -16,6 +16,7 @@ from app.widgets.download import download
 from app.widgets.layout import side_by_side
 from app.widgets.messages import baseline_sentence, errors_shown, wide_title
 from app.widgets.text import code, counted, plain, without_options
+from deepfm_core._words import percent
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.spec.run import BASELINE
 
@@ -85,9 +86,11 @@ def _scores(run_id: str, sha: str, _run: OpenRun) -> TableScores:
 def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
     rows = scores.rows
     name = saved_tables.table_name(sha)
-    mean = f"Mean probability: **{rows['probability'].mean():.1%}**." if len(rows) else ""
+    mean = f"Mean probability: **{percent(rows['probability'].mean(), 1)}**." if len(rows) else ""
     strange = (
-        f" {scores.any_unseen:.1%} of the rows hold a value that no training row has." if scores.any_unseen else ""
+        f" {percent(scores.any_unseen, 1)} of the rows hold a value that no training row has."
+        if scores.any_unseen
+        else ""
     )
     st.markdown(f"**{plain(name)}**: {counted(len(rows), 'row')}. {mean}{strange}")
     _warn(scores.warnings, name)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from deepfm_core._words import percent
 from deepfm_core.export.report.svg import Scale, around, axes, label, path, picture, short, tag
 from deepfm_core.metrics.scores import calibration, thresholds
 from deepfm_core.runs.findings import signed
@@ -193,7 +194,7 @@ def _level_cell(
 ) -> str:
     """Draw two levels' cell; its colour has the strength `share`, −1 … 1, and numbers stand where there is room."""
     (x, y), (side, height), strong = place, size, min(abs(share), 1.0)
-    rate = f"{cell['clicks'] / cell['rows']:.1%} of {cell['rows']:,} rows positive"
+    rate = f"{percent(cell['clicks'] / cell['rows'], 1)} of {cell['rows']:,} rows positive"
     title = tag("title", _plain(f"{cell['level_a']}, {cell['level_b']}: {said} log-odds, {rate}"))
     fill = f"color-mix(in oklab,var(--{'up' if share > 0 else 'down'}) {strong * 100:.0f}%,var(--cell))"
     drawn = _cell(x, y, side, fill, title, height)

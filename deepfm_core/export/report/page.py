@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 
 import deepfm_core
+from deepfm_core._words import percent
 from deepfm_core.evidence.verdicts import has_evidence, verdict_sentence
 from deepfm_core.export.facts import PARTS, Facts
 from deepfm_core.export.report import charts
@@ -111,8 +112,9 @@ def _doubts(facts: Facts) -> Iterator[str]:
     worst = facts.findings.worst
     if worst is not None and worst.beyond_chance:
         yield (
-            f"Where {worst.field} = {worst.level}, {worst.predicted:.1%} was predicted and {worst.observed:.1%} "
-            f"observed, in {worst.rows:,} rows: further off than chance would put the worst of {worst.slices} slices."
+            f"Where {worst.field} = {worst.level}, {percent(worst.predicted, 1)} was predicted and "
+            f"{percent(worst.observed, 1)} observed, in {worst.rows:,} rows: further off than chance would put the "
+            f"worst of {worst.slices} slices."
         )
 
 
@@ -164,7 +166,7 @@ def _scores_table(metrics: dict[str, Metrics]) -> str:
         (
             PARTS[part],
             f"{one.rows:,}",
-            f"{one.clicks:,} ({one.clicks / max(one.rows, 1):.1%})",
+            f"{one.clicks:,} ({percent(one.clicks / max(one.rows, 1), 1)})",
             f"{_number(one.auc, 3)}<small>{_range(one.auc_low, one.auc_high, 3)}</small>",
             f"{one.logloss:.4f}<small>{_range(one.logloss_low, one.logloss_high, 4)}</small>",
             f"{one.base_logloss:.4f}",
@@ -327,7 +329,7 @@ def _row(title: str, row: pd.Series, addends: pd.DataFrame, cells: pd.Series, fa
     base = float(addends.loc[addends["term"] == "base", "value"].sum())
     picture = charts.ledger(base, _steps(addends[addends["term"] != "base"], cells), float(row["logit"]))
     values = "".join(f"<span>{escape(name)} = {escape(str(value))}</span>" for name, value in shown.items())
-    head = f"{title}: {row['probability']:.1%}"
+    head = f"{title}: {percent(row['probability'], 1)}"
     said = f"Row {int(row['row']):,} of the {PARTS[str(row['part'])].lower()} part was {happened}."
     about = f'<figcaption>{said}</figcaption><div class="cells">{values}</div>'
     return f'<figure><h3>{head}</h3>{about}<div class="scroll">{picture}</div></figure>'
