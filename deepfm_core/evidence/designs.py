@@ -276,3 +276,24 @@ def gather(a: Slots, b: Slots) -> Slots | None:
     held[codes] = True
     place = np.cumsum(held) - 1  # number the occupied cells in order
     return Slots(place[codes][:, None], None, int(place[-1]) + 1)
+
+
+def level_pairs_with_rows(a: FieldDesign, b: FieldDesign) -> int:
+    """Count the level pairs that have rows."""
+    rows, columns = a.main, b.main
+    if rows.one_hot and columns.one_hot and rows.size * columns.size <= DIRECT_CODES:
+        there = np.zeros(rows.size * columns.size, dtype=bool)
+        there[rows.ids[:, 0] * columns.size + columns.ids[:, 0]] = True
+        return int(there.sum())
+    return len(cross(rows, columns).cell_a)
+
+
+def determined(
+    designs: Sequence[FieldDesign], pairs: Sequence[tuple[int, int]], support: Sequence[int]
+) -> NDArray[np.bool_]:
+    """Say of P pairs whether one field's level is known once the other's is.
+
+    There are then no more level pairs with rows, their `support`, than that field has levels with rows.
+    """
+    levels = [np.count_nonzero(np.bincount(d.main.ids[:, 0])) if d.main.one_hot else -1 for d in designs]
+    return np.array([found in (levels[a], levels[b]) for (a, b), found in zip(pairs, support, strict=True)], dtype=bool)

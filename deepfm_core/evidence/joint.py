@@ -74,6 +74,7 @@ def joint_scores(
     main: tuple[MainEffects, Residuals],
     pairs: Pairs,
     alone: Sequence[PairScore],
+    kin: Kin,
     rng: np.random.Generator,
     report: Report = unheard,
     *,
@@ -94,13 +95,14 @@ def joint_scores(
         main: main effects alone, with their residuals and draws.
         pairs: P pairs of field numbers.
         alone: their scores beside main effects alone.
+        kin: which fields determine each other.
         rng: the random numbers.
         report: called with the share of pairs that have been scored beside the held ones.
         least: pairs that interact with a smaller probability, alone, keep that score.
         others: how many pairs there are beside these, which a first look has found to say nothing.
     """
     fit, rows = main
-    scores, held, kin = list(alone), list[HeldPair](), Kin.of(pairs, alone)
+    scores, held = list(alone), list[HeldPair]()
     nets: list[Net] = []
     while len(held) < MOST_HELD:
         now = posterior(likelihoods(scores), others=others)
@@ -148,11 +150,11 @@ class Kin:
     of_field: Mapping[int, frozenset[int]]
 
     @classmethod
-    def of(cls, pairs: Pairs, alone: Sequence[PairScore]) -> Kin:
-        """Find the fields from the scores of P pairs: the pair of two fields that are kin has no information."""
+    def of(cls, pairs: Pairs, determined: NDArray[np.bool_]) -> Kin:
+        """Find the fields from P pairs, of which the (P,) `determined` say whether one field determines the other."""
         found: dict[int, set[int]] = {}
-        for (a, b), score in zip(pairs, alone, strict=True):
-            if score.info == 0.0:
+        for (a, b), are_kin in zip(pairs, determined, strict=True):
+            if are_kin:
                 found.setdefault(a, set()).add(b)
                 found.setdefault(b, set()).add(a)
         return cls({field: frozenset(others) for field, others in found.items()})

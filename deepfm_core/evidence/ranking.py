@@ -18,7 +18,14 @@ from threadpoolctl import threadpool_limits
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.evidence.designs import DIRECT_CODES, FieldDesign, cross, dense_designs, field_designs, take_rows
+from deepfm_core.evidence.designs import (
+    FieldDesign,
+    dense_designs,
+    determined,
+    field_designs,
+    level_pairs_with_rows,
+    take_rows,
+)
 from deepfm_core.evidence.joint import JointScores, Kin, joint_scores, likelihoods
 from deepfm_core.evidence.likelihood import STRENGTHS
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
@@ -88,6 +95,8 @@ class ObservedFit:
         alone: their scores beside main effects alone.
         joint: their scores beside the other pairs.
         fields: how many fields have pairs.
+        support: how many level pairs of each tested pair have rows.
+        kin: which fields determine each other.
     """
 
     designs: tuple[FieldDesign, ...]
@@ -97,6 +106,8 @@ class ObservedFit:
     alone: tuple[PairScore, ...]
     joint: JointScores
     fields: int
+    support: tuple[int, ...]
+    kin: Kin
 
     @property
     def others(self) -> list[tuple[int, int]]:
@@ -197,12 +208,14 @@ def _fit_observed(
     rows = Residuals(designs, labels - p, p * (1 - p), noise)
     alone = scored_alone(rows, pairs, within(report, *ALONE))
     beside = within(report, ALONE[1], 1.0)
+    support = tuple(level_pairs_with_rows(designs[a], designs[b]) for a, b in pairs)
+    kin = Kin.of(pairs, determined(designs, pairs, support))
     joint = JointScores((), (), main)
     if pairs:
         joint = joint_scores(
-            designs, labels, (main, rows), pairs, alone, rng, beside, least=least, others=len(every) - len(pairs)
+            designs, labels, (main, rows), pairs, alone, kin, rng, beside, least=least, others=len(every) - len(pairs)
         )
-    return ObservedFit(designs, labels, main, pairs, alone, joint, fields)
+    return ObservedFit(designs, labels, main, pairs, alone, joint, fields, support, kin)
 
 
 def _worth_testing(
@@ -251,9 +264,8 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
     # Two conditions: the score test rejects the null, and the likelihood believes in an interaction.
     signal = (q_values <= FALSE_DISCOVERY_RATE) & (posterior(alone, others=others).probability > 0.5)
     proxies = proxies_of(fit, signal, beside.strength)
-    support = [level_pairs_with_rows(fit.designs[a], fit.designs[b]) for a, b in fit.pairs]
     # Where one field determines the other, all that the pair could add is a main effect: it has no strength.
-    free = ~_determined(fit, support)
+    free = ~determined(fit.designs, fit.pairs, fit.support)
     enough = min(fit.labels.sum(), len(fit.labels) - fit.labels.sum()) >= FEWEST
     frame = pd.DataFrame(
         {
@@ -269,7 +281,7 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
             "q_value": q_values,
             "significant": signal & (beside.probability > 0.5) & np.array([k is None for k in proxies]) & free & enough,
             "proxy_of": ["" if k is None else " × ".join(names[f] for f in fit.pairs[k]) for k in proxies],
-            "support": support,
+            "support": list(fit.support),
         }
     )
     ranked = frame.sort_values("strength", ascending=False, kind="stable", ignore_index=True)
@@ -293,10 +305,9 @@ def proxies_of(fit: ObservedFit, signal: NDArray[np.bool_], strength: Values) ->
     alone, beside = most_likely(likelihoods(fit.alone)), most_likely(likelihoods(fit.joint.scores))
     faded = signal & (beside < FADED * alone)
     held = sorted((h.pair for h in fit.joint.held), key=lambda k: -strength[k])
-    kin = Kin.of(fit.pairs, fit.alone)
     named: list[int | None] = []
     for k, pair in enumerate(fit.pairs):
-        met = kin.fields_of([pair])
+        met = fit.kin.fields_of([pair])
         meeting = [h for h in held if met & set(fit.pairs[h]) and strength[h] > strength[k]]
         named.append(meeting[0] if faded[k] and meeting else None)
     return named
@@ -319,25 +330,6 @@ def _spread_at(strengths: Values, scores: Sequence[PairScore]) -> Values:
     """Return the (P,) standard deviations over rows of each pair's effects at its strength."""
     each = zip(strengths, scores, strict=True)
     return np.array([np.interp(strength, STRENGTHS, score.row_sds[0]) for strength, score in each])
-
-
-def level_pairs_with_rows(a: FieldDesign, b: FieldDesign) -> int:
-    """Count the level pairs that have rows."""
-    rows, columns = a.main, b.main
-    if rows.one_hot and columns.one_hot and rows.size * columns.size <= DIRECT_CODES:
-        there = np.zeros(rows.size * columns.size, dtype=bool)
-        there[rows.ids[:, 0] * columns.size + columns.ids[:, 0]] = True
-        return int(there.sum())
-    return len(cross(rows, columns).cell_a)
-
-
-def _determined(fit: ObservedFit, support: Sequence[int]) -> NDArray[np.bool_]:
-    """Say of P pairs whether one field's level is known once the other's is.
-
-    There are then no more level pairs with rows than that field has levels with rows.
-    """
-    levels = [np.count_nonzero(np.bincount(d.main.ids[:, 0])) if d.main.one_hot else -1 for d in fit.designs]
-    return np.array([found in (levels[a], levels[b]) for (a, b), found in zip(fit.pairs, support, strict=True)])
 
 
 def labels_of(table: EncodedTable) -> Values:

@@ -316,6 +316,16 @@ def test_a_pair_in_the_joint_model_moves_no_row_far_however_few_the_clicks() -> 
     assert np.abs(fit.joint.fit.logit).max() < 12
 
 
+def test_a_field_is_kin_to_one_that_it_determines_and_not_to_one_each_pair_with_which_is_seen_once() -> None:
+    rng = np.random.default_rng(0)
+    drawn = rng.permutation(100 * 80)[:4000]
+    user, item = drawn // 80, drawn % 80
+    labels = rng.integers(2, size=4000).astype(np.float64)
+    fit = fit_observed(table_of([user, item, user // 10, rng.integers(3, size=4000)], labels, ["u", "i", "group", "x"]))
+    assert fit.alone[fit.pairs.index((0, 1))].info == 0.0
+    assert fit.kin.of_field == {0: frozenset({2}), 2: frozenset({0})}
+
+
 @pytest.mark.parametrize(("levels", "spread"), [(2, 0.7), (2, 0.3), (6, 0.4)])
 def test_the_interval_of_a_well_supported_pair_is_about_the_spread_of_its_effects_over_the_rows(
     levels: int, spread: float
