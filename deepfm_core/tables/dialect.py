@@ -27,7 +27,7 @@ from deepfm_core.tables.header import (
     stands_out,
 )
 from deepfm_core.tables.records import Cut, Record, is_sound, mended_records, records
-from deepfm_core.tables.table import FOUND, Choices, is_missing
+from deepfm_core.tables.table import FOUND, NO_ROWS, Choices, is_missing
 
 DELIMITERS = (",", "\t", ";", "|")
 CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27)))  # 40 columns
@@ -328,5 +328,5 @@ def _one_column(lines: list[str], number: int, chosen: str | None) -> list[Probl
         remedy += f" This line seems to use {used}."
     problems = [Problem("the table has only one column", remedy, line=number, value=text[:80])]
     if sum(bool(line.strip()) for line in lines) < 2:
-        problems.append(Problem("the table has no rows", "Add rows below the header."))
+        problems.append(Problem(NO_ROWS, "Add rows below the header."))
     return problems

@@ -31,7 +31,7 @@ from deepfm_core.tables.columnar.budget import CELL, Budget, parts_of, weight
 from deepfm_core.tables.csv_parser import Coded, categorical, coded
 from deepfm_core.tables.decoding import refuse_columns, refuse_size
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
-from deepfm_core.tables.table import ReadReport, Table, runs_of
+from deepfm_core.tables.table import NO_ROWS, ReadReport, Table, runs_of
 
 MAGIC = b"PAR1"
 ARROW_MAGIC = b"ARROW1"
@@ -169,7 +169,7 @@ def _table(
     if fewest_columns > 1 and not all_rows:
         frame, no_rows = without_no_rows(frame)
     if not len(frame):
-        raise TableError(f"Table `{name}`", [Problem("the table has no rows", "Give at least one row with a value.")])
+        raise TableError(f"Table `{name}`", [Problem(NO_ROWS, "Give at least one row with a value.")])
     report = ReadReport(
         kind,
         delimiter=None,
@@ -241,7 +241,7 @@ def _problems(columns: list[str], rows: int, fewest_columns: int) -> list[Proble
     if len(columns) < fewest_columns:
         problems.append(Problem("the table has only one column", "Give a label and at least one field."))
     if rows == 0:
-        problems.append(Problem("the table has no rows", "Give at least one row."))
+        problems.append(Problem(NO_ROWS, "Give at least one row."))
     return problems
 
 

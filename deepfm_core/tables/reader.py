@@ -40,7 +40,7 @@ from deepfm_core.tables.repair import (
     too_many,
 )
 from deepfm_core.tables.row_errors import SHOWN, excerpt, lines_left_out, mended_rows, misfits, ragged_rows
-from deepfm_core.tables.table import FOUND, Choices, ReadReport, Table, runs_of
+from deepfm_core.tables.table import FOUND, NO_ROWS, Choices, ReadReport, Table, runs_of
 
 # A text of one column, for a model with one field. It has no delimiter to find, so it is read by itself.
 
@@ -79,7 +79,7 @@ def read_one_column(content: Content, column: str, name: str) -> Table | None:
     except csv.Error as error:
         problems.append(_malformed(error, column, last + 1 if last else None))
     if not texts and not problems:
-        problems.append(Problem("the table has no rows", "Add rows below the header."))
+        problems.append(Problem(NO_ROWS, "Add rows below the header."))
     if problems:
         raise TableError(f"Table `{name}`", problems)
     frame = pd.DataFrame({column: pd.Categorical(texts)})
@@ -384,7 +384,7 @@ def _refuse(rows: _Rows, dialect: Dialect, subject: str, strict: bool) -> None:
 
 
 def _no_rows(dialect: Dialect) -> Problem:
-    return Problem("the table has no rows", "Add rows below the header.", line=dialect.header_line)
+    return Problem(NO_ROWS, "Add rows below the header.", line=dialect.header_line)
 
 
 def _doubtful_cells(content: Content, dialect: Dialect, rows: _Rows) -> list[str]:

@@ -27,6 +27,8 @@ def is_missing(text: str) -> bool:
 
 QUOTINGS = ("doubled", "backslash", "single", "none")
 """How cells may be quoted: with `"`, in a cell doubled or after a backslash; with `'`; not at all."""
+NO_ROWS = "the table has no rows"
+"""What is said of a file that has a header or a schema alone."""
 ALL_ROWS = "all"
 """The choice that every record is a row."""
 _NO_TEXT = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -19,9 +19,9 @@ from deepfm_core._files import sha256
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.csv_parser import Coded, categorical
 from deepfm_core.tables.datasets.listing import Found, list_files
-from deepfm_core.tables.datasets.source import name_of
+from deepfm_core.tables.datasets.source import name_of, without_secrets
 from deepfm_core.tables.parquet import MAGIC
-from deepfm_core.tables.table import PartFile, ReadReport, Table
+from deepfm_core.tables.table import NO_ROWS, PartFile, ReadReport, Table
 
 Read = Callable[[Path, str], Table]
 """Reads one file under a name."""
@@ -50,16 +50,41 @@ def read_dataset(source: Path | str, name: str | None, read: Read, max_bytes: in
     if max_bytes is not None and size > max_bytes:
         remedy = f"Name fewer files: at most {max_bytes:,} bytes are allowed."
         raise TableError(f"Dataset `{called}`", [Problem(f"its files have {size:,} bytes", remedy)])
-    tables, parts, kinds = list[Table](), list[PartFile](), dict[str, str]()
+    tables, parts, first, empty = list[Table](), list[PartFile](), _First(found[0].name), list[str]()
     for file in found:
         with _here(system, file, called) as path:
             own = f"{called}: {file.name}"
-            _require_types(path, own, kinds, found[0].name)
-            table = _with_folders(read(path, own), file)
+            _require_types(path, file.name, own, first)
+            if (read_part := _unless_empty(read, path, own)) is None:
+                empty.append(file.name)
+                continue
+            table = _with_folders(read_part, file)
             parts.append(PartFile(file.name, path.stat().st_size, sha256(path), len(table)))
-        _require_columns(table, tables[0] if tables else table, own, found[0].name)
+        _require_columns(table, tables[0] if tables else table, own, parts[0].name)
         tables.append(table)
-    return _joined(called, tables, parts)
+    if not tables:
+        problem = Problem("none of its files has rows", "Name files with rows.", value=empty[0])
+        raise TableError(f"Dataset `{called}`", [problem])
+    return _joined(called, tables, parts, empty)
+
+
+@dataclass
+class _First:
+    """What the first file is, and for each column the first type that says something, with the file that has it."""
+
+    name: str
+    form: str = ""
+    kinds: dict[str, tuple[pa.DataType, str]] = field(default_factory=dict)
+
+
+def _unless_empty(read: Read, path: Path, own: str) -> Table | None:
+    """Read a file; None where it has a header or a schema, and no rows."""
+    try:
+        return read(path, own)
+    except TableError as error:
+        if all(problem.message == NO_ROWS for problem in error.problems):
+            return None
+        raise
 
 
 @contextmanager
@@ -78,7 +103,7 @@ def _here(system: Any, file: Found, called: str) -> Iterator[Path]:
         raise _gone(subject, file) from error
     except OSError as error:
         remedy = "Ask for permission, or leave it out by a pattern."
-        reason = error.strerror or str(error).partition("\n")[0]
+        reason = without_secrets(error.strerror or str(error).partition("\n")[0])
         raise TableError(subject, [Problem(f"a file cannot be read: {reason}", remedy, value=file.name)]) from error
     if file.size and (now.size or 0, now.mtime_ns or 0) != (file.size, file.changed):  # not every server tells
         problem = Problem("a file changed while it was read", "Wait until the files are complete.", value=file.name)
@@ -96,7 +121,7 @@ def _fetch(system: Any, file: Found, path: Path) -> None:
             here.write(piece)
 
 
-def _require_types(path: Path, own: str, kinds: dict[str, str], first: str) -> None:
+def _require_types(path: Path, called: str, own: str, first: _First) -> None:
     """Remember the types of a Parquet file's columns, and refuse another type under the same name.
 
     Raises:
@@ -106,9 +131,10 @@ def _require_types(path: Path, own: str, kinds: dict[str, str], first: str) -> N
         raise FileNotFoundError(path)
     with path.open("rb") as file:
         kind = "Parquet" if file.read(len(MAGIC)) == MAGIC else "text"
-    if kinds.setdefault("", kind) != kind:
+    first.form = first.form or kind
+    if first.form != kind:
         remedy = "Name files of one kind, by a pattern such as `*.parquet`."
-        raise TableError(f"Table `{own}`", [Problem(f"it is {kind}, and `{first}` is {kinds['']}", remedy)])
+        raise TableError(f"Table `{own}`", [Problem(f"it is {kind}, and `{first.name}` is {first.form}", remedy)])
     if kind == "text":
         return
     try:
@@ -116,10 +142,11 @@ def _require_types(path: Path, own: str, kinds: dict[str, str], first: str) -> N
     except (pa.ArrowException, OSError):
         return  # reading it says what is wrong
     problems = [
-        Problem(f"its type is {field.type}, and in `{first}` it is {kinds[field.name]}", column=field.name)
-        for field in schema
-        if kinds.setdefault(field.name, str(field.type)) != str(field.type)
-        and _family(field.type) != _family_of(kinds[field.name])
+        Problem(f"its type is {column.type}, and in `{name}` it is {kind}", column=column.name)
+        for column in schema
+        if not pt.is_null(column.type)
+        for kind, name in [first.kinds.setdefault(column.name, (column.type, called))]
+        if _family(column.type) != _family(kind)
     ]
     if problems:
         last = replace(problems[-1], remedy="Write all files with one schema.")
@@ -129,13 +156,6 @@ def _require_types(path: Path, own: str, kinds: dict[str, str], first: str) -> N
 def _family(kind: pa.DataType) -> str:
     kind = kind.value_type if pt.is_dictionary(kind) else kind
     return next((test.__name__ for test in _ALIKE if test(kind)), "text")
-
-
-def _family_of(written: str) -> str:
-    words = {"int": "is_integer", "uint": "is_integer", "float": "is_floating", "double": "is_floating"}
-    words |= {"halffloat": "is_floating", "bool": "is_boolean", "decimal": "is_decimal", "string": "text"}
-    words |= {"large_string": "text", "string_view": "text", "date": "is_temporal", "timestamp": "is_temporal"}
-    return next((family for word, family in words.items() if written.startswith(word)), written)
 
 
 def _require_columns(table: Table, first: Table, own: str, first_name: str) -> None:
@@ -164,7 +184,7 @@ def _with_folders(table: Table, file: Found) -> Table:
     return replace(table, frame=frame)
 
 
-def _joined(called: str, tables: Sequence[Table], parts: Sequence[PartFile]) -> Table:
+def _joined(called: str, tables: Sequence[Table], parts: Sequence[PartFile], empty: Sequence[str]) -> Table:
     first = tables[0]
     columns = {}
     for column in first.frame.columns:
@@ -186,7 +206,7 @@ def _joined(called: str, tables: Sequence[Table], parts: Sequence[PartFile]) -> 
         skipped_count=sum(one.skipped_count for one in reports),
         repaired=tuple(_at(part, problem) for part, one in named for problem in one.repaired),
         repaired_count=sum(one.repaired_count for one in reports),
-        notes=tuple(_notes(parts, reports)),
+        notes=(*_notes(parts, reports), *_without_rows(empty)),
         left_out=tuple(left_out),
         first_line=None,
         files=tuple(parts),
@@ -202,7 +222,8 @@ def _notes(parts: Sequence[PartFile], reports: Sequence[ReadReport]) -> Iterator
     """Say what was noted of files, once for all that are alike."""
     size = sum(part.bytes for part in parts)
     files = "1 file" if len(parts) == 1 else f"{len(parts):,} files"
-    yield f"Read {files} of {size:,} bytes, in the order of their names: `{parts[0].name}` … `{parts[-1].name}`."
+    span = " … ".join(dict.fromkeys(f"`{part.name}`" for part in (parts[0], parts[-1])))
+    yield f"Read {files} of {size:,} bytes, in the order of their names: {span}."
     noted: dict[str, list[str]] = {}
     for part, report in zip(parts, reports, strict=True):
         for note in report.notes:
@@ -210,3 +231,11 @@ def _notes(parts: Sequence[PartFile], reports: Sequence[ReadReport]) -> Iterator
     for note, names in noted.items():
         more = "" if len(names) == 1 else f" and {len(names) - 1:,} more"
         yield note if len(names) == len(parts) else f"{names[0]}{more}: {note}"
+
+
+def _without_rows(empty: Sequence[str]) -> Iterator[str]:
+    """Say which files were left out because they have no rows."""
+    if len(empty) == 1:
+        yield f"File `{empty[0]}` has no rows; it was left out."
+    elif empty:
+        yield f"{len(empty):,} files have no rows and were left out: `{empty[0]}` … `{empty[-1]}`."

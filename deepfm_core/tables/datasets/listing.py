@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
-from urllib.parse import unquote
+from urllib.parse import unquote, urlsplit
 
 import pyarrow as pa
 from pyarrow import fs
 
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.tables.datasets.source import PATTERN, QUERY, URI, as_uri, is_uri, name_of, without_secrets
+from deepfm_core.tables.datasets.source import PATTERN, QUERY, URI, as_uri, is_uri, is_web, name_of, without_secrets
 
 MOST_FILES = 100_000
 _NO_VALUE = "__HIVE_DEFAULT_PARTITION__"
@@ -45,8 +45,7 @@ def list_files(source: Path | str) -> tuple[Any, list[Found]]:
         TableError: there is no such folder or bucket, it may not be read, or it has no files.
     """
     name, text = f"Dataset `{name_of(source)}`", as_uri(source)
-    system, path = _system(text, name)
-    base, pattern = _split(path)
+    system, base, pattern = _system(text, name)
     try:
         infos = _infos(system, base, whole=pattern is None)
     except FileNotFoundError as error:
@@ -55,52 +54,69 @@ def list_files(source: Path | str) -> tuple[Any, list[Found]]:
         raise _problem(name, "the folder may not be read", "Ask for permission, or choose another.", base) from error
     except OSError as error:
         raise _problem(name, "it cannot be listed", "Check the address and your credentials.", _first(error)) from error
-    typed = _typed(text, base)
+    alone = [info.path.strip("/") for info in infos] == [base.strip("/")]
+    typed = [] if is_web(text) else _typed(text, base.rpartition("/")[0] if alone else base)
     found = sorted(_chosen(infos, base, pattern, typed), key=lambda file: file.name)
     if not found:
         said = "no file has a name of this pattern" if pattern else "the folder has no files"
-        raise _problem(name, said, "Check the path; names that begin with `.` or `_` are left out.", path)
+        raise _problem(name, said, "Check the path; names that begin with `.` or `_` are left out.", text)
     if len(found) > MOST_FILES:
-        raise _problem(name, f"it has {len(found):,} files", f"Join them: {MOST_FILES:,} are allowed.", path)
+        raise _problem(name, f"it has {len(found):,} files", f"Join them: {MOST_FILES:,} are allowed.", text)
     return system, found
 
 
-def _system(text: str, name: str) -> tuple[Any, str]:
-    """Give the file system of a source, and its path there."""
+def _system(text: str, name: str) -> tuple[Any, str, list[str] | None]:
+    """Give the file system of a source, its path there, and the segments of a pattern below it; None where none is."""
     if not is_uri(text):
-        return fs.LocalFileSystem(), str(Path(text).expanduser().absolute())
+        return fs.LocalFileSystem(), *_split("", str(Path(text).expanduser().absolute()), Path.exists)
     scheme = text.partition(":")[0].lower()
+    if is_web(text):  # `?` begins what is asked of the server, and it lists nothing
+        return _by_fsspec(scheme, name), text, None
     query = match[0] if (match := QUERY.search(text)) else ""
     text = text.removesuffix(query)
     pattern = PATTERN.search(text)
     stem = text[: pattern.start()].rpartition("/")[0] if pattern else text  # a URI has no room for a pattern
-    rest = text[len(stem) :] if pattern else ""
+    rest = text[len(stem) :]
     try:
         system, path = fs.FileSystem.from_uri(stem + query)
     except (pa.ArrowInvalid, pa.ArrowNotImplementedError, NotImplementedError):
-        return _by_fsspec(text + query, scheme, name)
+        system = _by_fsspec(scheme, name)
+        if query:
+            remedy = "Leave out what stands after `?`."
+            raise _problem(name, f"no settings can be given in an address of `{scheme}`", remedy, text) from None
+        path = stem.partition("://")[2]
     except OSError as error:
         raise _problem(name, "it cannot be reached", "Check the address.", _first(error)) from error
-    return system, path + rest
+    return system, *_split(path, rest, Path.exists if system.type_name == "local" else _unknown)
 
 
-def _by_fsspec(text: str, scheme: str, name: str) -> tuple[Any, str]:
+def _by_fsspec(scheme: str, name: str) -> Any:
     try:
         import fsspec
 
-        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme))), (
-            text if scheme in ("http", "https") else text.partition("://")[2]
-        )
+        return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
     except (ImportError, ValueError) as error:
         remedy = f"Install what fsspec needs for `{scheme}`, or copy the files to this machine."
         raise _problem(name, f"nothing here reads `{scheme}`", remedy, _first(error)) from error
 
 
-def _split(path: str) -> tuple[str, list[str] | None]:
-    """Split a path before its first segment with a pattern; None where there is none."""
-    segments = path.split("/")
-    first = next((place for place, segment in enumerate(segments) if PATTERN.search(segment)), None)
-    return (path.rstrip("/"), None) if first is None else ("/".join(segments[:first]) or "/", segments[first:])
+def _unknown(_path: Path) -> bool:
+    """Say that nothing is known of a path that stands elsewhere."""
+    return False
+
+
+def _split(base: str, rest: str, exists: Callable[[Path], bool]) -> tuple[str, list[str] | None]:
+    """Split what follows a path before its first segment with a pattern; None where there is none.
+
+    A name that is there is no pattern, whatever letters it has.
+    """
+    path, segments = base, rest.split("/") if rest else []
+    for place, segment in enumerate(segments):
+        here = f"{path}/{segment}" if place or not rest.startswith("/") else path
+        if PATTERN.search(segment) and not exists(Path(here)):
+            return path or "/", segments[place:]
+        path = here
+    return path.rstrip("/") or "/", None
 
 
 def _infos(system: Any, base: str, *, whole: bool) -> list[Any]:
@@ -113,6 +129,9 @@ def _infos(system: Any, base: str, *, whole: bool) -> list[Any]:
 def _chosen(infos: Sequence[Any], base: str, pattern: list[str] | None, typed: Sequence[str]) -> Iterator[Found]:
     for info in infos:
         below = PurePosixPath(info.path.lstrip("/").removeprefix(base.lstrip("/")).lstrip("/") or info.base_name)
+        if pattern is None and is_web(base):
+            yield Found(base, PurePosixPath(urlsplit(base).path).name or "file", info.size or 0, info.mtime_ns or 0, ())
+            continue
         if any(part.startswith((".", "_")) for part in below.parts):
             continue
         if pattern is None or matches(below.parts, pattern):

@@ -8,6 +8,7 @@ from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
+from urllib.parse import quote
 
 import pandas as pd
 import pyarrow as pa
@@ -170,6 +171,84 @@ def test_a_uri_taken_for_a_path_is_one_again_and_its_secrets_are_not_shown() -> 
     assert is_dataset(Path("https://host/a.csv"))
 
 
+@pytest.mark.parametrize(
+    ("source", "shown"),
+    [
+        ("https://host/a.csv?X-Amz-Signature=ab/cd&x=1", "https://host/a.csv"),
+        ("https://host:8080/a.csv?mail=me@SECRET", "https://host:8080/a.csv"),
+        ("https://host/a.csv#SECRET", "https://host/a.csv"),
+        ("https://user:pa/ss@host/a.csv", "https://host/a.csv"),
+        ("https://user:pa@ss/w@host/a.csv", "https://host/a.csv"),
+        ("https://user:pa?ss@host/a.csv?x=1", "https://host/a.csv"),
+        ("s3://bucket/a?secret_key=ab/cd", "s3://bucket/a"),
+        ("s3://bucket/?X-Amz-Signature=ab", "s3://bucket"),
+        ("s3://bucket/me@home/day=?", "s3://bucket/me@home/day=?"),
+    ],
+)
+def test_no_secret_of_an_address_is_shown(source: str, shown: str) -> None:
+    assert name_of(source) == shown
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (pa.string(), pa.dictionary(pa.int32(), pa.string())),
+        (pa.null(), pa.string()),
+        (pa.binary(), pa.string()),
+        (pa.int8(), pa.int64()),
+        (pa.null(), pa.float64()),
+    ],
+)
+@pytest.mark.parametrize("turned", [False, True])
+def test_types_that_are_written_alike_fit_in_any_order(
+    tmp_path: Path, one: pa.DataType, other: pa.DataType, turned: bool
+) -> None:
+    kinds = (other, one) if turned else (one, other)
+    for name, kind in zip("ab", kinds, strict=True):
+        values = {"y": ["p", "q"], "x": pa.nulls(2, kind), "n": [1, 2]}
+        pq.write_table(pa.table(values), tmp_path / f"{name}.parquet")
+    assert len(read_table(tmp_path)) == 4
+
+
+def test_the_first_type_that_is_not_null_counts(tmp_path: Path) -> None:
+    for name, kind in (("a", pa.null()), ("b", pa.int64()), ("c", pa.float64())):
+        pq.write_table(pa.table({"y": ["p", "q"], "x": pa.nulls(2, kind), "n": [1, 2]}), tmp_path / f"{name}.parquet")
+    assert "its type is double, and in `b.parquet` it is int64" in said(tmp_path)
+
+
+def test_a_column_without_a_name_is_compared_with_its_like(tmp_path: Path) -> None:
+    for name in "ab":
+        pq.write_table(pa.table({"": [1, 2], "y": ["p", "q"], "z": ["r", "s"]}), tmp_path / f"{name}.parquet")
+    assert len(read_table(tmp_path)) == 4
+
+
+def test_files_without_rows_are_left_out_and_said(tmp_path: Path) -> None:
+    frame = clicks(40)
+    for name in "ac":
+        frame.iloc[:0].to_parquet(tmp_path / f"{name}.parquet", index=False)
+    assert "none of its files has rows" in said(tmp_path)
+    frame.to_parquet(tmp_path / "b.parquet", index=False)
+    table = read_table(tmp_path)
+    assert (len(table), [file.name for file in table.report.files]) == (40, ["b.parquet"])
+    assert "2 files have no rows and were left out: `a.parquet` … `c.parquet`." in table.report.notes
+    assert any(note.endswith("names: `b.parquet`.") for note in table.report.notes)
+    (tmp_path / "t").mkdir()
+    frame.to_csv(tmp_path / "t" / "a.csv", index=False)
+    frame.iloc[:0].to_csv(tmp_path / "t" / "b.csv", index=False)
+    assert "File `b.csv` has no rows; it was left out." in read_table(tmp_path / "t").report.notes
+
+
+@pytest.mark.parametrize("folder", ["click[1]", "what?", "all*"])
+def test_a_folder_whose_name_looks_like_a_pattern_is_read(tmp_path: Path, folder: str) -> None:
+    place = tmp_path / folder / "day=1"
+    place.mkdir(parents=True)
+    clicks(20).to_csv(place / "a.csv", index=False)
+    for source in (tmp_path / folder, place, place / "*.csv", tmp_path / folder / "day=*" / "?.csv"):
+        assert set(read_table(source).frame["day"]) == {"1"}, source
+    for below in ("", "/day=*/*.csv"):
+        assert len(read_table(f"file://{quote(str(tmp_path / folder))}{below}")) == 20
+
+
 def test_files_elsewhere_are_fetched_one_by_one() -> None:
     import fsspec
 
@@ -194,7 +273,14 @@ def test_a_server_of_files_is_read_by_its_address(tmp_path: Path) -> None:
         pytest.importorskip("aiohttp", reason="fsspec reads http by aiohttp, which is not installed.")
         address = f"http://127.0.0.1:{server.server_port}"
         assert len(read_table(f"{address}/a.csv")) == 50
+        signed = read_table(f"{address}/a.csv?X-Amz-Signature=a/b*c&day=3")
+        assert (len(signed), signed.name) == (50, f"{address}/a.csv")
+        assert "day" not in signed.frame
+        assert [file.name for file in signed.report.files] == ["a.csv"]
         assert "there is no such file or folder" in said(f"{address}/b.csv")
+        refused = said(f"{address}/b.csv?X-Amz-Signature=secret")
+        assert "there is no such file or folder" in refused
+        assert "secret" not in refused
     finally:
         server.shutdown()
 
