@@ -16,6 +16,7 @@ from app.widgets.columns import ROWS
 from app.widgets.figure import figure, signed
 from app.widgets.layout import list_and_detail
 from app.widgets.text import code, plain
+from deepfm_core._words import percent
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import DeepFMError
 from deepfm_core.explain.example_rows import derived_values
@@ -96,11 +97,13 @@ def show_ledger(
     if changed is not None:
         form, terms, values = AS_TRAINED, changed.terms, {**own, **changed.changes}
         shown = changed.example
-        before = f"**{shown['probability']:.1%}** with your changes, {example['probability']:.1%} without"
+        before = (
+            f"**{percent(shown['probability'], 1)}** with your changes, {percent(example['probability'], 1)} without"
+        )
     else:
         if purified is not None and form == PURIFIED:
             terms = purified[purified["row"] == example["row"]]
-        values, shown, before = own, example, f"**{example['probability']:.1%}**; {_was(run, example)}"
+        values, shown, before = own, example, f"**{percent(example['probability'], 1)}**; {_was(run, example)}"
     values = {**values, **_derived(run, values)}
     st.markdown(f"The model gives it {before}. {_lead(terms, values)}")
     if changed is None:
@@ -182,7 +185,7 @@ def _compare(run: OpenRun, other: OpenRun | None, example: pd.Series) -> None:
     if other is None or theirs is None:
         return
     probability = float(theirs.loc[theirs["row"] == example["row"], "probability"].iloc[0])
-    st.caption(f"**{plain(other.name)}** gives the same row {probability:.1%}.")
+    st.caption(f"**{plain(other.name)}** gives the same row {percent(probability, 1)}.")
 
 
 def formula(example: pd.Series, model: ModelSpec) -> str:
@@ -213,8 +216,8 @@ def _equation(parts: list[tuple[str, float, str]], example: pd.Series) -> str:
     half = (len(addends) + 1) // 2 if len(addends) > 3 else len(addends)
     lines = [" + ".join(addends[:half]), " + ".join(addends[half:])]
     total = r" \\ &\qquad + ".join(line for line in lines if line)
-    percent = rf"{example['probability']:.1%}".replace("%", r"\%")
-    value = rf"\sigma({example['logit']:+.2f}) = {percent}"
+    written = rf"{example['probability']:.1%}".replace("%", r"\%")
+    value = rf"\sigma({example['logit']:+.2f}) = {written}"
     return rf"\begin{{aligned}}\hat y &= \sigma\Big({total}\Big) \\ &= {value}\end{{aligned}}"
 
 
@@ -232,7 +235,7 @@ def nearest_section(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, p
     mine, theirs = int(examples["row"].iloc[position]), int(example["row"])
     st.markdown(
         f"Row **{theirs:,}**: {_was(run, example)}; the model gives it "
-        f"**{example['probability']:.1%}**. It differs in {len(fields)} of {len(run.spec.schema.used)} fields."
+        f"**{percent(example['probability'], 1)}**. It differs in {len(fields)} of {len(run.spec.schema.used)} fields."
     )
     table = pd.DataFrame(
         {

@@ -13,6 +13,7 @@ from app.state import links
 from app.state.chart_selection import chart_key, point, selected
 from app.widgets.layout import ask_in_view
 from app.widgets.text import plain
+from deepfm_core._words import percent
 from deepfm_core.metrics.scores import logloss_by_row
 from deepfm_core.schema.schema import LabelRole
 
@@ -43,7 +44,7 @@ def choose_row(examples: pd.DataFrame, label: LabelRole) -> int:
     odd = odd_rows(examples)
     rows = [str(row) for row in examples["row"]]
     described = {
-        row: f"{outcome(label, value > 0.5)} · {probability:.1%}"
+        row: f"{outcome(label, value > 0.5)} · {percent(probability, 1)}"
         for row, value, probability in zip(rows, examples["label"], examples["probability"], strict=True)
     }
     bar = st.container(horizontal=True, vertical_alignment="bottom")

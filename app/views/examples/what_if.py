@@ -17,6 +17,7 @@ from app.widgets.columns import ROWS
 from app.widgets.figure import figure
 from app.widgets.messages import errors_shown
 from app.widgets.text import plain
+from deepfm_core._words import percent
 from deepfm_core.schema.column import numbers_in
 from deepfm_core.schema.number_parsing import write_number
 from deepfm_core.schema.schema import FieldRole
@@ -188,7 +189,7 @@ def _show_answers(answers: Answers) -> None:
 
     (before, after), (p_before, p_after) = answers.logits[:2], answers.probabilities[:2]
     left, right = st.columns(2)
-    left.metric("Probability", f"{p_after:.1%}", f"{100 * (p_after - p_before):+.1f} points", delta_color="off")
+    left.metric("Probability", percent(p_after, 1), f"{100 * (p_after - p_before):+.1f} points", delta_color="off")
     right.metric("Logit", f"{after:+.2f}", f"{after - before:+.2f} log-odds", delta_color="off")
     if moved(answers.terms).empty:
         st.caption("No term of the logit changes.")
