@@ -44,6 +44,8 @@ _MOST_MEMORY = 3 << 29
 """Bytes of memory that trying a bundle may take: 1.5 GiB, most of which are the libraries."""
 _MOST_JSON, _MOST_FRAMES = 1 << 25, 1 << 29
 """Bytes of a file of JSON, and of all frames once they are decoded; the server reads both."""
+_MOST_ENTERED = 1 << 22
+"""Bytes of what goes into the database: the spec and the summary."""
 _MOST_MANIFEST, _MOST_NAME = 1 << 20, 200
 """Bytes of the manifest, and letters of the run's name in it."""
 _ROWS = 1 << 8
@@ -209,8 +211,9 @@ def tried(source: str, folder: str, name: str) -> dict[str, Any]:
     manifest = unpack(Path(source), Path(folder), name)
     subject, run = f"Bundle `{name}`", RunFolder(Path(folder))
     for path in Path(folder).glob("*.json"):
-        if path.name != "encoder.json" and path.stat().st_size > _MOST_JSON:
-            raise RunError(f"{subject}: {path.name} is larger than {_MOST_JSON >> 20} MB. Use a file of *Export*'s.")
+        most = _MOST_ENTERED if path.name in ("spec.json", "summary.json") else _MOST_JSON
+        if path.name != "encoder.json" and path.stat().st_size > most:
+            raise RunError(f"{subject}: {path.name} is larger than {most >> 20} MB. Use a file of *Export*'s.")
     budget = Budget(_MOST_FRAMES // DECODED, subject)
     for path in sorted(Path(folder).glob("frames/*.parquet")):
         try:

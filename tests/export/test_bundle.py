@@ -223,7 +223,8 @@ def test_a_bundle_is_tried_in_another_process_and_what_no_run_has_is_refused(
             "more than the limit of 537 MB once they are decoded",
         ),
         "frames/fields.parquet": (b"PAR1" * 100, "fields.parquet cannot be read"),
-        "summary.json": (b'{"a": "' + b"x" * (1 << 25) + b'"}', "summary.json is larger than 32 MB"),
+        "summary.json": (b'{"a": "' + b"x" * (1 << 22) + b'"}', "summary.json is larger than 4 MB"),
+        "findings.json": (b'{"a": "' + b"x" * (1 << 25) + b'"}', "findings.json is larger than 32 MB"),
         "encoder.arrow": (b"ARROW1" * 100, ""),
         "model.safetensors": (b"\xff" * 100, ""),
     }
