@@ -49,11 +49,14 @@ def list_files(source: Path | str) -> tuple[Any, list[Found]]:
     try:
         infos = _infos(system, base, whole=pattern is None)
     except FileNotFoundError as error:
-        raise _problem(name, "there is no such file or folder", "Check the path.", base) from error
+        remedy = "Check the address; a signed one may have ended." if is_web(text) else "Check the path."
+        raise _problem(name, "there is no such file or folder", remedy, base) from error
     except PermissionError as error:
         raise _problem(name, "the folder may not be read", "Ask for permission, or choose another.", base) from error
     except OSError as error:
         raise _problem(name, "it cannot be listed", "Check the address and your credentials.", _first(error)) from error
+    except ValueError as error:
+        raise _no_address(name, text) from error
     alone = [info.path.strip("/") for info in infos] == [base.strip("/")]
     typed = [] if is_web(text) else _typed(text, base.rpartition("/")[0] if alone else base)
     found = sorted(_chosen(infos, base, pattern, typed), key=lambda file: file.name)
@@ -87,6 +90,8 @@ def _system(text: str, name: str) -> tuple[Any, str, list[str] | None]:
         path = stem.partition("://")[2]
     except OSError as error:
         raise _problem(name, "it cannot be reached", "Check the address.", _first(error)) from error
+    except ValueError as error:
+        raise _no_address(name, text) from error
     return system, *_split(path, rest, Path.exists if system.type_name == "local" else _unknown)
 
 
@@ -163,6 +168,15 @@ def _values(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
 
 def _problem(subject: str, message: str, remedy: str, value: str) -> TableError:
     return TableError(subject, [Problem(message, remedy, value=without_secrets(value))])
+
+
+def _no_address(subject: str, text: str) -> TableError:
+    return _problem(
+        subject,
+        "the address cannot be understood",
+        "Write it as in `https://host/table.csv`; `/` in a password is `%2F`.",
+        text,
+    )
 
 
 def _first(error: BaseException) -> str:

@@ -189,6 +189,14 @@ def test_no_secret_of_an_address_is_shown(source: str, shown: str) -> None:
     assert name_of(source) == shown
 
 
+@pytest.mark.parametrize("source", ["http://me:pa/ss@host/a.csv", "http://[x/a.csv", "http://host:port/a.csv"])
+def test_an_address_that_cannot_be_understood_is_said_to_be(source: str) -> None:
+    pytest.importorskip("aiohttp", reason="fsspec reads http by aiohttp, which is not installed.")
+    message = said(source)
+    assert "the address cannot be understood" in message
+    assert "ss@" not in message
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [
