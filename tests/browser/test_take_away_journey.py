@@ -1,0 +1,71 @@
+"""What leaves the app, in a real browser: ratings become a label, a run becomes a report, new rows get scores."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.browser.conftest import FINISHED, Server, settled
+
+pytestmark = pytest.mark.slow
+
+
+def _ratings(path: Path, seed: int, rows: int) -> Path:
+    """Write ratings from 1 to 5 that depend on a pair of fields."""
+    draw = np.random.default_rng(seed)
+    device, place = draw.integers(0, 3, rows), draw.integers(0, 4, rows)
+    rating = np.clip(np.round(3 + 1.2 * np.where(device == place, 1, -0.5) + draw.normal(0, 1, rows)), 1, 5)
+    columns = {
+        "device": np.array(["phone", "tablet", "laptop"])[device],
+        "place": np.array(["feed", "story", "search", "mail"])[place],
+        "rating": rating.astype(int),
+    }
+    pd.DataFrame(columns).to_csv(path, index=False)
+    return path
+
+
+def test_ratings_are_a_label_the_run_leaves_as_a_report_and_new_rows_are_scored(
+    server: Server, page: Page, tmp_path: Path
+) -> None:
+    page.goto(f"{server.url}/data")
+    settled(page)
+    table = _ratings(tmp_path / "ratings.csv", 0, 2_000)
+    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(table)
+    expect(page.get_by_role("heading", name="ratings.csv")).to_be_visible()
+    if not page.get_by_role("combobox", name="Positive when").count():
+        _choose(page, "Label", "rating")
+    _choose(page, "Positive when", ">=4")
+    expect(page.get_by_text(re.compile(r"2,000 rows, label rating 2\d\.\d% positive")).first).to_be_visible()
+    page.get_by_role("button", name="Train with the suggested roles").click()
+    expect(page.get_by_text("· finished")).to_be_visible(timeout=FINISHED)
+
+    page.get_by_role("button", name="Export").first.click()
+    with page.expect_download() as waited:
+        page.get_by_role("button", name=re.compile("Report")).click()
+    report = Path(waited.value.path()).read_text(encoding="utf-8")
+    assert "device × place" in report
+
+    page.get_by_role("link", name="Score").click()
+    page.wait_for_url(re.compile(r"/score"))
+    settled(page)
+    new = _ratings(tmp_path / "tomorrow.csv", 1, 300)
+    page.get_by_test_id("stFileUploader").filter(has_text="Table to score").locator("input").set_input_files(new)
+    expect(page.get_by_text("300 rows").first).to_be_visible(timeout=FINISHED)
+    with page.expect_download() as waited:
+        page.get_by_role("button", name="Download all rows as CSV").click()
+    scored = pd.read_csv(waited.value.path())
+    assert len(scored) == 300
+    assert scored["probability"].between(0, 1).all()
+    assert scored["probability"].groupby(scored["device"] + scored["place"]).mean().max() > 0.5
+
+
+def _choose(page: Page, box: str, value: str) -> None:
+    page.get_by_role("combobox", name=box).click()
+    page.keyboard.type(value)
+    page.keyboard.press("Enter")
+    settled(page)
