@@ -19,3 +19,8 @@ def percent(share: float, digits: int = 0) -> str:
     if share < _WHOLE and written == f"{1:.{digits}%}":
         return f"over {100 - least:.{digits}f}%"
     return written
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """Write a number with its sign and a true minus; a number that rounds to zero is not negative."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")

@@ -8,8 +8,8 @@ from app.state.saved_runs import OpenRun
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.messages import MODEL_TITLES, baseline_sentence, wide_title
 from app.widgets.text import counted, plain
-from deepfm_core._words import percent
-from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, isolated, signed
+from deepfm_core._words import percent, signed
+from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, isolated
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE
 

@@ -11,9 +11,10 @@ import streamlit as st
 from app.charts.interactions.ranking import pair_label, ranked
 from app.state import links
 from app.state.saved_runs import OpenRun
-from app.widgets.figure import signed, written
+from app.widgets.figure import written
 from app.widgets.layout import side_by_side
 from app.widgets.text import code, plain
+from deepfm_core._words import signed
 from deepfm_core.evidence.verdicts import (
     FEWEST,
     LEARNED_SHARE,

@@ -9,8 +9,8 @@ import streamlit as st
 from app.state import saved_runs, saved_tables
 from app.state.saved_runs import OpenRun
 from app.state.store import store
-from app.widgets.figure import signed
 from app.widgets.text import plain
+from deepfm_core._words import signed
 from deepfm_core.errors import DeepFMError
 from deepfm_core.metrics.bootstrap import logloss_difference
 from deepfm_core.metrics.scores import Metrics

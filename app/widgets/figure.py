@@ -12,6 +12,7 @@ from app.widgets.columns import Titles, configured
 from app.widgets.download import download
 from app.widgets.layout import icon_key
 from app.widgets.text import plain
+from deepfm_core._words import signed
 
 
 def show_chart(make: Callable[[], Chart], version: tuple[object, ...], reading: str, key: str) -> None:
@@ -69,11 +70,6 @@ def figure(
         return
     _draw(chart(), chart_key or key, on_select, selections)
     st.caption(reading)
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """Write a number with its sign and a true minus; a number that rounds to zero is not negative."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 def written(value: float, digits: int = 2) -> str:

@@ -18,7 +18,9 @@ def run(arguments: argparse.Namespace) -> None:
     """
     named, form, out = arguments.folder, arguments.format, arguments.out
     if (form is None) is not (out is None) or not (form or arguments.mlflow):
-        raise SpecError("A file needs --format and --out. Give both, or only --mlflow with an address.")
+        lacks = "`--format` is missing" if form is None else "`--out` is missing"
+        lacks = "`--format` and `--out` are missing" if form is None and out is None else lacks
+        raise SpecError(f"A file needs --format and --out: {lacks}. Or give only --mlflow with an address.")
     folder, name = model_folder(named), run_name_of(named)
     if form is not None:
         export(folder, form, out, name)

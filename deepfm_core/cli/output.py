@@ -17,6 +17,9 @@ FIRST_SECONDS = 1.0
 """Seconds after which a computation shows how far it is."""
 
 
+GUIDE_ALONE = "the guide alone: no epoch did clearly better on the validation rows"
+
+
 class Progressed:
     """Shows events as lines, and within an epoch as one line that changes where stderr is a terminal."""
 
@@ -84,8 +87,8 @@ def _text(event: Event) -> str:
                 f"valid logloss {event.valid_logloss:.4f}  valid AUC {auc}{mark}"
             )
         case Fitted():
-            best = f"epoch {event.best_epoch} of {event.epochs}" if event.best_epoch else "the guide alone"
-            return f"best: {best}, {event.rows_per_second:,.0f} rows/s"
+            best = f"epoch {event.best_epoch} of {event.epochs}" if event.best_epoch else GUIDE_ALONE
+            return f"best: {best}; {event.rows_per_second:,.0f} rows/s"
         case Stage() if event.note:
             return f"note: {event.note}"
         case Stage() if event.name == HOLD_OUT:

@@ -339,8 +339,8 @@ def _require_columns(frame: pd.DataFrame, columns: Sequence[str], subject: str) 
     missing = [column for column in columns if column not in frame.columns]
     if missing:
         named = ", ".join(f"`{column}`" for column in missing)
-        what = "column is" if len(missing) == 1 else f"{len(missing)} columns are"
-        remedy = "Add them; cells may be empty where a value is not known."
+        what = "a column is" if len(missing) == 1 else f"{len(missing)} columns are"
+        remedy = f"Add {'it' if len(missing) == 1 else 'them'}; cells may be empty where a value is not known."
         raise SchemaError(subject, [Problem(f"{what} missing: {named}", remedy)])
 
 

@@ -12,7 +12,7 @@ from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 from unicodedata import bidirectional
 
-from deepfm_core._words import percent
+from deepfm_core._words import percent, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -65,11 +65,6 @@ def isolated(name: str) -> str:
 def share(rate: float) -> str:
     """Write a rate in percent, a small one with a digit more: 23%, 4.1%."""
     return percent(rate, 0 if rate >= 0.1 or rate == 0 else 1)
-
-
-def signed(value: float, digits: int = 2) -> str:
-    """Write a number with its sign and a true minus; a number that rounds to zero is not negative."""
-    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
 @dataclass(frozen=True)

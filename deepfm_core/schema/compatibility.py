@@ -31,7 +31,7 @@ def _absent(columns: list[str]) -> list[Problem]:
     if not columns:
         return []
     what = "a column is" if len(columns) == 1 else f"{len(columns):,} columns are"
-    remedy = "Add them; cells may be empty where a value is not known."
+    remedy = f"Add {'it' if len(columns) == 1 else 'them'}; cells may be empty where a value is not known."
     return [Problem(f"{what} missing: {', '.join(f'`{column}`' for column in columns)}", remedy)]
 
 

@@ -110,7 +110,10 @@ def _label(table: Table, label: str | None, positive: str | None, blank_negative
         return label_role(table, named, positive, blank_negative=blank_negative)  # says what is wrong with it
     if suggested is None:
         names = ", ".join(f"`{name}`" for name in list(table.frame.columns)[:40])
-        remedy = f"Name the label's column, one with two values. Columns are {names}."
+        remedy = (
+            "Name the label's column: one with two values, or ratings or classes of which you say what is positive. "
+            f"Columns are {names}."
+        )
         raise SchemaError(table.name, [Problem("no column looks like a label", remedy)])
     if positive is None:
         return suggested

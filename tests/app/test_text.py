@@ -10,9 +10,10 @@ import pytest
 
 from app.shared.pair_verdicts import clear_pairs
 from app.widgets.columns import CELLS, DIFFERENCES, PAIRS, RATES, ROWS, SLICES, Titles
-from app.widgets.figure import signed, written
+from app.widgets.figure import written
 from app.widgets.layout import ICON
 from app.widgets.text import counted
+from deepfm_core._words import signed
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema

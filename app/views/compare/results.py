@@ -12,9 +12,10 @@ from app.charts.comparison import model_dots
 from app.shared import groups
 from app.state import links
 from app.widgets.download import download
-from app.widgets.figure import show_chart, signed
+from app.widgets.figure import show_chart
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.messages import MODEL_TITLES, to_pairs
+from deepfm_core._words import signed
 from deepfm_core.experiments.comparison import COMPARED, compared_as
 from deepfm_core.spec.run import BASELINE
 from deepfm_core.store.records import RunRow

@@ -9,9 +9,9 @@ from app.charts.embeddings import partner_bars, point_name
 from app.shared.subject import outcome
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import EMBEDDED, configured
-from app.widgets.figure import figure, signed
+from app.widgets.figure import figure
 from app.widgets.text import code, plain
-from deepfm_core._words import percent
+from deepfm_core._words import percent, signed
 from deepfm_core.explain.embeddings import CELLS, FM, THIN, Embeddings
 
 NEAREST = 8

@@ -13,10 +13,10 @@ from app.state.saved_runs import OpenRun
 from app.views.examples import selection, what_if
 from app.views.examples.seed_spread import spread_section
 from app.widgets.columns import ROWS
-from app.widgets.figure import figure, signed
+from app.widgets.figure import figure
 from app.widgets.layout import list_and_detail
 from app.widgets.text import code, plain
-from deepfm_core._words import percent
+from deepfm_core._words import percent, signed
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import DeepFMError
 from deepfm_core.explain.example_rows import derived_values

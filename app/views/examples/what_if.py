@@ -17,7 +17,7 @@ from app.widgets.columns import ROWS
 from app.widgets.figure import figure
 from app.widgets.messages import errors_shown
 from app.widgets.text import plain
-from deepfm_core._words import percent
+from deepfm_core._words import percent, signed
 from deepfm_core.schema.column import numbers_in
 from deepfm_core.schema.number_parsing import write_number
 from deepfm_core.schema.schema import FieldRole
@@ -121,20 +121,21 @@ def _choose_changes(cells: pd.DataFrame, own: dict[str, str], roles: dict[str, F
     fields = st.multiselect(
         "Fields to change", list(roles), default=list(kept), key=key, placeholder="Choose one or more fields"
     )
-    changes = {name: _widget(cells, roles[name], kept.get(name, own[name])) for name in fields}
+    changes = {name: _widget(cells, roles[name], kept.get(name, own[name]), own[name]) for name in fields}
     if changes != kept:
         links.choose_values(CHANGES, changes)
     return changes
 
 
-def _widget(cells: pd.DataFrame, role: FieldRole, value: str) -> str:
-    """Draw the input for a field of this kind, and return the cell's new text."""
+def _widget(cells: pd.DataFrame, role: FieldRole, value: str, own: str) -> str:
+    """Draw the input for a field of this kind, whose cell is `own` unchanged, and return the cell's new text."""
     key, label = f"what if {role.column}", plain(role.column)
     if role.kind.is_number:
-        number = _number(value, role)
-        own = None if np.isnan(number) else number
-        given = st.number_input(label, value=own, key=key, placeholder="missing", format="%g")
-        if given == own:
+        key, number = f"{key} of {own}", _number(value, role)
+        known = None if np.isnan(number) else number
+        st.session_state.setdefault(key, known)  # a value that changes with each answer would bring back an old one
+        given = st.number_input(label, value=None, key=key, placeholder="missing", format="%g")
+        if given == known:
             return value  # with its unit, as the table writes it
         return "" if given is None else write_number(given, role.notation)
     texts = cells[role.column].astype(str)
@@ -189,8 +190,10 @@ def _show_answers(answers: Answers) -> None:
 
     (before, after), (p_before, p_after) = answers.logits[:2], answers.probabilities[:2]
     left, right = st.columns(2)
-    left.metric("Probability", percent(p_after, 1), f"{100 * (p_after - p_before):+.1f} points", delta_color="off")
-    right.metric("Logit", f"{after:+.2f}", f"{after - before:+.2f} log-odds", delta_color="off")
+    moves = (f"{signed(100 * (p_after - p_before), 1)} points", f"{signed(after - before)} log-odds")
+    points, odds = moves if after != before else (None, None)
+    left.metric("Probability", percent(p_after, 1), points, delta_color="off", delta_arrow="off")
+    right.metric("Logit", signed(after), odds, delta_color="off", delta_arrow="off")
     if moved(answers.terms).empty:
         st.caption("No term of the logit changes.")
 

@@ -18,12 +18,12 @@ from app.state.saved_runs import OpenRun
 from app.views.learn.models import models_step
 from app.views.learn.steps import features_step, first_order_step, network_step, pairs_step, sum_step, with_cross
 from app.widgets.columns import WORKED
-from app.widgets.figure import figure, signed
+from app.widgets.figure import figure
 from app.widgets.glossary import GLOSSARY
 from app.widgets.layout import heading_for_readers
 from app.widgets.messages import baseline_sentence, errors_shown
 from app.widgets.text import code, plain
-from deepfm_core._words import percent
+from deepfm_core._words import percent, signed
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.explain.embeddings import Embeddings
 from deepfm_core.explain.example_rows import own_cells

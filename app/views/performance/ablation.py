@@ -13,9 +13,10 @@ from app.state import saved_runs, sharing
 from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.columns import LADDER
-from app.widgets.figure import figure, signed
+from app.widgets.figure import figure
 from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES
+from deepfm_core._words import signed
 from deepfm_core.metrics.ablation import ladder
 
 ALONE = ("lr", "fm", "dnn")

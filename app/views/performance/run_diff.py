@@ -13,9 +13,10 @@ from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import DIFFERENCES, configured
 from app.widgets.download import download
-from app.widgets.figure import figure, show_chart, signed
+from app.widgets.figure import figure, show_chart
 from app.widgets.layout import side_by_side
 from app.widgets.text import plain
+from deepfm_core._words import signed
 from deepfm_core.experiments.run_diff import metric_differences, pair_differences, setting_differences
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.spec.run import RunSpec

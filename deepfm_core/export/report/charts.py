@@ -9,10 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepfm_core._words import percent
+from deepfm_core._words import percent, signed
 from deepfm_core.export.report.svg import Scale, around, axes, label, path, picture, short, tag
 from deepfm_core.metrics.scores import calibration, thresholds
-from deepfm_core.runs.findings import signed
 
 WIDTH, HEIGHT = 460.0, 290.0
 _LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 14.0, 30.0, 44.0

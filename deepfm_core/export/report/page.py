@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 import deepfm_core
-from deepfm_core._words import percent
+from deepfm_core._words import percent, signed
 from deepfm_core.evidence.verdicts import has_evidence, verdict_sentence
 from deepfm_core.export.facts import PARTS, Facts
 from deepfm_core.export.report import charts
@@ -18,7 +18,7 @@ from deepfm_core.export.report.charts import Step
 from deepfm_core.export.report.style import CSS
 from deepfm_core.export.run_code import classifier_snippet, command_line, unsaid
 from deepfm_core.metrics.scores import Metrics, logloss_by_row
-from deepfm_core.runs.findings import isolated, signed
+from deepfm_core.runs.findings import isolated
 
 FEW_POSITIVES = 100
 """Positive rows to judge by, below which the report asks for caution first."""

@@ -115,6 +115,12 @@ def test_numbers_of_any_notation_are_listed_and_changed_as_the_model_reads_them(
     found = re.search(r"1,234\.5 is outside the training range, ([\d.]+) to ([\d.]+)\.", app.warning[0].value)
     assert found is not None
     assert {float(end) for end in found.groups()} <= set(numbers["weight"])
+    for value in (3.0, -5.0):
+        next(box for box in app.number_input if box.label == "weight").set_value(value).run()
+    next(box for box in app.number_input if box.label == "weight").set_value(None).run()
+    assert link(app, "if")["weight"] == ""  # missing, and not what was typed before
+    assert next(box for box in app.number_input if box.label == "weight").value is None
+    next(box for box in app.number_input if box.label == "weight").set_value(1234.5).run()
     next(box for box in app.number_input if box.label == "pay").set_value(900_000.5).run()
     assert "900,000.5 is outside the training range, " in app.warning[0].value
 
