@@ -11,7 +11,6 @@ import os
 import signal
 import socket
 import threading
-import time
 from collections import OrderedDict
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -134,21 +133,29 @@ class RayEngine:
             yield Cancelled(epoch)
 
     def _messages(self, stream: Any, context: Context) -> Iterator[node.Message]:
-        """Yield what a node says as it comes; told to stop, have it leave off, and end it if it does not."""
-        ray, asked = self._ray, None
-        while True:
+        """Yield what a node says as it comes, until it ends or is told to leave off."""
+        ray = self._ray
+        while not context.cancelled():
             with self._losses_told():
                 ready, _ = ray.wait([stream], timeout=_LOOK_SECONDS)
                 said = [ray.get(reference) for reference in itertools.islice(stream, 1)] if ready else None
             if said == []:
                 return
             yield from said or ()
-            if asked is None and context.cancelled():
-                asked = time.monotonic()
-                ray.cancel(stream)
-            elif asked is not None and time.monotonic() - asked > _GRACE_SECONDS:
-                self._end(stream)
+        self._leave_off(stream)
+
+    def _leave_off(self, stream: Any) -> None:
+        """Have a node leave off, and end its process if it does not: an interrupt may come where it is not noticed.
+
+        Nothing more is read. A stream that was cancelled says that it is at its end, and reading on would then wait for
+        the task's, without a limit.
+        """
+        with suppress(self._ray.exceptions.RayError):
+            self._ray.cancel(stream)
+            done, _ = self._ray.wait([stream.completed()], timeout=_GRACE_SECONDS)
+            if done:
                 return
+        self._end(stream)
 
     def _end(self, stream: Any) -> None:
         """End the process of a run."""
