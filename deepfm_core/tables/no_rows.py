@@ -29,7 +29,7 @@ _TOTALS = re.compile(
 """What the line of totals is called, in usual languages."""
 _MOST_TOTALS = 3
 """Lines of totals or of notes that are looked for at the end."""
-_NOTE = re.compile(r".*\w[^\W\d_]*\W+\w.*|\W.*", re.DOTALL)
+_NOTE = re.compile(r".*\w[^\W\d_]*\W+\w.*|\W+\w.*", re.DOTALL)
 """A text alone in a line below the rows that says something of them: several words, or a mark before them."""
 _BEGINNING = 200
 """Characters of a text by which it is told whether it is a note."""

@@ -44,7 +44,7 @@ QUICK = settings(max_examples=150, deadline=None, suppress_health_check=[HealthC
 
 @st.composite
 def tables(draw, cell=CELLS, min_rows=1):
-    """Draw a header of two to five names and rows that fit it, none of which is empty or the header once more."""
+    """Draw a header of two to five names and rows that fit it, none of which is empty, a note, or the header again."""
     header = draw(st.lists(NAMES, min_size=2, max_size=5, unique=True))
     row = st.lists(cell, min_size=len(header), max_size=len(header)).filter(lambda row: _is_row(row, header))
     return header, draw(st.lists(row, min_size=min_rows, max_size=12))
@@ -52,7 +52,12 @@ def tables(draw, cell=CELLS, min_rows=1):
 
 def _is_row(cells: list[str], header: list[str]) -> bool:
     alike = [cell.strip().lower() for cell in cells] == [name.strip().lower() for name in header]
-    return not alike and not all(is_missing(cell) or re.fullmatch(r"\s*[-=_*—–]{2,}\s*", cell) for cell in cells)
+    note = len(cells) > 2 and all(is_missing(cell) for cell in cells[1:])  # a text alone may be a note below the rows
+    return (
+        not alike
+        and not note
+        and not all(is_missing(cell) or re.fullmatch(r"\s*[-=_*—–]{2,}\s*", cell) for cell in cells)
+    )
 
 
 def read(content: bytes, **kwargs) -> Table:
