@@ -197,12 +197,6 @@ def _is_plausible(fit: _Fit) -> bool:
     )
 
 
-def _in_single_quotes(fit: _Fit) -> bool:
-    """Return whether most records have a cell within single quotes."""
-    quoted = [any(len(c) > 1 and c[0] == c[-1] == "'" for c in record.cells) for record in fit.sample[1:]]
-    return len(quoted) > 1 and sum(quoted) >= _EVEN * len(quoted)
-
-
 def _sound_cut(lines: list[str], cut: Cut, *, settled: bool) -> tuple[Cut, bool]:
     """Return how a sample is cut, with a backslash before quotes or without, and whether its quotes are well-formed."""
     if cut.quote is None or not any(cut.quote in line for line in lines) or is_sound(lines, cut):
@@ -216,11 +210,19 @@ def _sound_cut(lines: list[str], cut: Cut, *, settled: bool) -> tuple[Cut, bool]
 
 
 def _records(lines: list[str], cut: Cut, first_line: int, *, sound: bool) -> Iterator[Record]:
-    """Cut a sample, by the usual number of its delimiters where its quotes are not well-formed."""
+    """Cut a sample; where its quotes are not well-formed, by the number of cells that most records then have.
+
+    That number is the first line's, or the one by the usual count of delimiters, which counts those within cells, too.
+    """
     if sound:
         return records(lines, cut, first_line)
-    widths = Counter(line.count(cut.delimiter) + 1 for line in lines if line.strip())
-    return mended_records(lines, cut, widths.most_common(1)[0][0], first_line)
+    lines = lines[:_SAMPLE_LINES]
+    counts = Counter(line.count(cut.delimiter) + 1 for line in lines if line.strip())
+    first = next(records(lines[:1], cut), None)
+    widths = dict.fromkeys([counts.most_common(1)[0][0], len(first.cells) if first else 0])
+    found = {width: list(mended_records(lines, cut, width, first_line)) for width in widths}
+    best = max(found, key=lambda width: sum(len(record.cells) == width for record in found[width]) / len(found[width]))
+    return iter(found[best])
 
 
 def _dialect(fit: _Fit, lines: list[str], choices: Choices) -> Dialect:

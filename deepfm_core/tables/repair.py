@@ -31,11 +31,11 @@ def doubts(content: Content, dialect: Dialect, parsed: Parsed) -> bool:
     """Return whether quotes that are not well-formed may have cut a text in the wrong places.
 
     They are looked at where there are signs of it: a quote that is never closed, ragged rows beside quotes, a backslash
-    before a quote, or a cell whose line ends may be those of rows.
+    before a quote, a quote in a cell, or a cell whose line ends may be those of rows.
     """
     if content.quoted_until <= dialect.offset:
         return False
-    signs = not parsed.closed or parsed.ragged > 0 or content.escapes
+    signs = not parsed.closed or parsed.ragged > 0 or content.escapes or _quotes_in_cells(parsed.columns)
     if not signs and (are_lines(content, dialect, parsed.rows) or not swallowing(parsed.columns, dialect)):
         return False
     return not is_sound_below(content, dialect)
@@ -44,6 +44,12 @@ def doubts(content: Content, dialect: Dialect, parsed: Parsed) -> bool:
 def are_lines(content: Content, dialect: Dialect, count: int) -> bool:
     """Return whether each of `count` records is a line of its own, so that no cell holds a line end."""
     return count == content.lines - dialect.first_line + 1
+
+
+def _quotes_in_cells(columns: Sequence[pd.Categorical]) -> bool:
+    return any(
+        pc.any(pc.match_substring(pa.array(column.categories, pa.large_string()), '"')).as_py() for column in columns
+    )
 
 
 def all_escaped(columns: Sequence[pd.Categorical]) -> bool:
