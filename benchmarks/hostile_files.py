@@ -34,7 +34,7 @@ Corpus = dict[str, Callable[[], bytes]]
 
 
 def corpus(divided: int = FULL) -> Corpus:
-    """Give hostile files by what they are, each made when it is asked for.
+    """Return the hostile files: what each is, and the function that makes its bytes when it is called.
 
     Args:
         divided: what the sizes are divided by.

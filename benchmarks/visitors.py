@@ -165,7 +165,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="visitors-") as folder:
         home = Path(folder) / "home"
         prepare(home, asked.visitors, asked.training)
-        server = Server(home, DEEPFM_PRIVATE="1")
+        server = Server(home, "app/server.py", DEEPFM_PRIVATE="1")
         before = psutil.Process(server._process.pid).memory_info().rss
         try:
             asyncio.run(all_at_once(server, asked.visitors, asked.minutes, seen, memory))

@@ -49,8 +49,9 @@ def _reordered(schema: Schema, table: Table) -> list[str]:
         return []
     base = str(_NUMBERED.fullmatch(numbered[0])[1])  # type: ignore[index]  # it matched above
     return [
-        f"{table.name}: `{base}` and `{numbered[0]}` are told apart by their order alone, and the columns stand in "
-        "another order than in training. Check that they are the same ones, or give each a name of its own."
+        f"{table.name}: two columns had the same name, so the reader numbered them `{base}` and `{numbered[0]}` by "
+        "their order. The columns stand in another order than in training, so the two may be swapped. Check them, or "
+        "give each a name of its own."
     ]
 
 
@@ -91,7 +92,7 @@ class Trained:
     def unseen(self, table: Table) -> list[str]:
         """Say which fields hold far more new, missing or outlying values than the training rows suggest.
 
-        It also says so where columns are told apart by a number that their order gave them, and have another order.
+        Also warns if columns of one name were numbered by their order, and that order is not the one of training.
 
         Raises:
             SchemaError: the table lacks fields.

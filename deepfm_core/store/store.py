@@ -100,8 +100,8 @@ def _is_checkout(root: Path) -> bool:
 class Store:
     """Everything under `home`. One object may be shared by all threads of a process.
 
-    Every listing takes an owner, so that two visitors do not see each other's data. What is asked for by its id is
-    given to whoever asks; the app asks on behalf of its owner, or of whoever has a link (`shares`).
+    `runs` and `tables` list what one owner has, or everything if no owner is given; the app always gives one. Methods
+    that take an id do not check the owner: the app does that first, or finds a link (`shares`).
 
     Args:
         home: the folder.

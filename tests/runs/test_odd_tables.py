@@ -125,4 +125,4 @@ def test_columns_of_one_name_in_another_order_are_said() -> None:
 
     assert said(["x", "place", "x (2)"]) == said(["more", "x", "place", "click", "x (2)"]) == []
     (sentence,) = said(["place", "x", "x (2)"])
-    assert sentence.startswith("new.csv: `x` and `x (2)` are told apart by their order alone")
+    assert sentence.startswith("new.csv: two columns had the same name, so the reader numbered them `x` and `x (2)`")

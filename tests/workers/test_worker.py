@@ -154,6 +154,7 @@ def test_never_more_workers_than_allowed_however_often_one_asks(store: Store, mo
         store.enqueue(spec("gated", epochs=20))
     assert [store.workers.ensure() for _ in range(5)] == [True, True, False, False, False]
     wait(lambda: store.worker_state().running == 2)
+    wait(lambda: store.worker_state().busy == 2)  # a run is claimed before its worker says that it is busy
     assert len(worker_pids(store)) == 2
     state = store.worker_state()
     assert (state.queued, state.busy, state.idle, state.limit) == (2, 2, 0, 2)
