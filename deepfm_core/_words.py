@@ -9,16 +9,19 @@ _WHOLE = 1 - 1e-9
 def percent(share: float, digits: int = 0) -> str:
     """Write a share in percent so that none but 0 is said as 0%, and none below 1 as 100%: `under 1%`, `over 99.9%`.
 
+    What is under the least that is written is not rounded up to it: 0.7% is `under 1%`, as 99.3% is `over 99%`.
+
     Args:
         share: from 0 to 1.
         digits: behind the point.
     """
-    written, least = f"{share:.{digits}%}", 10.0**-digits
-    if share > 0 and written == f"{0:.{digits}%}":
+    least = 10.0**-digits  # in percent
+    edge = _WHOLE * least / 100
+    if 0 < share < edge:
         return f"under {least:.{digits}f}%"
-    if share < _WHOLE and written == f"{1:.{digits}%}":
+    if 1 - edge < share < _WHOLE:
         return f"over {100 - least:.{digits}f}%"
-    return written
+    return f"{share:.{digits}%}"
 
 
 def signed(value: float, digits: int = 2) -> str:

@@ -55,6 +55,12 @@ def did_you_mean(name: str, names: Sequence[str]) -> str:
     return f"Did you mean {' or '.join(f'`{known}`' for known in close)}? " if close else ""
 
 
+def first_line(error: BaseException) -> str:
+    """Return the first line of what another library's error says, cut to 200 letters; its class if it says nothing."""
+    lines = filter(None, map(str.strip, str(error).splitlines()))
+    return next(lines, type(error).__name__)[:200]
+
+
 _LINES = 5
 """Lines that are named of a problem that occurs in many lines."""
 

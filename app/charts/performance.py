@@ -40,11 +40,10 @@ def off_by_chance(off: int, count: int) -> str:
     if off == 0:
         return "No bucket is off"
     chance = sum(comb(count, k) * (1 - COVERED) ** k * COVERED ** (count - k) for k in range(off, count + 1))
-    often = f"{percent(chance)} of the time" if chance >= 0.01 else "less than 1% of the time"
     may = "may be" if chance >= 0.01 else "are"
     means = ": no sign of a fault" if chance >= 0.05 else f", so the probabilities {may} off"
     said = f"{off} of {count} buckets {'is' if off == 1 else 'are'} off"
-    return f"{said}. Chance alone would put as many off {often}{means}"
+    return f"{said}. Chance alone would put as many off {percent(chance)} of the time{means}"
 
 
 def calibration_curve(buckets: pd.DataFrame, *, height: int = 320) -> Chart:

@@ -14,8 +14,9 @@ from app.widgets.messages import errors_shown, show_error
 from app.widgets.text import plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.export.formats import FORMATS, content
-from deepfm_core.export.tracking import configured, missing, send, shown
+from deepfm_core.export.tracking import configured, missing, send
 from deepfm_core.spec.run import BASELINE
+from deepfm_core.tables.datasets.source import without_secrets
 from deepfm_core.tables.export import file_name
 
 _IMPORT = "bundle to import"
@@ -57,7 +58,7 @@ def _show_mlflow(run: OpenRun, uri: str) -> None:
             disabled=bool(absent),
             width="stretch",
         )
-        st.caption(f"Settings, metrics by epoch, bundle and report, at {plain(shown(uri))}.")
+        st.caption(f"Settings, metrics by epoch, bundle and report, at {plain(without_secrets(uri))}.")
     if wanted:
         with st.spinner("Sending the run to MLflow …"):
             st.session_state[sent] = _sent(run, uri)

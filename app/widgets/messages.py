@@ -27,6 +27,11 @@ def seconds_of_work(summary: Mapping[str, Any]) -> float | None:
     return sum(stages.values()) + summary.get("hold_out_seconds", 0.0) if stages else None
 
 
+def guide_alone(summary: Mapping[str, Any]) -> bool:
+    """Say whether a run kept its guide alone, since no epoch did clearly better."""
+    return bool(summary.get("best_epoch") == 0)
+
+
 def baseline_sentence(run_name: str) -> str:
     """Say what a run of the baseline has to show."""
     return f"Run {code(run_name)} is the baseline of a comparison: gradient boosting. It has metrics, but no pairs."

@@ -23,6 +23,7 @@ from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, Encod
 from deepfm_core.encoding.field import Code, DenseFieldCode, FieldCode, FieldSettings, field_from_dict, fit_role, tally
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells, number_problems
+from deepfm_core.schema.compatibility import absent
 from deepfm_core.schema.knots import default_knots
 from deepfm_core.schema.labels import labels_of
 from deepfm_core.schema.number_parsing import PLAIN, Notation
@@ -336,12 +337,8 @@ def _require_names(names: Sequence[str], subject: str) -> None:
 
 
 def _require_columns(frame: pd.DataFrame, columns: Sequence[str], subject: str) -> None:
-    missing = [column for column in columns if column not in frame.columns]
-    if missing:
-        named = ", ".join(f"`{column}`" for column in missing)
-        what = "a column is" if len(missing) == 1 else f"{len(missing)} columns are"
-        remedy = f"Add {'it' if len(missing) == 1 else 'them'}; cells may be empty where a value is not known."
-        raise SchemaError(subject, [Problem(f"{what} missing: {named}", remedy)])
+    if problems := absent([column for column in columns if column not in frame.columns]):
+        raise SchemaError(subject, problems)
 
 
 def _require_valid_numbers(schema: Schema, all_cells: Mapping[str, Cells], subject: str) -> None:

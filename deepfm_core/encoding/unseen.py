@@ -12,6 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy.special import bdtrc
 
+from deepfm_core._words import percent
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.field import FieldCode
 from deepfm_core.encoding.vocabulary import MISSING, SPECIALS, UNSEEN
@@ -103,8 +104,7 @@ def _surprising(cells: int, of: int, expected: float, spare: float = _SPARE) -> 
 
 
 def _share(cells: int, of: int) -> str:
-    share = f"{cells / of:.0%}" if 100 * cells >= of else "under 1%"
-    return f"{share} of the cells ({cells:,} of {of:,})"
+    return f"{percent(cells / of)} of the cells ({cells:,} of {of:,})"
 
 
 def _examples(cells: Cells, new: NDArray[np.bool_]) -> str:

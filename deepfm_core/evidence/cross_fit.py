@@ -22,12 +22,10 @@ from deepfm_core.evidence.designs import (
     FieldDesign,
     Slots,
     dense_designs,
-    determined,
     field_designs,
-    level_pairs_with_rows,
     take_rows,
 )
-from deepfm_core.evidence.joint import Kin, cell_penalty, joint_scores, likelihoods, shrunken_effects, without_own
+from deepfm_core.evidence.joint import Related, cell_penalty, joint_scores, likelihoods, shrunken_effects, without_own
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
 from deepfm_core.evidence.posterior import posterior
 from deepfm_core.evidence.ranking import MOST_ROWS, labels_of
@@ -236,8 +234,7 @@ class CellLearner:
         main = fit_main_effects(designs, labels)
         alone = residuals_of(designs, labels, main)
         scores = [score_pair(alone, a, b) for a, b in self.pairs]
-        support = [level_pairs_with_rows(designs[a], designs[b]) for a, b in self.pairs]
-        kin = Kin.of(self.pairs, determined(designs, self.pairs, support))
+        kin = Related.of(designs, self.pairs).kin
         joint = joint_scores(designs, labels, (main, alone), self.pairs, scores, kin, np.random.default_rng(0))
         beside = residuals_of(designs, labels, joint.fit)
         own = {h.pair: h for h in joint.held}

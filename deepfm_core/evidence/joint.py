@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
-from deepfm_core.evidence.designs import FieldDesign
+from deepfm_core.evidence.designs import FieldDesign, determined, level_pairs_with_rows
 from deepfm_core.evidence.likelihood import EXACT_CELLS
 from deepfm_core.evidence.main_effects import LONGEST_STEP, MainEffects, fit_main_effects
 from deepfm_core.evidence.null import null_residuals, upper_tail
@@ -105,10 +105,9 @@ def joint_scores(
     scores, held = list(alone), list[HeldPair]()
     nets: list[Net] = []
     while len(held) < MOST_HELD:
-        now = posterior(likelihoods(scores), others=others)
-        likely = likelihoods(scores).max(axis=1)
-        inside = {h.pair for h in held}
-        batch = _next_batch(pairs, _sure(now, scores) - inside, likely, kin)[: MOST_HELD - len(held)]
+        likelihood = likelihoods(scores)
+        now, inside = posterior(likelihood, others=others), {h.pair for h in held}
+        batch = _next_batch(pairs, _sure(now, scores) - inside, likelihood.max(axis=1), kin)[: MOST_HELD - len(held)]
         if not batch:
             break
         # The pairs of a batch do not meet, so none of them can stand in for another.
@@ -163,6 +162,28 @@ class Kin:
         """Give the fields that a pair meeting one of these `pairs` has one of."""
         fields = {field for pair in pairs for field in pair}
         return fields.union(*(self.of_field.get(field, frozenset()) for field in fields))
+
+
+@dataclass(frozen=True)
+class Related:
+    """How the fields of P pairs stand to each other.
+
+    Attributes:
+        support: P numbers of level pairs that have rows.
+        determined: (P,) whether one field's level is known once the other's is.
+        kin: which fields determine each other.
+    """
+
+    support: tuple[int, ...]
+    determined: NDArray[np.bool_]
+    kin: Kin
+
+    @classmethod
+    def of(cls, designs: Sequence[FieldDesign], pairs: Pairs) -> Related:
+        """Find it from the rows of the designs."""
+        support = tuple(level_pairs_with_rows(designs[a], designs[b]) for a, b in pairs)
+        known = determined(designs, pairs, support)
+        return cls(support, known, Kin.of(pairs, known))
 
 
 def _probable(now: Posterior) -> list[int]:

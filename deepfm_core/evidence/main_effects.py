@@ -9,7 +9,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import issparse
@@ -123,18 +122,6 @@ def fit_main_effects(
         if largest < TOLERANCE:
             break
     return MainEffects(tuple(d.name for d in designs), base, tuple(effects), tuple(variances), logit)
-
-
-def main_effect_strengths(designs: Sequence[FieldDesign], fit: MainEffects) -> pd.DataFrame:
-    """Return each field's main effect as the standard deviation over rows of its part of the logit.
-
-    Returns:
-        `field`, `observed_main_effect` (log-odds).
-    """
-    strengths = [
-        float(np.std(design.main.at_rows(effects))) for design, effects in zip(designs, fit.effects, strict=True)
-    ]
-    return pd.DataFrame({"field": list(fit.names), "observed_main_effect": strengths})
 
 
 def log_odds(labels: NDArray[np.floating]) -> float:

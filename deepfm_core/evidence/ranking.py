@@ -21,12 +21,10 @@ from deepfm_core.errors import Problem, TableError
 from deepfm_core.evidence.designs import (
     FieldDesign,
     dense_designs,
-    determined,
     field_designs,
-    level_pairs_with_rows,
     take_rows,
 )
-from deepfm_core.evidence.joint import JointScores, Kin, joint_scores, likelihoods
+from deepfm_core.evidence.joint import JointScores, Related, joint_scores, likelihoods
 from deepfm_core.evidence.likelihood import STRENGTHS
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
 from deepfm_core.evidence.null import benjamini_hochberg, null_residuals, upper_tail
@@ -95,8 +93,7 @@ class ObservedFit:
         alone: their scores beside main effects alone.
         joint: their scores beside the other pairs.
         fields: how many fields have pairs.
-        support: how many level pairs of each tested pair have rows.
-        kin: which fields determine each other.
+        related: how the fields of the tested pairs stand to each other.
     """
 
     designs: tuple[FieldDesign, ...]
@@ -106,8 +103,7 @@ class ObservedFit:
     alone: tuple[PairScore, ...]
     joint: JointScores
     fields: int
-    support: tuple[int, ...]
-    kin: Kin
+    related: Related
 
     @property
     def others(self) -> list[tuple[int, int]]:
@@ -208,14 +204,22 @@ def _fit_observed(
     rows = Residuals(designs, labels - p, p * (1 - p), noise)
     alone = scored_alone(rows, pairs, within(report, *ALONE))
     beside = within(report, ALONE[1], 1.0)
-    support = tuple(level_pairs_with_rows(designs[a], designs[b]) for a, b in pairs)
-    kin = Kin.of(pairs, determined(designs, pairs, support))
+    related = Related.of(designs, pairs)
     joint = JointScores((), (), main)
     if pairs:
         joint = joint_scores(
-            designs, labels, (main, rows), pairs, alone, kin, rng, beside, least=least, others=len(every) - len(pairs)
+            designs,
+            labels,
+            (main, rows),
+            pairs,
+            alone,
+            related.kin,
+            rng,
+            beside,
+            least=least,
+            others=len(every) - len(pairs),
         )
-    return ObservedFit(designs, labels, main, pairs, alone, joint, fields, support, kin)
+    return ObservedFit(designs, labels, main, pairs, alone, joint, fields, related)
 
 
 def _worth_testing(
@@ -265,7 +269,7 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
     signal = (q_values <= FALSE_DISCOVERY_RATE) & (posterior(alone, others=others).probability > 0.5)
     proxies = proxies_of(fit, signal, beside.strength)
     # Where one field determines the other, all that the pair could add is a main effect: it has no strength.
-    free = ~determined(fit.designs, fit.pairs, fit.support)
+    free = ~fit.related.determined
     enough = min(fit.labels.sum(), len(fit.labels) - fit.labels.sum()) >= FEWEST
     frame = pd.DataFrame(
         {
@@ -281,7 +285,7 @@ def observed_frame(fit: ObservedFit, names: Sequence[str]) -> pd.DataFrame:
             "q_value": q_values,
             "significant": signal & (beside.probability > 0.5) & np.array([k is None for k in proxies]) & free & enough,
             "proxy_of": ["" if k is None else " × ".join(names[f] for f in fit.pairs[k]) for k in proxies],
-            "support": list(fit.support),
+            "support": list(fit.related.support),
         }
     )
     ranked = frame.sort_values("strength", ascending=False, kind="stable", ignore_index=True)
@@ -307,7 +311,7 @@ def proxies_of(fit: ObservedFit, signal: NDArray[np.bool_], strength: Values) ->
     held = sorted((h.pair for h in fit.joint.held), key=lambda k: -strength[k])
     named: list[int | None] = []
     for k, pair in enumerate(fit.pairs):
-        met = fit.kin.fields_of([pair])
+        met = fit.related.kin.fields_of([pair])
         meeting = [h for h in held if met & set(fit.pairs[h]) and strength[h] > strength[k]]
         named.append(meeting[0] if faded[k] and meeting else None)
     return named

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,15 +29,7 @@ _TITLES = {
 
 def setting_differences(b: RunSpec, a: RunSpec) -> pd.DataFrame:
     """Return the settings in which two runs differ, as texts: `setting`, `b`, `a`; a table counts as one setting."""
-    ours, theirs = _settings(b), _settings(a)
-    names = [name for name in ours | theirs if ours.get(name) != theirs.get(name)]
-    lines = [{"setting": _title(name), "b": _text(ours.get(name)), "a": _text(theirs.get(name))} for name in names]
-    for place, table in enumerate(_TABLES):
-        version, other = getattr(b, table), getattr(a, table)
-        if version != other and f"{table}_name" not in names:
-            said = {run: f"version {sha[:8]}" if sha else "–" for run, sha in (("b", version), ("a", other))}
-            lines.insert(place, {"setting": _title(f"{table}_name"), **said})
-    return pd.DataFrame(lines, columns=["setting", "b", "a"])
+    return _differing({"b": b, "a": a}, {"b": _settings(b), "a": _settings(a)})
 
 
 def settings_beside(specs: Mapping[str, RunSpec]) -> pd.DataFrame:
@@ -47,16 +40,48 @@ def settings_beside(specs: Mapping[str, RunSpec]) -> pd.DataFrame:
             kinds of their fields are left out.
     """
     flat = {run: _settings(spec) for run, spec in specs.items()}
+    if len(flat) == 1:
+        (names,) = flat.values()
+        return _table([_line(name, flat) for name in names], flat)
     if len({spec.table for spec in specs.values()}) > 1:
         flat = {run: {n: v for n, v in each.items() if not n.startswith("field ")} for run, each in flat.items()}
-    names = list(dict.fromkeys(name for settings in flat.values() for name in settings))
-    if len(flat) > 1:
-        names = [name for name in names if len({repr(settings.get(name)) for settings in flat.values()}) > 1]
-    lines = [
-        {"setting": _title(name), **{run: _text(settings.get(name)) for run, settings in flat.items()}}
-        for name in names
-    ]
-    return pd.DataFrame(lines, columns=["setting", *flat])
+    return _differing(specs, flat)
+
+
+def resolved(spec: RunSpec, summary: Mapping[str, Any]) -> RunSpec:
+    """Give the spec of a run with the number of folds that it had, where its rows decided and are known.
+
+    Args:
+        spec: as it was asked for.
+        summary: what the run says of itself so far.
+    """
+    rows = sum((summary.get("rows") or {}).values())
+    return replace(spec, folds=spec.folds_for(rows)) if rows else spec
+
+
+def _differing(specs: Mapping[str, RunSpec], flat: Mapping[str, dict[str, Any]]) -> pd.DataFrame:
+    """List what is not the same in all runs; a table of the same name, but another content, by its version."""
+    every = dict.fromkeys(name for settings in flat.values() for name in settings)
+    names = [name for name in every if not _same([settings.get(name) for settings in flat.values()])]
+    lines = [_line(name, flat) for name in names]
+    for place, table in enumerate(_TABLES):
+        versions = {run: getattr(spec, table) for run, spec in specs.items()}
+        if f"{table}_name" not in names and not _same(list(versions.values())):
+            said = {run: f"version {sha[:8]}" if sha else "–" for run, sha in versions.items()}
+            lines.insert(place, {"setting": _title(f"{table}_name"), **said})
+    return _table(lines, flat)
+
+
+def _same(values: Sequence[Any]) -> bool:
+    return all(value == values[0] for value in values)
+
+
+def _line(name: str, flat: Mapping[str, dict[str, Any]]) -> dict[str, str]:
+    return {"setting": _title(name), **{run: _text(settings.get(name)) for run, settings in flat.items()}}
+
+
+def _table(lines: list[dict[str, str]], runs: Iterable[str]) -> pd.DataFrame:
+    return pd.DataFrame(lines, columns=["setting", *runs])
 
 
 def _settings(spec: RunSpec) -> dict[str, Any]:

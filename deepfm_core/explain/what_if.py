@@ -1,7 +1,4 @@
-"""What a model predicts for a row if some of its cells change.
-
-`ask` scores the variants of a row; `moved` lists the addends that differ between two of them.
-"""
+"""What a model predicts for a row if some of its cells change."""
 
 from __future__ import annotations
 
@@ -50,22 +47,3 @@ def ask(encoder: Encoder, model: DeepFM, cells: Mapping[str, str], variants: Seq
     logits = predict_logits(model, encoded)
     terms = example_terms_frame(model, encoded, np.arange(len(frame), dtype=np.int64))
     return Answers(logits.tolist(), sigmoid(logits).tolist(), terms)
-
-
-def moved(terms: pd.DataFrame, before: int = 0, after: int = 1) -> pd.DataFrame:
-    """Compare the addends of two variants.
-
-    Args:
-        terms: of `Answers`.
-        before: number of the first variant.
-        after: number of the other variant.
-
-    Returns:
-        `term`, `field_a`, `field_b`, `before`, `after` and `change` (log-odds), largest change first. Addends that do
-        not change are left out.
-    """
-    own, other = (terms[terms["row"] == number].reset_index(drop=True) for number in (before, after))
-    both = own.drop(columns="row").rename(columns={"value": "before"}).assign(after=other["value"])
-    both["change"] = both["after"] - both["before"]
-    both = both[both["change"].abs() > 1e-6]
-    return both.sort_values("change", key=np.abs, ascending=False, kind="stable", ignore_index=True)

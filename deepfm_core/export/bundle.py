@@ -83,11 +83,6 @@ def _files_of(facts: Facts) -> dict[str, bytes]:
 # Opening.
 
 
-def is_bundle(path: Path) -> bool:
-    """Say whether a file is an archive, so that it may be a bundle."""
-    return path.is_file() and zipfile.is_zipfile(path)
-
-
 @contextmanager
 def opened(source: Path | bytes, name: str = "") -> Iterator[tuple[RunFolder, str]]:
     """Unpack a bundle for as long as the block lasts: its run's folder and its name; a run's folder is given as it is.

@@ -84,7 +84,7 @@ def send(folder: RunFolder, uri: str, name: str = "") -> str:
         experiment = _experiment(client)
         run = client.create_run(experiment, start_time=_times(facts)[0], run_name=facts.name, tags=_tags(facts))
         _fill(client, run.info.run_id, facts)
-    return f"{shown(uri).rstrip('/')}/#/experiments/{experiment}/runs/{run.info.run_id}"
+    return f"{without_secrets(uri).rstrip('/')}/#/experiments/{experiment}/runs/{run.info.run_id}"
 
 
 def _fill(client: MlflowClient, run: str, facts: Facts) -> None:
@@ -201,7 +201,9 @@ def _client(uri: str) -> Iterator[MlflowClient]:
     if absent := missing():
         raise SpecError(f"Nothing can be sent to MLflow from here. {absent}")
     if not _is_address(uri):
-        raise SpecError(f"MLflow's address is `{shown(uri)}`. Use one like http://localhost:5000, where a server runs.")
+        raise SpecError(
+            f"MLflow's address is `{without_secrets(uri)}`. Use one like http://localhost:5000, where a server runs."
+        )
     for name, value in _QUIET.items():
         os.environ.setdefault(name, value)
     from mlflow.exceptions import MlflowException
@@ -211,7 +213,7 @@ def _client(uri: str) -> Iterator[MlflowClient]:
         yield MlflowClient(uri)
     except (MlflowException, OSError, ImportError) as error:
         remedy = "Start the server, or correct the address."
-        raise RunError(f"MLflow at `{shown(uri)}`: {_first_line(error, uri)} {remedy}") from error
+        raise RunError(f"MLflow at `{without_secrets(uri)}`: {_first_line(error, uri)} {remedy}") from error
 
 
 def _first_line(error: BaseException, uri: str) -> str:
@@ -219,13 +221,8 @@ def _first_line(error: BaseException, uri: str) -> str:
     text = str(error)
     if "Max retries exceeded" in text or "Failed to establish" in text:
         return "nothing answers."
-    line = text.replace(uri, shown(uri)).strip().partition("\n")[0]
+    line = text.replace(uri, without_secrets(uri)).strip().partition("\n")[0]
     return line[:300].rstrip(".: ") + "."
-
-
-def shown(uri: str) -> str:
-    """Give an address without the name and the password that it may hold."""
-    return without_secrets(uri)
 
 
 def _is_address(uri: str) -> bool:

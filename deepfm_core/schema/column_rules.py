@@ -123,8 +123,7 @@ def _role(cells: Cells, kind: Kind, reason: str, warning: str = "", separator: s
 
 
 def _missing_cells(missing: int, rows: int) -> str:
-    share = percent(missing / rows, 1) if missing >= 0.001 * rows else "under 0.1%"
-    return f"{missing:,} {'cell' if missing == 1 else 'cells'} missing ({share})"
+    return f"{missing:,} {'cell' if missing == 1 else 'cells'} missing ({percent(missing / rows, 1)})"
 
 
 def _empty_or_constant(cells: Cells) -> FieldRole | None:

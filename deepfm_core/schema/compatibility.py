@@ -18,7 +18,7 @@ def require_fit(table: Table, schema: Schema) -> None:
         SchemaError: columns are missing, a label or a number cannot be read, or no row has a label; all are named.
     """
     there = [role for role in schema.used if role.column in table.frame.columns]
-    problems = _absent([role.column for role in schema.used if role not in there])
+    problems = absent([role.column for role in schema.used if role not in there])
     for role in there:
         if role.kind.is_number:
             problems += number_problems(Cells.of(table.frame, role.column).noted(role.notation))
@@ -27,7 +27,8 @@ def require_fit(table: Table, schema: Schema) -> None:
         raise SchemaError(table.name, problems)
 
 
-def _absent(columns: list[str]) -> list[Problem]:
+def absent(columns: list[str]) -> list[Problem]:
+    """Tell of `columns` that a table lacks: one problem, or none if there are none."""
     if not columns:
         return []
     what = "a column is" if len(columns) == 1 else f"{len(columns):,} columns are"

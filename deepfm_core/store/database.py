@@ -411,6 +411,12 @@ def _make_folder(path: Path) -> None:
         raise RunError(f"Store `{path}`: {error}. Check free space and permissions there, then try again.") from error
 
 
+def insert(connection: Connection, table: str, values: Mapping[str, Any], more: str = "") -> int:
+    """Insert a row by its values of columns, and return how many rows came in; `more` ends the statement."""
+    places = ", ".join(f":{column}" for column in values)
+    return connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places}){more}", values).rowcount
+
+
 def statements(script: str) -> Iterator[str]:
     """Cut a script into its statements."""
     statement = ""

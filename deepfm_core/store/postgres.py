@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 from urllib.parse import urlsplit
 
-from deepfm_core.errors import RunError
+from deepfm_core.errors import RunError, first_line
 from deepfm_core.store.database import Connection, Cursor, Values, damaged, statements
 
 try:
@@ -132,11 +132,11 @@ class Postgres:
         except psycopg.IntegrityError:
             raise
         except (psycopg.errors.UndefinedTable, psycopg.errors.UndefinedColumn) as error:
-            raise damaged(self.name, _first_line(error)) from error
+            raise damaged(self.name, first_line(error).rstrip(".")) from error
         except psycopg.Error as error:
             raise RunError(
-                f"Store `{self.name}`: {_first_line(error)}. Check that the database's server runs, has free space, and"
-                " lets this user in, then try again."
+                f"Store `{self.name}`: {first_line(error).rstrip('.')}. Check that the database's server runs, has free"
+                " space, and lets this user in, then try again."
             ) from error
 
 
@@ -211,7 +211,3 @@ def _name(url: str) -> str:
         return f"{parts.scheme}://{parts.hostname or ''}{parts.path}"
     except ValueError:
         return "postgresql://"
-
-
-def _first_line(error: psycopg.Error) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")

@@ -20,7 +20,7 @@ from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import Event
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.run import RunSpec
-from deepfm_core.store.database import Connection, Database, Row
+from deepfm_core.store.database import Connection, Database, Row, insert
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_folder import RunFolder
 
@@ -298,9 +298,8 @@ class NewRun:
             "heartbeat": now if self.worker else None,
             "worker": None if self.worker is None else str(self.worker),
         }
-        places = ", ".join(f":{column}" for column in values)
         try:
-            connection.execute(f"INSERT INTO runs ({', '.join(values)}) VALUES ({places})", values)
+            insert(connection, "runs", values)
         except BaseException:
             shutil.rmtree(folder(run_id).path, ignore_errors=True)
             raise

@@ -103,15 +103,15 @@ class WorkerRegister:
 
     def states(self, lane: str = RUNS) -> list[str]:
         """Return the state of each live worker of a lane."""
-        return [row["state"] for row in self._database.rows(_WORKERS, {"lane": lane}) if _alive(row)]
+        return [row["state"] for row in self._database.rows(_WORKERS, {"lane": lane}) if alive(row)]
 
     def lives(self, worker: str) -> bool:
         """Say whether a worker, given as text, is registered and alive."""
         row = self._database.row("SELECT * FROM workers WHERE worker = ?", (worker,))
-        return row is not None and _alive(row)
+        return row is not None and alive(row)
 
     def _enough(self, lane: str, workers: list[Row]) -> bool:
-        live = [row["state"] for row in workers if _alive(row)]
+        live = [row["state"] for row in workers if alive(row)]
         free = len(live) - live.count("busy")
         return len(live) >= worker_limit(lane) or free >= max(self._waiting(lane), not live)
 
@@ -123,7 +123,7 @@ class WorkerRegister:
 
     def _kept_warm(self, worker: Process, lane: str) -> bool:
         rows = self._database.rows(f"{_WORKERS} ORDER BY started", {"lane": lane})
-        oldest = next((row["worker"] for row in rows if _alive(row)), None)
+        oldest = next((row["worker"] for row in rows if alive(row)), None)
         return lane == LABELS and oldest == str(worker) and bool(self.states(RUNS))
 
 
@@ -135,20 +135,21 @@ def _enter(connection: Connection, worker: Process, lane: str, state: str) -> No
     )
 
 
-def _alive(row: Row) -> bool:
+def alive(row: Row) -> bool:
+    """Say whether a worker lives, from its row; one on another machine does as long as it gives signs."""
     process = Process.parse(row["worker"])
     return process.alive() if process.here else time.time() - row["heartbeat"] < STALE_SECONDS
 
 
 def _drop_dead(connection: Connection) -> None:
     for row in connection.execute("SELECT * FROM workers").fetchall():
-        if not _alive(row):
+        if not alive(row):
             connection.execute("DELETE FROM workers WHERE worker = ?", (row["worker"],))
 
 
 def _crashed(workers: list[Row]) -> bool:
     starting = [row for row in workers if row["state"] == "starting"]
-    return any(not _alive(row) and time.time() - row["started"] < _START_UP_SECONDS for row in starting)
+    return any(not alive(row) and time.time() - row["started"] < _START_UP_SECONDS for row in starting)
 
 
 def _start(home: Path, lane: str) -> Process:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfm_core._files import atomic_folder, sha256, whole
-from deepfm_core._json import DAMAGE, read_object
+from deepfm_core._json import DAMAGE
 from deepfm_core._log import note, short
 from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.store.database import Connection, Database, Row
@@ -267,15 +267,9 @@ class StoredTables:
 
     def _stored(self, sha: str, name: str) -> Table:
         """Read what was made of an upload; damaged files raise anything."""
-        from deepfm_core.tables.parquet import read_parquet_table
-        from deepfm_core.tables.table import ReadReport
+        from deepfm_core.store.untrusted import read_stored
 
-        content = self._content(sha)
-        report = ReadReport.from_dict(content["report"])
-        table = read_parquet_table(self._path(sha) / "table.parquet", name, report)
-        if len(table) != content["rows"]:
-            raise ValueError(f"{len(table)} rows of {content['rows']}")
-        return table
+        return read_stored(self._path(sha), name, self._content(sha))
 
     @staticmethod
     def absent(sha: str) -> RunError:
@@ -288,12 +282,12 @@ class StoredTables:
         return self._folder / sha
 
     def _content(self, sha: str) -> dict[str, Any]:
+        from deepfm_core.store.untrusted import stored_content
+
         try:
-            text = (self._path(sha) / "table.json").read_bytes()
+            return stored_content(self._path(sha))
         except FileNotFoundError:
             raise self.absent(sha) from None
-        content: dict[str, Any] = read_object(text, f"Table `{sha[:12]}`: table.json", "Upload the same file again.")
-        return content
 
 
 def _copy(source: Path | bytes, target: Path) -> None:

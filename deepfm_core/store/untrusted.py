@@ -20,6 +20,7 @@ import tempfile
 import threading
 import time
 import traceback
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -29,6 +30,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfm_core import errors
 from deepfm_core._files import whole, write_json
+from deepfm_core._json import read_object
 from deepfm_core.errors import DeepFMError, Problem, SpecError, TableError
 from deepfm_core.store.process import memory_of
 from deepfm_core.tables.columnar import budget
@@ -71,8 +73,7 @@ class Limits:
         Raises:
             SpecError: the environment says something that is no number above 0.
         """
-        half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") // 2
-        memory = _number(MEMORY, min(_MOST_MEMORY, half) / 2**20)
+        memory = _number(MEMORY, min(_MOST_MEMORY, budget.half_of_memory()) / 2**20)
         return cls(int(memory * 2**20), _number(SECONDS, _MOST_SECONDS))
 
 
@@ -186,6 +187,36 @@ def write_stored(table: Table, original: Path, folder: Path) -> None:
         write_parquet(table, temporary)
     content = {"rows": len(table), "bytes": original.stat().st_size}
     write_json(folder / "table.json", {**content, "report": table.report.to_dict()})
+
+
+def stored_content(folder: Path) -> dict[str, Any]:
+    """Return what `write_stored` noted of a table beside its cells: `rows`, `bytes` and `report`.
+
+    Args:
+        folder: the table's, named by its SHA-256.
+
+    Raises:
+        FileNotFoundError: there is no such table.
+        RunError: what is there is damaged.
+    """
+    text = (folder / "table.json").read_bytes()
+    subject = f"Table `{folder.name[:12]}`: table.json"
+    content: dict[str, Any] = read_object(text, subject, "Upload the same file again.")
+    return content
+
+
+def read_stored(folder: Path, name: str, content: Mapping[str, Any]) -> Table:
+    """Read what `write_stored` wrote, as a table of a name; `content` is the folder's `stored_content`.
+
+    Damaged files raise anything.
+    """
+    from deepfm_core.tables.parquet import read_parquet_table
+    from deepfm_core.tables.table import ReadReport
+
+    table = read_parquet_table(folder / "table.parquet", name, ReadReport.from_dict(content["report"]))
+    if len(table) != content["rows"]:
+        raise ValueError(f"{len(table)} rows of {content['rows']}")
+    return table
 
 
 def get_ready() -> None:

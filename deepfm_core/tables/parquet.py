@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 import pyarrow.types as pt
 
 from deepfm_core.errors import Problem, TableError
-from deepfm_core.tables.columnar.budget import CELL, Budget, parts_of, weight
+from deepfm_core.tables.columnar.budget import CELL, TEXTS, Budget, parts_of, weight
 from deepfm_core.tables.csv_parser import Coded, categorical, coded
 from deepfm_core.tables.decoding import refuse_columns, refuse_size
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
@@ -84,8 +84,7 @@ def _column(file: pq.ParquetFile, schema: pa.Schema, budget: Budget, column: str
 
 def _with_dictionary(schema: pa.Schema, metadata: pq.FileMetaData) -> list[str]:
     """Return the columns of texts stored as a dictionary: one text of a million letters may stand in all rows."""
-    kinds = (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary)
-    texts = {field.name for field in schema if any(is_kind(field.type) for is_kind in kinds)}
+    texts = {field.name for field in schema if any(is_text(field.type) for is_text in TEXTS)}
     packed: dict[str, bool] = {}
     for part in parts_of(metadata):
         with_dictionary = any("DICTIONARY" in name for name in part.encodings)

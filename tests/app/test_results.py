@@ -451,7 +451,7 @@ def test_a_value_of_training_gets_no_warning(opened: Opened) -> None:
         (
             4,
             10,
-            "4 of 10 buckets are off. Chance alone would put as many off less than 1% of the time, so",
+            "4 of 10 buckets are off. Chance alone would put as many off under 1% of the time, so",
         ),
     ],
 )

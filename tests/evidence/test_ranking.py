@@ -323,7 +323,7 @@ def test_a_field_is_kin_to_one_that_it_determines_and_not_to_one_each_pair_with_
     labels = rng.integers(2, size=4000).astype(np.float64)
     fit = fit_observed(table_of([user, item, user // 10, rng.integers(3, size=4000)], labels, ["u", "i", "group", "x"]))
     assert fit.alone[fit.pairs.index((0, 1))].info == 0.0
-    assert fit.kin.of_field == {0: frozenset({2}), 2: frozenset({0})}
+    assert fit.related.kin.of_field == {0: frozenset({2}), 2: frozenset({0})}
 
 
 @pytest.mark.parametrize(("levels", "spread"), [(2, 0.7), (2, 0.3), (6, 0.4)])

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from app.charts.run_diff import logit_scatter, matrix_difference
-from deepfm_core.experiments.run_diff import metric_differences, pair_differences, setting_differences
+from deepfm_core.experiments.run_diff import metric_differences, pair_differences, setting_differences, settings_beside
 from deepfm_core.metrics.scores import auc, logloss
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
@@ -45,6 +45,15 @@ def test_equal_runs_differ_in_nothing() -> None:
 def test_another_version_of_a_table_is_named() -> None:
     found = setting_differences(SPEC, replace(SPEC, table="b" * 64))
     assert found.values.tolist() == [["table", "version aaaaaaaa", "version bbbbbbbb"]]
+
+
+def test_runs_beside_each_other_on_versions_of_a_table_differ_in_it_and_not_in_kinds() -> None:
+    newer = replace(SPEC, table="b" * 64, schema=SCHEMA.with_kinds({"price": Kind.BUCKETISED}))
+    found = settings_beside({"first": SPEC, "second": newer, "third": SPEC})
+    assert found.columns.tolist() == ["setting", "first", "second", "third"]
+    assert found.values.tolist() == [["table", "version aaaaaaaa", "version bbbbbbbb", "version aaaaaaaa"]]
+    assert settings_beside({"first": SPEC, "second": SPEC}).empty
+    assert len(settings_beside({"first": SPEC})) > 20, "of a single run, all settings are told"
 
 
 def test_tables_apart_are_named_by_what_they_are_called_or_by_version() -> None:

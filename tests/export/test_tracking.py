@@ -21,8 +21,9 @@ from deepfm_core.errors import RunError, SpecError
 from deepfm_core.export import tracking
 from deepfm_core.export.bundle import bundle_bytes, import_bundle
 from deepfm_core.export.facts import Facts
-from deepfm_core.export.tracking import check, send, shown
+from deepfm_core.export.tracking import check, send
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.datasets.source import without_secrets
 from tests.conftest import ROOT, Command
 from tests.waiting import wait
 
@@ -202,8 +203,8 @@ def test_a_file_needs_both_its_options(command: Command) -> None:
 
 
 def test_a_password_in_an_address_is_not_shown() -> None:
-    assert shown("https://me:secret@host.example:5000/x") == "https://host.example:5000/x"
-    assert shown("http://me:secret@[x") == "http://[x"
+    assert without_secrets("https://me:secret@host.example:5000/x") == "https://host.example:5000/x"
+    assert without_secrets("http://me:secret@[x") == "http://[x"
 
 
 def test_a_run_that_is_not_finished_is_not_sent(tmp_path: Path) -> None:

@@ -372,6 +372,42 @@ def test_a_cancel_after_a_loss_says_the_last_epoch(store: Store, monkeypatch: py
     assert (begun, events[-1]) == ([0, done.epoch], Cancelled(done.epoch))
 
 
+def test_an_attempt_that_is_cancelled_says_so_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Stopped(Exception):  # noqa: N818
+        pass
+
+    def messages(*_: Any) -> Iterator[Any]:
+        raise Stopped
+        yield
+
+    started = SimpleNamespace(remote=lambda _: None)
+    exceptions = SimpleNamespace(TaskCancelledError=Stopped)
+    engine = RayEngine.__new__(RayEngine)
+    engine._ray = SimpleNamespace(remote=lambda **_: lambda _: started, exceptions=exceptions)
+    engine._processors, engine._gpus = 1, 0
+    monkeypatch.setattr(RayEngine, "_messages", messages)
+    monkeypatch.setattr(RayEngine, "_task", lambda *_: None)
+    context = Context(store.table, cancelled=lambda: True)
+    assert list(engine._attempt(None, context, 3)) == [Cancelled(3)]
+
+
+def test_a_table_on_a_node_that_lacks_rows_is_damaged(store: Store, tmp_path: Path) -> None:
+    pytest.importorskip("ray", reason=MISSING)
+    from deepfm_core.workers.cluster.node import TABLE_FILES, Task, _Tables
+
+    sha = store.import_table(clicks(50).to_csv(index=False).encode(), "t.csv").sha256
+    folder = tmp_path / "tables" / sha
+    folder.mkdir(parents=True)
+    for name in TABLE_FILES:
+        (folder / name).write_bytes((store.home / "tables" / sha / name).read_bytes())
+    tables = _Tables(Task({}, "", {}, {}, {}, {sha: ("t.csv", None)}), tmp_path)
+    assert tables.read(sha).frame.equals(store.table(sha).frame)
+    content = (folder / "table.json").read_text()
+    (folder / "table.json").write_text(content.replace('"rows": 50', '"rows": 51'))
+    with pytest.raises(ValueError, match="50 rows of 51"):
+        tables.read(sha)
+
+
 def test_the_last_tables_stay_in_the_clusters_memory(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ray_engine, "_MOST_SENT", 2)
     tables = [store.import_table(clicks(50, seed=seed).to_csv(index=False).encode(), "t.csv") for seed in range(3)]

@@ -58,8 +58,8 @@ def row_section(
     example = examples.iloc[position]
     terms = terms[terms["row"] == example["row"]]
     st.header(f"Row {int(example['row']):,}", anchor=False, divider="gray")
-    workbench(run, other, examples, terms, cells, position)
     own = {str(name): str(value) for name, value in cells.iloc[position].items()}
+    workbench(run, other, examples, terms, cells, position, own)
     if saved_runs.frame(run, "purified_terms") is not None:
         spread_section(run, other, example)
     attribution_section(run, example, {**own, **_derived(run, own)})
@@ -67,14 +67,19 @@ def row_section(
 
 @st.fragment
 def workbench(
-    run: OpenRun, other: OpenRun | None, examples: pd.DataFrame, terms: pd.DataFrame, cells: pd.DataFrame, position: int
+    run: OpenRun,
+    other: OpenRun | None,
+    examples: pd.DataFrame,
+    terms: pd.DataFrame,
+    cells: pd.DataFrame,
+    position: int,
+    own: dict[str, str],
 ) -> None:
     """Draw what if and the ledger side by side: a change on the left is at once in the ledger on the right."""
     example = examples.iloc[position]
-    own = {str(name): str(value) for name, value in cells.iloc[position].items()}
     chooser, detail, more = list_and_detail()
     with chooser:
-        changed = what_if.choose(run, cells, position)
+        changed = what_if.choose(run, cells, own)
     with detail:
         show_ledger(run, other, example, terms, own, changed)
     with more:

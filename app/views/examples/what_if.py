@@ -32,6 +32,8 @@ CHANGES = "if"
 """Name, in the URL, of the choice that holds the changed cells."""
 MOST_VALUES = 20
 """Values tried for a field: its most frequent ones, or this many steps over the range of a number."""
+LEAST_CHANGE = 1e-6
+"""Log-odds up to which a term counts as unchanged."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +61,15 @@ class Changed:
         return changed.reset_index(drop=True).assign(before=own["value"].to_numpy())
 
 
-def choose(run: OpenRun, cells: pd.DataFrame, position: int) -> Changed | None:
+def choose(run: OpenRun, cells: pd.DataFrame, own: dict[str, str]) -> Changed | None:
     """Let the visitor change fields of a row; None if nothing is changed. Loads the model only if needed.
 
     Args:
         run: the run whose model is used.
         cells: the sampled rows, with texts as in the table.
-        position: of the row in `cells`.
+        own: the cells of the row as text, by column.
     """
     st.subheader("What if", anchor=False)
-    own = {str(name): str(value) for name, value in cells.iloc[position].items()}
     roles = {role.column: role for role in run.spec.schema.used}
     changes = _choose_changes(cells, own, roles)
     if not changes:
@@ -81,15 +82,16 @@ def choose(run: OpenRun, cells: pd.DataFrame, position: int) -> Changed | None:
         warnings = [text for name, value in changes.items() for text in not_trained_on(run, roles[name], value)]
         if warnings:
             st.warning("  \n".join(plain(text) for text in warnings))
-        _show_answers(answers)
-        return Changed(changes, answers, values)
+        changed = Changed(changes, answers, values)
+        _show_answers(changed)
+        return changed
     return None
 
 
 def show(run: OpenRun, changed: Changed, own: dict[str, str]) -> None:
     """Show the probability at every value of the field changed last."""
     field = list(changed.changes)[-1]
-    role = next(role for role in run.spec.schema.used if role.column == field)
+    role = run.spec.schema.role(field)
     ends = predictions.training_range(run, field) if role.kind.is_number else None
     _show_sweep(changed.answers, role, changed.values, own[field], changed.changes[field], ends)
 
@@ -185,16 +187,15 @@ def _ask(run: OpenRun, own: dict[str, str], variants: list[dict[str, str]]) -> A
     return ask(trained.encoder, trained.model, own, variants)
 
 
-def _show_answers(answers: Answers) -> None:
-    from deepfm_core.explain.what_if import moved
-
+def _show_answers(changed: Changed) -> None:
+    answers, terms = changed.answers, changed.terms
     (before, after), (p_before, p_after) = answers.logits[:2], answers.probabilities[:2]
     left, right = st.columns(2)
     moves = (f"{signed(100 * (p_after - p_before), 1)} points", f"{signed(after - before)} log-odds")
     points, odds = moves if after != before else (None, None)
     left.metric("Probability", percent(p_after, 1), points, delta_color="off", delta_arrow="off")
     right.metric("Logit", signed(after), odds, delta_color="off", delta_arrow="off")
-    if moved(answers.terms).empty:
+    if (terms["value"] - terms["before"]).abs().max() <= LEAST_CHANGE:
         st.caption("No term of the logit changes.")
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pandas as pd
 import streamlit as st
 
@@ -17,9 +15,8 @@ from app.widgets.figure import figure, show_chart
 from app.widgets.layout import side_by_side
 from app.widgets.text import plain
 from deepfm_core._words import signed
-from deepfm_core.experiments.run_diff import metric_differences, pair_differences, setting_differences
+from deepfm_core.experiments.run_diff import metric_differences, pair_differences, resolved, setting_differences
 from deepfm_core.metrics.scores import Metrics
-from deepfm_core.spec.run import RunSpec
 
 DRAWN = 2_000
 """Rows drawn at most: a fixed sample."""
@@ -62,7 +59,7 @@ def _names(run: OpenRun, other: OpenRun) -> tuple[str, str]:
 
 
 def _settings(run: OpenRun, other: OpenRun, names: tuple[str, str]) -> None:
-    differ = setting_differences(_resolved(run), _resolved(other))
+    differ = setting_differences(*(resolved(each.spec, each.summary) for each in (run, other)))
     table = differ.rename(columns={"b": names[0], "a": names[1]})
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("Settings that differ", anchor=False, width="content")
@@ -72,12 +69,6 @@ def _settings(run: OpenRun, other: OpenRun, names: tuple[str, str]) -> None:
         st.caption("None: settings, seed and rows are the same, so the runs are the same.")
         return
     st.dataframe(table, hide_index=True, height="content", alt="Settings in which the two runs differ")
-
-
-def _resolved(run: OpenRun) -> RunSpec:
-    """Give the spec of a run with the number of folds that it had, where its rows decided."""
-    rows = sum(run.summary.get("rows", {}).values())
-    return replace(run.spec, folds=run.spec.folds_for(rows))
 
 
 def _metrics(

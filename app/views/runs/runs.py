@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -16,9 +15,9 @@ from app.state.store import store
 from app.widgets.download import download
 from app.widgets.figure import show_chart
 from app.widgets.layout import side_by_side, sideways_hint
-from app.widgets.messages import MODEL_TITLES, SECONDS_HELP, errors_shown, seconds_of_work
+from app.widgets.messages import MODEL_TITLES, SECONDS_HELP, errors_shown, guide_alone, seconds_of_work
 from app.widgets.text import plain
-from deepfm_core.spec.run import BASELINE, RunSpec
+from deepfm_core.spec.run import BASELINE
 from deepfm_core.store.records import RunRow
 from deepfm_core.store.store import MOST_NAME, MOST_NOTES
 
@@ -54,13 +53,13 @@ def _page(active: bool) -> None:
     if active != any(row.state in ("queued", "running") for row in everything):
         st.rerun()  # the whole page, which sets how often this is drawn
     rows = everything if links.chosen(TOGETHER) else [row for row in everything if row.comparison is None]
-    frame = pd.DataFrame([_line(row) for row in rows])
+    by_id = pd.DataFrame([_line(row) for row in rows], index=[row.id for row in rows])
     with st.container(
         horizontal=True, vertical_alignment="center"
     ):  # on the left: the table's own buttons are on the right
         st.title("Runs", anchor=False, width="content")
         if rows:
-            download(frame.assign(State=[row.state for row in rows]), "runs", "runs csv")
+            download(by_id.assign(State=[row.state for row in rows]), "runs", "runs csv")
         show_import()
     show_undo()
     if any(row.comparison for row in everything):
@@ -73,7 +72,7 @@ def _page(active: bool) -> None:
     if not kept:
         st.info("No run passes the filter. Change the search, or show every table and model.")
         return
-    chosen = _table(kept, pd.DataFrame([_line(row) for row in kept]))
+    chosen = _table(kept, by_id.loc[[row.id for row in kept]].reset_index(drop=True))
     sideways_hint("The table")
     st.caption("The sample run comes with the app and is not listed. It is the last choice under *Run* in the sidebar.")
     show_actions(chosen)
@@ -205,7 +204,7 @@ def _overlay(rows: list[RunRow]) -> None:
     measure = st.segmented_control("Curves", list(CURVES), format_func=CURVES.__getitem__, required=True, **kept)
     version = (measure, *zip([row.id for row in alike], called, map(len, epochs), strict=True))
     reading = f"One line per run on {plain(rows[0].spec.table_name)}; the best epoch is marked."
-    if any(_guide_alone(row) for row in alike):
+    if any(guide_alone(row.summary) for row in alike):
         reading += " A run without a mark kept its guide alone."
     if len({row.spec.table for row in rows}) > 1:
         reading += " Runs on other tables are left out, since they cannot be compared."
@@ -214,13 +213,9 @@ def _overlay(rows: list[RunRow]) -> None:
     show_chart(lambda: _compared(together, measure), version, reading, key="overlay")
 
 
-def _guide_alone(row: RunRow) -> bool:
-    return bool(row.summary.get("best_epoch") == 0)
-
-
 def _marked(epochs: pd.DataFrame, row: RunRow) -> pd.DataFrame:
     """Take the mark from the best epoch of a run that kept none."""
-    return epochs.assign(best=False) if _guide_alone(row) else epochs
+    return epochs.assign(best=False) if guide_alone(row.summary) else epochs
 
 
 def _compared(epochs: pd.DataFrame, measure: str) -> Chart:
@@ -263,26 +258,27 @@ def show_actions(chosen: list[RunRow]) -> None:
         _describe(one)
 
 
-def _comparable(chosen: list[RunRow]) -> bool:
-    """Say whether these are two runs that have ended and were tested on the same table, with the same label."""
-    tested = {(row.spec.test_table or row.spec.table, row.spec.schema.label.outcome()) for row in chosen}
-    return len(chosen) == 2 and all(row.ended_well for row in chosen) and len(tested) == 1
+def _comparable(chosen: list[RunRow]) -> bool | None:
+    """Say whether two runs were tested on the same table, with the same label; None unless two that have ended."""
+    if len(chosen) != 2 or not all(row.ended_well for row in chosen):
+        return None
+    return len({(row.spec.test_table or row.spec.table, row.spec.schema.label.outcome()) for row in chosen}) == 1
 
 
 def _say_incomparable(chosen: list[RunRow]) -> None:
-    if len(chosen) == 2 and all(row.ended_well for row in chosen) and not _comparable(chosen):
+    if _comparable(chosen) is False:
         st.caption("These two cannot be compared: they were tested on different tables or labels.")
 
 
 def _show_settings(chosen: list[RunRow]) -> None:
     """Show the settings of the one selected run, or those in which several differ, side by side."""
-    from deepfm_core.experiments.run_diff import settings_beside
+    from deepfm_core.experiments.run_diff import resolved, settings_beside
 
     known = [row for row in chosen if row.state != "damaged"][:OVERLAID]
     if not known:
         return
     names = saved_runs.run_names()
-    specs = {names.get(row.id, row.name): _resolved(row) for row in known}
+    specs = {names.get(row.id, row.name): resolved(row.spec, row.summary) for row in known}
     table = settings_beside(specs)
     one = len(specs) == 1
     title = "Settings" if one else "Settings that differ"
@@ -291,12 +287,6 @@ def _show_settings(chosen: list[RunRow]) -> None:
             st.caption("None: settings, seed and rows are the same.")
         else:
             st.dataframe(table, hide_index=True, height=min(38 * (len(table) + 1), 420), alt=title)
-
-
-def _resolved(row: RunRow) -> RunSpec:
-    """Give the spec of a run with the number of folds that it had, where its rows decided."""
-    counted = sum((row.summary.get("rows") or {}).values())
-    return replace(row.spec, folds=row.spec.folds_for(counted)) if counted else row.spec
 
 
 def _page_of(row: RunRow) -> str:

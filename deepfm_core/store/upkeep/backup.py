@@ -11,7 +11,7 @@ from pathlib import Path
 
 from deepfm_core._files import beside, sync
 from deepfm_core.errors import DamagedStore, RunError
-from deepfm_core.store.database import Connection, Database
+from deepfm_core.store.database import Connection, Database, insert
 from deepfm_core.store.store import DATABASE, Store, database_url
 from deepfm_core.store.tables import StoredTables
 from deepfm_core.store.upkeep.check import KEPT, Report, check, is_there
@@ -109,8 +109,7 @@ def _copy_rows(source: Connection, target: Database) -> None:
         for table, keys in KEPT.items():
             for row in source.execute(f"SELECT * FROM {table} ORDER BY {', '.join(keys)}"):
                 values = {name: row[name] for name in row.keys() if name != "rowid"}  # noqa: SIM118 (iterates values)
-                places = ", ".join(f":{name}" for name in values)
-                connection.execute(f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places})", values)
+                insert(connection, table, values)
 
 
 def _require_empty(home: Path) -> None:

@@ -16,7 +16,7 @@ from deepfm_core._files import beside
 from deepfm_core.errors import DamagedStore, DeepFMError, RunError, TableError
 from deepfm_core.spec.naming import run_name
 from deepfm_core.spec.run import BASELINE
-from deepfm_core.store.database import Connection, Database, holds_data
+from deepfm_core.store.database import Connection, Database, holds_data, insert
 from deepfm_core.store.records import RunRow, is_id, is_sha256
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import DATABASE, LOCAL, Store, database_url
@@ -163,10 +163,8 @@ def _copy(damaged: sqlite3.Connection, whole: Connection, table: str, keys: Sequ
 
 def _enter(connection: Connection, table: str, values: Mapping[str, Any]) -> int:
     """Enter a row, if it is not there and could be one; return whether it was entered."""
-    places = ", ".join(f":{name}" for name in values)
     with suppress(sqlite3.IntegrityError):
-        statement = f"INSERT INTO {table} ({', '.join(values)}) VALUES ({places}) ON CONFLICT DO NOTHING"
-        return connection.execute(statement, values).rowcount
+        return insert(connection, table, values, " ON CONFLICT DO NOTHING")
     return 0
 
 

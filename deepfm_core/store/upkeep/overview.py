@@ -16,7 +16,7 @@ from deepfm_core._log import short
 from deepfm_core.store.limits import bytes_of
 from deepfm_core.store.process import Process, memory_of
 from deepfm_core.store.records import STALE_SECONDS, RunRow, TableEntry
-from deepfm_core.store.run_queue import RUNS, TURNS
+from deepfm_core.store.run_queue import RUNS, alive
 from deepfm_core.store.store import Store
 
 LEAST_FREE = 500 * 10**6
@@ -102,12 +102,16 @@ def overview(store: Store) -> Overview:
         disk.total,
         memory.available,
         memory.total,
-        list(problems(store)),
+        list(problems(store, workers)),
     )
 
 
-def problems(store: Store) -> Iterator[str]:
+def problems(store: Store, workers: list[WorkerLine] | None = None) -> Iterator[str]:
     """Say what is not well with a store, a sentence each; nothing where all is.
+
+    Args:
+        store: to look at.
+        workers: its `worker_lines`, where they are known already.
 
     Raises:
         RunError: the store cannot be read or written.
@@ -118,8 +122,8 @@ def problems(store: Store) -> Iterator[str]:
     if free < LEAST_FREE:
         least = f"{LEAST_FREE / 10**6:,.0f} MB"
         yield f"Only {free / 10**6:,.0f} MB of disk are free. Free some, to {least} or more, or uploads and runs fail."
-    workers = worker_lines(store)
-    waiting = len(store.database.rows("SELECT 1 FROM runs WHERE status = 'queued' AND deleted IS NULL"))
+    workers = worker_lines(store) if workers is None else workers
+    waiting = store.queued()
     if waiting and not any(worker.alive for worker in workers if worker.lane == RUNS):
         runs = "1 run is waiting" if waiting == 1 else f"{waiting:,} runs are waiting"
         yield f"{runs}, but no worker is running. Open a page of the app, which starts one, or read worker.log."
@@ -136,15 +140,15 @@ def worker_lines(store: Store) -> list[WorkerLine]:
     now, lines = time.time(), []
     for row in store.database.rows("SELECT * FROM workers ORDER BY started"):
         process, silent = Process.parse(row["worker"]), max(now - row["heartbeat"], 0.0)
-        alive = process.alive() if process.here else silent < STALE_SECONDS
-        memory = memory_of(process.pid) if process.here and alive else None
+        lives = alive(row)
+        memory = memory_of(process.pid) if process.here and lives else None
         values = (row["lane"], row["state"], process.host, process.pid, max(now - row["started"], 0.0))
-        lines.append(WorkerLine(*values, silent, alive, memory))
+        lines.append(WorkerLine(*values, silent, lives, memory))
     return lines
 
 
 def _queue(store: Store, runs: list[RunRow]) -> list[Waiting]:
-    places = {row["id"]: row["place"] for row in store.database.rows(TURNS, {"comparison": None})}
+    places = {run.id: place for place, run in enumerate(store.claims.waiting(), start=1)}
     lines = []
     for run in runs:
         if run.state in ("queued", "running", "lost"):

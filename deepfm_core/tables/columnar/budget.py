@@ -22,9 +22,11 @@ CELL = 2
 _ROWS = 512
 """Rows decoded at a time where a cell may be of any length."""
 _ROWS_OF_NUMBERS = 1 << 16
-_OF_ANY_LENGTH = (pt.is_nested, pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary)
-_TEXTS = (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary, pt.is_string_view, pt.is_binary_view)
+TEXTS = (pt.is_string, pt.is_large_string, pt.is_binary, pt.is_large_binary)
+"""Types of texts and bytes as Parquet gives them."""
+_OF_ANY_LENGTH = (pt.is_nested, *TEXTS)
 _VIEWS = (pt.is_string_view, pt.is_binary_view)
+_LETTERS = (*TEXTS, *_VIEWS)
 _LIST_VIEWS = (pt.is_list_view, pt.is_large_list_view)
 
 
@@ -135,8 +137,8 @@ def _nested(values: pa.Array) -> int:
         if any(is_view(kind) for is_view in _LIST_VIEWS):  # many cells may show the same items
             inner = inner * items if pt.is_nested(kind.value_type) else max(inner, VALUE * items)
         return VALUE * len(values) + max(inner, VALUE * items)
-    if pt.is_dictionary(kind) and any(is_text(kind.value_type) for is_text in _TEXTS):
+    if pt.is_dictionary(kind) and any(is_text(kind.value_type) for is_text in _LETTERS):
         lengths = pc.binary_length(values.dictionary.cast(pa.large_binary())).take(values.indices)
         return VALUE * len(values) + int(pc.sum(lengths).as_py() or 0)
-    letters = _letters(values) if any(is_text(kind) for is_text in _TEXTS) else 0
+    letters = _letters(values) if any(is_text(kind) for is_text in _LETTERS) else 0
     return VALUE * len(values) + letters

@@ -13,7 +13,7 @@ from urllib.parse import unquote, urlsplit
 import pyarrow as pa
 from pyarrow import fs
 
-from deepfm_core.errors import Problem, TableError
+from deepfm_core.errors import Problem, TableError, first_line
 from deepfm_core.tables.datasets.source import PATTERN, QUERY, URI, as_uri, is_uri, is_web, name_of, without_secrets
 
 MOST_FILES = 100_000
@@ -54,7 +54,9 @@ def list_files(source: Path | str) -> tuple[Any, list[Found]]:
     except PermissionError as error:
         raise _problem(name, "the folder may not be read", "Ask for permission, or choose another.", base) from error
     except OSError as error:
-        raise _problem(name, "it cannot be listed", "Check the address and your credentials.", _first(error)) from error
+        raise _problem(
+            name, "it cannot be listed", "Check the address and your credentials.", first_line(error)
+        ) from error
     except ValueError as error:
         raise _no_address(name, text) from error
     alone = [info.path.strip("/") for info in infos] == [base.strip("/")]
@@ -89,7 +91,7 @@ def _system(text: str, name: str) -> tuple[Any, str, list[str] | None]:
             raise _problem(name, f"no settings can be given in an address of `{scheme}`", remedy, text) from None
         path = stem.partition("://")[2]
     except OSError as error:
-        raise _problem(name, "it cannot be reached", "Check the address.", _first(error)) from error
+        raise _problem(name, "it cannot be reached", "Check the address.", first_line(error)) from error
     except ValueError as error:
         raise _no_address(name, text) from error
     return system, *_split(path, rest, Path.exists if system.type_name == "local" else _unknown)
@@ -102,7 +104,7 @@ def _by_fsspec(scheme: str, name: str) -> Any:
         return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
     except (ImportError, ValueError) as error:
         remedy = f"Install what fsspec needs for `{scheme}`, or copy the files to this machine."
-        raise _problem(name, f"nothing here reads `{scheme}`", remedy, _first(error)) from error
+        raise _problem(name, f"nothing here reads `{scheme}`", remedy, first_line(error)) from error
 
 
 def _unknown(_path: Path) -> bool:
@@ -177,7 +179,3 @@ def _no_address(subject: str, text: str) -> TableError:
         "Write it as in `https://host/table.csv`; `/` in a password is `%2F`.",
         text,
     )
-
-
-def _first(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0][:200]

@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING, Any
 
 from deepfm_core import __version__
 from deepfm_core._files import atomic_folder, write_json
-from deepfm_core._json import read_object
 from deepfm_core._parallel import use_system_memory
 from deepfm_core._waiting import wait_passively
 from deepfm_core.runs.job import Context, Job
@@ -30,7 +29,7 @@ from deepfm_core.workers.cluster.parcel import Packer, Parcel
 from deepfm_core.workers.executor import sentence
 
 if TYPE_CHECKING:
-    from deepfm_core.tables.table import Choices, ReadReport, Table
+    from deepfm_core.tables.table import Choices, Table
 
 TABLE_FILES = ("table.parquet", "table.json")
 """What a node needs of a table's folder in the store."""
@@ -168,19 +167,16 @@ class _Tables:
 
     def read(self, sha: str) -> Table:
         """Read a table; see `Context.table`."""
-        from deepfm_core.tables.parquet import read_parquet_table
+        from deepfm_core.store.untrusted import read_stored, stored_content
 
-        return read_parquet_table(self._folder / sha / "table.parquet", self._task.tables[sha][0], self._report(sha))
+        return read_stored(self._folder / sha, self._task.tables[sha][0], stored_content(self._folder / sha))
 
     def choices(self, sha: str) -> Choices:
         """See `Context.choices`."""
-        return self._report(sha).choices
-
-    def _report(self, sha: str) -> ReadReport:
+        from deepfm_core.store.untrusted import stored_content
         from deepfm_core.tables.table import ReadReport
 
-        text = (self._folder / sha / "table.json").read_bytes()
-        return ReadReport.from_dict(read_object(text, f"Table `{sha[:12]}`: table.json", "Upload it again.")["report"])
+        return ReadReport.from_dict(stored_content(self._folder / sha)["report"]).choices
 
     def _bring(self, sha: str) -> None:
         """Take a table out of the cluster's memory, unless it is here."""

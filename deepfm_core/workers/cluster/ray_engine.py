@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from deepfm_core.errors import RunError
+from deepfm_core.errors import RunError, first_line
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.spec.events import PLACE, Cancelled, EpochDone, Event, Placed, Stage, event_from_dict
 from deepfm_core.store.store import Store
@@ -114,7 +114,7 @@ class RayEngine:
             node.attempt
         )
         stream = task.remote(self._task(job))
-        ended = False
+        ended = cancelled = False
         try:
             for message in self._messages(stream, context):
                 kind, values, parcel = message
@@ -124,12 +124,11 @@ class RayEngine:
                 yield event
             ended = True
         except self._ray.exceptions.TaskCancelledError:
-            ended = True
-            yield Cancelled(epoch)
+            ended = cancelled = True
         finally:
             if not ended:
                 self._end(stream)
-        if context.cancelled():
+        if cancelled or context.cancelled():
             yield Cancelled(epoch)
 
     def _messages(self, stream: Any, context: Context) -> Iterator[node.Message]:
@@ -260,8 +259,8 @@ def connect(address: str) -> Any:
         raise _refused(address, error) from error
     except (ConnectionError, ValueError, ray.exceptions.RayError) as error:
         raise RunError(
-            f"The Ray cluster at `{address}` cannot be joined ({_first(error)}). This machine must be one of its nodes:"
-            f" run `ray start --address={address} --num-cpus=0` here, then start the worker again."
+            f"The Ray cluster at `{address}` cannot be joined ({first_line(error)}). This machine must be one of its"
+            f" nodes: run `ray start --address={address} --num-cpus=0` here, then start the worker again."
         ) from error
     return ray
 
@@ -279,13 +278,9 @@ def _parts(address: str) -> tuple[str, int]:
 def _refused(address: str, error: RuntimeError) -> RunError:
     found = [line.strip() for line in str(error).splitlines() if line.strip().startswith(("Ray: ", "Python: "))]
     if "Version mismatch" not in str(error) or len(found) < 4:
-        return RunError(f"The Ray cluster at `{address}` cannot be joined ({_first(error)}). Start it anew.")
+        return RunError(f"The Ray cluster at `{address}` cannot be joined ({first_line(error)}). Start it anew.")
     theirs, ours = (" and ".join(lines).replace(": ", " ") for lines in (found[:2], found[2:4]))
     return RunError(f"The cluster at `{address}` has {theirs}, this machine {ours}. Install the same versions on both.")
-
-
-def _first(error: BaseException) -> str:
-    return next(itertools.chain(filter(None, map(str.strip, str(error).splitlines())), [type(error).__name__]))[:200]
 
 
 @contextmanager
