@@ -38,7 +38,7 @@ def follow() -> None:
         return
     with errors_shown():
         spec = saved_runs.open_run(run_id).spec
-        launch.require_tables(spec)
+        saved_tables.require_for(spec)
         chosen = choices(spec, len(saved_tables.table(spec.table)))
         launch.choose_table(spec.table)  # not before all is known: it replaces the visitor's own table
         links.go("train", **chosen, new="1", run=None)

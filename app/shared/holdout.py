@@ -40,7 +40,7 @@ def division(spec: RunSpec) -> Division | None:
     """Divide the rows as a run with this spec will; None if they cannot be divided so."""
     holdout = (spec.valid_table, spec.test_table)
     try:
-        launch.require_tables(spec)
+        saved_tables.require_for(spec)
         return _divided((spec.table, *holdout, spec.schema.label, spec.split, spec.rows_seed), spec)
     except DeepFMError:
         return None  # the page says why where table, roles or split are chosen

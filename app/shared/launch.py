@@ -154,15 +154,10 @@ def launch(spec: RunSpec, settings: str = "") -> None:
     Raises:
         RunError: one of its tables is not the visitor's, or as many runs wait as may.
     """
-    require_tables(spec)
+    saved_tables.require_for(spec)
     run_id = store().enqueue(spec, run_name(spec, settings), visitor.owner())
     keep_worker()
     links.go("train", run=run_id, new=None)
-
-
-def require_tables(spec: RunSpec) -> None:
-    """Refuse to train on tables that the visitor does not have; RunError names the first."""
-    saved_tables.require(spec.table, spec.valid_table, spec.test_table)
 
 
 def keep_worker() -> None:

@@ -71,7 +71,7 @@ def require_table(run: OpenRun) -> None:
         RunError: the visitor has no such table.
     """
     if run.id != saved_runs.BUNDLED_ID:
-        saved_tables.require(run.spec.table, run.spec.valid_table, run.spec.test_table)
+        saved_tables.require_for(run.spec)
 
 
 def training_range(run: OpenRun, column: str) -> tuple[float, float] | None:

@@ -18,6 +18,7 @@ from deepfm_core.store.store import LOCAL
 
 if TYPE_CHECKING:
     from deepfm_core.schema.column_rules import Said
+    from deepfm_core.spec.run import RunSpec
     from deepfm_core.tables.table import Choices, Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -105,6 +106,11 @@ def require(*shas: str | None) -> None:
         for sha in shas:
             if sha and sha not in samples() and not store().has_table(sha, visitor.owner(), removed=True):
                 raise RunError(f"Table `{sha[:12]}` is not yours. Choose another one, or upload the file on *Data*.")
+
+
+def require_for(spec: RunSpec) -> None:
+    """Refuse the tables of a run where the visitor does not have them; RunError names the first."""
+    require(spec.table, spec.valid_table, spec.test_table)
 
 
 def table(sha: str) -> Table:

@@ -44,7 +44,6 @@ from deepfm_core.evidence.verdicts import (
     DOES_NOT_HOLD,
     HOLDS,
     LEARNED,
-    NOISE,
     NOT_LEARNED,
     NOT_SUPPORTED,
     STANDS_IN,
@@ -75,24 +74,22 @@ _LETTER = 6.5
 """Average width of a letter of a legend, in pixels."""
 _HEADING = "\u241f"
 """Begins the name of a row that is a heading: a character that no field's name holds."""
-HOLDING, CLEAR_ALONE = "hold on held-out rows", "clear alone, unsure beside others"
-GROUPS = (
-    HOLDING,
-    "clear in the data",
-    CLEAR_ALONE,
-    "learned, but not supported",
-    "stand in for another pair",
-    "not clear above noise",
-    "one field determines the other",
-)
+HOLDING = "hold on held-out rows"
+CLEAR_IN_DATA = "clear in the data"
+CLEAR_ALONE = "clear alone, unsure beside others"
+UNSUPPORTED = "learned, but not supported"
+STAND_IN = "stand in for another pair"
+NOT_CLEAR = "not clear above noise"
+ONE_DETERMINES = "one field determines the other"
+GROUPS = (HOLDING, CLEAR_IN_DATA, CLEAR_ALONE, UNSUPPORTED, STAND_IN, NOT_CLEAR, ONE_DETERMINES)
 """Groups of pairs by their verdicts, in the order in which they are drawn."""
 _GROUP_OF = {
     HOLDS: HOLDING,
-    **dict.fromkeys((CLEAR, LEARNED, NOT_LEARNED), "clear in the data"),
-    **dict.fromkeys((DOES_NOT_HOLD, NOT_SUPPORTED), "learned, but not supported"),
-    NOISE: "not clear above noise",
-    DETERMINED: "one field determines the other",
+    **dict.fromkeys((CLEAR, LEARNED, NOT_LEARNED), CLEAR_IN_DATA),
+    **dict.fromkeys((DOES_NOT_HOLD, NOT_SUPPORTED), UNSUPPORTED),
+    DETERMINED: ONE_DETERMINES,
 }
+"""The group of a verdict; all others, among them of pairs that were not tested, are `NOT_CLEAR`."""
 ALIKE = 0.005
 """Two measures that differ by less log-odds in every row drawn would hide each other: one of them is drawn."""
 NOTICED = 0.2
@@ -202,9 +199,11 @@ def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
     """Add the group of each pair and put the rows in the order of groups; empty names if all share a verdict."""
     if not evaluated(rows):
         return rows.assign(group="")
-    groups = rows["verdict"].map(lambda said: GROUPS[4] if said.startswith(STANDS_IN) else _GROUP_OF.get(said, NOISE))
+    groups = rows["verdict"].map(
+        lambda said: STAND_IN if said.startswith(STANDS_IN) else _GROUP_OF.get(said, NOT_CLEAR)
+    )
     if "strength_low" in rows:
-        groups = groups.mask((groups == GROUPS[1]) & (rows["strength_low"] <= 0), CLEAR_ALONE)
+        groups = groups.mask((groups == CLEAR_IN_DATA) & (rows["strength_low"] <= 0), CLEAR_ALONE)
     order = groups.map({group: place for place, group in enumerate(GROUPS)})
     return rows.assign(group=groups).iloc[order.to_numpy().argsort(kind="stable")]
 

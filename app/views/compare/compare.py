@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.shared import groups, launch, subject
 from app.shared.holdout import say_unusable, table_line
-from app.state import links, visitor
+from app.state import links, saved_tables, visitor
 from app.state.store import store
 from app.views.compare.results import show_results
 from app.widgets.layout import side_by_side
@@ -149,7 +149,7 @@ def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:
 
 
 def _begin(base: RunSpec, train: int, plan: ComparisonPlan) -> None:
-    launch.require_tables(base)
+    saved_tables.require_for(base)
     comparison = experiments_comparison.begin(store(), base, train, plan, owner=visitor.owner(), titles=MODEL_TITLES)
     launch.keep_worker()
     links.go("compare", **{COMPARISON: comparison, "new": None})

@@ -33,14 +33,14 @@ KIND_HELP = "  \n".join(f"**{kind}**: {kind.help}" for kind in Kind)
 
 def edit_roles(sha: str, table: Table, schema: Schema) -> None:
     """Draw the role table; changes go to the URL."""
-    heading = st.container()
-    shown = _choose_several(table, launch.suggested_roles(sha), schema)
+    heading, suggested = st.container(), launch.suggested_roles(sha)
+    shown = _choose_several(table, suggested, schema)
     frame = _role_frame(schema, shown)
     with heading:
         table_heading("Roles", _role_frame(schema, schema.roles))
     columns = [role.column for role in shown]
-    version, wanted = st.session_state.get(_VERSION, 0), st.session_state.get(_SEARCH, "")
-    key = f"roles {sha[:12]} {version} {len(columns)} {columns[:1]} {wanted}"  # edits are kept by it
+    wanted = st.session_state.get(_SEARCH, "")
+    key = f"roles {sha[:12]} {_version()} {len(columns)} {columns[:1]} {wanted}"  # edits are kept by it
     st.data_editor(
         frame,
         key=key,
@@ -59,7 +59,7 @@ def edit_roles(sha: str, table: Table, schema: Schema) -> None:
             "Why": st.column_config.TextColumn(width="large"),
         },
         on_change=_keep_roles,
-        args=(key, columns, table, launch.suggested_roles(sha)),
+        args=(key, columns, table, suggested),
     )
     sideways_hint("The table")
     kinds = [kind for kind in Kind if any(role.kind is kind for role in schema.roles)]
@@ -76,7 +76,16 @@ def _as_suggested() -> None:
 
 def _renew() -> None:
     """Have the role table begin anew, without the edits that it remembers."""
-    st.session_state[_VERSION] = st.session_state.get(_VERSION, 0) + 1
+    st.session_state[_VERSION] = _version() + 1
+
+
+def _version() -> int:
+    return int(st.session_state.get(_VERSION, 0))
+
+
+def _several_key() -> str:
+    """Name the choice of a kind for several columns, which is empty again in each version of the table."""
+    return f"kind of several {_version()}"
 
 
 def _choose_several(table: Table, suggested: Schema, schema: Schema) -> list[FieldRole]:
@@ -101,7 +110,7 @@ def _choose_several(table: Table, suggested: Schema, schema: Schema) -> list[Fie
             f"Kind of {these}",
             [kind.value for kind in Kind if kind.is_used],
             index=None,
-            key=f"kind of several {st.session_state.get(_VERSION, 0)}",
+            key=_several_key(),
             placeholder="Set a kind",
             width=170,
             on_change=_set_kind,
@@ -116,7 +125,7 @@ def _use(columns: list[str], table: Table, suggested: Schema, used: bool) -> Non
 
 
 def _set_kind(columns: list[str], suggested: Schema) -> None:
-    kind = st.session_state[f"kind of several {st.session_state.get(_VERSION, 0)}"]
+    kind = st.session_state[_several_key()]
     if kind is not None:
         _keep_kinds(dict.fromkeys(columns, kind), suggested)
         _renew()

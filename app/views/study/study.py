@@ -11,7 +11,7 @@ import streamlit as st
 
 from app.shared import apply_settings, groups, launch, subject
 from app.shared.holdout import say_unusable, table_line
-from app.state import links, visitor
+from app.state import links, saved_tables, visitor
 from app.state.store import store
 from app.views.study.results import show_results
 from app.widgets.layout import side_by_side
@@ -95,7 +95,7 @@ def show_form() -> None:
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Study", type="primary", icon=":material/play_arrow:", disabled=unusable):
             title = f"{MODEL_TITLES[model]} on {base.table_name}"
-            launch.require_tables(base)
+            saved_tables.require_for(base)
             opened = study.begin(store(), base, train, plan, owner=visitor.owner(), name=title)
             launch.keep_worker()
             links.go("study", **{STUDY: opened, "new": None})

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import time
 from dataclasses import fields
+from typing import Any
 
 import pandas as pd
 import streamlit as st
-from streamlit.elements.lib.column_types import ColumnConfig
 
 from app.state import operators
 from app.state.store import store
@@ -18,7 +18,7 @@ from deepfm_core.store.process import memory_of
 from deepfm_core.store.upkeep.overview import Overview, OwnerState, Waiting, WorkerLine, overview
 
 LISTED = 200
-"""Lines of the queue and of owners that are shown."""
+"""Lines of a list that are shown."""
 
 
 def main() -> None:
@@ -63,10 +63,6 @@ def _figures(state: Overview) -> None:
 
 
 def _queue(lines: list[Waiting]) -> None:
-    st.header("Queue", anchor=False)
-    if not lines:
-        st.caption("No run waits or is at work.")
-        return
     now = time.time()
     shown = [
         {
@@ -76,17 +72,12 @@ def _queue(lines: list[Waiting]) -> None:
             "Run": line.run,
             "Owner": line.owner,
         }
-        for line in lines[:LISTED]
+        for line in lines
     ]
-    st.dataframe(pd.DataFrame(shown), hide_index=True, column_config={"Minutes": _number("Minutes", "%.1f")})
-    _more(len(lines), "runs")
+    _listed("Queue", shown, {"Minutes": "%.1f"}, "No run waits or is at work.", "runs")
 
 
 def _workers(workers: list[WorkerLine]) -> None:
-    st.header("Workers", anchor=False)
-    if not workers:
-        st.caption("No worker is registered. The next page that is opened starts one.")
-        return
     shown = [
         {
             "Lane": worker.lane,
@@ -100,15 +91,11 @@ def _workers(workers: list[WorkerLine]) -> None:
         for worker in workers
     ]
     formats = {"Memory (MB)": "%.0f", "Minutes": "%.1f", "Last sign (s)": "%.0f", "Process": "%d"}
-    config = {title: _number(title, how) for title, how in formats.items()}
-    st.dataframe(pd.DataFrame(shown), hide_index=True, column_config=config)
+    empty = "No worker is registered. The next page that is opened starts one."
+    _listed("Workers", shown, formats, empty, "workers")
 
 
 def _owners(owners: list[OwnerState]) -> None:
-    st.header("Owners", anchor=False)
-    if not owners:
-        st.caption("Nobody has a table or a run.")
-        return
     shown = [
         {
             "Owner": owner.owner,
@@ -118,17 +105,36 @@ def _owners(owners: list[OwnerState]) -> None:
             "Waiting": owner.waiting,
             "Newest": pd.Timestamp(owner.last, unit="s", tz="UTC").tz_convert(st.context.timezone or "UTC"),
         }
-        for owner in owners[:LISTED]
+        for owner in owners
     ]
-    st.dataframe(pd.DataFrame(shown), hide_index=True, column_config={"MB": _number("MB", "%.1f")})
-    _more(len(owners), "owners")
-    st.caption("Owners and runs are shown by short digests, as in the log. A digest opens nothing.")
+    _listed("Owners", shown, {"MB": "%.1f"}, "Nobody has a table or a run.", "owners")
+    if owners:
+        st.caption("Owners and runs are shown by short digests, as in the log. A digest opens nothing.")
 
 
 def _disk(state: Overview) -> None:
-    st.header("Files of the store", anchor=False)
-    shown = [{"Files": name, "MB": size / 10**6} for name, size in state.folders.items()]
-    st.dataframe(pd.DataFrame(shown), hide_index=True, column_config={"MB": _number("MB", "%.1f")})
+    shown: list[dict[str, Any]] = [{"Files": name, "MB": size / 10**6} for name, size in state.folders.items()]
+    _listed("Files of the store", shown, {"MB": "%.1f"}, "There are none.", "folders")
+
+
+def _listed(title: str, lines: list[dict[str, Any]], formats: dict[str, str], empty: str, what: str) -> None:
+    """Draw the first lines of a list under its title, or say that it is empty.
+
+    Args:
+        title: of the list.
+        lines: all of them, as values by column.
+        formats: how columns of numbers are written.
+        empty: the sentence of an empty list.
+        what: lies in the list, in the plural.
+    """
+    st.header(title, anchor=False)
+    if not lines:
+        st.caption(empty)
+        return
+    config = {column: st.column_config.NumberColumn(column, format=how) for column, how in formats.items()}
+    st.dataframe(pd.DataFrame(lines[:LISTED]), hide_index=True, column_config=config)
+    if len(lines) > LISTED:
+        st.caption(f"The first {LISTED:,} of {len(lines):,} {what}.")
 
 
 def _limits() -> None:
@@ -140,15 +146,6 @@ def _limits() -> None:
     ]
     frame = pd.DataFrame(shown).astype({"Value": "Int64"})
     st.dataframe(frame, hide_index=True, placeholder="no limit")
-
-
-def _more(count: int, what: str) -> None:
-    if count > LISTED:
-        st.caption(f"The first {LISTED:,} of {count:,} {what}.")
-
-
-def _number(title: str, how: str) -> ColumnConfig:
-    return st.column_config.NumberColumn(title, format=how)
 
 
 def _size(count: int) -> str:

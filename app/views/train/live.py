@@ -15,8 +15,8 @@ from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.figure import show_chart
 from app.widgets.layout import side_by_side
-from app.widgets.messages import SECONDS_HELP, errors_shown, seconds_of_work, to_pairs
-from app.widgets.text import duration, plain
+from app.widgets.messages import SECONDS_HELP, errors_shown, guide_alone, seconds_of_work, to_pairs
+from app.widgets.text import counted, duration, plain
 from deepfm_core.runs.findings import FILE
 from deepfm_core.spec.events import GUIDE, HOLD_OUT, PLACE
 
@@ -177,7 +177,7 @@ def _waiting(state: WorkerState) -> str:
         return "Waiting for the worker, which trains one run at a time."
     if not cluster.places:
         return "Waiting for the cluster: none of its nodes has room for a run."
-    waiting = f"{state.queued} runs wait" if state.queued != 1 else "1 run waits"
+    waiting = f"{counted(state.queued, 'run')} {'waits' if state.queued == 1 else 'wait'}"
     return f"Waiting for the cluster: {cluster.taken} of {cluster.places} places are taken, {waiting}."
 
 
@@ -186,9 +186,8 @@ def _at_work(run_progress: RunProgress, state: WorkerState) -> str:
     where = f"At work on node {run_progress.node}."
     if state.cluster is None:
         return where
-    nodes = f"{state.cluster.nodes} nodes" if state.cluster.nodes != 1 else "1 node"
     taken = f"{state.cluster.taken} of {state.cluster.places} places taken"
-    return f"{where} The cluster has {nodes}: {taken}, {state.queued} waiting."
+    return f"{where} The cluster has {counted(state.cluster.nodes, 'node')}: {taken}, {state.queued} waiting."
 
 
 def _most(seconds: float) -> str:
@@ -233,7 +232,7 @@ def _summary(run: OpenRun) -> None:
     auc, logloss = scores.get("auc"), scores.get("logloss")
     columns[0].metric(f"AUC ({part})", "–" if auc is None else f"{auc:.3f}")
     columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
-    alone = run.summary.get("best_epoch") == 0
+    alone = guide_alone(run.summary)
     columns[2].metric("kept" if alone else "best epoch", _best_epoch(run), help=GUIDE_ALONE_HELP if alone else None)
     seconds = seconds_of_work(run.summary)
     columns[3].metric("seconds", "–" if seconds is None else f"{seconds:.1f}", help=SECONDS_HELP)
@@ -242,7 +241,7 @@ def _summary(run: OpenRun) -> None:
 def _best_epoch(run: OpenRun) -> str:
     """Name the epoch whose weights are kept; a guided model may keep none."""
     best, epochs = run.summary.get("best_epoch", "–"), run.summary.get("epochs", "–")
-    return "guide alone" if best == 0 else f"{best} of {epochs}"
+    return "guide alone" if guide_alone(run.summary) else f"{best} of {epochs}"
 
 
 def _rows(run: OpenRun, run_progress: RunProgress) -> None:
@@ -288,7 +287,7 @@ def _curves(run: OpenRun, run_progress: RunProgress) -> None:
     assert run_progress.started is not None
     base, live = run_progress.started.base_logloss, run.active
     st.markdown("**Logloss**")
-    alone = run.summary.get("best_epoch") == 0
+    alone = guide_alone(run.summary)
     kept = f" {GUIDE_ALONE_HELP}" if alone else ""
     guide = run.summary.get("valid") or {} if alone else {}
     version = (run.id, run.state, len(run_progress.epochs), len(run_progress.progress), alone)
