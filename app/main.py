@@ -9,7 +9,10 @@ from typing import Literal
 
 ROOT = Path(__file__).resolve().parents[1]
 # `streamlit run` puts app/ on the import path, where a module could shadow the standard library; we need the root.
-sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, ROOT / "app"))]
+sys.path[:] = [
+    str(ROOT),
+    *(entry for entry in tuple(sys.path) if Path(entry or ".").resolve() not in (ROOT, ROOT / "app")),
+]
 
 import streamlit as st  # noqa: E402 (needs the path above)
 

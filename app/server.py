@@ -11,7 +11,10 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path[:] = [str(ROOT), *(entry for entry in sys.path if Path(entry or ".").resolve() not in (ROOT, ROOT / "app"))]
+sys.path[:] = [
+    str(ROOT),
+    *(entry for entry in tuple(sys.path) if Path(entry or ".").resolve() not in (ROOT, ROOT / "app")),
+]
 
 from starlette.datastructures import Headers, MutableHeaders  # noqa: E402 (needs the path above)
 from starlette.middleware import Middleware  # noqa: E402
