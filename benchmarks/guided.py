@@ -85,7 +85,7 @@ def made(name: str, rows: int, seed: int) -> tuple[Parts, Strengths, np.ndarray]
     total = rows + TEST_ROWS
     if name in SPECS:
         world = make_world(total, seed, SPECS[name])
-        return _parts(world.frame, rows), _strengths(world), world.truth.parts["logit"].to_numpy()[rows:]
+        return _parts(world.frame, rows), planted_strengths(world), world.truth.parts["logit"].to_numpy()[rows:]
     rng = np.random.default_rng([seed, 7])
     frame, logit = (parity if name == "parity" else embeddings)(rng, total)
     frame["click"] = (rng.random(total) < sigmoid(logit)).astype(int)
@@ -121,7 +121,8 @@ def _parts(frame: pd.DataFrame, rows: int) -> Parts:
     return train, valid, test
 
 
-def _strengths(world: World) -> Strengths:
+def planted_strengths(world: World) -> Strengths:
+    """Give the strengths of the planted pairs."""
     planted = world.truth.pairs[world.truth.pairs["strength"] > 0]
     return {frozenset((a, b)): float(s) for a, b, s in planted.itertuples(index=False, name=None)}
 
