@@ -1,4 +1,4 @@
-"""Modules under the names that they had in version 0.1: pickled classifiers and scripts of users hold these names.
+"""Modules under the names that they had earlier: pickled classifiers and scripts of users hold these names.
 
 A pickle names the module of every class in it. Where Python finds no such module any more, the finder here gives one
 that looks its names up where they stand today. It is asked last, so it costs nothing where it is not needed.
@@ -29,7 +29,7 @@ MOVED = {
     "deepfm_core.runs.trained": "deepfm_core.runs.predictor",
     "deepfm_core.training.spec": "deepfm_core.spec.run",
 }
-"""Where a module of 0.1 stands today."""
+"""Where a module of 0.1, or of later code, stands today. What was merged since is named if it held classes."""
 RENAMED: dict[str, str] = {}
 """What a class of 0.1 is called today."""
 _PACKAGES = {"deepfm_core.data"}
