@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable, Layout
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.network_gradients import DropoutMasks
+from deepfm_core.models.network import DropoutMasks
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import FitSpec, ModelSpec
 from deepfm_core.training.autograd_step import AutogradStep

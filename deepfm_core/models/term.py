@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.models.batch import Batch
-from deepfm_core.models.network_gradients import Gradients
+from deepfm_core.models.network import Gradients
 from deepfm_core.models.reading import Pass, Piece, Reading
 from deepfm_core.spec.models import ADDENDS
 

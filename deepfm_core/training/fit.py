@@ -18,7 +18,7 @@ from deepfm_core.errors import TrainingError
 from deepfm_core.metrics.scores import auc, base_logloss, logloss
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.network_gradients import DropoutMasks
+from deepfm_core.models.network import DropoutMasks
 from deepfm_core.spec.events import EpochDone, Event, Fitted, Progress, Stage, Started
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.guided import begin_from_guide, fixed_logits, keep_if_earned

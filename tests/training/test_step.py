@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.network_gradients import DropoutMasks
+from deepfm_core.models.network import DropoutMasks
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.spec.settings import ACTIVATIONS
