@@ -26,7 +26,9 @@ MOVED = {
     "deepfm_core.data.texts": "deepfm_core.tables.table",
     "deepfm_core.data.vocabulary": "deepfm_core.encoding.vocabulary",
     "deepfm_core.estimator": "deepfm_core.classifier",
+    "deepfm_core.models.lookup": "deepfm_core.models.batch",
     "deepfm_core.models.network_gradients": "deepfm_core.models.network",
+    "deepfm_core.models.reading": "deepfm_core.models.batch",
     "deepfm_core.runs.trained": "deepfm_core.runs.predictor",
     "deepfm_core.training.spec": "deepfm_core.spec.run",
 }

@@ -20,10 +20,9 @@ from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.levels import Levels, field_levels
 from deepfm_core.explain.probe import NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import AdditiveFit
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.cells import Cells
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.reading import Reading
 from deepfm_core.models.term import Pairs
 from deepfm_core.models.terms import FMPairs, WithinPairs, terms_of
 

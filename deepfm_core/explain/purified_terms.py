@@ -28,9 +28,8 @@ from deepfm_core.explain.learned import (
 )
 from deepfm_core.explain.probe import NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import additive_parts
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.reading import Reading
 from deepfm_core.models.terms import WithinPairs, gives_pairs
 from deepfm_core.training.fit import predict_logits
 

@@ -19,9 +19,8 @@ from torch import Tensor, nn
 import deepfm_core
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.scoring import DNN, one_row, part_of
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.reading import Reading
 from deepfm_core.models.terms import terms_of
 from deepfm_core.runs.predictor import Trained
 

@@ -16,9 +16,8 @@ from deepfm_core.errors import RunError
 from deepfm_core.export import standalone
 from deepfm_core.export.archive import zipped
 from deepfm_core.export.facts import Facts
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.reading import Reading
 from deepfm_core.models.term import Term
 from deepfm_core.models.terms import terms_of
 from deepfm_core.runs.predictor import Trained

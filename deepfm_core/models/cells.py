@@ -13,8 +13,7 @@ from scipy.sparse import csr_array
 from torch import Tensor
 
 from deepfm_core.encoding.encoded_table import EncodedTable
-from deepfm_core.models.batch import Batch
-from deepfm_core.models.reading import Pass, Piece, Reading
+from deepfm_core.models.batch import Batch, Pass, Piece, Reading
 from deepfm_core.models.term import ROWS_AT_ONCE, Addends, Pairs, Term, Values
 
 if TYPE_CHECKING:

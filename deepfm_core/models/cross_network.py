@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from deepfm_core.models.batch import Pass, Piece
 from deepfm_core.models.network import Gradients, add_sum
-from deepfm_core.models.reading import Pass, Piece
 from deepfm_core.models.term import NetworkTerm
 from deepfm_core.spec.sizes import network_inputs
 

@@ -14,10 +14,9 @@ from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import EncodedTable, Layout
 from deepfm_core.evidence.guide import Guide, GuidedPair
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.cross_network import CrossLayers
 from deepfm_core.models.network import Network, products
-from deepfm_core.models.reading import Reading
 from deepfm_core.models.term import Terms
 from deepfm_core.models.terms import TERMS, mean_x, settle_rows, terms_of
 from deepfm_core.spec.models import GUIDED_EMBEDDING_SD

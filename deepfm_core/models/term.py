@@ -13,9 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import EncodedTable
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Pass, Piece, Reading
 from deepfm_core.models.network import Gradients
-from deepfm_core.models.reading import Pass, Piece, Reading
 from deepfm_core.spec.models import ADDENDS
 
 if TYPE_CHECKING:

@@ -16,12 +16,10 @@ import torch
 from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Pass, Piece, Reading, Slots
 from deepfm_core.models.cells import Cells
 from deepfm_core.models.cross_network import CrossNetwork
-from deepfm_core.models.lookup import Slots
 from deepfm_core.models.network import Gradients, Layers, Network, add_sum
-from deepfm_core.models.reading import Pass, Piece, Reading
 from deepfm_core.models.term import ROWS_AT_ONCE, Addends, Fields, NetworkTerm, Pairs, Term, Values
 from deepfm_core.spec.sizes import network_inputs
 

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfm_core.models.lookup import Lookup
+from deepfm_core.models.batch import Lookup
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.adam import Group, Slot, decay, learning_rate
 

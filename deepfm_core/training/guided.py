@@ -13,9 +13,8 @@ from torch import Tensor
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.guide import Guide, Guides, fit_guides
 from deepfm_core.metrics.scores import logloss_by_row
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.reading import Reading
 from deepfm_core.models.terms import terms_of
 from deepfm_core.spec.events import GUIDE, Event, Report, Stage
 

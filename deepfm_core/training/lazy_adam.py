@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from deepfm_core.models.lookup import Lookup
+from deepfm_core.models.batch import Lookup
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.adam import BETA1, BETA2, EPSILON, Group, Slot, share_of_average
 from deepfm_core.training.embedding_table import Columns, Distinct, read_rows, write_rows

@@ -5,10 +5,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Lookup, Pass
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.lookup import Lookup
-from deepfm_core.models.reading import Pass
 from deepfm_core.models.terms import terms_of
 
 

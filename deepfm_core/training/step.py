@@ -7,10 +7,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Lookup, Pass
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.lookup import Lookup
-from deepfm_core.models.reading import Pass
 from deepfm_core.models.terms import terms_of
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.adam import Adam, Slot

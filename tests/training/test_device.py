@@ -13,9 +13,8 @@ import pytest
 import torch
 
 from deepfm_core.errors import SpecError
-from deepfm_core.models.batch import Batch
+from deepfm_core.models.batch import Batch, Lookup, Slots
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.models.lookup import Lookup, Slots
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.hardware import training_device
