@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from deepfm_core.models.batch import Pass, Piece
 from deepfm_core.models.network import Gradients, add_sum
 from deepfm_core.models.term import NetworkTerm
-from deepfm_core.spec.sizes import network_inputs
+from deepfm_core.spec.run import network_inputs
 
 if TYPE_CHECKING:
     from deepfm_core.models.deepfm import DeepFM

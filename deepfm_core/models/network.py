@@ -15,8 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from deepfm_core.spec.run import ModelSpec
-from deepfm_core.spec.sizes import product_count
+from deepfm_core.spec.run import ModelSpec, product_count
 
 if TYPE_CHECKING:
     from deepfm_core.models.deepfm import DeepFM

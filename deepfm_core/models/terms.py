@@ -21,7 +21,7 @@ from deepfm_core.models.cells import Cells
 from deepfm_core.models.cross_network import CrossNetwork
 from deepfm_core.models.network import Gradients, Layers, Network, add_sum
 from deepfm_core.models.term import ROWS_AT_ONCE, Addends, Fields, NetworkTerm, Pairs, Term, Values
-from deepfm_core.spec.sizes import network_inputs
+from deepfm_core.spec.run import network_inputs
 
 if TYPE_CHECKING:
     from deepfm_core.models.deepfm import DeepFM

@@ -7,8 +7,7 @@ from itertools import pairwise
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.knots import default_knots
 from deepfm_core.schema.schema import FieldRole
-from deepfm_core.spec.run import RunSpec
-from deepfm_core.spec.sizes import cross_numbers
+from deepfm_core.spec.run import RunSpec, cross_numbers
 from deepfm_core.tables.table import Table
 
 TIMES = 10

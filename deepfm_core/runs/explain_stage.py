@@ -29,7 +29,7 @@ from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.runs import findings
 from deepfm_core.spec.events import Event, Stage
-from deepfm_core.spec.sizes import cross_numbers, network_inputs
+from deepfm_core.spec.run import cross_numbers, network_inputs
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.training.fit import predict_logits
 

@@ -244,3 +244,24 @@ class RunSpec:
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:
     names = {f.name for f in fields(cls)}
     return {name: value for name, value in values.items() if name in names}
+
+
+# How many numbers a network reads, and a cross network learns; told from a spec, without torch.
+
+
+def product_count(spec: ModelSpec, fields: int) -> int:
+    """Count the products that the network of a model over F fields reads."""
+    inner = fields * (fields - 1) // 2 if spec.switches.inner else 0
+    return inner + (spec.embedding_size**2 if spec.switches.outer else 0)
+
+
+def cross_numbers(spec: ModelSpec, inputs: int) -> int:
+    """Count the weights and biases of a model's cross network over so many inputs; 0 where it has none."""
+    each = {"vector": 2 * inputs, "matrix": (inputs + 1) * inputs}.get(spec.switches.cross)
+    return 0 if each is None else spec.cross_layers * each + inputs
+
+
+def network_inputs(spec: ModelSpec, fields: int, dense: int) -> int:
+    """Count all that the network of a model over F embedded and D dense fields reads."""
+    each = spec.embedding_size + spec.switches.weights_read
+    return fields * each + product_count(spec, fields) + dense

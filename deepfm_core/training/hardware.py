@@ -16,8 +16,7 @@ import torch
 
 from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.errors import SpecError
-from deepfm_core.spec.run import FitSpec, ModelSpec
-from deepfm_core.spec.sizes import cross_numbers, network_inputs
+from deepfm_core.spec.run import FitSpec, ModelSpec, cross_numbers, network_inputs
 from deepfm_core.training.lazy_adam import worth_rows
 
 SECONDS_WORTH_SHARING = 2e-3
