@@ -40,7 +40,7 @@ with atheris.instrument_imports(include=["deepfm_core", "app"]):
     from deepfm_core.export.bundle import opened
     from deepfm_core.runs.predictor import Trained
     from deepfm_core.schema.infer import infer_schema
-    from deepfm_core.spec.naming import run_name
+    from deepfm_core.spec.presets import run_name
     from deepfm_core.spec.run import RunSpec, SplitSpec
     from deepfm_core.tables.reader import read_table
     from deepfm_core.tables.table import ReadReport

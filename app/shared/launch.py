@@ -17,8 +17,7 @@ from deepfm_core.errors import RunError
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.lists import mark_of
 from deepfm_core.schema.schema import Schema
-from deepfm_core.spec.naming import run_name
-from deepfm_core.spec.presets import preset
+from deepfm_core.spec.presets import preset, run_name
 from deepfm_core.spec.run import RunSpec
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.widgets.text import code, plain, without_options
 from deepfm_core.errors import DeepFMError
-from deepfm_core.spec.naming import MODEL_TITLES as MODEL_TITLES
+from deepfm_core.spec.presets import MODEL_TITLES as MODEL_TITLES
 
 if TYPE_CHECKING:
     from deepfm_core.spec.run import ModelSpec, RunSpec

@@ -27,8 +27,7 @@ from deepfm_core.runs.engine import execute
 from deepfm_core.runs.expectations import expectations
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.spec.events import Event, Failed, Finished
-from deepfm_core.spec.naming import run_name, settings_said
-from deepfm_core.spec.presets import settings
+from deepfm_core.spec.presets import run_name, settings, settings_said
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.run_folder import RunFolder
 

@@ -14,7 +14,7 @@ from deepfm_core.evidence.verdicts import has_evidence, holding, spread_of, verd
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.runs.findings import Cell, Findings, findings
 from deepfm_core.runs.telling import PLAUSIBLE_SD, cells_of, telling_cell
-from deepfm_core.spec.naming import MODEL_TITLES, run_name
+from deepfm_core.spec.presets import MODEL_TITLES, run_name
 from deepfm_core.spec.run import BASELINE, RunSpec
 from deepfm_core.spec.settings import SETTINGS, Setting, capitalised
 from deepfm_core.store.run_folder import RunFolder

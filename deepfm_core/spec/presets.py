@@ -1,4 +1,7 @@
-"""Presets: the settings of a run, from the model's name and the number of training rows."""
+"""What a model's name stands for: the settings of its presets, its title, and the names of its new runs.
+
+The settings of a preset go by the number of training rows, too.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from dataclasses import replace
 from typing import Any
 
 from deepfm_core.errors import SpecError
-from deepfm_core.spec.models import GUIDED_EMBEDDING_SD
-from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
-from deepfm_core.spec.settings import by_home
+from deepfm_core.spec.models import GUIDED_EMBEDDING_SD, PUBLISHED
+from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec, RunSpec
+from deepfm_core.spec.search_space import written
+from deepfm_core.spec.settings import SETTINGS, by_home
 
 PRESETS = ("recommended", "paper", "quick")
 """What `--preset` takes."""
@@ -95,3 +99,51 @@ def _l2(rows: int, sd: float) -> float:
     """Give the λ that is a Gaussian prior of that standard deviation on each weight: the mean logloss of N rows plus
     λ/2 · w² is 1/N of the negative log posterior with λ = 1 / (N · sd²)."""
     return float(f"{1 / (max(rows, 1) * sd**2):.2g}")
+
+
+# Names of new runs, for the app and the command line.
+
+
+MODEL_TITLES = {
+    "deepfm": "DeepFM",
+    PUBLISHED: "DeepFM (paper)",
+    "dcn-v2": "DCN-V2",
+    "dcn": "DCN",
+    "fm-dnn": "FM & DNN",
+    "wide-deep": "Wide & Deep",
+    "pnn": "PNN*",
+    "opnn": "OPNN",
+    "ipnn": "IPNN",
+    "fnn": "FNN",
+    "dnn": "DNN",
+    "fm": "FM",
+    "lr": "LR",
+    "boosting": "Gradient boosting",
+}
+"""The models as their papers call them; the "LR & DNN" of DeepFM's is Wide & Deep. Last the baseline of comparisons."""
+
+MOST_SAID = 3
+"""Most settings in a name."""
+
+
+def settings_said(preset: str, chosen: Mapping[str, Any]) -> str:
+    """Say in a few words how a run's settings differ from the usual ones: by its preset, and by what was chosen."""
+    said = {setting.name: setting.said for setting in SETTINGS if setting.said and setting.name in chosen}
+    names = sorted(said, key=lambda name: (said[name].place, name))
+    parts = [said[name].form.format(_value(chosen[name])) for name in names]
+    parts = parts if preset == "recommended" else [preset, *parts]
+    return ", ".join([*parts[:MOST_SAID], "…"] if len(parts) > MOST_SAID else parts)
+
+
+def _value(value: Any) -> str:
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, list | tuple):  # widths, or pairs of crossed fields
+        return "-".join("*".join(part) if isinstance(part, tuple) else str(part) for part in value)
+    return "-".join(part.strip() for part in written(value).split(","))
+
+
+def run_name(spec: RunSpec, settings: str = "") -> str:
+    """Name a run by its model, its settings where they are not the usual ones, and its table."""
+    said = f", {settings}" if settings else ""
+    return f"{MODEL_TITLES.get(spec.model.name, spec.model.name)}{said} on {spec.table_name}"

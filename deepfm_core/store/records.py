@@ -18,7 +18,7 @@ from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import Event
-from deepfm_core.spec.naming import run_name
+from deepfm_core.spec.presets import run_name
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.database import Connection, Database, Row, insert
 from deepfm_core.store.process import Process

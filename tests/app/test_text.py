@@ -17,7 +17,7 @@ from deepfm_core._words import signed
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
-from deepfm_core.spec.naming import run_name, settings_said
+from deepfm_core.spec.presets import run_name, settings_said
 from deepfm_core.spec.run import ModelSpec, RunSpec
 from deepfm_core.store.store import Store
 from tests.app.test_results import Opened, finished_copy, opened, text_of

@@ -16,7 +16,7 @@ from deepfm_core._json import DAMAGE, read_object
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.spec.events import EpochDone, Fitted, event_from_dict
-from deepfm_core.spec.naming import run_name
+from deepfm_core.spec.presets import run_name
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import OBSERVED

@@ -15,8 +15,7 @@ from app.widgets.messages import MODEL_TITLES
 from app.widgets.text import plain
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.models import MODELS as MODEL_SWITCHES
-from deepfm_core.spec.naming import settings_said
-from deepfm_core.spec.presets import preset
+from deepfm_core.spec.presets import preset, settings_said
 from deepfm_core.spec.run import MODEL_NAMES, RunSpec
 from deepfm_core.spec.settings import PRECISIONS, SETTINGS, Home, Setting, of_home, setting_named
 from deepfm_core.spec.value_kinds import Choice, Crosses, Flag, Number, Whole, Widths

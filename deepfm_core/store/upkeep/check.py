@@ -14,7 +14,7 @@ from typing import Any
 
 from deepfm_core._files import beside
 from deepfm_core.errors import DamagedStore, DeepFMError, RunError, TableError
-from deepfm_core.spec.naming import run_name
+from deepfm_core.spec.presets import run_name
 from deepfm_core.spec.run import BASELINE
 from deepfm_core.store.database import Connection, Database, holds_data, insert
 from deepfm_core.store.records import RunRow, is_id, is_sha256
