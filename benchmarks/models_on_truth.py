@@ -28,8 +28,7 @@ from deepfm_core.metrics.bootstrap import logloss_difference
 from deepfm_core.metrics.scores import base_logloss, logloss
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.run import MODEL_NAMES
-from deepfm_core.synthetic.columns import categorical
-from deepfm_core.synthetic.worlds import Effects, World, WorldSpec, assemble, make_world, pure_three_way
+from deepfm_core.synthetic.worlds import Effects, World, WorldSpec, assemble, categorical, make_world, pure_three_way
 
 Values = NDArray[np.float64]
 

@@ -12,8 +12,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.synthetic.columns import Column, categorical, one_hot
-from deepfm_core.synthetic.worlds import Effects, World, assemble, pure_pair, pure_three_way, standardise
+from deepfm_core.synthetic.worlds import (
+    Column,
+    Effects,
+    World,
+    assemble,
+    categorical,
+    one_hot,
+    pure_pair,
+    pure_three_way,
+    standardise,
+)
 
 Values = NDArray[np.float64]
 

@@ -30,6 +30,7 @@ MOVED = {
     "deepfm_core.models.network_gradients": "deepfm_core.models.network",
     "deepfm_core.models.reading": "deepfm_core.models.batch",
     "deepfm_core.runs.trained": "deepfm_core.runs.predictor",
+    "deepfm_core.synthetic.columns": "deepfm_core.synthetic.worlds",
     "deepfm_core.training.spec": "deepfm_core.spec.run",
 }
 """Where a module of 0.1, or of later code, stands today. What was merged since is named if it held classes."""

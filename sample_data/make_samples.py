@@ -20,14 +20,16 @@ HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
 from deepfm_core.schema.kinds import Kind  # noqa: E402
-from deepfm_core.synthetic.columns import Column, one_hot, zipf_shares  # noqa: E402
-from deepfm_core.synthetic.worlds import (  # noqa: E402
+from deepfm_core.synthetic.worlds import (  # noqa: E402  # noqa: E402
+    Column,
     Effects,
     World,
     assemble,
+    one_hot,
     pure_pair,
     pure_three_way,
     standardise,
+    zipf_shares,
 )
 
 Values = NDArray[np.float64]

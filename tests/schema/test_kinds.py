@@ -19,7 +19,7 @@ MAY_NAME_KINDS = {
     "deepfm_core/schema/column_rules.py": "says which kinds are suggested",
     "deepfm_core/encoding/categorical.py": "fits and encodes them",
     "deepfm_core/encoding/numeric.py": "fits and encodes them",
-    "deepfm_core/synthetic/columns.py": "draws columns of three kinds, whatever others there are",
+    "deepfm_core/synthetic/worlds.py": "draws columns of three kinds, whatever others there are",
 }
 USED = [kind for kind in Kind if kind.is_used]
 
