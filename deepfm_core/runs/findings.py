@@ -240,7 +240,7 @@ def _slices(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
     """Sum `rows`, `clicks`, `predicted` and `variance` over the rows of each level of each field."""
     import pandas as pd
 
-    from deepfm_core.metrics.slices import level_rows
+    from deepfm_core.metrics.scores import level_rows
 
     predicted = rows["probability"]
     values = pd.DataFrame({"clicks": rows["label"], "predicted": predicted, "variance": predicted * (1 - predicted)})

@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 
 from deepfm_core.metrics.bootstrap import logloss_difference
-from deepfm_core.metrics.scores import auc, logloss
-from deepfm_core.metrics.slices import level_rates, level_rows, slice_metrics
+from deepfm_core.metrics.scores import auc, level_rates, level_rows, logloss, slice_metrics
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole
 

@@ -52,7 +52,7 @@ def values_section(sha: str, table: Table, schema: Schema) -> None:
 @st.cache_data(max_entries=64, show_spinner=False)
 def _rates(sha: str, key: str, _table: Table, _schema: Schema, field: str) -> tuple[pd.DataFrame, float]:
     """Count the labelled rows by value of a field; also give the share of positives among all of them."""
-    from deepfm_core.metrics.slices import level_rates, level_rows
+    from deepfm_core.metrics.scores import level_rates, level_rows
     from deepfm_core.schema.labels import labelled_rows
 
     rows, labels = labelled_rows(_table.frame, _schema.label, _table.name)

@@ -14,8 +14,7 @@ from app.widgets.figure import figure
 from app.widgets.layout import side_by_side
 from app.widgets.text import code, plain
 from deepfm_core.errors import DeepFMError
-from deepfm_core.metrics.scores import Metrics
-from deepfm_core.metrics.slices import level_rows, slice_metrics
+from deepfm_core.metrics.scores import Metrics, level_rows, slice_metrics
 from deepfm_core.schema.schema import FieldRole
 
 RATIO, AUC, LOGLOSS = "Predicted ÷ observed rate", "AUC", "Logloss"
