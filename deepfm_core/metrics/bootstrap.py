@@ -1,7 +1,7 @@
-"""Differences between models on the same rows, with 95% intervals, in numpy alone.
+"""Differences between models on the same rows, with 95% intervals, in numpy alone; also those of a component ladder.
 
-Use `logloss_difference` for two models with one seed each, and `compare_paired` for several models with several seeds.
-In shapes: N rows, M models, S seeds of a model.
+Use `logloss_difference` for two models with one seed each, `compare_paired` for several models with several seeds, and
+`ladder` for the parts of one model's logit. In shapes: N rows, M models, S seeds of a model.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
-from deepfm_core.metrics.scores import Z95, auc, auc_by_row, logloss_by_row
+from deepfm_core.metrics.scores import Z95, auc, auc_by_row, evaluate, logloss_by_row
 
 
 @dataclass(frozen=True)
@@ -197,3 +198,45 @@ def _seed_shares(rng: np.random.Generator, seeds: list[int], draws: int) -> Floa
             equal += np.sqrt(count / (count - 1)) * (drawn - equal)
         shares.append(equal)
     return np.concatenate(shares, axis=1)
+
+
+# The component ladder: how good a model's logit is as its parts are added, one after the other.
+
+
+FIRST, SECOND, DEEP = "bias + first-order", "+ second-order", "+ deep"
+METRICS = ("auc", "auc_low", "auc_high", "logloss", "logloss_low", "logloss_high")
+COLUMNS = ("rung", "model", *METRICS, "step", "step_low", "step_high")
+
+
+def ladder(sums: pd.DataFrame, alone: Mapping[str, NDArray[np.floating]]) -> pd.DataFrame:
+    """Evaluate each partial sum of the logit, and beside it the model of these parts alone.
+
+    Args:
+        sums: a part of the frame `partial_sums`: `label`, `first_order`, `fm`, `logit`.
+        alone: by name (`lr`, `fm`, `dnn`) the logits (N,) of models trained by themselves, on the same rows.
+
+    Returns:
+        One row per rung and model: `rung`; `model`, the name of a model trained alone, empty for a partial sum; AUC and
+        logloss with their 95% intervals; `step`, the logloss minus that of the rung before, with the 95% interval of
+        that difference on the same rows. A DNN alone is on the last rung.
+    """
+    pairs = bool(sums["fm"].notna().all())
+    # A model of FM pairs alone has no third rung. In float32, its two sums agree to 1e-4 only.
+    last = DEEP if not pairs or not np.allclose(sums["fm"], sums["logit"], atol=1e-4) else SECOND
+    rungs = {FIRST: sums["first_order"], **({SECOND: sums["fm"]} if pairs else {}), last: sums["logit"]}
+    places = {"lr": FIRST, "fm": SECOND, "dnn": DEEP}
+    labels = sums["label"].to_numpy(np.float64)
+    own = [logits.to_numpy(np.float64) for logits in rungs.values()]
+    lines = [_line(rung, "", labels, logits) for rung, logits in zip(rungs, own, strict=True)]
+    for line, logits, before in zip(lines[1:], own[1:], own, strict=False):
+        step = logloss_difference(labels, logits, before)
+        line |= {"step": step.value, "step_low": step.low, "step_high": step.high}
+    lines += [_line(places[name], name, labels, logits) for name, logits in alone.items() if places[name] in rungs]
+    return pd.DataFrame(lines, columns=list(COLUMNS))
+
+
+def _line(
+    rung: str, model: str, labels: NDArray[np.float64], logits: NDArray[np.floating]
+) -> dict[str, str | float | None]:
+    metrics = evaluate(labels, logits, float(labels.mean()))
+    return {"rung": rung, "model": model, **{name: getattr(metrics, name) for name in METRICS}}

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepfm_core.metrics.ablation import DEEP, FIRST, SECOND, ladder
+from deepfm_core.metrics.bootstrap import DEEP, FIRST, SECOND, ladder
 from deepfm_core.metrics.scores import auc, logloss
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Job

@@ -17,7 +17,7 @@ from app.widgets.figure import figure
 from app.widgets.layout import side_by_side
 from app.widgets.messages import MODEL_TITLES
 from deepfm_core._words import signed
-from deepfm_core.metrics.ablation import ladder
+from deepfm_core.metrics.bootstrap import ladder
 
 ALONE = ("lr", "fm", "dnn")
 """Models that are trained with a single part of the ladder."""
