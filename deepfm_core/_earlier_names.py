@@ -15,7 +15,7 @@ from types import ModuleType
 from typing import Any
 
 MOVED = {
-    "deepfm_core.data.crosses": "deepfm_core.encoding.crosses",
+    "deepfm_core.data.crosses": "deepfm_core.encoding.categorical",
     "deepfm_core.data.encoded": "deepfm_core.encoding.encoded_table",
     "deepfm_core.data.encoder": "deepfm_core.encoding.encoder",
     "deepfm_core.data.knots": "deepfm_core.schema.knots",
@@ -25,6 +25,7 @@ MOVED = {
     "deepfm_core.data.text_codes": "deepfm_core.encoding.categorical",
     "deepfm_core.data.texts": "deepfm_core.tables.table",
     "deepfm_core.data.vocabulary": "deepfm_core.encoding.vocabulary",
+    "deepfm_core.encoding.crosses": "deepfm_core.encoding.categorical",
     "deepfm_core.estimator": "deepfm_core.classifier",
     "deepfm_core.models.lookup": "deepfm_core.models.batch",
     "deepfm_core.models.network_gradients": "deepfm_core.models.network",

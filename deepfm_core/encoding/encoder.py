@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from deepfm_core._files import sha256, whole
 from deepfm_core._parallel import in_parallel
 from deepfm_core.encoding import categorical, numeric
-from deepfm_core.encoding.crosses import CrossedCode
+from deepfm_core.encoding.categorical import CrossedCode
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable, Layout, gather
 from deepfm_core.encoding.field import Code, DenseFieldCode, FieldCode, FieldSettings, field_from_dict, fit_role, tally
 from deepfm_core.errors import Problem, SchemaError

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
-from deepfm_core.encoding import crosses as crosses_module
+from deepfm_core.encoding import categorical as crosses_module
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import SchemaError, SpecError
 from deepfm_core.models.batch import Batch
