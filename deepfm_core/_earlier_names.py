@@ -26,6 +26,7 @@ MOVED = {
     "deepfm_core.data.texts": "deepfm_core.tables.table",
     "deepfm_core.data.vocabulary": "deepfm_core.encoding.vocabulary",
     "deepfm_core.encoding.crosses": "deepfm_core.encoding.categorical",
+    "deepfm_core.encoding.spelling": "deepfm_core.encoding.vocabulary",
     "deepfm_core.estimator": "deepfm_core.classifier",
     "deepfm_core.models.lookup": "deepfm_core.models.batch",
     "deepfm_core.models.network_gradients": "deepfm_core.models.network",

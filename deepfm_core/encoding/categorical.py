@@ -14,8 +14,17 @@ from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoded_table import CrossedField
 from deepfm_core.encoding.field import Code, FieldCode, FieldSettings, encodes, field_from_dict
-from deepfm_core.encoding.spelling import with_separator
-from deepfm_core.encoding.vocabulary import HOURS, MISSING, SPECIALS, UNSEEN, WEEKDAYS, Vocabulary, padded, split_tokens
+from deepfm_core.encoding.vocabulary import (
+    HOURS,
+    MISSING,
+    SPECIALS,
+    UNSEEN,
+    WEEKDAYS,
+    Vocabulary,
+    padded,
+    split_tokens,
+    with_separator,
+)
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.kinds import Kind

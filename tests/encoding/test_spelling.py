@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.encoding.spelling import Spellings
+from deepfm_core.encoding.vocabulary import Spellings
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.reader import read_table
