@@ -14,8 +14,8 @@ from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.text import plain, without_options
 from deepfm_core.errors import RunError
+from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.lists import mark_of
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.presets import preset, run_name
 from deepfm_core.spec.run import RunSpec

@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING, Any, get_args
 from deepfm_core.cli.parser import READ
 from deepfm_core.cli.understanding import reading_warnings, tell, understood
 from deepfm_core.errors import NOTHING_TO_DO, DamagedStore, Problem, RunError, SchemaError, SpecError, did_you_mean
+from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.column_rules import Said
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.lists import mark_of
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home

@@ -26,9 +26,8 @@ from deepfm_core.encoding.vocabulary import (
     with_separator,
 )
 from deepfm_core.errors import Problem, SchemaError
-from deepfm_core.schema.column import Cells
+from deepfm_core.schema.column import Cells, require_separator
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.lists import require_separator
 from deepfm_core.schema.schema import Cross, FieldRole
 from deepfm_core.schema.timestamps import STRAYS, form_of
 from deepfm_core.tables.table import Texts

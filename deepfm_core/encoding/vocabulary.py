@@ -12,8 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from deepfm_core.schema.column import Cells, missing_texts
-from deepfm_core.schema.lists import MARKS, WRAPPING
+from deepfm_core.schema.column import MARKS, WRAPPING, Cells, missing_texts
 from deepfm_core.tables.csv_parser import keys_of
 from deepfm_core.tables.table import Texts
 

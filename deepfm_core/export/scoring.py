@@ -21,7 +21,7 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.term import Term
 from deepfm_core.models.terms import terms_of
 from deepfm_core.runs.predictor import Trained
-from deepfm_core.schema.lists import MARKS, WRAPPING
+from deepfm_core.schema.column import MARKS, WRAPPING
 from deepfm_core.schema.timestamps import FORMS
 from deepfm_core.spec.models import ADDENDS
 from deepfm_core.tables.table import MISSING_TEXTS, Texts

@@ -12,19 +12,20 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core._words import percent
-from deepfm_core.schema.column import Cells
-from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.lists import find_separator, shown
-from deepfm_core.schema.names import (
+from deepfm_core.schema.column import (
+    Cells,
     Typed,
+    find_separator,
     name_words,
     names_a_quantity,
     names_an_id,
     names_codes,
     names_row_numbers,
     names_unnamed_codes,
+    shown,
     typed_name,
 )
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.number_parsing import MISSING_WORDS, PLAIN, Notation, holes_of, notation_of, number_names
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.schema.timestamps import form_of, looks_like_times

@@ -11,13 +11,12 @@ import numpy as np
 
 from deepfm_core._words import percent
 from deepfm_core.errors import Problem, SchemaError
-from deepfm_core.schema.column import Cells
+from deepfm_core.schema.column import Cells, require_separator
 from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, Said, column_role
 from deepfm_core.schema.integer_codes import checked_for_codes
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
 from deepfm_core.schema.leakage import checked_for_leaks, checked_for_order, folds_of, strongest_look
-from deepfm_core.schema.lists import require_separator
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.tables.table import Table
 

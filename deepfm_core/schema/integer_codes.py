@@ -9,9 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
-from deepfm_core.schema.column import Cells
+from deepfm_core.schema.column import Cells, Typed, name_words, names_a_quantity, typed_name
 from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY
-from deepfm_core.schema.names import Typed, name_words, names_a_quantity, typed_name
 from deepfm_core.schema.schema import FieldRole
 
 # Whether the order of whole numbers says anything about the label, or whether they are codes that happen to be digits.

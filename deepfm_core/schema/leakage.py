@@ -14,10 +14,9 @@ import numpy as np
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from deepfm_core.schema.column import Cells
+from deepfm_core.schema.column import WRAPPING, Cells
 from deepfm_core.schema.column_rules import LEFT_OUT
 from deepfm_core.schema.knots import bucket_edges
-from deepfm_core.schema.lists import WRAPPING
 from deepfm_core.schema.schema import FieldRole
 
 LEAK_WARNING, LEAK_IGNORED = 0.95, 0.995

@@ -10,9 +10,9 @@ import pandas as pd
 import pytest
 
 from deepfm_core.errors import SchemaError
+from deepfm_core.schema.column import MARKS
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.lists import MARKS
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.table import Table

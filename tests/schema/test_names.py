@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfm_core.schema.column import name_words, names_codes
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.names import name_words, names_codes
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.tables.dataframe import table_from_frame
 
