@@ -32,6 +32,7 @@ MOVED = {
     "deepfm_core.models.network_gradients": "deepfm_core.models.network",
     "deepfm_core.models.reading": "deepfm_core.models.batch",
     "deepfm_core.runs.trained": "deepfm_core.runs.predictor",
+    "deepfm_core.schema.leakage": "deepfm_core.schema.infer",
     "deepfm_core.schema.lists": "deepfm_core.schema.column",
     "deepfm_core.schema.names": "deepfm_core.schema.column",
     "deepfm_core.synthetic.columns": "deepfm_core.synthetic.worlds",

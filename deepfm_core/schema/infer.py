@@ -1,24 +1,239 @@
-"""Schema inference: a role, a reason and at times a warning for every column of a table."""
+"""Schema inference: a role, a reason and at times a warning for every column of a table; leaks are looked for, too."""
 
 from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from deepfm_core._words import percent
 from deepfm_core.errors import Problem, SchemaError
-from deepfm_core.schema.column import Cells, require_separator
-from deepfm_core.schema.column_rules import CATEGORIES, QUANTITY, Said, column_role
+from deepfm_core.schema.column import WRAPPING, Cells, require_separator
+from deepfm_core.schema.column_rules import CATEGORIES, LEFT_OUT, QUANTITY, Said, column_role
 from deepfm_core.schema.integer_codes import checked_for_codes
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.knots import bucket_edges
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
-from deepfm_core.schema.leakage import checked_for_leaks, checked_for_order, folds_of, strongest_look
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.tables.table import Table
+
+LEAK_WARNING, LEAK_IGNORED = 0.95, 0.995
+"""Out-of-fold AUC of a single field from which it is suspected of leaking the label, and from which it is left out."""
+
+FAR_ABOVE, TIMES_ABOVE = 0.9, 2.0
+"""AUC from which a column is advised to be looked at if its distance from 0.5 is so many times that of any other."""
+
+FOLDS = 5
+_PRIOR_ROWS = 10.0
+_BUCKETS = 200
+_VALUES = 100
+"""Values of a multi-valued column that are looked at, the most frequent ones."""
+
+
+@dataclass(frozen=True)
+class Look:
+    """One way to look at a column, and how well that alone predicts the label.
+
+    Attributes:
+        auc: out of fold.
+        said: what predicts, as the subject of a sentence.
+        enters: whether a model would see it.
+    """
+
+    auc: float
+    said: str
+    enters: bool = True
+
+    @property
+    def gini(self) -> float:
+        """Twice the distance of the AUC from one half."""
+        return 2 * self.auc - 1
+
+
+NO_LOOK = Look(0.5, "it")
+
+
+def checked_for_leaks(roles: Sequence[FieldRole], looks: Sequence[Look], *, leave_out: bool) -> list[FieldRole]:
+    """Leave out or warn of the columns that nearly give the label away, and advise on one far above all others.
+
+    Args:
+        roles: of all columns but the label.
+        looks: the strongest look at each.
+        leave_out: whether a column that gives the label away is ignored; if not, it is warned of.
+    """
+    strongest = sorted((look.gini for look in looks), reverse=True)
+    second = strongest[1] if len(strongest) > 1 else 1.0
+    return [_checked(role, look, second, leave_out) for role, look in zip(roles, looks, strict=True)]
+
+
+def _checked(role: FieldRole, look: Look, second: float, leave_out: bool) -> FieldRole:
+    said = f"alone {look.said} predicts the label with AUC {look.auc:.3f}"
+    if look.auc >= LEAK_IGNORED and leave_out and look.enters:
+        return replace(role, kind=LEFT_OUT, reason=said, warning="it may have been written after the label")
+    if look.auc < LEAK_WARNING:
+        if look.auc < FAR_ABOVE or look.gini < TIMES_ABOVE * second:
+            return role
+        said += f", far above every other column (at most {0.5 + second / 2:.2f})"
+    remedy = "make sure it is known before the label is"
+    if not look.enters:
+        remedy = "rows may be sorted by the label, so use a split by time"
+    return replace(role, warning="; ".join(filter(None, (f"{said}: {remedy}", role.warning))))
+
+
+ORDER_TELLS = 0.6
+"""AUC of row numbers from which the labels follow the order of the log."""
+
+_RISING = 0.999
+
+
+def checked_for_order(role: FieldRole, cells: Cells, labels: NDArray[np.bool_], folds: NDArray[np.int64]) -> FieldRole:
+    """Warn of numbers that stand for the order of the log where the labels follow that order.
+
+    These are row numbers, which are left out, and whole numbers that rise with the rows.
+    """
+    left_out = role.reason.startswith("row numbers")
+    if not left_out and not (role.kind.is_number and _rises(cells)):
+        return role
+    auc = level_auc(_levels(cells, by_number=True), cells, labels, folds)
+    if auc < ORDER_TELLS:
+        return role
+    warning = f"the labels follow the order of the log: row numbers alone reach AUC {auc:.2f}"
+    if not left_out:
+        warning = f"its numbers rise with the rows, and the labels follow (AUC {auc:.2f}): it may be the log's order"
+    remedy = "a split by time is the honest test" if left_out else "ignore it if so"
+    return replace(role, warning="; ".join(filter(None, (f"{warning}: {remedy}", role.warning))))
+
+
+def _rises(cells: Cells) -> bool:
+    """Say whether nearly unique whole numbers rise, or fall, from row to row."""
+    values = cells.numbers.values[cells.codes]
+    if len(cells.held) < len(cells) / 2 or np.isnan(values).any() or np.any(values != np.floor(values)):
+        return False
+    steps = np.diff(values)
+    return bool(len(steps)) and max(float((steps >= 0).mean()), float((steps <= 0).mean())) >= _RISING
+
+
+def strongest_look(role: FieldRole, cells: Cells, labels: NDArray[np.bool_], folds: NDArray[np.int64]) -> Look:
+    """Return the look at a column that predicts the label best; of nearly equal ones the first.
+
+    Args:
+        role: what the column is taken to be; at an ignored one nobody looks.
+        cells: its cells in N labelled rows.
+        labels: (N,) of these rows.
+        folds: (N,) the fold of each row.
+    """
+    best = NO_LOOK
+    if not role.kind.is_used:
+        return best
+    for said, levels, enters in _levels_to_look_at(role, cells):
+        auc = level_auc(levels, cells, labels, folds)
+        if auc > best.auc + 0.001:
+            best = Look(auc, said, enters)
+    return best
+
+
+def _levels_to_look_at(role: FieldRole, cells: Cells) -> Iterator[tuple[str, NDArray[np.int64], bool]]:
+    """Yield each way to look at a column: what it looks at, (D,) a level per distinct text, whether a model sees it."""
+    if role.missing:
+        yield "whether it has a value", cells.missing.astype(np.int64), True
+    if role.kind.is_time:
+        yield from _of_times(cells, role.form)
+    elif role.kind.is_several and role.separator:
+        yield from _of_lists(cells, role.separator)
+        yield "it", _levels(cells, by_number=False), True
+    else:
+        yield "it", _levels(cells, by_number=role.kind.is_number), True
+
+
+def _of_times(cells: Cells, form: str) -> Iterator[tuple[str, NDArray[np.int64], bool]]:
+    moments = cells.moments(form)
+    yield "its hour of day", np.where(moments.valid, moments.hours, 24), True
+    yield "its day of week", np.where(moments.valid, moments.weekdays, 7), True
+    seconds = np.where(moments.valid, moments.instant.astype(np.float64), np.nan)
+    yield "its order in time", _bucketed(seconds, cells.counts), False
+
+
+def _of_lists(cells: Cells, separator: str) -> Iterator[tuple[str, NDArray[np.int64], bool]]:
+    parts = pc.split_pattern(cells.texts, separator)
+    of_cell = np.asarray(pc.list_parent_indices(parts))
+    values = pc.utf8_trim(pc.list_flatten(parts), WRAPPING).dictionary_encode()
+    codes = np.asarray(values.indices)
+    rows = np.bincount(codes, weights=cells.counts[of_cell], minlength=len(values.dictionary))
+    for value in np.argsort(-rows, kind="stable")[:_VALUES].tolist():
+        levels = np.zeros(len(cells.texts), dtype=np.int64)
+        levels[of_cell[codes == value]] = 1
+        yield f"its value `{values.dictionary[value].as_py()}`", levels, True
+
+
+def folds_of(labels: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return (N,) the fold of each row, dealt out in turn within each class, in an order that is not the table's.
+
+    In the table's own order every stretch of rows would be dealt out evenly, so that the rate of a stretch in the other
+    folds were its rate in all of them: row numbers would seem to predict labels drawn at random.
+    """
+    order = np.random.default_rng(0).permutation(len(labels))
+    mixed, folds = labels[order], np.empty(len(labels), dtype=np.int64)
+    folds[order] = np.where(mixed, np.cumsum(mixed), np.cumsum(~mixed)) % FOLDS
+    return folds
+
+
+def level_auc(levels: NDArray[np.int64], cells: Cells, labels: NDArray[np.bool_], folds: NDArray[np.int64]) -> float:
+    """Return the AUC of scoring each row by the click rate of its level in the other folds.
+
+    Rates are drawn towards the base rate by 10 rows, so a level that stands in one row only scores like any other and
+    nearly unique columns come out at about one half.
+
+    Args:
+        levels: (D,) the level of each distinct text of `cells`.
+        cells: of N rows.
+        labels: (N,) of these rows.
+        folds: (N,) the fold of each row.
+
+    Source: out-of-fold target encoding (Micci-Barreca 2001) and the rank-sum form of the AUC with ties as halves.
+    """
+    level = levels[cells.codes]
+    size = int(level.max(initial=0)) + 1
+    cell = level * FOLDS + folds
+    rows = np.bincount(cell, minlength=size * FOLDS).reshape(size, FOLDS).astype(np.float64)
+    clicks = np.bincount(cell, weights=labels.astype(np.float64), minlength=size * FOLDS).reshape(size, FOLDS)
+    base = clicks.sum() / max(rows.sum(), 1.0)
+    others_rows = rows.sum(axis=1, keepdims=True) - rows
+    others_clicks = clicks.sum(axis=1, keepdims=True) - clicks
+    score = (others_clicks + _PRIOR_ROWS * base) / (others_rows + _PRIOR_ROWS)
+    return weighted_auc(score.ravel(), clicks.ravel(), (rows - clicks).ravel())
+
+
+def weighted_auc(score: NDArray[Any], positive: NDArray[Any], negative: NDArray[Any]) -> float:
+    """Return the AUC of n groups of rows that share a score; 0.5 where a class is empty."""
+    order = np.argsort(score, kind="stable")
+    starts = np.flatnonzero(np.diff(score[order], prepend=-np.inf))
+    up, down = np.add.reduceat(positive[order], starts), np.add.reduceat(negative[order], starts)
+    if not up.sum() or not down.sum():
+        return 0.5
+    below = np.cumsum(down) - down
+    return float((up * (below + down / 2)).sum() / (up.sum() * down.sum()))
+
+
+def _levels(cells: Cells, by_number: bool) -> NDArray[np.int64]:
+    """Return (D,) a level for each distinct text."""
+    if not by_number:
+        return np.where(cells.missing, len(cells.texts), np.arange(len(cells.texts)))
+    return _bucketed(cells.numbers.values, cells.counts)
+
+
+def _bucketed(values: NDArray[np.float64], counts: NDArray[np.int64]) -> NDArray[np.int64]:
+    edges = bucket_edges(values, counts, _BUCKETS)
+    return np.where(np.isnan(values), 0, np.searchsorted(edges, values, side="right") + 1)
+
+
+# Schema inference: a role, a reason and at times a warning for every column of a table.
+
 
 _CHOSEN = "chosen by you"
 _FAMILY = 3
