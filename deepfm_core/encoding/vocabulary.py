@@ -16,6 +16,13 @@ from deepfm_core.schema.column import MARKS, WRAPPING, Cells, missing_texts
 from deepfm_core.tables.csv_parser import keys_of
 from deepfm_core.tables.table import Texts
 
+# Find known values that are written otherwise: `TRUE` for `true`, `2.50` for `2.5`, `501` for `00501`.
+#
+# Start with `Spellings`. A text that training saw is never looked at: what differs in training stays apart. Only an
+# unseen text is compared with the known ones, in steps: each makes more texts alike, and the first one counts in which
+# it is like a single known value. `us` is `US`, then, but where training saw both, `Us` is neither. A row's answer
+# does not depend on the rows beside it. `deepfm_core/export/standalone.py` does the same without Arrow.
+
 _BLANKS = r"[ \t\n\f\r\x0B\x{A0}\x{2000}-\x{200B}\x{202F}\x{3000}\x{FEFF}]+"
 _THOUSANDS = r"^[+-]?\d{1,3}(,\d{3})+(\.\d+)?$"
 

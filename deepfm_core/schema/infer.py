@@ -23,6 +23,11 @@ from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label,
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.tables.table import Table
 
+# How well a single column predicts the label on rows it was not counted on: what leaks shows here.
+#
+# Start with `checked_for_leaks`. A column is looked at in several ways: whether it has a value, its values, and where
+# it holds points in time their hour, weekday and order.
+
 LEAK_WARNING, LEAK_IGNORED = 0.95, 0.995
 """Out-of-fold AUC of a single field from which it is suspected of leaking the label, and from which it is left out."""
 

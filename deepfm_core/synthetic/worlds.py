@@ -21,6 +21,10 @@ from scipy.special import ndtr
 
 from deepfm_core.schema.kinds import Kind
 
+# Columns of generated worlds: categorical with Zipf-like shares, numeric, and multi-valued.
+#
+# Each is made from a latent standard normal value per row. Correlated latents give related columns.
+
 NUMERIC_GROUPS = 40
 """Quantile groups of a number. Within them its main effect is removed from a planted pair."""
 
