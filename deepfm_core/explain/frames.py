@@ -24,11 +24,11 @@ from deepfm_core.explain.learned import (
     LearnedPairs,
     fm_columns,
     fm_strengths,
+    level_contributions,
     purified_first_order,
     strength,
     within_strength,
 )
-from deepfm_core.explain.learned_levels import level_contributions
 from deepfm_core.explain.purify import purify_table
 from deepfm_core.models.deepfm import DeepFM
 

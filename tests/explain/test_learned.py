@@ -15,11 +15,10 @@ from deepfm_core.evidence.guide import GuidedPair, solve
 from deepfm_core.evidence.levels import Levels, field_levels
 from deepfm_core.evidence.ranking import observed_interactions
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS
-from deepfm_core.explain import learned, learned_levels
+from deepfm_core.explain import learned
 from deepfm_core.explain import purify as purify_module
 from deepfm_core.explain.frames import fields_frame, pairs_frame, seriate
-from deepfm_core.explain.learned import learned_pairs, network_contributions
-from deepfm_core.explain.learned_levels import level_contributions
+from deepfm_core.explain.learned import learned_pairs, level_contributions, network_contributions
 from deepfm_core.explain.purify import AdditiveFit, purify, purify_table
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
@@ -192,7 +191,7 @@ def test_what_levels_hold_does_not_depend_on_how_many_rows_are_gathered_at_a_tim
     model = settled(MIXED, table, layers=(5,), centred=True)
     members, pairs = [one.codes for one in field_levels(table)], [(0, 2), (1, 3), (2, 5)]
     whole = list(level_contributions(model, table, members, pairs, 8, 0))
-    monkeypatch.setattr(learned_levels, "BLOCK", 7)
+    monkeypatch.setattr(learned, "BLOCK", 7)
     for one, other in zip(whole, level_contributions(model, table, members, pairs, 8, 0), strict=True):
         np.testing.assert_allclose(one.fm, other.fm, atol=1e-5)
         np.testing.assert_allclose(one.dnn, other.dnn, atol=1e-5)
