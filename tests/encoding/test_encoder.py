@@ -14,7 +14,7 @@ from deepfm_core.encoding.categorical import CategoricalCode
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.vocabulary import Vocabulary
 from deepfm_core.errors import SchemaError
-from deepfm_core.explain.nearest import unfamiliar
+from deepfm_core.explain.example_rows import unfamiliar
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.knots import blend, bucket_names, piecewise_knots, quantile_knots
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema

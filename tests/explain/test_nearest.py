@@ -8,8 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.explain.example_rows import derived_values
-from deepfm_core.explain.nearest import differing, distances
+from deepfm_core.explain.example_rows import derived_values, differing, distances
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.number_parsing import Notation
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema

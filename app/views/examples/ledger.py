@@ -19,8 +19,7 @@ from app.widgets.text import code, plain
 from deepfm_core._words import percent, signed
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import DeepFMError
-from deepfm_core.explain.example_rows import derived_values
-from deepfm_core.explain.nearest import differing, distances
+from deepfm_core.explain.example_rows import derived_values, differing, distances
 from deepfm_core.spec.models import addend_kinds
 from deepfm_core.spec.run import ModelSpec
 

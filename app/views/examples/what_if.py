@@ -24,7 +24,7 @@ from deepfm_core.schema.schema import FieldRole
 from deepfm_core.spec.models import ADDENDS
 
 if TYPE_CHECKING:
-    from deepfm_core.explain.nearest import Unfamiliar
+    from deepfm_core.explain.example_rows import Unfamiliar
     from deepfm_core.explain.what_if import Answers
     from deepfm_core.runs.predictor import Trained
 
@@ -104,7 +104,7 @@ def not_trained_on(run: OpenRun, role: FieldRole, value: str) -> list[str]:
             return []
         problem = f"{number:,.12g} is outside the training range, {ends[0]:,.12g} to {ends[1]:,.12g}."
         return [f"`{role.column}`: {problem}"]
-    from deepfm_core.explain.nearest import unfamiliar
+    from deepfm_core.explain.example_rows import unfamiliar
 
     values = _split(value, role) if role.separator else [value.strip()]
     return [_not_seen(role, strange) for strange in unfamiliar(_trained(run.id, run).encoder, role.column, values)]
