@@ -25,7 +25,7 @@ from deepfm_core.spec.models import ADDENDS
 
 if TYPE_CHECKING:
     from deepfm_core.explain.example_rows import Unfamiliar
-    from deepfm_core.explain.what_if import Answers
+    from deepfm_core.explain.row_terms import Answers
     from deepfm_core.runs.predictor import Trained
 
 CHANGES = "if"
@@ -181,7 +181,7 @@ def _trained(run_id: str, _run: OpenRun) -> Trained:
 
 
 def _ask(run: OpenRun, own: dict[str, str], variants: list[dict[str, str]]) -> Answers:
-    from deepfm_core.explain.what_if import ask
+    from deepfm_core.explain.row_terms import ask
 
     trained = _trained(run.id, run)
     return ask(trained.encoder, trained.model, own, variants)
