@@ -30,6 +30,7 @@ MOVED = {
     "deepfm_core.estimator": "deepfm_core.classifier",
     "deepfm_core.explain.learned_levels": "deepfm_core.explain.learned",
     "deepfm_core.explain.nearest": "deepfm_core.explain.example_rows",
+    "deepfm_core.explain.purified_terms": "deepfm_core.explain.attribution",
     "deepfm_core.explain.what_if": "deepfm_core.explain.row_terms",
     "deepfm_core.models.lookup": "deepfm_core.models.batch",
     "deepfm_core.models.network_gradients": "deepfm_core.models.network",

@@ -19,11 +19,10 @@ from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.splits import Part
 from deepfm_core.evidence.levels import field_levels
 from deepfm_core.explain import frames, row_terms
-from deepfm_core.explain.attribution import dnn_attribution_frame
+from deepfm_core.explain.attribution import dnn_attribution_frame, purified_terms, purified_terms_frame
 from deepfm_core.explain.example_rows import example_cells_frame
 from deepfm_core.explain.frames import sample_rows
 from deepfm_core.explain.learned import LearnedPairs, learned_pairs
-from deepfm_core.explain.purified_terms import purified_terms, purified_terms_frame
 from deepfm_core.explain.row_terms import partial_sums_frame
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.deepfm import DeepFM

@@ -8,9 +8,9 @@ import pandas as pd
 
 from deepfm_core.encoding.splits import load_parts
 from deepfm_core.errors import RunError
+from deepfm_core.explain.attribution import purified_terms
 from deepfm_core.explain.frames import sample_rows
 from deepfm_core.explain.learned import learned_pairs
-from deepfm_core.explain.purified_terms import purified_terms
 from deepfm_core.explain.row_terms import terms_frame
 from deepfm_core.runs.explain_stage import network_background, network_sample
 from deepfm_core.runs.predictor import Trained

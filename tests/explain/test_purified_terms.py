@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfm_core.evidence.levels import field_levels
+from deepfm_core.explain.attribution import PurifiedTerms, purified_terms, purified_terms_frame
 from deepfm_core.explain.learned import learned_pairs, strength
-from deepfm_core.explain.purified_terms import PurifiedTerms, purified_terms, purified_terms_frame
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.training.fit import predict_logits
 from tests.explain.test_learned import CATEGORICAL, settled
