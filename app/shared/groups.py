@@ -96,7 +96,7 @@ def _run_table(ids: tuple[str, ...], _runs: Sequence[RunRow]) -> pd.DataFrame:
 
 def study_table(runs: Sequence[RunRow], plan: StudyPlan) -> pd.DataFrame:
     """Give one row of metrics and settings per finished run of a study."""
-    from deepfm_core.experiments.study_table import study_table
+    from deepfm_core.experiments.study import study_table
 
     return study_table(runs, plan)
 
@@ -109,7 +109,7 @@ def against_start(runs: Sequence[RunRow], table: pd.DataFrame, trial: int) -> Di
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _against_start(ids: tuple[str, ...], trial: int, _table: pd.DataFrame) -> Difference | None:
-    from deepfm_core.experiments.study_table import against_start
+    from deepfm_core.experiments.study import against_start
 
     return against_start(store(), _table, trial)
 

@@ -21,7 +21,7 @@ from pathlib import Path
 
 from deepfm_core._parallel import use_system_memory
 from deepfm_core.errors import DeepFMError
-from deepfm_core.experiments.optuna_search import choosing
+from deepfm_core.experiments.study import choosing
 from deepfm_core.runs.job import Engine
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import RunRow

@@ -13,7 +13,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.shared.apply_settings import choices
 from app.shared.launch import WRITTEN
-from deepfm_core.experiments import optuna_search, study
+from deepfm_core.experiments import study
 from deepfm_core.experiments.study import SEARCH, StudyPlan
 from deepfm_core.schema.column_rules import Said
 from deepfm_core.schema.infer import infer_schema
@@ -50,7 +50,7 @@ def begin(
         run = store.claims.next(Process.current(), comparison)
         if run is None:
             break
-        list(perform(store, run, optuna_search.choosing(store, run, instant), Process.current()))
+        list(perform(store, run, study.choosing(store, run, instant), Process.current()))
     return comparison
 
 

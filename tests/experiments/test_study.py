@@ -11,9 +11,17 @@ import pandas as pd
 import pytest
 
 from deepfm_core.errors import SpecError
-from deepfm_core.experiments import groups, optuna_search, study
-from deepfm_core.experiments.study import GRID, SEARCH, StudyPlan
-from deepfm_core.experiments.study_table import against_start, factor_lines, in_order, study_table, trial_table
+from deepfm_core.experiments import groups, study
+from deepfm_core.experiments.study import (
+    GRID,
+    SEARCH,
+    StudyPlan,
+    against_start,
+    factor_lines,
+    in_order,
+    study_table,
+    trial_table,
+)
 from deepfm_core.runs.engine import execute
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
@@ -69,7 +77,7 @@ def work(store: Store, comparison: str, most: int = 1000, engine=instant) -> int
         run = store.claims.next(me, comparison)
         if run is None:
             return done
-        list(perform(store, run, optuna_search.choosing(store, run, engine), me))
+        list(perform(store, run, study.choosing(store, run, engine), me))
     return most
 
 
@@ -247,7 +255,7 @@ def test_a_trial_that_fails_says_why_and_the_search_goes_on(
     store: Store, base: RunSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     proposed = {1: {"keep": 1.5}, 2: {"keep": 0.7}}
-    monkeypatch.setattr(optuna_search, "propose", lambda plan, runs, trial: proposed[trial])
+    monkeypatch.setattr(study, "propose", lambda plan, runs, trial: proposed[trial])
     comparison = study.begin(store, base, 560, StudyPlan({"keep": (0.5, 0.9)}, design=SEARCH, trials=3))
     work(store, comparison)
     runs = store.comparisons.runs(comparison)

@@ -29,8 +29,7 @@ from deepfm_core.__main__ import main
 from deepfm_core.classifier import DeepFMClassifier
 from deepfm_core.evidence.verdicts import holding
 from deepfm_core.experiments.comparison import model_table
-from deepfm_core.experiments.study import StudyPlan
-from deepfm_core.experiments.study_table import study_table
+from deepfm_core.experiments.study import StudyPlan, study_table
 from deepfm_core.runs.findings import findings
 from deepfm_core.runs.seed_stability import split_by_other
 from deepfm_core.schema.schema import Schema

@@ -136,7 +136,7 @@ def test_a_search_and_an_explained_run_come_to_the_figures_of_the_worker_here(st
 
     alone = study.begin(store, base, 600, plan)
     me = Process.current()
-    from deepfm_core.experiments.optuna_search import choosing
+    from deepfm_core.experiments.study import choosing
 
     while (run := store.claims.next(me, alone)) is not None:
         list(perform(store, run, choosing(store, run, execute), me))
@@ -297,7 +297,7 @@ def test_a_parcel_has_what_changed_and_stays_within_its_folder(tmp_path: Path) -
 
 
 def test_a_search_waits_for_the_results_that_a_choice_needs(store: Store) -> None:
-    from deepfm_core.experiments.optuna_search import may_choose
+    from deepfm_core.experiments.study import may_choose
 
     plan = StudyPlan({"keep": (0.3, 1.0)}, design=SEARCH, trials=7)
     runs = store.comparisons.runs(study.begin(store, spec(store), 600, plan))

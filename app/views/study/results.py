@@ -19,8 +19,7 @@ from app.widgets.figure import figure, show_chart
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import plain
 from deepfm_core._words import signed
-from deepfm_core.experiments.study import ONE, SEARCH, StudyPlan
-from deepfm_core.experiments.study_table import factor_lines, in_order, trial_table, untried
+from deepfm_core.experiments.study import ONE, SEARCH, StudyPlan, factor_lines, in_order, trial_table, untried
 from deepfm_core.spec.search_space import FACTORS, Value, written
 from deepfm_core.store.records import RunRow
 

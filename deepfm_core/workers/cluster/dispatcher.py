@@ -13,7 +13,7 @@ from dataclasses import asdict
 from functools import partial
 
 from deepfm_core._files import write_json
-from deepfm_core.experiments.optuna_search import choosing, may_choose
+from deepfm_core.experiments.study import choosing, may_choose
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import RunRow
 from deepfm_core.store.run_queue import RUNS
