@@ -10,7 +10,6 @@ from deepfm_core.cli.options import Tables, base_spec, chosen_settings
 from deepfm_core.cli.output import with_earlier_names
 from deepfm_core.errors import RunError
 from deepfm_core.experiments import comparison as experiments_comparison
-from deepfm_core.experiments import groups
 from deepfm_core.experiments.comparison import ComparisonPlan, model_table
 from deepfm_core.runs.engine import execute
 from deepfm_core.spec.events import Failed
@@ -46,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         _work(store, comparison, tables, arguments.quiet)
     except BaseException:
-        groups.cancel(store, comparison)
+        comparison.cancel(store, comparison)
         raise
     write_csv(with_earlier_names(model_table(store, store.comparisons.runs(comparison))), sys.stdout)
 
@@ -77,7 +76,7 @@ def _do(store: Store, mine: RunRow, me: Process, tables: Tables) -> None:
 def _say(store: Store, comparison: str, mine: RunRow, quiet: bool) -> None:
     if quiet:
         return
-    standing = groups.Standing.of(store.comparisons.runs(comparison), time.time(), {})
+    standing = comparison.Standing.of(store.comparisons.runs(comparison), time.time(), {})
     scores = store.run(mine.id).summary.get("test") or store.run(mine.id).summary.get("valid") or {}
     auc = "–" if scores.get("auc") is None else f"{scores['auc']:.4f}"
     left = "" if standing.seconds_left is None else f", about {standing.seconds_left:.0f} s left"
