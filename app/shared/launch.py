@@ -142,7 +142,7 @@ def say_expectations(spec: RunSpec) -> None:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _expectations(key: str, _spec: RunSpec) -> list[str]:
-    from deepfm_core.runs.expectations import expectations
+    from deepfm_core.runs.progress import expectations
 
     return expectations(saved_tables.table(_spec.table), _spec)
 

@@ -24,8 +24,8 @@ from deepfm_core.cli.output import Progressed
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.export.tracking import check, send
 from deepfm_core.runs.engine import execute
-from deepfm_core.runs.expectations import expectations
 from deepfm_core.runs.job import Context, Job
+from deepfm_core.runs.progress import expectations
 from deepfm_core.spec.events import Event, Failed, Finished
 from deepfm_core.spec.presets import run_name, settings, settings_said
 from deepfm_core.spec.run import RunSpec

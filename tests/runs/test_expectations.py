@@ -8,7 +8,7 @@ import pytest
 
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.models.deepfm import DeepFM
-from deepfm_core.runs.expectations import _parameters, expectations
+from deepfm_core.runs.progress import _parameters, expectations
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec
