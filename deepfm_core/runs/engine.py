@@ -23,9 +23,8 @@ from deepfm_core.encoding.unseen import unseen_notes
 from deepfm_core.errors import RunError
 from deepfm_core.explain import frames
 from deepfm_core.metrics.scores import Metrics
-from deepfm_core.runs.baseline import boost
 from deepfm_core.runs.cross_fit_stage import hold_out
-from deepfm_core.runs.evaluate import evaluate_parts, scores
+from deepfm_core.runs.evaluate import boost, evaluate_parts, scores
 from deepfm_core.runs.evidence_task import Observation, own_parts
 from deepfm_core.runs.explain_stage import Evidence, explain
 from deepfm_core.runs.findings import find_pair_again
