@@ -24,7 +24,6 @@ import pyarrow.parquet as pq
 import deepfm_core
 from deepfm_core._files import sha256
 from deepfm_core.errors import RunError
-from deepfm_core.export.archive import zipped
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.model_card import model_card
 from deepfm_core.spec.events import EpochDone, Event, Finished, Started
@@ -33,6 +32,30 @@ from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import LOCAL, Store
 from deepfm_core.store.untrusted import Limits, done_apart
 from deepfm_core.tables.columnar.budget import DECODED, Budget, weight
+
+# Archives whose bytes depend on their files alone.
+
+
+_MOMENT = (1980, 1, 1, 0, 0, 0)
+"""Time of every file, so that the same files give the same bytes."""
+
+
+def zipped(files: Mapping[str, bytes]) -> bytes:
+    """Give files by name as the content of a .zip, in their order."""
+    stream = io.BytesIO()
+    with zipfile.ZipFile(stream, "w") as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name, _MOMENT)
+            entry.compress_type, entry.external_attr = zipfile.ZIP_DEFLATED, 0o644 << 16
+            archive.writestr(entry, content)
+    return stream.getvalue()
+
+
+# A model bundle: one .zip with all that a finished run needs to be opened elsewhere, and a card for people.
+#
+# Start with `bundle_bytes` and `opened`. A bundle holds the files of a run's folder (docs/store.md), `README.md` (the
+# model card) and `bundle.json`, which names the form and the SHA-256 of every file. Nothing in it is ever unpickled.
+
 
 VERSION = 1
 """Form of the bundles that this version writes."""

@@ -18,8 +18,7 @@ from benchmarks.hostile_files import parquet_of_structs
 from deepfm_core import DeepFMClassifier
 from deepfm_core.__main__ import main
 from deepfm_core.errors import DeepFMError, RunError, SpecError
-from deepfm_core.export.archive import zipped
-from deepfm_core.export.bundle import MANIFEST, bundle_bytes, import_bundle, opened
+from deepfm_core.export.bundle import MANIFEST, bundle_bytes, import_bundle, opened, zipped
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.formats import export
 from deepfm_core.runs.predictor import Trained
