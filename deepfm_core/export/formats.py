@@ -75,7 +75,7 @@ def _report(folder: RunFolder, name: str) -> bytes:
 
 def _onnx(folder: RunFolder, name: str) -> bytes:
     from deepfm_core.export.facts import Facts
-    from deepfm_core.export.onnx_graph import onnx_bytes
+    from deepfm_core.export.scoring import onnx_bytes
 
     return onnx_bytes(Facts.of(folder, name))
 

@@ -12,7 +12,7 @@ import torch
 
 from deepfm_core.export.facts import Facts
 from deepfm_core.export.formats import FORMATS, content
-from deepfm_core.export.onnx_graph import OPSET, OUTPUTS, onnx_bytes
+from deepfm_core.export.scoring import OPSET, OUTPUTS, onnx_bytes
 from deepfm_core.models.batch import Batch
 from deepfm_core.runs.predictor import Trained
 from tests.export.runs import rows, table
