@@ -33,6 +33,7 @@ MOVED = {
     "deepfm_core.explain.nearest": "deepfm_core.explain.example_rows",
     "deepfm_core.explain.purified_terms": "deepfm_core.explain.attribution",
     "deepfm_core.explain.what_if": "deepfm_core.explain.row_terms",
+    "deepfm_core.export.facts": "deepfm_core.export.model_card",
     "deepfm_core.export.onnx_graph": "deepfm_core.export.scoring",
     "deepfm_core.models.lookup": "deepfm_core.models.batch",
     "deepfm_core.models.network_gradients": "deepfm_core.models.network",

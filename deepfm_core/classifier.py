@@ -30,7 +30,7 @@ from deepfm_core.explain.frames import pairs_frame, sample_rows
 from deepfm_core.explain.learned import learned_pairs
 from deepfm_core.explain.row_terms import example_terms_frame, terms_frame
 from deepfm_core.export.bundle import opened
-from deepfm_core.export.facts import Facts
+from deepfm_core.export.model_card import Facts
 from deepfm_core.export.recipe import recipe
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample

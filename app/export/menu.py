@@ -80,7 +80,7 @@ def _sent(run: OpenRun, uri: str) -> str | DeepFMError:
 @st.dialog("Code for this run", width="large")
 def _show_code(run: OpenRun) -> None:
     """Draw the code of a run, ready to copy."""
-    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.model_card import Facts
     from deepfm_core.export.run_code import classifier_snippet, command_line, unsaid
     from deepfm_core.export.torch_code import plain_torch
     from deepfm_core.runs.predictor import Trained

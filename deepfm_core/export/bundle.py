@@ -24,8 +24,7 @@ import pyarrow.parquet as pq
 import deepfm_core
 from deepfm_core._files import sha256
 from deepfm_core.errors import RunError
-from deepfm_core.export.facts import Facts
-from deepfm_core.export.model_card import model_card
+from deepfm_core.export.model_card import Facts, model_card
 from deepfm_core.spec.events import EpochDone, Event, Finished, Started
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_folder import RunFolder

@@ -47,34 +47,34 @@ class Format:
 
 def _bundle(folder: RunFolder, name: str) -> bytes:
     from deepfm_core.export.bundle import bundle_bytes
-    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.model_card import Facts
 
     return bundle_bytes(Facts.of(folder, name))
 
 
 def _score(folder: RunFolder, name: str) -> bytes:
-    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.model_card import Facts
     from deepfm_core.export.scoring import score_bytes
 
     return score_bytes(Facts.of(folder, name))
 
 
 def _code(folder: RunFolder, name: str) -> bytes:
-    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.model_card import Facts
     from deepfm_core.export.run_code import code_text
 
     return code_text(Facts.of(folder, name)).encode()
 
 
 def _report(folder: RunFolder, name: str) -> bytes:
-    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.model_card import Facts
     from deepfm_core.export.report.page import report_html
 
     return report_html(Facts.of(folder, name)).encode()
 
 
 def _onnx(folder: RunFolder, name: str) -> bytes:
-    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.model_card import Facts
     from deepfm_core.export.scoring import onnx_bytes
 
     return onnx_bytes(Facts.of(folder, name))

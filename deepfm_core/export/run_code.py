@@ -12,7 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 import deepfm_core
-from deepfm_core.export.facts import Facts
+from deepfm_core.export.model_card import Facts
 from deepfm_core.export.recipe import Recipe, recipe
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import LabelRole

@@ -22,7 +22,7 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import RunError
 from deepfm_core.export import standalone
 from deepfm_core.export.bundle import zipped
-from deepfm_core.export.facts import Facts
+from deepfm_core.export.model_card import Facts
 from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.term import Term

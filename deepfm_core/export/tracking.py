@@ -21,7 +21,7 @@ from deepfm_core.tables.datasets.source import without_secrets
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient
 
-    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.model_card import Facts
     from deepfm_core.store.run_folder import RunFolder
 
 EXPERIMENT = "DeepFM Explorer"
@@ -77,7 +77,7 @@ def send(folder: RunFolder, uri: str, name: str = "") -> str:
         SpecError: the client is not installed, or the address is none.
         RunError: the run is not finished or has no model of ours; or MLflow does not answer or refuses.
     """
-    from deepfm_core.export.facts import Facts
+    from deepfm_core.export.model_card import Facts
 
     facts = Facts.of(folder, name)
     with _client(uri) as client:

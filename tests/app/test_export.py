@@ -10,8 +10,8 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from deepfm_core.export.bundle import bundle_bytes, import_bundle
-from deepfm_core.export.facts import Facts
 from deepfm_core.export.formats import FORMATS
+from deepfm_core.export.model_card import Facts
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import Store
 from tests.export.runs import rows, table, trained

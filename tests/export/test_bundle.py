@@ -19,8 +19,8 @@ from deepfm_core import DeepFMClassifier
 from deepfm_core.__main__ import main
 from deepfm_core.errors import DeepFMError, RunError, SpecError
 from deepfm_core.export.bundle import MANIFEST, bundle_bytes, import_bundle, opened, zipped
-from deepfm_core.export.facts import Facts
 from deepfm_core.export.formats import export
+from deepfm_core.export.model_card import Facts
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.runs.progress import RunProgress
 from deepfm_core.store.run_folder import RunFolder

@@ -10,8 +10,8 @@ import onnxruntime
 import pytest
 import torch
 
-from deepfm_core.export.facts import Facts
 from deepfm_core.export.formats import FORMATS, content
+from deepfm_core.export.model_card import Facts
 from deepfm_core.export.scoring import OPSET, OUTPUTS, onnx_bytes
 from deepfm_core.models.batch import Batch
 from deepfm_core.runs.predictor import Trained

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from deepfm_core.export.bundle import opened
-from deepfm_core.export.facts import Facts
 from deepfm_core.export.formats import export
+from deepfm_core.export.model_card import Facts
 from deepfm_core.export.report.page import report_html
 from deepfm_core.export.report.svg import Scale
 from deepfm_core.spec.models import MODELS

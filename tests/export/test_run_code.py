@@ -15,7 +15,7 @@ import torch
 from deepfm_core import DeepFMClassifier
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings, reading_choices
 from deepfm_core.cli.parser import parse
-from deepfm_core.export.facts import Facts
+from deepfm_core.export.model_card import Facts
 from deepfm_core.export.run_code import (
     NOT_OF_THE_CLASSIFIER,
     _listed,

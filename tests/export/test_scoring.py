@@ -17,7 +17,7 @@ import pytest
 from deepfm_core.encoding.field import CLASSES
 from deepfm_core.encoding.vocabulary import Vocabulary
 from deepfm_core.export import standalone
-from deepfm_core.export.facts import Facts
+from deepfm_core.export.model_card import Facts
 from deepfm_core.export.scoring import score_bytes
 from deepfm_core.models.terms import TERMS
 from deepfm_core.runs.predictor import Trained

@@ -20,7 +20,7 @@ import pytest
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.export import tracking
 from deepfm_core.export.bundle import bundle_bytes, import_bundle
-from deepfm_core.export.facts import Facts
+from deepfm_core.export.model_card import Facts
 from deepfm_core.export.tracking import check, send
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.datasets.source import without_secrets

@@ -12,7 +12,7 @@ import pandas as pd
 import deepfm_core
 from deepfm_core._words import percent, signed
 from deepfm_core.evidence.verdicts import has_evidence, verdict_sentence
-from deepfm_core.export.facts import PARTS, Facts
+from deepfm_core.export.model_card import PARTS, Facts
 from deepfm_core.export.report import charts
 from deepfm_core.export.report.charts import Step
 from deepfm_core.export.report.style import CSS

@@ -14,7 +14,7 @@ from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
 from streamlit.testing.v1 import AppTest
 
 from deepfm_core.export.bundle import bundle_bytes, import_bundle
-from deepfm_core.export.facts import Facts
+from deepfm_core.export.model_card import Facts
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.groups import MODELS, SETTINGS
 from deepfm_core.store.process import Process
