@@ -35,6 +35,7 @@ MOVED = {
     "deepfm_core.explain.what_if": "deepfm_core.explain.row_terms",
     "deepfm_core.export.facts": "deepfm_core.export.model_card",
     "deepfm_core.export.onnx_graph": "deepfm_core.export.scoring",
+    "deepfm_core.export.recipe": "deepfm_core.export.run_code",
     "deepfm_core.models.lookup": "deepfm_core.models.batch",
     "deepfm_core.models.network_gradients": "deepfm_core.models.network",
     "deepfm_core.models.reading": "deepfm_core.models.batch",

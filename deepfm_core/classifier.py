@@ -31,7 +31,7 @@ from deepfm_core.explain.learned import learned_pairs
 from deepfm_core.explain.row_terms import example_terms_frame, terms_frame
 from deepfm_core.export.bundle import opened
 from deepfm_core.export.model_card import Facts
-from deepfm_core.export.recipe import recipe
+from deepfm_core.export.run_code import recipe
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample
 from deepfm_core.runs.predictor import Trained

@@ -7,19 +7,73 @@ Start with `code_text`, which puts all three into one Markdown text; `command_li
 from __future__ import annotations
 
 import shlex
-from collections.abc import Iterator, Sequence
-from dataclasses import fields
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass, fields
 from typing import Any
 
 import deepfm_core
 from deepfm_core.export.model_card import Facts
-from deepfm_core.export.recipe import Recipe, recipe
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import LabelRole
-from deepfm_core.spec.presets import PRESETS
-from deepfm_core.spec.run import ModelSpec, RunSpec, SplitSpec
-from deepfm_core.spec.settings import SETTINGS
+from deepfm_core.spec.presets import PRESETS, settings
+from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
+from deepfm_core.spec.settings import SETTINGS, of_home
 from deepfm_core.spec.value_kinds import Flag
+
+# The fewest words that lead to a run's settings: a preset, and the settings that differ from it.
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to come to the settings of a run's model and training.
+
+    Attributes:
+        preset: where to start.
+        chosen: what to say beside it, by name.
+        unsaid: settings of the run that cannot be said, by name; empty unless it was made by hand or by other code.
+    """
+
+    preset: str
+    chosen: dict[str, Any]
+    unsaid: dict[str, Any]
+
+
+def recipe(spec: RunSpec, rows: int, names: Collection[str]) -> Recipe:
+    """Find the preset and the fewest settings that lead to a run's model and training.
+
+    Args:
+        spec: the run's.
+        rows: training rows, which presets depend on.
+        names: the settings that can be said.
+    """
+    recipes = [_from_preset(spec, preset, rows, names) for preset in PRESETS]
+    return min(recipes, key=lambda found: (len(found.unsaid), len(found.chosen)))
+
+
+def _from_preset(spec: RunSpec, preset: str, rows: int, names: Collection[str]) -> Recipe:
+    own = {each.name: each.of(spec) for each in (*of_home("model"), *of_home("fit"))}
+    chosen = {name: own[name] for name in _differing(spec, *settings(preset, spec.model.name, rows, {}))}
+    chosen = {name: value for name, value in chosen.items() if name in names}
+    unsaid = _differing(spec, *settings(preset, spec.model.name, rows, chosen))
+    return Recipe(preset, chosen, {name: own[name] for name in unsaid})
+
+
+def _differing(spec: RunSpec, model: ModelSpec, fit: FitSpec) -> list[str]:
+    """Name the settings in which a run differs from others, but for those that its model does not read."""
+    parts = {"model": (spec.model, model), "fit": (spec.fit, fit)}
+    return [
+        each.name
+        for home, (own, other) in parts.items()
+        for each in (of_home("model") if home == "model" else of_home("fit"))
+        if getattr(own, each.name) != getattr(other, each.name) and each.needs(spec.model.switches)
+    ]
+
+
+# Code for one run, ready to copy: the command line, the classifier, and the model in plain PyTorch.
+#
+# Start with `code_text`, which puts all three into one Markdown text; `command_line`, `classifier_snippet` and
+# `torch_code.plain_torch` give each by itself.
+
 
 NOT_OF_THE_CLASSIFIER = ("precision",)
 """Settings of model and training that have an option, but that the classifier does not take."""

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from deepfm_core.export.recipe import recipe
+from deepfm_core.export.run_code import recipe
 from deepfm_core.spec.models import MODELS
 from deepfm_core.spec.presets import PRESETS, settings
 from deepfm_core.spec.run import RunSpec
