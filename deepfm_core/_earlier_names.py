@@ -36,6 +36,7 @@ MOVED = {
     "deepfm_core.export.facts": "deepfm_core.export.model_card",
     "deepfm_core.export.onnx_graph": "deepfm_core.export.scoring",
     "deepfm_core.export.recipe": "deepfm_core.export.run_code",
+    "deepfm_core.export.report.svg": "deepfm_core.export.report.charts",
     "deepfm_core.models.lookup": "deepfm_core.models.batch",
     "deepfm_core.models.network_gradients": "deepfm_core.models.network",
     "deepfm_core.models.reading": "deepfm_core.models.batch",

@@ -11,8 +11,8 @@ import pytest
 from deepfm_core.export.bundle import opened
 from deepfm_core.export.formats import export
 from deepfm_core.export.model_card import Facts
+from deepfm_core.export.report.charts import Scale
 from deepfm_core.export.report.page import report_html
-from deepfm_core.export.report.svg import Scale
 from deepfm_core.spec.models import MODELS
 from deepfm_core.store.run_folder import RunFolder
 from tests.conftest import ROOT
