@@ -15,6 +15,7 @@ from app.state.store import store
 from app.widgets.messages import MODEL_TITLES, errors_shown
 from app.widgets.text import counted, duration, moment, plain
 from deepfm_core.errors import DeepFMError
+from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments.comparison import Standing
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.groups import MODELS
@@ -207,12 +208,12 @@ def _actions(row: ComparisonRow, standing: Standing, key: str) -> None:
 
 def _cancel(comparison: str) -> None:
     with errors_shown():
-        comparison.cancel(store(), comparison)
+        experiments_comparison.cancel(store(), comparison)
 
 
 def _resume(comparison: str) -> None:
     with errors_shown():
-        comparison.resume(store(), comparison)
+        experiments_comparison.resume(store(), comparison)
         launch.keep_worker()
 
 

@@ -45,7 +45,7 @@ def run(arguments: argparse.Namespace) -> None:
     try:
         _work(store, comparison, tables, arguments.quiet)
     except BaseException:
-        comparison.cancel(store, comparison)
+        experiments_comparison.cancel(store, comparison)
         raise
     write_csv(with_earlier_names(model_table(store, store.comparisons.runs(comparison))), sys.stdout)
 
@@ -76,7 +76,7 @@ def _do(store: Store, mine: RunRow, me: Process, tables: Tables) -> None:
 def _say(store: Store, comparison: str, mine: RunRow, quiet: bool) -> None:
     if quiet:
         return
-    standing = comparison.Standing.of(store.comparisons.runs(comparison), time.time(), {})
+    standing = experiments_comparison.Standing.of(store.comparisons.runs(comparison), time.time(), {})
     scores = store.run(mine.id).summary.get("test") or store.run(mine.id).summary.get("valid") or {}
     auc = "–" if scores.get("auc") is None else f"{scores['auc']:.4f}"
     left = "" if standing.seconds_left is None else f", about {standing.seconds_left:.0f} s left"

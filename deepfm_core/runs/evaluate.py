@@ -227,8 +227,10 @@ def _best(model: HistGradientBoostingClassifier) -> int:
 def _evaluated(
     model: HistGradientBoostingClassifier, features: Features, parts: RunParts
 ) -> dict[str, tuple[Part, NDArray[np.float64]]]:
+    from scipy.special import logit
+
     evaluated: dict[str, tuple[Part, NDArray[np.float64]]] = {}
-    from scipy.special import logit\n\n    start = float(logit(np.average(parts.train.labels.astype(np.float64))))
+    start = float(logit(np.average(parts.train.labels.astype(np.float64))))
     with _threads(parts):
         for name in ("valid", "test"):
             part: Part = getattr(parts, name)

@@ -169,16 +169,16 @@ def test_one_observation_serves_all_runs_of_a_comparison(store: Store, base: Run
 def test_cancel_and_resume_are_for_the_whole(store: Store, base: RunSpec) -> None:
     comparison = begin(store, base, "lr", "fm")
     work(store, comparison, most=1)
-    comparison.cancel(store, comparison)
-    standing = comparison.Standing.of(store.comparisons.runs(comparison), time.time(), {})
+    experiments_comparison.cancel(store, comparison)
+    standing = experiments_comparison.Standing.of(store.comparisons.runs(comparison), time.time(), {})
     assert (standing.finished, standing.stopped, standing.active, standing.seconds_left) == (1, 2, False, None)
-    assert comparison.resume(store, comparison) == 2
-    standing = comparison.Standing.of(store.comparisons.runs(comparison), time.time(), {})
+    assert experiments_comparison.resume(store, comparison) == 2
+    standing = experiments_comparison.Standing.of(store.comparisons.runs(comparison), time.time(), {})
     assert (standing.queued, standing.active) == (2, True)
     assert standing.fraction == pytest.approx(1 / 3)
     assert standing.seconds_left is not None
     work(store, comparison)
-    assert comparison.Standing.of(store.comparisons.runs(comparison), time.time(), {}).fraction == 1.0
+    assert experiments_comparison.Standing.of(store.comparisons.runs(comparison), time.time(), {}).fraction == 1.0
 
 
 def test_a_whole_comparison_is_deleted_and_brought_back(store: Store, base: RunSpec) -> None:

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from deepfm_core.errors import SpecError
-from deepfm_core.experiments import comparison, study
+from deepfm_core.experiments import comparison as experiments_comparison
+from deepfm_core.experiments import study
 from deepfm_core.experiments.study import (
     GRID,
     SEARCH,
@@ -244,8 +245,8 @@ def test_a_search_cancelled_and_resumed_goes_on_from_what_has_ended(store: Store
     whole, halves = (study.begin(store, base, 560, plan) for _ in range(2))
     work(store, whole)
     work(store, halves, most=3)
-    comparison.cancel(store, halves)
-    assert comparison.resume(store, halves) == 3
+    experiments_comparison.cancel(store, halves)
+    assert experiments_comparison.resume(store, halves) == 3
     work(store, halves)
     values = [study_table(store.comparisons.runs(one), plan)["keep"].tolist() for one in (whole, halves)]
     assert values[0] == values[1]
