@@ -40,7 +40,7 @@ _PROGRAM = digest_of(
     "evidence",
     "explain",
     "workers/query_worker.py",
-    "runs/seed_stability.py",
+    "runs/explain_stage.py",
     "runs/explain_stage.py",
 )
 """The modules that decide how a question is answered."""

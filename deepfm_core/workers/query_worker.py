@@ -39,7 +39,7 @@ _REPORT_SECONDS = 0.25
 
 def other_split(store: Store, asked: dict[str, Any], _report: Report) -> pd.DataFrame:
     """Split the rows that one run shows as another run's model would; the tables must be those of whoever asks."""
-    from deepfm_core.runs.seed_stability import split_by_other
+    from deepfm_core.runs.explain_stage import split_by_other
     from deepfm_core.store.run_folder import RunFolder
 
     tables = partial(store.table_for, owner=asked.get("owner", LOCAL))

@@ -18,8 +18,8 @@ import pytest
 from deepfm_core.errors import RunError
 from deepfm_core.runs import evidence_task
 from deepfm_core.runs.engine import execute
+from deepfm_core.runs.explain_stage import COLUMNS, split_by_other
 from deepfm_core.runs.job import Context, Job
-from deepfm_core.runs.seed_stability import COLUMNS, split_by_other
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.schema import LabelRole, Schema
 from deepfm_core.spec.events import EpochDone, Event, Finished, Stage

@@ -30,8 +30,8 @@ from deepfm_core.classifier import DeepFMClassifier
 from deepfm_core.evidence.verdicts import holding
 from deepfm_core.experiments.comparison import model_table
 from deepfm_core.experiments.study import StudyPlan, study_table
+from deepfm_core.runs.explain_stage import split_by_other
 from deepfm_core.runs.findings import findings
-from deepfm_core.runs.seed_stability import split_by_other
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.events import EpochDone
 from deepfm_core.spec.run import RunSpec
