@@ -61,7 +61,7 @@ def _rates(sha: str, key: str, _table: Table, _schema: Schema, field: str) -> tu
 
 
 def _values_of(table: Table, schema: Schema, field: str, found: tuple[pd.DataFrame, float]) -> None:
-    from app.charts.slices import slices
+    from app.charts.performance import slices
     from app.widgets.columns import RATES
     from app.widgets.figure import figure
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app.charts.slices import goes_on, slices
+from app.charts.performance import goes_on, slices
 from app.shared import predictions
 from app.state import links
 from app.state.saved_runs import OpenRun

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.charts import architecture, comparison, embeddings, logits, performance, row, slices, training_curves
+from app.charts import architecture, comparison, embeddings, logits, performance, row, training_curves
 from app.charts.grammar import theme, vega
 from app.charts.interactions import agreement, graph, levels, matrix, ranking, surface
 from deepfm_core.evidence import verdicts
@@ -93,7 +93,7 @@ CHARTS = {
     "roc": lambda: performance.roc_curve(THRESHOLDS, auc=0.8, threshold=0.3),
     "pr": lambda: performance.precision_recall_curve(THRESHOLDS, base_rate=0.17),
     "lift": lambda: performance.lift_curve(THRESHOLDS),
-    "slices": lambda: slices.slices(frames.slice_metrics(), value="auc", title="AUC", field="device_type"),
+    "slices": lambda: performance.slices(frames.slice_metrics(), value="auc", title="AUC", field="device_type"),
     "plane": lambda: logits.logit_plane(frames.examples(50), selected=7),
     "strip": lambda: logits.logit_strip(frames.examples(50), selected=7),
     "features": lambda: embeddings.embedding_map(features(), SHARES, chosen=7),
@@ -109,7 +109,7 @@ CHARTS = {
     "model of many fields": lambda: drawn_model(60, size=40),
     "model without embeddings or DNN": lambda: drawn_model(3, (), 0),
     "cells": lambda: agreement.cell_scatter(frames.level_pairs()),
-    "ratio slices": lambda: slices.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
+    "ratio slices": lambda: performance.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
     "matrix without pairs": lambda: matrix.field_matrix(frames.pairs().head(0), frames.fields()),
     "models": lambda: comparison.model_dots(frames.models(), frames.model_runs()),
     "models by AUC": lambda: comparison.model_dots(frames.models(), frames.model_runs(), "auc"),
@@ -312,7 +312,7 @@ def test_a_graph_of_many_fields_keeps_forty_and_says_so() -> None:
 def test_a_ratio_axis_has_its_ticks_inside_and_every_point() -> None:
     for low, value, high in ((0.9, 1.0, 1.2), (0.7, 1.35, 1.9), (0.02, 0.3, 40.0), (0.5, 20.0, 300.0)):
         given = pd.DataFrame({"level": ["a"], "ratio": [value], "low": [low], "high": [high], "rows": [50]})
-        chart = slices.slices(given, value="ratio", title="ratio", overall=1.05, ratio=True)
+        chart = performance.slices(given, value="ratio", title="ratio", overall=1.05, ratio=True)
         x = next(view["encoding"]["x"] for view in chart.spec["layer"] if "scale" in view["encoding"]["x"])
         start, end = x["scale"]["domain"]
         ticks = x["axis"]["values"]
@@ -322,7 +322,7 @@ def test_a_ratio_axis_has_its_ticks_inside_and_every_point() -> None:
         assert "clamp" not in x["scale"]
         drawn = rows_of(chart.to_dict(), "drawn_high")
         assert all(start <= row["drawn_low"] <= row["drawn_high"] <= end for row in drawn)
-        assert slices.goes_on(given, "ratio", 1.05) == (high > end or low < start)
+        assert performance.goes_on(given, "ratio", 1.05) == (high > end or low < start)
 
 
 def test_a_swept_value_beyond_training_does_not_stretch_the_axis() -> None:
