@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from app.charts.grammar.legends import shortened, swatches
 from app.charts.grammar.theme import (
     ACCENT,
     BACKGROUND,
@@ -31,7 +30,9 @@ from app.charts.grammar.theme import (
     inks,
     legend_of,
     narrow,
+    shortened,
     step,
+    swatches,
 )
 from app.charts.grammar.vega import (
     Chart,

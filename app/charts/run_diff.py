@@ -7,7 +7,6 @@ import math
 import numpy as np
 import pandas as pd
 
-from app.charts.grammar.legends import swatches
 from app.charts.grammar.theme import (
     ACCENT,
     DIVERGING,
@@ -20,6 +19,7 @@ from app.charts.grammar.theme import (
     inks,
     legend_of,
     step,
+    swatches,
 )
 from app.charts.grammar.vega import Chart, Spec, expr, hover, layer, mark, nominal, quantity, when
 from app.charts.interactions.matrix import FITTING, LIMIT, VALUES_LIMIT, places

@@ -7,8 +7,18 @@ import math
 import numpy as np
 import pandas as pd
 
-from app.charts.grammar.legends import swatches
-from app.charts.grammar.theme import BACKGROUND, DIAGONAL, LOG_ODDS, MUTED, SEQUENTIAL, TEXT, dress, inks, narrow
+from app.charts.grammar.theme import (
+    BACKGROUND,
+    DIAGONAL,
+    LOG_ODDS,
+    MUTED,
+    SEQUENTIAL,
+    TEXT,
+    dress,
+    inks,
+    narrow,
+    swatches,
+)
 from app.charts.grammar.vega import (
     Chart,
     Layer,

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from app.charts.grammar.legends import hatched, swatches
 from app.charts.grammar.theme import (
     ACCENT,
     DIVERGING,
@@ -19,9 +18,11 @@ from app.charts.grammar.theme import (
     SIGNED,
     TEXT,
     dress,
+    hatched,
     inks,
     label_limit,
     step,
+    swatches,
 )
 from app.charts.grammar.vega import (
     Chart,

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from app.charts.grammar.legends import shortened, swatches
 from app.charts.grammar.theme import (
     BACKGROUND,
     DIAGONAL,
@@ -19,7 +18,9 @@ from app.charts.grammar.theme import (
     dress,
     ink_on,
     inks,
+    shortened,
     step,
+    swatches,
 )
 from app.charts.grammar.vega import (
     Chart,

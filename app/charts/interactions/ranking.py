@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from app.charts.grammar.legends import shortened_pairs
 from app.charts.grammar.theme import (
     ACCENT,
     DNN,
@@ -21,6 +20,7 @@ from app.charts.grammar.theme import (
     inks,
     legend_of,
     narrow,
+    shortened_pairs,
     step,
 )
 from app.charts.grammar.vega import (

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from app.charts.grammar import legends as grammar_legends
+from app.charts.grammar import theme as grammar_legends
 from app.charts.interactions import matrix
 from tests import chart_frames as frames
 from tests.app.charts.test_charts import CHARTS
