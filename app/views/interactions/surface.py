@@ -5,8 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app.charts.interactions.levels import PANELS
-from app.charts.interactions.surface import effect_surface, has_surface
+from app.charts.interactions.levels import PANELS, effect_surface, has_surface
 from app.state import links
 
 SURFACE, PANEL = "surface", "surface_of"

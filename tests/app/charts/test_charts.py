@@ -15,7 +15,7 @@ import pytest
 
 from app.charts import architecture, comparison, embeddings, logits, performance, row, training_curves
 from app.charts.grammar import theme, vega
-from app.charts.interactions import agreement, graph, levels, matrix, ranking, surface
+from app.charts.interactions import agreement, graph, levels, matrix, ranking
 from deepfm_core.evidence import verdicts
 from deepfm_core.metrics import scores
 from tests import chart_frames as frames
@@ -619,7 +619,7 @@ def test_the_surface_of_two_numbers_is_one_that_plotly_knows(panel: str, dark: b
     from plotly import graph_objects as go
 
     cells = numeric_cells()
-    spec = surface.effect_surface(cells, ("price <b>", "age"), panel, dark=dark, limit=0.5)
+    spec = levels.effect_surface(cells, ("price <b>", "age"), panel, dark=dark, limit=0.5)
     drawn = go.Figure(spec)  # raises where a property is none of Plotly's
     (sheet,) = drawn.data
     assert (list(sheet.y), list(sheet.x)) == ([4.13, 12.0, 400.0], [16.0, 22.0, 68.0])
@@ -632,7 +632,7 @@ def test_the_surface_of_two_numbers_is_one_that_plotly_knows(panel: str, dark: b
 
 
 def test_only_two_fields_of_numbers_have_a_surface() -> None:
-    assert surface.has_surface(numeric_cells())
-    assert not surface.has_surface(numeric_cells().assign(level_b="phone"))
+    assert levels.has_surface(numeric_cells())
+    assert not levels.has_surface(numeric_cells().assign(level_b="phone"))
     few = numeric_cells()
-    assert not surface.has_surface(few[few["level_a"].isin(["12", "missing"])])
+    assert not levels.has_surface(few[few["level_a"].isin(["12", "missing"])])
