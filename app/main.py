@@ -19,7 +19,7 @@ import streamlit as st  # noqa: E402 (needs the path above)
 from app.shared import launch, run_status  # noqa: E402
 from app.state import links, operators, visitor  # noqa: E402
 from app.widgets import layout  # noqa: E402
-from app.widgets.messages import show_error  # noqa: E402
+from app.widgets.text import show_error  # noqa: E402
 from deepfm_core._log import fault  # noqa: E402
 from deepfm_core._parallel import use_system_memory  # noqa: E402
 from deepfm_core.errors import DeepFMError  # noqa: E402

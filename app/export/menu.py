@@ -10,8 +10,7 @@ from app.state import links, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.download import download_file
-from app.widgets.messages import errors_shown, show_error
-from app.widgets.text import plain
+from app.widgets.text import errors_shown, plain, show_error
 from deepfm_core.errors import DeepFMError
 from deepfm_core.export.formats import FORMATS, content
 from deepfm_core.export.tracking import configured, missing, send

@@ -10,7 +10,7 @@ import streamlit as st
 from app.shared import launch
 from app.shared.split_choice import SPLIT, TEST_TABLE, VALID_TABLE, choice_of
 from app.state import links, saved_runs, saved_tables
-from app.widgets.messages import errors_shown
+from app.widgets.text import errors_shown
 from deepfm_core.schema.schema import FieldRole, Schema
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import RunSpec

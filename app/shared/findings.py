@@ -6,8 +6,7 @@ import streamlit as st
 
 from app.state.saved_runs import OpenRun
 from app.widgets.layout import heading_for_readers, side_by_side
-from app.widgets.messages import MODEL_TITLES, baseline_sentence, wide_title
-from app.widgets.text import counted, plain
+from app.widgets.text import MODEL_TITLES, baseline_sentence, counted, plain, wide_title
 from deepfm_core._words import percent, signed
 from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, isolated
 from deepfm_core.schema.schema import Schema

@@ -12,8 +12,7 @@ from app.shared import launch
 from app.shared.split_choice import in_words
 from app.state import links, saved_runs, sharing, visitor
 from app.state.store import store
-from app.widgets.messages import MODEL_TITLES, errors_shown
-from app.widgets.text import counted, duration, moment, plain
+from app.widgets.text import MODEL_TITLES, counted, duration, errors_shown, moment, plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments.comparison import Standing

@@ -16,8 +16,7 @@ from app.shared.split_choice import TEST_TABLE, VALID_TABLE, choose_split
 from app.shared.uploads import SHARED, say_refused, upload
 from app.state import links, saved_tables
 from app.widgets.layout import side_by_side
-from app.widgets.messages import show_error
-from app.widgets.text import code, counted, plain
+from app.widgets.text import code, counted, plain, show_error
 from deepfm_core.errors import DeepFMError, SpecError
 from deepfm_core.schema.compatibility import require_fit
 from deepfm_core.schema.kinds import Kind

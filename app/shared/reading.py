@@ -13,8 +13,7 @@ import streamlit as st
 from app.shared import launch
 from app.state import saved_tables
 from app.widgets.layout import side_by_side
-from app.widgets.messages import show_error
-from app.widgets.text import plain, without_options
+from app.widgets.text import plain, show_error, without_options
 from deepfm_core.errors import DeepFMError, TableError
 from deepfm_core.store.untrusted import look_at
 from deepfm_core.tables.table import ALL_ROWS, FOUND, Choices, ReadReport, Table

@@ -10,8 +10,7 @@ import streamlit as st
 from app.state import links, saved_runs, sharing
 from app.state.saved_runs import BUNDLED_ID, COMPARED, RUN, OpenRun, current_id, open_run, run_names
 from app.state.store import store
-from app.widgets.messages import baseline_sentence
-from app.widgets.text import code, plain
+from app.widgets.text import baseline_sentence, code, plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.spec.run import BASELINE
 

@@ -7,8 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from app.state.saved_runs import OpenRun, name_of
-from app.widgets.messages import MODEL_TITLES
-from app.widgets.text import code, counted, plain
+from app.widgets.text import MODEL_TITLES, code, counted, plain
 from deepfm_core.schema.schema import LabelRole
 from deepfm_core.spec.run import BASELINE, RunSpec
 from deepfm_core.store.records import RunRow

@@ -9,8 +9,7 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from app.shared.reading import choose_for_refused, chosen_reading
 from app.state import saved_tables
-from app.widgets.messages import show_error
-from app.widgets.text import plain
+from app.widgets.text import plain, show_error
 from deepfm_core.errors import DeepFMError, Problem, TableError
 from deepfm_core.store.untrusted import get_ready
 from deepfm_core.tables.table import FOUND, Choices

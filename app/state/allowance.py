@@ -9,8 +9,7 @@ import streamlit as st
 
 from app.state import links, saved_runs, saved_tables, visitor
 from app.state.store import store
-from app.widgets.messages import errors_shown
-from app.widgets.text import counted
+from app.widgets.text import counted, errors_shown
 from deepfm_core.store.limits import Limits, shared
 
 _PRIVACY = Path(__file__).resolve().parents[2] / "docs" / "privacy.md"

@@ -9,8 +9,7 @@ import streamlit as st
 
 from app.state import links, visitor
 from app.state.store import store
-from app.widgets.messages import errors_shown
-from app.widgets.text import moment, plain
+from app.widgets.text import errors_shown, moment, plain
 from deepfm_core.errors import RunError
 from deepfm_core.store.limits import shared
 from deepfm_core.store.shares import is_token

@@ -13,8 +13,7 @@ from app.state import links, saved_tables, visitor
 from app.state.store import store
 from app.views.compare.results import show_results
 from app.widgets.layout import side_by_side
-from app.widgets.messages import MODEL_TITLES, errors_shown
-from app.widgets.text import counted
+from app.widgets.text import MODEL_TITLES, counted, errors_shown
 from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments.comparison import COMPARED, MOST_SEEDS, ComparisonPlan
 from deepfm_core.spec.models import MODELS as SWITCHES

@@ -14,7 +14,7 @@ from app.state import links
 from app.widgets.download import download
 from app.widgets.figure import show_chart
 from app.widgets.layout import heading_for_readers, side_by_side
-from app.widgets.messages import MODEL_TITLES, to_pairs
+from app.widgets.text import MODEL_TITLES, to_pairs
 from deepfm_core._words import signed
 from deepfm_core.experiments.comparison import COMPARED, compared_as
 from deepfm_core.spec.run import BASELINE

@@ -17,8 +17,7 @@ from app.state.store import store
 from app.views.data.evidence import observed_section, values_section
 from app.views.data.label import choose_label
 from app.views.data.roles import KEPT, edit_roles, table_heading
-from app.widgets.messages import errors_shown, show_error
-from app.widgets.text import counted, plain, without_options
+from app.widgets.text import counted, errors_shown, plain, show_error, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
 from deepfm_core.schema.infer import verdict
 from deepfm_core.schema.schema import Schema

@@ -19,8 +19,7 @@ from app.views.embeddings.held import SPACES, say_none, say_variance, say_what_i
 from app.widgets.columns import EMBEDDED
 from app.widgets.figure import figure
 from app.widgets.layout import heading_for_readers, side_by_side
-from app.widgets.messages import baseline_sentence
-from app.widgets.text import code, counted
+from app.widgets.text import baseline_sentence, code, counted
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.explain.embeddings import CELLS, THIN, Embeddings, Projection, norms, project
 from deepfm_core.spec.run import BASELINE

@@ -8,8 +8,7 @@ from app.charts.interactions.ranking import pair_label
 from app.shared import apply_settings, launch
 from app.state import links, saved_tables
 from app.state.saved_runs import OpenRun
-from app.widgets.messages import MODEL_TITLES, errors_shown, to_pairs
-from app.widgets.text import counted, plain
+from app.widgets.text import MODEL_TITLES, counted, errors_shown, plain, to_pairs
 from deepfm_core._words import percent
 from deepfm_core.explain.embeddings import CELLS, FM, OWN, Embeddings
 

@@ -19,8 +19,7 @@ from app.views.examples.ledger import row_section
 from app.widgets.columns import ROWS, configured
 from app.widgets.figure import figure
 from app.widgets.layout import bring_in_view, heading_for_readers, side_by_side, sideways_hint
-from app.widgets.messages import wide_title
-from app.widgets.text import plain
+from app.widgets.text import plain, wide_title
 from deepfm_core.explain.example_rows import own_cells
 from deepfm_core.runs.findings import logit_spread
 from deepfm_core.schema.column import numbers_in

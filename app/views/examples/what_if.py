@@ -15,8 +15,7 @@ from app.state import links
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import ROWS
 from app.widgets.figure import figure
-from app.widgets.messages import errors_shown
-from app.widgets.text import plain
+from app.widgets.text import errors_shown, plain
 from deepfm_core._words import percent, signed
 from deepfm_core.schema.column import numbers_in
 from deepfm_core.schema.number_parsing import write_number

@@ -21,8 +21,7 @@ from app.widgets.columns import WORKED
 from app.widgets.figure import figure
 from app.widgets.glossary import GLOSSARY
 from app.widgets.layout import heading_for_readers
-from app.widgets.messages import baseline_sentence, errors_shown
-from app.widgets.text import code, plain
+from app.widgets.text import baseline_sentence, code, errors_shown, plain
 from deepfm_core._words import percent, signed
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.explain.embeddings import Embeddings

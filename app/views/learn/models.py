@@ -9,8 +9,7 @@ from app.shared import groups, launch
 from app.state import links, saved_tables, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
-from app.widgets.messages import MODEL_TITLES, errors_shown
-from app.widgets.text import plain
+from app.widgets.text import MODEL_TITLES, errors_shown, plain
 from deepfm_core.spec.models import MODELS as SWITCHES
 from deepfm_core.store.groups import MODELS
 

@@ -13,8 +13,7 @@ from app.shared import subject
 from app.state import links
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import WORKED, configured
-from app.widgets.messages import MODEL_TITLES
-from app.widgets.text import code, counted, plain
+from app.widgets.text import MODEL_TITLES, code, counted, plain
 from deepfm_core._words import percent, signed
 from deepfm_core.explain.worked_row import WorkedRow, as_vectors, identity, pair_products
 from deepfm_core.metrics.scores import sigmoid

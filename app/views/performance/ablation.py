@@ -15,7 +15,7 @@ from app.state.store import store
 from app.widgets.columns import LADDER
 from app.widgets.figure import figure
 from app.widgets.layout import side_by_side
-from app.widgets.messages import MODEL_TITLES
+from app.widgets.text import MODEL_TITLES
 from deepfm_core._words import signed
 from deepfm_core.metrics.bootstrap import ladder
 

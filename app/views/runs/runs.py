@@ -15,8 +15,7 @@ from app.state.store import store
 from app.widgets.download import download
 from app.widgets.figure import show_chart
 from app.widgets.layout import side_by_side, sideways_hint
-from app.widgets.messages import MODEL_TITLES, SECONDS_HELP, errors_shown, guide_alone, seconds_of_work
-from app.widgets.text import plain
+from app.widgets.text import MODEL_TITLES, SECONDS_HELP, errors_shown, guide_alone, plain, seconds_of_work
 from deepfm_core.spec.run import BASELINE
 from deepfm_core.store.records import RunRow
 from deepfm_core.store.store import MOST_NAME, MOST_NOTES

@@ -14,8 +14,7 @@ from app.state.saved_runs import OpenRun
 from app.widgets.columns import ROWS, configured
 from app.widgets.download import download
 from app.widgets.layout import side_by_side
-from app.widgets.messages import baseline_sentence, errors_shown, wide_title
-from app.widgets.text import code, counted, plain, without_options
+from app.widgets.text import baseline_sentence, code, counted, errors_shown, plain, wide_title, without_options
 from deepfm_core._words import percent
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.spec.run import BASELINE

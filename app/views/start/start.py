@@ -8,8 +8,7 @@ from app.shared import findings, launch, subject
 from app.state import links, saved_runs, saved_tables
 from app.state.saved_runs import OpenRun
 from app.widgets.layout import side_by_side
-from app.widgets.messages import MODEL_TITLES, errors_shown
-from app.widgets.text import plain
+from app.widgets.text import MODEL_TITLES, errors_shown, plain
 from deepfm_core.spec.run import BASELINE
 
 DRAWN = "pairs are drawn"

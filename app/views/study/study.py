@@ -15,8 +15,7 @@ from app.state import links, saved_tables, visitor
 from app.state.store import store
 from app.views.study.results import show_results
 from app.widgets.layout import side_by_side
-from app.widgets.messages import MODEL_TITLES, errors_shown
-from app.widgets.text import counted, plain
+from app.widgets.text import MODEL_TITLES, counted, errors_shown, plain
 from deepfm_core.experiments import study
 from deepfm_core.experiments.study import DESIGNS, MOST_RUNS, SEARCH, StudyPlan
 from deepfm_core.spec.presets import PRESETS

@@ -15,8 +15,16 @@ from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.figure import show_chart
 from app.widgets.layout import side_by_side
-from app.widgets.messages import SECONDS_HELP, errors_shown, guide_alone, seconds_of_work, to_pairs
-from app.widgets.text import counted, duration, plain
+from app.widgets.text import (
+    SECONDS_HELP,
+    counted,
+    duration,
+    errors_shown,
+    guide_alone,
+    plain,
+    seconds_of_work,
+    to_pairs,
+)
 from deepfm_core.runs.findings import FILE
 from deepfm_core.spec.events import GUIDE, HOLD_OUT, PLACE
 

@@ -11,8 +11,7 @@ from app.shared import launch
 from app.shared.apply_settings import CUSTOM, GUIDED
 from app.state import links
 from app.widgets.layout import side_by_side
-from app.widgets.messages import MODEL_TITLES
-from app.widgets.text import plain
+from app.widgets.text import MODEL_TITLES, plain
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.models import MODELS as MODEL_SWITCHES
 from deepfm_core.spec.presets import preset, settings_said

@@ -8,7 +8,7 @@ from app.shared import launch
 from app.shared.holdout import say_doubts, say_unusable, table_line
 from app.state import links, saved_runs
 from app.views.train import live, settings
-from app.widgets.messages import errors_shown
+from app.widgets.text import errors_shown
 
 
 def main() -> None:
