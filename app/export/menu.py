@@ -9,7 +9,7 @@ import streamlit as st
 from app.state import links, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
-from app.widgets.download import download_file
+from app.widgets.figure import download_file
 from app.widgets.text import errors_shown, plain, show_error
 from deepfm_core.errors import DeepFMError
 from deepfm_core.export.formats import FORMATS, content

@@ -11,8 +11,7 @@ import streamlit as st
 from app.charts.comparison import model_dots
 from app.shared import groups
 from app.state import links
-from app.widgets.download import download
-from app.widgets.figure import show_chart
+from app.widgets.figure import download, show_chart
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import MODEL_TITLES, to_pairs
 from deepfm_core._words import signed

@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.shared import launch
 from app.state import links
-from app.widgets.download import download
+from app.widgets.figure import download
 from app.widgets.layout import sideways_hint
 from app.widgets.text import plain, without_options
 from deepfm_core.schema.column import Cells

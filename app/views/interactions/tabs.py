@@ -14,8 +14,7 @@ from app.state import saved_runs
 from app.state.saved_runs import OpenRun
 from app.views.interactions.levels import cells_of
 from app.widgets.columns import CELLS, PAIRS, configured
-from app.widgets.download import download
-from app.widgets.figure import figure
+from app.widgets.figure import download, figure
 from app.widgets.layout import side_by_side
 from deepfm_core.evidence.verdicts import has_evidence
 

@@ -10,8 +10,7 @@ from app.shared.subject import outcomes
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import DIFFERENCES, configured
-from app.widgets.download import download
-from app.widgets.figure import figure, show_chart
+from app.widgets.figure import download, figure, show_chart
 from app.widgets.layout import side_by_side
 from app.widgets.text import plain
 from deepfm_core._words import signed

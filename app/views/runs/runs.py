@@ -12,8 +12,7 @@ from app.export.menu import show_import, show_menu
 from app.shared import launch, predictions
 from app.state import allowance, links, operators, saved_runs, sharing
 from app.state.store import store
-from app.widgets.download import download
-from app.widgets.figure import show_chart
+from app.widgets.figure import download, show_chart
 from app.widgets.layout import side_by_side, sideways_hint
 from app.widgets.text import MODEL_TITLES, SECONDS_HELP, errors_shown, guide_alone, plain, seconds_of_work
 from deepfm_core.spec.run import BASELINE

@@ -12,7 +12,7 @@ from app.shared.uploads import FORMATS, SHARED, say_refused, upload
 from app.state import links, saved_tables
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import ROWS, configured
-from app.widgets.download import download
+from app.widgets.figure import download
 from app.widgets.layout import side_by_side
 from app.widgets.text import baseline_sentence, code, counted, errors_shown, plain, wide_title, without_options
 from deepfm_core._words import percent

@@ -14,8 +14,7 @@ from app.shared import apply_settings, groups
 from app.state import links
 from app.state.chart_selection import selected
 from app.widgets.columns import configured
-from app.widgets.download import download
-from app.widgets.figure import figure, show_chart
+from app.widgets.figure import download, figure, show_chart
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import plain
 from deepfm_core._words import signed
