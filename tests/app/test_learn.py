@@ -9,7 +9,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.views.learn.models import ADDS
-from app.widgets.glossary import GLOSSARY, meaning
+from app.widgets.columns import GLOSSARY, meaning
 from deepfm_core.spec.models import MODELS
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import Store

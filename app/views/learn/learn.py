@@ -17,9 +17,8 @@ from app.state.chart_selection import chart_key, point
 from app.state.saved_runs import OpenRun
 from app.views.learn.models import models_step
 from app.views.learn.steps import features_step, first_order_step, network_step, pairs_step, sum_step, with_cross
-from app.widgets.columns import WORKED
+from app.widgets.columns import GLOSSARY, WORKED
 from app.widgets.figure import figure
-from app.widgets.glossary import GLOSSARY
 from app.widgets.layout import heading_for_readers
 from app.widgets.text import baseline_sentence, code, errors_shown, plain
 from deepfm_core._words import percent, signed
