@@ -17,7 +17,7 @@ sys.path[:] = [
 import streamlit as st  # noqa: E402 (needs the path above)
 
 from app.shared import launch, run_status  # noqa: E402
-from app.state import links, operators, visitor  # noqa: E402
+from app.state import links, visitor  # noqa: E402
 from app.widgets import layout  # noqa: E402
 from app.widgets.text import show_error  # noqa: E402
 from deepfm_core._log import fault  # noqa: E402
@@ -50,9 +50,9 @@ def main() -> None:
         for name, title, icon in PAGES
         if (VIEWS / name / f"{name}.py").exists()
     ]
-    if operators.has_page():
+    if visitor.has_page():
         path = VIEWS / "system" / "system.py"
-        seen: Literal["visible", "hidden"] = "visible" if operators.is_listed() else "hidden"
+        seen: Literal["visible", "hidden"] = "visible" if visitor.is_listed() else "hidden"
         pages.append(st.Page(path, title="System", icon=":material/dns:", url_path="system", visibility=seen))
     away = visitor.must_sign_in()
     chosen = st.navigation(pages, position="hidden" if away else "sidebar")

@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.export.menu import show_import, show_menu
 from app.shared import launch, predictions
-from app.state import allowance, links, operators, saved_runs, sharing
+from app.state import allowance, links, saved_runs, sharing, visitor
 from app.state.store import store
 from app.widgets.figure import download, show_chart
 from app.widgets.layout import side_by_side, sideways_hint
@@ -42,7 +42,7 @@ def main() -> None:
     allowance.show_use()
     allowance.show_privacy()
     allowance.offer_to_delete_all(predictions.forget_tables)
-    operators.offer_page()
+    visitor.offer_page()
 
 
 def _page(active: bool) -> None:

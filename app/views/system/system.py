@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app.state import operators
+from app.state import visitor
 from app.state.store import store
 from app.widgets.text import plain
 from deepfm_core.store.limits import SETTINGS, Limits, shared
@@ -24,8 +24,8 @@ LISTED = 200
 def main() -> None:
     """Draw the page, or ask who is there."""
     st.title("System", anchor=False)
-    if not operators.signed_in():
-        operators.ask()
+    if not visitor.signed_in():
+        visitor.ask()
         return
     state = overview(store())
     _problems(state)

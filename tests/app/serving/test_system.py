@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.state import operators
+from app.state import visitor
 from deepfm_core._log import short
 from deepfm_core.store.store import Store
 from tests.app.test_results import text_of
@@ -23,8 +23,8 @@ VISITOR, WORD = "c" * 32, "a password long enough"
 def shared(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("DEEPFM_PRIVATE", "1")
     monkeypatch.setattr("streamlit.runtime.context.ContextProxy.cookies", {})  # a browser that has none yet
-    monkeypatch.delenv(operators.PASSWORD, raising=False)
-    monkeypatch.delenv(operators.PEOPLE, raising=False)
+    monkeypatch.delenv(visitor.PASSWORD, raising=False)
+    monkeypatch.delenv(visitor.PEOPLE, raising=False)
     store.enqueue(spec(), owner=VISITOR)
     return store
 
@@ -42,7 +42,7 @@ def test_a_shared_server_without_an_operator_has_no_such_page(shared: Store, ope
 def test_the_operator_gives_the_password_and_nobody_else_sees_a_figure(
     shared: Store, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(operators.PASSWORD, WORD)
+    monkeypatch.setenv(visitor.PASSWORD, WORD)
     app = opened("system")
     assert not app.dataframe
     assert not app.metric
@@ -61,7 +61,7 @@ def test_the_operator_gives_the_password_and_nobody_else_sees_a_figure(
 
 
 def test_a_short_password_opens_nothing(shared: Store, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(operators.PASSWORD, "short")
+    monkeypatch.setenv(visitor.PASSWORD, "short")
     app = opened("system")
     assert "has fewer than 16 characters" in app.error[0].value
     assert not app.text_input
@@ -82,8 +82,8 @@ def test_a_short_password_opens_nothing(shared: Store, opened: Opened, monkeypat
 def test_who_is_named_and_confirmed_is_the_operator(
     user: dict[str, object], known: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(operators.PEOPLE, " op@example.org, second@example.org,")
-    assert operators.is_named(user) is known
+    monkeypatch.setenv(visitor.PEOPLE, " op@example.org, second@example.org,")
+    assert visitor.is_named(user) is known
 
 
 def test_a_personal_server_shows_it_to_its_one_user_and_runs_leads_there(store: Store, opened: Opened) -> None:
