@@ -9,7 +9,7 @@ import pandas as pd
 
 from app.charts.interactions.ranking import MEASURES, pair_label, ranked
 from app.state import links
-from app.state.chart_selection import chart_key, point
+from app.state.links import chart_key, point
 from app.widgets.layout import ask_in_view
 from deepfm_core.evidence.verdicts import has_evidence as has_evidence
 

@@ -12,7 +12,7 @@ from app.charts.embeddings import EFFECT, FIELD, RATE, SELECTION, embedding_map,
 from app.shared import run_status, subject
 from app.shared.pair_selection import pair_id, pair_of
 from app.state import links, saved_runs
-from app.state.chart_selection import chart_key, point
+from app.state.links import chart_key, point
 from app.state.saved_runs import OpenRun
 from app.views.embeddings.chosen import level_pairs, neighbours_section, partners_section
 from app.views.embeddings.held import SPACES, say_none, say_variance, say_what_is_held

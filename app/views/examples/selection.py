@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.shared.subject import outcome
 from app.state import links
-from app.state.chart_selection import chart_key, point, selected
+from app.state.links import chart_key, point, selected
 from app.widgets.layout import ask_in_view
 from app.widgets.text import plain
 from deepfm_core._words import percent

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from app.charts.architecture import MOST_NUMBERS, SELECTION, architecture, parts_of
 from app.shared import run_status, subject
 from app.state import links
-from app.state.chart_selection import chart_key, point
+from app.state.links import chart_key, point
 from app.state.saved_runs import OpenRun
 from app.views.learn.models import models_step
 from app.views.learn.steps import features_step, first_order_step, network_step, pairs_step, sum_step, with_cross

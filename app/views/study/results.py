@@ -12,7 +12,7 @@ import streamlit as st
 from app.charts.study import MEASURES, Axis, axis_shares, factor_line, setting_lines
 from app.shared import apply_settings, groups
 from app.state import links
-from app.state.chart_selection import selected
+from app.state.links import selected
 from app.widgets.columns import configured
 from app.widgets.figure import download, figure, show_chart
 from app.widgets.layout import heading_for_readers, side_by_side
