@@ -12,7 +12,7 @@ from app.shared.holdout import choose_parts, say_unusable
 from app.shared.reading import reading_section
 from app.shared.uploads import FORMATS, SHARED, say_refused, upload
 from app.state import links, saved_tables, visitor
-from app.state.allowance import show_use
+from app.state.saved_runs import show_use
 from app.state.store import store
 from app.views.data.evidence import observed_section, values_section
 from app.views.data.label import choose_label

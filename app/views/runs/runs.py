@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.export.menu import show_import, show_menu
 from app.shared import launch, predictions
-from app.state import allowance, links, saved_runs, sharing, visitor
+from app.state import links, saved_runs, sharing, visitor
 from app.state.store import store
 from app.widgets.figure import download, show_chart
 from app.widgets.layout import side_by_side, sideways_hint
@@ -39,9 +39,9 @@ def main() -> None:
     active = any(row.state in ("queued", "running") for row in saved_runs.runs(together=True))
     st.fragment(_page, run_every=1.0 if active else None)(active)
     sharing.show_given()
-    allowance.show_use()
-    allowance.show_privacy()
-    allowance.offer_to_delete_all(predictions.forget_tables)
+    saved_runs.show_use()
+    saved_runs.show_privacy()
+    saved_runs.offer_to_delete_all(predictions.forget_tables)
     visitor.offer_page()
 
 
