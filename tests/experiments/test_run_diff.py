@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.charts.run_diff import logit_scatter, matrix_difference
+from app.charts.comparison import logit_scatter, matrix_difference
 from deepfm_core.experiments.run_diff import metric_differences, pair_differences, setting_differences, settings_beside
 from deepfm_core.metrics.scores import auc, logloss
 from deepfm_core.schema.kinds import Kind

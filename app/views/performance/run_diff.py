@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app.charts.run_diff import logit_scatter, matrix_difference
+from app.charts.comparison import logit_scatter, matrix_difference
 from app.shared.subject import outcomes
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
