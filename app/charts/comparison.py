@@ -214,7 +214,7 @@ def matrix_difference(pairs: pd.DataFrame, order: list[str], b: str, a: str) -> 
         written = cells[cells["difference"].abs() >= LEAST]
         layers.append(layer(written, text, **at, text=quantity("difference", format="+.2f")))
     height = step(max(14, min(36, 480 // max(len(fields), 1))))
-    return dress(layers, _logits_takeaway(pairs, b, a), height=height)
+    return dress(layers, _pairs_takeaway(pairs, b, a), height=height)
 
 
 def _strongest(pairs: pd.DataFrame, order: list[str]) -> list[str]:
@@ -226,7 +226,7 @@ def _strongest(pairs: pd.DataFrame, order: list[str]) -> list[str]:
     return [field for field in order if field in known]
 
 
-def _logits_takeaway(pairs: pd.DataFrame, b: str, a: str) -> str:
+def _pairs_takeaway(pairs: pd.DataFrame, b: str, a: str) -> str:
     if pairs.empty:
         return f"{b} and {a} share no pairs."
     most = pairs.iloc[0]

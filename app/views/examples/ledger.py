@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.charts.row import attribution, ledger, ledger_rows
+from app.charts.ledger import attribution, ledger, ledger_rows
 from app.shared import predictions
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun

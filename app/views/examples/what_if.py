@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.charts.row import value_sweep
+from app.charts.ledger import value_sweep
 from app.shared import predictions
 from app.state import links
 from app.state.saved_runs import OpenRun

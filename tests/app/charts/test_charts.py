@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.charts import architecture, comparison, embeddings, logits, performance, row, training_curves
+from app.charts import architecture, comparison, embeddings, ledger, logits, performance, training_curves
 from app.charts.grammar import theme, vega
 from app.charts.interactions import agreement, graph, levels, matrix, ranking
 from deepfm_core.evidence import verdicts
@@ -116,10 +116,10 @@ CHARTS = {
     "no models": lambda: comparison.model_dots(frames.models().head(0), frames.model_runs().head(0)),
     "ladder": lambda: performance.component_ladder(frames.rungs(), "logloss", "DeepFM"),
     "no ladder": lambda: performance.component_ladder(frames.rungs().head(0), "auc", "DeepFM"),
-    "ledger": lambda: row.ledger(frames.example_terms(), cells=frames.example_cells()),
-    "attribution": lambda: row.attribution(frames.dnn_attribution(), cells=frames.example_cells()),
-    "no attribution": lambda: row.attribution(frames.dnn_attribution().head(0)),
-    "purified ledger": lambda: row.ledger(frames.purified_terms(), cells=frames.example_cells()),
+    "ledger": lambda: ledger.ledger(frames.example_terms(), cells=frames.example_cells()),
+    "attribution": lambda: ledger.attribution(frames.dnn_attribution(), cells=frames.example_cells()),
+    "no attribution": lambda: ledger.attribution(frames.dnn_attribution().head(0)),
+    "purified ledger": lambda: ledger.ledger(frames.purified_terms(), cells=frames.example_cells()),
 }
 
 
@@ -329,7 +329,7 @@ def test_a_swept_value_beyond_training_does_not_stretch_the_axis() -> None:
     values = [1.0, 5.0, 10.0, 1e9]
     answers = pd.DataFrame({"value": values, "probability": [0.1, 0.2, 0.3, 0.4]})
     answers = answers.assign(own=answers["value"] == 5, chosen=answers["value"] == 1e9)
-    chart = row.value_sweep(answers, "price", numeric=True, ends=(0.5, 20.0))
+    chart = ledger.value_sweep(answers, "price", numeric=True, ends=(0.5, 20.0))
     alt.LayerChart.from_dict(chart.to_dict())
     x_values = [view["encoding"]["x"]["field"] for view in chart.spec["layer"]]
     assert x_values == ["value", "value", "edge"]
@@ -362,7 +362,7 @@ def test_the_band_of_a_pair_ends_where_its_interval_ends() -> None:
 def test_the_ledger_ends_at_the_logit_however_much_is_folded() -> None:
     terms = frames.example_terms()
     for top in (1, 5, 500):
-        lines = row.ledger_rows(terms, top=top)
+        lines = ledger.ledger_rows(terms, top=top)
         assert lines["end"].iloc[-2] == pytest.approx(terms["value"].sum())
         assert lines["value"].iloc[-1] == pytest.approx(terms["value"].sum())
 
@@ -370,11 +370,11 @@ def test_the_ledger_ends_at_the_logit_however_much_is_folded() -> None:
 def test_what_rounds_to_zero_has_no_line_of_its_own_and_no_sign() -> None:
     terms = frames.example_terms()
     tiny = terms.assign(value=terms["value"].where(terms["field_b"].isna(), -0.0001))
-    lines = row.ledger_rows(tiny, top=500)
+    lines = ledger.ledger_rows(tiny, top=500)
     assert (~lines["label"].str.contains(" × ")).all()
     assert lines["label"].str.contains("other pairs").sum() == 1
-    assert row.amount(-0.001) == "0.00"
-    assert row.amount(-0.001, 4) == "−0.0010"
+    assert ledger.amount(-0.001) == "0.00"
+    assert ledger.amount(-0.001, 4) == "−0.0010"
 
 
 def test_the_ledger_of_a_changed_row_says_what_each_term_was() -> None:
@@ -382,11 +382,11 @@ def test_the_ledger_of_a_changed_row_says_what_each_term_was() -> None:
     before = terms["value"].to_numpy().copy()
     before[1] += 1.0
     changed = terms.assign(before=before)
-    lines = row.ledger_rows(changed, top=5)
+    lines = ledger.ledger_rows(changed, top=5)
     assert lines["before"].iloc[-1] == pytest.approx(before.sum())
-    texts = [row["text"] for row in rows_of(row.ledger(changed).to_dict(), "text")]
+    texts = [row["text"] for row in rows_of(ledger.ledger(changed).to_dict(), "text")]
     assert sum("(was " in text for text in texts) == 2  # the term, and the logit
-    assert not [row for row in rows_of(row.ledger(terms).to_dict(), "text") if "was" in row["text"]]
+    assert not [row for row in rows_of(ledger.ledger(terms).to_dict(), "text") if "was" in row["text"]]
 
 
 def test_a_run_that_kept_its_guide_alone_has_no_best_epoch_in_its_curves() -> None:
@@ -407,7 +407,7 @@ def test_a_signed_axis_takes_its_digits_from_its_ticks() -> None:
 
 def test_the_purified_ledger_starts_at_the_mean_logit_and_folds_small_pairs() -> None:
     terms = frames.purified_terms()
-    rows = row.ledger_rows(terms, top=6)
+    rows = ledger.ledger_rows(terms, top=6)
     assert rows["label"].iloc[0] == "mean logit"
     assert "higher order" in set(rows["label"])
     assert rows["label"].str.contains("other pairs").sum() == 1
@@ -415,7 +415,7 @@ def test_the_purified_ledger_starts_at_the_mean_logit_and_folds_small_pairs() ->
 
 
 def test_the_ledger_orders_by_size_and_names_the_rows_values() -> None:
-    lines = row.ledger_rows(frames.example_terms(), top=5, cells=frames.example_cells())
+    lines = ledger.ledger_rows(frames.example_terms(), top=5, cells=frames.example_cells())
     sizes = lines["value"].iloc[1:-1].abs()
     assert sizes.is_monotonic_decreasing
     assert lines["label"].str.contains("placement = top banner").any()
@@ -424,14 +424,14 @@ def test_the_ledger_orders_by_size_and_names_the_rows_values() -> None:
 
 def test_small_attributions_are_folded_and_nothing_is_lost() -> None:
     values = frames.dnn_attribution()
-    rows = row.attribution_rows(values, top=4)
+    rows = ledger.attribution_rows(values, top=4)
     assert list(rows["label"])[-1] == f"{len(values) - 4} other fields"
     assert rows["value"].sum() == pytest.approx(values["value"].sum())
     assert rows["value"].iloc[:4].abs().is_monotonic_decreasing
 
 
 def test_an_empty_cell_is_named_as_missing() -> None:
-    lines = row.ledger_rows(frames.example_terms(), top=500, cells={**frames.example_cells(), "region": ""})
+    lines = ledger.ledger_rows(frames.example_terms(), top=500, cells={**frames.example_cells(), "region": ""})
     assert "region missing" in set(lines["label"])
 
 
