@@ -8,7 +8,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from app.shared.reading import chosen_reading
+from app.shared.uploads import chosen_reading
 from deepfm_core.errors import SpecError
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import FOUND, Choices

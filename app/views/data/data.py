@@ -9,8 +9,7 @@ import streamlit as st
 
 from app.shared import launch
 from app.shared.holdout import choose_parts, say_unusable
-from app.shared.reading import reading_section
-from app.shared.uploads import FORMATS, SHARED, say_refused, upload
+from app.shared.uploads import FORMATS, SHARED, reading_section, say_refused, upload
 from app.state import links, saved_tables, visitor
 from app.state.saved_runs import show_use
 from app.state.store import store
