@@ -1,4 +1,4 @@
-"""A run's pairs at a glance: the field matrix and the strongest pairs, for pages without a choice of pair."""
+"""A run at a glance: its findings as three cards, its field matrix and its strongest pairs."""
 
 from __future__ import annotations
 
@@ -11,6 +11,136 @@ from app.shared.pair_selection import has_evidence, measures
 from app.state import saved_runs
 from app.state.saved_runs import OpenRun
 from app.widgets.figure import show_chart
+from app.widgets.layout import heading_for_readers, side_by_side
+from app.widgets.text import MODEL_TITLES, baseline_sentence, counted, plain, wide_title
+from deepfm_core._words import percent, signed
+from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, isolated
+from deepfm_core.schema.schema import Schema
+from deepfm_core.spec.run import BASELINE
+
+# Findings of a finished run, as three cards: strongest pair, FM and DNN share, worst-calibrated slice.
+
+
+Card = tuple[str, str, str]
+"""Headline, what was measured, and how to take it."""
+TITLES = (
+    ":material/grid_on: Strongest pair",
+    ":material/balance: FM or DNN",
+    ":material/target: Worst-calibrated slice",
+)
+
+
+def show(run: OpenRun) -> None:
+    """Draw the three cards; for a baseline, one sentence instead."""
+    if run.spec.model.name == BASELINE:
+        st.info(baseline_sentence(run.name))
+        return
+    heading_for_readers("Findings")
+    found = _found(run.id, run.state, run)
+    model = MODEL_TITLES[run.spec.model.name]
+    cards = (
+        _pair(found.pair, model, run.spec.schema),
+        _spread(found.spread, model, wide_title(run.spec.model)),
+        _slice(found.worst),
+    )
+    cells = side_by_side(3, least=200, gap="small", border=True)
+    for cell, title, (headline, text, note) in zip(cells, TITLES, cards, strict=True):
+        with cell:
+            st.caption(title)
+            st.markdown(f"### {headline}")
+            st.markdown(text)
+            st.caption(note)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _found(run_id: str, state: str, _run: OpenRun) -> Findings:
+    return findings(_run.folder)
+
+
+def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
+    if not schema.has_pairs:
+        return "No pairs", "A pair needs two fields, and the model has one.", "Train with a second field to see pairs."
+    if found is None:
+        return "No pairs", f"The model {model} has no pairs.", "Train DeepFM or FM to see pairs."
+    name = f"{plain(isolated(found.field_a))} × {plain(isolated(found.field_b))}"
+    clear, effect = found.clear, f"Typical effect: **±{found.strength:.2f} log-odds**."
+    if clear is None:
+        text = f"{effect} Strongest of {counted(found.pairs, 'pair')}."
+        return name, text, "Learned by one model. Another seed may rank differently; held-out rows may not confirm it."
+    if not clear:
+        text = f"None of the {found.pairs:,} pairs is" if found.pairs > 1 else "The only pair is not"
+        return "No clear pair", f"{text} clear above noise.", f"The strongest is {name}."
+    text = effect if found.cell is None else cell_sentence(found.cell)
+    return name, text, "\n\n".join(part for part in (_drawn(found.said), _how_sure(found, clear)) if part)
+
+
+def _drawn(said: str) -> str:
+    """Keep the bold of a stored sentence and nothing else: a bundle of a stranger may hold links and images."""
+    return "**".join(plain(part) for part in " ".join(str(said).split()).split("**"))
+
+
+def cell_sentence(cell: Cell) -> str:
+    """Say in plain words what two levels do together: in the data, and beside it in the model."""
+    levels = " with ".join(f"**{plain(isolated(level))}**" for level in (cell.level_a, cell.level_b))
+    return (
+        f"{levels}: {cell.positive}, **{signed(cell.observed)} log-odds** beyond the "
+        f"two alone. The model says {signed(cell.learned)}."
+    )
+
+
+def _how_sure(found: StrongestPair, clear: int) -> str:
+    """Say how many pairs hold and how many are clear, and the strength of the first one wherever it was measured."""
+    of = f"of {counted(found.pairs, 'pair')}"
+    if found.holding is None:
+        sure = f"{clear:,} {of} {'is' if clear == 1 else 'are'} clear in the data."
+    elif found.holding == 0:
+        sure = f"No pair holds on held-out rows; {clear:,} {of} {'is' if clear == 1 else 'are'} clear in the data."
+    else:
+        also = "all that are clear" if found.holding == clear else f"{clear:,} are clear"
+        sure = (
+            f"{found.holding:,} {of} {'holds' if found.holding == 1 else 'hold'} on held-out rows, {also} in the data."
+        )
+    where = [f"{found.strength:.2f} in the data"]
+    where += [] if found.learned is None else [f"{found.learned:.2f} in the model"]
+    where += [] if found.held_out is None else [f"{found.held_out:.2f} on held-out rows"]
+    return f"{sure} Strength: {', '.join(where)}."
+
+
+def _spread(found: Spread | None, model: str, wide: str) -> Card:
+    if found is None:
+        return f"All {model}", f"The model {model} has one part.", "Train DeepFM to see how FM and DNN share the work."
+    if found.dnn == 0:
+        text = f"The DNN adds nothing over {found.rows:,} held-out rows: training found nothing beyond the guide."
+        return f":blue[All {wide}]", text, "Epochs that do not help on the validation rows are not kept."
+    text = f"Shares of the logit's variance over {found.rows:,} held-out rows."
+    note = "As trained. Main effects can sit in either part, so the FM logit is more than its pairs."
+    if wide == "LR":
+        note = "As trained. Main effects can sit in either part, so another seed may split differently."
+    return f":blue[{wide} {percent(found.fm)}] · :orange[DNN {percent(found.dnn)}]", text, note
+
+
+def _slice(found: Slice | None) -> Card:
+    if found is None:
+        return (
+            "Too few rows",
+            "No slice of the held-out rows has enough positive rows to judge.",
+            "Use a larger test part.",
+        )
+    text = (
+        f"**{percent(found.predicted, 1)}** predicted, **{percent(found.observed, 1)}** observed "
+        f"({percent(found.low, 1)} to {percent(found.high, 1)}) in {found.rows:,} held-out rows."
+    )
+    chance = f"Among {found.slices} slices, chance alone can put one this far off: no sign of a fault."
+    fault = f"Further off than chance would put the worst of {found.slices} slices."
+    return (
+        f"{plain(isolated(found.field))} = {plain(isolated(found.level))}",
+        text,
+        fault if found.beyond_chance else chance,
+    )
+
+
+# A run's pairs at a glance: the field matrix and the strongest pairs, for pages without a choice of pair.
+
 
 SHOWN = 10
 

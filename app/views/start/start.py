@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.shared import findings, launch, subject
+from app.shared import launch, overview, subject
 from app.state import links, saved_runs, saved_tables
 from app.state.saved_runs import OpenRun
 from app.widgets.layout import side_by_side
@@ -28,7 +28,7 @@ def main() -> None:
     if not run.ready:
         st.info(f"{plain(run.name)} is {run.state}. *Train* shows its progress. Below is what the sample run found.")
     _about(shown)
-    findings.show(shown)
+    overview.show(shown)
     if shown.spec.model.name != BASELINE:
         _pictures(shown)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from app.export import menu
-from app.shared import findings, predictions, subject
+from app.shared import overview, predictions, subject
 from app.shared.launch import keep_worker
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
@@ -97,7 +97,7 @@ def _panel(run: OpenRun) -> None:
     if run.ready:
         _results(run)
     elif run.scored and run.folder.has(FILE):
-        findings.show(run)
+        overview.show(run)
     _charts(run, run_progress)
 
 
@@ -265,7 +265,7 @@ def _rows(run: OpenRun, run_progress: RunProgress) -> None:
 
 
 def _results(run: OpenRun) -> None:
-    findings.show(run)
+    overview.show(run)
     with st.container(horizontal=True):
         for label, page, icon in (
             (to_pairs(run.spec), "interactions", ":material/grid_on:"),
