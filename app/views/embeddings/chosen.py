@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.embeddings import partner_bars, point_name
-from app.shared.subject import outcome
+from app.shared.run_status import outcome
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import EMBEDDED, configured
 from app.widgets.figure import figure

@@ -9,7 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.embeddings import EFFECT, FIELD, RATE, SELECTION, embedding_map, embedding_space, lengths, point_name
-from app.shared import run_status, subject
+from app.shared import run_status
 from app.shared.pair_selection import pair_id, pair_of
 from app.state import links, saved_runs
 from app.state.links import chart_key, point
@@ -38,7 +38,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Embeddings", anchor=False)
     run = run_status.finished_run()
-    subject.show_run(run)
+    run_status.show_run(run)
     heading_for_readers("Features in a plane")
     if run.spec.model.name == BASELINE:
         st.info(baseline_sentence(run.name))
@@ -166,7 +166,7 @@ def _map(run: OpenRun, made: Embeddings, points: pd.DataFrame, space: str, colou
     points = points[points["rows"] > 0]
     found = _projected(run.id, space, tuple(points["id"]), made)
     drawn = points.assign(**{axis: found.places[:, place] for place, axis in enumerate("xyz")})
-    positive, shares = subject.outcome(run.spec.schema.label), tuple(map(float, found.shares))
+    positive, shares = run_status.outcome(run.spec.schema.label), tuple(map(float, found.shares))
     if st.toggle("In three dimensions", **links.mirror_flag(IN_SPACE, False)):
         st.subheader("Features by three components", anchor=False)
         dark = st.context.theme.type == "dark"

@@ -11,7 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from app.charts.logits import logit_plane, logit_strip
-from app.shared import predictions, run_status, subject
+from app.shared import predictions, run_status
 from app.state import links
 from app.state.saved_runs import OpenRun
 from app.views.examples import selection
@@ -41,7 +41,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Examples", anchor=False)
     run = run_status.finished_run()
-    subject.show_run(run)
+    run_status.show_run(run)
     examples = selection.with_surprise(run_status.frame(run, "examples", "examples"))
     terms = run_status.frame(run, "example_terms", "terms of examples")
     cells = run_status.frame(run, "example_cells", "cells of examples")
@@ -90,7 +90,7 @@ def silent(examples: pd.DataFrame) -> bool:
 
 def show_rows(run: OpenRun, examples: pd.DataFrame, row: int) -> pd.DataFrame | None:
     """Draw every row as a point; return the rows inside the selected area, or None if no area is selected."""
-    spec, called = run.spec.model, subject.outcomes(run.spec.schema.label)
+    spec, called = run.spec.model, run_status.outcomes(run.spec.schema.label)
     key = selection.plane_key(run.id, row)
     reading = "Drag over an area to list its rows; click a row to open it. "
     if spec.second_order and spec.deep and not silent(examples):

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.shared.subject import outcome
+from app.shared.run_status import outcome
 from app.state import links
 from app.state.links import chart_key, point, selected
 from app.widgets.layout import ask_in_view

@@ -8,7 +8,7 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app.charts.interactions.matrix import LIMIT, STRONGEST, WIDE, field_matrix
 from app.charts.interactions.ranking import MEASURES, pair_label, strongest_pairs
-from app.shared import pair_selection, run_status, subject
+from app.shared import pair_selection, run_status
 from app.shared.pair_verdicts import finding, no_pairs, one_field, say_guided
 from app.shared.predictions import say_what_pairs
 from app.state import links, saved_runs
@@ -32,7 +32,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Interactions", anchor=False)
     run = run_status.finished_run()
-    subject.show_run(run)
+    run_status.show_run(run)
     fields = run_status.frame(run, "fields", "fields")
     if not run.spec.schema.has_pairs:
         one_field(run)

@@ -11,7 +11,7 @@ import streamlit as st
 from numpy.typing import NDArray
 
 from app.charts.architecture import MOST_NUMBERS, SELECTION, architecture, parts_of
-from app.shared import run_status, subject
+from app.shared import run_status
 from app.state import links
 from app.state.links import chart_key, point
 from app.state.saved_runs import OpenRun
@@ -37,7 +37,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Learn", anchor=False)
     run = run_status.finished_run()
-    subject.show_run(run)
+    run_status.show_run(run)
     heading_for_readers("The model in one drawing")
     st.markdown(
         f"[Guo et al. 2017, *DeepFM: A Factorization-Machine based Neural Network for CTR Prediction*]({PAPER}), in "
@@ -71,7 +71,7 @@ def _choose_row(run: OpenRun, examples: pd.DataFrame) -> int:
     """Let the visitor choose a sampled row; give its position."""
     label = run.spec.schema.label
     names = [str(row) for row in examples["row"]]
-    outcomes = [subject.outcome(label, positive > 0.5) for positive in examples["label"]]
+    outcomes = [run_status.outcome(label, positive > 0.5) for positive in examples["label"]]
     said = {
         name: f"{int(name):,} · {outcome} · {percent(probability, 1)} predicted"
         for name, outcome, probability in zip(names, outcomes, examples["probability"], strict=True)

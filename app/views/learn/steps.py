@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.shared import subject
+from app.shared import run_status
 from app.state import links
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import WORKED, configured
@@ -171,7 +171,7 @@ def sum_step(run: OpenRun, example: pd.Series[Any]) -> None:
     summands = " + ".join(f"{titles[name]} ({signed(float(example[name]))})" for name in there)
     positive = float(example["label"]) > 0.5
     given = float(example["probability"]) if positive else 1 - float(example["probability"])
-    outcome = subject.outcome(run.spec.schema.label, positive)
+    outcome = run_status.outcome(run.spec.schema.label, positive)
     st.markdown(
         f"{summands[0].upper()}{summands[1:]} = **{signed(float(example['logit']))} log-odds**, a probability of "
         f"**{percent(example['probability'], 1)}**. The row has {code(outcome)}, to which the model gave "

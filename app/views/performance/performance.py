@@ -8,7 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.performance import calibration_curve, off_by_chance
-from app.shared import predictions, run_status, subject
+from app.shared import predictions, run_status
 from app.shared.predictions import predicted_runs, same_predictions, say_which_is_better
 from app.state import links
 from app.state.saved_runs import OpenRun
@@ -30,7 +30,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Performance", anchor=False)
     run = run_status.finished_run()
-    subject.show_run(run)
+    run_status.show_run(run)
     other = run_status.compared_run(run)
     part = choose_part(run)
     rows, metrics = predictions.predictions(run, part), predictions.metrics(run, part)

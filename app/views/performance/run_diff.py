@@ -6,7 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.comparison import logit_scatter, matrix_difference
-from app.shared.subject import outcomes
+from app.shared.run_status import outcomes
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import DIFFERENCES, configured

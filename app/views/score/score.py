@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.shared import run_status, subject
+from app.shared import run_status
 from app.shared.uploads import FORMATS, SHARED, say_refused, upload
 from app.state import links, saved_tables
 from app.state.saved_runs import OpenRun
@@ -38,7 +38,7 @@ def main() -> None:
     """Draw the page."""
     st.title("Score", anchor=False)
     run = run_status.finished_run()
-    subject.show_run(run)
+    run_status.show_run(run)
     label = run.spec.schema.label
     st.markdown(f"Give every row of a new table the probability that {code(label.outcome())}.")
     if run.spec.model.name == BASELINE:

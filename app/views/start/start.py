@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.shared import launch, overview, subject
+from app.shared import launch, overview, run_status
 from app.state import links, saved_runs, saved_tables
 from app.state.saved_runs import OpenRun
 from app.widgets.layout import side_by_side
@@ -68,7 +68,7 @@ def _ways_on(run: OpenRun) -> None:
 
 def _about(run: OpenRun) -> None:
     st.header(f"What {MODEL_TITLES[run.spec.model.name]} found in {plain(run.spec.table_name)}", anchor=False)
-    subject.show_run(run)
+    run_status.show_run(run)
 
 
 @st.dialog("How DeepFM works", width="large")

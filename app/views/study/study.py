@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.shared import apply_settings, groups, launch, subject
+from app.shared import apply_settings, groups, launch, run_status
 from app.shared.holdout import say_unusable, table_line
 from app.state import links, saved_tables, visitor
 from app.state.store import store
@@ -60,7 +60,7 @@ def _watch(row: ComparisonRow, active: bool) -> None:
             st.rerun()  # the whole page, which sets how often this is drawn
         if standing.queued and not standing.running:
             launch.keep_worker()  # a killed worker leaves the queue to a new one
-        subject.show_group(runs)
+        run_status.show_group(runs)
         groups.show_panel(row, runs, standing, STUDY)
         show_results(runs, StudyPlan.from_dict(row.plan), mine=groups.mine(row))
 

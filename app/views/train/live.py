@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from app.export import menu
-from app.shared import overview, predictions, subject
+from app.shared import overview, predictions, run_status
 from app.shared.launch import keep_worker
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
@@ -87,7 +87,7 @@ def _watch(run_id: str) -> None:
 
 def _panel(run: OpenRun) -> None:
     run_progress = saved_runs.run_progress(run)
-    subject.show_run(run)
+    run_status.show_run(run)
     with st.container(border=True):
         _headline(run, run_progress)
         _ending(run, run_progress) if not run.active else _under_way(run, run_progress)
