@@ -7,7 +7,7 @@ import streamlit as st
 
 from app.charts.interactions.matrix import field_matrix
 from app.charts.interactions.ranking import strongest_pairs
-from app.shared.pair_selection import has_evidence, measures
+from app.shared.field_pairs import has_evidence, measures
 from app.state import saved_runs
 from app.state.saved_runs import OpenRun
 from app.widgets.figure import show_chart

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.shared.pair_selection import pair_id
+from app.shared.field_pairs import pair_id
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import Store

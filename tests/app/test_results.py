@@ -13,8 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.charts.performance import off_by_chance
-from app.shared.pair_selection import pair_id, pair_of
-from app.shared.pair_verdicts import no_clear_pairs
+from app.shared.field_pairs import no_clear_pairs, pair_id, pair_of
 from deepfm_core.evidence import verdicts
 from deepfm_core.evidence.verdicts import verdict_sentence
 from deepfm_core.metrics.scores import evaluate

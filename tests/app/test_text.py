@@ -8,7 +8,7 @@ import re
 import pandas as pd
 import pytest
 
-from app.shared.pair_verdicts import clear_pairs
+from app.shared.field_pairs import clear_pairs
 from app.widgets.columns import CELLS, DIFFERENCES, PAIRS, RATES, ROWS, SLICES, Titles
 from app.widgets.figure import written
 from app.widgets.layout import ICON
@@ -112,7 +112,7 @@ def test_every_number_format_is_one(titles: Titles) -> None:
 
 
 def test_a_slope_is_left_out_where_next_to_nothing_was_learned() -> None:
-    from app.shared.pair_verdicts import _z_and_slope
+    from app.shared.field_pairs import _z_and_slope
 
     assert _z_and_slope(3.14, 1.24) == "z +3.1 · slope +1.2"
     assert _z_and_slope(0.2, 458062.0) == "hardly learned"

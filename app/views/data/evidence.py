@@ -156,7 +156,7 @@ def _pairs(pairs: pd.DataFrame) -> None:
 def sentence(pairs: pd.DataFrame) -> str:
     """Say how many pairs are clear above noise, and which is strongest."""
     from app.charts.interactions.ranking import pair_label
-    from app.shared.pair_verdicts import clear_pairs, no_clear_pairs
+    from app.shared.field_pairs import clear_pairs, no_clear_pairs
 
     clear = pairs[pairs["significant"].astype(bool)]
     if clear.empty:

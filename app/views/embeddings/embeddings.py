@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.charts.embeddings import EFFECT, FIELD, RATE, SELECTION, embedding_map, embedding_space, lengths, point_name
 from app.shared import run_status
-from app.shared.pair_selection import pair_id, pair_of
+from app.shared.field_pairs import pair_id, pair_of
 from app.state import links, saved_runs
 from app.state.links import chart_key, point
 from app.state.saved_runs import OpenRun

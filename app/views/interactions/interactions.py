@@ -8,8 +8,8 @@ from streamlit.delta_generator import DeltaGenerator
 
 from app.charts.interactions.matrix import LIMIT, STRONGEST, WIDE, field_matrix
 from app.charts.interactions.ranking import MEASURES, pair_label, strongest_pairs
-from app.shared import pair_selection, run_status
-from app.shared.pair_verdicts import finding, no_pairs, one_field, say_guided
+from app.shared import field_pairs, run_status
+from app.shared.field_pairs import finding, no_pairs, one_field, say_guided
 from app.shared.predictions import say_what_pairs
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
@@ -88,21 +88,19 @@ def with_compared(pairs: pd.DataFrame, other: OpenRun | None) -> pd.DataFrame:
 
 def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair]:
     """Let the visitor choose the measure to rank by, and the pair."""
-    names = pair_selection.measures(pairs)
+    names = field_pairs.measures(pairs)
     pair, ranked = side_by_side(2, least=160, gap="small")
-    measure = ranked.selectbox(
-        "Rank by", names, format_func=label, **links.mirror(pair_selection.RANKED, names, names[0])
-    )
-    choices = pair_selection.options(pairs, fields, measure)
+    measure = ranked.selectbox("Rank by", names, format_func=label, **links.mirror(field_pairs.RANKED, names, names[0]))
+    choices = field_pairs.options(pairs, fields, measure)
     chosen = pair.selectbox(
-        "Pair", choices, format_func=pair_selection.title, **links.mirror(pair_selection.PAIR, choices, choices[0])
+        "Pair", choices, format_func=field_pairs.title, **links.mirror(field_pairs.PAIR, choices, choices[0])
     )
-    if (named := links.missing(pair_selection.PAIR, choices)) is not None:
-        first = plain(pair_selection.title(choices[0]))
+    if (named := links.missing(field_pairs.PAIR, choices)) is not None:
+        first = plain(field_pairs.title(choices[0]))
         st.info(
             f"This run has no pair {plain(pair_label(*pair_selection.pair_of(named)))}. Showing the first, {first}."
         )
-    return measure, pair_selection.pair_of(chosen)
+    return measure, field_pairs.pair_of(chosen)
 
 
 def choose_field(run: OpenRun, fields: pd.DataFrame) -> None:
@@ -138,18 +136,18 @@ def show_strongest(pairs: pd.DataFrame, measure: str, chosen: Pair) -> None:
         key="strongest",
         titles=PAIRS,
         file="pairs",
-        **pair_selection.clickable("strongest pairs", chosen),
+        **field_pairs.clickable("strongest pairs", chosen),
     )
 
 
 def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, measure: str, chosen: Pair) -> None:
     """Draw the field matrix, with the measures that the visitor chooses for its two halves."""
-    triangles = pair_selection.triangles(pairs, measure)
+    triangles = field_pairs.triangles(pairs, measure)
     default = next(iter(triangles))
     placed = fields.dropna(subset=["order"])
     wide = len(placed) > WIDE
     half, size = side_by_side(2, least=160, gap="small") if wide else (st.container(), None)
-    drawn = half.selectbox("Matrix", list(triangles), **links.mirror(pair_selection.MATRIX, list(triangles), default))
+    drawn = half.selectbox("Matrix", list(triangles), **links.mirror(field_pairs.MATRIX, list(triangles), default))
     most = STRONGEST if size is None or not _all_fields(size, len(placed)) else LIMIT
     above, below = triangles[drawn]
     what = f"Above the diagonal: {label(above)}; below: {label(below)}. " if above != below else f"{label(above)}. "
@@ -166,7 +164,7 @@ def show_matrix(pairs: pd.DataFrame, fields: pd.DataFrame, measure: str, chosen:
         key="matrix",
         titles=PAIRS,
         file="pairs",
-        **pair_selection.clickable("field matrix", chosen),
+        **field_pairs.clickable("field matrix", chosen),
     )
 
 

@@ -8,8 +8,8 @@ import streamlit as st
 from app.charts.interactions.levels import FAINT, PANELS, THIN, contrasts, level_effects, level_panels, own_limit
 from app.charts.interactions.ranking import pair_label, ranked
 from app.shared import run_status
+from app.shared.field_pairs import strength_row, test_row
 from app.shared.overview import cell_sentence
-from app.shared.pair_verdicts import strength_row, test_row
 from app.state import saved_runs
 from app.state.saved_runs import OpenRun
 from app.views.interactions.surface import surface_section

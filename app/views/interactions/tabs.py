@@ -9,7 +9,7 @@ from app.charts.interactions.agreement import cell_scatter, pair_scatter
 from app.charts.interactions.graph import pair_graph
 from app.charts.interactions.matrix import field_matrix
 from app.charts.interactions.ranking import MEASURES, pairs_by_epoch, ranked
-from app.shared import pair_selection
+from app.shared import field_pairs
 from app.state import saved_runs
 from app.state.saved_runs import OpenRun
 from app.views.interactions.levels import cells_of
@@ -54,7 +54,7 @@ def model_against_data(run: OpenRun, pairs: pd.DataFrame, chosen: Pair) -> None:
                 key="pair_scatter",
                 titles=PAIRS,
                 file="pairs",
-                **pair_selection.clickable("scatter of pairs", chosen),
+                **field_pairs.clickable("scatter of pairs", chosen),
             )
     if cells is not None:
         with right:
@@ -84,7 +84,7 @@ def as_graph(pairs: pd.DataFrame, fields: pd.DataFrame, chosen: Pair, measure: s
         key="graph",
         titles=PAIRS,
         file="pairs",
-        **pair_selection.clickable("graph of pairs", chosen),
+        **field_pairs.clickable("graph of pairs", chosen),
     )
 
 
@@ -158,7 +158,7 @@ def all_pairs(pairs: pd.DataFrame, measure: str) -> None:
     def keep() -> None:
         rows = st.session_state[key]["selection"]["rows"]
         if rows:
-            pair_selection.keep(table["field_a"].iloc[rows[0]], table["field_b"].iloc[rows[0]])
+            field_pairs.keep(table["field_a"].iloc[rows[0]], table["field_b"].iloc[rows[0]])
 
     with st.container(horizontal=True, vertical_alignment="center"):
         st.subheader("All pairs", anchor=False, width="content")
