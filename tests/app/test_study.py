@@ -11,8 +11,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.shared.apply_settings import choices
-from app.shared.launch import WRITTEN
+from app.shared.launch import WRITTEN, choices
 from deepfm_core.experiments import study
 from deepfm_core.experiments.study import SEARCH, StudyPlan
 from deepfm_core.schema.column_rules import Said

@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.charts.interactions.ranking import pair_label
-from app.shared import apply_settings, launch
+from app.shared import launch
 from app.state import links, saved_tables
 from app.state.saved_runs import OpenRun
 from app.widgets.text import MODEL_TITLES, counted, errors_shown, plain, to_pairs
@@ -25,7 +25,7 @@ def say_none(run: OpenRun, made: Embeddings) -> None:
             links.go("interactions")
     else:
         st.info("The embeddings of this run are all 0, and it has no cells: it found no pairs.")
-    _offer(run, "Train DeepFM on this table", {"model": None, apply_settings.GUIDED: "off"})
+    _offer(run, "Train DeepFM on this table", {"model": None, launch.GUIDED: "off"})
 
 
 def say_what_is_held(run: OpenRun, made: Embeddings, space: str) -> None:
@@ -79,7 +79,7 @@ def _say_cells(run: OpenRun, made: Embeddings, guide: dict[str, list[dict[str, s
         f"other features are alike.{of}"
     )
     if FM not in made.spaces:
-        _offer(run, "Train without the guide, to see embeddings", {apply_settings.GUIDED: "off"})
+        _offer(run, "Train without the guide, to see embeddings", {launch.GUIDED: "off"})
 
 
 def _offer(run: OpenRun, label: str, changes: dict[str, str | None]) -> None:
@@ -88,7 +88,7 @@ def _offer(run: OpenRun, label: str, changes: dict[str, str | None]) -> None:
         return
     with errors_shown():
         table = saved_tables.table(run.spec.table)
-        chosen = apply_settings.choices(run.spec, len(table)) | changes
+        chosen = launch.choices(run.spec, len(table)) | changes
         launch.choose_table(run.spec.table)
         links.go("train", **chosen, new="1", run=None)
 

@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.study import MEASURES, Axis, axis_shares, factor_line, setting_lines
-from app.shared import apply_settings, groups
+from app.shared import groups, launch
 from app.state import links
 from app.state.links import selected
 from app.widgets.columns import configured
@@ -72,7 +72,7 @@ def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, pla
         icon=":material/model_training:",
         type="primary",
         key="take over best",
-        on_click=apply_settings.ask,
+        on_click=launch.ask,
         args=(chosen.id,),
     )
 
@@ -213,7 +213,7 @@ def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan
     run = next(run for run in runs if run.trial == number and run.ended_well)
     with st.container(horizontal=True):
         if mine:
-            ask = apply_settings.ask
+            ask = launch.ask
             st.button("Use this setting in Train", icon=":material/model_training:", on_click=ask, args=(run.id,))
         st.button(
             "How good is it",

@@ -9,7 +9,7 @@ from typing import Any
 
 import streamlit as st
 
-from app.shared import apply_settings, groups, launch, run_status
+from app.shared import groups, launch, run_status
 from app.shared.holdout import say_unusable, table_line
 from app.state import links, saved_tables, visitor
 from app.state.store import store
@@ -30,7 +30,7 @@ SECONDS = 1.0
 
 def main() -> None:
     """Draw the page."""
-    apply_settings.follow()
+    launch.follow()
     st.title("Study settings", anchor=False)
     groups.show_undo(STUDY)
     above = st.container()
@@ -53,7 +53,7 @@ def main() -> None:
 def _watch(row: ComparisonRow, active: bool) -> None:
     links.depart()
     with errors_shown():
-        apply_settings.follow()
+        launch.follow()
         runs = store().comparisons.runs(row.id)
         standing = groups.standing(runs)
         if active != standing.active:

@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 
 from app.shared import launch
-from app.shared.apply_settings import CUSTOM, GUIDED
+from app.shared.launch import CUSTOM, GUIDED
 from app.state import links
 from app.widgets.layout import side_by_side
 from app.widgets.text import MODEL_TITLES, plain
