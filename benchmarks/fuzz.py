@@ -34,7 +34,7 @@ atheris: Any = import_module("atheris")
 with atheris.instrument_imports(include=["deepfm_core", "app"]):
     from app.shared import split_choice
     from app.state import links
-    from deepfm_core._json import DAMAGE, read_object
+    from deepfm_core._files import DAMAGE, read_object
     from deepfm_core.encoding.encoder import Encoder
     from deepfm_core.errors import DeepFMError
     from deepfm_core.export.bundle import opened

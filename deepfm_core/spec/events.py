@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from typing import Any, ClassVar
 
-from deepfm_core._json import require_types
+from deepfm_core._files import require_types
 
 PLACE = "place"
 """The stage in which a run waits for a node of a cluster."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
-from deepfm_core._json import require_types
+from deepfm_core._files import require_types
 from deepfm_core.errors import SpecError
 from deepfm_core.schema.schema import Cross, Schema
 from deepfm_core.spec.models import MODELS, Switches

@@ -17,8 +17,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfm_core._files import write_frame
-from deepfm_core._json import read_object
+from deepfm_core._files import read_object, write_frame
 from deepfm_core.errors import RunError
 from deepfm_core.store.encoding_cache import digest_of
 from deepfm_core.store.run_queue import LABELS, MODELS

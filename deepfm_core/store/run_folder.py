@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfm_core._files import whole, write_frame, write_json
-from deepfm_core._json import DAMAGE
+from deepfm_core._files import DAMAGE, whole, write_frame, write_json
 from deepfm_core.errors import RunError
 from deepfm_core.spec.run import RunSpec
 

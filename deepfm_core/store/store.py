@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING
 
 from platformdirs import user_data_path
 
-from deepfm_core._files import sweep
-from deepfm_core._json import DAMAGE
+from deepfm_core._files import DAMAGE, sweep
 from deepfm_core._log import note, short
 from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Event, event_from_dict

@@ -8,8 +8,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from deepfm_core._files import atomic_folder, sha256, whole
-from deepfm_core._json import DAMAGE
+from deepfm_core._files import DAMAGE, atomic_folder, sha256, whole
 from deepfm_core._log import note, short
 from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.store.database import Connection, Database, Row

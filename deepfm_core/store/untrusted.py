@@ -29,8 +29,7 @@ from signal import SIGKILL, SIGXCPU, Signals
 from typing import TYPE_CHECKING, Any
 
 from deepfm_core import errors
-from deepfm_core._files import whole, write_json
-from deepfm_core._json import read_object
+from deepfm_core._files import read_object, whole, write_json
 from deepfm_core.errors import DeepFMError, Problem, SpecError, TableError
 from deepfm_core.store.process import memory_of
 from deepfm_core.tables.columnar import budget

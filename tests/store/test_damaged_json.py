@@ -12,7 +12,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from deepfm_core._json import DAMAGE, read_object
+from deepfm_core._files import DAMAGE, read_object
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.spec.events import EpochDone, Fitted, event_from_dict
