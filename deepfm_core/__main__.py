@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Sequence
 
-from deepfm_core._waiting import wait_passively
+from deepfm_core._processor import wait_passively
 from deepfm_core.cli.parser import parse, parser, program
 from deepfm_core.errors import DeepFMError
 

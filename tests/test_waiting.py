@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from deepfm_core._waiting import POLICY, wait_passively
+from deepfm_core._processor import POLICY, wait_passively
 from tests.conftest import ROOT
 
 

@@ -13,8 +13,8 @@ from typing import Any
 
 import torch
 
+from deepfm_core._processor import announces_bfloat16, processor_name
 from deepfm_core.errors import SpecError
-from deepfm_core.training.processor import announces_bfloat16, processor_name
 
 _TRIAL = """
 import time, torch

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from deepfm_core._parallel import use_system_memory
-from deepfm_core._waiting import wait_passively
+from deepfm_core._processor import wait_passively
 from deepfm_core.errors import DeepFMError
 from deepfm_core.spec.events import Report
 from deepfm_core.store.process import Process

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from deepfm_core import _processor
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import load_parts
 from deepfm_core.errors import SpecError
@@ -18,7 +19,7 @@ from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
 from deepfm_core.tables.reader import read_table
-from deepfm_core.training import bfloat16, processor
+from deepfm_core.training import bfloat16
 from deepfm_core.training.autograd_step import AutogradStep
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.state import FitState
@@ -114,9 +115,9 @@ def test_what_the_system_says_of_the_processor_decides_what_is_offered(
     text: str, announced: bool, tmp_path, monkeypatch
 ) -> None:
     (tmp_path / "cpuinfo").write_text(text, encoding="utf-8")
-    monkeypatch.setattr(processor, "CPUINFO", tmp_path / ("cpuinfo" if text else "none"))
-    assert processor.announces_bfloat16.__wrapped__() is announced
-    assert ("A" in processor.processor_name().split()) is bool(text)
+    monkeypatch.setattr(_processor, "CPUINFO", tmp_path / ("cpuinfo" if text else "none"))
+    assert _processor.announces_bfloat16.__wrapped__() is announced
+    assert ("A" in _processor.processor_name().split()) is bool(text)
 
 
 def test_an_unknown_precision_is_refused_with_the_known_ones() -> None:

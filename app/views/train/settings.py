@@ -12,13 +12,13 @@ from app.shared.launch import CUSTOM, GUIDED
 from app.state import links
 from app.widgets.layout import side_by_side
 from app.widgets.text import MODEL_TITLES, plain
+from deepfm_core._processor import announces_bfloat16
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.models import MODELS as MODEL_SWITCHES
 from deepfm_core.spec.presets import preset, settings_said
 from deepfm_core.spec.run import MODEL_NAMES, RunSpec
 from deepfm_core.spec.settings import PRECISIONS, SETTINGS, Home, Setting, of_home, setting_named
 from deepfm_core.spec.value_kinds import Choice, Crosses, Flag, Number, Whole, Widths
-from deepfm_core.training.processor import announces_bfloat16
 
 PRESETS = {
     "quick": "a first look: three epochs",

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 from deepfm_core import __version__
 from deepfm_core._files import atomic_folder, write_json
 from deepfm_core._parallel import use_system_memory
-from deepfm_core._waiting import wait_passively
+from deepfm_core._processor import wait_passively
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.spec.events import Event, Failed, Placed, Progress
 from deepfm_core.store.encoding_cache import EncodingCache, digest_of

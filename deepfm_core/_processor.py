@@ -1,10 +1,30 @@
-"""What this machine's processor is and says that it can; read from the system, so that pages need no torch."""
+"""This machine's processor: what it is and can, and how OpenMP's threads wait on it. Nothing here loads torch."""
 
 from __future__ import annotations
 
+import os
 import platform
 from functools import cache
 from pathlib import Path
+
+# How OpenMP's threads wait for each other, which must be said before torch is loaded.
+
+
+POLICY = "OMP_WAIT_POLICY"
+
+
+def wait_passively() -> None:
+    """Let OpenMP's threads sleep while they wait, unless the environment says otherwise.
+
+    By default they spin. Beside other work they then take the cores from each other: a step on two threads is several
+    times slower. OpenMP reads this as it is loaded, with torch; processes started from here inherit it. Call it only in
+    processes of this program.
+    """
+    os.environ.setdefault(POLICY, "PASSIVE")
+
+
+# What this machine's processor is and says that it can; read from the system, so that pages need no torch.
+
 
 CPUINFO = Path("/proc/cpuinfo")
 BFLOAT16_FLAGS = {"avx512_bf16", "amx_bf16"}
