@@ -97,9 +97,7 @@ def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair]:
     )
     if (named := links.missing(field_pairs.PAIR, choices)) is not None:
         first = plain(field_pairs.title(choices[0]))
-        st.info(
-            f"This run has no pair {plain(pair_label(*field_pairs.pair_of(named)))}. Showing the first, {first}."
-        )
+        st.info(f"This run has no pair {plain(pair_label(*field_pairs.pair_of(named)))}. Showing the first, {first}.")
     return measure, field_pairs.pair_of(chosen)
 
 
