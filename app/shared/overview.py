@@ -7,13 +7,14 @@ import streamlit as st
 
 from app.charts.interactions.matrix import field_matrix
 from app.charts.interactions.ranking import strongest_pairs
-from app.shared.field_pairs import has_evidence, measures
+from app.shared.field_pairs import measures
 from app.state import saved_runs
 from app.state.saved_runs import OpenRun
 from app.widgets.figure import show_chart
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import MODEL_TITLES, baseline_sentence, counted, plain, wide_title
 from deepfm_core._words import percent, signed
+from deepfm_core.evidence.verdicts import has_evidence
 from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, isolated
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE
