@@ -46,7 +46,6 @@ from deepfm_core.schema.schema import FieldRole, LabelRole, Schema  # noqa: E402
 from deepfm_core.spec.run import FitSpec, RunSpec  # noqa: E402
 from deepfm_core.store import untrusted  # noqa: E402
 from deepfm_core.store.process import Process  # noqa: E402
-from deepfm_core.store.records import RunRow  # noqa: E402
 from deepfm_core.store.store import Store  # noqa: E402
 from deepfm_core.store.upkeep.check import check  # noqa: E402
 from deepfm_core.workers.executor import perform  # noqa: E402
@@ -125,29 +124,10 @@ def serve(home: Path, said: Path, chance: random.Random) -> None:
 
 
 def act(store: Store, note: Said, chance: random.Random) -> None:
-    """Do one thing that pages do, and note what the store confirmed."""
-    owner = chance.choice(OWNERS)
-    runs = store.runs(owner)
-    match chance.randrange(7):
-        case 0:
-            bring(store, note, owner, chance.randrange(6))
-        case 1 if sum(run.state in ("queued", "running") for run in runs) < 2:
-            sha = bring(store, note, owner, 0)
-            note(kind="run", id=store.enqueue(spec_on(sha, chance.randrange(SEEDS)), owner=owner))
-        case 2 if runs:
-            run_id, name = chance.choice(runs).id, f"name {chance.random()}"
-            note(kind="may", id=run_id, name=name)
-            store.rename(run_id, name)
-            note(kind="name", id=run_id, name=name)
-        case 3 if len(runs) > 6:
-            remove(store, note, chance.choice(runs).id, again=chance.random() < 0.5)
-        case 4 if runs:
-            store.request_cancel(chance.choice(runs).id)
-        case 5:
-            resume_one(store, runs)
-        case 6:
-            for entry in store.tables(owner):
-                store.table(entry.sha256, owner)
+    """Do one thing that pages do, after noting which, and note what the store confirmed."""
+    step, owner = chance.choice(list(SERVER_STEPS)), chance.choice(OWNERS)
+    note(kind="step", step=step)
+    SERVER_STEPS[step](store, note, owner, chance)
 
 
 def bring(store: Store, note: Said, owner: str, number: int) -> str:
@@ -156,19 +136,85 @@ def bring(store: Store, note: Said, owner: str, number: int) -> str:
     return sha
 
 
-def remove(store: Store, note: Said, run: str, again: bool) -> None:
-    note(kind="may", id=run, deleted=True)
-    store.delete(run)
-    note(kind="deleted", id=run)
-    if again:
+def bring_and_remove(store: Store, _note: Said, owner: str, chance: random.Random) -> None:
+    store.delete_table(store.import_table(table(6 + chance.randrange(4)), "passing", owner).sha256, owner)
+
+
+def queue(store: Store, note: Said, owner: str, chance: random.Random) -> None:
+    if sum(run.state in ("queued", "running") for run in store.runs(owner)) < 2:
+        sha = bring(store, note, owner, 0)
+        note(kind="run", id=store.enqueue(spec_on(sha, chance.randrange(SEEDS)), owner=owner))
+
+
+def rename(store: Store, note: Said, owner: str, chance: random.Random) -> None:
+    for run in drawn(store, owner, chance):
+        name = f"name {chance.random()}"
+        note(kind="may", id=run, name=name)
+        store.rename(run, name)
+        note(kind="name", id=run, name=name)
+
+
+def share_and_withdraw(store: Store, _note: Said, owner: str, chance: random.Random) -> None:
+    for run in drawn(store, owner, chance):
+        store.shares.withdraw(store.shares.give("run", run, owner), owner)
+
+
+def remove(store: Store, note: Said, owner: str, chance: random.Random) -> None:
+    for run in drawn(store, owner, chance) if len(store.runs(owner)) > 6 else []:
+        note(kind="may", id=run, deleted=True)
+        store.delete(run)
+        note(kind="deleted", id=run)
+
+
+def remove_and_restore(store: Store, note: Said, owner: str, chance: random.Random) -> None:
+    for run in drawn(store, owner, chance):
+        note(kind="may", id=run, deleted=True)
+        store.delete(run)
+        note(kind="deleted", id=run)
         note(kind="may", id=run, deleted=False)
         store.restore(run)
         note(kind="restored", id=run)
 
 
-def resume_one(store: Store, runs: list[RunRow]) -> None:
-    for run in [run for run in runs if run.state in ("lost", "cancelled", "failed")][:1]:
+def empty_the_bin(store: Store, note: Said, _owner: str, _chance: random.Random) -> None:
+    note(kind="purge")
+    store.purge(older_than=0.0)
+
+
+def cancel(store: Store, _note: Said, owner: str, chance: random.Random) -> None:
+    for run in drawn(store, owner, chance):
+        store.request_cancel(run)
+
+
+def resume(store: Store, _note: Said, owner: str, _chance: random.Random) -> None:
+    for run in [run for run in store.runs(owner) if run.state in ("lost", "cancelled", "failed")][:1]:
         store.resume(run.id)
+
+
+def read_all(store: Store, _note: Said, owner: str, _chance: random.Random) -> None:
+    for entry in store.tables(owner):
+        store.table(entry.sha256, owner)
+
+
+def drawn(store: Store, owner: str, chance: random.Random) -> list[str]:
+    """Draw one of an owner's runs; none if there is none."""
+    runs = store.runs(owner)
+    return [chance.choice(runs).id] if runs else []
+
+
+SERVER_STEPS: dict[str, Callable[[Store, Said, str, random.Random], object]] = {
+    "upload": lambda store, note, owner, chance: bring(store, note, owner, chance.randrange(6)),
+    "upload and remove a table": bring_and_remove,
+    "queue a run": queue,
+    "name a run": rename,
+    "share a run and withdraw": share_and_withdraw,
+    "delete a run": remove,
+    "delete and restore a run": remove_and_restore,
+    "empty the bin": empty_the_bin,
+    "cancel a run": cancel,
+    "resume a run": resume,
+    "read all tables": read_all,
+}
 
 
 # What must hold after each kill
@@ -184,7 +230,10 @@ def kept(home: Path, said: Path) -> list[str]:
         tables = {(line["sha"], line["owner"]) for line in lines if line["kind"] == "table"}
         lost = [f"table {sha}" for sha, owner in tables if not is_whole(store, sha, owner)]
     names, gone = promised(lines)
+    emptied = any(line["kind"] == "purge" for line in lines)
     for run, allowed in names.items():
+        if run not in rows and emptied and True in gone[run]:
+            continue
         if run not in rows:
             lost.append(f"run {run}")
         elif allowed and not rows[run]["name"].startswith("DeepFM") and rows[run]["name"] not in allowed:
@@ -264,13 +313,15 @@ def kill(folder: Path, count: int, chance: random.Random, minutes: float) -> Out
             break
         time.sleep(chance.random() * 3.0)
         what = chance.choice(["server", "worker", "server and worker"])
-        stages = at_work(home)
+        stages, step = at_work(home), last_step(said)
         for name in what.split(" and "):
             killed(alive[name])
         lost = checked(home, said, [alive[name] for name in alive if name not in what])
         outcomes[f"kill -9 of {what}", "all is there" if not lost else f"LOST {lost}"] += 1
         for stage in stages:
             outcomes["of them, while a run was", stage] += 1
+        if "server" in what:
+            outcomes["of them, while the server did", step] += 1
         for name in what.split(" and "):
             alive[name] = runners[name]()
         for name, process in alive.items():
@@ -305,6 +356,12 @@ def at_work(home: Path) -> list[str]:
         running = [run for run in store.runs() if run.status == "running"]
         last = [store.events(run.id)[-1:] for run in running]
         return [events[0].event.kind if events else "just begun" for events in last] or ["not at work"]
+
+
+def last_step(said: Path) -> str:
+    """Give what the server did last: at most its sleep of 50 ms lies between two steps."""
+    steps = [json.loads(line) for line in said.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    return next((line["step"] for line in reversed(steps) if line["kind"] == "step"), "nothing yet")
 
 
 def finish(home: Path, start: Callable[[], int], worker: int) -> None:
