@@ -1,6 +1,7 @@
 """Many visitors at once, each in a session of its own: how fast pages answer, memory, and who sees what.
 
-    nice python benchmarks/visitors.py --visitors 30 --training 5 --minutes 3
+    nice python benchmarks/visitors.py --visitors 30 --training 5 --minutes 10
+    nice python benchmarks/visitors.py --visitors 4 --training 1 --minutes 60 --stay 10     # they come and go
 
 It starts the app as a shared server with a store of its own. Each visitor speaks to it as a browser does, by a
 WebSocket with a cookie of its own, has a table under a name of its own, and goes from page to page. Some train. At each
@@ -52,6 +53,7 @@ class Seen:
     crossed: list[str] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
     own: int = 0
+    sessions: int = 0
 
 
 def content(number: int) -> bytes:
@@ -83,13 +85,23 @@ def prepare(home: Path, visitors: int, training: int) -> None:
                     store.enqueue(spec, f"run-of-{number}-only", owner(number))
 
 
-async def visit(server: Server, number: int, until: float, seen: Seen) -> None:
-    chance, address = random.Random(number), f"ws://localhost:{server.port}/_stcore/stream"
+async def visit(server: Server, number: int, until: float, stay: int, seen: Seen) -> None:
+    """Go from page to page; after `stay` pages the visitor closes the browser and comes again."""
+    chance = random.Random(number)
+    while time.monotonic() < until:
+        await session(server, number, until, stay, chance, seen)
+        seen.sessions += 1
+
+
+async def session(server: Server, number: int, until: float, stay: int, chance: random.Random, seen: Seen) -> None:
+    address = f"ws://localhost:{server.port}/_stcore/stream"
     cookie = {"Cookie": f"deepfm_visitor={owner(number)}"}
     async with connect(
         address, additional_headers=cookie, subprotocols=[SUBPROTOCOL], max_size=None, ping_interval=None
     ) as socket:
-        while time.monotonic() < until:
+        for _ in range(stay):
+            if time.monotonic() > until:
+                return
             name = chance.choice(PAGES)
             began = time.monotonic()
             await socket.send(BackMsg(rerun_script=ClientState(page_name=name)).SerializeToString())
@@ -126,9 +138,9 @@ async def watch(server: Server, until: float, memory: list[int]) -> None:
         await asyncio.sleep(5)
 
 
-async def all_at_once(server: Server, visitors: int, minutes: float, seen: Seen, memory: list[int]) -> None:
-    until = time.monotonic() + 60 * minutes
-    visits = [visit(server, number, until, seen) for number in range(visitors)]
+async def all_at_once(server: Server, asked: argparse.Namespace, seen: Seen, memory: list[int]) -> None:
+    until = time.monotonic() + 60 * asked.minutes
+    visits = [visit(server, number, until, asked.stay, seen) for number in range(asked.visitors)]
     await asyncio.gather(*visits, watch(server, until, memory))
 
 
@@ -160,6 +172,7 @@ def main() -> None:
     given.add_argument("--visitors", type=int, default=30)
     given.add_argument("--training", type=int, default=5)
     given.add_argument("--minutes", type=float, default=3.0)
+    given.add_argument("--stay", type=int, default=10**9, help="pages after which a visitor leaves and comes again")
     asked = given.parse_args()
     seen, memory = Seen(), list[int]()
     with tempfile.TemporaryDirectory(prefix="visitors-") as folder:
@@ -168,7 +181,7 @@ def main() -> None:
         server = Server(home, "app/server.py", DEEPFM_PRIVATE="1")
         before = psutil.Process(server._process.pid).memory_info().rss
         try:
-            asyncio.run(all_at_once(server, asked.visitors, asked.minutes, seen, memory))
+            asyncio.run(all_at_once(server, asked, seen, memory))
         finally:
             order = turns(home)
             server.close()
