@@ -56,6 +56,9 @@ def corpus(divided: int = FULL) -> Corpus:
         "CSV: a line of 100 MB": lambda: b"a,b\n1," + b"x" * many + b"\n2,y\n",
         "CSV: 10,000 columns": lambda: wide(10_000, 50),
         "CSV: a quote that is never closed, 100 MB": lambda: b'a,b\n"1,' + b"x,\n" * (many // 3),
+        "CSV: quotes that open anew on every line, 100 MB": lambda: b"a,b,c\n" + b'a",b,"c\n' * (many // 9),
+        "CSV: quotes that open anew on every line, 20 MB": lambda: b"a,b,c\n" + b'a",b,"c\n' * (many // 45),
+        "CSV: a million ways to end the cells of each line, 20 MB": lambda: ambiguous(many // 5),
         "gzip: 10 GB of zeros": lambda: gzip_of(b"\0", 100 * many),
         "gzip: 1 GB of one row": lambda: gzip_of(b"a,b\n", 10 * many),
         "zip: 10 GB of zeros": lambda: zip_of("table.csv", b"\0", 100 * many),
@@ -65,6 +68,12 @@ def corpus(divided: int = FULL) -> Corpus:
         "xlsx: a sheet of 1 GB that says it is short": lambda: workbook(10 * many, 100),
         "xlsx: a cell in the last row and column": lambda: workbook(0, far=True),
     }
+
+
+def ambiguous(size: int) -> bytes:
+    """Give lines whose quotes may end a cell at forty places each, and make no row of thirty cells."""
+    line = b'"x",' * 40 + b'"y"z,"\n'
+    return b",".join(b"c%d" % number for number in range(30)) + b"\n" + line * (size // len(line))
 
 
 # Parquet and Feather.

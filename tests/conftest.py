@@ -158,7 +158,7 @@ def store(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
         lambda _home, lane: Process.current() if lane == "runs" else Process.of(os.getppid()),
     )
     monkeypatch.setattr(Question, "look", look_and_answer_a_run)
-    monkeypatch.setattr("deepfm_core.store.query.PATIENCE", 600.0)  # nobody looks while `answer_next` works
+    monkeypatch.setattr("deepfm_core.store.limits.PATIENCE", 600.0)  # nobody looks while `answer_next` works
     st.cache_resource.clear()
     st.cache_data.clear()
     yield store

@@ -178,6 +178,8 @@ def show_use() -> None:
         parts.append(f"{use.tables:,} of {counted(limits.tables, 'table')}")
     if limits.queued is not None:
         parts.append(f"{use.queued:,} of {counted(limits.queued, 'waiting run')}")
+    if limits.questions is not None:
+        parts.append(f"{use.questions:,} of {counted(limits.questions, 'estimate')} under way")
     said = f"You use {', '.join(parts)}." if parts else ""
     kept = "" if limits.days is None else f" Tables and ended runs are deleted after {counted(limits.days, 'day')}."
     st.caption(said + kept)

@@ -18,7 +18,7 @@ from deepfm_core.errors import DamagedStore, RunError
 Values = Sequence[Any] | Mapping[str, Any]
 """Of a statement."""
 
-VERSION = 4
+VERSION = 5
 
 SCHEMA = """
 CREATE TABLE tables (
@@ -83,6 +83,7 @@ CREATE TABLE events (
 CREATE TABLE questions (             -- those that wait, are at work, or have failed; an answer is a file
     key      TEXT PRIMARY KEY,        -- digest of all that decides the answer, answers/<key>.parquet
     lane     TEXT NOT NULL,           -- whose workers answer it: 'labels' or 'models'
+    owner    TEXT NOT NULL,           -- who asked first: owners take turns, and may have so many waiting
     kind     TEXT NOT NULL,
     asked    TEXT NOT NULL,           -- JSON
     created  REAL NOT NULL,           -- the order within a lane
@@ -92,6 +93,12 @@ CREATE TABLE questions (             -- those that wait, are at work, or have fa
     share    REAL NOT NULL DEFAULT 0, -- of its work, 0 to 1
     worker   TEXT,                    -- which one is at work on it
     problem  TEXT                     -- why it could not be answered, as a sentence
+);
+CREATE TABLE question_turns (        -- when a question of an owner was last taken up: the order of turns
+    owner    TEXT NOT NULL,
+    lane     TEXT NOT NULL,
+    served   REAL NOT NULL,
+    PRIMARY KEY (owner, lane)
 );
 CREATE TABLE workers (
     worker    TEXT PRIMARY KEY,       -- host/pid/born
@@ -127,6 +134,12 @@ CREATE TABLE shares (
     subject TEXT NOT NULL, created REAL NOT NULL
 );
 CREATE INDEX shares_by_subject ON shares (kind, subject);
+""",
+    4: """
+ALTER TABLE questions ADD COLUMN owner TEXT NOT NULL DEFAULT 'local';
+CREATE TABLE question_turns (
+    owner TEXT NOT NULL, lane TEXT NOT NULL, served REAL NOT NULL, PRIMARY KEY (owner, lane)
+);
 """,
 }
 """What brings a database of version n to n + 1."""

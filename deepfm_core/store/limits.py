@@ -17,6 +17,9 @@ LOCAL = "local"
 
 _DAY = 24 * 3600.0
 
+PATIENCE = 15.0
+"""A question of a page is dropped if nobody has looked for its answer for this many seconds."""
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -27,6 +30,8 @@ class Limits:
     tables: int | None = None
     queued: int | None = None
     """Runs that wait at a time."""
+    questions: int | None = None
+    """Questions of pages that wait, or are worked on, at a time."""
     days: int | None = None
     """How long a table or an ended run is kept."""
 
@@ -40,12 +45,13 @@ class Limits:
         return cls(**{name: _setting(name, getattr(SHARED, name) if shared() else None) for name in SETTINGS})
 
 
-SHARED = Limits(megabytes=2000, tables=50, queued=200, days=90)
+SHARED = Limits(megabytes=2000, tables=50, queued=200, questions=20, days=90)
 """The limits of a shared server. A study may ask for many runs, and turns in the queue are by owner anyhow."""
 SETTINGS = {
     "megabytes": "DEEPFM_OWNER_MB",
     "tables": "DEEPFM_OWNER_TABLES",
     "queued": "DEEPFM_OWNER_QUEUED",
+    "questions": "DEEPFM_OWNER_QUESTIONS",
     "days": "DEEPFM_KEEP_DAYS",
 }
 """The environment variable of each limit; 0 is no limit."""
@@ -72,6 +78,7 @@ class Use:
     bytes: int
     tables: int
     queued: int
+    questions: int = 0
 
 
 def use_of(owner: str, connection: Connection, home: Path) -> Use:
@@ -81,7 +88,13 @@ def use_of(owner: str, connection: Connection, home: Path) -> Use:
     ).fetchone()
     runs = connection.execute("SELECT id, status FROM runs WHERE owner = ? AND deleted IS NULL", (owner,)).fetchall()
     files = sum(bytes_of(home / "runs" / row["id"]) for row in runs)
-    return Use(one[1] + files, one[0], sum(row["status"] == "queued" for row in runs))
+    return Use(one[1] + files, one[0], sum(row["status"] == "queued" for row in runs), _questions_of(owner, connection))
+
+
+def _questions_of(owner: str, connection: Connection) -> int:
+    """Count an owner's questions that are open and that somebody still waits for."""
+    open_ones = "SELECT COUNT(*) FROM questions WHERE owner = ? AND problem IS NULL AND looked >= ?"
+    return int(connection.execute(open_ones, (owner, time.time() - PATIENCE)).fetchone()[0])
 
 
 def bytes_of(folder: Path) -> int:
@@ -135,6 +148,26 @@ def require_room_in_queue(owner: str, count: int, connection: Connection, home: 
         raise RunError(
             f"You use {_megabytes(use.bytes)}, and the limit is {limits.megabytes:,} MB."
             " Delete runs on Runs, or remove a table on Data."
+        )
+
+
+class TooMany(RunError):  # noqa: N818 (says what was found)
+    """An owner has as many questions waiting as are allowed."""
+
+
+def require_room_for_question(owner: str, connection: Connection) -> None:
+    """Refuse a question of a page beyond what its owner may have waiting.
+
+    Raises:
+        TooMany: the owner has as many.
+    """
+    most = Limits.of_environment().questions
+    if owner == LOCAL or most is None:
+        return
+    asked = _questions_of(owner, connection)
+    if asked >= most:
+        raise TooMany(
+            f"Your pages wait for {_counted(asked, 'answer')}. The limit is {most:,}. Close some tabs, then try again."
         )
 
 

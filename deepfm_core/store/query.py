@@ -3,6 +3,7 @@
 A question is answered once. The answer is a file of the store, for everybody who asks the same. Whoever asks looks for
 the answer every second or so, which also says that somebody still waits. A question that nobody looks for is dropped
 after `PATIENCE`, so leaving the page cancels it. The table `questions` holds those that wait, are worked on, or failed.
+Owners take turns, and one may have so many waiting; what a run asks belongs to the server and has no limit.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import os
 import shutil
 import time
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from deepfm_core._files import read_object, write_frame
 from deepfm_core.errors import RunError
+from deepfm_core.store import limits
 from deepfm_core.store.encoding_cache import digest_of
+from deepfm_core.store.limits import LOCAL, TooMany
 from deepfm_core.store.run_queue import LABELS, MODELS
 
 if TYPE_CHECKING:
@@ -46,8 +49,6 @@ _PROGRAM = digest_of(
 OBSERVED, OTHER_SPLIT = "observed", "other split"
 """Kinds: what a table's labels say about its pairs, and how another run's model splits the rows of a run."""
 LANES = {OBSERVED: LABELS, OTHER_SPLIT: MODELS}
-PATIENCE = 15.0
-"""A question is dropped if nobody has looked for its answer for this many seconds."""
 MOST_ATTEMPTS = 2
 """A question fails if this many workers have died while they worked on it."""
 BROKEN = "The computation ended without an answer. Try again. If it ends again, there may be too little memory."
@@ -62,6 +63,16 @@ class Claimed:
     asked: dict[str, Any]
 
 
+_TURN = (
+    "SELECT key FROM questions LEFT JOIN question_turns AS turns USING (owner, lane) WHERE {waiting}"
+    " ORDER BY COALESCE(served, 0), created, questions.rowid LIMIT 1"
+)
+_SERVED = (
+    "INSERT INTO question_turns (owner, lane, served) VALUES (:owner, :lane, :now)"
+    " ON CONFLICT (owner, lane) DO UPDATE SET served = excluded.served"
+)
+
+
 class Questions:
     """The questions of a store: asking, and the workers' side."""
 
@@ -73,30 +84,36 @@ class Questions:
     def of(self, kind: str, **asked: Any) -> Question:
         """Make a question from all that its answer depends on, given as plain values for JSON."""
         text = json.dumps([_PROGRAM, kind, asked], sort_keys=True)
-        return Question(self, hashlib.sha256(text.encode()).hexdigest()[:32], kind, json.dumps(asked))
+        key, owner = hashlib.sha256(text.encode()).hexdigest()[:32], asked.get("owner", LOCAL)
+        return Question(self, key, kind, json.dumps(asked), owner)
 
-    def about_pairs(self, table: str, schema: Schema) -> Question:
+    def about_pairs(self, table: str, schema: Schema, owner: str = LOCAL) -> Question:
         """Ask what a table's labels say about its pairs, as the page Data and every run of these roles do."""
-        return self.of(OBSERVED, table=table, schema=asdict(schema))
+        return replace(self.of(OBSERVED, table=table, schema=asdict(schema)), owner=owner)
 
     def path(self, key: str) -> Path:
         """Return the path of the answer to a question, whether there is one yet or not."""
         return self.folder / f"{key}.parquet"
 
     def next(self, worker: Process, lane: str) -> Claimed | None:
-        """Claim the oldest question of a lane for `worker`, or None. Drop those that nobody waits for."""
+        """Claim a question of a lane for `worker`, or None. Drop those that nobody waits for.
+
+        It is the oldest of the owner whose last question was taken up longest ago.
+        """
         waiting = "lane = :lane AND worker IS NULL AND problem IS NULL"
         if not self.database.rows(f"SELECT 1 FROM questions WHERE {waiting}", {"lane": lane}):
             return None
         now = time.time()
-        values = {"lane": lane, "worker": str(worker), "now": now, "looked": now - PATIENCE}
+        values = {"lane": lane, "worker": str(worker), "now": now, "looked": now - limits.PATIENCE}
         with self.database.write() as connection:
             connection.execute(f"DELETE FROM questions WHERE {waiting} AND looked < :looked", values)
             row = connection.execute(
                 "UPDATE questions SET worker = :worker, started = :now, attempts = attempts + 1, share = 0 WHERE key ="
-                f" (SELECT key FROM questions WHERE {waiting} ORDER BY created, rowid LIMIT 1) RETURNING *",
+                f" ({_TURN.format(waiting=waiting)}) RETURNING *",
                 values,
             ).fetchone()
+            if row:
+                connection.execute(_SERVED, {**values, "owner": row["owner"]})
         return self._claimed(row) if row else None
 
     def _claimed(self, row: Row) -> Claimed | None:
@@ -110,7 +127,7 @@ class Questions:
     def given_up(self, key: str, worker: Process) -> bool:
         """Say whether `worker` should stop: nobody waits any more, or the question is no longer its own."""
         row = self.database.row("SELECT looked, worker FROM questions WHERE key = ?", (key,))
-        return row is None or row["worker"] != str(worker) or time.time() - row["looked"] > PATIENCE
+        return row is None or row["worker"] != str(worker) or time.time() - row["looked"] > limits.PATIENCE
 
     def report(self, key: str, share: float) -> None:
         """Say how much of the work is done, 0 … 1."""
@@ -123,9 +140,10 @@ class Questions:
         self.close(key)
 
     def fail(self, key: str, problem: str) -> None:
-        """Mark a question as failed, with a sentence that says why."""
+        """Mark a question as failed, with a sentence that says why; what was asked is needed no more."""
+        failed = "UPDATE questions SET problem = ?, worker = NULL, asked = '' WHERE key = ?"
         with self.database.write() as connection:
-            connection.execute("UPDATE questions SET problem = ?, worker = NULL WHERE key = ?", (problem, key))
+            connection.execute(failed, (problem, key))
 
     def close(self, key: str) -> None:
         """Remove a question, because it is answered or may be asked anew."""
@@ -148,6 +166,7 @@ class Questions:
         """Remove questions and answers that nobody has used since a time. Asked again, they are computed again."""
         with self.database.write() as connection:
             connection.execute("DELETE FROM questions WHERE looked < ?", (before,))
+            connection.execute("DELETE FROM question_turns WHERE served < ?", (before,))
         for path in self.folder.glob("*"):
             with suppress(FileNotFoundError):
                 if path.stat().st_mtime < before:
@@ -183,6 +202,8 @@ class Question:
     key: str
     kind: str
     asked_json: str
+    owner: str = LOCAL
+    """In whose turn it is taken up, where it is new."""
 
     @property
     def path(self) -> Path:
@@ -216,9 +237,15 @@ class Question:
             return None
 
     def look(self) -> Standing:
-        """Note that somebody waits, start a worker if one is needed, and return the question's state."""
+        """Note that somebody waits, start a worker if one is needed, and return the question's state.
+
+        Where its owner has as many waiting as are allowed, the state is that problem, and the next look tries again.
+        """
         if not self.path.exists():
-            self._enter()
+            try:
+                self._enter()
+            except TooMany as error:
+                return Standing(problem=str(error))
         standing = self.standing()
         if not (standing.ended or standing.under_way):
             try:
@@ -228,18 +255,21 @@ class Question:
         return standing
 
     def forget_problem(self) -> None:
-        """Let the question be asked again."""
-        self.questions.close(self.key)
+        """Let the question be asked again, if it has failed."""
+        self.questions.database.change("DELETE FROM questions WHERE key = ? AND problem IS NOT NULL", (self.key,))
 
     def _enter(self) -> None:
         """Add the question if it is new. If its worker died, queue it again, or fail it after `MOST_ATTEMPTS`."""
         values = {"key": self.key, "lane": LANES[self.kind], "kind": self.kind, "asked": self.asked_json}
+        values["owner"] = self.owner
         with self.questions.database.write() as connection:
             if self.path.exists():  # the answer is written before the question is closed
                 return
+            if connection.execute("SELECT 1 FROM questions WHERE key = ?", (self.key,)).fetchone() is None:
+                limits.require_room_for_question(self.owner, connection)
             row = connection.execute(
-                "INSERT INTO questions (key, lane, kind, asked, created, looked)"
-                " VALUES (:key, :lane, :kind, :asked, :now, :now)"
+                "INSERT INTO questions (key, lane, owner, kind, asked, created, looked)"
+                " VALUES (:key, :lane, :owner, :kind, :asked, :now, :now)"
                 " ON CONFLICT (key) DO UPDATE SET looked = excluded.looked RETURNING worker, attempts",
                 {**values, "now": time.time()},
             ).fetchone()

@@ -340,7 +340,8 @@ class Store:
             )
             for table in ("tables", "comparisons"):
                 connection.execute(f"UPDATE {table} SET deleted = 1 WHERE owner = :owner", values)
-            connection.execute("DELETE FROM shares WHERE owner = :owner", values)
+            for table in ("shares", "questions", "question_turns"):
+                connection.execute(f"DELETE FROM {table} WHERE owner = :owner", values)
         for sha in forgotten:
             self.encoded.forget(sha)
         note("all of an owner deleted", owner=short(owner), tables=len(forgotten))

@@ -35,6 +35,7 @@ from deepfm_core.tables.repair import (
     are_lines,
     doubts,
     is_sound_below,
+    refuse_doubts,
     repair,
     swallowing,
     too_many,
@@ -333,6 +334,8 @@ def _rows(content: Content, dialect: Dialect, subject: str, *, every: bool = Fal
                 return _rows_and(found, parsed.columns, dialect, Repaired(dialect.cut, [], found))
     else:
         sound = is_sound_below(content, dialect)
+    if not sound:
+        refuse_doubts(content, dialect, subject)
     again = repair(content, dialect, sound=sound, every=every)
     return _rows_and(again.misfits, again.columns, dialect, again)
 

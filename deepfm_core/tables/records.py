@@ -9,15 +9,21 @@ from __future__ import annotations
 import csv
 import re
 import sys
+from bisect import bisect_right
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import chain, islice, takewhile
-from typing import Any
+from typing import Any, NamedTuple
 
 _LONGEST_CELL = 1000
 """Lines that a quoted cell may run over where quotes are in doubt."""
+_MOST_LOOKED = 300_000
+"""Lines that are looked at in vain for the end of quoted cells, in all; afterwards a cell may run over `_FEW` lines."""
+_FEW = 3
+_MOST_TRIED, _TRIED_IN_ALL, _TRIED_A_LINE = 20_000, 500_000, 20
+"""Ways to end a cell that are tried: of one line whose quotes are in doubt; of all, and as many more for each line."""
 _LONGEST_LINE = 1 << 16
 """Characters of a line up to which its quotes are mended; a longer one is cut at its delimiters."""
 _FEWEST_OF_TABLE = 5
@@ -82,11 +88,18 @@ def is_blank(cells: list[str]) -> bool:
 
 def is_sound(lines: Iterable[str], cut: Cut) -> bool:
     """Return whether every quoted cell is closed, and followed by a delimiter or the end of its line."""
+    return first_unsound(lines, cut) is None
+
+
+def first_unsound(lines: Iterable[str], cut: Cut, first_line: int = 1) -> int | None:
+    """Return the line on which the first record begins whose quotes are not well-formed; None if all are."""
+    reader, line = _reader(lines, cut, strict=True), 0
     try:
-        deque(_reader(lines, cut, strict=True), maxlen=0)
+        for _ in reader:
+            line = reader.line_num
     except csv.Error:
-        return False
-    return True
+        return first_line + line
+    return None
 
 
 def _reader(lines: Iterable[str], cut: Cut, *, strict: bool = False) -> Any:
@@ -235,19 +248,28 @@ def mended_records(lines: Iterable[str], cut: Cut, width: int, first_line: int =
 def _next_record(line: str, source: _Source, cut: Cut, width: int) -> tuple[int, list[str], bool]:
     """Return how many lines the record that begins with `line` has, its cells, and whether it was repaired."""
     if cut.quote is None or cut.quote not in line:
-        return 1, _cells(line, cut) or [], False
+        return 1, _unquoted(line, cut), False
     cells = _cells(line, cut)
     if cells is not None:
         return 1, cells, False
     joined, used = _joined(line, source, cut)
     if joined is not None and len(joined) == width and not _are_rows([line, source.last], cut, width):
         return used, joined, False
+    source.looked += used - 1
     source.give_back(used - 1)
-    return 1, _repaired(line, cut, width), True
+    return 1, _repaired(line, source, cut, width), True
 
 
 def _are_rows(lines: list[str], cut: Cut, width: int) -> bool:
     return all(line.count(cut.delimiter) == width - 1 for line in lines)
+
+
+def _unquoted(line: str, cut: Cut) -> list[str]:
+    """Cut one line without quotes, as `_cells` does, in a tenth of the time."""
+    if cut.escape and "\\" in line:
+        return _cells(line, cut) or []
+    cells = line.rstrip("\r\n").split(cut.delimiter)
+    return [cell.lstrip(" ") for cell in cells] if cut.spaced else cells
 
 
 def _cells(line: str, cut: Cut) -> list[str] | None:
@@ -260,50 +282,73 @@ def _cells(line: str, cut: Cut) -> list[str] | None:
 
 def _joined(line: str, source: _Source, cut: Cut) -> tuple[list[str] | None, int]:
     """Cut a line and those that a quoted cell joins to it; return the cells, None if malformed, and the lines read."""
-    reader = _reader(chain([line], islice(source, _LONGEST_CELL)), cut, strict=True)
+    most = _LONGEST_CELL if source.looked < _MOST_LOOKED else _FEW
+    reader = _reader(chain([line], islice(source, most)), cut, strict=True)
     try:
         return next(reader, None), reader.line_num
     except csv.Error:
         return None, reader.line_num
 
 
-def _repaired(line: str, cut: Cut, width: int) -> list[str]:
+def _repaired(line: str, source: _Source, cut: Cut, width: int) -> list[str]:
     text = line.rstrip("\r\n")
-    if len(text) <= _LONGEST_LINE and (cells := _lenient(text, cut, width)) is not None:
+    if len(text) <= _LONGEST_LINE and (cells := _lenient(text, source, cut, width)) is not None:
         return cells
     return text.split(cut.delimiter)
 
 
-def _lenient(text: str, cut: Cut, width: int) -> list[str] | None:
-    """Cut a line into exactly `width` cells, where a quote ends a cell only before a delimiter; None if that fails."""
-    assert cut.quote is not None
-    ends = {m.start() for m in re.finditer(rf"{re.escape(cut.quote)}(?={re.escape(cut.delimiter)}|$)", text)}
-    dead: set[tuple[int, int]] = set()
+def _lenient(text: str, source: _Source, cut: Cut, width: int) -> list[str] | None:
+    """Cut a line into exactly `width` cells, where a quote ends a cell only before a delimiter; None if that fails.
 
-    def rest(start: int, left: int) -> list[str] | None:
+    It also fails after `_MOST_TRIED` ways, and where the lines before have taken too many.
+    """
+    assert cut.quote is not None
+    ends = [m.start() for m in re.finditer(rf"{re.escape(cut.quote)}(?={re.escape(cut.delimiter)}|$)", text)]
+    dead: set[tuple[int, int]] = set()
+    most = min(source.tried + _MOST_TRIED, _TRIED_IN_ALL + _TRIED_A_LINE * source.count)
+
+    def rest(start: int, left: int) -> list[_Place] | None:
         if start > len(text) or left == 0 or (start, left) in dead:
             return [] if left == 0 and start > len(text) else None
-        for cell, after in _choices(text, start, ends, cut):
-            if (cells := rest(after, left - 1)) is not None:
-                return [cell, *cells]
+        for place in _choices(text, start, ends, cut):
+            source.tried += 1
+            if source.tried > most:
+                return None
+            if (places := rest(place.after, left - 1)) is not None:
+                return [place, *places]
         dead.add((start, left))
         return None
 
-    return rest(0, width) if width < 500 else None
+    places = rest(0, width) if width < 500 else None
+    return None if places is None else [place.cell(text, cut) for place in places]
 
 
-def _choices(text: str, start: int, ends: set[int], cut: Cut) -> Iterator[tuple[str, int]]:
-    """Yield each way to end the cell that begins at `start`: its text, and where the next one begins."""
+class _Place(NamedTuple):
+    """Where a cell stands in a line."""
+
+    begin: int
+    end: int
+    after: int
+    """Where the next cell begins."""
+    quoted: bool
+
+    def cell(self, text: str, cut: Cut) -> str:
+        cell = text[self.begin : self.end]
+        return _undoubled(cell, cut) if self.quoted else cell
+
+
+def _choices(text: str, start: int, ends: list[int], cut: Cut) -> Iterator[_Place]:
+    """Yield each way to end the cell that begins at `start`."""
     begin = start
     while cut.spaced and text.startswith(" ", begin):
         begin += 1
     assert cut.quote is not None
     if text.startswith(cut.quote, begin):
-        for end in sorted(end for end in ends if end > begin):
-            yield _undoubled(text[begin + 1 : end], cut), end + 1 + len(cut.delimiter)
+        for end in islice(ends, bisect_right(ends, begin), None):
+            yield _Place(begin + 1, end, end + 1 + len(cut.delimiter), True)
     place = text.find(cut.delimiter, begin)
     end = len(text) if place < 0 else place
-    yield text[begin:end], end + len(cut.delimiter)
+    yield _Place(begin, end, end + len(cut.delimiter), False)
 
 
 def _undoubled(text: str, cut: Cut) -> str:
@@ -320,6 +365,12 @@ class _Source:
         self._lines = iter(lines)
         self._read: deque[str] = deque(maxlen=_LONGEST_CELL + 1)
         self._back: deque[str] = deque()
+        self.looked = 0
+        """Lines that were read for the end of a quoted cell, and given back."""
+        self.tried = 0
+        """Ways to end a cell that were tried."""
+        self.count = 0
+        """Lines that were read and not given back."""
 
     def __iter__(self) -> _Source:
         return self
@@ -327,6 +378,7 @@ class _Source:
     def __next__(self) -> str:
         line = self._back.popleft() if self._back else next(self._lines)
         self._read.append(line)
+        self.count += 1
         return line
 
     @property
@@ -336,5 +388,6 @@ class _Source:
 
     def give_back(self, count: int) -> None:
         """Have the last `count` lines read again."""
+        self.count -= count
         for _ in range(count):
             self._back.appendleft(self._read.pop())

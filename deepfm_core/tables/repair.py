@@ -16,13 +16,17 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.csv_parser import Coded, Parsed, categorical
 from deepfm_core.tables.decoding import Content
 from deepfm_core.tables.dialect import Dialect
-from deepfm_core.tables.records import Cut, Misfits, Record, is_sound, mended_records, records
+from deepfm_core.tables.records import Cut, Misfits, Record, first_unsound, is_sound, mended_records, records
 
 _BATCH = 50_000
 """Records that are turned into columns at a time."""
+MOST_DOUBTED = 3_000_000
+"""Lines of a text that are read one by one, since its quotes are not well-formed: in half a minute or so."""
+_WEIGHED = 200_000
 KEPT = 1000
 """Records that are kept for messages."""
 
@@ -145,6 +149,24 @@ def is_sound_below(content: Content, dialect: Dialect) -> bool:
         return is_sound(lines, dialect.cut)
 
 
+def refuse_doubts(content: Content, dialect: Dialect, subject: str) -> None:
+    """Refuse a text whose quotes are not well-formed, and that is too long to read line by line.
+
+    Raises:
+        TableError: it has more lines than `MOST_DOUBTED`.
+    """
+    if content.lines <= MOST_DOUBTED:
+        return
+    with lines_below(content, dialect) as lines:
+        line = first_unsound(lines, dialect.cut, dialect.first_line)
+    message = "a quote is not closed or not doubled, and the file has too many lines to mend it"
+    remedy = (
+        'Close it, or double a quote inside a quoted cell (`""`).'
+        " If quotes mean nothing in this file, choose no quotes (`--quoting none`)."
+    )
+    raise TableError(subject, [Problem(message, remedy, line=line, value=f"{content.lines:,} lines")])
+
+
 def read_lines(content: Content, dialect: Dialect, cut: Cut, *, sound: bool = False) -> Iterator[Record]:
     """Yield the records below the header; unless its quotes are sound, each line a row wherever that fits."""
     with lines_below(content, dialect) as lines:
@@ -163,10 +185,16 @@ def lines_below(content: Content, dialect: Dialect) -> Iterator[TextIOWrapper]:
 
 
 def _cost(content: Content, dialect: Dialect, cut: Cut) -> float:
-    """Weigh how badly a quoting fits: rows of another width count most, then repaired ones, then joined lines."""
+    """Weigh how badly a quoting fits: rows of another width count most, then repaired ones, then joined lines.
+
+    Of a long text it looks at `_WEIGHED` records from the first one that has a cost.
+    """
     width, quote = len(dialect.columns), dialect.cut.quote or '"'
-    cost = 0.0
+    cost, left = 0.0, _WEIGHED
     for record in read_lines(content, dialect, cut):
+        left -= cost > 0
+        if not left:
+            break
         if len(record.cells) != width:
             cost += 1
         elif record.repaired:

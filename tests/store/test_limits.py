@@ -12,10 +12,13 @@ import pytest
 
 from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Finished
+from deepfm_core.store import limits
 from deepfm_core.store.groups import MODELS
 from deepfm_core.store.limits import SETTINGS, SHARED, Limits, Use
 from deepfm_core.store.process import Process
+from deepfm_core.store.query import OBSERVED, Question
 from deepfm_core.store.records import NewRun
+from deepfm_core.store.run_queue import LABELS, WorkerRegister
 from deepfm_core.store.store import LOCAL, Store
 from deepfm_core.tables.table import Choices
 from deepfm_core.workers import worker
@@ -240,6 +243,57 @@ def test_short_daily_sessions_empty_the_bin(shared: Store, monkeypatch: pytest.M
             clock[0] += 60.0
         clock[0] += (24 * 60 - 15) * 60.0
         assert len(shared.database.rows("SELECT 1 FROM runs")) == (day == 1)
+
+
+def asked(store: Store, owner: str, number: int, lane: str = OBSERVED) -> Question:
+    return replace(store.questions.of(lane, number=number), owner=owner)
+
+
+@pytest.fixture
+def no_worker(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No process is started for questions."""
+    monkeypatch.setattr(WorkerRegister, "ensure", lambda _register, _lane: False)
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_a_visitor_may_have_so_many_questions_waiting(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_OWNER_QUESTIONS", "2")
+    first, second, third = (asked(shared, "ann", number) for number in range(3))
+    assert not any([first.look().ended, second.look().ended])
+    assert shared.use("ann").questions == 2
+    assert third.look().problem == ("Your pages wait for 2 answers. The limit is 2. Close some tabs, then try again.")
+    assert not first.look().ended  # what was asked before goes on
+    for owner in ("bob", LOCAL):
+        for number in range(10, 10 + (1 if owner == "bob" else 5)):
+            assert not asked(shared, owner, number).look().ended
+    assert not replace(first, owner="bob").look().ended  # the same question is one
+    shared.questions.fail(first.key, "It broke.")
+    assert not third.look().ended  # one that has failed waits no more
+    monkeypatch.setattr(limits, "PATIENCE", -1.0)
+    assert shared.use("ann").questions == 0  # nor one that nobody looks for
+
+
+@pytest.mark.usefixtures("no_worker")
+def test_owners_take_turns_with_questions(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = iter(range(10**6, 2 * 10**6))
+    monkeypatch.setattr(time, "time", lambda: float(next(clock)))
+    monkeypatch.setattr(limits, "PATIENCE", 1e9)
+    for number in range(6):
+        asked(shared, "ann", number).look()
+
+    def taken() -> str:
+        claimed = shared.questions.next(ME, LABELS)
+        assert claimed is not None
+        row = shared.database.row("SELECT owner FROM questions WHERE key = ?", (claimed.key,))
+        shared.questions.close(claimed.key)
+        return str(row and row["owner"])
+
+    assert [taken() for _ in range(3)] == ["ann"] * 3
+    for number in range(10, 12):
+        asked(shared, "bob", number).look()
+    assert [taken() for _ in range(5)] == ["bob", "ann", "bob", "ann", "ann"]
+    shared.delete_all("ann")
+    assert {row["owner"] for row in shared.database.rows("SELECT owner FROM question_turns")} == {"bob"}
 
 
 def test_names_and_notes_have_a_length(shared: Store) -> None:

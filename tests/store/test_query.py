@@ -24,7 +24,7 @@ from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.schema import LabelRole, Schema
 from deepfm_core.spec.events import EpochDone, Event, Finished, Stage
 from deepfm_core.spec.run import FitSpec, RunSpec
-from deepfm_core.store import encoding_cache, query, run_queue
+from deepfm_core.store import encoding_cache, limits, query, run_queue
 from deepfm_core.store.encoding_cache import digest_of
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import OBSERVED, OTHER_SPLIT, Question, Standing
@@ -46,7 +46,7 @@ ME, PARENT = Process.current(), Process.of(os.getppid())
 
 @pytest.fixture
 def store(tmp_path: Path, database: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
-    monkeypatch.setattr(query, "PATIENCE", 600.0)  # nobody looks while `answer_next` works
+    monkeypatch.setattr(limits, "PATIENCE", 600.0)  # nobody looks while `answer_next` works
     store = Store(tmp_path)
     yield store
     kill_workers(store)
@@ -158,7 +158,7 @@ def test_what_nobody_looks_for_is_given_up(store: Store) -> None:
     taken_up(store, at_work)
     waiting.look()
     assert not store.questions.given_up(at_work.key, ME)
-    store.database.change("UPDATE questions SET looked = looked - ?", (2 * query.PATIENCE,))
+    store.database.change("UPDATE questions SET looked = looked - ?", (2 * limits.PATIENCE,))
     assert store.questions.given_up(at_work.key, ME)
     assert store.questions.next(ME, LABELS) is None
     store.questions.give_up(at_work.key, ME)

@@ -379,7 +379,7 @@ def test_every_earlier_version_has_its_migration() -> None:
     from deepfm_core.store.database import MIGRATIONS
 
     assert sorted(MIGRATIONS) == list(range(1, VERSION))
-    assert SCHEMA.count("CREATE TABLE") == 7
+    assert SCHEMA.count("CREATE TABLE") == 8
 
 
 def test_a_store_of_the_first_version_gets_what_later_ones_need(tmp_path: Path) -> None:
@@ -397,7 +397,7 @@ def test_a_store_of_the_first_version_gets_what_later_ones_need(tmp_path: Path) 
         rows = Database(path).rows(f"PRAGMA table_info({table})")
         return {(row["name"], row["type"], row["notnull"]) for row in rows}
 
-    for table in ("runs", "comparisons", "workers", "questions"):
+    for table in ("runs", "comparisons", "workers", "questions", "question_turns"):
         assert columns(tmp_path / "old.db", table) == columns(tmp_path / "new.db", table)
 
 

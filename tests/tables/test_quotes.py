@@ -2,10 +2,18 @@
 
 import csv
 import io
+from collections.abc import Iterator
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from deepfm_core.tables.table import Table
+from deepfm_core.errors import TableError
+from deepfm_core.tables import records as mending
+from deepfm_core.tables import repair
+from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.records import Cut, _next_record, _Source, is_blank
+from deepfm_core.tables.table import Choices, Table
 
 ROWS = 3_000
 
@@ -42,6 +50,57 @@ def test_no_row_is_swallowed_however_quotes_are_written(read, odd, value, every)
     assert len(table) == ROWS
     assert set(table.frame["size"].astype(object)) == {"plain", value}
     assert table.report.skipped_count == 0
+
+
+def test_a_long_file_with_a_quote_that_is_never_closed_is_refused_at_once(write, monkeypatch) -> None:
+    text = ('a,b\n1,x\n"2' + "y,z\n" * 5000).encode()
+    monkeypatch.setattr(repair, "MOST_DOUBTED", 5001)
+    refused = "mended_records was asked"
+    monkeypatch.setattr(repair, "mended_records", lambda *_: pytest.fail(refused))
+    with pytest.raises(TableError) as raised:
+        read_table(write(text))
+    (problem,) = raised.value.problems
+    assert problem.line == 3
+    assert problem.value == "5,002 lines"
+    assert "a quote is not closed or not doubled, and the file has too many lines to mend it" in str(raised.value)
+    assert len(read_table(write(text), choices=Choices(quoting="none"))) == 5001
+
+
+def lines_read(text: str, width: int) -> int:
+    """Count the lines that cutting a text reads, those that are given back and read again as often as they are."""
+    count = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal count
+        for line in text.splitlines(keepends=True):
+            count += 1
+            yield line
+
+    source = _Source(lines())
+    for line in source:
+        _next_record(line, source, Cut(), width)
+    return source.looked + count
+
+
+def test_quotes_that_open_on_every_line_are_not_looked_for_a_thousand_times_each(monkeypatch) -> None:
+    monkeypatch.setattr(mending, "_MOST_LOOKED", 3000)
+    assert lines_read('a",b,"c\n' * 5000, 3) < 5000 * 12 + 4000
+
+
+def test_ways_to_cut_a_line_are_not_tried_without_end(monkeypatch) -> None:
+    monkeypatch.setattr(mending, "_TRIED_IN_ALL", 1000)
+    line = '"x",' * 40 + '"y"z,"\n'
+    source = _Source([line] * 1000)
+    for each in source:
+        _next_record(each, source, Cut(), 30)
+    assert source.tried < 1000 + 22 * 1000
+
+
+@pytest.mark.parametrize("cut", [Cut(), Cut(";"), Cut(spaced=True), Cut(escape=True), Cut(quote=None), Cut("\t", "'")])
+@given(line=st.text("ab ;,\t\\x\x1c", max_size=20), end=st.sampled_from(["", "\n", "\r\n"]))
+def test_a_line_without_quotes_is_cut_as_the_csv_module_does(cut: Cut, line: str, end: str) -> None:
+    cells, unquoted = mending._cells(line + end, cut) or [], mending._unquoted(line + end, cut)
+    assert unquoted == cells or (is_blank(cells) and is_blank(unquoted))
 
 
 @pytest.mark.parametrize("odd", ['"24""', '"never closed', '"a "big, bold" one"'])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.state import links
+from app.state import links, visitor
 from app.state.store import store
 from app.widgets.text import plain
 from deepfm_core._words import percent
@@ -95,7 +95,7 @@ def observed_section(sha: str, schema: Schema, rows: int) -> None:
         st.caption(plain(why_no_pairs(schema)))
         return
     fields = len(schema.used)
-    question = store().questions.about_pairs(sha, schema)
+    question = store().questions.about_pairs(sha, schema, visitor.owner())
     standing = question.standing()
     wanted = st.session_state.setdefault(WANTED, set())
     begins = rows <= ASKED_AT_ONCE or question.key in wanted or standing.under_way

@@ -156,6 +156,7 @@ TITLES = {
     "megabytes": "Megabytes of tables and runs",
     "tables": "Tables",
     "queued": "Waiting runs",
+    "questions": "Estimates that pages wait for",
     "days": "Days that tables and ended runs are kept",
 }
 
