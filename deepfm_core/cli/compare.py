@@ -7,7 +7,7 @@ import sys
 import time
 
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings
-from deepfm_core.cli.output import with_earlier_names
+from deepfm_core.cli.output import ESTIMATED, with_earlier_names
 from deepfm_core.errors import RunError
 from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments.comparison import ComparisonPlan, model_table
@@ -47,7 +47,7 @@ def run(arguments: argparse.Namespace) -> None:
     except BaseException:
         experiments_comparison.cancel(store, comparison)
         raise
-    write_csv(with_earlier_names(model_table(store, store.comparisons.runs(comparison))), sys.stdout)
+    write_csv(with_earlier_names(model_table(store, store.comparisons.runs(comparison))), sys.stdout, places=ESTIMATED)
 
 
 def _work(store: Store, comparison: str, tables: Tables, quiet: bool) -> None:

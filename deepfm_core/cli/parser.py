@@ -8,10 +8,11 @@ import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import deepfm_core
-from deepfm_core.errors import SpecError
+from deepfm_core._arguments import Parser, number, whole_number
+from deepfm_core.errors import SpecError, did_you_mean
 from deepfm_core.export.formats import FORMATS
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.models import MODELS, PUBLISHED
@@ -21,25 +22,32 @@ from deepfm_core.spec.value_kinds import Crosses, Flag, Number, Whole, Widths
 POSITIVE_HELP = "the label's value that is positive (inferred); of several values 'a|b', of numbers '>=4'"
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise SpecError(f"{message[:1].upper()}{message[1:]}. See `{self.prog} --help`.")
-
-
 def parse(arguments: Sequence[str]) -> argparse.Namespace:
     """Parse the command line; the result's `run` does the command.
 
     Raises:
         SpecError: the words are not understood.
     """
-    return parser().parse_args(arguments)
+    whole, verbs = _parsers()
+    verb = next((word for word in arguments if not word.startswith("-")), None)
+    if verb is not None and verb not in verbs:
+        raise SpecError(f"There is no command `{verb}`. {did_you_mean(verb, list(verbs))}See `{whole.prog} --help`.")
+    parsed, unknown = whole.parse_known_args(arguments)
+    if unknown:
+        (verbs[verb] if verb else whole).refuse(unknown[0])
+    return parsed
 
 
 def parser() -> argparse.ArgumentParser:
     """Make the parser of all commands and their options."""
-    whole = _Parser(prog=program(), description=deepfm_core.__doc__)
+    return _parsers()[0]
+
+
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    """Make the parser of all commands, and give the parser of each by its name, too."""
+    whole = Parser(prog=program(), description=deepfm_core.__doc__)
     whole.add_argument("--version", action="version", version=f"deepfm {deepfm_core.__version__}")
-    verbs = whole.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=_Parser)
+    verbs = whole.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=Parser)
     _train(verbs)
     _compare(verbs)
     _on_rows(verbs, "predict", "score the rows of a table; prints CSV: row,probability, in the order of the rows")
@@ -58,7 +66,7 @@ def parser() -> argparse.ArgumentParser:
     _verb(verbs, "runs", "list the runs of the store, the newest first, as CSV")
     _upkeep(verbs)
     verbs.add_parser("worker", help="take queued runs from the store until none comes for a while", add_help=False)
-    return whole
+    return whole, verbs.choices
 
 
 def program() -> str:
@@ -102,7 +110,9 @@ def _on_rows(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 
 def _top(verb: argparse.ArgumentParser) -> None:
-    verb.add_argument("--top", type=int, metavar="N", help="print only the first N (20 on a terminal, all elsewhere)")
+    verb.add_argument(
+        "--top", type=whole_number, metavar="N", help="print only the first N (20 on a terminal, all elsewhere)"
+    )
 
 
 def _interactions(verbs: Any) -> None:
@@ -117,7 +127,7 @@ def _interactions(verbs: Any) -> None:
     verb.add_argument("--label", metavar="NAME", help="of a table: the column to predict")
     verb.add_argument("--positive", metavar="VALUE", help=f"of a table: {POSITIVE_HELP}")
     _reading(verb)
-    verb.add_argument("--seed", type=int, help="of a table: seed of the labels drawn without interaction (0)")
+    verb.add_argument("--seed", type=whole_number, help="of a table: seed of the labels drawn without interaction (0)")
     _roles(verb)
 
 
@@ -152,7 +162,9 @@ def _train(verbs: Any) -> None:
     _settings(verb, "train").add_argument(
         "--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)"
     )
-    verb.add_argument("--seeds", type=int, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)")
+    verb.add_argument(
+        "--seeds", type=whole_number, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)"
+    )
     verb.add_argument("--quiet", action="store_true", help="show no progress and no warnings")
 
 
@@ -166,7 +178,9 @@ def _compare(verbs: Any) -> None:
     verb.add_argument("--no-yardstick", action="store_true", dest="no_baseline", help=argparse.SUPPRESS)
     _roles(verb)
     _settings(verb, "compare")
-    verb.add_argument("--seeds", type=int, default=1, metavar="N", help="runs of each model, on the same rows (1)")
+    verb.add_argument(
+        "--seeds", type=whole_number, default=1, metavar="N", help="runs of each model, on the same rows (1)"
+    )
     verb.add_argument("--quiet", action="store_true", help="no progress on stderr")
 
 
@@ -182,7 +196,7 @@ def _reading(verb: argparse.ArgumentParser) -> None:
     for name, (metavar, text) in READ.items():
         reading.add_argument(f"--{name}", metavar=metavar, help=text)
     text = "megabytes that a file may have, before and after it is unpacked (half of this machine's memory)"
-    reading.add_argument("--max-mb", type=float, metavar="N", help=text)
+    reading.add_argument("--max-mb", type=number, metavar="N", help=text)
 
 
 READ = {
@@ -251,7 +265,7 @@ def _setting(group: argparse._ArgumentGroup, setting: Setting) -> None:
         return
     read: Callable[[str], Any] = str
     if isinstance(setting.values, Whole | Number):
-        read = int if isinstance(setting.values, Whole) else float
+        read = whole_number if isinstance(setting.values, Whole) else number
     elif isinstance(setting.values, Widths | Crosses):
         read = _telling(setting.values.read)
     group.add_argument(setting.flag, dest=setting.name, type=read, metavar=setting.option.metavar, help=text)

@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
+from deepfm_core.cli.output import ESTIMATED
 from deepfm_core.store.store import Store
 from deepfm_core.tables.export import write_csv
 
@@ -36,5 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
                 store.folder(row.id).path,
             ]
         )
-    listing = pd.DataFrame(lines, columns=COLUMNS, dtype=object)
-    write_csv(listing, sys.stdout, line_end="\r\n")  # the end of line that this command has always had
+    listing = pd.DataFrame(lines, columns=COLUMNS, dtype=object).astype({"test_auc": float, "test_logloss": float})
+    write_csv(
+        listing, sys.stdout, line_end="\r\n", places=ESTIMATED
+    )  # the end of line that this command has always had

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import shutil
 import signal
@@ -20,7 +19,7 @@ from typing import Any, NoReturn
 
 from deepfm_core._files import finite
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings, model_folder, run_name_of
-from deepfm_core.cli.output import Progressed
+from deepfm_core.cli.output import Progressed, as_json
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.export.tracking import check, send
 from deepfm_core.runs.engine import execute
@@ -59,7 +58,7 @@ def run(arguments: argparse.Namespace) -> None:
     summaries = train(specs, tables, arguments.quiet)
     if arguments.mlflow:
         summaries = [_sent(summary, arguments.mlflow) for summary in summaries]
-    print(json.dumps(finite(summaries[0] if len(summaries) == 1 else _over_seeds(summaries))))
+    print(as_json(finite(summaries[0] if len(summaries) == 1 else _over_seeds(summaries)), sys.stdout))
 
 
 def _sent(summary: dict[str, Any], uri: str) -> dict[str, Any]:

@@ -19,6 +19,7 @@ from contextlib import redirect_stderr, redirect_stdout, suppress
 from functools import partial
 from pathlib import Path
 
+from deepfm_core._arguments import Parser, number
 from deepfm_core._parallel import use_system_memory
 from deepfm_core.errors import DeepFMError
 from deepfm_core.experiments.study import choosing
@@ -127,11 +128,11 @@ def _do(store: Store, run: RunRow, engine: Engine, worker: Process) -> None:
             pass
 
 
-def parser(program: str = "python -m deepfm_core") -> argparse.ArgumentParser:
+def parser(program: str = "python -m deepfm_core") -> Parser:
     """Make the parser of the command `worker`; `program` is what was typed before it."""
-    whole = argparse.ArgumentParser(prog=f"{program} worker", description="Train the queued runs, oldest first.")
+    whole = Parser(prog=f"{program} worker", description="Train the queued runs, oldest first.")
     whole.add_argument("--home", type=Path, default=default_home(), help="the store (default: $DEEPFM_HOME)")
-    whole.add_argument("--idle", type=float, default=IDLE_SECONDS, help="seconds to stay ready with an empty queue")
+    whole.add_argument("--idle", type=number, default=IDLE_SECONDS, help="seconds to stay ready with an empty queue")
     engine = os.environ.get("DEEPFM_ENGINE", DEFAULT_ENGINE)
     whole.add_argument("--engine", default=engine, help="MODULE:FUNCTION that does the runs, or ray")
     address = os.environ.get("RAY_ADDRESS", "")
@@ -142,15 +143,18 @@ def parser(program: str = "python -m deepfm_core") -> argparse.ArgumentParser:
 
 def _count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"`{text}` is not a whole number from 1")
+        raise argparse.ArgumentTypeError(f"`{text}` is not a whole number of 1 or more")
     return int(text)
 
 
 def main(arguments: Sequence[str], program: str) -> int:
     """Run the command `worker` and return its exit status."""
-    options = parser(program).parse_args(arguments)
-    use_system_memory()
     try:
+        whole = parser(program)
+        options, unknown = whole.parse_known_args(arguments)
+        if unknown:
+            whole.refuse(unknown[0])
+        use_system_memory()
         work(options.home, options.engine, options.idle, options.address, options.processors)
     except DeepFMError as error:
         print(f"error: {error}", file=sys.stderr)

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 
 from deepfm_core.__main__ import main
+from deepfm_core.cli.output import as_json
 from deepfm_core.cli.parser import parser
 from tests.conftest import ROOT, Command, clicks
 
@@ -366,6 +367,49 @@ def test_a_bad_setting_ends_with_its_remedy(
     assert words in done.stderr
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(
+    ("typed", "said"),
+    [
+        ("trian t.csv --label y", "There is no command `trian`. Did you mean `train`? "),
+        ("train t.csv --lable y", "There is no option --lable. Did you mean `--label`"),
+        ("train t.csv --label y --no-bach-norm", "no option --no-bach-norm. Did you mean `--no-batch-norm`"),
+        ("--verion", "There is no option --verion. Did you mean `--version`?"),
+        ("train t.csv --label y more", "`more` is one word too many. Put names with spaces in quotes."),
+        ("train", "TABLE and --label NAME are missing."),
+        ("compare t.csv", "--label NAME is missing."),
+        ("interactions r --top five", "Option --top: `five` is not a whole number. Write it in digits, such as 20."),
+        ("interactions r --top", "Option --top has no value. Give one: --top N."),
+        ("read t.csv --max-mb much", "Option --max-mb: `much` is not a number. Write it with a point, such as 0.5."),
+        ("train t.csv --label y --embedding-size 1.5", "Option --embedding-size: `1.5` is not a whole number."),
+        ("train t.csv --label y --quiet=3", "Option --quiet takes no value, and '3' is one. Leave it out."),
+        ("train t.csv --label y --s 3", "--seed or --seeds. Write it in full."),
+        ("worker --ilde 3", "There is no option --ilde. Did you mean `--idle`? See `python -m deepfm_core worker"),
+        ("worker --idle long", "Option --idle: `long` is not a number."),
+        ("worker --processors 0", "Option --processors: `0` is not a whole number of 1 or more."),
+    ],
+)
+def test_words_that_are_not_understood_get_a_sentence_of_ours(
+    typed: str, said: str, command: Command, tmp_path: Path
+) -> None:
+    done = command(*typed.split())
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+    assert said in done.stderr
+    assert re.search(r"See `python -m deepfm_core( \w+)? --help`\.$", done.stderr.strip())
+    assert not list(tmp_path.iterdir())
+
+
+def test_letters_of_every_script_stay_as_they_are_where_they_can(tmp_path: Path, process: Command) -> None:
+    path = tmp_path / "表.csv"
+    path.write_text("设备,设备\n手机,القاهرة\n,\n", encoding="utf-8")
+    said = process("read", path).stderr
+    assert "设备" in said
+    assert "\\u" not in said
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    assert as_json({"field": "设备"}, latin) == '{"field": "\\u8bbe\\u5907"}'
+    assert as_json({"field": "café"}, latin) == '{"field": "café"}'
 
 
 def test_an_output_folder_that_exists_is_left_alone(command: Command, table: Path, tmp_path: Path) -> None:
