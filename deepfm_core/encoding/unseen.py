@@ -49,6 +49,22 @@ def unseen_notes(encoder: Encoder, frame: pd.DataFrame, subject: str) -> list[st
     return notes
 
 
+def outside_shares(encoder: Encoder, frame: pd.DataFrame) -> dict[str, float]:
+    """Give the share of rows whose number lies outside the range of the training rows, by column.
+
+    Args:
+        encoder: fitted on the training rows.
+        frame: N rows that it can encode.
+    """
+    shares = {}
+    for column, (low, high) in encoder.ranges.items():
+        cells = encoder.cells(frame, column)
+        values = np.nan_to_num(cells.numbers.values, nan=low)
+        outside = int(cells.counts[(values < low) | (values > high)].sum())
+        shares[column] = outside / max(len(cells), 1)
+    return shares
+
+
 def _beyond(cells: Cells, low: float, high: float, rows: int) -> str:
     """Say how many numbers lie outside the range of N training rows, where they are many or lie far outside."""
     values = np.nan_to_num(cells.numbers.values, nan=low)

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
+from deepfm_core.encoding.unseen import outside_shares
 from deepfm_core.errors import SchemaError
 from deepfm_core.explain.row_terms import terms_frame
 from deepfm_core.metrics.scores import Metrics, evaluate
@@ -27,8 +28,9 @@ class TableScores:
 
     Attributes:
         rows: (N) `SCORES`, then the table's cells; a column of the table that has such a name ends in ` (cell)`.
-        fields: one line per field: `field`, `missing` (share of rows without a value) and `unseen` (share of rows with
-            a value that training did not hold; null for numbers and points in time, which are never unseen).
+        fields: one line per field, in shares of the rows: `field`, `missing` (no value), `unseen` (a value that
+            training did not hold; null for numbers and points in time, which are never unseen) and `outside` (a number
+            outside the range of the training rows; null for all other fields).
         any_unseen: the share of rows with an unseen value in any field.
         metrics: by the table's labels; None where it has none.
         note: why there are no metrics although the label's column is there; otherwise empty.
@@ -77,14 +79,16 @@ def _unseen(encoded: EncodedTable, field: EncodedField) -> NDArray[np.bool_]:
 
 
 def _fields(trained: Trained, table: Table, unseen: dict[str, NDArray[np.bool_]]) -> pd.DataFrame:
-    lines = []
+    lines, outside = [], outside_shares(trained.encoder, table.frame)
     for role in trained.spec.schema.used:
         cells = Cells.of(table.frame, role.column)
         missing = float(cells.missing[cells.codes].mean()) if len(cells) else 0.0
         share = float(unseen[role.column].mean()) if role.column in unseen and len(cells) else np.nan
-        lines.append((role.column, missing, share))
-    frame = pd.DataFrame(lines, columns=["field", "missing", "unseen"])
-    return frame.sort_values(["unseen", "missing"], ascending=False, kind="stable", ignore_index=True)
+        lines.append((role.column, missing, share, outside.get(role.column, np.nan)))
+    frame = pd.DataFrame(lines, columns=["field", "missing", "unseen", "outside"])
+    odd = frame[["unseen", "outside"]].max(axis=1).fillna(0.0)
+    order = frame.assign(odd=odd).sort_values(["odd", "missing"], ascending=False, kind="stable").index
+    return frame.loc[order].reset_index(drop=True)
 
 
 def _judged(trained: Trained, table: Table, logits: NDArray[np.float64]) -> tuple[Metrics | None, str]:

@@ -96,7 +96,7 @@ def test_a_new_table_is_scored_by_the_current_run(opened: Opened) -> None:
     rows, fields = (table.value for table in app.dataframe)
     assert list(rows.columns[:4]) == ["probability", "logit", "fm_logit", "dnn_logit"]
     assert len(rows) == 200
-    assert fields.iloc[0].to_dict() == {"field": "site", "missing": 0.0, "unseen": 0.5}
+    assert fields.iloc[0].drop("outside").to_dict() == {"field": "site", "missing": 0.0, "unseen": 0.5}
     assert "Field `site`\\: 50% of the cells" in app.warning[0].value
     assert not app.metric
     assert [button.proto.label for button in app.get("download_button")] == ["Download all rows as CSV"]

@@ -41,9 +41,19 @@ def test_unseen_and_missing_values_are_counted(trained, tmp_path) -> None:
     assert fields.loc["device", "unseen"] == pytest.approx(0.25)
     assert fields.loc["interests", "unseen"] == pytest.approx(0.10)
     assert fields["unseen"].isna()["price"]
+    assert fields["outside"].isna()["device"]
     assert fields.loc["age", "missing"] == pytest.approx(0.40)
     assert scores.any_unseen == pytest.approx(0.25)
     assert scores.fields["field"].iloc[0] == "device"
+
+
+def test_numbers_outside_the_training_range_are_counted(trained, tmp_path) -> None:
+    frame = rows(100, seed=3)
+    frame.loc[:29, "price"] = "1e9"
+    fields = score_table(trained, table(frame, tmp_path / "new.csv")).fields
+    assert fields["field"].iloc[0] == "price"
+    assert fields["outside"].iloc[0] == pytest.approx(0.30)
+    assert fields["unseen"].isna().iloc[0]
 
 
 def test_labels_judge_the_scores_where_there_are_any(trained, tmp_path) -> None:

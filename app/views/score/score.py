@@ -7,15 +7,16 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.shared import run_status
+from app.shared import launch, run_status
 from app.shared.uploads import FORMATS, SHARED, say_refused, upload
 from app.state import links, saved_tables
-from app.state.saved_runs import OpenRun
+from app.state.saved_runs import BUNDLED_ID, OpenRun
 from app.widgets.columns import ROWS, configured
 from app.widgets.figure import download
 from app.widgets.layout import side_by_side
-from app.widgets.text import baseline_sentence, code, counted, errors_shown, plain, wide_title, without_options
+from app.widgets.text import baseline_sentence, code, counted, plain, show_error, wide_title, without_options
 from deepfm_core._words import percent
+from deepfm_core.errors import DeepFMError
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.spec.run import BASELINE
 
@@ -30,7 +31,8 @@ PREVIEW = 200
 TITLES = {
     **ROWS,
     "missing": ("missing", "percent"),
-    "unseen": ("unseen in training", "percent"),
+    "unseen": ("not seen in training", "percent"),
+    "outside": ("outside the training range", "percent"),
 }
 
 
@@ -49,9 +51,16 @@ def main() -> None:
         needed = ", ".join(code(role.column) for role in run.spec.schema.used)
         st.caption(f"The table needs these columns, in any order: {needed}. Others are kept. A label is not needed.")
         return
-    with errors_shown():
+    try:
         saved_tables.require(sha)
-        _show(run, sha, _scores(run.id, sha, run))
+        scores = _scores(run.id, sha, run)
+    except DeepFMError as error:
+        show_error(error)
+        if sha in saved_tables.tables() and st.button("See on Data how it was read", icon=":material/table_view:"):
+            launch.choose_table(sha)
+            links.go("data")
+        return
+    _show(run, sha, scores)
 
 
 def _choose() -> str | None:
@@ -67,7 +76,7 @@ def _choose() -> str | None:
     right.selectbox(
         "Table",
         ["", *names],
-        format_func=lambda sha: names.get(sha, "choose a table"),
+        format_func=lambda sha: names.get(sha, "Choose a table"),
         **links.mirror(TABLE, list(names), ""),
     )
     say_refused(file, "table to score", "The choice above is unchanged.")
@@ -96,20 +105,36 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
     _say_reading(saved_tables.table(sha).report)
     if scores.metrics is not None:
         _metrics(scores.metrics)
+        if sha == run.spec.table and run.id != BUNDLED_ID:
+            st.caption(
+                "The run was trained on this table, so these figures flatter it. *Performance* has those of the "
+                "held-out rows."
+            )
     if scores.note:
         st.info(f"The labels cannot judge the scores. {plain(scores.note)}")
     download(rows, f"{name}-scores", "scores csv", label="Download all rows as CSV", subject="Scores and cells of")
     shown = rows.head(PREVIEW)
     titles = {**TITLES, "fm_logit": (f"{wide_title(run.spec.model)} (log-odds)", "%.3f")}
-    st.dataframe(shown, hide_index=True, column_config=configured(shown, titles), alt="Rows with their scores")
+    st.dataframe(
+        shown,
+        hide_index=True,
+        column_config=configured(shown, titles),
+        alt="Rows with their scores",
+        placeholder="",
+    )
     st.caption(f"The first {len(shown):,} of {counted(len(rows), 'row')}. FM logit and DNN logit add up to the logit.")
     st.header("Is this table like the one trained on?", anchor=False)
     st.dataframe(
-        scores.fields, hide_index=True, column_config=configured(scores.fields, TITLES), alt="Fields", width=560
+        scores.fields,
+        hide_index=True,
+        column_config=configured(scores.fields, TITLES),
+        alt="Fields",
+        width=720,
+        placeholder="–",
     )
     st.caption(
-        "Shares of rows. An unseen value counts as an average one of its field. Numbers and points in time are never "
-        "unseen; numbers beyond the range of training count as its ends."
+        "Shares of the rows. A value that was not seen in training counts as an average one of its field, and a number "
+        "outside the range of the training rows counts as the nearest end of it."
     )
 
 
@@ -139,7 +164,7 @@ def _metrics(metrics: Metrics) -> None:
         "predicted ÷ observed", ratio, help=_interval(metrics.calibration_low, metrics.calibration_high, 2)
     )
     st.caption(
-        f"By the labels of {counted(metrics.rows, 'row')}, {metrics.clicks:,} of them positive. {plain(metrics.note)}"
+        f"By the labels of {counted(metrics.rows, 'row')}: {metrics.clicks:,} are positive. {plain(metrics.note)}"
     )
 
 
