@@ -82,7 +82,8 @@ def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss", *, height
     """Draw one measure of several runs in one chart, with the best epoch of each marked.
 
     Args:
-        epochs: columns `run` (the name to show), `epoch`, `best` and the measure; eight colours.
+        epochs: columns `run` (the name to show), `epoch`, `best` and the measure; eight colours. Epoch 0 is marked and
+            no line leads to it: what a run starts from, where it kept that.
         measure: `valid_logloss`, `train_logloss` or `valid_auc`.
         height: of the plot, in pixels.
     """
@@ -97,7 +98,9 @@ def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss", *, height
         "tooltip": hover(("run", "run"), ("epoch", "epoch", "d"), (measure, MEASURES[measure], ".4f")),
     }
     broken = nominal("run", **channel_of(names, DASHES, **look))
-    lines = layer(rows, mark("line", strokeWidth=2, strokeJoin="round"), **channels, strokeDash=broken)
+    lines = layer(
+        rows[rows["epoch"] > 0], mark("line", strokeWidth=2, strokeJoin="round"), **channels, strokeDash=broken
+    )
     marks = layer(best, mark("point", filled=True, size=90, opacity=1), **channels)
     return dress([lines, marks], _runs_takeaway(rows, measure, len(names)), height=height)
 

@@ -419,6 +419,38 @@ def test_runs_are_listed_with_their_settings_searched_and_filtered(opened: Opene
     assert "No run passes the filter" in _text(app)
 
 
+def test_runs_are_tagged_together_and_found_by_their_tags(opened: Opened, store: Store) -> None:
+    spec = _spec(opened, store)
+    first, second, third = (store.enqueue(replace(spec, seed=seed), f"try {seed}") for seed in range(3))
+    store.set_notes(first, "slow, see #42 for why")
+    app = opened("runs", selected=f"{first},{second}")
+    tags = next(each for each in app.multiselect if each.label == "Tags of all 2")
+    assert tags.value == []  # none that both have
+    tags.set_value(["wide table"]).run()
+    assert store.run(first).notes == "slow, see for why #42 #wide-table"
+    assert store.run(second).notes == "#wide-table"
+    app.pills[0].set_value(["wide-table"]).run()
+    listed = app.dataframe[0].value
+    assert set(listed["Run"]) == {"try 0", "try 1"}
+    assert list(listed.loc[listed["Run"] == "try 0", "Tags"].iloc[0]) == ["42", "wide-table"]
+    assert list(listed.loc[listed["Run"] == "try 0", "Notes"]) == ["slow, see for why"]
+    linked = opened("runs", selected=first, tags="42")
+    assert set(linked.dataframe[0].value["Run"]) == {"try 0"}
+    next(each for each in linked.multiselect if each.label == "Tags").set_value(["wide-table"]).run()
+    assert store.run(first).notes == "slow, see for why #wide-table"
+    assert not store.run(third).notes
+
+
+def test_tags_and_notes_are_one_text_and_come_apart_again() -> None:
+    from app.views.runs.tags import tags_of, with_tags, without_tags
+
+    notes = with_tags("better than a#b\nand C# 5", ["two words", "标签", "#again", "again", " "])
+    assert notes == "better than a#b\nand C# 5 #two-words #标签 #again"
+    assert tags_of(notes) == ["two-words", "标签", "again"]
+    assert without_tags(notes) == "better than a#b\nand C# 5"
+    assert with_tags(notes, []) == without_tags(notes)
+
+
 def test_the_settings_of_selected_runs_stand_side_by_side_and_are_those_the_runs_had(
     opened: Opened, store: Store
 ) -> None:

@@ -12,6 +12,7 @@ from app.export.menu import show_import, show_menu
 from app.shared import launch, predictions
 from app.state import links, saved_runs, sharing, visitor
 from app.state.store import store
+from app.views.runs.tags import choose_tags, keep_tagged, tags_of, with_tags, without_tags
 from app.widgets.figure import download, show_chart
 from app.widgets.layout import side_by_side, sideways_hint
 from app.widgets.text import MODEL_TITLES, SECONDS_HELP, errors_shown, guide_alone, plain, seconds_of_work
@@ -25,7 +26,8 @@ if TYPE_CHECKING:
 
 FILTERED = 5
 """From this many runs on, the page offers to search and to filter them."""
-EVERY = "all"
+EVERY = ""
+"""The choice of every table or model."""
 OVERLAID = 8
 """Runs drawn in one chart at most: the number of colours."""
 TOGETHER = "all"
@@ -72,10 +74,12 @@ def _page(active: bool) -> None:
         return
     chosen = _table(kept, by_id.loc[[row.id for row in kept]].reset_index(drop=True))
     sideways_hint("The table")
+    if not chosen:
+        st.caption("Tick runs in the first column to open, compare, tag, export, resume or delete them.")
     st.caption("The sample run comes with the app and is not listed. It is the last choice under *Run* in the sidebar.")
-    show_actions(chosen)
+    show_actions(chosen, rows)
     _show_settings(chosen)
-    _overlay(chosen or kept)
+    _overlay(chosen or _beside_current(kept))
 
 
 def _choose_together() -> None:
@@ -91,8 +95,9 @@ def _choose_together() -> None:
 def _table(rows: list[RunRow], frame: pd.DataFrame) -> list[RunRow]:
     kept = (links.chosen(SELECTED) or "").split(",")
     default = [place for place, row in enumerate(rows) if row.id in kept]
+    empty = [name for name in ("Tags", "Notes") if not frame[name].map(len).any()]
     event = st.dataframe(
-        frame,
+        frame.drop(columns=empty),
         key=f"runs {hash(tuple(row.id for row in rows))}",  # a selection is kept by place
         hide_index=True,
         on_select="rerun",
@@ -107,20 +112,30 @@ def _table(rows: list[RunRow], frame: pd.DataFrame) -> list[RunRow]:
 
 
 def _kept(rows: list[RunRow]) -> list[RunRow]:
-    """Let the visitor keep only the runs of some tables or models, or whose name or notes hold a word or tag."""
+    """Let the visitor keep only the runs of a table, a model or some tags, or whose name or notes hold some words."""
     tables = sorted({row.spec.table_name for row in rows})
     models = list(dict.fromkeys(MODEL_TITLES[row.spec.model.name] for row in rows))
     if len(rows) < FILTERED:
-        return rows
+        return keep_tagged(rows)
     words, of_table, of_model = side_by_side(3, least=180, gap="small")
     searched = words.text_input(
-        "Search", key="search among runs", persist_state="session", placeholder="Name, note or #tag"
+        "Search", key="search among runs", persist_state="session", placeholder="Part of a name or note"
     )
     wanted = searched.casefold().split()
-    table = of_table.selectbox("Table", [EVERY, *tables], **links.mirror("of_table", [EVERY, *tables], EVERY))
-    model = of_model.selectbox("Model", [EVERY, *models], **links.mirror("of_model", [EVERY, *models], EVERY))
-    grouped = st.toggle("Group by table", **links.mirror_flag("by_table", False))
-    if grouped:
+    table = of_table.selectbox(
+        "Table",
+        [EVERY, *tables],
+        format_func=lambda name: name or "All tables",
+        **links.mirror("of_table", [EVERY, *tables], EVERY),
+    )
+    model = of_model.selectbox(
+        "Model",
+        [EVERY, *models],
+        format_func=lambda name: name or "All models",
+        **links.mirror("of_model", [EVERY, *models], EVERY),
+    )
+    rows = keep_tagged(rows)
+    if len(tables) > 1 and st.toggle("Group by table", **links.mirror_flag("by_table", False)):
         rows = sorted(rows, key=lambda row: row.spec.table_name)
     return [
         row
@@ -134,19 +149,28 @@ def _kept(rows: list[RunRow]) -> list[RunRow]:
 def _line(row: RunRow) -> dict[str, object]:
     test, valid = row.summary.get("test") or {}, row.summary.get("valid") or {}
     return {
-        "Run": row.name,
         "State": f"{MARKS[row.state]} {row.state}",
+        "Run": row.name,
         "Started": pd.Timestamp(row.created, unit="s", tz="UTC").tz_convert(st.context.timezone or "UTC"),
         "Test AUC": test.get("auc"),
         "Test logloss": test.get("logloss"),
         "Seconds": _seconds(row),
-        "Best epoch": row.summary.get("best_epoch"),
-        "Notes": row.notes,
+        "Kept": _kept_epoch(row),
+        "Tags": tags_of(row.notes),
+        "Notes": without_tags(row.notes),
         "Table": row.spec.table_name,
         "Model": MODEL_TITLES[row.spec.model.name],
         **_settings(row),
         "Valid. AUC": valid.get("auc"),
     }
+
+
+def _kept_epoch(row: RunRow) -> str | None:
+    """Name what a run keeps: the weights of an epoch, or its guide alone; None before it has trained."""
+    best, epochs = row.summary.get("best_epoch"), row.summary.get("epochs")
+    if best is None or row.spec.model.name == BASELINE:
+        return None
+    return "guide alone" if guide_alone(row.summary) else f"epoch {best}" + (f" of {epochs}" if epochs else "")
 
 
 def _settings(row: RunRow) -> dict[str, object]:
@@ -170,14 +194,19 @@ def _seconds(row: RunRow) -> float | None:
 
 
 _COLUMNS = {
-    "Run": st.column_config.TextColumn(width=230),
     "State": st.column_config.TextColumn(width=92),
+    "Run": st.column_config.TextColumn(width=230),
     "Started": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=100),
     "Test AUC": st.column_config.NumberColumn(format="%.4f", width=72),
     "Test logloss": st.column_config.NumberColumn(format="%.4f", width=86),
     "Seconds": st.column_config.NumberColumn(format="%.1f", width=68, help=SECONDS_HELP),
-    "Best epoch": st.column_config.NumberColumn(width=82, help="0: no epoch did clearly better than the guide alone."),
-    "Notes": st.column_config.TextColumn(width=110, help="Words that begin with # are tags: search for them above."),
+    "Kept": st.column_config.TextColumn(
+        width=104,
+        help="The epoch whose weights the run keeps: the best one on the validation rows. *guide alone*: no epoch did "
+        "clearly better than the pairs that the run starts from.",
+    ),
+    "Tags": st.column_config.ListColumn(width=110),
+    "Notes": st.column_config.TextColumn(width=130),
     "Table": st.column_config.TextColumn(width=150),
     "Embedding": st.column_config.NumberColumn(width=85, help="Embedding size."),
     "Layers": st.column_config.TextColumn(width=85, help="Units of the DNN's layers."),
@@ -201,9 +230,9 @@ def _overlay(rows: list[RunRow]) -> None:
     kept = links.mirror("curves", list(CURVES), "valid_logloss")
     measure = st.segmented_control("Curves", list(CURVES), format_func=CURVES.__getitem__, required=True, **kept)
     version = (measure, *zip([row.id for row in alike], called, map(len, epochs), strict=True))
-    reading = f"One line per run on {plain(rows[0].spec.table_name)}; the best epoch is marked."
+    reading = f"One line per run on {plain(rows[0].spec.table_name)}. The mark is what the run kept: its best epoch."
     if any(guide_alone(row.summary) for row in alike):
-        reading += " A run without a mark kept its guide alone."
+        reading += " At epoch 0, the guide alone: no epoch did clearly better."
     if len({row.spec.table for row in rows}) > 1:
         reading += " Runs on other tables are left out, since they cannot be compared."
     if len({(row.spec.split, row.spec.valid_table, row.spec.rows_seed) for row in alike}) > 1:
@@ -212,8 +241,18 @@ def _overlay(rows: list[RunRow]) -> None:
 
 
 def _marked(epochs: pd.DataFrame, row: RunRow) -> pd.DataFrame:
-    """Take the mark from the best epoch of a run that kept none."""
-    return epochs.assign(best=False) if guide_alone(row.summary) else epochs
+    """Put the mark before the first epoch of a run that kept its guide alone."""
+    if not guide_alone(row.summary) or epochs.empty:
+        return epochs
+    valid = row.summary.get("valid") or {}
+    guide = {"epoch": 0, "best": True, "valid_logloss": valid.get("logloss"), "valid_auc": valid.get("auc")}
+    return pd.concat([pd.DataFrame([guide]), epochs.assign(best=False)], ignore_index=True)
+
+
+def _beside_current(rows: list[RunRow]) -> list[RunRow]:
+    """Give the runs on the table of the current run, that one first; all of them where it is not listed."""
+    current = next((row for row in rows if row.id == saved_runs.current_id()), None)
+    return rows if current is None else [current, *(row for row in rows if row.id != current.id)]
 
 
 def _compared(epochs: pd.DataFrame, measure: str) -> Chart:
@@ -230,14 +269,13 @@ def _leave(label: str, icon: str, page: str, **choices: str) -> None:
     st.button(label, type="primary", icon=icon, on_click=links.leave, args=(page,), kwargs=choices)
 
 
-def show_actions(chosen: list[RunRow]) -> None:
-    """Draw the actions for the selected runs, and the name and notes of a single one."""
+def show_actions(chosen: list[RunRow], every: list[RunRow]) -> None:
+    """Draw the actions for the selected runs, their tags, and the name and notes of a single one."""
     if not chosen:
-        st.caption("Select runs in the first column to open, compare, resume, export, annotate or delete them.")
         return
-    for row in chosen:
-        if row.state == "damaged":
-            st.error(plain(row.message or ""))
+    damaged = [row for row in chosen if row.state == "damaged"]
+    for row in damaged:
+        st.error(plain(row.message or ""))
     one = chosen[0] if len(chosen) == 1 and chosen[0].state != "damaged" else None
     with st.container(horizontal=True):
         if one:
@@ -254,6 +292,8 @@ def show_actions(chosen: list[RunRow]) -> None:
     _say_incomparable(chosen)
     if one:
         _describe(one)
+    if not damaged:
+        choose_tags(chosen, every)
 
 
 def _comparable(chosen: list[RunRow]) -> bool | None:
@@ -299,14 +339,14 @@ def _describe(row: RunRow) -> None:
     if not st.session_state.get(key, "").strip():
         st.session_state[key] = row.name  # an empty name is not taken
     name = left.text_input("Name", key=key, max_chars=MOST_NAME)
-    hint = "What you tried, the result, #tags"
-    notes = right.text_input("Notes", row.notes, key=f"notes {row.id}", placeholder=hint, max_chars=MOST_NOTES)
+    hint, shown = "What you tried, and the result", without_tags(row.notes)
+    notes = right.text_input("Notes", shown, key=f"notes {row.id}", placeholder=hint, max_chars=MOST_NOTES)
     with errors_shown():
         if name.strip() and name != row.name:
             store().rename(row.id, name.strip())
             st.rerun()
-        if notes != row.notes:
-            store().set_notes(row.id, notes)
+        if notes != shown:
+            store().set_notes(row.id, with_tags(notes, [*tags_of(row.notes), *tags_of(notes)]))
             st.rerun()
 
 

@@ -401,6 +401,15 @@ def test_a_run_that_kept_its_guide_alone_has_no_best_epoch_in_its_curves() -> No
         assert "kept its guide alone" in chart.description
 
 
+def test_runs_that_kept_their_guide_alone_are_marked_before_their_line() -> None:
+    epochs = pd.DataFrame(
+        {"run": "one", "epoch": [0, 1, 2], "valid_logloss": [0.3, 0.5, 0.4], "best": [True, False, False]}
+    )
+    chart = training_curves.compare_runs(epochs).to_dict()
+    line, marks = ([row["epoch"] for row in chart["datasets"][part["data"]["name"]]] for part in chart["layer"])
+    assert (line, marks) == ([1, 2], [0])
+
+
 def test_a_signed_axis_takes_its_digits_from_its_ticks() -> None:
     assert "datum.label" in theme.SIGNED  # a fixed number of digits would repeat small ticks
 
