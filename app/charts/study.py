@@ -170,6 +170,48 @@ def setting_lines(
     )
 
 
+def brushed_settings(trials: pd.DataFrame, factors: Mapping[str, Axis], measure: str, *, dark: bool) -> Spec:
+    """Give the figure of all settings on parallel axes for Plotly, where several axes can be brushed at once.
+
+    Args:
+        trials: columns `trial`, the factors, the measure.
+        factors: the axes by column.
+        measure: from `MEASURES`.
+        dark: whether the page is dark; Plotly cannot find out as it draws.
+    """
+    shares = axis_shares(trials, factors, measure)
+    axes = [*factors.items(), (measure, Axis(MEASURES[measure]))]
+    dimensions = [
+        {
+            "label": _safe(axis.title),
+            "values": shares.loc[shares["place"] == place, "share"].tolist(),
+            "range": [0, 1],
+            "tickvals": [share for share, _ in _places(trials, name, axis, measure)],
+            "ticktext": [_safe(text) for _, text in _places(trials, name, axis, measure)],
+        }
+        for place, (name, axis) in enumerate(axes)
+    ]
+    tones = [tone.dark if dark else tone.light for tone in SEQUENTIAL]
+    tones = tones if measure.endswith("auc") else tones[::-1]
+    ink = TEXT.dark if dark else TEXT.light
+    lines = {
+        "type": "parcoords",
+        "dimensions": dimensions,
+        "labelfont": {"color": ink, "size": 13},
+        "tickfont": {"color": ink, "size": 12},
+        "rangefont": {"size": 1, "color": "rgba(0,0,0,0)"},  # the ends of an axis are among its ticks
+        "unselected": {"line": {"opacity": 0.08}},
+        "line": {
+            "color": trials[measure].tolist(),
+            "colorscale": [[place / (len(tones) - 1), tone] for place, tone in enumerate(tones)],
+            "showscale": True,
+            "colorbar": {"thickness": 12, "tickformat": ".4f"},
+        },
+    }
+    layout: Spec = {"height": 400, "margin": {"l": 70, "r": 20, "t": 60, "b": 20}, "paper_bgcolor": "rgba(0,0,0,0)"}
+    return {"data": [lines], "layout": layout}
+
+
 def axis_shares(trials: pd.DataFrame, factors: Mapping[str, Axis], measure: str) -> pd.DataFrame:
     """Place settings on the axes: columns `trial`, `axis`, its `place`, and `share` (0 at the bottom, 1 on top)."""
     parts = []
@@ -200,20 +242,29 @@ def _axes(axes: Sequence[str], x: Spec, y: Spec) -> list[Layer]:
 
 def _ticks(trials: pd.DataFrame, factors: Mapping[str, Axis], measure: str, x: Spec, y: Spec) -> list[Layer]:
     """Write the values of each axis: all of an ordered axis, both ends of a scale."""
-    lines = []
-    for name, axis in [*factors.items(), (measure, Axis(MEASURES[measure]))]:
-        values = list(axis.order) or ([trials[name].min(), trials[name].max()] if len(trials) else [])
-        shares = [place / max(len(values) - 1, 1) for place in range(len(values))]
-        if not len(axis.order) and len(set(values)) == 1:
-            values, shares = values[:1], [0.5]
-        lines += [
-            {"axis": axis.title, "share": share, "label": _written(value, 4 if name == measure else 3)}
-            for value, share in zip(values, shares, strict=True)
-        ]
+    lines = [
+        {"axis": axis.title, "share": share, "label": text}
+        for name, axis in [*factors.items(), (measure, Axis(MEASURES[measure]))]
+        for share, text in _places(trials, name, axis, measure)
+    ]
     labels = pd.DataFrame(lines, columns=["axis", "share", "label"])
     halo = mark("text", align="left", dx=7, fontSize=11, stroke=EMPTY.ink, strokeWidth=4, opacity=0.9, aria=False)
     text = mark("text", align="left", dx=7, fontSize=11, color=TEXT.ink, aria=False)
     return [layer(labels, look, x=x, y=y, text=nominal("label")) for look in (halo, text)]
+
+
+def _places(trials: pd.DataFrame, name: str, axis: Axis, measure: str) -> list[tuple[float, str]]:
+    """Give the values that stand at an axis, each with its place from 0 to 1."""
+    values = list(axis.order) or ([trials[name].min(), trials[name].max()] if len(trials) else [])
+    shares = [place / max(len(values) - 1, 1) for place in range(len(values))]
+    if not len(axis.order) and len(set(values)) == 1:
+        values, shares = values[:1], [0.5]
+    return [(share, _written(value, 4 if name == measure else 3)) for value, share in zip(values, shares, strict=True)]
+
+
+def _safe(text: str) -> str:
+    """Write a text so that Plotly takes nothing in it for markup."""
+    return text.replace("&", "&amp;").replace("<", "&lt;")
 
 
 def _written(value: object, digits: int = 4) -> str:

@@ -110,7 +110,7 @@ _COUNTED = {
     ),
     "layers": Factor("number of layers", "whole", (1, 2, 3, 4), "layers", help="Hidden layers."),
     "shape": Factor(
-        "network shape",
+        "DNN shape",
         "choice",
         SHAPES,
         "layers",

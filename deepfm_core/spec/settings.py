@@ -425,7 +425,7 @@ SETTINGS: tuple[Setting, ...] = (
         "run",
         Whole(2, 20, zero=True),
         title="folds",
-        label="Folds for unseen rows",
+        label="Folds for held-out rows",
         help="check each pair on held-out rows in so many folds; 0 skips the check",
         usual="5 up to 200,000 rows, otherwise 0",
         optional=True,

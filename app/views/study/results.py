@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.charts.study import MEASURES, Axis, axis_shares, factor_line, setting_lines
+from app.charts.study import MEASURES, Axis, axis_shares, brushed_settings, factor_line, setting_lines
 from app.shared import groups, launch
 from app.state import links
 from app.state.links import selected
@@ -29,6 +29,8 @@ _SHORT_MEASURES = {
     "test_auc": "test AUC",
 }
 BRUSH, POINT = "brush", "trial"
+SEVERAL = "several_axes"
+"""Name, in the URL, of the choice to brush several axes."""
 MOST_VALUES = 12
 """Up to this many values of a factor, each has its own place on its axis; with more, the axis is a scale."""
 
@@ -133,6 +135,13 @@ def _parallel(trials: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataFra
     if len(drawn) < 2:
         return trials
     axes = _axes(drawn, plan)
+    if st.toggle(
+        "Brush several axes at once",
+        help="Loads a chart whose axes can each be brushed, and dragged to another place.",
+        **links.mirror_flag(SEVERAL, False),
+    ):
+        _brushed(drawn, axes, measure)
+        return trials
     key = f"settings {measure}"
     chosen = _selected(drawn, axes, measure, key)
     figure(
@@ -149,6 +158,18 @@ def _parallel(trials: pd.DataFrame, plan: StudyPlan, measure: str) -> pd.DataFra
         selections=[BRUSH, POINT],
     )
     return chosen if len(chosen) else trials
+
+
+def _brushed(trials: pd.DataFrame, axes: Mapping[str, Axis], measure: str) -> None:
+    """Draw all settings with Plotly, which is large: so it is loaded here alone."""
+    st.subheader("All settings", anchor=False)
+    figure_of_all = brushed_settings(trials, axes, measure, dark=st.context.theme.type == "dark")
+    alt = f"{len(trials)} settings across {len(axes)} factors, by {MEASURES[measure]}"
+    st.plotly_chart(figure_of_all, key=f"brushed {measure}", alt=alt, config={"displayModeBar": False})
+    st.caption(
+        "A line is a setting: the stronger its colour, the better. Drag along an axis to keep the lines that pass "
+        "there, on as many axes as you like; click the mark to let it go. Drag an axis by its name to move it."
+    )
 
 
 def _by_magnitude(name: str, values: pd.Series) -> bool:
@@ -203,11 +224,11 @@ def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan
         column_config=configured(shown, titles),
         alt="Settings with their metrics",
     )
-    st.caption("Logloss in nats. Values are means over seeds; seconds are training time.")
+    st.caption("Logloss in nats, as means over seeds. Seconds are training time.")
     places = event["selection"]["rows"]
     if not places or places[0] >= len(trials):
         also = " or to use it in Train" if mine else ""
-        st.caption(f"Choose a setting in the first column to open its run{also}.")
+        st.caption(f"Tick a setting in the first column to open its run{also}.")
         return
     number = int(trials["trial"].iloc[places[0]])
     run = next(run for run in runs if run.trial == number and run.ended_well)

@@ -37,9 +37,8 @@ def main() -> None:
     row = groups.choose(SETTINGS, STUDY, "Study")
     if row is None:
         above.markdown(
-            "Which settings suit your rows? The DeepFM paper varies activation, dropout, width, depth and shape of the "
-            "DNN one by one. Do the same on your own rows, with several seeds if you like. Or let a search look for "
-            "the best combination."
+            "Which settings suit your rows? The DeepFM paper varies five settings of the DNN, one by one. Do the same "
+            "on your own rows, or let a search look for the best combination."
         )
         with above, errors_shown():
             show_form()
@@ -69,8 +68,8 @@ STUDY = "study"
 """Name of the choice that holds the id of the study shown."""
 DESIGN_TITLES = {"one": "One by one", "grid": "Grid", "search": "Search"}
 DESIGN_HELP = {
-    "one": "Varies one factor at a time and keeps the others at their start, as the DeepFM paper does.",
-    "grid": "Tries every combination of the values.",
+    "one": "One factor at a time, while the others stay at their start, as in the DeepFM paper.",
+    "grid": "Every combination of the values.",
     "search": "Optuna proposes each setting from the validation loglosses so far, within the range of your values.",
 }
 _FACTORS, _VALUES, _DESIGN, _TRIALS, _SEEDS = "factors", "values", "design", "trials", "seeds"
@@ -135,7 +134,7 @@ def _choose_factors(model: str, start: RunSpec) -> dict[str, tuple[Value, ...]]:
         format_func=lambda name: FACTORS[name].title,
         key=key,
         on_change=keep,
-        help="The settings to vary. The first five are those of the paper's study.",
+        help="What to vary. The first five are those of the paper's study.",
     )
     cells = side_by_side(len(named), least=240)
     own, found = setting_of(start), {}
@@ -158,7 +157,7 @@ def _values_of(name: str, own: Value) -> tuple[Value, ...]:
             values[name] = st.session_state[key]
         links.choose_values(_VALUES, values)
 
-    label = f"{factor.title.capitalize()} (starts at {written(own)})"
+    label = f"{factor.title[0].upper()}{factor.title[1:]}, starting at {written(own)}"
     text = st.text_input(label, key=key, on_change=keep, help=f"{factor.help} Separate values by commas.")
     return parse_values(name, text)
 
@@ -168,7 +167,7 @@ def _choose_design(factors: dict[str, tuple[Value, ...]], model: str, preset: st
     with design:
         kept = links.mirror(_DESIGN, list(DESIGNS), "one")
         chosen = st.segmented_control(
-            "Settings", list(DESIGNS), format_func=DESIGN_TITLES.__getitem__, required=True, **kept
+            "How to vary them", list(DESIGNS), format_func=DESIGN_TITLES.__getitem__, required=True, **kept
         )
         st.caption(plain(DESIGN_HELP[chosen]))
     with seeds:

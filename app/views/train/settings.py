@@ -27,18 +27,18 @@ PRESETS = {
     "custom": "every setting, starting from the recommended ones",
 }
 MODELS = {
-    "deepfm": "bias + first-order + pairs + network, over shared embeddings",
-    "fm-dnn": "as DeepFM, but FM and network have an embedding set each",
-    "dcn-v2": "a network beside a cross network whose layers have a matrix each",
-    "dcn": "a network beside a cross network, which multiplies what it reads with itself layer by layer",
-    "wide-deep": "bias + first-order, crossed fields if named, + network: LR & DNN in the paper",
-    "pnn": "a network that reads embeddings, their inner and their outer products",
-    "opnn": "a network that reads embeddings and the outer product of their sum",
-    "ipnn": "a network that reads embeddings and the inner products of all pairs",
-    "fnn": "a network that starts from the weights and embeddings of an FM trained first",
-    "dnn": "the network alone",
-    "fm": "bias + first-order + pairs",
-    "lr": "bias + first-order: no pairs",
+    "deepfm": "bias, first order, FM pairs and a DNN, over shared embeddings",
+    "fm-dnn": "as DeepFM, but the FM and the DNN have embeddings of their own",
+    "dcn-v2": "a DNN beside a cross network whose layers have a matrix each",
+    "dcn": "a DNN beside a cross network, which multiplies what it reads with itself, layer by layer",
+    "wide-deep": "bias, first order, crossed fields if you name some, and a DNN: the paper's LR & DNN",
+    "pnn": "a DNN that reads the embeddings, their inner and their outer products",
+    "opnn": "a DNN that reads the embeddings and the outer product of their sum",
+    "ipnn": "a DNN that reads the embeddings and the inner products of all pairs",
+    "fnn": "a DNN that starts from the weights and embeddings of an FM trained first",
+    "dnn": "the DNN alone",
+    "fm": "bias, first order and FM pairs",
+    "lr": "bias and first order: no pairs",
 }
 assert set(MODELS) == set(MODEL_NAMES)
 OFFERED = {"precision": PRECISIONS if announces_bfloat16() else PRECISIONS[:1]}
@@ -147,7 +147,7 @@ def _drawn(defaults: dict[str, Any], linked: dict[str, Any], spec: RunSpec) -> d
         with cell:
             st.markdown(f"**{title}**")
             for setting in of_home(home):
-                if setting.refused and not setting.needs(spec.model.switches):
+                if not setting.needs(spec.model.switches):
                     values[setting.name] = defaults[setting.name]
                 elif setting.drawn:
                     values[setting.name] = _widget(setting, values[setting.name], defaults[setting.name])

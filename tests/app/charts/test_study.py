@@ -6,9 +6,10 @@ import json
 
 import altair as alt
 import pandas as pd
+import plotly.graph_objects as plotly
 import pytest
 
-from app.charts.study import Axis, axis_shares, factor_line, setting_lines
+from app.charts.study import Axis, axis_shares, brushed_settings, factor_line, setting_lines
 
 LINE = pd.DataFrame(
     {"value": ["relu", "relu", "tanh", "tanh"], "seed": [0, 1, 0, 1], "measure": [0.36, 0.37, 0.38, 0.385]}
@@ -63,6 +64,23 @@ def test_all_settings_are_lines_across_axes(rows: int, measure: str) -> None:
     json.dumps(chart, allow_nan=False)
     names = [param["name"] for layer in chart["layer"] for param in layer.get("params", [])]
     assert names == ["brush", "trial"]
+
+
+@pytest.mark.parametrize("dark", [True, False])
+def test_all_settings_on_axes_to_brush_have_the_places_of_the_other_chart(dark: bool) -> None:
+    axes = {**AXES, "keep": Axis("keep <b>probability</b>")}
+    figure = brushed_settings(TRIALS, axes, "valid_logloss", dark=dark)
+    json.dumps(figure, allow_nan=False)
+    (lines,) = plotly.Figure(figure).data  # checks the names of all that is set
+    first, keep, measure = lines.dimensions
+    assert (first.ticktext, first.tickvals) == (("relu", "tanh"), (0.0, 1.0))
+    assert list(first.values) == [0.0, 1.0, 0.0]
+    assert (keep.label, keep.ticktext) == ("keep &lt;b>probability&lt;/b>", ("0.5", "0.9"))
+    assert list(measure.values) == pytest.approx([0.5, 1.0, 0.0])
+    assert list(lines.line.color) == [0.37, 0.38, 0.36]
+    best, worst = lines.line.colorscale[0][1], lines.line.colorscale[-1][1]
+    upward = plotly.Figure(brushed_settings(TRIALS, axes, "valid_auc", dark=dark)).data[0].line.colorscale
+    assert (best, worst) == (upward[-1][1], upward[0][1])  # the better, the stronger, whichever way is better
 
 
 def test_values_lie_from_the_foot_of_their_axis_to_its_top() -> None:
