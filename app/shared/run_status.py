@@ -11,6 +11,7 @@ import streamlit as st
 from app.state import links, saved_runs, sharing
 from app.state.saved_runs import BUNDLED_ID, COMPARED, RUN, OpenRun, current_id, name_of, open_run, run_names
 from app.state.store import store
+from app.widgets.fonts import say_missing_letters
 from app.widgets.text import MODEL_TITLES, baseline_sentence, code, counted, plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.schema.schema import LabelRole
@@ -167,6 +168,7 @@ def outcomes(label: LabelRole) -> tuple[str, str]:
 def show_run(run: OpenRun) -> None:
     """Draw the line about a run."""
     st.caption(" · ".join([f"**{plain(name_of(run))}**", *_about(run.spec, run.summary, name_of(run))]))
+    say_missing_letters([name_of(run), run.spec.schema.label.outcome(), *(role.column for role in run.spec.schema.roles)])
 
 
 def show_group(runs: Sequence[RunRow]) -> None:

@@ -193,7 +193,7 @@ def choose_reading(
         on_change: called with `args` when a choice changes.
     """
     names = [name for name in seen.form.choices if name != "sheet" or seen.sheets]
-    for name, cell in zip(names, side_by_side(len(names), least=150, gap="small") if names else [], strict=True):
+    for name, cell in zip(names, side_by_side(len(names), least=200, gap="small") if names else [], strict=True):
         widget, value = f"{key} {name}", getattr(choices, name)
         st.session_state.setdefault(widget, FIND if value is None else value)
         options = [FIND, *_options(name, seen)]

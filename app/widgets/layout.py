@@ -68,6 +68,9 @@ UNSEEN = "unseen-heading"
 SIDEWAYS = "goes-on-sideways"
 """Class of hints that only narrow screens show."""
 
+NO_FONT = "letters-without-a-font"
+"""Class of the note on letters that the browser cannot draw."""
+
 _RULES = f"""<style>
 [class*="st-key-{ICON}-"] button [data-testid="stMarkdownContainer"] {{
     position: absolute; width: 1px; height: 1px; overflow: hidden; clip-path: inset(50%); white-space: nowrap;
@@ -107,6 +110,8 @@ _RULES = f"""<style>
     .{SIDEWAYS} {{ display: block; }}
     [data-testid="stElementContainer"]:has(.{SIDEWAYS}) {{ display: flex; }}
 }}
+.{NO_FONT} {{ margin: 0; font-size: 0.875rem; color: light-dark(#59656d, #9fadb6); }}
+[data-testid="stElementContainer"]:has(.{NO_FONT}[hidden]) {{ position: absolute; width: 1px; }}
 [data-testid="stApp"] .katex-display {{ padding: 4px; }}
 [data-testid="stTable"] td, [data-testid="stTable"] th {{ overflow-wrap: anywhere; min-width: 4.5rem; }}
 @media print {{

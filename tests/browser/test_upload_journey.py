@@ -36,6 +36,34 @@ def test_a_file_over_the_limit_is_refused_with_the_limit_and_a_smaller_one_is_ta
     expect(page.get_by_text("200 rows, label")).to_be_visible()
 
 
+@pytest.mark.parametrize("has_font", [True, False])
+def test_letters_that_the_system_has_no_font_for_are_told(
+    server: Server, page: Page, tmp_path: Path, has_font: bool
+) -> None:
+    # A machine with such fonts and one without: Chinese is drawn as another letter, or as none.
+    drawn = "A" if has_font else "\u0378"
+    page.add_init_script(
+        "const draw = CanvasRenderingContext2D.prototype.fillText;"
+        "CanvasRenderingContext2D.prototype.fillText = function (text, ...rest) {"
+        f"  return draw.call(this, text === '设' ? '{drawn}' : text, ...rest);"
+        "};"
+    )
+    table = tmp_path / "named.csv"
+    table.write_text("设备,größe,click\n" + "".join(f"{'abc'[i % 3]},{'de'[i % 2]},{i % 5 // 4}\n" for i in range(200)))
+    page.goto(f"{server.url}/data")
+    settled(page)
+    note = page.locator(".letters-without-a-font")
+    expect(note).to_have_count(0)  # the sample has no such letters
+    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(table)
+    expect(page.get_by_text("200 rows, label")).to_be_visible()
+    expect(note).to_have_count(1)
+    if has_font:
+        expect(note).to_be_hidden()
+    else:
+        expect(note).to_contain_text("has no font for Chinese characters. Install one")
+        expect(note).to_be_visible()
+
+
 def test_a_column_is_left_out_by_its_box_and_a_field_shows_its_values(server: Server, page: Page) -> None:
     page.goto(f"{server.url}/data")
     settled(page)

@@ -16,6 +16,7 @@ from app.state.store import store
 from app.views.data.evidence import observed_section, values_section
 from app.views.data.label import choose_label
 from app.views.data.roles import KEPT, edit_roles, table_heading
+from app.widgets.fonts import say_missing_letters
 from app.widgets.text import counted, errors_shown, plain, show_error, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
 from deepfm_core.schema.infer import verdict
@@ -120,6 +121,7 @@ def _preview(sha: str) -> None:
     except DeepFMError:
         return  # the error is shown above
     frame = frame.apply(lambda cells: cells.where(cells.str.len() <= LONGEST_CELL, cells.str[:LONGEST_CELL] + " …"))
+    say_missing_letters([saved_tables.table_name(sha), *frame.columns, *frame.to_numpy().ravel()])
     table_heading("First rows", frame)
     st.dataframe(frame, hide_index=True)
 

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.state import links, visitor
 from app.state.store import store
-from app.widgets.text import plain
+from app.widgets.text import plain, without_options
 from deepfm_core._words import percent
 from deepfm_core.evidence.verdicts import why_no_pairs
 from deepfm_core.schema.schema import Schema
@@ -41,11 +41,15 @@ def values_section(sha: str, table: Table, schema: Schema) -> None:
     field = st.selectbox(
         "Field to look at",
         names,
-        placeholder="Choose a field to see its values and their share of positives",
+        placeholder="Choose a field to see its kind, its values and their share of positives",
         label_visibility="collapsed",
         **links.mirror("look", names, None),
     )
     if field is not None:
+        role = schema.role(field)
+        said = [f"**{role.kind.value}**: {plain(without_options(role.reason))}."]
+        said += [f"Careful: {plain(without_options(role.warning))}."] if role.warning else []
+        st.caption("  \n".join(said))
         _values_of(table, schema, field, _rates(sha, repr((schema.label, schema.role(field))), table, schema, field))
 
 

@@ -49,19 +49,22 @@ def edit_roles(sha: str, table: Table, schema: Schema) -> None:
         disabled=[name for name in frame.columns if name not in KEPT and name != USE],
         column_config={
             USE: st.column_config.CheckboxColumn(width="small", help="Whether the column enters the model."),
-            "Field": st.column_config.TextColumn(width="medium"),
-            "Kind": st.column_config.SelectboxColumn(options=KINDS, required=True, help=KIND_HELP),
-            "Separator": st.column_config.TextColumn(help=SEPARATOR_HELP),
+            "Field": st.column_config.TextColumn(width=170),
+            "Kind": st.column_config.SelectboxColumn(width=112, options=KINDS, required=True, help=KIND_HELP),
+            "Separator": st.column_config.TextColumn(width=96, help=SEPARATOR_HELP),
             "Written": st.column_config.SelectboxColumn(
                 options=[AS_FOUND, *launch.WAYS_TO_WRITE], required=True, help=WRITTEN_HELP
             ),
             "Missing": st.column_config.NumberColumn(width="small", format="localized", help=MISSING_HELP),
+            "Careful": st.column_config.TextColumn(width=230),
             "Why": st.column_config.TextColumn(width="large"),
         },
         on_change=_keep_roles,
         args=(key, columns, table, suggested),
     )
     sideways_hint("The table")
+    if any(role.warning for role in schema.roles):
+        st.caption("A long reason stands in full under *A field's values*, once you choose its field there.")
     kinds = [kind for kind in Kind if any(role.kind is kind for role in schema.roles)]
     st.caption("  \n".join(f"**{kind.value}**: {kind.help}." for kind in kinds))
     if any(map(links.chosen_values, KEPT.values())):
@@ -171,9 +174,9 @@ def _role_frame(schema: Schema, roles: Sequence[FieldRole]) -> pd.DataFrame:
         frame["Written"] = [written.get(role.column, AS_FOUND) for role in roles]
     if any(role.missing for role in schema.roles):
         frame["Missing"] = [role.missing for role in roles]
-    frame["Why"] = [without_options(role.reason).replace("`", "") for role in roles]
     if any(role.warning for role in schema.roles):
         frame["Careful"] = [without_options(role.warning).replace("`", "") for role in roles]
+    frame["Why"] = [without_options(role.reason).replace("`", "") for role in roles]
     return frame
 
 
