@@ -31,6 +31,8 @@ MEASURES = {
 }
 
 
+LEAST_SPAN = 5e-4
+"""Half of the shortest axis of a measure: a shorter one would show rounding as a difference."""
 TINY = 1e-3
 """Smaller numbers are written as powers of ten."""
 
@@ -70,6 +72,10 @@ def factor_line(
         height: of the plot, in pixels.
     """
     shown, title, order = rows.dropna(subset=["measure"]), axis.title, axis.order
+    shown = shown.assign(measure=shown["measure"].round(6))  # less is rounding of the machine
+    if ends is not None:
+        middle_of, half = (ends[0] + ends[1]) / 2, max((ends[1] - ends[0]) / 2, LEAST_SPAN)
+        ends = middle_of - half, middle_of + half
     middle = shown.groupby("value")["measure"].median().reset_index()
     x = nominal("value", sort=list(order), title=title, axis={"labelAngle": 0, "labelOverlap": True, "grid": False})
     if not len(order):

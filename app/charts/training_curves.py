@@ -2,9 +2,23 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
-from app.charts.grammar.theme import ACCENT, DASHES, MUTED, RUNS, TEXT, channel_of, dress, legend_of, narrow
+from app.charts.grammar.theme import (
+    ACCENT,
+    BACKGROUND,
+    DASHES,
+    MUTED,
+    RUNS,
+    TEXT,
+    Tone,
+    channel_of,
+    dress,
+    legend_of,
+    narrow,
+)
 from app.charts.grammar.vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity, value, when
 
 TRAINING, VALIDATION = "training", "validation"
@@ -169,8 +183,14 @@ def _base_line(lines: pd.DataFrame, progress: pd.DataFrame | None, base: float |
     ends = pd.DataFrame({"epoch": [0.0, last], "logloss": [base, base], "label": ["", f"base rate {base:.4f}"]})
     return [
         layer(ends, mark("line", color=MUTED.ink, strokeWidth=1, strokeDash=[4, 4]), x=EPOCH, y=LOGLOSS),
-        layer(ends, mark("text", align="right", dy=-7, color=MUTED.ink), x=EPOCH, y=LOGLOSS, text=nominal("label")),
+        *_readable({"align": "right", "dy": -7}, MUTED, ends, x=EPOCH, y=LOGLOSS, text=nominal("label")),
     ]
+
+
+def _readable(look: Spec, colour: Tone, rows: pd.DataFrame, **channels: Any) -> list[Layer]:
+    """Write labels with a rim of the background's colour, so that no line runs through their letters."""
+    rim = mark("text", **look, stroke=BACKGROUND.ink, strokeWidth=4, strokeJoin="round", opacity=0.9, aria=False)
+    return [layer(rows, rim, **channels), layer(rows, mark("text", **look, color=colour.ink), **channels)]
 
 
 def _points_within(epochs: pd.DataFrame, progress: pd.DataFrame | None) -> Layer:
@@ -208,17 +228,11 @@ def _best_marks(epochs: pd.DataFrame, measure: str, y: Spec, guide: float | None
         ("epoch", "best epoch" if guide is None else "guide, before epoch 1", "d"),
         (y["field"], MEASURES[measure], ".4f"),
     )
-    name = mark(
-        "text",
-        align=expr("datum.early ? 'left' : 'right'"),
-        dx=expr("datum.early ? 8 : -8"),
-        dy=-8,
-        color=TEXT.ink,
-    )
+    name = {"align": expr("datum.early ? 'left' : 'right'"), "dx": expr("datum.early ? 8 : -8"), "dy": -8}
     return [
         layer(best, mark("rule", color=ACCENT.ink, strokeWidth=1, opacity=0.4), x=EPOCH),
         layer(best, mark("point", filled=True, size=90, color=ACCENT.ink, opacity=1), x=EPOCH, y=y, tooltip=tooltip),
-        layer(best, name, x=EPOCH, y=value("height"), text=nominal("label")),
+        *_readable(name, TEXT, best, x=EPOCH, y=value("height"), text=nominal("label")),
     ]
 
 

@@ -32,6 +32,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     verb = next((word for word in arguments if not word.startswith("-")), None)
     if verb is not None and verb not in verbs:
         raise SpecError(f"There is no command `{verb}`. {did_you_mean(verb, list(verbs))}See `{whole.prog} --help`.")
+    parsed: argparse.Namespace
     parsed, unknown = whole.parse_known_args(arguments)
     if unknown:
         (verbs[verb] if verb else whole).refuse(unknown[0])

@@ -78,6 +78,15 @@ class Notation:
     blanks: tuple[str, ...] = ()
     holes: tuple[float, ...] = ()
 
+    def measured(self, text: str) -> str:
+        """Write a number with its unit: a sign of money stands before it, other units behind it."""
+        if not self.unit:
+            return text
+        if self.unit in "$€£¥₹₩₽₺₫₴":
+            sign = text[:1] if text[:1] in ("-", "−") else ""
+            return f"{sign}{self.unit}{text[len(sign) :]}"
+        return text + ("" if self.unit == "%" else " ") + self.unit
+
     @property
     def in_words(self) -> str:
         """What is unusual about it, for a reason; empty where nothing is."""

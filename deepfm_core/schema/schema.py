@@ -34,6 +34,11 @@ class FieldRole:
     notation: Notation = PLAIN
     """How the column writes numbers, and what in it means no value besides the usual words."""
 
+    @property
+    def measured_in(self) -> str:
+        """The column with the unit of its numbers, where they have one: `price ($)`."""
+        return f"{self.column} ({self.notation.unit})" if self.notation.unit else self.column
+
 
 @dataclass(frozen=True)
 class LabelRole:

@@ -85,7 +85,7 @@ def test_a_value_that_cannot_be_gets_its_sentence(opened: Opened) -> None:
 def test_a_model_without_network_has_no_factors_of_one(opened: Opened) -> None:
     app = opened("study", model="lr")
     assert not app.error
-    assert [field.label.split(" (")[0] for field in app.text_input] == ["Learning rate"]
+    assert [field.label.split(", starting")[0] for field in app.text_input] == ["Learning rate"]
 
 
 @pytest.mark.parametrize("design", ["one", "grid", "search"])

@@ -245,3 +245,11 @@ def test_texts_without_a_number_are_read_as_missing() -> None:
     np.testing.assert_array_equal(
         numbers_in(texts, Notation(unit="$", holes=(-999.0,))), [85210.5, np.nan, np.nan, np.nan, np.nan]
     )
+
+
+def test_a_number_is_shown_with_the_unit_that_its_column_writes() -> None:
+    shown = {unit: Notation(unit=unit).measured("-1,250.5") for unit in ("", "$", "%", "kg", "EUR")}
+    assert shown == {"": "-1,250.5", "$": "-$1,250.5", "%": "-1,250.5%", "kg": "-1,250.5 kg", "EUR": "-1,250.5 EUR"}
+    money = role_of([f"${amount:,.2f}" for amount in AMOUNTS], "price")
+    assert money.measured_in == "price ($)"
+    assert role_of([str(amount) for amount in AMOUNTS], "price").measured_in == "price"

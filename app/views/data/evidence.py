@@ -74,7 +74,13 @@ def _values_of(table: Table, schema: Schema, field: str, found: tuple[pd.DataFra
     figure(
         f"{field} and {outcome}",
         lambda: slices(
-            rates, value="rate", title=f"share of {outcome}", overall=overall, form=".1%", field=field, shares=True
+            rates,
+            value="rate",
+            title=f"share of {outcome}",
+            overall=overall,
+            form=".1%",
+            field=schema.role(field).measured_in,
+            shares=True,
         ),
         rates,
         f"Point and band: share of rows with {plain(outcome)}, with its 95% interval. Dashed: "

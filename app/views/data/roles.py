@@ -56,8 +56,8 @@ def edit_roles(sha: str, table: Table, schema: Schema) -> None:
                 options=[AS_FOUND, *launch.WAYS_TO_WRITE], required=True, help=WRITTEN_HELP
             ),
             "Missing": st.column_config.NumberColumn(width="small", format="localized", help=MISSING_HELP),
-            "Careful": st.column_config.TextColumn(width=230),
-            "Why": st.column_config.TextColumn(width="large"),
+            "Why": st.column_config.TextColumn(width=330 if any(role.warning for role in schema.roles) else "large"),
+            "Careful": st.column_config.TextColumn(width="large"),
         },
         on_change=_keep_roles,
         args=(key, columns, table, suggested),
@@ -174,9 +174,9 @@ def _role_frame(schema: Schema, roles: Sequence[FieldRole]) -> pd.DataFrame:
         frame["Written"] = [written.get(role.column, AS_FOUND) for role in roles]
     if any(role.missing for role in schema.roles):
         frame["Missing"] = [role.missing for role in roles]
+    frame["Why"] = [without_options(role.reason).replace("`", "") for role in roles]
     if any(role.warning for role in schema.roles):
         frame["Careful"] = [without_options(role.warning).replace("`", "") for role in roles]
-    frame["Why"] = [without_options(role.reason).replace("`", "") for role in roles]
     return frame
 
 

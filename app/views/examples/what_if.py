@@ -101,7 +101,8 @@ def not_trained_on(run: OpenRun, role: FieldRole, value: str) -> list[str]:
         ends, number = predictions.training_range(run, role.column), _number(value, role)
         if ends is None or np.isnan(number) or ends[0] <= number <= ends[1]:
             return []
-        problem = f"{number:,.12g} is outside the training range, {ends[0]:,.12g} to {ends[1]:,.12g}."
+        said, low, high = (role.notation.measured(f"{each:,.12g}") for each in (number, *ends))
+        problem = f"{said} is outside the training range, {low} to {high}."
         return [f"`{role.column}`: {problem}"]
     from deepfm_core.explain.example_rows import unfamiliar
 
@@ -130,7 +131,7 @@ def _choose_changes(cells: pd.DataFrame, own: dict[str, str], roles: dict[str, F
 
 def _widget(cells: pd.DataFrame, role: FieldRole, value: str, own: str) -> str:
     """Draw the input for a field of this kind, whose cell is `own` unchanged, and return the cell's new text."""
-    key, label = f"what if {role.column}", plain(role.column)
+    key, label = f"what if {role.column}", plain(role.measured_in)
     if role.kind.is_number:
         key, number = f"{key} of {own}", _number(value, role)
         known = None if np.isnan(number) else number
@@ -215,7 +216,7 @@ def _show_sweep(
         table = table.sort_values("probability", ascending=False)
     figure(
         f"Every value of {role.column}",
-        lambda: value_sweep(table, role.column, numeric=numeric, ends=ends),
+        lambda: value_sweep(table, role.measured_in, numeric=numeric, ends=ends),
         table,
         reading,
         key="sweep",

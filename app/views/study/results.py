@@ -16,6 +16,7 @@ from app.state.links import selected
 from app.widgets.columns import configured
 from app.widgets.figure import download, figure, show_chart
 from app.widgets.layout import heading_for_readers, side_by_side
+from app.widgets.messages import guide_alone
 from app.widgets.text import plain
 from deepfm_core._words import signed
 from deepfm_core.experiments.study import ONE, SEARCH, StudyPlan, factor_lines, in_order, trial_table, untried
@@ -58,7 +59,13 @@ def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, pla
     best = trials.iloc[0]
     number = int(best["trial"])
     setting = _written(best, plan)
-    if number == 0:
+    ended = [run for run in runs if run.ended_well]
+    if len(ended) > 1 and all(guide_alone(run.summary) for run in ended):
+        text = (
+            f"So far all {len(ended)} runs end with the same model: each kept its guide alone, since no epoch did "
+            "clearly better. These settings do not matter on this table."
+        )
+    elif number == 0:
         text = f"The start, **{setting}**, has the best validation logloss so far: {best['valid_logloss']:.4f} nats."
     else:
         text = (

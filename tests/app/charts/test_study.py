@@ -37,6 +37,18 @@ def test_a_factors_chart_is_valid_and_names_its_best_value(rows: int, joined: bo
     assert ("best at relu" in chart["description"]) == (rows > 0)
 
 
+def test_rounding_is_no_difference_between_settings() -> None:
+    same = LINE.assign(measure=[0.58735096502652395, 0.58735096502652384, 0.587350965, 0.587350965])
+    ends = float(same["measure"].min()), float(same["measure"].max())
+    chart = factor_line(
+        same, Axis("activation", ["relu", "tanh"]), measure="valid_logloss", joined=True, ends=ends
+    ).to_dict()
+    drawn = {row["measure"] for rows in chart["datasets"].values() for row in rows}
+    assert drawn == {0.587351}
+    low, high = chart["layer"][0]["encoding"]["y"]["scale"]["domain"]
+    assert (low, high) == pytest.approx((0.586851, 0.587851), abs=1e-6)
+
+
 def test_numbers_of_a_search_stand_on_a_scale() -> None:
     rows = LINE.assign(value=[0.1, 0.25, 0.7, 0.9])
     chart = factor_line(rows, Axis("keep probability"), measure="valid_auc", joined=False).to_dict()
