@@ -49,7 +49,7 @@ def edit_roles(sha: str, table: Table, schema: Schema) -> None:
         disabled=[name for name in frame.columns if name not in KEPT and name != USE],
         column_config={
             USE: st.column_config.CheckboxColumn(width="small", help="Whether the column enters the model."),
-            "Field": st.column_config.TextColumn(width=170),
+            "Field": st.column_config.TextColumn(width=_fitting(columns)),
             "Kind": st.column_config.SelectboxColumn(width=112, options=KINDS, required=True, help=KIND_HELP),
             "Separator": st.column_config.TextColumn(width=96, help=SEPARATOR_HELP),
             "Written": st.column_config.SelectboxColumn(
@@ -69,6 +69,11 @@ def edit_roles(sha: str, table: Table, schema: Schema) -> None:
     st.caption("  \n".join(f"**{kind.value}**: {kind.help}." for kind in kinds))
     if any(map(links.chosen_values, KEPT.values())):
         st.button("Back to the suggested roles", icon=":material/undo:", on_click=_as_suggested)
+
+
+def _fitting(names: Sequence[str]) -> int:
+    """Give the width that shows names in full, in pixels, up to that of some forty letters."""
+    return min(max(170, 24 + 8 * max(map(len, names), default=0)), 340)
 
 
 def _as_suggested() -> None:

@@ -13,7 +13,7 @@ from app.state import links, saved_tables
 from app.state.saved_runs import BUNDLED_ID, OpenRun
 from app.widgets.columns import ROWS, configured
 from app.widgets.figure import download
-from app.widgets.layout import side_by_side
+from app.widgets.layout import side_by_side, sideways_hint
 from app.widgets.text import baseline_sentence, code, counted, plain, show_error, wide_title, without_options
 from deepfm_core._words import percent
 from deepfm_core.errors import DeepFMError
@@ -122,6 +122,7 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
         alt="Rows with their scores",
         placeholder="",
     )
+    sideways_hint("The table")
     st.caption(f"The first {len(shown):,} of {counted(len(rows), 'row')}. FM logit and DNN logit add up to the logit.")
     st.header("Is this table like the one trained on?", anchor=False)
     st.dataframe(
@@ -132,6 +133,7 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
         width=720,
         placeholder="–",
     )
+    sideways_hint("The table")
     st.caption(
         "Shares of the rows. A value that was not seen in training counts as an average one of its field, and a number "
         "outside the range of the training rows counts as the nearest end of it."

@@ -15,7 +15,7 @@ from app.state import links
 from app.state.links import selected
 from app.widgets.columns import configured
 from app.widgets.figure import download, figure, show_chart
-from app.widgets.layout import heading_for_readers, side_by_side
+from app.widgets.layout import heading_for_readers, side_by_side, sideways_hint
 from app.widgets.messages import guide_alone
 from app.widgets.text import plain
 from deepfm_core._words import signed
@@ -231,6 +231,7 @@ def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan
         column_config=configured(shown, titles),
         alt="Settings with their metrics",
     )
+    sideways_hint("The table")
     st.caption("Logloss in nats, as means over seeds. Seconds are training time.")
     places = event["selection"]["rows"]
     if not places or places[0] >= len(trials):

@@ -12,6 +12,7 @@ import streamlit as st
 
 from app.state import visitor
 from app.state.store import store
+from app.widgets.layout import sideways_hint
 from app.widgets.text import plain
 from deepfm_core.store.limits import SETTINGS, Limits, shared
 from deepfm_core.store.process import memory_of
@@ -83,15 +84,15 @@ def _workers(workers: list[WorkerLine]) -> None:
             "Lane": worker.lane,
             "State": worker.state if worker.alive else "ended",
             "Memory (MB)": None if worker.memory is None else worker.memory / 10**6,
-            "Minutes": worker.seconds / 60,
-            "Last sign (s)": worker.silent,
+            "Alive (min)": worker.seconds / 60,
+            "Last heard (s)": worker.silent,
             "Process": worker.pid,
             "Machine": worker.host,
         }
         for worker in workers
     ]
-    formats = {"Memory (MB)": "%.0f", "Minutes": "%.1f", "Last sign (s)": "%.0f", "Process": "%d"}
-    empty = "No worker is registered. The next page that is opened starts one."
+    formats = {"Memory (MB)": "%.0f", "Alive (min)": "%.1f", "Last heard (s)": "%.0f", "Process": "%d"}
+    empty = "No worker is registered. Opening any page starts one."
     _listed("Workers", shown, formats, empty, "workers")
 
 
@@ -133,6 +134,7 @@ def _listed(title: str, lines: list[dict[str, Any]], formats: dict[str, str], em
         return
     config = {column: st.column_config.NumberColumn(column, format=how) for column, how in formats.items()}
     st.dataframe(pd.DataFrame(lines[:LISTED]), hide_index=True, column_config=config)
+    sideways_hint("The table")
     if len(lines) > LISTED:
         st.caption(f"The first {LISTED:,} of {len(lines):,} {what}.")
 
@@ -146,6 +148,7 @@ def _limits() -> None:
     ]
     frame = pd.DataFrame(shown).astype({"Value": "Int64"})
     st.dataframe(frame, hide_index=True, placeholder="no limit")
+    sideways_hint("The table")
 
 
 def _size(count: int) -> str:
