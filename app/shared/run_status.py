@@ -168,7 +168,9 @@ def outcomes(label: LabelRole) -> tuple[str, str]:
 def show_run(run: OpenRun) -> None:
     """Draw the line about a run."""
     st.caption(" · ".join([f"**{plain(name_of(run))}**", *_about(run.spec, run.summary, name_of(run))]))
-    say_missing_letters([name_of(run), run.spec.schema.label.outcome(), *(role.column for role in run.spec.schema.roles)])
+    say_missing_letters(
+        [name_of(run), run.spec.schema.label.outcome(), *(role.column for role in run.spec.schema.roles)]
+    )
 
 
 def show_group(runs: Sequence[RunRow]) -> None:

@@ -16,8 +16,7 @@ from app.state.links import selected
 from app.widgets.columns import configured
 from app.widgets.figure import download, figure, show_chart
 from app.widgets.layout import heading_for_readers, side_by_side, sideways_hint
-from app.widgets.messages import guide_alone
-from app.widgets.text import plain
+from app.widgets.text import guide_alone, plain
 from deepfm_core._words import signed
 from deepfm_core.experiments.study import ONE, SEARCH, StudyPlan, factor_lines, in_order, trial_table, untried
 from deepfm_core.spec.search_space import FACTORS, Value, written
