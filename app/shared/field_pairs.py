@@ -20,10 +20,11 @@ from app.widgets.text import code, plain
 from deepfm_core._words import signed
 from deepfm_core.evidence.verdicts import (
     FEWEST,
-    LEARNED_SHARE,
     PROBABLE,
     has_evidence,
     holding,
+    passed_over,
+    right_sized,
     untested_said,
     why_no_pairs,
 )
@@ -188,11 +189,13 @@ def _finding_with_evidence(run: OpenRun, pairs: pd.DataFrame, measure: str) -> N
         st.markdown(no_clear_pairs(pairs, positives(run)))
         st.caption("Below is what the model learned of pairs all the same. Its order says nothing about your data.")
         return
-    best = ranked(pairs, measure).iloc[0]
-    strongest = plain(pair_label(best["field_a"], best["field_b"]))
+    order = ranked(pairs, measure)
+    best, stronger = order.iloc[0], passed_over(order, measure)
+    name = plain(pair_label(best["field_a"], best["field_b"]))
+    leads = "The first to look at is" if stronger else "It is" if len(pairs) == 1 else "The strongest is"
     st.markdown(
-        f"{_sure(clear, pairs)} {_learned(clear)} "
-        f"The strongest is **{strongest}**, with {best[measure]:.2f} log-odds{WHERE.get(measure, '')}."
+        f"{_sure(clear, pairs)} {_learned(clear)} {leads} **{name}**, with {best[measure]:.2f} log-odds"
+        f"{WHERE.get(measure, '')}. {plain(stronger)}".rstrip()
     )
 
 
@@ -249,15 +252,17 @@ def _are(count: int) -> str:
 
 
 def _learned(clear: pd.DataFrame) -> str:
-    """Say how many of the clear pairs the model has learned."""
-    learned = int((clear["learned"] >= LEARNED_SHARE * clear["strength"]).sum())
-    return f"The model has learned {_count(learned, len(clear))} to at least half the strength in the data."
+    """Say for how many of the clear pairs the model has the size right."""
+    right = int(right_sized(clear).sum())
+    return f"The model has {_sizes(right, len(clear))}, within a factor of two."
 
 
-def _count(some: int, of: int) -> str:
+def _sizes(right: int, of: int) -> str:
     if of == 1:
-        return "it" if some else "none"
-    return "all of them" if some == of else f"{some} of the {of} clear pairs" if some else "none of them"
+        return "its size right" if right else "its size wrong"
+    if right == of:
+        return "the size of all of them right"
+    return f"the size of {right:,} of the {of:,} clear pairs right" if right else "the size of none of them right"
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from deepfm_core.spec.run import BASELINE
 Card = tuple[str, str, str]
 """Headline, what was measured, and how to take it."""
 TITLES = (
-    ":material/grid_on: Strongest pair",
+    ":material/grid_on: Top pair",
     ":material/balance: FM or DNN",
     ":material/target: Worst-calibrated slice",
 )
@@ -72,12 +72,15 @@ def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
         text = f"None of the {found.pairs:,} pairs is" if found.pairs > 1 else "The only pair is not"
         return "No clear pair", f"{text} clear above noise.", f"The strongest is {name}."
     text = effect if found.cell is None else cell_sentence(found.cell)
-    return name, text, "\n\n".join(part for part in (_drawn(found.said), _how_sure(found, clear)) if part)
+    return name, text, f"{_briefly(found.verdict)} {_how_many(found, clear)}".strip()
 
 
-def _drawn(said: str) -> str:
-    """Keep the bold of a stored sentence and nothing else: a bundle of a stranger may hold links and images."""
-    return "**".join(plain(part) for part in " ".join(str(said).split()).split("**"))
+def _briefly(verdict: str) -> str:
+    """Make a sentence of a verdict; a bundle of a stranger may hold any text, so it is escaped."""
+    said = plain(" ".join(verdict.split()))
+    if not said:
+        return ""
+    return f"It {said}." if said.startswith("holds") else f"{said[0].upper()}{said[1:]}."
 
 
 def cell_sentence(cell: Cell) -> str:
@@ -89,22 +92,15 @@ def cell_sentence(cell: Cell) -> str:
     )
 
 
-def _how_sure(found: StrongestPair, clear: int) -> str:
-    """Say how many pairs hold and how many are clear, and the strength of the first one wherever it was measured."""
+def _how_many(found: StrongestPair, clear: int) -> str:
+    """Say how many of all pairs hold on held-out rows, or are clear in the data where none does."""
     of = f"of {counted(found.pairs, 'pair')}"
-    if found.holding is None:
-        sure = f"{clear:,} {of} {'is' if clear == 1 else 'are'} clear in the data."
-    elif found.holding == 0:
-        sure = f"No pair holds on held-out rows; {clear:,} {of} {'is' if clear == 1 else 'are'} clear in the data."
-    else:
-        also = "all that are clear" if found.holding == clear else f"{clear:,} are clear"
-        sure = (
-            f"{found.holding:,} {of} {'holds' if found.holding == 1 else 'hold'} on held-out rows, {also} in the data."
-        )
-    where = [f"{found.strength:.2f} in the data"]
-    where += [] if found.learned is None else [f"{found.learned:.2f} in the model"]
-    where += [] if found.held_out is None else [f"{found.held_out:.2f} on held-out rows"]
-    return f"{sure} Strength: {', '.join(where)}."
+    if found.pairs == 1:
+        return ""
+    if found.holding:
+        return f"{found.holding:,} {of} {'holds' if found.holding == 1 else 'hold'}."
+    none = "" if found.holding is None else "No pair holds on held-out rows. "
+    return f"{none}{clear:,} {of} {'is' if clear == 1 else 'are'} clear in the data."
 
 
 def _spread(found: Spread | None, model: str, wide: str) -> Card:

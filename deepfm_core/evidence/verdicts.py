@@ -14,9 +14,14 @@ import pandas as pd
 
 from deepfm_core.schema.schema import Schema
 
-# With evidence, every pair gets one of these. `data_verdicts` uses CLEAR, STANDS_IN, DETERMINED, NOT_TESTED and NOISE.
+# With evidence, every pair gets one of these; pairs of the first three hold.
+# `data_verdicts` uses CLEAR, STANDS_IN, DETERMINED, NOT_TESTED and NOISE.
 
 HOLDS = "holds on held-out rows"
+
+OVERSTATED = "holds on held-out rows, but the model overstates it"
+
+HARDLY_LEARNED = "holds on held-out rows, but this model has learned less than half of it"
 
 LEARNED = "the data shows it, and the model learned it"
 
@@ -52,6 +57,9 @@ cost more than they give."""
 HOLDING_Z = 2.0
 """What a model learned of a pair holds if it predicts held-out rows this many standard errors above zero."""
 
+OVERSTATED_SLOPE = 0.5
+"""Held-out slope below which held-out rows support less than half of what the model learned of a pair."""
+
 
 def has_evidence(pairs: pd.DataFrame) -> bool:
     """Say whether a `pairs` frame holds evidence: whether each pair is clear above noise, not only what was learned."""
@@ -62,6 +70,55 @@ def holding(pairs: pd.DataFrame) -> pd.Series[bool]:
     """Say of every pair of a `pairs` frame whether it is clear above noise and holds on held-out rows."""
     clear = pairs["significant"].fillna(False).astype(bool) if "significant" in pairs else False
     return (_numbers(pairs, "held_out_z") >= HOLDING_Z) & clear
+
+
+def right_sized(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of every pair whether the model has its size right within a factor of two.
+
+    The model then has at least half the strength in the data, and held-out rows, where they were asked, support at
+    least half of what the model has. What is unknown decides nothing.
+    """
+    return ~(_hardly_learned(pairs) | _overstated(pairs))
+
+
+def put_first(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """Sort pairs in the order in which pages, report and model card tell them.
+
+    First come pairs that hold on held-out rows and that the model has at the right size, then others that hold, then
+    those that are clear in the data, then the rest. Within each, a higher `measure` comes first. So what leads is both
+    true of the data and learned by the model that is shown.
+    """
+    clear = pairs["significant"].fillna(False).astype(bool) if "significant" in pairs else pd.Series(True, pairs.index)
+    held = holding(pairs)
+    place = pd.DataFrame(
+        {"sound": held & right_sized(pairs), "held": held, "clear": clear, "value": _numbers(pairs, measure)}
+    )
+    return pairs.loc[place.sort_values(list(place.columns), ascending=False, kind="stable").index]
+
+
+def passed_over(pairs: pd.DataFrame, measure: str) -> str:
+    """Say which pair that holds is stronger than the one put first, and why it is not first; empty if none is.
+
+    Args:
+        pairs: in the order of `put_first`, with their verdicts as `verdict`.
+        measure: the strength that ranks them.
+    """
+    held = pairs[holding(pairs)]
+    if held.empty:
+        return ""
+    strongest = held.loc[_numbers(held, measure).idxmax()]
+    if float(strongest[measure]) <= float(pairs.iloc[0][measure]):
+        return ""
+    why = str(strongest["verdict"]).rpartition(", but ")[2]
+    return f"{strongest['field_a']} × {strongest['field_b']} is stronger, but {why}."
+
+
+def _hardly_learned(pairs: pd.DataFrame) -> pd.Series[bool]:
+    return _numbers(pairs, "learned") < LEARNED_SHARE * _numbers(pairs, "strength")
+
+
+def _overstated(pairs: pd.DataFrame) -> pd.Series[bool]:
+    return _numbers(pairs, "held_out_slope") < OVERSTATED_SLOPE
 
 
 def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
@@ -83,6 +140,8 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
     # The first case that applies is the verdict. NaN compares as false, so a test that was not made decides nothing.
     cases: list[tuple[pd.Series, str | pd.Series]] = [
+        (holding(pairs) & _overstated(pairs), OVERSTATED),
+        (holding(pairs) & _hardly_learned(pairs), HARDLY_LEARNED),
         (holding(pairs), HOLDS),
         (clear & (learned >= LEARNED_SHARE * strength), LEARNED),
         (clear, NOT_LEARNED),
@@ -193,11 +252,13 @@ HELD_OUT_COLUMNS = (
 
 # The verdict in words.
 
-OVERSTATED_SLOPE = 0.5
-"""Held-out slope below which held-out rows support less than half of what the model learned of a pair."""
 SENTENCES = {
-    HOLDS: "**It holds on held-out rows:** the data shows this pair. What models of the other rows learned of it "
-    "predicts the rows that were left out.",
+    HOLDS: "**It holds on held-out rows:** the data shows this pair, and what models learn of it from some rows "
+    "predicts the others.",
+    OVERSTATED: "**It holds on held-out rows, but the model overstates it:** the pair is real, yet held-out rows "
+    "support less than half of what was learned of it",
+    HARDLY_LEARNED: "**It holds on held-out rows, but this model has learned less than half of it:** the pair is real, "
+    "and larger than the model says.",
     LEARNED: "**The data shows it, and the model learned it:** at least half the strength in the data.",
     NOT_LEARNED: "**The data shows it, but the model has not learned it:** less than half the strength in the data.",
     DOES_NOT_HOLD: "**Learned, but it does not hold:** the model gives this pair more strength than the data supports. "
@@ -223,20 +284,9 @@ def verdict_sentence(row: pd.Series, escape: Callable[[str], str] = str) -> str:
         other = escape(evaluated.removeprefix(STANDS_IN))
         return f"**It stands in for {other}:** its signal fades once that pair is known."
     sentence = SENTENCES.get(evaluated, "")
-    if overstated(row):
-        sentence = (
-            "**It holds on held-out rows, but the model overstates it:** what models of the other rows learned of it "
-            f"predicts the rows that were left out, yet these support less than half of it{_supported(row)}."
-        )
-    elif evaluated == HOLDS and _known(row, "learned", "strength") and row["learned"] < LEARNED_SHARE * row["strength"]:
-        sentence += " But the model has learned less than half the strength in the data."
+    if evaluated == OVERSTATED:
+        sentence += f"{_supported(row)}."
     return " ".join(part for part in (sentence, _at_zero(row), _outside(row)) if part)
-
-
-def overstated(row: pd.Series) -> bool:
-    """Say whether a pair holds on held-out rows, which support less than half of what was learned of it."""
-    slope = _known(row, "held_out_slope") and row["held_out_slope"] < OVERSTATED_SLOPE
-    return bool(row["verdict"] == HOLDS and slope)
 
 
 def _supported(row: pd.Series) -> str:
@@ -257,19 +307,20 @@ def _at_zero(row: pd.Series) -> str:
 
 def _outside(row: pd.Series) -> str:
     """Say what it means if held-out rows give a pair that holds a strength outside the interval of the data."""
-    if (
-        row["verdict"] != HOLDS
-        or overstated(row)
-        or not _known(row, "held_out_strength", "strength_low", "strength_high")
-    ):
+    if row["verdict"] != HOLDS or not _known(row, "held_out_strength", "strength_low", "strength_high"):
         return ""
     held, low, high = (float(row[name]) for name in ("held_out_strength", "strength_low", "strength_high"))
     if low <= held <= high:
         return ""
-    side, why = "above", "So the pair is real, but its size is less sure than the interval says."
-    if held < low:
-        side, why = "below", "Each check uses a model of fewer rows, which learns less of a pair."
-    return f"Held-out rows support {held:.2f} log-odds, {side} the interval of the data, {low:.2f} to {high:.2f}. {why}"
+    if held > high:
+        return (
+            f"Held-out rows support {held:.2f} log-odds, more than the data's {low:.2f} to {high:.2f}: its size is "
+            "less sure than that interval says."
+        )
+    return (
+        f"Held-out rows support {held:.2f} log-odds, less than the data's {low:.2f} to {high:.2f}: each check learns "
+        "from fewer rows, and so learns less of a pair."
+    )
 
 
 def _known(row: pd.Series, *names: str) -> bool:

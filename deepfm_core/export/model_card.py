@@ -15,7 +15,7 @@ import pandas as pd
 import deepfm_core
 from deepfm_core._words import percent
 from deepfm_core.errors import RunError
-from deepfm_core.evidence.verdicts import has_evidence, holding, spread_of, verdicts
+from deepfm_core.evidence.verdicts import has_evidence, holding, put_first, spread_of, verdicts
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.runs.findings import Cell, Findings, findings
 from deepfm_core.runs.telling import PLAUSIBLE_SD, cells_of, telling_cell
@@ -95,8 +95,7 @@ class Facts:
         clear = (
             pairs["significant"].fillna(False).astype(bool) if has_evidence(pairs) else pd.Series(False, pairs.index)
         )
-        order = pairs.assign(clear=clear, holds=holding(pairs))
-        order = order.sort_values(["holds", "clear", "strength"], ascending=False, kind="stable")
+        order = put_first(pairs.assign(clear=clear, holds=holding(pairs)), "strength")
         return order.reset_index(drop=True)
 
     def cells(self, field_a: str, field_b: str) -> pd.DataFrame:

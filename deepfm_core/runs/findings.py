@@ -69,7 +69,7 @@ def share(rate: float) -> str:
 
 @dataclass(frozen=True)
 class StrongestPair:
-    """The strongest pair of a run: of those that hold on held-out rows, else of those clear above noise, else of all.
+    """The pair of a run that is told first, in the order of `verdicts.put_first`.
 
     Strengths are standard deviations over rows, in log-odds; one that was not computed is None.
     """
@@ -92,15 +92,14 @@ class StrongestPair:
     """On held-out rows."""
     cell: Cell | None = None
     """The two levels whose effect together stands out most; None if all have few rows."""
-    said: str = ""
-    """What to think of it, as `verdict_sentence` says; empty without evidence, or in a run of an earlier version."""
+    verdict: str = ""
+    """One of `evidence.verdicts`; empty without evidence."""
 
 
 def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
-    """Return the strongest pair by `strength`, or by `learned` if there is no evidence; without its cell.
+    """Return the pair to tell first, by `strength`, or by `learned` if there is no evidence; without its cell.
 
-    If some pairs hold on held-out rows, it is the strongest of those; otherwise the strongest of those that are clear
-    above noise, if there are any: a pair of noise may look stronger.
+    It is the first in the order of `put_first`: a pair of noise, or one that the model overstates, may look stronger.
 
     Args:
         pairs: the frame `pairs` (docs/store.md).
@@ -108,7 +107,7 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
     Returns:
         None if the model has no pairs.
     """
-    from deepfm_core.evidence.verdicts import has_evidence, holding, verdict_sentence, verdicts
+    from deepfm_core.evidence.verdicts import has_evidence, holding, put_first, verdicts
 
     evidence = has_evidence(pairs)
     measure = "strength" if evidence or not pairs["learned"].notna().any() else "learned"
@@ -116,9 +115,7 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
     if ranked.empty:
         return None
     clear = ranked[ranked["significant"].fillna(False).astype(bool)] if evidence else ranked
-    held = ranked[holding(ranked)] if evidence else clear.head(0)
-    among = next((some for some in (held, clear) if len(some)), ranked)
-    first = among.iloc[int(among[measure].argmax())]
+    first = (put_first(ranked, measure) if evidence else ranked.sort_values(measure, ascending=False)).iloc[0]
     checked = evidence and "held_out_z" in ranked and bool(ranked["held_out_z"].notna().any())
     return StrongestPair(
         str(first["field_a"]),
@@ -126,12 +123,12 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
         float(first[measure]),
         len(pairs),
         len(clear) if evidence else None,
-        len(held) if checked else None,
+        int(holding(ranked).sum()) if checked else None,
         _number(first, "strength_low") if evidence else None,
         _number(first, "strength_high") if evidence else None,
         _number(first, "learned"),
         _number(first, "held_out_strength"),
-        said=verdict_sentence(first),
+        verdict=str(first["verdict"]),
     )
 
 
@@ -281,10 +278,10 @@ class Findings:
 def findings(folder: RunFolder) -> Findings:
     """Read what a finished run found, or find it where the run does not hold it yet; nothing is written.
 
-    A run of an earlier version does not hold the cell of its strongest pair.
+    A run of an earlier version does not hold the cell of its strongest pair, or its verdict.
     """
     kept = folder.read_json(FILE)
-    if kept is None or (kept["pair"] and "cell" not in kept["pair"]):
+    if kept is None or (kept["pair"] and not {"cell", "verdict"} <= set(kept["pair"])):
         return find(folder)
     return Findings.from_dict(kept)
 

@@ -16,6 +16,8 @@ from app.charts.performance import off_by_chance
 from app.shared.field_pairs import no_clear_pairs, pair_id, pair_of
 from deepfm_core.evidence import verdicts
 from deepfm_core.evidence.verdicts import verdict_sentence
+from deepfm_core.export.model_card import Facts
+from deepfm_core.export.report.page import report_html
 from deepfm_core.metrics.scores import evaluate
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import RunSpec
@@ -191,7 +193,8 @@ def test_the_page_counts_the_pairs_that_hold_and_the_pairs_that_the_model_has_le
     learned = int((clear["learned"] >= 0.5 * clear["strength"]).sum())
     assert learned == len(clear) == 5  # the sample run is guided
     said = text_of(opened("interactions"))
-    assert "**5 of 66** pairs hold on held-out rows, all that are clear in the data. The model has learned all" in said
+    assert "**5 of 66** pairs hold on held-out rows, all that are clear in the data." in said
+    assert "The model has the size of all of them right, within a factor of two. The strongest is" in said
 
 
 def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened, store: Store) -> None:
@@ -199,7 +202,32 @@ def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened
         frame_changed(folder, "pairs", lambda frame: frame.assign(learned=frame["learned"].where(frame.index > 2, 0.0)))
 
     said = text_of(opened("interactions", run=finished_copy(store, three_forgotten)))
-    assert "The model has learned 2 of the 5 clear pairs to at least half" in said
+    assert "The model has the size of 2 of the 5 clear pairs right" in said
+
+
+@pytest.mark.parametrize("page", ["start", "interactions"])
+def test_a_pair_that_the_model_overstates_does_not_come_first(opened: Opened, store: Store, page: str) -> None:
+    """Start, Interactions and the report have one order; the strongest of the sample is device × placement."""
+
+    def overstated(folder: Path) -> None:
+        def change(frame: pd.DataFrame) -> pd.DataFrame:
+            first = frame["field_a"].eq("device") & frame["field_b"].eq("placement")
+            return frame.assign(held_out_slope=frame["held_out_slope"].mask(first, 0.2))
+
+        frame_changed(folder, "pairs", change)
+        (folder / "findings.json").unlink()
+
+    run = finished_copy(store, overstated)
+    app = opened(page, run=run)
+    assert "ad × interests" in text_of(app)
+    report = report_html(Facts.of(store.folder(run)))
+    assert "The pair to look at first is <b>ad × interests</b>" in report
+    assert "device × placement is stronger, but the model overstates it." in report
+    if page == "interactions":
+        assert "The first to look at is **ad × interests**, with 0.41 log-odds in the data." in text_of(app)
+        assert "device × placement is stronger, but the model overstates it." in text_of(app)
+        shown = opened(page, run=run, pair=pair_id("device", "placement"))
+        assert "It holds on held-out rows, but the model overstates it" in text_of(shown)
 
 
 def test_the_page_says_which_pairs_guided_the_model(opened: Opened, store: Store) -> None:
@@ -218,17 +246,17 @@ def test_a_model_without_a_guide_says_nothing_of_one(opened: Opened, store: Stor
     assert "Guided" not in text_of(opened("interactions", run=finished_copy(store, alone)))
 
 
-def test_a_stored_verdict_is_drawn_in_bold_and_no_other_markup(opened: Opened, store: Store) -> None:
+def test_a_stored_verdict_is_drawn_without_markup(opened: Opened, store: Store) -> None:
     """A bundle of a stranger may hold any text in its place."""
 
     def hostile(folder: Path) -> None:
         path = folder / "findings.json"
         found = json.loads(path.read_text(encoding="utf-8"))
-        found["pair"]["said"] = "**It holds:** ![x](https://elsewhere/x.png) <b>\n\n# [click](https://elsewhere)"
+        found["pair"]["verdict"] = "holds ![x](https://elsewhere/x.png) <b>\n\n# [click](https://elsewhere)"
         path.write_text(json.dumps(found), encoding="utf-8")
 
     said = text_of(opened("start", run=finished_copy(store, hostile)))
-    assert r"**It holds\:** !\[x\](https\://elsewhere/x.png) \<b\> \# \[click\](https\://elsewhere)" in said
+    assert r"It holds !\[x\](https\://elsewhere/x.png) \<b\> \# \[click\](https\://elsewhere)" in said
 
 
 def test_a_pairs_verdict_is_a_sentence_over_its_figures(opened: Opened) -> None:
@@ -282,6 +310,8 @@ def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Stor
     ("verdict", "said"),
     [
         (verdicts.HOLDS, "It holds on held-out rows"),
+        (verdicts.OVERSTATED, "but the model overstates it"),
+        (verdicts.HARDLY_LEARNED, "but this model has learned less than half of it"),
         (verdicts.NOT_LEARNED, "but the model has not learned it"),
         (verdicts.NOT_SUPPORTED, "Learned, but not supported"),
         (verdicts.DOES_NOT_HOLD, "does not hold"),
@@ -297,23 +327,29 @@ def test_every_verdict_has_its_sentence(verdict: str, said: str) -> None:
 
 
 def test_a_pair_that_holds_is_said_to_be_overstated_or_learned_too_little() -> None:
-    row = {"verdict": verdicts.HOLDS, "strength": 0.4}
-    overstated = verdict_sentence(pd.Series({**row, "learned": 0.9, "held_out_slope": 0.2, "held_out_strength": 0.1}))
+    row = {"field_a": "a", "field_b": "b", "strength": 0.4, "significant": True, "held_out_z": 4.0}
+
+    def said(**values: float) -> str:
+        pairs = pd.DataFrame([{**row, **values}])
+        return verdict_sentence(pairs.assign(verdict=verdicts.verdicts(pairs)).iloc[0])
+
+    overstated = said(learned=0.9, held_out_slope=0.2, held_out_strength=0.1)
     assert "but the model overstates it" in overstated
-    assert "0.10 log-odds, where this model has 0.90" in overstated
-    assert "less than half" in verdict_sentence(pd.Series({**row, "held_out_slope": 0.2}))
-    assert "less than half the strength" in verdict_sentence(pd.Series({**row, "learned": 0.1, "held_out_slope": 3.0}))
-    assert verdict_sentence(pd.Series({**row, "learned": 0.4, "held_out_slope": 1.0})).endswith("left out.")
+    assert "0.10 log-odds, where this model has 0.90." in overstated
+    assert "less than half of what was learned of it." in said(held_out_slope=0.2)
+    assert "this model has learned less than half of it" in said(learned=0.1, held_out_slope=3.0)
+    assert said(learned=0.4, held_out_slope=1.0).endswith("predicts the others.")
 
 
 def test_an_interval_that_touches_zero_or_that_held_out_rows_leave_is_explained() -> None:
     row = {"verdict": verdicts.HOLDS, "significant": True, "strength_low": 0.41, "strength_high": 0.54}
     below, inside = (pd.Series({**row, "held_out_strength": held}) for held in (0.39, 0.5))
-    assert "Held-out rows support 0.39 log-odds, below the interval of the data, 0.41 to 0.54" in verdict_sentence(
-        below
-    )
-    assert "interval" not in verdict_sentence(inside)
-    assert "interval" not in verdict_sentence(pd.Series({**below, "held_out_slope": 0.2}))  # one story: overstated
+    assert "Held-out rows support 0.39 log-odds, less than the data's 0.41 to 0.54" in verdict_sentence(below)
+    above = verdict_sentence(pd.Series({**row, "held_out_strength": 0.6}))
+    assert "Held-out rows support 0.60 log-odds, more than the data's 0.41 to 0.54" in above
+    assert "support 0" not in verdict_sentence(inside)
+    overstated = pd.Series({**below, "verdict": verdicts.OVERSTATED})
+    assert "the data's" not in verdict_sentence(overstated)  # one story
     touching = {"verdict": verdicts.LEARNED, "significant": True, "strength_low": 0.0}
     assert "Its interval reaches down to zero" in verdict_sentence(pd.Series(touching))
     assert "reaches down" not in verdict_sentence(pd.Series({**touching, "significant": False}))

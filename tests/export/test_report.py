@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from deepfm_core.evidence.verdicts import verdict_sentence
 from deepfm_core.export.bundle import opened
 from deepfm_core.export.formats import export
 from deepfm_core.export.model_card import Facts
@@ -124,6 +125,10 @@ def test_ticks_are_few_round_and_within(low, high) -> None:
 
 
 def test_the_verdict_says_of_the_strongest_pair_what_the_app_says(sample) -> None:
-    said = Facts.of(SAMPLE).findings.pair.said
+    facts = Facts.of(SAMPLE)
+    said = verdict_sentence(facts.pairs.iloc[0])
     assert said.startswith("**It holds on held-out rows:**")
-    assert "<b>It holds on held-out rows:</b>" + said.rpartition("**")[2] in sample
+    assert "<b>It holds on held-out rows:</b>" + said.rpartition("**")[2].replace("'", "&#x27;") in sample
+    first = facts.pairs.iloc[0]
+    assert facts.findings.pair.verdict == first["verdict"]
+    assert (facts.findings.pair.field_a, facts.findings.pair.field_b) == (first["field_a"], first["field_b"])

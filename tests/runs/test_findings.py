@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from deepfm_core._words import percent
+from deepfm_core.evidence import verdicts
 from deepfm_core.runs.findings import (
     Cell,
     Findings,
@@ -153,13 +154,43 @@ def test_after_frames_of_pairs_have_changed_all_findings_are_those_of_the_frames
 def test_the_strongest_pair_comes_with_what_to_think_of_it() -> None:
     held = strongest_pair(_pairs(significant=[True, True, False]).assign(held_out_z=3.0, held_out_slope=1.0))
     assert held is not None
-    assert held.said.startswith("**It holds on held-out rows:**")
+    assert held.verdict == verdicts.HOLDS
     overstated = strongest_pair(_pairs(significant=[True, True, False]).assign(held_out_z=3.0, held_out_slope=0.2))
     assert overstated is not None
-    assert "but the model overstates it" in overstated.said
+    assert overstated.verdict == verdicts.OVERSTATED
     plain = strongest_pair(_pairs())
     assert plain is not None
-    assert plain.said == ""
+    assert plain.verdict == ""
+
+
+@pytest.mark.parametrize(
+    ("changed", "first"),
+    [
+        ({}, ("a", "c")),
+        ({"held_out_slope": [1.0, 0.3, 1.0]}, ("b", "c")),  # the strongest is overstated
+        ({"learned": [0.1, 0.1, 0.2]}, ("b", "c")),  # … or hardly learned
+        ({"learned": [0.1, 0.1, 0.2], "held_out_slope": [1.0, 0.9, 0.4]}, ("a", "b")),
+        ({"learned": [0.0, 0.0, 0.0]}, ("a", "c")),  # the model has none of them: the strongest that holds
+        ({"held_out_z": [3.0, 1.0, 1.0]}, ("a", "b")),
+    ],
+)
+def test_what_comes_first_holds_and_is_learned_near_what_the_data_supports(
+    changed: dict[str, list[float]], first: tuple[str, str]
+) -> None:
+    pairs = _pairs(significant=True).assign(held_out_z=3.0, held_out_slope=1.0, learned=[0.1, 0.3, 0.2])
+    found = strongest_pair(pairs.assign(**changed))
+    assert found is not None
+    assert (found.field_a, found.field_b) == first
+
+
+def test_stored_findings_without_a_verdict_are_found_anew(tmp_path: Path) -> None:
+    """An earlier version stored a sentence in its place."""
+    folder = RunFolder(shutil.copytree(BUNDLED, tmp_path / "run"))
+    stored = folder.read_json("findings.json")
+    assert stored is not None
+    del stored["pair"]["verdict"]
+    folder.write_json("findings.json", {**stored, "pair": {**stored["pair"], "said": "**It holds**"}})
+    assert findings(folder) == find(folder)
 
 
 @pytest.mark.parametrize(

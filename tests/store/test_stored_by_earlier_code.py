@@ -27,7 +27,7 @@ from streamlit.testing.v1 import AppTest
 
 from deepfm_core.__main__ import main
 from deepfm_core.classifier import DeepFMClassifier
-from deepfm_core.evidence.verdicts import holding
+from deepfm_core.evidence.verdicts import holding, put_first
 from deepfm_core.experiments.comparison import model_table
 from deepfm_core.experiments.study import StudyPlan, study_table
 from deepfm_core.runs.explain_stage import split_by_other
@@ -158,8 +158,8 @@ def test_what_was_found_in_a_run_is_what_its_file_says(name: str) -> None:
     assert found.pair is not None
     pairs = RunFolder(EARLIER / "runs" / name).frame("pairs")
     assert pairs is not None
-    held = pairs[holding(pairs)]  # of these the strongest is told first since
-    pair = then["pair"] if held.empty else held.loc[held["strength"].idxmax()]
+    held = pairs[holding(pairs)]  # of these the strongest that the model has at its size is told first since
+    pair = then["pair"] if held.empty else put_first(held, "strength").iloc[0]
     assert (found.pair.field_a, found.pair.field_b) == (pair["field_a"], pair["field_b"])
     assert found.pair.strength == pair["strength"]
     assert (found.pair.pairs, found.pair.clear) == (then["pair"]["pairs"], then["pair"]["told_apart"])

@@ -42,12 +42,14 @@ from deepfm_core.evidence.verdicts import (
     CLEAR,
     DETERMINED,
     DOES_NOT_HOLD,
+    HARDLY_LEARNED,
     HOLDS,
     LEARNED,
     NOT_LEARNED,
     NOT_SUPPORTED,
+    OVERSTATED,
     STANDS_IN,
-    holding,
+    put_first,
 )
 
 
@@ -75,16 +77,18 @@ _LETTER = 6.5
 _HEADING = "\u241f"
 """Begins the name of a row that is a heading: a character that no field's name holds."""
 HOLDING = "hold on held-out rows"
+WRONG_SIZE = "hold, but not at the model's size"
 CLEAR_IN_DATA = "clear in the data"
 CLEAR_ALONE = "clear alone, unsure beside others"
 UNSUPPORTED = "learned, but not supported"
 STAND_IN = "stand in for another pair"
 NOT_CLEAR = "not clear above noise"
 ONE_DETERMINES = "one field determines the other"
-GROUPS = (HOLDING, CLEAR_IN_DATA, CLEAR_ALONE, UNSUPPORTED, STAND_IN, NOT_CLEAR, ONE_DETERMINES)
+GROUPS = (HOLDING, WRONG_SIZE, CLEAR_IN_DATA, CLEAR_ALONE, UNSUPPORTED, STAND_IN, NOT_CLEAR, ONE_DETERMINES)
 """Groups of pairs by their verdicts, in the order in which they are drawn."""
 _GROUP_OF = {
     HOLDS: HOLDING,
+    **dict.fromkeys((OVERSTATED, HARDLY_LEARNED), WRONG_SIZE),
     **dict.fromkeys((CLEAR, LEARNED, NOT_LEARNED), CLEAR_IN_DATA),
     **dict.fromkeys((DOES_NOT_HOLD, NOT_SUPPORTED), UNSUPPORTED),
     DETERMINED: ONE_DETERMINES,
@@ -102,12 +106,8 @@ def pair_label(field_a: str, field_b: str) -> str:
 
 
 def ranked(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
-    """Sort pairs by a measure: first those that hold on held-out rows, then clear ones, since noise can look strong."""
-    known = "significant" in pairs
-    clear = pairs["significant"].fillna(False).astype(bool) if known else pd.Series(True, index=pairs.index)
-    by = pairs.assign(holds=holding(pairs), clear=clear)
-    by = by.sort_values(["holds", "clear", measure], ascending=False, kind="stable")
-    return by.drop(columns=["holds", "clear"])
+    """Sort pairs by a measure, in the order in which all pages tell them: noise and what is overstated look strong."""
+    return put_first(pairs, measure)
 
 
 def strongest_pairs(

@@ -11,7 +11,7 @@ import pandas as pd
 
 import deepfm_core
 from deepfm_core._words import percent, signed
-from deepfm_core.evidence.verdicts import has_evidence, verdict_sentence
+from deepfm_core.evidence.verdicts import has_evidence, passed_over, verdict_sentence
 from deepfm_core.export.model_card import PARTS, Facts
 from deepfm_core.export.report import charts
 from deepfm_core.export.report.charts import Step
@@ -175,9 +175,11 @@ def _plain_finding(facts: Facts) -> str:
     cell, names = facts.telling_cell(first["field_a"], first["field_b"]), _names(first)
     if evidence and not pairs["clear"].any():
         return f"None of the {len(pairs):,} pairs of fields is clear above noise. The strongest is {names}."
-    start = f"The strongest pair is {names}." if evidence else f"The model's strongest pair is {names}."
+    stronger = passed_over(pairs, "strength") if evidence else ""
+    leads = "The pair to look at first is" if stronger else "The strongest pair is"
+    start = f"{leads} {names}." if evidence else f"The model's strongest pair is {names}."
     effect = "" if cell is None else f" {escape(str(cell))}; the model says {signed(cell.learned)}."
-    return f"{start}{effect} {_trusted(first)}".strip()
+    return f"{start}{effect} {_trusted(first)} {escape(stronger)}".strip()
 
 
 def _trusted(pair: pd.Series) -> str:
