@@ -93,6 +93,32 @@ def _run_table(ids: tuple[str, ...], _runs: Sequence[RunRow]) -> pd.DataFrame:
     return table.assign(title=table["model"].map(MODEL_TITLES))
 
 
+def advice(runs: Sequence[RunRow]) -> tuple[str, str] | None:
+    """Say which model of a comparison to use and why, then what else counts; None until all its runs have ended."""
+    return _advice(tuple((run.id, run.state) for run in runs), runs)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _advice(states: tuple[tuple[str, str], ...], _runs: Sequence[RunRow]) -> tuple[str, str] | None:
+    from deepfm_core.experiments.advice import advice_sentences, advise
+
+    found = advise(store(), _runs)
+    return None if found is None else advice_sentences(found)
+
+
+def newest_comparison(spec: RunSpec) -> tuple[ComparisonRow, Sequence[RunRow]] | None:
+    """Give the visitor's newest comparison of models on a run's table and label that has results; None without one."""
+    for row in store().comparisons.all(visitor.owner(), MODELS):
+        runs = store().comparisons.runs(row.id)
+        if any(run.ended_well and _same_question(run.spec, spec) for run in runs):
+            return row, runs
+    return None
+
+
+def _same_question(one: RunSpec, other: RunSpec) -> bool:
+    return one.table == other.table and one.schema.label.outcome() == other.schema.label.outcome()
+
+
 def study_table(runs: Sequence[RunRow], plan: StudyPlan) -> pd.DataFrame:
     """Give one row of metrics and settings per finished run of a study."""
     from deepfm_core.experiments.study import study_table

@@ -197,6 +197,19 @@ def follow() -> None:
         links.go("train", **chosen, new="1", run=None)
 
 
+def compare(spec: RunSpec) -> None:
+    """Open Compare with a run's table, label, roles and split.
+
+    Raises:
+        DeepFMError: its tables are not here.
+    """
+    saved_tables.require_for(spec)
+    chosen = choices(spec, len(saved_tables.table(spec.table)))
+    choose_table(spec.table)
+    names = ("label", "positive", BLANK, KINDS, SEPARATORS, WRITTEN, VALID_TABLE, TEST_TABLE, SPLIT)
+    links.go("compare", **{name: chosen[name] for name in names}, new="1")
+
+
 def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
     """Return the URL choices that give the form of Train a run's settings.
 

@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepfm_core.errors import SpecError
-from deepfm_core.metrics.bootstrap import ModelScores, compare_paired
+from deepfm_core.metrics.bootstrap import Difference, ModelScores, compare_paired
 from deepfm_core.runs.evaluate import METRICS
 from deepfm_core.spec.events import Fitted
 from deepfm_core.spec.models import MODELS as SWITCHES
@@ -229,6 +229,24 @@ def _of_run(store: Store, run: RunRow, model: str) -> dict[str, Any]:
 
 def _evaluated(store: Store, by_run: pd.DataFrame) -> tuple[dict[str, dict[str, ModelScores]], int]:
     """Compare the models on the rows of the first run; leave out a run with other rows, which cannot be compared."""
+    labels, logits = _logits(store, by_run)
+    candidates = [name for name in COMPARED if name in logits]  # not the baseline
+    return compare_paired(labels, logits, candidates=candidates or None), len(labels)
+
+
+def differences(store: Store, runs: Sequence[RunRow], model: str, other: str) -> dict[str, Difference]:
+    """Return by metric how far one model of a comparison is from another, `model` − `other`, with 95% intervals.
+
+    Give all runs of the comparison. The rows are those of `model_table`; `auc` is left out if a class is absent.
+    """
+    by_run = run_table(store, runs)
+    labels, logits = _logits(store, by_run)
+    compared = compare_paired(labels, {name: logits[name] for name in (model, other)}, candidates=(other,))
+    return {metric: one[model].difference or Difference(0.0, 0.0, 0.0) for metric, one in compared.items()}
+
+
+def _logits(store: Store, by_run: pd.DataFrame) -> tuple[NDArray[np.floating], dict[str, list[NDArray[np.float64]]]]:
+    """Read the labels of the rows of the first run, and by model the logits of each run on these rows."""
     labels: NDArray[np.floating] | None = None
     places: NDArray[np.int64] | None = None
     logits: dict[str, list[NDArray[np.float64]]] = {}
@@ -239,8 +257,7 @@ def _evaluated(store: Store, by_run: pd.DataFrame) -> tuple[dict[str, dict[str, 
         if np.array_equal(places, rows["row"]):
             logits.setdefault(name, []).append(rows["logit"].to_numpy(np.float64))
     assert labels is not None
-    candidates = [name for name in COMPARED if name in logits]  # not the baseline
-    return compare_paired(labels, logits, candidates=candidates or None), len(labels)
+    return labels, logits
 
 
 def predictions(store: Store, run_id: str, part: str) -> pd.DataFrame:

@@ -540,6 +540,7 @@ def test_a_field_of_very_many_values_trains(command: Command, tmp_path: Path) ->
 
 def test_compare_prints_the_models_best_first_with_their_differences(command: Command, table: Path) -> None:
     done = command("compare", table, "--label", "clicked", "--models", "deepfm,lr", "--seeds", 2, "--epochs", 2)
+    assert "Use " in done.stderr
     assert done.returncode == 0, done.stderr
     found = pd.read_csv(io.StringIO(done.stdout))
     assert set(found["model"]) == {"lr", "deepfm", "boosting"}

@@ -24,6 +24,12 @@ from deepfm_core.store.records import RunRow
 MANY = 5
 """From this many models on, it is worth saying that one interval in twenty is wrong by chance."""
 
+RULE = (
+    "Of the models whose logloss is no more than noise above the lowest one, the simplest. A model without a DNN is "
+    "simpler than one with a DNN; else the one with fewer parameters is."
+)
+"""How `experiments.advice` chooses."""
+
 METRICS = {"logloss": ("the lowest logloss", "{:.4f} nats"), "auc": ("the highest AUC", "{:.4f}")}
 
 
@@ -148,8 +154,7 @@ def show_results(runs: Sequence[RunRow]) -> None:
         st.info("The table appears here as soon as the first run has finished.", icon=":material/hourglass_top:")
         return
     heading_for_readers("Results")
-    said = (verdict(table), alike_sentence(_learned(runs)), baseline_sentence(table))
-    st.markdown(" ".join(part for part in said if part))
+    _which_to_use(table, runs)
     kept = links.mirror("order", list(ORDERS), "result")
     order = st.segmented_control(
         "Order", list(ORDERS), format_func=ORDERS.__getitem__, required=True, label_visibility="collapsed", **kept
@@ -162,6 +167,20 @@ def show_results(runs: Sequence[RunRow]) -> None:
                 _dots(_ordered(table, order, metric), by_run, metric, version)
     st.caption(caveat(table))
     _table(_ordered(table, order, "logloss"), runs)
+
+
+def _which_to_use(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
+    """Say which model to use and why, once all runs have ended; until then, which is best so far."""
+    advice, alike = groups.advice(runs), alike_sentence(_learned(runs))
+    if advice is None:
+        said = (verdict(table), alike, baseline_sentence(table))
+        st.markdown(" ".join(part for part in said if part))
+        return
+    use, more = advice
+    with st.container(border=True):
+        st.markdown("**Which model should I use?**", help=RULE)
+        st.markdown(use)
+        st.caption(" ".join(part for part in (more, alike) if part))
 
 
 def _learned(runs: Sequence[RunRow]) -> dict[str, list[bool | None]]:

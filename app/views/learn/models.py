@@ -6,12 +6,10 @@ import pandas as pd
 import streamlit as st
 
 from app.shared import groups, launch
-from app.state import links, saved_tables, visitor
+from app.state import links
 from app.state.saved_runs import OpenRun
-from app.state.store import store
 from app.widgets.text import MODEL_TITLES, errors_shown, plain
 from deepfm_core.spec.models import MODELS as SWITCHES
-from deepfm_core.store.groups import MODELS
 
 ADDS = {
     "lr": "Bias and weights alone. What each feature does, and no pair.",
@@ -50,21 +48,14 @@ def models_step(run: OpenRun) -> None:
     if st.button(label, icon=":material/leaderboard:"):
         with errors_shown():
             if found is None:
-                saved_tables.table(run.spec.table)
-                launch.choose_table(run.spec.table)
+                launch.compare(run.spec)
             links.go("compare")
 
 
 def _compared(run: OpenRun) -> pd.DataFrame | None:
     """Give the models of the newest comparison on the run's table that has results; None if there is none."""
-    for row in store().comparisons.all(visitor.owner(), MODELS):
-        runs = store().comparisons.runs(row.id)
-        if not any(other.spec.table == run.spec.table and other.ended_well for other in runs):
-            continue
-        table = groups.model_table(runs)
-        if len(table):
-            return table
-    return None
+    found = groups.newest_comparison(run.spec)
+    return None if found is None else groups.model_table(found[1])
 
 
 def _table(found: pd.DataFrame | None) -> pd.DataFrame:

@@ -30,14 +30,13 @@ def main() -> None:
     _about(shown)
     overview.show(shown)
     if shown.spec.model.name != BASELINE:
-        _pictures(shown)
+        _rest(shown)
 
 
-def _pictures(run: OpenRun) -> None:
-    """Draw the run's pairs; in the first turn of a session a moment later, so that the text appears at once."""
+def _rest(run: OpenRun) -> None:
+    """Draw the rest; in the first turn of a session a moment later, so that the findings appear at once."""
     if st.session_state.get(DRAWN):
-        from app.shared import overview
-
+        _which_model(run)
         left, right = side_by_side(2, least=400, gap="large")
         with left:
             overview.show_strongest(run)
@@ -46,6 +45,25 @@ def _pictures(run: OpenRun) -> None:
         saved_tables.keep_sample(next(iter(saved_tables.samples())))  # so that *Train this live* starts at once
     else:
         st.fragment(_later, run_every=0.8)()
+
+
+def _which_model(run: OpenRun) -> None:
+    """Say which model to use, where models were compared on the run's rows; else offer to compare them."""
+    from app.shared import groups
+
+    found = groups.newest_comparison(run.spec)
+    advice = None if found is None else groups.advice(found[1])
+    with st.container(border=True):
+        st.caption(":material/leaderboard: Which model should I use?")
+        if found is not None and advice is not None:
+            st.markdown(advice[0])
+            if st.button("See the comparison", icon=":material/leaderboard:"):
+                links.go("compare", comparison=found[0].id)
+            return
+        st.markdown("Train the models of the paper on the same rows. *Compare* then says which one to use, and why.")
+        if st.button("Compare models", icon=":material/leaderboard:"):
+            with errors_shown():
+                launch.compare(run.spec)
 
 
 def _later() -> None:

@@ -1,0 +1,209 @@
+"""Which model of a comparison to use, and why: one rule, and its words.
+
+The rule: of the models whose logloss is no more than noise above the best one's, use the simplest. A model without a
+DNN is simpler than one with a DNN; else the one with fewer parameters is. Each model was tested on the same rows, so
+differences have narrow, paired intervals.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pandas as pd
+
+from deepfm_core._words import signed
+from deepfm_core.experiments.comparison import COMPARED, differences, model_table
+from deepfm_core.metrics.bootstrap import Difference
+from deepfm_core.spec.models import MODELS as SWITCHES
+from deepfm_core.spec.presets import MODEL_TITLES
+from deepfm_core.spec.run import BASELINE
+from deepfm_core.store.records import RunRow
+from deepfm_core.store.store import Store
+
+
+@dataclass(frozen=True)
+class Advice:
+    """What to use, and what it was weighed against. Models are named as in `COMPARED`."""
+
+    use: str
+    best: str
+    """The model with the lowest logloss, which may be `use` itself."""
+    tied: tuple[str, ...]
+    """Models other than `use` and `best` whose logloss is no more than noise above the best one's."""
+    rows: int
+    part: str
+    """`test` or `valid`: the rows that judge."""
+    behind: Difference | None = None
+    """Logloss of `use` minus that of `best`; None if they are the same."""
+    simpler: str | None = None
+    """Of the models simpler than `use`, all of which are worse, the one with the lowest logloss."""
+    auc: Difference | None = None
+    """AUC of `use` minus that of `simpler`."""
+    logloss: Difference | None = None
+    """Logloss of `use` minus that of `simpler`."""
+    against_baseline: Difference | None = None
+    """Logloss of the baseline minus that of `use`; None without a baseline."""
+    parameters: tuple[int, int] | None = None
+    """Of `use` and of the model it is set against: the best, or else the simpler one."""
+    seconds: tuple[float, float] | None = None
+    """Training times of the same two."""
+
+
+def advise(store: Store, runs: Sequence[RunRow]) -> Advice | None:
+    """Weigh the models of a comparison.
+
+    Args:
+        store: the store that holds the runs.
+        runs: all runs of the comparison.
+
+    Returns:
+        None while runs are under way, and where fewer than two models have finished.
+    """
+    if any(run.state in ("queued", "running") for run in runs):
+        return None
+    table = model_table(store, runs)
+    models = table[~table["baseline"].astype(bool)].dropna(subset=["logloss"])
+    if len(models) < 2:
+        return None
+    use, best, simpler = choose(models)
+    known = table.set_index("model")
+    other = best if best != use else simpler
+    rivals = {str(name) for name in (best, simpler, BASELINE) if name in known.index and name != use}
+    versus = {name: differences(store, runs, use, name) for name in rivals}
+    over = versus.get(BASELINE, {}).get("logloss")
+    near = _near(models)
+    return Advice(
+        use,
+        best,
+        tuple(name for name in COMPARED if name in set(models.loc[near, "model"]) - {use, best}),
+        rows=int(models["rows"].iloc[0]),
+        part=str(models["part"].iloc[0]),
+        behind=versus[best]["logloss"] if best != use else None,
+        simpler=simpler,
+        auc=versus[simpler].get("auc") if simpler else None,
+        logloss=versus[simpler]["logloss"] if simpler else None,
+        against_baseline=None if over is None else Difference(-over.value, -over.high, -over.low),
+        parameters=_both(known["parameters"], use, other, int),
+        seconds=_both(known["train_seconds"], use, other, float),
+    )
+
+
+def choose(models: pd.DataFrame) -> tuple[str, str, str | None]:
+    """Give the model to use, the best one by logloss, and the best of those simpler than the first, if there are any.
+
+    Args:
+        models: rows of `model_table` without the baseline, each with a logloss.
+    """
+    by_size = models.assign(
+        deep=models["model"].map(_has_dnn),
+        size=models["parameters"].fillna(float("inf")).astype(float),
+        place=models["model"].map(COMPARED.index),
+    ).sort_values(["deep", "size", "place"])
+    use = by_size[_near(by_size)].iloc[0]
+    simpler = by_size.loc[: use.name].iloc[:-1]
+    best = by_size.loc[by_size["logloss_difference"].isna(), "model"].iloc[0]
+    return (
+        str(use["model"]),
+        str(best),
+        None if simpler.empty else str(simpler.loc[simpler["logloss"].idxmin(), "model"]),
+    )
+
+
+def _has_dnn(model: str) -> bool:
+    return model not in SWITCHES or SWITCHES[model].deep
+
+
+def _near(models: pd.DataFrame) -> pd.Series[bool]:
+    """Say of each model whether it is the best one, or its logloss is no more than noise above that one's."""
+    return models["logloss_difference"].isna() | (models["logloss_low"].astype(float) <= 0)
+
+
+def _both(known: pd.Series, use: str, other: str | None, kind: type) -> tuple | None:
+    if other is None or known[[use, other]].isna().any():
+        return None
+    return kind(known[use]), kind(known[other])
+
+
+# The advice in words.
+
+
+def advice_sentences(advice: Advice) -> tuple[str, str]:
+    """Say which model to use and why in one sentence, and what else counts: ties, costs, and the baseline."""
+    use = MODEL_TITLES[advice.use]
+    more = [_ties(advice), _costs(advice), _against_baseline(advice)]
+    return f"**Use {use}:** {_why(advice)}", " ".join(part for part in more if part)
+
+
+def _why(advice: Advice) -> str:
+    rows = f"{advice.rows:,} {'test' if advice.part == 'test' else 'validation'} rows"
+    ahead = _ahead(advice)
+    if advice.behind is None:
+        start = f"it has the lowest logloss on these {rows}"
+        return f"{start}, and it is the simplest model, too." if not ahead else f"{start}, and it is {ahead}."
+    best = MODEL_TITLES[advice.best]
+    start = f"it is the simplest model that cannot be told apart from the best one, {best}, on these {rows}"
+    return f"{start}, and it is {ahead}." if ahead else f"{start}."
+
+
+def _ahead(advice: Advice) -> str:
+    """Say how far the model is ahead of the best simpler one: by AUC where it is clearly so, else by logloss."""
+    if advice.simpler is None or advice.logloss is None:
+        return ""
+    of = MODEL_TITLES[advice.simpler]
+    if advice.auc is not None and advice.auc.low > 0:
+        return f"ahead of {of} by {advice.auc.value:.4f} AUC (95%: {advice.auc.low:.4f} to {advice.auc.high:.4f})"
+    better = Difference(-advice.logloss.value, -advice.logloss.high, -advice.logloss.low)
+    interval = f"{signed(better.low, 4)} to {signed(better.high, 4)}"
+    return f"ahead of {of} by {better.value:.4f} nats of logloss (95%: {interval})"
+
+
+def _ties(advice: Advice) -> str:
+    """Name the models that do no worse than by noise, and what the best one may be worth."""
+    said = ""
+    if advice.behind is not None:
+        low, high = signed(advice.behind.low, 4), signed(advice.behind.high, 4)
+        said = (
+            f"{MODEL_TITLES[advice.best]} has a logloss {abs(advice.behind.value):.4f} nats lower (95% of the "
+            f"difference: {low} to {high}); more rows or seeds may tell them apart."
+        )
+    if not advice.tied:
+        return said
+    names = [MODEL_TITLES[name] for name in advice.tied]
+    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+    also = "also " if said else ""
+    are = "is" if len(names) == 1 else "are"
+    return f"{said} {listed} {also}cannot be told apart from the best, and {are} less simple.".strip()
+
+
+def _costs(advice: Advice) -> str:
+    """Say what the model costs beside the one that it is set against: size and training time."""
+    other = advice.best if advice.best != advice.use else advice.simpler
+    if other is None or advice.parameters is None:
+        return ""
+    own, theirs = advice.parameters
+    said = f"{MODEL_TITLES[advice.use]} has {own:,} parameters, {MODEL_TITLES[other]} {theirs:,}"
+    if advice.seconds is None:
+        return f"{said}."
+    return f"{said}; training took {_seconds(advice.seconds[0])} and {_seconds(advice.seconds[1])}."
+
+
+def _seconds(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:,.0f} s"
+
+
+def _against_baseline(advice: Advice) -> str:
+    """Say how the baseline does beside the model, where it is more than noise."""
+    gap = advice.against_baseline
+    if gap is None:
+        return ""
+    name = MODEL_TITLES[BASELINE]
+    interval = f"(95%: {signed(gap.low, 4)} to {signed(gap.high, 4)})"
+    if gap.high < 0:
+        return (
+            f"**{name}, the baseline, predicts better:** its logloss is {-gap.value:.4f} nats lower {interval}. If you "
+            "need predictions alone, use that."
+        )
+    if gap.low > 0:
+        return f"It is ahead of {name.lower()}, the baseline, by {gap.value:.4f} nats {interval}."
+    return f"{name}, the baseline, cannot be told apart from it."

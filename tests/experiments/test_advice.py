@@ -1,0 +1,133 @@
+"""Which model of a comparison to use: each case has an answer that a person can check."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deepfm_core.experiments import comparison
+from deepfm_core.experiments.advice import Advice, advice_sentences, advise, choose
+from deepfm_core.experiments.comparison import ComparisonPlan, differences, model_table
+from deepfm_core.metrics.bootstrap import Difference
+from deepfm_core.runs.engine import execute
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.process import Process
+from deepfm_core.store.store import Store
+from deepfm_core.workers.executor import perform
+from tests.conftest import clicks
+
+SIZES = {"lr": 200, "fm": 3_000, "dnn": 2_500, "deepfm": 6_000}
+
+
+def models(**behind: float | None) -> pd.DataFrame:
+    """Give models with the lower end of the interval of their logloss above the best one's; None for the best."""
+    return pd.DataFrame(
+        {
+            "model": list(behind),
+            "logloss": [0.3 + 0.01 * (low or 0) for low in behind.values()],
+            "logloss_difference": [None if low is None else low + 0.1 for low in behind.values()],
+            "logloss_low": list(behind.values()),
+            "parameters": [SIZES[name] for name in behind],
+        }
+    )
+
+
+@pytest.mark.parametrize(
+    ("behind", "use", "simpler"),
+    [
+        ({"deepfm": None, "fm": 0.1, "lr": 0.2}, "deepfm", "fm"),  # clear of all others
+        ({"deepfm": None, "fm": -0.1, "lr": 0.2}, "fm", "lr"),  # a tie goes to the simpler one
+        ({"deepfm": None, "fm": -0.1, "dnn": -0.1, "lr": 0.2}, "fm", "lr"),  # one without a DNN is simpler
+        ({"deepfm": None, "fm": 0.1, "dnn": -0.1, "lr": 0.2}, "dnn", "fm"),
+        ({"deepfm": None, "fm": -0.1, "lr": -0.1}, "lr", None),  # no model is clearly better than the simplest
+        ({"lr": None, "deepfm": 0.1}, "lr", None),
+    ],
+)
+def test_the_simplest_model_that_is_no_worse_than_by_noise_is_used(
+    behind: dict[str, float | None], use: str, simpler: str | None
+) -> None:
+    best = next(name for name, low in behind.items() if low is None)
+    table = models(**behind)
+    assert choose(table) == (use, best, simpler)
+    assert choose(table.iloc[::-1]) == (use, best, simpler)  # in whatever order they stand
+
+
+AHEAD = Advice(
+    "deepfm",
+    "deepfm",
+    ("fm-dnn",),
+    rows=2_000,
+    part="test",
+    simpler="fm",
+    auc=Difference(0.012, 0.006, 0.018),
+    logloss=Difference(-0.004, -0.006, -0.002),
+    parameters=(6_000, 3_000),
+    seconds=(4.26, 1.5),
+)
+
+
+def test_the_advice_is_one_sentence_with_its_reason_and_then_ties_and_costs() -> None:
+    use, more = advice_sentences(AHEAD)
+    assert use == (
+        "**Use DeepFM:** it has the lowest logloss on these 2,000 test rows, and it is ahead of FM by 0.0120 AUC "
+        "(95%: 0.0060 to 0.0180)."
+    )
+    assert more == (
+        "FM & DNN cannot be told apart from the best, and is less simple. DeepFM has 6,000 parameters, FM 3,000; "
+        "training took 4.3 s and 1.5 s."
+    )
+
+
+def test_a_tie_is_told_with_what_the_best_model_may_be_worth() -> None:
+    tie = replace(AHEAD, use="fm", tied=(), behind=Difference(0.001, -0.001, 0.003), simpler="lr", part="valid")
+    use, more = advice_sentences(tie)
+    assert use.startswith(
+        "**Use FM:** it is the simplest model that cannot be told apart from the best one, DeepFM, on these 2,000 "
+        "validation rows, and it is ahead of LR by"
+    )
+    assert "DeepFM has a logloss 0.0010 nats lower (95% of the difference: −0.0010 to +0.0030)" in more
+    alone = advice_sentences(replace(tie, use="lr", simpler=None, auc=None, logloss=None))[0]
+    assert alone.endswith("on these 2,000 validation rows.")
+    unranked = advice_sentences(replace(AHEAD, auc=Difference(0.001, -0.001, 0.003)))[0]
+    assert "ahead of FM by 0.0040 nats of logloss (95%: +0.0020 to +0.0060)" in unranked
+
+
+@pytest.mark.parametrize(
+    ("gap", "said"),
+    [
+        (Difference(-0.01, -0.02, -0.005), "predicts better:** its logloss is 0.0100 nats lower"),
+        (Difference(0.01, 0.005, 0.02), "It is ahead of gradient boosting, the baseline, by 0.0100 nats"),
+        (Difference(0.001, -0.005, 0.02), "Gradient boosting, the baseline, cannot be told apart from it."),
+    ],
+)
+def test_the_baseline_is_told_whether_it_wins_or_not(gap: Difference, said: str) -> None:
+    assert said in advice_sentences(replace(AHEAD, against_baseline=gap))[1]
+
+
+@pytest.mark.slow
+def test_a_real_comparison_is_weighed_by_its_own_intervals(tmp_path: Path) -> None:
+    store = Store(tmp_path / "home")
+    entry = store.import_table(clicks(900).to_csv(index=False).encode(), "mine.csv")
+    base = RunSpec(entry.sha256, entry.name, infer_schema(store.table(entry.sha256), "clicked"))
+    plan = ComparisonPlan(("lr", "fm", "deepfm"), chosen={"embedding_size": 4, "layers": (8,), "epochs": 2})
+    made = comparison.begin(store, base, 720, plan)
+    while (run := store.claims.next(Process.current(), made)) is not None:
+        assert advise(store, store.comparisons.runs(made)) is None
+        list(perform(store, run, execute, Process.current()))
+    runs = store.comparisons.runs(made)
+    advice, table = advise(store, runs), model_table(store, runs).set_index("model")
+    assert advice is not None
+    assert advice.best == table.loc[~table["baseline"], "logloss"].idxmin()
+    for metric, gap in differences(store, runs, "lr", advice.best).items():
+        if advice.best != "lr":
+            told = table.loc["lr"]
+            assert gap.value == pytest.approx(told[f"{metric}_difference"])
+            assert gap.low == pytest.approx(told[f"{metric}_low"], abs=2e-3)
+    assert advice.against_baseline is not None
+    assert advice.against_baseline.value == pytest.approx(
+        table.loc["boosting", "logloss"] - table.loc[advice.use, "logloss"]
+    )
