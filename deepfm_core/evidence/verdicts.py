@@ -106,7 +106,7 @@ def passed_over(pairs: pd.DataFrame, measure: str) -> str:
     held = pairs[holding(pairs)]
     if held.empty:
         return ""
-    strongest = held.loc[_numbers(held, measure).idxmax()]
+    strongest = held.iloc[int(_numbers(held, measure).fillna(-1.0).to_numpy().argmax())]
     if float(strongest[measure]) <= float(pairs.iloc[0][measure]):
         return ""
     why = str(strongest["verdict"]).rpartition(", but ")[2]

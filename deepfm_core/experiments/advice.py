@@ -84,8 +84,10 @@ def advise(store: Store, runs: Sequence[RunRow]) -> Advice | None:
         auc=versus[simpler].get("auc") if simpler else None,
         logloss=versus[simpler]["logloss"] if simpler else None,
         against_baseline=None if over is None else Difference(-over.value, -over.high, -over.low),
-        parameters=_both(known["parameters"], use, other, int),
-        seconds=_both(known["train_seconds"], use, other, float),
+        parameters=None
+        if (sizes := _both(known["parameters"], use, other)) is None
+        else (int(sizes[0]), int(sizes[1])),
+        seconds=_both(known["train_seconds"], use, other),
     )
 
 
@@ -100,14 +102,12 @@ def choose(models: pd.DataFrame) -> tuple[str, str, str | None]:
         size=models["parameters"].fillna(float("inf")).astype(float),
         place=models["model"].map(COMPARED.index),
     ).sort_values(["deep", "size", "place"])
-    use = by_size[_near(by_size)].iloc[0]
-    simpler = by_size.loc[: use.name].iloc[:-1]
+    near = _near(by_size)
+    use = by_size[near].iloc[0]
+    simpler = by_size.iloc[: int(near.to_numpy().argmax())]
     best = by_size.loc[by_size["logloss_difference"].isna(), "model"].iloc[0]
-    return (
-        str(use["model"]),
-        str(best),
-        None if simpler.empty else str(simpler.loc[simpler["logloss"].idxmin(), "model"]),
-    )
+    rival = None if simpler.empty else str(simpler.sort_values("logloss", kind="stable")["model"].iloc[0])
+    return str(use["model"]), str(best), rival
 
 
 def _has_dnn(model: str) -> bool:
@@ -119,10 +119,10 @@ def _near(models: pd.DataFrame) -> pd.Series[bool]:
     return models["logloss_difference"].isna() | (models["logloss_low"].astype(float) <= 0)
 
 
-def _both(known: pd.Series, use: str, other: str | None, kind: type) -> tuple | None:
+def _both(known: pd.Series[float], use: str, other: str | None) -> tuple[float, float] | None:
     if other is None or known[[use, other]].isna().any():
         return None
-    return kind(known[use]), kind(known[other])
+    return float(known[use]), float(known[other])
 
 
 # The advice in words.

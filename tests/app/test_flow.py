@@ -42,7 +42,7 @@ def _text(app: AppTest) -> str:
 def test_start_says_what_the_bundled_run_found_without_a_click(opened: Opened) -> None:
     app = opened()
     said = _text(app)
-    assert "Strongest pair" in said
+    assert "Top pair" in said
     assert "×" in said
     assert "held-out rows" in said
     assert not app.error
@@ -472,7 +472,7 @@ def test_without_runs_the_page_runs_says_what_to_do(opened: Opened) -> None:
 def test_a_link_to_a_run_that_is_not_there_says_so_and_shows_the_sample(opened: Opened) -> None:
     app = opened("start", run="abcdefghjkmnpqrs")
     assert "is not in the store" in app.warning[0].value
-    assert "Strongest pair" in _text(app)
+    assert "Top pair" in _text(app)
 
 
 def test_names_from_a_table_are_never_markup() -> None:

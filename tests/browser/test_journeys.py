@@ -51,7 +51,7 @@ def _train_slowly(page: Page, server: Server) -> str:
 
 def test_the_sample_trains_live_and_its_matrix_appears(server: Server, page: Page) -> None:
     _open(page, server)
-    for finding in ("Strongest pair", "FM or DNN", "Worst-calibrated slice"):
+    for finding in ("Top pair", "FM or DNN", "Worst-calibrated slice"):
         expect(page.get_by_text(finding).first).to_be_visible()
     _train_sample(page)
     expect(page.get_by_text("Logloss", exact=True)).to_be_visible()
@@ -68,7 +68,7 @@ def test_a_table_of_ones_own_ends_at_its_strongest_pair(server: Server, page: Pa
     page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(table)
     expect(page.get_by_text(re.compile(r"rows, label Revenue 1\d\.\d% positive")).first).to_be_visible()
     page.get_by_role("button", name="Train with the suggested roles").click()
-    expect(page.get_by_text("Strongest pair").first).to_be_visible(timeout=FINISHED)
+    expect(page.get_by_text("Top pair").first).to_be_visible(timeout=FINISHED)
     page.get_by_role("button", name="See the pairs").click()
     page.wait_for_url(re.compile(r"/interactions\?.*run="))
     pairs = page.get_by_text(re.compile(r"\w+ × \w+")).filter(visible=True)

@@ -56,14 +56,20 @@ def _which_model(run: OpenRun) -> None:
     with st.container(border=True):
         st.caption(":material/leaderboard: Which model should I use?")
         if found is not None and advice is not None:
-            st.markdown(advice[0])
-            if st.button("See the comparison", icon=":material/leaderboard:"):
+            if _said_with_button(advice[0], "See the comparison"):
                 links.go("compare", comparison=found[0].id)
             return
-        st.markdown("Train the models of the paper on the same rows. *Compare* then says which one to use, and why.")
-        if st.button("Compare models", icon=":material/leaderboard:"):
+        offer = "Train the models of the paper on the same rows. *Compare* then says which one to use, and why."
+        if _said_with_button(offer, "Compare models"):
             with errors_shown():
                 launch.compare(run.spec)
+
+
+def _said_with_button(said: str, label: str) -> bool:
+    """Draw a sentence with a button beside it, or below where there is no room; say whether it was clicked."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.markdown(said, width="stretch")
+        return st.button(label, icon=":material/leaderboard:")
 
 
 def _later() -> None:
