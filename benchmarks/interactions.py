@@ -3,6 +3,10 @@
     python -m venv .venv-bench && .venv-bench/bin/pip install -r benchmarks/interactions_requirements.txt
     python benchmarks/interactions.py --peers .venv-bench/bin/python --worlds 5 --rows 5000 20000 100000
     python benchmarks/interactions.py --kinds categorical other --methods observed --worlds 16 --first-seed 100
+    python benchmarks/interactions.py --kinds categorical other --methods observed known --rows 20000 --worlds 10
+
+`known` scores each pair beside the true effects of all other pairs and of the three-way part: no way to explain these
+can rank better by the same likelihood.
 
 Worlds have 12 fields with 6 of 66 pairs planted (deepfm_core/synthetic/worlds.py); those of kind `other` are drawn by
 another generator (benchmarks/other_worlds.py). Every method sees the same rows; seconds are of processor time, on one
@@ -17,7 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -25,6 +29,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
@@ -32,7 +37,13 @@ from benchmarks.other_worlds import other_world
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.evidence.cross_fit import out_of_fold_evidence
-from deepfm_core.evidence.ranking import observed_interactions
+from deepfm_core.evidence.designs import FieldDesign, field_designs
+from deepfm_core.evidence.joint import Related, likelihoods
+from deepfm_core.evidence.main_effects import fit_main_effects
+from deepfm_core.evidence.null import null_residuals
+from deepfm_core.evidence.posterior import over_rows, posterior
+from deepfm_core.evidence.ranking import MOST_DRAWS, labels_of, observed_interactions
+from deepfm_core.evidence.score_test import Residuals, score_pair
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, World, make_world
@@ -95,6 +106,10 @@ def methods_on(world: World, options: argparse.Namespace, control: bool) -> Iter
         yield evaluated("observed: z", column(frame, "observed_z"), world, seconds)
     if control:
         return
+    if "known" in options.methods:
+        began = time.process_time()
+        scores = all_else_known(table, world)
+        yield evaluated("observed: strength, all else known", scores, world, time.process_time() - began)
     if "cells" in options.methods:
         began = time.process_time()
         frame = out_of_fold_evidence(table)
@@ -125,6 +140,33 @@ def encode(world: World) -> EncodedTable:
 
 def column(frame: pd.DataFrame, name: str) -> Scores:
     return {(a, b): float(score) for a, b, score in frame[["field_a", "field_b", name]].itertuples(index=False)}
+
+
+def all_else_known(table: EncodedTable, world: World) -> Scores:
+    """Rank pairs by strength, each beside the true effects of all others and of the three-way part."""
+    truth, names = world.truth, table.layout.names
+    designs, labels = field_designs(table), labels_of(table)
+    pairs = list(combinations(range(len(names)), 2))
+    planted = dict(zip(truth.pair_parts, truth.pair_parts.to_numpy().T, strict=True))
+    others = np.sum([truth.parts["three_way"].to_numpy(), *planted.values()], axis=0)
+    with threadpool_limits(1, user_api="blas"):
+        beside_all = _beside(designs, labels, others)
+        scores = []
+        for a, b in pairs:
+            own = planted.get(f"{names[a]} × {names[b]}", planted.get(f"{names[b]} × {names[a]}"))
+            scores.append(score_pair(beside_all if own is None else _beside(designs, labels, others - own), a, b))
+    evidence = likelihoods(scores)
+    strengths = over_rows(evidence, posterior(evidence), np.stack([score.row_sds for score in scores]))[0]
+    strengths *= ~Related.of(designs, pairs).determined
+    return {(names[a], names[b]): float(s) for (a, b), s in zip(pairs, strengths, strict=True)}
+
+
+def _beside(designs: Sequence[FieldDesign], labels: np.ndarray, others: np.ndarray) -> Residuals:
+    fit = fit_main_effects(designs, labels, offset=others)
+    p = fit.probability
+    return Residuals(
+        designs, labels - p, p * (1 - p), null_residuals(designs, fit, MOST_DRAWS, np.random.default_rng(1))
+    )
 
 
 def recommended_model(table: EncodedTable) -> tuple[Scores, Scores, tuple[float, float]]:

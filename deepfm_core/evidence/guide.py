@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import combinations
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,6 +47,9 @@ LIKELY = 0.03
 CLICKS = 1000
 """Rows of the rarer label from which a likelihood is trusted by itself. With a tenth of them, a pair's q-value must not
 exceed a tenth, either: with few clicks, single rows convince a likelihood."""
+FEWEST_EXPECTED = 5.0
+"""Rows of the rarer label that a pair must expect where neither field has its usual value, in a table of fewer than
+`CLICKS`. Interaction shows in these rows. Five is the usual rule for tables of counts (Cochran 1954)."""
 MOST_ASKED = 600
 """Pairs that are asked at most; of more, a first look chooses."""
 MOST_LOOKED_AT = 20_000
@@ -148,15 +152,47 @@ def supported_pairs(table: EncodedTable, *, seed: int = 0, report: Report = unhe
     if len(table.layout.fields) < 2:
         return ()
     every = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
-    asked = _looked_at(table, seed) if every > MOST_ASKED else None
+    asked = _asked(table, _looked_at(table, seed) if every > MOST_ASKED else None)
+    if asked is not None and not asked:
+        return ()
     fit = fit_observed(table, draws=DRAWS, seed=seed, report=report, least=LIKELY, pairs=asked)
     joint, others = likelihoods(fit.joint.scores), every - len(fit.pairs)
     found = posterior(joint, others=others)
     strengths = np.sqrt(expected_square(joint, found))
-    rarer = min(fit.labels.sum(), len(fit.labels) - fit.labels.sum())
-    chosen = np.flatnonzero((found.probability >= PROBABLE) & (_q_values(fit, others) <= rarer / CLICKS))
+    chosen = np.flatnonzero((found.probability >= PROBABLE) & (_q_values(fit, others) <= _rarer(fit.labels) / CLICKS))
     strongest = chosen[np.argsort(-strengths[chosen], kind="stable")][:MOST_PAIRS]
     return tuple(GuidedPair(fit.pairs[k], float(strengths[k])) for k in strongest)
+
+
+def _rarer(labels: Values) -> float:
+    """Count the rows of the rarer label."""
+    return float(min(labels.sum(), len(labels) - labels.sum()))
+
+
+def _asked(table: EncodedTable, chosen: list[tuple[int, int]] | None) -> list[tuple[int, int]] | None:
+    """Leave out the pairs of which few clicks say nothing, such as those of a column that is nearly always 0.
+
+    A single click in a rare cell is more than a null leads to expect, and convinces a likelihood.
+
+    Returns:
+        Pairs of field numbers, or None for all pairs.
+    """
+    rarer = _rarer(labels_of(table))
+    if rarer >= CLICKS:
+        return chosen
+    unusual = np.stack([_unusual(table, field) for field in table.layout.fields]).astype(np.float32)  # (F, N)
+    expected = (unusual @ unusual.T) * (rarer / len(table))  # (F, F)
+    every = list(combinations(range(len(unusual)), 2)) if chosen is None else chosen
+    kept = [(a, b) for a, b in every if expected[a, b] >= FEWEST_EXPECTED]
+    return chosen if len(kept) == len(every) else kept
+
+
+def _unusual(table: EncodedTable, field: EncodedField) -> NDArray[np.bool_]:
+    """Say which rows have another value of a field than the one that most rows have: (N,)."""
+    ids, x = table.ids[:, field.first_slot : field.first_slot + field.slots], table.x(field)
+    cells = np.concatenate([ids.astype(np.float64), *([] if x is None else [x.astype(np.float64)])], axis=1)
+    value, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)[1:]
+    return np.asarray(value.ravel() != counts.argmax())
 
 
 def _q_values(fit: ObservedFit, others: int) -> Values:

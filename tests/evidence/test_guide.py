@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.optimize import minimize
 
@@ -54,6 +55,20 @@ def test_a_table_without_interactions_supports_hardly_any_pair(seed: int) -> Non
 def test_few_clicks_support_no_pair() -> None:
     _, table = encoded_world(replace(CATEGORICAL, fields=10, click_rate=0.005))
     assert len(supported_pairs(table)) <= 1
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_a_few_clicks_in_rare_rows_support_no_pair(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    rows, rare, clicked = 4000, 20, 3
+    cells = {f"f{k}": rng.integers(0, 6, rows) for k in range(3)} | {"rare": np.arange(rows) < rare}
+    cells["f0"][:rare] = np.where(np.arange(rare) < clicked, 0, rng.integers(1, 6, rare))
+    clicks = (rng.random(rows) < 0.01) & (np.arange(rows) >= rare) | (np.arange(rows) < clicked)
+    frame = pd.DataFrame(cells).map(lambda cell: f"v{cell}").assign(click=clicks.astype(int))
+    table = Table("rare", frame.astype(str).astype("category"), ReadReport())
+    encoder = Encoder.fit(table.frame, infer_schema(table, "click"))
+    asked = replace(encoder.encode(table.frame, subject="rare"), labels=clicks.astype(np.float32))
+    assert named(supported_pairs(asked), asked) == set()
 
 
 def test_the_solution_is_the_mode_of_an_independent_optimiser() -> None:
