@@ -3,9 +3,10 @@
     pip install atheris
     python benchmarks/fuzz.py TARGET [SECONDS] [CORPUS]
 
-TARGET is one of `table`, `spec`, `report`, `encoder`, `bundle`, `links`. Inputs that reach new code are kept in the
-folder CORPUS (`.fuzz/TARGET`). Whatever is raised but the project's own errors is a fault, and so is a warning of
-numpy: each place it comes from is printed once, with the input beside the corpus.
+TARGET is one of `reading`, `table` (which infers kinds and encodes, too), `spec`, `report`, `encoder`, `bundle`,
+`links`. Inputs that reach new code are kept in the folder CORPUS (`.fuzz/TARGET`). Whatever is raised but the project's
+own errors is a fault, and so is a warning of numpy: each place it comes from is printed once, with the input beside the
+corpus.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ from typing import Any
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import pyarrow as pa  # noqa: E402
+
 atheris: Any = import_module("atheris")
 
 with atheris.instrument_imports(include=["deepfm_core", "app"]):
@@ -43,11 +46,12 @@ with atheris.instrument_imports(include=["deepfm_core", "app"]):
     from deepfm_core.spec.presets import run_name
     from deepfm_core.spec.run import RunSpec, SplitSpec
     from deepfm_core.tables.reader import read_table
-    from deepfm_core.tables.table import ReadReport
+    from deepfm_core.tables.table import ReadReport, Table
 
 from tests.tables.faults import FAULTS  # noqa: E402
 
-MOST_BYTES = 4096
+MOST_BYTES = {"reading": 1024, "table": 1024}
+"""Bytes of a table: the faults of files and of columns fit into a few rows, and these are tried faster."""
 WORDS = (
     b"\\N",
     b"NA",
@@ -85,12 +89,18 @@ FOLDER = Path(tempfile.mkdtemp(prefix="deepfm-fuzz-", dir="/dev/shm" if Path("/d
 # What is done with an input.
 
 
-def table(content: bytes) -> None:
-    """Read a file, understand its columns, and encode them."""
+def reading(content: bytes) -> Table:
+    """Read a file, and write down how it was read."""
     path = FOLDER / "table"
     path.write_bytes(content)
     read = read_table(path, max_bytes=1 << 24)
     json.dumps(read.report.to_dict(), allow_nan=False, ensure_ascii=False).encode()
+    return read
+
+
+def table(content: bytes) -> None:
+    """Read a file, understand its columns, and encode them."""
+    read = reading(content)
     schema = infer_schema(read)
     encoder = Encoder.fit(read.frame, schema)
     encoder.encode(read.frame, subject="Table")
@@ -147,15 +157,18 @@ def link(content: bytes) -> None:
     SplitSpec(**values)
 
 
-TARGETS: dict[str, Callable[[bytes], None]] = {
-    "table": table, "spec": spec, "report": report, "encoder": encoder, "bundle": bundle, "links": link,
+TARGETS: dict[str, Callable[[bytes], object]] = {
+    "reading": reading, "table": table, "spec": spec, "report": report, "encoder": encoder, "bundle": bundle,
+    "links": link,
 }  # fmt: skip
 
 
 def seeds(target: str) -> list[bytes]:
     """Give the inputs to begin with."""
+    tables = [fault.content for fault in FAULTS if len(fault.content) <= MOST_BYTES["table"]]
     texts = {
-        "table": [fault.content for fault in FAULTS if len(fault.content) <= MOST_BYTES],
+        "reading": tables,
+        "table": tables,
         "spec": [json.dumps(SPEC).encode()],
         "report": [json.dumps(REPORT).encode()],
         "encoder": [(RUN / "encoder.json").read_bytes()],
@@ -240,20 +253,28 @@ def main() -> None:
     for seed in seeds(target):
         (folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
     warnings.simplefilter("error", RuntimeWarning)
+    _use_one_processor()
     words = folder.parent / "words"
     words.write_text("".join('"' + "".join(f"\\x{byte:02x}" for byte in word) + '"\n' for word in WORDS))
     found = Findings(target, seconds, folder)
     options = [
-        f"-max_len={MOST_BYTES if target == 'table' else 1 << 16}",
+        f"-max_len={MOST_BYTES.get(target, 1 << 16)}",
         f"-artifact_prefix={folder.parent}/",
         "-rss_limit_mb=0",
         "-verbosity=0",
         "-timeout=60",
     ]
     arguments = [sys.argv[0], str(folder), *options, f"-dict={words}"]
-    mutator = {} if target == "table" else {"custom_mutator": changed_json}
+    mutator = {} if target in MOST_BYTES else {"custom_mutator": changed_json}
     atheris.Setup(arguments, found.one, internal_libfuzzer=True, **mutator)
     atheris.Fuzz()
+
+
+def _use_one_processor() -> None:
+    """Start no threads for tables of a few rows: to wake them takes longer than to read one."""
+    os.sched_setaffinity(0, {random.choice(sorted(os.sched_getaffinity(0)))})
+    pa.set_cpu_count(1)
+    pa.set_io_thread_count(1)
 
 
 if __name__ == "__main__":

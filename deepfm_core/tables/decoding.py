@@ -53,6 +53,9 @@ _FOREIGN = (
 _CONTROLS = bytes(code for code in range(32) if code not in b"\x01\x02\x03\t\n\x0b\x0c\r\x1b\x1f")
 _C1 = bytes(range(0x80, 0xA0))  # control characters in Latin-1, letters and quotes in cp1252
 _NOT_CP1252 = b"\x81\x8d\x8f\x90\x9d"  # bytes without a meaning in cp1252
+_C1_LETTERS = re.compile("[\x80-\x9f]")
+_CP1252 = {code: bytes([code]).decode("cp1252") for code in range(0x80, 0xA0) if code not in _NOT_CP1252}
+"""What each control character of Latin-1 is in Windows-1252."""
 _WORD = re.compile(rb"[^\x00-\x3f]*[\x80-\xff][^\x00-\x3f]*")
 """Bytes from @ on, one of them beyond ASCII. Letters of _SCRIPTS have no smaller bytes, rare ones of GB18030 apart."""
 _WORDS_SEEN = 4_000
@@ -99,15 +102,18 @@ class Content:
     """Bytes that are not valid in the encoding and are read as U+FFFD."""
     lines: int = 0
     """Lines that end with a line feed, up to the last one that is not empty."""
+    controls: int = 0
+    """Control characters in UTF-8 that are read as the marks and letters which Windows-1252 has in their place."""
 
     def open(self) -> BinaryIO:
         """Open the text from its start, as UTF-8 without byte order mark."""
         raw = _decompressed(self.path, self.compression)
-        if self.encoding.startswith("utf-8") and not self.replaced:
+        if self.encoding.startswith("utf-8") and not self.replaced and not self.controls:
             if self.encoding == "utf-8-sig":
                 raw.read(len(codecs.BOM_UTF8))
             return raw
-        return _transcoded(raw, self.encoding, "replace" if self.replaced else "strict")
+        letters = _CP1252 if self.controls else None
+        return _transcoded(raw, self.encoding, "replace" if self.replaced else "strict", letters)
 
 
 def survey(path: Path, subject: str, max_bytes: int | None = None, said: str | None = None) -> Content:
@@ -144,8 +150,10 @@ def survey(path: Path, subject: str, max_bytes: int | None = None, said: str | N
     if said is None and encoding in ("latin-1", "cp1252"):
         found = _of_another_script(census.words) or _of_latin(census.words, encoding)
         encoding = found if _is_valid(path, compression, found) else encoding
+    controls = census.controls if said is None else 0
+    quoted_until = census.quoted_until * 2 if controls else census.quoted_until  # three bytes in place of two
     return Content(
-        path, compression, encoding, census.size, census.quoted_until, census.escapes, replaced, census.lines
+        path, compression, encoding, census.size, quoted_until, census.escapes, replaced, census.lines, controls
     )
 
 
@@ -191,6 +199,7 @@ class _Census:
         """U+FFFD in the text, which stands for what could not be decoded."""
         self._c1 = False
         self._not_cp1252 = False
+        self._controls_c1, self._next_lines, self._has_meaningless = 0, 0, False
 
     def add(self, chunk: bytes) -> None:
         """Count one chunk; the empty chunk ends the file."""
@@ -223,8 +232,25 @@ class _Census:
         if undecodable := text.count("\ufffd") - replaced:
             self._undecodable += undecodable
             self._take_words(chunk)
+        if b"\xc2" in chunk:
+            self._count_controls(text)
         self._c1 = self._c1 or len(chunk.translate(None, _C1)) < len(chunk)
         self._not_cp1252 = self._not_cp1252 or len(chunk.translate(None, _NOT_CP1252)) < len(chunk)
+
+    def _count_controls(self, text: str) -> None:
+        found = _C1_LETTERS.findall(text)
+        self._controls_c1 += len(found)
+        self._next_lines += found.count("\x85")
+        self._has_meaningless = self._has_meaningless or any(ord(letter) in _NOT_CP1252 for letter in found)
+
+    @property
+    def controls(self) -> int:
+        """Control characters of UTF-8 that are letters of Windows-1252, which another program took for Latin-1.
+
+        A mere U+0085 may be the end of a line.
+        """
+        is_utf8 = self._undecodable == 0 and self._controls_c1 > self._next_lines
+        return self._controls_c1 if is_utf8 and not self._has_meaningless else 0
 
     def _take_words(self, chunk: bytes) -> None:
         """Keep the words of whole lines: the chunk may begin or end within a letter."""
@@ -252,8 +278,9 @@ class _Census:
 class _Transcoder(io.RawIOBase):
     """A stream in any encoding that is read as UTF-8."""
 
-    def __init__(self, raw: BinaryIO, encoding: str, errors: str) -> None:
+    def __init__(self, raw: BinaryIO, encoding: str, errors: str, letters: dict[int, str] | None) -> None:
         self._raw = raw
+        self._letters = letters
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         self._rest = b""
         self._ended = False
@@ -265,7 +292,8 @@ class _Transcoder(io.RawIOBase):
         while not self._rest and not self._ended:
             chunk = self._raw.read(1 << 20)
             self._ended = not chunk
-            self._rest = self._decoder.decode(chunk, final=self._ended).encode("utf-8", "replace")
+            text = self._decoder.decode(chunk, final=self._ended)
+            self._rest = (text.translate(self._letters) if self._letters else text).encode("utf-8", "replace")
         taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
         buffer[: len(taken)] = taken
         return len(taken)
@@ -275,8 +303,8 @@ class _Transcoder(io.RawIOBase):
         super().close()
 
 
-def _transcoded(raw: BinaryIO, encoding: str, errors: str) -> BinaryIO:
-    return io.BufferedReader(_Transcoder(raw, encoding, errors), 1 << 20)
+def _transcoded(raw: BinaryIO, encoding: str, errors: str, letters: dict[int, str] | None = None) -> BinaryIO:
+    return io.BufferedReader(_Transcoder(raw, encoding, errors, letters), 1 << 20)
 
 
 def _decompressed(path: Path, compression: str | None) -> BinaryIO:

@@ -23,7 +23,7 @@ from deepfm_core.tables.header import (
     is_title,
     is_value,
     numbered_names,
-    over_two_lines,
+    over_several_lines,
     stands_out,
 )
 from deepfm_core.tables.records import Cut, Record, is_sound, mended_records, records
@@ -237,8 +237,9 @@ def _dialect(fit: _Fit, lines: list[str], choices: Choices) -> Dialect:
         header, first, header_line = commented, commented.last_line + 1, commented.line
         names = column_names(header, fit.sample, fit.width)
     elif _is_headed(fit, choices):
-        if choices.header is None and (joined := over_two_lines(header, below)):
-            header, below, first = joined, below[1:], joined.last_line + 1
+        if choices.header is None and (joined := over_several_lines(header, below)):
+            below = [record for record in below if record.line > joined.last_line]
+            header, first = joined, joined.last_line + 1
         names = column_names(header, below, fit.width)
         if header.last_line > fit.sample[0].last_line:
             names = replace(names, notes=(_joined_note(header, fit.sample[0]), *names.notes))
@@ -262,8 +263,8 @@ def _dialect(fit: _Fit, lines: list[str], choices: Choices) -> Dialect:
 
 def _joined_note(header: Record, first: Record) -> str:
     return (
-        f"The names of the columns stand in two lines, {first.line} and {header.last_line}, and were joined. If line "
-        f"{header.last_line} is a row, say that line {first.line} is the header (`--header {first.line}`)."
+        f"The names of the columns stand in several lines, {first.line} to {header.last_line}, and were joined. If "
+        f"these hold rows, say that line {first.line} is the header (`--header {first.line}`)."
     )
 
 

@@ -10,6 +10,8 @@ from deepfm_core.tables.records import Record
 from deepfm_core.tables.table import is_missing
 
 _MOSTLY = 0.9
+_FEWEST_BELOW = 3
+"""Records below a header of several lines, from which these are told from rows."""
 _MANY_ROWS = 20
 """Rows from which a first line whose every text stands below it again is taken for one of them."""
 
@@ -22,7 +24,7 @@ def is_value(text: str) -> bool:
 def is_header(first: Record, below: Sequence[Record]) -> bool:
     """Return whether a record names the columns of the records below, rather than being one of them."""
     cells = [cell for cell in first.cells if cell.strip()]
-    if not below or not cells or stands_out(first, below):
+    if not below or not cells or stands_out(first, below) or _is_heading(first, below):
         return True
     numbers, pairs = [cell for cell in cells if is_value(cell)], _over_columns(first, below)
     if _counts_up(numbers):
@@ -55,12 +57,40 @@ def is_title(record: Record, below: Sequence[Record]) -> bool:
         return True
     under = next((i for i, one in enumerate(below) if _held(one) > 1), None)
     labelled = _held(record) == 2 and record.cells[0].rstrip().endswith(":") and len(record.cells) > 3
-    if (_held(record) > 1 and not labelled) or under is None or any(map(is_value, below[under].cells)):
+    if (_held(record) > 1 and not labelled) or under is None:
         return False
-    names, rows = below[under], below[under + 1 :]
+    if _is_heading(below[under], below[under + 1 :]):
+        under += 1
+    elif any(map(is_value, below[under].cells)):
+        return False
+    names, rows = below[under], _rows_below(below[under], below[under + 1 :])
     if any(cell in column for cell, column in _over_columns(names, rows)):
         return False  # that is a row: its texts stand below again
     return len(record.cells) > 2 or stands_out(names, rows)
+
+
+def _rows_below(names: Record, below: Sequence[Record]) -> list[Record]:
+    """Return the records that are not these names once more, nor stand right below a title of their own."""
+    above = [names, *below]
+    return [
+        record
+        for record, before in zip(below, above, strict=False)
+        if record.cells != names.cells and not is_alone(before.cells)
+    ]
+
+
+def is_alone(cells: Sequence[str]) -> bool:
+    """Return whether the first of several cells is the only one that is not blank."""
+    return len(cells) > 1 and bool(cells[0].strip()) and not any(cell.strip() for cell in cells[1:])
+
+
+def _is_heading(record: Record, below: Sequence[Record]) -> bool:
+    """Return whether a record heads some of the names below it, such as years: `,,2019,2020` above `a,b,c,c`."""
+    if record.cells[0].strip() or 2 * _held(record) > len(record.cells) or not below:
+        return False
+    names = below[0].cells
+    full = len(names) == len(record.cells) and all(map(str.strip, names)) and not any(map(is_value, names))
+    return full and stands_out(below[0], below[1:])
 
 
 def _held(record: Record) -> int:
@@ -68,12 +98,27 @@ def _held(record: Record) -> int:
     return sum(bool(cell.strip()) for cell in record.cells)
 
 
-def over_two_lines(first: Record, below: Sequence[Record]) -> Record | None:
-    """Join a header to the line below it where that names what the first line spans; None where it does not.
+def over_several_lines(first: Record, below: Sequence[Record], most: int = 3) -> Record | None:
+    """Join a header to the lines below it, `most` in all, where these name what the first spans; None where not.
 
     Spreadsheets write `date,travel,,total` above `,air,rail,`. Joined it is `date,travel air,travel rail,total`.
     """
-    if len(below) < 3 or len(below[0].cells) != len(first.cells) or any(map(is_value, first.cells + below[0].cells)):
+    if len(below) < _FEWEST_BELOW or len(below[0].cells) != len(first.cells):
+        return None
+    if _is_heading(first, below):
+        return _completed(_joined(first.cells, first, below[0]), below[1:])
+    lower = over_several_lines(below[0], below[1:], most - 1) if most > 2 else None
+    if lower is not None and (joined := _over_two(first, [lower, *_after(lower, below)])) is not None:
+        return joined
+    return _over_two(first, below)
+
+
+def _after(header: Record, below: Sequence[Record]) -> list[Record]:
+    return [record for record in below if record.line > header.last_line]
+
+
+def _over_two(first: Record, below: Sequence[Record]) -> Record | None:
+    if len(below) < _FEWEST_BELOW or any(map(is_value, first.cells + below[0].cells)):
         return None
     upper, lower, spanned = first.cells, below[0].cells, list[str]()
     for cell, under in zip(upper, lower, strict=True):
@@ -83,8 +128,21 @@ def over_two_lines(first: Record, below: Sequence[Record]) -> Record | None:
         return None  # a name that spans nothing has nothing below it, so that is a row
     if not (stands_out(below[0], below[1:]) or _completes(first, below)):
         return None
-    cells = [f"{cell.strip()} {under.strip()}".strip() for cell, under in zip(spanned, lower, strict=True)]
-    return Record(first.line, below[0].last_line, cells)
+    return _joined(spanned, first, below[0])
+
+
+def _joined(upper: Sequence[str], first: Record, last: Record) -> Record:
+    cells = [f"{cell.strip()} {under.strip()}".strip() for cell, under in zip(upper, last.cells, strict=True)]
+    return Record(first.line, last.last_line, cells)
+
+
+def _completed(names: Record, below: Sequence[Record]) -> Record:
+    """Add a line that says more of some names, such as `,,,restated`: texts above numbers, and no first cell."""
+    if not below or below[0].cells[0].strip() or 2 * _held(below[0]) > len(names.cells):
+        return names
+    held = _over_columns(below[0], below[1:])
+    more = all(not is_value(cell) and not is_missing(cell) and _of_values(column) for cell, column in held)
+    return _joined(names.cells, names, below[0]) if more else names
 
 
 def _completes(first: Record, below: Sequence[Record]) -> bool:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -65,16 +66,19 @@ def without_no_rows(frame: pd.DataFrame, names: Sequence[str] | None = None) -> 
     """
     empty = _all_among(frame, [_missing_or_rule] * frame.shape[1])
     header = _all_among(frame, [partial(_equal, name) for name in names]) if names else np.empty(0, np.int64)
-    kept = np.delete(np.arange(len(frame)), np.concatenate([empty, header])) if len(empty) + len(header) else None
+    titles = _titles_above(frame, header, empty)
+    gone = np.concatenate([empty, header, titles])
+    kept = np.delete(np.arange(len(frame)), gone) if len(gone) else None
     totals = _totals(frame, kept)
     problems = [
         *_said("an empty record", "empty records", empty),
         *_said("the header once more", "times the header once more", header),
+        *_said("a title above the header once more", "titles above the header once more", titles),
         *(_total(frame, row) for row in totals),
     ]
     if not problems:
         return frame, LeftOut()
-    out = np.concatenate([empty, header, np.array(totals, np.int64)])
+    out = np.concatenate([gone, np.array(totals, np.int64)])
     rows = np.delete(np.arange(len(frame)), out)
     return _rows(frame, rows), LeftOut(tuple(problems), np.sort(out))
 
@@ -95,6 +99,23 @@ def _all_among(frame: pd.DataFrame, wanted: list[Callable[[pd.Index], NDArray[np
         if not len(rows):
             break
     return np.empty(0, np.int64) if rows is None else rows
+
+
+def _titles_above(frame: pd.DataFrame, header: NDArray[np.int64], empty: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return the records with a first cell alone that stand right above a header, empty records apart."""
+    if not len(header) or frame.shape[1] < 2:
+        return np.empty(0, np.int64)
+    filled = np.setdiff1d(np.arange(header.max() + 1), empty, assume_unique=True)
+    above = filled[np.searchsorted(filled, header[header > filled[0]]) - 1]
+    first, *others = _columns(frame)
+    alone = ~_blank(first.categories)[first.codes[above]]
+    for column in others:
+        alone &= _blank(column.categories)[column.codes[above]]
+    return np.unique(above[alone])
+
+
+def _blank(texts: pd.Index) -> NDArray[np.bool_]:
+    return np.asarray(pc.equal(pc.utf8_trim_whitespace(pa.array(texts, pa.large_string())), ""))
 
 
 def _missing(texts: pd.Index) -> NDArray[np.bool_]:
@@ -161,10 +182,16 @@ def _unnamed_total(columns: list[pd.Categorical], row: int, rows: int) -> bool:
 def _is_note(frame: pd.DataFrame, row: int, rows: int) -> bool:
     """Return whether a row is a sentence in its first cell, where all the other columns are nearly always filled."""
     first, *others = _columns(frame)
-    if len(others) + 1 < _LEAST_OF_NOTE or not all(_lacks(column, row, rows) for column in others):
+    blank = not any(str(column[row]).strip() for column in others)  # `NA` is what a row lacks
+    if len(others) + 1 < _LEAST_OF_NOTE or not blank or not all(_lacks(column, row, rows) for column in others):
         return False
     alone = np.count_nonzero(first.codes == first.codes[row]) == 1
-    return alone and _NOTE.fullmatch(str(first[row]).strip()[:_BEGINNING]) is not None
+    counted = row > 0 and _shape(str(first[row])) == _shape(str(first[row - 1]))  # `Step 21` below `Step 20`
+    return alone and not counted and _NOTE.fullmatch(str(first[row]).strip()[:_BEGINNING]) is not None
+
+
+def _shape(text: str) -> str:
+    return re.sub(r"\d+", "0", text[:_BEGINNING].strip())
 
 
 def _lacks(column: pd.Categorical, row: int, rows: int) -> bool:
@@ -175,10 +202,35 @@ def _lacks(column: pd.Categorical, row: int, rows: int) -> bool:
 
 
 def _adds_up(column: pd.Categorical, row: int) -> bool:
-    """Return whether a row's number is the sum of those above it."""
-    numbers = pd.to_numeric(pd.Series(column.categories), errors="coerce").to_numpy(float)
-    held = numbers[column.codes[:row]]
-    total, here = float(np.nansum(held)), float(numbers[column.codes[row]])
+    """Return whether a row's number is the sum of those above it, as they stand or with their units and marks."""
+    texts = pd.Series(column.categories, dtype="str")
+    plain = pd.to_numeric(texts, errors="coerce").to_numpy(float)
+    if not np.isnan(plain[column.codes[row]]):
+        return _is_sum(plain, column.codes, row)
+    bare = _without_unit(texts)
+    point = pd.to_numeric(bare.str.replace(_GROUPED_BY_COMMA, "", regex=True), errors="coerce").to_numpy(float)
+    swapped = bare.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
+    comma = pd.to_numeric(swapped, errors="coerce").to_numpy(float)
+    return _is_sum(point, column.codes, row) or _is_sum(comma, column.codes, row)
+
+
+_UNIT = r"\s*(?:[A-Za-z]{0,3}\p{Sc}|[A-Z]{2,3}|[A-Za-z]{1,5}|%|‰)\s*"
+_GROUPED_BY_COMMA = r"(?<=\d),(?=\d{3}(?:\D|$))"
+
+
+def _without_unit(texts: pd.Series[str]) -> pd.Series[str]:
+    """Take currencies, units and blanks from numbers: `$1,234`, `12 %`, `1.234,56 EUR`, `(5.20)`, `1'234`."""
+    held = pa.array(texts, pa.large_string())
+    held = pc.replace_substring_regex(held, rf"^([-+(]?){_UNIT}([-+]?[\d.])", r"\1\2")
+    held = pc.replace_substring_regex(held, rf"(\d){_UNIT}(\)?)$", r"\1\2")
+    held = pc.replace_substring_regex(held, r"(\d)[\s'’\x{a0}\x{202f}](\d)", r"\1\2")
+    held = pc.replace_substring_regex(pc.utf8_trim_whitespace(held), r"^\((.*)\)$", r"-\1")
+    return pd.Series(pd.array(held, dtype="str"))
+
+
+def _is_sum(numbers: NDArray[np.float64], codes: NDArray[np.signedinteger[Any]], row: int) -> bool:
+    held = numbers[codes[:row]]
+    total, here = float(np.nansum(held)), float(numbers[codes[row]])
     return bool(np.count_nonzero(~np.isnan(held)) > 1 and np.isclose(total, here, rtol=1e-6) and here != 0)
 
 

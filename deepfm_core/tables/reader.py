@@ -435,6 +435,12 @@ def _encoding_notes(content: Content, *, said: bool) -> list[str]:
     if content.replaced:
         name = "UTF-8" if content.encoding.startswith("utf-8") else content.encoding
         return [f"{content.replaced:,} bytes are not valid {name}; they read as `\ufffd`."]
+    if content.controls:
+        count = f"{content.controls:,} control character{'s' if content.controls > 1 else ''}"
+        return [
+            f"The file is UTF-8, but {count} in it must have been marks or letters of Windows-1252, such as `’`; they "
+            "were read as these. To keep them, say that it is UTF-8 (`--encoding utf-8`)."
+        ]
     if not said and not content.encoding.startswith("utf-"):
         return [
             f"The file is not UTF-8. It was read as {content.encoding}; if letters look wrong, choose its encoding "

@@ -175,6 +175,13 @@ def _encodings() -> list[Fault]:
             }.items()
         ),
         Fault(
+            "marks of Windows-1252 that were taken for Latin-1",
+            text_of(with_cells(lambda i: f"it\u2019s {i}")).replace("\u2019", "\x92").encode(),
+            SAID,
+            "must have been marks or letters of Windows-1252",
+            rows=with_cells(lambda i: f"it\u2019s {i}"),
+        ),
+        Fault(
             "a stray byte in UTF-8",
             text_of(ACCENTS).encode() + b"home,1.1,\xff,1\n",
             SAID,
@@ -270,8 +277,22 @@ def _headers() -> list[Fault]:
             "a header over two lines",
             ("place,sold,,click\n,price,title,\n" + BODY).encode(),
             SAID,
-            "stand in two lines, 1 and 2",
+            "stand in several lines, 1 to 2",
             names=["place", "sold price", "sold title", "click"],
+        ),
+        Fault(
+            "a header over three lines",
+            ("place,sold,,click\n,by,,\n,price,title,\n" + BODY).encode(),
+            SAID,
+            "stand in several lines, 1 to 3",
+            names=["place", "sold by price", "sold by title", "click"],
+        ),
+        Fault(
+            "years above some names, and a remark below",
+            (",2019,2020,\nplace,price,title,click\n,restated,,\n" + BODY).encode(),
+            SAID,
+            "stand in several lines, 1 to 3",
+            names=["place", "2019 price restated", "2020 title", "click"],
         ),
         Fault(
             "no name for the row names, and a name twice",
@@ -351,6 +372,14 @@ def _above_and_below() -> list[Fault]:
         ),
         Fault("totals at the end", (TEXT + total).encode(), SAID, "holds totals"),
         Fault("totals in another language", (TEXT + total.replace("Total", "Summe")).encode(), SAID, "holds totals"),
+        *(_totals_with(unit, thousands) for unit in ("$%s", "%s %%", "%s EUR") for thousands in (True, False)),
+        Fault(
+            "a title and the header once more",
+            ("Clicks of May,,,\n,,,\n" + TEXT + ",,,\nClicks of June,,,\n" + TEXT).encode(),
+            SAID,
+            "a title above the header once more",
+            rows=ROWS * 2,
+        ),
         Fault("the header once more", (TEXT + TEXT).encode(), SAID, "header once more", rows=ROWS * 2),
         Fault("a smaller table below", (TEXT + "\n" + OTHER).encode(), SAID, "another table of 10 lines"),
         Fault(
@@ -358,6 +387,18 @@ def _above_and_below() -> list[Fault]:
         ),
         Fault("a smaller table above", (OTHER + "\n" + TEXT).encode(), SAID, "before the header"),
     ]
+
+
+def _totals_with(unit: str, thousands: bool) -> Fault:
+    """Write prices with a unit, and their sum below; with thousands as `1.234,50` or as `1234.50`."""
+    numbers = [1000 * (i % 7) + i % 4 + 0.5 for i in range(len(ROWS))]
+    texts = [f"{number:,.2f}" if thousands else f"{number:.2f}" for number in [*numbers, sum(numbers)]]
+    if thousands:
+        texts = [text.translate(str.maketrans(",.", ".,")) for text in texts]
+    *prices, total = [unit % text for text in texts]
+    rows = [[place, price, *others] for (place, _, *others), price in zip(ROWS, prices, strict=True)]
+    kind = f"totals as `{unit % ('1.234,50' if thousands else '1234.50')}`"
+    return Fault(kind, text_of([*rows, ["Total", total, "", "20"]], mark=";").encode(), SAID, "holds totals", rows=rows)
 
 
 def _rows() -> list[Fault]:

@@ -50,11 +50,17 @@ def test_records_that_are_no_rows_are_left_out_and_said(read, text, count, said,
 
 @pytest.mark.parametrize(
     "last",
-    ["total,5,1", "Total Recall,,1", "sum,,", "home,600,1", "total eclipse,5,1"],
+    ["total,5,1", "total,$5,1", "Step 21,NA,NA", "Total Recall,,1", "sum,,", "home,600,1", "total eclipse,5,1"],
 )
 def test_a_row_that_only_reads_like_totals_is_a_row(read, last):
     rows = [*ROWS[:30], "sum,3,0", *ROWS[30:]]
     assert lines(read(TEXT.splitlines()[0] + "\n" + "\n".join([*rows, last]) + "\n")) == [*rows, last]
+
+
+def test_a_step_without_values_below_other_steps_is_a_row(read):
+    rows = [f"Step {i},{i % 9 + 1},{i % 2}" for i in range(30)]
+    for last in ("Step 30,,", "Step 30,NA,NA"):
+        assert lines(read("step,clicks,label\n" + "\n".join([*rows, last]) + "\n")) == [*rows, last]
 
 
 def test_a_row_cut_short_is_no_footer(read):

@@ -550,6 +550,25 @@ def test_an_index_without_a_name_is_not_a_title(write):
     assert list(table.frame.columns) == ["column 1", "click"]
 
 
+@pytest.mark.parametrize(
+    ("cell", "held"),
+    [
+        ("it\x92s", "it\u2019s"),
+        ("a\x85b \x96 c", "a\u2026b \u2013 c"),
+        ("a\x85b", "a\x85b"),  # the end of a line on other machines
+        ("\x81 \x92", "\x81 \x92"),  # Windows-1252 has no such letter, so that is not where these come from
+    ],
+)
+def test_control_characters_of_utf_8_are_the_marks_that_windows_has_in_their_place(write, cell, held):
+    path = write(f'a,b\n"{cell}, so",1\nx,2\n"é","3"\n'.encode())
+    table = read_table(path)
+    assert table.frame["a"].astype(object).tolist() == [f"{held}, so", "x", "é"]
+    assert table.report.encoding == "utf-8"
+    assert any("Windows-1252" in note for note in table.report.notes) == (held != cell)
+    kept = read_table(path, choices=Choices(encoding="utf-8"))
+    assert kept.frame["a"][0] == f"{cell}, so"
+
+
 def test_a_guessed_encoding_is_admitted(write):
     table = read_table(write("имя,клик\nиван,1\n".encode("cp1251")))
     assert "not UTF-8" in table.report.notes[0]
