@@ -22,6 +22,8 @@ from deepfm_core.tables.decoding import Content
 from deepfm_core.tables.dialect import Dialect
 from deepfm_core.tables.records import Cut, Misfits, Record, first_unsound, is_sound, mended_records, records
 
+_PIECE = 1 << 20
+"""Bytes that are looked at for quotes at a time."""
 _BATCH = 50_000
 """Records that are turned into columns at a time."""
 MOST_DOUBTED = 3_000_000
@@ -145,6 +147,8 @@ def _most_even(content: Content, dialect: Dialect) -> Cut:
 
 def is_sound_below(content: Content, dialect: Dialect) -> bool:
     """Return whether all quotes below the header are well-formed."""
+    if dialect.cut.is_usual and _quotes_are_at_ends(content, dialect):
+        return True  # most files, and in a tenth of the time
     with lines_below(content, dialect) as lines:
         return is_sound(lines, dialect.cut)
 
@@ -165,6 +169,29 @@ def refuse_doubts(content: Content, dialect: Dialect, subject: str) -> None:
         " If quotes mean nothing in this file, choose no quotes (`--quoting none`)."
     )
     raise TableError(subject, [Problem(message, remedy, line=line, value=f"{content.lines:,} lines")])
+
+
+def _quotes_are_at_ends(content: Content, dialect: Dialect) -> bool:
+    """Return whether every other quote begins a cell and the next one ends it, but for quotes that are doubled.
+
+    Then they are well-formed. If not, they may still be: a cell without quotes around it may hold some.
+    """
+    ends = np.zeros(256, bool)
+    ends[[ord(mark) for mark in (dialect.cut.delimiter, '"', "\r", "\n")]] = True
+    seen, rest, more = 0, b"\n", True
+    with closing(content.open()) as stream:
+        stream.read(dialect.offset)
+        while more:
+            piece = stream.read(_PIECE)
+            more = bool(piece)
+            text = np.frombuffer(rest + (piece or b"\n"), np.uint8)
+            places = np.flatnonzero(text[1:-1] == ord('"')) + 1
+            begins = seen % 2  # the first quote here that begins a cell
+            if not (ends[text[places[begins::2] - 1]].all() and ends[text[places[1 - begins :: 2] + 1]].all()):
+                return False
+            seen += len(places)
+            rest = text[-2:].tobytes()  # a quote is judged with the bytes on both of its sides
+    return seen % 2 == 0
 
 
 def read_lines(content: Content, dialect: Dialect, cut: Cut, *, sound: bool = False) -> Iterator[Record]:

@@ -5,14 +5,16 @@ import io
 from collections.abc import Iterator
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from deepfm_core.errors import TableError
 from deepfm_core.tables import records as mending
 from deepfm_core.tables import repair
+from deepfm_core.tables.decoding import survey
+from deepfm_core.tables.dialect import Dialect
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.records import Cut, _next_record, _Source, is_blank
+from deepfm_core.tables.records import Cut, _next_record, _Source, is_blank, is_sound
 from deepfm_core.tables.table import Choices, Table
 
 ROWS = 3_000
@@ -167,3 +169,29 @@ def test_quotes_that_are_escaped_in_bare_cells_are_undone(read, delimiter, cell)
 def test_a_doubled_quote_behind_a_backslash_stays_as_it_is(read):
     table = read("a,b\n" + 'x,"say \\""hi\\"" now"\n' * 3)
     assert table.frame["b"].tolist() == ['say \\"hi\\" now'] * 3
+
+
+@given(st.text('"a,\n\r', max_size=24), st.sampled_from([1, 2, 3, 1000]))
+@example('""', 1)
+@example('a,"b""c"\n"",""', 1)
+@example('"24"",a\n"x",b', 2)
+def test_quotes_that_stand_at_the_ends_of_cells_are_well_formed(tmp_path_factory, text, piece):
+    path = tmp_path_factory.mktemp("quotes") / "table"
+    path.write_text("a,b\n" + text + "\n", newline="")
+    content = survey(path, "Table")
+    dialect = Dialect(Cut(), ("a", "b"), 1, 2, offset=4)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(repair, "_PIECE", piece)
+        found = repair._quotes_are_at_ends(content, dialect)
+    sound = is_sound(io.StringIO(text + "\n", newline=""), Cut())
+    assert sound or not found
+    assert repair.is_sound_below(content, dialect) == sound
+
+
+@given(st.lists(st.lists(st.text('"a,\n ', max_size=5), min_size=2, max_size=2), min_size=1, max_size=5))
+def test_quotes_that_a_program_writes_stand_at_the_ends_of_cells(tmp_path_factory, rows):
+    path = tmp_path_factory.mktemp("quotes") / "table"
+    with path.open("w", newline="") as file:
+        csv.writer(file, quoting=csv.QUOTE_ALL).writerows([["a", "b"], *rows])
+    dialect = Dialect(Cut(), ("a", "b"), 1, 2, offset=9)
+    assert repair._quotes_are_at_ends(survey(path, "Table"), dialect)
