@@ -94,6 +94,7 @@ _BLANKS = "blanks around names, which are kept"
 _END = "an empty column at the end of every row, which is left out"
 _REFUSED = "a file without rows, which is refused"
 _REST = "other rows, cells and names"
+_REASONS = (_UNNAMED, _NAMED, _BLANKS, _END, _REFUSED, _REST)
 
 
 def _reasons(folder: Path, names: list[str], measures: Any) -> str:
@@ -101,7 +102,7 @@ def _reasons(folder: Path, names: list[str], measures: Any) -> str:
     from deepfm_core.errors import TableError
     from deepfm_core.tables.reader import read_table
 
-    lost, files = Counter[str](), Counter[str]()
+    lost, files = dict.fromkeys(_REASONS, 0.0), Counter[str]()
     for name in names:
         try:
             read = read_table(folder / "csv" / name)
@@ -113,7 +114,7 @@ def _reasons(folder: Path, names: list[str], measures: Any) -> str:
         for reason, points in steps:
             lost[reason] += points
             files[reason] += points > 0.005
-    lines = [f"| {reason} | {files[reason]} | {lost[reason] / len(names):.2f} |" for reason, _ in lost.most_common()]
+    lines = [f"| {reason} | {files[reason]} | {lost[reason] / len(names):.2f} |" for reason in _REASONS]
     whole = f"| all | | {sum(lost.values()) / len(names):.2f} |"
     return "\n".join(["| lost for | files | points |", "|---|---|---|", *lines, whole])
 
@@ -134,7 +135,10 @@ def _steps(frame: pd.DataFrame, headless: bool, folder: Path, name: str, measure
             ended.insert(place, f"column {place + 1}", "")
     step(_END, ended)
     own = dict(enumerate(wanted)) if len(wanted) == ended.shape[1] else {}
-    made = [own.get(i, column) if _is_made(column, i, wanted) else column for i, column in enumerate(ended)]
+    names = [str(column) for column in ended.columns]
+    made = [
+        own.get(i, _numbered_as(column)) if _is_made(column, i, wanted) else column for i, column in enumerate(names)
+    ]
     step(_UNNAMED if headless else _NAMED, ended.set_axis(made, axis=1))
     bare = [own.get(i, column) if column.strip() == own.get(i, "").strip() else column for i, column in enumerate(made)]
     step(_BLANKS, ended.set_axis(bare, axis=1))
@@ -144,8 +148,12 @@ def _steps(frame: pd.DataFrame, headless: bool, folder: Path, name: str, measure
 
 def _is_made(name: str, place: int, wanted: list[str]) -> bool:
     """Return whether this library made a name: of a column without one, or of one that stands twice."""
-    first = re.sub(r" \(\d+\)$", "", name)
+    first = _numbered_as(name)
     return name == f"column {place + 1}" or (first != name and wanted.count(first) > 1)
+
+
+def _numbered_as(name: str) -> str:
+    return re.sub(r" \(\d+\)$|^column \d+$", "", name)
 
 
 if __name__ == "__main__":

@@ -356,7 +356,7 @@ _COUNTED_WORDS = frozenset((
 # fmt: on
 
 _ROW_NUMBERS = re.compile(
-    r"unnamed: \d+(\.\d+)*|column \d+|__index_level_\d+__|level_\d+|index|_index|idx|row|rows|rowid|rownames?|rn|"
+    r"unnamed: \d+(\.\d+)*|column 1|__index_level_\d+__|level_\d+|index|_index|idx|row|rows|rowid|rownames?|rn|"
     r"(row|record|line|obs|observation|sr|s|serial|seq)[ _.-]*(id|no|nr|num|number|index|idx)?[ _.]*|#|(no|nr)[.]?|№|"
     r"序号|_c0|(unnamed: \d+|index|idx|row_?id|row)[._](x|y|left|right|\d+)",  # the end is that of joined tables
     re.IGNORECASE,

@@ -171,6 +171,9 @@ _EVEN = 0.1
 """Largest distance of the values of a first column from an even spread over their range, as rows sampled have it."""
 
 
+_COUNTED = r"^\+?\d+(\.0*)?$"
+
+
 def _row_numbers(cells: Cells, *, first: bool) -> FieldRole | None:
     """Find row numbers that were sampled, sorted, drawn again or joined: by the name, or by standing first."""
     distinct = len(cells.held)
@@ -181,6 +184,8 @@ def _row_numbers(cells: Cells, *, first: bool) -> FieldRole | None:
     values = cells.numbers.values[cells.held]
     if np.isnan(values).any() or values.min() < 0 or np.any(values != np.floor(values)) or values.max() >= _TOO_LONG:
         return None
+    if not pc.all(pc.match_substring_regex(cells.held_texts, _COUNTED)).as_py():
+        return None  # no program numbers rows as `$1,234`
     if named or (not names_a_quantity(name_words(cells.name)) and _stands_for_rows(cells, values)):
         return _role(cells, LEFT_OUT, f"row numbers, {percent(unique)} unique")
     return None

@@ -12,7 +12,7 @@ import io
 import re
 import unicodedata
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
@@ -360,6 +360,9 @@ def _of_another_script(words: list[bytes]) -> str | None:
     from charset_normalizer import from_bytes  # 50 ms, which a table in UTF-8 does not wait for
 
     best = from_bytes(b"\n".join(words), cp_isolation=[*_SCRIPTS]).best()
+    sure = best is not None and best.encoding in _MANY_BYTES and best.coherence > 0
+    if not sure and (found := _of_common_letters(words)):
+        return found  # too few words to be known as a language
     if best is None or best.encoding not in _SCRIPTS:
         return None
     if best.encoding not in _MANY_BYTES and _is_doubtful(
@@ -367,6 +370,53 @@ def _of_another_script(words: list[bytes]) -> str | None:
     ):
         return None
     return best.encoding.replace("_", "-")
+
+
+def _of_common_letters(words: list[bytes]) -> str | None:
+    """Name the encoding in which the words have common letters alone; None for none.
+
+    The first one is taken: what is Korean in all its letters would be Chinese by chance, and what is Chinese Japanese.
+    """
+    for encoding, common in _COMMON.items():
+        try:
+            texts = [word.decode(encoding) for word in words]
+        except UnicodeDecodeError:
+            continue
+        letters = [letter for text in texts for letter in text if letter.isalpha() and not letter.isascii()]
+        if letters and sum(map(common, letters)) >= _MOSTLY_COMMON * sum(not mark.isascii() for mark in "".join(texts)):
+            return encoding.replace("_", "-")
+    return None
+
+
+def _among(charset: str, first: int, last: int) -> Callable[[str], bool]:
+    """Make a test of letters: whether a character set has them between two of its rows."""
+
+    def is_common(letter: str) -> bool:
+        place = letter.encode(charset, "ignore")
+        return len(place) == 2 and first <= place[0] <= last
+
+    return is_common
+
+
+def _is_japanese(letter: str) -> bool:
+    return "\u3041" <= letter <= "\u30fe" or _LEVEL_ONE(letter)
+
+
+def _is_russian(letter: str) -> bool:
+    return "а" <= letter <= "я"
+
+
+_LEVEL_ONE = _among("euc_jp", 0xB0, 0xCF)
+_COMMON = {
+    "cp949": _among("euc_kr", 0xB0, 0xC8),
+    "gb18030": _among("gb2312", 0xB0, 0xD7),
+    "euc_jp": _is_japanese,
+    "big5": _among("big5", 0xA4, 0xC6),
+    "cp932": _is_japanese,
+    "koi8_r": _is_russian,
+}
+"""Which letters are common in an encoding: Hangul, Chinese letters of the first level, Russian small letters."""
+_MOSTLY_COMMON = 0.9
 
 
 def _is_valid(path: Path, compression: str | None, encoding: str) -> bool:

@@ -36,7 +36,8 @@ CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in 
 _SAMPLE_BYTES = 1 << 20
 _SAMPLE_RECORDS, _SAMPLE_LINES = 500, 2_000
 _COMMENT = ("#", "//")
-_OTHER_DELIMITERS = ":^~\x01\x1f"
+_RARE = "^~\x01\x1f"
+_OTHER_DELIMITERS = f":{_RARE}"
 _UNEVEN = 0.5
 """Share of even records below which other delimiters than the usual ones are tried."""
 _EVEN = 0.9
@@ -86,8 +87,10 @@ def detect(content: Content, subject: str, choices: Choices = FOUND) -> Dialect:
     chosen = choices.delimiter or (stated[1] if stated else None)
     fits = _fits(lines, start, _cuts((chosen,) if chosen else DELIMITERS, choices), complete, choices)
     best = max(fits, key=lambda fit: fit.rank, default=None)
-    if not choices.quoting and (best is None or best.rank[0] < _EVEN or _holds_quotes(best)):
-        cuts = [cut for cut in _other_cuts(lines, best) if chosen in (None, cut.delimiter)]
+    if not choices.quoting and (
+        best is None or best.rank[0] < _EVEN or _holds_quotes(best) or _is_within_cells(best, lines[start])
+    ):
+        cuts = [cut for cut in _other_cuts(lines, lines[start], best) if chosen in (None, cut.delimiter)]
         others = [fit for fit in _fits(lines, start, cuts, complete, choices) if _is_plausible(fit)]
         best = max([*others, *fits], key=_rank_with_quotes, default=None)
     if best is None:
@@ -177,7 +180,12 @@ def _holds_quotes(fit: _Fit) -> bool:
     return len(held) > 1 and sum(held) >= _EVEN * len(held)
 
 
-def _other_cuts(lines: list[str], best: _Fit | None) -> Iterator[Cut]:
+def _is_within_cells(best: _Fit, first: str) -> bool:
+    """Return whether the first line has another mark than the delimiter found, which may be that of thousands."""
+    return best.cut.delimiter not in first and any(mark in first for mark in _RARE)
+
+
+def _other_cuts(lines: list[str], first: str, best: _Fit | None) -> Iterator[Cut]:
     """Yield unusual ways to cut of which there are signs: single quotes, spaces before quotes, other delimiters."""
     if not any('"' in line for line in lines):
         yield from (Cut(delimiter, quote="'") for delimiter in DELIMITERS if any("'" in line for line in lines))
@@ -186,6 +194,8 @@ def _other_cuts(lines: list[str], best: _Fit | None) -> Iterator[Cut]:
             yield Cut(delimiter, spaced=True)
     if best is None or best.rank[0] < _UNEVEN:
         yield from (Cut(" ", spaced=True), *(Cut(delimiter) for delimiter in _OTHER_DELIMITERS))
+    elif _is_within_cells(best, first):
+        yield from (Cut(delimiter) for delimiter in _RARE if delimiter in first)
 
 
 def _is_plausible(fit: _Fit) -> bool:

@@ -191,6 +191,18 @@ def test_large_numbers_are_not_taken_for_times_without_a_name_that_says_so():
     assert role_of(values, "balance").kind is Kind.PIECEWISE
 
 
+@pytest.mark.parametrize("how", ["${:,}.00", "EUR {}", "{:,}", "{}%"])
+def test_amounts_of_money_are_no_row_numbers(how):
+    cells = [how.format(1_000 + (i * 7_919) % 90_000) for i in range(N)]
+    assert role_of(cells, "column 4").kind.is_number
+    assert role_of(cells, "column 1").kind.is_number
+
+
+def test_columns_after_the_first_are_no_row_numbers_for_want_of_a_header():
+    hours = [f"20190{4 + i // 700}{1 + i // 24 % 28:02}{i % 24:02}" for i in range(N)]
+    assert role_of(hours, "column 3").kind is Kind.TIMESTAMP
+
+
 def test_identifiers_row_numbers_and_constants_are_ignored_with_a_reason():
     assert role_of([str(i) for i in range(N)], "Unnamed: 0").reason == "row numbers, 100% unique"
     assert role_of([f"u{i % 1950}" for i in range(N)], "user").reason == "98% unique"

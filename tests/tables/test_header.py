@@ -111,6 +111,15 @@ def test_unusual_delimiters_are_found(read, text, delimiter):
     assert table.report.delimiter == delimiter
 
 
+@pytest.mark.parametrize("mark", ["^", "~", "\x01"])
+@pytest.mark.parametrize("above", ["", "# by a log\n", "Clicks{0}{0}\n"])
+def test_an_unusual_delimiter_is_found_beside_commas_within_numbers(read, mark, above):
+    rows = [f"{place}{mark}1,{i:03}.50{mark}{i % 2}" for i, place in enumerate(["home", "search", "list"] * 10)]
+    table = read(above.format(mark) + mark.join("abc") + "\n" + "\n".join(rows) + "\n")
+    assert table.report.delimiter == mark
+    assert [mark.join(row) for row in table.frame.astype(object).to_numpy()] == rows
+
+
 def test_single_quotes_are_undone_where_all_rows_have_them(read):
     rows = [f"'{row.replace(',', ', x', 1)}'" for row in ROWS]
     table = read("a;b\n" + "".join(f"{row};'1'\n" for row in rows))

@@ -15,7 +15,8 @@ from deepfm_core.tables.csv_parser import _TAIL, BLOCK
 from deepfm_core.tables.decoding import MOST_COLUMNS
 from deepfm_core.tables.export import write_table
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.table import Choices, Table
+from deepfm_core.tables.table import Choices
+from tests.tables.conftest import Table, lines
 
 PLAIN = "id,city,click\n007,Köln,1\n1e5,Łódź,0\n,,1\n"
 ROWS = [["007", "Köln", "1"], ["1e5", "Łódź", "0"], ["", "", "1"]]
@@ -548,6 +549,27 @@ def test_a_title_exported_by_a_spreadsheet_is_not_the_header(write):
 def test_an_index_without_a_name_is_not_a_title(write):
     table = read_table(write(",click\n0,1\n1,0\n"))
     assert list(table.frame.columns) == ["column 1", "click"]
+
+
+@pytest.mark.parametrize(
+    ("codec", "words"),
+    [
+        ("gb18030", ["点击广告", "首页推荐", "搜索结果", "视频列表"]),
+        ("gb18030", ["是", "否", "北京"]),
+        ("big5", ["點擊廣告", "首頁推薦", "搜尋結果"]),
+        ("cp949", ["클릭광고", "홈화면", "검색결과"]),
+        ("cp949", ["서울", "부산"]),
+        ("cp932", ["クリック", "はい", "いいえ"]),
+        ("euc_jp", ["クリック", "はい", "いいえ"]),
+        ("koi8_r", ["главная", "поиск", "список товаров"]),
+    ],
+)
+def test_a_few_words_of_another_script_tell_its_encoding(write, codec, words):
+    rows = [f"{words[i % len(words)]},{i},{i % 2}" for i in range(60)]
+    table = read_table(write(("a,b,y\n" + "\n".join(rows) + "\n").encode(codec)))
+    assert lines(table) == rows
+    assert table.report.encoding.replace("-", "_") == codec
+    assert any("not UTF-8" in note for note in table.report.notes)
 
 
 @pytest.mark.parametrize(
