@@ -108,6 +108,9 @@ def main() -> None:
     first = runs[given.forms[0]]
     print(f"| measure | P@{len(truth)}, each seed | mean | ROC-AUC, each seed | mean |\n|---|---|---|---|---|")
     for measure, words in MEASURES.items():
+        if not any(run.pairs[measure].any() for run in first):
+            print(f"| {words} | none | | none | |")
+            continue
         columns = np.array([scores(run.pairs, measure, truth) for run in first]).T
         cells = [
             text for column in columns for text in (" · ".join(f"{v:.2f}" for v in column), f"{column.mean():.2f}")
