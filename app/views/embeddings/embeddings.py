@@ -8,20 +8,31 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.charts.embeddings import EFFECT, FIELD, RATE, SELECTION, embedding_map, embedding_space, lengths, point_name
-from app.shared import run_status
+from app.charts.embeddings import (
+    EFFECT,
+    FIELD,
+    RATE,
+    SELECTION,
+    embedding_map,
+    embedding_space,
+    lengths,
+    partner_bars,
+    point_name,
+)
+from app.charts.interactions.ranking import pair_label
+from app.shared import launch, run_status
 from app.shared.field_pairs import pair_id, pair_of
-from app.state import links, saved_runs
+from app.shared.run_status import outcome
+from app.state import links, saved_runs, saved_tables
 from app.state.links import chart_key, point
 from app.state.saved_runs import OpenRun
-from app.views.embeddings.chosen import level_pairs, neighbours_section, partners_section
-from app.views.embeddings.held import SPACES, say_none, say_variance, say_what_is_held
-from app.widgets.columns import EMBEDDED
+from app.widgets.columns import EMBEDDED, configured
 from app.widgets.figure import figure
 from app.widgets.layout import heading_for_readers, side_by_side
-from app.widgets.text import baseline_sentence, code, counted
+from app.widgets.text import MODEL_TITLES, baseline_sentence, code, counted, errors_shown, plain, to_pairs
+from deepfm_core._words import percent, signed
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.explain.embeddings import CELLS, THIN, Embeddings, Projection, norms, project
+from deepfm_core.explain.embeddings import CELLS, FM, OWN, THIN, Embeddings, Projection, norms, project
 from deepfm_core.spec.run import BASELINE
 
 FIELDS, PER_FIELD, COLOUR, SPACE, FEATURE, IN_SPACE = "fields", "per_field", "colour", "space", "feature", "in_3d"
@@ -204,6 +215,183 @@ def _lengths(run: OpenRun, made: Embeddings, points: pd.DataFrame, space: str, f
         titles=EMBEDDED,
         file="embedding-lengths",
         **_clickable(made, f"lengths of {run.id} {space}", feature),
+    )
+
+
+# The chosen feature: its strongest partners, and its nearest neighbours in all dimensions.
+
+
+NEAREST = 8
+
+
+def partners_section(run: OpenRun, made: Embeddings, feature: int) -> None:
+    """Draw what the chosen feature does together with its strongest partners."""
+    field = made.fields[made.field[feature]]
+    name = point_name(field, str(made.names[feature]))
+    partners = made.partners(feature, level_pairs(run, field))
+    measure = "fm" if made.multiplied else "whole"
+    if partners.empty or not partners[measure].abs().max() > 0:
+        st.subheader(plain(f"Partners of {name}"), anchor=False)
+        st.info(f"The model adds nothing for {code(name)} together with another feature.")
+        return
+    figure(
+        f"Partners of {name}",
+        lambda: partner_bars(partners, name, measure=measure),
+        partners.drop(columns="id").dropna(axis="columns", how="all"),
+        _reading(made, run),
+        key="partners",
+        titles=EMBEDDED,
+        file="partners",
+    )
+    st.markdown(_strongest(partners.iloc[0], name, measure, run))
+
+
+def level_pairs(run: OpenRun, field: str) -> pd.DataFrame | None:
+    """Read what the run stored of the pairs of a field."""
+    return run.folder.frame("level_pairs", filters=[[("field_a", "=", field)], [("field_b", "=", field)]])
+
+
+def _reading(made: Embeddings, run: OpenRun) -> str:
+    beyond = "Beyond what each does alone, for a row that holds both. Green raises the logit, purple lowers it."
+    if not made.multiplied:
+        return f"What the whole logit adds. {beyond} Only the levels that *Interactions* shows are known."
+    tick = " Tick: the whole logit with the DNN, where it is known." if run.spec.model.deep else ""
+    return f"What FM pairs add. {beyond}{tick}"
+
+
+def _strongest(partner: pd.Series[float], name: str, measure: str, run: OpenRun) -> str:
+    """Say what the feature and its strongest partner do together, and how many rows say so."""
+    other = point_name(str(partner["field"]), str(partner["feature"]))
+    does = f"{code(name)} with {code(other)}: **{signed(float(partner[measure]))} log-odds**"
+    if not partner["both"] > 0:
+        return f"{does}. It is not known how many rows hold both; the partner is in {int(partner['rows']):,}."
+    rows, positive = int(partner["both"]), code(outcome(run.spec.schema.label))
+    said = f"{does}. {rows:,} training rows hold both, {percent(partner['rate'])} of them with {positive}."
+    return f"{said} That is few: take it as a hint." if rows < THIN else said
+
+
+def neighbours_section(made: Embeddings, space: str, feature: int) -> None:
+    """List the nearest neighbours of the chosen feature, by both metrics."""
+    name = point_name(made.fields[made.field[feature]], str(made.names[feature]))
+    st.subheader("Nearest neighbours", anchor=False)
+    inner, cosine = st.tabs(["By inner product", "By cosine"])
+    with inner:
+        _neighbours(made, space, feature, "inner")
+        st.caption(_inner_reading(made, space))
+    with cosine:
+        _neighbours(made, space, feature, "cosine")
+        st.caption(f"The angle alone, 1 being the same direction as {code(name)}. It says nothing about strength.")
+
+
+def _inner_reading(made: Embeddings, space: str) -> str:
+    if space == CELLS:
+        return "How much the cells of two features agree, by the rows that they are for."
+    if made.multiplied and space == FM:
+        return "What FM pairs use: it grows with both lengths. Only features of different fields are multiplied."
+    return "The FM would use it. Here only the DNN reads these vectors."
+
+
+def _neighbours(made: Embeddings, space: str, feature: int, metric: str) -> None:
+    found = made.neighbours(feature, space, metric, NEAREST)
+    if found.empty:
+        st.info("No other trained feature points the same way.")
+        return
+    names = [point_name(field, name) for field, name in zip(found["field"], found["feature"], strict=True)]
+    found = found.assign(feature=names).drop(columns=["id", "field"])
+    st.dataframe(found, hide_index=True, column_config=configured(found, EMBEDDED), alt="Nearest neighbours")
+
+
+# What a run's embeddings hold and what they do not, in sentences; and what to do if there are none.
+
+
+SPACES = {FM: "Embeddings", OWN: "The DNN's own embeddings", CELLS: "Cells of the guide"}
+"""What features can be placed by, as the page calls it."""
+_MOST_NAMED = 4
+
+
+def say_none(run: OpenRun, made: Embeddings) -> None:
+    """Say why a run has nothing to place features by, and offer what has."""
+    if made.fm is None:
+        st.info(f"{MODEL_TITLES[run.spec.model.name]} has no embeddings: each feature has a weight, and no pairs.")
+        if st.button(to_pairs(run.spec), icon=":material/grid_on:"):
+            links.go("interactions")
+    else:
+        st.info("The embeddings of this run are all 0, and it has no cells: it found no pairs.")
+    _offer(run, "Train DeepFM on this table", {"model": None, launch.GUIDED: "off"})
+
+
+def say_what_is_held(run: OpenRun, made: Embeddings, space: str) -> None:
+    """Say what the vectors of a space are, and what else the model knows of pairs."""
+    guide = run.summary.get("guide") if run.spec.model.has_guide else None
+    if space == CELLS:
+        _say_cells(run, made, guide)
+        return
+    size = run.spec.model.embedding_size
+    text = f"{counted(len(made), 'feature')}, each with **{size} numbers** that the model learned: its embedding. "
+    text += _who_reads(run, made, space)
+    st.markdown(text)
+    if guide:
+        st.caption(_left_to_embeddings(guide))
+
+
+def _who_reads(run: OpenRun, made: Embeddings, space: str) -> str:
+    if space == OWN:
+        return "Only the DNN reads these; FM pairs multiply others."
+    if not made.multiplied:
+        return "Only the DNN reads them, so no part of the logit is their inner product."
+    both = run.spec.model.deep and made.own is None
+    return "FM pairs multiply two of them" + (", and the DNN reads the same numbers." if both else ".")
+
+
+def _named_pairs(guide: dict[str, list[dict[str, str]]], by: str) -> str:
+    named = [plain(pair_label(pair["field_a"], pair["field_b"])) for pair in guide["pairs"] if pair["learned_by"] == by]
+    more = f" and {len(named) - _MOST_NAMED} more" if len(named) > _MOST_NAMED else ""
+    return ", ".join(named[:_MOST_NAMED]) + more
+
+
+def _left_to_embeddings(guide: dict[str, list[dict[str, str]]]) -> str:
+    cells, sparse = _named_pairs(guide, "cells"), _named_pairs(guide, "embeddings")
+    solved = f"main effects and the cells of {cells}" if cells else "the main effects"
+    text = f"**Guided.** This model started from {solved}. Its embeddings do not hold these. "
+    if sparse:
+        return f"{text}They hold the pairs with too few rows in a cell ({sparse}), and what the DNN reads of a feature."
+    return f"{text}No pair was left to FM pairs, so the embeddings hold only what the DNN reads of a feature."
+
+
+def _say_cells(run: OpenRun, made: Embeddings, guide: dict[str, list[dict[str, str]]] | None) -> None:
+    if FM not in made.spaces:
+        st.info(
+            "**This run kept its guide alone.** Its embeddings found nothing more that helps on the validation rows. "
+            "So they are all 0. The map places features by the guide's cells instead."
+        )
+    named = _named_pairs(guide, "cells") if guide else ""
+    of = f" The guide has cells for {named}." if named else ""
+    st.markdown(
+        "A **cell** is the weight of two features that stand in one row. Features are close if their cells with all "
+        f"other features are alike.{of}"
+    )
+    if FM not in made.spaces:
+        _offer(run, "Train without the guide, to see embeddings", {launch.GUIDED: "off"})
+
+
+def _offer(run: OpenRun, label: str, changes: dict[str, str | None]) -> None:
+    """Offer to open Train with the run's settings, changed."""
+    if not st.button(plain(label), icon=":material/model_training:"):
+        return
+    with errors_shown():
+        table = saved_tables.table(run.spec.table)
+        chosen = launch.choices(run.spec, len(table)) | changes
+        launch.choose_table(run.spec.table)
+        links.go("train", **chosen, new="1", run=None)
+
+
+def say_variance(shares: tuple[float, ...], dimensions: int, drawn: int) -> None:
+    """Say how much of what there is a map shows."""
+    two, three = sum(shares[:2]), sum(shares[:3])
+    rest = "The neighbours below are found in all dimensions." if two < 0.995 else "That is all there is."
+    st.caption(
+        f"Two components show **{percent(two)}** of the variance of {dimensions:,} dimensions, three "
+        f"{percent(three)}. {rest} Each of the {drawn:,} points counts by its rows."
     )
 
 
