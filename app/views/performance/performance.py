@@ -4,24 +4,28 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 import streamlit as st
+from numpy.typing import NDArray
 
-from app.charts.performance import calibration_curve, off_by_chance
+from app.charts.performance import calibration_curve, component_ladder, goes_on, off_by_chance, slices
 from app.shared import predictions, run_status
 from app.shared.predictions import predicted_runs, same_predictions, say_which_is_better
-from app.state import links
+from app.state import links, saved_runs, sharing
 from app.state.saved_runs import OpenRun
-from app.views.performance.ablation import ladder_section
+from app.state.store import store
 from app.views.performance.run_diff import difference_section
-from app.views.performance.slices import slice_section
 from app.views.performance.threshold import threshold_section
-from app.widgets.columns import RATES
+from app.widgets.columns import LADDER, RATES, SLICES
 from app.widgets.figure import figure
 from app.widgets.layout import heading_for_readers, side_by_side
-from app.widgets.text import code, plain
-from deepfm_core._words import percent
-from deepfm_core.metrics.scores import Metrics, calibration
+from app.widgets.text import MODEL_TITLES, code, plain
+from deepfm_core._words import percent, signed
+from deepfm_core.errors import DeepFMError
+from deepfm_core.metrics.bootstrap import ladder
+from deepfm_core.metrics.scores import Metrics, calibration, level_rows, slice_metrics
+from deepfm_core.schema.schema import FieldRole
 
 FEWEST_BUCKETS, MOST_BUCKETS = 3, 10
 
@@ -205,6 +209,172 @@ def _metric(shown: Shown, metrics: Metrics, compared: Metrics | None) -> None:
         help=shown.help,
     )
     st.caption(shown.interval(metrics))
+
+
+# The component ladder: what each part of a run's logit adds, against models trained with that part alone.
+
+
+ALONE = ("lr", "fm", "dnn")
+"""Models that are trained with a single part of the ladder."""
+
+
+def ladder_section(run: OpenRun, part: str) -> None:
+    """Draw the section, for runs whose logit has several parts and on the rows that have partial sums."""
+    sums = saved_runs.frame(run, "partial_sums")
+    if sums is None or not (sums["part"] == part).any():
+        return
+    rungs = _rungs(run.id, part, tuple(row.id for row in _alone(run)), run)
+    name = MODEL_TITLES[run.spec.model.name]
+    st.header("Component ladder", anchor=False, divider="gray")
+    st.markdown(_sentence(rungs, name))
+    left, right = side_by_side(2, least=400, gap="large")
+    for cell, metric, title in ((left, "logloss", "Logloss by part"), (right, "auc", "AUC by part")):
+        if rungs[metric].notna().any():
+            with cell:
+                _figure(rungs, metric, title, name)
+    if not (rungs["model"] != "").any():
+        st.caption("Compare this model with LR, FM and DNN on *Compare* to see them here, next to its parts.")
+
+
+def _alone(run: OpenRun) -> list[OpenRun]:
+    """Find the finished runs of the same comparison and seed that have one part only."""
+    row = run.row
+    if row is None or row.comparison is None:
+        return []
+    return [
+        saved_runs.open_run(other.id)
+        for other in store().comparisons.runs(row.comparison)
+        if other.ended_well
+        and sharing.may_see_run(other)
+        and other.spec.model.name in ALONE
+        and other.spec.seed == run.spec.seed
+    ]
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _rungs(run_id: str, part: str, alone: tuple[str, ...], _run: OpenRun) -> pd.DataFrame:
+    sums = saved_runs.frame(_run, "partial_sums")
+    assert sums is not None
+    logits: dict[str, NDArray[np.floating]] = {}
+    for other in map(saved_runs.open_run, alone):
+        rows = predictions.predictions(other, part)
+        if rows is not None and predictions.same_rows(_run, other, part):
+            logits[other.spec.model.name] = rows["logit"].to_numpy()
+    rungs = ladder(sums[sums["part"] == part], logits)
+    return rungs.assign(title=rungs["model"].map(MODEL_TITLES).fillna(""))
+
+
+def _sentence(rungs: pd.DataFrame, name: str) -> str:
+    own = rungs[rungs["model"] == ""].reset_index(drop=True)
+    steps = [
+        f"**{rung}** {signed(step, 4)} (95%: {signed(low, 4)} to {signed(high, 4)})"
+        for rung, step, low, high in own.loc[1:, ["rung", "step", "step_low", "step_high"]].to_numpy()
+    ]
+    return (
+        f"{name}'s logit is a sum. With {own['rung'][0]} alone, the logloss is {own['logloss'][0]:.4f} nats. The other "
+        f"parts change it by: {'; '.join(steps)}. Intervals are of these differences, on the same rows."
+    )
+
+
+def _figure(rungs: pd.DataFrame, metric: str, title: str, name: str) -> None:
+    better = "lower" if metric == "logloss" else "higher"
+    reading = f"From top to bottom, the parts of one trained logit are added; {better} is better. Bar: 95% interval."
+    if metric == "logloss":
+        reading += " A partial sum was not trained to be used alone, so its mean may be off, which raises its logloss."
+    else:
+        reading += " AUC does not depend on the mean."
+    table = rungs[["rung", "title", metric, f"{metric}_low", f"{metric}_high"]].rename(
+        columns={"title": "trained alone"}
+    )
+    chart = component_ladder(rungs, metric, name)
+    figure(title, lambda: chart, table, reading, key=f"ladder {metric}", file=f"ladder-{metric}", titles=LADDER)
+
+
+# Slices: calibration, AUC or logloss at each level of a field.
+
+
+RATIO, AUC, LOGLOSS = "Predicted ÷ observed rate", "AUC", "Logloss"
+MEASURES = {
+    RATIO: ("calibration_ratio", "calibration", "predicted ÷ observed positive rate"),
+    AUC: ("auc", "auc", "AUC"),
+    LOGLOSS: ("logloss", "logloss", "logloss (nats)"),
+}
+FEWEST_CLICKS = 5
+"""A slice of fewer clicks is never named as the worst, since its interval is only an approximation."""
+
+
+@st.fragment
+def slice_section(run: OpenRun, part: str, rows: pd.DataFrame, metrics: Metrics) -> None:
+    """Draw the section; as a fragment, only it runs again when the field changes."""
+    st.header("Slices", anchor=False, divider="gray")
+    roles = [role for role in run.spec.schema.roles if role.column != run.spec.schema.label.column]
+    left, right = side_by_side(2)
+    names = [role.column for role in roles]
+    used = [role.column for role in roles if role.kind.is_used]
+    field = left.selectbox("By field", names, **links.mirror("slice", names, (used or names)[0]))
+    measure = right.segmented_control(
+        "Measure", list(MEASURES), required=True, **links.mirror("measure", list(MEASURES), RATIO)
+    )
+    role = roles[names.index(field)]
+    try:
+        predictions.require_table(run)
+        sliced = sliced_metrics(run.id, part, role, rows, run)
+    except DeepFMError as error:
+        st.info(plain(str(error)))
+        return
+    _show(sliced, role, measure or RATIO, metrics)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def sliced_metrics(run_id: str, part: str, role: FieldRole, _rows: pd.DataFrame, _run: OpenRun) -> pd.DataFrame:
+    """Evaluate a finished run's predictions at each level of a field."""
+    cells = predictions.table_of(_run, part).frame[role.column].take(_rows["row"].to_numpy())
+    return slice_metrics(_rows["label"].to_numpy(), _rows["logit"].to_numpy(), level_rows(cells, role))
+
+
+def _show(sliced: pd.DataFrame, role: FieldRole, measure: str, metrics: Metrics) -> None:
+    name, stem, title = MEASURES[measure]
+    table = sliced[["level", "rows", "clicks", name, f"{stem}_low", f"{stem}_high"]].rename(
+        columns={f"{stem}_low": "low", f"{stem}_high": "high"}
+    )
+    overall: float | None = getattr(metrics, name)
+    drawn = table.dropna(subset=[name])
+    left_out = len(table) - len(drawn)
+    reading = (
+        "One point per level, with its 95% interval; the number of rows is in brackets. Dashed: all rows. "
+        + _finding(drawn, name, overall)
+        + (" Arrow: the interval continues." if measure == RATIO and goes_on(drawn, name, overall) else "")
+        + (f" {left_out} levels with only one outcome are in the table only." if left_out else "")
+    )
+    if drawn.empty:
+        st.info(f"No level of {code(role.column)} has both positive and negative rows here.")
+        return
+    figure(
+        f"{measure} by {role.column}",
+        lambda: slices(drawn, value=name, title=title, overall=overall, field=role.column, ratio=measure == RATIO),
+        table,
+        reading,
+        key="slices",
+        titles=SLICES,
+        file=f"slices-{role.column}",
+    )
+
+
+def _finding(table: pd.DataFrame, name: str, overall: float | None) -> str:
+    """Say how many intervals miss the target, and how many would by chance."""
+    target = 1.0 if name == "calibration_ratio" else overall
+    evaluated = table[table["clicks"] >= FEWEST_CLICKS]
+    if target is None or evaluated.empty:
+        return ""
+    off = evaluated[(evaluated["low"] > target) | (evaluated["high"] < target)]
+    goal = "1" if name == "calibration_ratio" else "the line"
+    if off.empty:
+        return f"Every interval contains {goal}."
+    worst = off.iloc[int((off[name] - target).abs().to_numpy().argmax())]
+    return (
+        f"{len(off)} of {len(evaluated)} intervals miss {goal}; by chance, one in 20 would. The worst is "
+        f"{plain(str(worst['level']))}, with {worst[name]:.2f}."
+    )
 
 
 main()
