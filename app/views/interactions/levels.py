@@ -1,18 +1,27 @@
-"""The chosen pair level by level: observed, model and difference; or the levels of one field alone."""
+"""The chosen pair level by level, or as a surface; or the levels of one field alone."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
-from app.charts.interactions.levels import FAINT, PANELS, THIN, contrasts, level_effects, level_panels, own_limit
+from app.charts.interactions.levels import (
+    FAINT,
+    PANELS,
+    THIN,
+    contrasts,
+    effect_surface,
+    has_surface,
+    level_effects,
+    level_panels,
+    own_limit,
+)
 from app.charts.interactions.ranking import pair_label, ranked
 from app.shared import run_status
 from app.shared.field_pairs import strength_row, test_row
 from app.shared.overview import cell_sentence
-from app.state import saved_runs
+from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
-from app.views.interactions.surface import surface_section
 from app.widgets.columns import CELLS
 from app.widgets.figure import figure
 from app.widgets.layout import side_by_side
@@ -155,3 +164,37 @@ def _what_is_seen(run: OpenRun, cells: pd.DataFrame) -> str:
         return f"Every pair of levels has fewer than {THIN} training rows: too few to name one."
     nothing = cells["model"].abs().max() < FAINT
     return f"{cell_sentence(cell)}{' It has learned nothing of this pair.' if nothing else ''}"
+
+
+# The chosen pair as a surface, where both fields are numbers. It is drawn on request, since Plotly is large.
+
+
+SURFACE, PANEL = "surface", "surface_of"
+"""Names of the choices in the URL."""
+
+
+def surface_section(cells: pd.DataFrame, fields: tuple[str, str], limit: float | None) -> None:
+    """Offer the surface of a pair of numeric fields, and draw it on request; nothing for other pairs.
+
+    Args:
+        cells: the pair's cells with their effects.
+        fields: the names of both fields.
+        limit: log-odds of full colour in the panels above.
+    """
+    if not has_surface(cells):
+        return
+    if not st.toggle("As a surface", help="Loads a 3-D chart to turn.", **links.mirror_flag(SURFACE, False)):
+        return
+    names = list(PANELS)
+    panel = st.segmented_control(
+        "Height",
+        names,
+        format_func=PANELS.__getitem__,
+        required=True,
+        **links.mirror(PANEL, names, names[0]),
+    )
+    dark = st.context.theme.type == "dark"
+    figure = effect_surface(cells, fields, panel or names[0], dark=dark, limit=limit)
+    alt = f"Surface of {fields[0]} and {fields[1]}: {PANELS[panel or names[0]]}, in log-odds"
+    st.plotly_chart(figure, key="surface of pair", alt=alt, config={"displaylogo": False})
+    st.caption("Height: what both numbers do together beyond each alone, in log-odds. Drag to turn, scroll to zoom.")
