@@ -14,8 +14,7 @@ from app.state import links, saved_tables, visitor
 from app.state.saved_runs import show_use
 from app.state.store import store
 from app.views.data.evidence import observed_section, values_section
-from app.views.data.label import choose_label
-from app.views.data.roles import KEPT, edit_roles, table_heading
+from app.views.data.roles import KEPT, choose_label, edit_roles, table_heading
 from app.widgets.fonts import say_missing_letters
 from app.widgets.text import counted, errors_shown, plain, show_error, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
