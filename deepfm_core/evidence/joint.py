@@ -16,10 +16,9 @@ from scipy.linalg import cho_factor, cho_solve
 from deepfm_core.evidence.designs import FieldDesign, determined, level_pairs_with_rows
 from deepfm_core.evidence.likelihood import EXACT_CELLS
 from deepfm_core.evidence.main_effects import LONGEST_STEP, MainEffects, fit_main_effects
-from deepfm_core.evidence.null import null_residuals, upper_tail
 from deepfm_core.evidence.pair_cells import PairCells
 from deepfm_core.evidence.posterior import Posterior, posterior
-from deepfm_core.evidence.score_test import PairScore, Residuals, score_pair
+from deepfm_core.evidence.score_test import PairScore, Residuals, null_residuals, score_pair, upper_tail
 from deepfm_core.spec.events import Report, unheard
 
 Values = NDArray[np.float64]

@@ -27,9 +27,16 @@ from deepfm_core.evidence.designs import (
 from deepfm_core.evidence.joint import JointScores, Related, joint_scores, likelihoods
 from deepfm_core.evidence.likelihood import STRENGTHS
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
-from deepfm_core.evidence.null import benjamini_hochberg, null_residuals, upper_tail
 from deepfm_core.evidence.posterior import over_rows, posterior
-from deepfm_core.evidence.score_test import PairScore, Residuals, first_look, score_pair
+from deepfm_core.evidence.score_test import (
+    PairScore,
+    Residuals,
+    benjamini_hochberg,
+    first_look,
+    null_residuals,
+    score_pair,
+    upper_tail,
+)
 from deepfm_core.evidence.verdicts import FEWEST, PAIR_COLUMNS
 from deepfm_core.schema.labels import labelled_rows
 from deepfm_core.schema.schema import Schema

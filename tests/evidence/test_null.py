@@ -4,10 +4,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
-from deepfm_core.evidence import null
+from deepfm_core.evidence import score_test
 from deepfm_core.evidence.designs import field_designs
 from deepfm_core.evidence.main_effects import fit_main_effects
-from deepfm_core.evidence.null import benjamini_hochberg, null_residuals, upper_tail
+from deepfm_core.evidence.score_test import benjamini_hochberg, null_residuals, upper_tail
 from deepfm_core.metrics.scores import sigmoid
 from tests.worlds import MIXED, encoded
 
@@ -32,7 +32,7 @@ def test_conjugate_gradients_agree_with_the_direct_solution(monkeypatch: pytest.
     labels = (np.random.default_rng(0).random(500) < 0.3).astype(np.float64)
     main = fit_main_effects(designs, labels)
     direct = null_residuals(designs, main, 8, np.random.default_rng(5))
-    monkeypatch.setattr(null, "DIRECT_COLUMNS", 0)
+    monkeypatch.setattr(score_test, "DIRECT_COLUMNS", 0)
     np.testing.assert_allclose(null_residuals(designs, main, 8, np.random.default_rng(5)), direct, atol=2e-3)
 
 

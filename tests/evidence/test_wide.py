@@ -8,9 +8,8 @@ import pytest
 
 from deepfm_core.evidence import ranking
 from deepfm_core.evidence.designs import FieldDesign, Slots, cross, full_slots
-from deepfm_core.evidence.null import benjamini_hochberg
 from deepfm_core.evidence.ranking import ALONE, MOST_TESTED, observed_interactions, progress_said
-from deepfm_core.evidence.score_test import first_look
+from deepfm_core.evidence.score_test import benjamini_hochberg, first_look
 from deepfm_core.evidence.verdicts import NOT_TESTED, data_verdicts, not_tested, spread_of, untested_said
 from tests.evidence.test_ranking import table_of
 
