@@ -28,6 +28,7 @@ MOVED = {
     "deepfm_core.encoding.crosses": "deepfm_core.encoding.categorical",
     "deepfm_core.encoding.spelling": "deepfm_core.encoding.vocabulary",
     "deepfm_core.estimator": "deepfm_core.classifier",
+    "deepfm_core.evidence.likelihood": "deepfm_core.evidence.posterior",
     "deepfm_core.experiments.groups": "deepfm_core.experiments.comparison",
     "deepfm_core.explain.learned_levels": "deepfm_core.explain.learned",
     "deepfm_core.explain.nearest": "deepfm_core.explain.example_rows",

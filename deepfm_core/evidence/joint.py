@@ -14,10 +14,9 @@ from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
 
 from deepfm_core.evidence.designs import FieldDesign, determined, level_pairs_with_rows
-from deepfm_core.evidence.likelihood import EXACT_CELLS
 from deepfm_core.evidence.main_effects import LONGEST_STEP, MainEffects, fit_main_effects
 from deepfm_core.evidence.pair_cells import PairCells
-from deepfm_core.evidence.posterior import Posterior, posterior
+from deepfm_core.evidence.posterior import EXACT_CELLS, Posterior, posterior
 from deepfm_core.evidence.score_test import PairScore, Residuals, null_residuals, score_pair, upper_tail
 from deepfm_core.spec.events import Report, unheard
 

@@ -25,9 +25,8 @@ from deepfm_core.evidence.designs import (
     take_rows,
 )
 from deepfm_core.evidence.joint import JointScores, Related, joint_scores, likelihoods
-from deepfm_core.evidence.likelihood import STRENGTHS
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
-from deepfm_core.evidence.posterior import over_rows, posterior
+from deepfm_core.evidence.posterior import STRENGTHS, over_rows, posterior
 from deepfm_core.evidence.score_test import (
     PairScore,
     Residuals,

@@ -18,9 +18,9 @@ from scipy.sparse import coo_array, csr_array, diags_array, hstack
 from scipy.special import gammaincc
 
 from deepfm_core.evidence.designs import FieldDesign
-from deepfm_core.evidence.likelihood import STRENGTHS, Moments, steadied
 from deepfm_core.evidence.main_effects import MainEffects
 from deepfm_core.evidence.pair_cells import FieldWeights, PairCells
+from deepfm_core.evidence.posterior import STRENGTHS, Moments, steadied
 from deepfm_core.spec.events import Report, unheard
 
 Values = NDArray[np.float64]

@@ -11,13 +11,13 @@ from sklearn.metrics import roc_auc_score
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable, Layout
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import TableError
-from deepfm_core.evidence import cross_fit, likelihood
+from deepfm_core.evidence import cross_fit
+from deepfm_core.evidence import posterior as posterior_module
 from deepfm_core.evidence.cell_effects import observed_level_pairs
 from deepfm_core.evidence.cross_fit import HeldOut, out_of_fold_evidence
 from deepfm_core.evidence.levels import field_levels
-from deepfm_core.evidence.likelihood import STRENGTHS
 from deepfm_core.evidence.main_effects import LONGEST_STEP
-from deepfm_core.evidence.posterior import over_rows, posterior
+from deepfm_core.evidence.posterior import STRENGTHS, over_rows, posterior
 from deepfm_core.evidence.ranking import ALONE, fit_observed, observed_interactions
 from deepfm_core.evidence.score_test import MOST_PER_STRENGTH
 from deepfm_core.evidence.verdicts import DETERMINED, data_verdicts, verdicts
@@ -118,7 +118,7 @@ def test_a_planted_pair_is_found_beside_a_field_of_nearly_as_many_values_as_rows
 def test_the_freedom_of_cells_is_taken_from_draws_where_it_is_dear(monkeypatch: pytest.MonkeyPatch) -> None:
     world = make_world(3000, 3, MULTI_VALUED)
     fit = fit_observed(encode(world))
-    monkeypatch.setattr(likelihood, "FREEDOM_WORK", 0)
+    monkeypatch.setattr(posterior_module, "FREEDOM_WORK", 0)
     drawn = fit_observed(encode(world))
     for exact, estimated in zip(fit.alone, drawn.alone, strict=True):
         assert estimated.z == pytest.approx(exact.z, abs=0.15)
