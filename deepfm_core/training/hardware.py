@@ -17,7 +17,7 @@ import torch
 from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.errors import SpecError
 from deepfm_core.spec.run import FitSpec, ModelSpec, cross_numbers, network_inputs
-from deepfm_core.training.lazy_adam import worth_rows
+from deepfm_core.training.embedding_table import worth_rows
 
 SECONDS_WORTH_SHARING = 2e-3
 

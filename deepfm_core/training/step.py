@@ -12,8 +12,7 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.terms import terms_of
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.adam import Adam, Slot
-from deepfm_core.training.embedding_table import DenseTable
-from deepfm_core.training.lazy_adam import RowTable, worth_rows
+from deepfm_core.training.embedding_table import DenseTable, RowTable, worth_rows
 
 Table = DenseTable | RowTable
 

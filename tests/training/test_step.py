@@ -18,8 +18,8 @@ from deepfm_core.models.network import DropoutMasks
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.spec.settings import ACTIVATIONS
+from deepfm_core.training import embedding_table as crossed_module
 from deepfm_core.training import embedding_table as table_module
-from deepfm_core.training import lazy_adam as crossed_module
 from deepfm_core.training import step as step_module
 from deepfm_core.training.autograd_step import AutogradStep
 from deepfm_core.training.embedding_table import Distinct
