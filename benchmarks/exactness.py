@@ -25,10 +25,9 @@ from growth import table  # noqa: E402
 from deepfm_core.encoding.encoded_table import EncodedTable  # noqa: E402
 from deepfm_core.metrics.scores import auc, logloss  # noqa: E402
 from deepfm_core.spec.run import FitSpec, ModelSpec  # noqa: E402
-from deepfm_core.training.autograd_step import AutogradStep  # noqa: E402
 from deepfm_core.training.fit import fit, predict_logits  # noqa: E402
 from deepfm_core.training.state import FitState  # noqa: E402
-from deepfm_core.training.step import Step  # noqa: E402
+from deepfm_core.training.step import AutogradStep, Step  # noqa: E402
 
 MODEL = ModelSpec(embedding_size=8, layers=(64, 32), dropout=0.2)
 SEEDS = 3

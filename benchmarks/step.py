@@ -29,8 +29,7 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.network import DropoutMasks
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import FitSpec, ModelSpec
-from deepfm_core.training.autograd_step import AutogradStep
-from deepfm_core.training.step import Step
+from deepfm_core.training.step import AutogradStep, Step
 
 SMALL = ModelSpec(embedding_size=10, layers=(64, 32))
 RECOMMENDED = ModelSpec(embedding_size=8, layers=(64, 32), dropout=0.5, centred=True)

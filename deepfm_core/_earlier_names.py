@@ -46,7 +46,9 @@ MOVED = {
     "deepfm_core.schema.lists": "deepfm_core.schema.column",
     "deepfm_core.schema.names": "deepfm_core.schema.column",
     "deepfm_core.synthetic.columns": "deepfm_core.synthetic.worlds",
+    "deepfm_core.training.autograd_step": "deepfm_core.training.step",
     "deepfm_core.training.lazy_adam": "deepfm_core.training.embedding_table",
+    "deepfm_core.training.predict": "deepfm_core.training.step",
     "deepfm_core.training.spec": "deepfm_core.spec.run",
 }
 """Where a module of 0.1, or of later code, stands today. What was merged since is named if it held classes."""

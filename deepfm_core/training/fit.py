@@ -23,8 +23,8 @@ from deepfm_core.spec.events import EpochDone, Event, Fitted, Progress, Stage, S
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.guided import begin_from_guide, fixed_logits, keep_if_earned
 from deepfm_core.training.hardware import Sharing
-from deepfm_core.training.predict import Predictor
 from deepfm_core.training.state import FitState
+from deepfm_core.training.step import Predictor
 
 PRETRAINED = "The first of two phases, training an FM, ended with epoch"
 PROGRESS_SECONDS = 0.1

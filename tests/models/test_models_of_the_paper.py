@@ -25,7 +25,7 @@ from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import MODEL_NAMES, ModelSpec
-from deepfm_core.training.predict import Predictor
+from deepfm_core.training.step import Predictor
 from tests.models.test_deepfm import make
 from tests.worlds import MIXED, crossed, encoded, layout
 

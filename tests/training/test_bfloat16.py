@@ -20,10 +20,9 @@ from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
 from deepfm_core.tables.reader import read_table
 from deepfm_core.training import bfloat16
-from deepfm_core.training.autograd_step import AutogradStep
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.state import FitState
-from deepfm_core.training.step import Step
+from deepfm_core.training.step import AutogradStep, Step
 from tests.conftest import ROOT, Command
 from tests.training.test_step import batch_of, masks, model_of
 from tests.worlds import MIXED

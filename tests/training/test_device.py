@@ -18,9 +18,8 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.hardware import training_device
-from deepfm_core.training.predict import Predictor
 from deepfm_core.training.state import FitState
-from deepfm_core.training.step import Step
+from deepfm_core.training.step import Predictor, Step
 from tests.worlds import MIXED, crossed, encoded
 
 pytestmark = pytest.mark.slow

@@ -14,10 +14,9 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.spec.events import EpochDone, Event, Fitted, Stage, Started
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.training.adam import Adam
-from deepfm_core.training.autograd_step import AutogradStep
 from deepfm_core.training.fit import fit, predict_logits, train_epochs
 from deepfm_core.training.state import FitState
-from deepfm_core.training.step import Step
+from deepfm_core.training.step import AutogradStep, Step
 from tests.worlds import MIXED, encoded
 
 MODEL = ModelSpec(layers=(8,), dropout=0.3, centred=True, batch_norm=True)

@@ -18,12 +18,10 @@ from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.events import GUIDE, EpochDone, Stage
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import FitSpec, ModelSpec
-from deepfm_core.training.autograd_step import AutogradStep
 from deepfm_core.training.fit import fit, predict_logits, train_epochs
 from deepfm_core.training.guided import fixed_logits
-from deepfm_core.training.predict import Predictor
 from deepfm_core.training.state import FitState
-from deepfm_core.training.step import Step
+from deepfm_core.training.step import AutogradStep, Predictor, Step
 from tests.worlds import MIXED, encoded, layout
 
 SHAPES = {

@@ -21,9 +21,8 @@ from deepfm_core.spec.settings import ACTIVATIONS
 from deepfm_core.training import embedding_table as crossed_module
 from deepfm_core.training import embedding_table as table_module
 from deepfm_core.training import step as step_module
-from deepfm_core.training.autograd_step import AutogradStep
 from deepfm_core.training.embedding_table import Distinct
-from deepfm_core.training.step import Step
+from deepfm_core.training.step import AutogradStep, Step
 from tests.worlds import MIXED, crossed, encoded, layout
 
 pytestmark = pytest.mark.slow
