@@ -94,7 +94,7 @@ def turns(job: Job, peers: str | None, count: int) -> Iterator[dict[str, Any]]:
 def precisions() -> list[str]:
     """Return the precisions that this processor is fit for, and say on stderr which is left out and why."""
     from deepfm_core.errors import SpecError
-    from deepfm_core.training.bfloat16 import require_precision
+    from deepfm_core.training.hardware import require_precision
 
     try:
         require_precision("bfloat16")

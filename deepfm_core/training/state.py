@@ -14,7 +14,7 @@ from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.evidence.guide import Guide
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.spec.run import FitSpec, ModelSpec
-from deepfm_core.training.bfloat16 import require_precision
+from deepfm_core.training.hardware import require_precision
 from deepfm_core.training.step import AutogradStep, Step
 
 AnyStep = Step | AutogradStep

@@ -19,7 +19,7 @@ from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.presets import preset
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
 from deepfm_core.tables.reader import read_table
-from deepfm_core.training import bfloat16
+from deepfm_core.training import hardware
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.state import FitState
 from deepfm_core.training.step import AutogradStep, Step
@@ -30,7 +30,7 @@ from tests.worlds import MIXED
 pytestmark = pytest.mark.slow
 
 HALF = FitSpec(precision="bfloat16")
-USABLE = (bfloat16.bfloat16_gain() or 0.0) >= 1.0
+USABLE = (hardware.bfloat16_gain() or 0.0) >= 1.0
 """Whether this processor takes bfloat16; each test has something to check either way."""
 
 
@@ -45,7 +45,7 @@ def one_thread() -> Iterator[None]:
 
 def test_bfloat16_is_refused_where_it_does_not_pay() -> None:
     if USABLE:
-        bfloat16.require_precision("bfloat16")
+        hardware.require_precision("bfloat16")
         return
     with pytest.raises(SpecError, match=r"Precision is 'bfloat16'\. .* Use float32\."):
         FitState.new(MIXED, ModelSpec(), HALF, seed=0)
@@ -53,7 +53,7 @@ def test_bfloat16_is_refused_where_it_does_not_pay() -> None:
 
 @pytest.mark.parametrize(("gain", "said"), [(None, "does not multiply"), (0.4, "take 2.5 times as long")])
 def test_the_refusal_says_why(gain: float | None, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bfloat16, "bfloat16_gain", lambda: gain)
+    monkeypatch.setattr(hardware, "bfloat16_gain", lambda: gain)
     with pytest.raises(SpecError, match=said):
         FitState.new(MIXED, ModelSpec(), HALF, seed=0)
     FitState.new(MIXED, ModelSpec(), FitSpec(), seed=0)
@@ -71,14 +71,14 @@ def asked(tmp_path, monkeypatch) -> Iterator[list[str]]:
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(subprocess, "run", run)
-    monkeypatch.setattr(bfloat16, "announces_bfloat16", lambda: True)
+    monkeypatch.setattr(hardware, "announces_bfloat16", lambda: True)
     yield made
-    bfloat16.bfloat16_gain.cache_clear()
+    hardware.bfloat16_gain.cache_clear()
 
 
 def asked_by_a_new_process() -> float | None:
-    bfloat16.bfloat16_gain.cache_clear()
-    return bfloat16.bfloat16_gain()
+    hardware.bfloat16_gain.cache_clear()
+    return hardware.bfloat16_gain()
 
 
 def test_only_a_gain_is_remembered_for_later_processes(asked: list[str]) -> None:
@@ -88,9 +88,9 @@ def test_only_a_gain_is_remembered_for_later_processes(asked: list[str]) -> None
 
 def test_another_processor_and_a_damaged_memory_are_asked_anew(asked: list[str], monkeypatch) -> None:
     assert [asked_by_a_new_process() for _ in range(2)] == [0.5, 2.0]
-    monkeypatch.setattr(bfloat16, "processor_name", lambda: "another")
+    monkeypatch.setattr(hardware, "processor_name", lambda: "another")
     assert asked_by_a_new_process() == 3.0
-    bfloat16._cache_file().write_text("{", encoding="utf-8")
+    hardware._cache_file().write_text("{", encoding="utf-8")
     with pytest.raises(StopIteration):
         asked_by_a_new_process()
 
