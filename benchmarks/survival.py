@@ -48,7 +48,7 @@ from deepfm_core.store import untrusted  # noqa: E402
 from deepfm_core.store.process import Process  # noqa: E402
 from deepfm_core.store.store import Store  # noqa: E402
 from deepfm_core.store.upkeep.check import check  # noqa: E402
-from deepfm_core.workers.executor import perform  # noqa: E402
+from deepfm_core.workers.lane import perform  # noqa: E402
 from deepfm_core.workers.worker import DEFAULT_ENGINE, work  # noqa: E402
 
 OWNERS = ("a" * 32, "b" * 32)

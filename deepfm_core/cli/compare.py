@@ -18,7 +18,7 @@ from deepfm_core.store.process import Process
 from deepfm_core.store.records import RunRow
 from deepfm_core.store.store import Store
 from deepfm_core.tables.export import write_csv
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 
 _POLL_SECONDS = 0.2
 

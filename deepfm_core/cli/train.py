@@ -136,7 +136,7 @@ def _train_in_store(
 def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -> dict[str, Any]:
     from deepfm_core.store.process import Process
     from deepfm_core.store.store import Store
-    from deepfm_core.workers.executor import perform
+    from deepfm_core.workers.lane import perform
 
     store = Store.default()
     for sha, path in tables.paths.items():

@@ -29,8 +29,7 @@ from deepfm_core.store.records import RunRow
 from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store, default_home
 from deepfm_core.workers import lane
-from deepfm_core.workers.executor import perform
-from deepfm_core.workers.lane import Lane
+from deepfm_core.workers.lane import Lane, perform
 
 DEFAULT_ENGINE = "deepfm_core.runs.engine:execute"
 CLUSTER = "ray"

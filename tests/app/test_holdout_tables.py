@@ -14,7 +14,7 @@ from deepfm_core.runs.engine import execute
 from deepfm_core.spec.presets import preset
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 from tests.conftest import clicks
 
 pytestmark = pytest.mark.slow

@@ -21,7 +21,7 @@ from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 from tests.app.test_compare import button, text_of
 from tests.conftest import clicks
 from tests.experiments.test_study import instant

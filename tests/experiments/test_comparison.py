@@ -27,7 +27,7 @@ from deepfm_core.store import run_queue
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.tables.reader import read_table
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 from tests.conftest import clicks
 
 pytestmark = pytest.mark.slow

@@ -28,7 +28,7 @@ from deepfm_core.store.encoding_cache import EncodingCache, Prepared
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import Table
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 
 ROWS = 400
 MODEL, FIT = ModelSpec(embedding_size=2, layers=(4,)), FitSpec(epochs=1)

@@ -21,7 +21,7 @@ from deepfm_core.store.process import Process
 from deepfm_core.store.records import STALE_SECONDS, NewRun, RunRow
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import FOUND, Choices
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 from tests.small_engine import spec
 
 ME = Process.current()

@@ -31,7 +31,7 @@ from deepfm_core.workers.cluster import ray_engine
 from deepfm_core.workers.cluster.dispatcher import Dispatcher
 from deepfm_core.workers.cluster.parcel import Packer, Parcel
 from deepfm_core.workers.cluster.ray_engine import RayEngine, Size, _Lost
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 from tests.conftest import ROOT, clicks
 from tests.waiting import wait
 from tests.workers.cluster_engine import BEFORE_GATE, GATE
@@ -218,7 +218,7 @@ from deepfm_core.store.store import Store
 from deepfm_core.workers.cluster import node
 from deepfm_core.workers.cluster.ray_engine import RayEngine
 from deepfm_core.workers.cluster.ray_engine import RayEngine, Size, _Lost
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 store = Store(Path(sys.argv[1]))
 engine = RayEngine(store, sys.argv[2], "nowhere_to_be_found:execute", 1)
 for program in (node.program(), {"torch": "1.0"}):

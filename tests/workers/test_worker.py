@@ -14,7 +14,7 @@ from deepfm_core.spec.events import Cancelled, EpochDone, Failed, Finished, Prog
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 from tests.small_engine import BEFORE_GATE, STEPS, open_gate, spec
 from tests.waiting import HANGS, wait
 

@@ -19,8 +19,7 @@ from deepfm_core.store.records import RunRow
 from deepfm_core.store.run_queue import RUNS
 from deepfm_core.store.store import CLUSTER_FILE, Store
 from deepfm_core.workers.cluster.ray_engine import RayEngine, placed
-from deepfm_core.workers.executor import perform
-from deepfm_core.workers.lane import Lane
+from deepfm_core.workers.lane import Lane, perform
 
 _POLL_SECONDS = 0.1
 _COUNT_SECONDS = 1.0

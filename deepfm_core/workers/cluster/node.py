@@ -26,7 +26,7 @@ from deepfm_core.runs.job import Context, Job
 from deepfm_core.spec.events import Event, Failed, Placed, Progress
 from deepfm_core.store.encoding_cache import EncodingCache, digest_of
 from deepfm_core.workers.cluster.parcel import Packer, Parcel
-from deepfm_core.workers.executor import sentence
+from deepfm_core.workers.lane import sentence
 
 if TYPE_CHECKING:
     from deepfm_core.tables.table import Choices, Table

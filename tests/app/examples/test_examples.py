@@ -17,7 +17,7 @@ from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 
 pytestmark = pytest.mark.slow
 

@@ -114,7 +114,7 @@ from pathlib import Path
 from deepfm_core import _log
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 from tests.small_engine import spec
 def broken(job, context):
     raise ValueError("the cell 4711 of ann")
