@@ -29,7 +29,7 @@ from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.workers.cluster import ray_engine
 from deepfm_core.workers.cluster.dispatcher import Dispatcher
-from deepfm_core.workers.cluster.parcel import Packer, Parcel
+from deepfm_core.workers.cluster.node import Packer, Parcel
 from deepfm_core.workers.cluster.ray_engine import RayEngine, Size, _Lost
 from deepfm_core.workers.lane import perform
 from tests.conftest import ROOT, clicks

@@ -10,26 +10,95 @@ import platform
 import shutil
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import redirect_stderr, redirect_stdout, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import version
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from deepfm_core import __version__
-from deepfm_core._files import atomic_folder, write_json
+from deepfm_core._files import atomic_folder, write_bytes, write_json
 from deepfm_core._parallel import use_system_memory
 from deepfm_core._processor import wait_passively
+from deepfm_core.errors import RunError
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.spec.events import Event, Failed, Placed, Progress
 from deepfm_core.store.encoding_cache import EncodingCache, digest_of
-from deepfm_core.workers.cluster.parcel import Packer, Parcel
 from deepfm_core.workers.lane import sentence
 
 if TYPE_CHECKING:
     from deepfm_core.tables.table import Choices, Table
+
+
+# A run's folder between two machines: what has changed in it is packed there and unpacked here.
+
+
+@dataclass(frozen=True)
+class Parcel:
+    """Files of a folder by their path in it, and the paths of those that are gone."""
+
+    files: Mapping[str, bytes] = field(default_factory=dict)
+    gone: Sequence[str] = ()
+
+    def unpack(self, folder: Path) -> None:
+        """Write the files, each whole or not at all, and remove those that are gone.
+
+        Raises:
+            RunError: a path leads out of the folder.
+        """
+        for name, content in self.files.items():
+            write_bytes(_inside(folder, name), content)
+        for name in self.gone:
+            _inside(folder, name).unlink(missing_ok=True)
+
+
+class Packer:
+    """Packs what has changed in a folder since it was last packed."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._packed = _stamps(self._folder)
+
+    def pack(self) -> Parcel:
+        """Pack what is new or has changed."""
+        there = _stamps(self._folder)
+        changed = [name for name, stamp in there.items() if self._packed.get(name) != stamp]
+        gone = tuple(self._packed.keys() - there.keys())
+        self._packed = there
+        return Parcel(dict(_read(self._folder, changed)), gone)
+
+
+def whole_folder(folder: Path) -> Parcel:
+    """Pack all files of a folder."""
+    return Parcel(dict(_read(folder, _stamps(folder))))
+
+
+def _stamps(folder: Path) -> dict[str, tuple[int, int, int]]:
+    """Give a stamp of each file that is whole; what is being written has a hidden name."""
+    found = {}
+    for path in folder.rglob("*"):
+        with suppress(FileNotFoundError):
+            if path.is_file() and not path.name.startswith("."):
+                status = path.stat()
+                stamp = status.st_ino, status.st_mtime_ns, status.st_size
+                found[str(PurePosixPath(path.relative_to(folder)))] = stamp
+    return found
+
+
+def _read(folder: Path, names: Iterable[str]) -> Iterator[tuple[str, bytes]]:
+    for name in names:
+        with suppress(FileNotFoundError):  # removed in this moment
+            yield name, (folder / name).read_bytes()
+
+
+def _inside(folder: Path, name: str) -> Path:
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise RunError(f"A node sent the file `{name}`, which is not one of a run. Start the cluster's nodes anew.")
+    return folder / path
+
 
 TABLE_FILES = ("table.parquet", "table.json")
 """What a node needs of a table's folder in the store."""

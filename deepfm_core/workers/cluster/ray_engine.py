@@ -23,7 +23,7 @@ from deepfm_core.runs.job import Context, Job
 from deepfm_core.spec.events import PLACE, Cancelled, EpochDone, Event, Placed, Stage, event_from_dict
 from deepfm_core.store.store import Store
 from deepfm_core.workers.cluster import node
-from deepfm_core.workers.cluster.parcel import whole_folder
+from deepfm_core.workers.cluster.node import whole_folder
 
 MOST_LOSSES = 3
 """Nodes that a run may lose without an epoch in between: it may be what ends them."""
