@@ -50,6 +50,7 @@ MOVED = {
     "deepfm_core.training.lazy_adam": "deepfm_core.training.embedding_table",
     "deepfm_core.training.predict": "deepfm_core.training.step",
     "deepfm_core.training.spec": "deepfm_core.spec.run",
+    "deepfm_core.workers.cluster.dispatcher": "deepfm_core.workers.cluster.ray_engine",
     "deepfm_core.workers.cluster.parcel": "deepfm_core.workers.cluster.node",
 }
 """Where a module of 0.1, or of later code, stands today. What was merged since is named if it held classes."""

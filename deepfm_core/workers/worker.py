@@ -76,8 +76,10 @@ def work(home: Path, engine_name: str, idle: float, address: str = "", processor
     store = Store(home)
 
     def dispatch(worker: Process) -> Lane:
-        from deepfm_core.workers.cluster.dispatcher import Dispatcher  # alone knows of Ray
-        from deepfm_core.workers.cluster.ray_engine import RayEngine
+        from deepfm_core.workers.cluster.ray_engine import (
+            Dispatcher,  # alone knows of Ray
+            RayEngine,
+        )
 
         engine = RayEngine(store, address, engine_name.partition(":")[2] or DEFAULT_ENGINE, processors)
         return Dispatcher(store, worker, engine, Upkeep(store)).lane(idle)

@@ -28,9 +28,8 @@ from deepfm_core.spec.run import FitSpec, RunSpec, SplitSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.workers.cluster import ray_engine
-from deepfm_core.workers.cluster.dispatcher import Dispatcher
 from deepfm_core.workers.cluster.node import Packer, Parcel
-from deepfm_core.workers.cluster.ray_engine import RayEngine, Size, _Lost
+from deepfm_core.workers.cluster.ray_engine import Dispatcher, RayEngine, Size, _Lost
 from deepfm_core.workers.lane import perform
 from tests.conftest import ROOT, clicks
 from tests.waiting import wait
