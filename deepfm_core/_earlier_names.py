@@ -45,6 +45,7 @@ MOVED = {
     "deepfm_core.schema.leakage": "deepfm_core.schema.infer",
     "deepfm_core.schema.lists": "deepfm_core.schema.column",
     "deepfm_core.schema.names": "deepfm_core.schema.column",
+    "deepfm_core.store.shares": "deepfm_core.store.limits",
     "deepfm_core.synthetic.columns": "deepfm_core.synthetic.worlds",
     "deepfm_core.training.autograd_step": "deepfm_core.training.step",
     "deepfm_core.training.lazy_adam": "deepfm_core.training.embedding_table",

@@ -23,7 +23,7 @@ from deepfm_core.store.database import Database
 from deepfm_core.store.encoding_cache import EncodingCache
 from deepfm_core.store.groups import StoredComparisons
 from deepfm_core.store.limits import LOCAL as LOCAL
-from deepfm_core.store.limits import Use, clock_is_steady, require_room_in_queue, retire, use_of
+from deepfm_core.store.limits import Shares, Use, clock_is_steady, forget, require_room_in_queue, retire, use_of
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import Questions
 from deepfm_core.store.records import (
@@ -38,7 +38,6 @@ from deepfm_core.store.records import (
 )
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.run_queue import TURNS, Claims, WorkerRegister, worker_limit
-from deepfm_core.store.shares import Shares, forget
 from deepfm_core.store.tables import StoredTables
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from deepfm_core.export.bundle import bundle_bytes, import_bundle
 from deepfm_core.export.model_card import Facts
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.groups import MODELS, SETTINGS
+from deepfm_core.store.limits import GONE
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import OTHER_SPLIT
 from deepfm_core.store.records import NewRun
-from deepfm_core.store.shares import GONE
 from deepfm_core.store.store import Store
 from tests.app.test_results import finished_copy
 from tests.conftest import answer_next
