@@ -47,6 +47,7 @@ MOVED = {
     "deepfm_core.schema.names": "deepfm_core.schema.column",
     "deepfm_core.store.shares": "deepfm_core.store.limits",
     "deepfm_core.synthetic.columns": "deepfm_core.synthetic.worlds",
+    "deepfm_core.tables.datasets.listing": "deepfm_core.tables.datasets.dataset",
     "deepfm_core.training.autograd_step": "deepfm_core.training.step",
     "deepfm_core.training.lazy_adam": "deepfm_core.training.embedding_table",
     "deepfm_core.training.predict": "deepfm_core.training.step",

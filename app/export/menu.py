@@ -15,7 +15,7 @@ from deepfm_core.errors import DeepFMError
 from deepfm_core.export.formats import FORMATS, content
 from deepfm_core.export.tracking import configured, missing, send
 from deepfm_core.spec.run import BASELINE
-from deepfm_core.tables.datasets.source import without_secrets
+from deepfm_core.tables.datasets.dataset import without_secrets
 from deepfm_core.tables.export import file_name
 
 _IMPORT = "bundle to import"

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from deepfm_core.errors import RunError, SpecError
-from deepfm_core.tables.datasets.source import without_secrets
+from deepfm_core.tables.datasets.dataset import without_secrets
 
 if TYPE_CHECKING:
     from mlflow.tracking import MlflowClient

@@ -22,7 +22,7 @@ import pyarrow as pa
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.tables.containers import Form, from_json, is_json, is_zip, unpacked
 from deepfm_core.tables.csv_parser import Parsed, parse
-from deepfm_core.tables.datasets.source import is_dataset
+from deepfm_core.tables.datasets.dataset import is_dataset
 from deepfm_core.tables.decoding import Content, refuse_columns, refuse_size, survey
 from deepfm_core.tables.dialect import Dialect, detect
 from deepfm_core.tables.header import is_value

@@ -23,7 +23,7 @@ from deepfm_core.export.bundle import bundle_bytes, import_bundle
 from deepfm_core.export.model_card import Facts
 from deepfm_core.export.tracking import check, send
 from deepfm_core.store.run_folder import RunFolder
-from deepfm_core.tables.datasets.source import without_secrets
+from deepfm_core.tables.datasets.dataset import without_secrets
 from tests.conftest import ROOT, Command
 from tests.waiting import wait
 

@@ -17,8 +17,7 @@ import pytest
 
 from deepfm_core.errors import TableError
 from deepfm_core.tables.datasets import dataset
-from deepfm_core.tables.datasets.listing import list_files, matches
-from deepfm_core.tables.datasets.source import as_uri, is_dataset, name_of
+from deepfm_core.tables.datasets.dataset import as_uri, is_dataset, list_files, matches, name_of
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import ReadReport
 from tests.conftest import Command, clicks
@@ -134,7 +133,7 @@ def test_what_is_not_there_or_may_not_be_read_is_said(tmp_path: Path, monkeypatc
     def refused(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    monkeypatch.setattr("deepfm_core.tables.datasets.listing._infos", refused)
+    monkeypatch.setattr("deepfm_core.tables.datasets.dataset._infos", refused)
     assert "the folder may not be read" in said(tmp_path / "empty")
 
 
