@@ -1,4 +1,4 @@
-"""From the command line's options to tables, roles, parts and settings, for every verb that trains."""
+"""From the command line's options to tables, roles, parts and settings, for every verb; and what is said of a table."""
 
 from __future__ import annotations
 
@@ -15,11 +15,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, get_args
 
 from deepfm_core.cli.parser import READ
-from deepfm_core.cli.understanding import reading_warnings, tell, understood
 from deepfm_core.errors import NOTHING_TO_DO, DamagedStore, Problem, RunError, SchemaError, SpecError, did_you_mean
 from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.column_rules import Said
-from deepfm_core.schema.infer import infer_schema, with_separators
+from deepfm_core.schema.infer import infer_schema, verdict, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
@@ -326,3 +325,52 @@ def scored_table(arguments: argparse.Namespace, trained: Trained) -> Table:
     for note in notes:
         print(f"warning: {note}", file=sys.stderr)
     return table
+
+
+# What the command line says of a table before anything is trained: verdict, roles, notes and warnings.
+
+
+_SHOWN = 40
+"""Roles that are printed; `roles` prints all."""
+
+_LONGEST = 100
+"""Letters of a reason that are printed."""
+
+
+def understood(table: Table, schema: Schema) -> dict[str, Any]:
+    """Give the verdict, the reader's notes, the warnings and the role table as plain values for JSON."""
+    return {
+        "verdict": verdict(table, schema),
+        "notes": list(table.report.notes),
+        "warnings": [*schema.warnings, *reading_warnings(table)],
+        "roles": schema.role_rows([str(column) for column in table.frame.columns]),
+    }
+
+
+def reading_warnings(table: Table) -> list[str]:
+    """Say what the reader left out and repaired of a table."""
+    notes = table.report.notes
+    return [f"{table.name}: {sentence}" for sentence in table.report.sentences() if sentence not in notes]
+
+
+def tell(table: Table, schema: Schema, *, roles: bool = True) -> None:
+    """Print on stderr how a table was read and understood: one line per note, column and warning."""
+    lines = [f"note: {table.name}: {note}" for note in table.report.notes]
+    lines.append(f"{table.name}: {verdict(table, schema)[0]}")
+    if roles:
+        lines += _role_lines(table, schema)
+    lines += [f"warning: {warning}" for warning in schema.warnings]
+    print("\n".join(lines), file=sys.stderr)
+
+
+def _role_lines(table: Table, schema: Schema) -> list[str]:
+    rows = schema.role_rows([str(column) for column in table.frame.columns])
+    shown = rows[:_SHOWN]
+    names, kinds = (max(len(str(row[cell])) for row in shown) for cell in ("field", "kind"))
+    lines = [f"  {row['field']:<{names}}  {row['kind']:<{kinds}}  {_cut(row['why'])}".rstrip() for row in shown]
+    left = len(rows) - len(shown)
+    return lines + ([f"  and {left:,} more: the command `roles` prints them all"] if left else [])
+
+
+def _cut(reason: str) -> str:
+    return reason if len(reason) <= _LONGEST else f"{reason[: _LONGEST - 1]}…"

@@ -7,8 +7,7 @@ import sys
 
 import pandas as pd
 
-from deepfm_core.cli.options import chosen_schema, read_chosen
-from deepfm_core.cli.understanding import tell
+from deepfm_core.cli.options import chosen_schema, read_chosen, tell
 from deepfm_core.tables.export import write_csv
 
 COLUMNS = ["field", "kind", "separator", "missing", "why", "warning"]
