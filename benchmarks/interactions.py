@@ -33,6 +33,8 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from deepfm_core.evidence.null import null_residuals
+
 from benchmarks.other_worlds import other_world
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
@@ -40,7 +42,6 @@ from deepfm_core.evidence.cross_fit import out_of_fold_evidence
 from deepfm_core.evidence.designs import FieldDesign, field_designs
 from deepfm_core.evidence.joint import Related, likelihoods
 from deepfm_core.evidence.main_effects import fit_main_effects
-from deepfm_core.evidence.null import null_residuals
 from deepfm_core.evidence.posterior import over_rows, posterior
 from deepfm_core.evidence.ranking import MOST_DRAWS, labels_of, observed_interactions
 from deepfm_core.evidence.score_test import Residuals, score_pair

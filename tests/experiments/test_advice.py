@@ -17,7 +17,7 @@ from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
-from deepfm_core.workers.executor import perform
+from deepfm_core.workers.lane import perform
 from tests.conftest import clicks
 
 SIZES = {"lr": 200, "fm": 3_000, "dnn": 2_500, "deepfm": 6_000}
