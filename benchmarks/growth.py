@@ -3,8 +3,9 @@
     python benchmarks/growth.py --plot docs/images/growth.svg
 
 One thread; medians of processor time. Of rows the whole fit is measured (two epochs, shuffling and an evaluation after
-each included), of everything else a single training step, both without L2. `--whole` measures whole fits alone instead,
-with the recommended settings (L2, averages) but for the guide, which is no training, and with the same less L2.
+each included), of everything else a single training step, both without L2. `--whole` measures fits of three
+epochs instead: as a run begins by default, with the guide's evidence of the labels; with the recommended settings (L2,
+averages) but for the guide, which is no training; and with the same less L2. `--of` measures some of these alone.
 """
 
 from __future__ import annotations
@@ -59,12 +60,15 @@ def main() -> None:
     parser.add_argument("--turns", type=int, default=20, help="steps of each kind")
     parser.add_argument("--rows", type=int, default=10_000_000, help="the most rows")
     parser.add_argument("--whole", action="store_true", help="whole fits with recommended settings alone")
+    parser.add_argument("--of", nargs="+", choices=OF, default=OF, help="what to vary in whole fits")
     parser.add_argument("--plot", type=Path, help="where to draw the curves")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     torch.set_flush_denormal(True)
     curves = []
-    for curve in whole(arguments.rows) if arguments.whole else (*steps(arguments.turns), rows(arguments.rows)):
+    for curve in (
+        whole(arguments.rows, arguments.of) if arguments.whole else (*steps(arguments.turns), rows(arguments.rows))
+    ):
         print(curve.markdown(), flush=True)
         curves.append(curve)
     if arguments.plot:
@@ -85,23 +89,32 @@ def steps(turns: int) -> list[Curve]:
     ]
 
 
-def whole(most: int) -> Iterator[Curve]:
-    """Measure fits of three epochs with recommended settings, and without their L2: 300,000 rows of 10 fields with
-    vocabulary 10,000 and batch 1,024, one of them varied; the batch is the recommended one where rows vary."""
-    for said, l2 in (("recommended settings", True), ("recommended, without L2", False)):
+def whole(most: int, of: Sequence[str]) -> Iterator[Curve]:
+    """Measure fits of three epochs by default, without the guide, and without L2: 300,000 rows of 10 fields with
+    vocabulary 10,000, one of them varied. The batch is 1,024 where the vocabulary varies, else the recommended one."""
+    for said, guided, l2 in (
+        ("defaults", True, True),
+        ("recommended settings", False, True),
+        ("recommended, without L2", False, False),
+    ):
 
         def one(fields: int = 10, vocabulary: int = 10_000, count: int = 300_000, **more: Any) -> float:
-            model, spec = preset("recommended", "deepfm", count * 9 // 10, guided=False)
+            model, spec = preset("recommended", "deepfm", count * 9 // 10, guided=guided)  # noqa: B023
             spec = replace(spec, epochs=3, patience=3, **more)
             return whole_fit(table(fields, vocabulary, count), model, spec if l2 else replace(spec, **NO_L2))  # noqa: B023
 
         unit = f"fit, s ({said})"
-        yield Curve("vocabulary", unit, [(count, one(vocabulary=count, batch_size=1024)) for count in VOCABULARIES[:3]])
-        yield Curve("fields", unit, [(count, one(fields=count, count=30_000)) for count in (10, 39, 100, 300)])
-        counts = [count for count in (10_000, 100_000, 1_000_000, 10_000_000) if count <= most]
-        yield Curve("rows", unit, [(count, one(count=count)) for count in counts])
+        if "vocabulary" in of:
+            points = [(count, one(vocabulary=count, batch_size=1024)) for count in VOCABULARIES[:3]]
+            yield Curve("vocabulary", unit, points)
+        if "fields" in of:
+            yield Curve("fields", unit, [(count, one(fields=count, count=30_000)) for count in (10, 39, 100, 300)])
+        if "rows" in of:
+            counts = [count for count in (10_000, 100_000, 1_000_000, 10_000_000) if count <= most]
+            yield Curve("rows", unit, [(count, one(count=count)) for count in counts])
 
 
+OF = ("vocabulary", "fields", "rows")
 NO_L2: dict[str, Any] = {"l2": 0.0, "embedding_l2": 0.0}
 VOCABULARIES = (10_000, 100_000, 1_000_000, 10_000_000)
 FIELDS = (5, 10, 20, 39, 100, 200)

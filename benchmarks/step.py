@@ -156,6 +156,11 @@ def skewed(features: int, rows: int) -> EncodedTable:
     return table_of([Kind.NUMERIC] * 13 + [Kind.CATEGORICAL] * 26, sizes, drawn, weights, rng)
 
 
+def names_of(size: int) -> tuple[str, ...]:
+    """Name a field's features. The levels of a field, which evidence is taken of, are named ones."""
+    return tuple(map(str, range(size)))
+
+
 def table_of(
     kinds: Sequence[Kind],
     sizes: Sequence[int],
@@ -165,7 +170,7 @@ def table_of(
 ) -> EncodedTable:
     offsets = np.concatenate([[0], np.cumsum(sizes)[:-1]]).astype(np.int32)
     fields = tuple(
-        EncodedField(f"f{number}", f"f{number}", kind, number, 1, int(offset), size, (), None)
+        EncodedField(f"f{number}", f"f{number}", kind, number, 1, int(offset), size, names_of(size), None)
         for number, (kind, size, offset) in enumerate(zip(kinds, sizes, offsets, strict=True))
     )
     rows = len(drawn[0])

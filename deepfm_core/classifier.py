@@ -33,7 +33,7 @@ from deepfm_core.export.bundle import opened
 from deepfm_core.export.model_card import Facts
 from deepfm_core.export.run_code import recipe
 from deepfm_core.metrics.scores import sigmoid
-from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample
+from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample, pairs_explained
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
@@ -378,9 +378,10 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         train, rows_asked = self._rows_asked(X, y)
         seed = trained.spec.seed
         sample = sample_rows(train, seed, SAMPLE_ROWS)
-        rows, background = network_sample(trained.model, sample)
-        learned = learned_pairs(trained.model, sample, network_rows=rows, background=background, seed=seed)
         observed = observed_interactions(rows_asked, seed=seed)
+        asked = pairs_explained(trained.model, sample, observed, seed)
+        rows, background = network_sample(trained.model, sample, asked)
+        learned = learned_pairs(trained.model, sample, network_rows=rows, background=background, seed=seed, pairs=asked)
         pairs = pairs_frame(train.layout.names, learned, observed)
         return pairs.drop(columns=list(HELD_OUT_COLUMNS)).assign(verdict=verdicts(pairs))
 

@@ -35,7 +35,13 @@ from deepfm_core.spec.models import ADDENDS
 
 
 RAISES, LOWERS, STANDS = "+ raises", "− lowers", "= logit"
-TITLES = {"base": "mean logit", "higher-order": "higher order", **{name: kind.title for name, kind in ADDENDS.items()}}
+OWN = {
+    "base": "mean logit",
+    "higher-order": "higher order",
+    "other-pairs": "all other pairs",
+    "rest": "other pairs, higher order",
+}
+TITLES = {**OWN, **{name: kind.title for name, kind in ADDENDS.items()}}
 BY_FIELDS_ALONE = ("first-order", "main", "second-order", "pair")
 """Kinds of addends whose fields name them. The title of any other kind is added."""
 WRITTEN = 0.005

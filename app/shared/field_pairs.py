@@ -25,6 +25,7 @@ from deepfm_core.evidence.verdicts import (
     holding,
     passed_over,
     right_sized,
+    unexplained_said,
     untested_said,
     why_no_pairs,
 )
@@ -132,6 +133,7 @@ def finding(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
         _finding_with_evidence(run, pairs, measure)
         if said := untested_said(pairs):
             st.caption(said)
+        _say_unexplained(pairs)
         return
     best = ranked(pairs, measure).iloc[0]
     name = plain(pair_label(best["field_a"], best["field_b"]))
@@ -142,6 +144,12 @@ def finding(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
         f"Take the order as a hint: it is what one model{size} learned. On tables with planted pairs, the ranking of "
         "one model finds them little better than chance. Check a pair against the data below before you believe it."
     )
+    _say_unexplained(pairs)
+
+
+def _say_unexplained(pairs: pd.DataFrame) -> None:
+    if said := unexplained_said(pairs):
+        st.caption(f"{said} Any other is measured when you open it.")
 
 
 MOST_NAMED = 6

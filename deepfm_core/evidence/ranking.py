@@ -61,6 +61,10 @@ FEWEST_DRAWS, MOST_DRAWS = 16, 128
 MOST_TESTED = 1000
 """Pairs that are tested at most. Of more, a first look chooses those worth it; 45 fields have 990."""
 
+LIKELY = 0.03
+"""Pairs that interact with a smaller probability, alone, are not scored beside the others: of a wide table, and of one
+for which fewer than `MOST_DRAWS` are drawn."""
+
 LOOK_WORK = 5e9
 """Products that a first look may take: half of rows × (columns of a row)². Of longer tables, it samples rows."""
 
@@ -130,8 +134,9 @@ def observed_interactions(
 
     Fit main effects, draw labels from them as the null, and score each pair against it (docs/interactions.md has the
     formulas). Strengths are standard deviations over rows, in log-odds. Of more than `MOST_TESTED` pairs, a first look
-    chooses those that are tested; false discoveries are counted among all of them. Cost: 12 fields × 20,000 rows about
-    1 s, 300 fields × 2,000 rows about 12 s; memory a few arrays of rows × draws float32.
+    chooses those that are tested, and those that are likely by themselves are scored beside each other; false
+    discoveries are counted among all pairs. Cost: 12 fields × 20,000 rows about 1 s, 300 fields × 2,000 rows about 6 s;
+    memory a few arrays of rows × draws float32.
 
     Args:
         table: N labelled rows. Test rows may be among them: this judges no model.
@@ -202,9 +207,12 @@ def _fit_observed(
     main = fit_main_effects(designs, labels)
     if chosen is None and len(every) > MOST_TESTED:
         chosen = _worth_testing(designs[:fields], labels, main, seed, within(report, LOOKED, ALONE[0]))
+        least = max(least, LIKELY)
     pairs = every if chosen is None else tuple(chosen)
     if draws is None:
-        draws = int(np.clip(DRAW_WORK / max(len(table) * len(pairs), 1), FEWEST_DRAWS, MOST_DRAWS))
+        affordable = DRAW_WORK / max(len(table) * len(pairs), 1)
+        least = max(least, LIKELY) if affordable < MOST_DRAWS else least
+        draws = int(np.clip(affordable, FEWEST_DRAWS, MOST_DRAWS))
     p = main.probability
     noise = null_residuals(designs, main, draws, rng)  # (N, draws)
     rows = Residuals(designs, labels - p, p * (1 - p), noise)

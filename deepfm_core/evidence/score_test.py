@@ -6,9 +6,10 @@ are worth it. In shapes: N rows, F fields, C cells of a pair, T strengths, B dra
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import coo_array, csr_array, diags_array, hstack
 from scipy.special import gammaincc
 
-from deepfm_core.evidence.designs import FieldDesign
+from deepfm_core.evidence.designs import FieldDesign, Slots
 from deepfm_core.evidence.main_effects import MainEffects
 from deepfm_core.evidence.pair_cells import FieldWeights, PairCells
 from deepfm_core.evidence.posterior import STRENGTHS, Moments, steadied
@@ -192,6 +193,12 @@ LOOKED_AT_ONCE = 16
 """Fields whose pairs are looked at together."""
 
 
+DENSE_LOOK = 20_000_000
+"""Rows × columns up to which a first look takes dense products, in float32: 80 MB."""
+DENSE_FILL = 0.05
+"""Share of a table's numbers that must not be 0 for dense products: they are some hundred times as fast each."""
+
+
 def first_look(
     designs: Sequence[FieldDesign], residual: Values, weights: Values, most: int, report: Report = unheard
 ) -> list[tuple[int, int]]:
@@ -222,14 +229,15 @@ def first_look(
     excess = -(by_row.T * residual**2) @ by_row  # (F, F) less own squares
     total = np.zeros_like(excess)  # Σ V²
     shared = -(by_row4.T * weights**2) @ by_row4  # Σ_{i≠j} v_i v_j
+    size = every.shape[0] * every.shape[1]
+    dense = size <= DENSE_LOOK and every.nnz >= DENSE_FILL * size
+    sums = (_dense_sums if dense else _sparse_sums)(every), (_dense_sums if dense else _sparse_sums)(squared)
     for first in range(0, len(designs), LOOKED_AT_ONCE):
         report(first / len(designs))
+        # The others have been looked at: each pair is in the upper half once.
         block = slice(starts[first], starts[min(first + LOOKED_AT_ONCE, len(designs))])
-        later = slice(block.start, None)  # the others have been looked at: each pair is in the upper half once
-        U = ((diags_array(residual) @ every[:, block]).T @ every[:, later]).tocoo()
-        V = ((diags_array(weights) @ squared[:, block]).T @ squared[:, later]).tocoo()
-        excess += _by_pair(U, of_field, block.start)
-        total += _by_pair(V, of_field, block.start)
+        excess += sums[0](block, residual, of_field)
+        total += sums[1](block, weights, of_field)
     upper = np.triu_indices(len(designs), 1)
     spreads = total, np.maximum(total + shared, NO_INFO * np.maximum(total, NO_INFO))
     scores = [excess[upper] / np.sqrt(2 * np.maximum(spread[upper], 1e-12)) for spread in spreads]
@@ -238,6 +246,36 @@ def first_look(
     _, seen = np.unique(in_turn, return_index=True)
     best = in_turn[np.sort(seen)[:most]]
     return sorted((int(upper[0][k]), int(upper[1][k])) for k in best)
+
+
+Sums = Callable[[slice, Values, NDArray[np.int64]], Values]
+"""From the columns of some fields, (N,) values and the field (columns,) of each column: (F, F) squares of the sums of
+values over the cells of these fields with themselves and those after them, added up by pair."""
+
+
+def _sparse_sums(columns: csr_array) -> Sums:
+    def squares(block: slice, values: Values, of_field: NDArray[np.int64]) -> Values:
+        sums = (diags_array(values) @ columns[:, block]).T @ columns[:, block.start :]
+        return _by_pair(sums.tocoo(), of_field, block.start)
+
+    return squares
+
+
+def _dense_sums(columns: csr_array) -> Sums:
+    dense = columns.astype(np.float32).toarray()
+
+    def squares(block: slice, values: Values, of_field: NDArray[np.int64]) -> Values:
+        weighted = dense[:, block] * values.astype(np.float32)[:, None]
+        found = np.square(weighted.T @ dense[:, block.start :], dtype=np.float64)  # (columns of the block, later ones)
+        rows, later = of_field[block], of_field[block.start :]
+        by_row = np.add.reduceat(found, np.flatnonzero(np.diff(rows, prepend=-1)), axis=0)
+        by_pair = np.add.reduceat(by_row, np.flatnonzero(np.diff(later, prepend=-1)), axis=1)
+        fields = int(of_field[-1]) + 1
+        whole = np.zeros((fields, fields))
+        whole[np.ix_(np.unique(rows), np.unique(later))] = by_pair
+        return whole
+
+    return squares
 
 
 def _by_pair(sums: coo_array, of_field: NDArray[np.int64], first: int) -> Values:
@@ -302,8 +340,12 @@ def null_residuals(
     theta = np.concatenate([np.zeros(1), *fit.effects])
     right = np.asarray(single.T @ noise, dtype=np.float64) - (penalty * theta)[:, None]  # (P, B)
     rows, scale = _rows_of_gram(columns, rng)
-    solve = _solve_directly if len(penalty) <= DIRECT_COLUMNS else _conjugate_gradients
-    steps = solve(columns[rows], v[rows] * scale, penalty, right).astype(np.float32)  # (P, B)
+    if len(penalty) <= DIRECT_COLUMNS:
+        mains = [design.main if isinstance(rows, slice) else design.main.take(rows) for design in designs]
+        solved = _solve_directly(gram_of([_constant(v[rows]), *mains], v[rows] * scale), penalty, right)
+    else:
+        solved = _conjugate_gradients(columns[rows], v[rows] * scale, penalty, right)
+    steps = solved.astype(np.float32)  # (P, B)
     noise -= v.astype(np.float32)[:, None] * np.asarray(single @ steps)
     return noise
 
@@ -318,9 +360,37 @@ def _rows_of_gram(columns: sparse.csr_array, rng: np.random.Generator) -> tuple[
     return np.sort(rng.choice(rows, size=most, replace=False)), rows / most
 
 
-def _solve_directly(columns: sparse.csr_array, weights: Values, penalty: Values, right: Values) -> Values:
+def _constant(rows: Values) -> Slots:
+    return Slots(np.zeros((len(rows), 1), dtype=np.int64), None, 1)
+
+
+def gram_of(blocks: Sequence[Slots], weights: Values) -> Values:
+    """Return X'VX of columns that stand in blocks beside each other: (P, P).
+
+    Two blocks of a level a row are a count of their level pairs, which takes a tenth of a sparse product's time.
+
+    Args:
+        blocks: the columns, over N rows.
+        weights: (N,) v.
+    """
+    starts = np.cumsum([0, *(block.size for block in blocks)])
+    places = [slice(*ends) for ends in pairwise(starts)]
+    gram = np.empty((starts[-1], starts[-1]))
+    for number, (a, of_a) in enumerate(zip(blocks, places, strict=True)):
+        for b, of_b in zip(blocks[number:], places[number:], strict=True):
+            if a.one_hot and b.one_hot:
+                found = np.bincount(a.ids[:, 0] * b.size + b.ids[:, 0], weights, a.size * b.size)
+                product = found.reshape(a.size, b.size)
+            else:
+                product = a.matrix.T @ b.weighted(weights)
+                product = product.toarray() if sparse.issparse(product) else product
+            gram[of_a, of_b] = product
+            gram[of_b, of_a] = product.T
+    return gram
+
+
+def _solve_directly(gram: Values, penalty: Values, right: Values) -> Values:
     """Solve (X'VX + Λ) δ = right for (P, B) right-hand sides."""
-    gram = (columns.T @ (columns * weights[:, None])).toarray()
     gram[np.diag_indices_from(gram)] += penalty + LEAST_PENALTY * float(gram.diagonal().max())
     return np.asarray(cho_solve(cho_factor(gram), right))
 

@@ -181,6 +181,17 @@ def untested_said(pairs: pd.DataFrame) -> str:
     )
 
 
+def unexplained_said(pairs: pd.DataFrame) -> str:
+    """Say how many pairs were looked up in the model; empty if all of them were, or none."""
+    known = int(_numbers(pairs, "learned").notna().sum())
+    if known in (0, len(pairs)):
+        return ""
+    return (
+        f"What the model learned was measured for {known:,} of {len(pairs):,} pairs: those that stand out by the "
+        "labels or in the model, all clear ones among them."
+    )
+
+
 def spread_of(pairs: pd.DataFrame, field_a: str, field_b: str) -> float:
     """Return the strength of one pair by the labels, in log-odds; 0 for a pair that was not tested."""
     named = (pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from math import comb
 
 import numpy as np
 import pandas as pd
@@ -23,6 +24,7 @@ from deepfm_core.explain.learned import (
 )
 from deepfm_core.explain.probe import NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import additive_parts
+from deepfm_core.explain.row_terms import OTHER_PAIRS, REST
 from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.terms import WithinPairs, gives_pairs
@@ -52,7 +54,9 @@ class PurifiedTerms:
         main: (N, F + D), a column per embedded field, then per dense field.
         pairs: (a, b) of each pair; (a, a) for the pairs within a multi-valued field.
         pair: (N, P).
-        higher: (N,), the effect of three or more fields together; None for a model without a DNN, which has none.
+        higher: (N,), the effect of three or more fields together; None for a model without a DNN, which has none. If
+            some pairs are left out, they are in it, and every model has it.
+        rest: the kind of addend that `higher` is.
     """
 
     base: float
@@ -60,6 +64,7 @@ class PurifiedTerms:
     pairs: tuple[tuple[int, int], ...]
     pair: Values
     higher: Values | None
+    rest: str = "higher-order"
 
 
 def purified_terms(
@@ -81,7 +86,8 @@ def purified_terms(
     - the DNN's partial dependence on it,
     - the additive parts of its pairs,
 
-    each minus its mean over training rows. Higher order is the rest.
+    each minus its mean over training rows. Higher order is the rest. Pairs that `learned` leaves out are in
+    the rest, with their additive parts.
 
     Cost: the DNN on N · P · background rows at most, fewer if values repeat; 12 fields and 2,000 rows 1 s.
 
@@ -118,10 +124,13 @@ def purified_terms(
         parts = additive_parts(within[: len(sample)], own, levels)
         pure = np.concatenate([pure, within[len(sample) :] - parts.of_a - parts.constant], 1)
         main[:, [f for f, _ in own]] += parts.of_a
-    # The rest makes the addends sum to the logit exactly. Without a DNN it is only the rounding of float32.
+    # The rest makes the addends sum to the logit exactly. Without a DNN it is only the rounding of float32,
+    # unless pairs are left out.
     base = float(predict_logits(model, sample).mean())
     rest = predict_logits(model, table) - base - main.sum(1) - pure.sum(1)
-    return PurifiedTerms(base, main, (*pairs, *own), pure, rest if model.spec.deep else None)
+    whole, deep = not gives_pairs(model) or len(pairs) == comb(len(table.layout.fields), 2), model.spec.deep
+    kind = "higher-order" if whole else REST if deep else OTHER_PAIRS
+    return PurifiedTerms(base, main, (*pairs, *own), pure, rest if deep or not whole else None, kind)
 
 
 @torch.no_grad()
@@ -171,7 +180,7 @@ def purified_terms_frame(terms: PurifiedTerms, table: EncodedTable, rows: NDArra
     kinds += [("pair", names[a], names[b]) for a, b in terms.pairs]
     blocks = [np.full((len(rows), 1), terms.base), terms.main, terms.pair]
     if terms.higher is not None:
-        kinds.append(("higher-order", None, None))
+        kinds.append((terms.rest, None, None))
         blocks.append(terms.higher[:, None])
     return pd.DataFrame(
         {

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
+from itertools import combinations, product
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from deepfm_core.explain.learned import (
 )
 from deepfm_core.explain.purify import purify_table
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.term import Pairs
 
 # Columns of names in long frames, where a few names repeat: stored as categories.
 
@@ -94,17 +95,18 @@ def pairs_frame(names: Sequence[str], learned: LearnedPairs, observed: pd.DataFr
 
     Args:
         names: of the fields.
-        learned: pure contributions of the model.
+        learned: pure contributions of the model. What it learned of a pair that was not measured is null.
         observed: the frame of `evidence.ranking.observed_interactions`, whose `strength` ranks the pairs. Without it
             the learned strength does.
     """
+    every = list(combinations(range(len(names)), 2))
     frame = pd.DataFrame(
         {
-            "field_a": pd.Series([names[a] for a, _ in learned.pairs], dtype=object),
-            "field_b": pd.Series([names[b] for _, b in learned.pairs], dtype=object),
-            "learned_fm": np.nan if learned.fm is None else learned.fm,
-            "learned_dnn": np.nan if learned.dnn is None else learned.dnn,
-            "learned": learned.whole,
+            "field_a": pd.Series([names[a] for a, _ in every], dtype=object),
+            "field_b": pd.Series([names[b] for _, b in every], dtype=object),
+            "learned_fm": _at_pairs(learned.fm, learned.pairs, len(names)),
+            "learned_dnn": _at_pairs(learned.dnn, learned.pairs, len(names)),
+            "learned": _at_pairs(learned.whole, learned.pairs, len(names)),
         }
     )
     if observed is None:
@@ -113,6 +115,15 @@ def pairs_frame(names: Sequence[str], learned: LearnedPairs, observed: pd.DataFr
         merged = frame.merge(observed, on=["field_a", "field_b"], how="left", validate="one_to_one")
     ranked = merged.sort_values(["strength", "learned"], ascending=False, kind="stable", ignore_index=True)
     return ranked.reindex(columns=list(PAIR_COLUMNS))
+
+
+def _at_pairs(values: NDArray[np.float64] | None, pairs: Pairs, fields: int) -> NDArray[np.float64]:
+    """Put (P,) values at their places among all pairs of so many fields; NaN elsewhere."""
+    square = np.full((fields, fields), np.nan)
+    if values is not None and len(pairs):
+        a, b = np.array(pairs).T
+        square[a, b] = values
+    return square[np.triu_indices(fields, 1)]
 
 
 def fields_frame(model: DeepFM, sample: EncodedTable, pairs: pd.DataFrame) -> pd.DataFrame:
@@ -198,10 +209,14 @@ def level_pairs_frame(
     probabilities: NDArray[np.float64],
     background: int,
     seed: int,
+    asked: Pairs | None = None,
 ) -> pd.DataFrame:
-    """Make the `level_pairs` frame: rows, clicks, expected clicks and learned effect of each cell of each pair."""
+    """Make the `level_pairs` frame: rows, clicks, expected clicks and learned effect of each cell of each pair.
+
+    Only of the pairs `asked`, if they are given.
+    """
     assert train.labels is not None
-    pairs = [pair for pair in model.pairs if pair[0] != pair[1]]
+    pairs = [pair for pair in model.pairs if pair[0] != pair[1]] if asked is None else list(asked)
     pooled = [pool(level) for level in each_levels(train)]
     labels = train.labels.astype(np.float64)
     learned = level_contributions(model, train, [one.codes for one in pooled], pairs, background, seed)

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, repeat
+from itertools import combinations, repeat, zip_longest
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 from scipy.sparse import csr_array
@@ -31,13 +32,16 @@ from deepfm_core.models.terms import FMPairs, WithinPairs, terms_of
 MOST_VALUES = 8_000_000
 """Contributions (rows × pairs) kept in memory, 64 MB of them; with many pairs, fewer rows are used."""
 
+SCREEN_ROWS = 128
+"""Rows of a screen of all pairs in a network."""
+
 
 @dataclass(frozen=True)
 class LearnedPairs:
     """What a model learned of P pairs: standard deviations over rows of their pure contributions, in log-odds.
 
     Attributes:
-        pairs: field numbers (a, b), a < b.
+        pairs: field numbers (a, b), a < b; all of them, or those that were asked for.
         fm: (P,) of the FM pairs, over N sampled rows; None if the model has none.
         dnn: (P,) of the DNN, over M of the rows because it costs more; None if the model has none.
         whole: (P,) of FM pairs, DNN and crossed fields together, over the M rows; over all N without a DNN.
@@ -55,7 +59,13 @@ class LearnedPairs:
 
 @torch.no_grad()
 def learned_pairs(
-    model: DeepFM, table: EncodedTable, *, network_rows: int | None = None, background: int = 64, seed: int = 0
+    model: DeepFM,
+    table: EncodedTable,
+    *,
+    network_rows: int | None = None,
+    background: int = 64,
+    seed: int = 0,
+    pairs: Pairs | None = None,
 ) -> LearnedPairs:
     """Measure each pair's pure contribution over a sample of rows.
 
@@ -69,8 +79,9 @@ def learned_pairs(
         network_rows: M, or None for all N; fewer if there are many pairs.
         background: rows over which the DNN's other fields are averaged.
         seed: of the M rows and the background.
+        pairs: of field numbers, in ascending order; None for all.
     """
-    pairs = tuple(combinations(range(len(table.layout.fields)), 2))
+    pairs = tuple(combinations(range(len(table.layout.fields)), 2) if pairs is None else pairs)
     spec = model.eval().spec
     speaks = not model.network_is_silent
     rows = _sampled_rows(len(table), network_rows if speaks else None, len(pairs), seed)
@@ -94,6 +105,82 @@ def learned_pairs(
                 raw[:, k] += network_part
             whole[k] = fm[k] if fm_is_all else _pure_strength(fit, raw[:, k])
     return LearnedPairs(pairs, fm if spec.second_order else None, dnn if spec.deep else None, whole, rows, raw)
+
+
+# Of a wide table only the pairs that stand out are measured.
+
+
+def standing_out(
+    model: DeepFM, table: EncodedTable, observed: pd.DataFrame | None, most: int, seed: int = 0
+) -> list[tuple[int, int]]:
+    """Choose the pairs of a wide table that are worth measuring: the strongest by the labels and by what was learned.
+
+    Clear pairs, and those with weights or cells of their own, are always among them. The others are the best by the
+    labels, by the FM's embeddings and by the networks, in turn.
+
+    Args:
+        model: trained.
+        table: N training rows.
+        observed: the frame of `evidence.ranking.observed_interactions`; None if there is none.
+        most: how many are chosen, unless more are clear.
+        seed: of the rows that `network_screen` draws.
+
+    Returns:
+        Pairs of field numbers, in ascending order.
+    """
+    names = table.layout.names
+    place = {name: number for number, name in enumerate(names)}
+    upper = np.triu_indices(len(names), 1)
+    chosen = {pair for term in terms_of(model) for pair in term.own_pairs} | set(model.cells_of)
+    orders: list[list[tuple[int, int]]] = []
+    if observed is not None:
+        known = observed[observed["strength"].notna()]
+        ranked = [(place[a], place[b]) for a, b in zip(known["field_a"], known["field_b"], strict=True)]
+        chosen |= {pair for pair, clear in zip(ranked, known["significant"], strict=True) if clear}
+        orders.append(ranked)
+    screens = [FMPairs(model).strengths(table)] if model.spec.second_order else []
+    screens += [] if model.network_is_silent else [network_screen(model, table, seed)]
+    for screen in screens:
+        size = screen[upper]
+        best = np.argsort(-size, kind="stable")[:most]
+        orders.append([(int(upper[0][k]), int(upper[1][k])) for k in best if size[k] > 0])
+    for pair in (pair for turn in zip_longest(*orders) for pair in turn):
+        if len(chosen) >= most:
+            break
+        if pair is not None:
+            chosen.add(pair)
+    return sorted(chosen)
+
+
+def network_screen(model: DeepFM, table: EncodedTable, seed: int) -> NDArray[np.float64]:
+    """Say roughly how much each two fields interact in the networks: (F, F), symmetric.
+
+    It is how much the part of a row's output that is linear in one field changes when the other field takes the value
+    it has in another row, as a root mean square. A field's change is seen by all others at once, so it costs F passes
+    and not F². `learned_pairs` is what measures a pair.
+    """
+    drawn = table.take(_sampled_rows(len(table), SCREEN_ROWS, 1, seed))
+    fields, dense = network_fields_of(model, drawn), torch.from_numpy(drawn.dense)  # (N, F, K)
+    away, others = fields - fields.mean(0), fields.roll(1, 0)
+
+    def linear_parts(at: Tensor) -> Tensor:
+        at = at.detach().requires_grad_()
+        with torch.enable_grad():
+            (slopes,) = torch.autograd.grad(model.eval().network_output(at, dense).sum(), at)
+        return (slopes * away).sum(2)  # (N, F)
+
+    before, changes = linear_parts(fields), fields.new_zeros(2 * [fields.shape[1]])
+    for number in range(fields.shape[1]):
+        exchanged = fields.clone()
+        exchanged[:, number] = others[:, number]
+        changes[number] = (linear_parts(exchanged) - before).square().mean(0)
+    return np.asarray((changes + changes.T).sqrt().double().numpy())
+
+
+def measured(pairs: pd.DataFrame, names: Sequence[str]) -> list[tuple[int, int]]:
+    """Give the field numbers of those pairs of a frame `pairs` that were measured in the model, in ascending order."""
+    known, place = pairs[pairs["learned"].notna()], {name: number for number, name in enumerate(names)}
+    return sorted((place[a], place[b]) for a, b in zip(known["field_a"], known["field_b"], strict=True))
 
 
 def _pure_strength(fit: AdditiveFit, contributions: NDArray[np.float64]) -> float:
@@ -135,9 +222,8 @@ def fm_strengths(model: DeepFM, table: EncodedTable, pairs: Pairs) -> NDArray[np
     """Return the root mean square over rows of what `fm_columns` gives: (P,), measured together in float32."""
     a, b = np.array(pairs, dtype=np.int64).reshape(-1, 2).T
     strengths = FMPairs(model).strengths(table)[a, b]
-    own = [
-        k for k, pair in enumerate(pairs) if pair in model.cells_of
-    ]  # few: an embedding's product and a cell, added up
+    with_cells = model.cells_of
+    own = [k for k, pair in enumerate(pairs) if pair in with_cells]  # few: an embedding's product and a cell, added up
     for k, column in zip(own, fm_columns(model, table, [pairs[k] for k in own]), strict=True):
         strengths[k] = strength(column[:, None])[0]
     return strengths

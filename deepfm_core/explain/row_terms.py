@@ -20,16 +20,28 @@ from deepfm_core.explain.frames import FEWEST_EXAMPLES, MOST_EXAMPLES, repeated
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.term import Pairs
 from deepfm_core.spec.models import ADDENDS
 from deepfm_core.training.fit import predict_logits
 
 TERM_CELLS = 200_000
 """Addends stored for the example rows, which bounds the size of the file."""
 
+OTHER_PAIRS, REST = "other-pairs", "rest"
+"""Addends of a row where not every pair has its own: the other pairs; and these with the effects of higher order."""
 
-def example_rows(model: DeepFM, part: EncodedTable, seed: int) -> NDArray[np.int64]:
-    """Choose the example rows of a part, in ascending order; a model with many terms gets fewer."""
-    terms = len(model.pairs) + len(part.layout.fields) + len(part.layout.dense) + 2
+
+def example_rows(model: DeepFM, part: EncodedTable, seed: int, pairs: int | None = None) -> NDArray[np.int64]:
+    """Choose the example rows of a part, in ascending order; a model with many terms gets fewer.
+
+    Args:
+        model: of the run.
+        part: its rows.
+        seed: of the choice.
+        pairs: how many pairs have an addend; None for all of the model.
+    """
+    pairs = len(model.pairs) if pairs is None else pairs
+    terms = pairs + len(part.layout.fields) + len(part.layout.dense) + 2
     count = min(len(part), max(FEWEST_EXAMPLES, min(MOST_EXAMPLES, TERM_CELLS // terms)))
     return np.sort(np.random.default_rng(seed).choice(len(part), count, replace=False)).astype(np.int64)
 
@@ -72,11 +84,23 @@ def _sums(model: DeepFM, batch: Batch) -> dict[str, NDArray[np.float64]]:
 
 
 @torch.no_grad()
-def example_terms_frame(model: DeepFM, table: EncodedTable, rows: NDArray[np.int64]) -> pd.DataFrame:
-    """Make the `example_terms` frame: one line per addend of each row's logit."""
+def example_terms_frame(
+    model: DeepFM, table: EncodedTable, rows: NDArray[np.int64], pairs: Pairs | None = None
+) -> pd.DataFrame:
+    """Make the `example_terms` frame: one line per addend of each row's logit.
+
+    If `pairs` are given, other pairs of different fields share one line, `other-pairs`.
+    """
     terms = model.eval().terms(Batch.from_table(table))
     kinds = [(kind, a, b) for kind in terms.kinds for a, b in terms.fields_of(kind)]
     values = np.concatenate([terms.of(kind).double().numpy() for kind in terms.kinds], 1)
+    if pairs is not None:
+        names = table.layout.names
+        named = {(names[a], names[b]) for a, b in pairs}
+        alone = np.array([b is None or a == b or (a, b) in named for _, a, b in kinds])
+        if not alone.all():
+            kinds = [kind for kind, own in zip(kinds, alone, strict=True) if own] + [(OTHER_PAIRS, None, None)]
+            values = np.concatenate([values[:, alone], values[:, ~alone].sum(1, keepdims=True)], 1)
     return pd.DataFrame(
         {
             "row": np.repeat(rows, len(kinds)),

@@ -28,8 +28,13 @@ Z95 = 1.959964
 def sigmoid(logits: NDArray[np.floating]) -> Floats:
     """Turn logits into probabilities, without overflow."""
     z = np.asarray(logits, dtype=np.float64)
-    e = np.exp(-np.abs(z))  # in 0 … 1, whatever the sign of z
-    return np.where(z >= 0, 1.0, e) / (1.0 + e)
+    e = np.atleast_1d(np.abs(z))  # in place from here on: fits call this for every field of every sweep
+    np.exp(np.negative(e, out=e), out=e)  # in 0 … 1, whatever the sign of z
+    top = np.where(z >= 0, 1.0, e)
+    e += 1.0
+    top /= e
+    found: Floats = top.reshape(z.shape)[()]  # a number for a number
+    return found
 
 
 def logloss(labels: NDArray[np.floating], logits: NDArray[np.floating]) -> float:
@@ -299,6 +304,8 @@ def level_rows(cells: pd.Series[str], role: FieldRole) -> pd.DataFrame:
         return _number_rows(texts, missing, codes, role)
     if role.kind.is_time:
         return _hour_rows(texts, missing, codes, role)
+    if not role.separator:
+        return _pooled_codes([MISSING if absent else text for text, absent in zip(texts, missing, strict=True)], codes)
     values = [
         [MISSING] if absent else _values(text, role.separator) for text, absent in zip(texts, missing, strict=True)
     ]
@@ -391,6 +398,22 @@ def _hour_rows(texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.i
     order = np.where(hours < 0, 8, hours // 3)  # 8 slices of 3 hours, and missing ones last
     names = np.array([*(f"{start:02d}:00 to {start + 2:02d}:59" for start in range(0, 24, 3)), MISSING])
     return pd.DataFrame({"position": np.arange(len(codes)), "level": names[order][codes], "order": order[codes]})
+
+
+def _pooled_codes(texts: list[str], codes: NDArray[np.int64]) -> pd.DataFrame:
+    """Do what `_pooled` does for rows at one level each, whose `texts` the (N,) codes number."""
+    names, of_text = np.unique(np.array(texts or [MISSING], dtype=str), return_inverse=True)
+    level = of_text[codes]  # two texts may be one level
+    counts = np.bincount(level, minlength=len(names))
+    order = np.argsort(-counts, kind="stable")  # names ascend, so equal counts do
+    order = order[counts[order] > 0]
+    kept = order[: MOST_LEVELS if len(order) > MOST_LEVELS + 1 else len(order)]
+    other = f"other ({len(order) - len(kept)} levels)"
+    same = np.flatnonzero(names[kept] == other)  # a level of that very name takes the others in
+    place = np.full(len(names), same[0] if len(same) else len(kept))
+    place[kept] = np.arange(len(kept))
+    shown = np.array([*names[kept], other])
+    return pd.DataFrame({"position": np.arange(len(codes)), "level": shown[place[level]], "order": place[level]})
 
 
 def _pooled(rows: pd.DataFrame) -> pd.DataFrame:

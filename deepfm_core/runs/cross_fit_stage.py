@@ -26,9 +26,7 @@ from deepfm_core.evidence.cross_fit import (
     held_out_frame,
 )
 from deepfm_core.evidence.levels import field_levels
-from deepfm_core.evidence.ranking import MOST_TESTED
-from deepfm_core.evidence.verdicts import has_evidence, not_tested
-from deepfm_core.explain.learned import fm_contributions, network_contributions, weight_contributions
+from deepfm_core.explain.learned import fm_contributions, measured, network_contributions, weight_contributions
 from deepfm_core.explain.purify import purify
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.runs.explain_stage import network_sample
@@ -107,7 +105,8 @@ def hold_out(
 ) -> Iterator[Event]:
     """Check the pairs of a run's model on held-out rows, and add the results to its `pairs` frame.
 
-    Of a table with more pairs than the labels are tested for, `pairs_checked` says which.
+    Those that were measured in the run's model: all, or of a wide table those that stand out, clear pairs among them
+    (`explain.learned.standing_out`).
 
     Args:
         folder: the run's folder, which holds its `pairs`.
@@ -122,7 +121,7 @@ def hold_out(
     (folder.path / FOLDER).mkdir(exist_ok=True)
     frame = folder.frame("pairs")
     assert frame is not None
-    pairs = pairs_checked(frame, table.layout.names)
+    pairs = measured(frame, table.layout.names)
     done = _folds_of(folder, len(pairs))
     yield Stage(HOLD_OUT, len(done) / folds)
     # Each fold has its share of what `FOLDS` folds may keep, whatever their number.
@@ -134,19 +133,6 @@ def hold_out(
         yield Stage(HOLD_OUT, len(done) / folds)
     add_to_pairs(folder, held_out_frame(done, table, pairs))
     shutil.rmtree(folder.path / FOLDER)  # with what a killed process may have left half-written there
-
-
-def pairs_checked(pairs: pd.DataFrame, names: Sequence[str]) -> list[tuple[int, int]]:
-    """Return the field numbers of the pairs that are checked on held-out rows, in ascending order.
-
-    All of them, up to as many as the labels are tested for. Of more, those that were tested: no other can be clear. A
-    run without evidence checks the same number, those of which the model learned most.
-    """
-    if len(pairs) > MOST_TESTED:
-        tested = has_evidence(pairs) and not_tested(pairs).any()
-        pairs = pairs[~not_tested(pairs)] if tested else pairs.nlargest(MOST_TESTED, "learned")
-    number = {name: place for place, name in enumerate(names)}
-    return sorted((number[a], number[b]) for a, b in zip(pairs["field_a"], pairs["field_b"], strict=True))
 
 
 def _folds_of(folder: RunFolder, pairs: int) -> list[FoldEvidence]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import combinations, pairwise
+from math import comb
 from typing import NamedTuple
 
 import numpy as np
@@ -20,14 +21,16 @@ from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.splits import Part, load_parts
 from deepfm_core.errors import RunError
 from deepfm_core.evidence.levels import field_levels
+from deepfm_core.evidence.ranking import MOST_TESTED
 from deepfm_core.explain import frames, row_terms
 from deepfm_core.explain.attribution import dnn_attribution_frame, purified_terms, purified_terms_frame
 from deepfm_core.explain.example_rows import example_cells_frame
 from deepfm_core.explain.frames import sample_rows
-from deepfm_core.explain.learned import LearnedPairs, learned_pairs
+from deepfm_core.explain.learned import LearnedPairs, learned_pairs, measured, standing_out
 from deepfm_core.explain.row_terms import partial_sums_frame, terms_frame
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.models.term import Pairs
 from deepfm_core.runs import findings
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.spec.events import Event, Stage
@@ -42,6 +45,8 @@ FLOP_BUDGET = 5e9
 """Floating-point operations that the DNN's pairs may take."""
 FEWEST_ROWS, FEWEST_BACKGROUND, MOST_BACKGROUND = 500, 8, 32
 """Bounds of the rows and background rows that the budget is divided into."""
+MOST_EXPLAINED = 300
+"""Pairs that are explained of a wide table, of more than `MOST_TESTED`: those that stand out, and all clear ones."""
 BEGUN, FOUND = 0.1, 0.5
 """Rough shares of the stage: measuring the pairs first, and waiting for the evidence of the labels."""
 REPORTED = 0.01
@@ -61,9 +66,13 @@ def explain(
     """Write every frame except predictions, and the findings as soon as possible.
 
     Pairs, fields and findings need the evidence of the labels, which another process computes. As soon as it is there,
-    they are written. Until then, the explanations that do not need it are made.
+    they are written. Until then, the explanations that do not need it are made. Of a wide table, the pairs that are
+    explained are chosen by the evidence, so all wait for it.
     """
-    work = _Explanation.begun(folder, model, train, shown, seed)
+    if is_wide(train):
+        yield from _awaited(evidence, 0.0, BEGUN)
+    asked = pairs_explained(model, train, evidence.result() if is_wide(train) else None, seed)
+    work = _Explanation.begun(folder, model, train, shown, seed, asked)
     yield Stage("explain", BEGUN)
     remaining, found = [work.terms, work.purified, work.attribution, work.levels], False  # none of these needs it
     explanations = len(remaining)
@@ -71,7 +80,7 @@ def explain(
     while remaining or not found:
         note = ""
         if not (remaining or evidence.ended()):
-            yield from _awaited(evidence, 1.0 - FOUND)
+            yield from _awaited(evidence, 1.0 - FOUND, 1.0)
         if not found and (evidence.ended() or not remaining):
             observed, found = evidence.result(), True
             if observed is None:
@@ -83,15 +92,29 @@ def explain(
         yield Stage("explain", 1.0 - left, note)
 
 
-def _awaited(evidence: Evidence, done: float) -> Iterator[Event]:
-    """Wait for the evidence and report its progress; `done` is the share of the stage before the wait."""
+def pairs_explained(
+    model: DeepFM, train: EncodedTable, observed: pd.DataFrame | None, seed: int
+) -> list[tuple[int, int]] | None:
+    """Choose the pairs of a wide table that are explained, by what the labels say of them; None for all of another."""
+    if not is_wide(train):
+        return None
+    return standing_out(model, sample_rows(train, seed), observed, MOST_EXPLAINED, seed)
+
+
+def is_wide(table: EncodedTable) -> bool:
+    """Say whether a table has so many pairs that only those that stand out are explained."""
+    return comb(len(table.layout.fields), 2) > MOST_TESTED
+
+
+def _awaited(evidence: Evidence, done: float, after: float) -> Iterator[Event]:
+    """Wait for the evidence and report its progress; `done` and `after` are shares of the stage around the wait."""
     before, reported = evidence.share(), 0.0
     while not evidence.ended():
         evidence.pause()
         share = (evidence.share() - before) / max(1.0 - before, 1e-9)  # of the part that was left when the wait began
         if share >= reported + REPORTED and not evidence.ended():
             reported = share
-            yield Stage("explain", done + (1.0 - done) * share)
+            yield Stage("explain", done + (after - done) * share)
 
 
 class Evidence(NamedTuple):
@@ -121,15 +144,25 @@ class _Explanation:
     sample: EncodedTable
     learned: LearnedPairs
     background: int
+    asked: list[tuple[int, int]] | None
+    """The pairs that are explained; None for all."""
 
     @classmethod
-    def begun(cls, folder: RunFolder, model: DeepFM, train: EncodedTable, shown: Shown, seed: int) -> _Explanation:
+    def begun(
+        cls,
+        folder: RunFolder,
+        model: DeepFM,
+        train: EncodedTable,
+        shown: Shown,
+        seed: int,
+        asked: list[tuple[int, int]] | None,
+    ) -> _Explanation:
         """Write the example rows, which findings come from, and measure what the model learned of each pair."""
-        examples, rows_of_examples = _write_examples(folder, model, shown, seed)
+        examples, rows_of_examples = _write_examples(folder, model, shown, seed, asked)
         sample = sample_rows(train, seed, SAMPLE_ROWS)
-        rows, background = network_sample(model, sample)
-        learned = learned_pairs(model, sample, network_rows=rows, background=background, seed=seed)
-        return cls(folder, model, train, shown, seed, examples, rows_of_examples, sample, learned, background)
+        rows, background = network_sample(model, sample, asked)
+        learned = learned_pairs(model, sample, network_rows=rows, background=background, seed=seed, pairs=asked)
+        return cls(folder, model, train, shown, seed, examples, rows_of_examples, sample, learned, background, asked)
 
     def findings(self, observed: pd.DataFrame | None) -> None:
         """Write the frames `pairs` and `fields`, and the findings."""
@@ -141,7 +174,7 @@ class _Explanation:
     def terms(self) -> None:
         """Write the addends of the example rows as trained, and the partial sums of all evaluated rows."""
         name, part, table = self.shown
-        terms = row_terms.example_terms_frame(self.model, self.examples, self.rows_of_examples)
+        terms = row_terms.example_terms_frame(self.model, self.examples, self.rows_of_examples, self.asked)
         self.folder.write_frame("example_terms", terms)
         sums = partial_sums_frame(self.model, table, name, part.rows, part.labels)
         if sums is not None:
@@ -149,7 +182,7 @@ class _Explanation:
 
     def purified(self) -> None:
         """Write the purified addends of the example rows."""
-        at = network_background(self.model, self.examples)
+        at = network_background(self.model, self.examples, self.asked)
         terms = purified_terms(self.model, self.sample, self.learned, self.examples, background=at, seed=self.seed)
         frame = purified_terms_frame(terms, self.examples, self.rows_of_examples)
         self.folder.write_frame("purified_terms", frame)
@@ -165,23 +198,55 @@ class _Explanation:
         levels = frames.levels_frame(self.model, self.train, self.sample, field_levels(self.sample))
         self.folder.write_frame("levels", levels)
         probabilities = sigmoid(predict_logits(self.model, self.train))
-        cells = frames.level_pairs_frame(self.model, self.train, probabilities, self.background, self.seed)
+        cells = frames.level_pairs_frame(self.model, self.train, probabilities, self.background, self.seed, self.asked)
         self.folder.write_frame("level_pairs", cells)
 
 
-def network_sample(model: DeepFM, sample: EncodedTable) -> tuple[int, int]:
-    """Choose the rows and background rows for the DNN's pairs, within `FLOP_BUDGET`."""
-    rows, affordable = len(sample), _affordable(model, sample)
+def opened_pair(folder: RunFolder, fields: tuple[str, str], table: Callable[[str], Table]) -> pd.DataFrame:
+    """Explain one pair of a finished run, as `explain` does those that stand out.
+
+    Args:
+        folder: of the run.
+        fields: the names of the pair's fields.
+        table: a function that returns a table by its SHA-256.
+
+    Returns:
+        The pair's cells as in the frame `level_pairs`, with its strengths as in `pairs` in the columns
+        `pair_learned_fm`, `pair_learned_dnn` and `pair_learned`.
+
+    Raises:
+        RunError: the run is not finished, or does not have the fields.
+    """
+    spec, trained = folder.spec(), Trained.load(folder)
+    train = load_parts(spec, table).train.encode(trained.encoder)
+    for name in fields:
+        if name not in train.layout.names:
+            raise RunError(f"Run `{folder.path.name}` has no field `{name}`. Choose a pair of its fields.")
+    a, b = sorted(train.layout.names.index(name) for name in fields)
+    sample = sample_rows(train, spec.seed, SAMPLE_ROWS)
+    rows, background = network_sample(trained.model, sample, [(a, b)])
+    learned = learned_pairs(
+        trained.model, sample, network_rows=rows, background=background, seed=spec.seed, pairs=[(a, b)]
+    )
+    probabilities = sigmoid(predict_logits(trained.model, train))
+    cells = frames.level_pairs_frame(trained.model, train, probabilities, background, spec.seed, [(a, b)])
+    parts = {"learned_fm": learned.fm, "learned_dnn": learned.dnn, "learned": learned.whole}
+    return cells.assign(**{f"pair_{name}": np.nan if part is None else float(part[0]) for name, part in parts.items()})
+
+
+def network_sample(model: DeepFM, sample: EncodedTable, pairs: Pairs | None = None) -> tuple[int, int]:
+    """Choose the rows and background rows for the DNN's pairs (all if None), within `FLOP_BUDGET`."""
+    rows, affordable = len(sample), _affordable(model, sample, pairs)
     background = int(np.clip(affordable / FEWEST_ROWS, FEWEST_BACKGROUND, MOST_BACKGROUND))
     return int(np.clip(affordable / background, FEWEST_ROWS, max(rows, FEWEST_ROWS))), background
 
 
-def network_background(model: DeepFM, table: EncodedTable) -> int:
-    """Choose the background rows for the DNN's pairs at all rows of a table, within the same budget."""
-    return int(np.clip(_affordable(model, table) / max(len(table), 1), FEWEST_BACKGROUND, MOST_BACKGROUND))
+def network_background(model: DeepFM, table: EncodedTable, pairs: Pairs | None = None) -> int:
+    """Choose the background rows for the DNN's pairs (all if None) at all rows of a table, within the same budget."""
+    return int(np.clip(_affordable(model, table, pairs) / max(len(table), 1), FEWEST_BACKGROUND, MOST_BACKGROUND))
 
 
-def _affordable(model: DeepFM, sample: EncodedTable) -> float:
+def _affordable(model: DeepFM, sample: EncodedTable, pairs: Pairs | None) -> float:
     """Return how many rows × background rows the budget allows for the pairs of a sample."""
     rows = len(sample)
     widths, size, switches = (*model.spec.layers, 1), model.spec.embedding_size, model.spec.switches
@@ -192,16 +257,17 @@ def _affordable(model: DeepFM, sample: EncodedTable) -> float:
     flops += 2.0 * cross_numbers(model.spec, inputs)
     # Each distinct pair of values costs once. Numbers and sets of values hardly repeat; values of a vocabulary do.
     sizes = [min(field.size, rows) if field.repeats else rows for field in sample.layout.fields]
-    cells_a_row = sum(min(1.0, a * b / max(rows, 1)) for i, a in enumerate(sizes) for b in sizes[i + 1 :])  # over pairs
+    every = combinations(range(len(sizes)), 2) if pairs is None else pairs
+    cells_a_row = sum(min(1.0, sizes[a] * sizes[b] / max(rows, 1)) for a, b in every)
     return FLOP_BUDGET / max(flops * cells_a_row, 1.0)
 
 
 def _write_examples(
-    folder: RunFolder, model: DeepFM, shown: Shown, seed: int
+    folder: RunFolder, model: DeepFM, shown: Shown, seed: int, asked: Pairs | None
 ) -> tuple[EncodedTable, NDArray[np.int64]]:
     """Write the frames `examples` and `example_cells`, and return the example rows and their numbers."""
     name, part, table = shown
-    chosen = row_terms.example_rows(model, table, seed)
+    chosen = row_terms.example_rows(model, table, seed, None if asked is None else len(asked))
     rows, sample = part.rows[chosen], table.take(chosen)
     frame = row_terms.terms_frame(model, sample).assign(row=rows)
     frame.insert(1, "part", name)
@@ -244,9 +310,13 @@ def split_by_other(run: RunFolder, other: RunFolder, table: Callable[[str], Tabl
     rows = trained.encoder.encode(theirs.frame, rows=examples["row"].to_numpy(), subject=theirs.name)
     train = load_parts(trained.spec, table).train.encode(trained.encoder)
     sample, seed = sample_rows(train, trained.spec.seed, OTHER_SAMPLE_ROWS), trained.spec.seed
-    network_rows, background = network_sample(trained.model, sample)
-    learned = learned_pairs(trained.model, sample, network_rows=network_rows, background=background, seed=seed)
-    at = network_background(trained.model, rows)
+    pairs = other.frame("pairs")  # of a wide table, those that the other run explains
+    asked = None if pairs is None else measured(pairs, train.layout.names)
+    network_rows, background = network_sample(trained.model, sample, asked)
+    learned = learned_pairs(
+        trained.model, sample, network_rows=network_rows, background=background, seed=seed, pairs=asked
+    )
+    at = network_background(trained.model, rows, asked)
     pure = purified_terms(trained.model, sample, learned, rows, background=at, seed=seed)
     return (
         terms_frame(trained.model, rows)

@@ -46,9 +46,10 @@ _PROGRAM = digest_of(
     "runs/explain_stage.py",
 )
 """The modules that decide how a question is answered."""
-OBSERVED, OTHER_SPLIT = "observed", "other split"
-"""Kinds: what a table's labels say about its pairs, and how another run's model splits the rows of a run."""
-LANES = {OBSERVED: LABELS, OTHER_SPLIT: MODELS}
+OBSERVED, OTHER_SPLIT, OPENED_PAIR = "observed", "other split", "opened pair"
+"""Kinds: what a table's labels say about its pairs, how another run's model splits the rows of a run, and the cells
+of a pair that a run on a wide table did not explain."""
+LANES = {OBSERVED: LABELS, OTHER_SPLIT: MODELS, OPENED_PAIR: MODELS}
 MOST_ATTEMPTS = 2
 """A question fails if this many workers have died while they worked on it."""
 BROKEN = "The computation ended without an answer. Try again. If it ends again, there may be too little memory."

@@ -22,7 +22,7 @@ from deepfm_core._processor import wait_passively
 from deepfm_core.errors import DeepFMError
 from deepfm_core.spec.events import Report
 from deepfm_core.store.process import Process
-from deepfm_core.store.query import BROKEN, LANES, OBSERVED, OTHER_SPLIT, Claimed
+from deepfm_core.store.query import BROKEN, LANES, OBSERVED, OPENED_PAIR, OTHER_SPLIT, Claimed
 from deepfm_core.store.run_queue import LABELS
 from deepfm_core.store.store import LOCAL, Store
 from deepfm_core.workers.lane import Interrupted, Lane, Watch, nothing, work
@@ -46,6 +46,15 @@ def other_split(store: Store, asked: dict[str, Any], _report: Report) -> pd.Data
     return split_by_other(RunFolder(Path(asked["run"])), RunFolder(Path(asked["other"])), tables)
 
 
+def opened_pair(store: Store, asked: dict[str, Any], _report: Report) -> pd.DataFrame:
+    """Explain a pair of a run on a wide table; the tables must be those of whoever asks."""
+    from deepfm_core.runs import explain_stage
+    from deepfm_core.store.run_folder import RunFolder
+
+    tables = partial(store.table_for, owner=asked.get("owner", LOCAL))
+    return explain_stage.opened_pair(RunFolder(Path(asked["run"])), (asked["field_a"], asked["field_b"]), tables)
+
+
 def observed(store: Store, asked: dict[str, Any], report: Report) -> pd.DataFrame:
     """Rank a table's pairs by what its labels say about them; see `evidence.ranking.observed_of_table`."""
     from deepfm_core.evidence.ranking import observed_of_table
@@ -54,7 +63,7 @@ def observed(store: Store, asked: dict[str, Any], report: Report) -> pd.DataFram
     return observed_of_table(store.table(asked["table"]), Schema.from_dict(asked["schema"]), report=report)
 
 
-KINDS: dict[str, Answer] = {OTHER_SPLIT: other_split, OBSERVED: observed}
+KINDS: dict[str, Answer] = {OTHER_SPLIT: other_split, OPENED_PAIR: opened_pair, OBSERVED: observed}
 
 
 def answer(store: Store, question: Claimed, worker: Process) -> None:

@@ -502,3 +502,30 @@ def test_the_surface_of_two_numbers_is_drawn_on_request(opened: Opened) -> None:
     assert not app.exception
     assert len(app.get("plotly_chart")) == 1
     assert not opened("interactions", pair=pair_id("device", "placement"), surface="on").get("plotly_chart")
+
+
+def test_a_pair_that_a_wide_run_did_not_explain_is_measured_when_it_is_opened(opened: Opened, store: Store) -> None:
+    frame = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
+    a, b = (str(frame[side].iloc[20]) for side in ("field_a", "field_b"))
+    known = float(frame["learned"].iloc[20])
+
+    def left_out(folder: Path) -> None:
+        frame_changed(
+            folder,
+            "pairs",
+            lambda pairs: pairs.assign(
+                learned=pairs["learned"].where((pairs["field_a"] != a) | (pairs["field_b"] != b))
+            ),
+        )
+        frame_changed(folder, "level_pairs", lambda cells: cells[(cells["field_a"] != a) | (cells["field_b"] != b)])
+
+    store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
+    run = finished_copy(store, left_out)
+    app = opened("interactions", run=run, pair=pair_id(a, b))
+    assert "measured for 65 of 66 pairs" in text_of(app)
+    assert "In the model" not in str(app)
+    answer = pd.read_parquet(answer_next(store))
+    assert answer["pair_learned"].iloc[0] == pytest.approx(known, abs=5e-3)
+    app = opened("interactions", run=run, pair=pair_id(a, b))
+    assert f"{a} × {b}" in text_of(app)
+    assert "Effect of two levels together" in text_of(app)

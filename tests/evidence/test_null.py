@@ -7,7 +7,7 @@ from scipy import stats
 from deepfm_core.evidence import score_test
 from deepfm_core.evidence.designs import field_designs
 from deepfm_core.evidence.main_effects import fit_main_effects
-from deepfm_core.evidence.score_test import benjamini_hochberg, null_residuals, upper_tail
+from deepfm_core.evidence.score_test import benjamini_hochberg, gram_of, null_residuals, upper_tail
 from deepfm_core.metrics.scores import sigmoid
 from tests.worlds import MIXED, encoded
 
@@ -25,6 +25,15 @@ def test_drawn_residuals_have_mean_zero_and_are_free_of_main_effects() -> None:
         before = np.asarray(columns.power(2).T @ (p * (1 - p)))
         spread = np.asarray(columns.T @ draws).var(axis=1)
         assert (spread < 1.3 * before).all()
+
+
+def test_the_matrix_of_a_refit_is_that_of_its_columns() -> None:
+    table = encoded(MIXED, 300, 4)
+    blocks = [design.main for design in field_designs(table)]
+    assert {block.one_hot for block in blocks} == {True, False}
+    v = np.random.default_rng(0).uniform(0.05, 0.25, 300)
+    X = np.hstack([np.asarray(block.matrix.toarray()) for block in blocks])
+    np.testing.assert_allclose(gram_of(blocks, v), X.T @ (X * v[:, None]), atol=1e-12)
 
 
 def test_conjugate_gradients_agree_with_the_direct_solution(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepfm_core.evidence import ranking
+from deepfm_core.evidence import ranking, score_test
 from deepfm_core.evidence.designs import FieldDesign, Slots, cross, full_slots
 from deepfm_core.evidence.ranking import ALONE, MOST_TESTED, observed_interactions, progress_said
 from deepfm_core.evidence.score_test import benjamini_hochberg, first_look
@@ -27,7 +27,9 @@ def wide(fields: int, seed: int, rows: int = 1500, spread: float = 0.9) -> tuple
     return codes, (rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(np.float64)
 
 
-def test_a_first_look_scores_every_pair_by_its_formula() -> None:
+@pytest.mark.parametrize("dense", [0.0, 2.0])
+def test_a_first_look_scores_every_pair_by_its_formula(dense: float, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(score_test, "DENSE_FILL", dense)  # always dense products, or never
     rng = np.random.default_rng(0)
     slots = [Slots(rng.integers(size, size=(200, 1)), None, size) for size in (2, 40, 5, 3)]
     slots.append(full_slots(rng.normal(size=(200, 2))))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from itertools import combinations
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -18,7 +19,14 @@ from deepfm_core.evidence.verdicts import PAIR_COLUMNS
 from deepfm_core.explain import learned
 from deepfm_core.explain import purify as purify_module
 from deepfm_core.explain.frames import fields_frame, pairs_frame, seriate
-from deepfm_core.explain.learned import learned_pairs, level_contributions, network_contributions
+from deepfm_core.explain.learned import (
+    learned_pairs,
+    level_contributions,
+    measured,
+    network_contributions,
+    network_screen,
+    standing_out,
+)
 from deepfm_core.explain.purify import AdditiveFit, purify, purify_table
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
@@ -293,3 +301,69 @@ def assert_measured_together(model: DeepFM, table: EncodedTable) -> None:
     together = learned.fm_strengths(model, table, pairs)
     assert max(each) > 0
     np.testing.assert_allclose(together, each, rtol=1e-4, atol=1e-7)
+
+
+def test_pairs_that_are_asked_for_are_measured_as_all_are() -> None:
+    table = encoded(MIXED, 90, 3)
+    model = settled(MIXED, table, name="deepfm", layers=(5,))
+    every = learned_pairs(model, table, background=8)
+    asked = list(every.pairs)[1::2]
+    some = learned_pairs(model, table, background=8, pairs=asked)
+    assert list(some.pairs) == asked
+    for name in ("fm", "dnn", "whole"):
+        np.testing.assert_array_equal(getattr(some, name), getattr(every, name)[1::2])
+    frame = pairs_frame(MIXED.names, some, None)
+    assert len(frame) == len(every.pairs)
+    assert measured(frame, MIXED.names) == asked
+    assert frame["learned"].isna().sum() == len(every.pairs) - len(asked)
+
+
+def test_a_screen_finds_the_fields_that_a_network_joins() -> None:
+    shape = layout([(Kind.CATEGORICAL, 1, 6)] * 6)
+    table = encoded(shape, 200, 0)
+    model = settled(shape, table, name="dnn", layers=(12,))
+    assert model.network is not None
+    first = model.network.first.weight
+    with torch.no_grad():  # each unit reads one field, but for two, which read fields 1 and 4 together
+        of_field = first.view(12, 6, -1)
+        mask = torch.zeros(12, 6, 1)
+        mask[torch.arange(12), torch.arange(12) % 6] = 1.0
+        mask[10:] = 0.0
+        mask[10:, [1, 4]] = 1.0
+        of_field.mul_(mask)
+        model.network.output.weight.fill_(1.0)
+    screen = network_screen(model, table, seed=0)
+    assert screen.shape == (6, 6)
+    np.testing.assert_array_equal(screen, screen.T)
+    screen[[1, 4], [4, 1]] *= -1
+    assert screen[1, 4] < -1e-3
+    np.fill_diagonal(screen, 0.0)
+    screen[[1, 4], [4, 1]] = 0.0
+    assert np.abs(screen).max() < 1e-6
+
+
+def test_the_pairs_that_stand_out_are_the_strongest_by_every_measure_and_all_clear_ones() -> None:
+    shape = layout([(Kind.CATEGORICAL, 1, 4)] * 8)
+    table = encoded(shape, 300, 1)
+    model = settled(shape, table, name="deepfm", layers=(6,))
+    names = shape.names
+    pairs = list(combinations(range(8), 2))
+    strengths = np.linspace(1.0, 0.1, len(pairs))
+    observed = pd.DataFrame(
+        {
+            "field_a": [names[a] for a, _ in pairs],
+            "field_b": [names[b] for _, b in pairs],
+            "strength": np.where(np.arange(len(pairs)) < 20, strengths, np.nan),
+            "significant": [number in (0, 17, 18, 19) for number in range(len(pairs))],
+        }
+    )
+    chosen = standing_out(model, table, observed, 9)
+    found = learned_pairs(model, table)
+    assert found.fm is not None
+    assert chosen == sorted(chosen)
+    assert len(chosen) == 9
+    assert {pairs[k] for k in (0, 17, 18, 19)} <= set(chosen)  # clear
+    assert pairs[1] in chosen  # the next by the labels
+    assert pairs[int(found.fm.argmax())] in chosen
+    assert len(standing_out(model, table, observed, 2)) == 4  # no clear pair is left out
+    assert len(standing_out(model, table, None, 5)) == 5

@@ -111,3 +111,22 @@ def test_a_level_that_no_training_row_has_takes_nothing_from_its_pairs() -> None
     assert np.isfinite(terms.pair[unseen]).all()
     assert np.abs(terms.main[unseen, 0]).max() < 1e-3  # counts as an average one
     assert field_levels(there)[0].rows()[2] == 0
+
+
+@settings(max_examples=12, deadline=None)
+@given(seed=st.integers(0, 1000), kind=st.sampled_from(KINDS[1:]))
+def test_the_purified_terms_sum_to_the_logit_where_pairs_are_left_out(seed: int, kind: dict[str, Any]) -> None:
+    shape = crossed(MIXED, 6) if kind["name"] == "wide-deep" else MIXED
+    table, rows = encoded(shape, 80, seed), encoded(shape, 12, seed + 1)
+    model = settled(shape, table, **kind)
+    asked = [(0, 1), (1, 3)]
+    every = terms_of(model, table, rows, background=6)
+    terms = purified_terms(model, table, learned_pairs(model, table, background=6, pairs=asked), rows, background=6)
+    frame = purified_terms_frame(terms, rows, np.arange(12))
+    logit = predict_logits(model, rows)
+    scale = 1 + np.abs(logit).max()
+    np.testing.assert_allclose(frame.groupby("row")["value"].sum() / scale, logit / scale, atol=1e-4)
+    for number, pair in enumerate(asked):
+        np.testing.assert_allclose(terms.pair[:, number], every.pair[:, every.pairs.index(pair)], atol=1e-9)
+    assert ("rest" in set(frame["term"])) == model.spec.deep
+    assert ("other-pairs" in set(frame["term"])) != model.spec.deep

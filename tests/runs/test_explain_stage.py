@@ -10,6 +10,7 @@ import pytest
 from deepfm_core.runs import explain_stage
 from deepfm_core.runs.explain_stage import Evidence, explain
 from deepfm_core.spec.events import Event, Stage
+from tests.worlds import MIXED, encoded
 
 
 class Stopped(Exception):  # noqa: N818
@@ -36,7 +37,7 @@ def explained(monkeypatch: pytest.MonkeyPatch) -> Explained:
 
 
 def stage(evidence: Evidence) -> list[Event]:
-    return list(explain(Path(), None, None, None, evidence, 0))  # type: ignore[arg-type]
+    return list(explain(Path(), None, encoded(MIXED, 5, 0), None, evidence, 0))  # type: ignore[arg-type]
 
 
 def test_progress_of_the_evidence_is_reported_while_it_is_waited_for(explained: Explained) -> None:

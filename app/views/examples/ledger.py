@@ -210,6 +210,8 @@ def purified_formula(example: pd.Series, terms: pd.DataFrame) -> str:
         ("main", r"\sum_f y_f", "main effects"),
         ("pair", r"\sum_{f<g} y_{fg}", "pairs"),
         ("higher-order", r"y_{\mathrm{higher}}", "higher order"),
+        ("other-pairs", r"y_{\mathrm{rest}}", "all other pairs"),
+        ("rest", r"y_{\mathrm{rest}}", "other pairs, higher order"),
     )
     return _equation([(symbol, sums[term], name) for term, symbol, name in symbols if term in sums], example)
 

@@ -142,7 +142,7 @@ def _own(run: OpenRun) -> pd.DataFrame:
     assert examples is not None
     assert terms is not None
     sums = terms.pivot_table(index="row", columns="term", values="value", aggfunc="sum", observed=True)
-    sums = sums.rename(columns={"higher-order": "higher"}).reset_index()
+    sums = sums.rename(columns=dict.fromkeys(("higher-order", "rest", "other-pairs"), "higher")).reset_index()
     return examples[["row", "logit", "fm_logit", "dnn_logit"]].merge(sums, on="row", how="left", validate="one_to_one")
 
 

@@ -17,24 +17,30 @@ from app.charts.interactions.levels import (
     own_limit,
 )
 from app.charts.interactions.ranking import pair_label, ranked
-from app.shared import run_status
+from app.shared import predictions, run_status
 from app.shared.field_pairs import strength_row, test_row
 from app.shared.overview import cell_sentence
-from app.state import links, saved_runs
+from app.state import links, saved_runs, visitor
 from app.state.saved_runs import OpenRun
+from app.state.store import store
 from app.widgets.columns import CELLS
 from app.widgets.figure import figure
 from app.widgets.layout import side_by_side
 from app.widgets.text import code, plain
+from deepfm_core.errors import DeepFMError
 from deepfm_core.evidence.cell_effects import observed_effects
-from deepfm_core.evidence.verdicts import has_evidence, spread_of, verdict_sentence
+from deepfm_core.evidence.verdicts import has_evidence, spread_of, verdict_sentence, verdicts
 from deepfm_core.runs.telling import telling_cell
 from deepfm_core.schema.kinds import Reading
+from deepfm_core.store.query import OPENED_PAIR, Question
 
 PLAUSIBLE_SD = 0.5
 """Spread of a pair's effects, in log-odds, that is assumed for runs without evidence."""
 NOTICED = 0.4
 """Shared colours reach full strength at this many log-odds or more, so that noise does not look like an effect."""
+LOOK_SECONDS = 1.0
+OF_PAIR = "pair_"
+"""How the columns of a pair's own strengths begin, beside those of its cells."""
 TEXTS = ("field_a", "field_b", "level_a", "level_b")
 
 
@@ -50,10 +56,15 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
         return
     cells = cells_of(run, field_a, field_b)
     st.header(plain(pair_label(field_a, field_b)), anchor=False, divider="gray")
+    own = pairs[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)]
     if cells is None:
-        st.info(f"Run {code(run.name)} has no levels of this pair. Choose another pair.")
-        return
-    evaluated = pairs[(pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)].iloc[0]
+        opened = _opened(run, field_a, field_b)
+        if opened is None:
+            return
+        cells, strengths = opened
+        own = own.assign(**strengths)
+        own = own.assign(verdict=verdicts(own))
+    evaluated = own.iloc[0]
     if evaluated["verdict"]:
         st.markdown(verdict_sentence(evaluated, plain))
     st.markdown(_what_is_seen(run, cells))
@@ -61,8 +72,8 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
         strength_row(evaluated)
     knots = {role.column for role in run.spec.schema.roles if role.kind.entry.reading is Reading.NEAREST}
     nearest = "Each number counts at the nearest value shown. " if knots & set(chosen) else ""
-    difference, own = _looks()
-    limit = None if own else _shared_limit(run, pairs, measure)
+    difference, contrast = _looks()
+    limit = None if contrast else _shared_limit(run, pairs, measure)
     panels = tuple(PANELS) if difference else tuple(PANELS)[:2]
     figure(
         "Level by level",
@@ -112,14 +123,48 @@ def cells_of(run: OpenRun, field_a: str, field_b: str) -> pd.DataFrame | None:
 @st.cache_data(max_entries=128, show_spinner=False)
 def _cells(run_id: str, field_a: str, field_b: str, _run: OpenRun) -> pd.DataFrame | None:
     cells = saved_runs.pair_cells(_run, field_a, field_b)
-    if cells is None or cells.empty:
+    return None if cells is None or cells.empty else _with_effects(cells, field_a, field_b, _run)
+
+
+def _opened(run: OpenRun, field_a: str, field_b: str) -> tuple[pd.DataFrame, dict[str, float]] | None:
+    """Give the cells and the strengths in the model of a pair that the run did not explain; None while they are made.
+
+    A separate process makes them, and the page polls for its answer.
+    """
+    try:
+        predictions.require_table(run)
+    except DeepFMError as error:
+        st.info(plain(str(error)))
         return None
+    written = run.folder.model.stat().st_mtime
+    asked = {"run": str(run.folder.path), "field_a": field_a, "field_b": field_b, "written": written}
+    question = store().questions.of(OPENED_PAIR, **asked, owner=visitor.owner())
+    standing = question.look()
+    if standing.problem is not None:
+        st.info(plain(standing.problem))
+        return None
+    answer = question.answer() if standing.answered else None
+    if answer is None:
+        st.fragment(_measuring, run_every=LOOK_SECONDS)(question)
+        return None
+    of_pair = [name for name in answer.columns.astype(str) if name.startswith(OF_PAIR)]
+    strengths = {name.removeprefix(OF_PAIR): float(answer[name].iloc[0]) for name in of_pair}
+    return _with_effects(answer.drop(columns=of_pair), field_a, field_b, run), strengths
+
+
+def _measuring(question: Question) -> None:
+    if question.look().ended:
+        st.rerun()
+    st.progress(0.0, "Measuring this pair in the model …")
+
+
+def _with_effects(cells: pd.DataFrame, field_a: str, field_b: str, run: OpenRun) -> pd.DataFrame:
     cells = cells[cells["rows"] > 0].astype(dict.fromkeys(TEXTS, object))
     cells = cells.assign(
         level_a=[short(level, field_a) for level in cells["level_a"]],
         level_b=[short(level, field_b) for level in cells["level_b"]],
     )
-    return contrasts(cells.assign(observed=observed_effects(cells, _spread(_run, field_a, field_b))))
+    return contrasts(cells.assign(observed=observed_effects(cells, _spread(run, field_a, field_b))))
 
 
 def _spread(run: OpenRun, field_a: str, field_b: str) -> float:

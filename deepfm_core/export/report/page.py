@@ -435,9 +435,17 @@ def _steps(addends: pd.DataFrame, cells: pd.Series) -> list[Step]:
     return [*named[:STEPS], *more]
 
 
+_UNNAMED = {
+    "higher-order": "three or more fields",
+    "other-pairs": "all other pairs",
+    "rest": "other pairs, and three or more fields",
+}
+"""Addends of no field in particular."""
+
+
 def _addend(addend: pd.Series, cells: pd.Series) -> str:
-    if addend["term"] == "higher-order":
-        return "three or more fields"
+    if addend["term"] in _UNNAMED:
+        return _UNNAMED[addend["term"]]
     a, b = addend["field_a"], addend["field_b"]
     if addend["term"] == "pair":
         return f"{a} × {b}" if a != b else f"within {a}"
