@@ -210,8 +210,6 @@ def brushed_settings(trials: pd.DataFrame, factors: Mapping[str, Axis], measure:
         "line": {
             "color": trials[measure].tolist(),
             "colorscale": [[place / (len(tones) - 1), tone] for place, tone in enumerate(tones)],
-            "showscale": True,
-            "colorbar": {"thickness": 12, "tickformat": ".4f"},
         },
     }
     layout: Spec = {"height": 400, "margin": {"l": 70, "r": 20, "t": 60, "b": 20}, "paper_bgcolor": "rgba(0,0,0,0)"}

@@ -424,7 +424,7 @@ def test_runs_are_tagged_together_and_found_by_their_tags(opened: Opened, store:
     first, second, third = (store.enqueue(replace(spec, seed=seed), f"try {seed}") for seed in range(3))
     store.set_notes(first, "slow, see #42 for why")
     app = opened("runs", selected=f"{first},{second}")
-    tags = next(each for each in app.multiselect if each.label == "Tags of all 2")
+    tags = next(each for each in app.multiselect if each.label == "Tags that these 2 share")
     assert tags.value == []  # none that both have
     tags.set_value(["wide table"]).run()
     assert store.run(first).notes == "slow, see for why #42 #wide-table"

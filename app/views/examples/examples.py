@@ -229,6 +229,8 @@ def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
     shown = rows.sort_values("surprise", ascending=False).head(SHOWN_ROWS)
     fields = list(shown.columns)[list(shown.columns).index(OUTCOME) + 1 :]
     shown = shown[["row", OUTCOME, "probability", *fields, "surprise"]].copy()
+    units = [role.notation.unit for role in run.spec.schema.used]
+    titles = {name: f"{name} ({unit})" if unit else name for name, unit in zip(fields, units, strict=True)}
     texts = [name for name in fields if not pd.api.types.is_numeric_dtype(shown[name])]
     for name in texts:  # a field may have the name of an argument, so no `assign`
         shown[name] = shown[name].str.slice(0, LONGEST_CELL)
@@ -244,7 +246,11 @@ def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
         height=420,
         column_config={
             **configured(shown, ROWS),
-            **{name: st.column_config.NumberColumn(name, format="%.12g") for name in fields if name not in texts},
+            **{
+                name: st.column_config.NumberColumn(titles[name], format="%.12g")
+                for name in fields
+                if name not in texts
+            },
             "row": st.column_config.NumberColumn("row", pinned=True, format="localized"),
             OUTCOME: st.column_config.Column(run.spec.schema.label.column),
         },

@@ -205,7 +205,7 @@ _COLUMNS = {
         help="The epoch whose weights the run keeps: the best one on the validation rows. *guide alone*: no epoch did "
         "clearly better than the pairs that the run starts from.",
     ),
-    "Tags": st.column_config.ListColumn(width=110),
+    "Tags": st.column_config.ListColumn(width=170),
     "Notes": st.column_config.TextColumn(width=130),
     "Table": st.column_config.TextColumn(width=150),
     "Embedding": st.column_config.NumberColumn(width=85, help="Embedding size."),

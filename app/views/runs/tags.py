@@ -55,7 +55,7 @@ def choose_tags(chosen: list[RunRow], every: Sequence[RunRow]) -> None:
     key = f"tags of {','.join(row.id for row in chosen)}"
     st.session_state[key] = common
     st.multiselect(
-        "Tags" if len(chosen) == 1 else f"Tags of all {len(chosen)}",
+        "Tags" if len(chosen) == 1 else f"Tags that these {len(chosen)} share",
         known,
         key=key,
         accept_new_options=True,
