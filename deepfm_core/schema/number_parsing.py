@@ -411,4 +411,5 @@ def number_names(values: Sequence[float] | NDArray[np.float64]) -> tuple[str, ..
 def _number_name(value: float, digits: int) -> str:
     if value.is_integer() and abs(value) < 1e15:
         return f"{int(value)}"
-    return f"{value:.{digits}g}"
+    text = f"{value:.{digits}g}"
+    return f"{float(text):.0f}" if "e+" in text and abs(value) < 1e15 else text  # nobody reads 6.397e+04

@@ -17,7 +17,7 @@ from deepfm_core.schema.column import Cells, numbers_in
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import label_role, labelled_rows
-from deepfm_core.schema.number_parsing import Notation, write_number
+from deepfm_core.schema.number_parsing import Notation, number_names, write_number
 from deepfm_core.schema.schema import FieldRole, Schema
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.table import Table
@@ -253,3 +253,9 @@ def test_a_number_is_shown_with_the_unit_that_its_column_writes() -> None:
     money = role_of([f"${amount:,.2f}" for amount in AMOUNTS], "price")
     assert money.measured_in == "price ($)"
     assert role_of([str(amount) for amount in AMOUNTS], "price").measured_in == "price"
+
+
+def test_large_numbers_are_written_without_an_exponent() -> None:
+    assert number_names([0.0, 63973.5222, -123456.75]) == ("0", "63970", "-123500")
+    assert number_names([63973.5, 63973.25]) == ("63973.5", "63973.2")
+    assert number_names([1.5e300, 2.5e-7]) == ("1.5e+300", "2.5e-07")
