@@ -33,8 +33,6 @@ from threadpoolctl import threadpool_limits
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from deepfm_core.evidence.null import null_residuals
-
 from benchmarks.other_worlds import other_world
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
@@ -44,7 +42,7 @@ from deepfm_core.evidence.joint import Related, likelihoods
 from deepfm_core.evidence.main_effects import fit_main_effects
 from deepfm_core.evidence.posterior import over_rows, posterior
 from deepfm_core.evidence.ranking import MOST_DRAWS, labels_of, observed_interactions
-from deepfm_core.evidence.score_test import Residuals, score_pair
+from deepfm_core.evidence.score_test import Residuals, null_residuals, score_pair
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.synthetic.worlds import CATEGORICAL, MIXED, MULTI_VALUED, World, make_world
