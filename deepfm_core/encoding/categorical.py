@@ -107,16 +107,23 @@ class MultiValuedCode:
     def of_role(cls, cells: Cells, role: FieldRole, settings: FieldSettings, subject: str) -> Sequence[MultiValuedCode]:
         """Fit the one field that a column becomes, its values between the role's separator or the likely one."""
         separator = role.separator or require_separator(cells, subject)
-        return [cls.fit(cells, separator, settings.min_count, MAX_SLOTS, settings.average)]
+        tokens = split_tokens(cells, separator)
+        longest = tokens.longest(cells.counts)
+        return [cls.of_values(cells.name, separator, tokens.texts, tokens.rows(cells.counts), longest, settings)]
 
     @classmethod
-    def fit(cls, cells: Cells, separator: str, min_count: int, max_slots: int, average: bool) -> MultiValuedCode:
-        """Take the values within the cells of the training rows, counting the rows each stands in."""
-        tokens = split_tokens(cells, separator)
-        vocabulary = Vocabulary.of(tokens.texts, tokens.rows(cells.counts), min_count)
-        held = cells.counts[tokens.cells] > 0
-        longest = int(np.bincount(tokens.cells[held]).max(initial=1))
-        return cls(cells.name, separator, vocabulary, min(longest, max_slots), average)
+    def of_values(
+        cls,
+        column: str,
+        separator: str,
+        values: pa.Array,
+        counts: NDArray[np.int64],
+        longest: int,
+        settings: FieldSettings,
+    ) -> MultiValuedCode:
+        """Take the values within cells: U of them stand in `counts` (U,) training rows each, `longest` in one cell."""
+        vocabulary = Vocabulary.of(values, counts, settings.min_count)
+        return cls(column, separator, vocabulary, min(longest, MAX_SLOTS), settings.average)
 
     @property
     def name(self) -> str:

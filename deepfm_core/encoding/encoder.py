@@ -26,6 +26,7 @@ from deepfm_core.encoding import categorical, numeric
 from deepfm_core.encoding.categorical import CrossedCode
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable, Layout, gather
 from deepfm_core.encoding.field import Code, DenseFieldCode, FieldCode, FieldSettings, field_from_dict, fit_role, tally
+from deepfm_core.encoding.summaries import ColumnSummary
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells, number_problems
 from deepfm_core.schema.compatibility import absent
@@ -241,10 +242,34 @@ class Encoder:
             CrossedCode.fit(pair, fields, all_cells, min_count=min_count, buckets=buckets, subject=subject)
             for pair in crosses
         )
-        notations = {role.column: role.notation for role in schema.used if role.notation != PLAIN}
         ranges = {role.column: _range(all_cells[role.column]) for role in schema.used if role.kind.is_number}
         held = {column: ends for column, ends in ranges.items() if ends is not None}
+        notations = _notations(schema)
         return cls(schema.label, tuple(fields), tuple(dense), count, counts, mass, crossed, notations, held, known)
+
+    @classmethod
+    def of_summaries(
+        cls, schema: Schema, summaries: Mapping[str, ColumnSummary], rows: int, *, min_count: int, subject: str
+    ) -> Self:
+        """Fit an encoder to what was summed up of N training rows, by column; `counted` says the rest of them.
+
+        Raises:
+            SchemaError: as `fit` does.
+        """
+        settings = FieldSettings(min_count, default_knots(rows), BUCKETS, average=False)
+        found = [code for role in schema.used for code in summaries[role.column].fit(settings)]
+        fields = tuple(code for code in found if code.kind.is_embedded)
+        dense = tuple(code for code in found if not code.kind.is_embedded)
+        _require_embedded(fields, subject)
+        _require_names([field.name for field in fields] + [name for code in dense for name in code.names], subject)
+        size = sum(len(field.features) for field in fields)
+        held = {column: ends for column, summary in summaries.items() if (ends := summary.ends) is not None}
+        empty = np.zeros(size, np.int64), np.zeros(size)
+        return cls(schema.label, fields, dense, rows, *empty, (), _notations(schema), held)
+
+    def counted(self, counts: NDArray[np.int64], mass: NDArray[np.float64]) -> Self:
+        """Return the encoder with what was counted (V,) while it encoded its training rows."""
+        return replace(self, counts=counts, mass=mass)
 
     @cached_property
     def layout(self) -> Layout:
@@ -394,6 +419,10 @@ class Encoder:
     def load(cls, path: Path) -> Self:
         """Read an encoder that `save` wrote, or an earlier version as JSON alone."""
         return cls.from_dict(read_arrow_json(path))
+
+
+def _notations(schema: Schema) -> dict[str, Notation]:
+    return {role.column: role.notation for role in schema.used if role.notation != PLAIN}
 
 
 def _range(cells: Cells) -> tuple[float, float] | None:

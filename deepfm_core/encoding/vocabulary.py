@@ -283,6 +283,10 @@ class Tokens:
         """Return (U,) in how many rows each token stands, cell d standing in `counts[d]` rows."""
         return np.bincount(self.codes, weights=counts[self.cells], minlength=len(self.texts)).astype(np.int64)
 
+    def longest(self, counts: NDArray[np.int64]) -> int:
+        """Return the most values of a cell that stands in some row, cell d standing in `counts[d]` rows."""
+        return int(np.bincount(self.cells[counts[self.cells] > 0]).max(initial=1))
+
 
 def split_tokens(cells: Cells, separator: str) -> Tokens:
     """Split the distinct cells of a column at `separator`; brackets, quotes and empty values are dropped."""
