@@ -268,10 +268,19 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> RunParts:
     said = [note for name, sha, part in apart if part is not None for note in _notes(name, part, sha == spec.table)]
     notes = (*division.notes, *said)
     parts = RunParts(train, own_valid or valid, own_test or test, notes)
-    if not len(parts.valid):
-        remedy = "Training stops by it: use a share such as 0.1, or give a validation table."
-        raise SchemaError(main.table.name, [Problem("the validation part has no rows", remedy)])
+    require_validation(len(parts.valid), main.table.name)
     return parts
+
+
+def require_validation(rows: int, subject: str) -> None:
+    """Check that the validation part has rows.
+
+    Raises:
+        SchemaError: it has none.
+    """
+    if not rows:
+        remedy = "Training stops by it: use a share such as 0.1, or give a validation table."
+        raise SchemaError(subject, [Problem("the validation part has no rows", remedy)])
 
 
 def _labelled(spec: RunSpec, table: Table) -> Part:

@@ -153,8 +153,7 @@ def _table(
             continue
         values = column_of(field.name)
         try:
-            part, valid = _valid(coded(as_texts(values)))
-            texts[field.name] = categorical([part])
+            texts[field.name], valid = text_column(values)
             if not valid:
                 notes.append(f"Column `{field.name}` holds bytes that are not valid UTF-8; they read as `\ufffd`.")
         except MemoryError:
@@ -180,6 +179,16 @@ def _table(
         left_out=runs_of(no_rows.records),
     )
     return Table(name, frame, report)
+
+
+def text_column(values: pa.ChunkedArray) -> tuple[pd.Categorical, bool]:
+    """Turn a column of any type into a Categorical of text, and say whether all its texts were valid UTF-8.
+
+    Raises:
+        ValueError, TypeError, OverflowError, pyarrow.ArrowException: no text is known for its type.
+    """
+    part, valid = _valid(coded(as_texts(values)))
+    return categorical([part]), valid
 
 
 def _valid(part: Coded) -> tuple[Coded, bool]:

@@ -55,26 +55,27 @@ def read_dataset(source: Path | str, name: str | None, read: Read, max_bytes: in
     if max_bytes is not None and size > max_bytes:
         remedy = f"Name fewer files: at most {max_bytes:,} bytes are allowed."
         raise TableError(f"Dataset `{called}`", [Problem(f"its files have {size:,} bytes", remedy)])
-    tables, parts, first, empty = list[Table](), list[PartFile](), _First(found[0].name), list[str]()
+    tables, parts, first, empty = list[Table](), list[PartFile](), First(found[0].name), list[str]()
     for file in found:
-        with _here(system, file, called) as path:
+        with here(system, file, called) as path:
             own = f"{called}: {file.name}"
-            _require_types(path, file.name, own, first)
+            require_types(path, file.name, own, first)
             if (read_part := _unless_empty(read, path, own)) is None:
                 empty.append(file.name)
                 continue
-            table = _with_folders(read_part, file)
+            table = with_folders(read_part, file)
             parts.append(PartFile(file.name, path.stat().st_size, sha256(path), len(table)))
-        _require_columns(table, tables[0] if tables else table, own, parts[0].name)
+        first_table = tables[0] if tables else table
+        require_columns(list(table.frame.columns), list(first_table.frame.columns), own, parts[0].name)
         tables.append(table)
     if not tables:
         problem = Problem("none of its files has rows", "Name files with rows.", value=empty[0])
         raise TableError(f"Dataset `{called}`", [problem])
-    return _joined(called, tables, parts, empty)
+    return joined(called, tables, parts, empty)
 
 
 @dataclass
-class _First:
+class First:
     """What the first file is, and for each column the first type that says something, with the file that has it."""
 
     name: str
@@ -93,7 +94,7 @@ def _unless_empty(read: Read, path: Path, own: str) -> Table | None:
 
 
 @contextmanager
-def _here(system: Any, file: Found, called: str) -> Iterator[Path]:
+def here(system: Any, file: Found, called: str) -> Iterator[Path]:
     """Give a file on this machine; one elsewhere is fetched for the time it is read."""
     subject = f"Dataset `{called}`"
     try:
@@ -126,7 +127,7 @@ def _fetch(system: Any, file: Found, path: Path) -> None:
             here.write(piece)
 
 
-def _require_types(path: Path, called: str, own: str, first: _First) -> None:
+def require_types(path: Path, called: str, own: str, first: First) -> None:
     """Remember the types of a Parquet file's columns, and refuse another type under the same name.
 
     Raises:
@@ -163,8 +164,12 @@ def _family(kind: pa.DataType) -> str:
     return next((test.__name__ for test in _ALIKE if test(kind)), "text")
 
 
-def _require_columns(table: Table, first: Table, own: str, first_name: str) -> None:
-    there, expected = list(table.frame.columns), list(first.frame.columns)
+def require_columns(there: Sequence[str], expected: Sequence[str], own: str, first_name: str) -> None:
+    """Check that a file has the columns of the first one, in whatever order.
+
+    Raises:
+        TableError: it lacks some, or has others.
+    """
     problems = [
         Problem(f"it has no such column, and `{first_name}` has", "Write all files with the same columns.", column=name)
         for name in expected
@@ -178,7 +183,7 @@ def _require_columns(table: Table, first: Table, own: str, first_name: str) -> N
         raise TableError(f"Table `{own}`", problems)
 
 
-def _with_folders(table: Table, file: Found) -> Table:
+def with_folders(table: Table, file: Found) -> Table:
     """Add the columns that a file's folders name; one that the file has itself stays as it is there."""
     frame = table.frame
     for column, value in file.parts:
@@ -189,7 +194,8 @@ def _with_folders(table: Table, file: Found) -> Table:
     return replace(table, frame=frame)
 
 
-def _joined(called: str, tables: Sequence[Table], parts: Sequence[PartFile], empty: Sequence[str]) -> Table:
+def joined(called: str, tables: Sequence[Table], parts: Sequence[PartFile], empty: Sequence[str]) -> Table:
+    """Put the tables of files below each other, and what was noted of them together; `empty` files have no rows."""
     first = tables[0]
     columns = {}
     for column in first.frame.columns:
