@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +15,15 @@ from deepfm_core.encoding.encoded_table import EncodedTable, Layout
 
 if TYPE_CHECKING:
     from deepfm_core.models.deepfm import DeepFM
+
+
+class Rows(Protocol):
+    """N rows that can be gone through in their order."""
+
+    def __len__(self) -> int: ...
+
+    def split(self, size: int) -> Iterator[Batch]:
+        """Yield consecutive rows, at most `size` at a time."""
 
 
 @dataclass(frozen=True)

@@ -14,10 +14,10 @@ from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import EncodedTable, Layout
 from deepfm_core.evidence.guide import Guide, GuidedPair
-from deepfm_core.models.batch import Batch, Reading
+from deepfm_core.models.batch import Batch, Reading, Rows
 from deepfm_core.models.cross_network import CrossLayers
 from deepfm_core.models.network import Network, products
-from deepfm_core.models.term import Terms
+from deepfm_core.models.term import ROWS_AT_ONCE, Terms
 from deepfm_core.models.terms import TERMS, mean_x, settle_rows, terms_of
 from deepfm_core.spec.models import GUIDED_EMBEDDING_SD
 from deepfm_core.spec.run import ModelSpec
@@ -204,9 +204,10 @@ class DeepFM(nn.Module):
         return features.new_zeros(shape).index_add(1, self.field_of_slot, features)
 
     @torch.no_grad()
-    def observe(self, train: Batch) -> None:
+    def observe(self, train: Rows) -> None:
         """Take from the training part what centring and unseen values need: the mean x of each feature."""
-        means, seen = mean_x(train, self.layout.vocabulary)
+        size, device = self.layout.vocabulary, self.table.device
+        means, seen = mean_x(train.split(ROWS_AT_ONCE), len(train), size, device)
         self.feature_means.copy_(means)
         self.feature_seen.copy_(seen)
         for term in terms_of(self):

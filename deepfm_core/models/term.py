@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import EncodedTable
-from deepfm_core.models.batch import Batch, Pass, Piece, Reading
+from deepfm_core.models.batch import Batch, Pass, Piece, Reading, Rows
 from deepfm_core.models.network import Gradients
 from deepfm_core.spec.models import ADDENDS
 
@@ -135,7 +135,7 @@ class Term(ABC):
         """Say whether a model has the term."""
         return bool(getattr(model.spec.switches, cls.switch))
 
-    def observe(self, train: Batch) -> None:  # noqa: B027
+    def observe(self, train: Rows) -> None:  # noqa: B027
         """Take from the training part what `settle` needs."""
 
     def settle(self) -> None:  # noqa: B027

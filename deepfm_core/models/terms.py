@@ -8,7 +8,7 @@ add one ("Adding a term"), docs/training-step.md derives the gradients.
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar
 
@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable
-from deepfm_core.models.batch import Batch, Pass, Piece, Reading, Slots
+from deepfm_core.models.batch import Batch, Pass, Piece, Reading, Rows, Slots
 from deepfm_core.models.cells import Cells
 from deepfm_core.models.cross_network import CrossNetwork
 from deepfm_core.models.network import Gradients, Layers, Network, add_sum
@@ -439,10 +439,11 @@ class Crossed(OwnWeights):
         """Say whether fields are crossed."""
         return model.crossed_weights is not None
 
-    def observe(self, train: Batch) -> None:
+    def observe(self, train: Rows) -> None:
         """Take each combination's frequency."""
-        if train.crosses is not None:
-            means, seen = mean_x(Batch(train.crosses, None, train.dense), self.model.layout.crossed)
+        if self.model.layout.crosses:
+            parts = (Batch(_crosses(part), None, part.dense) for part in train.split(ROWS_AT_ONCE))
+            means, seen = mean_x(parts, len(train), self.model.layout.crossed, self.model.table.device)
             self.model.crossed_means.copy_(means)
             self.model.crossed_seen.copy_(seen)
 
@@ -532,15 +533,20 @@ def gives_pairs(model: DeepFM) -> bool:
 # What the rows of a table of weights count as where no training row has read them.
 
 
-def mean_x(train: Batch, size: int) -> tuple[Tensor, Tensor]:
-    """Give each feature's mean x over the rows, and whether any row has it: (size,) each."""
-    sums = torch.zeros(size, dtype=torch.float64, device=train.ids.device)
+def mean_x(parts: Iterable[Batch], rows: int, size: int, device: torch.device) -> tuple[Tensor, Tensor]:
+    """Give each feature's mean x over N rows, which come in parts, and whether any row has it: (size,) each."""
+    sums = torch.zeros(size, dtype=torch.float64, device=device)
     sizes = torch.zeros_like(sums)
-    for part in train.split(ROWS_AT_ONCE):
+    for part in parts:
         ids, x = part.ids.flatten(), None if part.weights is None else part.weights.flatten().double()
         sums += torch.bincount(ids, x, size)
         sizes += torch.bincount(ids, None if x is None else x.abs(), size)
-    return sums / max(len(train), 1), sizes > 0
+    return sums / max(rows, 1), sizes > 0
+
+
+def _crosses(part: Batch) -> Tensor:
+    assert part.crosses is not None
+    return part.crosses
 
 
 def settle_rows(table: Tensor, means: Tensor, seen: Tensor, fields: Sequence[EncodedField | CrossedField]) -> Tensor:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Generator, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
+from functools import partial
 
 import numpy as np
 import torch
@@ -16,28 +17,36 @@ from torch.nn import functional
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.errors import TrainingError
 from deepfm_core.metrics.scores import auc, base_logloss, logloss
-from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.network import DropoutMasks
 from deepfm_core.spec.events import EpochDone, Event, Fitted, Progress, Stage, Started
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.guided import begin_from_guide, fixed_logits, keep_if_earned
 from deepfm_core.training.hardware import Sharing
+from deepfm_core.training.rows import Source, TrainingRows, windows
 from deepfm_core.training.state import FitState
 from deepfm_core.training.step import Predictor
 
 PRETRAINED = "The first of two phases, training an FM, ended with epoch"
 PROGRESS_SECONDS = 0.1
-CHUNK_BATCHES = 16
 EVALUATION_ROWS = 8192
 AVERAGES_AN_EPOCH = 8
 
 
-def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState) -> Iterator[Event]:
+def fit(
+    spec: FitSpec, train: Source, valid: Source, state: FitState, sample: EncodedTable | None = None
+) -> Iterator[Event]:
     """Train `state.model`, stopping early on the validation logloss, and leave the best epoch's weights in it.
 
     After each `EpochDone` the state is complete: a copy of its `tensors()` and `numbers()` lets another process go on
     from there and end with the same weights. Closing the generator stops training between two batches.
+
+    Args:
+        spec: the fit's settings.
+        train: rows to train on, in memory or on the disk.
+        valid: rows to stop by, as well.
+        state: where the fit stands.
+        sample: training rows in memory that a guide comes from; `train` if None.
 
     A model that starts from an FM has two phases, each with as many epochs and as much patience; epochs count on.
 
@@ -48,7 +57,7 @@ def fit(spec: FitSpec, train: EncodedTable, valid: EncodedTable, state: FitState
         TrainingError: the loss is no longer a number.
     """
     labels = _labels(train), _labels(valid)
-    yield from _guide(state, train)
+    yield from _guide(state, train if sample is None else sample)
     rows = _rows(state, train)
     steps = math.ceil(len(rows) / spec.batch_size)
     rate = float(labels[0].mean())
@@ -136,30 +145,32 @@ def _goes_on(spec: FitSpec, state: FitState) -> bool:
     return True
 
 
-def _guide(state: FitState, train: EncodedTable) -> Iterator[Event]:
+def _guide(state: FitState, train: Source) -> Iterator[Event]:
     """Put its guide into a guided model. One that goes on from a checkpoint has it, and is only told what to beat."""
     if state.model.spec.has_guide and state.guide is None:
+        assert isinstance(train, EncodedTable), "a guide needs rows in memory"
         state.guide = yield from begin_from_guide(state.model, train, state.seed, anew=not state.epoch)
         yield Stage("fit", 0.0)
 
 
-def _rows(state: FitState, train: EncodedTable) -> Batch:
-    """Give the rows to take batches from; what does not learn is computed once."""
-    rows = Batch.held(train, state.model.table.device)
-    return rows if state.guide is None else replace(rows, offset=fixed_logits(state.model, rows))
+def _rows(state: FitState, train: Source) -> TrainingRows:
+    """Give the rows to take batches from; of rows in memory, what does not learn is computed once."""
+    fixed = None if state.guide is None else partial(fixed_logits, state.model)
+    return TrainingRows(train, state.model.table.device, fixed)
 
 
-def _begin(state: FitState, rows: Batch, rate: float) -> None:
+def _begin(state: FitState, rows: TrainingRows, rate: float) -> None:
     """Begin or go on with a phase."""
     state.model.observe(rows)
     if state.epoch == state.began and state.guide is None:
         start_from_click_rate(state.model, rate)
 
 
-def predict_logits(model: DeepFM, table: EncodedTable) -> NDArray[np.float64]:
+def predict_logits(model: DeepFM, table: Source) -> NDArray[np.float64]:
     """Give the logit of each row: (N,), in float64."""
     logits = Predictor(model)
-    parts = [logits(batch) for batch in Batch.held(table, model.table.device).split(EVALUATION_ROWS)]
+    held = windows(table, model.table.device)
+    parts = [logits(batch) for window in held for batch in window.split(EVALUATION_ROWS)]
     return torch.cat(parts).cpu().double().numpy() if parts else np.zeros(0)
 
 
@@ -175,16 +186,15 @@ def start_from_click_rate(model: DeepFM, rate: float) -> None:
 
 
 def _train_epoch(
-    spec: FitSpec, rows: Batch, state: FitState, steps: int, sharing: Sharing
+    spec: FitSpec, rows: TrainingRows, state: FitState, steps: int, sharing: Sharing
 ) -> Generator[Event, None, float]:
     """Train one epoch in an order that depends on (seed, epoch) alone; return the mean logloss."""
     state.model.train()
     state.step.begin_epoch()
-    order = torch.randperm(len(rows), generator=torch.Generator().manual_seed(_mix(state.seed, state.epoch)))
-    order = order.to(rows.ids.device)
+    batches = rows.batches(_mix(state.seed, state.epoch), spec.batch_size)
     masks, tally = _masks(state), _Tally(state.epoch)
     total, reported = 0.0, time.perf_counter()
-    for done, batch in enumerate(_batches(rows, order, spec.batch_size), 1):
+    for done, batch in enumerate(batches, 1):
         started = time.perf_counter()
         tally.add(state.step(batch, masks.draw(len(batch))), batch.labels)
         sharing.took(time.perf_counter() - started)
@@ -243,14 +253,8 @@ def _masks(state: FitState) -> DropoutMasks:
     return masks
 
 
-def _batches(rows: Batch, order: Tensor, size: int) -> Iterator[Batch]:
-    """Yield batches in the given order, reordering a chunk of batches at a time: one gather instead of many."""
-    for start in range(0, len(order), size * CHUNK_BATCHES):
-        yield from rows.take(order[start : start + size * CHUNK_BATCHES]).split(size)
-
-
 def _evaluate_epoch(
-    spec: FitSpec, state: FitState, valid: EncodedTable, labels: NDArray[np.float32], train_logloss: float, began: float
+    spec: FitSpec, state: FitState, valid: Source, labels: NDArray[np.float32], train_logloss: float, began: float
 ) -> EpochDone:
     state.model.settle()
     logits = predict_logits(state.model, valid)
@@ -285,7 +289,7 @@ def _require_number(value: float, epoch: int) -> None:
         )
 
 
-def _labels(table: EncodedTable) -> NDArray[np.float32]:
+def _labels(table: Source) -> NDArray[np.float32]:
     if table.labels is None or not len(table.labels):
         raise TrainingError("A part to train or validate on has no labelled rows. Give it a larger share.")
     return table.labels

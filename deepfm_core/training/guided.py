@@ -17,6 +17,7 @@ from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.terms import terms_of
 from deepfm_core.spec.events import GUIDE, Event, Report, Stage
+from deepfm_core.training.rows import Source, windows
 
 _AT_ONCE = 8192
 _PATIENCE = 0.1
@@ -108,7 +109,7 @@ def fixed_logits(model: DeepFM, rows: Batch) -> Tensor:
     return torch.cat(parts) if parts else model.table.new_zeros(0)
 
 
-def keep_if_earned(model: DeepFM, guide: Guide, valid: EncodedTable, logits: NDArray[np.float64]) -> bool:
+def keep_if_earned(model: DeepFM, guide: Guide, valid: Source, logits: NDArray[np.float64]) -> bool:
     """Keep what a model learned beyond its guide where that pays on the validation rows; else put the guide in it.
 
     It pays where it lowers their logloss by more than one standard error of the difference, row by row: a smaller gain
@@ -126,7 +127,8 @@ def keep_if_earned(model: DeepFM, guide: Guide, valid: EncodedTable, logits: NDA
     assert valid.labels is not None
     learned = {name: value.clone() for name, value in model.state_dict().items()}
     model.start_from(guide)
-    alone = fixed_logits(model, Batch.held(valid, model.table.device)).cpu().double().numpy()
+    parts = [fixed_logits(model, window) for window in windows(valid, model.table.device)]
+    alone = torch.cat(parts).cpu().double().numpy()
     gain = logloss_by_row(valid.labels, alone) - logloss_by_row(valid.labels, logits)
     earned = bool(gain.mean() > gain.std() / np.sqrt(max(len(gain), 1)))
     if earned:
