@@ -5,26 +5,41 @@ from __future__ import annotations
 import argparse
 import atexit
 import hashlib
+import re
 import sys
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, get_args
 
+from deepfm_core.cli.output import Waited
 from deepfm_core.cli.parser import READ
-from deepfm_core.errors import NOTHING_TO_DO, DamagedStore, Problem, RunError, SchemaError, SpecError, did_you_mean
+from deepfm_core.encoding.sharding import SAMPLE_ROWS, Dataset, MemoryPlan, bytes_in_memory, said_bytes
+from deepfm_core.errors import (
+    NOTHING_TO_DO,
+    DamagedStore,
+    Problem,
+    RunError,
+    SchemaError,
+    SpecError,
+    TableError,
+    did_you_mean,
+)
 from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.column_rules import Said
 from deepfm_core.schema.infer import infer_schema, verdict, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
-from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
+from deepfm_core.spec.events import unheard
+from deepfm_core.spec.run import BASELINE, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.columnar.budget import half_of_memory
+from deepfm_core.tables.datasets.dataset import is_dataset, is_uri, list_files
+from deepfm_core.tables.datasets.pieces import Pieces
 from deepfm_core.tables.parquet import write_parquet
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Choices, Table
@@ -42,12 +57,25 @@ class Tables:
         self._folder = TemporaryDirectory()
         self.paths: dict[str, Path] = {}
         self.tables: dict[str, Table] = {}
-        self.main = self._add(arguments.table)
+        self.dataset, self._pieces = dataset_of(arguments)
+        """What a run needs whose rows stay on the disk; its table is a sample of them. None where the rows fit."""
+        self.main = self._add(arguments.table) if self._pieces is None else self._add_sample(self._pieces, arguments)
         self.valid = self._add(arguments.valid_table)
         self.test = self._add(arguments.test_table)
         self.seconds = time.perf_counter() - began
         for sha in self.paths:
             _warn(self.tables[sha], arguments.quiet, apart=sha != self.main)
+
+    @property
+    def rows(self) -> int:
+        """The rows that there are to train and to judge by, of the sample's dataset or of the table."""
+        assert self.main is not None
+        return len(self.tables[self.main]) if self._pieces is None else len(self._pieces)
+
+    @property
+    def is_sample(self) -> bool:
+        """Whether the table is a sample of more rows than it has."""
+        return self.main is not None and self.rows > len(self.tables[self.main])
 
     def timed(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Count the reading, done here before the run began, among its seconds."""
@@ -82,7 +110,23 @@ class Tables:
     def _add(self, path: Path | None) -> str | None:
         if path is None:
             return None
-        table = read_table(path, choices=self.choices, max_bytes=self.limit)
+        return self._keep(read_table(path, choices=self.choices, max_bytes=self.limit), path)
+
+    def _add_sample(self, pieces: Pieces, arguments: argparse.Namespace) -> str:
+        """Read a sample of a dataset in the place of the table."""
+        if arguments.valid_table or arguments.test_table:
+            raise SpecError(
+                "Of a table that stays on the disk, validation and test rows are parts. Leave out --valid-table and "
+                "--test-table, or give as much --memory as all rows need."
+            )
+        waited = Waited(lambda _: f"drawing a sample of {SAMPLE_ROWS:,} rows")
+        heard = unheard if arguments.quiet else waited.report
+        table = pieces.sample(SAMPLE_ROWS, heard)
+        waited.end()
+        named = f"{table.name} (sample of {len(pieces):,} rows)" if len(pieces) > len(table) else table.name
+        return self._keep(replace(table, name=named), arguments.table)
+
+    def _keep(self, table: Table, path: Path) -> str:
         if table.report.files:  # the store keeps one file: what was read of all of them
             path = Path(self._folder.name) / f"dataset {len(self.paths)}.parquet"
             write_parquet(table, path)
@@ -90,6 +134,61 @@ class Tables:
             sha = self.choices.key(hashlib.file_digest(file, "sha256").hexdigest())
         self.paths[sha], self.tables[sha] = path, table
         return sha
+
+
+_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
+_OF_TEXT = 8
+"""Bytes that a byte of a file that is not Parquet takes in memory, about."""
+
+
+def memory_of(arguments: argparse.Namespace) -> int:
+    """Give the bytes that a run may take: what the command line says, else half of the machine's memory.
+
+    Raises:
+        SpecError: it says no size.
+    """
+    said = arguments.memory
+    if said is None:
+        return half_of_memory()
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", said, re.IGNORECASE)
+    size = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
+    if not size:
+        raise SpecError(f"Memory is {said!r}. Write a size such as 2GB or 800MB.")
+    return size
+
+
+def dataset_of(arguments: argparse.Namespace) -> tuple[Dataset | None, Pieces | None]:
+    """Choose whether a run reads its table into memory, and say so where many files or `--memory` leave a choice.
+
+    Returns:
+        For rows that stay on the disk what the run and its sample need; else None twice.
+
+    Raises:
+        TableError: the files differ, or cannot be read.
+        SpecError, RunError: `--memory` says no size, or too little.
+    """
+    asked, source = getattr(arguments, "memory", None) is not None, arguments.table
+    if not hasattr(arguments, "memory") or not (asked or is_dataset(source)):
+        return None, None
+    memory = memory_of(arguments)
+    try:
+        pieces = Pieces(source)
+    except TableError:
+        size = 0 if is_uri(str(source)) else sum(file.size for file in list_files(source)[1])
+        if not asked or size * _OF_TEXT <= memory:
+            return None, None  # it fits, or reading it says what is wrong
+        raise
+    need = bytes_in_memory(pieces)
+    what = f"{pieces.name}: {len(pieces):,} rows take about {said_bytes(need, up=True)} of memory"
+    if need <= memory:
+        choice = f"within {said_bytes(memory)}: they are read into it"
+    else:
+        choice = f"more than {said_bytes(memory)}: they stay on the disk, and the model trains from there"
+        MemoryPlan.of(memory, len(pieces), len(pieces.columns), ModelSpec().embedding_size)
+    if not arguments.quiet:
+        print(f"note: {what}, {choice}.", file=sys.stderr)
+    whole = str(source) if is_uri(str(source)) else str(Path(source).expanduser().absolute())
+    return (None, None) if need <= memory else (Dataset(whole, memory), pieces)
 
 
 def _warn(table: Table, quiet: bool, *, apart: bool) -> None:
@@ -171,7 +270,7 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
         split=split,
         **_given(arguments, "run"),
     )
-    return base, base.training_rows(len(table))
+    return base, base.training_rows(tables.rows)
 
 
 def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -28,6 +28,7 @@ class Progressed:
     def __init__(self, quiet: bool) -> None:
         self._quiet = quiet
         self._live = sys.stderr.isatty()
+        self._reading = Waited(lambda _: "reading and encoding rows")
 
     def show(self, event: Event) -> None:
         """Show one event."""
@@ -37,6 +38,9 @@ class Progressed:
             if self._live:
                 share = f"{event.step / event.steps:4.0%}"
                 print(f"\repoch {event.epoch} {share}  loss {event.loss:.4f}", end="", file=sys.stderr, flush=True)
+            return
+        if isinstance(event, Stage) and event.name == "read" and 0 < event.fraction < 1:
+            self._reading.report(event.fraction)  # of a table that stays on the disk
             return
         if self._live and isinstance(event, Stage) and event.name == "explain" and event.fraction:
             share = f"explain {event.fraction:4.0%}" if event.fraction < 1 else ""

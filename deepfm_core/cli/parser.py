@@ -163,6 +163,8 @@ def _train(verbs: Any) -> None:
     _settings(verb, "train").add_argument(
         "--model", default="deepfm", metavar="NAME", help=f"{', '.join(MODELS)} (deepfm)"
     )
+    text = "memory to use, such as 2GB; of a table that needs more, rows stay on the disk (half of this machine's)"
+    verb.add_argument("--memory", metavar="SIZE", help=text)
     verb.add_argument(
         "--seeds", type=whole_number, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)"
     )

@@ -30,6 +30,11 @@ from deepfm_core.spec.presets import run_name, settings, settings_said
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.run_folder import RunFolder
 
+NOT_GUIDED = (
+    "The model has no guide: that would know main effects from the sample alone, where the model learns them from all "
+    "rows. `--guided` takes it from the sample."
+)
+
 
 def run(arguments: argparse.Namespace) -> None:
     """Train as asked, in the store or in `--out`, and print the summary.
@@ -47,7 +52,18 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = chosen_settings(arguments)
     model, fit = settings(arguments.preset, arguments.model, rows, chosen)
     spec = replace(base, model=model, fit=fit)
-    if not arguments.quiet and (table := tables.tables.get(spec.table)) is not None:
+    if tables.is_sample and spec.model.has_guide and "guided" not in chosen:
+        chosen = {**chosen, "guided": False}
+        model, fit = settings(arguments.preset, arguments.model, rows, chosen)
+        spec = replace(base, model=model, fit=fit)
+        if not arguments.quiet:
+            print(f"note: {NOT_GUIDED}", file=sys.stderr)
+    if tables.dataset is not None and spec.model.crosses:
+        raise SpecError(
+            "Crossed fields need all rows in memory. Leave out --cross, use another model than wide-deep, or give as "
+            "much --memory as the rows need."
+        )
+    if not arguments.quiet and tables.dataset is None and (table := tables.tables.get(spec.table)) is not None:
         for sentence in expectations(table, spec):
             print(f"note: {sentence}", file=sys.stderr)
     specs = [replace(spec, seed=spec.seed + number) for number in range(arguments.seeds)]
@@ -81,6 +97,8 @@ def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool
         for spec in specs:
             below = "" if len(specs) == 1 else f"seed-{spec.seed}"
             job, context = Job(spec, str(folder / below)), Context(tables.tables.__getitem__)
+            if tables.dataset is not None:
+                tables.dataset.write(job.folder.create())
             summary = {**tables.timed(_shown(execute(job, context), quiet)), "run": str(out / below)}
             summaries.append(_complete(job.folder, summary, tables, spec))
     return summaries
@@ -88,7 +106,7 @@ def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool
 
 def _complete(folder: RunFolder, summary: dict[str, Any], tables: Tables, spec: RunSpec) -> dict[str, Any]:
     """Write `summary.json` with all that was understood; what is printed leaves the role table to `roles`."""
-    expected = expectations(tables.tables[spec.table], spec)
+    expected = expectations(tables.tables[spec.table], spec) if tables.dataset is None else []
     whole = tables.understood({**summary, "notes": [*expected, *summary.get("notes", [])]}, spec.schema)
     folder.write_summary(whole)
     return {name: value for name, value in whole.items() if name != "roles"}
@@ -143,6 +161,8 @@ def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -
         store.import_table(path, tables.tables[sha].name, table=tables.tables[sha], choices=tables.choices)
     worker = Process.current()
     row = store.begin(spec, worker, name)
+    if tables.dataset is not None:
+        tables.dataset.write(store.folder(row.id).create())
     try:
         summary = _shown(perform(store, row, execute, worker, tables.tables.__getitem__), quiet)
     except RunError:

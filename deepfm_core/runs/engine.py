@@ -6,6 +6,7 @@ they hand on.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -16,8 +17,11 @@ from typing import Any
 import pandas as pd
 import torch
 
+from deepfm_core._words import percent
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.encoding.sharding import Dataset, Sharded, Sharding
+from deepfm_core.encoding.shards import PARTS, Shards
 from deepfm_core.encoding.splits import Part, RunParts, load_parts
 from deepfm_core.encoding.unseen import unseen_notes
 from deepfm_core.errors import RunError
@@ -30,6 +34,7 @@ from deepfm_core.runs.explain_stage import Evidence, explain
 from deepfm_core.runs.findings import find_pair_again
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.warmup import warmup_run
+from deepfm_core.schema.labels import labelled_rows
 from deepfm_core.spec.events import (
     HOLD_OUT,
     Cancelled,
@@ -46,6 +51,7 @@ from deepfm_core.spec.run import BASELINE, RunSpec
 from deepfm_core.store.encoding_cache import Prepared
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.hardware import set_threads, training_device
+from deepfm_core.training.rows import Source
 from deepfm_core.training.state import FitState
 
 Events = Generator[Event, None, None]
@@ -64,6 +70,10 @@ class _Work:
     job: Job
     context: Context
     seconds: dict[str, float] = field(default_factory=dict)
+    dataset: Dataset | None = None
+    """The whole of which the run's table is a sample; None where the table is the whole."""
+    whole: Sharded | None = None
+    """All rows of the dataset, encoded, on the disk. `parts`, `train`, `valid` and `test` are those of the sample."""
     parts: RunParts = field(init=False)
     encoder: Encoder = field(init=False)
     train: EncodedTable = field(init=False)
@@ -156,10 +166,48 @@ def _stop_if_cancelled(work: _Work) -> None:
 
 
 def _read(work: _Work) -> Events:
+    work.dataset = Dataset.of(work.job.folder)
+    if work.dataset is not None:
+        yield from _shard(work, work.dataset)
+        return
     encoding_cache, table = work.context.encoded, work.context.table
     work.kept = encoding_cache.find(work.spec, table) if encoding_cache else None
     work.parts = work.kept.parts if work.kept else load_parts(work.spec, table)
     yield from _noted(work, "read", work.parts.notes)
+
+
+def _shard(work: _Work, dataset: Dataset) -> Events:
+    """Encode the rows of a dataset on the disk, or find them there, and take the run's table for their sample."""
+    folder, table = work.job.folder.shards, work.context.table(work.spec.table)
+    work.whole = Sharded.found(folder, dataset.window_bytes(work.spec))
+    if work.whole is None:
+        pieces = dataset.pieces(table.report.files)
+        sharding = Sharding(pieces, work.spec, dataset.memory, len(table))
+        for start, end, shares in (
+            (0.0, 0.1, sharding.divide()),
+            (0.1, 0.5, sharding.summarise()),
+            (0.5, 1.0, sharding.write(folder)),
+        ):
+            for share in shares:
+                yield Stage("read", start + (end - start) * share)
+        work.whole = Sharded.open(folder, dataset.window_bytes(work.spec))
+    work.encoder = work.whole.encoder
+    rows, labels = labelled_rows(table.frame, work.spec.schema.label, table.name)
+    part = work.whole.sample[rows]
+    train, valid, test = (Part(lambda: table, rows[part == n], labels[part == n]) for n in range(len(PARTS)))
+    work.parts = RunParts(train, valid, test, work.whole.notes)
+    yield from _noted(work, "read", [*work.parts.notes, _sampled(len(rows), len(work.whole))])
+
+
+def _sampled(sample: int, rows: int) -> str:
+    if sample == rows:
+        return "The encoded rows stay on the disk, and the model trains from there."
+    error = percent(0.5 / math.sqrt(sample), 2)
+    return (
+        f"The encoded rows stay on the disk, and the model trains from there; its scores are of all {rows:,} rows. "
+        f"Roles, what the labels say, examples, levels and the predictions listed are of a sample of {sample:,} rows, "
+        f"drawn from each file in proportion; a share of all of them has a standard error of at most {error}."
+    )
 
 
 def _noted(work: _Work, stage: str, notes: Iterable[str]) -> Events:
@@ -169,7 +217,11 @@ def _noted(work: _Work, stage: str, notes: Iterable[str]) -> Events:
 
 
 def _encode(work: _Work) -> Events:
-    if work.kept:
+    if work.whole is not None:
+        for name in PARTS:
+            part: Part = getattr(work.parts, name)
+            setattr(work, name, part.encode(work.encoder))
+    elif work.kept:
         work.encoder = work.kept.encoder
         work.train, work.valid, work.test = (work.kept.tables[name] for name in ("train", "valid", "test"))
     else:
@@ -210,7 +262,7 @@ def _fit(work: _Work) -> Events:
         except (KeyError, TypeError, ValueError, RuntimeError) as error:
             raise RunError("The run's checkpoint is from an earlier version. Train the run again.") from error
     sample = frames.sample_rows(work.train, spec.seed)
-    for event in fit(spec.fit, work.train, work.valid, work.state):
+    for event in _fitting(work):
         if isinstance(event, EpochDone):
             _after_epoch(work, sample, event)
         if isinstance(event, Fitted):
@@ -221,6 +273,13 @@ def _fit(work: _Work) -> Events:
             question = questions.about_pairs(spec.table, spec.schema) if questions else None
             work.observation = Observation(folder, lambda: work.parts.train.table, spec.schema, question)
     folder.save_model(work.state.model.state_dict(), {"model": asdict(spec.model), "epoch": work.fitted.best_epoch})
+
+
+def _fitting(work: _Work) -> Iterator[Event]:
+    if work.whole is None:
+        return fit(work.spec.fit, work.train, work.valid, work.state)
+    parts = work.whole.parts
+    return fit(work.spec.fit, parts["train"], parts["valid"], work.state, work.train)
 
 
 def _after_epoch(work: _Work, sample: EncodedTable, event: EpochDone) -> None:
@@ -248,7 +307,14 @@ def _evaluate(work: _Work) -> Events:
         if len(part):
             evaluated[name] = part, predict_logits(work.state.model, table)
             yield Stage("evaluate", 0.5 if name == "valid" else 1.0)
-    work.metrics = evaluate_parts(work.job.folder, evaluated, float(work.parts.train.labels.mean()))
+    if work.whole is None:
+        rate, logits = float(work.parts.train.labels.mean()), {}
+    else:
+        shards = work.whole.parts
+        rate = shards["train"].positives / len(shards["train"])
+        held_out = {name: part for name, part in shards.items() if name != "train" and len(part)}
+        logits = {name: (part.labels, predict_logits(work.state.model, part)) for name, part in held_out.items()}
+    work.metrics = evaluate_parts(work.job.folder, evaluated, rate, logits)
     yield Scored(
         {
             "epochs": work.fitted.epochs,
@@ -274,7 +340,7 @@ def _pause(work: _Work) -> None:
 
 def _folds(work: _Work) -> int:
     parts = [work.train, work.valid, work.test]
-    rows = sum(len(part) for part in own_parts(parts, work.spec))
+    rows = sum(len(part) for part in own_parts(parts, work.spec)) if work.whole is None else len(work.whole)
     return work.spec.folds_for(rows) if len(work.train.layout.fields) > 1 else 0
 
 
@@ -301,12 +367,17 @@ def guide_said(state: FitState) -> dict[str, Any]:
     return {"guide": {"pairs": pairs, "learned_beyond": not alone}}
 
 
-def _positives(table: EncodedTable) -> int:
+def _positives(table: Source) -> int:
+    if isinstance(table, Shards):
+        return table.positives
     return 0 if table.labels is None else int(table.labels.sum())
 
 
 def _summary(work: _Work) -> dict[str, Any]:
-    rows = {name: len(getattr(work, name)) for name in ("train", "valid", "test")}
+    tables: dict[str, Source] = {name: getattr(work, name) for name in PARTS}
+    if work.whole is not None:
+        tables = {**work.whole.parts}
+    rows = {name: len(table) for name, table in tables.items()}
     seconds = {name: round(value, 4) for name, value in work.seconds.items()}
     held_out = {"hold_out_seconds": seconds.pop(HOLD_OUT)} if HOLD_OUT in seconds else {}
     told = work.context.choices  # of a table that need not be read: an earlier run may have encoded it
@@ -315,7 +386,8 @@ def _summary(work: _Work) -> dict[str, Any]:
         "run": str(work.job.folder.path),
         "model": work.spec.model.name,
         "rows": rows,
-        "positives": {name: _positives(getattr(work, name)) for name in rows},
+        **({"sample": len(work.parts.train.table)} if work.whole is not None else {}),
+        "positives": {name: _positives(table) for name, table in tables.items()},
         "parameters": work.state.model.parameter_count,
         "epochs": work.fitted.epochs,
         "best_epoch": work.fitted.best_epoch,

@@ -33,7 +33,10 @@ METRICS = "metrics.json"
 
 
 def evaluate_parts(
-    folder: RunFolder, evaluated: Mapping[str, tuple[Part, NDArray[np.float64]]], rate: float
+    folder: RunFolder,
+    evaluated: Mapping[str, tuple[Part, NDArray[np.float64]]],
+    rate: float,
+    whole: Mapping[str, tuple[NDArray[np.float32], NDArray[np.float64]]] | None = None,
 ) -> dict[str, Metrics]:
     """Write the frame `predictions` and the metrics of each part, and return the metrics.
 
@@ -41,14 +44,16 @@ def evaluate_parts(
         folder: the run's folder.
         judged: by name of the part, its N rows and their logits (N,).
         rate: the training part's click rate.
+        whole: by name of the part, labels and logits of all its rows, where `evaluated` has those of a sample.
 
     Raises:
         TrainingError: a logit is not a number.
     """
-    for name, (_, logits) in evaluated.items():
+    asked = whole or {name: (part.labels, logits) for name, (part, logits) in evaluated.items()}
+    for name, (_, logits) in asked.items():
         if not np.isfinite(logits).all():
             raise TrainingError(f"Some logits of the {name} part are not numbers. Use a lower learning rate.")
-    metrics = {name: evaluate(part.labels, logits, rate) for name, (part, logits) in evaluated.items()}
+    metrics = {name: evaluate(labels, logits, rate) for name, (labels, logits) in asked.items()}
     frames = [_predictions(name, part, logits) for name, (part, logits) in evaluated.items()]
     folder.write_frame("predictions", pd.concat(frames, ignore_index=True))
     folder.write_json(METRICS, {name: asdict(values) for name, values in metrics.items()})

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -56,6 +57,11 @@ class RunFolder:
     def log(self) -> Path:
         """Where the worker's output stands, tracebacks included."""
         return self.path / "worker.log"
+
+    @property
+    def shards(self) -> Path:
+        """Where the encoded rows of a dataset stand that does not fit into memory, until the run is finished."""
+        return self.path / "shards"
 
     def frame_path(self, name: str) -> Path:
         """Return where the frame `name` stands."""
@@ -192,8 +198,10 @@ class RunFolder:
         return _load(self.checkpoint) if self.checkpoint.exists() else None
 
     def remove_checkpoint(self) -> None:
-        """Remove the checkpoint, once the run is finished."""
+        """Remove what a run needs to go on, once it is finished: the checkpoint, and a dataset's encoded rows."""
         self.checkpoint.unlink(missing_ok=True)
+        shutil.rmtree(self.shards, ignore_errors=True)
+        (self.path / "dataset.json").unlink(missing_ok=True)
 
 
 def _save(path: Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:

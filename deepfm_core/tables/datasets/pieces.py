@@ -23,9 +23,17 @@ from deepfm_core._files import sha256
 from deepfm_core._parallel import in_parallel
 from deepfm_core.errors import Problem, TableError, first_line
 from deepfm_core.tables.csv_parser import Coded, categorical
-from deepfm_core.tables.datasets.dataset import First, here, joined, require_columns, require_types, with_folders
-from deepfm_core.tables.datasets.listing import Found, list_files
-from deepfm_core.tables.datasets.source import name_of
+from deepfm_core.tables.datasets.dataset import (
+    First,
+    Found,
+    here,
+    joined,
+    list_files,
+    name_of,
+    require_columns,
+    require_types,
+    with_folders,
+)
 from deepfm_core.tables.parquet import MAGIC, read_parquet, text_column
 from deepfm_core.tables.table import PartFile, ReadReport, Table
 

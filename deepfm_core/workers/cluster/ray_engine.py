@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from deepfm_core._files import write_json
+from deepfm_core.encoding.sharding import Dataset
 from deepfm_core.errors import RunError, first_line
 from deepfm_core.experiments.study import choosing, may_choose
 from deepfm_core.runs.job import Context, Job
@@ -100,6 +101,11 @@ class RayEngine:
         Raises:
             RunError: several nodes were lost in a row, or none has what the run needs.
         """
+        if Dataset.of(job.folder) is not None:
+            raise RunError(
+                "The rows of this run stay on this machine's disk, where no node of the cluster sees them. Resume it "
+                "with a worker of this machine: start that, or the app, without the engine `ray`."
+            )
         losses, epoch = 0, 0
         while losses <= MOST_LOSSES:
             yield Stage(PLACE)
