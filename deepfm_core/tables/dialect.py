@@ -36,7 +36,8 @@ CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in 
 _SAMPLE_BYTES = 1 << 20
 _SAMPLE_RECORDS, _SAMPLE_LINES = 500, 2_000
 _COMMENT = ("#", "//")
-_RARE = "^~\x01\x1f"
+_CONTROLS = "\x01\x1f"  # nothing but delimiters, even beside commas
+_RARE = f"^~{_CONTROLS}"
 _OTHER_DELIMITERS = f":{_RARE}"
 _UNEVEN = 0.5
 """Share of even records below which other delimiters than the usual ones are tried."""
@@ -182,7 +183,8 @@ def _holds_quotes(fit: _Fit) -> bool:
 
 def _is_within_cells(best: _Fit, first: str) -> bool:
     """Return whether the first line has another mark than the delimiter found, which may be that of thousands."""
-    return best.cut.delimiter not in first and any(mark in first for mark in _RARE)
+    usual = best.cut.delimiter in first
+    return any(mark in first for mark in (_CONTROLS if usual else _RARE))
 
 
 def _other_cuts(lines: list[str], first: str, best: _Fit | None) -> Iterator[Cut]:
@@ -203,7 +205,9 @@ def _is_plausible(fit: _Fit) -> bool:
     return (
         fit.rank[0] >= _EVEN
         and len(fit.sample) > _FEWEST_RECORDS
-        and (fit.cut.delimiter in DELIMITERS or stands_out(fit.sample[0], fit.sample[1:]) or fit.width > 3)
+        and (
+            fit.cut.delimiter in (*DELIMITERS, *_CONTROLS) or stands_out(fit.sample[0], fit.sample[1:]) or fit.width > 3
+        )
     )
 
 

@@ -120,6 +120,12 @@ def test_an_unusual_delimiter_is_found_beside_commas_within_numbers(read, mark, 
     assert [mark.join(row) for row in table.frame.astype(object).to_numpy()] == rows
 
 
+def test_control_characters_are_delimiters_beside_commas_without_a_header_too(read):
+    rows = [f"{place}\x011,{i:03}.50\x01{i % 2}" for i, place in enumerate(["home", "search", "list"] * 10)]
+    table = read("\n".join(rows) + "\n")
+    assert ["\x01".join(row) for row in table.frame.astype(object).to_numpy()] == rows
+
+
 def test_single_quotes_are_undone_where_all_rows_have_them(read):
     rows = [f"'{row.replace(',', ', x', 1)}'" for row in ROWS]
     table = read("a;b\n" + "".join(f"{row};'1'\n" for row in rows))
