@@ -175,7 +175,10 @@ def _names(rows: pd.DataFrame, x: Spec, y: Spec) -> list[Layer]:
     """Write the names of the chosen point and of those with most rows, where they hide nothing."""
     sides = _apart(rows)
     kept = rows.iloc[list(sides)].assign(right=list(sides.values()))
-    side = {"align": expr("datum.right ? 'right' : 'left'"), "dx": expr("datum.right ? -14 : 14")}
+    side = {
+        "align": expr("datum.right ? 'right' : 'left'"),
+        "dx": expr("(datum.right ? -1 : 1) * (datum.chosen ? 21 : 14)"),
+    }
     look = {"color": TEXT.ink, "fontSize": 11, "limit": expr("width * 0.34"), "aria": False}
     kept = kept.assign(short=[_short(name) for name in kept["name"]])
     at: Spec = {"x": x, "y": y, "text": nominal("short")}

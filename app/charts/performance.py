@@ -18,6 +18,7 @@ from app.charts.grammar.theme import (
     TEXT,
     channel_of,
     dress,
+    inks,
     label_limit,
     legend_of,
     narrow,
@@ -239,7 +240,10 @@ def component_ladder(rungs: pd.DataFrame, metric: str, name: str) -> Chart:
         ("low", "95% from", ".4f"),
         ("high", "95% to", ".4f"),
     )
-    kinds: Spec = legend_of([partial, "trained alone"], [ACCENT, MUTED], symbolType="circle")
+    # Where no model was trained alone, the chart has one kind of mark, and its title says what that is.
+    kinds: Spec = {"scale": {"domain": [partial, "trained alone"], "range": inks([ACCENT, MUTED])}, "legend": None}
+    if rows["kind"].eq("trained alone").any():
+        kinds = legend_of([partial, "trained alone"], [ACCENT, MUTED], symbolType="circle")
     bar = mark("rule", color=MUTED.ink, strokeWidth=7, opacity=0.28, strokeCap="round", aria=False)
     path = mark("line", color=ACCENT.ink, strokeWidth=1.5, aria=False)
     alone = rows[rows["kind"] == "trained alone"]

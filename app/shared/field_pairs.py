@@ -287,7 +287,9 @@ def strength_row(row: pd.Series) -> None:
     """Draw a pair's strength wherever it was measured."""
     there = [shown for shown in (_data(row), _model(row), _held_out(row)) if shown is not None]
     if there:
-        st.caption("Strength: the typical size of the effect over all rows, in ± log-odds.")
+        st.caption(
+            "Strength: the typical size over all rows of what the pair adds beyond its two fields, in ± log-odds."
+        )
         _figures(there)
 
 

@@ -302,7 +302,7 @@ def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Stor
     app = opened("interactions", run=finished_copy(store, not_held_out))
     assert [metric.label for metric in app.metric] == ["In the data", "In the model", "False discovery rate"]
     assert "hold on held-out rows" not in text_of(app)
-    assert "The model has learned all of them" in text_of(app)
+    assert "The model has the size of all of them right" in text_of(app)
     assert "Only a check on held-out rows would be one." in text_of(app)
 
 

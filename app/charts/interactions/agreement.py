@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from app.charts.grammar.theme import ACCENT, LOG_ODDS, MUTED, SIGNED, TEXT, dress
+from app.charts.grammar.theme import ACCENT, BACKGROUND, LOG_ODDS, MUTED, SIGNED, TEXT, dress
 from app.charts.grammar.vega import Chart, click_selects, expr, hover, layer, mark, nominal, quantity, when
 from app.charts.interactions.levels import contrasts
 from app.charts.interactions.ranking import MEASURES, NOTICED, evaluated, named
@@ -88,11 +88,14 @@ def pair_scatter(
         "dx": expr("datum.far ? -10 : 10"),
         "dy": expr("datum.low ? -14 : -2"),
     }
-    names = mark("text", color=TEXT.ink, limit=expr("width * 0.5"), **side)
+    side["limit"] = expr("width * 0.5")
+    names = mark("text", color=TEXT.ink, **side)
+    halo = mark("text", color=TEXT.ink, stroke=BACKGROUND.ink, strokeWidth=3, strokeJoin="round", aria=False, **side)
     equal = pd.DataFrame({x: [0.0, end], y: [0.0, end]})
     layers = [
         layer(equal, mark("line", color=MUTED.ink, strokeDash=[4, 4], strokeWidth=1), x=across, y=up),
         points,
+        layer(labelled, halo, x=across, y=up, text=nominal("pair")),
         layer(labelled, names, x=across, y=up, text=nominal("pair")),
     ]
     description = f"{len(rows)} pairs: {MEASURES[y].label} against {MEASURES[x].label}, both in log-odds."

@@ -12,7 +12,7 @@ from app.charts.comparison import model_dots
 from app.shared import groups
 from app.state import links
 from app.widgets.figure import download, show_chart
-from app.widgets.layout import heading_for_readers, side_by_side
+from app.widgets.layout import heading_for_readers, side_by_side, sideways_hint
 from app.widgets.text import MODEL_TITLES, to_pairs
 from deepfm_core._words import signed
 from deepfm_core.experiments.comparison import COMPARED, compared_as
@@ -227,6 +227,7 @@ def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
         height="content",
         alt="Models with their metrics on these rows",
     )
+    sideways_hint("The table")
     means = "Mean ± standard deviation over seeds" if _several(table) else "Metrics of each model"
     time = " Time is training time: 2.0 × is twice LR's." if TIME in shown else ""
     st.caption(
@@ -265,6 +266,7 @@ def _paper(table: pd.DataFrame) -> None:
     with st.expander("The same models in the paper", icon=":material/article:", expanded=True):
         columns = _columns(shown, {"Model": 140})
         st.dataframe(shown, hide_index=True, column_config=columns, height="content", alt="Figures of the paper")
+        sideways_hint("The table")
         st.caption(
             f"{SOURCE}: test AUC and logloss on two click logs. The data differ, so take them as a rough reference."
         )

@@ -262,7 +262,8 @@ def _reading(made: Embeddings, run: OpenRun) -> str:
 def _strongest(partner: pd.Series[float], name: str, measure: str, run: OpenRun) -> str:
     """Say what the feature and its strongest partner do together, and how many rows say so."""
     other = point_name(str(partner["field"]), str(partner["feature"]))
-    does = f"{code(name)} with {code(other)}: **{signed(float(partner[measure]))} log-odds**"
+    does = f"{code(name)} with {code(other)}: **{signed(float(partner[measure]))} log-odds** "
+    does += "in the FM pairs" if measure == "fm" else "in the whole logit"
     if not partner["both"] > 0:
         return f"{does}. It is not known how many rows hold both; the partner is in {int(partner['rows']):,}."
     rows, positive = int(partner["both"]), code(outcome(run.spec.schema.label))
@@ -391,7 +392,7 @@ def say_variance(shares: tuple[float, ...], dimensions: int, drawn: int) -> None
     rest = "The neighbours below are found in all dimensions." if two < 0.995 else "That is all there is."
     st.caption(
         f"Two components show **{percent(two)}** of the variance of {dimensions:,} dimensions, three "
-        f"{percent(three)}. {rest} Each of the {drawn:,} points counts by its rows."
+        f"{percent(three)}. {rest} Each of the {drawn:,} points weighs by its training rows."
     )
 
 

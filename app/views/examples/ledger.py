@@ -109,7 +109,7 @@ def show_ledger(
             terms = purified[purified["row"] == example["row"]]
         values, shown, before = own, example, f"**{percent(example['probability'], 1)}**; {_was(run, example)}"
     values = {**values, **_derived(run, values)}
-    st.markdown(f"The model gives it {before}. {_lead(terms, values)}")
+    st.markdown(f"The model gives it {before}. {_lead(terms, values, form)}")
     if changed is None:
         _compare(run, other, example)
     st.latex(formula(shown, run.spec.model) if form == AS_TRAINED else purified_formula(shown, terms))
@@ -260,11 +260,12 @@ def nearest_section(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, p
         st.rerun()
 
 
-def _lead(terms: pd.DataFrame, cells: dict[str, str]) -> str:
+def _lead(terms: pd.DataFrame, cells: dict[str, str], form: str) -> str:
+    """Say which term moves the logit most, and in which split of the logit that number stands."""
     lines = ledger_rows(terms, top=500, cells=cells)
     moves = lines[~lines["kind"].isin(["bias", "base", "logit"])]
     if moves.empty:
         return ""
     first = moves.iloc[0]
     verb = "raises" if first["value"] > 0 else "lowers"
-    return f"**{plain(str(first['label']))}** {verb} it most, by {abs(first['value']):.2f} log-odds."
+    return f"**{plain(str(first['label']))}** {verb} it most, by {abs(first['value']):.2f} log-odds {form}."

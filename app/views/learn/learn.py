@@ -157,7 +157,9 @@ def _say_field(row: WorkedRow, fields: pd.DataFrame, place: int) -> None:
         other = int(abs(row.products[place]).argmax())
         added = float(row.products[place, other])
         if abs(added) > 0:
-            parts.append(f"Its strongest pair in this row is with {code(row.fields[other])}: **{signed(added)}**.")
+            parts.append(
+                f"Its strongest pair in this row is with {code(row.fields[other])}: **{signed(added)}**, as trained."
+            )
     st.caption(" ".join(parts))
 
 

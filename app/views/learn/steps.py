@@ -13,6 +13,7 @@ from app.shared import run_status
 from app.state import links
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import WORKED, configured
+from app.widgets.layout import sideways_hint
 from app.widgets.text import MODEL_TITLES, code, counted, plain
 from deepfm_core._words import percent, signed
 from deepfm_core.explain.worked_row import WorkedRow, as_vectors, identity, pair_products
@@ -36,6 +37,7 @@ def features_step(row: WorkedRow) -> None:
     for name, width in NARROW.items():  # so that the last column is in sight on a phone; elsewhere they grow
         columns[name] = {**columns.get(name, {}), "width": width}
     st.dataframe(shown, hide_index=True, column_config=columns, alt="Features", height=240)
+    sideways_hint("The table")
 
 
 def first_order_step(run: OpenRun, example: pd.Series[Any]) -> None:
@@ -109,6 +111,7 @@ def _identity(run: OpenRun, row: WorkedRow, chosen: list[int]) -> None:
         alt="The identity, worked out",
         placeholder="",
     )
+    sideways_hint("The table")
     pairs = pair_products(row.products, chosen, row.fields)
     summands = " ".join(
         f"{code(a)} × {code(b)} {signed(value, 3)}{mark}"
@@ -156,6 +159,7 @@ def network_step(run: OpenRun, row: WorkedRow, deep: float) -> None:
         }
     )
     st.dataframe(table, hide_index=True, column_config=configured(table, WORKED), alt="Layers of the DNN")
+    sideways_hint("The table")
 
 
 def sum_step(run: OpenRun, example: pd.Series[Any]) -> None:

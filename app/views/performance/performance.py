@@ -23,7 +23,7 @@ from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import MODEL_TITLES, code, plain
 from deepfm_core._words import percent, signed
 from deepfm_core.errors import DeepFMError
-from deepfm_core.metrics.bootstrap import ladder
+from deepfm_core.metrics.bootstrap import DEEP, SECOND, ladder
 from deepfm_core.metrics.scores import Metrics, calibration, level_rows, slice_metrics
 from deepfm_core.schema.schema import FieldRole
 
@@ -214,6 +214,8 @@ def _metric(shown: Shown, metrics: Metrics, compared: Metrics | None) -> None:
 # The component ladder: what each part of a run's logit adds, against models trained with that part alone.
 
 
+LADDER_PARTS = {SECOND: "FM pairs", DEEP: "DNN"}
+"""Names of the ladder's parts in a sentence, by their rungs."""
 ALONE = ("lr", "fm", "dnn")
 """Models that are trained with a single part of the ladder."""
 
@@ -267,13 +269,21 @@ def _rungs(run_id: str, part: str, alone: tuple[str, ...], _run: OpenRun) -> pd.
 def _sentence(rungs: pd.DataFrame, name: str) -> str:
     own = rungs[rungs["model"] == ""].reset_index(drop=True)
     steps = [
-        f"**{rung}** {signed(step, 4)} (95%: {signed(low, 4)} to {signed(high, 4)})"
+        f"adding the **{LADDER_PARTS.get(rung, rung)}** {_change(step, low, high)}"
         for rung, step, low, high in own.loc[1:, ["rung", "step", "step_low", "step_high"]].to_numpy()
     ]
     return (
-        f"{name}'s logit is a sum. With {own['rung'][0]} alone, the logloss is {own['logloss'][0]:.4f} nats. The other "
-        f"parts change it by: {'; '.join(steps)}. Intervals are of these differences, on the same rows."
+        f"{name}'s logit is a sum. With {own['rung'][0]} alone, its logloss is {own['logloss'][0]:.4f} nats; "
+        f"{', then '.join(steps)}. Intervals are of these changes, on the same rows."
     )
+
+
+def _change(step: float, low: float, high: float) -> str:
+    """Say how a part changes the logloss: by how much it lowers or raises it, where that is clear above noise."""
+    if low <= 0 <= high:
+        return f"changes it by no more than noise, {signed(step, 4)} (95%: {signed(low, 4)} to {signed(high, 4)})"
+    least, most = sorted((abs(low), abs(high)))
+    return f"{'lowers' if step < 0 else 'raises'} it by {abs(step):.4f} (95%: {least:.4f} to {most:.4f})"
 
 
 def _figure(rungs: pd.DataFrame, metric: str, title: str, name: str) -> None:

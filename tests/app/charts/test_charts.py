@@ -645,3 +645,13 @@ def test_only_two_fields_of_numbers_have_a_surface() -> None:
     assert not levels.has_surface(numeric_cells().assign(level_b="phone"))
     few = numeric_cells()
     assert not levels.has_surface(few[few["level_a"].isin(["12", "missing"])])
+
+
+def test_a_legend_names_only_marks_that_are_drawn() -> None:
+    """Without models trained alone, the ladder has marks of one kind, and no legend."""
+    rungs = frames.rungs()
+    both = str(performance.component_ladder(rungs, "logloss", "DeepFM").spec)
+    own = str(performance.component_ladder(rungs[rungs["title"] == ""], "logloss", "DeepFM").spec)
+    assert "'symbolType': 'circle'" in both
+    assert "'symbolType'" not in own
+    assert "'legend': None" in own
