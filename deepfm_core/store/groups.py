@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields, replace
@@ -12,7 +11,7 @@ from deepfm_core._log import note, short
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Database, Row
 from deepfm_core.store.limits import require_room_in_queue
-from deepfm_core.store.records import ComparisonRow, NewRun, RunRow, entering, new_id
+from deepfm_core.store.records import ComparisonRow, NewRun, RunRow, asked_json, entering, new_id, shortened
 from deepfm_core.store.run_folder import RunFolder
 
 MODELS, SETTINGS = "models", "settings"
@@ -37,7 +36,7 @@ class StoredComparisons:
             require_room_in_queue(owner, len(runs), connection, self._database.path.parent)
             connection.execute(
                 "INSERT INTO comparisons (id, name, owner, kind, plan, created) VALUES (?, ?, ?, ?, ?, ?)",
-                (comparison, name, owner, kind, json.dumps(plan), time.time()),
+                (comparison, shortened(name), owner, kind, asked_json(plan), time.time()),
             )
             for run in runs:
                 made.append(replace(run, owner=owner, comparison=comparison).enter(connection, self._folder))

@@ -7,7 +7,7 @@ import re
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
@@ -253,6 +253,32 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+MOST_NAME = 200
+"""Characters of the name of a run, comparison or study."""
+MOST_SPEC = 4_000_000
+"""Bytes of what a run, comparison or study asks for, as JSON; a table of 2,000 columns has a tenth of it."""
+
+
+def shortened(name: str) -> str:
+    """Cut a name that the program makes of what visitors wrote to `MOST_NAME`."""
+    return name if len(name) <= MOST_NAME else name[: MOST_NAME - 1] + "…"
+
+
+def asked_json(values: Mapping[str, Any]) -> str:
+    """Write what is asked for as JSON.
+
+    Raises:
+        RunError: it is longer than `MOST_SPEC`.
+    """
+    text = json.dumps(values)
+    if len(text) > MOST_SPEC:
+        raise RunError(
+            f"The settings take {len(text) / 10**6:,.1f} MB. The most is {MOST_SPEC / 10**6:,.0f} MB."
+            " Shorten names of columns and lists of values."
+        )
+    return text
+
+
 @dataclass(frozen=True)
 class NewRun:
     """A run to be entered.
@@ -277,7 +303,7 @@ class NewRun:
 
     def enter(self, connection: Connection, folder: Callable[[str], RunFolder]) -> str:
         """Write the run's folder and its row, within the connection's transaction, and return the id."""
-        run_id, now = new_id(), time.time()
+        run_id, now, spec = new_id(), time.time(), asked_json(self.spec.to_dict())
         try:
             folder(run_id).create().write_spec(self.spec)
         except OSError:  # a full disk: leave nothing behind
@@ -285,10 +311,10 @@ class NewRun:
             raise
         values = {
             "id": run_id,
-            "name": self.name or run_name(self.spec),
+            "name": shortened(self.name or run_name(self.spec)),
             "owner": self.owner,
             "status": "running" if self.worker else "queued",
-            "spec": json.dumps(self.spec.to_dict()),
+            "spec": spec,
             "comparison": self.comparison,
             "trial": self.trial,
             "to_choose": int(self.to_choose),

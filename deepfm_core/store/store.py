@@ -26,6 +26,7 @@ from deepfm_core.store.limits import LOCAL as LOCAL
 from deepfm_core.store.limits import Shares, Use, clock_is_steady, forget, require_room_in_queue, retire, use_of
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import Questions
+from deepfm_core.store.records import MOST_NAME as MOST_NAME
 from deepfm_core.store.records import (
     ClusterState,
     NewRun,
@@ -52,8 +53,8 @@ BIN_SECONDS = 24 * 3600.0
 CLUSTER_FILE = "cluster.json"
 """Where a dispatcher says how its cluster stands."""
 
-MOST_NAME, MOST_NOTES = 200, 10_000
-"""Characters of a run's name and of its notes, as visitors write them."""
+MOST_NOTES = 10_000
+"""Characters of a run's notes."""
 
 _LETTING_GO = 60.0
 """Seconds after which the worker of a run that was stopped no longer writes its files."""
@@ -210,6 +211,16 @@ class Store:
         if not (self.has_table(sha, owner, removed=True) or self.has_table(sha, LOCAL)):
             raise self._tables.absent(sha)
         return self.table(sha, owner)
+
+    def require_table(self, sha: str, owner: str) -> None:
+        """Have a table's files there for a run of an owner whose encoded rows are kept, as `table_for` would.
+
+        Raises:
+            RunError: the owner may not read it, or its files are gone, or damaged beyond mending.
+        """
+        if not (self.has_table(sha, owner, removed=True) or self.has_table(sha, LOCAL)):
+            raise self._tables.absent(sha)
+        self._tables.require(sha)
 
     def table_entry(self, sha: str, owner: str = LOCAL) -> TableEntry:
         """Return an owner's entry of a table; RunError where there is none."""

@@ -199,6 +199,8 @@ def perform(
     ended = "stopped"
     try:
         with watch:
+            for sha in () if table else run.tables:  # whose encoded rows may be kept, so that nobody reads it
+                store.require_table(sha, run.owner)
             for event in engine(Job(run.spec, str(folder.path), run.id), context):
                 if not store.append_event(run.id, event, worker):
                     return

@@ -21,12 +21,12 @@ from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.spec.events import EpochDone, Event, Finished
+from deepfm_core.spec.events import EpochDone, Event, Failed, Finished
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.store import encoding_cache
 from deepfm_core.store.encoding_cache import EncodingCache, Prepared
 from deepfm_core.store.process import Process
-from deepfm_core.store.store import Store
+from deepfm_core.store.store import LOCAL, Store
 from deepfm_core.tables.table import Table
 from deepfm_core.workers.lane import perform
 
@@ -144,6 +144,28 @@ def test_a_second_run_reads_no_table_and_ends_as_without_the_cache(store: Store,
     assert len(entries(store)) == 1
     assert trained(spec, no_table) == first
     assert trained(replace(spec, model=replace(MODEL, layers=(8,))), no_table) != first
+
+
+@pytest.mark.parametrize("how", ["gone", "cut", "both damaged", "of another owner"])
+def test_a_run_whose_rows_are_kept_asks_for_its_table_all_the_same(store: Store, spec: RunSpec, how: str) -> None:
+    worker, folder = Process.current(), store.original(spec.table).parent
+    store.encoded.keep(spec, prepared(spec, store.table))
+    owner = "b" * 32 if how == "of another owner" else LOCAL
+    if how == "gone":
+        (folder / "original").unlink()
+    elif how != "of another owner":
+        (folder / "table.parquet").write_bytes((folder / "table.parquet").read_bytes()[:-9])
+    if how == "both damaged":
+        (folder / "original").write_bytes(b"a,b")
+    if owner != LOCAL:
+        store.database.change("UPDATE tables SET owner = ? WHERE sha256 = ?", ("a" * 32, spec.table))
+    *_, last = perform(store, store.begin(spec, worker, owner=owner), execute, worker)
+    if how == "cut":
+        assert last.kind == "finished"
+        assert store.table_damage(spec.table) is None
+    else:
+        assert isinstance(last, Failed)
+        assert "Upload" in last.message
 
 
 def test_deleting_a_table_removes_what_was_kept_of_it(store: Store, spec: RunSpec) -> None:

@@ -12,12 +12,12 @@ import pytest
 
 from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Finished
-from deepfm_core.store import limits
+from deepfm_core.store import limits, records
 from deepfm_core.store.groups import MODELS
 from deepfm_core.store.limits import SETTINGS, SHARED, Limits, Use
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import OBSERVED, Question
-from deepfm_core.store.records import NewRun
+from deepfm_core.store.records import MOST_NAME, NewRun
 from deepfm_core.store.run_queue import LABELS, WorkerRegister
 from deepfm_core.store.store import LOCAL, Store
 from deepfm_core.tables.table import Choices
@@ -305,6 +305,26 @@ def test_names_and_notes_have_a_length(shared: Store) -> None:
     shared.rename(run, "n" * 200)
     assert shared.run(run).name == "n" * 200
     assert len(shared.import_table(CSV, "n" * 999, "ann").name) == 255
+
+
+def test_names_that_the_program_makes_have_a_length_too(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    long = replace(spec(), table_name="t" * 10_000)
+    run = shared.enqueue(long, owner="ann")
+    named = shared.enqueue(spec(), "n" * 201, "ann")
+    study = shared.comparisons.begin("s" * 10_000, "ann", MODELS, {}, [NewRun(long, "", "ann")])
+    for name in (shared.run(run).name, shared.run(named).name, shared.comparisons.of(study).name):
+        assert len(name) == MOST_NAME
+        assert name.endswith("…")
+    assert len(shared.comparisons.runs(study)[0].name) == MOST_NAME
+
+
+def test_what_is_asked_for_has_a_length(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(records, "MOST_SPEC", 10_000)
+    with pytest.raises(RunError, match=r"The settings take 0\.1 MB\. The most is 0 MB"):
+        shared.enqueue(replace(spec(), table_name="t" * 100_000), owner="ann")
+    with pytest.raises(RunError, match="The settings take"):
+        shared.comparisons.begin("s", "ann", MODELS, {"values": ["1"] * 100_000}, [])
+    assert not list((shared.home / "runs").glob("*"))
 
 
 def test_all_of_one_visitor_goes_and_nothing_else_whatever_the_clock_says(
