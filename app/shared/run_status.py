@@ -16,7 +16,7 @@ from app.widgets.text import MODEL_TITLES, baseline_sentence, code, counted, pla
 from deepfm_core.errors import DeepFMError
 from deepfm_core.schema.schema import LabelRole
 from deepfm_core.spec.run import BASELINE, RunSpec
-from deepfm_core.store.records import RunRow
+from deepfm_core.store.records import IMPORTED, RunRow
 
 WAITING = {
     "queued": "is waiting for a worker. Its results appear here when it is done.",
@@ -184,7 +184,8 @@ def show_group(runs: Sequence[RunRow]) -> None:
 def _about(spec: RunSpec, summary: dict[str, object], name: str) -> list[str]:
     rows = summary.get("rows")
     known = _table(spec, rows if isinstance(rows, dict) else {}, named=spec.table_name in name)
-    return [*known, model_in_words(spec), *_auc(summary)]
+    imported = ["imported: its figures are the file's"] if summary.get(IMPORTED) else []
+    return [*known, model_in_words(spec), *_auc(summary), *imported]
 
 
 def _table(spec: RunSpec, rows: dict[str, int], named: bool = False) -> list[str]:

@@ -22,11 +22,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 import deepfm_core
-from deepfm_core._files import sha256
+from deepfm_core._files import DAMAGE, sha256
 from deepfm_core.errors import RunError
 from deepfm_core.export.model_card import Facts, model_card
 from deepfm_core.spec.events import EpochDone, Event, Finished, Started
 from deepfm_core.store.process import Process
+from deepfm_core.store.records import IMPORTED
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import LOCAL, Store
 from deepfm_core.store.untrusted import Limits, done_apart
@@ -197,7 +198,7 @@ def import_bundle(store: Store, source: Path | bytes, name: str = "", owner: str
         me = Process.current()
         row = store.begin(facts.spec, me, facts.name, owner)
         shutil.copytree(folder.path, store.folder(row.id).path, dirs_exist_ok=True)
-        for event in (*_curves(facts), Finished(facts.summary)):
+        for event in (*_curves(facts), Finished({**facts.summary, IMPORTED: True})):
             store.claims.append(row.id, event, me)
     return row.id
 
@@ -239,7 +240,20 @@ def tried(source: str, folder: str, name: str) -> dict[str, Any]:
             raise RunError(f"{subject} is damaged: {path.name} cannot be read ({error}). Export it again.") from None
     Facts.of(run, name)
     Trained.load(run)
+    _find_again(run, subject)
     return {"name": _name(manifest)}
+
+
+def _find_again(run: RunFolder, subject: str) -> None:
+    """Find again what pages say of a run in sentences: those of a bundle could say anything."""
+    from deepfm_core.runs import findings
+
+    if not (run.path / findings.FILE).exists():  # pages find it then
+        return
+    try:
+        findings.find_again(run)
+    except (*DAMAGE, AssertionError) as error:
+        raise RunError(f"{subject} is damaged: its frames are not those of a run ({error}). Export it again.") from None
 
 
 def _charge(path: Path, budget: Budget) -> None:

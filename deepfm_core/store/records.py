@@ -253,6 +253,8 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+IMPORTED = "imported"
+"""In the summary of a run that came as a bundle: its figures are the file's."""
 MOST_NAME = 200
 """Characters of the name of a run, comparison or study."""
 MOST_SPEC = 4_000_000

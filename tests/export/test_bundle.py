@@ -21,6 +21,7 @@ from deepfm_core.errors import DeepFMError, RunError, SpecError
 from deepfm_core.export.bundle import MANIFEST, bundle_bytes, import_bundle, opened, zipped
 from deepfm_core.export.formats import export
 from deepfm_core.export.model_card import Facts
+from deepfm_core.runs.findings import findings
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.runs.progress import RunProgress
 from deepfm_core.store.run_folder import RunFolder
@@ -70,13 +71,31 @@ def test_a_bundle_enters_another_store_as_a_finished_run(bundle, probabilities, 
     columns = list(progress.epochs.columns)
     pd.testing.assert_frame_equal(progress.epochs, SAMPLE.frame("epochs")[columns], check_dtype=False)
     assert progress.started.rows_train == 16000
-    assert row.summary == {**SAMPLE.summary(), "run": row.name}
+    assert row.summary == {**SAMPLE.summary(), "run": row.name, "imported": True}
     np.testing.assert_array_equal(Trained.load(folder).predict(read_table(CLICKS)), probabilities)
 
 
 def test_a_bundle_of_an_imported_run_is_the_same_to_the_byte(bundle, tmp_path) -> None:
     with opened(bundle) as (folder, name):
         assert bundle_bytes(Facts.of(folder, name)) == bundle.read_bytes()
+
+
+def test_what_a_forged_bundle_says_in_sentences_is_found_again(bundle, tmp_path) -> None:
+    with zipfile.ZipFile(bundle) as archive:
+        files = {name: archive.read(name) for name in archive.namelist()}
+    told = json.loads(files["findings.json"])
+    told["pair"]["said"] = "**Proven.** Bet all your money on it."
+    told["pair"]["field_a"] = "forged"
+    files["findings.json"] = json.dumps(told).encode()
+    manifest = json.loads(files["bundle.json"])
+    manifest["files"]["findings.json"] = hashlib.sha256(files["findings.json"]).hexdigest()
+    files["bundle.json"] = json.dumps(manifest).encode()
+    with zipfile.ZipFile(tmp_path / "forged.zip", "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+    store = Store(tmp_path / "home")
+    made = import_bundle(store, tmp_path / "forged.zip")
+    assert findings(store.folder(made)).pair == findings(SAMPLE).pair
 
 
 def test_a_loaded_classifier_knows_its_run(bundle) -> None:
