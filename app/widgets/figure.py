@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Iterable
 
 import pandas as pd
@@ -15,6 +16,15 @@ from deepfm_core._words import signed
 from deepfm_core.tables.export import csv_bytes, file_name
 
 # The buttons that hand files out: a table as CSV (deepfm_core/tables/export.py), or whatever else a page makes.
+
+
+def _own(mime: str) -> str:
+    """Give a type with a random number of 128 bits, so that a file is never taken for another, or guessed.
+
+    Streamlit names a file by its type, its name and its bytes; of one over a megabyte it looks at a part of the bytes.
+    Two visitors whose tables differ elsewhere would get the file of one of them.
+    """
+    return f"{mime}; v={secrets.token_hex(16)}"
 
 
 def download(frame: pd.DataFrame, file: str, key: str, *, label: str = "CSV", subject: str = "These") -> None:
@@ -31,7 +41,7 @@ def download(frame: pd.DataFrame, file: str, key: str, *, label: str = "CSV", su
         label,
         lambda: csv_bytes(frame),
         file_name(file),
-        "text/csv",
+        _own("text/csv"),
         key=key,
         icon=":material/download:",
         type="tertiary",
@@ -55,7 +65,7 @@ def download_file(label: str, make: Callable[[], bytes], file: str, mime: str, k
         label,
         make,
         file,
-        mime,
+        _own(mime),
         key=key,
         icon=":material/download:",
         on_click="ignore",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,8 +12,11 @@ from typing import Any
 import pandas as pd
 import pytest
 from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
+from streamlit.runtime.media_file_storage import MediaFileKind
+from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.testing.v1 import AppTest
 
+from app.widgets import figure
 from deepfm_core.export.bundle import bundle_bytes, import_bundle
 from deepfm_core.export.model_card import Facts
 from deepfm_core.spec.run import RunSpec
@@ -313,3 +317,41 @@ def test_links_are_unguessable_belong_to_their_owner_and_go_with_what_they_show(
     assert store.run(ann.run).worker != str(me)
     store.delete_all(ANN)
     assert not store.database.rows("SELECT * FROM shares")
+
+
+# Files that a page hands out: their addresses below /media.
+
+
+def drawn_types(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Draw both kinds of download buttons, and give the types under which their files are kept."""
+    types: list[str] = []
+    monkeypatch.setattr(figure.st, "download_button", lambda _label, _make, _file, mime, **_: types.append(mime))
+    figure.download(pd.DataFrame({"a": [1]}), "rows", "rows")
+    figure.download_file("Bundle", lambda: b"", "rows.csv", "text/csv", "bundle")
+    return types
+
+
+def test_a_download_is_never_that_of_another_and_its_address_cannot_be_guessed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two files of the same length that differ where Streamlit does not look, as two visitors may have them."""
+    files = MemoryMediaFileStorage("/media")
+    anns, bobs = b"a" * (3 << 20), b"a" * (1 << 20) + b"b" + b"a" * ((2 << 20) - 1)
+
+    def kept(content: bytes, mime: str) -> str:
+        return files.load_and_get_id(content, mime, MediaFileKind.DOWNLOADABLE, "rows.csv")
+
+    assert kept(anns, "text/csv") == kept(bobs, "text/csv")  # what must not reach a visitor
+    types = drawn_types(monkeypatch) + drawn_types(monkeypatch)
+    ids = [kept(content, mime) for content, mime in zip((anns, bobs, anns, bobs), types, strict=True)]
+    assert len(set(ids)) == 4
+    assert [files.get_file(each).content for each in ids] == [anns, bobs, anns, bobs]
+    assert all(re.fullmatch(r"text/csv; v=[0-9a-f]{32}", mime) for mime in types)
+
+
+def test_all_downloads_are_drawn_by_the_two_buttons_that_keep_them_apart() -> None:
+    texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py")}
+    drawn = {str(path.relative_to(ROOT)) for path, text in texts.items() if "download_button(" in text}
+    assert drawn == {"app/widgets/figure.py"}
+    assert texts[ROOT / "app/widgets/figure.py"].count("download_button(") == 2
+    assert texts[ROOT / "app/widgets/figure.py"].count("_own(") == 3
+    named = ("st.image(", "st.audio(", "st.video(", "st.pdf(", "st.logo(")
+    assert not [path for path, text in texts.items() if any(word in text for word in named)]
