@@ -23,28 +23,42 @@ import traceback
 import warnings
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+import pandas as pd  # noqa: E402
 import pyarrow as pa  # noqa: E402
 
 atheris: Any = import_module("atheris")
 
 with atheris.instrument_imports(include=["deepfm_core", "app"]):
+    from deepfm_core.store.shares import is_token
+
     from app.shared import split_choice
+    from app.shared.field_pairs import pair_of
     from app.state import links
+    from app.state.visitor import is_owner
     from deepfm_core._files import DAMAGE, read_object
     from deepfm_core.encoding.encoder import Encoder
     from deepfm_core.errors import DeepFMError
+    from deepfm_core.evidence.verdicts import verdicts
     from deepfm_core.export.bundle import opened
+    from deepfm_core.runs.findings import strongest_pair
     from deepfm_core.runs.predictor import Trained
     from deepfm_core.schema.infer import infer_schema
+    from deepfm_core.schema.labels import named_labels
     from deepfm_core.spec.presets import run_name
     from deepfm_core.spec.run import RunSpec, SplitSpec
+    from deepfm_core.spec.settings import setting_named
+    from deepfm_core.store.records import is_id, is_sha256
+    from deepfm_core.store.run_folder import RunFolder
+    from deepfm_core.tables.export import file_name
     from deepfm_core.tables.reader import read_table
     from deepfm_core.tables.table import ReadReport, Table
 
@@ -83,6 +97,7 @@ REPORT = {
     "left_out": [[1, 2]],
     "first_line": 2,
 }
+PAIRS = RunFolder(RUN).frame("pairs")
 FOLDER = Path(tempfile.mkdtemp(prefix="deepfm-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 
 
@@ -157,9 +172,62 @@ def link(content: bytes) -> None:
     SplitSpec(**values)
 
 
+def address(content: bytes) -> None:
+    """Read an address: what its choices mean to the pages that hold them."""
+    chosen = dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=None))
+    links.chosen = chosen.get
+    for name in chosen:
+        links.as_text(links.chosen_values(name))
+    pair_of(chosen.get("feature", ""))
+    for known in (is_token, is_id, is_sha256, is_owner):
+        known(chosen.get("run", ""))
+    named_labels(chosen.get("positive", ""), {"0", "1", "."})
+    column = pd.Series([chosen.get("label", ""), "1", "0", "-", "."] * 2, dtype="category")
+    infer_schema(labelled(column), "label", positive=chosen.get("positive"))
+    setting_named("crosses").from_text(chosen.get("crosses", ""))
+
+
+def labelled(column: pd.Series[Any]) -> Table:
+    """Give a table of this label and a field."""
+    field = pd.Series([*"xy" * (len(column) // 2)], dtype="category")
+    report = ReadReport(encoding="utf-8", compression=None, rows=len(column))
+    return Table("t", pd.DataFrame({"label": column, "a": field}), report)
+
+
+def frame(content: bytes) -> None:
+    """Read frames of a run, whose columns are this input, as pages do: verdicts, findings, and their sentences."""
+    try:
+        columns = json.loads(content)
+        json.dumps(columns, ensure_ascii=False).encode()  # Parquet holds no other text
+    except (ValueError, RecursionError):
+        return
+    if not isinstance(columns, dict):
+        return
+    assert PAIRS is not None
+    draw, pairs = random.Random(len(content)), PAIRS.copy()
+    for name, value in columns.items():
+        values = value if isinstance(value, list) and len(value) == len(pairs) else [value] * len(pairs)
+        pairs[str(name)] = pd.Series(values, index=pairs.index, dtype=None)
+    if columns and draw.random() < 0.3:
+        pairs = pairs.drop(columns=draw.choice(list(pairs.columns)))
+    try:
+        told = strongest_pair(pairs.assign(verdict=verdicts(pairs)))
+        str(told).encode()
+    except (*DAMAGE, AssertionError):  # what reads a bundle makes an error of these
+        return
+
+
+def symbols(content: bytes) -> None:
+    """Take a label of two values, which may be symbols alone, through names, verdicts and code."""
+    first, _, second = content.decode("utf-8", "replace").partition("\n")
+    schema = infer_schema(labelled(pd.Series([first, second] * 4, dtype="category")), "label")
+    run_name(replace(RunSpec.from_dict(SPEC), schema=schema)).encode()
+    file_name(first, ending="csv")
+
+
 TARGETS: dict[str, Callable[[bytes], object]] = {
     "reading": reading, "table": table, "spec": spec, "report": report, "encoder": encoder, "bundle": bundle,
-    "links": link,
+    "links": link, "address": address, "frame": frame, "symbols": symbols,
 }  # fmt: skip
 
 
@@ -173,6 +241,9 @@ def seeds(target: str) -> list[bytes]:
         "report": [json.dumps(REPORT).encode()],
         "encoder": [(RUN / "encoder.json").read_bytes()],
         "bundle": [b"\x01" + json.dumps(SPEC).encode(), b"\x02" + (RUN / "encoder.json").read_bytes()],
+        "address": [b"run=abcdefghjkmnpqrs&table=" + b"a" * 64, b"feature=site%3Da&crosses=a*b,c*d&positive=%3E%3D4"],
+        "frame": [b'{"learned": 0.5, "observed": null, "significant": true}', b'{"field_a": "."}'],
+        "symbols": [b".\n-", b"+\n-", b"\xe2\x98\x83\n?", b"yes\nno"],
         "links": [b'{"by": "time", "column": "hour", "valid": 0.2, "test": 0.1}', b'{"batch_size": 256}'],
     }
     return texts[target]
