@@ -303,7 +303,7 @@ def test_every_file_of_a_run_is_documented():
 
 
 def test_every_link_between_documents_leads_somewhere():
-    pages = [ROOT / "README.md", ROOT / "CHANGELOG.md", *(ROOT / "docs").rglob("*.md")]
+    pages = [*ROOT.glob("*.md"), *(ROOT / "docs").rglob("*.md")]
     broken = [
         f"{page.relative_to(ROOT)}: {target}"
         for page in pages
@@ -311,6 +311,16 @@ def test_every_link_between_documents_leads_somewhere():
         if not (page.parent / target).exists()
     ]
     assert not broken
+
+
+def test_decisions_are_numbered_one_after_another():
+    records = sorted((ROOT / "docs/decisions").glob("*.md"))
+    assert [int(record.name[:3]) for record in records] == list(range(1, len(records) + 1))
+    titled = [re.match(r"# (?:(\d{3}): )?\w", record.read_text(encoding="utf-8")) for record in records]
+    assert {
+        found and (found[1] or record.name[:3]) == record.name[:3]
+        for found, record in zip(titled, records, strict=True)
+    } == {True}
 
 
 def test_every_document_named_in_the_code_is_there():
