@@ -95,11 +95,11 @@ def _run_table(ids: tuple[str, ...], _runs: Sequence[RunRow]) -> pd.DataFrame:
 
 def advice(runs: Sequence[RunRow]) -> tuple[str, str] | None:
     """Say which model of a comparison to use and why, then what else counts; None until all its runs have ended."""
-    return _advice(tuple((run.id, run.state) for run in runs), runs)
+    return _advice(tuple(run.id for run in runs), tuple(run.state for run in runs), runs)
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
-def _advice(states: tuple[tuple[str, str], ...], _runs: Sequence[RunRow]) -> tuple[str, str] | None:
+def _advice(ids: tuple[str, ...], states: tuple[str, ...], _runs: Sequence[RunRow]) -> tuple[str, str] | None:
     from deepfm_core.experiments.advice import advice_sentences, advise
 
     found = advise(store(), _runs)

@@ -367,7 +367,8 @@ def test_a_cancel_after_a_loss_says_the_last_epoch(store: Store, monkeypatch: py
     done = next(stored.event for stored in store.events(run.id) if isinstance(stored.event, EpochDone))
     monkeypatch.setattr(RayEngine, "_attempt", attempt)
     monkeypatch.setattr("deepfm_core.workers.cluster.ray_engine._log", lambda *_: None)
-    events = list(RayEngine.__new__(RayEngine)(None, None))
+    job = Job(run.spec, str(store.folder(run.id).path))
+    events = list(RayEngine.__new__(RayEngine)(job, None))
     assert (begun, events[-1]) == ([0, done.epoch], Cancelled(done.epoch))
 
 
