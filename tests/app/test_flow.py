@@ -449,6 +449,22 @@ def test_tags_and_notes_are_one_text_and_come_apart_again() -> None:
     assert tags_of(notes) == ["two-words", "标签", "again"]
     assert without_tags(notes) == "better than a#b\nand C# 5"
     assert with_tags(notes, []) == without_tags(notes)
+    assert (tags_of("good, #slow, #wide;#deep"), without_tags("good, #slow, #wide;#deep")) == (
+        ["slow", "wide", "deep"],
+        "good,",
+    )
+
+
+def test_tags_typed_into_notes_are_tags_and_never_markup(opened: Opened, store: Store) -> None:
+    run = store.enqueue(_spec(opened, store), "try")
+    app = opened("runs", selected=run)
+    next(field for field in app.text_input if field.label == "Notes").set_value("best #slow, **#[a](b)").run()
+    assert store.run(run).notes == "best **#[a](b) #slow"
+    next(field for field in app.text_input if field.label == "Notes").set_value("best #[a](b)").run()
+    assert store.run(run).notes == "best #slow #[a](b)"
+    assert next(field for field in app.text_input if field.label == "Notes").value == "best"
+    assert next(field for field in app.multiselect if field.label == "Tags").value == ["slow", "[a](b)"]
+    assert app.pills[0].options == ["\\[a\\](b)", "slow"]
 
 
 def test_the_settings_of_selected_runs_stand_side_by_side_and_are_those_the_runs_had(

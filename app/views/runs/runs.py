@@ -59,7 +59,8 @@ def _page(active: bool) -> None:
     ):  # on the left: the table's own buttons are on the right
         st.title("Runs", anchor=False, width="content")
         if rows:
-            download(by_id.assign(State=[row.state for row in rows]), "runs", "runs csv")
+            tags = [", ".join(tags) for tags in by_id["Tags"]]
+            download(by_id.assign(State=[row.state for row in rows], Tags=tags), "runs", "runs csv")
         show_import()
     show_undo()
     if any(row.comparison for row in everything):
@@ -70,7 +71,7 @@ def _page(active: bool) -> None:
         return
     kept = _kept(rows)
     if not kept:
-        st.info("No run passes the filter. Change the search, or show every table and model.")
+        st.info("No run passes the filter. Change the search or the tags, or show every table and model.")
         return
     chosen = _table(kept, by_id.loc[[row.id for row in kept]].reset_index(drop=True))
     sideways_hint("The table")
@@ -339,15 +340,28 @@ def _describe(row: RunRow) -> None:
     if not st.session_state.get(key, "").strip():
         st.session_state[key] = row.name  # an empty name is not taken
     name = left.text_input("Name", key=key, max_chars=MOST_NAME)
-    hint, shown = "What you tried, and the result", without_tags(row.notes)
-    notes = right.text_input("Notes", shown, key=f"notes {row.id}", placeholder=hint, max_chars=MOST_NOTES)
+    noted, shown = f"notes {row.id}", without_tags(row.notes)
+    if st.session_state.get(noted) != shown:  # what is typed is kept otherwise
+        st.session_state[noted] = shown
+    right.text_input(
+        "Notes",
+        key=noted,
+        placeholder="What you tried, and the result",
+        max_chars=MOST_NOTES,
+        on_change=_note,
+        args=(noted, row),
+    )
     with errors_shown():
         if name.strip() and name != row.name:
             store().rename(row.id, name.strip())
             st.rerun()
-        if notes != shown:
-            store().set_notes(row.id, with_tags(notes, [*tags_of(row.notes), *tags_of(notes)]))
-            st.rerun()
+
+
+def _note(key: str, row: RunRow) -> None:
+    """Keep the notes of a run, whose tags stay; words of them that begin with # are tags, too."""
+    notes = st.session_state[key]
+    with errors_shown():
+        store().set_notes(row.id, with_tags(notes, [*tags_of(row.notes), *tags_of(notes)]))
 
 
 def _resume(rows: list[RunRow]) -> None:

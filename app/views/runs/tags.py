@@ -9,10 +9,10 @@ import streamlit as st
 
 from app.state import links
 from app.state.store import store
-from app.widgets.text import errors_shown
+from app.widgets.text import errors_shown, plain
 from deepfm_core.store.records import RunRow
 
-_TAG = re.compile(r"(?<!\S)#([^\s#,;]+)")
+_TAG = re.compile(r"(?<![^\s,;])#([^\s#,;]+)[,;]?")
 _WANTED = "tags"
 """Name of the choice in the URL that holds the tags to show."""
 
@@ -44,7 +44,7 @@ def keep_tagged(rows: list[RunRow]) -> list[RunRow]:
     def keep() -> None:
         links.choose(_WANTED, ",".join(st.session_state[key]) or None)
 
-    wanted = set(st.pills("Tags", known, selection_mode="multi", key=key, on_change=keep) or [])
+    wanted = set(st.pills("Tags", known, selection_mode="multi", format_func=plain, key=key, on_change=keep) or [])
     return [row for row in rows if wanted <= set(tags_of(row.notes))]
 
 
