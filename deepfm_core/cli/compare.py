@@ -10,7 +10,7 @@ from deepfm_core.cli.options import Tables, base_spec, chosen_settings
 from deepfm_core.cli.output import ESTIMATED, with_earlier_names
 from deepfm_core.errors import RunError
 from deepfm_core.experiments import comparison as experiments_comparison
-from deepfm_core.experiments.advice import advice_sentences, advise
+from deepfm_core.experiments.advice import advice_sentences, advise, without_markup
 from deepfm_core.experiments.comparison import ComparisonPlan, model_table
 from deepfm_core.runs.engine import execute
 from deepfm_core.spec.events import Failed
@@ -51,7 +51,7 @@ def run(arguments: argparse.Namespace) -> None:
     runs = store.comparisons.runs(comparison)
     write_csv(with_earlier_names(model_table(store, runs)), sys.stdout, places=ESTIMATED)
     if not arguments.quiet and (found := advise(store, runs)) is not None:
-        print("\n".join(advice_sentences(found)).replace("**", ""), file=sys.stderr)
+        print(without_markup("\n".join(advice_sentences(found))), file=sys.stderr)
 
 
 def _work(store: Store, comparison: str, tables: Tables, quiet: bool) -> None:

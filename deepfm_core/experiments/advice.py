@@ -7,13 +7,14 @@ differences have narrow, paired intervals.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import pandas as pd
 
 from deepfm_core._words import signed
-from deepfm_core.experiments.comparison import COMPARED, differences, model_table
+from deepfm_core.experiments.comparison import COMPARED, compared_as, differences, model_table
 from deepfm_core.metrics.bootstrap import Difference
 from deepfm_core.spec.models import MODELS as SWITCHES
 from deepfm_core.spec.presets import MODEL_TITLES
@@ -37,7 +38,7 @@ class Advice:
     behind: Difference | None = None
     """Logloss of `use` minus that of `best`; None if they are the same."""
     simpler: str | None = None
-    """Of the models simpler than `use`, all of which are worse, the one with the lowest logloss."""
+    """Of the models simpler than `use`, all of which are worse than the best one, that of the lowest logloss."""
     auc: Difference | None = None
     """AUC of `use` minus that of `simpler`."""
     logloss: Difference | None = None
@@ -48,6 +49,8 @@ class Advice:
     """Of `use` and of the model it is set against: the best, or else the simpler one."""
     seconds: tuple[float, float] | None = None
     """Training times of the same two."""
+    left_out: tuple[str, ...] = ()
+    """Models of the comparison that have no result, since their runs failed or were cancelled."""
 
 
 def advise(store: Store, runs: Sequence[RunRow]) -> Advice | None:
@@ -72,7 +75,8 @@ def advise(store: Store, runs: Sequence[RunRow]) -> Advice | None:
     rivals = {str(name) for name in (best, simpler, BASELINE) if name in known.index and name != use}
     versus = {name: differences(store, runs, use, name) for name in rivals}
     over = versus.get(BASELINE, {}).get("logloss")
-    near = _near(models)
+    near, weighed = _near(models), set(models["model"])
+    planned = dict.fromkeys(compared_as([run.spec for run in runs]))
     return Advice(
         use,
         best,
@@ -88,6 +92,7 @@ def advise(store: Store, runs: Sequence[RunRow]) -> Advice | None:
         if (sizes := _both(known["parameters"], use, other)) is None
         else (int(sizes[0]), int(sizes[1])),
         seconds=_both(known["train_seconds"], use, other),
+        left_out=tuple(name for name in COMPARED if name in planned and name not in weighed),
     )
 
 
@@ -129,10 +134,22 @@ def _both(known: pd.Series[float], use: str, other: str | None) -> tuple[float, 
 
 
 def advice_sentences(advice: Advice) -> tuple[str, str]:
-    """Say which model to use and why in one sentence, and what else counts: ties, costs, and the baseline."""
-    use = MODEL_TITLES[advice.use]
-    more = [_ties(advice), _costs(advice), _against_baseline(advice)]
-    return f"**Use {use}:** {_why(advice)}", " ".join(part for part in more if part)
+    """Say which model to use and why in one sentence, and what else counts: ties, costs, and the baseline.
+
+    Both are Markdown; `without_markup` writes them for a terminal.
+    """
+    more = [_ties(advice), _costs(advice), _against_baseline(advice), _not_weighed(advice)]
+    return f"**Use {_title(advice.use)}:** {_why(advice)}", " ".join(part for part in more if part)
+
+
+def without_markup(text: str) -> str:
+    """Write a sentence of the advice as a terminal shows it."""
+    return re.sub(r"\*\*|\\(?=\*)", "", text)
+
+
+def _title(model: str) -> str:
+    """Give a model's title in Markdown: PNN* has a sign of it in its name."""
+    return MODEL_TITLES[model].replace("*", r"\*")
 
 
 def _why(advice: Advice) -> str:
@@ -141,18 +158,27 @@ def _why(advice: Advice) -> str:
     if advice.behind is None:
         start = f"it has the lowest logloss on these {rows}"
         return f"{start}, and it is the simplest model, too." if not ahead else f"{start}, and it is {ahead}."
-    best = MODEL_TITLES[advice.best]
+    best = _title(advice.best)
     start = f"it is the simplest model that cannot be told apart from the best one, {best}, on these {rows}"
-    return f"{start}, and it is {ahead}." if ahead else f"{start}."
+    if ahead:
+        return f"{start}, and it is {ahead}."
+    if advice.simpler is None:
+        return f"{start}."
+    return f"{start}. {_title(advice.simpler)}, which is simpler, is worse than {best} by more than noise."
 
 
 def _ahead(advice: Advice) -> str:
-    """Say how far the model is ahead of the best simpler one: by AUC where it is clearly so, else by logloss."""
+    """Say how far the model is ahead of the best simpler one: by AUC where it is clearly so, else by logloss.
+
+    Empty where there is none, and where the two are told apart by their distance from the best model alone.
+    """
     if advice.simpler is None or advice.logloss is None:
         return ""
-    of = MODEL_TITLES[advice.simpler]
+    of = _title(advice.simpler)
     if advice.auc is not None and advice.auc.low > 0:
         return f"ahead of {of} by {advice.auc.value:.4f} AUC (95%: {advice.auc.low:.4f} to {advice.auc.high:.4f})"
+    if advice.behind is not None and advice.logloss.high >= 0:
+        return ""
     better = Difference(-advice.logloss.value, -advice.logloss.high, -advice.logloss.low)
     interval = f"{signed(better.low, 4)} to {signed(better.high, 4)}"
     return f"ahead of {of} by {better.value:.4f} nats of logloss (95%: {interval})"
@@ -164,16 +190,27 @@ def _ties(advice: Advice) -> str:
     if advice.behind is not None:
         low, high = signed(advice.behind.low, 4), signed(advice.behind.high, 4)
         said = (
-            f"{MODEL_TITLES[advice.best]} has a logloss {abs(advice.behind.value):.4f} nats lower (95% of the "
+            f"{_title(advice.best)} has a logloss {abs(advice.behind.value):.4f} nats lower (95% interval of the "
             f"difference: {low} to {high}); more rows or seeds may tell them apart."
         )
     if not advice.tied:
         return said
-    names = [MODEL_TITLES[name] for name in advice.tied]
-    listed = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
     also = "also " if said else ""
-    are = "is" if len(names) == 1 else "are"
-    return f"{said} {listed} {also}cannot be told apart from the best, and {are} less simple.".strip()
+    are = "is" if len(advice.tied) == 1 else "are"
+    return f"{said} {_listed(advice.tied)} {also}cannot be told apart from the best, and {are} less simple.".strip()
+
+
+def _listed(models: Sequence[str]) -> str:
+    names = [_title(name) for name in models]
+    return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+
+
+def _not_weighed(advice: Advice) -> str:
+    """Name the models that were to be compared and have no result."""
+    if not advice.left_out:
+        return ""
+    are = "is" if len(advice.left_out) == 1 else "are"
+    return f"{_listed(advice.left_out)} did not finish, and {are} not weighed."
 
 
 def _costs(advice: Advice) -> str:
@@ -182,13 +219,15 @@ def _costs(advice: Advice) -> str:
     if other is None or advice.parameters is None:
         return ""
     own, theirs = advice.parameters
-    said = f"{MODEL_TITLES[advice.use]} has {own:,} parameters, {MODEL_TITLES[other]} {theirs:,}"
+    said = f"{_title(advice.use)} has {own:,} parameters, {_title(other)} {theirs:,}"
     if advice.seconds is None:
         return f"{said}."
     return f"{said}; training took {_seconds(advice.seconds[0])} and {_seconds(advice.seconds[1])}."
 
 
 def _seconds(seconds: float) -> str:
+    if seconds < 0.1:
+        return "under 0.1 s"
     return f"{seconds:.1f} s" if seconds < 10 else f"{seconds:,.0f} s"
 
 
@@ -197,7 +236,7 @@ def _against_baseline(advice: Advice) -> str:
     gap = advice.against_baseline
     if gap is None:
         return ""
-    name = MODEL_TITLES[BASELINE]
+    name, use = MODEL_TITLES[BASELINE], _title(advice.use)
     interval = f"(95%: {signed(gap.low, 4)} to {signed(gap.high, 4)})"
     if gap.high < 0:
         return (
@@ -205,5 +244,5 @@ def _against_baseline(advice: Advice) -> str:
             "need predictions alone, use that."
         )
     if gap.low > 0:
-        return f"It is ahead of {name.lower()}, the baseline, by {gap.value:.4f} nats {interval}."
-    return f"{name}, the baseline, cannot be told apart from it."
+        return f"{use} is ahead of {name.lower()}, the baseline, by {gap.value:.4f} nats {interval}."
+    return f"{name}, the baseline, cannot be told apart from {use}."

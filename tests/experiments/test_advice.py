@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from deepfm_core.experiments import comparison
-from deepfm_core.experiments.advice import Advice, advice_sentences, advise, choose
+from deepfm_core.experiments.advice import Advice, advice_sentences, advise, choose, without_markup
 from deepfm_core.experiments.comparison import ComparisonPlan, differences, model_table
 from deepfm_core.metrics.bootstrap import Difference
 from deepfm_core.runs.engine import execute
@@ -89,19 +89,43 @@ def test_a_tie_is_told_with_what_the_best_model_may_be_worth() -> None:
         "**Use FM:** it is the simplest model that cannot be told apart from the best one, DeepFM, on these 2,000 "
         "validation rows, and it is ahead of LR by"
     )
-    assert "DeepFM has a logloss 0.0010 nats lower (95% of the difference: −0.0010 to +0.0030)" in more
+    assert "DeepFM has a logloss 0.0010 nats lower (95% interval of the difference: −0.0010 to +0.0030)" in more
     alone = advice_sentences(replace(tie, use="lr", simpler=None, auc=None, logloss=None))[0]
     assert alone.endswith("on these 2,000 validation rows.")
     unranked = advice_sentences(replace(AHEAD, auc=Difference(0.001, -0.001, 0.003)))[0]
     assert "ahead of FM by 0.0040 nats of logloss (95%: +0.0020 to +0.0060)" in unranked
 
 
+def test_a_model_is_not_ahead_of_a_simpler_one_that_only_the_best_model_beats() -> None:
+    worse = replace(
+        AHEAD,
+        use="fm",
+        simpler="lr",
+        tied=(),
+        behind=Difference(0.003, -0.0001, 0.006),
+        auc=Difference(0.001, -0.002, 0.003),
+        logloss=Difference(0.001, -0.001, 0.003),
+        seconds=(0.04, 12.3),
+    )
+    use, more = advice_sentences(worse)
+    assert "ahead" not in use
+    assert use.endswith("2,000 test rows. LR, which is simpler, is worse than DeepFM by more than noise.")
+    assert "training took under 0.1 s and 12 s." in more
+
+
+def test_a_star_in_a_models_name_is_no_markup_and_models_without_a_result_are_named() -> None:
+    use, more = advice_sentences(replace(AHEAD, use="pnn", best="pnn", left_out=("wide-deep", "deepfm-paper")))
+    assert use.startswith(r"**Use PNN\*:** it has")
+    assert without_markup(use).startswith("Use PNN*: it has")
+    assert more.endswith("Wide & Deep and DeepFM (paper) did not finish, and are not weighed.")
+
+
 @pytest.mark.parametrize(
     ("gap", "said"),
     [
         (Difference(-0.01, -0.02, -0.005), "predicts better:** its logloss is 0.0100 nats lower"),
-        (Difference(0.01, 0.005, 0.02), "It is ahead of gradient boosting, the baseline, by 0.0100 nats"),
-        (Difference(0.001, -0.005, 0.02), "Gradient boosting, the baseline, cannot be told apart from it."),
+        (Difference(0.01, 0.005, 0.02), "DeepFM is ahead of gradient boosting, the baseline, by 0.0100 nats"),
+        (Difference(0.001, -0.005, 0.02), "Gradient boosting, the baseline, cannot be told apart from DeepFM."),
     ],
 )
 def test_the_baseline_is_told_whether_it_wins_or_not(gap: Difference, said: str) -> None:
@@ -131,3 +155,9 @@ def test_a_real_comparison_is_weighed_by_its_own_intervals(tmp_path: Path) -> No
     assert advice.against_baseline.value == pytest.approx(
         table.loc["boosting", "logloss"] - table.loc[advice.use, "logloss"]
     )
+    stopped = [replace(run, status="failed") if run.spec.model.name == "fm" else run for run in runs]
+    partial = advise(store, stopped)
+    assert partial is not None
+    assert partial.left_out == ("fm",)
+    assert "fm" not in {partial.use, partial.best, partial.simpler, *partial.tied}
+    assert advise(store, [run for run in runs if run.spec.model.name in ("lr", "boosting")]) is None

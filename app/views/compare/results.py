@@ -13,7 +13,7 @@ from app.shared import groups
 from app.state import links
 from app.widgets.figure import download, show_chart
 from app.widgets.layout import heading_for_readers, side_by_side, sideways_hint
-from app.widgets.text import MODEL_TITLES, to_pairs
+from app.widgets.text import MODEL_TITLES, plain, to_pairs
 from deepfm_core._words import signed
 from deepfm_core.experiments.comparison import COMPARED, compared_as
 from deepfm_core.spec.run import BASELINE
@@ -45,12 +45,12 @@ def verdict(table: pd.DataFrame, metric: str = "logloss") -> str:
         return ""
     best = models[models[f"{metric}_difference"].isna()].iloc[0]
     superlative, form = METRICS[metric]
-    start = f"**{best['title']}** has {superlative}, {form.format(best[metric])}"
+    start = f"**{plain(best['title'])}** has {superlative}, {form.format(best[metric])}"
     others = models[models[f"{metric}_difference"].notna()]
     if others.empty:
         return f"{start}. No other model has finished."
     beyond = (others[f"{metric}_low"] > 0) | (others[f"{metric}_high"] < 0)
-    near, worse = list(others.loc[~beyond, "title"]), list(others.loc[beyond, "title"])
+    near, worse = ([plain(title) for title in others.loc[which, "title"]] for which in (~beyond, beyond))
     if not worse:
         return f"{start}. But no difference between the models is more than noise on these {_rows(best)}."
     if not near:
@@ -81,7 +81,7 @@ def alike_sentence(learned: Mapping[str, Sequence[bool | None]]) -> str:
     Args:
         learned: by title, what `learned_beyond` says of each run (docs/command-line.md); None of one without a guide.
     """
-    alone = [title for title, beyond in learned.items() if not any(one is not False for one in beyond)]
+    alone = [plain(title) for title, beyond in learned.items() if not any(one is not False for one in beyond)]
     if len(alone) < 2:
         return ""
     return f"{_listed(alone)} are the same model here: training found nothing beyond the guide, so each kept it alone."
