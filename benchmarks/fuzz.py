@@ -38,8 +38,6 @@ import pyarrow as pa  # noqa: E402
 atheris: Any = import_module("atheris")
 
 with atheris.instrument_imports(include=["deepfm_core", "app"]):
-    from deepfm_core.store.shares import is_token
-
     from app.shared import split_choice
     from app.shared.field_pairs import pair_of
     from app.state import links
@@ -56,6 +54,7 @@ with atheris.instrument_imports(include=["deepfm_core", "app"]):
     from deepfm_core.spec.presets import run_name
     from deepfm_core.spec.run import RunSpec, SplitSpec
     from deepfm_core.spec.settings import setting_named
+    from deepfm_core.store.limits import is_token
     from deepfm_core.store.records import is_id, is_sha256
     from deepfm_core.store.run_folder import RunFolder
     from deepfm_core.tables.export import file_name
