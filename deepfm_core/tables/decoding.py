@@ -362,7 +362,7 @@ def _of_another_script(words: list[bytes]) -> str | None:
     best = from_bytes(b"\n".join(words), cp_isolation=[*_SCRIPTS]).best()
     sure = best is not None and best.encoding in _MANY_BYTES and best.coherence > 0
     if not sure and (found := _of_common_letters(words)):
-        return found  # too few words to be known as a language
+        return _of_frequent_letters(words) or found  # too few words to be known as a language
     if best is None or best.encoding not in _SCRIPTS:
         return None
     if best.encoding not in _MANY_BYTES and _is_doubtful(
@@ -370,6 +370,40 @@ def _of_another_script(words: list[bytes]) -> str | None:
     ):
         return None
     return best.encoding.replace("_", "-")
+
+
+def _of_frequent_letters(words: list[bytes]) -> str | None:
+    """Name the encoding of one byte a letter in which the frequent letters of its language are frequent; None for none.
+
+    Capitals in one are small letters in another: `МОСКВА` in Windows-1251 is `лняйбю` in KOI8-R.
+    """
+    shares = {encoding: _share_of_frequent(words, encoding) for encoding in _FREQUENT}
+    encoding = max(shares, key=shares.__getitem__)
+    return encoding.replace("_", "-") if shares[encoding] >= _OFTEN_FREQUENT else None
+
+
+def _share_of_frequent(words: list[bytes], encoding: str) -> float:
+    """Return the share of frequent letters; 0 of few letters, of other marks, and of capitals within words."""
+    texts = [word.decode(encoding, "replace") for word in set(words)]
+    first, last, frequent = _FREQUENT[encoding]
+    marks = [mark for text in texts for mark in text.lower() if not mark.isascii()]
+    cased = sum(text.isupper() or text.islower() or text.istitle() for text in texts)
+    letters = sum(first <= mark <= last for mark in marks)
+    if letters < _FEWEST_LETTERS or letters < _MOSTLY_COMMON * len(marks) or cased < _MOSTLY_COMMON * len(texts):
+        return 0.0
+    return sum(mark in frequent for mark in marks) / len(marks)
+
+
+_FREQUENT = {
+    "cp1251": ("а", "ё", "оеаинтсрвл"),
+    "koi8_r": ("а", "ё", "оеаинтсрвл"),
+    "cp1253": ("ά", "ώ", "αοιετσςνηυρ"),
+}
+"""The first and the last small letter of a language, in the order of Unicode, and its ten most frequent ones."""
+_FEWEST_LETTERS = 6
+"""Letters of distinct words from which they tell a language: two Chinese letters are four."""
+_OFTEN_FREQUENT = 0.4
+"""In words of the language it is six letters of ten; in other letters three or four."""
 
 
 def _of_common_letters(words: list[bytes]) -> str | None:
