@@ -174,7 +174,7 @@ def link(content: bytes) -> None:
 def address(content: bytes) -> None:
     """Read an address: what its choices mean to the pages that hold them."""
     chosen = dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=None))
-    links.chosen = chosen.get
+    links.chosen = lambda name: chosen.get(name)
     for name in chosen:
         links.as_text(links.chosen_values(name))
     pair_of(chosen.get("feature", ""))

@@ -15,8 +15,8 @@ from deepfm_core.tables.csv_parser import _TAIL, BLOCK
 from deepfm_core.tables.decoding import MOST_COLUMNS
 from deepfm_core.tables.export import write_table
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.table import Choices
-from tests.tables.conftest import Table, lines
+from deepfm_core.tables.table import Choices, Table
+from tests.tables.conftest import lines
 
 PLAIN = "id,city,click\n007,Köln,1\n1e5,Łódź,0\n,,1\n"
 ROWS = [["007", "Köln", "1"], ["1e5", "Łódź", "0"], ["", "", "1"]]

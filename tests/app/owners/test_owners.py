@@ -325,7 +325,7 @@ def test_links_are_unguessable_belong_to_their_owner_and_go_with_what_they_show(
 def drawn_types(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Draw both kinds of download buttons, and give the types under which their files are kept."""
     types: list[str] = []
-    monkeypatch.setattr(figure.st, "download_button", lambda _label, _make, _file, mime, **_: types.append(mime))
+    monkeypatch.setattr("streamlit.download_button", lambda _label, _make, _file, mime, **_: types.append(mime))
     figure.download(pd.DataFrame({"a": [1]}), "rows", "rows")
     figure.download_file("Bundle", lambda: b"", "rows.csv", "text/csv", "bundle")
     return types
