@@ -106,11 +106,15 @@ def _advice(ids: tuple[str, ...], states: tuple[str, ...], _runs: Sequence[RunRo
     return None if found is None else advice_sentences(found)
 
 
-def newest_comparison(spec: RunSpec) -> tuple[ComparisonRow, Sequence[RunRow]] | None:
-    """Give the visitor's newest comparison of models on a run's table and label that has results; None without one."""
+def newest_comparison(spec: RunSpec, *, under_way: bool = False) -> tuple[ComparisonRow, Sequence[RunRow]] | None:
+    """Give the visitor's newest comparison of models on a run's table and label that has results; None without one.
+
+    With `under_way`, one that has none yet counts, too, while it is queued or running.
+    """
+    states = ("queued", "running") if under_way else ()
     for row in store().comparisons.all(visitor.owner(), MODELS):
         runs = store().comparisons.runs(row.id)
-        if any(run.ended_well and _same_question(run.spec, spec) for run in runs):
+        if any((run.ended_well or run.state in states) and _same_question(run.spec, spec) for run in runs):
             return row, runs
     return None
 

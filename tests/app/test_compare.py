@@ -139,6 +139,21 @@ def test_while_runs_are_left_no_model_is_advised_and_start_offers_to_compare(ope
     assert not start.exception
 
 
+@pytest.mark.parametrize("done", [0, 1])
+def test_start_does_not_offer_to_compare_what_is_being_compared(opened: Opened, store: Store, done: int) -> None:
+    comparison = begin(store, "lr", "fm", runs=done)
+    spec = replace(store.comparisons.runs(comparison)[0].spec, seed=7)
+    alone = store.begin(spec, Process.current(), "by itself")
+    list(perform(store, alone, execute, Process.current()))
+    start = opened("start", run=alone.id)
+    start.run().run()
+    assert "Models are being compared on this table" in text_of(start)
+    assert button(start, "See the comparison")
+    experiments_comparison.cancel(store, comparison)
+    start.run().run()
+    assert button(start, "Compare models")
+
+
 def test_a_holdout_table_is_named_in_the_panel(opened: Opened, store: Store) -> None:
     app = opened("compare", comparison=begin(store, "lr", apart=True))
     assert r"split at random: 810 rows to train, 90 to validate, 200 of their\_\*own\*.csv to test" in text_of(app)

@@ -36,7 +36,8 @@ def models_step(run: OpenRun) -> None:
         "learn, and each feature's numbers are trained by both parts: by pairs where they are frequent, and by what "
         "many features do together. The paper finds DeepFM ahead on both of its tables."
     )
-    found = _compared(run)
+    compared = groups.newest_comparison(run.spec)
+    found = None if compared is None else groups.model_table(compared[1])
     table = _table(found)
     if found is not None:
         said = _sharing(found)
@@ -47,15 +48,10 @@ def models_step(run: OpenRun) -> None:
     label = "Compare the models on this table" if found is None else "See the comparison with intervals"
     if st.button(label, icon=":material/leaderboard:"):
         with errors_shown():
-            if found is None:
+            if compared is None:
                 launch.compare(run.spec)
-            links.go("compare")
-
-
-def _compared(run: OpenRun) -> pd.DataFrame | None:
-    """Give the models of the newest comparison on the run's table that has results; None if there is none."""
-    found = groups.newest_comparison(run.spec)
-    return None if found is None else groups.model_table(found[1])
+            else:
+                links.go("compare", comparison=compared[0].id)
 
 
 def _table(found: pd.DataFrame | None) -> pd.DataFrame:

@@ -14,6 +14,10 @@ from deepfm_core.spec.run import BASELINE
 DRAWN = "pairs are drawn"
 """In the session: missing at first, False once the text is drawn, True from the next turn on, which draws charts."""
 
+UNDER_WAY = (
+    "Models are being compared on this table. Once all runs have ended, the page says which one to use, and why."
+)
+
 
 def main() -> None:
     """Draw the page."""
@@ -51,12 +55,13 @@ def _which_model(run: OpenRun) -> None:
     """Say which model to use, where models were compared on the run's rows; else offer to compare them."""
     from app.shared import groups
 
-    found = groups.newest_comparison(run.spec)
+    found = groups.newest_comparison(run.spec, under_way=True)
     advice = None if found is None else groups.advice(found[1])
     with st.container(border=True):
         st.caption(":material/leaderboard: Which model should I use?")
-        if found is not None and advice is not None:
-            if _said_with_button(advice[0], "See the comparison"):
+        if found is not None and (advice is not None or groups.standing(found[1]).active):
+            said = UNDER_WAY if advice is None else advice[0]
+            if _said_with_button(said, "See the comparison"):
                 links.go("compare", comparison=found[0].id)
             return
         offer = "Train the models of the paper on the same rows. *Compare* then says which one to use, and why."
