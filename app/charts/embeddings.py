@@ -404,5 +404,5 @@ def partner_bars(partners: pd.DataFrame, name: str, *, measure: str = "fm", top:
     if measure == "fm" and rows["whole"].notna().any():
         tick = mark("tick", color=TEXT.ink, thickness=2, height={"band": 0.8}, aria=False)
         layers.append(layer(rows.dropna(subset=["whole"]), tick, x={**x, "field": "whole"}, y=y))
-    said = "No partners." if rows.empty else f"{len(rows)} strongest partners of {name}, first {names[0]}."
+    said = "No partners." if rows.empty else f"{len(rows):,} strongest partners of {name}, first {names[0]}."
     return dress(layers, said, height=step(24))

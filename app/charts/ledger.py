@@ -132,7 +132,7 @@ def _fold(lines: pd.DataFrame, fields: NDArray[np.int64], top: int) -> pd.DataFr
         for kind in lines["kind"][fields == count].unique():
             folded = lines[small & lines["kind"].eq(kind) & (fields == count)]
             if len(folded) > 1:
-                label = f"{len(folded)} other {noun}{_suffix(kind)}"
+                label = f"{len(folded):,} other {noun}{_suffix(kind)}"
                 sums = folded[["value", "before"]].sum().to_dict()
                 folded = pd.DataFrame([{"label": label, "kind": kind, **sums}])
             parts.append(folded)
@@ -249,7 +249,7 @@ def attribution_rows(values: pd.DataFrame, *, top: int, cells: Mapping[str, str]
         for field, value in zip(shown["field"], shown["value"], strict=True)
     ]
     if len(rest):
-        lines.append((f"{len(rest)} other fields", float(rest["value"].sum())))
+        lines.append((f"{len(rest):,} other fields", float(rest["value"].sum())))
     rows = pd.DataFrame(lines, columns=["label", "value"]).astype({"value": float})
     digits = 2 if len(rows) and rows["value"].abs().max() >= 0.05 else 4
     text = [amount(value, digits) for value in rows["value"]]

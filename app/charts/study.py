@@ -172,7 +172,7 @@ def setting_lines(
     )
     layers = [*_axes(axes, x, y), lines, points, *_ticks(trials, factors, measure, x, y)]
     return dress(
-        layers, f"{len(trials)} settings across {len(factors)} factors, by {MEASURES[measure]}.", height=height
+        layers, f"{len(trials):,} settings across {len(factors)} factors, by {MEASURES[measure]}.", height=height
     )
 
 

@@ -40,7 +40,7 @@ def cell_scatter(level_pairs: pd.DataFrame, *, height: int = 340) -> Chart:
         layer(equal, mark("line", color=MUTED.ink, strokeDash=[4, 4], strokeWidth=1, aria=False), x=x, y=y),
         layer(cells, mark("circle", color=ACCENT.ink, opacity=0.6), x=x, y=y, size=size, tooltip=tooltip),
     ]
-    description = f"{len(cells)} pairs of levels: the effect in the model against the effect in the data, in log-odds."
+    description = f"{len(cells):,} pairs of levels: the effect in the model against that in the data, in log-odds."
     return dress(layers, description, height=height)
 
 
@@ -98,7 +98,7 @@ def pair_scatter(
         layer(labelled, halo, x=across, y=up, text=nominal("pair")),
         layer(labelled, names, x=across, y=up, text=nominal("pair")),
     ]
-    description = f"{len(rows)} pairs: {MEASURES[y].label} against {MEASURES[x].label}, both in log-odds."
+    description = f"{len(rows):,} pairs: {MEASURES[y].label} against {MEASURES[x].label}, both in log-odds."
     return dress(layers, description, height=height)
 
 

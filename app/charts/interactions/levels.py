@@ -132,7 +132,7 @@ def level_effects(levels: pd.DataFrame, field: str, *, top: int = 20) -> Chart:
         layer(rows, mark("rule", color=ACCENT.ink, strokeWidth=2, aria=False), x=x, x2={"datum": 0}, y=y),
         layer(rows, mark("circle", color=ACCENT.ink, opacity=1), x=x, y=y, size=size, tooltip=tooltip),
     ]
-    return dress(layers, f"Main effects of {len(rows)} levels of {field} in log-odds.", height=step(24))
+    return dress(layers, f"Main effects of {len(rows):,} levels of {field} in log-odds.", height=step(24))
 
 
 def _less_additive(

@@ -325,6 +325,6 @@ def _takeaway(rows: pd.DataFrame, rank_by: str) -> str:
         return "No pairs of fields."
     first = rows.iloc[0]
     hollow = int((~rows["significant"]).sum())
-    some = "The one pair" if len(rows) == 1 else f"The {len(rows)} strongest pairs"
+    some = "The one pair" if len(rows) == 1 else f"The {len(rows):,} strongest pairs"
     text = f"{some} in log-odds; {first['pair']} leads with {first[rank_by]:.2f}."
     return text + (f" {hollow} of them are not clear above noise." if hollow else "")

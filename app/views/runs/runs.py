@@ -233,7 +233,8 @@ def _overlay(rows: list[RunRow]) -> None:
     version = (measure, *zip([row.id for row in alike], called, map(len, epochs), strict=True))
     reading = f"One line per run on {plain(rows[0].spec.table_name)}. The mark is what the run kept: its best epoch."
     if any(guide_alone(row.summary) for row in alike):
-        reading += " At epoch 0, the guide alone: no epoch did clearly better."
+        where = "Without a mark" if measure == "train_logloss" else "At epoch 0"  # a guide has no training logloss
+        reading += f" {where}, the guide alone: no epoch did clearly better."
     if len({row.spec.table for row in rows}) > 1:
         reading += " Runs on other tables are left out, since they cannot be compared."
     if len({(row.spec.split, row.spec.valid_table, row.spec.rows_seed) for row in alike}) > 1:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import tomllib
 from pathlib import Path
 from typing import Any
@@ -429,6 +430,13 @@ def test_the_ledger_orders_by_size_and_names_the_rows_values() -> None:
     assert sizes.is_monotonic_decreasing
     assert lines["label"].str.contains("placement = top banner").any()
     assert lines["label"].str.contains("other pairs").any()
+
+
+def test_thousands_of_pairs_are_counted_with_a_comma() -> None:
+    terms = frames.example_terms()
+    many = pd.concat([terms, *[terms[terms["field_b"].notna()]] * 100], ignore_index=True)
+    (said,) = [label for label in ledger.ledger_rows(many, top=5)["label"] if "other pairs" in label]
+    assert re.match(r"\d{1,3},\d{3} other pairs", said)
 
 
 def test_small_attributions_are_folded_and_nothing_is_lost() -> None:
