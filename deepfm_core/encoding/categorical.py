@@ -242,8 +242,7 @@ class TimeCode:
         wrong = ~cells.moments(self.form).valid & ~cells.missing
         if wrong[cells.held].sum() <= STRAYS * len(cells.held):
             return []
-        remedy = f"Write it as {self.form}, leave it empty, or ignore the field."
-        return cells.problems(wrong, "is not a point in time", remedy)
+        return not_in_time(cells, wrong, self.form)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the field code as plain values for JSON."""
@@ -253,6 +252,12 @@ class TimeCode:
     def from_dict(cls, values: dict[str, Any]) -> TimeCode:
         """Rebuild from `to_dict`."""
         return cls(values["column"], values["form"], values["part"])
+
+
+def not_in_time(cells: Cells, wrong: NDArray[np.bool_], form: str) -> list[Problem]:
+    """Name the cells whose texts are `wrong` (D,), as they are no points in time of a form."""
+    remedy = f"Write it as {form}, leave it empty, or ignore the field."
+    return cells.problems(wrong, "is not a point in time", remedy)
 
 
 # Crossed fields: the combinations of two fields' values, each a feature with a first-order weight of its own.

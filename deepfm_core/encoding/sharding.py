@@ -178,9 +178,12 @@ class Sharding:
                 problems += number_problems(cells) if role.kind.is_number else []
                 if not problems:
                     summaries[role.column].add(cells.take(train))
+                    summaries[role.column].judge(cells, table.name)
             if problems:
                 raise SchemaError(table.name, problems)
             yield (start + len(table)) / len(self._pieces)
+        for summary in summaries.values():
+            summary.require_few_strays()
         within(list(summaries.values()), self.plan.features)
         self.notes += [summary.note for summary in summaries.values() if summary.note]
         rows, min_count = int(np.count_nonzero(self.part == 0)), self._spec.min_count
@@ -207,7 +210,7 @@ class Sharding:
             for start, table in self._pieces.tables(self._columns, self.plan.piece_rows):
                 part = self.part[start : start + len(table)]
                 known = np.flatnonzero(part >= 0)
-                encoded = self.encoder.encode(table.frame, subject=table.name, rows=known)
+                encoded = self.encoder.encode(table.frame, subject=table.name, rows=known, judged=True)
                 labelled = replace(encoded, labels=self._labels[start + known].astype(np.float32))
                 for number, name in enumerate(PARTS):
                     own = labelled.take(np.flatnonzero(part[known] == number))

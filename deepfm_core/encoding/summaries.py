@@ -17,14 +17,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from deepfm_core.encoding.categorical import MultiValuedCode
+from deepfm_core.encoding.categorical import MultiValuedCode, not_in_time
 from deepfm_core.encoding.field import FieldSettings, fit_role
 from deepfm_core.encoding.vocabulary import split_tokens
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.number_parsing import Numbers
 from deepfm_core.schema.schema import FieldRole
-from deepfm_core.schema.timestamps import form_of
+from deepfm_core.schema.timestamps import STRAYS, form_of
 
 _MANTISSA = 52
 """Bits of a float64 after its leading one."""
@@ -158,6 +158,35 @@ def _coarse(values: NDArray[np.float64], lost: int) -> NDArray[np.float64]:
     return np.asarray((values.view(np.uint64) & kept).view(np.float64) + 0.0)
 
 
+class Strays:
+    """Cells of a column that are no points in time, over all pieces: a piece alone may hold one time and one stray."""
+
+    def __init__(self) -> None:
+        self._wrong, self._all = np.zeros(2, np.int64), np.zeros(2, np.int64)
+        """Rows, and distinct texts of each piece."""
+        self._first: SchemaError | None = None
+
+    def add(self, cells: Cells, form: str, subject: str) -> None:
+        """Count the cells of more rows; `subject` names them."""
+        held = cells.held
+        wrong = held[~cells.moments(form).valid[held]]
+        self._all += cells.counts[held].sum(), len(held)
+        self._wrong += cells.counts[wrong].sum(), len(wrong)
+        if len(wrong) and self._first is None:
+            asked = np.zeros(len(cells.texts), bool)
+            asked[wrong] = True
+            self._first = SchemaError(subject, not_in_time(cells, asked, form))
+
+    def require_few(self) -> None:
+        """Check that few of the rows, or few of the texts, are no points in time.
+
+        Raises:
+            SchemaError: there are many of both.
+        """
+        if self._first is not None and bool((self._wrong > STRAYS * self._all).all()):
+            raise self._first
+
+
 class ColumnSummary:
     """What is known of the training rows of a column, as its role reads it."""
 
@@ -175,6 +204,7 @@ class ColumnSummary:
         self._pending = 0
         self._longest = 1
         self._form = role.form
+        self._strays = Strays()
 
     def add(self, cells: Cells) -> None:
         """Take in the cells of more training rows.
@@ -195,6 +225,19 @@ class ColumnSummary:
         else:
             self._take(cells.texts, np.where(cells.missing, 0, cells.counts))
 
+    def judge(self, cells: Cells, subject: str) -> None:
+        """Look for cells of a piece, of training rows or others, that are no points in time; `subject` names it."""
+        if self.role.kind.is_time and self._form:
+            self._strays.add(cells, self._form, subject)
+
+    def require_few_strays(self) -> None:
+        """Check that few of the cells judged are no points in time: those count as missing.
+
+        Raises:
+            SchemaError: many are not; it names the first ones.
+        """
+        self._strays.require_few()
+
     @property
     def texts(self) -> TextCounts:
         """The texts so far: values, or values within cells; of times one for each hour of a week."""
@@ -211,6 +254,8 @@ class ColumnSummary:
 
     def _moments(self, cells: Cells) -> tuple[pa.Array, NDArray[np.int64]]:
         """Return a text for each hour of a week that the cells hold: the least, so that the order does not matter."""
+        if not len(cells.held):
+            return cells.texts.slice(0, 0), np.zeros(0, np.int64)  # a piece without times says nothing of their form
         self._form = self._form or (form_of(cells.held_texts, cells.name, sure=True) or ("", False))[0]
         if not self._form:
             remedy = "Write all cells in one form, such as 2019-11-24 13:05, or ignore the field."

@@ -207,6 +207,43 @@ def test_a_cell_that_is_no_number_is_named_with_its_file_and_row(spec, tmp_path)
         list(passes.summarise())
 
 
+def by_day(folder: Path, strays: int) -> tuple[Path, RunSpec]:
+    """Write a file a day, each with one text for its day and, in the first, cells that are no days."""
+    frame = clicks(ROWS)
+    frame["day"] = pd.date_range("2024-01-01", periods=30).repeat(ROWS // 30).strftime("%d.%m.%Y")
+    schema = infer_schema(read_table(write(folder / "clean", frame)), "clicked")
+    frame.loc[: strays - 1, "day"] = "unknown"
+    return write(folder / "data", frame, files=30), RunSpec("whole", "clicks", schema, folds=0)
+
+
+def test_a_stray_beside_the_one_day_of_its_file_is_missing_as_in_memory(tmp_path):
+    data, spec = by_day(tmp_path, strays=1)
+    table = read_table(data)
+    parts = load_parts(spec, lambda _: table)
+    found = sharded(spec, data, tmp_path / "shards")
+    expected = parts.train.encode(Encoder.fit(table.frame, spec.schema, rows=parts.train.rows))
+    np.testing.assert_array_equal(found.parts["train"].read([(0, len(found.parts["train"]))]).ids, expected.ids)
+
+
+def test_many_strays_are_named_with_the_first_file(tmp_path):
+    data, spec = by_day(tmp_path, strays=ROWS // 2)
+    passes = Sharding(Pieces(data), spec, MEMORY)
+    list(passes.divide())
+    with pytest.raises(SchemaError, match=r"0\.parquet`?: column `day`: row 0 .*is not a point in time \(found `unkn"):
+        list(passes.summarise())
+
+
+def test_a_piece_without_times_does_not_decide_on_their_form(tmp_path):
+    frame = clicks(ROWS)
+    frame["day"] = pd.Series(pd.date_range("2024-01-01", periods=ROWS, freq="h")).dt.strftime("%Y-%m-%d %H:%M")
+    frame.loc[: ROWS // 4, "day"] = None
+    data = write(tmp_path / "data", frame)
+    schema = infer_schema(read_table(data), "clicked")
+    roles = tuple(replace(role, form="") for role in schema.roles)
+    found = sharded(RunSpec("whole", "clicks", replace(schema, roles=roles), folds=0), data, tmp_path / "shards")
+    assert "day hour" in found.encoder.layout.names
+
+
 def test_too_little_memory_and_disk_are_said_with_what_is_needed(data, spec, tmp_path, monkeypatch):
     with pytest.raises(RunError, match=r"Memory is 500MB, too little for 3,000 rows\. Use `--memory 851MB`"):
         Sharding(Pieces(data), spec, 500_000_000)
