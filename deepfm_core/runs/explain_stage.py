@@ -33,8 +33,9 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.term import Pairs
 from deepfm_core.runs import findings
 from deepfm_core.runs.predictor import Trained
+from deepfm_core.schema.labels import labelled_rows
 from deepfm_core.spec.events import Event, Stage
-from deepfm_core.spec.run import cross_numbers, network_inputs
+from deepfm_core.spec.run import RunSpec, cross_numbers, network_inputs
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.table import Table
 from deepfm_core.training.fit import predict_logits
@@ -218,7 +219,7 @@ def opened_pair(folder: RunFolder, fields: tuple[str, str], table: Callable[[str
         RunError: the run is not finished, or does not have the fields.
     """
     spec, trained = folder.spec(), Trained.load(folder)
-    train = load_parts(spec, table).train.encode(trained.encoder)
+    train = _training_part(folder, spec, table).encode(trained.encoder)
     for name in fields:
         if name not in train.layout.names:
             raise RunError(f"Run `{folder.path.name}` has no field `{name}`. Choose a pair of its fields.")
@@ -232,6 +233,20 @@ def opened_pair(folder: RunFolder, fields: tuple[str, str], table: Callable[[str
     cells = frames.level_pairs_frame(trained.model, train, probabilities, background, spec.seed, [(a, b)])
     parts = {"learned_fm": learned.fm, "learned_dnn": learned.dnn, "learned": learned.whole}
     return cells.assign(**{f"pair_{name}": np.nan if part is None else float(part[0]) for name, part in parts.items()})
+
+
+def _training_part(folder: RunFolder, spec: RunSpec, table: Callable[[str], Table]) -> Part:
+    """Return the rows that a finished run was trained on; of a run on more rows than its table, those of the sample.
+
+    The parts of such a run were made of all rows, so the sample's cannot be made again: it is what was not held out.
+    """
+    if "sample" not in (folder.summary() or {}):
+        return load_parts(spec, table).train
+    whole, predictions = table(spec.table), folder.frame("predictions")
+    assert predictions is not None, "a finished run lists the rows that were held out"
+    rows, labels = labelled_rows(whole.frame, spec.schema.label, whole.name)
+    kept = ~np.isin(rows, predictions["row"].to_numpy())
+    return Part(lambda: whole, rows[kept], labels[kept])
 
 
 def network_sample(model: DeepFM, sample: EncodedTable, pairs: Pairs | None = None) -> tuple[int, int]:
@@ -308,7 +323,7 @@ def split_by_other(run: RunFolder, other: RunFolder, table: Callable[[str], Tabl
     theirs = table({"test": spec.test_table, "valid": spec.valid_table}[part] or spec.table)
     # The rows are those of the one run, but vocabulary, model and purification are those of the other.
     rows = trained.encoder.encode(theirs.frame, rows=examples["row"].to_numpy(), subject=theirs.name)
-    train = load_parts(trained.spec, table).train.encode(trained.encoder)
+    train = _training_part(other, trained.spec, table).encode(trained.encoder)
     sample, seed = sample_rows(train, trained.spec.seed, OTHER_SAMPLE_ROWS), trained.spec.seed
     pairs = other.frame("pairs")  # of a wide table, those that the other run explains
     asked = None if pairs is None else measured(pairs, train.layout.names)

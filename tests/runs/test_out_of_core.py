@@ -19,6 +19,7 @@ from deepfm_core.encoding.sharding import Dataset, MemoryPlan, Sharded, Sharding
 from deepfm_core.encoding.splits import load_parts
 from deepfm_core.errors import RunError, SchemaError, TableError
 from deepfm_core.runs.engine import execute
+from deepfm_core.runs.explain_stage import opened_pair, split_by_other
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.events import Cancelled, EpochDone, Event, Finished, Stage
@@ -155,6 +156,23 @@ def test_a_run_that_was_cancelled_goes_on_without_encoding_again(data, spec, tmp
     assert isinstance(ended[-1], Finished)
     weights = [RunFolder(tmp_path / name).load_model()[0] for name in ("once", "twice")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_what_is_asked_of_a_finished_run_comes_from_its_training_rows_of_the_sample(data, spec, tmp_path):
+    sample = Pieces(data).sample(1_000)
+    folder = begun(data, tmp_path / "run")
+    list(events_of(replace(spec, explained=True), sample, folder.path))
+    kept = folder.frame("level_pairs")
+    assert kept is not None
+    own = kept[(kept["field_a"] == "device") & (kept["field_b"] == "placement")]
+    opened = opened_pair(folder, ("device", "placement"), lambda _: sample)
+    for name in ("rows", "clicks"):
+        assert opened[name].tolist() == own[name].tolist()
+    other = split_by_other(folder, folder, lambda _: sample)
+    purified = folder.frame("purified_terms")
+    assert purified is not None
+    bases = purified.loc[purified["term"] == "base", "value"]
+    assert other["base"].to_numpy() == pytest.approx(bases.to_numpy(), abs=1e-6)
 
 
 def test_encoded_rows_that_are_cut_short_are_encoded_anew(data, spec, tmp_path):
