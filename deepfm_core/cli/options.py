@@ -17,7 +17,14 @@ from typing import TYPE_CHECKING, Any, get_args
 
 from deepfm_core.cli.output import Waited
 from deepfm_core.cli.parser import READ
-from deepfm_core.encoding.sharding import SAMPLE_ROWS, Dataset, MemoryPlan, bytes_in_memory, said_bytes
+from deepfm_core.encoding.sharding import (
+    SAMPLE_ROWS,
+    Dataset,
+    MemoryPlan,
+    bytes_in_memory,
+    name_of_sample,
+    said_bytes,
+)
 from deepfm_core.errors import (
     NOTHING_TO_DO,
     DamagedStore,
@@ -123,7 +130,7 @@ class Tables:
         heard = unheard if arguments.quiet else waited.report
         table = pieces.sample(SAMPLE_ROWS, heard)
         waited.end()
-        named = f"{table.name} (sample of {len(pieces):,} rows)" if len(pieces) > len(table) else table.name
+        named = name_of_sample(table.name, len(pieces)) if len(pieces) > len(table) else table.name
         return self._keep(replace(table, name=named), arguments.table)
 
     def _keep(self, table: Table, path: Path) -> str:

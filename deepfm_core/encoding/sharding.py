@@ -6,6 +6,7 @@ the training rows and fits the encoder, `write` encodes all rows. Each is a gene
 
 from __future__ import annotations
 
+import re
 import shutil
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -89,6 +90,16 @@ def said_bytes(size: int, *, up: bool = False) -> str:
         return f"{-(-size // 1_000_000) if up else size // 1_000_000}MB"
     tenths = -(-size // 100_000_000) if up else size // 100_000_000
     return f"{tenths / 10:g}GB"
+
+
+def name_of_sample(name: str, rows: int) -> str:
+    """Name the sample of a dataset that has so many rows."""
+    return f"{name} (sample of {rows:,} rows)"
+
+
+def name_of_whole(name: str) -> str:
+    """Name what the sample of `name_of_sample` is of; another name stays."""
+    return re.sub(r" \(sample of [\d,]+ rows\)$", "", name)
 
 
 def bytes_in_memory(pieces: Pieces) -> int:

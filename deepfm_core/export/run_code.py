@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 import deepfm_core
+from deepfm_core.encoding.sharding import name_of_whole, said_bytes
 from deepfm_core.export.model_card import Facts
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import LabelRole
@@ -119,11 +120,12 @@ def command_line(facts: Facts) -> str:
     spec, label = facts.spec, facts.spec.schema.label
     words = [("--label", label.column), ("--positive", label.said)]
     words += [("--blank-negative", "")] if not label.negative else []
+    words += [("--memory", said_bytes(facts.summary["memory"]))] if "memory" in facts.summary else []
     words += [(f"--{name}", _as_option(value)) for name, value in facts.reading.items()]
     words += [(f"--{kind}", _listed(names)) for kind in Kind if (names := _columns(spec, kind))]
     words += [(flag, value) for flag, value in (*_parts(spec), *_settings(facts))]
     lines = [" ".join([flag, *([shlex.quote(value)] if value else [])]) for flag, value in words]
-    return " \\\n    ".join([f"python -m deepfm_core train {shlex.quote(spec.table_name)}", *lines])
+    return " \\\n    ".join([f"python -m deepfm_core train {shlex.quote(name_of_whole(spec.table_name))}", *lines])
 
 
 def _as_option(value: Any) -> str:
@@ -192,7 +194,7 @@ def classifier_snippet(facts: Facts) -> str:
     names, reading = ("Choices, ", f", choices=Choices({said})") if said else ("", "")
     return f"""from deepfm_core import {names}DeepFMClassifier, read_table
 
-rows = read_table({spec.table_name!r}{reading}).frame
+rows = read_table({name_of_whole(spec.table_name)!r}{reading}).frame
 rows = rows[{kept}]
 X, y = rows.drop(columns={label.column!r}), {y}
 

@@ -386,7 +386,7 @@ def _summary(work: _Work) -> dict[str, Any]:
         "run": str(work.job.folder.path),
         "model": work.spec.model.name,
         "rows": rows,
-        **({"sample": len(work.parts.train.table)} if work.whole is not None else {}),
+        **({"sample": len(work.parts.train.table), "memory": work.dataset.memory} if work.dataset is not None else {}),
         "positives": {name: _positives(table) for name, table in tables.items()},
         "parameters": work.state.model.parameter_count,
         "epochs": work.fitted.epochs,

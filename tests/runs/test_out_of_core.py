@@ -18,6 +18,8 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.sharding import Dataset, MemoryPlan, Sharded, Sharding, bytes_in_memory
 from deepfm_core.encoding.splits import load_parts
 from deepfm_core.errors import RunError, SchemaError, TableError
+from deepfm_core.export.model_card import Facts
+from deepfm_core.export.run_code import classifier_snippet, command_line
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.explain_stage import opened_pair, split_by_other
 from deepfm_core.runs.job import Context, Job
@@ -327,6 +329,10 @@ def test_a_run_on_more_rows_than_its_sample_scores_all_of_them(
     assert (labels[predictions["row"]] == predictions["label"]).all()
     assert summary["test"]["auc"] > 0.55
     assert len(folder.frame("examples")) <= 300
+    again = command_line(Facts.of(folder))
+    assert again.startswith(f"python -m deepfm_core train {data} ")
+    assert "--memory 2GB" in again
+    assert f"read_table({str(data)!r})" in classifier_snippet(Facts.of(folder))
 
 
 def test_what_does_not_go_with_rows_on_the_disk_is_said(
