@@ -184,7 +184,7 @@ def show_group(runs: Sequence[RunRow]) -> None:
 def _about(spec: RunSpec, summary: dict[str, object], name: str) -> list[str]:
     rows = summary.get("rows")
     known = _table(spec, rows if isinstance(rows, dict) else {}, named=spec.table_name in name)
-    imported = ["imported: its figures are the file's"] if summary.get(IMPORTED) else []
+    imported = ["imported, with the figures of its file"] if summary.get(IMPORTED) else []
     return [*known, model_in_words(spec), *_auc(summary), *imported]
 
 

@@ -68,6 +68,9 @@ UNSEEN = "unseen-heading"
 SIDEWAYS = "goes-on-sideways"
 """Class of hints that only narrow screens show."""
 
+WIDE = "wider-than-a-tablet"
+"""Class of those among them that tablets show, too."""
+
 NO_FONT = "letters-without-a-font"
 """Class of the note on letters that the browser cannot draw."""
 
@@ -110,6 +113,10 @@ _RULES = f"""<style>
     .{SIDEWAYS} {{ display: block; }}
     [data-testid="stElementContainer"]:has(.{SIDEWAYS}) {{ display: flex; }}
 }}
+@media (max-width: 1100px) {{
+    .{WIDE} {{ display: block; }}
+    [data-testid="stElementContainer"]:has(.{WIDE}) {{ display: flex; }}
+}}
 .{NO_FONT} {{ margin: 0; font-size: 0.875rem; color: light-dark(#59656d, #9fadb6); }}
 [data-testid="stElementContainer"]:has(.{NO_FONT}[hidden]) {{ position: absolute; width: 1px; }}
 [data-testid="stApp"] .katex-display {{ padding: 4px; }}
@@ -139,9 +146,10 @@ def heading_for_readers(text: str) -> None:
     st.html(f'<h2 class="{UNSEEN}">{escape(text)}</h2>')
 
 
-def sideways_hint(what: str) -> None:
-    """Say on a narrow screen that a formula or table goes on to the right."""
-    st.html(f'<p class="{SIDEWAYS}">↔ {escape(what)} goes on to the right: scroll it sideways.</p>')
+def sideways_hint(what: str, *, wide: bool = False) -> None:
+    """Say on a narrow screen that a formula or table goes on to the right; of a wide one on a tablet, too."""
+    kind = f"{SIDEWAYS} {WIDE}" if wide else SIDEWAYS
+    st.html(f'<p class="{kind}">↔ {escape(what)} goes on to the right: scroll it sideways.</p>')
 
 
 def apply() -> None:

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.widgets import layout
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
@@ -439,6 +440,13 @@ def test_runs_are_tagged_together_and_found_by_their_tags(opened: Opened, store:
     next(each for each in linked.multiselect if each.label == "Tags").set_value(["wide-table"]).run()
     assert store.run(first).notes == "slow, see for why #wide-table"
     assert not store.run(third).notes
+
+
+def test_the_table_of_runs_says_on_tablets_too_that_it_goes_on(opened: Opened, store: Store) -> None:
+    store.enqueue(_spec(opened, store), "try")
+    said = [str(element.proto.body) for element in opened("runs").get("html")]
+    assert any(layout.WIDE in text.split('"')[1].split() and "goes on to the right" in text for text in said)
+    assert f"(max-width: 1100px) {{\n    .{layout.WIDE}" in layout._RULES
 
 
 def test_tags_and_notes_are_one_text_and_come_apart_again() -> None:

@@ -74,7 +74,7 @@ def _page(active: bool) -> None:
         st.info("No run passes the filter. Change the search or the tags, or show every table and model.")
         return
     chosen = _table(kept, by_id.loc[[row.id for row in kept]].reset_index(drop=True))
-    sideways_hint("The table")
+    sideways_hint("The table", wide=True)
     if not chosen:
         st.caption("Tick runs in the first column to open, compare, tag, export, resume or delete them.")
     st.caption("The sample run comes with the app and is not listed. It is the last choice under *Run* in the sidebar.")
