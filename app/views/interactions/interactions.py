@@ -90,7 +90,7 @@ def with_compared(pairs: pd.DataFrame, other: OpenRun | None) -> pd.DataFrame:
 def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair]:
     """Let the visitor choose the measure to rank by, and the pair."""
     names = field_pairs.measures(pairs)
-    pair, ranked = side_by_side(2, least=160, gap="small")
+    pair, ranked = side_by_side(2, least=_room(fields), gap="small")
     measure = ranked.selectbox("Rank by", names, format_func=label, **links.mirror(field_pairs.RANKED, names, names[0]))
     choices = field_pairs.options(pairs, fields, measure)
     chosen = pair.selectbox(
@@ -100,6 +100,12 @@ def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair]:
         first = plain(field_pairs.title(choices[0]))
         st.info(f"This run has no pair {plain(pair_label(*field_pairs.pair_of(named)))}. Showing the first, {first}.")
     return measure, field_pairs.pair_of(chosen)
+
+
+def _room(fields: pd.DataFrame) -> int:
+    """Give the width in pixels in which a choice shows the longest pair in full, up to that of some forty letters."""
+    longest = fields["field"].astype(str).str.len().nlargest(2).sum() + len(" × ")
+    return int(min(max(160, 64 + 8 * longest), 380))
 
 
 def choose_field(run: OpenRun, fields: pd.DataFrame) -> None:
