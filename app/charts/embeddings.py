@@ -6,7 +6,7 @@ The map in three dimensions is a figure for Plotly, as plain values: Plotly itse
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -58,6 +58,10 @@ _MOST_NAMED, _LETTERS = 14, 26
 """Points whose names are written, and letters of a name."""
 _LETTER, _LONGEST, _HIGH, _GAP = 0.016, 0.34, 0.05, 0.03
 """Room that a letter, the longest name, a line and a point take, as shares of the map."""
+_NARROW = 1.7
+"""How much more of a narrow map, as on a phone, a letter and a point take."""
+_RADIUS = 0.035
+"""Of the point with most rows, as a share of the map's height."""
 
 
 def point_name(field: str, feature: str) -> str:
@@ -174,7 +178,8 @@ def grouped_fields(rows: pd.DataFrame) -> list[str]:
 def _names(rows: pd.DataFrame, x: Spec, y: Spec) -> list[Layer]:
     """Write the names of the chosen point and of those with most rows, where they hide nothing."""
     sides = _apart(rows)
-    kept = rows.iloc[list(sides)].assign(right=list(sides.values()))
+    small = _apart(rows, _NARROW, sides)
+    kept = rows.iloc[list(sides)].assign(right=list(sides.values()), small=[place in small for place in sides])
     side = {
         "align": expr("datum.right ? 'right' : 'left'"),
         "dx": expr("(datum.right ? -1 : 1) * (datum.chosen ? 21 : 14)"),
@@ -182,8 +187,14 @@ def _names(rows: pd.DataFrame, x: Spec, y: Spec) -> list[Layer]:
     look = {"color": TEXT.ink, "fontSize": 11, "limit": expr("width * 0.34"), "aria": False}
     kept = kept.assign(short=[_short(name) for name in kept["name"]])
     at: Spec = {"x": x, "y": y, "text": nominal("short")}
-    halo = mark("text", **side, **look, stroke=BACKGROUND.ink, strokeWidth=3, strokeJoin="round", opacity=0.8)
-    return [layer(kept, halo, **at), layer(kept, mark("text", **side, **look), **at)]
+    halo = {
+        "stroke": BACKGROUND.ink,
+        "strokeWidth": 3,
+        "strokeJoin": "round",
+        "opacity": narrow("0.8 * datum.small", "0.8"),
+    }
+    own = {"opacity": narrow("1 * datum.small", "1")}
+    return [layer(kept, mark("text", **side, **look, **drawn), **at) for drawn in (halo, own)]
 
 
 def _short(name: str) -> str:
@@ -192,28 +203,38 @@ def _short(name: str) -> str:
     return name if len(name) <= _LETTERS else f"{name[:half]}…{name[-half:]}"
 
 
-def _apart(rows: pd.DataFrame) -> dict[int, bool]:
+def _apart(rows: pd.DataFrame, scale: float = 1.0, among: Mapping[int, bool] | None = None) -> dict[int, bool]:
     """Choose the points whose names are written: by place, whether the name ends at the point or begins there.
 
     A name covers no other name and no point. Only that of the chosen point is written in any case.
+
+    Args:
+        rows: the points.
+        scale: how much more of the map's width letters and points take than on a wide one.
+        among: an earlier choice, of which some are kept as they are.
     """
     if rows.empty:
         return {}
     places = rows[["x", "y"]].to_numpy() / [max(float(np.ptp(rows[axis])), 1e-12) for axis in "xy"]
     letters = np.array([len(name) for name in rows["name"]], dtype=np.float64)
-    widths = np.minimum(letters * _LETTER + _GAP, _LONGEST)
+    gap = _GAP * scale
+    widths = np.minimum(letters * _LETTER * scale + gap, _LONGEST * max(1.0, scale * 0.8))
     low, high = places[:, 0].min(), places[:, 0].max()
+    sizes = np.sqrt(rows["rows"].to_numpy(np.float64) / max(float(rows["rows"].max()), 1.0))
+    reach = _HIGH / 3 + _RADIUS * np.sqrt(sizes)
     chosen = rows["chosen"].to_numpy()
     kept: dict[int, bool] = {}
     boxes: list[tuple[float, float, float]] = []
     for place in map(int, np.lexsort((-rows["rows"], ~rows["chosen"]))):
         x, y = places[place]
+        if among is not None and place not in among:
+            continue
         right = bool(x > (low + high) / 2)
-        for ends in (right, not right):
+        for ends in (right, not right) if among is None else (among[place],):
             start = x - widths[place] if ends else x
             box = (start, start + widths[place], y)
-            inside = chosen[place] or (low - _GAP <= start and box[1] <= high + _GAP + (0 if ends else _GAP))
-            if inside and not _covers(box, boxes) and (chosen[place] or not _hides(box, places, place)):
+            inside = chosen[place] or (low - gap <= start and box[1] <= high + gap + (0 if ends else gap))
+            if inside and not _covers(box, boxes) and (chosen[place] or not _hides(box, places, reach, place)):
                 kept[place] = ends
                 boxes.append(box)
                 break
@@ -227,10 +248,10 @@ def _covers(box: tuple[float, float, float], others: Sequence[tuple[float, float
     return any(first < end and start < last and abs(at - y) < _HIGH for first, last, at in others)
 
 
-def _hides(box: tuple[float, float, float], places: np.ndarray, own: int) -> bool:
-    """Say whether a name would lie on a point that is not its own."""
+def _hides(box: tuple[float, float, float], places: np.ndarray, reach: np.ndarray, own: int) -> bool:
+    """Say whether a name would lie on a point that is not its own; `reach` is how far each is hit from its middle."""
     start, end, y = box
-    under = (places[:, 0] > start) & (places[:, 0] < end) & (np.abs(places[:, 1] - y) < _HIGH / 2)
+    under = (places[:, 0] > start) & (places[:, 0] < end) & (np.abs(places[:, 1] - y) < reach)
     under[own] = False
     return bool(under.any())
 

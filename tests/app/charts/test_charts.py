@@ -624,6 +624,17 @@ def test_a_name_lies_on_no_other_point() -> None:
     assert "v1" not in sides
 
 
+def test_a_narrow_map_writes_fewer_names_and_always_that_of_the_chosen_point() -> None:
+    given = features(60).assign(rows=range(60, 0, -1))
+    spec = embeddings.embedding_map(given, SHARES, chosen=30).to_dict()
+    texts = [view for view in spec["layer"] if view["mark"]["type"] == "text"]
+    (kept,) = {view["data"]["name"] for view in texts}
+    small = {row["feature"]: row["small"] for row in spec["datasets"][kept]}
+    assert 0 < sum(small.values()) < len(small)
+    assert small["v30"]
+    assert all("datum.small" in view["mark"]["opacity"]["expr"] for view in texts)
+
+
 def numeric_cells() -> pd.DataFrame:
     grid = [(price, age) for price in ("4.13", "12", "400", "missing") for age in ("16", "22", "68")]
     cells = pd.DataFrame(grid, columns=["level_a", "level_b"]).iloc[1:]  # one cell has no rows
