@@ -227,7 +227,7 @@ def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
         height="content",
         alt="Models with their metrics on these rows",
     )
-    sideways_hint("The table")
+    sideways_hint("The table", wide=True)
     means = "Mean ± standard deviation over seeds" if _several(table) else "Metrics of each model"
     time = " Time is training time: 2.0 × is twice LR's." if TIME in shown else ""
     st.caption(

@@ -66,7 +66,7 @@ def edit_roles(sha: str, table: Table, schema: Schema) -> None:
         on_change=_keep_roles,
         args=(key, columns, table, suggested),
     )
-    sideways_hint("The table")
+    sideways_hint("The table", wide=True)
     if any(role.warning for role in schema.roles):
         st.caption("A long reason stands in full under *A field's values*, once you choose its field there.")
     kinds = [kind for kind in Kind if any(role.kind is kind for role in schema.roles)]

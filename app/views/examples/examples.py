@@ -259,7 +259,7 @@ def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
         key="row_table",
         alt="Rows with outcome, probability and the values of their fields",
     )
-    sideways_hint("The table")
+    sideways_hint("The table", wide=True)
     first = f"The first {SHOWN_ROWS:,} of {len(rows):,}. " if len(rows) > SHOWN_ROWS else ""
     st.caption(
         f"{first}Surprise is the logloss of the row, in nats. Choose a row to open it; click a heading to sort by it."

@@ -122,7 +122,7 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
         alt="Rows with their scores",
         placeholder="",
     )
-    sideways_hint("The table")
+    sideways_hint("The table", wide=True)
     st.caption(f"The first {len(shown):,} of {counted(len(rows), 'row')}. FM logit and DNN logit add up to the logit.")
     st.header("Is this table like the one trained on?", anchor=False)
     st.dataframe(
@@ -133,7 +133,7 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
         width=720,
         placeholder="–",
     )
-    sideways_hint("The table")
+    sideways_hint("The table", wide=True)
     st.caption(
         "Shares of the rows. A value that was not seen in training counts as an average one of its field, and a number "
         "outside the range of the training rows counts as the nearest end of it."

@@ -230,7 +230,7 @@ def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan
         column_config=configured(shown, titles),
         alt="Settings with their metrics",
     )
-    sideways_hint("The table")
+    sideways_hint("The table", wide=True)
     st.caption("Logloss in nats, as means over seeds. Seconds are training time.")
     places = event["selection"]["rows"]
     if not places or places[0] >= len(trials):
