@@ -49,6 +49,8 @@ exceed a tenth, either: with few clicks, single rows convince a likelihood."""
 FEWEST_EXPECTED = 5.0
 """Rows of the rarer label that a pair must expect where neither field has its usual value, in a table of fewer than
 `CLICKS`. Interaction shows in these rows. Five is the usual rule for tables of counts (Cochran 1954)."""
+_ROWS_AT_ONCE = 1 << 16
+"""Rows that are counted at a time, so that a wide, long table takes no more memory than its bits."""
 MOST_ASKED = 600
 """Pairs that are asked at most; of more, a first look chooses."""
 MOST_LOOKED_AT = 20_000
@@ -179,8 +181,12 @@ def _asked(table: EncodedTable, chosen: list[tuple[int, int]] | None) -> list[tu
     rarer = _rarer(labels_of(table))
     if rarer >= CLICKS:
         return chosen
-    unusual = np.stack([_unusual(table, field) for field in table.layout.fields]).astype(np.float32)  # (F, N)
-    expected = (unusual @ unusual.T) * (rarer / len(table))  # (F, F)
+    unusual = np.stack([_unusual(table, field) for field in table.layout.fields])  # (F, N)
+    together = np.zeros((len(unusual), len(unusual)))
+    for start in range(0, len(table), _ROWS_AT_ONCE):
+        part = unusual[:, start : start + _ROWS_AT_ONCE].astype(np.float32)
+        together += part @ part.T
+    expected = together * (rarer / len(table))  # (F, F)
     every = list(combinations(range(len(unusual)), 2)) if chosen is None else chosen
     kept = [(a, b) for a, b in every if expected[a, b] >= FEWEST_EXPECTED]
     return chosen if len(kept) == len(every) else kept
@@ -189,9 +195,13 @@ def _asked(table: EncodedTable, chosen: list[tuple[int, int]] | None) -> list[tu
 def _unusual(table: EncodedTable, field: EncodedField) -> NDArray[np.bool_]:
     """Say which rows have another value of a field than the one that most rows have: (N,)."""
     ids, x = table.ids[:, field.first_slot : field.first_slot + field.slots], table.x(field)
-    cells = np.concatenate([ids.astype(np.float64), *([] if x is None else [x.astype(np.float64)])], axis=1)
-    value, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)[1:]
-    return np.asarray(value.ravel() != counts.argmax())
+    numbers = ids.astype(np.uint64)  # (N, S)
+    if x is not None:
+        numbers = np.concatenate([numbers, np.ascontiguousarray(x, np.float32).view(np.uint32)], axis=1)
+    factors = np.random.default_rng(0).integers(1 << 63, size=numbers.shape[1], dtype=np.uint64) * 2 + 1
+    keys = (numbers * factors).sum(1, dtype=np.uint64)  # modulo 2^64; to sort rows takes ten times as long
+    value, counts = np.unique(keys, return_inverse=True, return_counts=True)[1:]
+    return np.asarray(value != counts.argmax())
 
 
 def _q_values(fit: ObservedFit, others: int) -> Values:

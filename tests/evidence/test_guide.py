@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -11,7 +13,7 @@ from scipy.optimize import minimize
 
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.evidence.guide import GuidedPair, fit_guides, solve, supported_pairs
+from deepfm_core.evidence.guide import FEWEST_EXPECTED, GuidedPair, _asked, fit_guides, solve, supported_pairs
 from deepfm_core.metrics.scores import logloss, sigmoid
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
@@ -50,6 +52,24 @@ def test_strong_pairs_are_supported_and_others_are_not() -> None:
 def test_a_table_without_interactions_supports_hardly_any_pair(seed: int) -> None:
     _, table = encoded_world(replace(CATEGORICAL, fields=8).without_interactions(), seed=seed)
     assert sum(pair.strength for pair in supported_pairs(table, seed=seed)) < 0.15
+
+
+@pytest.mark.parametrize("spec", [CATEGORICAL, MULTI_VALUED, MIXED])
+def test_few_clicks_ask_the_pairs_that_are_counted_row_by_row(spec: WorldSpec) -> None:
+    _, table = encoded_world(replace(spec, click_rate=0.03))
+    others = []
+    for field in table.layout.fields:
+        x = table.x(field)
+        slots = table.ids[:, field.first_slot : field.first_slot + field.slots]
+        rows = [(*ids, *([] if x is None else x[row])) for row, ids in enumerate(slots.tolist())]
+        usual = Counter(rows).most_common(1)[0][0]
+        others.append([row != usual for row in rows])
+    unusual = np.array(others).astype(int)
+    assert table.labels is not None
+    expected = unusual @ unusual.T * table.labels.mean()
+    every = list(combinations(range(len(unusual)), 2))
+    wanted = [(a, b) for a, b in every if expected[a, b] >= FEWEST_EXPECTED]
+    assert (_asked(table, None) or every) == wanted
 
 
 def test_few_clicks_support_no_pair() -> None:
