@@ -102,7 +102,7 @@ def advice(runs: Sequence[RunRow]) -> tuple[str, str] | None:
 def _advice(ids: tuple[str, ...], states: tuple[str, ...], _runs: Sequence[RunRow]) -> tuple[str, str] | None:
     from deepfm_core.experiments.advice import advice_sentences, advise
 
-    found = advise(store(), _runs)
+    found = advise(store(), _runs, model_table(_runs))
     return None if found is None else advice_sentences(found)
 
 

@@ -49,8 +49,9 @@ def run(arguments: argparse.Namespace) -> None:
         experiments_comparison.cancel(store, comparison)
         raise
     runs = store.comparisons.runs(comparison)
-    write_csv(with_earlier_names(model_table(store, runs)), sys.stdout, places=ESTIMATED)
-    if not arguments.quiet and (found := advise(store, runs)) is not None:
+    table = model_table(store, runs)
+    write_csv(with_earlier_names(table), sys.stdout, places=ESTIMATED)
+    if not arguments.quiet and (found := advise(store, runs, table)) is not None:
         print(without_markup("\n".join(advice_sentences(found))), file=sys.stderr)
 
 

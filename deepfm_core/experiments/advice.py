@@ -53,27 +53,30 @@ class Advice:
     """Models of the comparison that have no result, since their runs failed or were cancelled."""
 
 
-def advise(store: Store, runs: Sequence[RunRow]) -> Advice | None:
+def advise(store: Store, runs: Sequence[RunRow], table: pd.DataFrame | None = None) -> Advice | None:
     """Weigh the models of a comparison.
 
     Args:
         store: the store that holds the runs.
         runs: all runs of the comparison.
+        table: what `model_table` gives of them, where it is known; with many rows it takes seconds.
 
     Returns:
         None while runs are under way, and where fewer than two models have finished.
     """
     if any(run.state in ("queued", "running") for run in runs):
         return None
-    table = model_table(store, runs)
+    table = model_table(store, runs) if table is None else table
+    if table.empty:
+        return None
     models = table[~table["baseline"].astype(bool)].dropna(subset=["logloss"])
     if len(models) < 2:
         return None
     use, best, simpler = choose(models)
     known = table.set_index("model")
     other = best if best != use else simpler
-    rivals = {str(name) for name in (best, simpler, BASELINE) if name in known.index and name != use}
-    versus = {name: differences(store, runs, use, name) for name in rivals}
+    rivals = dict.fromkeys(name for name in (best, simpler, BASELINE) if name in known.index and name != use)
+    versus = differences(store, runs, use, [str(name) for name in rivals]) if rivals else {}
     over = versus.get(BASELINE, {}).get("logloss")
     near, weighed = _near(models), set(models["model"])
     planned = dict.fromkeys(compared_as([run.spec for run in runs]))
@@ -87,7 +90,7 @@ def advise(store: Store, runs: Sequence[RunRow]) -> Advice | None:
         simpler=simpler,
         auc=versus[simpler].get("auc") if simpler else None,
         logloss=versus[simpler]["logloss"] if simpler else None,
-        against_baseline=None if over is None else Difference(-over.value, -over.high, -over.low),
+        against_baseline=None if over is None else -over,
         parameters=None
         if (sizes := _both(known["parameters"], use, other)) is None
         else (int(sizes[0]), int(sizes[1])),
@@ -179,7 +182,7 @@ def _ahead(advice: Advice) -> str:
         return f"ahead of {of} by {advice.auc.value:.4f} AUC (95%: {advice.auc.low:.4f} to {advice.auc.high:.4f})"
     if advice.behind is not None and advice.logloss.high >= 0:
         return ""
-    better = Difference(-advice.logloss.value, -advice.logloss.high, -advice.logloss.low)
+    better = -advice.logloss
     interval = f"{signed(better.low, 4)} to {signed(better.high, 4)}"
     return f"ahead of {of} by {better.value:.4f} nats of logloss (95%: {interval})"
 

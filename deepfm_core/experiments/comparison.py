@@ -234,15 +234,21 @@ def _evaluated(store: Store, by_run: pd.DataFrame) -> tuple[dict[str, dict[str, 
     return compare_paired(labels, logits, candidates=candidates or None), len(labels)
 
 
-def differences(store: Store, runs: Sequence[RunRow], model: str, other: str) -> dict[str, Difference]:
-    """Return by metric how far one model of a comparison is from another, `model` − `other`, with 95% intervals.
+def differences(
+    store: Store, runs: Sequence[RunRow], model: str, others: Sequence[str]
+) -> dict[str, dict[str, Difference]]:
+    """Return by other model and metric how far one of a comparison is from it, `model` − other, with 95% intervals.
 
     Give all runs of the comparison. The rows are those of `model_table`; `auc` is left out if a class is absent.
     """
-    by_run = run_table(store, runs)
-    labels, logits = _logits(store, by_run)
-    compared = compare_paired(labels, {name: logits[name] for name in (model, other)}, candidates=(other,))
-    return {metric: one[model].difference or Difference(0.0, 0.0, 0.0) for metric, one in compared.items()}
+    labels, logits = _logits(store, run_table(store, runs))
+    compared = compare_paired(labels, {name: logits[name] for name in (model, *others)}, candidates=(model,))
+    found: dict[str, dict[str, Difference]] = {other: {} for other in others}
+    for metric, scores in compared.items():
+        for other in others:
+            difference = scores[other].difference
+            found[other][metric] = Difference(0.0, 0.0, 0.0) if difference is None else -difference
+    return found
 
 
 def _logits(store: Store, by_run: pd.DataFrame) -> tuple[NDArray[np.floating], dict[str, list[NDArray[np.float64]]]]:

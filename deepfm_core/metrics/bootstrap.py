@@ -30,6 +30,10 @@ class Difference:
         """Whether the difference is clear above noise: its interval does not contain 0."""
         return self.low > 0 or self.high < 0
 
+    def __neg__(self) -> Difference:
+        """Give the difference the other way round."""
+        return Difference(-self.value, -self.high, -self.low)
+
 
 def logloss_difference(
     labels: NDArray[np.floating], logits: NDArray[np.floating], other_logits: NDArray[np.floating]

@@ -145,9 +145,10 @@ def test_a_real_comparison_is_weighed_by_its_own_intervals(tmp_path: Path) -> No
     runs = store.comparisons.runs(made)
     advice, table = advise(store, runs), model_table(store, runs).set_index("model")
     assert advice is not None
+    assert advise(store, runs, model_table(store, runs)) == advice
     assert advice.best == table.loc[~table["baseline"], "logloss"].idxmin()
-    for metric, gap in differences(store, runs, "lr", advice.best).items():
-        if advice.best != "lr":
+    if advice.best != "lr":
+        for metric, gap in differences(store, runs, "lr", [advice.best])[advice.best].items():
             told = table.loc["lr"]
             assert gap.value == pytest.approx(told[f"{metric}_difference"])
             assert gap.low == pytest.approx(told[f"{metric}_low"], abs=2e-3)
