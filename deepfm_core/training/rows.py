@@ -86,7 +86,7 @@ def shuffled(rows: int, window: int, size: int, generator: torch.Generator) -> I
 
     Args:
         rows: N, of all shards.
-        window: the most rows of a window; one batch, if that is more.
+        window: the most rows of a window; one batch, if that is more. The last may have rows of one more shard.
         size: rows of a batch.
         generator: of the order.
     """
