@@ -7,7 +7,7 @@ import sys
 import time
 
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings
-from deepfm_core.cli.output import ESTIMATED, with_earlier_names
+from deepfm_core.cli.output import with_earlier_names
 from deepfm_core.errors import RunError
 from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments.advice import advice_sentences, advise, without_markup
@@ -50,7 +50,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise
     runs = store.comparisons.runs(comparison)
     table = model_table(store, runs)
-    write_csv(with_earlier_names(table), sys.stdout, places=ESTIMATED)
+    write_csv(with_earlier_names(table), sys.stdout)
     if not arguments.quiet and (found := advise(store, runs, table)) is not None:
         print(without_markup("\n".join(advice_sentences(found))), file=sys.stderr)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pandas as pd
 
 from deepfm_core.cli.options import model_folder
-from deepfm_core.cli.output import ESTIMATED, Waited, digits, write
+from deepfm_core.cli.output import Waited, digits, write
 from deepfm_core.cli.parser import READ, WRITTEN
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.evidence.verdicts import data_verdicts, unexplained_said, untested_said, verdicts, why_no_pairs
@@ -26,7 +26,7 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.top is not None and arguments.top < 1:
         raise SpecError(f"Top is {arguments.top}. Use 1 or more.")
     pairs, schema = _observed(arguments) if arguments.observed_only else _of_run(arguments)
-    write(pairs, arguments.top, short, places=ESTIMATED)
+    write(pairs, arguments.top, short)
     for said in (untested_said(pairs), unexplained_said(pairs)):
         if said:
             print(f"note: {said}", file=sys.stderr)

@@ -118,26 +118,19 @@ _NARROWEST_LAST = 28
 """Least width of the last column, in letters. Other columns are left out before it gets narrower."""
 
 
-def write(
-    frame: pd.DataFrame, top: int | None, short: Callable[[pd.DataFrame], pd.DataFrame], *, places: int | None = None
-) -> None:
+def write(frame: pd.DataFrame, top: int | None, short: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
     """Write the first `top` rows: to a terminal as `short` makes them of the frame, elsewhere as CSV with all columns.
 
-    Without `top` a terminal is shown `SHOWN` rows, and everything else gets all of them. With `places`, numbers of the
-    CSV have so many significant digits.
+    Without `top` a terminal is shown `SHOWN` rows, and everything else gets all of them.
     """
     if not sys.stdout.isatty():
-        write_csv(with_earlier_names(frame.head(len(frame) if top is None else top)), sys.stdout, places=places)
+        write_csv(with_earlier_names(frame.head(len(frame) if top is None else top)), sys.stdout)
         return
     shown = frame.head(SHOWN if top is None else top)
     print(aligned(short(shown), shutil.get_terminal_size().columns))
     left = len(frame) - len(shown)
     more = f"{left:,} more: --top {len(frame)} shows all. " if left else ""
     print(f"\n{more}With every column, as CSV: add `> FILE.csv`.")
-
-
-ESTIMATED = 6
-"""Significant digits of estimates and scores in CSV: none of them is known to more."""
 
 
 def as_json(value: Any, stream: TextIO) -> str:

@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 
 import pandas as pd
 
-from deepfm_core.cli.output import ESTIMATED
 from deepfm_core.store.store import Store
 from deepfm_core.tables.export import write_csv
 
@@ -38,6 +37,4 @@ def run(arguments: argparse.Namespace) -> None:
             ]
         )
     listing = pd.DataFrame(lines, columns=COLUMNS, dtype=object).astype({"test_auc": float, "test_logloss": float})
-    write_csv(
-        listing, sys.stdout, line_end="\r\n", places=ESTIMATED
-    )  # the end of line that this command has always had
+    write_csv(listing, sys.stdout, line_end="\r\n")  # the end of line that this command has always had

@@ -23,14 +23,12 @@ _NOT_IN_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 """What some system does not allow in the name of a file."""
 
 
-def write_csv(frame: pd.DataFrame, stream: TextIO, *, line_end: str = "\n", places: int | None = None) -> None:
+def write_csv(frame: pd.DataFrame, stream: TextIO, *, line_end: str = "\n") -> None:
     """Write a frame's columns as CSV: a header line, then a line per row; missing values are empty cells.
 
-    With `places`, numbers that are not whole have so many significant digits; else all that a reader needs to get the
-    very number back.
+    Numbers have all the digits that a reader needs to get the very number back.
     """
-    form = None if places is None else f"%.{places}g"
-    frame.to_csv(stream, index=False, lineterminator=line_end, quoting=_quoting(frame), float_format=form)
+    frame.to_csv(stream, index=False, lineterminator=line_end, quoting=_quoting(frame))
 
 
 def _quoting(frame: pd.DataFrame) -> Literal[0, 2]:
