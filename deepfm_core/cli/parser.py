@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import csv
 import importlib
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -287,4 +288,6 @@ def _telling(read: Callable[[str], Any]) -> Callable[[str], Any]:
 
 
 def _names(text: str) -> list[str]:
-    return [name.strip() for name in next(csv.reader([text]), []) if name.strip()]
+    """Read names between commas or on lines of their own; one in quotes may hold both."""
+    lines = csv.reader(io.StringIO(text, newline=""))
+    return [name.strip() for line in lines for name in line if name.strip()]

@@ -16,7 +16,7 @@ import pytest
 
 from deepfm_core.__main__ import main
 from deepfm_core.cli.output import as_json
-from deepfm_core.cli.parser import parser
+from deepfm_core.cli.parser import parse, parser
 from tests.conftest import ROOT, Command, clicks
 
 pytestmark = pytest.mark.slow
@@ -549,6 +549,20 @@ def test_compare_prints_the_models_best_first_with_their_differences(command: Co
     assert list(found["baseline"]) == list(found["yardstick"]) == [False, False, True]
     assert found.loc[found["model"] == "lr", "relative_seconds"].iloc[0] == 1.0
     assert "5 of 5" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a,b", ["a", "b"]),
+        ("a\nb\r\n c,", ["a", "b", "c"]),
+        ('"a,\nb",c', ["a,\nb", "c"]),
+        (",,\n", []),
+        ("a\u2028b", ["a\u2028b"]),
+    ],
+)
+def test_names_stand_between_commas_or_on_lines_of_their_own(text: str, names: list[str]) -> None:
+    assert parse(["train", "t.csv", "--label", "y", "--categorical", text]).categorical == names
 
 
 @pytest.mark.parametrize("option", ["--no-baseline", "--no-yardstick"])
