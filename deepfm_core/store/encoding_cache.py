@@ -57,7 +57,7 @@ FEWEST_ROWS = 50_000
 MOST_BYTES = 4_000_000_000
 """Bytes that the whole cache may take. Beyond it, the entries used least recently go first."""
 
-_PROGRAM = digest_of("tables", "schema", "encoding", "store/encoding_cache.py", "encoding/splits.py", "spec/run.py")
+_PROGRAM = digest_of("tables", "schema", "encoding", "store/encoding_cache.py", "spec/run.py")
 """The modules that decide what a cell's ids are."""
 
 _DAY = 24 * 3600.0

@@ -43,7 +43,6 @@ _PROGRAM = digest_of(
     "explain",
     "workers/query_worker.py",
     "runs/explain_stage.py",
-    "runs/explain_stage.py",
 )
 """The modules that decide how a question is answered."""
 OBSERVED, OTHER_SPLIT, OPENED_PAIR = "observed", "other split", "opened pair"
