@@ -144,7 +144,7 @@ def test_two_visitors_of_a_hosted_app_see_each_others_runs_only_through_a_link(
         run = _train_sample(one)
         expect(one.get_by_text("DeepFM on clicks.csv ·").first).to_be_visible()
         _open(one, server, f"runs?run={run}")
-        expect(one.get_by_text("Select runs in the first column")).to_be_visible()
+        expect(one.get_by_text("Tick runs in the first column")).to_be_visible()
         _open(other, server, "runs")
         expect(other.get_by_text("No runs yet")).to_be_visible()
         _open(other, server, f"train?run={run}")
