@@ -110,7 +110,6 @@ def test_health_of_a_damaged_store_is_a_line(command, home: Path, monkeypatch: p
 
 SCRIPT = """
 import sys
-from dataclasses import replace
 from pathlib import Path
 from deepfm_core import _log
 from deepfm_core.store.process import Process
@@ -121,8 +120,8 @@ def broken(job, context):
     raise ValueError("the cell 4711 of ann")
     yield
 store, me = Store(Path(sys.argv[1])), Process.current()
-entry = store.import_table(b"click,hour\\n1,4711\\n0,09\\n1,?\\n", "secret name", "a" * 32)
-print(store.enqueue(replace(spec(), table=entry.sha256), "another name", "a" * 32))
+store.import_table(b"click,hour\\n1,4711\\n0,09\\n1,?\\n", "secret name", "a" * 32)
+print(store.enqueue(spec(), "another name", "a" * 32))
 list(perform(store, store.claims.next(me), broken, me))
 """
 
