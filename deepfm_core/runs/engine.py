@@ -172,6 +172,9 @@ def _read(work: _Work) -> Events:
         return
     encoding_cache, table = work.context.encoded, work.context.table
     work.kept = encoding_cache.find(work.spec, table) if encoding_cache else None
+    if work.kept and work.context.require:
+        for sha in filter(None, (work.spec.table, work.spec.valid_table, work.spec.test_table)):
+            work.context.require(sha)
     work.parts = work.kept.parts if work.kept else load_parts(work.spec, table)
     yield from _noted(work, "read", work.parts.notes)
 

@@ -194,13 +194,12 @@ def perform(
     claims = store.claims
     watch = Watch(partial(claims.must_stop, run.id, worker), partial(claims.beat, run.id, worker))
     tables = table or partial(store.table_for, owner=run.owner)
-    context = Context(tables, watch.cancelled, store.questions, store.encoded, store.choices)
+    require = None if table else partial(store.require_table, owner=run.owner)
+    context = Context(tables, watch.cancelled, store.questions, store.encoded, store.choices, require)
     ending: Event | None = None
     ended = "stopped"
     try:
         with watch:
-            for sha in () if table else run.tables:  # whose encoded rows may be kept, so that nobody reads it
-                store.require_table(sha, run.owner)
             for event in engine(Job(run.spec, str(folder.path), run.id), context):
                 if not store.append_event(run.id, event, worker):
                     return
