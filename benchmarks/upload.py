@@ -1,5 +1,7 @@
 """From an upload to the first results, stage by stage: `python benchmarks/upload.py TABLE:LABEL`.
 
+With `--make ROWS` it draws that table first, and ends: 14 categorical fields, 6 numbers, three planted pairs.
+
 Prints the table of docs/benchmarks.md: processor time of all processes together and time on the clock, medians. The
 worker is warm, as it is in the app, and so is the one that answers questions: the page Data asks it for the evidence of
 the labels, and the run takes the answer. With `--unasked` nobody asked before, and it answers the run while the model
@@ -19,6 +21,10 @@ import threading
 import time
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
+from pyarrow import csv
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 
@@ -34,6 +40,11 @@ from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store
 from deepfm_core.workers.worker import keep_answering
+
+LEVELS = (2, 3, 4, 6, 8, 12, 16, 20, 24, 30, 60, 120, 1000, 20_000)
+"""Values of each categorical field of a drawn table; of more than 30 the first ones are the most frequent."""
+NUMBERS, PLANTED = 6, ((2, 5), (4, 9), (3, 14))
+"""Fields of numbers, and the pairs that interact, the numbers by four ranges."""
 
 Spent = dict[str, tuple[float, float]]
 """Processor time and time on the clock of each stage, in seconds."""
@@ -126,15 +137,41 @@ def next_stage(stage: str, event: Event, found: bool) -> str:
     return stage
 
 
+def drawn(rows: int, label: str) -> pa.Table:
+    """Draw a table of clicks with planted pairs."""
+    rng = np.random.default_rng(0)
+    columns, codes, logit = {}, [], np.full(rows, -1.2)
+    for place, count in enumerate(LEVELS):
+        values = (count ** rng.random(rows) - 1).astype(int) if count > 30 else rng.integers(0, count, rows)
+        codes.append(np.minimum(values, count - 1))
+        logit += (rng.normal(size=count) * 0.25)[codes[-1]]
+        names = pa.array([f"v{value}" for value in range(count)])
+        columns[f"field_{place:02d}"] = names.take(pa.array(codes[-1]))
+    for place in range(NUMBERS):
+        number = rng.normal(size=rows)
+        columns[f"number_{place}"] = pa.array(np.round(number, 3))
+        logit += 0.2 * number * (place < NUMBERS // 2)
+        codes.append(np.digitize(number, [-0.7, 0.0, 0.7]))
+    for one, other in PLANTED:
+        cells = rng.normal(size=(codes[one].max() + 1, codes[other].max() + 1)) * 0.3
+        logit += cells[codes[one], codes[other]]
+    columns[label] = pa.array((rng.random(rows) < 1 / (1 + np.exp(-logit))).astype(int))
+    return pa.table(columns)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("table", help="FILE:LABEL")
     parser.add_argument("--times", type=int, default=3)
     parser.add_argument("--unasked", action="store_true", help="nobody looked at the page Data long enough")
     parser.add_argument("--cold", action="store_true", help="none that answers is warm")
+    parser.add_argument("--make", type=int, metavar="ROWS", help="draw the table and end")
     options = parser.parse_args()
-    use_system_memory()  # as the app and its worker do
     path, _, label = options.table.rpartition(":")
+    if options.make:
+        csv.write_csv(drawn(options.make, label), path)
+        return
+    use_system_memory()  # as the app and its worker do
     journeys = []
     engine.warm_up()
     for _ in range(options.times):

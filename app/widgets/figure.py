@@ -28,7 +28,7 @@ def _own(mime: str) -> str:
 
 
 def download(frame: pd.DataFrame, file: str, key: str, *, label: str = "CSV", subject: str = "These") -> None:
-    """Offer a table that is shown as CSV; it is written when it is asked for.
+    """Offer a table that is shown as CSV. The file is written on the click, not before.
 
     Args:
         frame: its rows.

@@ -19,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
+from deepfm_core.metrics.scores import bucket_names
 from deepfm_core.schema.kinds import Reading
 
 NUMERIC_BUCKETS = 16
@@ -99,7 +100,7 @@ def _quantiles(field: EncodedField, codes: NDArray[np.int64], x: NDArray[np.floa
         edges = np.unique(np.quantile(value[present], np.linspace(0, 1, NUMERIC_BUCKETS + 1)[1:-1]))
     buckets = len(edges) + 1
     level = np.where(present, np.searchsorted(edges, value, side="right"), buckets - 1 + feature)
-    names = tuple(_bucket_name(edges, number) for number in range(buckets))
+    names = bucket_names(edges, ".3g", " sd")
     return Levels(field.name, (*names, *field.features[1:]), level[:, None].astype(np.int64), field.kind.is_number)
 
 
@@ -109,13 +110,3 @@ _READ = {
     Reading.QUANTILES: _quantiles,
 }
 """How a field's levels are read from its (N, slots) features and their x, by what its kind says they are."""
-
-
-def _bucket_name(edges: NDArray[np.floating], number: int) -> str:
-    if not len(edges):
-        return "any value"
-    if number == 0:
-        return f"below {edges[0]:.3g} sd"
-    if number == len(edges):
-        return f"{edges[-1]:.3g} sd or more"
-    return f"{edges[number - 1]:.3g} to {edges[number]:.3g} sd"

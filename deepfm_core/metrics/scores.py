@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -373,19 +374,18 @@ def _number_rows(
     if present.any():
         edges = np.unique(np.quantile(numbers[present], np.linspace(0, 1, NUMBER_SLICES + 1)[1:-1]))
         edges = edges[edges > numbers[present].min()]  # no bucket below the smallest number
-    names = np.array([*(_bucket_name(edges, number) for number in range(len(edges) + 1)), MISSING])
+    names = np.array([*bucket_names(edges, ",.4g"), MISSING])
     bucket = np.where(present, np.searchsorted(edges, numbers, side="right"), len(edges) + 1)
     return pd.DataFrame({"position": np.arange(len(codes)), "level": names[bucket], "order": bucket})
 
 
-def _bucket_name(edges: NDArray[np.float64], number: int) -> str:
+def bucket_names(edges: NDArray[np.floating], form: str, unit: str = "") -> list[str]:
+    """Name the buckets between (E,) ascending edges, E + 1 of them; `form` writes an edge, `unit` follows the last."""
     if not len(edges):
-        return "any value"
-    if number == 0:
-        return f"below {edges[0]:,.4g}"
-    if number == len(edges):
-        return f"{edges[-1]:,.4g} or more"
-    return f"{edges[number - 1]:,.4g} to {edges[number]:,.4g}"
+        return ["any value"]
+    said = [format(edge, form) for edge in edges]
+    between = [f"{low} to {high}{unit}" for low, high in pairwise(said)]
+    return [f"below {said[0]}{unit}", *between, f"{said[-1]}{unit} or more"]
 
 
 def _hour_rows(texts: list[str], missing: NDArray[np.bool_], codes: NDArray[np.int64], role: FieldRole) -> pd.DataFrame:
