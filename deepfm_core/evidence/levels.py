@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
-from deepfm_core.metrics.scores import bucket_names
+from deepfm_core.metrics.scores import range_names
 from deepfm_core.schema.kinds import Reading
 
 NUMERIC_BUCKETS = 16
@@ -100,7 +100,7 @@ def _quantiles(field: EncodedField, codes: NDArray[np.int64], x: NDArray[np.floa
         edges = np.unique(np.quantile(value[present], np.linspace(0, 1, NUMERIC_BUCKETS + 1)[1:-1]))
     buckets = len(edges) + 1
     level = np.where(present, np.searchsorted(edges, value, side="right"), buckets - 1 + feature)
-    names = bucket_names(edges, ".3g", " sd")
+    names = range_names(edges, ".3g", " sd")
     return Levels(field.name, (*names, *field.features[1:]), level[:, None].astype(np.int64), field.kind.is_number)
 
 

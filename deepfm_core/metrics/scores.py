@@ -374,12 +374,12 @@ def _number_rows(
     if present.any():
         edges = np.unique(np.quantile(numbers[present], np.linspace(0, 1, NUMBER_SLICES + 1)[1:-1]))
         edges = edges[edges > numbers[present].min()]  # no bucket below the smallest number
-    names = np.array([*bucket_names(edges, ",.4g"), MISSING])
+    names = np.array([*range_names(edges, ",.4g"), MISSING])
     bucket = np.where(present, np.searchsorted(edges, numbers, side="right"), len(edges) + 1)
     return pd.DataFrame({"position": np.arange(len(codes)), "level": names[bucket], "order": bucket})
 
 
-def bucket_names(edges: NDArray[np.floating], form: str, unit: str = "") -> list[str]:
+def range_names(edges: NDArray[np.floating], form: str, unit: str = "") -> list[str]:
     """Name the buckets between (E,) ascending edges, E + 1 of them; `form` writes an edge, `unit` follows the last."""
     if not len(edges):
         return ["any value"]
