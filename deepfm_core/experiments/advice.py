@@ -162,7 +162,7 @@ def _why(advice: Advice) -> str:
         start = f"it has the lowest logloss on these {rows}"
         return f"{start}, and it is the simplest model, too." if not ahead else f"{start}, and it is {ahead}."
     best = _title(advice.best)
-    start = f"it is the simplest model that cannot be told apart from the best one, {best}, on these {rows}"
+    start = f"it is the simplest model that does as well, within noise, as the best one, {best}, on these {rows}"
     if ahead:
         return f"{start}, and it is {ahead}."
     if advice.simpler is None:
@@ -199,8 +199,8 @@ def _ties(advice: Advice) -> str:
     if not advice.tied:
         return said
     also = "also " if said else ""
-    are = "is" if len(advice.tied) == 1 else "are"
-    return f"{said} {_listed(advice.tied)} {also}cannot be told apart from the best, and {are} less simple.".strip()
+    do, are = ("does", "is") if len(advice.tied) == 1 else ("do", "are")
+    return f"{said} {_listed(advice.tied)} {also}{do} as well within noise, and {are} less simple.".strip()
 
 
 def _listed(models: Sequence[str]) -> str:
@@ -248,4 +248,4 @@ def _against_baseline(advice: Advice) -> str:
         )
     if gap.low > 0:
         return f"{use} is ahead of {name.lower()}, the baseline, by {gap.value:.4f} nats {interval}."
-    return f"{name}, the baseline, cannot be told apart from {use}."
+    return f"{name}, the baseline, does as well as {use} within noise."

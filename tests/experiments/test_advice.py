@@ -77,7 +77,7 @@ def test_the_advice_is_one_sentence_with_its_reason_and_then_ties_and_costs() ->
         "(95%: 0.0060 to 0.0180)."
     )
     assert more == (
-        "FM & DNN cannot be told apart from the best, and is less simple. DeepFM has 6,000 parameters, FM 3,000; "
+        "FM & DNN does as well within noise, and is less simple. DeepFM has 6,000 parameters, FM 3,000; "
         "training took 4.3 s and 1.5 s."
     )
 
@@ -86,7 +86,7 @@ def test_a_tie_is_told_with_what_the_best_model_may_be_worth() -> None:
     tie = replace(AHEAD, use="fm", tied=(), behind=Difference(0.001, -0.001, 0.003), simpler="lr", part="valid")
     use, more = advice_sentences(tie)
     assert use.startswith(
-        "**Use FM:** it is the simplest model that cannot be told apart from the best one, DeepFM, on these 2,000 "
+        "**Use FM:** it is the simplest model that does as well, within noise, as the best one, DeepFM, on these 2,000 "
         "validation rows, and it is ahead of LR by"
     )
     assert "DeepFM has a logloss 0.0010 nats lower (95% interval of the difference: −0.0010 to +0.0030)" in more
@@ -125,7 +125,7 @@ def test_a_star_in_a_models_name_is_no_markup_and_models_without_a_result_are_na
     [
         (Difference(-0.01, -0.02, -0.005), "predicts better:** its logloss is 0.0100 nats lower"),
         (Difference(0.01, 0.005, 0.02), "DeepFM is ahead of gradient boosting, the baseline, by 0.0100 nats"),
-        (Difference(0.001, -0.005, 0.02), "Gradient boosting, the baseline, cannot be told apart from DeepFM."),
+        (Difference(0.001, -0.005, 0.02), "Gradient boosting, the baseline, does as well as DeepFM within noise."),
     ],
 )
 def test_the_baseline_is_told_whether_it_wins_or_not(gap: Difference, said: str) -> None:
