@@ -283,11 +283,11 @@ def test_custom_settings_out_of_range_get_the_specs_own_sentence(opened: Opened)
 
 
 def test_custom_settings_reach_the_run(opened: Opened, store: Store) -> None:
-    app = opened("train", preset="custom", model="fm", custom=json.dumps({"embedding_size": 3, "layers": "7, 5"}))
+    app = opened("train", preset="custom", model="dnn", custom=json.dumps({"embedding_size": 3, "layers": "7, 5"}))
     _button(app, "Train").click().run()
     run = store.runs()[0]
-    assert (run.spec.model.name, run.spec.model.embedding_size, run.spec.model.layers) == ("fm", 3, (7, 5))
-    assert run.name == "FM, 7-5, k 3 on clicks.csv"
+    assert (run.spec.model.name, run.spec.model.embedding_size, run.spec.model.layers) == ("dnn", 3, (7, 5))
+    assert run.name == "DNN, 7-5, k 3 on clicks.csv"
 
 
 def test_a_run_is_named_by_the_settings_that_it_has(opened: Opened, store: Store) -> None:
@@ -297,16 +297,23 @@ def test_a_run_is_named_by_the_settings_that_it_has(opened: Opened, store: Store
     assert store.runs()[0].name == "DeepFM, seed 4 on clicks.csv"
 
 
-def test_the_form_draws_each_setting_with_its_label_range_and_help(opened: Opened) -> None:
+@pytest.mark.parametrize("model", ["wide-deep", "dcn", "lr"])
+def test_the_form_draws_each_setting_that_the_model_has_with_its_label_range_and_help(
+    opened: Opened, model: str
+) -> None:
     from app.widgets.text import plain
+    from deepfm_core.spec.models import MODELS
     from deepfm_core.spec.settings import SETTINGS
     from deepfm_core.spec.value_kinds import Whole
 
-    app = opened("train", preset="custom", model="wide-deep")
+    app = opened("train", preset="custom", model=model)
     widgets = {w.key: w for w in (*app.number_input, *app.text_input, *app.selectbox, *app.toggle)}
     drawn = [setting for setting in SETTINGS if setting.drawn and setting.name != "precision"]  # by the machine
     for setting in drawn:
-        widget = widgets[f"setting {setting.name}"]
+        widget = widgets.get(f"setting {setting.name}")
+        assert (widget is not None) == setting.needs(MODELS[model]), setting.name
+        if widget is None:
+            continue
         assert (widget.label, widget.help) == (setting.heading, plain(setting.sentence))
         if isinstance(setting.values, Whole):
             assert (widget.min, widget.max, widget.step) == (setting.values.least, setting.values.high, 1)
