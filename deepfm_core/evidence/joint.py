@@ -33,6 +33,9 @@ MOST_HELD = 16
 """Most pairs in the joint model, which bounds the time of its refits and draws."""
 REFIT_SWEEPS = 4
 """Sweeps of a refit of the main effects: it starts from the last fit, so a few are enough."""
+TIED = 6
+"""Decimals of a log-likelihood that count: of pairs as likely as each other, as those of a field and of its copy are,
+the first one enters on every processor."""
 CG_STEPS = 8
 
 
@@ -196,10 +199,10 @@ def _sure(now: Posterior, scores: Sequence[PairScore]) -> set[int]:
 
 
 def _next_batch(pairs: Pairs, sure: set[int], likely: Values, kin: Kin) -> list[int]:
-    """Choose sure pairs, those with the highest of the (P,) likelihoods first, no two of which meet."""
+    """Choose sure pairs, those with the highest of the (P,) log-likelihoods first, no two of which meet."""
     batch: list[int] = []
     fields: set[int] = set()
-    for k in sorted(sure, key=lambda k: (-likely[k], k)):
+    for k in sorted(sure, key=lambda k: (-round(float(likely[k]), TIED), k)):
         if not fields & set(pairs[k]):
             batch.append(k)
             fields |= kin.fields_of([pairs[k]])

@@ -49,6 +49,7 @@ def test_unseen_and_missing_values_are_counted(trained, tmp_path) -> None:
 
 def test_numbers_outside_the_training_range_are_counted(trained, tmp_path) -> None:
     frame = rows(100, seed=3)
+    frame["price"] = "5.00"
     frame.loc[:29, "price"] = "1e9"
     fields = score_table(trained, table(frame, tmp_path / "new.csv")).fields
     assert fields["field"].iloc[0] == "price"
