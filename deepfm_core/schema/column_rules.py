@@ -316,7 +316,8 @@ def _quantity(cells: Cells, *, literal: bool) -> FieldRole:
 
 def _one_or_none(cells: Cells) -> FieldRole:
     """Judge a column that holds one value or none: a flag that is written only where it is set."""
-    return _role(cells, CATEGORIES, f"one value, `{_example(cells)}`, or none")
+    role = _role(cells, CATEGORIES, f"one value, `{_example(cells)}`, or none")
+    return replace(role, warning="")  # that many cells are empty is what such a flag says
 
 
 _TOO_LONG = 2.0**53
