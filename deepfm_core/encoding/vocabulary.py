@@ -113,8 +113,10 @@ def with_separator(texts: pa.Array, separator: str, known: Callable[[pa.Array], 
             continue
         parts = pc.split_pattern(texts, mark)
         of_cell = np.asarray(pc.list_parent_indices(parts))
-        seen = known(pc.utf8_trim(pc.list_flatten(parts), WRAPPING))
-        share = np.bincount(of_cell, weights=seen, minlength=len(texts)) / np.bincount(of_cell, minlength=len(texts))
+        values = pc.utf8_trim(pc.list_flatten(parts), WRAPPING)
+        there = np.asarray(pc.not_equal(values, ""))  # `('a',)` holds one value
+        seen = np.bincount(of_cell, weights=known(values) & there, minlength=len(texts))
+        share = seen / np.maximum(np.bincount(of_cell, weights=there, minlength=len(texts)), 1)
         better = held & (share > best)
         written = pc.if_else(pa.array(better), pc.replace_substring(texts, mark, separator), written)
         best = np.where(better, share, best)

@@ -135,8 +135,8 @@ def otherwise_separated(text: str, field: Values, about: About) -> str:
     for mark in about.marks:
         if mark == field["separator"] or mark not in text:
             continue
-        parts = [part.strip(about.wrapping) for part in text.split(mark)]
-        share = sum(field["known"].feature(part) != 1 for part in parts) / len(parts)
+        parts = [part for each in text.split(mark) if (part := each.strip(about.wrapping))]  # `('a',)` holds one value
+        share = sum(field["known"].feature(part) != 1 for part in parts) / max(len(parts), 1)
         if share > best:
             written, best = text.replace(mark, field["separator"]), share
     return written

@@ -324,7 +324,8 @@ _ENTITIES = frozenset((
     "neighbourhood", "occupation", "employer", "company", "hotel", "restaurant", "station", "airport", "route",
     "flight", "vehicle", "driver", "course", "school", "teacher", "student", "patient", "doctor", "hospital",
     "question", "skill", "shopper", "viewer", "reader", "profile", "household", "organization", "organisation",
-    "tenant", "order", "invoice", "transaction", "ticket", "phone",
+    "tenant", "order", "invoice", "transaction", "ticket", "phone", "doc", "document", "listing", "adv", "pub", "geo",
+    "dma", "metro", "isp", "cate", "imsi", "post", "news", "poi", "employee", "rider", "team", "player", "node",
 ))
 """Things that a log numbers: a column called so holds their numbers, which are names."""
 
@@ -381,7 +382,8 @@ def typed_name(name: str) -> tuple[str, Typed | None]:
     """Return a column's name without its type, and the type: `user_id:token` is `user_id`, a token."""
     stem, colon, kind = name.rpartition(":")
     known = {typed.value: typed for typed in Typed}
-    return (stem, known[kind]) if colon and kind in known else (name, None)
+    typed = known.get(kind.strip().lower()) if colon else None
+    return (stem, typed) if typed else (name, None)
 
 
 def name_words(name: str) -> list[str]:
@@ -411,12 +413,17 @@ def names_a_quantity(words: list[str]) -> bool:
 
 def names_codes(words: list[str]) -> bool:
     """Say whether the words of a column's name are those of codes or identifiers."""
-    return bool(words) and (words[-1] in _CODE_WORDS | _ID_WORDS or _is_numbered(words))
+    return bool(words) and (words[-1] in _CODE_WORDS or names_an_id(words) or _is_numbered(words))
 
 
 def names_an_id(words: list[str]) -> bool:
-    """Say whether the words of a column's name are those of an identifier."""
-    return bool(words) and words[-1] in _ID_WORDS
+    """Say whether the words of a column's name are those of an identifier: `user id`, or `cid` alone."""
+    short = len(words) == 1 and _SHORT_ID.fullmatch(words[0]) is not None
+    return bool(words) and (short or words[-1] in _ID_WORDS)
+
+
+_SHORT_ID = re.compile("[ac-jln-z]id")
+"""A letter and `id`, but for words: `bid`, `kid` and `mid`."""
 
 
 def _is_numbered(words: list[str]) -> bool:

@@ -21,6 +21,7 @@ from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.knots import bucket_edges
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
+from deepfm_core.schema.timestamps import Moments
 from deepfm_core.tables.table import Table
 
 # How well a single column predicts the label on rows it was not counted on: what leaks shows here.
@@ -158,10 +159,29 @@ def _levels_to_look_at(role: FieldRole, cells: Cells) -> Iterator[tuple[str, NDA
 
 def _of_times(cells: Cells, form: str) -> Iterator[tuple[str, NDArray[np.int64], bool]]:
     moments = cells.moments(form)
+    placeholder = _placeholder(moments, cells.counts)
+    if placeholder is not None:
+        said = f"whether it is `{cells.texts[placeholder].as_py()}`"
+        yield said, (np.arange(len(cells.texts)) == placeholder).astype(np.int64), True
     yield "its hour of day", np.where(moments.valid, moments.hours, 24), True
     yield "its day of week", np.where(moments.valid, moments.weekdays, 7), True
     seconds = np.where(moments.valid, moments.instant.astype(np.float64), np.nan)
     yield "its order in time", _bucketed(seconds, cells.counts), False
+
+
+def _placeholder(moments: Moments, counts: NDArray[np.int64]) -> int | None:
+    """Return the place of the most frequent time, of D, if it is further from all others than they are apart.
+
+    It stands for no time, such as `1970-01-01` or `9999-12-31` where nothing happened.
+    """
+    rows = np.where(moments.valid, counts, 0)
+    place = int(rows.argmax())
+    others = moments.instant[(rows > 0) & (np.arange(len(rows)) != place)].astype(np.float64)
+    if len(others) < 2:
+        return None
+    low, high = others.min(), others.max()
+    here = float(moments.instant[place])
+    return place if max(low - here, here - high) > high - low else None
 
 
 def _of_lists(cells: Cells, separator: str) -> Iterator[tuple[str, NDArray[np.int64], bool]]:
@@ -340,35 +360,59 @@ def _label(table: Table, label: str | None, positive: str | None, blank_negative
 
 
 def _checked_for_copies(roles: list[FieldRole], table: Table) -> list[FieldRole]:
-    """Warn of columns that say the same as one before them: a copy, or an id and its name."""
-    alike: dict[tuple[int, ...], list[tuple[str, Cells]]] = {}
+    """Warn of columns that say the same as one before them: a copy, an id and its name, cents beside euros."""
+    alike: dict[tuple[Any, ...], list[tuple[str, Cells, NDArray[np.int64] | None]]] = {}
     roles = list(roles)
     for place, role in enumerate(roles):
-        if not role.kind.is_used or role.kind.is_several:
+        if not role.kind.is_used:
             continue
         cells = Cells.of(table.frame, role.column).noted(role.notation)
         counts = np.sort(cells.counts[cells.held])
-        if not 2 <= len(counts) <= len(cells) / _ROWS_A_VALUE:
+        order, key = None, (role.missing, *counts.tolist()[:_COMPARED], len(counts))
+        if len(counts) > len(cells) / _ROWS_A_VALUE and (role.kind.is_number or role.kind.is_time):
+            order = _order(cells, role)
+            key = (role.kind.is_time, order[:_COMPARED].tobytes())
+        elif not 2 <= len(counts) <= len(cells) / _ROWS_A_VALUE:
             continue
-        same = alike.setdefault((role.missing, *counts.tolist()[:_COMPARED], len(counts)), [])
-        original = next((name for name, other in same if _says_the_same(cells, other)), None)
+        same = alike.setdefault(key, [])
+        original = next((name for name, b, other in same if _says_the_same(cells, order, b, other)), None)
         if original is None:
-            same.append((role.column, cells))
+            same.append((role.column, cells, order))
             continue
         warning = f"says the same as `{original}`: their pair carries no information, so ignore one of them"
         roles[place] = replace(role, warning="; ".join(filter(None, (warning, role.warning))))
     return roles
 
 
+def _order(cells: Cells, role: FieldRole) -> NDArray[np.int64]:
+    """Return (N,) the rank of each row's number or time, -1 for none; turned so that ranks do not begin high.
+
+    Columns of equal ranks are each other in another unit, or against each other.
+    """
+    moments = cells.moments(role.form) if role.kind.is_time else None
+    values = cells.numbers.values if moments is None else np.where(moments.valid, moments.instant, np.nan)
+    known = ~np.isnan(values)
+    ranks = np.full(len(values), -1, dtype=np.int64)
+    ranks[known] = np.unique(values[known], return_inverse=True)[1]
+    turned = np.where(known, ranks.max(initial=0) - ranks, -1)
+    rows: NDArray[np.int64] = ranks[cells.codes]
+    others: NDArray[np.int64] = turned[cells.codes]
+    first = int(np.argmax(rows != others))
+    return rows if rows[first] <= others[first] else others
+
+
 _ROWS_A_VALUE = 2
-"""Rows for each distinct value, from which two columns do not say the same by chance alone."""
+"""Rows for each distinct value, from which two columns do not say the same by chance alone; of rarer values the order
+is compared, if they have one."""
 
 _COMPARED = 50
-"""Counts of values that must be equal before two columns are compared row by row."""
+"""Counts of values, or ranks of rows, that must be equal before two columns are compared row by row."""
 
 
-def _says_the_same(a: Cells, b: Cells) -> bool:
+def _says_the_same(a: Cells, order_a: NDArray[np.int64] | None, b: Cells, order_b: NDArray[np.int64] | None) -> bool:
     """Say whether each value of one column stands beside one value of the other, and the other way round."""
+    if order_a is not None or order_b is not None:
+        return order_a is not None and order_b is not None and np.array_equal(order_a, order_b)
     pairs = len(np.unique(a.codes.astype(np.int64) * len(b.texts) + b.codes))
     return pairs == len(np.unique(a.codes)) == len(np.unique(b.codes))
 

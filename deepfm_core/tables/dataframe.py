@@ -60,7 +60,7 @@ def _texts(column: pd.Series) -> pd.Categorical:
             column = column.map(_hashable)
         codes, distinct = pd.factorize(column)
         texts = pa.concat_arrays([_written(distinct), pa.array([""], pa.string())]).dictionary_encode()
-    except (TypeError, ValueError, OverflowError, NotImplementedError, pa.ArrowException) as error:
+    except (TypeError, ValueError, OverflowError, NotImplementedError, RecursionError, pa.ArrowException) as error:
         remedy = "Convert it to numbers, texts, times or lists of these."
         problem = Problem(
             "the column holds values that cannot be read", remedy, column=str(column.name), value=str(error)

@@ -12,9 +12,10 @@ import io
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from functools import cache
 from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
@@ -353,6 +354,8 @@ def _marked(said: str, head: bytes) -> str:
 
 def _of_another_script(words: list[bytes]) -> str | None:
     """Name the encoding of _SCRIPTS that the words are in; None for none."""
+    if usual := _of_usual_words(words):
+        return usual
     long = b"".join(word for word in words if len(word) > 3)
     beyond = len(long.translate(None, bytes(range(0x80))))
     if beyond <= _WESTERN_SHARE * len(long):
@@ -360,24 +363,64 @@ def _of_another_script(words: list[bytes]) -> str | None:
     from charset_normalizer import from_bytes  # 50 ms, which a table in UTF-8 does not wait for
 
     best = from_bytes(b"\n".join(words), cp_isolation=[*_SCRIPTS]).best()
-    sure = best is not None and best.encoding in _MANY_BYTES and best.coherence > 0
-    if not sure and (found := _of_common_letters(words)):
-        return _of_frequent_letters(words) or found  # too few words to be known as a language
-    if best is None or best.encoding not in _SCRIPTS:
+    name = best.encoding if best is not None else ""
+    is_language = best is not None and best.coherence > 0 and sum(map(len, set(words))) >= _FEWEST_BYTES
+    wholly = beyond > _WHOLLY_SHARE * len(long)
+    if not (is_language and name in _MANY_BYTES) and (found := _of_common_letters(words)):
+        return _of_frequent_letters(words, _CASED) or found  # too few words to be known as a language
+    if wholly and not is_language and (found := _of_frequent_letters(words, _FREQUENT)):
+        return found
+    if best is None or name not in _SCRIPTS:
         return None
-    if best.encoding not in _MANY_BYTES and _is_doubtful(
-        words, best.encoding, 1.0 if beyond > _WHOLLY_SHARE * len(long) else best.coherence
-    ):
+    if name not in _MANY_BYTES and _is_doubtful(words, name, 1.0 if wholly else best.coherence):
         return None
-    return best.encoding.replace("_", "-")
+    return name.replace("_", "-")
 
 
-def _of_frequent_letters(words: list[bytes]) -> str | None:
+def _of_usual_words(words: list[bytes]) -> str | None:
+    """Name the encoding in which words say yes or no, or the like; None for none: too short for any other sign."""
+    distinct = set(words)
+    counts = {encoding: len(usual & distinct) for encoding, usual in _usual_words().items()}
+    best = max(counts, key=counts.__getitem__)
+    others = max(count for encoding, count in counts.items() if encoding != best)
+    sure = 2 * counts[best] >= len(distinct) or (counts[best] > 1 and not others and len(distinct) <= _FEW_WORDS)
+    return best.replace("_", "-") if counts[best] > others and sure else None
+
+
+_FEW_WORDS = 50
+"""Distinct words among which two of these are no chance."""
+
+
+@cache
+def _usual_words() -> dict[str, set[bytes]]:
+    """Encode _USUAL, also in capitals."""
+    return {
+        encoding: {form.encode(encoding) for word in text.split() for form in (word, word.upper(), word.title())}
+        for encodings, text in _USUAL.items()
+        for encoding in encodings
+    }
+
+
+_USUAL = {
+    ("cp1251", "koi8_r", "cp866", "iso8859_5"): "да нет не муж жен мужской женский",
+    ("cp1253",): "ναι όχι άνδρας γυναίκα",
+    ("cp1255",): "כן לא זכר נקבה",
+    ("cp1256",): "نعم لا ذكر أنثى",
+    ("cp874",): "ใช่ ไม่ ไม่ใช่ ชาย หญิง",
+    ("gb18030",): "是 否 男 女 有 无",
+    ("big5",): "是 否 男 女 有 無",
+    ("cp932", "euc_jp"): "はい いいえ 男 女 男性 女性 有 無",
+    ("cp949",): "예 아니오 아니요 남 여 남성 여성",
+}
+"""Words for yes and no, male and female, with and without: a column of these alone may be all that is beyond ASCII."""
+
+
+def _of_frequent_letters(words: list[bytes], encodings: Iterable[str]) -> str | None:
     """Name the encoding of one byte a letter in which the frequent letters of its language are frequent; None for none.
 
     Capitals in one are small letters in another: `МОСКВА` in Windows-1251 is `лняйбю` in KOI8-R.
     """
-    shares = {encoding: _share_of_frequent(words, encoding) for encoding in _FREQUENT}
+    shares = {encoding: _share_of_frequent(words, encoding) for encoding in encodings}
     encoding = max(shares, key=shares.__getitem__)
     return encoding.replace("_", "-") if shares[encoding] >= _OFTEN_FREQUENT else None
 
@@ -387,7 +430,7 @@ def _share_of_frequent(words: list[bytes], encoding: str) -> float:
     texts = [word.decode(encoding, "replace") for word in set(words)]
     first, last, frequent = _FREQUENT[encoding]
     marks = [mark for text in texts for mark in text.lower() if not mark.isascii()]
-    cased = sum(text.isupper() or text.islower() or text.istitle() for text in texts)
+    cased = sum(text.isupper() or text.islower() or text.istitle() or text.lower() == text.upper() for text in texts)
     letters = sum(first <= mark <= last for mark in marks)
     if letters < _FEWEST_LETTERS or letters < _MOSTLY_COMMON * len(marks) or cased < _MOSTLY_COMMON * len(texts):
         return 0.0
@@ -398,8 +441,16 @@ _FREQUENT = {
     "cp1251": ("а", "ё", "оеаинтсрвл"),
     "koi8_r": ("а", "ё", "оеаинтсрвл"),
     "cp1253": ("ά", "ώ", "αοιετσςνηυρ"),
+    "cp866": ("а", "ё", "оеаинтсрвл"),
+    "iso8859_5": ("а", "ё", "оеаинтсрвл"),
+    "cp1255": ("א", "ת", "יוהלארתבמנ"),
+    "cp1256": ("ء", "ي", "اليمنروتبه"),
+    "cp874": ("ก", "๛", "านรกเงอม่้"),
 }
 """The first and the last small letter of a language, in the order of Unicode, and its ten most frequent ones."""
+_FEWEST_BYTES = 60
+"""Bytes of distinct words from which letters as frequent as in a language are no chance."""
+_CASED = ("cp1251", "koi8_r", "cp1253")
 _FEWEST_LETTERS = 6
 """Letters of distinct words from which they tell a language: two Chinese letters are four."""
 _OFTEN_FREQUENT = 0.4

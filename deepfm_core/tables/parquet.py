@@ -401,7 +401,18 @@ def cell_text(value: Any) -> str:
         case date() | time():
             return value.isoformat()
         case _:
-            return str(value)
+            return _own_text(value)
+
+
+def _own_text(value: Any) -> str:
+    text = str(value)
+    if not isinstance(value, str) and _ADDRESS.search(text):
+        raise TypeError(f"an object of the type `{type(value).__name__}`, which has no text")
+    return text
+
+
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+>")
+"""In what Python prints of a thing without a text of its own, another one for each."""
 
 
 def _json(value: Any) -> Any:

@@ -65,6 +65,17 @@ def test_what_may_be_another_value_is_not_taken_for_a_known_one(known, text):
     assert found(known, text) is None
 
 
+@pytest.mark.parametrize("write", [str, lambda cell: str(tuple(cell)), lambda cell: f"{{{','.join(cell)}}}", "; ".join])
+def test_lists_are_known_however_a_program_prints_them(write):
+    lists = [[*"abcde"][i % 5 : i % 5 + 1 + i % 3] for i in range(300)]
+    cells = {"tags": ["|".join(cell) for cell in lists], "click": [i % 2 for i in range(300)]}
+    table = table_from_frame(pd.DataFrame(cells))
+    encoder = Encoder.fit(table.frame, infer_schema(table, "click"))
+    other = table_from_frame(pd.DataFrame({**cells, "tags": [write(cell) for cell in lists]}))
+    own = encoder.encode(table.frame, subject="own")
+    np.testing.assert_array_equal(encoder.encode(other.frame, subject="other").ids, own.ids)
+
+
 N = 600
 rng = np.random.default_rng(0)
 FRAME = pd.DataFrame(

@@ -83,6 +83,8 @@ def test_the_script_gives_the_terms_of_the_model(run_of, tmp_path, model, chosen
     fresh = rows(300, seed=7)  # with values, combinations and moments that training did not hold
     fresh.loc[fresh.index % 7 == 0, "device"] = "never seen"
     fresh.loc[fresh.index % 11 == 0, "device"] = fresh["device"].str.upper()
+    alone_in_cell = fresh["interests"].str.split("|").str[0].map("('{}',)".format)
+    fresh.loc[fresh.index % 13 == 0, "interests"] = alone_in_cell
     fresh.loc[fresh.index % 5 == 0, "interests"] = fresh["interests"].str.replace("|", "', '").map("['{}']".format)
     fresh.loc[fresh.index % 9 == 0, "interests"] = "['a'|\"z\"| y |a|b|c|d|e|f]"
     data = table(fresh, tmp_path / "fresh.csv")

@@ -425,3 +425,19 @@ def test_a_column_that_says_the_same_as_another_is_named() -> None:
     schema = infer_schema(table)
     said = "says the same as `device`: their pair carries no information, so ignore one of them"
     assert [role.warning for role in schema.roles] == ["", "", said, said]
+
+
+def test_numbers_and_times_that_are_each_other_in_another_unit_are_named() -> None:
+    price, seconds = rng.lognormal(3, 1, N), rng.integers(0, 10**7, N)
+    lists = ["|".join(rng.permutation(list("abcd"))[:2]) for _ in range(N)]
+    seen = pd.Timestamp("2024-01-20") + pd.to_timedelta(seconds, unit="s")
+    table = table_of(
+        euros=price.astype(str).tolist(), cents=(price * 100).astype(str).tolist(),
+        rebate=(9 - price).astype(str).tolist(), other=rng.permutation(price).astype(str).tolist(),
+        seen=seen.astype(str).tolist(),
+        again=seen.strftime("%d/%m/%Y %H:%M:%S").tolist(), tags=lists, marks=[cell.replace("|", ";") for cell in lists],
+        click=CLICK,
+    )  # fmt: skip
+    said = {role.column: role.warning.partition(":")[0] for role in infer_schema(table).roles if role.warning}
+    euros, times = "says the same as `euros`", "says the same as `seen`"
+    assert said == {"cents": euros, "rebate": euros, "again": times, "marks": "says the same as `tags`"}

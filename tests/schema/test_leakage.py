@@ -44,6 +44,14 @@ def test_a_column_filled_in_only_where_the_outcome_happened_is_left_out(kind: st
     assert "make sure it is known before the label is" in kept.warning
 
 
+@pytest.mark.parametrize("nothing", ["1970-01-01 00:00:00", "9999-12-31 00:00:00"])
+def test_a_time_that_stands_for_none_where_nothing_happened_is_left_out(nothing: str) -> None:
+    role = role_of(pd.Series(TIMES.astype(str)).where(SURE, nothing))
+    assert role.kind is Kind.IGNORE
+    assert role.reason.startswith(f"alone whether it is `{nothing}` predicts the label with AUC 0.99")
+    assert role_of(pd.Series(TIMES.astype(str)).where(rng.random(N) < 0.2, nothing)).kind is Kind.TIMESTAMP
+
+
 def test_an_hour_that_gives_the_label_away_is_left_out() -> None:
     hours = np.where(CLICK, rng.integers(18, 24, N), rng.integers(0, 17, N))
     role = role_of(

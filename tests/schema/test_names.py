@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -26,13 +28,15 @@ def role_of(values: object, name: str = "column", *, first: bool = False, click:
 @pytest.mark.parametrize(
     "name",
     ["user", "item", "ip", "movie", "product", "advertiser", "creative", "keyword", "session", "userid", "MovieID",
-     "Customer Number", "C14", "adId", "seller"],
+     "Customer Number", "C14", "adId", "seller", "cid", "pid", "geo", "player", "listing"],
 )  # fmt: skip
 def test_numbers_of_things_are_codes_under_any_name(name: str) -> None:
     assert role_of(rng.integers(1, 400, N), name).kind is Kind.CATEGORICAL
 
 
-@pytest.mark.parametrize("name", ["user_age", "item_price", "sessions", "items", "product_weight", "num_users", "bid"])
+@pytest.mark.parametrize(
+    "name", ["user_age", "item_price", "sessions", "items", "product_weight", "num_users", "bid", "mid"]
+)
 def test_quantities_of_things_stay_numbers(name: str) -> None:
     assert role_of(rng.geometric(0.01, N), name).kind is Kind.PIECEWISE
 
@@ -45,6 +49,7 @@ def test_a_joined_name_is_split_only_where_it_begins_with_a_thing() -> None:
 def test_typed_headers_are_read_for_what_they_say() -> None:
     lists = [" ".join(rng.permutation(list("abcdef"))[:2]) for _ in range(N)]
     assert role_of(rng.integers(1, 400, N), "who:token").kind is Kind.CATEGORICAL
+    assert role_of(rng.integers(1, 400, N), "which:TOKEN").kind is Kind.CATEGORICAL
     assert role_of(rng.integers(1, 9, N), "rank:token").kind is Kind.CATEGORICAL
     assert role_of(rng.integers(1, 400, N), "item:float").kind is Kind.PIECEWISE
     assert role_of(rng.integers(1, 9, N), "level:float").kind is Kind.PIECEWISE
@@ -91,10 +96,10 @@ def test_an_order_of_the_log_that_the_labels_follow_is_warned_of() -> None:
     places = np.sort(rng.choice(LOG, N, replace=False))
     click = (rng.random(N) < np.where((places > 25_000) & (places < 33_000), 0.7, 0.1)).astype(int)
     left_out = role_of(places, "Unnamed: 0", click=click)
-    assert left_out.warning.startswith("the labels follow the order of the log: row numbers alone reach AUC 0.7")
+    assert re.match("the labels follow the order of the log: row numbers alone reach AUC 0.[78]", left_out.warning)
     kept = role_of(places + 50_000, "counter", click=click)
     assert kept.kind is Kind.PIECEWISE
-    assert "its numbers rise with the rows, and the labels follow (AUC 0.7" in kept.warning
+    assert re.search(r"its numbers rise with the rows, and the labels follow \(AUC 0\.[78]", kept.warning)
 
 
 @pytest.mark.parametrize("name", ["Unnamed: 0_x", "index_y", "index.1", "row_id_left", "No.", "序号", "observation"])

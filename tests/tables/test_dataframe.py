@@ -68,6 +68,28 @@ def test_a_frame_gives_the_same_cells_as_the_file_it_was_read_from(tmp_path):
     assert from_frame.astype(object).to_numpy().tolist() == from_file.astype(object).to_numpy().tolist()
 
 
+def cyclic() -> list[object]:
+    """Make a list that holds itself."""
+    cell: list[object] = []
+    cell.append(cell)
+    return cell
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (object(), "an object of the type `object`, which has no text"),
+        ((i for i in "ab"), "an object of the type `generator`, which has no text"),
+        (cyclic(), "maximum recursion depth"),
+    ],
+    ids=["object", "generator", "cyclic"],
+)
+def test_a_value_without_a_text_is_refused_by_its_column(value: object, said: str) -> None:
+    with pytest.raises(TableError, match=f"column `odd`: the column holds values that cannot be read.*{said}"):
+        table_from_frame(pd.DataFrame({"odd": [value, value]}, dtype=object))
+    assert texts(["<a at 0x7f>", "b"]) == ["<a at 0x7f>", "b"]
+
+
 def test_a_column_name_that_stands_twice_is_named():
     with pytest.raises(TableError, match="column `a`: the column name appears more than once"):
         table_from_frame(pd.DataFrame([[1, 2]], columns=["a", "a"]))
