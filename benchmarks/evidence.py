@@ -121,11 +121,11 @@ def observed(table: EncodedTable) -> Callable[[], object]:
 
 def explain_stage(table: EncodedTable) -> Callable[[], object]:
     """Everything of the stage that grows with rows or pairs: strengths, purified terms, levels, level pairs."""
-    from deepfm_core.evidence.levels import field_levels
+    from deepfm_core.evidence.designs import field_levels
     from deepfm_core.explain import frames, row_terms
-    from deepfm_core.explain.attribution import purified_terms
     from deepfm_core.explain.frames import sample_rows
     from deepfm_core.explain.learned import learned_pairs
+    from deepfm_core.explain.row_terms import purified_terms
     from deepfm_core.metrics.scores import sigmoid
     from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_background, network_sample
     from deepfm_core.training.fit import predict_logits

@@ -60,12 +60,16 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     _interactions(verbs)
     _export(verbs)
     read = _verb(
-        verbs, "read", "show how a file is read; prints the table as CSV, and on stderr a JSON object that says how"
+        verbs,
+        "read",
+        "show how a file is read; prints the table as CSV, and on stderr a JSON object that says how",
+        "tables",
+        "read",
     )
     read.add_argument("table", type=Path, metavar="TABLE")
     _role_table(verbs)
     _reading(read)
-    _verb(verbs, "runs", "list the runs of the store, the newest first, as CSV")
+    _verb(verbs, "runs", "list the runs of the store, the newest first, as CSV", "store", "runs")
     _upkeep(verbs)
     verbs.add_parser("worker", help="take queued runs from the store until none comes for a while", add_help=False)
     return whole, verbs.choices
@@ -83,13 +87,13 @@ def _verb(verbs: Any, name: str, text: str, module: str = "", function: str = "r
 
 
 def _upkeep(verbs: Any) -> None:
-    check = _verb(verbs, "check", "read every file of the store, and say what is damaged", "upkeep", "check")
+    check = _verb(verbs, "check", "read every file of the store, and say what is damaged", "store", "check")
     check.add_argument("--repair", action="store_true", help="put right what can be; the server must not run")
-    well = _verb(verbs, "health", "say whether server, workers and disk do well", "upkeep", "health")
+    well = _verb(verbs, "health", "say whether server, workers and disk do well", "store", "health")
     well.add_argument("--server", metavar="URL", help="of a server that must answer, such as http://127.0.0.1:8501")
-    copied = _verb(verbs, "backup", "copy the store, which may be in use, to a new folder", "upkeep", "backup")
+    copied = _verb(verbs, "backup", "copy the store, which may be in use, to a new folder", "store", "backup")
     copied.add_argument("folder", type=Path, metavar="FOLDER", help="where to; it must not exist yet")
-    back = _verb(verbs, "restore", "put a backup in the place of the store", "upkeep", "restore")
+    back = _verb(verbs, "restore", "put a backup in the place of the store", "store", "restore")
     back.add_argument("folder", type=Path, metavar="FOLDER", help="what `backup` wrote")
 
 
@@ -147,7 +151,13 @@ def _mlflow(verb: argparse.ArgumentParser) -> None:
 
 
 def _role_table(verbs: Any) -> None:
-    verb = _verb(verbs, "roles", "show what each column is taken for, and why; prints CSV, one line per column")
+    verb = _verb(
+        verbs,
+        "roles",
+        "show what each column is taken for, and why; prints CSV, one line per column",
+        "tables",
+        "roles",
+    )
     _table(verb)
     _roles(verb)
     verb.add_argument("--quiet", action="store_true", help="show no notes and no warnings")

@@ -13,8 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoded_table import EncodedTable
-from deepfm_core.evidence.designs import FieldDesign, dense_designs, field_designs, level_slots
-from deepfm_core.evidence.levels import Levels
+from deepfm_core.evidence.designs import FieldDesign, Levels, dense_designs, field_designs, level_slots
 from deepfm_core.evidence.main_effects import fit_main_effects
 from deepfm_core.evidence.ranking import labels_of
 from deepfm_core.evidence.score_test import Residuals

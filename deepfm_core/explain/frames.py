@@ -18,7 +18,7 @@ from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
 from deepfm_core.encoding.encoded_table import EncodedTable
-from deepfm_core.evidence.levels import Levels, each_levels
+from deepfm_core.evidence.designs import Levels, each_levels
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS
 from deepfm_core.explain.learned import (
     LearnedPairs,

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 from torch import Tensor
 
 from deepfm_core.encoding.encoded_table import EncodedTable
-from deepfm_core.evidence.levels import Levels, field_levels
+from deepfm_core.evidence.designs import Levels, field_levels
 from deepfm_core.explain.probe import BLOCK, NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import AdditiveFit
 from deepfm_core.models.batch import Batch, Reading

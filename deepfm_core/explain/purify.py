@@ -17,7 +17,7 @@ from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse.linalg import lsqr
 from threadpoolctl import threadpool_limits
 
-from deepfm_core.evidence.levels import Levels
+from deepfm_core.evidence.designs import Levels
 
 Values = NDArray[np.float64]
 

@@ -25,7 +25,7 @@ from deepfm_core.evidence.cross_fit import (
     fold_evidence,
     held_out_frame,
 )
-from deepfm_core.evidence.levels import field_levels
+from deepfm_core.evidence.designs import field_levels
 from deepfm_core.explain.learned import fm_contributions, measured, network_contributions, weight_contributions
 from deepfm_core.explain.purify import purify
 from deepfm_core.models.deepfm import DeepFM

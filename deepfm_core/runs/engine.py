@@ -20,8 +20,7 @@ import torch
 from deepfm_core._words import percent
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.encoding.sharding import Dataset, Sharded, Sharding
-from deepfm_core.encoding.shards import PARTS, Shards
+from deepfm_core.encoding.sharding import PARTS, Dataset, Sharded, Sharding, Shards
 from deepfm_core.encoding.splits import Part, RunParts, load_parts
 from deepfm_core.encoding.unseen import unseen_notes
 from deepfm_core.errors import RunError

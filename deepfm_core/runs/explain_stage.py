@@ -20,14 +20,19 @@ from numpy.typing import NDArray
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.splits import Part, load_parts
 from deepfm_core.errors import RunError
-from deepfm_core.evidence.levels import field_levels
+from deepfm_core.evidence.designs import field_levels
 from deepfm_core.evidence.ranking import MOST_TESTED
 from deepfm_core.explain import frames, row_terms
-from deepfm_core.explain.attribution import dnn_attribution_frame, purified_terms, purified_terms_frame
 from deepfm_core.explain.example_rows import example_cells_frame
 from deepfm_core.explain.frames import sample_rows
 from deepfm_core.explain.learned import LearnedPairs, learned_pairs, measured, standing_out
-from deepfm_core.explain.row_terms import partial_sums_frame, terms_frame
+from deepfm_core.explain.row_terms import (
+    dnn_attribution_frame,
+    partial_sums_frame,
+    purified_terms,
+    purified_terms_frame,
+    terms_frame,
+)
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.term import Pairs

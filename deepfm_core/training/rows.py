@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from deepfm_core.encoding.encoded_table import EncodedTable
-from deepfm_core.encoding.shards import Ranges, Shards
+from deepfm_core.encoding.sharding import Ranges, Shards
 from deepfm_core.models.batch import Batch
 
 Source = EncodedTable | Shards

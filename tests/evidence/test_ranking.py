@@ -15,7 +15,7 @@ from deepfm_core.evidence import cross_fit
 from deepfm_core.evidence import posterior as posterior_module
 from deepfm_core.evidence.cell_effects import observed_level_pairs
 from deepfm_core.evidence.cross_fit import HeldOut, out_of_fold_evidence
-from deepfm_core.evidence.levels import field_levels
+from deepfm_core.evidence.designs import field_levels
 from deepfm_core.evidence.main_effects import LONGEST_STEP
 from deepfm_core.evidence.posterior import STRENGTHS, over_rows, posterior
 from deepfm_core.evidence.ranking import ALONE, fit_observed, observed_interactions

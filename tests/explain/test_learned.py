@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.evidence.designs import Levels, field_levels
 from deepfm_core.evidence.guide import GuidedPair, solve
-from deepfm_core.evidence.levels import Levels, field_levels
 from deepfm_core.evidence.ranking import observed_interactions
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS
 from deepfm_core.explain import learned

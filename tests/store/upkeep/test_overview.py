@@ -101,7 +101,7 @@ def test_health_ends_with_0_where_all_is_well_and_with_1_and_a_line_otherwise(co
 
 
 def test_health_of_a_damaged_store_is_a_line(command, home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("deepfm_core.cli.upkeep.default_home", lambda: home / "damaged")
+    monkeypatch.setattr("deepfm_core.cli.store.default_home", lambda: home / "damaged")
     (home / "damaged" / "runs" / "x").mkdir(parents=True)
     done = command("health")
     assert (done.returncode, done.stderr) == (1, "")

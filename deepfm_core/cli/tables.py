@@ -1,4 +1,4 @@
-"""`roles`: what every column of a table is taken to be, without training."""
+"""`read` and `roles`: the table as understood, and what every column of it is taken to be. Neither trains."""
 
 from __future__ import annotations
 
@@ -8,12 +8,21 @@ import sys
 import pandas as pd
 
 from deepfm_core.cli.options import chosen_schema, read_chosen, tell
-from deepfm_core.tables.export import write_csv
+from deepfm_core.cli.output import as_json
+from deepfm_core.tables.export import write_csv, write_table
+
+
+def read(arguments: argparse.Namespace) -> None:
+    """Print the table as CSV on stdout and how it was read as one JSON object on stderr."""
+    table = read_chosen(arguments, arguments.table)
+    print(as_json(table.report.to_dict(), sys.stderr), file=sys.stderr)
+    write_table(table, sys.stdout)
+
 
 COLUMNS = ["field", "kind", "separator", "missing", "why", "warning"]
 
 
-def run(arguments: argparse.Namespace) -> None:
+def roles(arguments: argparse.Namespace) -> None:
     """Print the role table as CSV, one line a column, and on stderr the notes, verdict and warnings.
 
     Raises:

@@ -1,19 +1,24 @@
-"""`check`, `health`, `backup` and `restore`: whether the store is sound, how it does, and copies of it."""
+"""`check`, `health`, `backup`, `restore` and `runs`: whether the store is sound, copies of it, and what it holds."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from collections.abc import Iterator
 from contextlib import closing
+from datetime import UTC, datetime
 from http import HTTPStatus
 from http.client import HTTPException
 from pathlib import Path
 from urllib.request import urlopen
 
+import pandas as pd
+
 from deepfm_core.errors import DamagedStore, RunError
 from deepfm_core.store.store import Store, database_url, default_home
 from deepfm_core.store.upkeep import backup as backups
 from deepfm_core.store.upkeep import check as checks
+from deepfm_core.tables.export import write_csv
 
 
 def check(arguments: argparse.Namespace) -> None:
@@ -94,3 +99,32 @@ def _tell(report: checks.Report, subject: str, well: str) -> None:
     if left:
         raise DamagedStore(f"{subject}: {left:,} of its parts {'is' if left == 1 else 'are'} damaged.")
     print(f"{subject} {well}: {report.tables:,} tables, {report.runs:,} runs.")
+
+
+COLUMNS = ["id", "name", "state", "model", "table", "created", "test_auc", "test_logloss", "notes", "folder"]
+
+
+def runs(arguments: argparse.Namespace) -> None:
+    """Print the runs, newest first."""
+    store = Store.default()
+    lines = []
+    for row in store.runs():
+        if row.state == "damaged":
+            print(f"warning: {row.message}", file=sys.stderr)
+        test = (row.summary or {}).get("test") or {}
+        lines.append(
+            [
+                row.id,
+                row.name,
+                row.state,
+                None if row.state == "damaged" else row.spec.model.name,
+                None if row.state == "damaged" else row.spec.table_name,
+                datetime.fromtimestamp(row.created, UTC).isoformat(timespec="seconds"),
+                test.get("auc"),
+                test.get("logloss"),
+                row.notes,
+                store.folder(row.id).path,
+            ]
+        )
+    listing = pd.DataFrame(lines, columns=COLUMNS, dtype=object).astype({"test_auc": float, "test_logloss": float})
+    write_csv(listing, sys.stdout, line_end="\r\n")  # the end of line that this command has always had
