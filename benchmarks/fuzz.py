@@ -38,7 +38,7 @@ import pyarrow as pa  # noqa: E402
 atheris: Any = import_module("atheris")
 
 with atheris.instrument_imports(include=["deepfm_core", "app"]):
-    from app.shared import split_choice
+    from app.shared import launch
     from app.shared.field_pairs import pair_of
     from app.state import links
     from app.state.visitor import is_owner
@@ -167,7 +167,7 @@ def link(content: bytes) -> None:
     links.chosen = lambda name: text  # the address of a page that nobody draws
     read = RunSpec.from_dict(SPEC).schema
     links.as_text(links.chosen_values("x"))
-    values, _ = split_choice._read(read)
+    values, _ = launch._read(read)
     SplitSpec(**values)
 
 

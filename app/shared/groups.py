@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import streamlit as st
 
 from app.shared import launch
-from app.shared.split_choice import in_words
+from app.shared.launch import in_words
 from app.state import links, saved_runs, sharing, visitor
 from app.state.store import store
 from app.widgets.text import MODEL_TITLES, counted, duration, errors_shown, moment, plain

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import streamlit as st
 
 from app.shared import launch
-from app.shared.split_choice import TEST_TABLE, VALID_TABLE, choose_split
+from app.shared.launch import TEST_TABLE, VALID_TABLE, choose_split
 from app.shared.uploads import SHARED, say_refused, upload
 from app.state import links, saved_tables
 from app.widgets.layout import side_by_side

@@ -11,8 +11,7 @@ import streamlit as st
 from app.state import links, saved_runs, sharing
 from app.state.saved_runs import BUNDLED_ID, COMPARED, RUN, OpenRun, current_id, name_of, open_run, run_names
 from app.state.store import store
-from app.widgets.fonts import say_missing_letters
-from app.widgets.text import MODEL_TITLES, baseline_sentence, code, counted, plain
+from app.widgets.text import MODEL_TITLES, baseline_sentence, code, counted, plain, say_missing_letters
 from deepfm_core.errors import DeepFMError
 from deepfm_core.schema.schema import LabelRole
 from deepfm_core.spec.run import BASELINE, RunSpec

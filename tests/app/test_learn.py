@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.views.learn.models import ADDS
+from app.views.learn.steps import ADDS
 from app.widgets.columns import GLOSSARY, meaning
 from deepfm_core.spec.models import MODELS
 from deepfm_core.store.run_folder import RunFolder

@@ -150,7 +150,7 @@ def test_a_run_that_was_cancelled_says_what_resuming_does(opened: Opened, store:
 
 
 def test_one_letter_of_each_script_that_a_system_may_lack_is_tried() -> None:
-    from app.widgets.fonts import letters_to_try
+    from app.widgets.text import letters_to_try
 
     assert letters_to_try(["café × 5 €", "Москва", "größe_2"]) == {}
     assert letters_to_try(["设备 🖥️ 点", "か カ", "مدينة"]) == {

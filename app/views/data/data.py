@@ -15,8 +15,7 @@ from app.state.saved_runs import show_use
 from app.state.store import store
 from app.views.data.evidence import observed_section, values_section
 from app.views.data.roles import KEPT, choose_label, edit_roles, table_heading
-from app.widgets.fonts import say_missing_letters
-from app.widgets.text import counted, errors_shown, plain, show_error, without_options
+from app.widgets.text import counted, errors_shown, plain, say_missing_letters, show_error, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
 from deepfm_core.schema.infer import verdict
 from deepfm_core.schema.schema import Schema

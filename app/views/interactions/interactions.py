@@ -6,8 +6,8 @@ import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app.charts.interactions.agreement import cell_scatter, pair_scatter
 from app.charts.interactions.graph import pair_graph
+from app.charts.interactions.levels import cell_scatter, pair_scatter
 from app.charts.interactions.matrix import LIMIT, STRONGEST, WIDE, field_matrix
 from app.charts.interactions.ranking import MEASURES, pair_label, pairs_by_epoch, ranked, strongest_pairs
 from app.shared import field_pairs, run_status

@@ -15,8 +15,15 @@ from app.shared import run_status
 from app.state import links
 from app.state.links import chart_key, point
 from app.state.saved_runs import OpenRun
-from app.views.learn.models import models_step
-from app.views.learn.steps import features_step, first_order_step, network_step, pairs_step, sum_step, with_cross
+from app.views.learn.steps import (
+    features_step,
+    first_order_step,
+    models_step,
+    network_step,
+    pairs_step,
+    sum_step,
+    with_cross,
+)
 from app.widgets.columns import GLOSSARY, WORKED
 from app.widgets.figure import figure
 from app.widgets.layout import heading_for_readers

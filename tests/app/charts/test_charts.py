@@ -16,7 +16,7 @@ import pytest
 
 from app.charts import architecture, comparison, embeddings, ledger, logits, performance, training_curves
 from app.charts.grammar import theme, vega
-from app.charts.interactions import agreement, graph, levels, matrix, ranking
+from app.charts.interactions import graph, levels, matrix, ranking
 from deepfm_core.evidence import verdicts
 from deepfm_core.metrics import scores
 from tests import chart_frames as frames
@@ -80,7 +80,7 @@ CHARTS = {
     "no pairs": lambda: ranking.strongest_pairs(frames.pairs().head(0)),
     "pairs by epoch": lambda: ranking.pairs_by_epoch(frames.pairs_by_epoch()),
     "pairs with verdicts": lambda: ranking.strongest_pairs(evaluated_pairs(), selected=("device_type", "placement")),
-    "scatter": lambda: agreement.pair_scatter(frames.pairs()),
+    "scatter": lambda: levels.pair_scatter(frames.pairs()),
     "matrix": lambda: matrix.field_matrix(frames.pairs(), frames.fields(), selected=("placement", "region")),
     "two measures": lambda: matrix.field_matrix(frames.pairs(), frames.fields(), upper="learned", lower="observed"),
     "matrix of many": lambda: matrix.field_matrix(frames.pairs(60), frames.fields(60)),
@@ -109,7 +109,7 @@ CHARTS = {
     "model": drawn_model,
     "model of many fields": lambda: drawn_model(60, size=40),
     "model without embeddings or DNN": lambda: drawn_model(3, (), 0),
-    "cells": lambda: agreement.cell_scatter(frames.level_pairs()),
+    "cells": lambda: levels.cell_scatter(frames.level_pairs()),
     "ratio slices": lambda: performance.slices(frames.slice_metrics(), value="auc", title="ratio", ratio=True),
     "matrix without pairs": lambda: matrix.field_matrix(frames.pairs().head(0), frames.fields()),
     "models": lambda: comparison.model_dots(frames.models(), frames.model_runs()),
