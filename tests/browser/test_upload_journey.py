@@ -76,3 +76,35 @@ def test_a_column_is_left_out_by_its_box_and_a_field_shows_its_values(server: Se
     page.keyboard.type("device")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="device and clicked = 1")).to_be_visible()
+
+
+def choose(page: Page, label: str, typed: str) -> None:
+    """Choose in a box how the file is to be read."""
+    page.get_by_role("combobox", name=label, exact=True).click()
+    page.keyboard.type(typed)
+    page.keyboard.press("Enter")
+
+
+def test_each_choice_of_how_a_file_is_read_reads_it_again_at_once(server: Server, page: Page, tmp_path: Path) -> None:
+    rows = "".join(f"{['да', 'нет'][i % 2]};{'абв'[i % 3]}{i % 7};{i % 5 // 4}\n" for i in range(60))
+    table = tmp_path / "messy.csv"
+    table.write_bytes(f"Отчёт за май\nместо;слово;клик\n{rows};;\n;;\n".encode("cp1251"))
+    page.goto(f"{server.url}/data")
+    settled(page)
+    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(table)
+    expect(page.get_by_role("heading", name="60 rows, label клик 20.0% positive")).to_be_visible()
+    read = page.get_by_test_id("stExpander").filter(has_text="How the file was read")
+    expect(read).to_contain_text("How the file was read: cp1251, semicolon between cells, names in line 2")
+    expect(page.get_by_text("The file is not UTF-8. It was read as cp1251; if letters look wrong")).to_be_visible()
+    read.locator("summary").click()
+    choose(page, "Encoding", "koi8-r")
+    expect(read).to_contain_text("How the file was read: koi8-r")
+    expect(page.get_by_role("heading", name="60 rows, label ЙКХЙ 20.0% positive")).to_be_visible()
+    page.get_by_role("button", name="Find it all again").click()
+    expect(read).to_contain_text("How the file was read: cp1251")
+    read.locator("summary").click()  # as nothing is said of the file any more, the choices are folded away
+    choose(page, "Rows", "Keep every record")
+    expect(page.get_by_role("heading", name="62 rows, label клик 20.0% positive")).to_be_visible()
+    choose(page, "Delimiter", "Tab")
+    expect(page.get_by_text("does not stand in this line").first).to_be_visible()
+    expect(page.get_by_text("The table is still as it was read before.")).to_be_visible()
