@@ -4,9 +4,9 @@
     python benchmarks/fuzz.py TARGET [SECONDS] [CORPUS]
 
 TARGET is one of `reading`, `table` (which infers kinds and encodes, too), `spec`, `report`, `encoder`, `bundle`,
-`links`. Inputs that reach new code are kept in the folder CORPUS (`.fuzz/TARGET`). Whatever is raised but the project's
-own errors is a fault, and so is a warning of numpy: each place it comes from is printed once, with the input beside the
-corpus.
+`links`, `address`, `frame`, `symbols`. Inputs that reach new code are kept in the folder CORPUS (`.fuzz/TARGET`).
+Whatever is raised but the project's own errors is a fault, and so is a warning of numpy: each place it comes from is
+printed once, with the input beside the corpus.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -45,12 +46,10 @@ with atheris.instrument_imports(include=["deepfm_core", "app"]):
     from deepfm_core._files import DAMAGE, read_object
     from deepfm_core.encoding.encoder import Encoder
     from deepfm_core.errors import DeepFMError
-    from deepfm_core.evidence.verdicts import verdicts
-    from deepfm_core.export.bundle import opened
+    from deepfm_core.evidence.verdicts import verdict_sentence
     from deepfm_core.runs.findings import strongest_pair
-    from deepfm_core.runs.predictor import Trained
     from deepfm_core.schema.infer import infer_schema
-    from deepfm_core.schema.labels import named_labels
+    from deepfm_core.schema.labels import label_role, labels_of, named_labels
     from deepfm_core.spec.presets import run_name
     from deepfm_core.spec.run import RunSpec, SplitSpec
     from deepfm_core.spec.settings import setting_named
@@ -96,7 +95,9 @@ REPORT = {
     "left_out": [[1, 2]],
     "first_line": 2,
 }
-PAIRS = RunFolder(RUN).frame("pairs")
+SPEC_READ = RunSpec.from_dict(SPEC)
+ROWS = 3
+PAIRS = {str(name): held.tolist() for name, held in RunFolder(RUN).frame("pairs").head(ROWS).items()}
 FOLDER = Path(tempfile.mkdtemp(prefix="deepfm-fuzz-", dir="/dev/shm" if Path("/dev/shm").is_dir() else None))
 
 
@@ -143,6 +144,9 @@ def encoder(content: bytes) -> None:
 
 def bundle(content: bytes) -> None:
     """Open a bundle whose spec or encoder is this input, or that is this input."""
+    from deepfm_core.export.bundle import opened
+    from deepfm_core.runs.predictor import Trained
+
     names = {1: "spec.json", 2: "encoder.json", 3: "summary.json", 4: "bundle.json"}
     name = names.get(content[0] % 5 if content else 0)
     with opened(content[1:] if name is None else _bundle(name, content[1:])) as (folder, _):
@@ -164,33 +168,42 @@ def _bundle(name: str, content: bytes) -> bytes:
 def link(content: bytes) -> None:
     """Read the choices that a link holds as JSON."""
     text = content.decode("utf-8", "replace")
-    links.chosen = lambda name: text  # the address of a page that nobody draws
-    read = RunSpec.from_dict(SPEC).schema
-    links.as_text(links.chosen_values("x"))
-    values, _ = launch._read(read)
+    vars(links)["st"] = SimpleNamespace(query_params={"split": text}, session_state={})  # of a page that nobody draws
+    links.as_text(links.chosen_values("split"))
+    values, _ = launch._read(SPEC_READ.schema)
     SplitSpec(**values)
 
 
 def address(content: bytes) -> None:
     """Read an address: what its choices mean to the pages that hold them."""
     chosen = dict(parse_qsl(content.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=None))
-    links.chosen = lambda name: chosen.get(name)
-    for name in chosen:
+    vars(links)["st"] = SimpleNamespace(query_params=chosen, session_state={})  # of a page that nobody draws
+    for name in tuple(chosen):
         links.as_text(links.chosen_values(name))
+        links.mirror(name, ["yes", "no"], "yes")
+        links.mirror_number(name, 1, 20)
+        links.mirror_flag(name, True)
+        links.missing(name, ["yes", "no"])
     pair_of(chosen.get("feature", ""))
     for known in (is_token, is_id, is_sha256, is_owner):
         known(chosen.get("run", ""))
-    named_labels(chosen.get("positive", ""), {"0", "1", "."})
-    column = pd.Series([chosen.get("label", ""), "1", "0", "-", "."] * 2, dtype="category")
-    infer_schema(labelled(column), "label", positive=chosen.get("positive"))
     setting_named("crosses").from_text(chosen.get("crosses", ""))
+    if "positive" in chosen:
+        labels = LABELS[len(chosen["positive"]) % len(LABELS)]
+        named_labels(chosen["positive"], {"0", "1", "."})
+        label_role(labels, "label", chosen["positive"])
 
 
-def labelled(column: pd.Series[Any]) -> Table:
-    """Give a table of this label and a field."""
-    field = pd.Series([*"xy" * (len(column) // 2)], dtype="category")
-    report = ReadReport(encoding="utf-8", compression=None, rows=len(column))
-    return Table("t", pd.DataFrame({"label": column, "a": field}), report)
+def labelled(*texts: str) -> Table:
+    """Give a table of a label with these texts, the first in twice the rows."""
+    texts = tuple(dict.fromkeys(texts))
+    codes = [0, *range(len(texts))]
+    frame = pd.DataFrame({"label": pd.Categorical.from_codes(codes, list(texts))})
+    return Table("t", frame, ReadReport(encoding="utf-8", compression=None, rows=len(codes)))
+
+
+LABELS = [labelled("0", "1"), labelled(".", "-"), labelled("a", "b|c", "b"), labelled("1", "2.5", "1e3", "nan", "-4")]
+"""Tables that a label's positive values are chosen for."""
 
 
 def frame(content: bytes) -> None:
@@ -202,26 +215,29 @@ def frame(content: bytes) -> None:
         return
     if not isinstance(columns, dict):
         return
-    assert PAIRS is not None
-    draw, pairs = random.Random(len(content)), PAIRS.copy()
+    draw, held = random.Random(len(content)), dict(PAIRS)
     for name, value in columns.items():
-        values = value if isinstance(value, list) and len(value) == len(pairs) else [value] * len(pairs)
-        pairs[str(name)] = pd.Series(values, index=pairs.index, dtype=None)
+        held[str(name)] = value if isinstance(value, list) and len(value) == ROWS else [value] * ROWS
     if columns and draw.random() < 0.3:
-        pairs = pairs.drop(columns=draw.choice(list(pairs.columns)))
+        del held[draw.choice(list(held))]
     try:
-        told = strongest_pair(pairs.assign(verdict=verdicts(pairs)))
-        str(told).encode()
+        pairs = pd.DataFrame(held)
+        if told := strongest_pair(pairs):
+            str(told).encode()
+            verdict_sentence(pd.Series({name: values[0] for name, values in held.items()} | {"verdict": told.verdict}))
     except (*DAMAGE, AssertionError):  # what reads a bundle makes an error of these
         return
 
 
 def symbols(content: bytes) -> None:
-    """Take a label of two values, which may be symbols alone, through names, verdicts and code."""
+    """Take a label of two values, which may be symbols alone, through names, roles and file names."""
     first, _, second = content.decode("utf-8", "replace").partition("\n")
-    schema = infer_schema(labelled(pd.Series([first, second] * 4, dtype="category")), "label")
-    run_name(replace(RunSpec.from_dict(SPEC), schema=schema)).encode()
-    file_name(first, ending="csv")
+    table = labelled(first, second)
+    read = label_role(table, "label")
+    labels_of(table.frame, read, table.name)
+    str(read.said).encode()
+    run_name(replace(SPEC_READ, schema=replace(SPEC_READ.schema, label=read))).encode()
+    file_name(first, ending="csv").encode()
 
 
 TARGETS: dict[str, Callable[[bytes], object]] = {
@@ -240,7 +256,11 @@ def seeds(target: str) -> list[bytes]:
         "report": [json.dumps(REPORT).encode()],
         "encoder": [(RUN / "encoder.json").read_bytes()],
         "bundle": [b"\x01" + json.dumps(SPEC).encode(), b"\x02" + (RUN / "encoder.json").read_bytes()],
-        "address": [b"run=abcdefghjkmnpqrs&table=" + b"a" * 64, b"feature=site%3Da&crosses=a*b,c*d&positive=%3E%3D4"],
+        "address": [
+            b"run=abcdefghjkmnpqrs&table=" + b"a" * 64,
+            b"feature=site%3Da&crosses=a*b,c*d&positive=%3E%3D4",
+            b"seeds=12&by_table=on&model=fm&split=%7B%22by%22%3A1%7D&positive=b%7Cc",
+        ],
         "frame": [b'{"learned": 0.5, "observed": null, "significant": true}', b'{"field_a": "."}'],
         "symbols": [b".\n-", b"+\n-", b"\xe2\x98\x83\n?", b"yes\nno"],
         "links": [b'{"by": "time", "column": "hour", "valid": 0.2, "test": 0.1}', b'{"batch_size": 256}'],
@@ -322,6 +342,9 @@ def main() -> None:
     folder.mkdir(parents=True, exist_ok=True)
     for seed in seeds(target):
         (folder / hashlib.sha256(seed).hexdigest()[:16]).write_bytes(seed)
+    if target == "bundle":
+        with atheris.instrument_imports(include=["deepfm_core"]):  # torch, which the others do without
+            import_module("deepfm_core.runs.predictor")
     warnings.simplefilter("error", RuntimeWarning)
     _use_one_processor()
     words = folder.parent / "words"

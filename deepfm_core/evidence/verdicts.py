@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from deepfm_core.schema.schema import Schema
 
@@ -68,8 +69,7 @@ def has_evidence(pairs: pd.DataFrame) -> bool:
 
 def holding(pairs: pd.DataFrame) -> pd.Series[bool]:
     """Say of every pair of a `pairs` frame whether it is clear above noise and holds on held-out rows."""
-    clear = pairs["significant"].fillna(False).astype(bool) if "significant" in pairs else False
-    return (_numbers(pairs, "held_out_z") >= HOLDING_Z) & clear
+    return pd.Series(_holding(pairs), index=pairs.index)
 
 
 def right_sized(pairs: pd.DataFrame) -> pd.Series[bool]:
@@ -78,7 +78,7 @@ def right_sized(pairs: pd.DataFrame) -> pd.Series[bool]:
     The model then has at least half the strength in the data, and held-out rows, where they were asked, support at
     least half of what the model has. What is unknown decides nothing.
     """
-    return ~(_hardly_learned(pairs) | _overstated(pairs))
+    return pd.Series(_right_sized(pairs), index=pairs.index)
 
 
 def put_first(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
@@ -88,12 +88,10 @@ def put_first(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
     those that are clear in the data, then the rest. Within each, a higher `measure` comes first. So what leads is both
     true of the data and learned by the model that is shown.
     """
-    clear = pairs["significant"].fillna(False).astype(bool) if "significant" in pairs else pd.Series(True, pairs.index)
-    held = holding(pairs)
-    place = pd.DataFrame(
-        {"sound": held & right_sized(pairs), "held": held, "clear": clear, "value": _numbers(pairs, measure)}
-    )
-    return pairs.loc[place.sort_values(list(place.columns), ascending=False, kind="stable").index]
+    clear = _clear(pairs) if "significant" in pairs else np.ones(len(pairs), dtype=bool)
+    held = _holding(pairs)
+    sound = held & _right_sized(pairs)
+    return pairs.iloc[np.lexsort((-_numbers(pairs, measure), ~clear, ~held, ~sound))]  # by the last first; NaN last
 
 
 def passed_over(pairs: pd.DataFrame, measure: str) -> str:
@@ -103,22 +101,68 @@ def passed_over(pairs: pd.DataFrame, measure: str) -> str:
         pairs: in the order of `put_first`, with their verdicts as `verdict`.
         measure: the strength that ranks them.
     """
-    held = pairs[holding(pairs)]
+    held = pairs[_holding(pairs)]
     if held.empty:
         return ""
-    strongest = held.iloc[int(_numbers(held, measure).fillna(-1.0).to_numpy().argmax())]
+    strongest = held.iloc[int(np.nan_to_num(_numbers(held, measure), nan=-1.0).argmax())]
     if float(strongest[measure]) <= float(pairs.iloc[0][measure]):
         return ""
     why = str(strongest["verdict"]).rpartition(", but ")[2]
     return f"{strongest['field_a']} × {strongest['field_b']} is stronger, but {why}."
 
 
-def _hardly_learned(pairs: pd.DataFrame) -> pd.Series[bool]:
+# Of all pairs at once, as arrays of one value a pair: of a few pairs, a Series costs more than what is done with it.
+
+
+def _clear(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    if "significant" not in pairs:
+        return np.zeros(len(pairs), dtype=bool)
+    return pairs["significant"].fillna(False).to_numpy(dtype=bool)
+
+
+def _holding(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    return (_numbers(pairs, "held_out_z") >= HOLDING_Z) & _clear(pairs)
+
+
+def _right_sized(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    return ~(_hardly_learned(pairs) | _overstated(pairs))
+
+
+def _hardly_learned(pairs: pd.DataFrame) -> NDArray[np.bool_]:
     return _numbers(pairs, "learned") < LEARNED_SHARE * _numbers(pairs, "strength")
 
 
-def _overstated(pairs: pd.DataFrame) -> pd.Series[bool]:
+def _overstated(pairs: pd.DataFrame) -> NDArray[np.bool_]:
     return _numbers(pairs, "held_out_slope") < OVERSTATED_SLOPE
+
+
+def _determined(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Say of each pair whether it can have no strength: only these have a probability of exactly 0."""
+    return (_numbers(pairs, "probability") == 0) & (_numbers(pairs, "strength_high") == 0)
+
+
+def _not_tested(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    if not has_evidence(pairs):
+        return np.zeros(len(pairs), dtype=bool)
+    judged: NDArray[np.bool_] = pairs["significant"].notna().to_numpy()
+    return judged & np.isnan(_numbers(pairs, "strength"))
+
+
+def _proxies(pairs: pd.DataFrame) -> NDArray[np.object_]:
+    """Give the pair that each stands in for; an empty text where there is none."""
+    if "proxy_of" not in pairs:
+        return np.full(len(pairs), "", dtype=object)
+    return pairs["proxy_of"].fillna("").astype(str).to_numpy(dtype=object)
+
+
+def _numbers(pairs: pd.DataFrame, column: str) -> NDArray[np.float64]:
+    """Read a column as numbers; NaN where it has none, or is not there."""
+    if column not in pairs:
+        return np.full(len(pairs), np.nan)
+    values = pairs[column]
+    if values.dtype != np.float64:
+        values = pd.to_numeric(values, errors="coerce")
+    return values.to_numpy(dtype=np.float64, na_value=np.nan)
 
 
 def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
@@ -132,47 +176,54 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     """
     if not has_evidence(pairs):
         return pd.Series("", index=pairs.index, dtype=object)
-    clear = pairs["significant"].fillna(False).astype(bool)
-    learned, strength = _numbers(pairs, "learned").fillna(0.0), _numbers(pairs, "strength")
-    bound = _numbers(pairs, "strength_high").fillna(strength)
-    held = _numbers(pairs, "held_out_z")
-    too_strong = (learned >= LEAST_LEARNED) & (learned > bound)
-    proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
+    clear, holds = _clear(pairs), _holding(pairs)
+    learned, strength, high, held = (
+        _numbers(pairs, name) for name in ("learned", "strength", "strength_high", "held_out_z")
+    )
+    learned = np.where(np.isnan(learned), 0.0, learned)
+    too_strong = (learned >= LEAST_LEARNED) & (learned > np.where(np.isnan(high), strength, high))
+    proxies = _proxies(pairs)
     # The first case that applies is the verdict. NaN compares as false, so a test that was not made decides nothing.
-    cases: list[tuple[pd.Series, str | pd.Series]] = [
-        (holding(pairs) & _overstated(pairs), OVERSTATED),
-        (holding(pairs) & _hardly_learned(pairs), HARDLY_LEARNED),
-        (holding(pairs), HOLDS),
+    cases: list[tuple[NDArray[np.bool_], str | NDArray[np.object_]]] = [
+        (holds & _overstated(pairs), OVERSTATED),
+        (holds & _hardly_learned(pairs), HARDLY_LEARNED),
+        (holds, HOLDS),
         (clear & (learned >= LEARNED_SHARE * strength), LEARNED),
         (clear, NOT_LEARNED),
         (_determined(pairs), DETERMINED),
         (proxies != "", STANDS_IN + proxies),
-        (not_tested(pairs), NOT_TESTED),
+        (_not_tested(pairs), NOT_TESTED),
         (too_strong & (held < HOLDING_Z), DOES_NOT_HOLD),
         (too_strong, NOT_SUPPORTED),
     ]
+    return _first_of(cases, pairs.index)
+
+
+def _first_of(cases: list[tuple[NDArray[np.bool_], str | NDArray[np.object_]]], index: pd.Index) -> pd.Series[str]:
     chosen = np.select([case for case, _ in cases], [np.asarray(words, dtype=object) for _, words in cases], NOISE)
-    return pd.Series(chosen, index=pairs.index, dtype=object)
+    return pd.Series(chosen, index=index, dtype=object)
 
 
 def data_verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     """Judge every pair by the labels alone, without a model; one verdict per pair, as `verdicts` gives."""
-    proxies = pairs["proxy_of"].fillna("").astype(str) if "proxy_of" in pairs else pd.Series("", index=pairs.index)
-    others = (STANDS_IN + proxies).where(proxies != "", NOISE).mask(_determined(pairs), DETERMINED)
-    others = others.mask(not_tested(pairs), NOT_TESTED)
-    return others.mask(pairs["significant"].astype(bool), CLEAR).astype(object)
+    proxies = _proxies(pairs)
+    cases: list[tuple[NDArray[np.bool_], str | NDArray[np.object_]]] = [
+        (pairs["significant"].to_numpy(dtype=bool), CLEAR),
+        (_not_tested(pairs), NOT_TESTED),
+        (_determined(pairs), DETERMINED),
+        (proxies != "", STANDS_IN + proxies),
+    ]
+    return _first_of(cases, pairs.index)
 
 
 def not_tested(pairs: pd.DataFrame) -> pd.Series[bool]:
     """Say of every pair whether the labels were only looked at: of a table with many pairs, not all are tested."""
-    if not has_evidence(pairs):
-        return pd.Series(False, index=pairs.index)
-    return pairs["significant"].notna() & _numbers(pairs, "strength").isna()
+    return pd.Series(_not_tested(pairs), index=pairs.index)
 
 
 def untested_said(pairs: pd.DataFrame) -> str:
     """Say how many pairs were tested, and what that means for the others; empty if all of them were."""
-    left = int(not_tested(pairs).sum())
+    left = int(_not_tested(pairs).sum())
     if not left:
         return ""
     return (
@@ -183,7 +234,7 @@ def untested_said(pairs: pd.DataFrame) -> str:
 
 def unexplained_said(pairs: pd.DataFrame) -> str:
     """Say how many pairs were looked up in the model; empty if all of them were, or none."""
-    known = int(_numbers(pairs, "learned").notna().sum())
+    known = int((~np.isnan(_numbers(pairs, "learned"))).sum())
     if known in (0, len(pairs)):
         return ""
     return (
@@ -196,16 +247,6 @@ def spread_of(pairs: pd.DataFrame, field_a: str, field_b: str) -> float:
     """Return the strength of one pair by the labels, in log-odds; 0 for a pair that was not tested."""
     named = (pairs["field_a"] == field_a) & (pairs["field_b"] == field_b)
     return float(np.nan_to_num(pairs.loc[named, "strength"].iloc[0]))
-
-
-def _determined(pairs: pd.DataFrame) -> pd.Series[bool]:
-    """Say of each pair whether it can have no strength: only these have a probability of exactly 0."""
-    return (_numbers(pairs, "probability") == 0) & (_numbers(pairs, "strength_high") == 0)
-
-
-def _numbers(pairs: pd.DataFrame, column: str) -> pd.Series[float]:
-    missing = pd.Series(np.nan, index=pairs.index)
-    return pd.to_numeric(pairs[column], errors="coerce") if column in pairs else missing
 
 
 # Why a table or run has no pairs: fewer than two fields with embeddings.

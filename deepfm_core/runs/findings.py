@@ -111,7 +111,7 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
 
     evidence = has_evidence(pairs)
     measure = "strength" if evidence or not pairs["learned"].notna().any() else "learned"
-    ranked = pairs.assign(verdict=verdicts(pairs)).dropna(subset=[measure])
+    ranked = pairs.assign(verdict=verdicts(pairs))[pairs[measure].notna()]
     if ranked.empty:
         return None
     clear = ranked[ranked["significant"].fillna(False).astype(bool)] if evidence else ranked
