@@ -27,3 +27,11 @@ def percent(share: float, digits: int = 0) -> str:
 def signed(value: float, digits: int = 2) -> str:
     """Write a number with its sign and a true minus; a number that rounds to zero is not negative."""
     return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def whole_number(text: str) -> int | None:
+    """Read a whole number from 0, of at most 18 digits; None if the text is none.
+
+    `int` raises an error of its own where there are thousands of digits.
+    """
+    return int(text) if text.isdecimal() and len(text) <= 18 else None

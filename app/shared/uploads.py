@@ -13,6 +13,7 @@ from app.shared import launch
 from app.state import saved_tables
 from app.widgets.layout import side_by_side
 from app.widgets.text import plain, show_error, without_options
+from deepfm_core._words import whole_number
 from deepfm_core.errors import DeepFMError, Problem, TableError
 from deepfm_core.store.untrusted import get_ready, look_at
 from deepfm_core.tables.table import ALL_ROWS, FOUND, Choices, ReadReport, Table
@@ -171,7 +172,7 @@ def chosen_reading(key: str) -> Choices:
     if isinstance(delimiter, str):
         values["delimiter"] = _WORDS.get(delimiter.lower(), delimiter)
     if isinstance(header, str):
-        values["header"] = int(number) if (number := header.lower().removeprefix("line ").strip()).isdecimal() else 0
+        values["header"] = whole_number(header.lower().removeprefix("line ").strip()) or 0
     return Choices(**values)
 
 

@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from app.widgets.text import code
+from deepfm_core._words import whole_number
 
 _GOING = "page to open"
 _KEPT, _PAGE = "kept choices", "page"
@@ -96,7 +97,8 @@ def mirror_number(name: str, default: int, most: int) -> dict[str, Any]:
     """Bind a number widget from 1 to `most` to the URL: pass the result on as its `key` and `on_change`."""
     key = f"choice of {name}"
     kept = chosen(name) or ""
-    st.session_state[key] = min(max(int(kept), 1), most) if kept.isdecimal() else default
+    number = whole_number(kept)
+    st.session_state[key] = default if number is None else min(max(number, 1), most)
 
     def keep() -> None:
         value = st.session_state[key]

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, get_args
 
+from deepfm_core._words import whole_number
 from deepfm_core.cli.output import Waited
 from deepfm_core.cli.parser import READ
 from deepfm_core.encoding.sharding import (
@@ -236,7 +237,8 @@ def reading_choices(arguments: argparse.Namespace) -> Choices:
     said = {name: value for name in READ if (value := getattr(arguments, name)) is not None}
     header = said.get("header", "")
     if header:
-        said["header"] = int(header) if header.isdecimal() else {"yes": True, "no": False}.get(header, header)
+        number = whole_number(header)
+        said["header"] = {"yes": True, "no": False}.get(header, header) if number is None else number
     if "delimiter" in said:
         said["delimiter"] = DELIMITER_WORDS.get(said["delimiter"], said["delimiter"])
     return Choices(**said)

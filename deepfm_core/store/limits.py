@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from deepfm_core._files import whole
+from deepfm_core._words import whole_number
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Connection, Database
 from deepfm_core.store.records import RunRow
@@ -70,9 +71,10 @@ def _setting(name: str, default: int | None) -> int | None:
     text = os.environ.get(SETTINGS[name])
     if text is None:
         return default
-    if not (text.isdecimal() and text.isascii()):
+    number = whole_number(text)
+    if number is None or not text.isascii():
         raise RunError(f"${SETTINGS[name]} is `{text}`. Use a whole number; 0 is no limit.")
-    return int(text) or None
+    return number or None
 
 
 @dataclass(frozen=True)

@@ -11,6 +11,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from deepfm_core._words import whole_number
 from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Cancelled, EpochDone, Event, Failed, Finished, Ready, Scored
 from deepfm_core.store.database import Connection, Database, Row
@@ -39,9 +40,10 @@ def worker_limit(lane: str = RUNS) -> int:
     if lane != RUNS:
         return max(4, os.cpu_count() or 1)
     text = os.environ.get("DEEPFM_WORKERS", "1")
-    if not text.isdecimal() or int(text) < 1:
+    number = whole_number(text)
+    if not number:
         raise RunError(f"$DEEPFM_WORKERS is `{text}`. Use a whole number of at least 1.")
-    return int(text)
+    return number
 
 
 class WorkerRegister:

@@ -19,6 +19,7 @@ from typing import Any, Self
 import torch
 
 from deepfm_core._processor import announces_bfloat16, processor_name
+from deepfm_core._words import whole_number
 from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.errors import SpecError
 from deepfm_core.spec.run import FitSpec, ModelSpec, cross_numbers, network_inputs
@@ -62,9 +63,10 @@ def wanted_threads() -> int | None:
     text = os.environ.get("DEEPFM_THREADS", "").strip()
     if not text:
         return None
-    if not (text.isascii() and text.isdigit() and int(text)):
+    number = whole_number(text)
+    if not number or not text.isascii():
         raise SpecError(f"DEEPFM_THREADS is {text!r}. Use a whole number from 1 to {_cores()}, or leave it out.")
-    return min(int(text), _cores())
+    return min(number, _cores())
 
 
 @contextmanager

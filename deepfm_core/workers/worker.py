@@ -21,6 +21,7 @@ from pathlib import Path
 
 from deepfm_core._arguments import Parser, number
 from deepfm_core._parallel import use_system_memory
+from deepfm_core._words import whole_number
 from deepfm_core.errors import DeepFMError
 from deepfm_core.experiments.study import choosing
 from deepfm_core.runs.job import Engine
@@ -143,9 +144,10 @@ def parser(program: str = "python -m deepfm_core") -> Parser:
 
 
 def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
+    count = whole_number(text)
+    if not count:
         raise argparse.ArgumentTypeError(f"`{text}` is not a whole number of 1 or more")
-    return int(text)
+    return count
 
 
 def main(arguments: Sequence[str], program: str) -> int:

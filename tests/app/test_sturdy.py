@@ -56,6 +56,14 @@ def test_a_first_visit_to_a_run_that_is_not_finished_is_remembered(
     assert any("deepfm_visitor=" in element.proto.body for element in app.get("html"))
 
 
+@pytest.mark.parametrize("view", ["compare", "study"])
+def test_a_number_of_thousands_of_digits_in_a_link_is_left_aside(view: str, opened: Opened) -> None:
+    app = opened(view, new="1", seeds="9" * 5000, design="search", trials="9" * 5000)
+    assert not app.error
+    (seeds,) = (box.value for box in app.number_input if box.label == "Seeds")
+    assert seeds == 1
+
+
 NAMES = st.text(st.sampled_from("`` ![x](http://e/)<>*_$:#\\|~&a\n") | st.characters(codec="utf-8"), max_size=24)
 EVIL = "``![x](http://evil/x.png)``"
 

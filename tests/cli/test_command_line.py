@@ -258,6 +258,12 @@ def test_separate_tables_take_the_place_of_their_share(command: Command, table: 
     assert json.loads(done.stdout)["rows"] == {"train": 1350, "valid": 150, "test": 300}
 
 
+def test_a_header_line_of_thousands_of_digits_gets_a_sentence(command: Command, table: Path) -> None:
+    done = command("read", table, "--header", "9" * 5000)
+    assert done.returncode == 2
+    assert "Use yes, no, or the number of its line, from 1." in done.stderr
+
+
 def test_a_file_without_a_header_is_read_as_the_header_option_says(command: Command, tmp_path: Path) -> None:
     path = tmp_path / "t.csv"
     path.write_text("a,1\nb,2\n")
@@ -388,6 +394,7 @@ def test_a_bad_setting_ends_with_its_remedy(
         ("worker --ilde 3", "There is no option --ilde. Did you mean `--idle`? See `python -m deepfm_core worker"),
         ("worker --idle long", "Option --idle: `long` is not a number."),
         ("worker --processors 0", "Option --processors: `0` is not a whole number of 1 or more."),
+        ("worker --processors " + "9" * 5000, "9` is not a whole number of 1 or more."),
     ],
 )
 def test_words_that_are_not_understood_get_a_sentence_of_ours(

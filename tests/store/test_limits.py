@@ -107,6 +107,13 @@ def test_a_refusal_names_limit_value_and_remedy(shared: Store, monkeypatch: pyte
     assert shared.import_table(CSV, "again.csv", "ann").name == "again.csv"
 
 
+@pytest.mark.parametrize("text", ["many", "-1", "²", "9" * 5000])
+def test_a_limit_that_is_no_number_is_refused(text: str, shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_OWNER_TABLES", text)
+    with pytest.raises(RunError, match=rf"DEEPFM_OWNER_TABLES is `{text}`\. Use a whole number; 0 is no limit"):
+        shared.import_table(CSV, "a.csv", "ann")
+
+
 def test_bytes_of_tables_and_runs_are_limited(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPFM_OWNER_MB", "1")
     big = CSV + b"1,12\n" * 150_000

@@ -55,7 +55,7 @@ def test_no_more_than_one_a_core(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.get_num_threads() == 4
 
 
-@pytest.mark.parametrize("text", ["abc", "0", "-1", "1.5", "²"])
+@pytest.mark.parametrize("text", ["abc", "0", "-1", "1.5", "²", "9" * 5000])
 def test_what_is_no_number_of_threads_is_said(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setenv("DEEPFM_THREADS", text)
     with pytest.raises(SpecError, match=f"DEEPFM_THREADS is '{text}'. Use a whole number from 1 to 4"):

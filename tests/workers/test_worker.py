@@ -168,9 +168,12 @@ def test_one_queued_run_starts_one_worker_even_if_more_are_allowed(
     assert [store.workers.ensure() for _ in range(3)] == [True, False, False]
 
 
-def test_a_number_of_workers_that_makes_no_sense_is_refused(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("DEEPFM_WORKERS", "none")
-    with pytest.raises(RunError, match=r"DEEPFM_WORKERS is `none`\. Use a whole number"):
+@pytest.mark.parametrize("text", ["none", "0", "9" * 5000])
+def test_a_number_of_workers_that_makes_no_sense_is_refused(
+    text: str, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFM_WORKERS", text)
+    with pytest.raises(RunError, match=rf"DEEPFM_WORKERS is `{text}`\. Use a whole number"):
         store.workers.ensure()
 
 
