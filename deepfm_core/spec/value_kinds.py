@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from io import StringIO
 from numbers import Integral, Real
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -184,12 +185,16 @@ class Crosses:
     remedy: ClassVar[str] = "pairs of fields, such as device*hour"
 
     def read(self, text: str) -> tuple[tuple[str, str], ...]:
-        """Read pairs written as `A*B,C*D`; one that holds a comma stands in double quotes.
+        """Read pairs written as `A*B,C*D`; one that holds a comma or a new line stands in double quotes.
 
         Raises:
-            SpecError: one does not name two fields.
+            SpecError: one does not name two fields, or is a hundred thousand letters long.
         """
-        return parse_crosses(part.strip() for part in next(csv.reader([text], skipinitialspace=True), []))
+        try:
+            lines = list(csv.reader(StringIO(text, newline=""), skipinitialspace=True))
+        except csv.Error as error:
+            raise SpecError(f"Crosses cannot be read: {error}. Use {self.remedy}.") from None
+        return parse_crosses(part.strip() for line in lines for part in line)
 
     def text(self, value: Sequence[tuple[str, str]]) -> str:
         """Write pairs as `read` takes them."""
@@ -210,7 +215,7 @@ def _listed(value: object) -> bool:
 
 def _quoted(text: str) -> str:
     doubled = text.replace('"', '""')
-    return f'"{doubled}"' if "," in text or text.startswith('"') else text
+    return f'"{doubled}"' if text.startswith('"') or any(mark in text for mark in ",\r\n") else text
 
 
 Values = Whole | Number | Choice | Flag | Widths | Crosses

@@ -122,9 +122,18 @@ def test_widths_are_read_as_they_are_written(value: tuple[int, ...]) -> None:
     assert Widths(99).read(Widths(99).text(value)) == value
 
 
-@pytest.mark.parametrize("value", [(), (("a", "b"),), (("a, or b", "c"), ("d", "e"))])
+@pytest.mark.parametrize("value", [(), (("a", "b"),), (("a, or b", "c"), ("d", "e")), (("a\nb", "c\rd"),)])
 def test_crosses_are_read_as_they_are_written(value: tuple[tuple[str, str], ...]) -> None:
     assert Crosses().read(Crosses().text(value)) == value
+
+
+def test_crosses_of_a_link_may_stand_on_lines_and_long_ones_get_a_sentence() -> None:
+    for end in ("\n", "\r", "\r\n"):
+        assert Crosses().read(f"a*b{end}c*d") == (("a", "b"), ("c", "d"))
+    with pytest.raises(
+        SpecError, match=r"Crosses cannot be read: field larger than field limit .* Use pairs of fields"
+    ):
+        Crosses().read("x" * 200_000)
 
 
 def test_a_text_that_is_no_value_gets_the_settings_own_sentence() -> None:
