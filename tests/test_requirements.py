@@ -73,7 +73,7 @@ def imported_by(folder: Path) -> set[str]:
     [
         ("deepfm_core", ("search", "mlflow", "postgres", "cluster")),
         ("app", ("app",)),
-        ("tests", ("app", "search", "onnx", "mlflow", "postgres", "cluster", "dev")),
+        ("tests", ("app", "search", "onnx", "mlflow", "postgres", "accounts", "cluster", "dev")),
         ("tools", ("dev",)),
     ],
 )

@@ -92,7 +92,7 @@ def requirement_files(project: Mapping[str, Any], pins: Mapping[str, str]) -> di
     extras = table["optional-dependencies"]
     held = f"{MADE}--constraint {LOCK}\n"
     program = [*table["dependencies"], *extras["app"], *extras["search"], *extras["excel"]]
-    tests = [*extras["dev"], *extras["onnx"], *extras["mlflow"], *extras["postgres"]]
+    tests = [*extras["dev"], *extras["onnx"], *extras["mlflow"], *extras["postgres"], *extras["accounts"]]
     return {
         "requirements.txt": held + _pinned(program, pins),
         "requirements-cluster.txt": held + _pinned(extras["cluster"], pins),

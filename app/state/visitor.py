@@ -70,6 +70,10 @@ def remember() -> None:
 # Accounts, where the server's secrets name a provider of OpenID Connect.
 
 
+PACKAGES = {"authlib": "Authlib", "httpx": "httpx"}
+"""What signing in needs, by the name of the module."""
+
+
 def must_sign_in() -> bool:
     """Say whether the server asks for an account, and the visitor has not signed in."""
     return st.user.to_dict().get("is_logged_in") is False
@@ -78,8 +82,9 @@ def must_sign_in() -> bool:
 def ask_to_sign_in() -> None:
     """Draw a button for each provider of the server's secrets."""
     st.title("DeepFM Explorer", anchor=False)
-    if find_spec("authlib") is None:
-        st.error("Signing in needs the package Authlib on the server. Install it there, and start the server again.")
+    if missing := [name for module, name in PACKAGES.items() if find_spec(module) is None]:
+        packages = f"the package{'s' if len(missing) > 1 else ''} {' and '.join(missing)}"
+        st.error(f"Signing in needs {packages} on the server. Install what is missing, and start the server again.")
         return
     st.markdown("Sign in to see your tables and runs.")
     for name in _providers(st.secrets.get("auth", {})):

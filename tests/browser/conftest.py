@@ -38,14 +38,15 @@ FINISHED = 240_000
 class Server:
     """The app as `streamlit run app/main.py` serves it, or another entry, with a store of its own."""
 
-    def __init__(self, home: Path, entry: str = "app/main.py", **environment: str) -> None:
+    def __init__(self, home: Path, entry: str = "app/main.py", *, start: bool = True, **environment: str) -> None:
         self.home = home
         self._entry = entry
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             self.port = free.getsockname()[1]
         self._environment = {**os.environ, "DEEPFM_HOME": str(home), **environment}
-        self.start()
+        if start:
+            self.start()
 
     @property
     def url(self) -> str:
@@ -70,6 +71,8 @@ class Server:
 
     def workers(self) -> list[int]:
         """Return the process ids of the store's workers."""
+        if not (self.home / "runs.db").exists():  # nobody was let in
+            return []
         with sqlite3.connect(self.home / "runs.db") as database:
             names = [row[0] for row in database.execute("SELECT worker FROM workers")]
         return [process for name in names if (process := _process_id(name))]
