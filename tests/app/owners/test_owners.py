@@ -1,124 +1,29 @@
-"""What one owner of a shared server has is refused to every other, by address, by a forged message and by a link."""
+"""What an owner of a shared server sees of their own, what others are told, and links that are meant to open."""
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any
+from dataclasses import replace
 
 import pandas as pd
 import pytest
-from streamlit.proto.WidgetStates_pb2 import WidgetState, WidgetStates
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
 from streamlit.runtime.media_file_storage import MediaFileKind
 from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
-from streamlit.testing.v1 import AppTest
+from streamlit.web.server.starlette.starlette_routes import create_media_routes
 
 from app.widgets import figure
 from deepfm_core.export.bundle import bundle_bytes, import_bundle
 from deepfm_core.export.model_card import Facts
-from deepfm_core.spec.run import RunSpec
-from deepfm_core.store.groups import MODELS, SETTINGS
 from deepfm_core.store.limits import GONE
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import OTHER_SPLIT
-from deepfm_core.store.records import NewRun
 from deepfm_core.store.store import Store
-from tests.app.test_results import finished_copy
+from tests.app.owners.conftest import ANN, BOB, ROOT, SAMPLE, SECRET, VIEWS, Opened, Things, addresses, all_of
 from tests.conftest import answer_next
 
 pytestmark = pytest.mark.slow
-
-ROOT = Path(__file__).resolve().parents[3]
-VIEWS = sorted(path.parent.name for path in (ROOT / "app" / "views").glob("*/__init__.py"))
-ANN, BOB = "a" * 32, "b" * 32
-SECRET = "fuchsia"
-"""Stands in every name and cell of Ann's, and nowhere else."""
-SAMPLE = pd.read_csv(ROOT / "sample_data" / "clicks.csv", dtype=str, keep_default_na=False)
-CSV = SAMPLE.assign(ad=f"{SECRET} " + SAMPLE["ad"]).to_csv(index=False)
-Opened = Callable[..., AppTest]
-
-
-@dataclass(frozen=True)
-class Things:
-    """Ids of what Ann has."""
-
-    run: str
-    waiting: str
-    comparison: str
-    study: str
-    compared: str
-    table: str
-
-
-@pytest.fixture
-def ann(store: Store, monkeypatch: pytest.MonkeyPatch) -> Things:
-    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
-    table = store.import_table(CSV.encode(), f"{SECRET}.csv", ANN).sha256
-    run = finished_copy(store, lambda _: None)
-    whole = json.loads((ROOT / "sample_data/run/spec.json").read_text()) | {
-        "table": table,
-        "table_name": f"{SECRET}.csv",
-    }
-    spec = RunSpec.from_dict(whole)
-    text = json.dumps(spec.to_dict())
-    store.folder(run).write_spec(spec)
-    store.database.change(
-        "UPDATE runs SET owner = ?, name = ?, spec = ? WHERE id = ?", (ANN, f"{SECRET} run", text, run)
-    )
-    waiting = store.enqueue(spec, f"{SECRET} waits", ANN)
-    plan = {"models": ["deepfm"], "seeds": 1, "preset": "quick", "baseline": False}
-    new = [NewRun(spec, f"{SECRET} compared", ANN)]
-    comparison = store.comparisons.begin(f"{SECRET} comparison", ANN, MODELS, plan, new)
-    study_plan = {"model": "deepfm", "preset": "quick", "seeds": 1, "factors": {"l2": [1e-5]}, "design": "one"}
-    study = store.comparisons.begin(f"{SECRET} study", ANN, SETTINGS, study_plan, new)
-    return Things(run, waiting, comparison, study, store.comparisons.runs(comparison)[0].id, table)
-
-
-@pytest.fixture
-def by(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> Callable[..., AppTest]:
-    """Open a page as an owner, whose browser has the cookie."""
-
-    def open_page(owner: str, view: str, **choices: str) -> AppTest:
-        monkeypatch.setattr("streamlit.runtime.context.ContextProxy.cookies", {"deepfm_visitor": owner})
-        return opened(view, **choices)
-
-    return open_page
-
-
-def all_of(app: AppTest) -> str:
-    """Give all that a page sends to the browser: texts, options, tables, charts."""
-    return repr(app.main) + repr(app.sidebar) + "".join(str(element.proto) for element in every(app))
-
-
-def every(app: AppTest) -> Iterator[Any]:
-    for block in (app.main, app.sidebar):
-        for node in block:
-            if hasattr(node, "proto"):
-                yield node
-
-
-def addresses(ann: Things) -> list[dict[str, str]]:
-    """Give two addresses that name, each in its place, all that Ann has; of a table that is refused nothing is read."""
-    groups = {"comparison": ann.comparison, "study": ann.study, "selected": f"{ann.run},{ann.waiting}", "all": "1"}
-    tables = {"valid_table": ann.table, "test_table": ann.table, "score_table": ann.table, "new": "1"}
-    return [
-        {"run": ann.run, "compare": ann.compared, "table": ann.table, "label": "clicked", "slice": "ad", **groups},
-        {"run": ann.waiting, "compare": ann.run, **tables},
-    ]
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_no_page_shows_what_another_owner_has_whatever_the_address_names(
-    view: str, by: Opened, ann: Things, store: Store
-) -> None:
-    for address in addresses(ann):
-        app = by(BOB, view, **address)
-        assert not app.exception
-        assert SECRET not in all_of(app), address
-    assert not store.tables(BOB)
 
 
 @pytest.mark.parametrize("view", ["performance", "train", "compare", "study", "data", "runs"])
@@ -174,52 +79,6 @@ def test_two_bundles_of_other_seeds_open_no_table_of_another(by: Opened, ann: Th
         answer_next(store)
         assert question.standing().answered == (owner == ANN)
     assert "is not in the store" in (asked[BOB].standing().problem or "")
-
-
-# Forged messages: what a browser sends of its widgets.
-
-
-def forged(app: AppTest, *states: WidgetState) -> AppTest:
-    return app._run(WidgetStates(widgets=[*app.session_state._state.get_widget_states(), *states]))
-
-
-def widgets(app: AppTest, *kinds: str) -> list[Any]:
-    return [element for kind in kinds for element in app.get(kind) if getattr(element, "id", "")]
-
-
-@pytest.mark.parametrize("view", VIEWS)
-def test_a_forged_choice_does_not_open_what_another_owner_has(view: str, by: Opened, ann: Things) -> None:
-    app = by(BOB, view)
-    for value in (ann.run, ann.comparison, ann.table):
-        boxes = [element.id for element in widgets(app, "selectbox")]
-        app = forged(app, *(WidgetState(id=box, string_value=value) for box in boxes))
-        assert SECRET not in all_of(app), value
-
-
-@pytest.mark.parametrize("view", ["runs", "train", "compare", "study", "data", "performance"])
-def test_no_button_of_an_owner_does_anything_for_another(view: str, by: Opened, ann: Things, store: Store) -> None:
-    """Every button and box that Ann's page has, pressed at once by Bob's browser at the same address."""
-    runs = "SELECT * FROM runs WHERE owner = ? ORDER BY id"
-    before = [dict(row) for row in store.database.rows(runs, (ANN,))]
-    hers = widgets(by(ANN, view, **addresses(ann)[0]), "button", "text_input")
-    assert hers
-    pressed = [WidgetState(id=one.id, trigger_value=True) for one in hers if one.type == "button"]
-    typed = [WidgetState(id=one.id, string_value="x") for one in hers if one.type == "text_input"]
-    app = forged(by(BOB, view, **addresses(ann)[0]), *pressed, *typed)
-    assert SECRET not in all_of(app)
-    assert ACTIONS.get(view, set()) <= {one.label for one in hers}
-    assert [dict(row) for row in store.database.rows(runs, (ANN,))] == before
-    assert store.has_table(ann.table, ANN)
-    assert not store.shares.of(ANN)
-
-
-ACTIONS = {
-    "runs": {"Cancel", "Delete", "Delete for good", "Make a link"},
-    "compare": {"Cancel all", "Delete"},
-    "study": {"Cancel all", "Delete"},
-    "data": {"Remove table"},
-}
-"""Buttons that change or give away what an owner has, by the page that has them."""
 
 
 # Links that are meant to open.
@@ -355,3 +214,13 @@ def test_all_downloads_are_drawn_by_the_two_buttons_that_keep_them_apart() -> No
     assert texts[ROOT / "app/widgets/figure.py"].count("_own(") == 3
     named = ("st.image(", "st.audio(", "st.video(", "st.pdf(", "st.logo(")
     assert not [path for path, text in texts.items() if any(word in text for word in named)]
+
+
+def test_a_file_goes_to_whoever_has_its_whole_address_and_to_nobody_else() -> None:
+    """Streamlit asks for no cookie below /media, which docs/reliability.md says; so the address is the secret."""
+    files = MemoryMediaFileStorage("/media")
+    held = files.load_and_get_id(b"rows", figure._own("text/csv"), MediaFileKind.DOWNLOADABLE, "rows.csv")
+    browser = TestClient(Starlette(routes=create_media_routes(files, None)))
+    assert browser.get(files.get_url(held)).content == b"rows"
+    for other in (held[:-1], held[:-1] + "?", "", "..", held[::-1]):
+        assert browser.get(f"/media/{other}").status_code == 404
