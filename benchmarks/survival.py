@@ -113,6 +113,11 @@ class Said:
         os.fsync(self._file.fileno())
 
 
+def lines_of(said: Path) -> list[dict[str, Any]]:
+    """Read what `Said` has written; a line that a kill cut short is left out."""
+    return [json.loads(line) for line in said.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+
+
 def serve(home: Path, said: Path, chance: random.Random) -> None:
     """Do what pages do, one after the other, until killed."""
     note = Said(said)
@@ -222,7 +227,7 @@ SERVER_STEPS: dict[str, Callable[[Store, Said, str, random.Random], object]] = {
 
 def kept(home: Path, said: Path) -> list[str]:
     """Return what the store had confirmed and no longer has."""
-    lines = [json.loads(line) for line in said.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+    lines = lines_of(said)
     with closing(Store(home)) as store:
         if store.database.integrity() != "ok":
             return ["the database's pages"]
@@ -360,8 +365,7 @@ def at_work(home: Path) -> list[str]:
 
 def last_step(said: Path) -> str:
     """Give what the server did last: at most its sleep of 50 ms lies between two steps."""
-    steps = [json.loads(line) for line in said.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
-    return next((line["step"] for line in reversed(steps) if line["kind"] == "step"), "nothing yet")
+    return next((line["step"] for line in reversed(lines_of(said)) if line["kind"] == "step"), "nothing yet")
 
 
 def finish(home: Path, start: Callable[[], int], worker: int) -> None:
@@ -392,9 +396,26 @@ def afterwards(home: Path, folder: Path, outcomes: Outcomes) -> None:
             same = (store.folder(run.id).path / "model.safetensors").read_bytes() == weights[run.spec.seed]
             outcomes["runs at the end", "weights as undisturbed" if same else f"LOST: other weights, {run.id}"] += 1
         outcomes["leftovers", f"{len(list(home.rglob('.*')))} temporary files, swept after a day"] += 1
-    report = check(home)
-    found = [f"LOST: {finding}" for finding in report.left] or ["no finding"]
-    outcomes.update(("check of every file", text) for text in found)
+    lines = lines_of(folder / "said")
+    confirmed = [line["id"] for line in lines if line["kind"] == "run"]
+    confirmed += [line["sha"][:12] for line in lines if line["kind"] == "table"]
+    outcomes.update(("check of every file", text) for text in found_by_check(home, confirmed))
+
+
+def found_by_check(home: Path, confirmed: list[str]) -> list[str]:
+    """Say what a check of every file finds, and whether `check --repair` puts it right.
+
+    The folder of a run or table is made before its row, so a kill between the two leaves a folder in no list. Nothing
+    is lost by it if the store had not confirmed the change: whoever asked for it was told nothing.
+    """
+    findings = check(home).left
+    unlisted = [finding for finding in findings if finding.problem == "it is in no list"]
+    said = [f"LOST: {finding}" for finding in findings if finding not in unlisted]
+    said += [f"LOST: {finding}" for finding in unlisted if any(f"`{name}`" in finding.subject for name in confirmed)]
+    left = check(home, repair=True).left if unlisted else []
+    said += [f"LOST: not put right: {finding}" for finding in left]
+    what = "a folder of what the store had not confirmed, put into the list by check --repair"
+    return said or [what] * len(unlisted) or ["no finding"]
 
 
 # A disk of its own
