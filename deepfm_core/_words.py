@@ -1,6 +1,8 @@
-"""How numbers are said in sentences."""
+"""How numbers and names are said in sentences."""
 
 from __future__ import annotations
+
+from unicodedata import bidirectional
 
 _WHOLE = 1 - 1e-9
 """Shares above it are whole: a sum of shares may fall short of 1 by the rounding of its addends."""
@@ -35,3 +37,13 @@ def whole_number(text: str) -> int | None:
     `int` raises an error of its own where there are thousands of digits.
     """
     return int(text) if text.isdecimal() and len(text) <= 18 else None
+
+
+def isolated(name: str) -> str:
+    """Keep a name with letters that run from right to left, such as Arabic, from turning the sentence around it."""
+    return f"\u2068{name}\u2069" if any(bidirectional(letter) in ("R", "AL") for letter in name) else name
+
+
+def named(field: str, value: str) -> str:
+    """Write a value with its field, such as `device = phone`: the field comes first whatever way its letters run."""
+    return f"{isolated(field)} = {isolated(value)}"

@@ -25,7 +25,7 @@ from app.charts.grammar.theme import (
     narrow,
 )
 from app.charts.grammar.vega import Chart, Layer, Spec, click_selects, column, expr, hover, layer, mark, quantity, value
-from deepfm_core._words import percent
+from deepfm_core._words import named, percent
 
 MOST_FIELDS, MOST_NUMBERS = 12, 16
 """Fields of a row, and numbers of an embedding, that are drawn."""
@@ -83,7 +83,7 @@ def architecture(
     more = len(fields) - len(shown)
     height = max(len(shown) + (more > 0), 9)
     rows = shown.assign(y=np.arange(len(shown)) + 0.5 + (height - len(shown)) / 2 * (more == 0))
-    rows["text"] = [f"{name} = {cell}" for name, cell in zip(rows["field"], rows["cell"].astype(str), strict=True)]
+    rows["text"] = [named(name, cell) for name, cell in zip(rows["field"], rows["cell"].astype(str), strict=True)]
     rows["chosen"] = rows["field"] == chosen
     boxes = _boxes(parts, logit, probability, height)
     drawn = [

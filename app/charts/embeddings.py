@@ -47,7 +47,7 @@ from app.charts.grammar.vega import (
     quantity,
     when,
 )
-from deepfm_core._words import percent
+from deepfm_core._words import named, percent
 
 RATE, FIELD, EFFECT = "rate", "field", "effect"
 """What points can be coloured by: share of positives, field, effect together with the chosen feature."""
@@ -66,7 +66,7 @@ _RADIUS = 0.035
 
 def point_name(field: str, feature: str) -> str:
     """Name a feature with its field; a knot of a number has its field's name already."""
-    return feature if feature.startswith(f"{field} = ") else f"{field} = {feature}"
+    return feature if feature.startswith(f"{field} = ") else named(field, feature)
 
 
 def embedding_map(

@@ -28,7 +28,7 @@ from app.charts.grammar.theme import (
 )
 from app.charts.grammar.vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity
 from app.charts.interactions.ranking import pair_label
-from deepfm_core._words import percent
+from deepfm_core._words import isolated, named, percent
 from deepfm_core.spec.models import ADDENDS
 
 # The ledger of a row: the terms of its logit as a waterfall, and how far each field moves the DNN logit.
@@ -118,7 +118,7 @@ def named_value(field: str, cells: Mapping[str, str]) -> str:
     value = cells.get(field)
     if value is None:
         return field
-    return f"{field} = {value}" if value.strip() else f"{field} missing"
+    return named(field, value) if value.strip() else f"{isolated(field)} missing"
 
 
 def _fold(lines: pd.DataFrame, fields: NDArray[np.int64], top: int) -> pd.DataFrame:

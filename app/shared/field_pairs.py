@@ -333,7 +333,7 @@ def _model(row: pd.Series) -> Shown | None:
         f"{row['learned']:.2f}",
         f"FM {row['learned_fm']:.2f} · DNN {row['learned_dnn']:.2f}" if both else "log-odds",
         "Strength in the whole logit, in log-odds, purified of what either field does alone. Below it: the strength in "
-        "the FM's second-order part and in the DNN, each by itself. They need not add up, since the two can support or "
+        "the FM pairs and in the DNN, each by itself. They need not add up, since the two can support or "
         "oppose each other.",
     )
 

@@ -13,9 +13,9 @@ from app.state.saved_runs import OpenRun
 from app.widgets.figure import show_chart
 from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import MODEL_TITLES, baseline_sentence, counted, plain, wide_title
-from deepfm_core._words import percent, signed
+from deepfm_core._words import isolated, named, percent, signed
 from deepfm_core.evidence.verdicts import has_evidence
-from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings, isolated
+from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE
 
@@ -130,7 +130,7 @@ def _slice(found: Slice | None) -> Card:
     chance = f"Among {found.slices} slices, chance alone can put one this far off: no sign of a fault."
     fault = f"Further off than chance would put the worst of {found.slices} slices."
     return (
-        f"{plain(isolated(found.field))} = {plain(isolated(found.level))}",
+        plain(named(found.field, found.level)),
         text,
         fault if found.beyond_chance else chance,
     )

@@ -92,6 +92,27 @@ def differing(cells: pd.DataFrame, position: int, other: int, schema: Schema) ->
     return [role.column for role in schema.used if cells[role.column].iloc[position] != cells[role.column].iloc[other]]
 
 
+def by_weight(columns: Sequence[str], terms: pd.DataFrame) -> list[str]:
+    """Order columns by how much the terms of their fields move the logits of some rows, the most first.
+
+    Args:
+        columns: names of columns; those of equal weight keep their order.
+        terms: some rows of the frame `example_terms`: `field_a`, `field_b`, `value`.
+    """
+    size = terms["value"].abs()
+    weights: dict[str, float] = {}
+    for side in ("field_a", "field_b"):  # a pair counts for both of its fields
+        for field, weight in size.groupby(terms[side], observed=True).sum().items():
+            weights[str(field)] = weights.get(str(field), 0.0) + float(weight)
+    derived = [field for field in weights if field not in set(columns)]
+
+    def of_column(column: str) -> float:
+        own = [field for field in derived if field.startswith(f"{column} ")]  # such as the hour of a timestamp
+        return weights.get(column, sum(weights[field] for field in own))
+
+    return sorted(columns, key=of_column, reverse=True)
+
+
 def _field_distances(column: pd.Series[str], position: int, role: FieldRole) -> NDArray[np.float64]:
     texts = column.astype(object).fillna("").astype(str).str.strip()
     missing = np.array([is_missing(text) for text in texts], dtype=bool)

@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 import deepfm_core
-from deepfm_core._words import percent
+from deepfm_core._words import named, percent
 from deepfm_core.errors import RunError
 from deepfm_core.evidence.verdicts import has_evidence, holding, put_first, spread_of, verdicts
 from deepfm_core.metrics.scores import Metrics
@@ -268,7 +268,7 @@ def _doubts(facts: Facts) -> Iterator[str]:
     worst = facts.findings.worst
     if worst is not None and worst.beyond_chance:
         yield (
-            f"Calibration is off where {worst.field} = {worst.level}: {percent(worst.predicted, 1)} predicted, "
+            f"Calibration is off where {named(worst.field, worst.level)}: {percent(worst.predicted, 1)} predicted, "
             f"{percent(worst.observed, 1)} observed in {worst.rows:,} rows."
         )
     for role in facts.spec.schema.used:

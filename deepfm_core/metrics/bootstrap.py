@@ -207,7 +207,7 @@ def _seed_shares(rng: np.random.Generator, seeds: list[int], draws: int) -> Floa
 # The component ladder: how good a model's logit is as its parts are added, one after the other.
 
 
-FIRST, SECOND, DEEP = "bias + first-order", "+ second-order", "+ deep"
+FIRST, SECOND, DEEP = "bias + first order", "+ FM pairs", "+ DNN"
 METRICS = ("auc", "auc_low", "auc_high", "logloss", "logloss_low", "logloss_high")
 COLUMNS = ("rung", "model", *METRICS, "step", "step_low", "step_high")
 

@@ -10,9 +10,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
-from unicodedata import bidirectional
 
-from deepfm_core._words import percent, signed
+from deepfm_core._words import isolated, percent, signed
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -55,11 +54,6 @@ class Cell:
     def __str__(self) -> str:
         levels = f"{isolated(self.level_a)} with {isolated(self.level_b)}"
         return f"{levels}: {self.positive}, {signed(self.observed)} log-odds"
-
-
-def isolated(name: str) -> str:
-    """Keep a name with letters that run from right to left, such as Arabic, from turning the sentence around it."""
-    return f"\u2068{name}\u2069" if any(bidirectional(letter) in ("R", "AL") for letter in name) else name
 
 
 def share(rate: float) -> str:

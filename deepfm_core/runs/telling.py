@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from deepfm_core._words import named
 from deepfm_core.evidence.cell_effects import observed_effects
 from deepfm_core.runs.findings import Cell
 from deepfm_core.schema.kinds import Reading
@@ -57,7 +58,7 @@ def telling_cell(cells: pd.DataFrame, schema: Schema) -> Cell | None:
 def _named(field: str, level: str, schema: Schema) -> str:
     """Write a level with its field; rows of a number with knots stand near it, but for those without a number."""
     knots = {role.column for role in schema.used if role.kind.entry.reading is Reading.NEAREST}
-    return f"{field} near {level}" if field in knots and any(map(str.isdigit, level)) else f"{field} = {level}"
+    return f"{field} near {level}" if field in knots and any(map(str.isdigit, level)) else named(field, level)
 
 
 def _short(levels: pd.Series[str], field: str) -> list[str]:

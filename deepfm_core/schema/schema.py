@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
+from deepfm_core._words import isolated, named
 from deepfm_core.errors import Problem, SchemaError, did_you_mean
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.number_parsing import PLAIN, Notation
@@ -57,7 +58,7 @@ class LabelRole:
     def outcome(self, *, positive: bool = True) -> str:
         """Write an outcome with the label's own name, such as `income = >50K` or `rating ≥ 4`."""
         text = self.positive if positive else self.negative
-        return f"{self.column} {text}" if self.is_bound else f"{self.column} = {text}"
+        return f"{isolated(self.column)} {text}" if self.is_bound else named(self.column, text)
 
     @property
     def is_bound(self) -> bool:

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.explain.example_rows import derived_values, differing, distances
+from deepfm_core.explain.example_rows import by_weight, derived_values, differing, distances
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.number_parsing import Notation
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
@@ -69,3 +69,16 @@ def test_fields_made_from_a_timestamp_have_the_values_of_a_row() -> None:
     encoder = Encoder.fit(table.astype("category"), roles)
     assert derived_values(encoder, {"at": "2024-05-06 13:05"}) == {"at hour": "13:00", "at weekday": "Monday"}
     assert derived_values(encoder, {"at": ""})["at hour"] == "missing"
+
+
+def test_columns_that_move_the_logit_most_come_first_and_a_pair_counts_for_both_of_its_fields() -> None:
+    terms = pd.DataFrame(
+        {
+            "field_a": pd.Categorical([None, "device", "price", "price", "seen hour"]),
+            "field_b": pd.Categorical([None, None, None, "site", None]),
+            "value": [-9.0, 0.5, 0.25, -1.0, -0.75],
+        }
+    )
+    columns = ["age", "device", "seen", "site", "price"]
+    assert by_weight(columns, terms) == ["price", "site", "seen", "device", "age"]
+    assert by_weight([], terms) == []

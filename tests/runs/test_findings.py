@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepfm_core._words import percent
+from deepfm_core._words import isolated, named, percent
 from deepfm_core.evidence import verdicts
 from deepfm_core.runs.findings import (
     Cell,
@@ -19,7 +19,6 @@ from deepfm_core.runs.findings import (
     find_again,
     find_pair_again,
     findings,
-    isolated,
     logit_spread,
     strongest_pair,
     worst_slice,
@@ -238,3 +237,5 @@ def test_a_name_from_right_to_left_does_not_turn_the_sentence_around_it() -> Non
     cell = Cell("device = phone", "مكان = القصة", 270, 0.65, 0.6, 1.29, 1.31)
     assert str(cell).startswith("device = phone with \u2068مكان = القصة\u2069: 65% positive")
     assert isolated("デバイス 😀") == "デバイス 😀"
+    assert named("مكان", "القصة") == "\u2068مكان\u2069 = \u2068القصة\u2069"  # the field first
+    assert named("device", "phone") == "device = phone"

@@ -15,6 +15,7 @@ from app.state.saved_runs import show_use
 from app.state.store import store
 from app.views.data.evidence import observed_section, values_section
 from app.views.data.roles import KEPT, choose_label, edit_roles, table_heading
+from app.widgets.layout import sideways_hint
 from app.widgets.text import counted, errors_shown, plain, say_missing_letters, show_error, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
 from deepfm_core.schema.infer import verdict
@@ -24,6 +25,8 @@ from deepfm_core.tables.table import Table
 PREVIEWED = 100
 LONGEST_CELL = 120
 """Letters of a cell that are shown: a page of whole texts would be megabytes."""
+ON_PHONE, ON_TABLET = 3, 6
+"""Columns that narrow screens show without scrolling."""
 SKIPPED_SHOWN = 50
 
 
@@ -122,6 +125,8 @@ def _preview(sha: str) -> None:
     say_missing_letters([saved_tables.table_name(sha), *frame.columns, *frame.to_numpy().ravel()])
     table_heading("First rows", frame)
     st.dataframe(frame, hide_index=True)
+    if len(frame.columns) > ON_PHONE:
+        sideways_hint("The table", wide=len(frame.columns) > ON_TABLET)
 
 
 # The table of the page: upload one, choose one, remove one, and bring it back.

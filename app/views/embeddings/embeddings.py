@@ -68,12 +68,9 @@ def main() -> None:
     left, right = side_by_side(2)
     with left:
         _map(run, made, points, space, colour, feature)
-    with right:
-        partners_section(run, made, feature)
-    left, right = side_by_side(2)
-    with left:
         neighbours_section(made, space, feature)
     with right:
+        partners_section(run, made, feature)
         _lengths(run, made, points, space, feature)
 
 

@@ -20,7 +20,7 @@ from app.widgets.columns import ROWS, configured
 from app.widgets.figure import figure
 from app.widgets.layout import bring_in_view, heading_for_readers, side_by_side, sideways_hint
 from app.widgets.text import plain, wide_title
-from deepfm_core.explain.example_rows import own_cells
+from deepfm_core.explain.example_rows import by_weight, own_cells
 from deepfm_core.runs.findings import logit_spread
 from deepfm_core.schema.column import numbers_in
 
@@ -30,6 +30,8 @@ LONGEST_CELL = 80
 OUTCOME = "outcome"
 FILTER = "filter"
 """Name, in the URL, of the choice that holds which rows are listed."""
+MANY_FIELDS = 12
+"""Of more fields, those that weigh most are listed first."""
 SLIDER_STEPS = 200
 """Steps of a slider over the range of a column's numbers."""
 MOST_WHOLE = 2**53
@@ -59,7 +61,7 @@ def main() -> None:
         with left:
             inside = show_rows(run, kept, row)
         with right:
-            list_rows(run, kept if inside is None else inside, inside is not None)
+            list_rows(run, kept if inside is None else inside, terms, inside is not None)
     row_section(run, run_status.compared_run(run), examples, terms, cells, position)
     bring_in_view()
 
@@ -223,14 +225,20 @@ def _passes_range(values: pd.Series, said: list[Any], key: str) -> tuple[NDArray
     return np.asarray(values.between(from_, to)), [number(from_), number(to)]
 
 
-def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
-    """List rows with the values of their fields, the most surprising first; a click opens one."""
+def list_rows(run: OpenRun, rows: pd.DataFrame, terms: pd.DataFrame, from_area: bool) -> None:
+    """List rows with the values of their fields, the most surprising first; a click opens one.
+
+    Of many fields, those that weigh most in the model come first: the others are far to the right.
+    """
     st.subheader(f"{len(rows):,} rows in the area" if from_area else "Rows, most surprising first", anchor=False)
     shown = rows.sort_values("surprise", ascending=False).head(SHOWN_ROWS)
     fields = list(shown.columns)[list(shown.columns).index(OUTCOME) + 1 :]
-    shown = shown[["row", OUTCOME, "probability", *fields, "surprise"]].copy()
     units = [role.notation.unit for role in run.spec.schema.used]
     titles = {name: f"{name} ({unit})" if unit else name for name, unit in zip(fields, units, strict=True)}
+    if len(fields) > MANY_FIELDS:
+        names = {role.column: name for role, name in zip(run.spec.schema.used, fields, strict=True)}
+        fields = [names[column] for column in by_weight(list(names), terms)]
+    shown = shown[["row", OUTCOME, "probability", *fields, "surprise"]].copy()
     texts = [name for name in fields if not pd.api.types.is_numeric_dtype(shown[name])]
     for name in texts:  # a field may have the name of an argument, so no `assign`
         shown[name] = shown[name].str.slice(0, LONGEST_CELL)
@@ -261,8 +269,10 @@ def list_rows(run: OpenRun, rows: pd.DataFrame, from_area: bool) -> None:
     )
     sideways_hint("The table", wide=True)
     first = f"The first {SHOWN_ROWS:,} of {len(rows):,}. " if len(rows) > SHOWN_ROWS else ""
+    order = " Fields that weigh most in the model come first." if len(fields) > MANY_FIELDS else ""
     st.caption(
         f"{first}Surprise is the logloss of the row, in nats. Choose a row to open it; click a heading to sort by it."
+        f"{order}"
     )
 
 

@@ -25,7 +25,7 @@ from app.widgets.text import code, plain
 from deepfm_core._words import percent, signed
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import DeepFMError
-from deepfm_core.explain.example_rows import derived_values, differing, distances
+from deepfm_core.explain.example_rows import by_weight, derived_values, differing, distances
 from deepfm_core.spec.models import addend_kinds
 from deepfm_core.spec.run import ModelSpec, RunSpec
 from deepfm_core.store.query import OTHER_SPLIT, Question
@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 
 
 AS_TRAINED, PURIFIED = "as trained", "purified"
+MOST_FIELDS = 12
+"""Fields of the nearest row that are shown at once."""
 _SUMS = (
     "Each bar starts where the last one ended, in log-odds; together they give exactly the logit. The upper axis shows "
     "the probability of a logit."
@@ -95,7 +97,7 @@ def workbench(
     with more:
         if changed is not None:
             what_if.show(run, changed, own)
-        nearest_section(run, examples, cells, position)
+        nearest_section(run, examples, cells, terms, position)
 
 
 def show_ledger(
@@ -238,8 +240,10 @@ def _equation(parts: list[tuple[str, float, str]], example: pd.Series) -> str:
     return rf"\begin{{aligned}}\hat y &= \sigma\Big({total}\Big) \\ &= {value}\end{{aligned}}"
 
 
-def nearest_section(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, position: int) -> None:
-    """Draw the most similar of the sampled rows with the other outcome."""
+def nearest_section(
+    run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, terms: pd.DataFrame, position: int
+) -> None:
+    """Draw the most similar of the sampled rows with the other outcome; of many fields, those that weigh most first."""
     st.subheader("Nearest row with the other outcome", anchor=False)
     others = np.flatnonzero((examples["label"] > 0.5).to_numpy() != (examples["label"].iloc[position] > 0.5))
     if not len(others):
@@ -250,18 +254,15 @@ def nearest_section(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, p
     example = examples.iloc[other]
     fields = differing(cells, position, other, run.spec.schema)
     mine, theirs = int(examples["row"].iloc[position]), int(example["row"])
+    alike = "It has the same values in all fields, so that no model can tell the two apart."
+    differs = f"It differs in {len(fields)} of {len(run.spec.schema.used)} fields."
     st.markdown(
-        f"Row **{theirs:,}**: {_was(run, example)}; the model gives it "
-        f"**{percent(example['probability'], 1)}**. It differs in {len(fields)} of {len(run.spec.schema.used)} fields."
+        f"Row **{theirs:,}**: {_was(run, example)}; the model gives it **{percent(example['probability'], 1)}**. "
+        f"{differs if fields else alike}"
     )
-    table = pd.DataFrame(
-        {
-            "field": [plain(field) for field in fields],
-            f"row {mine:,}": [plain(str(cells[field].iloc[position])) for field in fields],
-            f"row {theirs:,}": [plain(str(cells[field].iloc[other])) for field in fields],
-        }
-    )
-    st.table(table, border="horizontal", hide_index=True, alt="Fields in which the two rows differ")
+    if fields:
+        beside = {f"row {mine:,}": cells.iloc[position], f"row {theirs:,}": cells.iloc[other]}
+        _differences(fields, beside, terms)
     st.caption(
         f"Gower distance {distance[other]:.2f} (0 identical, 1 opposite), among the sampled rows.",
         help="Mean over fields. Texts count 0 or 1, numbers their difference ÷ range, sets the share that differs.",
@@ -269,6 +270,25 @@ def nearest_section(run: OpenRun, examples: pd.DataFrame, cells: pd.DataFrame, p
     if st.button(f"Open row {theirs:,}", icon=":material/arrow_forward:"):
         selection.keep(theirs)
         st.rerun()
+
+
+def _differences(fields: list[str], rows: dict[str, pd.Series], terms: pd.DataFrame) -> None:
+    """Draw the cells in which two rows differ; of many, those that weigh most, and the others on request."""
+    table = pd.DataFrame(
+        {
+            "field": [plain(field) for field in fields],
+            **{name: [plain(str(row[field])) for field in fields] for name, row in rows.items()},
+        },
+        index=fields,
+    )
+    few = len(fields) <= MOST_FIELDS + 2
+    order = fields if few else by_weight(fields, terms)
+    shown = len(fields) if few else MOST_FIELDS
+    alt = "Fields in which the two rows differ"
+    st.table(table.loc[order[:shown]], border="horizontal", hide_index=True, alt=alt)
+    if not few:
+        with st.expander(f"{len(fields) - shown} more fields, which weigh less in this row"):
+            st.table(table.loc[order[shown:]], border="horizontal", hide_index=True, alt=f"{alt}, continued")
 
 
 def _lead(terms: pd.DataFrame, cells: dict[str, str], form: str) -> str:
@@ -279,7 +299,8 @@ def _lead(terms: pd.DataFrame, cells: dict[str, str], form: str) -> str:
         return ""
     first = moves.iloc[0]
     verb = "raises" if first["value"] > 0 else "lowers"
-    return f"**{plain(str(first['label']))}** {verb} it most, by {abs(first['value']):.2f} log-odds {form}."
+    name = plain(str(first["label"]))
+    return f"Its largest term is **{name}**, which {verb} the logit by {abs(first['value']):.2f} log-odds, {form}."
 
 
 PARTS = {

@@ -24,6 +24,8 @@ from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.spec.models import MODELS as SWITCHES
 
 THREE = 3
+ON_PHONE = 5
+"""Columns of numbers that a phone shows without scrolling."""
 NARROW = {"field": 80, "cell": 84, "feature": 84, "x": 52, "weight": 66}
 """Least widths of the columns of features, in pixels."""
 
@@ -115,7 +117,8 @@ def _identity(run: OpenRun, row: WorkedRow, chosen: list[int]) -> None:
         alt="The identity, worked out",
         placeholder="",
     )
-    sideways_hint("The table")
+    if len(worked.columns) > ON_PHONE:
+        sideways_hint("The table")
     pairs = pair_products(row.products, chosen, row.fields)
     summands = " ".join(
         f"{code(a)} × {code(b)} {signed(value, 3)}{mark}"
@@ -163,7 +166,6 @@ def network_step(run: OpenRun, row: WorkedRow, deep: float) -> None:
         }
     )
     st.dataframe(table, hide_index=True, column_config=configured(table, WORKED), alt="Layers of the DNN")
-    sideways_hint("The table")
 
 
 def sum_step(run: OpenRun, example: pd.Series[Any]) -> None:

@@ -211,7 +211,7 @@ def _metric(shown: Shown, metrics: Metrics, compared: Metrics | None) -> None:
     st.caption(shown.interval(metrics))
 
 
-# The component ladder: what each part of a run's logit adds, against models trained with that part alone.
+# What each part of a run's logit adds, against models trained with that part alone.
 
 
 LADDER_PARTS = {SECOND: "FM pairs", DEEP: "DNN"}
@@ -227,7 +227,7 @@ def ladder_section(run: OpenRun, part: str) -> None:
         return
     rungs = _rungs(run.id, part, tuple(row.id for row in _alone(run)), run)
     name = MODEL_TITLES[run.spec.model.name]
-    st.header("Component ladder", anchor=False, divider="gray")
+    st.header("What each part adds", anchor=False, divider="gray")
     st.markdown(_sentence(rungs, name))
     left, right = side_by_side(2, least=400, gap="large")
     for cell, metric, title in ((left, "logloss", "Logloss by part"), (right, "auc", "AUC by part")):

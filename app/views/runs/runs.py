@@ -12,7 +12,7 @@ from app.export.menu import show_import, show_menu
 from app.shared import launch, predictions
 from app.state import links, saved_runs, sharing, visitor
 from app.state.store import store
-from app.views.runs.tags import choose_tags, keep_tagged, tags_of, with_tags, without_tags
+from app.views.runs.tags import choose_tags, keep_tagged, tags_at_end, tags_of, with_tags, without_tags
 from app.widgets.figure import download, show_chart
 from app.widgets.layout import side_by_side, sideways_hint
 from app.widgets.text import MODEL_TITLES, SECONDS_HELP, errors_shown, guide_alone, plain, seconds_of_work
@@ -362,7 +362,7 @@ def _note(key: str, row: RunRow) -> None:
     """Keep the notes of a run, whose tags stay; words of them that begin with # are tags, too."""
     notes = st.session_state[key]
     with errors_shown():
-        store().set_notes(row.id, with_tags(notes, [*tags_of(row.notes), *tags_of(notes)]))
+        store().set_notes(row.id, with_tags(notes, [*tags_at_end(row.notes), *tags_of(notes)]))
 
 
 def _resume(rows: list[RunRow]) -> None:

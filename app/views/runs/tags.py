@@ -1,4 +1,7 @@
-"""Tags of runs: words of their notes that begin with #. They are chosen as tags here, and read as notes elsewhere."""
+"""Tags of runs: words of their notes that begin with #. They are chosen as tags here, and read as notes elsewhere.
+
+Tags at the end of the notes are tags alone. One within a sentence, such as `see #42 for why`, is a word of it, too.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from app.widgets.text import errors_shown, plain
 from deepfm_core.store.records import RunRow
 
 _TAG = re.compile(r"(?<![^\s,;])#([^\s#,;]+)[,;]?")
+_LAST = re.compile(rf"(?:\s*{_TAG.pattern})+\s*$")
 _WANTED = "tags"
 """Name of the choice in the URL that holds the tags to show."""
 
@@ -23,14 +27,24 @@ def tags_of(notes: str) -> list[str]:
 
 
 def without_tags(notes: str) -> str:
-    """Give a run's notes without the tags."""
-    return re.sub(r"[^\S\n]{2,}", " ", _TAG.sub("", notes)).strip()
+    """Give a run's notes without the tags at their end."""
+    return _LAST.sub("", notes).strip()
+
+
+def tags_at_end(notes: str) -> list[str]:
+    """Give the tags that `without_tags` leaves out."""
+    last = _LAST.search(notes)
+    return tags_of(last[0]) if last else []
 
 
 def with_tags(notes: str, tags: Sequence[str]) -> str:
-    """Write notes and tags as one text: the tags stand at its end."""
-    marked = [f"#{word}" for tag in tags if (word := "-".join(re.sub(r"[#,;]", " ", tag).split()))]
-    return " ".join(part for part in (without_tags(notes), *dict.fromkeys(marked)) if part)
+    """Write notes and tags as one text: the tags stand at its end, but for those that are words of a sentence.
+
+    A word of a sentence that is no tag any more loses its mark alone.
+    """
+    words = dict.fromkeys(word for tag in tags if (word := "-".join(re.sub(r"[#,;]", " ", tag).split())))
+    text = _TAG.sub(lambda tag: tag[0] if tag[1] in words else tag[0].replace("#", "", 1), without_tags(notes))
+    return " ".join(part for part in (text, *(f"#{word}" for word in words if word not in tags_of(text))) if part)
 
 
 def keep_tagged(rows: list[RunRow]) -> list[RunRow]:

@@ -10,14 +10,13 @@ import numpy as np
 import pandas as pd
 
 import deepfm_core
-from deepfm_core._words import percent, signed
+from deepfm_core._words import isolated, named, percent, signed
 from deepfm_core.evidence.verdicts import has_evidence, passed_over, verdict_sentence
 from deepfm_core.export.model_card import PARTS, Facts
 from deepfm_core.export.report import charts
 from deepfm_core.export.report.charts import Step
 from deepfm_core.export.run_code import classifier_snippet, command_line, unsaid
 from deepfm_core.metrics.scores import Metrics, logloss_by_row
-from deepfm_core.runs.findings import isolated
 
 # The report's look: colours for light, dark and paper, and the layout. The colours are those of the app.
 
@@ -202,7 +201,7 @@ def _doubts(facts: Facts) -> Iterator[str]:
     worst = facts.findings.worst
     if worst is not None and worst.beyond_chance:
         yield (
-            f"Where {worst.field} = {worst.level}, {percent(worst.predicted, 1)} was predicted and "
+            f"Where {named(worst.field, worst.level)}, {percent(worst.predicted, 1)} was predicted and "
             f"{percent(worst.observed, 1)} observed, in {worst.rows:,} rows: further off than chance would put the "
             f"worst of {worst.slices} slices."
         )
@@ -418,7 +417,7 @@ def _row(title: str, row: pd.Series, addends: pd.DataFrame, cells: pd.Series, fa
     shown = {str(name): value for name, value in cells.items() if name not in ("row", label)}
     base = float(addends.loc[addends["term"] == "base", "value"].sum())
     picture = charts.ledger(base, _steps(addends[addends["term"] != "base"], cells), float(row["logit"]))
-    values = "".join(f"<span>{escape(name)} = {escape(str(value))}</span>" for name, value in shown.items())
+    values = "".join(f"<span>{escape(named(name, str(value)))}</span>" for name, value in shown.items())
     head = f"{title}: {percent(row['probability'], 1)}"
     said = f"Row {int(row['row']):,} of the {PARTS[str(row['part'])].lower()} part was {happened}."
     about = f'<figcaption>{said}</figcaption><div class="cells">{values}</div>'
@@ -449,7 +448,7 @@ def _addend(addend: pd.Series, cells: pd.Series) -> str:
     a, b = addend["field_a"], addend["field_b"]
     if addend["term"] == "pair":
         return f"{a} × {b}" if a != b else f"within {a}"
-    return f"{a} = {cells[a]}" if a in cells.index and a != "row" else str(a)
+    return named(str(a), str(cells[a])) if a in cells.index and a != "row" else str(a)
 
 
 # Fields, settings, words.
