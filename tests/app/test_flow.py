@@ -456,6 +456,15 @@ def test_the_table_of_runs_says_on_tablets_too_that_it_goes_on(opened: Opened, s
     assert f"(max-width: 1100px) {{\n    .{layout.WIDE}" in layout._RULES
 
 
+def test_letters_of_names_and_notes_that_may_have_no_font_are_looked_at(opened: Opened, store: Store) -> None:
+    run = store.enqueue(_spec(opened, store), "试一试")
+    store.set_notes(run, "좋다")
+    scripts = [str(element.proto.body) for element in opened("runs").get("html")]
+    looked_at = next(script for script in scripts if "const letters" in script)
+    assert "Chinese characters" in looked_at
+    assert "Korean letters" in looked_at
+
+
 def test_tags_and_notes_are_one_text_and_come_apart_again() -> None:
     from app.views.runs.tags import tags_of, with_tags, without_tags
 

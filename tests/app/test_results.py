@@ -529,3 +529,20 @@ def test_a_pair_that_a_wide_run_did_not_explain_is_measured_when_it_is_opened(op
     app = opened("interactions", run=run, pair=pair_id(a, b))
     assert f"{a} × {b}" in text_of(app)
     assert "Effect of two levels together" in text_of(app)
+
+
+def test_of_many_fields_those_that_weigh_most_come_first_and_the_others_on_request(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = opened("examples")
+    whole = few.table[0].value
+    assert not few.expander
+    monkeypatch.setattr("app.views.examples.ledger.MOST_FIELDS", 3)
+    app = opened("examples")
+    assert [len(table.value) for table in app.table] == [3, len(whole) - 3]
+    assert app.expander[0].label.startswith(f"{len(whole) - 3} more fields")
+    assert set(app.table[0].value["field"]) | set(app.table[1].value["field"]) == set(whole["field"])
+    listed = [list(next(t.value for t in page.dataframe if "surprise" in t.value)) for page in (few, app)]
+    assert set(listed[0]) == set(listed[1])
+    assert listed[0] != listed[1]
+    assert listed[1][3] in ("device", "placement")  # the strongest pair

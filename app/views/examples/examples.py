@@ -14,8 +14,7 @@ from app.charts.logits import logit_plane, logit_strip
 from app.shared import predictions, run_status
 from app.state import links
 from app.state.saved_runs import OpenRun
-from app.views.examples import selection
-from app.views.examples.ledger import row_section
+from app.views.examples import ledger, selection
 from app.widgets.columns import ROWS, configured
 from app.widgets.figure import figure
 from app.widgets.layout import bring_in_view, heading_for_readers, side_by_side, sideways_hint
@@ -30,8 +29,6 @@ LONGEST_CELL = 80
 OUTCOME = "outcome"
 FILTER = "filter"
 """Name, in the URL, of the choice that holds which rows are listed."""
-MANY_FIELDS = 12
-"""Of more fields, those that weigh most are listed first."""
 SLIDER_STEPS = 200
 """Steps of a slider over the range of a column's numbers."""
 MOST_WHOLE = 2**53
@@ -62,7 +59,7 @@ def main() -> None:
             inside = show_rows(run, kept, row)
         with right:
             list_rows(run, kept if inside is None else inside, terms, inside is not None)
-    row_section(run, run_status.compared_run(run), examples, terms, cells, position)
+    ledger.row_section(run, run_status.compared_run(run), examples, terms, cells, position)
     bring_in_view()
 
 
@@ -235,7 +232,7 @@ def list_rows(run: OpenRun, rows: pd.DataFrame, terms: pd.DataFrame, from_area: 
     fields = list(shown.columns)[list(shown.columns).index(OUTCOME) + 1 :]
     units = [role.notation.unit for role in run.spec.schema.used]
     titles = {name: f"{name} ({unit})" if unit else name for name, unit in zip(fields, units, strict=True)}
-    if len(fields) > MANY_FIELDS:
+    if len(fields) > ledger.MOST_FIELDS:
         names = {role.column: name for role, name in zip(run.spec.schema.used, fields, strict=True)}
         fields = [names[column] for column in by_weight(list(names), terms)]
     shown = shown[["row", OUTCOME, "probability", *fields, "surprise"]].copy()
@@ -269,7 +266,7 @@ def list_rows(run: OpenRun, rows: pd.DataFrame, terms: pd.DataFrame, from_area: 
     )
     sideways_hint("The table", wide=True)
     first = f"The first {SHOWN_ROWS:,} of {len(rows):,}. " if len(rows) > SHOWN_ROWS else ""
-    order = " Fields that weigh most in the model come first." if len(fields) > MANY_FIELDS else ""
+    order = " Fields that weigh most in the model come first." if len(fields) > ledger.MOST_FIELDS else ""
     st.caption(
         f"{first}Surprise is the logloss of the row, in nats. Choose a row to open it; click a heading to sort by it."
         f"{order}"

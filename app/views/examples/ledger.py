@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 AS_TRAINED, PURIFIED = "as trained", "purified"
 MOST_FIELDS = 12
-"""Fields of the nearest row that are shown at once."""
+"""Of more fields, those that weigh most come first: in the list of rows, and in the table of the nearest one."""
 _SUMS = (
     "Each bar starts where the last one ended, in log-odds; together they give exactly the logit. The upper axis shows "
     "the probability of a logit."

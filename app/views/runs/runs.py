@@ -14,6 +14,7 @@ from app.state import links, saved_runs, sharing, visitor
 from app.state.store import store
 from app.views.runs.tags import choose_tags, keep_tagged, tags_at_end, tags_of, with_tags, without_tags
 from app.widgets.figure import download, show_chart
+from app.widgets.fonts import say_missing_letters
 from app.widgets.layout import side_by_side, sideways_hint
 from app.widgets.text import MODEL_TITLES, SECONDS_HELP, errors_shown, guide_alone, plain, seconds_of_work
 from deepfm_core.spec.run import BASELINE
@@ -75,6 +76,7 @@ def _page(active: bool) -> None:
         return
     chosen = _table(kept, by_id.loc[[row.id for row in kept]].reset_index(drop=True))
     sideways_hint("The table", wide=True)
+    say_missing_letters(text for row in kept for text in (row.name, row.notes, row.spec.table_name))
     if not chosen:
         st.caption("Tick runs in the first column to open, compare, tag, export, resume or delete them.")
     st.caption("The sample run comes with the app and is not listed. It is the last choice under *Run* in the sidebar.")
