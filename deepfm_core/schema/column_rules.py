@@ -391,11 +391,12 @@ def _code_shape(cells: Cells, values: NDArray[np.float64]) -> str:
 
 def _quantity_reason(cells: Cells, values: NDArray[np.float64]) -> str:
     low, high = number_names([values[0], values[-1]]) if len(values) > 1 else number_names([values[0]]) * 2
+    low, high = (cells.notation.measured(end) for end in (low, high))
     reason = f"{_counted(len(values))} numbers from {low} to {high}"
     top = float(cells.numbers.values[cells.held[_first_largest(cells)]])
     share = cells.counts[cells.held].max() / len(cells)
     if share >= 0.2 and np.isfinite(top):
-        reason += f"; {number_names([top])[0]} in {percent(share)} of the rows"
+        reason += f"; {cells.notation.measured(number_names([top])[0])} in {percent(share)} of the rows"
     return reason
 
 
@@ -408,7 +409,8 @@ def _first_stray(cells: Cells) -> str:
 def _stray_warning(cells: Cells, first: str) -> str:
     rows = int(cells.counts[cells.numbers.wrong].sum())
     cell, is_not = ("cell", "is not a finite number") if rows == 1 else ("cells", "are not finite numbers")
-    return f"{rows:,} {cell} {is_not} ({first}): put right or empty them before training, or make the field categorical"
+    it = "it" if rows == 1 else "them"
+    return f"{rows:,} {cell} {is_not} ({first}): fix or clear {it} before training, or make the field categorical"
 
 
 def _disguised(cells: Cells) -> FieldRole | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -171,6 +172,14 @@ def test_one_unit_behind_all_numbers_is_left_out_and_said(unit: str) -> None:
     assert role.kind is Kind.PIECEWISE
     assert f"`{unit.strip()}` left out" in role.reason
     assert read_so([f"{x}{unit}" for x in AMOUNTS], role) == pytest.approx(AMOUNTS)
+
+
+@pytest.mark.parametrize(
+    ("write", "said"),
+    [(lambda x: f"${x:,.2f}", r"from \$\S+ to \$\S+"), (lambda x: f"{x:.2f} kg", r"from \S+ kg to \S+ kg")],
+)
+def test_the_range_of_numbers_is_said_with_their_unit(write, said: str) -> None:
+    assert re.search(said, role_of([write(x) for x in AMOUNTS], "amount").reason)
 
 
 def test_thousands_as_india_writes_them_are_numbers() -> None:
