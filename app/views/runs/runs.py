@@ -14,9 +14,16 @@ from app.state import links, saved_runs, sharing, visitor
 from app.state.store import store
 from app.views.runs.tags import choose_tags, keep_tagged, tags_at_end, tags_of, with_tags, without_tags
 from app.widgets.figure import download, show_chart
-from app.widgets.fonts import say_missing_letters
 from app.widgets.layout import side_by_side, sideways_hint
-from app.widgets.text import MODEL_TITLES, SECONDS_HELP, errors_shown, guide_alone, plain, seconds_of_work
+from app.widgets.text import (
+    MODEL_TITLES,
+    SECONDS_HELP,
+    errors_shown,
+    guide_alone,
+    plain,
+    say_missing_letters,
+    seconds_of_work,
+)
 from deepfm_core.spec.run import BASELINE
 from deepfm_core.store.records import RunRow
 from deepfm_core.store.store import MOST_NAME, MOST_NOTES
