@@ -127,6 +127,11 @@ WAVES = 4
 DENSE_BUCKETS = 16
 """Quantile buckets of a dense field's main effect."""
 
+COUNTED = 20_000
+"""Entries up to which sums over several columns a row are counted: to begin a sparse product takes longer."""
+COUNTED_PRODUCTS = 4_000_000
+"""Products of two entries of a row up to which X'VX is counted, to the same bits as a sparse product: 64 MB."""
+
 Columns: TypeAlias = Any
 """A matrix: an array or a csr_array, which has no types. `@` and `.T` work alike on both."""
 
@@ -171,7 +176,7 @@ class Slots:
 
     def weighted(self, weights: NDArray[np.float64]) -> Columns:
         """Return (N, size) columns times (N,) row weights."""
-        values = self.values * weights[:, None]
+        values = self._times(weights)
         return values if self.full else self._sparse(values)
 
     def _sparse(self, values: NDArray[np.floating]) -> csr_array:
@@ -181,9 +186,10 @@ class Slots:
 
     def sums(self, values: NDArray[np.floating]) -> NDArray[Any]:
         """Sum x times (N,) or (N, B) values over the rows of each column: (size,) or (size, B)."""
-        # X'r. With a single 1 in each row this is a count, which is faster than a sparse product.
-        if self.one_hot and values.ndim == 1:
-            return np.bincount(self.ids[:, 0], values, self.size)
+        # X'r. With a single 1 in each row this is a count, which is faster than a sparse product; so it is, to the same
+        # bits, where there are few entries.
+        if values.ndim == 1 and (self.one_hot or (not self.full and self.ids.size <= COUNTED)):
+            return np.bincount(self.ids.ravel(), self._times(values).ravel(), self.size)
         return np.asarray((self.single if values.dtype == np.float32 else self.matrix).T @ values)
 
     def square_sums(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -193,6 +199,22 @@ class Slots:
         values = self.values**2 * weights[:, None]
         summed = values.sum(axis=0) if self.full else np.bincount(self.ids.ravel(), values.ravel(), self.size)
         return np.asarray(summed, dtype=np.float64)
+
+    def gram(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return X'VX under (N,) row weights: (size, size)."""
+        if self.x is None:
+            return np.diag(self.sums(weights))
+        if self.full:
+            return np.asarray(self.values.T @ self._times(weights))
+        if self.ids.size * self.ids.shape[1] > COUNTED_PRODUCTS:
+            return np.asarray((self.matrix.T @ self.weighted(weights)).toarray())
+        codes = self.ids[:, :, None] * self.size + self.ids[:, None, :]  # (N, s, s)
+        products = self.x[:, :, None] * self._times(weights)[:, None, :]
+        return np.bincount(codes.ravel(), products.ravel(), self.size**2).reshape(self.size, self.size)
+
+    def _times(self, weights: NDArray[np.floating]) -> NDArray[Any]:
+        """Return the values (N, s) times (N,) row weights."""
+        return weights[:, None] if self.x is None else self.x * weights[:, None]
 
     def at_rows(self, effects: NDArray[np.floating]) -> NDArray[Any]:
         """Return each row the sum of x times (size, …) effects of its columns: (N, …)."""

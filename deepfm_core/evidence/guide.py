@@ -153,10 +153,11 @@ def supported_pairs(table: EncodedTable, *, seed: int = 0, report: Report = unhe
     if len(table.layout.fields) < 2:
         return ()
     every = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
-    asked = _asked(table, _looked_at(table, seed) if every > MOST_ASKED else None)
+    looked_at, main = _looked_at(table, seed) if every > MOST_ASKED else (None, None)
+    asked = _asked(table, looked_at)
     if asked is not None and not asked:
         return ()
-    fit = fit_observed(table, draws=DRAWS, seed=seed, report=report, least=LIKELY, pairs=asked)
+    fit = fit_observed(table, draws=DRAWS, seed=seed, report=report, least=LIKELY, pairs=asked, main=main)
     joint, others = likelihoods(fit.joint.scores), every - len(fit.pairs)
     found = posterior(joint, others=others)
     strengths = np.sqrt(expected_square(joint, found))
@@ -210,14 +211,20 @@ def _q_values(fit: ObservedFit, others: int) -> Values:
     return benjamini_hochberg(np.concatenate([upper_tail(z, skew), np.ones(others)]))[: len(z)]
 
 
-def _looked_at(table: EncodedTable, seed: int) -> list[tuple[int, int]]:
-    """Choose the pairs of a wide table that are worth asking, from a sample of its rows."""
-    if len(table) > MOST_LOOKED_AT:
+def _looked_at(table: EncodedTable, seed: int) -> tuple[list[tuple[int, int]], MainEffects | None]:
+    """Choose the pairs of a wide table that are worth asking, from a sample of its rows.
+
+    Returns:
+        The pairs, and the main effects that they were chosen beside, if those are of all rows.
+    """
+    sampled = len(table) > MOST_LOOKED_AT
+    if sampled:
         rows = np.random.default_rng(seed).choice(len(table), MOST_LOOKED_AT, replace=False)
         table = table.take(np.sort(rows))
     designs = field_designs(table)
-    p = fit_main_effects([*designs, *dense_designs(table)], labels_of(table)).probability
-    return first_look(designs, labels_of(table) - p, p * (1 - p), MOST_ASKED)
+    main = fit_main_effects([*designs, *dense_designs(table)], labels_of(table))
+    p = main.probability
+    return first_look(designs, labels_of(table) - p, p * (1 - p), MOST_ASKED), None if sampled else main
 
 
 def solve(table: EncodedTable, pairs: Sequence[GuidedPair]) -> Guide:

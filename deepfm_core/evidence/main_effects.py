@@ -11,7 +11,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve
-from scipy.sparse import issparse
 
 from deepfm_core.evidence.designs import FieldDesign, Slots
 from deepfm_core.metrics.scores import sigmoid
@@ -152,8 +151,7 @@ class _Block:
         gradient = self.slots.sums(residual) - effects / variance  # (columns,)
         if self.dense:
             if anew or self.gram is None:
-                gram = self.slots.matrix.T @ self.slots.weighted(weights)
-                self.gram = np.asarray(gram.toarray() if issparse(gram) else gram)
+                self.gram = self.slots.gram(weights)
             factor = cho_factor(self.gram + np.eye(self.size) / variance)
             step = cho_solve(factor, gradient)
             # Effective number of parameters: columns − trace((X'VX + I/σ²)⁻¹)/σ² (γ in MacKay 1992).

@@ -38,7 +38,7 @@ class FieldWeights:
             # Columns without rows have a diagonal of 0: a floor lets them be divided by.
             self._floor = self.gram + max(float(self.gram.max()), 1e-9) * 1e-9
         else:
-            self.gram = _dense(design.main.matrix.T @ design.main.weighted(weights))  # (size, size)
+            self.gram = design.main.gram(weights)  # (size, size)
             diagonal = np.diag(self.gram)
             self._factor = cho_factor(self.gram + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
 

@@ -175,16 +175,18 @@ def fit_observed(
     report: Report = unheard,
     least: float = 0.0,
     pairs: Sequence[tuple[int, int]] | None = None,
+    main: MainEffects | None = None,
 ) -> ObservedFit:
     """Fit main effects, score all pairs alone, then beside each other; arguments as for `observed_interactions`.
 
     Pairs that interact with a smaller probability than `least`, alone, are not scored beside the others. Only `pairs`
     are scored, if given, or else those that a first look chooses; the rest of all pairs count as ones that say nothing.
+    `main` are the main effects of all rows, where they are known.
 
     It runs in one BLAS thread. The products are many and small, and with more threads they take several times as long.
     """
     with threadpool_limits(1, user_api="blas"):
-        return _fit_observed(table, draws, seed, most_rows, report, least, pairs)
+        return _fit_observed(table, draws, seed, most_rows, report, least, pairs, main)
 
 
 def _fit_observed(
@@ -195,6 +197,7 @@ def _fit_observed(
     report: Report,
     least: float,
     chosen: Sequence[tuple[int, int]] | None,
+    known: MainEffects | None,
 ) -> ObservedFit:
     labels = labels_of(table)
     rng = np.random.default_rng(seed)
@@ -204,7 +207,7 @@ def _fit_observed(
     designs = (*field_designs(table), *dense_designs(table))
     fields = len(table.layout.fields)
     every = tuple(combinations(range(fields), 2))
-    main = fit_main_effects(designs, labels)
+    main = fit_main_effects(designs, labels) if known is None else known
     if chosen is None and len(every) > MOST_TESTED:
         chosen = _worth_testing(designs[:fields], labels, main, seed, within(report, LOOKED, ALONE[0]))
         least = max(least, LIKELY)

@@ -13,7 +13,9 @@ from scipy.optimize import minimize
 
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
+from deepfm_core.evidence import guide, ranking
 from deepfm_core.evidence.guide import FEWEST_EXPECTED, GuidedPair, _asked, fit_guides, solve, supported_pairs
+from deepfm_core.evidence.main_effects import fit_main_effects
 from deepfm_core.metrics.scores import logloss, sigmoid
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
@@ -46,6 +48,20 @@ def test_strong_pairs_are_supported_and_others_are_not() -> None:
     found = named(supported_pairs(table), table)
     assert expected <= found
     assert len(found) <= len(expected) + 1
+
+
+def test_a_first_look_and_the_evidence_share_their_main_effects(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, table = encoded_world(replace(CATEGORICAL, fields=6, pairs=2, strengths=(0.6, 0.6), levels=(3, 20)), rows=1500)
+    monkeypatch.setattr(guide, "MOST_ASKED", 5)  # of 15
+    fits: list[object] = []
+    monkeypatch.setattr(ranking, "fit_main_effects", lambda *given: fits.append(given) or fit_main_effects(*given))
+    shared = supported_pairs(table)
+    assert shared
+    assert not fits
+    chosen, _ = guide._looked_at(table, 0)
+    monkeypatch.setattr(guide, "_looked_at", lambda *_: (chosen, None))
+    assert supported_pairs(table) == shared
+    assert len(fits) == 1
 
 
 @pytest.mark.parametrize("seed", range(3))

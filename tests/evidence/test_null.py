@@ -4,8 +4,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scipy import stats
 
+from deepfm_core.evidence import designs as evidence_designs
 from deepfm_core.evidence import score_test
-from deepfm_core.evidence.designs import field_designs
+from deepfm_core.evidence.designs import Slots, field_designs, full_slots
 from deepfm_core.evidence.main_effects import fit_main_effects
 from deepfm_core.evidence.score_test import benjamini_hochberg, gram_of, null_residuals, upper_tail
 from deepfm_core.metrics.scores import sigmoid
@@ -34,6 +35,20 @@ def test_the_matrix_of_a_refit_is_that_of_its_columns() -> None:
     v = np.random.default_rng(0).uniform(0.05, 0.25, 300)
     X = np.hstack([np.asarray(block.matrix.toarray()) for block in blocks])
     np.testing.assert_allclose(gram_of(blocks, v), X.T @ (X * v[:, None]), atol=1e-12)
+
+
+@pytest.mark.parametrize("counted", [0, 20_000])
+def test_sums_of_columns_are_those_of_their_matrix(counted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    for limit in ("COUNTED", "COUNTED_PRODUCTS"):
+        monkeypatch.setattr(evidence_designs, limit, counted)  # never, or for few entries
+    rng = np.random.default_rng(1)
+    x = rng.normal(size=(50, 3)) * rng.integers(2, size=(50, 3))
+    several = Slots(rng.integers(7, size=(50, 3)), x, 7)  # some rows have a column twice
+    values = rng.normal(size=50)
+    for slots in (several, Slots(rng.integers(7, size=(50, 1)), None, 7), full_slots(x)):
+        X = np.asarray(slots.matrix if slots.full else slots.matrix.toarray())
+        np.testing.assert_allclose(slots.sums(values), X.T @ values, atol=1e-12)
+        np.testing.assert_allclose(slots.gram(values), X.T @ (X * values[:, None]), atol=1e-12)
 
 
 def test_conjugate_gradients_agree_with_the_direct_solution(monkeypatch: pytest.MonkeyPatch) -> None:
