@@ -203,14 +203,15 @@ class Slots:
     def gram(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return X'VX under (N,) row weights: (size, size)."""
         if self.x is None:
-            return np.diag(self.sums(weights))
+            return np.asarray(np.diag(self.sums(weights)))
         if self.full:
             return np.asarray(self.values.T @ self._times(weights))
         if self.ids.size * self.ids.shape[1] > COUNTED_PRODUCTS:
             return np.asarray((self.matrix.T @ self.weighted(weights)).toarray())
         codes = self.ids[:, :, None] * self.size + self.ids[:, None, :]  # (N, s, s)
         products = self.x[:, :, None] * self._times(weights)[:, None, :]
-        return np.bincount(codes.ravel(), products.ravel(), self.size**2).reshape(self.size, self.size)
+        counted = np.bincount(codes.ravel(), products.ravel(), self.size**2)
+        return np.asarray(counted, dtype=np.float64).reshape(self.size, self.size)
 
     def _times(self, weights: NDArray[np.floating]) -> NDArray[Any]:
         """Return the values (N, s) times (N,) row weights."""

@@ -153,7 +153,10 @@ def supported_pairs(table: EncodedTable, *, seed: int = 0, report: Report = unhe
     if len(table.layout.fields) < 2:
         return ()
     every = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
-    looked_at, main = _looked_at(table, seed) if every > MOST_ASKED else (None, None)
+    looked_at: list[tuple[int, int]] | None = None
+    main: MainEffects | None = None
+    if every > MOST_ASKED:
+        looked_at, main = _looked_at(table, seed)
     asked = _asked(table, looked_at)
     if asked is not None and not asked:
         return ()

@@ -22,6 +22,14 @@ PRESETS = ("recommended", "paper", "quick")
 FIRST_ORDER_SD, EMBEDDING_SD = 0.25, 0.15
 """Expected sizes of weights (in log-odds) and of embeddings (in its square root)."""
 
+PATIENCE, GUIDED_PATIENCE = 3, 8
+"""Epochs of patience, and the most of a guided model."""
+GUIDED_STEPS = 1200
+"""Steps that a guided model waits, in whole epochs: what it learns late shows after so many steps, not epochs."""
+LEAST_GAIN = 5e-5
+"""Share of the validation logloss that it must fall by for a guided model to be waited for. Of many rows every other
+epoch gains a millionth, and patience does not end."""
+
 
 def preset(name: str, model_name: str, rows: int, *, guided: bool = True) -> tuple[ModelSpec, FitSpec]:
     """Give a preset's settings for `rows` training rows; why they are as they are: docs/decisions/012, 022.
@@ -61,7 +69,7 @@ def _recommended(model_name: str, rows: int, guided: bool) -> tuple[ModelSpec, F
     model = ModelSpec(model_name, embedding_size=8, layers=(64, 32), dropout=0.5, centred=True, embedding_sd=0.1)
     fit = FitSpec(
         epochs=60,
-        patience=3,
+        patience=PATIENCE,
         batch_size=_batch_size(rows),
         learning_rate=3e-3,
         first_order_rate=3.0,
@@ -72,7 +80,9 @@ def _recommended(model_name: str, rows: int, guided: bool) -> tuple[ModelSpec, F
     if not (guided and model.switches.second_order):
         return model, fit
     # What a guide leaves is weaker, and takes longer to find: more patience, and embeddings that may be larger.
-    freer = replace(fit, patience=8, embedding_l2=_l2(rows, GUIDED_EMBEDDING_SD))
+    freer = replace(
+        fit, patience=_guided_patience(rows), least_gain=LEAST_GAIN, embedding_l2=_l2(rows, GUIDED_EMBEDDING_SD)
+    )
     return replace(model, guided=True, embedding_sd=0.2), freer
 
 
@@ -81,7 +91,7 @@ def _paper(model_name: str) -> tuple[ModelSpec, FitSpec]:
     rate and L2, which it leaves out, are ours, and so is Adam for LR, which the paper trains by FTRL."""
     activation = "tanh" if model_name == "ipnn" else "relu"
     model = ModelSpec(model_name, embedding_size=10, layers=(400, 400, 400), activation=activation, dropout=0.5)
-    return model, FitSpec(epochs=30, patience=3, batch_size=1024, learning_rate=1e-3, l2=1e-5)
+    return model, FitSpec(epochs=30, patience=PATIENCE, batch_size=1024, learning_rate=1e-3, l2=1e-5)
 
 
 def _quick(model_name: str, rows: int, guided: bool) -> tuple[ModelSpec, FitSpec]:
@@ -91,8 +101,18 @@ def _quick(model_name: str, rows: int, guided: bool) -> tuple[ModelSpec, FitSpec
 
 def _batch_size(rows: int) -> int:
     """Give the power of two nearest to 2√rows, from 64 to 4096: noise enough in small tables, few steps in large."""
-    exponent = round(math.log2(2 * math.sqrt(max(rows, 1))))
+    exponent = round(math.log2(_usual_batch(rows)))
     return int(2 ** min(max(exponent, 6), 12))
+
+
+def _usual_batch(rows: int) -> float:
+    return 2 * math.sqrt(max(rows, 1))
+
+
+def _guided_patience(rows: int) -> int:
+    """Give the epochs of `GUIDED_STEPS` steps: 2400/√rows, from 3 to 8. An epoch of a large table has many steps."""
+    epochs = math.ceil(GUIDED_STEPS * _usual_batch(rows) / max(rows, 1))
+    return min(max(epochs, PATIENCE), GUIDED_PATIENCE)
 
 
 def _l2(rows: int, sd: float) -> float:

@@ -129,6 +129,8 @@ class FitSpec:
     epochs: int = 30
     patience: int = 3
     """Epochs without a better validation logloss before training stops."""
+    least_gain: float = 0.0
+    """Share of the validation score that an epoch must gain to count as better for the patience."""
     batch_size: int = 1024
     learning_rate: float = 1e-3
     l2: float = 1e-5

@@ -261,11 +261,7 @@ def _evaluate_epoch(
     value = logloss(labels, logits)
     _require_number(value, state.epoch)
     area = auc(labels, logits)
-    loss = _loss_by(spec, value, area)
-    best = loss < state.best_loss
-    if best:
-        state.best_loss, state.best_epoch = loss, state.epoch
-        state.keep_best()
+    best = state.take(_loss_by(spec, value, area), spec.least_gain)
     state.seconds = time.perf_counter() - began
     return EpochDone(state.epoch, train_logloss, value, area, state.seconds, best)
 

@@ -39,6 +39,8 @@ class FitState:
         full: how many epochs the weights that it was reduced from had been trained for in the phase.
         earlier: how many epochs the kept weights of each earlier phase had been trained for.
         best_loss: the lowest so far of the validation part: the logloss, or 1 − AUC where the fit goes by that.
+        gained: the last epoch that was better by the fit's least gain, which patience counts from.
+        gained_loss: the loss of that epoch.
         guide: what a guided model must do better than; None until it is known.
     """
 
@@ -55,6 +57,8 @@ class FitState:
     guide: Guide | None = None
     best_epoch: int = 0
     best_loss: float = math.inf
+    gained: int = 0
+    gained_loss: float = math.inf
     seconds: float = 0.0
     reduces: bool = False
     best_weights: dict[str, Tensor] = field(default_factory=dict)
@@ -111,8 +115,23 @@ class FitState:
 
     @property
     def stalled(self) -> int:
-        """How many epochs in a row have been no better than the best one, or than where the rate was reduced."""
-        return self.epoch - max(self.best_epoch, self.reduced)
+        """How many epochs in a row have gained nothing, or have passed since the rate was reduced."""
+        return self.epoch - max(self.gained, self.reduced)
+
+    def take(self, loss: float, least_gain: float) -> bool:
+        """Take in the loss of the epoch that has ended; return whether it is the best one, and keep its weights then.
+
+        Args:
+            loss: of the validation part.
+            least_gain: share of the loss that an epoch must gain to begin the patience anew.
+        """
+        if loss < self.gained_loss * (1 - least_gain):
+            self.gained, self.gained_loss = self.epoch, loss
+        best = loss < self.best_loss
+        if best:
+            self.best_epoch, self.best_loss = self.epoch, loss
+            self.keep_best()
+        return best
 
     def reduce_rate(self) -> None:
         """Go on from the weights that the model has, with a tenth of the learning rate and moments of 0."""
@@ -126,6 +145,7 @@ class FitState:
         self.earlier, self.began = self.best_epochs, self.epoch
         self._change_model()
         self.best_epoch, self.best_loss, self.best_weights = self.epoch, math.inf, {}
+        self.gained, self.gained_loss = self.epoch, math.inf
 
     def _change_model(self) -> None:
         self.model = self.final
@@ -147,6 +167,8 @@ class FitState:
             "steps": self.step.steps,
             "best_epoch": self.best_epoch,
             "best_loss": self.best_loss,
+            "gained": self.gained,
+            "gained_loss": self.gained_loss,
             "reduced": self.reduced,
             "full": self.full,
             "seconds": self.seconds,
@@ -166,6 +188,8 @@ class FitState:
         self.epoch, self.best_epoch = int(numbers["epoch"]), int(numbers["best_epoch"])
         best = numbers["best_loss"] if "best_loss" in numbers else numbers["best_logloss"]  # as 0.1 called it
         self.best_loss, self.seconds = float(best), float(numbers["seconds"])
+        self.gained = int(numbers.get("gained", self.best_epoch))  # before there was a least gain, any counted
+        self.gained_loss = float(numbers.get("gained_loss", self.best_loss))
 
     def keep_best(self) -> None:
         """Remember the weights as they are now."""

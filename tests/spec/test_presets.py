@@ -17,7 +17,15 @@ from deepfm_core.errors import SpecError
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import EpochDone
 from deepfm_core.spec.models import GUIDED_EMBEDDING_SD
-from deepfm_core.spec.presets import EMBEDDING_SD, FIRST_ORDER_SD, PRESETS, preset, settings
+from deepfm_core.spec.presets import (
+    EMBEDDING_SD,
+    FIRST_ORDER_SD,
+    LEAST_GAIN,
+    PATIENCE,
+    PRESETS,
+    preset,
+    settings,
+)
 from deepfm_core.spec.run import MODEL_NAMES, FitSpec, ModelSpec
 from deepfm_core.synthetic.worlds import CATEGORICAL, make_world
 from deepfm_core.training.fit import fit
@@ -59,6 +67,23 @@ def test_more_rows_mean_less_decay_and_larger_batches() -> None:
         assert larger.l2 < smaller.l2
         assert larger.l2_embeddings < smaller.l2_embeddings
         assert larger.batch_size > smaller.batch_size
+
+
+@pytest.mark.parametrize(
+    ("rows", "epochs"),
+    [(0, 8), (16_000, 8), (117_000, 8), (160_000, 6), (400_000, 4), (800_000, 3), (10**8, 3)],
+)
+def test_a_guided_model_waits_a_number_of_steps_and_others_three_epochs(rows: int, epochs: int) -> None:
+    for name in ("recommended", "quick"):
+        assert preset(name, "deepfm", rows)[1].patience == epochs
+        assert preset(name, "deepfm", rows, guided=False)[1].patience == PATIENCE
+        assert preset(name, "dnn", rows)[1].patience == PATIENCE
+        assert [preset(name, model, rows)[1].least_gain for model in ("deepfm", "dnn")] == [LEAST_GAIN, 0.0]
+    assert preset("paper", "deepfm", rows)[1].patience == PATIENCE
+
+
+def test_a_patience_of_ones_own_stays_what_it_is() -> None:
+    assert settings("recommended", "deepfm", 800_000, {"patience": 8})[1].patience == 8
 
 
 def test_decay_is_a_gaussian_prior_of_fixed_width() -> None:

@@ -88,6 +88,7 @@ def test_the_table_of_options_says_what_the_setting_says(setting: Setting) -> No
         ({"dropout": 1.0}, "Dropout is 1.0. Use the share of units to drop, 0 to below 1."),
         ({"dropout": float("nan")}, "Dropout is nan. Use the share of units to drop, 0 to below 1."),
         ({"patience": 0}, "Patience is 0. Use 1 or more epochs."),
+        ({"least_gain": 1.0}, "Least gain is 1.0. Use a share of the validation score, 0 to below 1, such as 5e-5."),
         ({"batch_size": 0}, "Batch size is 0. Use 1 to 1000000 rows."),
         ({"learning_rate": 0.0}, "Learning rate is 0.0. Use a number above 0, up to 10, such as 1e-3."),
         (

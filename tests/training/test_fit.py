@@ -60,6 +60,38 @@ def test_a_run_resumed_from_a_checkpoint_ends_with_the_same_weights(averaging: b
         assert torch.equal(value, resumed.model.state_dict()[name]), name
 
 
+def test_an_epoch_that_gains_too_little_is_kept_and_is_not_waited_for() -> None:
+    losses = [0.5, 0.48, 0.4799, 0.4798, 0.4797, 0.4796, 0.46]
+    ends = {}
+    for least_gain in (0.0, 0.001):
+        state = FitState.new(MIXED, MODEL, SPEC, seed=0)
+        for loss in losses:
+            state.epoch += 1
+            assert state.take(loss, least_gain)  # each is the best so far
+            assert state.best_epoch == state.epoch
+            if state.stalled == 3:
+                break
+        ends[least_gain] = state.epoch
+    assert ends == {0.0: 7, 0.001: 5}
+
+
+def test_small_gains_count_together() -> None:
+    state = FitState.new(MIXED, MODEL, SPEC, seed=0)
+    stalled = []
+    for loss in (0.5, 0.4997, 0.4994, 0.4991):
+        state.epoch += 1
+        state.take(loss, 0.001)
+        stalled.append(state.stalled)
+    assert stalled == [0, 1, 0, 1]
+    numbers = state.numbers()
+    resumed = FitState.new(MIXED, MODEL, SPEC, seed=0)
+    resumed.load(state.tensors(), numbers)
+    assert (resumed.stalled, resumed.gained_loss) == (1, 0.4994)
+    del numbers["gained"], numbers["gained_loss"]  # as a checkpoint was before
+    resumed.load(state.tensors(), numbers)
+    assert (resumed.stalled, resumed.gained_loss) == (0, 0.4991)
+
+
 PLATEAU = FitSpec(epochs=40, patience=2, batch_size=32, learning_rate=0.1, l2=0.0, averaging=True)
 
 
