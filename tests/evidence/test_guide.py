@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -14,8 +15,9 @@ from scipy.optimize import minimize
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.evidence import guide, ranking
+from deepfm_core.evidence.designs import FieldDesign
 from deepfm_core.evidence.guide import FEWEST_EXPECTED, GuidedPair, _asked, fit_guides, solve, supported_pairs
-from deepfm_core.evidence.main_effects import fit_main_effects
+from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
 from deepfm_core.metrics.scores import logloss, sigmoid
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
@@ -53,8 +55,13 @@ def test_strong_pairs_are_supported_and_others_are_not() -> None:
 def test_a_first_look_and_the_evidence_share_their_main_effects(monkeypatch: pytest.MonkeyPatch) -> None:
     _, table = encoded_world(replace(CATEGORICAL, fields=6, pairs=2, strengths=(0.6, 0.6), levels=(3, 20)), rows=1500)
     monkeypatch.setattr(guide, "MOST_ASKED", 5)  # of 15
-    fits: list[object] = []
-    monkeypatch.setattr(ranking, "fit_main_effects", lambda *given: fits.append(given) or fit_main_effects(*given))
+    fits: list[MainEffects] = []
+
+    def counted(designs: Sequence[FieldDesign], labels: np.ndarray) -> MainEffects:
+        fits.append(fit_main_effects(designs, labels))
+        return fits[-1]
+
+    monkeypatch.setattr(ranking, "fit_main_effects", counted)
     shared = supported_pairs(table)
     assert shared
     assert not fits
