@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import RunParts, load_parts
-from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, TableWarning
+from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, TableWarning, did_you_mean
 from deepfm_core.evidence.ranking import observed_interactions
 from deepfm_core.evidence.verdicts import HELD_OUT_COLUMNS, verdicts
 from deepfm_core.explain.frames import pairs_frame, sample_rows
@@ -35,6 +35,7 @@ from deepfm_core.export.run_code import recipe
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample, pairs_explained
 from deepfm_core.runs.predictor import Trained
+from deepfm_core.schema.column import Cells
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import rule_labels
@@ -45,6 +46,7 @@ from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.spec.settings import SETTINGS, of_home
 from deepfm_core.spec.value_kinds import Choice, named_crosses
 from deepfm_core.tables.dataframe import table_from_frame
+from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Table
 from deepfm_core.training.fit import fit
 from deepfm_core.training.hardware import set_threads, torch_left_as_it_was, training_device
@@ -163,6 +165,9 @@ def require_kinds_of_values(parameters: Mapping[str, Any]) -> None:
             raise SpecError(f"{name} is {value!r}. Use {setting.values.kind}.")
 
 
+Rows = pd.DataFrame | ArrayLike | str | Path
+"""(N, columns) rows: a frame, an array, or where files are."""
+
 POSITIVE, NEGATIVE = "1", "0"
 """The texts of the two classes in the label column of the training table."""
 
@@ -264,13 +269,15 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.random_state = random_state
         self.keep_training_rows = keep_training_rows
 
-    def fit(self, X: pd.DataFrame | ArrayLike, y: ArrayLike, **unsupported: Any) -> Self:
+    def fit(self, X: Rows, y: ArrayLike, **unsupported: Any) -> Self:
         """Train on N rows. Rows cannot be weighted.
 
         Args:
-            X: (N, columns), a frame of any types, or an array, whose columns are called x0, x1, ….
+            X: (N, columns), a frame of any types, or an array, whose columns are called x0, x1, …; or the path of a
+                file, a folder, a pattern or a URI, as `read_table` takes it. Cells of files are texts, and so are
+                their labels.
             y: (N,) labels of two classes; the one that sorts last is positive. With `positive`, labels of any number of
-                values.
+                values. If X is a path, the name of the label's column; rows without a label are left out.
 
         Raises:
             ValueError: y does not have two classes, or does not fit X.
@@ -283,6 +290,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "or repeat rows in proportion to their weights."
             )
         require_kinds_of_values(self.get_params(deep=False))
+        if isinstance(X, str | Path):
+            X, y = _labelled_file(X, y)
         frame = self._frame(X, reset=True)
         if not len(frame):
             raise SchemaError("X", [Problem("there are no rows", "Give rows of both classes.")])
@@ -318,21 +327,21 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model._loaded_pairs = pairs
         return model
 
-    def decision_function(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
+    def decision_function(self, X: Rows) -> NDArray[np.float64]:
         """Return each row's logit: (N,)."""
         return self._fitted().logits(self._table(X))
 
-    def predict_proba(self, X: pd.DataFrame | ArrayLike) -> NDArray[np.float64]:
+    def predict_proba(self, X: Rows) -> NDArray[np.float64]:
         """Return the probability of each of `classes_`: (N, 2)."""
         positive = sigmoid(self.decision_function(X))
         return np.column_stack([1 - positive, positive])
 
-    def predict(self, X: pd.DataFrame | ArrayLike) -> NDArray[Any]:
+    def predict(self, X: Rows) -> NDArray[Any]:
         """Return each row's more probable class: (N,)."""
         positive = self.decision_function(X) > 0
         return np.asarray(self.classes_[positive.astype(np.intp)])
 
-    def explain(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
+    def explain(self, X: Rows) -> pd.DataFrame:
         """Split each row's logit into its parts.
 
         Returns:
@@ -342,7 +351,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         frame = terms_frame(self._fitted().model, self._encoded(X)).drop(columns="row")
         return frame.set_axis(_index(X, len(frame)))
 
-    def terms(self, X: pd.DataFrame | ArrayLike) -> pd.DataFrame:
+    def terms(self, X: Rows) -> pd.DataFrame:
         """Split each row's logit into its single addends.
 
         Returns:
@@ -353,13 +362,13 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         frame = example_terms_frame(self._fitted().model, encoded, np.arange(len(encoded)))
         return frame.assign(row=_index(X, len(encoded))[frame["row"]])
 
-    def interactions(self, X: pd.DataFrame | ArrayLike | None = None, y: ArrayLike | None = None) -> pd.DataFrame:
+    def interactions(self, X: Rows | None = None, y: ArrayLike | None = None) -> pd.DataFrame:
         """Rank the pairs of fields by the strength of their interaction. Each call computes it again, in seconds.
 
         Args:
-            X: (N, columns) rows to ask; by default those given to `fit`, which a pickle does not keep unless
+            X: (N, columns) rows to ask, as for `fit`; by default those given to it, which a pickle does not keep unless
                 `keep_training_rows` is set.
-            y: (N,) their labels.
+            y: (N,) their labels, or the name of their column.
 
         Returns:
             One line per pair, strongest first: the `pairs` frame of a run (docs/store.md) and a `verdict` in words. It
@@ -435,9 +444,11 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.trained_ = Trained(spec, encoder, state.model)
         self._parts = train, valid
 
-    def _rows_asked(self, X: pd.DataFrame | ArrayLike | None, y: ArrayLike | None) -> tuple[EncodedTable, EncodedTable]:
+    def _rows_asked(self, X: Rows | None, y: ArrayLike | None) -> tuple[EncodedTable, EncodedTable]:
         """Give the rows that show what was learned, and the rows whose labels are asked."""
         if X is not None and y is not None:
+            if isinstance(X, str | Path):
+                X, y = _labelled_file(X, y)
             encoded = self._encoded(X)
             labels = labels_of(y, len(encoded)) == self.classes_[1]
             given = replace(encoded, labels=labels.astype(np.float32))
@@ -466,8 +477,10 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         trained: Trained = self.trained_
         return trained
 
-    def _frame(self, X: pd.DataFrame | ArrayLike, *, reset: bool) -> pd.DataFrame:
+    def _frame(self, X: Rows, *, reset: bool) -> pd.DataFrame:
         """Give X as a frame; columns without names of texts go by their position, as in scikit-learn."""
+        if isinstance(X, str | Path):
+            X = self._known(_file(X).frame)
         if isinstance(X, pd.DataFrame):
             if not X.columns.is_unique:  # the library that scikit-learn asks has an error of its own kind
                 named = ", ".join(f"`{name}`" for name in X.columns[X.columns.duplicated()].unique())
@@ -483,18 +496,23 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             self._columns = [f"x{number}" for number in range(array.shape[1])]
         return pd.DataFrame(array, columns=self._names(array.shape[1]))
 
+    def _known(self, frame: pd.DataFrame) -> pd.DataFrame:
+        """Leave out of a file the columns that the fit did not see, such as the label, unless it saw none of a name."""
+        known = [name for name in getattr(self, "_columns", ()) if name in frame.columns]
+        return frame[known] if known else frame
+
     def _names(self, count: int) -> list[str]:
         """Give the columns' names at the fit; a classifier pickled earlier has them under scikit-learn's attribute."""
         known = getattr(self, "_columns", getattr(self, "feature_names_in_", None))
         return [f"x{number}" for number in range(count)] if known is None else [str(name) for name in known]
 
-    def _table(self, X: pd.DataFrame | ArrayLike) -> Table:
+    def _table(self, X: Rows) -> Table:
         check_is_fitted(self, "trained_")
         table = table_from_frame(self._frame(X, reset=False), "X")
         _warn(self._fitted().unseen(table))
         return table
 
-    def _encoded(self, X: pd.DataFrame | ArrayLike) -> EncodedTable:
+    def _encoded(self, X: Rows) -> EncodedTable:
         table = self._table(X)
         return self._fitted().encoder.encode(table.frame, subject=table.name)
 
@@ -508,6 +526,34 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # The encoder reads tables of text, so the classes become texts, too.
         texts = pd.Categorical.from_codes(positive.astype(np.int8), pd.Index([NEGATIVE, POSITIVE]))
         return replace(table, frame=table.frame.assign(**{label: texts}))
+
+
+def _file(source: str | Path) -> Table:
+    """Read rows from files, with a warning of what the reader left out, repaired or doubts."""
+    table = read_table(source)
+    _warn(table.report.sentences(), table.name)
+    return table
+
+
+def _labelled_file(source: str | Path, label: Any) -> tuple[pd.DataFrame, NDArray[Any]]:
+    """Read rows from files, and take the column with their labels out; rows without one are left out.
+
+    Raises:
+        SchemaError: there is no such column.
+        TableError: the files cannot be read.
+    """
+    table = _file(source)
+    frame = table.frame
+    if not isinstance(label, str) or label not in frame.columns:
+        remedy = f"Name the column of the labels. {did_you_mean(str(label), list(frame.columns))}".strip()
+        raise SchemaError("y", [Problem(f"it is no column of `{table.name}`", remedy, value=str(label))])
+    cells = Cells.of(frame, label)
+    known = ~cells.missing[cells.codes]  # (N,)
+    absent = len(known) - int(known.sum())
+    if absent:
+        _warn([f"{absent:,} of {len(known):,} rows have no label and are left out"], table.name)
+    labels = cells.texts.to_numpy(zero_copy_only=False)[cells.codes[known]]
+    return frame.drop(columns=label)[known], labels
 
 
 def _parameters(spec: RunSpec, rows: int) -> dict[str, Any]:
@@ -540,5 +586,5 @@ _SHOWN = 10
 """Columns that one warning names."""
 
 
-def _index(X: pd.DataFrame | ArrayLike, rows: int) -> pd.Index:
+def _index(X: Rows, rows: int) -> pd.Index:
     return X.index if isinstance(X, pd.DataFrame) else pd.RangeIndex(rows)

@@ -342,3 +342,36 @@ def test_a_name_that_stands_twice_is_refused_by_name() -> None:
     frame = pd.DataFrame([["a", 1, 2]] * 40, columns=["x", "y", "y"])
     with pytest.raises(SchemaError, match="X: a column name stands twice: `y`"):
         DeepFMClassifier().fit(frame, [0, 1] * 20)
+
+
+def test_files_train_and_score_like_the_frames_they_hold(tmp_path: Path) -> None:
+    frame = clicks().astype(str)
+    for day, rows in (("1", frame.iloc[:300]), ("2", frame.iloc[300:])):
+        (tmp_path / f"day={day}").mkdir()
+        rows.to_csv(tmp_path / f"day={day}" / "rows.csv", index=False)
+    of_files = DeepFMClassifier(random_state=0, **SMALL).fit(f"{tmp_path}/day=*/*.csv", "clicked")
+    whole = frame.assign(day=["1"] * 300 + ["2"] * (len(frame) - 300))
+    of_frame = DeepFMClassifier(random_state=0, **SMALL).fit(whole.drop(columns="clicked"), whole["clicked"])
+    assert list(of_files.classes_) == ["0", "1"]
+    expected = of_frame.predict_proba(whole.drop(columns="clicked"))
+    np.testing.assert_allclose(of_files.predict_proba(tmp_path), expected, atol=1e-6)
+    np.testing.assert_allclose(of_files.predict_proba(whole.drop(columns="clicked")), expected, atol=1e-6)
+    assert list(of_files.explain(f"{tmp_path}/day=1/*.csv").index) == list(range(300))
+    again = of_files.interactions(tmp_path, "clicked")
+    assert set(again["field_a"]) | set(again["field_b"]) <= set(whole.columns)
+
+
+def test_rows_of_files_without_a_label_are_left_out_and_said(tmp_path: Path) -> None:
+    frame = clicks().astype(str)
+    frame.loc[[3, 7], "clicked"] = ["", "NA"]
+    frame.to_csv(tmp_path / "rows.csv", index=False)
+    with pytest.warns(TableWarning, match="2 of 1,500 rows have no label and are left out"):
+        fitted = DeepFMClassifier(random_state=0, **SMALL).fit(tmp_path / "rows.csv", "clicked")
+    assert list(fitted.classes_) == ["0", "1"]
+
+
+def test_files_need_the_name_of_the_label(tmp_path: Path) -> None:
+    clicks().to_csv(tmp_path / "rows.csv", index=False)
+    for label in ("click", None, [0, 1]):
+        with pytest.raises(SchemaError, match="Name the column of the labels"):
+            DeepFMClassifier().fit(tmp_path / "rows.csv", label)

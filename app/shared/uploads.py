@@ -10,11 +10,12 @@ import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from app.shared import launch
-from app.state import saved_tables
+from app.state import saved_tables, visitor
 from app.widgets.layout import side_by_side
 from app.widgets.text import plain, show_error, without_options
 from deepfm_core._words import whole_number
-from deepfm_core.errors import DeepFMError, Problem, TableError
+from deepfm_core.errors import DeepFMError, Problem, SpecError, TableError
+from deepfm_core.store.limits import data_roots, shared
 from deepfm_core.store.untrusted import get_ready, look_at
 from deepfm_core.tables.table import ALL_ROWS, FOUND, Choices, ReadReport, Table
 
@@ -311,6 +312,43 @@ def upload(label: str, key: str) -> tuple[UploadedFile | None, str | None]:
         problem = Problem("it does not fit into this machine's memory", "Upload fewer rows or fewer columns.")
         st.session_state[f"problem of {key}"] = TableError(f"Table `{file.name}`", [problem])
     return file, None
+
+
+_NAMED_HELP = (
+    "A CSV, Parquet, Excel or JSON file, a folder of files with the same columns, or a pattern such as "
+    "`data/day=*/*.parquet`. Folders such as `day=3` become columns. An address such as `s3://bucket/clicks` or "
+    "`https://…/table.csv` works, too. The rows must fit into memory."
+)
+
+
+def name_files(key: str) -> str | None:
+    """Draw a way to open files without an upload; return the key of their table in the run of the page that read them.
+
+    Nothing is drawn for visitors who may not name files.
+    """
+    if not visitor.may_name_files():
+        return None
+    problem = st.session_state.get(f"problem of {key}")
+    with st.expander("Open a folder or many files", icon=":material/folder_open:", expanded=problem is not None):
+        if places := data_roots() if shared() else ():
+            st.caption("This server reads files below " + ", ".join(map(plain, places)) + ".")
+        with st.form(f"{key} form", border=False):
+            source = st.text_input(
+                "Path, pattern or address", key=key, placeholder="data/day=*/*.parquet", help=_NAMED_HELP
+            ).strip()
+            asked = st.form_submit_button("Open", icon=":material/folder_open:")
+        if asked:
+            st.session_state[f"problem of {key}"] = problem = None
+            try:
+                if not source:
+                    raise SpecError("No files are named. Write a path, a pattern or an address.")
+                with st.spinner("Reading the files …", show_time=True):
+                    return saved_tables.add_files(source)
+            except DeepFMError as error:
+                st.session_state[f"problem of {key}"] = problem = error
+        if problem is not None:
+            show_error(problem)
+    return None
 
 
 def say_refused(file: UploadedFile | None, key: str, instead: str) -> None:

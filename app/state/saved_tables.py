@@ -13,7 +13,7 @@ from app.state import links, visitor
 from app.state.store import store
 from deepfm_core.errors import RunError
 from deepfm_core.schema.schema import Schema
-from deepfm_core.store.limits import shared
+from deepfm_core.store.limits import data_roots, shared
 from deepfm_core.store.store import LOCAL
 
 if TYPE_CHECKING:
@@ -58,6 +58,24 @@ def add_table(source: Path | bytes, name: str, choices: Choices | None = None, *
     called = name + (_sheet_in_name(choices) if choices else "")
     keep = partial(store().import_table, source, called, visitor.owner(), max_bytes=MAX_TABLE_BYTES)
     return keep(choices=choices, replacing=replacing).sha256
+
+
+def add_files(source: str) -> str:
+    """Keep a table of files that are not uploads for the visitor, and return its key.
+
+    Args:
+        source: a file, a folder, a pattern or a URI. On a shared server it must lie below the operator's places.
+
+    Raises:
+        TableError: the files cannot be read as a table, are too large, or lie elsewhere.
+        RunError: the visitor has as much as is allowed, or may not name files.
+    """
+    if not visitor.may_name_files():
+        raise RunError("Files of this server's machine are for a browser on that machine. Upload the file.")
+    from deepfm_core.tables.columnar.budget import half_of_memory
+
+    most, allowed = (MAX_TABLE_BYTES, data_roots()) if shared() else (half_of_memory(), None)
+    return store().gather_table(source, visitor.owner(), most, allowed).sha256
 
 
 def original(sha: str) -> Path:

@@ -15,7 +15,7 @@ from typing import Any
 import streamlit as st
 
 from app.widgets.text import plain
-from deepfm_core.store.limits import LOCAL, shared
+from deepfm_core.store.limits import LOCAL, data_roots, shared
 
 COOKIE = "deepfm_visitor"
 SECONDS = 365 * 24 * 3600
@@ -47,6 +47,20 @@ def _of_account(user: Mapping[str, Any]) -> str:
     """Give the owner of an account: its provider's name of it, which stays when an address or a name changes."""
     account = f"{user.get('iss', '')}\n{user['sub']}"
     return f"account-{hashlib.sha256(account.encode()).hexdigest()[:32]}"
+
+
+_PROXIED = ("X-Forwarded-For", "Forwarded", "X-Real-Ip")
+
+
+def may_name_files() -> bool:
+    """Say whether the visitor may open files of the server's machine, and of addresses, as tables.
+
+    On a shared server the operator says which files (`data_roots`). A personal one lets the person at its machine: the
+    browser runs there, and no proxy stands between.
+    """
+    if shared():
+        return bool(data_roots())
+    return st.context.ip_address is None and not any(name in st.context.headers for name in _PROXIED)
 
 
 def remember() -> None:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import shutil
 import time
+from collections.abc import Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
-from deepfm_core._files import DAMAGE, atomic_folder, sha256, whole
+from deepfm_core._files import DAMAGE, atomic_folder, sha256, whole, write_json
 from deepfm_core._log import note, short
 from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.store.database import Connection, Database, Row
@@ -16,7 +18,7 @@ from deepfm_core.store.limits import require_room_for_table
 from deepfm_core.store.records import TableEntry, is_sha256
 
 if TYPE_CHECKING:
-    from deepfm_core.tables.table import Choices, Table
+    from deepfm_core.tables.table import Choices, ReadReport, Table
 
 _NEEDED = "SELECT sha256 FROM tables" + "".join(
     f" UNION SELECT CASE WHEN json_valid(spec) THEN json_extract(spec, '$.{name}') END FROM runs"
@@ -65,6 +67,35 @@ class StoredTables:
         entry, seconds = self.entry(sha, owner), round(time.monotonic() - began, 3)
         note("table kept", table=short(sha), owner=short(owner), rows=entry.rows, bytes=size, seconds=seconds)
         return entry
+
+    def gather(
+        self, source: str, owner: str, max_bytes: int | None, allowed: Sequence[str] | None, choices: Choices | None
+    ) -> TableEntry:
+        """Read files that are not uploads and keep their rows. See `Store.gather_table`."""
+        from deepfm_core.store.untrusted import gather_files
+        from deepfm_core.tables.datasets.dataset import is_dataset, name_of
+        from deepfm_core.tables.table import FOUND
+
+        name = name_of(source) if is_dataset(source) else Path(source).name
+        said, began = choices or FOUND, time.monotonic()
+        with self._database.readable_errors(), self._scratch() as unfinished:
+            folder = Path(unfinished)
+            gather_files(source, folder, name, max_bytes, allowed, said)
+            original = folder / "original"
+            sha, size = said.key(sha256(original)), original.stat().st_size
+            self._require_room(sha, owner, size, None)
+            while not self.enter(sha, name, owner):
+                with atomic_folder(self._path(sha)) as target:
+                    for file in folder.iterdir():
+                        shutil.copyfile(file, target / file.name)
+        entry, seconds = self.entry(sha, owner), round(time.monotonic() - began, 3)
+        note("table kept", table=short(sha), owner=short(owner), rows=entry.rows, bytes=size, seconds=seconds)
+        return entry
+
+    def _scratch(self) -> TemporaryDirectory[str]:
+        """Make a folder for what is not finished, which `purge` sweeps if this process ends before."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        return TemporaryDirectory(prefix=".gathered ", dir=self._folder)
 
     def _mend(self, source: Path | bytes, sha: str, choices: Choices | None) -> None:
         """Put an upload in the place of a damaged one, unless all of that goes meanwhile."""
@@ -154,17 +185,25 @@ class StoredTables:
             RunError: the upload is damaged or missing, or nobody knows any more how it was read.
             TableError: the upload can no longer be read as a table.
         """
-        from deepfm_core.tables.table import FOUND, ReadReport
+        from deepfm_core.tables.table import ReadReport
 
         original = self.original(sha)
         try:
-            choices = ReadReport.from_dict(self._content(sha)["report"]).choices
+            before = ReadReport.from_dict(self._content(sha)["report"])
         except (RunError, *DAMAGE):
-            choices = FOUND
-        if choices.key(sha256(original)) != sha:
+            before = ReadReport()
+        if before.choices.key(sha256(original)) != sha:
             raise RunError(f"Table `{sha[:12]}` is damaged, and so is the upload. Upload the same file again.")
         with self._database.readable_errors():
-            self._write(original.parent, original, f"table {sha[:8]}", None, None, choices)
+            self._write(original.parent, original, f"table {sha[:8]}", None, None, before.choices)
+            if before.files:
+                self._note_files(sha, before)
+
+    def _note_files(self, sha: str, report: ReadReport) -> None:
+        """Say of a table whose rows came from many files which they were: the one file kept of them does not."""
+        content, said = self._content(sha), report.to_dict()
+        told = {name: said[name] for name in ("files", "notes")}
+        write_json(self._path(sha) / "table.json", {**content, "report": {**content["report"], **told}})
 
     def needed(self) -> set[str]:
         """Return the SHA-256 of all tables that an owner or a run has, deleted ones included."""

@@ -14,13 +14,14 @@ import json
 import os
 import queue
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from io import BytesIO
@@ -51,6 +52,7 @@ _REUSED = 8
 _ROOT = Path(__file__).resolve().parents[2]
 _HERE = "deepfm_core.store.untrusted"
 _IMPORT = f"{_HERE}:_import"
+_GATHER = f"{_HERE}:_gather"
 REMEDY = "Use fewer rows, fewer columns or shorter cells, or save the table as CSV."
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EIO)
 """What is wrong with the disk, and not with the file."""
@@ -117,6 +119,34 @@ def import_file(
         "choices": choices.to_dict(),
     }
     done_apart(_IMPORT, given, folder, f"Table `{name}`", limits)
+
+
+def gather_files(
+    source: str, folder: Path, name: str, max_bytes: int | None, allowed: Sequence[str] | None, choices: Choices
+) -> None:
+    """Read a table of files that are not uploads, and write what the store keeps of it, in another process with limits.
+
+    Args:
+        source: a file, a folder, a pattern or a URI.
+        folder: where its rows are written as one file, `original`, and the table as `write_stored` does.
+        name: the table's name in messages.
+        max_bytes: the most bytes that all files may have.
+        allowed: the places that they must lie below; None for any.
+        choices: what is said of the files instead of having it found.
+
+    Raises:
+        TableError: they cannot be read as a table, take more than a limit, or lie elsewhere.
+        OSError: the disk is full or cannot be written.
+    """
+    given = {
+        "source": source,
+        "folder": str(folder),
+        "name": name,
+        "max_bytes": max_bytes,
+        "allowed": None if allowed is None else list(allowed),
+        "choices": choices.to_dict(),
+    }
+    done_apart(_GATHER, given, folder, f"Table `{name}`")
 
 
 def done_apart(
@@ -437,6 +467,30 @@ def _import(original: str, folder: str, name: str, max_bytes: int | None, choice
 
     table = read_table(Path(original), name=name, max_bytes=max_bytes, choices=Choices.from_dict(choices))
     write_stored(table, Path(original), Path(folder))
+
+
+def _gather(
+    source: str,
+    folder: str,
+    name: str,
+    max_bytes: int | None,
+    allowed: list[str] | None,
+    choices: dict[str, Any],
+) -> None:
+    from deepfm_core.tables.datasets.roots import require_below
+    from deepfm_core.tables.parquet import write_parquet
+    from deepfm_core.tables.reader import read_table
+    from deepfm_core.tables.table import Choices
+
+    if allowed is not None:
+        require_below(source, allowed)
+    table = read_table(source, name=name, max_bytes=max_bytes, choices=Choices.from_dict(choices))
+    original = Path(folder) / "original"
+    if table.report.files:  # the store keeps one file: the rows of all of them
+        write_parquet(table, original)
+    else:
+        shutil.copyfile(Path(source).expanduser(), original)
+    write_stored(table, original, Path(folder))
 
 
 def _said(error: Exception) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Finished
 from deepfm_core.store import limits, records
 from deepfm_core.store.groups import MODELS
-from deepfm_core.store.limits import SETTINGS, SHARED, Limits, Use
+from deepfm_core.store.limits import SETTINGS, SHARED, Limits, Use, data_roots
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import OBSERVED, Question
 from deepfm_core.store.records import MOST_NAME, NewRun
@@ -344,3 +344,10 @@ def test_all_of_one_visitor_goes_and_nothing_else_whatever_the_clock_says(
         hours_later(jumped, 24 * 200)
         shared.delete_all("ann")
     assert [row["id"] for row in shared.database.rows("SELECT id FROM runs")] == [binned]
+
+
+def test_the_operator_names_places_with_commas_between(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_DATA_ROOTS", " /srv/data, s3://bucket/clicks ,")
+    assert data_roots() == ("/srv/data", "s3://bucket/clicks")
+    monkeypatch.delenv("DEEPFM_DATA_ROOTS")
+    assert data_roots() == ()

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.shared import launch
 from app.shared.holdout import choose_parts, say_unusable
-from app.shared.uploads import FORMATS, SHARED, reading_section, say_refused, upload
+from app.shared.uploads import FORMATS, SHARED, name_files, reading_section, say_refused, upload
 from app.state import links, saved_tables, visitor
 from app.state.saved_runs import show_use
 from app.state.store import store
@@ -141,7 +141,7 @@ def choose_table() -> None:
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
         file, taken = upload(f"Your table: {FORMATS}", "upload")
-    if taken is not None:
+    if (taken := taken or name_files("named files")) is not None:
         launch.choose_table(taken)
     names, sha = saved_tables.tables(), saved_tables.current_table()
     names.setdefault(sha, SHARED)  # a link may name another visitor's table

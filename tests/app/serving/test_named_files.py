@@ -1,0 +1,98 @@
+"""Files that are opened without an upload, on the page Data: who may name them, and what comes of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from streamlit.testing.v1 import AppTest
+
+from deepfm_core.store.store import Store
+from tests.app.test_flow import _button, _choice
+
+pytestmark = pytest.mark.slow
+
+Opened = Callable[..., AppTest]
+LABEL = "Path, pattern or address"
+
+
+def comes_from(monkeypatch: pytest.MonkeyPatch, address: str | None, headers: dict[str, str]) -> None:
+    """Have visitors come from an address, None for the server's machine, with these headers and no cookie."""
+    context = "streamlit.runtime.context.ContextProxy"
+    for name, value in {"ip_address": address, "headers": headers, "cookies": {}}.items():
+        monkeypatch.setattr(f"{context}.{name}", value)
+
+
+@pytest.fixture(autouse=True)
+def here(monkeypatch: pytest.MonkeyPatch) -> None:
+    comes_from(monkeypatch, None, {})
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> Path:
+    for day in (1, 2):
+        folder = tmp_path / "clicks" / f"day={day}"
+        folder.mkdir(parents=True)
+        ads = ["a", "b", "c", "d"] * 5
+        pd.DataFrame({"ad": ads, "clicked": [0, 1, day % 2, 0] * 5}).to_parquet(folder / "rows.parquet", index=False)
+    return tmp_path / "clicks"
+
+
+def name(app: AppTest, source: str) -> AppTest:
+    next(box for box in app.text_input if box.label == LABEL).set_value(source)
+    return _button(app, "Open").click().run()
+
+
+def test_a_pattern_becomes_a_table_whose_folders_are_columns(opened: Opened, store: Store, days: Path) -> None:
+    app = name(opened("data"), f" {days}/day=*/*.parquet ")
+    assert not app.exception
+    assert not app.error
+    table = store.table(str(_choice(app, "table")), "local")
+    assert (len(table), list(table.frame.columns)) == (40, ["ad", "clicked", "day"])
+    assert table.name == f"{days}/day=*/*.parquet"
+    assert any("Read 2 files" in caption.value for caption in app.caption)
+
+
+@pytest.mark.parametrize(
+    ("source", "said"),
+    [("", "No files are named"), ("/nowhere/*.csv", "there is no such file or folder"), ("nowhere.csv", "nowhere.csv")],
+)
+def test_what_cannot_be_read_is_said_and_the_table_stays(opened: Opened, store: Store, source: str, said: str) -> None:
+    app = name(opened("data"), source)
+    assert not app.exception
+    assert said in app.error[0].value
+    assert (
+        store.tables(
+            "local",
+        )
+        == []
+        or "table" not in app.query_params
+    )
+
+
+def test_a_shared_server_reads_the_places_of_its_operator_alone(
+    opened: Opened, store: Store, days: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    assert LABEL not in [box.label for box in opened("data").text_input]
+
+    monkeypatch.setenv("DEEPFM_DATA_ROOTS", str(days / "day=1"))
+    app = opened("data")
+    assert any(caption.value.startswith("This server reads files below /") for caption in app.caption)
+    app = name(app, str(days))
+    assert "this server does not read it" in app.error[0].value
+    app = name(app, str(days / "day=1"))
+    assert not app.error
+    assert len(store.table(str(_choice(app, "table")))) == 20
+
+
+def test_a_personal_server_reads_files_for_a_browser_on_its_machine_alone(
+    opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened("data")
+    assert LABEL in [box.label for box in app.text_input]
+    for address, headers in (("10.0.0.7", {}), (None, {"X-Forwarded-For": "10.0.0.7"}), (None, {"Forwarded": "for=x"})):
+        comes_from(monkeypatch, address, headers)
+        assert LABEL not in [box.label for box in opened("data").text_input]

@@ -1,0 +1,88 @@
+"""Tables of files that are not uploads: folders and patterns, kept as one file, below the places that are allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+from deepfm_core.errors import RunError, TableError
+from deepfm_core.store.store import Store
+from deepfm_core.tables.reader import read_table
+
+
+@pytest.fixture
+def store(tmp_path: Path, database: str) -> Store:
+    return Store(tmp_path / "home")
+
+
+@pytest.fixture
+def days(tmp_path: Path) -> Path:
+    for day in (1, 2):
+        folder = tmp_path / "clicks" / f"day={day}"
+        folder.mkdir(parents=True)
+        rows = pd.DataFrame({"ad": ["a", "b", "c"], "clicked": [0, 1, day % 2]})
+        rows.to_csv(folder / "rows.csv", index=False)
+    return tmp_path / "clicks"
+
+
+def test_the_rows_of_many_files_are_kept_as_one_table(store: Store, days: Path) -> None:
+    entry = store.gather_table(str(days / "day=*" / "*.csv"))
+    table = store.table(entry.sha256)
+    expected = read_table(days)
+    assert (entry.rows, entry.name) == (6, str(days / "day=*" / "*.csv"))
+    pd.testing.assert_frame_equal(table.frame.astype(str), expected.frame.astype(str))
+    assert list(table.frame["day"].astype(str)) == ["1"] * 3 + ["2"] * 3
+    assert [file.name for file in table.report.files] == ["day=1/rows.csv", "day=2/rows.csv"]
+
+
+def test_the_same_files_are_the_same_table_and_changed_ones_another(store: Store, days: Path) -> None:
+    first = store.gather_table(str(days))
+    assert store.gather_table(str(days)).sha256 == first.sha256
+    (days / "day=2" / "rows.csv").write_text("ad,clicked\na,1\nb,0\n")
+    second = store.gather_table(str(days))
+    assert second.sha256 != first.sha256
+    assert (len(store.table(first.sha256)), len(store.table(second.sha256))) == (6, 5)
+    assert sorted(path.name for path in (store.home / "tables").iterdir()) == sorted([first.sha256, second.sha256])
+
+
+def test_one_file_is_kept_as_it_came(store: Store, days: Path) -> None:
+    file = days / "day=1" / "rows.csv"
+    entry = store.gather_table(str(file))
+    assert entry.name == "rows.csv"
+    assert entry.sha256 == store.import_table(file, "rows.csv").sha256
+    assert store.original(entry.sha256).read_bytes() == file.read_bytes()
+
+
+def test_a_table_made_anew_still_names_its_files(store: Store, days: Path) -> None:
+    entry = store.gather_table(str(days))
+    before = store.table(entry.sha256).report
+    (store.home / "tables" / entry.sha256 / "table.parquet").write_bytes(b"cut")
+    after = store.table(entry.sha256).report
+    assert len(after.files) == 2
+    assert (after.files, after.notes) == (before.files, before.notes)
+
+
+def test_what_lies_elsewhere_or_cannot_be_read_leaves_nothing(store: Store, days: Path, tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    for source, allowed, said in (
+        (str(days), [str(tmp_path / "empty")], "this server does not read it"),
+        (str(tmp_path / "empty"), None, "the folder has no files"),
+        (str(tmp_path / "nowhere" / "*.csv"), None, "there is no such file or folder"),
+        (str(tmp_path / "nowhere.csv"), None, "nowhere.csv"),
+    ):
+        with pytest.raises(TableError, match=said):
+            store.gather_table(source, allowed=allowed)
+    with pytest.raises(TableError, match="bytes are allowed"):
+        store.gather_table(str(days), max_bytes=20)
+    assert store.tables("local") == []
+    assert list((store.home / "tables").iterdir()) == []
+
+
+def test_it_counts_toward_what_an_owner_may_have(store: Store, days: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_OWNER_TABLES", "1")
+    store.gather_table(str(days), "somebody")
+    with pytest.raises(RunError, match="The limit is 1"):
+        store.gather_table(str(days / "day=1"), "somebody")
+    assert len(list((store.home / "tables").iterdir())) == 1
