@@ -138,7 +138,8 @@ def _overstated(pairs: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _determined(pairs: pd.DataFrame) -> NDArray[np.bool_]:
     """Say of each pair whether it can have no strength: only these have a probability of exactly 0."""
-    return (_numbers(pairs, "probability") == 0) & (_numbers(pairs, "strength_high") == 0)
+    none: NDArray[np.bool_] = (_numbers(pairs, "probability") == 0) & (_numbers(pairs, "strength_high") == 0)
+    return none
 
 
 def _not_tested(pairs: pd.DataFrame) -> NDArray[np.bool_]:
