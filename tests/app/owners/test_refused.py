@@ -190,7 +190,7 @@ def refused(app: AppTest) -> None:
 def test_the_list_is_whole() -> None:
     entry = ast.parse((ROOT / "app" / "main.py").read_text(encoding="utf-8"))
     (pages,) = (
-        node.value for node in entry.body if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "PAGES"
+        node.value for node in entry.body if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "PAGES"
     )
     assert {name for name, _, _ in ast.literal_eval(pages)} | {"system"} == set(LISTED)
     called = {
