@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -29,10 +29,6 @@ from deepfm_core.explain.example_rows import by_weight, derived_values, differin
 from deepfm_core.spec.models import addend_kinds
 from deepfm_core.spec.run import ModelSpec, RunSpec
 from deepfm_core.store.query import OTHER_SPLIT, Question
-
-if TYPE_CHECKING:
-    import pandas as pd
-
 
 AS_TRAINED, PURIFIED = "as trained", "purified"
 MOST_FIELDS = 12
