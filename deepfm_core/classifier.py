@@ -196,6 +196,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         l2: λ of λ/2 · Σ w² over first-order weights and embeddings, which is added to the mean logloss of a batch.
         epochs: the largest number of epochs.
         patience: epochs without a better validation logloss after which training stops.
+        least_gain: share of the validation score that an epoch must gain to count as better for the patience.
         batch_size: rows per step.
         learning_rate: the learning rate of Adam.
         reduce_on_plateau: the validation score, `logloss` or `auc`, at whose first stall the learning rate is divided
@@ -236,6 +237,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         l2: float | None = None,
         epochs: int | None = None,
         patience: int | None = None,
+        least_gain: float | None = None,
         batch_size: int | None = None,
         learning_rate: float | None = None,
         reduce_on_plateau: str | None = None,
@@ -259,6 +261,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.l2 = l2
         self.epochs = epochs
         self.patience = patience
+        self.least_gain = least_gain
         self.batch_size = batch_size
         self.learning_rate = learning_rate
         self.reduce_on_plateau = reduce_on_plateau

@@ -323,6 +323,7 @@ SETTINGS: tuple[Setting, ...] = (
         Number(0, 1, below=True, noun="a share of the validation score", example="5e-5"),
         title="least gain",
         help="share of the validation score that an epoch must gain to count as better for the patience",
+        option=Option("X"),
         drawn=False,
         said=Said("least gain {}"),
     ),

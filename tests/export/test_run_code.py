@@ -53,6 +53,7 @@ def test_the_command_of_the_sample_run_is_short_and_asks_for_it(monkeypatch) -> 
     command = command_line(SAMPLE)
     assert command.startswith("python -m deepfm_core train clicks.csv \\\n    --label clicked \\\n    --positive 1")
     assert "--learning-rate" not in command  # the preset says it
+    assert "--least-gain 0.0" in command  # the preset of today has another
     spec = asked_for(command)
     assert (spec.model, spec.fit, spec.split, spec.seed) == (
         SAMPLE.spec.model,
