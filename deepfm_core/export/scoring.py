@@ -111,11 +111,11 @@ def part_of(term: Term) -> str:
 
 
 def one_row(model: DeepFM) -> Batch:
-    """Give a batch of one row, of any features: for what depends on the model's form alone."""
+    """Give a batch of one row, of each field's first feature: for what depends on the model's form alone."""
     layout, table = model.layout, model.table
-    ids = table.new_zeros(1, layout.slots).int()
+    ids = torch.tensor([[field.offset for field in layout.fields for _ in range(field.slots)]], dtype=torch.int32)
     crosses = table.new_zeros(1, len(layout.crosses)).int() if layout.crosses else None
-    return Batch(ids, None, table.new_zeros(1, len(layout.dense)), None, crosses)
+    return Batch(ids.to(table.device), None, table.new_zeros(1, len(layout.dense)), None, crosses)
 
 
 def _reading(model: DeepFM) -> dict[str, Any]:
@@ -184,7 +184,8 @@ class Graph(nn.Module):
     def __init__(self, model: DeepFM) -> None:
         super().__init__()
         self.model = model
-        self.parts = [part_of(term) for term in terms_of(model)]
+        self.terms = terms_of(model)
+        self.parts = [part_of(term) for term in self.terms]
 
     def forward(
         self, ids: Tensor, x: Tensor, dense: Tensor | None = None, crosses: Tensor | None = None
@@ -193,7 +194,7 @@ class Graph(nn.Module):
         fm = dnn = x.new_zeros(x.shape[0])
         numbers = x.new_zeros(x.shape[0], 0) if dense is None else dense
         read = Reading(self.model, Batch(ids, x, numbers, None, crosses))
-        for term, part in zip(terms_of(self.model), self.parts, strict=True):
+        for term, part in zip(self.terms, self.parts, strict=True):
             if part == DNN:
                 dnn = dnn + term.forward(read)
             else:
@@ -206,6 +207,7 @@ def onnx_bytes(facts: Facts) -> bytes:
     trained = Trained.load(facts.folder)
     graph, inputs = Graph(trained.model).eval(), inputs_of(trained.model)
     with _quiet(), torch.no_grad():
+        graph(**inputs)  # terms find out once where their weights are, which no graph can express
         program = torch.onnx.export(
             graph,
             kwargs=inputs,

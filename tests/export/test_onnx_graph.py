@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -14,11 +15,21 @@ from deepfm_core.export.formats import FORMATS, content
 from deepfm_core.export.model_card import Facts
 from deepfm_core.export.scoring import OPSET, OUTPUTS, onnx_bytes
 from deepfm_core.models.batch import Batch
+from deepfm_core.runs.engine import execute
+from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.predictor import Trained
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.spec.presets import settings
+from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.reader import read_table
+from tests.conftest import ROOT
 from tests.export.runs import rows, table
 from tests.export.test_scoring import CASES
 
 pytestmark = pytest.mark.slow
+
+SAMPLE = ROOT / "sample_data" / "clicks.csv"
 
 
 @pytest.mark.parametrize(("model", "chosen"), CASES[:-2])
@@ -32,6 +43,40 @@ def test_the_graph_gives_the_logit_and_its_parts(run_of, tmp_path, model, chosen
         expected = trained.explain(data)
         for name, values in zip(OUTPUTS, outputs, strict=True):
             np.testing.assert_allclose(values, expected[name], atol=1e-5)
+
+
+@pytest.mark.parametrize("form", ["score", "code", "onnx"])
+def test_every_form_of_a_guided_model_with_cells_can_be_written(guided, form) -> None:
+    assert len(Trained.load(guided).model.cell_keys)
+    assert content(guided, form)
+
+
+def test_the_graph_of_a_guided_model_adds_its_cells(guided) -> None:
+    trained = Trained.load(guided)
+    data = replace(read_table(SAMPLE), frame=read_table(SAMPLE).frame.iloc[:500])
+    session = onnxruntime.InferenceSession(onnx_bytes(Facts.of(guided)))
+    outputs = session.run(list(OUTPUTS), inputs(session, trained, data))
+    expected = trained.explain(data)
+    for name, values in zip(OUTPUTS, outputs, strict=True):
+        np.testing.assert_allclose(values, expected[name], atol=1e-5)
+
+
+@pytest.fixture(scope="module", params=["the sample's run", "few rows"])
+def guided(request, tmp_path_factory) -> RunFolder:
+    """Give a run whose guide has cells; of few rows, those of its pair are few, too."""
+    if request.param == "the sample's run":
+        return RunFolder(SAMPLE.parent / "run")
+    folder = tmp_path_factory.mktemp("guided")
+    data = read_table(SAMPLE)
+    frame = data.frame.iloc[:1500]
+    (folder / "few.csv").write_text(frame.to_csv(index=False), encoding="utf-8")
+    few = read_table(folder / "few.csv")
+    schema = infer_schema(few, "clicked")
+    model, fit = settings("quick", "deepfm", 1200, {"epochs": 1})
+    spec = RunSpec("a" * 64, few.name, schema, model=model, fit=fit, explained=False, folds=0)
+    for _ in execute(Job(spec, str(folder / "run")), Context(lambda _: few)):
+        pass
+    return RunFolder(folder / "run")
 
 
 def inputs(session, trained, data) -> dict[str, np.ndarray]:
