@@ -196,7 +196,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         l2: λ of λ/2 · Σ w² over first-order weights and embeddings, which is added to the mean logloss of a batch.
         epochs: the largest number of epochs.
         patience: epochs without a better validation logloss after which training stops.
-        least_gain: share of the validation score that an epoch must gain to count as better for the patience.
+        least_gain: share by which the validation logloss, or 1 − AUC, must fall for an epoch to count as better for the
+            patience.
         batch_size: rows per step.
         learning_rate: the learning rate of Adam.
         reduce_on_plateau: the validation score, `logloss` or `auc`, at whose first stall the learning rate is divided
@@ -343,6 +344,12 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return each row's more probable class: (N,)."""
         positive = self.decision_function(X) > 0
         return np.asarray(self.classes_[positive.astype(np.intp)])
+
+    def score(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
+        """Return the share of rows whose class is right; of files, y is the name of the label's column."""
+        if isinstance(X, str | Path):
+            X, y = _labelled_file(X, y)
+        return float(super().score(X, y, sample_weight))
 
     def explain(self, X: Rows) -> pd.DataFrame:
         """Split each row's logit into its parts.
@@ -547,7 +554,10 @@ def _labelled_file(source: str | Path, label: Any) -> tuple[pd.DataFrame, NDArra
     """
     table = _file(source)
     frame = table.frame
-    if not isinstance(label, str) or label not in frame.columns:
+    if not isinstance(label, str):
+        problem = Problem("rows of files are labelled by a column", "Name the column of the labels.")
+        raise SchemaError("y", [replace(problem, value=type(label).__name__)])
+    if label not in frame.columns:
         remedy = f"Name the column of the labels. {did_you_mean(str(label), list(frame.columns))}".strip()
         raise SchemaError("y", [Problem(f"it is no column of `{table.name}`", remedy, value=str(label))])
     cells = Cells.of(frame, label)

@@ -357,6 +357,7 @@ def test_files_train_and_score_like_the_frames_they_hold(tmp_path: Path) -> None
     np.testing.assert_allclose(of_files.predict_proba(tmp_path), expected, atol=1e-6)
     np.testing.assert_allclose(of_files.predict_proba(whole.drop(columns="clicked")), expected, atol=1e-6)
     assert list(of_files.explain(f"{tmp_path}/day=1/*.csv").index) == list(range(300))
+    assert of_files.score(tmp_path, "clicked") == of_frame.score(whole.drop(columns="clicked"), whole["clicked"])
     again = of_files.interactions(tmp_path, "clicked")
     assert set(again["field_a"]) | set(again["field_b"]) <= set(whole.columns)
 
@@ -373,5 +374,6 @@ def test_rows_of_files_without_a_label_are_left_out_and_said(tmp_path: Path) -> 
 def test_files_need_the_name_of_the_label(tmp_path: Path) -> None:
     clicks().to_csv(tmp_path / "rows.csv", index=False)
     for label in ("click", None, [0, 1]):
-        with pytest.raises(SchemaError, match="Name the column of the labels"):
+        with pytest.raises(SchemaError, match="Name the column of the labels") as refused:
             DeepFMClassifier().fit(tmp_path / "rows.csv", label)
+        assert len(str(refused.value)) < 200

@@ -15,7 +15,7 @@ from app.widgets.layout import side_by_side
 from app.widgets.text import plain, show_error, without_options
 from deepfm_core._words import whole_number
 from deepfm_core.errors import DeepFMError, Problem, SpecError, TableError
-from deepfm_core.store.limits import data_roots, shared
+from deepfm_core.store.limits import data_roots
 from deepfm_core.store.untrusted import get_ready, look_at
 from deepfm_core.tables.table import ALL_ROWS, FOUND, Choices, ReadReport, Table
 
@@ -317,7 +317,8 @@ def upload(label: str, key: str) -> tuple[UploadedFile | None, str | None]:
 _NAMED_HELP = (
     "A CSV, Parquet, Excel or JSON file, a folder of files with the same columns, or a pattern such as "
     "`data/day=*/*.parquet`. Folders such as `day=3` become columns. An address such as `s3://bucket/clicks` or "
-    "`https://…/table.csv` works, too. The rows must fit into memory."
+    "`https://…/table.csv` works, too. Reading may take five minutes and 4 GB of memory, unless the server has "
+    "other limits."
 )
 
 
@@ -328,10 +329,12 @@ def name_files(key: str) -> str | None:
     """
     if not visitor.may_name_files():
         return None
+    from deepfm_core.tables.datasets.dataset import name_of
+
     problem = st.session_state.get(f"problem of {key}")
     with st.expander("Open a folder or many files", icon=":material/folder_open:", expanded=problem is not None):
-        if places := data_roots() if shared() else ():
-            st.caption("This server reads files below " + ", ".join(map(plain, places)) + ".")
+        if places := data_roots():
+            st.caption("This server reads files below " + ", ".join(plain(name_of(place)) for place in places) + ".")
         with st.form(f"{key} form", border=False):
             source = st.text_input(
                 "Path, pattern or address", key=key, placeholder="data/day=*/*.parquet", help=_NAMED_HELP

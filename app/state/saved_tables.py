@@ -64,17 +64,18 @@ def add_files(source: str) -> str:
     """Keep a table of files that are not uploads for the visitor, and return its key.
 
     Args:
-        source: a file, a folder, a pattern or a URI. On a shared server it must lie below the operator's places.
+        source: a file, a folder, a pattern or a URI, below the operator's places where there are any.
 
     Raises:
         TableError: the files cannot be read as a table, are too large, or lie elsewhere.
         RunError: the visitor has as much as is allowed, or may not name files.
     """
     if not visitor.may_name_files():
-        raise RunError("Files of this server's machine are for a browser on that machine. Upload the file.")
+        raise RunError("Only a browser on the server's own machine may open its files. Upload the file.")
     from deepfm_core.tables.columnar.budget import half_of_memory
 
-    most, allowed = (MAX_TABLE_BYTES, data_roots()) if shared() else (half_of_memory(), None)
+    most = MAX_TABLE_BYTES if shared() else half_of_memory()
+    allowed = data_roots() or (() if shared() else None)
     return store().gather_table(source, visitor.owner(), most, allowed).sha256
 
 

@@ -49,18 +49,24 @@ def _of_account(user: Mapping[str, Any]) -> str:
     return f"account-{hashlib.sha256(account.encode()).hexdigest()[:32]}"
 
 
-_PROXIED = ("X-Forwarded-For", "Forwarded", "X-Real-Ip")
+_PROXIED = ("x-forwarded", "forwarded", "x-real-ip", "via", "cf-")
+"""How the headers begin by which a proxy says that it stands between."""
 
 
 def may_name_files() -> bool:
     """Say whether the visitor may open files of the server's machine, and of addresses, as tables.
 
     On a shared server the operator says which files (`data_roots`). A personal one lets the person at its machine: the
-    browser runs there, and no proxy stands between.
+    browser runs there, it asks for that machine by name, and no proxy says that it stands between.
     """
     if shared():
         return bool(data_roots())
-    return st.context.ip_address is None and not any(name in st.context.headers for name in _PROXIED)
+    if st.context.ip_address is not None:
+        return False
+    headers = st.context.headers
+    host = re.sub(r":\d+$", "", headers.get("Host", ""))
+    proxied = any(name.lower().startswith(_PROXIED) for name in headers)
+    return host in ("localhost", "127.0.0.1", "[::1]") and not proxied
 
 
 def remember() -> None:

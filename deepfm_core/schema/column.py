@@ -422,8 +422,8 @@ def names_an_id(words: list[str]) -> bool:
     return bool(words) and (short or words[-1] in _ID_WORDS)
 
 
-_SHORT_ID = re.compile("[ac-jln-z]id")
-"""A letter and `id`, but for words: `bid`, `kid` and `mid`."""
+_SHORT_ID = re.compile("[ce-gijn-z]id")
+"""A letter and `id`, but for words: `aid`, `bid`, `did`, `hid`, `kid`, `lid` and `mid`."""
 
 
 def _is_numbered(words: list[str]) -> bool:

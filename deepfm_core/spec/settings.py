@@ -322,7 +322,8 @@ SETTINGS: tuple[Setting, ...] = (
         "fit",
         Number(0, 1, below=True, noun="a share of the validation score", example="5e-5"),
         title="least gain",
-        help="share of the validation score that an epoch must gain to count as better for the patience",
+        help="share by which the validation logloss, or 1 − AUC, must fall for an epoch to count as better for the"
+        " patience",
         option=Option("X"),
         drawn=False,
         said=Said("least gain {}"),

@@ -196,24 +196,22 @@ class Store:
         owner: str = LOCAL,
         max_bytes: int | None = None,
         allowed: Sequence[str] | None = None,
-        choices: Choices | None = None,
     ) -> TableEntry:
         """Read a table of files that are here or elsewhere, as `read_table` does, and keep its rows.
 
         Rows of many files become one file, whose SHA-256 is the table's. So files that have changed are another table.
 
         Args:
-            source: a file, a folder, a pattern or a URI; it is the table's name, without secrets.
+            source: a file, a folder, a pattern or a URI. The table is named by it, without secrets.
             owner: whose list it goes to.
             max_bytes: the most bytes that all files may have.
             allowed: the places that all files must lie below; None for any.
-            choices: what is said of the files instead of having it found.
 
         Raises:
             TableError: they cannot be read as a table, or lie elsewhere; nothing is kept.
             RunError: the owner has as much as is allowed.
         """
-        return self._tables.gather(source, owner, max_bytes, allowed, choices)
+        return self._tables.gather(source, owner, max_bytes, allowed)
 
     def original(self, sha: str) -> Path:
         """Return the path of a table's file as it came; RunError where the store does not have it."""

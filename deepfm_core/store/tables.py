@@ -6,6 +6,7 @@ import hashlib
 import shutil
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -68,29 +69,33 @@ class StoredTables:
         note("table kept", table=short(sha), owner=short(owner), rows=entry.rows, bytes=size, seconds=seconds)
         return entry
 
-    def gather(
-        self, source: str, owner: str, max_bytes: int | None, allowed: Sequence[str] | None, choices: Choices | None
-    ) -> TableEntry:
+    def gather(self, source: str, owner: str, max_bytes: int | None, allowed: Sequence[str] | None) -> TableEntry:
         """Read files that are not uploads and keep their rows. See `Store.gather_table`."""
         from deepfm_core.store.untrusted import gather_files
-        from deepfm_core.tables.datasets.dataset import is_dataset, name_of
-        from deepfm_core.tables.table import FOUND
 
-        name = name_of(source) if is_dataset(source) else Path(source).name
-        said, began = choices or FOUND, time.monotonic()
+        name, place = _named(source)
+        began = time.monotonic()
         with self._database.readable_errors(), self._scratch() as unfinished:
             folder = Path(unfinished)
-            gather_files(source, folder, name, max_bytes, allowed, said)
+            gather_files(place, folder, name, max_bytes, allowed)
             original = folder / "original"
-            sha, size = said.key(sha256(original)), original.stat().st_size
+            sha, size = sha256(original), original.stat().st_size
             self._require_room(sha, owner, size, None)
+            if self._path(sha).is_dir() and self.damage(sha):
+                self._take(folder, self._path(sha))
             while not self.enter(sha, name, owner):
                 with atomic_folder(self._path(sha)) as target:
-                    for file in folder.iterdir():
-                        shutil.copyfile(file, target / file.name)
+                    self._take(folder, target)
         entry, seconds = self.entry(sha, owner), round(time.monotonic() - began, 3)
         note("table kept", table=short(sha), owner=short(owner), rows=entry.rows, bytes=size, seconds=seconds)
         return entry
+
+    @staticmethod
+    def _take(folder: Path, target: Path) -> None:
+        """Copy the files of a folder to another one, where each appears whole."""
+        for file in folder.iterdir():
+            with whole(target / file.name) as temporary:
+                shutil.copyfile(file, temporary)
 
     def _scratch(self) -> TemporaryDirectory[str]:
         """Make a folder for what is not finished, which `purge` sweeps if this process ends before."""
@@ -200,10 +205,8 @@ class StoredTables:
                 self._note_files(sha, before)
 
     def _note_files(self, sha: str, report: ReadReport) -> None:
-        """Say of a table whose rows came from many files which they were: the one file kept of them does not."""
-        content, said = self._content(sha), report.to_dict()
-        told = {name: said[name] for name in ("files", "notes")}
-        write_json(self._path(sha) / "table.json", {**content, "report": {**content["report"], **told}})
+        """Say of a table whose rows came from many files how these were read: the one file kept of them does not."""
+        write_json(self._path(sha) / "table.json", {**self._content(sha), "report": report.to_dict()})
 
     def needed(self) -> set[str]:
         """Return the SHA-256 of all tables that an owner or a run has, deleted ones included."""
@@ -344,6 +347,19 @@ class StoredTables:
             return stored_content(self._path(sha))
         except FileNotFoundError:
             raise self.absent(sha) from None
+
+
+def _named(source: str) -> tuple[str, str]:
+    """Give the name of a table of files, without secrets, and the files' place wherever a process works."""
+    from deepfm_core.tables.datasets.dataset import PATTERN, is_uri, name_of
+
+    if is_uri(source):
+        return name_of(source), source
+    path = Path(source)
+    with suppress(RuntimeError):  # nobody of this name has a home
+        path = path.expanduser()
+    name = name_of(source) if PATTERN.search(source) or not path.name else path.name
+    return name, str(path.absolute())
 
 
 def _copy(source: Path | bytes, target: Path) -> None:

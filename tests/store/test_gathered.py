@@ -61,7 +61,7 @@ def test_a_table_made_anew_still_names_its_files(store: Store, days: Path) -> No
     (store.home / "tables" / entry.sha256 / "table.parquet").write_bytes(b"cut")
     after = store.table(entry.sha256).report
     assert len(after.files) == 2
-    assert (after.files, after.notes) == (before.files, before.notes)
+    assert after == before
 
 
 def test_what_lies_elsewhere_or_cannot_be_read_leaves_nothing(store: Store, days: Path, tmp_path: Path) -> None:
@@ -86,3 +86,27 @@ def test_it_counts_toward_what_an_owner_may_have(store: Store, days: Path, monke
     with pytest.raises(RunError, match="The limit is 1"):
         store.gather_table(str(days / "day=1"), "somebody")
     assert len(list((store.home / "tables").iterdir())) == 1
+
+
+def test_paths_are_those_of_whoever_names_them(store: Store, days: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = store.gather_table(str(days)).sha256
+    monkeypatch.chdir(days.parent)
+    monkeypatch.setenv("HOME", str(days.parent))
+    for source in ("clicks", "clicks/day=*/*.csv", "~/clicks", "~/clicks/*/*.csv"):
+        assert store.gather_table(source).sha256 == whole
+    assert store.gather_table("clicks/day=1/rows.csv").name == "rows.csv"
+
+
+def test_files_that_are_read_again_mend_their_damaged_table(store: Store, days: Path) -> None:
+    entry = store.gather_table(str(days))
+    folder = store.home / "tables" / entry.sha256
+    for name in ("original", "table.parquet"):
+        (folder / name).write_bytes(b"cut")
+    store.gather_table(str(days))
+    assert len(store.table(entry.sha256)) == 6
+
+
+@pytest.mark.parametrize("source", ["x" * 400, "a\0b", "~nobody-of-this-name/*.csv"])
+def test_a_path_that_cannot_be_one_gets_a_sentence(store: Store, source: str) -> None:
+    with pytest.raises(TableError, match="Check the path"):
+        store.gather_table(source)

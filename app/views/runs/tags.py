@@ -16,7 +16,6 @@ from app.widgets.text import errors_shown, plain
 from deepfm_core.store.records import RunRow
 
 _TAG = re.compile(r"(?<![^\s,;])#([^\s#,;]+)[,;]?")
-_LAST = re.compile(rf"(?:\s*{_TAG.pattern})+\s*$")
 _WANTED = "tags"
 """Name of the choice in the URL that holds the tags to show."""
 
@@ -28,13 +27,22 @@ def tags_of(notes: str) -> list[str]:
 
 def without_tags(notes: str) -> str:
     """Give a run's notes without the tags at their end."""
-    return _LAST.sub("", notes).strip()
+    return notes[: _end_of_words(notes)].strip()
 
 
 def tags_at_end(notes: str) -> list[str]:
     """Give the tags that `without_tags` leaves out."""
-    last = _LAST.search(notes)
-    return tags_of(last[0]) if last else []
+    return tags_of(notes[_end_of_words(notes) :])
+
+
+def _end_of_words(notes: str) -> int:
+    """Give the place in the notes after which there are tags alone."""
+    end = len(notes)
+    for tag in reversed(list(_TAG.finditer(notes))):
+        if notes[tag.end() : end].strip():
+            break
+        end = tag.start()
+    return end
 
 
 def with_tags(notes: str, tags: Sequence[str]) -> str:

@@ -1,1 +1,1 @@
-"""Tables of many files: a folder, a pattern or a URI. Start with `dataset.read_dataset`; `listing` finds the files."""
+"""Tables of many files: a folder, a pattern or a URI. Start with `dataset.read_dataset`."""

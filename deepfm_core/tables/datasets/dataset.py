@@ -57,7 +57,7 @@ def read_dataset(source: Path | str, name: str | None, read: Read, max_bytes: in
         raise TableError(f"Dataset `{called}`", [Problem(f"its files have {size:,} bytes", remedy)])
     tables, parts, first, empty = list[Table](), list[PartFile](), First(found[0].name), list[str]()
     for file in found:
-        with here(system, file, called) as path:
+        with here(system, file, called, max_bytes) as path:
             own = f"{called}: {file.name}"
             require_types(path, file.name, own, first)
             if (read_part := _unless_empty(read, path, own)) is None:
@@ -94,15 +94,15 @@ def _unless_empty(read: Read, path: Path, own: str) -> Table | None:
 
 
 @contextmanager
-def here(system: Any, file: Found, called: str) -> Iterator[Path]:
-    """Give a file on this machine; one elsewhere is fetched for the time it is read."""
+def here(system: Any, file: Found, called: str, max_bytes: int | None = None) -> Iterator[Path]:
+    """Give a file on this machine; one elsewhere is fetched for the time it is read, unless it has too many bytes."""
     subject = f"Dataset `{called}`"
     try:
         with TemporaryDirectory() as folder:
             path = Path(file.path)
             if system.type_name != "local":
                 path = Path(folder) / Path(file.name).name
-                _fetch(system, file, path)
+                _fetch(system, file, path, max_bytes, subject)
             yield path
             now = system.get_file_info(file.path)
     except FileNotFoundError as error:
@@ -121,9 +121,14 @@ def _gone(subject: str, file: Found) -> TableError:
     return TableError(subject, [Problem("a file vanished while the dataset was read", remedy, value=file.name)])
 
 
-def _fetch(system: Any, file: Found, path: Path) -> None:
+def _fetch(system: Any, file: Found, path: Path, max_bytes: int | None, subject: str) -> None:
+    size = 0  # counted here: not every server tells it
     with system.open_input_stream(file.path) as there, path.open("wb") as here:
         while piece := there.read(1 << 20):
+            size += len(piece)
+            if max_bytes is not None and size > max_bytes:
+                problem = Problem(f"it has more than {max_bytes:,} bytes", "Use a smaller file.", value=file.name)
+                raise TableError(subject, [problem])
             here.write(piece)
 
 

@@ -26,16 +26,28 @@ def require_below(source: str, allowed: Sequence[str]) -> None:
         TableError: it does not, or there are no such files.
     """
     text = as_uri(source)
-    if is_uri(text) and urlsplit(text).scheme.lower() != "file":
-        if not any(_is_below(text, root) for root in allowed if is_uri(root)):
-            raise _outside(source, allowed)
-        return
-    folders = [Path(root).expanduser().resolve() for root in allowed if not is_uri(root)]
-    begin = Path(unquote(urlsplit(text).path) if is_uri(text) else text).expanduser().absolute()
-    if not _is_within(_before_pattern(begin), folders):
+    if is_uri(text) and not _is_local(text):
+        fits = any(_is_below(text, root) for root in allowed if is_uri(root) and not _is_local(root))
+    else:
+        fits = _files_lie_below(
+            source, _path_of(text), [_path_of(root).resolve() for root in allowed if _is_local(root)]
+        )
+    if not fits:
         raise _outside(source, allowed)
-    if not all(_is_within(Path(file.path), folders) for file in list_files(source)[1]):
-        raise _outside(source, allowed)
+
+
+def _is_local(text: str) -> bool:
+    return not is_uri(text) or urlsplit(text).scheme.lower() == "file"
+
+
+def _path_of(text: str) -> Path:
+    return Path(unquote(urlsplit(text).path) if is_uri(text) else text).absolute()
+
+
+def _files_lie_below(source: str, path: Path, folders: Sequence[Path]) -> bool:
+    if ".." in path.parts or not _is_within(_before_pattern(path), folders):
+        return False
+    return all(_is_within(Path(file.path), folders) for file in list_files(source)[1])
 
 
 def _before_pattern(path: Path) -> Path:
@@ -50,9 +62,25 @@ def _is_within(path: Path, folders: Sequence[Path]) -> bool:
 
 
 def _is_below(text: str, root: str) -> bool:
-    """Say whether an address lies below another one, which has the same scheme and host."""
-    plain = unquote(text)
-    return plain.startswith(root.rstrip("/") + "/") and ".." not in plain.split("/") and "\\" not in plain
+    """Say whether an address lies below another one.
+
+    It has the same scheme and host, letter for letter. It names no user, since `https://host%2F@other/` is of `other`,
+    and asks nothing after `?`, where the server to connect to may stand.
+    """
+    asked, there = urlsplit(text), urlsplit(root)
+    if (asked.scheme.lower(), asked.netloc) != (there.scheme.lower(), there.netloc):
+        return False
+    if any(sign in asked.netloc for sign in "@%") or any(sign in text for sign in ("?", "#", "\\", "::")):
+        return False
+    path, above = _segments(asked.path), _segments(there.path)
+    return ".." not in path and len(path) > len(above) and path[: len(above)] == above
+
+
+def _segments(path: str) -> list[str]:
+    """Give the names of an address's path, as whoever decodes it once or more will read them."""
+    while (plain := unquote(path)) != path:
+        path = plain
+    return [name for name in path.split("/") if name not in ("", ".")]
 
 
 def _outside(source: str, allowed: Sequence[str]) -> TableError:

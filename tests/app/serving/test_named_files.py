@@ -15,6 +15,7 @@ from tests.app.test_flow import _button, _choice
 pytestmark = pytest.mark.slow
 
 Opened = Callable[..., AppTest]
+HERE = {"Host": "localhost:8501"}
 LABEL = "Path, pattern or address"
 
 
@@ -27,7 +28,7 @@ def comes_from(monkeypatch: pytest.MonkeyPatch, address: str | None, headers: di
 
 @pytest.fixture(autouse=True)
 def here(monkeypatch: pytest.MonkeyPatch) -> None:
-    comes_from(monkeypatch, None, {})
+    comes_from(monkeypatch, None, HERE)
 
 
 @pytest.fixture
@@ -57,7 +58,12 @@ def test_a_pattern_becomes_a_table_whose_folders_are_columns(opened: Opened, sto
 
 @pytest.mark.parametrize(
     ("source", "said"),
-    [("", "No files are named"), ("/nowhere/*.csv", "there is no such file or folder"), ("nowhere.csv", "nowhere.csv")],
+    [
+        ("", "No files are named"),
+        ("x" * 400, "File name too long"),
+        ("/nowhere/*.csv", "there is no such file or folder"),
+        ("nowhere.csv", "nowhere.csv"),
+    ],
 )
 def test_what_cannot_be_read_is_said_and_the_table_stays(opened: Opened, store: Store, source: str, said: str) -> None:
     app = name(opened("data"), source)
@@ -78,8 +84,9 @@ def test_a_shared_server_reads_the_places_of_its_operator_alone(
     monkeypatch.setenv("DEEPFM_PRIVATE", "1")
     assert LABEL not in [box.label for box in opened("data").text_input]
 
-    monkeypatch.setenv("DEEPFM_DATA_ROOTS", str(days / "day=1"))
+    monkeypatch.setenv("DEEPFM_DATA_ROOTS", f"{days / 'day=1'},s3://key:secret@bucket/clicks")
     app = opened("data")
+    assert not any("secret" in caption.value for caption in app.caption)
     assert any(caption.value.startswith("This server reads files below /") for caption in app.caption)
     app = name(app, str(days))
     assert "this server does not read it" in app.error[0].value
@@ -93,6 +100,16 @@ def test_a_personal_server_reads_files_for_a_browser_on_its_machine_alone(
 ) -> None:
     app = opened("data")
     assert LABEL in [box.label for box in app.text_input]
-    for address, headers in (("10.0.0.7", {}), (None, {"X-Forwarded-For": "10.0.0.7"}), (None, {"Forwarded": "for=x"})):
+    others: list[tuple[str | None, dict[str, str]]] = [
+        ("10.0.0.7", HERE),
+        (None, {}),
+        (None, {"Host": "explorer.example"}),
+        (None, {"Host": "localhost.evil.example:8501"}),
+        *(
+            (None, {**HERE, name: "x"})
+            for name in ("X-Forwarded-For", "X-Forwarded-Proto", "Forwarded", "Via", "CF-Ray")
+        ),
+    ]
+    for address, headers in others:
         comes_from(monkeypatch, address, headers)
         assert LABEL not in [box.label for box in opened("data").text_input]

@@ -69,6 +69,13 @@ def test_a_link_that_leads_out_is_followed_before_it_is_judged(data: Path) -> No
         ("https://data.example.evil.example/open/a.csv", False),
         ("http://data.example/open/a.csv", False),
         ("memory://clicks/a.csv", False),
+        ("https://data.example%2Fopen%2F@evil.example/a.csv", False),
+        ("s3://bucket%2Fclicks%2Fx:y@other/private/a.csv", False),
+        ("s3://bucket/clicks/a.parquet?endpoint_override=evil.example&scheme=http", False),
+        ("https://data.example/open/a.csv?to=https://evil.example", False),
+        ("https://data.example/open/%252e%252e/private/a.csv", False),
+        ("https://user:password@data.example/open/a.csv", False),
+        ("https://data.example/open/a%20b.csv", True),
     ],
 )
 def test_addresses_below_a_place_are_read(source: str, fits: bool) -> None:
@@ -78,6 +85,17 @@ def test_addresses_below_a_place_are_read(source: str, fits: bool) -> None:
         return
     with pytest.raises(TableError, match="this server does not read it"):
         require_below(source, allowed)
+
+
+def test_a_place_may_be_written_as_an_address_of_this_machine(data: Path) -> None:
+    require_below(str(data / "day=1"), [f"file://{data}"])
+
+
+def test_a_name_with_brackets_does_not_hide_the_way_out(data: Path) -> None:
+    (data / "[x]").mkdir()
+    for name in ("there", "not there"):
+        with pytest.raises(TableError, match="this server does not read it"):
+            require_below(f"{data}/[x]/../../{name}", [str(data)])
 
 
 def test_without_places_nothing_is_read(data: Path) -> None:
