@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -361,23 +362,23 @@ def _label(table: Table, label: str | None, positive: str | None, blank_negative
 
 def _checked_for_copies(roles: list[FieldRole], table: Table) -> list[FieldRole]:
     """Warn of columns that say the same as one before them: a copy, an id and its name, cents beside euros."""
-    alike: dict[tuple[Any, ...], list[tuple[str, Cells, NDArray[np.int64] | None]]] = {}
+    alike: dict[tuple[Any, ...], list[tuple[str, Cells]]] = {}
     roles = list(roles)
     for place, role in enumerate(roles):
         if not role.kind.is_used:
             continue
         cells = Cells.of(table.frame, role.column).noted(role.notation)
         counts = np.sort(cells.counts[cells.held])
-        order, key = None, (role.missing, *counts.tolist()[:_COMPARED], len(counts))
-        if len(counts) > len(cells) / _ROWS_A_VALUE and (role.kind.is_number or role.kind.is_time):
-            order = _order(cells, role)
-            key = (role.kind.is_time, order[:_COMPARED].tobytes())
+        ordered = len(counts) > len(cells) / _ROWS_A_VALUE and (role.kind.is_number or role.kind.is_time)
+        key: tuple[Any, ...] = (role.missing, *counts.tolist()[:_COMPARED], len(counts))
+        if ordered:  # of equal orders the digest is equal; the orders themselves would be as large as the table
+            key = (role.kind.is_time, hashlib.sha256(_order(cells, role).tobytes()).digest())
         elif not 2 <= len(counts) <= len(cells) / _ROWS_A_VALUE:
             continue
         same = alike.setdefault(key, [])
-        original = next((name for name, b, other in same if _says_the_same(cells, order, b, other)), None)
+        original = next((name for name, other in same if ordered or _says_the_same(cells, other)), None)
         if original is None:
-            same.append((role.column, cells, order))
+            same.append((role.column, cells))
             continue
         warning = f"says the same as `{original}`: their pair carries no information, so ignore one of them"
         roles[place] = replace(role, warning="; ".join(filter(None, (warning, role.warning))))
@@ -406,13 +407,11 @@ _ROWS_A_VALUE = 2
 is compared, if they have one."""
 
 _COMPARED = 50
-"""Counts of values, or ranks of rows, that must be equal before two columns are compared row by row."""
+"""Counts of values that must be equal before two columns are compared row by row."""
 
 
-def _says_the_same(a: Cells, order_a: NDArray[np.int64] | None, b: Cells, order_b: NDArray[np.int64] | None) -> bool:
+def _says_the_same(a: Cells, b: Cells) -> bool:
     """Say whether each value of one column stands beside one value of the other, and the other way round."""
-    if order_a is not None or order_b is not None:
-        return order_a is not None and order_b is not None and np.array_equal(order_a, order_b)
     pairs = len(np.unique(a.codes.astype(np.int64) * len(b.texts) + b.codes))
     return pairs == len(np.unique(a.codes)) == len(np.unique(b.codes))
 

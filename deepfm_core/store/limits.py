@@ -78,11 +78,11 @@ def _setting(name: str, default: int | None) -> int | None:
 
 
 DATA_ROOTS = "DEEPFM_DATA_ROOTS"
-"""The environment variable with the places whose files a shared server reads: folders and URIs, commas between."""
+"""The environment variable with the places whose files a server reads: folders and URIs, with commas between."""
 
 
 def data_roots() -> tuple[str, ...]:
-    """Give the places whose files visitors of a shared server may open as tables; none where none are named."""
+    """Give the places whose files visitors may open as tables; none where none are named."""
     return tuple(root for part in os.environ.get(DATA_ROOTS, "").split(",") if (root := part.strip()))
 
 

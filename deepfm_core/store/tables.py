@@ -65,9 +65,7 @@ class StoredTables:
             self._mend(source, sha, choices)
             while not self.enter(sha, name, owner):
                 self._keep(source, name, sha, table, max_bytes, choices)
-        entry, seconds = self.entry(sha, owner), round(time.monotonic() - began, 3)
-        note("table kept", table=short(sha), owner=short(owner), rows=entry.rows, bytes=size, seconds=seconds)
-        return entry
+        return self._noted(sha, owner, size, began)
 
     def gather(self, source: str, owner: str, max_bytes: int | None, allowed: Sequence[str] | None) -> TableEntry:
         """Read files that are not uploads and keep their rows. See `Store.gather_table`."""
@@ -86,6 +84,10 @@ class StoredTables:
             while not self.enter(sha, name, owner):
                 with atomic_folder(self._path(sha)) as target:
                     self._take(folder, target)
+        return self._noted(sha, owner, size, began)
+
+    def _noted(self, sha: str, owner: str, size: int, began: float) -> TableEntry:
+        """Log that an owner's table is kept, and return its entry."""
         entry, seconds = self.entry(sha, owner), round(time.monotonic() - began, 3)
         note("table kept", table=short(sha), owner=short(owner), rows=entry.rows, bytes=size, seconds=seconds)
         return entry

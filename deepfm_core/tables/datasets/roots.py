@@ -1,6 +1,7 @@
-"""Which files a shared server reads for its visitors: those below places that its operator names.
+"""Which files a server reads for its visitors: those below places that its operator names.
 
-Start with `require_below`. A personal server, the command line and the library read what the machine's user may read.
+Start with `require_below`. A personal server without such places, the command line and the library read what the
+machine's user may read.
 """
 
 from __future__ import annotations
