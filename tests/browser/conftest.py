@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
 
 from tests.waiting import wait
 
@@ -135,3 +135,8 @@ def settled(page: Page) -> Page:
     page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=FINISHED)
     assert not page.locator('[data-testid="stException"]').count()
     return page
+
+
+def file_input(page: Page, label: str = "Your table") -> Locator:
+    """Find where a file is put in, by its label: the browser may draw another uploader of the page first."""
+    return page.get_by_test_id("stFileUploader").filter(has_text=label).locator("input")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
 from deepfm_core.store.store import Store
-from tests.browser.conftest import FINISHED, PATIENCE, Server, settled
+from tests.browser.conftest import FINISHED, PATIENCE, Server, file_input, settled
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def sign_out(page: Page) -> None:
 def bring(page: Page, server: Server, name: str) -> None:
     opened(page, server, "data")
     file: FilePayload = {"name": name, "mimeType": "text/csv", "buffer": CSV + name.encode() + b",1\n"}
-    page.locator('input[type="file"]').first.set_input_files(file)
+    file_input(page).set_input_files(file)
     expect(page.get_by_role("heading", name=name)).to_be_visible()
 
 

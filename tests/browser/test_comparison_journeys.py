@@ -12,7 +12,7 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from tests.browser.conftest import FINISHED, Server, settled
+from tests.browser.conftest import FINISHED, Server, file_input, settled
 from tests.conftest import clicks
 
 pytestmark = pytest.mark.slow
@@ -35,9 +35,7 @@ def test_a_comparison_starts_from_a_fresh_upload_and_its_table_is_read(
 ) -> None:
     clicks(3000).to_csv(tmp_path / "mine.csv", index=False)
     _open(page, server, "data?models=lr,fm,deepfm&preset=quick")
-    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(
-        tmp_path / "mine.csv"
-    )
+    file_input(page).set_input_files(tmp_path / "mine.csv")
     expect(page.get_by_text(re.compile(r"3,000 rows, label clicked")).first).to_be_visible()
     page.get_by_role("button", name="Compare models").click()
     page.wait_for_url(re.compile(r"/compare\?"))

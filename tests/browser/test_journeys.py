@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
 
-from tests.browser.conftest import FINISHED, PATIENCE, ROOT, Server, settled
+from tests.browser.conftest import FINISHED, PATIENCE, ROOT, Server, file_input, settled
 from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
@@ -65,7 +65,7 @@ def test_a_table_of_ones_own_ends_at_its_strongest_pair(server: Server, page: Pa
     table = SHOPPERS if SHOPPERS.exists() else _shop_sessions(tmp_path / "sessions.csv")
     _open(page, server)
     page.get_by_role("button", name="Use my CSV").click()
-    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(table)
+    file_input(page).set_input_files(table)
     expect(page.get_by_text(re.compile(r"rows, label Revenue 1\d\.\d% positive")).first).to_be_visible()
     page.get_by_role("button", name="Train with the suggested roles").click()
     expect(page.get_by_text("Top pair").first).to_be_visible(timeout=FINISHED)
@@ -175,7 +175,7 @@ def test_two_tabs_of_a_new_visitor_are_one_owner(tmp_path: Path, browser: Browse
         for number, tab in enumerate(tabs):
             content = b"x,y\n" + b"a,0\nb,1\n" * (50 + number)
             file: FilePayload = {"name": f"tab{number}.csv", "mimeType": "text/csv", "buffer": content}
-            tab.locator('input[type="file"]').first.set_input_files(file)
+            file_input(tab).set_input_files(file)
             expect(tab.get_by_role("heading", name=f"tab{number}.csv")).to_be_visible()
         owners = {table.owner for table in _store(server).tables() if table.name.startswith("tab")}
         (cookie,) = (cookie for cookie in context.cookies() if cookie["name"] == "deepfm_visitor")

@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import FINISHED, Server, settled
+from tests.browser.conftest import FINISHED, Server, file_input, settled
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def test_ratings_are_a_label_the_run_leaves_as_a_report_and_new_rows_are_scored(
     page.goto(f"{server.url}/data")
     settled(page)
     table = _ratings(tmp_path / "ratings.csv", 0, 2_000)
-    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(table)
+    file_input(page).set_input_files(table)
     expect(page.get_by_role("heading", name="ratings.csv")).to_be_visible()
     if not page.get_by_role("combobox", name="Positive when").count():
         _choose(page, "Label", "rating")
@@ -54,7 +54,7 @@ def test_ratings_are_a_label_the_run_leaves_as_a_report_and_new_rows_are_scored(
     page.wait_for_url(re.compile(r"/score"))
     settled(page)
     new = _ratings(tmp_path / "tomorrow.csv", 1, 300)
-    page.get_by_test_id("stFileUploader").filter(has_text="Table to score").locator("input").set_input_files(new)
+    file_input(page, "Table to score").set_input_files(new)
     expect(page.get_by_text("300 rows").first).to_be_visible(timeout=FINISHED)
     with page.expect_download() as waited:
         page.get_by_role("button", name="Download all rows as CSV").click()

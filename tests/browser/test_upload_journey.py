@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server, settled
+from tests.browser.conftest import Server, file_input, settled
 
 pytestmark = pytest.mark.slow
 
@@ -22,17 +22,17 @@ def test_a_file_over_the_limit_is_refused_with_the_limit_and_a_smaller_one_is_ta
         file.truncate(LIMIT + 1)
     page.goto(f"{server.url}/data")
     settled(page)
-    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(large)
+    file_input(page).set_input_files(large)
     expect(page.get_by_text("File must be 200.0MB or smaller.")).to_be_visible()
     expect(page.get_by_text("20,000 rows, label")).to_be_visible()  # the table shown before is still there
     binary = tmp_path / "picture.csv"
     binary.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40)
-    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(binary)
+    file_input(page).set_input_files(binary)
     expect(page.get_by_text("picture.csv").last).to_be_visible()
     expect(page.get_by_text("the file is binary, not text").first).to_be_visible()
     good = tmp_path / "good.csv"
     good.write_text("ad,click\n" + "".join(f"{'abc'[i % 3]},{i % 5 // 4}\n" for i in range(200)))
-    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(good)
+    file_input(page).set_input_files(good)
     expect(page.get_by_text("200 rows, label")).to_be_visible()
 
 
@@ -54,7 +54,7 @@ def test_letters_that_the_system_has_no_font_for_are_told(
     settled(page)
     note = page.locator(".letters-without-a-font")
     expect(note).to_have_count(0)  # the sample has no such letters
-    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(table)
+    file_input(page).set_input_files(table)
     expect(page.get_by_text("200 rows, label")).to_be_visible()
     expect(note).to_have_count(1)
     if has_font:
@@ -91,7 +91,7 @@ def test_each_choice_of_how_a_file_is_read_reads_it_again_at_once(server: Server
     table.write_bytes(f"Отчёт за май\nместо;слово;клик\n{rows};;\n;;\n".encode("cp1251"))
     page.goto(f"{server.url}/data")
     settled(page)
-    page.get_by_test_id("stFileUploader").filter(has_text="Your table").locator("input").set_input_files(table)
+    file_input(page).set_input_files(table)
     expect(page.get_by_role("heading", name="60 rows, label клик 20.0% positive")).to_be_visible()
     read = page.get_by_test_id("stExpander").filter(has_text="How the file was read")
     expect(read).to_contain_text("How the file was read: cp1251, semicolon between cells, names in line 2")
