@@ -5,7 +5,9 @@ from __future__ import annotations
 from functools import partial
 
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
+from app.shared.uploads import take_once
 from app.state import links, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
@@ -100,21 +102,23 @@ def show_import() -> None:
     with st.popover("Import a bundle", icon=":material/upload_file:", type="tertiary"):
         st.caption("A bundle is what *Export* made of a finished run, here or on another machine.")
         file = st.file_uploader("Model bundle (.zip)", type="zip", key=_IMPORT)
-        if file is None or st.session_state.get(f"taken {_IMPORT}") == file.file_id:
+        if file is None:
             return
-        with st.spinner("Opening the bundle …"):
-            run_id = _imported(file.getvalue(), file.name)
-    if run_id is not None:
-        st.session_state[f"taken {_IMPORT}"] = file.file_id
-        links.go("interactions", run=run_id)
+        take_once(_IMPORT, file.file_id, partial(_imported, file), _open, "Opening the bundle …")
+        if problem := st.session_state.get(f"problem of {_IMPORT}"):
+            show_error(problem)
 
 
-def _imported(bundle: bytes, name: str) -> str | None:
-    """Enter a bundle's run into the store and give its id; say what is wrong if it is none."""
+def _open(run_id: str) -> None:
+    links.leave("interactions", run=run_id)
+
+
+def _imported(file: UploadedFile) -> str | None:
+    """Enter a bundle's run into the store and give its id; keep what is wrong if it is none."""
     from deepfm_core.export.bundle import import_bundle
 
     try:
-        return import_bundle(store(), bundle, name, visitor.owner())
+        return import_bundle(store(), file.getvalue(), file.name, visitor.owner())
     except DeepFMError as error:
-        show_error(error)
+        st.session_state[f"problem of {_IMPORT}"] = error
         return None

@@ -7,6 +7,7 @@ table for Train, Compare and Study.
 from __future__ import annotations
 
 from contextlib import suppress
+from functools import partial
 from typing import NamedTuple
 
 import streamlit as st
@@ -107,10 +108,7 @@ def _in_words(spec: RunSpec, rows: int) -> str:
 def _choose(name: str, sha: str) -> None:
     verb = PARTS[name]
     above, key = st.container(), f"upload to {verb} {sha[:8]}"
-    file, taken = upload(f"Upload a table to {verb} on", key)
-    if taken is not None:
-        links.choose(name, taken)
-        st.rerun()  # the label above names the chosen tables
+    file = upload(f"Upload a table to {verb} on", key, partial(links.choose, name))
     tables = {other: called for other, called in saved_tables.tables().items() if other != sha}
     chosen = links.chosen(name)
     if chosen:

@@ -296,22 +296,49 @@ SHARED = "shared table"
 """Name of a table of another visitor."""
 
 
-def upload(label: str, key: str) -> tuple[UploadedFile | None, str | None]:
-    """Draw an uploader; return its file and, in the first run of the page after the upload, its table's SHA-256."""
+def upload(label: str, key: str, take: Callable[[str], object]) -> UploadedFile | None:
+    """Draw an uploader and give its file; `take` is called once with the SHA-256 of a file's table."""
     file = st.file_uploader(label, key=key)
     get_ready()
-    if file is None or st.session_state.get(f"taken {key}") == _attempt(file, key):
-        return file, None
-    st.session_state[f"taken {key}"], st.session_state[f"problem of {key}"] = _attempt(file, key), None
-    try:
-        with st.spinner(f"Reading {plain(file.name)} …"):
-            return file, saved_tables.add_table(file.getvalue(), file.name, _said(file, key))
-    except DeepFMError as error:
-        st.session_state[f"problem of {key}"] = error
-    except MemoryError:
-        problem = Problem("it does not fit into this machine's memory", "Upload fewer rows or fewer columns.")
-        st.session_state[f"problem of {key}"] = TableError(f"Table `{file.name}`", [problem])
-    return file, None
+    if file is None:
+        return None
+
+    def read() -> str | None:
+        try:
+            return saved_tables.add_table(file.getvalue(), file.name, _said(file, key))
+        except DeepFMError as error:
+            problem = error
+        except MemoryError:
+            problem = TableError(f"Table `{file.name}`", [_TOO_LARGE])
+        st.session_state[f"problem of {key}"] = problem
+        return None
+
+    take_once(key, _attempt(file, key), read, take, f"Reading {plain(file.name)} …")
+    return file
+
+
+_TOO_LARGE = Problem("it does not fit into this machine's memory", "Upload fewer rows or fewer columns.")
+
+
+def take_once(
+    key: str, attempt: object, make: Callable[[], str | None], take: Callable[[str], object], doing: str
+) -> None:
+    """Make something of what a visitor brought and take it, once each `attempt`; then the page starts anew.
+
+    A click meanwhile ends this run of the page. So what was made is kept, and the next run takes it.
+    """
+    taken, made = f"taken {key}", f"made of {key}"
+    if st.session_state.get(taken) == attempt:
+        return
+    if st.session_state.get(made, (None,))[0] != attempt:
+        st.session_state[f"problem of {key}"] = None
+        with st.spinner(doing, show_time=True):
+            st.session_state[made] = attempt, make()
+    result: str | None = st.session_state[made][1]
+    if result is not None:
+        take(result)
+    st.session_state[taken] = attempt
+    st.rerun()
 
 
 _NAMED_HELP = (
@@ -322,13 +349,13 @@ _NAMED_HELP = (
 )
 
 
-def name_files(key: str) -> str | None:
-    """Draw a way to open files without an upload; return the key of their table in the run of the page that read them.
+def name_files(key: str, take: Callable[[str], object]) -> None:
+    """Draw a way to open files without an upload; `take` is called once with the SHA-256 of their table.
 
     Nothing is drawn for visitors who may not name files.
     """
     if not visitor.may_name_files():
-        return None
+        return
     from deepfm_core.tables.datasets.dataset import name_of
 
     problem = st.session_state.get(f"problem of {key}")
@@ -339,19 +366,22 @@ def name_files(key: str) -> str | None:
             source = st.text_input(
                 "Path, pattern or address", key=key, placeholder="data/day=*/*.parquet", help=_NAMED_HELP
             ).strip()
-            asked = st.form_submit_button("Open", icon=":material/folder_open:")
-        if asked:
-            st.session_state[f"problem of {key}"] = problem = None
-            try:
-                if not source:
-                    raise SpecError("No files are named. Write a path, a pattern or an address.")
-                with st.spinner("Reading the files …", show_time=True):
-                    return saved_tables.add_files(source)
-            except DeepFMError as error:
-                st.session_state[f"problem of {key}"] = problem = error
+            if st.form_submit_button("Open", icon=":material/folder_open:"):
+                st.session_state[f"asked for {key}"] = source, object()
+        if asked := st.session_state.get(f"asked for {key}"):
+            take_once(key, asked, partial(_named, asked[0], key), take, "Reading the files …")
         if problem is not None:
             show_error(problem)
-    return None
+
+
+def _named(source: str, key: str) -> str | None:
+    try:
+        if not source:
+            raise SpecError("No files are named. Write a path, a pattern or an address.")
+        return saved_tables.add_files(source)
+    except DeepFMError as error:
+        st.session_state[f"problem of {key}"] = error
+        return None
 
 
 def say_refused(file: UploadedFile | None, key: str, instead: str) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import Server, file_input, settled
+from tests.browser.conftest import FINISHED, Server, file_input, settled
 
 pytestmark = pytest.mark.slow
 
@@ -108,3 +108,16 @@ def test_each_choice_of_how_a_file_is_read_reads_it_again_at_once(server: Server
     choose(page, "Delimiter", "Tab")
     expect(page.get_by_text("does not stand in this line").first).to_be_visible()
     expect(page.get_by_text("The table is still as it was read before.")).to_be_visible()
+
+
+def test_a_click_while_a_file_is_read_does_not_lose_it(server: Server, page: Page, tmp_path: Path) -> None:
+    rows = "".join(f'{{"place": {i % 7}, "words": ["{i % 311}", "b"], "click": {i % 5 // 4}}}\n' for i in range(1_000))
+    table = tmp_path / "slow.jsonl"
+    table.write_text(rows * 200)
+    page.goto(f"{server.url}/data")
+    settled(page)
+    file_input(page).set_input_files(table)
+    expect(page.get_by_text("Reading slow.jsonl")).to_be_visible()
+    page.get_by_role("textbox", name="Search fields").fill("device")
+    page.keyboard.press("Enter")
+    expect(page.get_by_text("200,000 rows, label click")).to_be_visible(timeout=FINISHED)

@@ -140,9 +140,8 @@ def choose_table() -> None:
     """Draw the upload and the choice of a table; say if a file cannot be read."""
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
-        file, taken = upload(f"Your table: {FORMATS}", "upload")
-    if (taken := taken or name_files("named files")) is not None:
-        launch.choose_table(taken)
+        file = upload(f"Your table: {FORMATS}", "upload", launch.choose_table)
+    name_files("named files", launch.choose_table)
     names, sha = saved_tables.tables(), saved_tables.current_table()
     names.setdefault(sha, SHARED)  # a link may name another visitor's table
     st.session_state[TABLE] = sha

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import streamlit as st
@@ -67,9 +68,7 @@ def _choose() -> str | None:
     """Draw the upload and the choice of the table to score; give its SHA-256."""
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
-        file, taken = upload(f"Table to score: {FORMATS}", "table to score")
-    if taken is not None:
-        links.choose(TABLE, taken)
+        file = upload(f"Table to score: {FORMATS}", "table to score", partial(links.choose, TABLE))
     names, chosen = saved_tables.tables(), links.chosen(TABLE)
     if chosen:
         names.setdefault(chosen, SHARED)
