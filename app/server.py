@@ -1,13 +1,19 @@
-"""The entry of a shared server, `streamlit run app/server.py`: the app, and a cookie that the server itself sets.
+"""The entry of a shared server, `streamlit run app/server.py`: the app, and what only a server can do for it.
 
-A page of Streamlit cannot set a header, so a cookie of `app/main.py` would be written by a script, which other scripts
-can read, and only after the page has begun: two tabs of a new visitor would be two owners.
+It sets the visitor's cookie. A page of Streamlit cannot set a header. A script would have to write the cookie, which
+other scripts could read, and only after the page has begun: two tabs of a new visitor would be two owners.
+
+It signs a visitor out in all tabs. A page of Streamlit knows who signed in from the moment when its connection began.
 """
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
 import secrets
 import sys
+import time
+from collections import defaultdict
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,6 +26,8 @@ from starlette.datastructures import Headers, MutableHeaders  # noqa: E402 (need
 from starlette.middleware import Middleware  # noqa: E402
 from starlette.requests import cookie_parser  # noqa: E402
 from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg  # noqa: E402
+from streamlit.proto.SessionStatus_pb2 import SessionStatus  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
 from app.state.visitor import COOKIE, SECONDS, is_owner  # noqa: E402
@@ -61,4 +69,90 @@ def _cookie(came: str, safe: bool) -> str:
     return f"{COOKIE}={owner}; Path=/; Max-Age={SECONDS}; HttpOnly; SameSite=Lax" + ("; Secure" if safe else "")
 
 
-app = App(ROOT / "app" / "main.py", middleware=[Middleware(VisitorCookie)])
+SIGN_IN = "_streamlit_user"
+"""The cookie in which Streamlit keeps who signed in; a long one goes on in others, whose names begin so."""
+_FORGET_SECONDS = 60.0
+_DRAWING = ForwardMsg(session_status_changed=SessionStatus(script_is_running=True)).SerializeToString()
+"""Has a browser ask for its page again when it has lost the connection."""
+_LEAVING = 1001
+"""Why a connection is closed, as WebSockets have it: one side goes away, so the other one may connect again."""
+
+
+class SignedOut:
+    """Ends the connections of all tabs of a browser that signs out, or signs in as somebody else.
+
+    Their browser connects again, without the cookie or with the new one, and asks for its page anew: it is told that
+    the page was being drawn. One that connects before it has the answer that takes its cookie away has no say either.
+    """
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+        self._open: defaultdict[str, set[asyncio.Event]] = defaultdict(set)
+        """Connections by the sign-in that they began with: what is set ends them."""
+        self._over: dict[str, float] = {}
+        """Sign-ins that ended a moment ago, and when."""
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, or keep up a connection as long as its sign-in is valid."""
+        sign_in = _sign_in(Headers(scope=scope)) if scope["type"] in ("http", "websocket") else ""
+        if not sign_in:
+            await self._inner(scope, receive, send)
+        elif scope["type"] == "http":
+            await self._request(sign_in, scope, receive, send)
+        else:
+            await self._connection(sign_in, scope, receive, send)
+
+    async def _request(self, sign_in: str, scope: Scope, receive: Receive, send: Send) -> None:
+        ends = False
+
+        async def sent(message: Message) -> None:
+            nonlocal ends
+            if message["type"] == "http.response.start":
+                given = Headers(raw=message["headers"]).getlist("set-cookie")
+                ends = any(cookie.startswith(f"{SIGN_IN}=") for cookie in given)
+            await send(message)
+
+        await self._inner(scope, receive, sent)
+        if ends:
+            self._end(sign_in)
+
+    def _end(self, sign_in: str) -> None:
+        now = time.monotonic()
+        self._over = {ended: at for ended, at in self._over.items() if now - at < _FORGET_SECONDS} | {sign_in: now}
+        for over in self._open.get(sign_in, ()):
+            over.set()
+
+    async def _connection(self, sign_in: str, scope: Scope, receive: Receive, send: Send) -> None:
+        if sign_in in self._over:
+            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"cookie"]}
+        over = asyncio.Event()
+        self._open[sign_in].add(over)
+        ended = asyncio.ensure_future(over.wait())
+
+        async def received() -> Message:
+            message = asyncio.ensure_future(receive())
+            try:
+                await asyncio.wait({message, ended}, return_when=asyncio.FIRST_COMPLETED)
+                return {"type": "websocket.disconnect", "code": _LEAVING} if over.is_set() else message.result()
+            finally:
+                message.cancel()
+
+        try:
+            await self._inner(scope, received, send)
+            if over.is_set():
+                await send({"type": "websocket.send", "bytes": _DRAWING})
+                await send({"type": "websocket.close", "code": _LEAVING})
+        finally:
+            ended.cancel()
+            self._open[sign_in].discard(over)
+            if not self._open[sign_in]:
+                del self._open[sign_in]
+
+
+def _sign_in(headers: Headers) -> str:
+    """Give a digest of the cookies that say who signed in; empty where there are none."""
+    found = sorted(pair for pair in cookie_parser(headers.get("cookie", "")).items() if pair[0].startswith(SIGN_IN))
+    return hashlib.sha256(repr(found).encode()).hexdigest() if found else ""
+
+
+app = App(ROOT / "app" / "main.py", middleware=[Middleware(VisitorCookie), Middleware(SignedOut)])

@@ -139,3 +139,25 @@ def test_whoever_the_provider_does_not_name_stays_outside(team: Server, browser:
     for path in ("runs", "oauth2callback?code=guessed&state=guessed"):
         opened(page, team, path)
         expect(page.get_by_role("button", name="Sign in")).to_be_visible()
+
+
+def test_whoever_signs_out_in_one_tab_is_signed_out_in_all(team: Server, browser: Browser) -> None:
+    page = tab(browser)
+    sign_in(page, team, "ann")
+    bring(page, team, "of_ann.csv")
+    other = page.context.new_page()
+    other.goto(page.url)
+    expect(other.get_by_role("heading", name="of_ann.csv")).to_be_visible()
+    elsewhere = tab(browser)
+    sign_in(elsewhere, team, "ann")
+
+    sign_out(page)
+    expect(other.get_by_role("button", name="Sign in")).to_be_visible()  # nobody has loaded it again
+    expect(other.get_by_text("of_ann")).to_have_count(0)
+    settled(elsewhere).get_by_role("link", name="Train").click()
+    elsewhere.wait_for_url(re.compile(r"/train"))
+    expect(settled(elsewhere).get_by_text("Signed in as ann@example.org")).to_be_visible()  # another browser
+
+    sign_in(page, team, "bob")
+    opened(other, team, "runs")
+    expect(other.get_by_text("Signed in as bob@example.org")).to_be_visible()

@@ -58,6 +58,61 @@ def test_a_cookie_that_came_goes_on_for_another_year_and_a_strange_one_is_replac
     assert "set-cookie" not in answered("", kind="text/javascript")
 
 
+class Connections:
+    """Pages behind `SignedOut` whose connections stay until they end, and requests that answer with a cookie."""
+
+    def __init__(self) -> None:
+        from app.server import SignedOut
+
+        self._served = SignedOut(self._page)
+        self.open: list[str] = []
+        """The cookies that open connections began with."""
+        self.sent: list[str] = []
+
+    async def _page(self, scope: Any, receive: Any, send: Any) -> None:
+        headers = dict(scope["headers"])
+        if scope["type"] == "http":
+            given = [(b"set-cookie", headers[b"gives"])] if b"gives" in headers else []
+            await send({"type": "http.response.start", "status": 200, "headers": given})
+            return
+        self.open.append(headers.get(b"cookie", b"").decode())
+        while (await receive())["type"] != "websocket.disconnect":
+            pass
+        self.open.remove(headers.get(b"cookie", b"").decode())
+
+    async def ask(self, kind: str, **headers: str) -> None:
+        async def send(message: Any) -> None:
+            self.sent.append(message["type"])
+
+        scope = {"type": kind, "headers": [(name.encode(), text.encode()) for name, text in headers.items()]}
+        await self._served(scope, asyncio.Queue().get, send)
+
+
+@pytest.mark.parametrize("gives", ['_streamlit_user=""; Max-Age=0', "_streamlit_user=of-bob; Path=/"])
+def test_the_connections_of_a_sign_in_end_with_it_and_no_others(gives: str) -> None:
+    pages = Connections()
+    ann, elsewhere = "deepfm_visitor=1; _streamlit_user=of-ann", "_streamlit_user=of-ann-elsewhere"
+
+    async def journey() -> None:
+        connections = [asyncio.ensure_future(pages.ask("websocket", cookie=c)) for c in (ann, ann, elsewhere, "x=1")]
+        await asyncio.sleep(0.01)
+        await pages.ask("http", cookie=ann)
+        await pages.ask("http", cookie=ann, gives="deepfm_visitor=1")
+        await asyncio.sleep(0.01)
+        assert pages.open == [ann, ann, elsewhere, "x=1"]
+        await pages.ask("http", cookie=ann, gives=gives)
+        await asyncio.sleep(0.01)
+        assert pages.open == [elsewhere, "x=1"]
+        assert pages.sent.count("websocket.close") == 2
+        again = asyncio.ensure_future(pages.ask("websocket", cookie=ann))  # before the browser has dropped it
+        await asyncio.sleep(0.01)
+        assert pages.open == [elsewhere, "x=1", ""]
+        for connection in (*connections, again):
+            connection.cancel()
+
+    asyncio.run(journey())
+
+
 @pytest.fixture
 def shared(store: Store, monkeypatch: pytest.MonkeyPatch) -> Store:
     monkeypatch.setenv("DEEPFM_PRIVATE", "1")
