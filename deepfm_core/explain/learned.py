@@ -6,9 +6,9 @@ Start with `learned_pairs`. A pair's *contribution* to a row's logit is found fo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import combinations, repeat, zip_longest
+from itertools import combinations, product, repeat, zip_longest
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.designs import Levels, field_levels
-from deepfm_core.explain.probe import BLOCK, NetworkProbe, network_fields_of, network_probe
+from deepfm_core.explain.probe import NetworkProbe, network_fields_of, network_probe
 from deepfm_core.explain.purify import AdditiveFit
 from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.cells import Cells
@@ -31,6 +31,9 @@ from deepfm_core.models.terms import FMPairs, WithinPairs, terms_of
 
 MOST_VALUES = 8_000_000
 """Contributions (rows × pairs) kept in memory, 64 MB of them; with many pairs, fewer rows are used."""
+
+MOST_COUNTED = 1 << 22
+"""Numbers of a table of levels and features that is summed as a whole; a larger one is sparse from the start."""
 
 SCREEN_ROWS = 128
 """Rows of a screen of all pairs in a network."""
@@ -383,68 +386,97 @@ def level_contributions(
         background: rows over which the DNN's other fields are averaged.
         seed: of these rows.
     """
-    fm = _fm_levels(model, table, members, pairs) if model.spec.second_order else repeat(None)
-    network = _network_levels(model, table, members, pairs, background, seed) if model.spec.deep else repeat(None)
+    shares = [level_shares(table, number, codes) for number, codes in enumerate(members)]
+    fm = _fm_levels(model, table, shares, pairs) if model.spec.second_order else repeat(None)
+    network = _network_levels(model, table, shares, pairs, background, seed) if model.spec.deep else repeat(None)
     weights = _weight_levels(model, table, members, pairs)
     for parts in zip(fm, network, weights, strict=False):
         yield LevelContributions(*parts)
 
 
 def _fm_levels(
-    model: DeepFM, table: EncodedTable, members: Sequence[Codes], pairs: Pairs
+    model: DeepFM, table: EncodedTable, shares: Sequence[csr_array], pairs: Pairs
 ) -> Iterator[NDArray[np.float64]]:
-    of_level, means = _level_means(lambda batch: model.look_up(batch)[2], table, members)
-    centred = [values - mean for values, mean in zip(of_level, means, strict=True)]
+    means = _mean_embeddings(model, table, shares, model.fm_columns)
+    centred = [values[:-1] - values[-1] for values in means]
     weights = model.pair_weights if model.spec.has_guide else None
-    cells = _cell_levels(model, table, members, pairs)
+    cells = _cell_levels(model, table, shares, pairs)
     for (f, g), of_cells in zip(pairs, cells, strict=True):
-        product = (centred[f] @ centred[g].T).double()  # (A, K) x (K, B) -> (A, B)
-        product = product if weights is None else product * weights[f, g]
-        yield product.numpy() if of_cells is None else product.numpy() + of_cells
+        effect = centred[f] @ centred[g].T  # (A, K) x (K, B) -> (A, B)
+        effect = effect if weights is None else effect * float(weights[f, g])
+        yield effect if of_cells is None else effect + of_cells
 
 
 def _cell_levels(
-    model: DeepFM, table: EncodedTable, members: Sequence[Codes], pairs: Pairs
+    model: DeepFM, table: EncodedTable, shares: Sequence[csr_array], pairs: Pairs
 ) -> Iterator[NDArray[np.float64] | None]:
     """Give, where a guided model has cells for a pair, what they add at each two levels."""
     if not Cells.of(model):
         yield from repeat(None, len(pairs))
         return
     cells = Cells(model)
-    shares = [level_shares(table, number, members[number]) for number in range(len(table.layout.fields))]
-    for pair in pairs:
-        found = cells.table_of(pair)
-        yield None if found is None else (shares[pair[0]] @ found @ shares[pair[1]].T).toarray()
+    for a, b in pairs:
+        found = cells.table_of((a, b))
+        yield None if found is None else (shares[a][:-1] @ found @ shares[b][:-1].T).toarray()
 
 
 def level_shares(table: EncodedTable, number: int, members: Codes) -> csr_array:
-    """Give the mean x of a field's features over the rows at each of its levels: (L, features), sparse."""
-    field = table.layout.fields[number]
-    x = table.x(field)
+    """Give the mean x of a field's features over the rows at each of L levels, and over all: (L + 1, features), sparse.
+
+    Args:
+        table: N rows.
+        number: of the field.
+        members: (N, M) the levels of each row, numbered from 0; unused places are -1.
+    """
+    field, x, count = (
+        table.layout.fields[number],
+        table.x(table.layout.fields[number]),
+        int(members.max(initial=-1)) + 1,
+    )
     ids = table.ids[:, field.first_slot : field.first_slot + field.slots] - field.offset
-    rows, places = np.nonzero(members >= 0)
-    levels = members[rows, places].astype(np.int64)
-    shape = int(members.max(initial=-1)) + 1, field.size
-    share = 1.0 / np.maximum(np.bincount(levels, minlength=shape[0]), 1)[levels]
-    values = [share if x is None else share * x[rows, slot] for slot in range(field.slots)]
-    columns = [ids[rows, slot] for slot in range(field.slots)]
-    at = np.tile(levels, field.slots), np.concatenate(columns)
-    return csr_array((np.concatenate(values), at), shape=shape)
+    places = [*members.T, np.full(len(ids), count, members.dtype)]
+    sums = csr_array((count + 1, field.size))
+    for place, slot in product(places, range(field.slots)):
+        at = np.flatnonzero(place >= 0) if place.min(initial=0) < 0 else slice(None)
+        sums = sums + _sums_at(place[at], ids[at, slot], None if x is None else x[at, slot], sums.shape)
+    rows = sum(np.bincount(place[place >= 0], minlength=count + 1) for place in places)
+    return csr_array(sums.multiply(1.0 / np.maximum(rows, 1)[:, None]))
+
+
+def _sums_at(level: Codes, feature: Codes, x: NDArray[np.float32] | None, shape: tuple[int, int]) -> csr_array:
+    """Sum x, 1 where it is None, by level and feature."""
+    if shape[0] * shape[1] > MOST_COUNTED:
+        return csr_array((np.ones(len(level)) if x is None else x.astype(np.float64), (level, feature)), shape=shape)
+    cell = level.astype(np.int64) * shape[1] + feature
+    return csr_array(np.bincount(cell, x, shape[0] * shape[1]).reshape(shape).astype(np.float64))
+
+
+def _mean_embeddings(
+    model: DeepFM, table: EncodedTable, shares: Sequence[csr_array], columns: slice
+) -> list[NDArray[np.float64]]:
+    """Average a field's embedding, some `columns` of the table, over the rows of each line of its `shares`: (·, K)."""
+    means = []
+    for field, share in zip(table.layout.fields, shares, strict=True):
+        held, places = np.unique(share.indices, return_inverse=True)
+        rows = model.table[torch.from_numpy(held.astype(np.int64) + field.offset), columns].double().numpy()
+        means.append(csr_array((share.data, places, share.indptr), shape=(share.shape[0], len(held))) @ rows)
+    return means
 
 
 def _network_levels(
     model: DeepFM,
     table: EncodedTable,
-    members: Sequence[Codes],
+    shares: Sequence[csr_array],
     pairs: Pairs,
     background: int,
     seed: int,
 ) -> Iterator[NDArray[np.float64]]:
     if model.network_is_silent:
-        sizes = [int(codes.max(initial=-1)) + 1 for codes in members]
+        sizes = [share.shape[0] - 1 for share in shares]
         yield from (np.zeros((sizes[f], sizes[g])) for f, g in pairs)
         return
-    of_level, _ = _level_means(model.network_fields, table, members)
+    means = _mean_embeddings(model, table, shares, model.deep_columns)
+    of_level = [torch.from_numpy(values[:-1]).float() for values in means]
     probe = network_probe(model, table, background, seed)
     alone = [probe.alone(f, values) for f, values in enumerate(of_level)]
     for f, g in pairs:
@@ -468,30 +500,3 @@ def _weight_levels(
         weights = weight_contributions(model, table, [(f, g)])[:, 0]
         rows = np.maximum(np.bincount(cells, minlength=shape[0] * shape[1]), 1)
         yield (np.bincount(cells, weights, shape[0] * shape[1]) / rows).reshape(shape)
-
-
-def _level_means(
-    read: Callable[[Batch], Tensor], table: EncodedTable, members: Sequence[Codes]
-) -> tuple[list[Tensor], Tensor]:
-    """Average what `read` returns of a batch, (B, F, K), over the rows at each level, a block of rows at a time.
-
-    Returns:
-        For each field (L, K), and over all rows (F, K).
-    """
-    counts = [int(codes.max(initial=-1)) + 1 for codes in members]
-    sums: list[Tensor] = []
-    for number, batch in enumerate(Batch.held(table).split(BLOCK)):
-        fields = read(batch).double()
-        sums = sums or [fields.new_zeros(count + 1, fields.shape[2]) for count in counts]  # last line: all rows
-        for f, codes in enumerate(members):
-            part = codes[number * BLOCK : (number + 1) * BLOCK]
-            rows, columns = np.nonzero(part >= 0)
-            levels = torch.from_numpy(part[rows, columns].astype(np.int64))
-            sums[f][:-1].index_add_(0, levels, fields[torch.from_numpy(rows), f])
-            sums[f][-1] += fields[:, f].sum(0)
-    means, overall = [], []
-    for codes, count, total in zip(members, counts, sums, strict=True):
-        rows_at = torch.from_numpy(np.bincount(codes[codes >= 0], minlength=count)).clamp(min=1)
-        means.append((total[:-1] / rows_at.unsqueeze(1)).float())
-        overall.append((total[-1] / len(table)).float())
-    return means, torch.stack(overall)
