@@ -39,8 +39,8 @@ def test_the_matrix_of_a_refit_is_that_of_its_columns() -> None:
 
 @pytest.mark.parametrize("counted", [0, 20_000])
 def test_sums_of_columns_are_those_of_their_matrix(counted: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    for limit in ("COUNTED", "COUNTED_PRODUCTS"):
-        monkeypatch.setattr(evidence_designs, limit, counted)  # never, or for few entries
+    for limit in ("COUNTED", "COUNTED_SLOTS"):
+        monkeypatch.setattr(evidence_designs, limit, counted)  # never, or here always
     rng = np.random.default_rng(1)
     x = rng.normal(size=(50, 3)) * rng.integers(2, size=(50, 3))
     several = Slots(rng.integers(7, size=(50, 3)), x, 7)  # some rows have a column twice

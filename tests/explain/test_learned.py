@@ -10,6 +10,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.designs import Levels, field_levels
@@ -192,17 +193,21 @@ def test_a_crossed_field_is_part_of_what_was_learned_of_its_pair() -> None:
     np.testing.assert_allclose(by_level.ravel(), model.crossed_weights.detach().numpy().ravel(), atol=1e-6)
 
 
-def test_what_levels_hold_does_not_depend_on_how_many_rows_are_gathered_at_a_time(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+@pytest.mark.parametrize("counted", [0, 1 << 22])
+def test_a_level_is_the_mean_of_its_rows_embeddings(counted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(learned, "MOST_COUNTED", counted)
     table = encoded(MIXED, 50, seed=8)
     model = settled(MIXED, table, layers=(5,), centred=True)
     members, pairs = [one.codes for one in field_levels(table)], [(0, 2), (1, 3), (2, 5)]
-    whole = list(level_contributions(model, table, members, pairs, 8, 0))
-    monkeypatch.setattr(learned, "BLOCK", 7)
-    for one, other in zip(whole, level_contributions(model, table, members, pairs, 8, 0), strict=True):
-        np.testing.assert_allclose(one.fm, other.fm, atol=1e-5)
-        np.testing.assert_allclose(one.dnn, other.dnn, atol=1e-5)
+    embeddings = model.embeddings_of(table).double().numpy()  # (N, F, K)
+
+    def levels(f: int) -> NDArray[np.float64]:
+        at = [(members[f] == level).any(1) for level in range(members[f].max() + 1)]
+        means = [embeddings[rows, f].mean(0) if rows.any() else np.zeros(embeddings.shape[2]) for rows in at]
+        return np.stack(means) - embeddings[:, f].mean(0)
+
+    for (f, g), found in zip(pairs, level_contributions(model, table, members, pairs, 8, 0), strict=True):
+        np.testing.assert_allclose(found.fm, levels(f) @ levels(g).T, atol=1e-6)
 
 
 def test_where_pairs_are_many_fewer_rows_are_asked_and_the_strengths_are_those_of_them(
