@@ -15,6 +15,7 @@ from app.widgets.text import MODEL_TITLES, baseline_sentence, code, counted, pla
 from deepfm_core.errors import DeepFMError
 from deepfm_core.schema.schema import LabelRole
 from deepfm_core.spec.run import BASELINE, RunSpec
+from deepfm_core.store.limits import shared
 from deepfm_core.store.records import IMPORTED, RunRow
 
 WAITING = {
@@ -115,8 +116,10 @@ def choose_runs() -> None:
 
 
 def _offer_link() -> None:
-    """Offer a link to the current run where it is the visitor's own, on a shared server."""
+    """Offer a link to the current run where it is the visitor's own, on a shared server; the sample needs none."""
     row = open_run(current_id()).row
+    if row is None and shared():
+        st.caption("The sample run is open to everyone: share the address of a page as it is.")
     if row is not None:
         page = "performance" if row.spec.model.name == BASELINE else "interactions" if row.ended_well else "train"
         sharing.offer("run", row, page, RUN, "Share this run")

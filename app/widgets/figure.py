@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import secrets
+import time
 from collections.abc import Callable, Iterable
+from functools import partial
+from threading import Event
+from typing import Any
 
 import pandas as pd
 import streamlit as st
@@ -11,8 +16,10 @@ import streamlit as st
 from app.charts.grammar.vega import Chart
 from app.widgets.columns import Titles, configured
 from app.widgets.layout import icon_key
-from app.widgets.text import plain
+from app.widgets.text import plain, without_options
+from deepfm_core._log import fault
 from deepfm_core._words import signed
+from deepfm_core.errors import DeepFMError
 from deepfm_core.tables.export import csv_bytes, file_name
 
 # The buttons that hand files out: a table as CSV (deepfm_core/tables/export.py), or whatever else a page makes.
@@ -27,6 +34,70 @@ def _own(mime: str) -> str:
     return f"{mime}; v={secrets.token_hex(16)}"
 
 
+_BEGINS, _LOOKS = 10.0, 0.1
+"""Seconds until a file that was clicked for is being made, at most, and between two looks at it."""
+_SHOWN = 60.0
+"""Seconds that a failure is shown, since a page that draws itself again every second would lose it at once."""
+
+
+class _Making:
+    """How the making of a file goes. A thread of Streamlit's makes it; the page's own run says what went wrong."""
+
+    def __init__(self) -> None:
+        self._begun, self._ended = Event(), Event()
+        self._failed, self._at = "", 0.0
+
+    def make(self, what: str, content: Callable[[], bytes]) -> bytes:
+        """Make a file; where that fails, keep a sentence on it, and raise, so that the browser saves nothing."""
+        self._failed = ""
+        self._ended.clear()
+        self._begun.set()
+        try:
+            return content()
+        except DeepFMError as error:
+            self._fail(what, without_options(str(error)))
+            raise
+        except Exception as error:
+            if not fault("download failed", error):
+                logging.getLogger("deepfm").exception("A download failed")
+            self._fail(what, "Reload the page and try again; the server's log has the details.")
+            raise
+        finally:
+            self._ended.set()
+
+    def _fail(self, what: str, why: str) -> None:
+        self._failed, self._at = f"{what}: the file was not made. {why}", time.monotonic()
+
+    @property
+    def under_way(self) -> bool:
+        """Whether a file is being made, or was and nobody has looked at how it went."""
+        return self._begun.is_set()
+
+    def wait(self) -> None:
+        """Wait until the file that was clicked for is made; another click on the page ends this."""
+        yields, until = st.empty(), time.monotonic() + _BEGINS
+        while not self._ended.wait(_LOOKS) and (self.under_way or time.monotonic() < until):
+            yields.empty()  # Streamlit looks here whether something else was clicked
+
+    def failure(self) -> str:
+        """Say what went wrong not long ago; empty if nothing did."""
+        if self._ended.is_set():
+            self._begun.clear()
+            self._ended.clear()
+        return self._failed if time.monotonic() < self._at + _SHOWN else ""
+
+
+def _offer(label: str, make: Callable[[], bytes], file: str, mime: str, key: str, **looks: Any) -> None:
+    """Draw a button that downloads a file, made on the click, and beside it why that failed."""
+    making: _Making = st.session_state.setdefault(f"making of {key}", _Making())
+    make = partial(making.make, label, make)
+    clicked = st.download_button(label, make, file, _own(mime), key=key, icon=":material/download:", **looks)
+    if clicked or making.under_way:
+        making.wait()
+    if failure := making.failure():
+        st.error(plain(failure))
+
+
 def download(frame: pd.DataFrame, file: str, key: str, *, label: str = "CSV", subject: str = "These") -> None:
     """Offer a table that is shown as CSV. The file is written on the click, not before.
 
@@ -37,17 +108,8 @@ def download(frame: pd.DataFrame, file: str, key: str, *, label: str = "CSV", su
         label: of the button.
         subject: begins the hover text, before the number of rows.
     """
-    st.download_button(
-        label,
-        lambda: csv_bytes(frame),
-        file_name(file),
-        _own("text/csv"),
-        key=key,
-        icon=":material/download:",
-        type="tertiary",
-        on_click="ignore",
-        help=f"{subject} {len(frame):,} rows as CSV",
-    )
+    said = f"{subject} {len(frame):,} rows as CSV"
+    _offer(label, lambda: csv_bytes(frame), file_name(file), "text/csv", key, type="tertiary", help=said)
 
 
 def download_file(label: str, make: Callable[[], bytes], file: str, mime: str, key: str, why_not: str = "") -> None:
@@ -61,18 +123,7 @@ def download_file(label: str, make: Callable[[], bytes], file: str, mime: str, k
         key: names the button on the page.
         why_not: why it cannot be made, as the hover text of a button that does nothing; empty where it can.
     """
-    st.download_button(
-        label,
-        make,
-        file,
-        _own(mime),
-        key=key,
-        icon=":material/download:",
-        on_click="ignore",
-        help=why_not or None,
-        disabled=bool(why_not),
-        width="stretch",
-    )
+    _offer(label, make, file, mime, key, help=why_not or None, disabled=bool(why_not), width="stretch")
 
 
 # A figure: a title, a chart or its table, the rows as CSV, and a line on how to read it.

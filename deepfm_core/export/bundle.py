@@ -23,6 +23,7 @@ import pyarrow.parquet as pq
 
 import deepfm_core
 from deepfm_core._files import DAMAGE, sha256
+from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import RunError
 from deepfm_core.export.model_card import Facts, model_card
 from deepfm_core.spec.events import EpochDone, Event, Finished, Started
@@ -83,15 +84,30 @@ def bundle_bytes(facts: Facts) -> bytes:
     """Give the bundle of a finished run as the content of a .zip file; a run gives the same bytes each time.
 
     Raises:
-        RunError: the run has no weights.
+        RunError: a file of the run is missing or damaged, so no other machine would take the bundle.
     """
+    _refuse_damaged(facts.folder)
     files = _files_of(facts)
     if missing := sorted(_NEEDED - set(files)):
-        raise RunError(f"Run `{facts.folder.path}` has no {', '.join(missing)}. Train it again, then export it.")
+        raise RunError(
+            f"Run `{facts.folder.path}`: {', '.join(missing)} is gone from its folder. Put it back, or train the run "
+            "again; then export it."
+        )
     digests = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
     manifest = {"form": VERSION, "made with": f"deepfm {deepfm_core.__version__}", "name": facts.name, "files": digests}
     text = json.dumps(manifest, indent=1, ensure_ascii=False)
     return zipped({CARD: model_card(facts).encode(), MANIFEST: text.encode(), **files})
+
+
+def _refuse_damaged(folder: RunFolder) -> None:
+    """Read what `unpack` would only compare with its SHA-256, which that of a damaged file agrees with, too."""
+    folder.weights()
+    with folder.readable(folder.encoder.name):
+        Encoder.load(folder.encoder)
+    for path in folder.path.glob("*.json"):
+        folder.read_json(path.name)
+    for name in folder.frames():
+        folder.frame(name)
 
 
 def _files_of(facts: Facts) -> dict[str, bytes]:

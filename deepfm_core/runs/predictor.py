@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,7 +11,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.unseen import unseen_notes
-from deepfm_core.errors import RunError, SchemaError
+from deepfm_core.errors import SchemaError
 from deepfm_core.explain.row_terms import terms_frame
 from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.models.deepfm import DeepFM
@@ -23,20 +21,6 @@ from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.reader import encoding_doubt
 from deepfm_core.tables.table import Table
 from deepfm_core.training.fit import predict_logits
-
-
-@contextmanager
-def _readable(folder: RunFolder, name: str) -> Iterator[None]:
-    try:
-        yield
-    except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
-        raise RunError(
-            f"Run `{folder.path}`: {name} is damaged or from an earlier version ({_first_line(error)}). Train it again."
-        ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {error}".splitlines()[0].rstrip(":")
 
 
 def _reordered(schema: Schema, table: Table) -> list[str]:
@@ -76,9 +60,9 @@ class Trained:
         """
         spec = folder.spec()
         tensors, _ = folder.load_model()
-        with _readable(folder, folder.encoder.name):
+        with folder.readable(folder.encoder.name):
             encoder = Encoder.load(folder.encoder)
-        with _readable(folder, folder.model.name):
+        with folder.readable(folder.model.name):
             model = DeepFM(encoder.layout, spec.model)
             model.load_state_dict(tensors)
         return cls(spec, encoder, model.eval())

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -164,8 +165,7 @@ class RunFolder:
         Raises:
             RunError: there are none, or the file is damaged.
         """
-        if not self.model.exists():
-            raise RunError(f"Run `{self.path}` has no weights. Wait until it is finished, or resume it.")
+        self._need_weights()
         return _load(self.model)
 
     def weights(self) -> dict[str, NDArray[Any]]:
@@ -177,13 +177,33 @@ class RunFolder:
         from safetensors import SafetensorError
         from safetensors.numpy import load_file
 
-        if not self.model.exists():
-            raise RunError(f"Run `{self.path}` has no weights. Wait until it is finished, or resume it.")
+        self._need_weights()
         try:
             weights: dict[str, NDArray[Any]] = load_file(self.model)
         except (SafetensorError, OSError, *DAMAGE) as error:
             raise RunError(f"Weights `{self.model}` cannot be read ({error}). Train the run again.") from error
         return weights
+
+    @contextmanager
+    def readable(self, name: str) -> Iterator[None]:
+        """Make a `RunError` of what reading the file `name` raises where it is missing or damaged."""
+        try:
+            yield
+        except FileNotFoundError as error:
+            remedy = "Put it back, or train the run again."
+            raise RunError(f"Run `{self.path}`: {name} is gone from its folder. {remedy}") from error
+        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
+            said = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(":")
+            raise RunError(
+                f"Run `{self.path}`: {name} is damaged or from an earlier version ({said}). Train it again."
+            ) from error
+
+    def _need_weights(self) -> None:
+        if not self.model.exists():
+            remedy = "Wait until it is finished, or resume it."
+            if self.has("summary.json"):
+                remedy = f"{self.model.name} is gone from its folder. Put it back, or train the run again."
+            raise RunError(f"Run `{self.path}` has no weights. {remedy}")
 
     def save_checkpoint(self, tensors: Mapping[str, Tensor], metadata: Mapping[str, Any]) -> None:
         """Replace the checkpoint: tensors by name and whatever else JSON can hold, in one file and one rename."""

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
+import streamlit
 from streamlit.testing.v1 import AppTest
 
+from deepfm_core.errors import RunError
 from deepfm_core.export.bundle import bundle_bytes, import_bundle
-from deepfm_core.export.formats import FORMATS
+from deepfm_core.export.formats import FORMATS, content
 from deepfm_core.export.model_card import Facts
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import Store
@@ -43,6 +46,92 @@ def test_a_finished_run_can_be_taken_away_on_train_and_on_runs(opened: Opened, s
     assert offered(opened("train", run=run)) == titles()
     assert offered(opened("runs", selected=run)) == titles()
     assert offered(opened("runs")) == []
+
+
+def test_the_sample_run_can_be_taken_away_where_it_is_shown(opened: Opened) -> None:
+    for page in (opened("start"), opened("train")):
+        assert offered(page) == titles()
+        page.button(key="code of sample").click().run()
+        assert not page.exception
+        assert page.code[0].value.startswith("python -m deepfm_core train clicks.csv")
+        assert not any("Share" in caption.value or "share" in caption.value for caption in page.sidebar.caption)
+
+
+def test_every_form_can_be_made_of_the_sample_run() -> None:
+    for name in FORMATS:
+        assert len(content(SAMPLE, name, "sample run")) > 1000, name
+
+
+def test_a_shared_server_says_that_the_sample_needs_no_link(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    monkeypatch.setattr("streamlit.runtime.context.ContextProxy.cookies", {"deepfm_visitor": "a" * 32})
+    assert any("open to everyone" in caption.value for caption in opened("interactions").sidebar.caption)
+
+
+@pytest.fixture
+def makers(monkeypatch: pytest.MonkeyPatch) -> dict[str, Callable[[], bytes]]:
+    """Keep what makes the file of each download that is drawn, by its label."""
+    drawn: dict[str, Callable[[], bytes]] = {}
+    real = streamlit.download_button
+
+    def keep(label: str, make: Callable[[], bytes], *given: Any, **named: Any) -> bool:
+        drawn[label] = make
+        return real(label, make, *given, **named)
+
+    monkeypatch.setattr("streamlit.download_button", keep)
+    return drawn
+
+
+def test_an_export_that_fails_says_so_beside_its_button(
+    opened: Opened, store: Store, bundle: bytes, makers: dict[str, Callable[[], bytes]]
+) -> None:
+    run = import_bundle(store, bundle)
+    app = opened("train", run=run)
+    for name in ("model.safetensors", "frames/pairs.parquet"):
+        (store.folder(run).path / name).write_bytes(b"")
+    for title in titles():
+        with pytest.raises(RunError):  # so the browser saves nothing
+            makers[title]()
+    said = [error.value for error in app.run().error]
+    assert [text.partition("\\:")[0] for text in said] == titles()
+    assert all("the file was not made" in text and "rain the run again" in text for text in said)
+    assert [error.value for error in app.run().error] == said  # a page that draws itself each second keeps them
+
+
+@pytest.mark.parametrize("view", ["data", "embeddings", "examples", "interactions", "learn", "performance", "runs"])
+def test_a_table_that_cannot_be_written_says_so_on_its_page(
+    view: str,
+    opened: Opened,
+    store: Store,
+    bundle: bytes,
+    makers: dict[str, Callable[[], bytes]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    import_bundle(store, bundle)
+    app = opened(view).run()
+    tables = {label: make for label, make in makers.items() if label not in titles()}
+    assert tables
+    monkeypatch.setattr("pandas.DataFrame.to_csv", lambda *_, **__: (_ for _ in ()).throw(MemoryError))
+    for make in tables.values():
+        with pytest.raises(MemoryError):
+            make()
+    said = [error.value for error in app.run().error]
+    assert len(said) == len(tables)
+    assert all("the file was not made. Reload the page and try again" in text for text in said)
+    assert not app.exception
+
+
+def test_a_file_that_is_made_after_all_takes_its_message_away(
+    opened: Opened, makers: dict[str, Callable[[], bytes]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = opened("start")
+    with monkeypatch.context() as broken:
+        broken.setattr("deepfm_core.export.model_card.Facts.of", lambda *_: (_ for _ in ()).throw(RunError("No.")))
+        with pytest.raises(RunError):
+            makers["Report"]()
+    assert app.run().error
+    makers["Report"]()
+    assert not app.run().error
 
 
 def test_an_imported_bundle_opens_as_a_run(opened: Opened, store: Store, bundle: bytes) -> None:

@@ -1,4 +1,7 @@
-"""What leaves the app, in a real browser: ratings become a label, a run becomes a report, new rows get scores."""
+"""What leaves the app, in a real browser: ratings become a label, a run becomes a report, new rows get scores.
+
+What cannot be made says why.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Download, Page, expect
 
-from tests.browser.conftest import FINISHED, Server, file_input, settled
+from deepfm_core.export.bundle import bundle_bytes, import_bundle
+from deepfm_core.export.model_card import Facts
+from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.store.store import Store
+from tests.browser.conftest import FINISHED, ROOT, Server, file_input, settled
 
 pytestmark = pytest.mark.slow
 
@@ -62,6 +69,33 @@ def test_ratings_are_a_label_the_run_leaves_as_a_report_and_new_rows_are_scored(
     assert len(scored) == 300
     assert scored["probability"].between(0, 1).all()
     assert scored["probability"].groupby(scored["device"] + scored["place"]).mean().max() > 0.5
+
+
+def test_the_sample_leaves_and_an_export_that_fails_says_why(page: Page, tmp_path: Path) -> None:
+    home = tmp_path / "home"
+    store = Store(home)
+    run = import_bundle(store, bundle_bytes(Facts.of(RunFolder(ROOT / "sample_data" / "run"), "mine")))
+    server = Server(home)
+    try:
+        page.goto(f"{server.url}/")
+        settled(page)
+        page.get_by_role("button", name="Export").click()
+        with page.expect_download() as waited:
+            page.get_by_role("button", name="Report").click()
+        assert waited.value.suggested_filename == "sample run.html"
+
+        store.folder(run).model.unlink()
+        page.goto(f"{server.url}/train?run={run}")
+        settled(page)
+        page.get_by_role("button", name="Export").click()
+        saved: list[Download] = []
+        page.on("download", lambda download: saved.append(download))
+        page.get_by_role("button", name="Scoring script").click()
+        said = "Scoring script: the file was not made.*model.safetensors is gone.*train the run again"
+        expect(page.get_by_role("alert").filter(has_text=re.compile(said))).to_be_visible()
+        assert not saved
+    finally:
+        server.close()
 
 
 def _choose(page: Page, box: str, value: str) -> None:

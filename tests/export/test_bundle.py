@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import shutil
 import subprocess
 import sys
 import zipfile
@@ -78,6 +79,27 @@ def test_a_bundle_enters_another_store_as_a_finished_run(bundle, probabilities, 
 def test_a_bundle_of_an_imported_run_is_the_same_to_the_byte(bundle, tmp_path) -> None:
     with opened(bundle) as (folder, name):
         assert bundle_bytes(Facts.of(folder, name)) == bundle.read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["model.safetensors", "encoder.json", "encoder.arrow", "metrics.json", "spec.json", "frames/levels.parquet"]
+)
+def test_a_run_with_a_damaged_file_does_not_leave_as_a_bundle(name, tmp_path) -> None:
+    folder = RunFolder(shutil.copytree(SAMPLE.path, tmp_path / "run"))
+    path = folder.path / name
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    with pytest.raises(RunError, match=rf"(?s){Path(name).stem}.*rain (it|the run) again"):
+        bundle_bytes(Facts.of(folder))
+
+
+@pytest.mark.parametrize("form", ["bundle", "score", "code"])
+@pytest.mark.parametrize("name", ["model.safetensors", "encoder.json"])
+def test_a_file_that_is_gone_is_named_with_what_to_do(name, form, tmp_path) -> None:
+    folder = RunFolder(shutil.copytree(SAMPLE.path, tmp_path / "run"))
+    (folder.path / name).unlink()
+    with pytest.raises(RunError, match=rf"{name} is gone from its folder\. Put it back, or train the run again"):
+        export(folder, form, tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 def test_what_a_forged_bundle_says_in_sentences_is_found_again(bundle, tmp_path) -> None:

@@ -38,6 +38,11 @@ EVERY = ""
 """The choice of every table or model."""
 OVERLAID = 8
 """Runs drawn in one chart at most: the number of colours."""
+SAMPLE = (
+    "The sample run comes with the app and is not listed. It is the last choice under *Run* in the sidebar; with it "
+    "chosen, *Start* and *Train* have its *Export*."
+)
+"""Where the sample run is, and where it is taken away."""
 TOGETHER = "all"
 """Name of the choice to list also the runs of comparisons and studies."""
 CURVES = {"valid_logloss": "Validation logloss", "train_logloss": "Training logloss", "valid_auc": "Validation AUC"}
@@ -86,7 +91,7 @@ def _page(active: bool) -> None:
     say_missing_letters(text for row in kept for text in (row.name, row.notes, row.spec.table_name))
     if not chosen:
         st.caption("Tick runs in the first column to open, compare, tag, export, resume or delete them.")
-    st.caption("The sample run comes with the app and is not listed. It is the last choice under *Run* in the sidebar.")
+    st.caption(SAMPLE)
     show_actions(chosen, rows)
     _show_settings(chosen)
     _overlay(chosen or _beside_current(kept))

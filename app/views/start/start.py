@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from app.export import menu
 from app.shared import launch, overview, run_status
 from app.state import links, saved_runs, saved_tables
 from app.state.saved_runs import OpenRun
@@ -33,13 +34,16 @@ def main() -> None:
         st.info(f"{plain(run.name)} is {run.state}. *Train* shows its progress. Below is what the sample run found.")
     _about(shown)
     overview.show(shown)
+    with st.container(horizontal=True):
+        menu.show_menu(shown)
     if shown.spec.model.name != BASELINE:
         _rest(shown)
 
 
 def _rest(run: OpenRun) -> None:
     """Draw the rest; in the first turn of a session a moment later, so that the findings appear at once."""
-    if st.session_state.get(DRAWN):
+    if DRAWN in st.session_state:  # also after a click in the first moment, whose dialog a second turn would close
+        st.session_state[DRAWN] = True
         _which_model(run)
         left, right = side_by_side(2, least=400, gap="large")
         with left:

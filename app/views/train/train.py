@@ -44,6 +44,7 @@ def main() -> None:
     run = saved_runs.current_run()
     if run.row is None:
         _form()
+        _take_sample(run)
         return
     above = st.container()
     show(run)  # drawn first, since it is what changes
@@ -61,6 +62,14 @@ def _form() -> None:
         launch.say_expectations(spec)
         if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=unusable):
             launch.launch(spec, settings.in_words(spec, launch.base_spec(sha, schema), rows))
+
+
+def _take_sample(run: OpenRun) -> None:
+    """Draw what the sample run can be taken away as; it has no panel here, since it was trained before."""
+    st.divider()
+    run_status.show_run(run)
+    with st.container(horizontal=True):
+        menu.show_menu(run)
 
 
 SECONDS = 0.75

@@ -74,9 +74,11 @@ LISTED = {
     ),
     "runs": Drawn({"Cancel", "Delete", "Delete for good", "Make a link"}, {"views/runs/runs.py"}),
     "score": Drawn({"Make a link", "Watch it live"}),
-    "start": Drawn({"How it works", "Make a link", "Train this live", "Use my CSV"}),
+    "start": Drawn({"Code", "How it works", "Make a link", "Train this live", "Use my CSV"}, {"export/menu.py"}),
     "study": Drawn({"Cancel all", "Change", "Delete", "Make a link", "Study"}),
-    "system": Drawn({"How it works", "Make a link", "Train this live", "Use my CSV"}),  # no page: *Start* opens
+    "system": Drawn(  # no page: *Start* opens
+        {"Code", "How it works", "Make a link", "Train this live", "Use my CSV"}, {"export/menu.py"}
+    ),
     "train": Drawn(
         {"Cancel", "Change", "Code", "How good is it", "Make a link", "Row by row", "See the pairs", "Train"},
         {"export/menu.py"},
