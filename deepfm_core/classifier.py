@@ -23,7 +23,7 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import RunParts, load_parts
-from deepfm_core.errors import Problem, RunError, SchemaError, SpecError, TableWarning, did_you_mean
+from deepfm_core.errors import ASKED_FOR, Problem, RunError, SchemaError, SpecError, TableWarning, did_you_mean
 from deepfm_core.evidence.ranking import observed_interactions
 from deepfm_core.evidence.verdicts import HELD_OUT_COLUMNS, verdicts
 from deepfm_core.explain.frames import pairs_frame, sample_rows
@@ -559,7 +559,7 @@ def _labelled_file(source: str | Path, label: Any) -> tuple[pd.DataFrame, NDArra
         raise SchemaError("y", [replace(problem, value=type(label).__name__)])
     if label not in frame.columns:
         remedy = f"Name the column of the labels. {did_you_mean(str(label), list(frame.columns))}".strip()
-        raise SchemaError("y", [Problem(f"it is no column of `{table.name}`", remedy, value=str(label))])
+        raise SchemaError("y", [Problem(f"it is no column of `{table.name}`", remedy, value=str(label), how=ASKED_FOR)])
     cells = Cells.of(frame, label)
     known = ~cells.missing[cells.codes]  # (N,)
     absent = len(known) - int(known.sum())

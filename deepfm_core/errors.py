@@ -27,6 +27,8 @@ class Problem:
     line: int | None = None
     column: str | None = None
     value: str | None = None
+    how: str = "found"
+    """How the value comes in: it was found there, or looked for, or is the file or the reason."""
 
     @property
     def harmless(self) -> bool:
@@ -43,7 +45,7 @@ class Problem:
             if part
         )
         head = f"{place}: " if place else ""
-        value = f" (found `{self.value}`)" if self.value is not None else ""
+        value = f" ({self.how} `{self.value}`)" if self.value is not None else ""
         remedy = f" {self.remedy}" if self.remedy else ""
         return f"{head}{self.message}{value}.{remedy}"
 
@@ -71,7 +73,7 @@ def in_words(problems: Sequence[Problem]) -> list[str]:
     for place, problem in enumerate(problems):
         # A problem without a line is about the whole table or column, and is never merged with another.
         own = place if problem.line is None else None
-        alike.setdefault((problem.message, problem.remedy, problem.column, own), []).append(problem)
+        alike.setdefault((problem.message, problem.remedy, problem.column, problem.how, own), []).append(problem)
     return [str(same[0]) if len(same) == 1 else _many(same) for same in alike.values()]
 
 
@@ -79,9 +81,13 @@ def _many(same: Sequence[Problem]) -> str:
     first = same[0]
     named = ", ".join(f"{problem.line:,}" for problem in same[:_LINES]) + (", …" if len(same) > _LINES else "")
     column = f", column `{first.column}`" if first.column is not None else ""
-    value = f" (found `{first.value}` in line {first.line:,})" if first.value is not None else ""
+    value = f" ({first.how} `{first.value}` in line {first.line:,})" if first.value is not None else ""
     remedy = f" {first.remedy}" if first.remedy else ""
     return f"{len(same):,} lines ({named}){column}: {first.message}{value}.{remedy}"
+
+
+LOOKED_FOR, ASKED_FOR, FILE, REASON = "looked for", "asked for", "file", "reason:"
+"""How a problem's value comes in where it was not found in the table."""
 
 
 class TableError(DeepFMError, ValueError):

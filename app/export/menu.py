@@ -101,7 +101,7 @@ def show_import() -> None:
     """Draw the upload of a bundle; the run that comes in is opened."""
     with st.popover("Import a bundle", icon=":material/upload_file:", type="tertiary"):
         st.caption("A bundle is what *Export* made of a finished run, here or on another machine.")
-        file = st.file_uploader("Model bundle (.zip)", type="zip", key=_IMPORT)
+        file = st.file_uploader("Model bundle, whatever it is called", key=_IMPORT)
         if file is None:
             return
         take_once(_IMPORT, file.file_id, partial(_imported, file), _open, "Opening the bundle …")

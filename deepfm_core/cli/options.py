@@ -46,6 +46,7 @@ from deepfm_core.spec.run import BASELINE, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.columnar.budget import half_of_memory
+from deepfm_core.tables.containers import is_zip
 from deepfm_core.tables.datasets.dataset import is_dataset, is_uri, list_files
 from deepfm_core.tables.datasets.pieces import Pieces
 from deepfm_core.tables.parquet import write_parquet
@@ -376,10 +377,13 @@ def run_folder(named: str) -> RunFolder:
     path = Path(named)
     if (path / "spec.json").exists():
         return RunFolder(path)
-    if path.suffix == ".zip" and path.is_file():
-        return _unpacked(path)
     if path.is_file():
-        raise RunError(f"Run `{named}` is a file. Name a run's folder or its id (a table needs --observed-only).")
+        if is_zip(path):  # by what it holds: it may have been renamed
+            return _unpacked(path)
+        raise RunError(
+            f"Run `{named}` is a file, and no model bundle. Name a run's folder, its id or a bundle (a table needs "
+            "--observed-only)."
+        )
     if path.is_dir():
         raise RunError(f"Run `{named}` is a folder without spec.json. Name the folder of a run, as `train` prints it.")
     if len(path.parts) > 1:

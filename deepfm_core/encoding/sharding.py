@@ -31,7 +31,7 @@ from deepfm_core.encoding.encoded_table import EncodedTable, Layout
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import require_validation, split_rows
 from deepfm_core.encoding.summaries import ColumnSummary, within
-from deepfm_core.errors import Problem, RunError, SchemaError, TableError
+from deepfm_core.errors import FILE, Problem, RunError, SchemaError, TableError
 from deepfm_core.schema.column import Cells, number_problems
 from deepfm_core.schema.labels import labelled_rows
 from deepfm_core.spec.run import RunSpec
@@ -483,7 +483,9 @@ class Dataset:
         if pieces.files != tuple(files):
             changed = sorted({file.name for file in {*pieces.files} ^ {*files}})
             remedy = "Put back the files as they were, or train anew on those that are there now."
-            problem = Problem("files have changed, come or gone since the run began", remedy, value=changed[0])
+            problem = Problem(
+                "files have changed, come or gone since the run began", remedy, value=changed[0], how=FILE
+            )
             raise TableError(f"Dataset `{pieces.name}`", [problem])
         return pieces
 

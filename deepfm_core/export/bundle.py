@@ -158,7 +158,9 @@ def unpack(source: Path | bytes, folder: Path, name: str = "") -> Mapping[str, A
     except FileNotFoundError:
         raise RunError(f"{subject}: there is no such file. Name a bundle, as `export` writes it.") from None
     except zipfile.BadZipFile:
-        raise RunError(f"{subject} is not a .zip file. Name a bundle, as `export` writes it.") from None
+        raise RunError(
+            f"{subject} is no model bundle, or was cut short. Use a file that *Export*, *Model bundle* wrote."
+        ) from None
     except KeyError as error:
         raise RunError(f"{subject} is damaged: {error.args[0]}. Export it again.") from None
     damaged = [member for member, digest in manifest["files"].items() if sha256(folder / member) != digest]
@@ -169,7 +171,9 @@ def unpack(source: Path | bytes, folder: Path, name: str = "") -> Mapping[str, A
 
 def _manifest(archive: zipfile.ZipFile, subject: str) -> dict[str, Any]:
     if MANIFEST not in archive.namelist():
-        raise RunError(f"{subject} has no {MANIFEST}, so it is no model bundle. Use a file that *Export* wrote.")
+        raise RunError(
+            f"{subject} has no {MANIFEST}, so it is no model bundle. Use a file that *Export*, *Model bundle* wrote."
+        )
     if archive.getinfo(MANIFEST).file_size > _MOST_MANIFEST:
         raise RunError(
             f"{subject}: {MANIFEST} is larger than {_MOST_MANIFEST >> 20} MB. Use a file that *Export* wrote."

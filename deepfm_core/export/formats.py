@@ -25,7 +25,7 @@ class Format:
     Attributes:
         title: in a menu.
         help: what it is and what it is for, as a sentence.
-        ending: of its file.
+        ending: of its file; no two have the same.
         mime: its type, for a browser.
         content: makes the file of a run, from its folder and its name.
         needs: packages it needs beyond those of the library.
@@ -106,7 +106,7 @@ FORMATS = {
     "score": Format(
         "Scoring script",
         "A score.py beside weights and vocabulary. It scores a CSV file and needs nothing but Python and numpy.",
-        ".zip",
+        "-score.zip",
         "application/zip",
         _score,
     ),

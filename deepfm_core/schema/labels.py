@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from deepfm_core._words import percent
-from deepfm_core.errors import Problem, SchemaError, did_you_mean
+from deepfm_core.errors import ASKED_FOR, Problem, SchemaError, did_you_mean
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.number_parsing import number_names
 from deepfm_core.schema.schema import BOUND, LabelRole
@@ -159,7 +159,9 @@ def label_role(table: Table, column: str, positive: str | None = None, *, blank_
         only = next(iter(values.values())).text
         if positive is not None and normal_label(positive) not in values:
             remedy = f"Its only value is `{only}`."
-            raise SchemaError(subject, [Problem("the positive value does not occur", remedy, value=positive)])
+            raise SchemaError(
+                subject, [Problem("the positive value does not occur", remedy, value=positive, how=ASKED_FOR)]
+            )
         return LabelRole(column, only, "", f"`{only}`, and blank cells are the negative ones", _missing_rows(cells))
     if positive is not None and (rule := _rule_of(positive, values)):
         return _ruled(column, rule, cells, values, subject)
@@ -171,7 +173,9 @@ def label_role(table: Table, column: str, positive: str | None = None, *, blank_
         key, reason = normal_label(positive), "chosen by you"
         if key not in values:
             remedy = f"Choose one of its two values, {_listed(values)}."
-            raise SchemaError(subject, [Problem("the positive value does not occur", remedy, value=positive)])
+            raise SchemaError(
+                subject, [Problem("the positive value does not occur", remedy, value=positive, how=ASKED_FOR)]
+            )
     other = next(name for name in values if name != key)
     missing = _missing_rows(cells)
     if missing:
@@ -379,7 +383,9 @@ def _require_two(values: dict[str, _Value], cells: Cells, subject: str, positive
         return
     if positive is not None and len(values) > 2:
         remedy = "Name values of the label, with `|` between them, or a bound on its numbers such as `>=4`. They are "
-        problem = Problem("the positive value does not occur", f"{remedy}{_listed(values)}.", value=positive)
+        problem = Problem(
+            "the positive value does not occur", f"{remedy}{_listed(values)}.", value=positive, how=ASKED_FOR
+        )
         raise SchemaError(subject, [problem])
     if not values:
         remedy = "Choose another column, or fill in the labels."

@@ -31,7 +31,7 @@ from typing import TYPE_CHECKING, Any
 
 from deepfm_core import errors
 from deepfm_core._files import read_object, whole, write_json
-from deepfm_core.errors import DeepFMError, Problem, SpecError, TableError
+from deepfm_core.errors import REASON, DeepFMError, Problem, SpecError, TableError
 from deepfm_core.store.process import memory_of
 from deepfm_core.tables.columnar import budget
 
@@ -397,7 +397,9 @@ def _error(said: dict[str, Any], subject: str, limits: Limits, remedy: str) -> E
             message = f"reading the file takes longer than the limit of {limits.seconds:,.10g} seconds"
         case _:
             damaged = "It may be damaged. Write it again."
-            return TableError(subject, [Problem("the file cannot be read", damaged, value=said.get("text"))])
+            return TableError(
+                subject, [Problem("the file cannot be read", damaged, value=said.get("text"), how=REASON)]
+            )
     return TableError(subject, [Problem(message, remedy)])
 
 

@@ -22,7 +22,7 @@ from html import unescape
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
-from deepfm_core.errors import Problem, TableError
+from deepfm_core.errors import ASKED_FOR, REASON, Problem, TableError
 from deepfm_core.tables.decoding import CHUNK, Content, guessed, refuse_binary, refuse_columns, refuse_size
 from deepfm_core.tables.export import write_rows
 from deepfm_core.tables.parquet import cell_text
@@ -108,6 +108,8 @@ _HEAD = 8192
 _SHOWN_LINES, _SHOWN_LETTERS = 8, 200
 _GZIP = b"\x1f\x8b"
 _COLUMNS = (b"PAR1", b"ARROW1")
+_OF_A_BUNDLE = "bundle.json"
+"""In every model bundle (`export/bundle.py`), which is an archive of many files, too."""
 _MOST_OF_WORKBOOK = 1 << 20
 """Bytes of the list of sheets that are looked at."""
 
@@ -173,7 +175,7 @@ def unpacked(path: Path, folder: Path, subject: str, max_bytes: int | None, shee
     except TableError:
         raise
     except _DAMAGED as error:
-        problem = Problem("the zip archive is damaged or locked", "Unpack it yourself.", value=str(error))
+        problem = Problem("the zip archive is damaged or locked", "Unpack it yourself.", value=str(error), how=REASON)
         raise TableError(subject, [problem]) from error
     return folder / "member", "zip", f"`{name}` was unpacked from the archive."
 
@@ -186,6 +188,9 @@ def _is_hidden(name: str) -> bool:
 def _only_member(names: list[str], subject: str) -> str:
     if len(names) == 1:
         return names[0]
+    if _OF_A_BUNDLE in names:
+        remedy = "Import it on *Runs*, or name it in the place of a run. A table has rows of its own."
+        raise TableError(subject, [Problem("the file is a model bundle, and no table", remedy)])
     shown = "`, `".join(names[:5]) + ("`, `…" if len(names) > 5 else "")
     problem = Problem(f"the archive holds {len(names)} files", "Give the one with the table.", value=shown or None)
     raise TableError(subject, [problem])
@@ -230,7 +235,7 @@ def _sheet(names: list[str], sheet: str | None, subject: str) -> str:
     if sheet is None or sheet in names:
         return sheet or names[0]
     remedy = f"Its sheets are {', '.join(f'`{name}`' for name in names)}."
-    raise TableError(subject, [Problem("there is no such sheet", remedy, value=sheet)])
+    raise TableError(subject, [Problem("there is no such sheet", remedy, value=sheet, how=ASKED_FOR)])
 
 
 def _cell(value: Any) -> str:

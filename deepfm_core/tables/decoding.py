@@ -20,7 +20,7 @@ from itertools import islice
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from deepfm_core.errors import Problem, TableError
+from deepfm_core.errors import REASON, Problem, TableError
 
 CHUNK = 4 << 20
 """Bytes read at a time while a file is surveyed."""
@@ -142,10 +142,14 @@ def survey(path: Path, subject: str, max_bytes: int | None = None, said: str | N
             if census.binary:
                 raise TableError(subject, [_binary(census, _chunks(path, compression, encoding, errors))])
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:
-        problem = Problem("the gzip file is damaged or cut short", "Compress or download it again.", value=str(error))
+        problem = Problem(
+            "the gzip file is damaged or cut short", "Compress or download it again.", value=str(error), how=REASON
+        )
         raise TableError(subject, [problem]) from error
     except UnicodeDecodeError as error:
-        problem = Problem(f"the text is not valid {error.encoding}", "Save it as UTF-8.", value=error.reason)
+        problem = Problem(
+            f"the text is not valid {error.encoding}", "Save it as UTF-8.", value=error.reason, how=REASON
+        )
         raise TableError(subject, [problem]) from error
     encoding, replaced = census.settle(encoding, said=said is not None)
     if said is None and encoding in ("latin-1", "cp1252"):

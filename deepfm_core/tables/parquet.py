@@ -26,7 +26,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import pyarrow.types as pt
 
-from deepfm_core.errors import Problem, TableError
+from deepfm_core.errors import REASON, Problem, TableError
 from deepfm_core.tables.columnar.budget import CELL, TEXTS, Budget, parts_of, weight
 from deepfm_core.tables.csv_parser import Coded, categorical, coded
 from deepfm_core.tables.decoding import refuse_columns, refuse_size
@@ -130,7 +130,9 @@ def _readable(name: str, kind: str) -> Iterator[None]:
         raise  # Arrow's lack of memory is an ArrowException, too
     except (pa.ArrowException, OSError, ValueError, TypeError, AttributeError, LookupError) as error:
         # the latter are those of metadata that is damaged
-        problem = Problem(f"the {kind} file is damaged or cut short", "Write or download it again.", value=str(error))
+        problem = Problem(
+            f"the {kind} file is damaged or cut short", "Write or download it again.", value=str(error), how=REASON
+        )
         raise TableError(f"Table `{name}`", [problem]) from error
 
 
@@ -162,7 +164,9 @@ def _table(
             notes.append(f"Column `{field.name}` is of type {field.type}, which has no text; it was left out.")
     if len(texts) < fewest_columns:
         remedy = "Write its columns as numbers, texts, times or lists of these."
-        raise TableError(f"Table `{name}`", [Problem("too few columns can be read", remedy, value="; ".join(notes))])
+        raise TableError(
+            f"Table `{name}`", [Problem("too few columns can be read", remedy, value="; ".join(notes), how=REASON)]
+        )
     frame, no_rows = pd.DataFrame(texts, copy=False), LeftOut()
     if fewest_columns > 1 and not all_rows:
         frame, no_rows = without_no_rows(frame)

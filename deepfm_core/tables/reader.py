@@ -19,7 +19,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from deepfm_core.errors import Problem, TableError
+from deepfm_core.errors import FILE, LOOKED_FOR, REASON, Problem, TableError
 from deepfm_core.tables.containers import Form, from_json, is_json, is_zip, unpacked
 from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.datasets.dataset import is_dataset
@@ -287,10 +287,15 @@ def _first_bytes(path: Path, subject: str) -> bytes:
         with path.open("rb") as file:
             return file.read(len(ARROW_MAGIC))
     except FileNotFoundError as error:
-        raise TableError(subject, [Problem("there is no such file", "Check the path.", value=str(path))]) from error
+        remedy = "Check the name and the folder."
+        raise TableError(
+            subject, [Problem("there is no such file", remedy, value=str(path.absolute()), how=LOOKED_FOR)]
+        ) from error
     except OSError as error:
         reason, remedy = error.strerror or "cannot be opened", "Choose a file that you may read."
-        raise TableError(subject, [Problem(f"the file cannot be read: {reason}", remedy, value=str(path))]) from error
+        raise TableError(
+            subject, [Problem(f"the file cannot be read: {reason}", remedy, value=str(path.absolute()), how=FILE)]
+        ) from error
 
 
 @dataclass(frozen=True)
@@ -372,7 +377,9 @@ def _parsed(content: Content, dialect: Dialect, subject: str) -> Parsed:
         raise  # Arrow's is an ArrowException, too
     except pa.ArrowException as error:
         remedy = "Save the table again as CSV, with quotes around cells that contain delimiters or line ends."
-        raise TableError(subject, [Problem("the rows cannot be separated", remedy, value=str(error))]) from error
+        raise TableError(
+            subject, [Problem("the rows cannot be separated", remedy, value=str(error), how=REASON)]
+        ) from error
 
 
 def _refuse(rows: _Rows, dialect: Dialect, subject: str, strict: bool) -> None:

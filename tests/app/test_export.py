@@ -134,9 +134,12 @@ def test_a_file_that_is_made_after_all_takes_its_message_away(
     assert not app.run().error
 
 
-def test_an_imported_bundle_opens_as_a_run(opened: Opened, store: Store, bundle: bytes) -> None:
+@pytest.mark.parametrize("name", ["mine.zip", "mine", "mine.csv"])
+def test_an_imported_bundle_opens_as_a_run_whatever_it_is_called(
+    name: str, opened: Opened, store: Store, bundle: bytes
+) -> None:
     app = opened("runs")
-    app.file_uploader[0].upload("mine.zip", bundle, "application/zip").run()
+    app.file_uploader[0].upload(name, bundle, "application/octet-stream").run()
     assert not app.error
     assert [run.name for run in store.runs()] == ["mine"]
     assert app.query_params["run"] == store.runs()[0].id
@@ -146,7 +149,7 @@ def test_an_imported_bundle_opens_as_a_run(opened: Opened, store: Store, bundle:
 def test_a_file_that_is_no_bundle_is_said_to_be_none(opened: Opened, store: Store) -> None:
     app = opened("runs")
     app.file_uploader[0].upload("rows.zip", b"row,probability\n", "application/zip").run()
-    assert "`rows.zip` is not a .zip file" in app.error[0].value
+    assert "`rows.zip` is no model bundle" in app.error[0].value
     assert not store.runs()
 
 

@@ -655,3 +655,23 @@ def test_what_needs_no_action_is_a_note_and_no_warning(command: Command, tmp_pat
     said = [line for line in done.stderr.splitlines() if "stands before the header" in line]
     assert len(said) == 1
     assert said[0].startswith("note: ")
+
+
+@pytest.mark.parametrize("verb", ["read", "roles", "train"])
+def test_a_file_that_is_not_there_says_what_was_looked_for_and_where(verb, command) -> None:
+    label = () if verb == "read" else ("--label", "clicked")
+    said = command(verb, "nothere.csv", *label).stderr
+    assert said.count("nothere.csv") == 2
+    assert f"there is no such file (looked for `{ROOT / 'nothere.csv'}`). Check the name and the folder." in said
+
+
+def test_only_what_was_found_is_said_to_be_found(command, table, tmp_path) -> None:
+    damaged = tmp_path / "damaged.parquet"
+    damaged.write_bytes(b"PAR1" + bytes(40) + b"PAR1")
+    for said in (
+        command("train", table, "--label", "clicked", "--positive", "yes").stderr,
+        command("read", tmp_path / "*.csv").stderr,
+        command("read", damaged).stderr,
+    ):
+        assert "error: " in said
+        assert "(found" not in said

@@ -18,9 +18,9 @@ import pytest
 from benchmarks.hostile_files import parquet_of_structs
 from deepfm_core import DeepFMClassifier
 from deepfm_core.__main__ import main
-from deepfm_core.errors import DeepFMError, RunError, SpecError
+from deepfm_core.errors import DeepFMError, RunError, SpecError, TableError
 from deepfm_core.export.bundle import MANIFEST, bundle_bytes, import_bundle, opened, zipped
-from deepfm_core.export.formats import export
+from deepfm_core.export.formats import FORMATS, export
 from deepfm_core.export.model_card import Facts
 from deepfm_core.runs.findings import findings
 from deepfm_core.runs.predictor import Trained
@@ -100,6 +100,27 @@ def test_a_file_that_is_gone_is_named_with_what_to_do(name, form, tmp_path) -> N
     with pytest.raises(RunError, match=rf"{name} is gone from its folder\. Put it back, or train the run again"):
         export(folder, form, tmp_path / "out")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("name", ["renamed", "renamed.csv", "1"])
+def test_a_bundle_is_known_by_what_it_holds(name, bundle, command, tmp_path) -> None:
+    renamed = shutil.copy(bundle, tmp_path / name)
+    done = command("interactions", renamed, "--top", 1)
+    assert done.returncode == 0, done.stderr
+    assert len(DeepFMClassifier.load(renamed).interactions()) == 66
+    with pytest.raises(TableError, match=rf"{name}`: the file is a model bundle, and no table\. Import it on"):
+        read_table(renamed)
+
+
+def test_a_file_that_is_no_bundle_is_refused_as_what_it_is(command, tmp_path) -> None:
+    assert "is a file, and no model bundle. Name a run's folder" in command("interactions", CLICKS).stderr
+    script = tmp_path / "score"
+    export(SAMPLE, "score", script)
+    assert "has no bundle.json, so it is no model bundle" in command("interactions", script).stderr
+
+
+def test_no_two_forms_have_files_of_one_name() -> None:
+    assert len({form.ending for form in FORMATS.values()}) == len(FORMATS)
 
 
 def test_what_a_forged_bundle_says_in_sentences_is_found_again(bundle, tmp_path) -> None:
@@ -205,7 +226,7 @@ def manifest(bundle: Path, **changes: object) -> bytes:
 def test_what_is_no_bundle_is_said_to_be_none(bundle, tmp_path) -> None:
     files = json.loads(zipfile.ZipFile(bundle).read(MANIFEST))["files"]
     cases = {
-        "is not a .zip file": b"row,probability\n",
+        "is no model bundle, or was cut short": b"row,probability\n",
         "has no bundle.json": changed(bundle, MANIFEST, b""),
         "spec.json is not as it was exported": changed(bundle, "spec.json", b"{}"),
         "encoder.json": changed(bundle, "encoder.json", b""),

@@ -40,7 +40,7 @@ def test_blank_is_negative_beside_one_value_alone(values):
 
 
 def test_another_positive_value_is_refused():
-    with pytest.raises(SchemaError, match=r"does not occur \(found `yes`\)\. Its only value is `1`"):
+    with pytest.raises(SchemaError, match=r"does not occur \(asked for `yes`\)\. Its only value is `1`"):
         label_role(FLAG, "click", "yes", blank_negative=True)
 
 

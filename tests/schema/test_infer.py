@@ -64,7 +64,9 @@ def test_the_positive_value_is_found(values, positive):
 def test_the_user_may_choose_the_positive_value():
     role = label_role(table_of(label=["yes", "no", "no"]), "label", positive="NO")
     assert (role.positive, role.negative) == ("no", "yes")
-    with pytest.raises(SchemaError, match=r"positive value does not occur \(found `maybe`\)\. Choose one of its two"):
+    with pytest.raises(
+        SchemaError, match=r"positive value does not occur \(asked for `maybe`\)\. Choose one of its two"
+    ):
         label_role(table_of(label=["yes", "no"]), "label", positive="maybe")
 
 

@@ -68,7 +68,7 @@ def test_rows_without_a_label_are_left_out():
         (">=9", r"no label is positive by `>=9`\. Choose another rule"),
         (">=0", "every label is positive"),
         ("1|3|4|5", "every label is positive"),
-        ("7", r"does not occur \(found `7`\)\. Name values of the label, with `\|` between them, or a bound"),
+        ("7", r"does not occur \(asked for `7`\)\. Name values of the label, with `\|` between them, or a bound"),
         ("4|7", "does not occur"),
         (None, r"there are 4 classes: .* Say which of them are positive \(`--positive 'a\|b'`\)"),
     ],

@@ -129,7 +129,7 @@ def test_the_first_sheet_of_a_workbook_is_read(write):
 def test_another_sheet_can_be_chosen(write):
     path = write(workbook(Clicks=ROWS, Other=[["k", "v"], [1, 2], [3, 4]]))
     assert cells(read_table(path, choices=Choices(sheet="Other"))) == [["1", "2"], ["3", "4"]]
-    with pytest.raises(TableError, match=r"no such sheet \(found `Third`\)\. Its sheets are `Clicks`, `Other`"):
+    with pytest.raises(TableError, match=r"no such sheet \(asked for `Third`\)\. Its sheets are `Clicks`, `Other`"):
         read_table(path, choices=Choices(sheet="Third"))
 
 

@@ -23,7 +23,7 @@ import pyarrow.types as pt
 from pyarrow import fs
 
 from deepfm_core._files import sha256
-from deepfm_core.errors import Problem, TableError, first_line
+from deepfm_core.errors import ASKED_FOR, FILE, LOOKED_FOR, REASON, Problem, TableError, first_line
 from deepfm_core.tables.csv_parser import Coded, categorical
 from deepfm_core.tables.parquet import MAGIC
 from deepfm_core.tables.table import NO_ROWS, PartFile, ReadReport, Table
@@ -69,7 +69,7 @@ def read_dataset(source: Path | str, name: str | None, read: Read, max_bytes: in
         require_columns(list(table.frame.columns), list(first_table.frame.columns), own, parts[0].name)
         tables.append(table)
     if not tables:
-        problem = Problem("none of its files has rows", "Name files with rows.", value=empty[0])
+        problem = Problem("none of its files has rows", "Name files with rows.", value=empty[0], how=FILE)
         raise TableError(f"Dataset `{called}`", [problem])
     return joined(called, tables, parts, empty)
 
@@ -110,15 +110,21 @@ def here(system: Any, file: Found, called: str, max_bytes: int | None = None) ->
     except OSError as error:
         remedy = "Ask for permission, or leave it out by a pattern."
         reason = without_secrets(error.strerror or str(error).partition("\n")[0])
-        raise TableError(subject, [Problem(f"a file cannot be read: {reason}", remedy, value=file.name)]) from error
+        raise TableError(
+            subject, [Problem(f"a file cannot be read: {reason}", remedy, value=file.name, how=FILE)]
+        ) from error
     if file.size and (now.size or 0, now.mtime_ns or 0) != (file.size, file.changed):  # not every server tells
-        problem = Problem("a file changed while it was read", "Wait until the files are complete.", value=file.name)
+        problem = Problem(
+            "a file changed while it was read", "Wait until the files are complete.", value=file.name, how=FILE
+        )
         raise TableError(subject, [problem])
 
 
 def _gone(subject: str, file: Found) -> TableError:
     remedy = "Wait until nobody moves the files, then read it again."
-    return TableError(subject, [Problem("a file vanished while the dataset was read", remedy, value=file.name)])
+    return TableError(
+        subject, [Problem("a file vanished while the dataset was read", remedy, value=file.name, how=FILE)]
+    )
 
 
 def _fetch(system: Any, file: Found, path: Path, max_bytes: int | None, subject: str) -> None:
@@ -127,7 +133,9 @@ def _fetch(system: Any, file: Found, path: Path, max_bytes: int | None, subject:
         while piece := there.read(1 << 20):
             size += len(piece)
             if max_bytes is not None and size > max_bytes:
-                problem = Problem(f"it has more than {max_bytes:,} bytes", "Use a smaller file.", value=file.name)
+                problem = Problem(
+                    f"it has more than {max_bytes:,} bytes", "Use a smaller file.", value=file.name, how=FILE
+                )
                 raise TableError(subject, [problem])
             here.write(piece)
 
@@ -342,12 +350,14 @@ def list_files(source: Path | str) -> tuple[Any, list[Found]]:
         infos = _infos(system, base, whole=pattern is None)
     except FileNotFoundError as error:
         remedy = "Check the address; a signed one may have ended." if is_web(text) else "Check the path."
-        raise _problem(name, "there is no such file or folder", remedy, base) from error
+        raise _problem(name, "there is no such file or folder", remedy, base, LOOKED_FOR) from error
     except PermissionError as error:
-        raise _problem(name, "the folder may not be read", "Ask for permission, or choose another.", base) from error
+        raise _problem(
+            name, "the folder may not be read", "Ask for permission, or choose another.", base, "folder"
+        ) from error
     except OSError as error:
         raise _problem(
-            name, "it cannot be listed", "Check the address and your credentials.", first_line(error)
+            name, "it cannot be listed", "Check the address and your credentials.", first_line(error), REASON
         ) from error
     except ValueError as error:
         raise _no_address(name, text) from error
@@ -356,9 +366,9 @@ def list_files(source: Path | str) -> tuple[Any, list[Found]]:
     found = sorted(_chosen(infos, base, pattern, typed), key=lambda file: file.name)
     if not found:
         said = "no file has a name of this pattern" if pattern else "the folder has no files"
-        raise _problem(name, said, "Check the path; names that begin with `.` or `_` are left out.", text)
+        raise _problem(name, said, "Check the path; names that begin with `.` or `_` are left out.", text, LOOKED_FOR)
     if len(found) > MOST_FILES:
-        raise _problem(name, f"it has {len(found):,} files", f"Join them: {MOST_FILES:,} are allowed.", text)
+        raise _problem(name, f"it has {len(found):,} files", f"Join them: {MOST_FILES:,} are allowed.", text, ASKED_FOR)
     return system, found
 
 
@@ -383,7 +393,7 @@ def _system(text: str, name: str) -> tuple[Any, str, list[str] | None]:
             raise _problem(name, f"no settings can be given in an address of `{scheme}`", remedy, text) from None
         path = stem.partition("://")[2]
     except OSError as error:
-        raise _problem(name, "it cannot be reached", "Check the address.", first_line(error)) from error
+        raise _problem(name, "it cannot be reached", "Check the address.", first_line(error), REASON) from error
     except ValueError as error:
         raise _no_address(name, text) from error
     return system, *_split(path, rest, Path.exists if system.type_name == "local" else _unknown)
@@ -396,7 +406,7 @@ def _by_fsspec(scheme: str, name: str) -> Any:
         return fs.PyFileSystem(fs.FSSpecHandler(fsspec.filesystem(scheme)))
     except (ImportError, ValueError) as error:
         remedy = f"Install what fsspec needs for `{scheme}`, or copy the files to this machine."
-        raise _problem(name, f"nothing here reads `{scheme}`", remedy, first_line(error)) from error
+        raise _problem(name, f"nothing here reads `{scheme}`", remedy, first_line(error), REASON) from error
 
 
 def _unknown(_path: Path) -> bool:
@@ -460,8 +470,8 @@ def _values(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
             yield unquote(key), "" if value == _NO_VALUE else unquote(value)
 
 
-def _problem(subject: str, message: str, remedy: str, value: str) -> TableError:
-    return TableError(subject, [Problem(message, remedy, value=without_secrets(value))])
+def _problem(subject: str, message: str, remedy: str, value: str, how: str = "found") -> TableError:
+    return TableError(subject, [Problem(message, remedy, value=without_secrets(value), how=how)])
 
 
 def _no_address(subject: str, text: str) -> TableError:

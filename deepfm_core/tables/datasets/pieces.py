@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from deepfm_core._files import sha256
 from deepfm_core._parallel import in_parallel
-from deepfm_core.errors import Problem, TableError, first_line
+from deepfm_core.errors import FILE, Problem, TableError, first_line
 from deepfm_core.tables.csv_parser import Coded, categorical
 from deepfm_core.tables.datasets.dataset import (
     First,
@@ -206,7 +206,7 @@ class Pieces:
         except pa.ArrowException as error:
             message = f"the Parquet file is damaged or cut short: {first_line(error)}"
             raise TableError(
-                f"Dataset `{self.name}`", [Problem(message, "Write or download it again.", value=file.name)]
+                f"Dataset `{self.name}`", [Problem(message, "Write or download it again.", value=file.name, how=FILE)]
             ) from error
 
     def _require_parquet(self, path: Path, file: Found) -> None:
@@ -216,7 +216,7 @@ class Pieces:
                 self._refuse("only Parquet files can be read a piece at a time", remedy, file.name)
 
     def _refuse(self, message: str, remedy: str, value: str | None = None) -> None:
-        raise TableError(f"Dataset `{self.name}`", [Problem(message, remedy, value=value)])
+        raise TableError(f"Dataset `{self.name}`", [Problem(message, remedy, value=value, how=FILE)])
 
 
 def with_all(table: Table, columns: Sequence[str]) -> Table:

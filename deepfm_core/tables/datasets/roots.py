@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
-from deepfm_core.errors import Problem, TableError
+from deepfm_core.errors import ASKED_FOR, Problem, TableError
 from deepfm_core.tables.datasets.dataset import PATTERN, as_uri, is_uri, list_files, name_of
 
 
@@ -87,4 +87,4 @@ def _segments(path: str) -> list[str]:
 def _outside(source: str, allowed: Sequence[str]) -> TableError:
     places = ", ".join(f"`{name_of(root)}`" for root in allowed)
     remedy = f"Name files below {places}." if allowed else "Upload the file."
-    return TableError("Table", [Problem("this server does not read it", remedy, value=name_of(source))])
+    return TableError("Table", [Problem("this server does not read it", remedy, value=name_of(source), how=ASKED_FOR)])

@@ -153,7 +153,7 @@ def test_a_file_that_vanishes_or_changes_meanwhile_is_named(days: Path, monkeypa
     changing(monkeypatch, lambda path: pd.concat([clicks(60)] * 2).to_parquet(path))
     assert "a file changed while it was read" in said(days)
     changing(monkeypatch, lambda path: path.unlink())
-    assert "a file vanished while the dataset was read (found `day=3/b.parquet`)" in said(days)
+    assert "a file vanished while the dataset was read (file `day=3/b.parquet`)" in said(days)
 
 
 def test_a_pattern_of_many_folders_is_matched_segment_by_segment() -> None:

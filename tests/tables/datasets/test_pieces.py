@@ -77,7 +77,7 @@ def test_files_that_do_not_fit_together_are_named_before_rows_are_read(tmp_path:
     assert "damaged or cut short" in said(folder)
     assert "found `b.parquet`" in said(folder)
     (folder / "b.parquet").write_text("x,y\n1,2\n")
-    assert "only Parquet files can be read a piece at a time (found `b.parquet`)" in said(folder)
+    assert "only Parquet files can be read a piece at a time (file `b.parquet`)" in said(folder)
     (folder / "b.parquet").unlink()
     pq.write_table(pa.table({"x": pa.array([], pa.int64())}), folder / "a.parquet")
     assert "none of its files has rows" in said(folder)
@@ -102,4 +102,4 @@ def test_a_file_that_may_not_be_read_or_changes_is_named(days: Path, tmp_path: P
         return opened(path, *arguments, **named)
 
     monkeypatch.setattr(Path, "open", refused)
-    assert "a file cannot be read: Permission denied (found `1.parquet`). Ask for permission" in said(copy)
+    assert "a file cannot be read: Permission denied (file `1.parquet`). Ask for permission" in said(copy)
