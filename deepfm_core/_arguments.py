@@ -69,8 +69,10 @@ class Parser(argparse.ArgumentParser):
         return self._examples().get(name, name)
 
     def _examples(self) -> dict[str, str]:
-        """Give every option with what follows it, by its name, as the line of usage has them."""
-        usage = " ".join(self.format_usage().split())
+        """Give every option with what follows it, by its name, as the line of usage has them unless it was written."""
+        formatter = self._get_formatter()
+        formatter.add_usage(None, self._actions, self._mutually_exclusive_groups)
+        usage = " ".join(formatter.format_help().split())
         found = re.findall(r"--[\w-]+(?: [^\s\[\]]+)?", usage.replace(" | ", "] ["))
         return {example.partition(" ")[0]: example for example in found}
 

@@ -21,12 +21,21 @@ OF_A_TABLE = ("label", "positive", "seed", *READ, "max-mb", *Kind, *WRITTEN)
 """Options on how to understand a table. A run has them settled, so they are errors beside one."""
 
 
+LEGEND = (
+    "Strength: the typical size of what the pair adds beyond its two fields, in log-odds, as the labels support it. "
+    "Interval: where it lies with 90% probability. Probability: that the pair interacts at all. Clear: whether it "
+    "stands out from noise, and stands in for no other pair. Verdict: what to make of it. The other columns "
+    "(`--all`) are explained in docs/command-line.md."
+)
+"""What the columns on a terminal are."""
+
+
 def run(arguments: argparse.Namespace) -> None:
     """Print the run's pairs, or with `--observed-only` what a table itself says about its pairs."""
     if arguments.top is not None and arguments.top < 1:
         raise SpecError(f"Top is {arguments.top}. Use 1 or more.")
     pairs, schema = _observed(arguments) if arguments.observed_only else _of_run(arguments)
-    write(pairs, arguments.top, short)
+    write(pairs, arguments.top, short, whole=arguments.all, legend=LEGEND)
     for said in (untested_said(pairs), unexplained_said(pairs)):
         if said:
             print(f"note: {said}", file=sys.stderr)
@@ -40,6 +49,7 @@ def short(pairs: pd.DataFrame) -> pd.DataFrame:
     known = pairs["significant"].notna()
     table = pd.DataFrame(
         {
+            "rank": [str(place) for place in range(1, len(pairs) + 1)],
             "pair": [f"{a} × {b}" for a, b in zip(pairs["field_a"], pairs["field_b"], strict=True)],
             "strength": digits(pairs["strength"], 2),
             "90% interval": ["–" if a == "–" else f"{a} to {b}" for a, b in zip(low, high, strict=True)],
@@ -49,7 +59,7 @@ def short(pairs: pd.DataFrame) -> pd.DataFrame:
         },
         dtype=object,
     )
-    table.attrs["dispensable"] = ("probability", "clear")
+    table.attrs["dispensable"] = ("rank", "probability", "clear")
     return table
 
 

@@ -118,16 +118,27 @@ _NARROWEST_LAST = 28
 """Least width of the last column, in letters. Other columns are left out before it gets narrower."""
 
 
-def write(frame: pd.DataFrame, top: int | None, short: Callable[[pd.DataFrame], pd.DataFrame]) -> None:
+def write(
+    frame: pd.DataFrame,
+    top: int | None,
+    short: Callable[[pd.DataFrame], pd.DataFrame],
+    *,
+    whole: bool = False,
+    legend: str = "",
+) -> None:
     """Write the first `top` rows: to a terminal as `short` makes them of the frame, elsewhere as CSV with all columns.
 
-    Without `top` a terminal is shown `SHOWN` rows, and everything else gets all of them.
+    Without `top` a terminal is shown `SHOWN` rows, and everything else gets all of them. With `whole` a terminal gets
+    what everything else gets. Without it, a `legend` follows the rows and says what their columns are.
     """
-    if not sys.stdout.isatty():
+    if whole or not sys.stdout.isatty():
         write_csv(with_earlier_names(frame.head(len(frame) if top is None else top)), sys.stdout)
         return
     shown = frame.head(SHOWN if top is None else top)
-    print(aligned(short(shown), shutil.get_terminal_size().columns))
+    width = shutil.get_terminal_size().columns
+    print(aligned(short(shown), width))
+    if legend:
+        print("\n" + textwrap.fill(legend, min(width, 100)))
     left = len(frame) - len(shown)
     more = f"{left:,} more: --top {len(frame)} shows all. " if left else ""
     print(f"\n{more}With every column, as CSV: add `> FILE.csv`.")

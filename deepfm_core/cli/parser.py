@@ -52,7 +52,10 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
     verbs = whole.add_subparsers(dest="verb", required=True, metavar="COMMAND", parser_class=Parser)
     _train(verbs)
     _compare(verbs)
-    _on_rows(verbs, "predict", "score the rows of a table; prints CSV: row,probability, in the order of the rows")
+    predicted = _on_rows(
+        verbs, "predict", "score the rows of a table; prints CSV: row,probability, in the order of the rows"
+    )
+    predicted.add_argument("--keep-columns", action="store_true", help="print the columns of TABLE behind them, too")
     explained = _on_rows(
         verbs, "explain", "score rows and split each logit into its parts; prints CSV, one line per row"
     )
@@ -123,14 +126,18 @@ def _top(verb: argparse.ArgumentParser) -> None:
 
 def _interactions(verbs: Any) -> None:
     verb = _verb(verbs, "interactions", "rank the pairs of fields of a run or a table; prints CSV, the strongest first")
+    called = f"{program()} interactions"
+    verb.usage = f"{called} RUN [options]\n       {called} TABLE --observed-only --label NAME [options]"
     verb.add_argument(
         "folder", metavar="RUN|TABLE", help="a run's folder, its id or a bundle; or a table, with --observed-only"
     )
     _top(verb)
+    text = "every column as CSV, also on a terminal, which is shown the few that answer the question"
+    verb.add_argument("--all", action="store_true", help=text)
     verb.add_argument(
         "--observed-only", action="store_true", help="rank the pairs of a table by its labels alone; needs no run"
     )
-    verb.add_argument("--label", metavar="NAME", help="of a table: the column to predict")
+    verb.add_argument("--label", metavar="NAME", help="of a table, which needs it: the column to predict")
     verb.add_argument("--positive", metavar="VALUE", help=f"of a table: {POSITIVE_HELP}")
     _reading(verb)
     verb.add_argument("--seed", type=whole_number, help="of a table: seed of the labels drawn without interaction (0)")
@@ -139,9 +146,12 @@ def _interactions(verbs: Any) -> None:
 
 def _export(verbs: Any) -> None:
     verb = _verb(verbs, "export", "write a finished run as one file, or send it to MLflow; prints where it is")
+    called = f"{program()} export"
+    verb.usage = f"{called} RUN --format NAME --out PATH [--mlflow URI]\n       {called} RUN --mlflow URI"
     verb.add_argument("folder", metavar="RUN", help="a run's folder, its id, or a bundle")
-    verb.add_argument("--format", metavar="NAME", help=", ".join(FORMATS))
-    verb.add_argument("--out", type=Path, metavar="PATH", help="the file to write; it must not exist yet")
+    verb.add_argument("--format", metavar="NAME", help=f"of the file, which needs it: {', '.join(FORMATS)}")
+    text = "the file to write, which needs it; it must not exist yet"
+    verb.add_argument("--out", type=Path, metavar="PATH", help=text)
     _mlflow(verb)
 
 

@@ -13,7 +13,14 @@ from deepfm_core.tables.export import write_csv
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Print `row,probability`, one line a row, in order; rows have the numbers of their records in the file."""
+    """Print `row,probability`, one line a row, in order; rows have the numbers of their records in the file.
+
+    With `--keep-columns` the table's own columns follow; one of such a name ends in ` (cell)`, as in `score_table`.
+    """
     trained = Trained.load(model_folder(arguments.folder))
     table = scored_table(arguments, trained)
-    write_csv(pd.DataFrame({"row": table.records, "probability": trained.predict(table)}), sys.stdout)
+    scores = pd.DataFrame({"row": table.records, "probability": trained.predict(table)})
+    if arguments.keep_columns:
+        own = table.frame.rename(columns={name: f"{name} (cell)" for name in scores.columns})
+        scores = pd.concat([scores, own.reset_index(drop=True)], axis=1)
+    write_csv(scores, sys.stdout)

@@ -18,6 +18,7 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.tables.header import header_doubt
 from deepfm_core.tables.reader import encoding_doubt
 from deepfm_core.tables.table import Table
 from deepfm_core.training.fit import predict_logits
@@ -94,6 +95,8 @@ class Trained:
         try:
             self.encoder.require_columns(table.frame, table.name)
         except SchemaError as error:
+            if doubt := header_doubt(table):
+                raise SchemaError(error.subject, [*error.problems, *doubt]) from None
             encoding, said = table.report.encoding, table.report.choices.encoding is not None
             if not said and encoding.startswith("utf-"):
                 raise

@@ -9,11 +9,12 @@ from itertools import pairwise
 
 import pandas as pd
 
+from deepfm_core.errors import DeepFMError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.knots import default_knots
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.spec.events import GUIDE, HOLD_OUT, PLACE, EpochDone, Fitted, Placed, Progress, Stage, Started
-from deepfm_core.spec.run import RunSpec, cross_numbers
+from deepfm_core.spec.run import RunSpec, cross_numbers, network_inputs
 from deepfm_core.store.records import StoredEvent
 from deepfm_core.tables.table import Table
 
@@ -41,11 +42,12 @@ def expectations(table: Table, spec: RunSpec) -> list[str]:
     fields = sum(role.kind.entry.fields for role in spec.schema.used)
     count = _parameters(table, spec, rows)
     said = []
-    if count > TIMES * rows:
+    if count > TIMES * rows and (count := exact_parameters(table, spec)) > TIMES * rows:
+        beyond = ", beside what its guide adds" if spec.model.has_guide else ""
         said.append(
-            f"The model has about {_rounded(count)} parameters for {rows:,} training rows, "
-            f"{count / rows:,.0f} times as many. Expect it to stop after few epochs and to do little better than LR. "
-            "Ignore columns, set a minimum count, or train LR beside it (`--model lr`)."
+            f"The model has {count:,} parameters{beyond}, for {rows:,} training rows: {count / rows:,.0f} times as "
+            "many. So it can learn the rows by heart, and training may stop after few epochs. Ignore columns or set a "
+            "minimum count. Whether it does better than LR, a comparison of models on these rows says."
         )
     pairs = fields * (fields - 1) // 2
     if spec.model.switches.pairs and spec.explained and pairs > MANY_PAIRS:
@@ -58,7 +60,34 @@ def expectations(table: Table, spec: RunSpec) -> list[str]:
     return said
 
 
+def exact_parameters(table: Table, spec: RunSpec) -> int:
+    """Count the parameters of a run's model before it begins, but for those that a guide chooses; 0 if it cannot begin.
+
+    This divides the rows and fits the encoder as the run will.
+    """
+    from deepfm_core.encoding.encoder import Encoder
+    from deepfm_core.encoding.splits import load_parts
+
+    try:
+        rows = load_parts(spec, lambda _: table).train.rows  # whatever the other parts are, these are of the table
+        crosses = spec.model.crosses
+        layout = Encoder.fit(table.frame, spec.schema, rows=rows, min_count=spec.min_count, crosses=crosses).layout
+    except DeepFMError:
+        return 0  # the run says why
+    model, switches = spec.model, spec.model.switches
+    size = model.embedding_size * switches.embedding_sets + int(model.first_order or switches.weights_read)
+    count = layout.vocabulary * size
+    if model.first_order:
+        count += 1 + len(layout.dense) + layout.crossed
+    if model.deep:
+        inputs = network_inputs(model, len(layout.fields), len(layout.dense))
+        widths = [inputs, *model.layers, 1]
+        count += sum((below + 1) * above for below, above in pairwise(widths)) + cross_numbers(model, inputs)
+    return count
+
+
 def _parameters(table: Table, spec: RunSpec, rows: int) -> int:
+    """Count the parameters of a model roughly, at no cost."""
     model, fields = spec.model, sum(role.kind.entry.fields for role in spec.schema.used)
     features = sum(_features(table, role, rows) for role in spec.schema.used)
     size = model.embedding_size * int(model.second_order or model.deep)
@@ -75,10 +104,6 @@ def _features(table: Table, role: FieldRole, rows: int) -> int:
     if role.kind.is_number:
         return default_knots(rows) + 1
     return len(Cells.of(table.frame, role.column).held) + 3
-
-
-def _rounded(count: int) -> str:
-    return f"{round(count, 2 - len(str(count))):,}"
 
 
 # The progress of a run, read from its events: the share done, the time left, its curves.

@@ -6,6 +6,7 @@ from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells, number_problems
 from deepfm_core.schema.labels import labelled_rows
 from deepfm_core.schema.schema import Schema
+from deepfm_core.tables.header import header_doubt
 from deepfm_core.tables.table import Table
 
 
@@ -19,6 +20,8 @@ def require_fit(table: Table, schema: Schema) -> None:
     """
     there = [role for role in schema.used if role.column in table.frame.columns]
     problems = absent([role.column for role in schema.used if role not in there])
+    if problems:
+        problems += header_doubt(table)
     for role in there:
         if role.kind.is_number:
             problems += number_problems(Cells.of(table.frame, role.column).noted(role.notation))

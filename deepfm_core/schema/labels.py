@@ -16,6 +16,7 @@ from deepfm_core.errors import ASKED_FOR, Problem, SchemaError, did_you_mean
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.number_parsing import number_names
 from deepfm_core.schema.schema import BOUND, LabelRole
+from deepfm_core.tables.header import header_doubt
 from deepfm_core.tables.table import Table
 
 # fmt: off
@@ -375,7 +376,8 @@ def _require_column(table: Table, column: str, subject: str) -> None:
     meant = did_you_mean(column, names)
     more = f" and {len(names) - 40} more" if len(names) > 40 else ""
     columns = ", ".join(f"`{name}`" for name in names[:40])
-    raise SchemaError(subject, [Problem("there is no such column", f"{meant}Columns are {columns}{more}.")])
+    problem = Problem("there is no such column", f"{meant}Columns are {columns}{more}.")
+    raise SchemaError(subject, [problem, *header_doubt(table)])
 
 
 def _require_two(values: dict[str, _Value], cells: Cells, subject: str, positive: str | None) -> None:

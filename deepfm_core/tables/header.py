@@ -6,8 +6,9 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from deepfm_core.errors import Problem
 from deepfm_core.tables.records import Record
-from deepfm_core.tables.table import is_missing
+from deepfm_core.tables.table import Table, is_missing
 
 _MOSTLY = 0.9
 _FEWEST_BELOW = 3
@@ -183,6 +184,15 @@ class Names:
     notes: tuple[str, ...] = ()
     cells: tuple[str, ...] = ()
     """The header's cells, one for each column."""
+
+
+def header_doubt(table: Table) -> list[Problem]:
+    """Say why a table lacks a column by name, if it was read without a header line; nothing else."""
+    names, line = [str(name) for name in table.frame.columns], table.report.header_line
+    if line is not None or names != [f"column {number}" for number in range(1, len(names) + 1)]:
+        return []
+    remedy = "If its first line is the header, say so (`--header yes`). Else write a line with names above it."
+    return [Problem("the file was read without a header line, so its columns are called `column 1` and so on", remedy)]
 
 
 def numbered_names(width: int, line: int, *, said: bool = False) -> Names:

@@ -675,3 +675,35 @@ def test_only_what_was_found_is_said_to_be_found(command, table, tmp_path) -> No
     ):
         assert "error: " in said
         assert "(found" not in said
+
+
+def test_help_shows_what_export_and_interactions_need(command) -> None:
+    said = " ".join(command("export", "--help").stdout.split())
+    assert "export RUN --format NAME --out PATH [--mlflow URI]" in said
+    assert "export RUN --mlflow URI" in said
+    assert "interactions TABLE --observed-only --label NAME" in " ".join(
+        command("interactions", "--help").stdout.split()
+    )
+
+
+def test_predict_keeps_the_columns_of_the_table_on_request(command, tmp_path) -> None:
+    rows = pd.read_csv(ROOT / "sample_data" / "clicks.csv", dtype=str).head(5).assign(row="mine", probability="p")
+    rows.to_csv(tmp_path / "rows.csv", index=False)
+    done = command("predict", ROOT / "sample_data" / "run", tmp_path / "rows.csv", "--keep-columns")
+    scored = pd.read_csv(io.StringIO(done.stdout), dtype=str)
+    plain = pd.read_csv(
+        io.StringIO(command("predict", ROOT / "sample_data" / "run", tmp_path / "rows.csv").stdout), dtype=str
+    )
+    pd.testing.assert_frame_equal(scored[["row", "probability"]], plain)
+    kept = rows.rename(columns={"row": "row (cell)", "probability": "probability (cell)"})
+    pd.testing.assert_frame_equal(scored[list(kept)], kept, check_dtype=False)
+
+
+@pytest.mark.parametrize("words", [("roles", "TABLE", "--label", "clicked"), ("predict", "RUN", "TABLE")])
+def test_a_column_missing_for_want_of_a_header_line_says_so(words, command, tmp_path) -> None:
+    headless = tmp_path / "rows.csv"
+    headless.write_text("".join(f"{kind},{place},{n},{n % 2}\n" for n, (kind, place) in enumerate([("a", "b")] * 8)))
+    given = [{"TABLE": headless, "RUN": ROOT / "sample_data" / "run"}.get(word, word) for word in words]
+    said = command(*given).stderr
+    assert "the file was read without a header line, so its columns are called `column 1`" in said
+    assert "(`--header yes`)" in said

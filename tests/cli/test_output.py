@@ -40,12 +40,18 @@ def on_a_terminal(*words: str, columns: int) -> list[str]:
 
 def test_a_terminal_gets_a_short_aligned_table_and_the_way_to_the_rest() -> None:
     head, first, *others = on_a_terminal("interactions", str(RUN), "--top", "6", columns=140)
-    assert head.split() == ["pair", "strength", "90%", "interval", "probability", "clear", "verdict"]
-    assert first.startswith("device × placement")
+    assert head.split() == ["rank", "pair", "strength", "90%", "interval", "probability", "clear", "verdict"]
+    assert first.split("  ")[-1] == "holds on held-out rows"
+    assert first.lstrip().startswith("1  device × placement")
     assert first.endswith("yes    holds on held-out rows")
     assert first.index("yes") == head.index("clear")
     assert others[-1] == "60 more: --top 66 shows all. With every column, as CSV: add `> FILE.csv`."
-    assert len(others) == 4 + 1 + 2
+    said = " ".join(others)
+    for column in ("Strength:", "Interval:", "Probability:", "Clear:", "Verdict:"):
+        assert column in said
+    head, *lines = on_a_terminal("interactions", str(RUN), "--top", "6", "--all", columns=140)
+    assert head.startswith("field_a,field_b,strength,")
+    assert len(lines) == 6
 
 
 @pytest.mark.parametrize(("columns", "kept"), [(80, ["clear"]), (76, [])])
@@ -92,4 +98,4 @@ def test_what_was_not_computed_is_a_dash() -> None:
     pair = {"field_a": "a", "field_b": "b", "strength": 0.1, "strength_low": None, "strength_high": None}
     frame = pd.DataFrame([{**pair, "probability": None, "significant": None, "verdict": ""}])
     row = short(frame.astype({"significant": object}))
-    assert row.iloc[0].to_list() == ["a × b", "0.10", "–", "–", "–", ""]
+    assert row.iloc[0].to_list() == ["1", "a × b", "0.10", "–", "–", "–", ""]
