@@ -275,12 +275,13 @@ def _sizes(right: int, of: int) -> str:
 
 @dataclass(frozen=True)
 class Shown:
-    """A figure of a pair as it is shown: title, value, the line under it, and the help text."""
+    """A figure of a pair as it is shown: title, value, the line under it, the help text, and what it is, in a line."""
 
     title: str
     value: str
     below: str
     help: str
+    plainly: str = ""
 
 
 def strength_row(row: pd.Series) -> None:
@@ -298,6 +299,7 @@ def test_row(row: pd.Series) -> None:
     there = [shown for shown in (_knock_out(row), _false_discovery(row)) if shown is not None]
     if there:
         with st.expander("How it was tested"):
+            st.caption(" ".join(each.plainly for each in there))
             _figures(there)
 
 
@@ -360,19 +362,24 @@ def _knock_out(row: pd.Series) -> Shown | None:
         f"95%: {low} to {high}",
         "How much the logloss of held-out rows rises without this pair's part of the model, in nats per row. Below "
         "zero: the model predicts better without it.",
+        "**Knock-out:** how much worse the model predicts held-out rows once the pair is taken out; above zero, "
+        "the pair helps.",
     )
 
 
 def _false_discovery(row: pd.Series) -> Shown | None:
     if not _known(row, "q_value"):
         return None
-    rate = float(row["q_value"])
+    rate, has_support = float(row["q_value"]), _known(row, "support")
     return Shown(
         "False discovery rate",
         "< 0.1%" if rate < 0.001 else f"{rate:.1%}",
-        f"{row['support']:,.0f} level pairs with rows" if _known(row, "support") else "Benjamini–Hochberg",
+        f"{row['support']:,.0f} level pairs with rows" if has_support else "Benjamini–Hochberg",
         "Expected share of noise among the pairs at least as clear as this one (Benjamini and Hochberg). A pair is "
         "clear above noise at 5% or less, if no other pair explains it.",
+        "**False discovery rate:** how much of what is as clear as this pair would be noise; 5% or less counts as "
+        "clear."
+        + (" **Level pairs:** how many pairs of levels have rows, so that the labels could test them." * has_support),
     )
 
 

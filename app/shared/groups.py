@@ -57,6 +57,17 @@ def mine(row: ComparisonRow) -> bool:
     return row.owner == visitor.owner()
 
 
+def say_length(specs: Sequence[RunSpec]) -> None:
+    """Say how many runs a form would start, and about how long they take by runs of the visitor's or the sample."""
+    sample = saved_runs.open_run(saved_runs.BUNDLED_ID)
+    known = [(row.spec, row.summary) for row in saved_runs.runs(together=True) if row.ended_well]
+    seconds = experiments_comparison.expected_seconds(specs, [*known, (sample.spec, sample.summary)])
+    about = "The time left shows once the first has ended."
+    if seconds is not None:
+        about = f"Roughly {duration(max(seconds, 1.0))} in all, judged by earlier runs on this table."
+    st.caption(f"{counted(len(specs), 'run')}, one after the other, in the background. All use the same rows. {about}")
+
+
 def standing(runs: Sequence[RunRow]) -> Standing:
     """Say how far the runs of a group are."""
     under_way = {

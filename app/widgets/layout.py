@@ -71,6 +71,9 @@ SIDEWAYS = "goes-on-sideways"
 WIDE = "wider-than-a-tablet"
 """Class of those among them that tablets show, too."""
 
+STACKED = "stacked-on-a-phone"
+"""Key of a row of buttons of unlike widths; where they would wrap, each gets a line of its own."""
+
 NO_FONT = "letters-without-a-font"
 """Class of the note on letters that the browser cannot draw."""
 
@@ -110,6 +113,9 @@ _RULES = f"""<style>
 .{SIDEWAYS} {{ display: none; margin: 0; font-size: 0.875rem; color: light-dark(#59656d, #9fadb6); }}
 [data-testid="stElementContainer"]:has(.{SIDEWAYS}) {{ display: none; }}
 @media (max-width: 640px) {{
+    .st-key-{STACKED} [data-testid="stElementContainer"], .st-key-{STACKED} .stButton, .st-key-{STACKED} button {{
+        width: 100%;
+    }}
     .{SIDEWAYS} {{ display: block; }}
     [data-testid="stElementContainer"]:has(.{SIDEWAYS}) {{ display: flex; }}
 }}

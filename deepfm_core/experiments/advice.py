@@ -141,7 +141,7 @@ def advice_sentences(advice: Advice) -> tuple[str, str]:
 
     Both are Markdown; `without_markup` writes them for a terminal.
     """
-    more = [_ties(advice), _costs(advice), _against_baseline(advice), _not_weighed(advice)]
+    more = [_by_order(advice), _ties(advice), _costs(advice), _against_baseline(advice), _not_weighed(advice)]
     return f"**Use {_title(advice.use)}:** {_why(advice)}", " ".join(part for part in more if part)
 
 
@@ -171,20 +171,30 @@ def _why(advice: Advice) -> str:
 
 
 def _ahead(advice: Advice) -> str:
-    """Say how far the model is ahead of the best simpler one: by AUC where it is clearly so, else by logloss.
+    """Say how far the model is ahead of the best simpler one by logloss, which the rule goes by.
 
     Empty where there is none, and where the two are told apart by their distance from the best model alone.
     """
     if advice.simpler is None or advice.logloss is None:
         return ""
     of = _title(advice.simpler)
-    if advice.auc is not None and advice.auc.low > 0:
-        return f"ahead of {of} by {advice.auc.value:.4f} AUC (95%: {advice.auc.low:.4f} to {advice.auc.high:.4f})"
     if advice.behind is not None and advice.logloss.high >= 0:
         return ""
     better = -advice.logloss
     interval = f"{signed(better.low, 4)} to {signed(better.high, 4)}"
     return f"ahead of {of} by {better.value:.4f} nats of logloss (95%: {interval})"
+
+
+def _by_order(advice: Advice) -> str:
+    """Say whether AUC tells the model and the best simpler one apart, too, and which way."""
+    if advice.auc is None or advice.simpler is None:
+        return ""
+    low, high = signed(advice.auc.low, 4), signed(advice.auc.high, 4)
+    gap = f"{signed(advice.auc.value, 4)} (95%: {low} to {high})"
+    by = "By AUC, which looks at the order of rows alone, the difference"
+    if advice.auc.low <= 0 <= advice.auc.high:
+        return f"{by} from {_title(advice.simpler)}, {gap}, is no more than noise."
+    return f"{by} from {_title(advice.simpler)} is {gap}: {'ahead, too' if advice.auc.low > 0 else 'behind'}."
 
 
 def _ties(advice: Advice) -> str:
@@ -198,9 +208,10 @@ def _ties(advice: Advice) -> str:
         )
     if not advice.tied:
         return said
-    also = "also " if said else ""
-    do, are = ("does", "is") if len(advice.tied) == 1 else ("do", "are")
-    return f"{said} {_listed(advice.tied)} {also}{do} as well within noise, and {are} less simple.".strip()
+    do, are, come = ("does", "is", "comes") if len(advice.tied) == 1 else ("do", "are", "come")
+    if said:
+        return f"{said} {_listed(advice.tied)} {come} as close, and {are} less simple."
+    return f"{_listed(advice.tied)} {do} as well within noise, and {are} less simple."
 
 
 def _listed(models: Sequence[str]) -> str:

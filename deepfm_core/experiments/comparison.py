@@ -5,7 +5,7 @@ Start with `ComparisonPlan` and `begin`. `run_table` and `model_table` show what
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 from typing import Any
@@ -358,6 +358,27 @@ class Standing:
             fraction=done / max(len(runs), 1),
             seconds_left=_seconds_left(runs, states, now),
         )
+
+
+def expected_seconds(specs: Sequence[RunSpec], earlier: Iterable[tuple[RunSpec, Mapping[str, Any]]]) -> float | None:
+    """Estimate how long runs take that are not queued yet, one after the other; None where nothing tells.
+
+    Args:
+        specs: of the runs to come.
+        earlier: specs and summaries of runs that have ended. Those on the same table count: for a model its own, and
+            for one that has not run the mean of all. The baseline, a matter of a second, stands for none.
+    """
+    tables, took = {spec.table for spec in specs}, dict[str, list[float]]()
+    explained = all(spec.explained for spec in specs)
+    for spec, summary in earlier:
+        if spec.table in tables and (stages := summary.get("seconds")):
+            counted = [seconds for stage, seconds in stages.items() if explained or stage != "explain"]
+            took.setdefault(spec.model.name, []).append(sum(counted))
+    others = [seconds for name, values in took.items() if name != BASELINE for seconds in values]
+    if not others:
+        return None
+    took.setdefault(BASELINE, [0.0])
+    return sum(fmean(took.get(spec.model.name, others)) for spec in specs)
 
 
 def _seconds_left(runs: Sequence[RunRow], states: Sequence[str], now: float) -> float | None:

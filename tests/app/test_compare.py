@@ -68,6 +68,20 @@ def test_without_a_comparison_the_page_offers_all_models_and_one_button(opened: 
     assert "as soon as the first run has finished" in text_of(app)
 
 
+def test_none_and_all_choose_models_and_none_says_what_to_do(opened: Opened, store: Store) -> None:
+    app = opened("compare")
+    length = next(caption.value for caption in app.caption if "14 runs" in caption.value)
+    assert "Roughly " in length  # by the sample run
+    button(app, "None").click().run()
+    assert app.query_params["models"] == "none"
+    assert app.info[0].value == "Choose at least one model to compare."
+    assert "Compare" not in [each.label for each in app.button]
+    app.pills[0].set_value(["lr", "fm"]).run()
+    assert app.query_params["models"] == "lr,fm"
+    button(app, "All models").click().run()
+    assert "models" not in app.query_params
+
+
 def test_models_seeds_and_baseline_come_from_the_url(opened: Opened, store: Store) -> None:
     app = opened("compare", models="fm,lr", seeds="2", baseline="no", preset="quick")
     assert "4 runs" in text_of(app)

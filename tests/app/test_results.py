@@ -546,3 +546,10 @@ def test_of_many_fields_those_that_weigh_most_come_first_and_the_others_on_reque
     assert set(listed[0]) == set(listed[1])
     assert listed[0] != listed[1]
     assert listed[1][3] in ("device", "placement")  # the strongest pair
+
+
+def test_how_a_pair_was_tested_says_what_each_figure_is(opened: Opened) -> None:
+    (said,) = [caption.value for caption in opened("interactions").caption if "Knock-out" in caption.value]
+    assert "held-out rows once the pair is taken out" in said
+    assert "**False discovery rate:** how much of what is as clear as this pair would be noise" in said
+    assert "**Level pairs:** how many pairs of levels have rows" in said

@@ -73,11 +73,12 @@ AHEAD = Advice(
 def test_the_advice_is_one_sentence_with_its_reason_and_then_ties_and_costs() -> None:
     use, more = advice_sentences(AHEAD)
     assert use == (
-        "**Use DeepFM:** it has the lowest logloss on these 2,000 test rows, and it is ahead of FM by 0.0120 AUC "
-        "(95%: 0.0060 to 0.0180)."
+        "**Use DeepFM:** it has the lowest logloss on these 2,000 test rows, and it is ahead of FM by 0.0040 nats of "
+        "logloss (95%: +0.0020 to +0.0060)."
     )
     assert more == (
-        "FM & DNN does as well within noise, and is less simple. DeepFM has 6,000 parameters, FM 3,000; "
+        "By AUC, which looks at the order of rows alone, the difference from FM is +0.0120 (95%: +0.0060 to +0.0180): "
+        "ahead, too. FM & DNN does as well within noise, and is less simple. DeepFM has 6,000 parameters, FM 3,000; "
         "training took 4.3 s and 1.5 s."
     )
 
@@ -92,8 +93,22 @@ def test_a_tie_is_told_with_what_the_best_model_may_be_worth() -> None:
     assert "DeepFM has a logloss 0.0010 nats lower (95% interval of the difference: −0.0010 to +0.0030)" in more
     alone = advice_sentences(replace(tie, use="lr", simpler=None, auc=None, logloss=None))[0]
     assert alone.endswith("on these 2,000 validation rows.")
-    unranked = advice_sentences(replace(AHEAD, auc=Difference(0.001, -0.001, 0.003)))[0]
-    assert "ahead of FM by 0.0040 nats of logloss (95%: +0.0020 to +0.0060)" in unranked
+    several = advice_sentences(replace(tie, tied=("dnn", "fnn")))[1]
+    assert "may tell them apart. DNN and FNN come as close, and are less simple." in several
+    assert several.count("within noise") == 0  # the first sentence has said it
+
+
+@pytest.mark.parametrize(
+    ("auc", "said"),
+    [
+        (Difference(0.001, -0.001, 0.003), "from FM, +0.0010 (95%: −0.0010 to +0.0030), is no more than noise."),
+        (Difference(-0.002, -0.003, -0.001), "from FM is −0.0020 (95%: −0.0030 to −0.0010): behind."),
+    ],
+)
+def test_the_advice_goes_by_logloss_and_says_what_auc_says(auc: Difference, said: str) -> None:
+    use, more = advice_sentences(replace(AHEAD, auc=auc))
+    assert "ahead of FM by 0.0040 nats of logloss (95%: +0.0020 to +0.0060)" in use
+    assert said in more
 
 
 def test_a_model_is_not_ahead_of_a_simpler_one_that_only_the_best_model_beats() -> None:

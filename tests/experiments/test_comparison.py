@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -16,6 +17,7 @@ from deepfm_core.experiments.comparison import (
     COMPARED,
     ComparisonPlan,
     compared_as,
+    expected_seconds,
     model_table,
     run_table,
 )
@@ -26,6 +28,7 @@ from deepfm_core.spec.run import BASELINE, ModelSpec, RunSpec
 from deepfm_core.store import run_queue
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
+from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.reader import read_table
 from deepfm_core.workers.lane import perform
 from tests.conftest import clicks
@@ -237,3 +240,16 @@ def test_a_run_that_is_only_compared_makes_no_frames_about_pairs(store: Store, b
     events = list(perform(store, run, execute, Process.current()))
     assert events[-1].kind == "finished"
     assert store.folder(run_id).frames() == ("epochs", "predictions")
+
+
+def test_how_long_runs_take_is_told_by_those_on_their_table() -> None:
+    base = RunSpec("t", "t.csv", infer_schema(table_from_frame(clicks(60)), "clicked"))
+    specs = ComparisonPlan(("lr", "fm", "deepfm")).specs(base, 48)
+    assert expected_seconds(specs, []) is None
+    lr, fm = specs[0], specs[1]
+    elsewhere: tuple[RunSpec, dict[str, Any]] = (replace(lr, table="other"), {"seconds": {"fit": 900.0}})
+    assert expected_seconds(specs, [elsewhere]) is None
+    known = [(lr, {"seconds": {"fit": 1.0, "explain": 1.0}}), (fm, {"seconds": {"fit": 4.0}}), (fm, {}), elsewhere]
+    assert expected_seconds(specs, known) == pytest.approx(2 + 4 + 3)  # LR, FM, DeepFM as their mean, the baseline
+    bare = [replace(spec, explained=False) for spec in specs]
+    assert expected_seconds(bare, known) == pytest.approx(1 + 4 + 2.5)

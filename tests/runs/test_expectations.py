@@ -17,6 +17,7 @@ from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.progress import exact_parameters, expectations
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
+from deepfm_core.spec.events import Finished
 from deepfm_core.spec.models import MODELS
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec, SplitSpec
@@ -74,6 +75,7 @@ def test_what_a_run_is_told_is_what_its_model_has(tmp_path: Path) -> None:
     spec = replace(spec_of(table, "fnn"), explained=False)
     (said,) = expectations(table, spec)
     *_, finished = execute(Job(spec, str(tmp_path / "run")), Context(lambda _: table))
+    assert isinstance(finished, Finished)
     assert f"The model has {finished.summary['parameters']:,} parameters, for 96 training rows" in said
 
 

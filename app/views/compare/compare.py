@@ -13,7 +13,7 @@ from app.state import links, saved_tables, visitor
 from app.state.store import store
 from app.views.compare.results import show_results
 from app.widgets.layout import side_by_side
-from app.widgets.text import MODEL_TITLES, counted, errors_shown
+from app.widgets.text import MODEL_TITLES, errors_shown
 from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments.comparison import COMPARED, MOST_SEEDS, ComparisonPlan
 from deepfm_core.spec.models import MODELS as SWITCHES
@@ -42,10 +42,9 @@ def main() -> None:
         with above, errors_shown():
             show_form()
         return
-    with (
-        above.expander("New comparison", icon=":material/add:", expanded=links.chosen("new") is not None),
-        errors_shown(),
-    ):
+    key = f"new comparison beside {row.id}"  # keeps it open while runs end, and closes it once its runs have started
+    opened = links.chosen("new") is not None
+    with above.expander("New comparison", icon=":material/add:", expanded=opened, key=key), errors_shown():
         show_form()
     active = any(run.state in ("queued", "running") for run in store().comparisons.runs(row.id))
     st.fragment(_watch, run_every=SECONDS if active else None)(row, active)
@@ -69,6 +68,8 @@ COMPARISON = "comparison"
 """Name of the choice that holds the id of the comparison shown."""
 _MODELS, _SEEDS, _PRESET, _BASELINE, _CROSSES = "models", "seeds", "preset", "baseline", "crosses"
 """Names of choices in the URL."""
+NO_MODEL = "none"
+"""In the URL: no model is chosen, so far."""
 
 
 def show_form() -> None:
@@ -81,14 +82,18 @@ def show_form() -> None:
     unusable = say_unusable(schema)
     base = launch.base_spec(sha, schema)
     plan = _plan()
-    count = len(plan.specs(base, base.training_rows(rows)))
+    if plan is None:
+        st.info("Choose at least one model to compare.", icon=":material/arrow_upward:")
+        return
+    specs = plan.specs(base, base.training_rows(rows))
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Compare", type="primary", icon=":material/play_arrow:", disabled=unusable):
             _begin(base, base.training_rows(rows), plan)
-        st.caption(f"{counted(count, 'run')}, one after the other, in the background. All use the same rows.")
+        groups.say_length(specs)
 
 
-def _plan() -> ComparisonPlan:
+def _plan() -> ComparisonPlan | None:
+    """Draw what can be chosen; None if no model is."""
     models = _choose_models()
     seeds, preset, baseline = side_by_side(3, least=260)
     with preset:
@@ -108,17 +113,19 @@ def _plan() -> ComparisonPlan:
         label = "Baseline: gradient boosting"
         with_baseline = st.segmented_control(label, ["yes", "no"], required=True, help=help_text, **kept)
     crosses = _crosses() if any(SWITCHES[name].crosses for name in models if name in SWITCHES) else {}
+    if not models:
+        return None
     return ComparisonPlan(models, count, chosen, crosses, with_baseline == "yes")
 
 
 def _choose_models() -> tuple[str, ...]:
-    key = "models to compare"
-    named = [name for name in (links.chosen(_MODELS) or "").split(",") if name in COMPARED]
-    st.session_state[key] = named or list(COMPARED)
+    key, linked = "models to compare", links.chosen(_MODELS)
+    named = [name for name in (linked or "").split(",") if name in COMPARED]
+    st.session_state[key] = named if named or linked == NO_MODEL else list(COMPARED)
 
     def keep() -> None:
         picked = [name for name in COMPARED if name in st.session_state[key]]
-        links.choose(_MODELS, None if len(picked) in (0, len(COMPARED)) else ",".join(picked))
+        links.choose(_MODELS, None if len(picked) == len(COMPARED) else ",".join(picked) or NO_MODEL)
 
     st.pills(
         "Models",
@@ -130,7 +137,12 @@ def _choose_models() -> tuple[str, ...]:
         help="The models of the DeepFM paper, in its order, a DNN alone, and DCN. *DeepFM (paper)* is DeepFM exactly "
         "as published, whatever the settings are.",
     )
-    return tuple(named or COMPARED)
+    chosen: tuple[str, ...] = tuple(st.session_state[key])
+    with st.container(horizontal=True, gap="small"):
+        for label, value, there in (("All models", None, chosen == tuple(COMPARED)), ("None", NO_MODEL, not chosen)):
+            called, args = f"{label} to compare", (_MODELS, value)
+            st.button(label, key=called, type="tertiary", disabled=there, on_click=links.choose, args=args)
+    return chosen
 
 
 def _crosses() -> dict[str, tuple[tuple[str, str], ...]]:

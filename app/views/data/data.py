@@ -15,7 +15,7 @@ from app.state.saved_runs import show_use
 from app.state.store import store
 from app.views.data.evidence import observed_section, values_section
 from app.views.data.roles import KEPT, choose_label, edit_roles, table_heading
-from app.widgets.layout import sideways_hint
+from app.widgets.layout import STACKED, sideways_hint
 from app.widgets.text import counted, errors_shown, plain, say_missing_letters, show_error, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
 from deepfm_core.schema.infer import verdict
@@ -84,7 +84,7 @@ def _begin(sha: str, table: Table, schema: Schema) -> None:
     spec, unusable = launch.recommended(sha, schema, len(table)), say_unusable(schema)
     launch.say_expectations(spec)
     changed = any(map(links.chosen_values, KEPT.values()))
-    with st.container(horizontal=True):
+    with st.container(horizontal=True, key=STACKED):
         label = f"Train with {'these' if changed else 'the suggested'} roles"
         if st.button(label, type="primary", icon=":material/play_arrow:", disabled=unusable):
             launch.launch(spec)

@@ -22,7 +22,7 @@ from app.state.store import store
 from app.widgets.columns import configured
 from app.widgets.figure import download, figure, show_chart
 from app.widgets.layout import heading_for_readers, side_by_side, sideways_hint
-from app.widgets.text import MODEL_TITLES, counted, errors_shown, guide_alone, plain
+from app.widgets.text import MODEL_TITLES, errors_shown, guide_alone, plain
 from deepfm_core._words import signed
 from deepfm_core.experiments import study
 from deepfm_core.experiments.study import (
@@ -61,7 +61,9 @@ def main() -> None:
         with above, errors_shown():
             show_form()
         return
-    with above.expander("New study", icon=":material/add:", expanded=links.chosen("new") is not None), errors_shown():
+    key = f"new study beside {row.id}"  # keeps it open while runs end, and closes it once its study has started
+    opened = links.chosen("new") is not None
+    with above.expander("New study", icon=":material/add:", expanded=opened, key=key), errors_shown():
         show_form()
     active = any(run.state in ("queued", "running") for run in store().comparisons.runs(row.id))
     st.fragment(_watch, run_every=SECONDS if active else None)(row, active)
@@ -115,7 +117,7 @@ def show_form() -> None:
             opened = study.begin(store(), base, train, plan, owner=visitor.owner(), name=title)
             launch.keep_worker()
             links.go("study", **{STUDY: opened, "new": None})
-        st.caption(f"{counted(len(runs), 'run')}, one after the other, in the background. All use the same rows.")
+        groups.say_length([run.spec for run in runs])
 
 
 def _choose_model() -> tuple[str, str]:

@@ -32,7 +32,7 @@ class Drawn:
 
 
 LISTED = {
-    "compare": Drawn({"Cancel all", "Change", "Compare", "Delete", "Make a link"}),
+    "compare": Drawn({"All models", "Cancel all", "Change", "Compare", "Delete", "Make a link", "None"}),
     "data": Drawn(
         {
             "Choose model and settings",
