@@ -17,6 +17,9 @@ from deepfm_core.tables.repair import lines_below
 SHOWN = 1000
 """Problems that are kept of a table; the others are only counted."""
 
+LISTED = 5
+"""Rows that are listed even if they are most rows of a table; of a text that is no table, more differ."""
+
 
 def misfits(content: Content, dialect: Dialect) -> Misfits:
     """Find the records of a text whose quotes are well-formed that differ from the header in their number of cells."""
@@ -47,12 +50,15 @@ def _other_table(first: Record, count: int) -> Problem:
 def ragged_rows(found: Iterable[Record], dialect: Dialect, rows: int) -> list[Problem]:
     """Describe the first `SHOWN` rows whose number of values differs from the number of columns.
 
-    If no row fits (`rows` is 0) and all have the same number of values, the header is wrong: that is one problem.
+    Where all rows have the same other number of values (`rows` is 0), the header is wrong: that is one problem. So it
+    is where most rows differ, each in its own way, as in a text that is no table.
     """
     ragged = [record for record, _ in zip(found, range(SHOWN), strict=False)]
     widths = Counter(len(record.cells) for record in ragged)
     if rows == 0 and len(ragged) > 1 and len(widths) == 1:
         return [_wrong_header(dialect, ragged)]
+    if len(ragged) > max(rows, LISTED) and len(widths) > 1:
+        return [_no_table(dialect, ragged, rows)]
     return [_ragged(record, dialect) for record in ragged]
 
 
@@ -95,6 +101,15 @@ def _wrong_header(dialect: Dialect, rows: list[Record]) -> Problem:
         remedy = f"Remove the `{dialect.cut.delimiter}` at the end of every row, or add one to the header line."
     message = f"every row has {values} values where {_expected(dialect)} {width}"
     return Problem(message, remedy, line=dialect.header_line)
+
+
+def _no_table(dialect: Dialect, ragged: list[Record], rows: int) -> Problem:
+    lines = rows + len(ragged)
+    fitting = f"only {rows:,} of {lines:,}" if rows else f"none of {lines:,}"
+    first = "a line of the Criteo layout" if dialect.layout else "the line that is taken for the header"
+    message = f"it does not look like a table: {fitting} lines have {len(dialect.columns)} cells, like {first}"
+    remedy = "Give each row a line, with as many cells as there are columns. If this is a table, say how its cells are "
+    return Problem(message, remedy + "separated (`--delimiter`) and which line holds the names (`--header`).")
 
 
 def _expected(dialect: Dialect) -> str:

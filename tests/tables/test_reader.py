@@ -353,6 +353,15 @@ def test_many_ragged_rows_are_an_error_that_lists_them_all(write):
     assert [problem.line for problem in found] == [2, 4]
 
 
+def test_a_text_that_is_no_table_is_said_to_be_none(write):
+    prose = (
+        "To train, give a table.\n" + "Give a label, too.\nIt is one column.\nOf one, two, or many values, one.\n" * 5
+    )
+    (problem,) = problems(write(prose))
+    assert "it does not look like a table: only 5 of 15 lines have 2 cells" in problem.message
+    assert "--delimiter" in problem.remedy
+
+
 @pytest.mark.parametrize("content", ["", "\n\n  \n", "# only a comment\n", gzip.compress(b"", mtime=0), "\ufeff"])
 def test_an_empty_file_is_named_so(write, content):
     assert problems(write(content))[0].message == "the file is empty"
