@@ -72,7 +72,7 @@ class Cells:
             source = None
             codes = np.where(codes < 0, len(texts), codes.astype(np.int32))
             texts = pa.concat_arrays([texts, pa.array([""], type=texts.type)])
-        stripped = pc.utf8_trim_whitespace(texts)
+        stripped = _without_numpy(pc.utf8_trim_whitespace(texts))
         trimmed = stripped.nbytes != texts.nbytes
         kept = stripped if trimmed else texts  # equal ones are held once
         return cls(name, kept, codes, None, source, trimmed, places=places_of(frame))
@@ -160,6 +160,21 @@ class Cells:
             if known in self.__dict__:
                 taken.__dict__[known] = self.__dict__[known]
         return taken
+
+
+_NUMPY = r"""np\.(?:(True|False)_|(?:str_|bytes_|bool_?|u?int\w*|float\w+|datetime64|longdouble)\(([^()]*)\))"""
+"""How numpy 2 writes a value within a list: `np.str_('a')`."""
+
+
+def _without_numpy(texts: pa.Array) -> pa.Array:
+    """Write the values of lists that a program wrote with numpy as others do: `[np.str_('a')]` is `['a']`."""
+    if not pc.any(pc.match_substring(texts[:_FIRST], "np.")).as_py():
+        return texts
+    return pc.replace_substring_regex(texts, _NUMPY, r"\1\2")
+
+
+_FIRST = 50
+"""Texts by which such a column shows."""
 
 
 def number_problems(cells: Cells) -> list[Problem]:

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import SchemaError
 from deepfm_core.schema.column import MARKS
 from deepfm_core.schema.infer import infer_schema, with_separators
@@ -115,3 +116,27 @@ def test_codes_of_three_digits_with_blanks_between_are_no_numbers_with_thousands
 )
 def test_marks_within_names_are_no_separators(cells: list[str]) -> None:
     assert role_of(cells).kind is not Kind.MULTI_VALUED
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        lambda cell: str([np.str_(code) for code in cell]),
+        lambda cell: str([np.int64(code) for code in cell]),
+        lambda cell: str(tuple(np.uint16(code) for code in cell)),
+    ],
+)
+def test_values_that_numpy_wrote_are_those_of_other_lists(write: Callable[[list[str]], str]) -> None:
+    table = table_of([write(cell) for cell in LISTS])
+    schema = infer_schema(table, "click")
+    role = schema.role("seq")
+    assert (role.kind, role.separator) == (Kind.MULTI_VALUED, ",")
+    assert "np." not in role.reason
+    (field,) = (field for field in Encoder.fit(table.frame, schema).fields if field.name == "seq")
+    assert set(CODES) <= set(field.vocabulary.values)
+
+
+def test_scalars_that_numpy_wrote_are_plain_ones() -> None:
+    assert role_of([f"np.float64({place / 4})" for place in range(N)]).kind is Kind.PIECEWISE
+    assert role_of([f"np.{bool(place % 2)}_" for place in range(N)]).reason == "2 distinct values"
+    assert role_of(["np.str_ing", "snp.x", "np.str_(a"] * (N // 3)).reason == "3 distinct values"
