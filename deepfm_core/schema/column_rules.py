@@ -205,6 +205,13 @@ def _stands_for_rows(cells: Cells, values: NDArray[np.float64]) -> bool:
     return bool(np.abs(order - expected).max() <= _EVEN * order[-1])
 
 
+def declared_role(cells: Cells, role: FieldRole) -> FieldRole:
+    """Take numbers that were declared to be categories for what they were declared; row numbers stay left out."""
+    if role.kind is not QUANTITY:
+        return role
+    return _role(cells, CATEGORIES, f"{_counted(len(cells.held))} values, declared as categories", _advice(cells))
+
+
 def _as_typed(cells: Cells) -> FieldRole | None:
     """Take a column for what its header states, such as `user_id:token`."""
     typed, distinct = typed_name(cells.name)[1], len(cells.held)
@@ -375,6 +382,8 @@ def _code_shape(cells: Cells, values: NDArray[np.float64]) -> str:
     Quantities stand on a grid, and their counts rise to a peak and fall; a difference of counts speaks from three
     standard errors on.
     """
+    if values[-1] - values[0] >= _TOO_LONG:
+        return ""
     grid = np.gcd.reduce(np.diff(values).astype(np.int64))
     if (values[-1] - values[0]) / grid > 20 * len(values):
         return "far apart"

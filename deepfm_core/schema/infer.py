@@ -16,8 +16,15 @@ from numpy.typing import NDArray
 from deepfm_core._words import percent
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import WRAPPING, Cells, require_separator
-from deepfm_core.schema.column_rules import CATEGORIES, LEFT_OUT, QUANTITY, Said, column_role
-from deepfm_core.schema.integer_codes import checked_for_codes
+from deepfm_core.schema.column_rules import (
+    CATEGORIES,
+    LEFT_OUT,
+    QUANTITY,
+    Said,
+    column_role,
+    declared_role,
+)
+from deepfm_core.schema.integer_codes import checked_for_codes, checked_for_lost_digits
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.knots import bucket_edges
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
@@ -301,6 +308,9 @@ def infer_schema(
     for column in columns:
         cells = Cells.of(table.frame, column)
         role = column_role(cells, first=column == table.frame.columns[0], said=(said or {}).get(column, ""))
+        if column in table.report.declared:
+            role = declared_role(cells, role)
+        role = checked_for_lost_digits(role, cells)
         labelled = cells.noted(role.notation).take(rows)
         roles.append(checked_for_order(checked_for_codes(role, labelled, labels), labelled, labels, folds))
         looks.append(strongest_look(roles[-1], labelled, labels, folds))

@@ -6,6 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from scipy.linalg import cho_factor, cho_solve, solve_triangular
 
@@ -245,15 +247,87 @@ def checked_for_codes(role: FieldRole, cells: Cells, labels: NDArray[np.bool_]) 
     dense = values[0] >= -1 and values[-1] - values[0] < SPARSE_GRID * len(values)
     if found.codes and dense and evidence_beyond_patterns(*there) >= CODES_SURE:
         reason = f"{len(values):,} whole numbers whose order says nothing of the label: codes"
-        missing = "".join(role.reason.partition("; ")[1:]) if role.missing and "missing" in role.reason else ""
         warning = f"taken for codes, since values differ and neighbours are no more alike than others: {_OTHERWISE}"
-        return replace(role, kind=CATEGORIES, reason=reason + missing, warning=_with(role.warning, warning))
+        return replace(role, kind=CATEGORIES, reason=reason + _missing_of(role), warning=_with(role.warning, warning))
     if found.codes or found.doubtful:
         said = f"whole numbers that might be codes, since their order says nothing of the label: {_ADVICE}"
         return replace(role, warning=_with(role.warning, said))
     if dense and values[0] in (0, 1) and found.unknown and _name_says_nothing(role.column):
         return replace(role, warning=_with(role.warning, f"whole numbers that might be codes: {_ADVICE}"))
     return role
+
+
+def _missing_of(role: FieldRole) -> str:
+    """Return what a reason says of missing cells, to go with another reason."""
+    return "".join(role.reason.partition("; ")[1:]) if role.missing and "missing" in role.reason else ""
+
+
+# Identifiers whose last digits were lost on the way: several of them are one now.
+
+_SHORTENED = r"^[1-9](?:[.,](?P<decimals>\d+))?[eE]\+?(?P<exponent>\d{2})$"
+"""How spreadsheets show whole numbers of 12 digits and more, and then write them: `1.23E+18`."""
+
+_ROUNDED_OFF = r"^[1-9]\d{14}0{2,}$"
+"""Whole numbers of which a spreadsheet kept the 15 digits that it can."""
+
+_FEWEST_LOST, _SHARE_LOST = 10, 0.9
+_TOLD_APART = 1_000
+"""Distinct numbers that are compared with what a float holds of them."""
+
+_LONGEST_EXACT = 15
+"""Digits of a number that every program keeps."""
+
+
+def checked_for_lost_digits(role: FieldRole, cells: Cells) -> FieldRole:
+    """Warn of long whole numbers that a spreadsheet, or a float, has shortened: different ones may have become one.
+
+    Those of more than 15 digits are identifiers, whatever their name.
+
+    Args:
+        role: what the column was taken to be.
+        cells: of all rows.
+    """
+    if not role.kind.is_used or role.kind.is_time or names_a_quantity(name_words(role.column)):
+        return role
+    texts = cells.held_texts
+    digits = _shortened(texts)
+    lost = digits or (_LONGEST_EXACT + 1 if _rounded_off(texts) else 0)
+    if not lost:
+        return role
+    said = (
+        f"long numbers such as `{texts[0].as_py()}` have lost digits, as in a spreadsheet or a float: different ones "
+        "may have become one, so write them as text where they come from"
+    )
+    if role.kind is QUANTITY and lost > _LONGEST_EXACT:
+        reason = f"{len(texts):,} distinct values of {lost} digits: codes" + _missing_of(role)
+        role = replace(role, kind=CATEGORIES, reason=reason, stray="")
+    return replace(role, warning=_with(role.warning, said))
+
+
+def _shortened(texts: pa.Array) -> int:
+    """Return how many digits numbers had that are written as `1.23E+18`; 0 where they are not, or nothing is lost."""
+    if not len(texts) or not pc.any(pc.match_substring_regex(texts[:_FEWEST_LOST], "[eE]")).as_py():
+        return 0
+    parts = pc.extract_regex(texts, _SHORTENED)
+    fitting = parts.filter(parts.is_valid())
+    if len(fitting) < max(_SHARE_LOST * len(texts), 1):
+        return 0
+    exponents = np.asarray(pc.cast(fitting.field("exponent"), pa.int64()))
+    decimals = np.asarray(pc.utf8_length(pc.fill_null(fitting.field("decimals"), "")))
+    spread = int(np.ptp(exponents))
+    alike = exponents.min() >= 11 and exponents.max() <= 30 and spread <= 2
+    return int(exponents.max()) + 1 if alike and bool((decimals < exponents).all()) else 0
+
+
+def _rounded_off(texts: pa.Array) -> bool:
+    """Say whether whole numbers of 17 digits or more end in zeros after 15 digits, or are all ones that a float has."""
+    if len(texts) < _FEWEST_LOST or not pc.all(pc.match_substring_regex(texts[:_FEWEST_LOST], r"^\d{17,20}$")).as_py():
+        return False
+    if not pc.all(pc.match_substring_regex(texts, r"^\d{17,20}$")).as_py():
+        return False
+    if pc.all(pc.match_substring_regex(texts, _ROUNDED_OFF)).as_py():
+        return True
+    return all(int(text) == int(float(text)) for text in texts[:_TOLD_APART].to_pylist())
 
 
 def _by_number(

@@ -44,7 +44,14 @@ def table_from_frame(frame: pd.DataFrame, name: str = "DataFrame") -> Table:
         raise TableError(name, problems)
     columns = {column: _texts(frame.iloc[:, place]) for place, column in enumerate(names)}
     texts = pd.DataFrame(columns, index=pd.RangeIndex(len(frame)))
-    return Table(name, texts, ReadReport("DataFrame", delimiter=None, header_line=None, rows=len(frame)))
+    declared = tuple(name for place, name in enumerate(names) if _is_declared(frame.dtypes.iloc[place]))
+    report = ReadReport("DataFrame", delimiter=None, header_line=None, rows=len(frame), declared=declared)
+    return Table(name, texts, report)
+
+
+def _is_declared(kind: Any) -> bool:
+    """Say whether a column's numbers were declared to be categories."""
+    return isinstance(kind, pd.CategoricalDtype) and is_numeric_dtype(kind.categories.dtype)
 
 
 def _texts(column: pd.Series) -> pd.Categorical:
@@ -89,6 +96,8 @@ def _written(distinct: pd.Index) -> pa.Array:
     if not is_numeric_dtype(distinct.dtype) or is_bool_dtype(distinct.dtype) or is_complex_dtype(distinct.dtype):
         return pa.array([_text(value) for value in distinct.tolist()], pa.string())
     numbers = distinct.to_numpy()
+    if numbers.dtype.itemsize > np.dtype(np.float64).itemsize:
+        numbers = numbers.astype(np.float64)  # Arrow has no longer ones
     texts = pa.array(numbers).cast(pa.string())
     if numbers.dtype.kind != "f":
         return texts

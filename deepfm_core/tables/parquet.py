@@ -181,8 +181,20 @@ def _table(
         skipped_count=no_rows.count,
         notes=tuple(notes),
         left_out=runs_of(no_rows.records),
+        declared=tuple(name for name in _declared(schema) if name in texts),
     )
     return Table(name, frame, report)
+
+
+def _declared(schema: pa.Schema) -> Iterator[str]:
+    """Yield the columns of numbers that were declared to be categories, as pandas notes of its `category`."""
+    columns = (schema.pandas_metadata or {}).get("columns", [])
+    noted = {column.get("name") for column in columns if column.get("pandas_type") == "categorical"}
+    for field in schema:
+        in_kind = pt.is_dictionary(field.type)
+        kind = field.type.value_type if in_kind else field.type
+        if (in_kind or field.name in noted) and (pt.is_integer(kind) or pt.is_floating(kind)):
+            yield field.name
 
 
 def text_column(values: pa.ChunkedArray) -> tuple[pd.Categorical, bool]:
@@ -216,8 +228,9 @@ def _row_numbers(schema: pa.Schema) -> set[str]:
 def write_parquet(table: Table, path: Path) -> None:
     """Write a table so that `read_parquet_table` reads the same cells, quickly."""
     arrays = [_dictionary(table.frame[column].array) for column in table.frame.columns]
+    whole = pa.table(arrays, names=list(table.frame.columns))
     pq.write_table(
-        pa.table(arrays, names=list(table.frame.columns)),
+        whole,
         path,
         row_group_size=_ROWS_PER_GROUP,
         compression="lz4",

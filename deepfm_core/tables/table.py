@@ -204,6 +204,8 @@ class ReadReport:
     """The line of the first record, where each record is a line; otherwise None."""
     files: tuple[PartFile, ...] = ()
     """The files of a dataset, in the order of their rows; empty for a table of one file."""
+    declared: tuple[str, ...] = ()
+    """The columns whose numbers or truth values were declared to be categories, as pandas' `category`."""
 
     def sentences(self) -> list[str]:
         """Say what was left out, what was repaired and what else there is to know, a short sentence each."""
@@ -224,7 +226,8 @@ class ReadReport:
         choices = Choices.from_dict(values.get("choices", {}))
         left_out = tuple((first, count) for first, count in values.get("left_out", ()))
         files = tuple(PartFile(**file) for file in values.get("files", ()))
-        told = {"files": files, "notes": tuple(values["notes"]), "choices": choices, "left_out": left_out}
+        names = {name: tuple(values.get(name, ())) for name in ("notes", "declared")}
+        told = {"files": files, "choices": choices, "left_out": left_out, **names}
         return cls(**{**values, **listed, **told})
 
 

@@ -483,6 +483,25 @@ def _(folder: Path, name: str, values: Any) -> list[str]:
     return sentences
 
 
+@trial("long identifiers that lost digits: `1.23E+18`, or zeros at their end", SAID, "have lost digits",
+       values=[f"{1 + i / 100:.2f}E+18" for i in rng.integers(0, 150, N)])  # fmt: skip
+@trial("long identifiers that lost digits: `1.23E+18`, or zeros at their end", SAID, "have lost digits",
+       values=[f"123456789012{i:03d}000" for i in rng.integers(0, 150, N)])  # fmt: skip
+def _(folder: Path, values: list[str]) -> list[str]:
+    schema, sentences = understood(table_of(whom=values))
+    assert schema.role("whom").kind is Kind.CATEGORICAL
+    return sentences
+
+
+@trial("numbers declared as categories", RECOGNISED, values=pd.Categorical(rng.integers(0, 40, N) * 2.5))
+@trial("values as numpy writes them: `[np.str_('a')]`", RECOGNISED,
+       values=[str([np.str_(part)]) for part in rng.choice(list("abc"), N)])  # fmt: skip
+def _(folder: Path, values: Any) -> list[str]:
+    schema, sentences = understood(table_of(odd=values))
+    assert schema.role("odd").kind is Kind.CATEGORICAL
+    return sentences
+
+
 LISTS = "lists with any mark"
 VALUES = [list(rng.choice([f"t{i}" for i in range(30)], rng.integers(0, 6), replace=False)) for _ in range(N)]
 

@@ -1,9 +1,14 @@
 """Numbers and codes told apart by their labels."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.integer_codes import FEWEST_LEVELS, MOST_LEVELS, NOTHING_KNOWN, order_evidence
+from deepfm_core.schema.kinds import Kind
+from deepfm_core.schema.schema import FieldRole
+from deepfm_core.tables.dataframe import table_from_frame
 
 pytestmark = pytest.mark.slow
 
@@ -47,3 +52,50 @@ def test_values_without_rows_count_for_nothing() -> None:
     apart = np.zeros(80)
     among[::2], apart[::2] = rows, clicks
     assert order_evidence(among, apart) == order_evidence(rows, clicks)
+
+
+IDS = np.random.default_rng(0).integers(10**17, 10**18, 200).tolist()
+PICKED = np.random.default_rng(1).integers(0, 200, 2_000)
+
+
+def role_of(cells: list[str], name: str) -> FieldRole:
+    frame = pd.DataFrame({name: cells, "click": np.arange(len(cells)) % 2})
+    return infer_schema(table_from_frame(frame), "click").role(name)
+
+
+@pytest.mark.parametrize(
+    ("written", "name", "kind"),
+    [
+        ([f"{value:.2E}" for value in IDS], "user_id", Kind.CATEGORICAL),
+        ([f"{value:.2E}" for value in IDS], "ad", Kind.CATEGORICAL),
+        ([f"{value:.2E}" for value in IDS], "who", Kind.CATEGORICAL),
+        ([f"{value:.2E}".replace(".", ",") for value in IDS], "who", Kind.CATEGORICAL),
+        ([f"{value:.14E}" for value in IDS], "who", Kind.CATEGORICAL),
+        ([f"{value * 1e-5:.5E}" for value in IDS], "ean", Kind.CATEGORICAL),
+        ([f"{value * 1e-5:.5E}" for value in IDS], "who", Kind.PIECEWISE),
+        ([f"{value // 1000}000" for value in IDS], "who", Kind.CATEGORICAL),
+        ([f"{int(float(value * 10 + 7))}" for value in IDS], "who", Kind.CATEGORICAL),
+        ([f"{value:.2E}" if place % 20 else "" for place, value in enumerate(IDS)], "who", Kind.CATEGORICAL),
+    ],
+)
+def test_long_numbers_that_lost_digits_are_told(written: list[str], name: str, kind: Kind) -> None:
+    role = role_of([written[place] for place in PICKED], name)
+    assert role.kind is kind
+    assert "have lost digits, as in a spreadsheet or a float" in role.warning
+    assert ("missing" in role.reason) == ("" in written)
+
+
+@pytest.mark.parametrize(
+    ("written", "name"),
+    [
+        ([str(value) for value in IDS], "user_id"),
+        ([str(value * 10 + 7) for value in IDS], "user_id"),
+        ([f"{value:.2E}" for value in IDS], "total_price"),
+        ([f"{10.0 ** (place % 30):.2E}" for place in range(200)], "energy"),
+        ([f"{value * 1e-9:.9E}" for value in IDS], "user_id"),
+        ([f"1.{place:03}e+02" for place in range(200)], "speed"),
+        ([f"{place}e10" for place in range(200)], "hash"),
+    ],
+)
+def test_whole_identifiers_and_measures_lost_none(written: list[str], name: str) -> None:
+    assert "lost digits" not in role_of([written[place] for place in PICKED], name).warning

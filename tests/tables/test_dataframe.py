@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime
+import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -12,8 +14,11 @@ import pytest
 from pyarrow import feather
 
 from deepfm_core.errors import TableError
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import ReadReport
 
 TIMES = pd.to_datetime(pd.Series(["2024-01-02", None, "2024-01-02 03:04:05"]), format="ISO8601")
 
@@ -113,3 +118,29 @@ def test_types_of_arrow_that_pandas_knows_little_of_are_read_as_from_a_file(valu
     feather.write_feather(pa.table({"x": values, "y": [1] * len(values)}), tmp_path / "t")
     in_file = ["2.0" if text == "2" else text for text in expected]  # a float of a file was never an integer
     assert read_table(tmp_path / "t").frame["x"].tolist() == in_file
+
+
+@pytest.mark.parametrize("form", ["frame", "parquet", "feather"])
+def test_numbers_declared_as_categories_are_categories(form: str, tmp_path: Path) -> None:
+    drawn = np.random.default_rng(0).integers(0, 40, 400)
+    declared = pd.Categorical(drawn * 7)
+    frame = pd.DataFrame({"level": declared, "number": drawn * 7.5, "row": pd.Categorical(range(400))})
+    frame["text"], frame["clicked"] = pd.Categorical(drawn.astype(str)), np.arange(400) % 2
+    table = table_from_frame(frame)
+    if form == "parquet":
+        frame.to_parquet(tmp_path / "t")
+    if form == "feather":
+        feather.write_feather(frame, tmp_path / "t")
+    if form != "frame":
+        table = read_table(tmp_path / "t")
+    assert table.report.declared == ("level", "row")
+    assert ReadReport.from_dict(json.loads(json.dumps(table.report.to_dict()))) == table.report
+    schema = infer_schema(table, "clicked")
+    level = schema.role("level")
+    assert (level.kind, level.reason) == (Kind.CATEGORICAL, "40 distinct values, declared as categories")
+    assert schema.role("number").kind is Kind.PIECEWISE
+    assert schema.role("row").kind is Kind.IGNORE
+
+
+def test_numbers_longer_than_arrow_has_are_read() -> None:
+    assert texts(np.array([1.5, 2.0, np.nan], np.longdouble)) == ["1.5", "2", ""]
