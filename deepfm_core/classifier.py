@@ -47,7 +47,7 @@ from deepfm_core.spec.settings import SETTINGS, of_home
 from deepfm_core.spec.value_kinds import Choice, named_crosses
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.table import Table
+from deepfm_core.tables.table import ReadReport, Table
 from deepfm_core.training.fit import fit
 from deepfm_core.training.hardware import set_threads, torch_left_as_it_was, training_device
 from deepfm_core.training.state import FitState
@@ -294,13 +294,16 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "or repeat rows in proportion to their weights."
             )
         require_kinds_of_values(self.get_params(deep=False))
+        report = ReadReport()
         if isinstance(X, str | Path):
-            X, y = _labelled_file(X, y)
+            X, y, report = _labelled_file(X, y)
         frame = self._frame(X, reset=True)
         if not len(frame):
             raise SchemaError("X", [Problem("there are no rows", "Give rows of both classes.")])
         labels = labels_of(y, len(frame)) if self.positive is None else positives_of(y, len(frame), self.positive)
         table = self._labelled(frame, labels)
+        declared = (*table.report.declared, *report.declared)
+        table = replace(table, report=replace(table.report, folders=report.folders, declared=declared))
         self.spec_ = self._spec(table, str(table.frame.columns[-1]))
         self.schema_: Schema = self.spec_.schema
         _warn(self.schema_.warnings, "X")
@@ -348,7 +351,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     def score(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the share of rows whose class is right; of files, y is the name of the label's column."""
         if isinstance(X, str | Path):
-            X, y = _labelled_file(X, y)
+            X, y, _ = _labelled_file(X, y)
         return float(super().score(X, y, sample_weight))
 
     def explain(self, X: Rows) -> pd.DataFrame:
@@ -458,7 +461,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Give the rows that show what was learned, and the rows whose labels are asked."""
         if X is not None and y is not None:
             if isinstance(X, str | Path):
-                X, y = _labelled_file(X, y)
+                X, y, _ = _labelled_file(X, y)
             encoded = self._encoded(X)
             labels = labels_of(y, len(encoded)) == self.classes_[1]
             given = replace(encoded, labels=labels.astype(np.float32))
@@ -507,7 +510,13 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return pd.DataFrame(array, columns=self._names(array.shape[1]))
 
     def _known(self, frame: pd.DataFrame) -> pd.DataFrame:
-        """Leave out of a file the columns that the fit did not see, such as the label, unless it saw none of a name."""
+        """Leave out of a file the columns that the fit did not see, such as the label, unless it saw none of a name.
+
+        A column that the fit left out, such as the day that folders are named by, may be missing.
+        """
+        if hasattr(self, "schema_"):
+            left_out = {role.column for role in self.schema_.roles if not role.kind.is_used}
+            frame = frame.assign(**dict.fromkeys(left_out - {*frame.columns}, ""))
         known = [name for name in getattr(self, "_columns", ()) if name in frame.columns]
         return frame[known] if known else frame
 
@@ -545,8 +554,11 @@ def _file(source: str | Path) -> Table:
     return table
 
 
-def _labelled_file(source: str | Path, label: Any) -> tuple[pd.DataFrame, NDArray[Any]]:
+def _labelled_file(source: str | Path, label: Any) -> tuple[pd.DataFrame, NDArray[Any], ReadReport]:
     """Read rows from files, and take the column with their labels out; rows without one are left out.
+
+    Returns:
+        The rows, their labels, and how the files were read.
 
     Raises:
         SchemaError: there is no such column.
@@ -566,7 +578,7 @@ def _labelled_file(source: str | Path, label: Any) -> tuple[pd.DataFrame, NDArra
     if absent:
         _warn([f"{absent:,} of {len(known):,} rows have no label and are left out"], table.name)
     labels = cells.texts.to_numpy(zero_copy_only=False)[cells.codes[known]]
-    return frame.drop(columns=label)[known], labels
+    return frame.drop(columns=label)[known], labels, table.report
 
 
 def _parameters(spec: RunSpec, rows: int) -> dict[str, Any]:

@@ -350,14 +350,17 @@ def test_files_train_and_score_like_the_frames_they_hold(tmp_path: Path) -> None
         (tmp_path / f"day={day}").mkdir()
         rows.to_csv(tmp_path / f"day={day}" / "rows.csv", index=False)
     of_files = DeepFMClassifier(random_state=0, **SMALL).fit(f"{tmp_path}/day=*/*.csv", "clicked")
+    assert not of_files.schema_.role("day").kind.is_used
     whole = frame.assign(day=["1"] * 300 + ["2"] * (len(frame) - 300))
-    of_frame = DeepFMClassifier(random_state=0, **SMALL).fit(whole.drop(columns="clicked"), whole["clicked"])
+    of_frame = DeepFMClassifier(random_state=0, **SMALL).fit(frame.drop(columns="clicked"), frame["clicked"])
     assert list(of_files.classes_) == ["0", "1"]
-    expected = of_frame.predict_proba(whole.drop(columns="clicked"))
+    expected = of_frame.predict_proba(frame.drop(columns="clicked"))
     np.testing.assert_allclose(of_files.predict_proba(tmp_path), expected, atol=1e-6)
     np.testing.assert_allclose(of_files.predict_proba(whole.drop(columns="clicked")), expected, atol=1e-6)
     assert list(of_files.explain(f"{tmp_path}/day=1/*.csv").index) == list(range(300))
-    assert of_files.score(tmp_path, "clicked") == of_frame.score(whole.drop(columns="clicked"), whole["clicked"])
+    assert of_files.score(tmp_path, "clicked") == of_frame.score(frame.drop(columns="clicked"), frame["clicked"])
+    one = f"{tmp_path}/day=1/rows.csv"  # which is no dataset, so it has no day
+    np.testing.assert_allclose(of_files.predict_proba(one), expected[:300], atol=1e-6)
     again = of_files.interactions(tmp_path, "clicked")
     assert set(again["field_a"]) | set(again["field_b"]) <= set(whole.columns)
 

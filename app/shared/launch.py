@@ -376,7 +376,8 @@ def _draw(values: dict[str, Any], schema: Schema) -> None:
 def split_columns(by: str, schema: Schema) -> list[str]:
     """Give the columns that a split can go by, likely ones first; by time only those with an order."""
     likely = _ORDERS_ROWS if by == "time" else _GROUPS_ROWS
-    found = [role.column for fits in likely for role in schema.roles if fits(role.kind)]
+    found = [role.column for role in schema.roles if by == "time" and role.orders_rows]
+    found += [role.column for fits in likely for role in schema.roles if fits(role.kind)]
     return list(dict.fromkeys(found)) or [role.column for role in schema.roles]
 
 

@@ -8,6 +8,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoded_table import EncodedTable
@@ -16,7 +18,7 @@ from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.compatibility import require_fit
 from deepfm_core.schema.labels import labelled_rows
-from deepfm_core.schema.timestamps import form_of
+from deepfm_core.schema.timestamps import dated_order, form_of
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.tables.table import Table
 
@@ -134,6 +136,9 @@ def _times(cells: Cells, subject: str, form: str) -> NDArray[np.float64]:
     if form:
         moments = cells.moments(form)
         return np.where(moments.valid, moments.instant.astype(np.float64), np.nan)
+    texts = pc.if_else(pa.array(cells.missing), "", cells.texts)
+    if (order := dated_order(texts)) is not None:
+        return order
     problems = cells.problems(cells.numbers.wrong, "is not a time", "Write all times in one form, such as 2019-11-24.")
     if problems:
         raise SchemaError(subject, problems)

@@ -27,8 +27,8 @@ from deepfm_core.schema.column import (
 )
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.number_parsing import MISSING_WORDS, PLAIN, Notation, holes_of, notation_of, number_names
-from deepfm_core.schema.schema import FieldRole
-from deepfm_core.schema.timestamps import form_of, looks_like_times
+from deepfm_core.schema.schema import FOLDERS, FieldRole
+from deepfm_core.schema.timestamps import dated_order, form_of, looks_like_times
 
 CATEGORIES, QUANTITY, LIST, MOMENT, LEFT_OUT = (
     Kind.CATEGORICAL,
@@ -210,6 +210,48 @@ def declared_role(cells: Cells, role: FieldRole) -> FieldRole:
     if role.kind is not QUANTITY:
         return role
     return _role(cells, CATEGORIES, f"{_counted(len(cells.held))} values, declared as categories", _advice(cells))
+
+
+# What folders say, as `day=2024-01-15`: the rows of another folder, scored later, hold another value.
+
+_RECURRING = frozenset(("hour", "hr", "hh", "minute", "weekday", "dow", "dayofweek"))
+"""What comes again every day or every week: a field as any other."""
+
+_RUNNING = frozenset((
+    "day", "date", "dt", "ds", "d", "dd", "month", "mon", "mm", "m", "week", "wk", "isoweek", "quarter", "year", "yyyy",
+    "y", "time", "period", "batch", "run", "part", "partition", "chunk", "file", "load", "snapshot", "dump", "export",
+    "increment", "shard", "seq", "p", "epoch", "round",
+))  # fmt: skip
+"""Words for what is numbered as it comes; `batch_id` ends in one, too, `time_slot` does not."""
+_NUMBERS = frozenset(("id", "no", "nr", "num", "number", "key", "index"))
+
+
+def folder_role(cells: Cells, role: FieldRole, *, part_of: str = "") -> FieldRole:
+    """Leave out a column that folders name if it is a time, or counts them: it orders rows, and is new in later ones.
+
+    Args:
+        cells: of all rows.
+        role: what the column would be taken for if a file held it.
+        part_of: the column of dates of which this may be the year, month or day.
+    """
+    words, texts = name_words(cells.name), cells.held_texts
+    last = (words[-2:-1] if len(words) > 1 and words[-1] in _NUMBERS else words[-1:] or [""])[0]
+    if len(texts) < 2 or last in _RECURRING:
+        return role
+    if part_of:
+        return _role(cells, LEFT_OUT, f"a part of `{part_of}`, by which the folders are named")
+    found = form_of(texts, cells.name)
+    dated = found is not None or dated_order(texts) is not None
+    values = cells.numbers.values[cells.held]
+    counted = bool(np.all(values == np.floor(values)))  # not where one is no number
+    if found is None and not (last in _RUNNING and (dated or counted)):
+        return role
+    what = "the time" if dated else "a number"
+    reason = f"{what} {FOLDERS}, such as `{_example(cells)}`: rows of later ones hold values never seen"
+    advice = (
+        f"use it for a split by time (--split-by time:{cells.name}), or make it a field (--categorical {cells.name})"
+    )
+    return replace(_role(cells, LEFT_OUT, reason, advice), form=found[0] if found else "")
 
 
 def _as_typed(cells: Cells) -> FieldRole | None:

@@ -23,6 +23,7 @@ from deepfm_core.schema.column_rules import (
     Said,
     column_role,
     declared_role,
+    folder_role,
 )
 from deepfm_core.schema.integer_codes import checked_for_codes, checked_for_lost_digits
 from deepfm_core.schema.kinds import Kind
@@ -30,7 +31,7 @@ from deepfm_core.schema.knots import bucket_edges
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
 from deepfm_core.schema.timestamps import Moments
-from deepfm_core.tables.table import Table
+from deepfm_core.tables.table import DATE, PARTS_OF_DATES, Table
 
 # How well a single column predicts the label on rows it was not counted on: what leaks shows here.
 #
@@ -311,6 +312,9 @@ def infer_schema(
         if column in table.report.declared:
             role = declared_role(cells, role)
         role = checked_for_lost_digits(role, cells)
+        if column in table.report.folders:
+            parts = table.report.folders if column.lower() in PARTS_OF_DATES else ()
+            role = folder_role(cells, role, part_of=DATE if DATE in parts else "")
         labelled = cells.noted(role.notation).take(rows)
         roles.append(checked_for_order(checked_for_codes(role, labelled, labels), labelled, labels, folds))
         looks.append(strongest_look(roles[-1], labelled, labels, folds))
@@ -448,6 +452,8 @@ def _remarks(schema: Schema) -> list[str]:
     alike: dict[tuple[bool, str], list[FieldRole]] = {}
     for role in schema.roles:
         ignored = not role.kind.is_used
+        if role.orders_rows:
+            ignored, role = False, replace(role, warning=f"left out as {role.reason}; {role.warning}")
         said = role.reason if ignored else role.warning
         if said and said != _CHOSEN:
             alike.setdefault((ignored, re.sub(r"`[^`]*`|[\d.,%]+|s\b", "", said)), []).append(role)

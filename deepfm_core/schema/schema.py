@@ -16,6 +16,10 @@ Cross = tuple[str, str]
 """The names of two fields whose combinations of values are features of their own."""
 
 
+FOLDERS = "that folders are named by"
+"""What is said of a column that folders name one after another."""
+
+
 @dataclass(frozen=True)
 class FieldRole:
     """A column's role: its kind, why it was suggested, and what to be careful about."""
@@ -34,6 +38,11 @@ class FieldRole:
     """How a column of points in time writes them; empty where it was not asked."""
     notation: Notation = PLAIN
     """How the column writes numbers, and what in it means no value besides the usual words."""
+
+    @property
+    def orders_rows(self) -> bool:
+        """Whether it is left out although it says when rows came: what folders are named by."""
+        return not self.kind.is_used and FOLDERS in self.reason
 
     @property
     def measured_in(self) -> str:

@@ -152,6 +152,26 @@ def parse_moments(texts: pa.Array, form: str) -> Moments:
     return Moments(local, np.where(valid, local - offset, 0), valid)
 
 
+_DATED = r"^(?P<year>(?:19|20)\d{2})(?:-?[WwQq]|[-_/.])(?P<part>\d{1,2})$"
+
+
+def dated_order(texts: pa.Array) -> NDArray[np.float64] | None:
+    """Return (D,) numbers that order years with a month, a quarter or a week, such as `2024-03` and `2024-W09`.
+
+    These are spans of time, not points in it. None where a text is something else; NaN where one is empty.
+    """
+    parts = pc.extract_regex(texts, _DATED)
+    empty = np.asarray(pc.equal(texts, ""))
+    if empty.all() or not np.all(np.asarray(parts.is_valid()) | empty):
+        return None
+    year, part = (
+        np.asarray(pc.cast(parts.field(name).filter(parts.is_valid()), pa.float64())) for name in ("year", "part")
+    )
+    order = np.full(len(texts), np.nan)
+    order[~empty] = 100 * year + part
+    return order
+
+
 def form_of(texts: pa.Array, name: str, *, sure: bool = False, order: str = "") -> tuple[str, bool] | None:
     """Return the form in which the D stripped texts of column `name` are points in time, all but a few, or None.
 

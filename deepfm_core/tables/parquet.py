@@ -181,6 +181,7 @@ def _table(
         skipped_count=no_rows.count,
         notes=tuple(notes),
         left_out=runs_of(no_rows.records),
+        folders=_folders(schema),
         declared=tuple(name for name in _declared(schema) if name in texts),
     )
     return Table(name, frame, report)
@@ -195,6 +196,15 @@ def _declared(schema: pa.Schema) -> Iterator[str]:
         kind = field.type.value_type if in_kind else field.type
         if (in_kind or field.name in noted) and (pt.is_integer(kind) or pt.is_floating(kind)):
             yield field.name
+
+
+_FOLDERS = b"deepfm_folders"
+
+
+def _folders(schema: pa.Schema) -> tuple[str, ...]:
+    """Return the columns that folders named when the rows of a dataset were written as one file."""
+    named = (schema.metadata or {}).get(_FOLDERS, b"").decode("utf-8", "replace").split("\n")
+    return tuple(name for name in schema.names if name in named)
 
 
 def text_column(values: pa.ChunkedArray) -> tuple[pd.Categorical, bool]:
@@ -229,6 +239,8 @@ def write_parquet(table: Table, path: Path) -> None:
     """Write a table so that `read_parquet_table` reads the same cells, quickly."""
     arrays = [_dictionary(table.frame[column].array) for column in table.frame.columns]
     whole = pa.table(arrays, names=list(table.frame.columns))
+    if table.report.folders:
+        whole = whole.replace_schema_metadata({_FOLDERS: "\n".join(table.report.folders).encode()})
     pq.write_table(
         whole,
         path,

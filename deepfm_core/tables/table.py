@@ -169,6 +169,12 @@ class PartFile:
     rows: int
 
 
+DATE = "date"
+"""The column that folders of years and months, and of days and hours where there are any, make together."""
+YEARS, MONTHS, DAYS = ("year", "yyyy", "y"), ("month", "mm", "mon", "m"), ("day", "dd", "d")
+"""What such folders are called."""
+PARTS_OF_DATES = frozenset((*YEARS, *MONTHS, *DAYS))
+
 _PLACES = "places"
 _SENTENCES = 5
 """Kinds of lines that `ReadReport.sentences` names."""
@@ -204,6 +210,8 @@ class ReadReport:
     """The line of the first record, where each record is a line; otherwise None."""
     files: tuple[PartFile, ...] = ()
     """The files of a dataset, in the order of their rows; empty for a table of one file."""
+    folders: tuple[str, ...] = ()
+    """The columns that a dataset's folders name, as `day=3`."""
     declared: tuple[str, ...] = ()
     """The columns whose numbers or truth values were declared to be categories, as pandas' `category`."""
 
@@ -226,7 +234,7 @@ class ReadReport:
         choices = Choices.from_dict(values.get("choices", {}))
         left_out = tuple((first, count) for first, count in values.get("left_out", ()))
         files = tuple(PartFile(**file) for file in values.get("files", ()))
-        names = {name: tuple(values.get(name, ())) for name in ("notes", "declared")}
+        names = {name: tuple(values.get(name, ())) for name in ("notes", "folders", "declared")}
         told = {"files": files, "choices": choices, "left_out": left_out, **names}
         return cls(**{**values, **listed, **told})
 

@@ -502,6 +502,17 @@ def _(folder: Path, values: Any) -> list[str]:
     return sentences
 
 
+@trial("folders named by day, month or batch", SAID, "left out as the time that folders are named by")
+def _(folder: Path) -> list[str]:
+    for day in ("2024-01-15", "2024-01-16"):
+        (folder / "days" / f"day={day}").mkdir(parents=True)
+        rows = pd.DataFrame({"place": PLACE, "click": CLICK}).to_csv(index=False)
+        (folder / "days" / f"day={day}" / "rows.csv").write_text(rows)
+    schema, sentences = understood(read_table(folder / "days"))
+    assert schema.role("day").orders_rows
+    return sentences
+
+
 LISTS = "lists with any mark"
 VALUES = [list(rng.choice([f"t{i}" for i in range(30)], rng.integers(0, 6), replace=False)) for _ in range(N)]
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
+from itertools import takewhile
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -26,7 +27,7 @@ from deepfm_core._files import sha256
 from deepfm_core.errors import ASKED_FOR, FILE, LOOKED_FOR, REASON, Problem, TableError, first_line
 from deepfm_core.tables.csv_parser import Coded, categorical
 from deepfm_core.tables.parquet import MAGIC
-from deepfm_core.tables.table import NO_ROWS, PartFile, ReadReport, Table
+from deepfm_core.tables.table import DATE, DAYS, MONTHS, NO_ROWS, YEARS, PartFile, ReadReport, Table
 
 Read = Callable[[Path, str], Table]
 """Reads one file under a name."""
@@ -198,13 +199,14 @@ def require_columns(there: Sequence[str], expected: Sequence[str], own: str, fir
 
 def with_folders(table: Table, file: Found) -> Table:
     """Add the columns that a file's folders name; one that the file has itself stays as it is there."""
-    frame = table.frame
+    frame, folders = table.frame, list[str]()
     for column, value in file.parts:
         if column not in frame.columns:
+            folders.append(column)
             codes = np.zeros(len(frame), np.int8)
             frame = frame.copy(deep=False)
             frame[column] = categorical([Coded(codes, pa.array([value], pa.large_string()))])
-    return replace(table, frame=frame)
+    return replace(table, frame=frame, report=replace(table.report, folders=tuple(folders)))
 
 
 def joined(called: str, tables: Sequence[Table], parts: Sequence[PartFile], empty: Sequence[str]) -> Table:
@@ -464,10 +466,30 @@ def _typed(text: str, base: str) -> list[str]:
 
 
 def _values(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
+    """Yield the columns that folders name; folders of years, of months and so on are a date together."""
+    named = dict[str, str]()
     for folder in folders:
         key, sign, value = folder.partition("=")
         if key and sign:
-            yield unquote(key), "" if value == _NO_VALUE else unquote(value)
+            named[unquote(key)] = "" if value == _NO_VALUE else unquote(value)
+    yield from named.items()
+    by_key = {key.lower(): value for key, value in named.items()}
+    parts = [next((by_key[key] for key in keys if key in by_key), None) for keys in (*_DATES, _HOURS)]
+    if None not in parts[:2] and DATE not in by_key:
+        yield DATE, _date(parts)
+
+
+def _date(parts: Sequence[str | None]) -> str:
+    """Write year, month and, where there are folders of them, day and hour as a point in time."""
+    there = [part for part in takewhile(lambda part: part is not None, parts) if part is not None]
+    if not all(part.isdecimal() for part in there):
+        return ""
+    there = [part.zfill(2) for part in there]
+    return "-".join(there[:3]) + (f" {there[3]}:00" if len(there) > 3 else "")
+
+
+_DATES = (YEARS, MONTHS, DAYS)
+_HOURS = ("hour", "hh", "h")
 
 
 def _problem(subject: str, message: str, remedy: str, value: str, how: str = "found") -> TableError:

@@ -9,6 +9,8 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from app.shared.launch import split_columns
+from deepfm_core.schema.infer import infer_schema
 from deepfm_core.store.store import Store
 from tests.app.test_flow import _button, _choice
 
@@ -54,6 +56,15 @@ def test_a_pattern_becomes_a_table_whose_folders_are_columns(opened: Opened, sto
     assert (len(table), list(table.frame.columns)) == (40, ["ad", "clicked", "day"])
     assert table.name == f"{days}/day=*/*.parquet"
     assert any("Read 2 files" in caption.value for caption in app.caption)
+
+
+def test_folders_named_by_day_are_left_out_and_offered_for_a_split(opened: Opened, store: Store, days: Path) -> None:
+    app = name(opened("data"), str(days))
+    remarks = next(text.value for text in app.markdown if "folders are named by" in text.value)
+    assert "left out as a number that folders are named by, such as `1`" in remarks
+    assert "use it for a split by time, or make it a field" in remarks
+    schema = infer_schema(store.table(str(_choice(app, "table")), "local"), "clicked")
+    assert split_columns("time", schema)[0] == "day"
 
 
 @pytest.mark.parametrize(

@@ -3,23 +3,29 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from functools import partial
 from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from threading import Thread
 from urllib.parse import quote
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from deepfm_core.encoding.splits import split_rows
 from deepfm_core.errors import TableError
+from deepfm_core.schema.infer import infer_schema
+from deepfm_core.spec.run import SplitSpec
 from deepfm_core.tables.datasets import dataset
 from deepfm_core.tables.datasets.dataset import as_uri, is_dataset, list_files, matches, name_of
 from deepfm_core.tables.reader import read_table
-from deepfm_core.tables.table import ReadReport
+from deepfm_core.tables.table import ReadReport, Table
 from tests.conftest import Command, clicks
 
 ROWS = 400
@@ -64,6 +70,82 @@ def test_one_file_stays_one_table(days: Path, tmp_path: Path) -> None:
     clicks(20).to_csv(odd, index=False)
     assert not is_dataset(odd)
     assert len(read_table(odd)) == 20
+
+
+def kept(tmp_path: Path, *folders: str) -> Table:
+    """Read a dataset of 40 rows in each of the folders."""
+    for seed, folder in enumerate(folders):
+        (tmp_path / "kept" / folder).mkdir(parents=True)
+        clicks(40, seed=seed).to_csv(tmp_path / "kept" / folder / "part.csv", index=False)
+    return read_table(tmp_path / "kept")
+
+
+@pytest.mark.parametrize(
+    ("folders", "form"),
+    [
+        ([f"day=2024-01-{day:02}" for day in range(1, 9)], "year-month-day"),
+        ([f"dt=2024010{day}" for day in range(1, 9)], "yyyymmdd"),
+        ([f"month=2024-{month:02}" for month in range(1, 9)], ""),
+        ([f"cohort=2024W{week}" for week in (1, 2, 10)], None),
+        ([f"week=2024W{week}" for week in (1, 2, 10)], ""),
+        ([f"day={day}" for day in range(1, 12)], ""),
+        ([f"batch={batch:03}" for batch in range(3)], ""),
+        ([f"batch_id={batch}" for batch in range(3)], ""),
+        ([f"time_slot={slot}" for slot in range(3)], None),
+        ([f"hour={hour:02}" for hour in range(8)], None),
+        ([f"country={country}" for country in ("de", "fr", "it")], None),
+        ([f"store={store}" for store in range(1, 9)], None),
+        ([f"day={day}" for day in ("monday", "tuesday", "friday")], None),
+        ([f"floor={floor}" for floor in (1, 2, 5)], None),
+    ],
+)
+def test_what_folders_are_named_by_one_after_another_is_no_field(
+    tmp_path: Path, folders: list[str], form: str | None
+) -> None:
+    table = kept(tmp_path, *folders)
+    name = folders[0].partition("=")[0]
+    role = infer_schema(table, "clicked").role(name)
+    assert role.orders_rows == (form is not None), role
+    assert role.kind.is_used == (form is None)
+    if form is not None:
+        assert role.form == form
+        assert f"time:{name}" in role.warning
+        labels = np.arange(len(table), dtype=np.float32) % 2
+        parts = split_rows(labels, SplitSpec("time", name, 0.34, 0.34), table.frame, 0, form=role.form)
+        latest = max(folders, key=lambda folder: [int(part) for part in re.findall(r"\d+", folder)])
+        tested, trained = (
+            set(name + "=" + table.frame[name].astype(str).iloc[part]) for part in (parts.test, parts.train)
+        )
+        assert latest in tested
+        assert not tested & trained
+    of_one_file = Table("t.csv", table.frame, replace(table.report, folders=()))
+    assert not infer_schema(of_one_file, "clicked").role(name).orders_rows
+
+
+def test_folders_of_years_months_and_days_are_a_date(tmp_path: Path) -> None:
+    dated = [f"year={year}/month={month}/day={day}" for year in (2023, 2024) for month in (1, 12) for day in (3, 28)]
+    table = kept(tmp_path, *dated)
+    assert {"2023-01-03", "2024-12-28"} < set(table.frame["date"])
+    schema = infer_schema(table, "clicked")
+    assert schema.role("date").orders_rows
+    for part in ("year", "month", "day"):
+        assert schema.role(part).reason == "a part of `date`, by which the folders are named"
+
+
+@pytest.mark.parametrize(
+    ("folder", "date"),
+    [
+        ("y=2024/m=3", "2024-03"),
+        ("year=2024/month=03/day=7/hour=5", "2024-03-07 05:00"),
+        ("year=2024/month=03/day=__HIVE_DEFAULT_PARTITION__", ""),
+        ("month=03/day=7", None),
+        ("year=2024/day=7", None),
+        ("year=2024/month=03/date=7", "7"),
+    ],
+)
+def test_a_date_is_made_of_a_year_and_a_month_at_least(tmp_path: Path, folder: str, date: str | None) -> None:
+    frame = kept(tmp_path, folder).frame
+    assert (frame["date"].iloc[0] if "date" in frame.columns else None) == date
 
 
 def test_texts_of_folders_are_decoded_and_a_missing_one_is_empty(tmp_path: Path) -> None:
@@ -303,7 +385,7 @@ def test_a_dataset_goes_through_the_commands_and_a_changed_one_is_another_table(
 ) -> None:
     pattern, fit = f"{days}/day=*/*.parquet", ("--label", "clicked", "--epochs", 2, "--batch-size", 128)
     whole = tmp_path / "whole.csv"
-    read_table(pattern).frame.to_csv(whole, index=False)
+    read_table(pattern).frame.drop(columns="day").to_csv(whole, index=False)  # which is no field
     many, one = (
         command("train", source, *fit, "--out", tmp_path / name) for source, name in ((days, "m"), (whole, "o"))
     )
