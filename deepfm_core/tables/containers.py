@@ -13,7 +13,7 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, time
@@ -272,17 +272,20 @@ def is_json(content: Content) -> bool:
     )
 
 
-def from_json(content: Content, folder: Path, subject: str) -> Path:
-    """Write objects of JSON, one a line or in a list, as CSV into `folder`; their names are the columns.
+def from_json(content: Content, folder: Path, subject: str) -> tuple[Path, str]:
+    """Write objects of JSON as CSV into `folder`; their names are the columns. Return its path and a note.
 
-    A missing name is an empty cell, a list is joined with `|`, an object within an object is its JSON text.
+    They stand one a line, in a list, or in a list within the only object of the file; or that object holds columns, as
+    pandas writes them. A missing name is an empty cell, a list is joined with `|`, an object within an object is its
+    JSON text.
 
     Raises:
         TableError: a line is no object of JSON.
     """
     columns: dict[str, None] = {}
+    notes = list[str]()
     count = 0
-    for row in _objects(content, subject):
+    for row in _objects(content, subject, notes):
         columns.update(dict.fromkeys(row))
         refuse_columns(len(columns), subject)
         count += 1
@@ -290,11 +293,17 @@ def from_json(content: Content, folder: Path, subject: str) -> Path:
         raise TableError(subject, [Problem("the file holds no objects", "Give one object a line.")])
     with (folder / "json").open("w", encoding="utf-8", errors="replace", newline="") as stream:
         write_rows([list(columns)], stream)
-        write_rows(([_json_cell(row.get(name)) for name in columns] for row in _objects(content, subject)), stream)
-    return folder / "json"
+        again = _objects(content, subject, [])
+        write_rows(([_json_cell(row.get(name)) for name in columns] for row in again), stream)
+    return folder / "json", " ".join(notes)
 
 
-def _objects(content: Content, subject: str) -> Iterator[dict[str, Any]]:
+def _objects(content: Content, subject: str, notes: list[str]) -> Iterator[dict[str, Any]]:
+    if (whole := _only_object(content)) is not None:
+        rows, note = _rows_within(whole)
+        notes += [note] if note else []
+        yield from rows
+        return
     with closing(content.open()) as stream:
         first = True
         for number, line in enumerate(stream, 1):
@@ -305,6 +314,88 @@ def _objects(content: Content, subject: str) -> Iterator[dict[str, Any]]:
                 return
             first = False
             yield _object(_parsed(line, subject, number), subject, number)
+
+
+def _only_object(content: Content) -> dict[str, Any] | None:
+    """Return the object that is all of a file, over one line or many; None where each line has one of its own.
+
+    What follows the second line is read for that only where the first is no object by itself.
+    """
+    with closing(content.open()) as stream:
+        first = next((line for line in stream if line.strip()), b"")
+        second = next((line for line in stream if line.strip()), b"")
+        if not first.lstrip().startswith(b"{"):
+            return None
+        try:
+            value = json.loads(first, parse_float=_Number)
+            return None if second or not isinstance(value, dict) else value
+        except (ValueError, RecursionError):
+            pass  # its first line may be its beginning alone
+        try:
+            value = json.loads(first + second + stream.read(), parse_float=_Number)
+        except (ValueError, RecursionError):
+            return None
+    return value if isinstance(value, dict) else None
+
+
+_DEEP = 3
+"""Objects within each other in which a list of rows is looked for."""
+
+
+def _rows_within(whole: dict[str, Any]) -> tuple[Iterable[dict[str, Any]], str]:
+    """Find the rows in an object: a list of objects somewhere within it, or columns; or it is the only row itself."""
+    names, data = whole.get("columns"), whole.get("data")
+    if (
+        isinstance(names, list)
+        and isinstance(data, list)
+        and len(data)
+        and all(isinstance(row, list) and len(row) == len(names) for row in data)
+    ):
+        split = (dict(zip(map(str, names), row, strict=True)) for row in data)
+        return split, "The names of the columns stand under `columns`, the rows under `data`."
+    values = list(whole.values())
+    if len(values) > 1 and all(_is_column(column) and len(column) == len(values[0]) > 1 for column in values):
+        listed = (dict(zip(whole, row, strict=True)) for row in zip(*values, strict=True))
+        return listed, "The file holds a list of cells for each column."
+    if len(values) > 1 and all(isinstance(one, dict) and one.keys() == values[0].keys() for one in values):
+        return _of_two_names(whole, values)
+    found = list(_lists(whole, (), _DEEP))
+    least = min((len(path) for path, _ in found), default=0)
+    highest = [(path, rows) for path, rows in found if len(path) == least]
+    if len(highest) == 1:  # of several on one level none is the table for sure
+        path, rows = highest[0]
+        others = ", ".join(f"`{name}`" for name in whole if name != path[0])
+        left = f" The rest was left out: {others}." if others else ""
+        return rows, f"The rows stand under `{'.'.join(path)}`.{left}"
+    return [whole], ""
+
+
+def _of_two_names(whole: dict[str, Any], values: list[dict[str, Any]]) -> tuple[Iterable[dict[str, Any]], str]:
+    """Tell columns of named rows from rows of named columns: rows are numbered, or there are more of them."""
+    numbered = all(name.isdecimal() for name in values[0])
+    if len(values[0]) > 1 and (numbered or len(values[0]) > len(values)) and not all(map(str.isdecimal, whole)):
+        rows = ({name: column[row] for name, column in whole.items()} for row in values[0])
+        return rows, "The file holds the cells of each column by the names of the rows."
+    if values[0]:
+        return values, "The file holds an object for each row, by its name."
+    return [whole], ""
+
+
+def _lists(value: dict[str, Any], path: tuple[str, ...], deep: int) -> Iterator[tuple[tuple[str, ...], Any]]:
+    """Yield the lists of objects within an object, each with the names that lead to it."""
+    for name, held in value.items():
+        if _is_listed(held):
+            yield (*path, name), held
+        elif isinstance(held, dict) and deep > 1:
+            yield from _lists(held, (*path, name), deep - 1)
+
+
+def _is_column(value: Any) -> bool:
+    return isinstance(value, list) and not any(isinstance(cell, dict) for cell in value)
+
+
+def _is_listed(value: Any) -> bool:
+    return isinstance(value, list) and len(value) > 1 and all(isinstance(one, dict) for one in value)
 
 
 def _listed(text: bytes, subject: str) -> Iterator[dict[str, Any]]:

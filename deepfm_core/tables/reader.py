@@ -273,13 +273,14 @@ def _of_sheet(error: TableError, note: str) -> TableError:
 def _from_json(content: Content, name: str, strict: bool, only: str | None, choices: Choices) -> Table:
     """Read objects of JSON."""
     with TemporaryDirectory() as folder:
-        inner = from_json(content, Path(folder), f"Table `{name}`")
+        inner, note = from_json(content, Path(folder), f"Table `{name}`")
         own = Choices(header=True, delimiter=",", quoting="doubled", rows=choices.rows)
         table = _read(inner, name, strict, None, only, own)
     report = replace(
         table.report, format="json", encoding=content.encoding, compression=content.compression, delimiter=None
     )
-    return replace(table, report=replace(report, header_line=None, quoting=None, first_line=None))
+    notes = (note, *report.notes) if note else report.notes
+    return replace(table, report=replace(report, header_line=None, quoting=None, first_line=None, notes=notes))
 
 
 def _first_bytes(path: Path, subject: str) -> bytes:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from xml.sax.saxutils import escape
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.feather as feather
 import pyarrow.parquet as pq
@@ -165,6 +166,48 @@ def test_objects_of_json_are_rows(write, text, packed):
     assert list(table.frame.columns) == ["place", "price", "tags", "click", "user"]
     assert cells(table) == FROM_JSON
     assert table.report.format == "json"
+
+
+FRAME = pd.DataFrame({"place": ["a", "b", "a"], "price": [1.5, 2.25, None], "click": [0, 1, 1]})
+RECORDS = FRAME.to_dict(orient="records")
+
+
+@pytest.mark.parametrize("indent", [None, 1])
+@pytest.mark.parametrize(
+    ("value", "note"),
+    [
+        ({"meta": {"rows": 3}, "data": RECORDS}, "The rows stand under `data`. The rest was left out: `meta`."),
+        ({"took": 5, "hits": {"total": 3, "hits": RECORDS}}, "under `hits.hits`. The rest was left out: `took`."),
+        ({"rows": RECORDS}, "The rows stand under `rows`."),
+        (json.loads(FRAME.to_json(orient="split")), "names of the columns stand under `columns`"),
+        (json.loads(FRAME.to_json(orient="table")), "The rows stand under `data`."),
+        (json.loads(FRAME.to_json(orient="columns")), "The file holds the cells of each column by the names of the"),
+        (json.loads(FRAME.to_json(orient="index")), "The file holds an object for each row, by its name."),
+        (FRAME.astype(object).where(FRAME.notna(), None).to_dict(orient="list"), "a list of cells for each column"),
+    ],
+)
+def test_one_object_of_json_that_holds_a_table_is_that_table(write, value, note, indent):
+    text = json.dumps(value, indent=indent).replace("NaN", "null")
+    table = read_table(write(text.encode()))
+    frame = table.frame[["place", "price", "click"]]
+    assert frame.astype(object).to_numpy().tolist() == [["a", "1.5", "0"], ["b", "2.25", "1"], ["a", "", "1"]]
+    assert any(note in said for said in table.report.notes), table.report.notes
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"place": "a", "click": 1},
+        {"a": RECORDS, "b": RECORDS},
+        {"tags": ["a", "b"], "click": 1},
+        {"user": {"id": 1}, "item": {"id": 2}, "click": 1},
+        {"user": {"a": RECORDS}, "item": {"b": RECORDS}},
+    ],
+)
+def test_an_object_that_holds_no_table_or_several_is_one_row(write, value):
+    table = read_table(write(json.dumps(value).encode()))
+    assert len(table) == 1
+    assert list(table.frame.columns)[: len(value)] == list(value)
 
 
 def test_numbers_of_json_stay_as_they_are_written(write):
