@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 
 from deepfm_core.errors import Problem
 from deepfm_core.tables.records import Record
@@ -125,11 +126,18 @@ def _over_two(first: Record, below: Sequence[Record]) -> Record | None:
     for cell, under in zip(upper, lower, strict=True):
         spanned.append(spanned[-1] if not cell.strip() and under.strip() and spanned else cell)
     alone = zip(upper, [*upper[1:], "end"], lower, strict=True)
+    if _repeats(upper) and all(map(str.strip, lower)) and len(set(lower)) == len(lower):
+        return _joined(upper, first, below[0]) if stands_out(below[0], below[1:]) else None
     if spanned == upper or any(cell.strip() and after.strip() and under.strip() for cell, after, under in alone):
         return None  # a name that spans nothing has nothing below it, so that is a row
     if not (stands_out(below[0], below[1:]) or _completes(first, below)):
         return None
     return _joined(spanned, first, below[0])
+
+
+def _repeats(names: Sequence[str]) -> bool:
+    """Return whether a name stands above each of the columns next to each other that it spans, as pandas writes it."""
+    return any(name.strip() and name == after for name, after in pairwise(names))
 
 
 def _joined(upper: Sequence[str], first: Record, last: Record) -> Record:

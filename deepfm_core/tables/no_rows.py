@@ -18,7 +18,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core.errors import NOTHING_TO_DO, Problem
-from deepfm_core.tables.table import MISSING_TEXTS
+from deepfm_core.tables.header import is_value
+from deepfm_core.tables.table import MISSING_TEXTS, is_missing
 
 _TOTALS = re.compile(
     r"((grand |sub[- ]?)?totals?|(total )?(rows|records|count)|sum|overall|all rows|averages?|mean"
@@ -67,13 +68,15 @@ def without_no_rows(frame: pd.DataFrame, names: Sequence[str] | None = None) -> 
     empty = _all_among(frame, [_missing_or_rule] * frame.shape[1])
     header = _all_among(frame, [partial(_equal, name) for name in names]) if names else np.empty(0, np.int64)
     titles = _titles_above(frame, header, empty)
-    gone = np.concatenate([empty, header, titles])
+    units = _units(frame) if names and not len(empty) + len(header) else np.empty(0, np.int64)
+    gone = np.concatenate([empty, header, titles, units])
     kept = np.delete(np.arange(len(frame)), gone) if len(gone) else None
     totals = _totals(frame, kept)
     problems = [
         *_said("an empty record", "empty records", empty),
         *_said("the header once more", "times the header once more", header),
         *_said("a title above the header once more", "titles above the header once more", titles),
+        *_said("a line below the names that says more of them, such as units", "", units),
         *(_total(frame, row) for row in totals),
     ]
     if not problems:
@@ -99,6 +102,28 @@ def _all_among(frame: pd.DataFrame, wanted: list[Callable[[pd.Index], NDArray[np
         if not len(rows):
             break
     return np.empty(0, np.int64) if rows is None else rows
+
+
+def _units(frame: pd.DataFrame) -> NDArray[np.int64]:
+    """Return the first record, if it says what the columns hold: none of its texts stands below, two above numbers."""
+    above = 0
+    for column in _columns(frame) if len(frame) > _FEWEST_BELOW_UNITS else []:
+        code = int(column.codes[0])
+        text = str(column.categories[code])
+        if _NUMBER.fullmatch(text) or np.count_nonzero(column.codes == code) > 1:
+            return np.empty(0, np.int64)
+        others = column.categories.delete(code)[:_LOOKED_AT]
+        held = [other for other in map(str, others) if not is_missing(other)]
+        of_values = bool(held) and all(map(is_value, held))
+        if of_values and is_value(text) and _shape(text) in map(_shape, held):
+            return np.empty(0, np.int64)
+        above += of_values and not is_missing(text)
+    return np.zeros(1 if above >= _LEAST_ABOVE_NUMBERS else 0, np.int64)
+
+
+_NUMBER = re.compile(r"\s*[-+]?\d[\d.,]*\s*")
+_FEWEST_BELOW_UNITS, _LEAST_ABOVE_NUMBERS, _LOOKED_AT = 10, 2, 1_000
+"""Records, columns of numbers and texts of a column by which a line of units is told."""
 
 
 def _titles_above(frame: pd.DataFrame, header: NDArray[np.int64], empty: NDArray[np.int64]) -> NDArray[np.int64]:

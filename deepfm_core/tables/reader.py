@@ -6,6 +6,7 @@ Start with `read_table`; export.py writes tables.
 from __future__ import annotations
 
 import csv
+import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
@@ -200,7 +201,9 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
     if not len(unnamed):
         raise TableError(subject, [_no_rows(dialect)])
     frame, notes = _frame(dialect, [unnamed[place].array for place in unnamed])
-    notes += [
+    notes = [
+        *(note for note in dialect.notes if not (said := _NAMELESS.match(note)) or said[1] in frame.columns),
+        *notes,
         *rows.notes,
         *_doubtful_cells(content, dialect, rows),
         *_encoding_notes(content, said=choices.encoding is not None),
@@ -217,7 +220,7 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
         quoting=str(rows.cut) if content.quoted_until > dialect.offset or rows.cut.quote != '"' else None,
         repaired=tuple(rows.mended),
         repaired_count=rows.mended_count,
-        notes=(*dialect.notes, *notes),
+        notes=tuple(notes),
         left_out=_left_out(rows, no_rows),
         first_line=dialect.first_line if are_lines(content, dialect, rows.count) else None,
     )
@@ -355,7 +358,7 @@ def _with_backslashes(content: Content, dialect: Dialect, parsed: Parsed) -> Dia
 
 
 def _rows_and(found: Misfits, columns: list[pd.Categorical], dialect: Dialect, again: Repaired) -> _Rows:
-    count = found.empty_count + len(found.footer) + sum(lines for _, lines in found.others)
+    count = found.empty_count + found.rule_count + len(found.footer) + sum(lines for _, lines in found.others)
     notes = [f"{found.restored_count:,} rows had empty cells too many or too few at their end."]
     return _Rows(
         columns,
@@ -417,11 +420,22 @@ def _frame(dialect: Dialect, columns: list[pd.Categorical]) -> tuple[pd.DataFram
     if dialect.header_line is not None and (end := _empty_end(columns, dialect.unnamed_end)):
         columns, names = columns[:-end], names[:-end]
         notes.append("Every row ends with a delimiter; the empty column at the end was left out.")
+        if len(columns) > 2 and dialect.header[:1] == ("",) and not any(map(str.strip, columns[0].categories)):
+            columns, names = columns[1:], names[1:]
+            notes.append("Every row begins with one, too; the empty column there was left out.")
     if all(_spaced(column) for column in columns[1:]) and all(name.startswith(" ") for name in names[1:]):
+        drawn = all(map(_filled_up, columns[:-1])) and all(name.endswith(" ") for name in names[:-1])
         columns = [columns[0], *(_unspaced(column) for column in columns[1:])]
         names = [name.lstrip(" ") for name in names]
         notes.append(_SPACE_REMOVED)
+        if drawn:
+            columns, names = [_stripped(column) for column in columns], [name.strip(" ") for name in names]
+            notes[-1] = "The spaces around cells, with which columns are aligned, were removed."
     return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False), notes
+
+
+_NAMELESS = re.compile(r"Column \d+ has no name in line \d+; it is called `(.*)`\.$")
+"""What `header.column_names` says of a column, and nobody needs to know of one that is left out."""
 
 
 def _empty_end(columns: list[pd.Categorical], unnamed: int) -> int:
@@ -432,6 +446,15 @@ def _empty_end(columns: list[pd.Categorical], unnamed: int) -> int:
 
 def _spaced(column: pd.Categorical) -> bool:
     return all(text.startswith(" ") or not text for text in column.categories)
+
+
+def _filled_up(column: pd.Categorical) -> bool:
+    return all(text.endswith(" ") for text in column.categories)
+
+
+def _stripped(column: pd.Categorical) -> pd.Categorical:
+    codes, categories = pd.factorize(column.categories.str.strip(" "))
+    return pd.Categorical.from_codes(codes[column.codes], categories)
 
 
 def _unspaced(column: pd.Categorical) -> pd.Categorical:

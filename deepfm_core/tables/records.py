@@ -121,6 +121,9 @@ def _reader(lines: Iterable[str], cut: Cut, *, strict: bool = False) -> Any:
     )
 
 
+_RULE = re.compile(r"\s*[-=+|:*_~─━┼┬┴├┤╞╪╡│ ]{3,}\s*")
+
+
 class Misfits:
     """The records that do not have the header's number of cells, sorted out while the others pass by."""
 
@@ -142,6 +145,8 @@ class Misfits:
         """Whether any record that passed ends with an empty cell, so that such cells are written."""
         self.empty_count = 0
         """Records of empty cells alone, whose number is not the header's."""
+        self.rule_count = 0
+        """Lines drawn between rows, as `+-----+-----+`."""
         self.ragged: list[Record] = []
         """The first ragged records, footers apart."""
         self.footer: list[Record] = []
@@ -172,6 +177,8 @@ class Misfits:
             self.places.append(number)
             if not any(cell.strip() for cell in record.cells):
                 self.empty_count += 1
+            elif not self._every and all(_RULE.fullmatch(cell) for cell in record.cells):
+                self.rule_count += 1
             else:
                 last.append(record)
         self._end(last)

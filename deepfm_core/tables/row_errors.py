@@ -31,9 +31,11 @@ def misfits(content: Content, dialect: Dialect) -> Misfits:
 
 def lines_left_out(found: Misfits) -> list[Problem]:
     """Describe the misfits that are no rows: empty records, and lines of text below the last row."""
+    rules = "1 line drawn between rows was" if found.rule_count == 1 else f"{found.rule_count:,} drawn lines were"
     empty = f"{found.empty_count:,} empty records of another number of cells were left out"
     return [
         *([Problem(empty, NOTHING_TO_DO)] if found.empty_count else []),
+        *([Problem(f"{rules} left out", NOTHING_TO_DO)] if found.rule_count else []),
         *(_other_table(first, count) for first, count in found.others),
         *(
             Problem("the line stands below the table", NOTHING_TO_DO, line=record.line, value=excerpt(record.cells[0]))

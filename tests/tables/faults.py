@@ -295,6 +295,19 @@ def _headers() -> list[Fault]:
             names=["place", "2019 price restated", "2020 title", "click"],
         ),
         Fault(
+            "names in groups, as pandas writes them",
+            ("sold,sold,title,\nplace,price,title,click\n" + BODY).encode(),
+            SAID,
+            "stand in several lines, 1 to 2",
+            names=["sold place", "sold price", "title title", "click"],
+        ),
+        Fault(
+            "a line of units below the names",
+            (HEADER + "-,EUR,text,yes or no\n" + BODY).encode(),
+            SAID,
+            "such as units",
+        ),
+        Fault(
             "no name for the row names, and a name twice",
             text_of(NUMBERED, ["x", "x", "x", "y"]).encode(),
             SAID,
@@ -431,6 +444,16 @@ def _rows() -> list[Fault]:
     ]
 
 
+def drawn(row: str, rule: str, cross: str, around: str) -> str:
+    """Draw the table with lines, its columns aligned by spaces; a line is above and below it, too, if `around`."""
+    widths = [max(len(one[place]) for one in [NAMES, *ROWS]) for place in range(len(NAMES))]
+    line = rule.format(cross.join("-" * width for width in widths)) + "\n"
+    padded = [[cell.ljust(width) for cell, width in zip(one, widths, strict=True)] for one in [NAMES, *ROWS]]
+    head, *body = [row.format(" | ".join(one)) + "\n" for one in padded]
+    ends = line if around else ""
+    return ends + head + line + "".join(body) + ends
+
+
 def _other_files() -> list[Fault]:
     lines = "\n".join(json.dumps(row) for row in objects())
     return [
@@ -441,6 +464,18 @@ def _other_files() -> list[Fault]:
         Fault("Feather", typed(feather.write_feather), RECOGNISED),
         Fault("an object of JSON a line", lines.encode(), RECOGNISED),
         Fault("a list of objects of JSON", json.dumps(objects()).encode(), RECOGNISED),
+        Fault(
+            "a list within an object of JSON", json.dumps({"of": 1, "data": objects()}).encode(), SAID, "under `data`"
+        ),
+        Fault(
+            "columns in an object of JSON, as pandas writes them",
+            json.dumps({name: {str(i): one[name] for i, one in enumerate(objects())} for name in NAMES}).encode(),
+            SAID,
+            "the cells of each column",
+        ),
+        Fault("a table that psql printed", drawn(" {} ", "-{}-", "+", "").encode(), SAID, "1 line drawn between rows"),
+        Fault("a table that mysql printed", drawn("| {} |", "+-{}-+", "-+-", "+").encode(), SAID, "2 drawn lines"),
+        Fault("a table of Markdown", drawn("| {} |", "|-{}-|", "-|-", "").encode(), SAID, "begins with one, too"),
         Fault("a zip archive of two files", packed(a=TEXT, b=TEXT), REFUSED, "the archive holds 2 files"),
         Fault("an empty file", b"", REFUSED, "the file is empty"),
         Fault("a header without rows", HEADER.encode(), REFUSED, "the table has no rows"),
