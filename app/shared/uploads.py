@@ -89,12 +89,14 @@ def reading_section(sha: str, table: Table, *, changeable: bool) -> None:
     open_now = problem is not None or report.choices != FOUND
     with st.expander(label, icon=":material/description:", key=f"{key} shown", expanded=open_now):
         seen = _outline(sha, report.encoding)
-        if changeable:
+        if report.files:
+            st.caption("To read these files otherwise, open them again, and say how text files are read.")
+        elif changeable:
             choose_reading(key, seen, report.choices, report, _ask, (key,))
         if problem is not None:
             show_error(problem)
             st.markdown("The table is still as it was read before.")
-        if report.choices != FOUND and changeable:
+        if report.choices != FOUND and changeable and not report.files:
             st.button("Find it all again", icon=":material/undo:", on_click=_ask, args=(key, True))
         _first_lines(seen.lines)
         _bullets(report.notes[NOTES_SHOWN:])
@@ -368,17 +370,34 @@ def name_files(key: str, take: Callable[[str], object]) -> None:
             ).strip()
             if st.form_submit_button("Open", icon=":material/folder_open:"):
                 st.session_state[f"asked for {key}"] = source, object()
+        if st.toggle("Say how text files are read", key=f"{key} said", help=_SAID_HELP):
+            from deepfm_core.tables.containers import Form, Outline
+
+            choose_reading(_reading(key), Outline(Form.TEXT), FOUND, None, _keep_choice, ())
         if asked := st.session_state.get(f"asked for {key}"):
             take_once(key, asked, partial(_named, asked[0], key), take, "Reading the files …")
         if problem is not None:
             show_error(problem)
 
 
+_SAID_HELP = "What you choose holds for every file. All else is found for each file by itself."
+
+
+def _reading(key: str) -> str:
+    """Name the widgets that say how named files are read."""
+    return f"{key} reading"
+
+
+def _keep_choice() -> None:
+    """Do nothing: a choice holds from the next opening on."""
+
+
 def _named(source: str, key: str) -> str | None:
     try:
         if not source:
             raise SpecError("No files are named. Write a path, a pattern or an address.")
-        return saved_tables.add_files(source)
+        said = chosen_reading(_reading(key)) if st.session_state.get(f"{key} said") else FOUND
+        return saved_tables.add_files(source, said)
     except DeepFMError as error:
         st.session_state[f"problem of {key}"] = error
         return None

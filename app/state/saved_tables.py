@@ -60,11 +60,12 @@ def add_table(source: Path | bytes, name: str, choices: Choices | None = None, *
     return keep(choices=choices, replacing=replacing).sha256
 
 
-def add_files(source: str) -> str:
+def add_files(source: str, choices: Choices | None = None) -> str:
     """Keep a table of files that are not uploads for the visitor, and return its key.
 
     Args:
         source: a file, a folder, a pattern or a URI, below the operator's places where there are any.
+        choices: what the visitor says of each file.
 
     Raises:
         TableError: the files cannot be read as a table, are too large, or lie elsewhere.
@@ -76,7 +77,7 @@ def add_files(source: str) -> str:
 
     most = MAX_TABLE_BYTES if shared() else half_of_memory()
     allowed = data_roots() or (() if shared() else None)
-    return store().gather_table(source, visitor.owner(), most, allowed).sha256
+    return store().gather_table(source, visitor.owner(), most, allowed, choices).sha256
 
 
 def original(sha: str) -> Path:

@@ -196,6 +196,7 @@ class Store:
         owner: str = LOCAL,
         max_bytes: int | None = None,
         allowed: Sequence[str] | None = None,
+        choices: Choices | None = None,
     ) -> TableEntry:
         """Read a table of files that are here or elsewhere, as `read_table` does, and keep its rows.
 
@@ -206,12 +207,15 @@ class Store:
             owner: whose list it goes to.
             max_bytes: the most bytes that all files may have.
             allowed: the places that all files must lie below; None for any.
+            choices: what is said of each file instead of having it found, such as its encoding.
 
         Raises:
             TableError: they cannot be read as a table, or lie elsewhere; nothing is kept.
             RunError: the owner has as much as is allowed.
         """
-        return self._tables.gather(source, owner, max_bytes, allowed)
+        from deepfm_core.tables.table import FOUND
+
+        return self._tables.gather(source, owner, max_bytes, allowed, choices or FOUND)
 
     def original(self, sha: str) -> Path:
         """Return the path of a table's file as it came; RunError where the store does not have it."""

@@ -67,7 +67,9 @@ class StoredTables:
                 self._keep(source, name, sha, table, max_bytes, choices)
         return self._noted(sha, owner, size, began)
 
-    def gather(self, source: str, owner: str, max_bytes: int | None, allowed: Sequence[str] | None) -> TableEntry:
+    def gather(
+        self, source: str, owner: str, max_bytes: int | None, allowed: Sequence[str] | None, choices: Choices
+    ) -> TableEntry:
         """Read files that are not uploads and keep their rows. See `Store.gather_table`."""
         from deepfm_core.store.untrusted import gather_files
 
@@ -75,9 +77,9 @@ class StoredTables:
         began = time.monotonic()
         with self._database.readable_errors(), self._scratch() as unfinished:
             folder = Path(unfinished)
-            gather_files(place, folder, name, max_bytes, allowed)
+            gather_files(place, folder, name, max_bytes, allowed, choices)
             original = folder / "original"
-            sha, size = sha256(original), original.stat().st_size
+            sha, size = choices.key(sha256(original)), original.stat().st_size
             self._require_room(sha, owner, size, None)
             if self._path(sha).is_dir() and self.damage(sha):
                 self._take(folder, self._path(sha))

@@ -121,7 +121,9 @@ def import_file(
     done_apart(_IMPORT, given, folder, f"Table `{name}`", limits)
 
 
-def gather_files(source: str, folder: Path, name: str, max_bytes: int | None, allowed: Sequence[str] | None) -> None:
+def gather_files(
+    source: str, folder: Path, name: str, max_bytes: int | None, allowed: Sequence[str] | None, choices: Choices
+) -> None:
     """Read a table of files that are not uploads, and write what the store keeps of it, in another process with limits.
 
     Args:
@@ -130,6 +132,7 @@ def gather_files(source: str, folder: Path, name: str, max_bytes: int | None, al
         name: the table's name in messages.
         max_bytes: the most bytes that all files may have.
         allowed: the places that they must lie below; None for any.
+        choices: what is said of each file instead of having it found.
 
     Raises:
         TableError: they cannot be read as a table, take more than a limit, or lie elsewhere.
@@ -141,6 +144,7 @@ def gather_files(source: str, folder: Path, name: str, max_bytes: int | None, al
         "name": name,
         "max_bytes": max_bytes,
         "allowed": None if allowed is None else list(allowed),
+        "choices": choices.to_dict(),
     }
     done_apart(_GATHER, given, folder, f"Table `{name}`")
 
@@ -467,24 +471,27 @@ def _import(original: str, folder: str, name: str, max_bytes: int | None, choice
     write_stored(table, Path(original), Path(folder))
 
 
-def _gather(source: str, folder: str, name: str, max_bytes: int | None, allowed: list[str] | None) -> None:
+def _gather(
+    source: str, folder: str, name: str, max_bytes: int | None, allowed: list[str] | None, choices: dict[str, Any]
+) -> None:
     from deepfm_core.tables.datasets.dataset import is_dataset
     from deepfm_core.tables.datasets.roots import require_below
     from deepfm_core.tables.decoding import refuse_size
     from deepfm_core.tables.parquet import write_parquet
     from deepfm_core.tables.reader import read_table
+    from deepfm_core.tables.table import Choices
 
-    original = Path(folder) / "original"
+    original, said = Path(folder) / "original", Choices.from_dict(choices)
     try:
         if allowed is not None:
             require_below(source, allowed)
         if is_dataset(source):
-            table = read_table(source, name=name, max_bytes=max_bytes)
+            table = read_table(source, name=name, max_bytes=max_bytes, choices=said)
             write_parquet(table, original)  # the store keeps one file: the rows of all of them
         else:
             refuse_size(Path(source).stat().st_size, max_bytes, f"Table `{name}`")
             shutil.copyfile(source, original)
-            table = read_table(original, name=name, max_bytes=max_bytes)
+            table = read_table(original, name=name, max_bytes=max_bytes, choices=said)
     except (OSError, ValueError) as error:
         if isinstance(error, DeepFMError) or getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise

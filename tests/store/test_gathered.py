@@ -10,6 +10,7 @@ import pytest
 from deepfm_core.errors import RunError, TableError
 from deepfm_core.store.store import Store
 from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import Choices
 
 
 @pytest.fixture
@@ -95,6 +96,18 @@ def test_paths_are_those_of_whoever_names_them(store: Store, days: Path, monkeyp
     for source in ("clicks", "clicks/day=*/*.csv", "~/clicks", "~/clicks/*/*.csv"):
         assert store.gather_table(source).sha256 == whole
     assert store.gather_table("clicks/day=1/rows.csv").name == "rows.csv"
+
+
+def test_what_is_said_of_files_is_part_of_their_table(store: Store, days: Path) -> None:
+    found = store.gather_table(str(days)).sha256
+    said = Choices(encoding="cp850")
+    sha = store.gather_table(str(days), choices=said).sha256
+    assert sha != found
+    assert store.gather_table(str(days), choices=said).sha256 == sha
+    before = store.table(sha).report
+    assert before.choices == said
+    (store.home / "tables" / sha / "table.parquet").write_bytes(b"cut")
+    assert store.table(sha).report == before
 
 
 def test_files_that_are_read_again_mend_their_damaged_table(store: Store, days: Path) -> None:

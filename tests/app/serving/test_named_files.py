@@ -12,6 +12,7 @@ from streamlit.testing.v1 import AppTest
 from app.shared.launch import split_columns
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.store.store import Store
+from deepfm_core.tables.table import Choices
 from tests.app.test_flow import _button, _choice
 
 pytestmark = pytest.mark.slow
@@ -56,6 +57,26 @@ def test_a_pattern_becomes_a_table_whose_folders_are_columns(opened: Opened, sto
     assert (len(table), list(table.frame.columns)) == (40, ["ad", "clicked", "day"])
     assert table.name == f"{days}/day=*/*.parquet"
     assert any("Read 2 files" in caption.value for caption in app.caption)
+
+
+def test_how_files_of_a_folder_are_read_can_be_said(opened: Opened, store: Store, tmp_path: Path) -> None:
+    folder = tmp_path / "semicolons"
+    folder.mkdir()
+    for part in ("a", "b"):
+        rows = "".join(f"k\u00f6ln;{i % 2}\nm\u00fcnchen;1\n" for i in range(10))
+        (folder / f"{part}.csv").write_bytes(("stadt;clicked\n" + rows).encode("cp850"))
+    app = name(opened("data"), str(folder))
+    before = str(_choice(app, "table"))
+    next(box for box in app.toggle if box.label == "Say how text files are read").set_value(True).run()
+    next(box for box in app.selectbox if box.label == "Encoding").set_value("cp850").run()
+    app = _button(app, "Open").click().run()
+    assert not app.exception
+    table = store.table(str(_choice(app, "table")), "local")
+    assert set(table.frame["stadt"]) == {"k\u00f6ln", "m\u00fcnchen"}
+    assert table.report.choices == Choices(encoding="cp850")
+    assert [file.name for file in table.report.files] == ["a.csv", "b.csv"]
+    assert str(_choice(app, "table")) != before
+    assert any("open them again" in caption.value for caption in app.caption)
 
 
 def test_folders_named_by_day_are_left_out_and_offered_for_a_split(opened: Opened, store: Store, days: Path) -> None:
