@@ -226,6 +226,9 @@ def clock(parts: dict[str, str | None]) -> tuple[int, int] | None:
     if parts.get("epoch"):
         seconds = int(parts["epoch"] or 0)
         return seconds // 3600 % 24, (seconds // 86400 + 3) % 7
+    if parts.get("days"):  # of a spreadsheet, which counts from 30 December 1899 on
+        of_day = round(float(f"0.{parts['share'] or 0}") * 86400)
+        return of_day // 3600 % 24, (int(parts["days"] or 0) - 25569 + of_day // 86400 + 3) % 7
     number = {name: int(value) for name, value in parts.items() if value and value.isdigit()}
     short = number.get("short", 0)
     year = short + (1900 if short >= 69 else 2000) if "short" in parts else number.get("year", 1970)

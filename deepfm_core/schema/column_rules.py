@@ -491,6 +491,9 @@ def _text(cells: Cells) -> FieldRole:
         return _one_or_none(cells)
     unique = distinct / len(cells)
     named_id = names_an_id(name_words(cells.name))
+    if distinct > _FEW_CODES and (advice := _of_parts(cells)):
+        kind = LEFT_OUT if unique >= UNIQUE else CATEGORIES
+        return _role(cells, kind, f"{_counted(distinct)} values", advice)
     if distinct > _FEW_CODES and looks_like_times(cells.held_texts):
         remedy = "write all of them as 2019-11-24 13:05 to learn from hour and weekday"
         kind = LEFT_OUT if unique >= UNIQUE else CATEGORIES
@@ -499,6 +502,24 @@ def _text(cells: Cells) -> FieldRole:
     if unique >= (0.5 if named_id else UNIQUE) and len(cells) >= 20:
         return _role(cells, LEFT_OUT, f"{percent(unique)} unique")
     return _role(cells, CATEGORIES, f"{_counted(distinct)} values", _advice(cells))
+
+
+_PARTS = (
+    (r"^\{.*\}$", "objects", "its values as columns of their own"),
+    (r"^\d{1,4}:\d{2}(:\d{2}(\.\d+)?)?$|^(?i)(\d+ ?d )?\d+ ?h( ?\d+ ?m(in)?)?( ?\d+ ?s)?$|^P(\d+D)?T(\d+[HMS])+$",
+     "lengths of time", "it as a number of seconds or minutes"),
+    (r"^\(?[-+]?\d+(\.\d+)?\s?[,;/x ]\s?[-+]?\d+(\.\d+)?\)?$", "two numbers each", "them as two columns"),
+)  # fmt: skip
+"""Patterns of cells that hold more than a text, what they hold, and how to write that."""
+
+
+def _of_parts(cells: Cells) -> str:
+    """Advise how to write cells from whose parts a model could learn; an empty text where it is another column."""
+    for pattern, what, better in _PARTS:
+        like = pc.sum(pc.match_substring_regex(cells.held_texts, pattern)).as_py() or 0
+        if like >= (1 - _STRAY_SHARE) * len(cells.held):
+            return f"cells hold {what}, such as `{_example(cells)}`: write {better} to learn from that"
+    return ""
 
 
 def _advice(cells: Cells) -> str:

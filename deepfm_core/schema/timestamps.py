@@ -57,6 +57,7 @@ FORMS: dict[str, str] = {
     "yymmddhh": r"^(?P<short>[0-4]\d)(?P<month>\d{2})(?P<day>\d{2})(?P<hour>\d{2})$",
     "hour:minute": r"^(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?$",
     "hour:minute AM/PM": (r"^(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}))?\s*(?P<half>[AaPp])\.?[Mm]\.?$"),
+    "days of a spreadsheet": r"^(?P<days>3[6-9]\d{3}|4\d{4}|5[0-4]\d{3})(?:\.(?P<share>\d+))?$",  # from 1998 to 2050
     "epoch seconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})(?:\.\d*)?$",
     "epoch milliseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{3}(?:\.\d*)?$",
     "epoch microseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{6}(?:\.\d*)?$",
@@ -78,6 +79,7 @@ _NEEDS_NAME = frozenset(
         "yymmddhh",
         "hour:minute",
         "hour:minute AM/PM",
+        "days of a spreadsheet",
         "epoch seconds",
         "epoch milliseconds",
         "epoch microseconds",
@@ -120,6 +122,10 @@ class Moments:
         return (self.local // 86400 + 3) % 7
 
 
+_DAYS_TO_1970 = 25_569
+"""Days that spreadsheets count from 30 December 1899 on."""
+
+
 def parse_moments(texts: pa.Array, form: str) -> Moments:
     """Read D stripped texts in one of the `FORMS`."""
     parts = pc.extract_regex(texts, FORMS[form])
@@ -135,6 +141,11 @@ def parse_moments(texts: pa.Array, form: str) -> Moments:
 
     if "epoch" in names:
         seconds = number("epoch") * valid
+        return Moments(seconds, seconds, valid)
+    if "days" in names:
+        share = pc.replace_substring_regex(pc.fill_null(parts.field("share"), ""), "^", "0.")
+        of_day = np.rint(np.asarray(share.cast(pa.float64())) * 86400).astype(np.int64)
+        seconds = ((number("days") - _DAYS_TO_1970) * 86400 + of_day) * valid
         return Moments(seconds, seconds, valid)
     year = _full_year(number("short")) if "short" in names else number("year", 1970)
     month = _named_months(parts.field("name")) if "name" in names else number("month", 1)
@@ -270,8 +281,8 @@ def _is_no_time(text: str) -> bool:
 
 
 _FEWEST_DIGITS = 3
-_SHORT_NUMBER = re.compile(r"[-+]?[0-9]{0,7}([.,][0-9]*)?")
-"""Forms without marks between their parts have eight digits or more."""
+_SHORT_NUMBER = re.compile(r"(?!(3[6-9]|4[0-9]|5[0-4])[0-9]{3}(\.|$))[-+]?[0-9]{0,7}([.,][0-9]*)?")
+"""Forms without marks between their parts have eight digits or more, but for the days of a spreadsheet."""
 
 
 def _nearly_all(texts: pa.Array, form: str, named: bool) -> Moments | None:

@@ -134,6 +134,8 @@ CLOCKS = [
     ("yymmddhh", "14102100"),
     ("hour:minute", "6:30"),
     ("epoch seconds", "1700000000.5"),
+    ("days of a spreadsheet", "45019.97916667"),
+    ("days of a spreadsheet", "44766"),
     ("epoch milliseconds", "1700000000123"),
     ("year-month-day", "2024-05-01T00:00:00Z"),
     ("year-month-day", "2024-05-01-13"),

@@ -443,3 +443,21 @@ def test_numbers_and_times_that_are_each_other_in_another_unit_are_named() -> No
     said = {role.column: role.warning.partition(":")[0] for role in infer_schema(table).roles if role.warning}
     euros, times = "says the same as `euros`", "says the same as `seen`"
     assert said == {"cents": euros, "rebate": euros, "again": times, "marks": "says the same as `tags`"}
+
+
+@pytest.mark.parametrize(
+    ("cell", "advice"),
+    [
+        (lambda i: f'{{"id": {i % 200}, "os": "x"}}', "cells hold objects, such as"),
+        (lambda i: f"{i // 3600 + 20}:{i // 60 % 60:02}:{i % 60:02}", "cells hold lengths of time, such as"),
+        (lambda i: f"{i // 60}h {i % 60}m", "write it as a number of seconds or minutes"),
+        (lambda i: f"PT{i // 3600}H{i // 60 % 60}M{i % 60}S", "cells hold lengths of time, such as"),
+        (lambda i: f"{48 + i / 7000:.4f},{2 - i / 9000:.4f}", "cells hold two numbers each, such as"),
+        (lambda i: f"{i % 900}x{i % 700}", "write them as two columns to learn from that"),
+    ],
+)
+def test_cells_of_parts_get_advice_how_to_write_them(cell, advice):
+    numbers = np.random.default_rng(0).integers(0, 360_000, len(CLICK))
+    role = infer_schema(table_of(what=[cell(int(i)) for i in numbers], click=CLICK), "click").role("what")
+    assert advice in role.warning
+    assert "points in time" not in role.reason

@@ -65,6 +65,7 @@ WRITTEN: dict[str, Write] = {
     "milliseconds": lambda t: f"{t.timestamp():.0f}123",
     "nanoseconds": lambda t: f"{t.timestamp():.0f}123456789",
     "nine digits": lambda t: f"{t.timestamp() - 6e8:.0f}",
+    "a spreadsheet's days": lambda t: f"{25569 + t.timestamp() / 86400:.10g}",
     "avazu": lambda t: f"{t:%y%m%d%H}",
 }
 
@@ -140,3 +141,12 @@ def test_dates_with_points_and_zeros_are_no_versions() -> None:
     assert form_of(pa.array([f"{t:%d.%m.%y}" for t in TIMES]), "x") == ("day/month/yy", False)
     versions = pa.array([f"{a}.{b}.{c}" for a in range(1, 9) for b in range(1, 9) for c in range(10, 20)])
     assert form_of(versions, "x") is None
+
+
+def test_days_of_a_spreadsheet_need_the_name_of_a_time() -> None:
+    texts = [str(25569 + int(t.timestamp() // 86400)) for t in TIMES]
+    role = role_of(texts, "signup_date")
+    assert (role.kind, role.form) == (Kind.TIMESTAMP, "days of a spreadsheet")
+    assert role.reason.endswith("enters as day of week")
+    assert role_of(texts, "steps").kind is Kind.PIECEWISE
+    assert role_of([str(int(text) // 10) for text in texts], "signup_date").kind is not Kind.TIMESTAMP
