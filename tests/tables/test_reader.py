@@ -535,6 +535,7 @@ def test_the_report_is_plain_json(write):
             "line": 5,
             "column": None,
             "value": "7",
+            "how": "found",
         }
     ]
 
