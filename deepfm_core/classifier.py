@@ -39,7 +39,7 @@ from deepfm_core.schema.column import Cells
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import rule_labels
-from deepfm_core.schema.schema import FieldRole, Schema
+from deepfm_core.schema.schema import KEEP, FieldRole, Schema
 from deepfm_core.spec.events import EpochDone, Fitted
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec, SplitSpec
@@ -208,6 +208,9 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             or a bound such as `>=4`. `classes_` are then False and True.
         kinds: kinds by column name, such as `{"hour": "categorical"}`; other kinds are inferred. `multi-valued:^` says
             what stands between the values of a cell.
+        copies: what is done with rows that are copies of others: `keep` uses them, with a warning, since repeated rows
+            may stand for weights; `drop` leaves out those that are clearly copies; `once` uses rows alike in every
+            column and in the label once.
         random_state: the seed of the split, the first weights, the order of rows and dropout.
         keep_training_rows: whether a pickle holds the encoded training rows, about 50 bytes each, from which cells can
             be told. Without them `interactions` of an unpickled model needs rows.
@@ -246,6 +249,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         validation_fraction: float = 0.1,
         kinds: Mapping[str, str] | None = None,
         positive: str | None = None,
+        copies: str = KEEP,
         random_state: int | np.random.RandomState | None = None,
         keep_training_rows: bool = False,
     ) -> None:
@@ -270,6 +274,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.validation_fraction = validation_fraction
         self.kinds = kinds
         self.positive = positive
+        self.copies = copies
         self.random_state = random_state
         self.keep_training_rows = keep_training_rows
 
@@ -309,6 +314,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         _warn(self.schema_.warnings, "X")
         parts = load_parts(self.spec_, lambda _: table)
         self.notes_ = parts.notes
+        _warn([parts.copies.said] if parts.copies.kept else [], "X")
         self._train(parts)
         return self
 
@@ -422,7 +428,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def _spec(self, table: Table, label: str) -> RunSpec:
         split = SplitSpec(valid=self.validation_fraction, test=0.0)
-        schema = infer_schema(table, label, POSITIVE, leave_out_leaks=False)
+        schema = infer_schema(table, label, POSITIVE, leave_out_leaks=False, copies=self.copies)
         own = self.get_params(deep=False)
         chosen = {each.name: own[each.name] for each in (*of_home("model"), *of_home("fit")) if each.name in own}
         chosen["layers"] = None if self.layers is None else tuple(int(units) for units in self.layers)

@@ -380,3 +380,15 @@ def test_files_need_the_name_of_the_label(tmp_path: Path) -> None:
         with pytest.raises(SchemaError, match="Name the column of the labels") as refused:
             DeepFMClassifier().fit(tmp_path / "rows.csv", label)
         assert len(str(refused.value)) < 200
+
+
+def test_copies_of_rows_are_kept_with_a_warning_unless_they_are_to_be_left_out() -> None:
+    rows = clicks(400)
+    twice = pd.concat([rows, rows])
+    X, y = twice.drop(columns="clicked"), twice["clicked"]
+    with pytest.warns(TableWarning, match="400 of 800 rows are copies of others"):
+        DeepFMClassifier(epochs=1, random_state=0).fit(X, y)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", TableWarning)
+        once = DeepFMClassifier(epochs=1, random_state=0, copies="drop").fit(X, y)
+    assert "400 of 800 rows are copies of others" in once.notes_[0]

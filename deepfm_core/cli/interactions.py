@@ -17,7 +17,7 @@ from deepfm_core.evidence.verdicts import data_verdicts, unexplained_said, untes
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 
-OF_A_TABLE = ("label", "positive", "seed", *READ, "max-mb", *Kind, *WRITTEN)
+OF_A_TABLE = ("label", "positive", "seed", *READ, "max-mb", *Kind, *WRITTEN, "copies")
 """Options on how to understand a table. A run has them settled, so they are errors beside one."""
 
 

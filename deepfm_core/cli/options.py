@@ -38,9 +38,10 @@ from deepfm_core.errors import (
 )
 from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.column_rules import Said
+from deepfm_core.schema.copies import look_for_copies
 from deepfm_core.schema.infer import infer_schema, verdict, with_separators
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.schema import Schema
+from deepfm_core.schema.schema import DROP, KEEP, Schema
 from deepfm_core.spec.events import unheard
 from deepfm_core.spec.run import BASELINE, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
@@ -265,6 +266,8 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
     assert tables.main is not None
     table = tables.tables[tables.main]
     schema = chosen_schema(arguments, table)
+    if tables.dataset is not None:
+        schema = _with_all_rows(schema, arguments.copies)
     if not arguments.quiet:
         tell(table, schema)
     by, _, column = arguments.split_by.partition(":")
@@ -281,6 +284,15 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
         **_given(arguments, "run"),
     )
     return base, base.training_rows(tables.rows)
+
+
+def _with_all_rows(schema: Schema, copies: str | None) -> Schema:
+    if copies not in (None, KEEP):
+        raise SpecError(
+            f"Copies is {copies!r}, but of a table that stays on the disk all rows are kept. Leave out --copies, or "
+            "give as much --memory as all rows need."
+        )
+    return replace(schema, copies=KEEP)
 
 
 def chosen_settings(arguments: argparse.Namespace) -> dict[str, Any]:
@@ -307,6 +319,7 @@ def chosen_schema(arguments: argparse.Namespace, table: Table) -> Schema:
         arguments.positive,
         said=_said(arguments, columns),
         blank_negative=arguments.blank_negative,
+        copies=arguments.copies or DROP,
     )
     kinds: dict[str, Kind] = {}
     separators: dict[str, str] = {}
@@ -469,6 +482,8 @@ def tell(table: Table, schema: Schema, *, roles: bool = True) -> None:
     """Print on stderr how a table was read and understood: one line per note, column and warning."""
     lines = [f"note: {table.name}: {note}" for note in table.report.notes]
     lines.append(f"{table.name}: {verdict(table, schema)[0]}")
+    if copies := look_for_copies(table.frame, schema, table.name).copies:
+        lines.append(f"warning: {table.name}: {copies.said}")
     if roles:
         lines += _role_lines(table, schema)
     lines += [f"warning: {warning}" for warning in schema.warnings]

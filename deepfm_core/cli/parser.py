@@ -242,6 +242,9 @@ def _roles(verb: argparse.ArgumentParser) -> None:
         text = kind.help + ("; NAME:^ says what stands between them" if kind.is_several else "")
         roles.add_argument(f"--{kind}", type=_names, default=[], metavar="NAMES", help=text)
 
+    text = "rows that are copies of others: drop leaves them out, keep uses them, once uses all alike rows once (drop)"
+    roles.add_argument("--copies", metavar="HOW", help=text)
+
     written = verb.add_argument_group(
         "how cells are written", "separate NAMES by commas; what you do not say is found in the column"
     )

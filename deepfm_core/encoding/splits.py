@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -17,7 +17,7 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.compatibility import require_fit
-from deepfm_core.schema.labels import labelled_rows
+from deepfm_core.schema.copies import Copies, copied_from, look_for_copies
 from deepfm_core.schema.timestamps import dated_order, form_of
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.tables.table import Table
@@ -246,6 +246,8 @@ class RunParts:
     valid: Part
     test: Part
     notes: tuple[str, ...] = ()
+    copies: Copies = field(default_factory=Copies)
+    """Of rows of the run's own table."""
 
 
 def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> RunParts:
@@ -254,9 +256,9 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> RunParts:
     Raises:
         TableError, SchemaError: a table does not fit the schema, or a part cannot be made.
     """
-    main = _labelled(spec, table(spec.table))
-    own_valid = None if spec.valid_table is None else _apart(spec, table(spec.valid_table))
-    own_test = None if spec.test_table is None else _apart(spec, table(spec.test_table))
+    main, copies = _learned(spec, table(spec.table))
+    own_valid, of_valid = (None, Copies()) if spec.valid_table is None else _apart(spec, table(spec.valid_table))
+    own_test, of_test = (None, Copies()) if spec.test_table is None else _apart(spec, table(spec.test_table))
     split = SplitSpec(
         spec.split.by,
         spec.split.column,
@@ -269,10 +271,15 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> RunParts:
     train, valid, test = (
         Part(main.read, main.rows[rows], main.labels[rows]) for rows in (division.train, division.valid, division.test)
     )
-    apart = (("validation", spec.valid_table, own_valid), ("test", spec.test_table, own_test))
-    said = [note for name, sha, part in apart if part is not None for note in _notes(name, part, sha == spec.table)]
-    notes = (*division.notes, *said)
-    parts = RunParts(train, own_valid or valid, own_test or test, notes)
+    apart = (("validation", spec.valid_table, own_valid, of_valid), ("test", spec.test_table, own_test, of_test))
+    said = [
+        note
+        for name, sha, part, of_part in apart
+        if part is not None
+        for note in _notes(name, part, of_part, None if sha == spec.table else _trained_on_too(spec, train, part))
+    ]
+    notes = (*([copies.said] if copies else []), *division.notes, *said)
+    parts = RunParts(train, own_valid or valid, own_test or test, notes, copies)
     require_validation(len(parts.valid), main.table.name)
     return parts
 
@@ -288,23 +295,40 @@ def require_validation(rows: int, subject: str) -> None:
         raise SchemaError(subject, [Problem("the validation part has no rows", remedy)])
 
 
-def _labelled(spec: RunSpec, table: Table) -> Part:
-    return Part(lambda: table, *labelled_rows(table.frame, spec.schema.label, table.name))
+def _learned(spec: RunSpec, table: Table) -> tuple[Part, Copies]:
+    rows, labels, copies = look_for_copies(table.frame, spec.schema, table.name)
+    return Part(lambda: table, rows, labels), copies
 
 
-def _apart(spec: RunSpec, table: Table) -> Part:
+def _apart(spec: RunSpec, table: Table) -> tuple[Part, Copies]:
     try:
-        return _labelled(spec, table)
+        return _learned(spec, table)
     except SchemaError:
         require_fit(table, spec.schema)  # names everything that does not fit, not the label alone
         raise
 
 
-def _notes(name: str, part: Part, trained_on: bool) -> list[str]:
-    """Say what of a part that is a whole table is not as one would wish."""
-    rows = len(part.table) - len(part)
+def _trained_on_too(spec: RunSpec, train: Part, part: Part) -> int:
+    """Count the rows of a table apart that are copies of training rows."""
+    trained, apart = ((each.table.frame, each.rows, each.labels) for each in (train, part))
+    return copied_from(spec.schema, trained, apart)
+
+
+def _notes(name: str, part: Part, copies: Copies, trained_on: int | None) -> list[str]:
+    """Say what of a part that is a whole table is not as one would wish.
+
+    `trained_on` says how many of its rows are copies of training rows; None means that it is the training table.
+    """
+    rows = len(part.table) - len(part) - (0 if copies.kept else copies.count)
     left = f"{part.table.name}: {rows:,} " + ("row without a label is" if rows == 1 else "rows without a label are")
     notes = [f"{left} left out."] if rows else []
+    if copies:
+        notes.append(f"{part.table.name}: {copies.said_apart}")
     if trained_on:
+        notes.append(
+            f"{part.table.name}: {trained_on:,} of {len(part):,} rows are copies of rows trained on, so its figures "
+            "look better than they are. Take these rows out of one of the tables."
+        )
+    if trained_on is None:
         notes.append(f"The {name} table is the one trained on: its figures say nothing of unseen rows.")
     return notes + part_notes_of(name, part.labels)

@@ -37,7 +37,7 @@ from deepfm_core.evidence.score_test import (
     upper_tail,
 )
 from deepfm_core.evidence.verdicts import FEWEST, PAIR_COLUMNS
-from deepfm_core.schema.labels import labelled_rows
+from deepfm_core.schema.copies import learned_rows
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.events import Report, unheard, within
 from deepfm_core.tables.table import Table
@@ -385,7 +385,7 @@ def observed_of_table(table: Table, schema: Schema, *, seed: int = 0, report: Re
 
 
 def rows_asked(table: Table, schema: Schema, *, seed: int = 0) -> EncodedTable:
-    """Encode the rows that evidence is taken from: all rows with a label, or a sample of them if they are too many.
+    """Encode the rows that evidence is taken from: all rows to learn from, or a sample of them if they are too many.
 
     Vocabularies come from these rows, whichever of them a run trains on. So the same table and roles give the same
     evidence on the page *Data*, on the command line and in every run.
@@ -393,7 +393,7 @@ def rows_asked(table: Table, schema: Schema, *, seed: int = 0) -> EncodedTable:
     Raises:
         SchemaError: the table does not fit the schema.
     """
-    rows, labels = labelled_rows(table.frame, schema.label, table.name)
+    rows, labels = learned_rows(table.frame, schema, table.name)
     if len(rows) > MOST_ROWS:
         drawn = np.sort(np.random.default_rng(seed).choice(len(rows), MOST_ROWS, replace=False))
         rows, labels = rows[drawn], labels[drawn]

@@ -19,6 +19,7 @@ from deepfm_core.evidence.verdicts import has_evidence, holding, put_first, spre
 from deepfm_core.metrics.scores import Metrics
 from deepfm_core.runs.findings import Cell, Findings, findings
 from deepfm_core.runs.telling import PLAUSIBLE_SD, cells_of, telling_cell
+from deepfm_core.schema.copies import Copies
 from deepfm_core.spec.presets import MODEL_TITLES, run_name
 from deepfm_core.spec.run import BASELINE, RunSpec
 from deepfm_core.spec.settings import SETTINGS, Setting, capitalised
@@ -68,6 +69,11 @@ class Facts:
     def reading(self) -> dict[str, Any]:
         """What a person said of how the table is read, as `Choices` has it."""
         return dict(self.summary.get("reading", {}))
+
+    @property
+    def copies(self) -> Copies:
+        """What is known of copies among the rows of the run's table."""
+        return Copies.of_run(self.summary)
 
     @cached_property
     def metrics(self) -> dict[str, Metrics]:
@@ -262,6 +268,8 @@ def _limits(facts: Facts) -> str:
 
 
 def _doubts(facts: Facts) -> Iterator[str]:
+    if copies := facts.copies:
+        yield copies.said_of_run
     judged = facts.judged
     if judged is not None:
         yield from _doubts_of(*judged)

@@ -15,7 +15,7 @@ import deepfm_core
 from deepfm_core.encoding.sharding import name_of_whole, said_bytes
 from deepfm_core.export.model_card import Facts
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.schema import LabelRole
+from deepfm_core.schema.schema import DROP, KEEP, LabelRole
 from deepfm_core.spec.presets import PRESETS, settings
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.spec.settings import SETTINGS, of_home
@@ -123,9 +123,16 @@ def command_line(facts: Facts) -> str:
     words += [("--memory", said_bytes(facts.summary["memory"]))] if "memory" in facts.summary else []
     words += [(f"--{name}", _as_option(value)) for name, value in facts.reading.items()]
     words += [(f"--{kind}", _listed(names)) for kind in Kind if (names := _columns(spec, kind))]
+    words += [("--copies", copies)] if (copies := _copies(facts)) != DROP else []
     words += [(flag, value) for flag, value in (*_parts(spec), *_settings(facts))]
     lines = [" ".join([flag, *([shlex.quote(value)] if value else [])]) for flag, value in words]
     return " \\\n    ".join([f"python -m deepfm_core train {shlex.quote(name_of_whole(spec.table_name))}", *lines])
+
+
+def _copies(facts: Facts) -> str:
+    """Say what the run did with copies; keeping them need not be said where there are none."""
+    copies = facts.spec.schema.copies
+    return DROP if copies == KEEP and not facts.copies else copies
 
 
 def _as_option(value: Any) -> str:
@@ -176,7 +183,8 @@ def _settings(facts: Facts) -> Iterator[tuple[str, str]]:
 def _recipe(facts: Facts) -> Recipe:
     """Find what to say of the settings; presets depend on the rows that `train` expects to train on."""
     spec, rows = facts.spec, facts.summary["rows"]
-    whole = rows["train"] + (0 if spec.valid_table else rows["valid"]) + (0 if spec.test_table else rows["test"])
+    whole = 0 if facts.copies.kept else facts.copies.count
+    whole += rows["train"] + (0 if spec.valid_table else rows["valid"]) + (0 if spec.test_table else rows["test"])
     return recipe(spec, spec.training_rows(whole), [setting.name for setting in SETTINGS if setting.option])
 
 
@@ -224,12 +232,13 @@ def _labels(label: LabelRole) -> tuple[str, str]:
 def _parameters(facts: Facts) -> dict[str, Any]:
     """Give the classifier's parameters that are not its defaults."""
     spec, found = facts.spec, _recipe(facts)
-    usual = {"model": ModelSpec().name, "preset": PRESETS[0], "min_count": 1}
+    usual = {"model": ModelSpec().name, "preset": PRESETS[0], "min_count": 1, "copies": KEEP}
     values = {
         "model": spec.model.name,
         "preset": found.preset,
         **{name: value for name, value in found.chosen.items() if name not in NOT_OF_THE_CLASSIFIER},
         "min_count": spec.min_count,
+        "copies": spec.schema.copies if facts.copies else KEEP,
         "random_state": spec.seed,
     }
     return {name: value for name, value in values.items() if usual.get(name) != value}

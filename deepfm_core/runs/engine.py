@@ -10,7 +10,7 @@ import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from functools import cache, partial
 from typing import Any
 
@@ -33,7 +33,8 @@ from deepfm_core.runs.explain_stage import Evidence, explain
 from deepfm_core.runs.findings import find_pair_again
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.warmup import warmup_run
-from deepfm_core.schema.labels import labelled_rows
+from deepfm_core.schema.copies import look_for_copies
+from deepfm_core.schema.schema import KEEP
 from deepfm_core.spec.events import (
     HOLD_OUT,
     Cancelled,
@@ -194,11 +195,14 @@ def _shard(work: _Work, dataset: Dataset) -> Events:
                 yield Stage("read", start + (end - start) * share)
         work.whole = Sharded.open(folder, dataset.window_bytes(work.spec))
     work.encoder = work.whole.encoder
-    rows, labels = labelled_rows(table.frame, work.spec.schema.label, table.name)
+    schema = replace(work.spec.schema, copies=KEEP)
+    rows, labels, copies = look_for_copies(table.frame, schema, table.name, least_share=0.0)
+    copies = replace(copies, sampled=True)
     part = work.whole.sample[rows]
     train, valid, test = (Part(lambda: table, rows[part == n], labels[part == n]) for n in range(len(PARTS)))
-    work.parts = RunParts(train, valid, test, work.whole.notes)
-    yield from _noted(work, "read", [*work.parts.notes, _sampled(len(rows), len(work.whole))])
+    work.parts = RunParts(train, valid, test, work.whole.notes, copies)
+    copied = [copies.said_of_sample] if copies else []
+    yield from _noted(work, "read", [*copied, *work.parts.notes, _sampled(len(rows), len(work.whole))])
 
 
 def _sampled(sample: int, rows: int) -> str:
@@ -400,4 +404,5 @@ def _summary(work: _Work) -> dict[str, Any]:
         "rows_per_second": round(work.fitted.rows_per_second, 1),
         "notes": work.notes,
         **({"reading": choices} if choices else {}),
+        **({"copies": asdict(work.parts.copies)} if work.parts.copies else {}),
     }

@@ -25,11 +25,12 @@ from deepfm_core.schema.column_rules import (
     declared_role,
     folder_role,
 )
+from deepfm_core.schema.copies import learned_rows, look_for_copies
 from deepfm_core.schema.integer_codes import checked_for_codes, checked_for_lost_digits
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.knots import bucket_edges
 from deepfm_core.schema.labels import label_role, labelled_rows, named_as_label, suggest_label
-from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
+from deepfm_core.schema.schema import DROP, FieldRole, LabelRole, Schema
 from deepfm_core.schema.timestamps import Moments
 from deepfm_core.tables.table import DATE, PARTS_OF_DATES, Table
 
@@ -282,6 +283,7 @@ def infer_schema(
     leave_out_leaks: bool = True,
     said: Mapping[str, Said] | None = None,
     blank_negative: bool = False,
+    copies: str = DROP,
 ) -> Schema:
     """Suggest what each column of `table` is.
 
@@ -291,6 +293,7 @@ def infer_schema(
         leave_out_leaks: whether a column that all but gives the label away is ignored; if not, it is warned of.
         said: what the user says of how columns write numbers or times, such as `{"seen": "day first"}`.
         blank_negative: whether a blank cell of the label means its other value, where it holds only one.
+        copies: what is done with copies of rows, as `Schema.copies` has it.
 
     Raises:
         SchemaError: the table has no rows or no column besides the label, or the label cannot be one.
@@ -302,25 +305,50 @@ def infer_schema(
     if not columns:
         remedy = "Add columns to learn from."
         raise SchemaError(table.name, [Problem(f"there is no column besides the label `{chosen.column}`", remedy)])
-    rows, clicks = labelled_rows(table.frame, chosen, table.name)
-    labels = clicks > 0
-    folds = folds_of(labels)
-    roles, looks = [], []
+    roles = []
+    distinct = _distinct_rows(table, chosen, columns, copies)
     for column in columns:
         cells = Cells.of(table.frame, column)
-        role = column_role(cells, first=column == table.frame.columns[0], said=(said or {}).get(column, ""))
-        if column in table.report.declared:
-            role = declared_role(cells, role)
-        role = checked_for_lost_digits(role, cells)
-        if column in table.report.folders:
-            parts = table.report.folders if column.lower() in PARTS_OF_DATES else ()
-            role = folder_role(cells, role, part_of=DATE if DATE in parts else "")
-        labelled = cells.noted(role.notation).take(rows)
-        roles.append(checked_for_order(checked_for_codes(role, labelled, labels), labelled, labels, folds))
-        looks.append(strongest_look(roles[-1], labelled, labels, folds))
+        cells = cells if distinct is None else cells.take(distinct)  # a row number that stands twice is one
+        roles.append(_role_of(table, cells, (said or {}).get(column, "")))
+    rows, clicks = learned_rows(table.frame, Schema(chosen, tuple(roles), copies), table.name)
+    labels = clicks > 0
+    folds = folds_of(labels)
+    looks = []
+    for place, role in enumerate(roles):
+        labelled = Cells.of(table.frame, role.column).noted(role.notation).take(rows)
+        roles[place] = checked_for_order(checked_for_codes(role, labelled, labels), labelled, labels, folds)
+        looks.append(strongest_look(roles[place], labelled, labels, folds))
     roles = checked_for_leaks(roles, looks, leave_out=leave_out_leaks)
     roles = _checked_for_copies(roles, table)
-    return Schema(chosen, tuple(_alike_in_families(roles)))
+    return Schema(chosen, tuple(_alike_in_families(roles)), copies)
+
+
+def _role_of(table: Table, cells: Cells, said: Said) -> FieldRole:
+    """Suggest what a column is by its cells, and by what its file and its folders say of it."""
+    role = column_role(cells, first=cells.name == table.frame.columns[0], said=said)
+    if cells.name in table.report.declared:
+        role = declared_role(cells, role)
+    role = checked_for_lost_digits(role, cells)
+    if cells.name in table.report.folders:
+        parts = table.report.folders if cells.name.lower() in PARTS_OF_DATES else ()
+        role = folder_role(cells, role, part_of=DATE if DATE in parts else "")
+    return role
+
+
+def _distinct_rows(table: Table, label: LabelRole, columns: Sequence[str], copies: str) -> NDArray[np.int64] | None:
+    """Return the rows of a table without those that are copies in all columns; None where there are none to leave out.
+
+    Rows without a label stay.
+    """
+    every = Schema(label, tuple(FieldRole(column, CATEGORIES) for column in columns), copies)
+    rows, _, found = look_for_copies(table.frame, every, table.name)
+    if not found or found.kept:
+        return None
+    distinct = np.ones(len(table), dtype=bool)
+    distinct[labelled_rows(table.frame, label, table.name)[0]] = False
+    distinct[rows] = True
+    return np.flatnonzero(distinct)
 
 
 def with_separators(schema: Schema, table: Table) -> Schema:
@@ -349,7 +377,8 @@ def verdict(table: Table, schema: Schema) -> list[str]:
     ignored = len(schema.roles) - len(schema.used)
     held = [f"{used[kind]} {kind.value}" for kind in Kind if used[kind]]
     head = ", ".join([head, *held, *([f"{ignored} ignored"] if ignored else [])])
-    remarks = _remarks(schema)
+    copies = look_for_copies(table.frame, schema, table.name).copies
+    remarks = [*([copies.said] if copies else []), *_remarks(schema)]
     left = len(remarks) - _SHOWN
     more = [f"{left} more {'remark' if left == 1 else 'remarks'} below"] if left > 0 else []
     return [head, *remarks[:_SHOWN], *more]

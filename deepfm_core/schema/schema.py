@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass, fields, replace
 from typing import Any
 
 from deepfm_core._words import isolated, named
-from deepfm_core.errors import Problem, SchemaError, did_you_mean
+from deepfm_core.errors import Problem, SchemaError, SpecError, did_you_mean
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.number_parsing import PLAIN, Notation
 
@@ -84,12 +84,23 @@ BOUND = r"\s*(>=|<=|>|<|≥|≤)\s*([-+]?\d*\.?\d+(?:[eE][-+]?\d+)?)\s*"
 """The pattern of a bound on a label's numbers, such as `>=4`."""
 
 
+COPIES = DROP, KEEP, ONCE = "drop", "keep", "once"
+"""What may be done with copies of rows."""
+
+
 @dataclass(frozen=True)
 class Schema:
     """The label and one role for every other column, in the table's order."""
 
     label: LabelRole
     roles: tuple[FieldRole, ...]
+    copies: str = KEEP
+    """What is done with copies of rows: `drop` leaves out those that are clearly copies, `keep` none, and `once` takes
+    rows that are alike in all fields and in the label once (`schema/copies.py`)."""
+
+    def __post_init__(self) -> None:
+        if self.copies not in COPIES:
+            raise SpecError(f"Copies is {self.copies!r}. Use {DROP}, {KEEP} or {ONCE}.")
 
     @property
     def used(self) -> tuple[FieldRole, ...]:
@@ -174,7 +185,7 @@ class Schema:
         known = {field.name for field in fields(FieldRole)}
         read = ({**role, **_typed(role)} for role in values["roles"])
         roles = tuple(FieldRole(**{name: value for name, value in role.items() if name in known}) for role in read)
-        return cls(label=LabelRole(**values["label"]), roles=roles)
+        return cls(LabelRole(**values["label"]), roles, values.get("copies", cls.copies))
 
 
 def _typed(role: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,8 @@ from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import Part, RunParts
 from deepfm_core.errors import RunError
+from deepfm_core.schema.copies import Copies
+from deepfm_core.schema.schema import DROP
 from deepfm_core.spec.events import never
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.database import Database
@@ -213,6 +215,7 @@ def _key(spec: RunSpec) -> str:
         [spec.table_name, spec.valid_table_name, spec.test_table_name],
         [label.column, label.positive, label.negative, *([label.rule] if label.rule else [])],
         [[role.column, role.kind, role.separator] for role in spec.schema.used],
+        [spec.schema.copies, *([role.column for role in spec.schema.roles] if spec.schema.copies == DROP else [])],
         asdict(spec.split),
         spec.rows_seed,
         spec.min_count,
@@ -236,7 +239,8 @@ def _write(folder: Path, spec: RunSpec, prepared: Prepared, stopped: Callable[[]
     prepared.encoder.save(folder / "encoder.json")
     train = prepared.tables["train"]
     held = {"arrays": [array for array, _ in _arrays(train)], "weighted": train.weighted}
-    write_json(folder / "parts.json", {"tables": _shas(spec), "notes": prepared.parts.notes, **held})
+    said = {"notes": prepared.parts.notes, "copies": asdict(prepared.parts.copies)}
+    write_json(folder / "parts.json", {"tables": _shas(spec), **said, **held})
 
 
 def _read(entry: Path, spec: RunSpec, table: Callable[[str], Table]) -> Prepared:
@@ -248,7 +252,8 @@ def _read(entry: Path, spec: RunSpec, table: Callable[[str], Table]) -> Prepared
         raise ValueError("the arrays differ in length")
     shas = {"train": spec.table, "valid": spec.valid_table or spec.table, "test": spec.test_table or spec.table}
     train, valid, test = (Part(partial(table, shas[name]), rows[name], _labels(tables[name])) for name in _PARTS)
-    return Prepared(RunParts(train, valid, test, tuple(values["notes"])), encoder, tables)
+    parts = RunParts(train, valid, test, tuple(values["notes"]), Copies(**values["copies"]))
+    return Prepared(parts, encoder, tables)
 
 
 def _arrays(table: EncodedTable) -> Iterator[tuple[str, NDArray[Any]]]:

@@ -707,3 +707,26 @@ def test_a_column_missing_for_want_of_a_header_line_says_so(words, command, tmp_
     said = command(*given).stderr
     assert "the file was read without a header line, so its columns are called `column 1`" in said
     assert "(`--header yes`)" in said
+
+
+def test_copies_of_rows_are_left_out_or_kept_and_said(process: Command, table: Path, tmp_path: Path) -> None:
+    rows = pd.read_csv(table, dtype=str)
+    twice = tmp_path / "twice.csv"
+    pd.concat([rows, rows]).to_csv(twice, index=False)
+    said = "twice.csv: 1,500 of 3,000 rows are copies of others: alike in every field and in the label."
+    asked = ("--label", "clicked", "--epochs", 1, "--folds", 0)
+    done = process("train", twice, *asked, "--out", tmp_path / "left out")
+    summary = json.loads(done.stdout)
+    assert f"warning: {said} They are left out" in done.stderr
+    assert summary["rows"] == {"train": 1200, "valid": 150, "test": 150}
+    assert summary["copies"] == {"count": 1500, "rows": 3000, "kept": False, "sampled": False}
+    kept = process("train", twice, *asked, "--out", tmp_path / "kept", "--copies", "keep")
+    assert f"warning: {said} They are kept" in kept.stderr
+    assert json.loads(kept.stdout)["rows"] == {"train": 2400, "valid": 300, "test": 300}
+    assert json.loads(kept.stdout)["copies"]["kept"]
+    pairs = [process("interactions", path, "--observed-only", "--label", "clicked").stdout for path in (table, twice)]
+    strengths = [csv(text).sort_values(["field_a", "field_b"])["observed_z"].to_numpy() for text in pairs]
+    np.testing.assert_allclose(*strengths, atol=0.5)
+    wrong = process("roles", twice, "--label", "clicked", "--copies", "away")
+    assert (wrong.returncode, wrong.stdout) != (0, "")
+    assert "Copies is 'away'. Use drop, keep or once." in wrong.stderr

@@ -15,7 +15,8 @@ import torch
 from deepfm_core import DeepFMClassifier
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings, reading_choices
 from deepfm_core.cli.parser import parse
-from deepfm_core.export.model_card import Facts
+from deepfm_core.export.model_card import Facts, model_card
+from deepfm_core.export.report.page import report_html
 from deepfm_core.export.run_code import (
     NOT_OF_THE_CLASSIFIER,
     _listed,
@@ -153,3 +154,18 @@ def test_how_the_table_is_read_is_said_again() -> None:
     words = shlex.split(command_line(facts).replace("\\\n", " "))
     assert reading_choices(parse(words[words.index("train") :])) == Choices(**reading)  # type: ignore[arg-type]
     assert "choices=Choices(encoding='cp1252', delimiter=';', header=False)" in classifier_snippet(facts)
+
+
+def test_what_was_done_with_copies_of_rows_is_said_again() -> None:
+    def facts(copies: str, kept: bool) -> Facts:
+        spec = replace(SAMPLE.spec, schema=replace(SAMPLE.spec.schema, copies=copies))
+        return replace(SAMPLE, spec=spec, summary={**SAMPLE.summary, "copies": {"count": 9, "rows": 99, "kept": kept}})
+
+    assert "--copies" not in command_line(SAMPLE)
+    assert "--copies" not in command_line(facts("drop", kept=False))
+    assert "--copies keep" in command_line(facts("keep", kept=True))
+    assert "--copies once" in command_line(facts("once", kept=False))
+    assert "copies='drop'" in classifier_snippet(facts("drop", kept=False))
+    assert "copies=" not in classifier_snippet(facts("keep", kept=True))
+    assert "9 of 99 rows are copies of others" in model_card(facts("drop", kept=False))
+    assert "9 of 99 rows are copies of others" in report_html(facts("keep", kept=True))

@@ -335,6 +335,23 @@ def test_a_run_on_more_rows_than_its_sample_scores_all_of_them(
     assert f"read_table({str(data)!r})" in classifier_snippet(Facts.of(folder))
 
 
+def test_copies_among_rows_on_the_disk_are_said_and_kept(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = clicks(ROWS)
+    twice = write(tmp_path / "twice", pd.concat([rows, rows]))
+    monkeypatch.setattr(options, "bytes_in_memory", lambda _: 10**15)
+    monkeypatch.setattr(options, "SAMPLE_ROWS", 1_500)
+    given = ("train", twice, "--label", "clicked", "--epochs", 1, "--memory", "2GB", "--folds", 0)
+    done = command(*given, "--out", tmp_path / "run")
+    assert done.returncode == 0, done.stderr
+    summary = RunFolder(tmp_path / "run").summary()
+    assert summary["rows"] == {"train": 4800, "valid": 600, "test": 600}
+    assert any("1,500 rows are copies of others, so many of all rows are" in note for note in summary["notes"])
+    assert summary["copies"]["kept"]
+    assert "all rows are kept. Leave out --copies" in command(*given, "--copies", "drop").stderr
+
+
 def test_what_does_not_go_with_rows_on_the_disk_is_said(
     command: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,6 +191,8 @@ def _names(pair: pd.Series) -> str:
 
 
 def _doubts(facts: Facts) -> Iterator[str]:
+    if facts.copies:
+        yield facts.copies.said_of_run
     if facts.judged is None:
         return
     part, metrics = facts.judged

@@ -1,0 +1,328 @@
+"""Copies of rows: whether a table holds the same observation more than once, and which rows are learned from.
+
+Start with `learned_rows`. Rows that are alike need not be copies: a log of few fields with few values has many honest
+ones. `_kept` tells them apart; docs/decisions/037 has the figures. In shapes: N rows, G groups of rows that are alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from pandas.api.types import union_categoricals
+
+from deepfm_core.schema.labels import labelled_rows
+from deepfm_core.schema.schema import KEEP, ONCE, Schema
+
+Rows = NDArray[np.int64]
+Labels = NDArray[np.float32]
+
+LEAST_SHARE = 0.01
+"""Share of the rows below which copies are too few to change a finding."""
+FEWEST_EXPECTED = 20.0
+"""Pairs of alike rows with different labels that must be expected before their absence says something."""
+DISAGREEING = 0.1
+"""Of the expected pairs with different labels, the share that there is at most among copies."""
+TIMES_CHANCE = 10.0
+"""How many times as many rows are alike among copies, at least, as would be if all fields were independent."""
+FEWEST_GROUPS = 20
+"""Distinct rows from which it is no chance that each occurs a multiple of k times."""
+_PRIOR_ROWS = 10.0
+
+
+@dataclass(frozen=True)
+class Copies:
+    """How many of a table's labelled rows are copies of others, and whether they are kept."""
+
+    count: int = 0
+    rows: int = 0
+    kept: bool = False
+    sampled: bool = False
+    """Whether these are rows of a sample, so that most copies stand in other rows than these."""
+
+    def __bool__(self) -> bool:
+        return self.count > 0
+
+    @classmethod
+    def of_run(cls, summary: Mapping[str, Any]) -> Copies:
+        """Read them from a run's summary; none where it does not say any, as those of earlier versions."""
+        said = summary.get("copies")
+        if not isinstance(said, dict) or not {"count", "rows", "kept"} <= set(said):
+            return cls()
+        return cls(int(said["count"]), int(said["rows"]), bool(said["kept"]), bool(said.get("sampled")))
+
+    @property
+    def said(self) -> str:
+        """Say how many there are, what that means, and what to do; with options of the command line in brackets."""
+        if self.kept:
+            return (
+                f"{self._counted} They are kept, so held-out rows hold copies of training rows: scores and pairs look "
+                "better than they are. Leave the copies out (`--copies drop`)."
+            )
+        return (
+            f"{self._counted} They are left out, because with them noise looks like a finding. You can keep them "
+            "(`--copies keep`)."
+        )
+
+    @property
+    def said_of_run(self) -> str:
+        """Say the same of a finished run."""
+        if self.sampled:
+            return self.said_of_sample
+        if self.kept:
+            return (
+                f"{self._counted} They are kept, so held-out rows hold copies of training rows: scores and pairs look "
+                "better than they are. Train again without the copies."
+            )
+        return f"{self._counted} They are left out, because with them noise looks like a finding."
+
+    @property
+    def said_apart(self) -> str:
+        """Say the same of a table that is held out as a whole."""
+        if self.kept:
+            return f"{self._counted} They are kept, so intervals are too narrow. Leave them out (`--copies drop`)."
+        return f"{self._counted} They are left out, because with them intervals are too narrow."
+
+    @property
+    def said_of_sample(self) -> str:
+        """Say the same of a sample of rows that stay on the disk."""
+        return (
+            f"In the sample, {self.count:,} of {self.rows:,} rows are copies of others, so many of all rows are. They "
+            "are kept, so scores and pairs look better than they are. Take the copies out of the files."
+        )
+
+    @property
+    def _counted(self) -> str:
+        are = "row is a copy of another" if self.count == 1 else "rows are copies of others"
+        return f"{self.count:,} of {self.rows:,} {are}: alike in every field and in the label."
+
+
+class Learned(NamedTuple):
+    """The M rows that are learned from, ascending, their labels, and what is known of copies."""
+
+    rows: Rows
+    labels: Labels
+    copies: Copies
+
+
+def learned_rows(frame: pd.DataFrame, schema: Schema, subject: str) -> tuple[Rows, Labels]:
+    """Return the numbers of the rows to learn from, ascending, and their labels: (M,), (M,) float32.
+
+    These are the rows with a label, but for copies where the schema leaves them out.
+
+    Raises:
+        SchemaError: as `labelled_rows` does.
+    """
+    if schema.copies == KEEP:
+        return labelled_rows(frame, schema.label, subject)
+    return look_for_copies(frame, schema, subject)[:2]
+
+
+def look_for_copies(frame: pd.DataFrame, schema: Schema, subject: str, *, least_share: float = LEAST_SHARE) -> Learned:
+    """Give the rows to learn from as `learned_rows` does, and count the copies whether they are left out or not.
+
+    A million rows of 13 fields take about half a second.
+
+    Args:
+        frame: N rows, with or without a label.
+        schema: its roles; it says what is done with copies.
+        subject: the table's name, for errors.
+        least_share: of the rows that must be copies; fewer are not counted.
+
+    Raises:
+        SchemaError: as `labelled_rows` does.
+    """
+    rows, labels = labelled_rows(frame, schema.label, subject)
+    fields = [role.column for role in schema.used if role.column in frame]
+    left = _once(frame, fields, rows, labels) if schema.copies == ONCE else _first(frame, schema, rows, labels)
+    count = len(rows) - int(left.sum())
+    if schema.copies != ONCE and count < least_share * len(rows):
+        return Learned(rows, labels, Copies())
+    if schema.copies == KEEP:
+        return Learned(rows, labels, Copies(count, len(rows), kept=count > 0))
+    return Learned(rows[left], labels[left], Copies(count, len(rows)) if count else Copies())
+
+
+def copied_from(
+    schema: Schema, trained: tuple[pd.DataFrame, Rows, Labels], apart: tuple[pd.DataFrame, Rows, Labels]
+) -> int:
+    """Count the rows of a table apart that are copies of rows trained on, by the same rules.
+
+    Args:
+        schema: the roles.
+        trained: the frame of the table trained on, the rows of it that are used, and their labels.
+        apart: the same of the table apart.
+    """
+    fields = [role.column for role in schema.used if role.column in apart[0]]
+    columns = {
+        field: union_categoricals([frame[field].array.take(rows) for frame, rows, _ in (trained, apart)])
+        for field in fields
+    }
+    labels = np.concatenate([trained[2], apart[2]])
+    left = _first(pd.DataFrame(columns), schema, np.arange(len(labels)), labels)
+    return int((~left[len(trained[2]) :]).sum())
+
+
+def _first(frame: pd.DataFrame, schema: Schema, rows: Rows, labels: Labels) -> NDArray[np.bool_]:
+    """Say of N rows which are no copies, by all columns and then by those that enter the model: an id may differ."""
+    roles = [role for role in schema.roles if role.column in frame]  # a table apart may lack some
+    every, used = [role.column for role in roles], [role.column for role in roles if role.kind.is_used]
+    left = np.ones(len(rows), dtype=bool)
+    for columns in [every] if len(used) == len(every) else [every, used]:
+        while True:  # a table of copies may have been copied as a whole
+            here = np.flatnonzero(left)
+            kept = _kept(frame, columns, rows[here], labels[here])
+            if kept.all():
+                break
+            left[here[~kept]] = False
+    return left
+
+
+def _once(frame: pd.DataFrame, columns: Sequence[str], rows: Rows, labels: Labels) -> NDArray[np.bool_]:
+    return _ranks(*_grouped(_with_label(_hashes(frame, columns, rows), labels))) < 1
+
+
+def _kept(frame: pd.DataFrame, columns: Sequence[str], rows: Rows, labels: Labels) -> NDArray[np.bool_]:
+    """Say of N rows which are left when copies are taken out; all of them where rows are alike for honest reasons.
+
+    Rows are copies in two cases, where more of them are alike than independent fields would give. First, each distinct
+    row, label included, stands k, 2k, 3k … times: the table was copied k times as a whole, and one k-th is left.
+    Second, rows alike in all columns agree in their labels, too, where by their values a good many should not: two
+    impressions of an advertisement to a user often end differently. Each distinct row is then left once.
+    """
+    hashes = _hashes(frame, columns, rows)
+    whole = _with_label(hashes, labels)
+    ordered = np.sort(whole)
+    if not (ordered[1:] == ordered[:-1]).any():
+        return np.ones(len(rows), dtype=bool)
+    order, counts = _grouped(whole)
+    ranks = _ranks(order, counts)
+    times = int(np.gcd.reduce(counts))
+    alike = Alike.of(frame, columns, rows, labels)
+    if times > 1 and len(counts) >= FEWEST_GROUPS and alike.pairs > alike.chance:
+        return ranks < _of_rows(order, counts) // times
+    if alike.pairs > TIMES_CHANCE * alike.chance:
+        expected = alike.expected
+        if expected >= FEWEST_EXPECTED and alike.different <= DISAGREEING * expected:
+            return ranks < 1
+    return np.ones(len(rows), dtype=bool)
+
+
+def _hashes(frame: pd.DataFrame, columns: Sequence[str], rows: Rows) -> NDArray[np.uint64]:
+    """Return (N,) a number for each row, equal where the texts of all columns are."""
+    hashes = np.zeros(len(rows), dtype=np.uint64)
+    for place, column in enumerate(columns):
+        cells = frame[column].array
+        values = np.random.default_rng(place).integers(0, 2**64, len(cells.categories) + 1, dtype=np.uint64)
+        hashes += values[_codes(frame, column, rows)]
+    return hashes
+
+
+def _codes(frame: pd.DataFrame, column: str, rows: Rows) -> NDArray[np.signedinteger]:
+    """Return (N,) the code of each row's text; a null cell has the last, -1, which picks the last of a list."""
+    codes: NDArray[np.signedinteger] = frame[column].array.codes
+    return codes if len(rows) == len(codes) else codes[rows]
+
+
+def _with_label(hashes: NDArray[np.uint64], labels: Labels) -> NDArray[np.uint64]:
+    return hashes ^ np.where(labels > 0, np.uint64(0x9E3779B97F4A7C15), np.uint64(0))
+
+
+def _grouped(hashes: NDArray[np.uint64]) -> tuple[Rows, Rows]:
+    """Return (N,) the rows group by group, ascending within each, and (G,) the number of rows of each group."""
+    order = np.argsort(hashes, kind="stable")
+    ordered = hashes[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(order) else order
+    return order, np.diff(starts, append=len(order))
+
+
+def _ranks(order: Rows, counts: Rows) -> Rows:
+    """Return (N,) how many rows of its group stand above each row."""
+    ranks = np.empty(len(order), dtype=np.int64)
+    ranks[order] = np.arange(len(order)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return ranks
+
+
+def _of_rows(order: Rows, counts: Rows) -> Rows:
+    """Return (N,) the number of rows of each row's group."""
+    sizes = np.empty(len(order), dtype=np.int64)
+    sizes[order] = np.repeat(counts, counts)
+    return sizes
+
+
+@dataclass(frozen=True)
+class Alike:
+    """The G groups of more than one row that are alike in some columns, whatever their labels.
+
+    Attributes:
+        frame: the table's.
+        columns: those in which they are alike.
+        rows: (N,) the rows that were looked at.
+        labels: (N,) theirs.
+        first: (G,) the place of a row of each group, in 0 … N-1.
+        counts: (G,) its rows.
+        positives: (G,) those of them that are positive.
+    """
+
+    frame: pd.DataFrame
+    columns: Sequence[str]
+    rows: Rows
+    labels: Labels
+    first: Rows
+    counts: Rows
+    positives: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, frame: pd.DataFrame, columns: Sequence[str], rows: Rows, labels: Labels) -> Alike:
+        """Find the groups among N rows."""
+        order, counts = _grouped(_hashes(frame, columns, rows))
+        starts = np.cumsum(counts) - counts
+        positives = np.add.reduceat(labels[order].astype(np.float64), starts)
+        several = counts > 1
+        return cls(frame, columns, rows, labels, order[starts[several]], counts[several], positives[several])
+
+    @property
+    def pairs(self) -> float:
+        """How many pairs of rows are alike."""
+        return float((self.counts * (self.counts - 1)).sum() / 2)
+
+    @property
+    def different(self) -> float:
+        """How many of these pairs differ in their labels."""
+        return float((self.positives * (self.counts - self.positives)).sum())
+
+    @property
+    def chance(self) -> float:
+        """How many pairs of rows would be alike if the columns were independent."""
+        count = len(self.rows)
+        pairs = count * (count - 1) / 2
+        for column in self.columns:
+            share = np.bincount(_codes(self.frame, column, self.rows) + 1) / count
+            pairs *= float(share @ share)
+        return pairs
+
+    @property
+    def expected(self) -> float:
+        """How many pairs would differ in their labels if alike rows were observations of their own.
+
+        The probability that a group's rows are positive is told by its values in all other rows, as naive Bayes does.
+        That is too sure where columns say the same, so it expects too few differences rather than too many.
+        """
+        base = float(self.labels.mean())
+        if base in (0.0, 1.0):
+            return 0.0
+        prior = np.log(base / (1 - base))
+        logit = np.full(len(self.first), prior)
+        for column in self.columns:
+            codes = _codes(self.frame, column, self.rows) + 1
+            here = codes[self.first]
+            others = np.bincount(codes)[here] - self.counts
+            clicks = np.bincount(codes, weights=self.labels)[here] - self.positives
+            rate = (clicks + _PRIOR_ROWS * base) / (others + _PRIOR_ROWS)
+            logit += np.log(rate / (1 - rate)) - prior
+        p = 1 / (1 + np.exp(-np.clip(logit, -500, 500)))
+        return float((self.counts * (self.counts - 1) * p * (1 - p)).sum())
