@@ -17,7 +17,7 @@ from app.shared.launch import TEST_TABLE, VALID_TABLE, choose_split
 from app.shared.uploads import SHARED, say_refused, upload
 from app.state import links, saved_tables
 from app.widgets.layout import side_by_side
-from app.widgets.text import code, counted, plain, show_error
+from app.widgets.text import code, counted, plain, show_error, without_options
 from deepfm_core.errors import DeepFMError, SpecError
 from deepfm_core.schema.compatibility import require_fit
 from deepfm_core.schema.kinds import Kind
@@ -34,6 +34,8 @@ class Division(NamedTuple):
     valid: int
     test: int
     notes: tuple[str, ...]
+    copies: str
+    """What the notes say of copies of rows, if anything."""
 
 
 def division(spec: RunSpec) -> Division | None:
@@ -41,7 +43,7 @@ def division(spec: RunSpec) -> Division | None:
     holdout = (spec.valid_table, spec.test_table)
     try:
         saved_tables.require_for(spec)
-        return _divided((spec.table, *holdout, spec.schema.label, spec.split, spec.rows_seed), spec)
+        return _divided((spec.table, *holdout, repr(spec.schema), spec.split, spec.rows_seed), spec)
     except DeepFMError:
         return None  # the page says why where table, roles or split are chosen
 
@@ -51,15 +53,18 @@ def _divided(key: tuple[object, ...], _spec: RunSpec) -> Division:
     from deepfm_core.encoding.splits import load_parts
 
     parts = load_parts(_spec, saved_tables.table)
-    return Division(len(parts.train), len(parts.valid), len(parts.test), parts.notes)
+    said = parts.copies.said if parts.copies else ""
+    return Division(len(parts.train), len(parts.valid), len(parts.test), parts.notes, said)
 
 
-def say_doubts(spec: RunSpec) -> None:
-    """Warn of parts that are too small for a reliable result."""
+def say_doubts(spec: RunSpec, *, copies: bool = True) -> None:
+    """Warn of parts that are too small for a reliable result, and of copies of rows unless the page has done so."""
     divided = division(spec)
-    if divided is not None and divided.notes:
-        bullet = "- " if len(divided.notes) > 1 else ""
-        st.warning("\n".join(f"{bullet}{plain(note)}" for note in divided.notes), icon=":material/warning:")
+    notes = [] if divided is None else [note for note in divided.notes if copies or note != divided.copies]
+    if notes:
+        bullet = "- " if len(notes) > 1 else ""
+        said = "\n".join(f"{bullet}{plain(without_options(note))}" for note in notes)
+        st.warning(said, icon=":material/warning:")
 
 
 PARTS = {VALID_TABLE: "validate", TEST_TABLE: "test"}
@@ -90,7 +95,7 @@ def choose_parts(sha: str, schema: Schema, rows: int) -> None:
             with cell:
                 _choose(name, sha)
     if spec is not None:
-        say_doubts(spec)
+        say_doubts(spec, copies=False)
 
 
 def _in_words(spec: RunSpec, rows: int) -> str:

@@ -20,7 +20,8 @@ from app.widgets.text import errors_shown, plain, without_options
 from deepfm_core.errors import RunError
 from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.schema import FieldRole, Schema
+from deepfm_core.schema.schema import COPIES as WITH_COPIES
+from deepfm_core.schema.schema import DROP, KEEP, FieldRole, Schema
 from deepfm_core.spec.presets import preset, run_name
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.spec.settings import SETTINGS
@@ -34,6 +35,8 @@ KINDS = "kinds"
 """Name of the choice that holds the roles that the visitor changed, by column."""
 BLANK, NEGATIVE = "blank", "negative"
 """Name of the choice of what a blank label means, and its only value."""
+COPIES = "copies"
+"""Name of the choice of what is done with copies of rows."""
 SEPARATORS, WRITTEN = "separators", "written"
 """Names of the choices that hold what stands between values, and how cells are written, by column."""
 WAYS_TO_WRITE: tuple[Said, ...] = ("day first", "month first", "decimal comma", "decimal point", "literal")
@@ -41,7 +44,7 @@ WAYS_TO_WRITE: tuple[Said, ...] = ("day first", "month first", "decimal comma", 
 
 def choose_table(sha: str | None) -> None:
     """Make a table the current one, None the sample, and forget label, roles and split of the last one."""
-    for name in ("label", "positive", BLANK, KINDS, SEPARATORS, WRITTEN, SPLIT, VALID_TABLE, TEST_TABLE):
+    for name in ("label", "positive", BLANK, COPIES, KINDS, SEPARATORS, WRITTEN, SPLIT, VALID_TABLE, TEST_TABLE):
         links.choose(name, None)
     links.choose(saved_tables.TABLE, sha)
 
@@ -87,7 +90,11 @@ def suggested_roles(sha: str) -> Schema:
     said = tuple((column, way) for column in sorted(written) for way in WAYS_TO_WRITE if written[column] == way)
     blank = links.chosen(BLANK) == NEGATIVE
     label, positive = links.chosen("label"), links.chosen("positive")
-    return saved_tables.suggested_schema(sha, label, positive, blank_negative=blank, said=said)
+    copies = links.chosen(COPIES) or DROP
+    if copies not in WITH_COPIES:
+        links.say_unread([COPIES], "choice")
+        copies = DROP
+    return saved_tables.suggested_schema(sha, label, positive, blank_negative=blank, said=said, copies=copies)
 
 
 def _linked(name: str, schema: Schema) -> dict[str, str]:
@@ -221,12 +228,11 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
         spec: of the run.
         rows: number of rows of its table.
     """
-    label, blank = spec.schema.label, not spec.schema.label.negative
-    suggested = saved_tables.suggested_schema(spec.table, label.column, label.said, blank_negative=blank)
-    ways = _ways_to_write(spec, suggested)
+    blank, copies = not spec.schema.label.negative, _done_with_copies(spec)
+    suggested = _suggested(spec, copies)
+    ways = _ways_to_write(spec, suggested, copies)
     if ways:
-        said = tuple(sorted(ways.items()))
-        suggested = saved_tables.suggested_schema(spec.table, label.column, label.said, blank_negative=blank, said=said)
+        suggested = _suggested(spec, copies, tuple(sorted(ways.items())))
     usual = {role.column: role.kind for role in suggested.roles}
     marks = {role.column: role.separator for role in suggested.roles}
     separators = {role.column: role.separator for role in spec.schema.roles if role.separator != marks.get(role.column)}
@@ -234,9 +240,10 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
     return {
         "preset": "custom",
         "model": None if spec.model.name == "deepfm" else spec.model.name,
-        "label": label.column,
-        "positive": label.said,
+        "label": spec.schema.label.column,
+        "positive": spec.schema.label.said,
         BLANK: NEGATIVE if blank else None,
+        COPIES: None if copies == DROP else copies,
         KINDS: links.as_text(kinds),
         SEPARATORS: links.as_text({column: mark for column, mark in separators.items() if mark}),
         WRITTEN: links.as_text(dict(ways)),
@@ -248,9 +255,22 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
     }
 
 
-def _ways_to_write(spec: RunSpec, suggested: Schema) -> dict[str, Said]:
+def _suggested(spec: RunSpec, copies: str, said: tuple[tuple[str, Said], ...] = ()) -> Schema:
+    label = spec.schema.label
+    blank = not label.negative
+    return saved_tables.suggested_schema(
+        spec.table, label.column, label.said, blank_negative=blank, said=said, copies=copies
+    )
+
+
+def _done_with_copies(spec: RunSpec) -> str:
+    """Say what a run did with copies of rows; keeping them need not be said where there are none."""
+    copies = spec.schema.copies
+    return copies if copies != KEEP or saved_tables.understood(spec.table, spec.schema)[1] else DROP
+
+
+def _ways_to_write(spec: RunSpec, suggested: Schema, copies: str) -> dict[str, Said]:
     """Find what was said of how columns are written: the way in which the table gives the run's forms and notations."""
-    label, blank = spec.schema.label, not spec.schema.label.negative
     found = {role.column: role for role in suggested.roles}
     differing = [role for role in spec.schema.roles if role.column in found and not _alike(role, found[role.column])]
     ways: dict[str, Said] = {}
@@ -259,7 +279,7 @@ def _ways_to_write(spec: RunSpec, suggested: Schema) -> dict[str, Said]:
         if not left:
             break
         said = tuple((role.column, way) for role in left)  # each column is read by itself, so all are asked at once
-        other = saved_tables.suggested_schema(spec.table, label.column, label.said, blank_negative=blank, said=said)
+        other = _suggested(spec, copies, said)
         ways |= {role.column: way for role in left if _alike(role, other.role(role.column))}
     return ways
 

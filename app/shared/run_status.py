@@ -13,6 +13,7 @@ from app.state.saved_runs import BUNDLED_ID, COMPARED, RUN, OpenRun, current_id,
 from app.state.store import store
 from app.widgets.text import MODEL_TITLES, baseline_sentence, code, counted, plain, say_missing_letters
 from deepfm_core.errors import DeepFMError
+from deepfm_core.schema.copies import Copies
 from deepfm_core.schema.schema import LabelRole
 from deepfm_core.spec.run import BASELINE, RunSpec
 from deepfm_core.store.limits import shared
@@ -173,6 +174,15 @@ def show_run(run: OpenRun) -> None:
     say_missing_letters(
         [name_of(run), run.spec.schema.label.outcome(), *(role.column for role in run.spec.schema.roles)]
     )
+
+
+def say_copies(run: OpenRun) -> None:
+    """Say if the rows of a run's table are copies of each other, which makes its figures look better than they are."""
+    copies = Copies.of_run(run.summary)
+    if copies.kept:
+        st.warning(plain(copies.said_of_run), icon=":material/warning:")
+    elif copies:
+        st.caption(plain(copies.said_of_run))
 
 
 def show_group(runs: Sequence[RunRow]) -> None:

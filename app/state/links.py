@@ -107,14 +107,14 @@ def mirror_number(name: str, default: int, most: int) -> dict[str, Any]:
     return {"key": key, "on_change": keep}
 
 
-def mirror_flag(name: str, default: bool) -> dict[str, Any]:
-    """Bind a toggle to the URL, which says on or off: pass the result on as its `key` and `on_change`."""
+def mirror_flag(name: str, default: bool, *, on: str = "on") -> dict[str, Any]:
+    """Bind a toggle to the URL, which says `on` or off: pass the result on as its `key` and `on_change`."""
     key = f"choice of {name}"
-    st.session_state[key] = {"on": True, "off": False}.get(chosen(name) or "", default)
+    st.session_state[key] = {on: True, "off": False}.get(chosen(name) or "", default)
 
     def keep() -> None:
         value = bool(st.session_state[key])
-        choose(name, None if value is default else "on" if value else "off")
+        choose(name, None if value is default else on if value else "off")
 
     return {"key": key, "on_change": keep}
 

@@ -12,12 +12,13 @@ import streamlit as st
 from app.state import links, visitor
 from app.state.store import store
 from deepfm_core.errors import RunError
-from deepfm_core.schema.schema import Schema
+from deepfm_core.schema.schema import DROP, Schema
 from deepfm_core.store.limits import data_roots, shared
 from deepfm_core.store.store import LOCAL
 
 if TYPE_CHECKING:
     from deepfm_core.schema.column_rules import Said
+    from deepfm_core.schema.copies import Copies
     from deepfm_core.spec.run import RunSpec
     from deepfm_core.tables.table import Choices, Table
 
@@ -154,6 +155,7 @@ def forget_read() -> None:
     """Forget what was read of tables, of all visitors': a deleted one must not open again."""
     _table.clear()
     _suggested_schema.clear()
+    _understood.clear()
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the table …")
@@ -168,6 +170,7 @@ def suggested_schema(
     *,
     blank_negative: bool = False,
     said: tuple[tuple[str, Said], ...] = (),
+    copies: str = DROP,
 ) -> Schema:
     """Suggest the roles of a table's columns.
 
@@ -177,22 +180,48 @@ def suggested_schema(
         positive: its positive value; suggested if None.
         blank_negative: whether a blank cell of the label means its other value.
         said: what the visitor says of how columns are written, by column.
+        copies: what is done with copies of rows.
 
     Raises:
         SchemaError: the table cannot be learned from, or the label cannot be one.
         RunError: the store does not have it, or it is not the visitor's.
     """
     require(sha)
-    return _suggested_schema(sha, label, positive, blank_negative, said)
+    return _suggested_schema(sha, label, positive, blank_negative, said, copies)
 
 
 @st.cache_data(max_entries=64, show_spinner="Looking at every column …")
 def _suggested_schema(
-    sha: str, label: str | None, positive: str | None, blank_negative: bool, said: tuple[tuple[str, Said], ...]
+    sha: str,
+    label: str | None,
+    positive: str | None,
+    blank_negative: bool,
+    said: tuple[tuple[str, Said], ...],
+    copies: str,
 ) -> Schema:
     from deepfm_core.schema.infer import infer_schema
 
-    return infer_schema(table(sha), label, positive, said=dict(said), blank_negative=blank_negative)
+    return infer_schema(table(sha), label, positive, said=dict(said), blank_negative=blank_negative, copies=copies)
+
+
+def understood(sha: str, schema: Schema) -> tuple[list[str], Copies]:
+    """Sum up a table and its schema, as `schema.infer.verdict` does, and count the rows that are copies of others.
+
+    Raises:
+        SchemaError: a cell is no label.
+        RunError: the store does not have the table, or it is not the visitor's.
+    """
+    require(sha)
+    return _understood(sha, repr(schema), schema)
+
+
+@st.cache_data(max_entries=64, show_spinner=False)
+def _understood(sha: str, key: str, _schema: Schema) -> tuple[list[str], Copies]:
+    from deepfm_core.schema.copies import look_for_copies
+    from deepfm_core.schema.infer import verdict
+
+    read = table(sha)
+    return verdict(read, _schema), look_for_copies(read.frame, _schema, read.name).copies
 
 
 def separated(sha: str, schema: Schema) -> Schema:

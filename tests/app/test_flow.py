@@ -25,7 +25,7 @@ from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec, SplitSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import ClusterState
 from deepfm_core.store.store import CLUSTER_FILE, Store
-from tests.conftest import answer_next
+from tests.conftest import answer_next, clicks
 from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
@@ -609,3 +609,23 @@ def test_a_title_above_the_table_is_told_quietly(opened: Opened) -> None:
     app.file_uploader[0].upload("titled.csv", b"Clicks of May\n\n" + lines, "text/csv").run()
     assert "left out" not in " ".join(warning.value for warning in app.warning)
     assert "1 line of the file is left out, and nothing is lost: 800 rows were read." in _text(app)
+
+
+def test_copies_of_rows_are_said_and_can_be_kept(opened: Opened, store: Store) -> None:
+    rows = clicks(400)
+    app = opened("data")
+    text = pd.concat([rows, rows]).to_csv(index=False)
+    app.file_uploader[0].upload("twice.csv", text.encode(), "text/csv").run()
+    assert "400 of 800 rows are copies of others\\: alike in every field and in the label. They are left out" in _text(
+        app
+    )
+    assert "320 rows to train, 40 to validate, 40 to test" in [box.label for box in app.expander]
+    assert "--copies" not in _text(app)
+    (keep,) = (toggle for toggle in app.toggle if toggle.label == "Keep copies of rows")
+    keep.set_value(True).run()
+    assert _choice(app, "copies") == "keep"
+    assert "They are kept, so held-out rows hold copies of training rows" in _text(app)
+    assert "640 rows to train, 80 to validate, 80 to test" in [box.label for box in app.expander]
+    _button(app, "Train with the suggested roles").click().run()
+    assert store.runs()[0].spec.schema.copies == "keep"
+    assert not [toggle for toggle in opened("data").toggle if toggle.label == "Keep copies of rows"]

@@ -553,3 +553,17 @@ def test_how_a_pair_was_tested_says_what_each_figure_is(opened: Opened) -> None:
     assert "held-out rows once the pair is taken out" in said
     assert "**False discovery rate:** how much of what is as clear as this pair would be noise" in said
     assert "**Level pairs:** how many pairs of levels have rows" in said
+
+
+@pytest.mark.parametrize("page", ["interactions", "performance"])
+def test_a_run_on_copies_of_rows_says_so_where_it_is_trusted(opened: Opened, store: Store, page: str) -> None:
+    def copied(folder: Path) -> None:
+        summary = json.loads((folder / "summary.json").read_text())
+        summary["copies"] = {"count": 9000, "rows": 20000, "kept": True}
+        (folder / "summary.json").write_text(json.dumps(summary))
+
+    app = opened(page, run=finished_copy(store, copied))
+    (said,) = (warning.value for warning in app.warning if "copies" in warning.value)
+    assert said.startswith("9,000 of 20,000 rows are copies of others")
+    assert said.endswith("scores and pairs look better than they are. Train again without the copies.")
+    assert not [warning for warning in opened(page).warning if "copies" in warning.value]

@@ -18,8 +18,7 @@ from app.views.data.roles import KEPT, choose_label, edit_roles, table_heading
 from app.widgets.layout import STACKED, sideways_hint
 from app.widgets.text import counted, errors_shown, plain, say_missing_letters, show_error, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
-from deepfm_core.schema.infer import verdict
-from deepfm_core.schema.schema import Schema
+from deepfm_core.schema.schema import KEEP, Schema
 from deepfm_core.tables.table import Table
 
 PREVIEWED = 100
@@ -38,7 +37,7 @@ def main() -> None:
         sha = saved_tables.current_table()
         table = saved_tables.table(sha)
         to_choose = choose_label(sha, table)
-        schema = _understood(sha, table, to_choose=to_choose)
+        schema = _understood(sha, to_choose=to_choose)
         _skipped(table)
         reading_section(sha, table, changeable=sha in saved_tables.tables())
         if schema is None:
@@ -53,14 +52,14 @@ def main() -> None:
     _preview(saved_tables.current_table())
 
 
-def _understood(sha: str, table: Table, *, to_choose: bool) -> Schema | None:
+def _understood(sha: str, *, to_choose: bool) -> Schema | None:
     """Draw the verdict and return the roles; None where there are none, after a message that says why.
 
     While the label is still to be chosen, the message invites to that, and nothing is wrong.
     """
     try:
         schema = launch.chosen_schema(sha)
-        _verdict(table, schema)
+        _verdict(sha, schema)
     except DeepFMError as error:
         show_error(error, to_choose=to_choose)
         return None
@@ -73,11 +72,14 @@ def _roles_alone(sha: str, table: Table) -> None:
         edit_roles(sha, table, launch.marked_schema(sha))
 
 
-def _verdict(table: Table, schema: Schema) -> None:
-    head, *remarks = verdict(table, schema)
+def _verdict(sha: str, schema: Schema) -> None:
+    (head, *remarks), copies = saved_tables.understood(sha, schema)
     st.markdown(f"### {plain(head)}")
     if remarks:
         st.markdown("\n".join(f"- {plain(without_options(remark))}" for remark in remarks))
+    if copies or links.chosen(launch.COPIES):
+        text = "Repeated rows may be meant, as weights. Held-out rows then hold copies of training rows."
+        st.toggle("Keep copies of rows", help=text, **links.mirror_flag(launch.COPIES, False, on=KEEP))
 
 
 def _begin(sha: str, table: Table, schema: Schema) -> None:

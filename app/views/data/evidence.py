@@ -50,16 +50,16 @@ def values_section(sha: str, table: Table, schema: Schema) -> None:
         said = [f"**{role.kind.value}**: {plain(without_options(role.reason))}."]
         said += [f"Careful: {plain(without_options(role.warning))}."] if role.warning else []
         st.caption("  \n".join(said))
-        _values_of(table, schema, field, _rates(sha, repr((schema.label, schema.role(field))), table, schema, field))
+        _values_of(table, schema, field, _rates(sha, repr(schema), table, schema, field))
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _rates(sha: str, key: str, _table: Table, _schema: Schema, field: str) -> tuple[pd.DataFrame, float]:
     """Count the labelled rows by value of a field; also give the share of positives among all of them."""
     from deepfm_core.metrics.scores import level_rates, level_rows
-    from deepfm_core.schema.labels import labelled_rows
+    from deepfm_core.schema.copies import learned_rows
 
-    rows, labels = labelled_rows(_table.frame, _schema.label, _table.name)
+    rows, labels = learned_rows(_table.frame, _schema, _table.name)
     levels = level_rows(_table.frame[field].iloc[rows], _schema.role(field))
     return level_rates(labels, levels), float(labels.mean())
 

@@ -34,6 +34,7 @@ def main() -> None:
     st.title("Interactions", anchor=False)
     run = run_status.finished_run()
     run_status.show_run(run)
+    run_status.say_copies(run)
     fields = run_status.frame(run, "fields", "fields")
     if not run.spec.schema.has_pairs:
         one_field(run)

@@ -35,6 +35,7 @@ def main() -> None:
     st.title("Performance", anchor=False)
     run = run_status.finished_run()
     run_status.show_run(run)
+    run_status.say_copies(run)
     other = run_status.compared_run(run)
     part = choose_part(run)
     rows, metrics = predictions.predictions(run, part), predictions.metrics(run, part)

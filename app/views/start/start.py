@@ -102,6 +102,7 @@ def _ways_on(run: OpenRun) -> None:
 def _about(run: OpenRun) -> None:
     st.header(f"What {MODEL_TITLES[run.spec.model.name]} found in {plain(run.spec.table_name)}", anchor=False)
     run_status.show_run(run)
+    run_status.say_copies(run)
 
 
 @st.dialog("How DeepFM works", width="large")

@@ -29,6 +29,7 @@ from app.widgets.text import (
     plain,
     seconds_of_work,
     to_pairs,
+    without_options,
 )
 from deepfm_core.runs.findings import FILE
 from deepfm_core.spec.events import GUIDE, HOLD_OUT, PLACE
@@ -299,7 +300,7 @@ def _rows(run: OpenRun, run_progress: RunProgress) -> None:
         f"{verb} on {plain(name)}." for part, verb in verbs.items() if (name := predictions.holdout_table(run, part))
     ]
     lines = [" ".join(holdout)] if holdout else []
-    lines += [plain(note) for note in run_progress.notes]
+    lines += [plain(without_options(note)) for note in run_progress.notes]
     if lines:
         st.caption("  \n".join(lines))
 
