@@ -192,14 +192,14 @@ def test_files_that_change_vanish_or_come_are_named_and_the_run_goes_on_once_the
     folder = begun(data, tmp_path / "run")
     moved = tmp_path / "moved.parquet"
     (data / "2.parquet").rename(moved)
-    with pytest.raises(TableError, match=r"changed, come or gone .*found `2\.parquet`.*Put back the files"):
+    with pytest.raises(TableError, match=r"changed, come or gone .*file `2\.parquet`.*Put back the files"):
         list(events_of(spec, sample, folder.path))
     shutil.copy(data / "1.parquet", data / "2.parquet")
-    with pytest.raises(TableError, match=r"found `2\.parquet`"):
+    with pytest.raises(TableError, match=r"file `2\.parquet`"):
         list(events_of(spec, sample, folder.path))
     moved.rename(data / "2.parquet")
     (data / "4.parquet").write_bytes((data / "1.parquet").read_bytes())
-    with pytest.raises(TableError, match=r"found `4\.parquet`"):
+    with pytest.raises(TableError, match=r"file `4\.parquet`"):
         list(events_of(spec, sample, folder.path))
     (data / "4.parquet").unlink()
     assert isinstance(list(events_of(spec, sample, folder.path))[-1], Finished)
@@ -210,7 +210,7 @@ def test_a_file_that_vanishes_in_the_middle_of_a_pass_is_named(spec, tmp_path):
     passes = Sharding(Pieces(data), spec, MEMORY).divide()
     next(passes)
     (data / "3.parquet").unlink()
-    with pytest.raises(TableError, match=r"vanished while the dataset was read \(found `3\.parquet`\)"):
+    with pytest.raises(TableError, match=r"vanished while the dataset was read \(file `3\.parquet`\)"):
         list(passes)
     assert not (tmp_path / "shards").exists()
 

@@ -75,7 +75,7 @@ def test_files_that_do_not_fit_together_are_named_before_rows_are_read(tmp_path:
     assert "column `y`: it has no such column, and `a.parquet` has" in said(folder)
     (folder / "b.parquet").write_bytes(b"PAR1 and no more")
     assert "damaged or cut short" in said(folder)
-    assert "found `b.parquet`" in said(folder)
+    assert "file `b.parquet`" in said(folder)
     (folder / "b.parquet").write_text("x,y\n1,2\n")
     assert "only Parquet files can be read a piece at a time (file `b.parquet`)" in said(folder)
     (folder / "b.parquet").unlink()
