@@ -45,9 +45,17 @@ class Problem:
             if part
         )
         head = f"{place}: " if place else ""
-        value = f" ({self.how} `{self.value}`)" if self.value is not None else ""
+        value = f" ({self.how} `{_cut(self.value)}`)" if self.value is not None else ""
         remedy = f" {self.remedy}" if self.remedy else ""
         return f"{head}{self.message}{value}.{remedy}"
+
+
+_MOST_SHOWN = 300
+"""Characters of a value that a message shows."""
+
+
+def _cut(value: str) -> str:
+    return value if len(value) <= _MOST_SHOWN else f"{value[: _MOST_SHOWN - 1]}…"
 
 
 def did_you_mean(name: str, names: Sequence[str]) -> str:
@@ -81,7 +89,7 @@ def _many(same: Sequence[Problem]) -> str:
     first = same[0]
     named = ", ".join(f"{problem.line:,}" for problem in same[:_LINES]) + (", …" if len(same) > _LINES else "")
     column = f", column `{first.column}`" if first.column is not None else ""
-    value = f" ({first.how} `{first.value}` in line {first.line:,})" if first.value is not None else ""
+    value = f" ({first.how} `{_cut(first.value)}` in line {first.line:,})" if first.value is not None else ""
     remedy = f" {first.remedy}" if first.remedy else ""
     return f"{len(same):,} lines ({named}){column}: {first.message}{value}.{remedy}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -134,6 +135,18 @@ SPECIALS = (MISSING, UNSEEN, RARE)
 
 _SPECIAL_TEXTS = pa.array(SPECIALS, pa.large_string())
 
+MOST_NAME = 200
+"""Characters of a feature's name, which stands in many rows of a run's frames and in all of its charts."""
+
+
+def short_name(value: str) -> str:
+    """Name a feature by its value; a long one by its beginning, and a digest that tells it from others."""
+    if len(value) <= MOST_NAME:
+        return value
+    digest = sha256(value.encode()).hexdigest()[:8]
+    return f"{value[: MOST_NAME - len(digest) - 2]}… {digest}"
+
+
 _WHOLE = r"^[+-]?\d+(\.0*)?$"
 _POINT_ZERO = r"^([+-]?\d+)\.0*$"
 _FIRST = 100
@@ -194,11 +207,14 @@ class Vocabulary:
 
     @cached_property
     def features(self) -> Texts:
-        """The name of each feature; a value that reads like a special feature is put in quotes."""
-        names = self.values.array
+        """The name of each feature; a value that reads like a special feature is put in quotes, a long one is cut."""
+        names, cut = self.values.array, self.named[: self.size]
+        if (pc.max(pc.binary_length(names)).as_py() or 0) > MOST_NAME:
+            names = pa.array(map(short_name, names.to_pylist()), names.type)
+            cut = pa.concat_arrays([_SPECIAL_TEXTS, names])
         alike = pc.is_in(names, value_set=_SPECIAL_TEXTS)
         if not pc.any(alike).as_py():
-            return Texts(self.named[: self.size])
+            return Texts(cut)
         quote, nothing = pa.scalar('"', names.type), pa.scalar("", names.type)
         names = pc.if_else(alike, pc.binary_join_element_wise(quote, names, quote, nothing), names)
         return Texts(pa.concat_arrays([_SPECIAL_TEXTS, names]))

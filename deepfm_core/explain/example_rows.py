@@ -149,6 +149,8 @@ def _jaccard(a: frozenset[str], b: frozenset[str]) -> float:
 
 _COMPARED = 20_000
 """Known values that an unseen one is compared with, the most frequent ones."""
+_WORK = 2_000_000
+"""Pairs of letters that these comparisons may look at: long values are compared with fewer known ones."""
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,7 @@ def unfamiliar(encoder: Encoder, column: str, values: list[str]) -> list[Unfamil
 
 
 def _nearest(value: str, known: Sequence[str]) -> str | None:
-    by_case = {text.casefold(): text for text in reversed(known[:_COMPARED])}
+    most = min(_COMPARED, _WORK // max(len(value), 1) ** 2)
+    by_case = {text.casefold(): text for text in reversed(known[:most])}
     close = get_close_matches(value.casefold(), list(by_case), n=1, cutoff=0.5)
     return by_case[close[0]] if close else None

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from deepfm_core._words import percent
@@ -128,7 +129,7 @@ def _two_valued(frame: pd.DataFrame, column: str) -> bool:
     if len(frame[column].cat.categories) > _FEW_VALUES:
         return False
     cells = Cells.of(frame, column)
-    return len(_values(cells)) == 2 and _missing_rows(cells) <= MAX_MISSING_SHARE * len(cells)
+    return not _too_long(cells) and len(_values(cells)) == 2 and _missing_rows(cells) <= MAX_MISSING_SHARE * len(cells)
 
 
 def _suggested(table: Table, column: str, reason: str) -> LabelRole:
@@ -155,6 +156,7 @@ def label_role(table: Table, column: str, positive: str | None = None, *, blank_
     subject = f"Label `{column}` of {table.name}"
     _require_column(table, column, subject)
     cells = Cells.of(table.frame, column)
+    _require_short(cells, subject)
     values = _values(cells)
     if blank_negative and len(values) == 1 and _missing_rows(cells):
         only = next(iter(values.values())).text
@@ -378,6 +380,22 @@ def _require_column(table: Table, column: str, subject: str) -> None:
     columns = ", ".join(f"`{name}`" for name in names[:40])
     problem = Problem("there is no such column", f"{meant}Columns are {columns}{more}.")
     raise SchemaError(subject, [problem, *header_doubt(table)])
+
+
+_MOST_LETTERS = 1_000
+"""Characters of a label's value: it stands in sentences and charts."""
+
+
+def _too_long(cells: Cells) -> int:
+    """Return the characters of the longest text of a column where a label has no such; else 0."""
+    longest = pc.max(pc.utf8_length(cells.texts)).as_py() or 0
+    return int(longest) if longest > _MOST_LETTERS else 0
+
+
+def _require_short(cells: Cells, subject: str) -> None:
+    if longest := _too_long(cells):
+        message = f"a value has {longest:,} characters, more than the limit of {_MOST_LETTERS:,}"
+        raise SchemaError(subject, [Problem(message, "Choose another column, or shorten its values.")])
 
 
 def _require_two(values: dict[str, _Value], cells: Cells, subject: str, positive: str | None) -> None:

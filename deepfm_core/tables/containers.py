@@ -286,8 +286,10 @@ def from_json(content: Content, folder: Path, subject: str) -> tuple[Path, str]:
     notes = list[str]()
     count = 0
     for row in _objects(content, subject, notes):
+        known = len(columns)
         columns.update(dict.fromkeys(row))
-        refuse_columns(len(columns), subject)
+        if len(columns) > known:
+            refuse_columns(columns, subject)
         count += 1
     if not count or not columns:
         raise TableError(subject, [Problem("the file holds no objects", "Give one object a line.")])

@@ -12,7 +12,7 @@ import io
 import re
 import unicodedata
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
@@ -172,14 +172,20 @@ def refuse_size(size: int, max_bytes: int | None, subject: str) -> None:
 
 MOST_COLUMNS = 2_000
 """Columns of a table that is read: each costs work on every page, and all pairs of them are looked at."""
+MOST_LETTERS = 1_000
+"""Characters of a column's name: it stands in every chart, table and address that is of its field."""
 
 
-def refuse_columns(count: int, subject: str) -> None:
-    """Raise a TableError if a table has more than `MOST_COLUMNS` columns; call it before the costly work."""
-    if count > MOST_COLUMNS:
+def refuse_columns(names: Collection[str], subject: str) -> None:
+    """Raise a TableError if these are too many names of columns, or one is too long; call it before the costly work."""
+    if len(names) > MOST_COLUMNS:
         message = f"the table has more columns than the limit of {MOST_COLUMNS:,}"
         remedy = "Leave out those that you do not need, or join many flags into one column of lists."
-        raise TableError(subject, [Problem(message, remedy, value=f"{count:,} columns")])
+        raise TableError(subject, [Problem(message, remedy, value=f"{len(names):,} columns")])
+    longest = max(names, key=len, default="")
+    if len(longest) > MOST_LETTERS:
+        message = f"the name of a column has {len(longest):,} characters, more than the limit of {MOST_LETTERS:,}"
+        raise TableError(subject, [Problem(message, "Shorten it, or add a header line.", value=longest)])
 
 
 class _Census:

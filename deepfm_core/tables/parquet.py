@@ -70,7 +70,7 @@ def read_parquet(
     with _readable(name, "Parquet"):
         with pq.ParquetFile(path) as file:
             schema, metadata = file.schema_arrow, file.metadata
-        refuse_columns(len(schema), subject)
+        refuse_columns(schema.names, subject)
         refuse_size(_unpacked(metadata), max_bytes, subject)
         budget.refuse_announced(metadata)
         with pq.ParquetFile(path, read_dictionary=_with_dictionary(schema, metadata)) as file:
@@ -101,7 +101,7 @@ def read_arrow(
         TableError: as `read_parquet` does.
     """
     with _readable(name, "Arrow"), pa.memory_map(str(path)) as source, pa.ipc.open_file(source) as file:
-        refuse_columns(len(file.schema), f"Table `{name}`")
+        refuse_columns(file.schema.names, f"Table `{name}`")
         budget = Budget(max_bytes, f"Table `{name}`")
         batches = list[pa.RecordBatch]()
         for number in range(file.num_record_batches):

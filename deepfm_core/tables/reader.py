@@ -191,7 +191,7 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
     if only is not None and (table := read_one_column(content, only, name)) is not None:
         return table
     dialect = detect(content, subject, choices)
-    refuse_columns(len(dialect.columns), subject)
+    refuse_columns(dialect.columns, subject)
     rows = _rows(content, dialect, subject, every=choices.rows is not None)
     _refuse(rows, dialect, subject, strict)
     header = () if any(map(is_value, dialect.header)) else dialect.header  # a chosen one may look like its rows

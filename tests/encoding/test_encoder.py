@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from deepfm_core.encoding.categorical import CategoricalCode
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.encoding.vocabulary import Vocabulary
+from deepfm_core.encoding.vocabulary import MOST_NAME, Vocabulary
 from deepfm_core.errors import SchemaError
 from deepfm_core.explain.example_rows import unfamiliar
 from deepfm_core.schema.kinds import Kind
@@ -240,6 +240,21 @@ def test_a_value_named_like_a_special_feature_keeps_a_name_of_its_own():
     encoder = Encoder.fit(frame_of(ad=["rare", "unseen", "x"]), schema_of(ad=Kind.CATEGORICAL))
     assert encoder.layout.fields[0].features == ("missing", "unseen", "rare", '"rare"', '"unseen"', "x")
     assert names_of(encoder, frame_of(ad=["rare", "new"])) == [[('"rare"', 1.0)], [("unseen", 1.0)]]
+
+
+def test_a_long_value_has_a_short_name_of_its_own_and_is_found_whole():
+    long = ["x" * 100_000 + end for end in "ab"]
+    frame = frame_of(site=[*long, "short", long[0]])
+    encoder = Encoder.fit(frame, schema_of(site=Kind.CATEGORICAL), min_count=1)
+    names = list(encoder.layout.fields[0].features)
+    assert [len(name) for name in names[3:]] == [MOST_NAME, 5, MOST_NAME]
+    assert len(set(names)) == len(names)
+    ids = encoder.encode(frame, subject="Table").ids[:, 0].tolist()
+    assert ids == [3, ids[1], ids[2], 3]
+    assert len(set(ids)) == 3
+    again = Encoder.from_dict(json.loads(as_json(encoder)))
+    assert list(again.layout.fields[0].features) == names
+    assert unfamiliar(encoder, "site", [long[0] + "c"])[0].nearest is None
 
 
 def test_only_the_given_rows_are_looked_at():

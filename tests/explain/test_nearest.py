@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.explain.example_rows import by_weight, derived_values, differing, distances
+from deepfm_core.explain.example_rows import by_weight, derived_values, differing, distances, unfamiliar
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.number_parsing import Notation
 from deepfm_core.schema.schema import FieldRole, LabelRole, Schema
@@ -82,3 +82,15 @@ def test_columns_that_move_the_logit_most_come_first_and_a_pair_counts_for_both_
     columns = ["age", "device", "seen", "site", "price"]
     assert by_weight(columns, terms) == ["price", "site", "seen", "device", "age"]
     assert by_weight([], terms) == []
+
+
+def test_a_long_unseen_value_is_compared_with_few_known_ones(monkeypatch: pytest.MonkeyPatch) -> None:
+    compared: list[int] = []
+    monkeypatch.setattr(
+        "deepfm_core.explain.example_rows.get_close_matches", lambda _, known, **__: compared.append(len(known)) or []
+    )
+    site = pd.DataFrame({"site": [f"{number:05d}" for number in range(3_000)]}).astype("category")
+    encoder = Encoder.fit(site, Schema(LabelRole("clicked", "1", "0"), (FieldRole("site", Kind.CATEGORICAL),)))
+    found = unfamiliar(encoder, "site", ["x" * letters for letters in (5, 64, 1_000, 100_000)])
+    assert [one.nearest for one in found] == [None] * 4
+    assert compared == [3_000, 488, 2, 0]

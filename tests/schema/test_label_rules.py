@@ -6,7 +6,7 @@ import pytest
 from deepfm_core.classifier import DeepFMClassifier
 from deepfm_core.errors import SchemaError
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.schema.labels import label_role, labelled_rows, labels_of, named_as_label
+from deepfm_core.schema.labels import label_role, labelled_rows, labels_of, named_as_label, suggest_label
 from deepfm_core.schema.schema import Schema
 from tests.schema.test_blank_labels import table_of
 
@@ -51,6 +51,14 @@ def test_a_value_that_reads_like_a_rule_is_a_value():
     assert labels_of(ages.frame, label_role(ages, "age", "<18|>30"), "t").tolist() == [1, 0, 1, 0, 0, 0]
     income = table_of(income=[">50K", "<=50K", "<=50K."])
     assert label_role(income, "income", ">50K").rule == ""
+
+
+def test_long_texts_are_no_label_and_none_is_suggested():
+    table = table_of(text=["x" * 100_000, "y"] * 9, clicked=["0", "1"] * 9)
+    assert suggest_label(table).column == "clicked"
+    with pytest.raises(SchemaError, match="a value has 100,000 characters, more than the limit of 1,000") as refused:
+        label_role(table, "text")
+    assert len(str(refused.value)) < 300
 
 
 def test_rows_without_a_label_are_left_out():

@@ -17,7 +17,7 @@ import pytest
 
 from deepfm_core.errors import TableError
 from deepfm_core.tables.containers import Form, outline
-from deepfm_core.tables.decoding import MOST_COLUMNS, refuse_columns
+from deepfm_core.tables.decoding import MOST_COLUMNS, MOST_LETTERS, refuse_columns
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Choices
 
@@ -301,9 +301,27 @@ def test_a_table_of_too_many_columns_is_refused(write: Callable[[Path, int], Non
 
 
 def test_a_table_may_have_as_many_columns_as_the_limit() -> None:
-    refuse_columns(MOST_COLUMNS, "Table")
+    names = [str(number) for number in range(MOST_COLUMNS + 1)]
+    refuse_columns(names[1:], "Table")
     with pytest.raises(TableError):
-        refuse_columns(MOST_COLUMNS + 1, "Table")
+        refuse_columns(names, "Table")
+
+
+@pytest.mark.parametrize("form", ["csv", "json", "parquet", "feather"])
+def test_a_columns_name_has_a_limit_and_an_error_shows_its_beginning(tmp_path: Path, form: str) -> None:
+    def write(letters: int) -> Path:
+        frame = pd.DataFrame({"n" * letters: ["a", "b"] * 9, "y": ["0", "1"] * 9})
+        path = tmp_path / f"{letters}.{form}"
+        if form == "json":
+            frame.to_json(path, orient="records", lines=True)
+        else:
+            getattr(frame, f"to_{form}")(path, **({"index": False} if form == "csv" else {}))
+        return path
+
+    assert len(read_table(write(MOST_LETTERS)).frame.columns[0]) == MOST_LETTERS
+    with pytest.raises(TableError, match=r"the name of a column has 50,000 characters, more than .* 1,000") as refused:
+        read_table(write(50_000))
+    assert len(str(refused.value)) < 500
 
 
 def test_an_archive_of_what_is_no_text_is_refused_before_it_is_unpacked(write):

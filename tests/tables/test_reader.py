@@ -410,7 +410,7 @@ def test_a_header_that_cannot_be_read_as_a_single_column_is_read_as_any_other(wr
     assert problems(write('"site\na\nb\n'), only="site")
     assert problems(write('"si"te\na\nb\n'), only="other")
     long = "x" * 200_000
-    assert cells(read_table(write(f"site,{long}\n1,2\n3,4\n"), only="site")) == [["1", "2"], ["3", "4"]]
+    assert "200,000 characters" in problems(write(f"site,{long}\n1,2\n3,4\n"), only="site")[0].message
     assert problems(write(f"{long}\n1\n"), only="site")
 
 
