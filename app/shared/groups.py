@@ -191,8 +191,8 @@ def _state(standing: Standing) -> str:
 
 def _about(row: ComparisonRow, runs: Sequence[RunRow]) -> list[str]:
     """List what all runs share: settings, seeds and rows."""
-    spec, seeds = runs[0].spec, int(row.plan["seeds"])
-    facts = [f"{str(row.plan['preset']).capitalize()} settings", "1 seed" if seeds == 1 else f"{seeds} seeds"]
+    spec, seeds = runs[0].spec, row.plan["seeds"]
+    facts = [f"{row.plan['preset'].capitalize()} settings", "1 seed" if seeds == 1 else f"{seeds} seeds"]
     rows = next((run.summary.get("rows") for run in runs if run.ended_well), None)
     if rows is None:
         return [*facts, f"split {in_words(spec.split)}"]

@@ -20,14 +20,14 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from deepfm_core._files import sha256, whole
+from deepfm_core._files import DAMAGE, sha256, whole
 from deepfm_core._parallel import in_parallel
 from deepfm_core.encoding import categorical, numeric
 from deepfm_core.encoding.categorical import CrossedCode
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable, Layout, gather
 from deepfm_core.encoding.field import Code, DenseFieldCode, FieldCode, FieldSettings, field_from_dict, fit_role, tally
 from deepfm_core.encoding.summaries import ColumnSummary
-from deepfm_core.errors import Problem, SchemaError
+from deepfm_core.errors import Problem, RunError, SchemaError, first_line
 from deepfm_core.schema.column import Cells, number_problems
 from deepfm_core.schema.compatibility import absent
 from deepfm_core.schema.knots import default_knots
@@ -403,8 +403,11 @@ class Encoder:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Self:
-        """Rebuild an encoder from `to_dict`."""
+        """Rebuild an encoder from `to_dict`; what does not fit together raises what Python happens to raise."""
         fields = tuple(field_from_dict(field) for field in values["fields"])
+        size = sum(len(field.features) for field in fields)
+        if not len(values["counts"]) == len(values["mass"]) == size:
+            raise ValueError(f"its fields have {size:,} features, and its counts are of others")
         return cls(
             LabelRole(**values["label"]),
             fields,
@@ -423,8 +426,19 @@ class Encoder:
 
     @classmethod
     def load(cls, path: Path) -> Self:
-        """Read an encoder that `save` wrote, or an earlier version as JSON alone."""
-        return cls.from_dict(read_arrow_json(path))
+        """Read an encoder that `save` wrote, or an earlier version as JSON alone.
+
+        Raises:
+            RunError: it is missing or damaged.
+        """
+        try:
+            return cls.from_dict(read_arrow_json(path))
+        except FileNotFoundError as error:
+            remedy = "Put it back, or train the run again."
+            raise RunError(f"Run `{path.parent}`: {path.name} is gone from its folder. {remedy}") from error
+        except (OSError, *DAMAGE) as error:
+            said = f"{path.name} is damaged or from an earlier version ({type(error).__name__}: {first_line(error)})"
+            raise RunError(f"Run `{path.parent}`: {said}. Train it again.") from error
 
 
 def _notations(schema: Schema) -> dict[str, Notation]:

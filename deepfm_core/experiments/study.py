@@ -343,7 +343,7 @@ def choose(store: Store, run: RunRow) -> RunSpec:
 
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     assert run.comparison is not None
-    plan = StudyPlan.from_dict(store.comparisons.of(run.comparison).plan)
+    plan = store.comparisons.of(run.comparison).planned(StudyPlan.from_dict)
     with store.database.write() as connection:  # two workers must not choose for one trial at once
         runs = store.comparisons.runs(run.comparison)
         same = next((other for other in runs if other.trial == run.trial and not other.to_choose), None)
@@ -361,7 +361,7 @@ def may_choose(store: Store, run: RunRow) -> bool:
     """
     if not run.to_choose or run.comparison is None:
         return True
-    trial, plan = int(run.trial or 0), StudyPlan.from_dict(store.comparisons.of(run.comparison).plan)
+    trial, plan = int(run.trial or 0), store.comparisons.of(run.comparison).planned(StudyPlan.from_dict)
     others = store.comparisons.runs(run.comparison)
     return trial < random_trials(plan) or not any(
         other.status in ("queued", "running") for other in others if int(other.trial or 0) < trial

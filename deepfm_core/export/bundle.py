@@ -102,8 +102,7 @@ def bundle_bytes(facts: Facts) -> bytes:
 def _refuse_damaged(folder: RunFolder) -> None:
     """Read what `unpack` would only compare with its SHA-256, which that of a damaged file agrees with, too."""
     folder.weights()
-    with folder.readable(folder.encoder.name):
-        Encoder.load(folder.encoder)
+    Encoder.load(folder.encoder)
     for path in folder.path.glob("*.json"):
         folder.read_json(path.name)
     for name in folder.frames():

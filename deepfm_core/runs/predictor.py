@@ -61,8 +61,7 @@ class Trained:
         """
         spec = folder.spec()
         tensors, _ = folder.load_model()
-        with folder.readable(folder.encoder.name):
-            encoder = Encoder.load(folder.encoder)
+        encoder = Encoder.load(folder.encoder)
         with folder.readable(folder.model.name):
             model = DeepFM(encoder.layout, spec.model)
             model.load_state_dict(tensors)

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields, replace
 from functools import cached_property, lru_cache
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from deepfm_core._files import read_object
 from deepfm_core.errors import DeepFMError, RunError
@@ -155,6 +155,9 @@ def _spec_of(text: str) -> RunSpec:
 _RUN_COLUMNS = {field.name for field in fields(RunRow)}
 
 
+Plan = TypeVar("Plan")
+
+
 @dataclass(frozen=True)
 class ComparisonRow:
     """Runs asked for together: the models of a comparison, or the settings of a study."""
@@ -169,10 +172,21 @@ class ComparisonRow:
 
     @cached_property
     def plan(self) -> dict[str, Any]:
-        """What was asked for."""
-        remedy = "Delete it, and make it again."
-        values: dict[str, Any] = read_object(self.plan_json, f"Comparison `{self.name}`: its plan", remedy)
-        return values
+        """What was asked for: `preset`, `seeds`, and more that depends on the kind."""
+        return self.planned(_with_seeds)
+
+    def planned(self, made: Callable[[dict[str, Any]], Plan]) -> Plan:
+        """Make something of what was asked for; RunError where that is damaged."""
+        plan: Plan = read_object(
+            self.plan_json, f"Comparison `{self.name}`: its plan", "Delete it, and make it again.", made
+        )
+        return plan
+
+
+def _with_seeds(values: dict[str, Any]) -> dict[str, Any]:
+    if type(values["seeds"]) is not int or not isinstance(values["preset"], str):
+        raise TypeError("it has no preset and number of seeds")
+    return values
 
 
 class StoredEvent(NamedTuple):

@@ -179,7 +179,11 @@ class StoredTables:
             raise
         except Exception as error:  # a damaged file may raise anything
             return f"what was made of the upload cannot be read ({type(error).__name__})"
-        return None if report.choices.key(sha256(original)) == sha else "the upload is not the file that was sent"
+        try:
+            sent = report.choices.key(sha256(original)) == sha
+        except OSError as error:
+            return f"the upload cannot be read ({type(error).__name__})"
+        return None if sent else "the upload is not the file that was sent"
 
     def choices(self, sha: str) -> Choices:
         """See `Store.choices`."""
@@ -201,9 +205,9 @@ class StoredTables:
             before = ReadReport.from_dict(self._content(sha)["report"])
         except (RunError, *DAMAGE):
             before = ReadReport()
-        if before.choices.key(sha256(original)) != sha:
-            raise RunError(f"Table `{sha[:12]}` is damaged, and so is the upload. Upload the same file again.")
         with self._database.readable_errors():
+            if before.choices.key(sha256(original)) != sha:
+                raise RunError(f"Table `{sha[:12]}` is damaged, and so is the upload. Upload the same file again.")
             self._write(original.parent, original, f"table {sha[:8]}", None, None, before.choices)
             if before.files:
                 self._note_files(sha, before)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from deepfm_core.encoding.categorical import CategoricalCode
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.vocabulary import MOST_NAME, Vocabulary
-from deepfm_core.errors import SchemaError
+from deepfm_core.errors import RunError, SchemaError
 from deepfm_core.explain.example_rows import unfamiliar
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.knots import blend, bucket_names, piecewise_knots, quantile_knots
@@ -176,7 +176,7 @@ def test_json_and_arrow_of_two_encoders_are_not_taken_for_one(tmp_path, left, fe
     Encoder.load(path)
     for name, content in old.items():
         (tmp_path / name).write_bytes(content)
-    with pytest.raises(ValueError, match=r"encoder.arrow is not the file that encoder.json was written with"):
+    with pytest.raises(RunError, match=r"encoder.arrow is not the file that encoder.json was written with"):
         Encoder.load(path)
 
 

@@ -131,6 +131,19 @@ def test_a_flipped_bit_in_a_tables_cells_is_noticed(kept: Path) -> None:
         assert store.table(sha).frame["hour"].tolist() == ["08", "09", "?"]
 
 
+def test_a_disk_that_does_not_give_an_upload_back_is_a_finding(kept: Path) -> None:
+    with closing(Store(kept)) as store:
+        sha = store.tables()[0].sha256
+        original = kept / "tables" / sha / "original"
+        original.unlink()
+        original.mkdir()  # opening it raises an OSError, as a bad block or a lack of rights does
+        (finding,) = check(kept).findings
+        assert finding.problem == "the upload cannot be read (IsADirectoryError)"
+        with pytest.raises(RunError, match="Check free space and permissions there"):
+            store.rebuild_table(sha)
+        assert [finding.repaired for finding in check(kept, repair=True).findings] == [False]
+
+
 def test_uploading_again_replaces_a_table_whose_upload_is_damaged_too(kept: Path) -> None:
     with closing(Store(kept)) as store:
         sha = store.tables()[0].sha256

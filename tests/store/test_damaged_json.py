@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ from hypothesis import strategies as st
 from deepfm_core._files import DAMAGE, read_object
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import DeepFMError, RunError
+from deepfm_core.experiments.study import StudyPlan
 from deepfm_core.spec.events import EpochDone, Fitted, event_from_dict
 from deepfm_core.spec.presets import run_name
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import OBSERVED
+from deepfm_core.store.records import ComparisonRow
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import ReadReport
@@ -104,8 +107,35 @@ def test_an_encoder_with_any_value_in_any_place_is_one_or_is_refused(
     (folder / "encoder.json").write_text(json.dumps(changed(encoder, path, data.draw(VALUES))), encoding="utf-8")
     try:
         Encoder.load(folder / "encoder.json")
-    except DAMAGE:
+    except RunError:
         return
+
+
+@pytest.mark.parametrize("damage", [Path.unlink, lambda path: path.write_bytes(path.read_bytes()[:-200])])
+def test_a_damaged_arrow_file_of_an_encoder_is_an_error_of_the_project(
+    trained: Path, tmp_path: Path, damage: Callable[[Path], object]
+) -> None:
+    for name in ("encoder.json", "encoder.arrow"):
+        (tmp_path / name).write_bytes((trained / name).read_bytes())
+    damage(tmp_path / "encoder.arrow")
+    with pytest.raises(RunError, match=r"encoder.json is damaged or .*Train it again"):
+        Encoder.load(tmp_path / "encoder.json")
+
+
+def test_an_encoder_whose_counts_are_of_other_features_is_damaged(encoder: Any, trained: Path, tmp_path: Path) -> None:
+    (tmp_path / "encoder.arrow").write_bytes((trained / "encoder.arrow").read_bytes())
+    fewer = {**encoder, "fields": encoder["fields"][1:]}
+    (tmp_path / "encoder.json").write_text(json.dumps(fewer), encoding="utf-8")
+    with pytest.raises(RunError, match=r"its fields have [0-9,]+ features, and its counts are of others"):
+        Encoder.load(tmp_path / "encoder.json")
+
+
+@pytest.mark.parametrize("plan", ["{}", "[]", '{"seeds": "x", "preset": "quick"}', '{"seeds": 1, "preset": []}'])
+def test_a_damaged_plan_is_an_error_of_the_project(plan: str) -> None:
+    row = ComparisonRow("a", "Mine", "local", "models", plan, 0.0)
+    for read in (lambda: row.plan, lambda: row.planned(StudyPlan.from_dict)):
+        with pytest.raises(RunError, match=r"Comparison `Mine`: its plan cannot be read \(.*\)\. Delete it, and make"):
+            read()
 
 
 @pytest.mark.parametrize("content", ["", "[1]", "{", DEEP, '{"a": "\\ud800"', '{"split": 5}'])

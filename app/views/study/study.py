@@ -81,7 +81,7 @@ def _watch(row: ComparisonRow, active: bool) -> None:
             launch.keep_worker()  # a killed worker leaves the queue to a new one
         run_status.show_group(runs)
         groups.show_panel(row, runs, standing, STUDY)
-        show_results(runs, StudyPlan.from_dict(row.plan), mine=groups.mine(row))
+        show_results(runs, row.planned(StudyPlan.from_dict), mine=groups.mine(row))
 
 
 STUDY = "study"
