@@ -90,8 +90,8 @@ def remember() -> None:
 # Accounts, where the server's secrets name a provider of OpenID Connect.
 
 
-PACKAGES = {"authlib": "Authlib", "httpx": "httpx"}
-"""What signing in needs, by the name of the module."""
+PACKAGES = {"Authlib": ("authlib",), "httpx2": ("httpx2", "httpx")}
+"""What signing in needs, and the modules of which one must be there."""
 
 
 def must_sign_in() -> bool:
@@ -102,7 +102,7 @@ def must_sign_in() -> bool:
 def ask_to_sign_in() -> None:
     """Draw a button for each provider of the server's secrets."""
     st.title("DeepFM Explorer", anchor=False)
-    if missing := [name for module, name in PACKAGES.items() if find_spec(module) is None]:
+    if missing := [name for name, modules in PACKAGES.items() if not any(map(find_spec, modules))]:
         packages = f"the package{'s' if len(missing) > 1 else ''} {' and '.join(missing)}"
         st.error(f"Signing in needs {packages} on the server. Install what is missing, and start the server again.")
         return

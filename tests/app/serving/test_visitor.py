@@ -162,7 +162,11 @@ def test_where_accounts_are_set_up_nobody_sees_a_page_before_signing_in(
     app = as_user(opened, monkeypatch, is_logged_in=False)
     assert [button.label for button in app.button] == ["Sign in with Okta"]
     assert not app.dataframe
-    for there, missing in (("authlib", "the package httpx"), ("", "the packages Authlib and httpx")):
+    for there, missing in (
+        ("authlib", "the package httpx2"),
+        ("httpx", "the package Authlib"),
+        ("", "the packages Authlib and httpx2"),
+    ):
         monkeypatch.setattr(visitor, "find_spec", lambda name, there=there: object() if name == there else None)
         app = as_user(opened, monkeypatch, is_logged_in=False)
         assert f"Signing in needs {missing} on the server. Install what is missing" in app.error[0].value
