@@ -92,6 +92,8 @@ _RULES = f"""<style>
 [data-testid="stApp"] [data-testid="stCaptionContainer"] {{ color: light-dark(#59656d, #9fadb6); opacity: 1; }}
 [data-testid="stCaptionContainer"] code {{ font-size: 0.9em; color: inherit; }}
 [data-testid="stElementToolbar"]:focus-within {{ opacity: 1; }}
+/* Streamlit's own CSV of a table leaves formulas in its texts; `widgets/figure.py` has a button for one without. */
+[data-testid="stElementToolbarButton"]:has([aria-label^="Download as CSV"]) {{ display: none; }}
 [data-testid="stElementToolbarButton"] button:focus-visible,
 [data-testid="stApp"] [role="tab"]:focus-visible, [data-testid="stApp"] summary:focus-visible {{
     outline: 2px solid var(--st-primary-color, #058298); outline-offset: 2px;

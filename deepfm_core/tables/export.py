@@ -16,8 +16,11 @@ from deepfm_core.tables.table import Table
 
 _WRITTEN_ROWS = 20_000
 """Rows that `write_table` writes at a time."""
-_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠")
-"""How a text begins that a spreadsheet takes for a formula."""
+_FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n", "＝", "＋", "－", "＠", "\ufeff")
+"""How a text begins that a spreadsheet takes for a formula; the byte order mark is dropped at the start of a file."""
+_WITHIN = re.compile(r"""(?<=[;\r\n])([ '"]*)([=+\-@＝＋－＠][^;\r\n"]*)""")
+"""A formula after a semicolon or line end. Where numbers have decimal commas, spreadsheets cut any file at these,
+although a cell that holds them has quotes."""
 _NUMBER = re.compile(r"[+-]?(\d[\d.,]*|\.\d+)(e[+-]?\d+)? ?%?", re.IGNORECASE)
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 """What some system does not allow in the name of a file."""
@@ -57,9 +60,14 @@ def csv_bytes(frame: pd.DataFrame) -> bytes:
 
 
 def _no_formula(value: Any) -> Any:
-    if not isinstance(value, str) or not value.startswith(_FORMULA) or _NUMBER.fullmatch(value):
+    if not isinstance(value, str) or _NUMBER.fullmatch(value):
         return value
-    return f"'{value}"
+    value = _WITHIN.sub(_marked, value)
+    return f"'{value}" if value.startswith(_FORMULA) else value
+
+
+def _marked(found: re.Match[str]) -> str:
+    return found[0] if _NUMBER.fullmatch(found[2].strip()) else f"{found[1]}'{found[2]}"
 
 
 def write_table(table: Table, stream: TextIO) -> None:

@@ -46,6 +46,14 @@ def test_a_pair_is_chosen_by_a_click_in_either_chart_by_keyboard_and_by_link(ser
     expect(_heading(page, "price × age")).to_be_visible()
 
 
+def test_a_table_is_handed_out_by_the_button_that_leaves_no_formula_alone(server: Server, page: Page) -> None:
+    _open(page, server, "data")
+    page.get_by_test_id("stDataFrame").first.hover()
+    expect(page.get_by_label("Show/hide columns").first).to_be_visible()
+    expect(page.get_by_label("Download as CSV").first).to_be_attached()
+    expect(page.get_by_label("Download as CSV").filter(visible=True)).to_have_count(0)
+
+
 @pytest.mark.parametrize("width", [1400, 400])
 def test_what_a_click_on_a_pair_does_is_in_view(server: Server, page: Page, width: int) -> None:
     page.set_viewport_size({"width": width, "height": 800})

@@ -1,6 +1,7 @@
 """What a person says of a file is heeded and part of a table's key; texts read like a tuple; tables leave as CSV."""
 
 import copy
+import csv
 import gzip
 import io
 import json
@@ -201,7 +202,7 @@ def test_lines_can_end_as_spreadsheets_end_them() -> None:
 
 
 def test_no_text_of_a_download_is_a_formula_and_numbers_stay() -> None:
-    formulas = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\r=1", "-"]
+    formulas = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "\ra", "-"]
     others = ["a=1", "-5", "+1.5e3", "-12,5 %", "a\rb"]
     texts = [*formulas, *others]
     frame = pd.DataFrame({"=evil()": texts, "text": pd.Categorical(texts), "number": -1.5})
@@ -210,6 +211,25 @@ def test_no_text_of_a_download_is_a_formula_and_numbers_stay() -> None:
     assert list(there.columns) == ["'=evil()", "text", "number"]
     assert [list(there["'=evil()"]), list(there["text"])] == [written, written]
     assert set(there["number"]) == {"-1.5"}
+
+
+@pytest.mark.parametrize(
+    ("text", "written"),
+    [
+        ("x;=1+1", "x;'=1+1"),
+        ("x\n=1+1", "x\n'=1+1"),
+        ('x;"=1+1";y', """x;"'=1+1";y"""),
+        ("x; @SUM(A1);+cmd", "x; '@SUM(A1);'+cmd"),
+        ("=1;=2", "'=1;'=2"),
+        ("1;-2;+3,5", "1;-2;+3,5"),
+        ("a;b=c", "a;b=c"),
+        ("\ufeff=1+1", "'\ufeff=1+1"),
+    ],
+)
+def test_a_formula_is_none_either_where_a_spreadsheet_cuts_at_semicolons(text: str, written: str) -> None:
+    content = csv_bytes(pd.DataFrame({text: [text]}))
+    assert not content.startswith(b"\xef\xbb\xbf")
+    assert next(csv.reader(io.StringIO(content.decode(), newline=""))) == [written]
 
 
 def test_columns_of_any_name_leave_as_they_are() -> None:
