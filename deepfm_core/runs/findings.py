@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
 
+from deepfm_core._files import DAMAGE, require_types
 from deepfm_core._words import isolated, percent, signed
 
 if TYPE_CHECKING:
@@ -272,18 +273,24 @@ class Findings:
         if pair:
             pair = {"clear" if name == "told_apart" else name: value for name, value in pair.items()}
             pair["cell"] = Cell(**pair["cell"]) if pair.get("cell") else None
-        return cls(pair and StrongestPair(**pair), spread and Spread(**spread), worst and Slice(**worst))
+        read = cls(pair and StrongestPair(**pair), spread and Spread(**spread), worst and Slice(**worst))
+        require_types(read)
+        return read
 
 
 def findings(folder: RunFolder) -> Findings:
     """Read what a finished run found, or find it where the run does not hold it yet; nothing is written.
 
-    A run of an earlier version does not hold the cell of its strongest pair, or its verdict.
+    A run of an earlier version does not hold the cell of its strongest pair, or its verdict. What is damaged is found
+    again.
     """
     kept = folder.read_json(FILE)
-    if kept is None or (kept["pair"] and not {"cell", "verdict"} <= set(kept["pair"])):
-        return find(folder)
-    return Findings.from_dict(kept)
+    try:
+        if kept and (not kept["pair"] or {"cell", "verdict"} <= set(kept["pair"])):
+            return Findings.from_dict(kept)
+    except DAMAGE:
+        pass
+    return find(folder)
 
 
 def find_again(folder: RunFolder) -> None:

@@ -192,6 +192,18 @@ def test_stored_findings_without_a_verdict_are_found_anew(tmp_path: Path) -> Non
     assert findings(folder) == find(folder)
 
 
+@pytest.mark.parametrize(("part", "name"), [("worst", "low"), ("pair", "strength"), ("spread", None), ("worst", None)])
+@pytest.mark.parametrize("value", [{}, "x", [1]])
+def test_damaged_findings_are_found_anew(part: str, name: str | None, value: object, tmp_path: Path) -> None:
+    folder = RunFolder(shutil.copytree(BUNDLED, tmp_path / "run"))
+    stored = folder.read_json("findings.json")
+    assert stored is not None
+    damaged = value if name is None else {**stored[part], name: value}
+    if damaged:  # an empty one is a run without such a finding
+        folder.write_json("findings.json", {**stored, part: damaged})
+    assert findings(folder) == find(folder)
+
+
 @pytest.mark.parametrize(
     ("share", "digits", "said"),
     [
