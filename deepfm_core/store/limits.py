@@ -14,13 +14,16 @@ from typing import Any, Literal
 from deepfm_core._files import whole
 from deepfm_core._words import whole_number
 from deepfm_core.errors import RunError
-from deepfm_core.store.database import Connection, Database
+from deepfm_core.store.database import Connection, Database, Row
 from deepfm_core.store.records import RunRow
 
 LOCAL = "local"
 """The owner of what is made from the command line, and of everything where the server is not shared: without limits."""
 
 _DAY = 24 * 3600.0
+
+_WITH_BIN = 2
+"""An owner may have so many times the bytes with what is in the bin: it stays on the disk, and can be restored."""
 
 PATIENCE = 15.0
 """A question of a page is dropped if nobody has looked for its answer for this many seconds."""
@@ -98,12 +101,17 @@ class Use:
 
 def use_of(owner: str, connection: Connection, home: Path) -> Use:
     """Count what an owner has; what is in the bin does not count."""
-    one = connection.execute(
-        "SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM tables WHERE owner = ? AND deleted IS NULL", (owner,)
-    ).fetchone()
-    runs = connection.execute("SELECT id, status FROM runs WHERE owner = ? AND deleted IS NULL", (owner,)).fetchall()
-    files = sum(bytes_of(home / "runs" / row["id"]) for row in runs)
-    return Use(one[1] + files, one[0], sum(row["status"] == "queued" for row in runs), _questions_of(owner, connection))
+    tables, size, runs = _kept(owner, connection, home, "deleted IS NULL")
+    waiting = sum(row["status"] == "queued" for row in runs)
+    return Use(size, tables, waiting, _questions_of(owner, connection))
+
+
+def _kept(owner: str, connection: Connection, home: Path, which: str) -> tuple[int, int, list[Row]]:
+    """Give the number of an owner's tables, the bytes of tables and runs, and the runs' rows; of those `which` says."""
+    mine = f"owner = ? AND {which}"
+    one = connection.execute(f"SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM tables WHERE {mine}", (owner,)).fetchone()
+    runs = connection.execute(f"SELECT id, status FROM runs WHERE {mine}", (owner,)).fetchall()
+    return one[0], one[1] + sum(bytes_of(home / "runs" / row["id"]) for row in runs), runs
 
 
 def _questions_of(owner: str, connection: Connection) -> int:
@@ -141,6 +149,15 @@ def require_room_for_table(owner: str, size: int, connection: Connection, home: 
             f"The table takes {_megabytes(size)}, and you use {_megabytes(use.bytes)} of {limits.megabytes:,} MB."
             " Remove a table on Data, or delete runs on Runs."
         )
+    if limits.megabytes is not None:
+        binned = _kept(owner, connection, home, "deleted IS NOT NULL")[1]
+        most = _WITH_BIN * limits.megabytes
+        if use.bytes + binned + size > most * 10**6:
+            raise RunError(
+                f"The table takes {_megabytes(size)}. With what you deleted you use {_megabytes(use.bytes + binned)} of"
+                f" {most:,} MB. What is deleted is kept for a day, or as long as a run needs it. Try again tomorrow, or"
+                " delete everything of yours on Runs."
+            )
 
 
 def require_room_in_queue(owner: str, count: int, connection: Connection, home: Path) -> None:

@@ -114,6 +114,21 @@ def test_a_limit_that_is_no_number_is_refused(text: str, shared: Store, monkeypa
         shared.import_table(CSV, "a.csv", "ann")
 
 
+def test_what_was_deleted_counts_towards_twice_the_bytes(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_OWNER_MB", "1")
+
+    def bring(letter: str) -> str:
+        return shared.import_table(b"click,text\n1," + letter.encode() * 600_000 + b"\n0,b\n", "t.csv", "ann").sha256
+
+    for letter in "xyz":
+        shared.delete_table(bring(letter), "ann")
+    with pytest.raises(RunError, match=r"With what you deleted you use 1\.8 MB of 2 MB\. What is deleted is kept for"):
+        bring("w")
+    assert shared.use("ann").bytes == 0
+    shared.delete_all("ann")
+    bring("w")
+
+
 def test_bytes_of_tables_and_runs_are_limited(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DEEPFM_OWNER_MB", "1")
     big = CSV + b"1,12\n" * 150_000
