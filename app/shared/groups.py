@@ -272,10 +272,12 @@ def show_undo(key: str) -> None:
     with st.container(horizontal=True, vertical_alignment="center", border=True):
         st.markdown(f"Deleted: {plain(deleted[1])} with its runs. You can bring it back for a day.", width="stretch")
         st.button("Undo", icon=":material/undo:", on_click=_restore)
-        st.button("Dismiss", type="tertiary", on_click=st.session_state.pop, args=(DELETED,))
+        st.button("Dismiss", type="tertiary", on_click=st.session_state.pop, args=(DELETED, None))
 
 
 def _restore() -> None:
+    if DELETED not in st.session_state:  # a second click came before the page was drawn anew
+        return
     comparison, _, key = st.session_state.pop(DELETED)
     with errors_shown():
         store().comparisons.restore(comparison)

@@ -183,7 +183,7 @@ def _remove(sha: str, name: str) -> None:
 def _restore(sha: str, _name: str) -> None:
     with errors_shown():
         store().restore_table(sha, visitor.owner())
-        st.session_state.pop(REMOVED)
+        st.session_state.pop(REMOVED, None)
         launch.choose_table(sha)
 
 

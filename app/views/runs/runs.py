@@ -416,11 +416,11 @@ def show_undo() -> None:
         names = ", ".join(plain(name) for _, name in deleted[:3]) + (" …" if len(deleted) > 3 else "")
         st.markdown(f"Deleted: {names}. You can bring back deleted runs for a day.", width="stretch")
         st.button("Undo", icon=":material/undo:", on_click=_restore)
-        st.button("Dismiss", type="tertiary", on_click=st.session_state.pop, args=("deleted runs",))
+        st.button("Dismiss", type="tertiary", on_click=st.session_state.pop, args=("deleted runs", None))
 
 
 def _restore() -> None:
-    for run_id, _ in st.session_state.pop("deleted runs"):
+    for run_id, _ in st.session_state.pop("deleted runs", ()):  # a second click may come before the page is drawn anew
         with errors_shown():
             store().restore(run_id)
 

@@ -206,12 +206,12 @@ def test_a_download_is_never_that_of_another_and_its_address_cannot_be_guessed(m
     assert all(re.fullmatch(r"text/csv; v=[0-9a-f]{32}", mime) for mime in types)
 
 
-def test_all_downloads_are_drawn_by_the_two_buttons_that_keep_them_apart() -> None:
+def test_all_downloads_are_drawn_by_the_one_button_that_keeps_them_apart() -> None:
     texts = {path: path.read_text(encoding="utf-8") for path in (ROOT / "app").rglob("*.py")}
     drawn = {str(path.relative_to(ROOT)) for path, text in texts.items() if "download_button(" in text}
     assert drawn == {"app/widgets/figure.py"}
-    assert texts[ROOT / "app/widgets/figure.py"].count("download_button(") == 2
-    assert texts[ROOT / "app/widgets/figure.py"].count("_own(") == 3
+    assert texts[ROOT / "app/widgets/figure.py"].count("download_button(") == 1
+    assert texts[ROOT / "app/widgets/figure.py"].count("_own(") == 2
     named = ("st.image(", "st.audio(", "st.video(", "st.pdf(", "st.logo(")
     assert not [path for path, text in texts.items() if any(word in text for word in named)]
 
