@@ -35,6 +35,9 @@ MOST_VALUES = 8_000_000
 MOST_COUNTED = 1 << 22
 """Numbers of a table of levels and features that is summed as a whole; a larger one is sparse from the start."""
 
+MOST_SUMS = 4
+"""Pairs of a place among the levels and a slot up to which each is summed by itself: a product takes longer for few."""
+
 SCREEN_ROWS = 128
 """Rows of a screen of all pairs in a network."""
 
@@ -428,19 +431,29 @@ def level_shares(table: EncodedTable, number: int, members: Codes) -> csr_array:
         number: of the field.
         members: (N, M) the levels of each row, numbered from 0; unused places are -1.
     """
-    field, x, count = (
-        table.layout.fields[number],
-        table.x(table.layout.fields[number]),
-        int(members.max(initial=-1)) + 1,
-    )
+    field, count = table.layout.fields[number], int(members.max(initial=-1)) + 1
+    x, shape = table.x(field), (count + 1, field.size)
     ids = table.ids[:, field.first_slot : field.first_slot + field.slots] - field.offset
     places = [*members.T, np.full(len(ids), count, members.dtype)]
-    sums = csr_array((count + 1, field.size))
-    for place, slot in product(places, range(field.slots)):
-        at = np.flatnonzero(place >= 0) if place.min(initial=0) < 0 else slice(None)
-        sums = sums + _sums_at(place[at], ids[at, slot], None if x is None else x[at, slot], sums.shape)
+    if len(places) * field.slots > MOST_SUMS:
+        whole = np.column_stack(places)
+        levels = _sparse(np.maximum(whole, 0), (whole >= 0).astype(np.float64), shape[0])
+        sums = csr_array(levels.T @ _sparse(ids, np.ones(ids.shape) if x is None else x.astype(np.float64), shape[1]))
+        sums.eliminate_zeros()  # of unused places
+    else:
+        sums = csr_array(shape)
+        for place, slot in product(places, range(field.slots)):
+            at = np.flatnonzero(place >= 0) if place.min(initial=0) < 0 else slice(None)
+            sums = sums + _sums_at(place[at], ids[at, slot], None if x is None else x[at, slot], shape)
     rows = sum(np.bincount(place[place >= 0], minlength=count + 1) for place in places)
     return csr_array(sums.multiply(1.0 / np.maximum(rows, 1)[:, None]))
+
+
+def _sparse(columns: Codes, values: NDArray[np.float64], size: int) -> csr_array:
+    """Give (N, size) columns from the (N, s) entries of each row."""
+    rows, entries = columns.shape
+    starts = np.arange(0, rows * entries + 1, entries)
+    return csr_array((values.ravel(), columns.ravel(), starts), shape=(rows, size))
 
 
 def _sums_at(level: Codes, feature: Codes, x: NDArray[np.float32] | None, shape: tuple[int, int]) -> csr_array:

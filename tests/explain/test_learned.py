@@ -193,9 +193,11 @@ def test_a_crossed_field_is_part_of_what_was_learned_of_its_pair() -> None:
     np.testing.assert_allclose(by_level.ravel(), model.crossed_weights.detach().numpy().ravel(), atol=1e-6)
 
 
+@pytest.mark.parametrize("sums", [0, 4, 1 << 22])
 @pytest.mark.parametrize("counted", [0, 1 << 22])
-def test_a_level_is_the_mean_of_its_rows_embeddings(counted: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_level_is_the_mean_of_its_rows_embeddings(counted: int, sums: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(learned, "MOST_COUNTED", counted)
+    monkeypatch.setattr(learned, "MOST_SUMS", sums)
     table = encoded(MIXED, 50, seed=8)
     model = settled(MIXED, table, layers=(5,), centred=True)
     members, pairs = [one.codes for one in field_levels(table)], [(0, 2), (1, 3), (2, 5)]
