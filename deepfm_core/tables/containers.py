@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from datetime import datetime, time
 from enum import StrEnum
 from html import unescape
+from itertools import chain, count
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -353,8 +354,9 @@ def _rows_within(whole: dict[str, Any]) -> tuple[Iterable[dict[str, Any]], str]:
         and len(data)
         and all(isinstance(row, list) and len(row) == len(names) for row in data)
     ):
-        split = (dict(zip(map(str, names), row, strict=True)) for row in data)
-        return split, "The names of the columns stand under `columns`, the rows under `data`."
+        return _split(
+            names, data
+        ), f"The names of the columns stand under `columns`, the rows under `data`.{_rest(whole)}"
     values = list(whole.values())
     if len(values) > 1 and all(_is_column(column) and len(column) == len(values[0]) > 1 for column in values):
         listed = (dict(zip(whole, row, strict=True)) for row in zip(*values, strict=True))
@@ -366,20 +368,39 @@ def _rows_within(whole: dict[str, Any]) -> tuple[Iterable[dict[str, Any]], str]:
     highest = [(path, rows) for path, rows in found if len(path) == least]
     if len(highest) == 1:  # of several on one level none is the table for sure
         path, rows = highest[0]
-        others = ", ".join(f"`{name}`" for name in whole if name != path[0])
-        left = f" The rest was left out: {others}." if others else ""
-        return rows, f"The rows stand under `{'.'.join(path)}`.{left}"
+        return rows, f"The rows stand under `{'.'.join(path)}`.{_rest(whole, path[0])}"
     return [whole], ""
+
+
+def _split(names: list[Any], data: list[list[Any]]) -> Iterator[dict[str, Any]]:
+    """Yield rows under their names, which are texts, or lists of them as pandas writes names in groups."""
+    unique = dict[str, None]()
+    for name in (" ".join(map(str, name)) if isinstance(name, list) else str(name) for name in names):
+        others = (f"{name} ({number})" for number in count(2))
+        unique[next(own for own in chain([name], others) if own not in unique)] = None
+    return (dict(zip(unique, row, strict=True)) for row in data)
+
+
+def _rest(whole: dict[str, Any], *used: str) -> str:
+    """Say what else an object holds; numbers of rows are nothing else."""
+    index, used = whole.get("index"), used or ("columns", "data")
+    numbered = isinstance(index, list) and index == list(range(len(index)))
+    others = ", ".join(f"`{name}`" for name in whole if name not in used and not (name == "index" and numbered))
+    return f" The rest was left out: {others}." if others else ""
+
+
+_NAMES_LEFT = " These names were left out."
 
 
 def _of_two_names(whole: dict[str, Any], values: list[dict[str, Any]]) -> tuple[Iterable[dict[str, Any]], str]:
     """Tell columns of named rows from rows of named columns: rows are numbered, or there are more of them."""
-    numbered = all(name.isdecimal() for name in values[0])
-    if len(values[0]) > 1 and (numbered or len(values[0]) > len(values)) and not all(map(str.isdecimal, whole)):
+    within, without = (all(map(str.isdecimal, names)) for names in (values[0], whole))
+    more = len(values[0]) > len(values)
+    if len(values[0]) > 1 and ((within and more) if without else (within or more)):
         rows = ({name: column[row] for name, column in whole.items()} for row in values[0])
-        return rows, "The file holds the cells of each column by the names of the rows."
+        return rows, f"The file holds the cells of each column by the names of the rows.{'' if within else _NAMES_LEFT}"
     if values[0]:
-        return values, "The file holds an object for each row, by its name."
+        return values, f"The file holds an object for each row, by its name.{'' if without else _NAMES_LEFT}"
     return [whole], ""
 
 

@@ -194,6 +194,24 @@ def test_one_object_of_json_that_holds_a_table_is_that_table(write, value, note,
     assert any(note in said for said in table.report.notes), table.report.notes
 
 
+def test_names_of_columns_that_recur_in_json_keep_their_columns(write):
+    value = {"columns": ["a", "a", ["b", "c"], "a"], "index": ["u", "v"], "data": [[1, 2, 3, 4], [5, 6, 7, 8]]}
+    table = read_table(write(json.dumps(value).encode()))
+    assert list(table.frame.columns) == ["a", "a (2)", "b c", "a (3)"]
+    assert cells(table) == [["1", "2", "3", "4"], ["5", "6", "7", "8"]]
+    assert table.report.notes[0].endswith("The rest was left out: `index`.")
+
+
+def test_names_of_rows_in_json_that_are_left_out_are_said(write):
+    value = {f"user {number}": {"a": number, "b": number % 2} for number in range(5)}
+    assert "These names were left out." in read_table(write(json.dumps(value).encode())).report.notes[0]
+
+
+def test_columns_of_json_that_are_called_by_numbers_stay_columns(write):
+    value = {str(column): {str(row): f"c{column}" for row in range(20)} for column in range(3)}
+    assert cells(read_table(write(json.dumps(value).encode()))) == [["c0", "c1", "c2"]] * 20
+
+
 @pytest.mark.parametrize(
     "value",
     [
