@@ -331,8 +331,7 @@ def _role_of(table: Table, cells: Cells, said: Said) -> FieldRole:
         role = declared_role(cells, role)
     role = checked_for_lost_digits(role, cells)
     if cells.name in table.report.folders:
-        parts = table.report.folders if cells.name.lower() in PARTS_OF_DATES else ()
-        role = folder_role(cells, role, part_of=DATE if DATE in parts else "")
+        role = folder_role(cells, role, part_of=_date_with(cells.name, table))
     return role
 
 
@@ -474,6 +473,13 @@ def _alike_in_families(roles: list[FieldRole]) -> list[FieldRole]:
                 reason = f"{roles[place].reason}; a number like others named `{stem}…`"
                 roles[place] = replace(roles[place], kind=QUANTITY, reason=reason)
     return roles
+
+
+def _date_with(column: str, table: Table) -> str:
+    """Name the column of dates that a folder's year, month or day is a part of; empty where there are no such dates."""
+    if column.lower() not in PARTS_OF_DATES or DATE not in table.report.folders:
+        return ""
+    return DATE if any(table.frame[DATE].array.categories) else ""
 
 
 def _remarks(schema: Schema) -> list[str]:

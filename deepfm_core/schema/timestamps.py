@@ -178,6 +178,8 @@ def dated_order(texts: pa.Array) -> NDArray[np.float64] | None:
     year, part = (
         np.asarray(pc.cast(parts.field(name).filter(parts.is_valid()), pa.float64())) for name in ("year", "part")
     )
+    if pc.any(pc.match_substring(texts, ".")).as_py() and not np.all((part >= 1) & (part <= 12)):
+        return None  # years with decimals, as `2013.25` and `2013.5`
     order = np.full(len(texts), np.nan)
     order[~empty] = 100 * year + part
     return order

@@ -14,7 +14,7 @@ from deepfm_core.errors import SchemaError
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole
-from deepfm_core.schema.timestamps import form_of, parse_moments
+from deepfm_core.schema.timestamps import dated_order, form_of, parse_moments
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.table import Table
 
@@ -141,6 +141,20 @@ def test_dates_with_points_and_zeros_are_no_versions() -> None:
     assert form_of(pa.array([f"{t:%d.%m.%y}" for t in TIMES]), "x") == ("day/month/yy", False)
     versions = pa.array([f"{a}.{b}.{c}" for a in range(1, 9) for b in range(1, 9) for c in range(10, 20)])
     assert form_of(versions, "x") is None
+
+
+@pytest.mark.parametrize(
+    ("texts", "order"),
+    [
+        (["2013.25", "2013.5", "2013.75"], None),  # years with decimals
+        (["2013.0", "2013.5"], None),
+        (["2024.3", "2024.10"], [202403.0, 202410.0]),
+        (["2024-03", "2024-Q4"], [202403.0, 202404.0]),
+    ],
+)
+def test_years_with_decimals_are_numbers_and_no_months(texts: list[str], order: list[float] | None) -> None:
+    found = dated_order(pa.array(texts))
+    assert (None if found is None else found.tolist()) == order
 
 
 def test_days_of_a_spreadsheet_need_the_name_of_a_time() -> None:

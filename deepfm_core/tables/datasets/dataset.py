@@ -482,7 +482,7 @@ def _values(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
 def _date(parts: Sequence[str | None]) -> str:
     """Write year, month and, where there are folders of them, day and hour as a point in time."""
     there = [part for part in takewhile(lambda part: part is not None, parts) if part is not None]
-    if not all(part.isdecimal() for part in there):
+    if not (all(part.isdecimal() for part in there) and len(there[0]) == 4 and 1 <= int(there[1]) <= 12):
         return ""
     there = [part.zfill(2) for part in there]
     return "-".join(there[:3]) + (f" {there[3]}:00" if len(there) > 3 else "")

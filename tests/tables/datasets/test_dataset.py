@@ -21,6 +21,7 @@ import pytest
 from deepfm_core.encoding.splits import split_rows
 from deepfm_core.errors import TableError
 from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import SplitSpec
 from deepfm_core.tables.datasets import dataset
 from deepfm_core.tables.datasets.dataset import as_uri, is_dataset, list_files, matches, name_of
@@ -138,6 +139,8 @@ def test_folders_of_years_months_and_days_are_a_date(tmp_path: Path) -> None:
         ("y=2024/m=3", "2024-03"),
         ("year=2024/month=03/day=7/hour=5", "2024-03-07 05:00"),
         ("year=2024/month=03/day=__HIVE_DEFAULT_PARTITION__", ""),
+        ("year=2024/month=Jan", ""),
+        ("y=1/m=0", ""),
         ("month=03/day=7", None),
         ("year=2024/day=7", None),
         ("year=2024/month=03/date=7", "7"),
@@ -146,6 +149,11 @@ def test_folders_of_years_months_and_days_are_a_date(tmp_path: Path) -> None:
 def test_a_date_is_made_of_a_year_and_a_month_at_least(tmp_path: Path, folder: str, date: str | None) -> None:
     frame = kept(tmp_path, folder).frame
     assert (frame["date"].iloc[0] if "date" in frame.columns else None) == date
+
+
+def test_months_that_make_no_date_are_a_field(tmp_path: Path) -> None:
+    table = kept(tmp_path, *(f"year=2024/month={month}" for month in ("Jan", "Feb", "Mar")))
+    assert infer_schema(table, "clicked").role("month").kind is Kind.CATEGORICAL
 
 
 def test_texts_of_folders_are_decoded_and_a_missing_one_is_empty(tmp_path: Path) -> None:
