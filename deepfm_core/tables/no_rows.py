@@ -37,8 +37,8 @@ _BEGINNING = 200
 """Characters of a text by which it is told whether it is a note."""
 _LEAST_OF_NOTE = 3
 """Columns from which a text alone in a line may be a note."""
-_RULE = r"^[-=_*—–]{2,}$"
-"""A line drawn below the header or above the totals."""
+_RULE = r"^(:?[-=_*—–]{2,}:?|:-+:?|-:)$"
+"""A line drawn below the header or above the totals; Markdown marks with colons how its columns are aligned."""
 _USUALLY_FILLED = 0.95
 
 
@@ -76,7 +76,7 @@ def without_no_rows(frame: pd.DataFrame, names: Sequence[str] | None = None) -> 
         *_said("an empty record", "empty records", empty),
         *_said("the header once more", "times the header once more", header),
         *_said("a title above the header once more", "titles above the header once more", titles),
-        *_said("a line below the names that says more of them, such as units", "", units),
+        *_said("a line below the names that says more of them, such as units", "", units, _KEEP),
         *(_total(frame, row) for row in totals),
     ]
     if not problems:
@@ -110,18 +110,16 @@ def _units(frame: pd.DataFrame) -> NDArray[np.int64]:
     for column in _columns(frame) if len(frame) > _FEWEST_BELOW_UNITS else []:
         code = int(column.codes[0])
         text = str(column.categories[code])
-        if _NUMBER.fullmatch(text) or np.count_nonzero(column.codes == code) > 1:
+        if _AMOUNT.match(text) or np.count_nonzero(column.codes == code) > 1:
             return np.empty(0, np.int64)
         others = column.categories.delete(code)[:_LOOKED_AT]
         held = [other for other in map(str, others) if not is_missing(other)]
-        of_values = bool(held) and all(map(is_value, held))
-        if of_values and is_value(text) and _shape(text) in map(_shape, held):
-            return np.empty(0, np.int64)
-        above += of_values and not is_missing(text)
+        above += bool(held) and all(map(is_value, held)) and not is_missing(text)
     return np.zeros(1 if above >= _LEAST_ABOVE_NUMBERS else 0, np.int64)
 
 
-_NUMBER = re.compile(r"\s*[-+]?\d[\d.,]*\s*")
+_AMOUNT = re.compile(r"\W*\d")
+"""What begins like a value, such as `12`, `$5`, `<1` or `2024-01-15`, is no unit."""
 _FEWEST_BELOW_UNITS, _LEAST_ABOVE_NUMBERS, _LOOKED_AT = 10, 2, 1_000
 """Records, columns of numbers and texts of a column by which a line of units is told."""
 
@@ -159,21 +157,23 @@ def _equal(name: str, texts: pd.Index) -> NDArray[np.bool_]:
     return np.asarray(pc.equal(alike, name.strip().lower()))
 
 
-def _said(one: str, many: str, rows: NDArray[np.int64]) -> list[Problem]:
+_KEEP = "Nothing to do; if it is a row, choose to keep every record (`--rows all` on the command line)."
+
+
+def _said(one: str, many: str, rows: NDArray[np.int64], remedy: str = NOTHING_TO_DO) -> list[Problem]:
     """Say how many records of a kind were left out, and where the first one stood."""
     if not len(rows):
         return []
     place = f"record {rows.min():,} (from 0) below the header"
     if len(rows) == 1:
-        return [Problem(f"{place} is {one}; it was left out", NOTHING_TO_DO)]
-    return [Problem(f"{len(rows):,} {many} were left out, the first as {place}", NOTHING_TO_DO)]
+        return [Problem(f"{place} is {one}; it was left out", remedy)]
+    return [Problem(f"{len(rows):,} {many} were left out, the first as {place}", remedy)]
 
 
 def _total(frame: pd.DataFrame, row: int) -> Problem:
     held = [text for column in _columns(frame) if (text := str(column[row]).strip())]
     what = "is a note" if len(held) == 1 and _TOTALS.fullmatch(held[0]) is None else "holds totals"
-    remedy = "Nothing to do; if it is a row, choose to keep every record (`--rows all` on the command line)."
-    return Problem(f"the last line {what}; it was left out", remedy, value=", ".join(held)[:80])
+    return Problem(f"the last line {what}; it was left out", _KEEP, value=", ".join(held)[:80])
 
 
 def _totals(frame: pd.DataFrame, kept: NDArray[np.int64] | None) -> list[int]:

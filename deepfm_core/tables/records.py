@@ -121,7 +121,8 @@ def _reader(lines: Iterable[str], cut: Cut, *, strict: bool = False) -> Any:
     )
 
 
-_RULE = re.compile(r"\s*[-=+|:*_~─━┼┬┴├┤╞╪╡│ ]{3,}\s*")
+_RULE = re.compile("[-=+|:*_~─━┼┬┴├┤╞╪╡│ ]{3,}")
+"""A line drawn between rows, without the blanks around it."""
 
 
 class Misfits:
@@ -177,7 +178,7 @@ class Misfits:
             self.places.append(number)
             if not any(cell.strip() for cell in record.cells):
                 self.empty_count += 1
-            elif not self._every and all(_RULE.fullmatch(cell) for cell in record.cells):
+            elif not self._every and all(_RULE.fullmatch(cell.strip()) for cell in record.cells):
                 self.rule_count += 1
             else:
                 last.append(record)

@@ -476,6 +476,12 @@ def _other_files() -> list[Fault]:
         Fault("a table that psql printed", drawn(" {} ", "-{}-", "+", "").encode(), SAID, "1 line drawn between rows"),
         Fault("a table that mysql printed", drawn("| {} |", "+-{}-+", "-+-", "+").encode(), SAID, "2 drawn lines"),
         Fault("a table of Markdown", drawn("| {} |", "|-{}-|", "-|-", "").encode(), SAID, "begins with one, too"),
+        Fault(
+            "a table of Markdown that says how it is aligned",
+            drawn("| {} |", "|:{}:|", ":|:", "").encode(),
+            SAID,
+            "begins with one, too",
+        ),
         Fault("a zip archive of two files", packed(a=TEXT, b=TEXT), REFUSED, "the archive holds 2 files"),
         Fault("an empty file", b"", REFUSED, "the file is empty"),
         Fault("a header without rows", HEADER.encode(), REFUSED, "the table has no rows"),

@@ -640,3 +640,24 @@ def test_a_named_encoding_is_named_where_the_text_cannot_be_a_table(write):
     content = "ville,clic\nOrléans,1\nNîmes,0\n".encode("latin-1")
     with pytest.raises(TableError, match=r"the text was read as utf-16, as was said\. If letters look wrong, choose"):
         read_table(write(content), choices=Choices(encoding="utf-16"))
+
+
+@pytest.mark.parametrize(
+    "first", ["2024-01-01T10:00:00Z,2024-01-01T10:00:00Z", "<1,>100", "12%,$5", "1 day,2 days", "~3,(4)"]
+)
+def test_a_first_row_that_is_written_otherwise_is_no_line_of_units(write, first):
+    rows = "".join(f"2024-01-{number:02d},{number}\n" for number in range(1, 29))
+    assert cells(read_table(write(f"begin,end\n{first}\n{rows}")))[0] == first.split(",")
+
+
+def test_a_line_of_units_can_be_kept_as_a_row(write):
+    path = write("height,weight\ncm,kg\n" + "".join(f"{number},{number * 2}\n" for number in range(20)))
+    table = read_table(path)
+    assert len(table) == 20
+    assert "`--rows all`" in table.report.sentences()[0]
+    assert len(read_table(path, choices=Choices(rows="all"))) == 21
+
+
+def test_a_line_of_another_length_with_many_blanks_is_read_at_once(write):
+    text = "a,b\n" + "1,2\n" * 50 + " " * 20_000 + "x\n" + "1,2\n" * 50
+    assert len(read_table(write(text))) == 100
