@@ -334,8 +334,12 @@ def take_once(
         return
     if st.session_state.get(made, (None,))[0] != attempt:
         st.session_state[f"problem of {key}"] = None
-        with st.spinner(doing, show_time=True):
-            st.session_state[made] = attempt, make()
+        try:
+            with st.spinner(doing, show_time=True):
+                st.session_state[made] = attempt, make()
+        except Exception:
+            st.session_state[taken] = attempt  # what failed unforeseen is not tried again on every click
+            raise
     result: str | None = st.session_state[made][1]
     if result is not None:
         take(result)

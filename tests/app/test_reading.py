@@ -214,3 +214,21 @@ def test_some_classes_are_positive_and_another_label_forgets_them(opened: Opened
     app.selectbox(key="choice of label").select("half").run()
     assert "positive" not in app.query_params
     assert not app.error
+
+
+def test_what_fails_unforeseen_is_not_tried_again_on_every_click() -> None:
+    def page() -> None:
+        import streamlit as st
+
+        from app.shared.uploads import take_once
+
+        def make() -> str:
+            st.session_state["tries"] = st.session_state.get("tries", 0) + 1
+            raise OSError("no space left")
+
+        take_once("file", 1, make, st.write, "Reading …")
+
+    app = AppTest.from_function(page).run()
+    assert app.exception
+    assert not app.run().exception
+    assert app.session_state["tries"] == 1
