@@ -181,7 +181,7 @@ def test_a_wide_short_table_is_told_what_to_expect_before_it_is_trained_on(opene
     lines = "".join(f"{row.replace('a', letter)},{i % 2}\n" for i in range(30) for letter in "xyz")
     app = upload(opened, "wide.csv", f"{names},click\n{lines}".encode())
     (said,) = (info.value for info in app.info if "parameters" in info.value)
-    assert "or train LR beside it." in said
+    assert "a comparison of models on these rows says" in said
     (again,) = (info.value for info in opened("train", table=_choice(app, "table")).info if "parameters" in info.value)
     assert again == said
 
