@@ -4,12 +4,14 @@ It sets the visitor's cookie. A page of Streamlit cannot set a header. A script 
 other scripts could read, and only after the page has begun: two tabs of a new visitor would be two owners.
 
 It signs a visitor out in all tabs. A page of Streamlit knows who signed in from the moment when its connection began.
+
+It gives the files that a page hands out to the browser of that page alone. Streamlit would give them to anybody who has
+their address.
 """
 
 from __future__ import annotations
 
 import asyncio
-import hashlib
 import secrets
 import sys
 import time
@@ -25,12 +27,14 @@ sys.path[:] = [
 from starlette.datastructures import Headers, MutableHeaders  # noqa: E402 (needs the path above)
 from starlette.middleware import Middleware  # noqa: E402
 from starlette.requests import cookie_parser  # noqa: E402
+from starlette.responses import Response  # noqa: E402
 from starlette.types import ASGIApp, Message, Receive, Scope, Send  # noqa: E402
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg  # noqa: E402
 from streamlit.proto.SessionStatus_pb2 import SessionStatus  # noqa: E402
 from streamlit.starlette import App  # noqa: E402
 
-from app.state.visitor import COOKIE, SECONDS, is_owner  # noqa: E402
+from app.state.visitor import SECONDS, is_owner  # noqa: E402
+from app.widgets.browser import COOKIE, OF, SIGN_IN, browser_of  # noqa: E402
 
 
 class VisitorCookie:
@@ -69,8 +73,6 @@ def _cookie(came: str, safe: bool) -> str:
     return f"{COOKIE}={owner}; Path=/; Max-Age={SECONDS}; HttpOnly; SameSite=Lax" + ("; Secure" if safe else "")
 
 
-SIGN_IN = "_streamlit_user"
-"""The cookie in which Streamlit keeps who signed in; a long one goes on in others, whose names begin so."""
 _FORGET_SECONDS = 60.0
 _DRAWING = ForwardMsg(session_status_changed=SessionStatus(script_is_running=True)).SerializeToString()
 """Has a browser ask for its page again when it has lost the connection."""
@@ -151,8 +153,34 @@ class SignedOut:
 
 def _sign_in(headers: Headers) -> str:
     """Give a digest of the cookies that say who signed in; empty where there are none."""
-    found = sorted(pair for pair in cookie_parser(headers.get("cookie", "")).items() if pair[0].startswith(SIGN_IN))
-    return hashlib.sha256(repr(found).encode()).hexdigest() if found else ""
+    return browser_of(cookie_parser(headers.get("cookie", "")), SIGN_IN)
 
 
-app = App(ROOT / "app" / "main.py", middleware=[Middleware(VisitorCookie), Middleware(SignedOut)])
+class OwnFiles:
+    """Gives a file that a page hands out to the browser of that page alone: its type says which one that is."""
+
+    def __init__(self, inner: ASGIApp) -> None:
+        self._inner = inner
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request; the file of another browser is not there."""
+        refused = False
+
+        async def sent(message: Message) -> None:
+            nonlocal refused
+            if message["type"] == "http.response.start":
+                answer = MutableHeaders(scope=message)
+                mime, _, whose = answer.get("content-type", "").partition(OF)
+                asks = browser_of(cookie_parser(Headers(scope=scope).get("cookie", ""))) if whose else ""
+                refused = whose != asks
+                if whose:
+                    answer["content-type"] = mime
+            if not refused:
+                await send(message)
+
+        await self._inner(scope, receive, sent if scope["type"] == "http" else send)
+        if refused:
+            await Response("This file is of another browser, or of another sign-in.", 404)(scope, receive, send)
+
+
+app = App(ROOT / "app" / "main.py", middleware=[Middleware(VisitorCookie), Middleware(SignedOut), Middleware(OwnFiles)])

@@ -14,10 +14,10 @@ from typing import Any
 
 import streamlit as st
 
+from app.widgets.browser import COOKIE
 from app.widgets.text import plain
 from deepfm_core.store.limits import LOCAL, data_roots, shared
 
-COOKIE = "deepfm_visitor"
 SECONDS = 365 * 24 * 3600
 """How long the browser keeps the cookie after the last visit."""
 

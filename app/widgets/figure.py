@@ -14,6 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.grammar.vega import Chart
+from app.widgets.browser import OF, browser_of
 from app.widgets.columns import Titles, configured
 from app.widgets.layout import icon_key
 from app.widgets.text import plain, without_options
@@ -29,9 +30,10 @@ def _own(mime: str) -> str:
     """Give a type with a random number of 128 bits, so that a file is never taken for another, or guessed.
 
     Streamlit names a file by its type, its name and its bytes; of one over a megabyte it looks at a part of the bytes.
-    Two visitors whose tables differ elsewhere would get the file of one of them.
+    Two visitors whose tables differ elsewhere would get the file of one of them. The type also says whose the file is.
     """
-    return f"{mime}; v={secrets.token_hex(16)}"
+    browser = browser_of(st.context.cookies)
+    return f"{mime}; v={secrets.token_hex(16)}" + (OF + browser if browser else "")
 
 
 _BEGINS, _LOOKS = 10.0, 0.1

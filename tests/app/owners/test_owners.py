@@ -14,6 +14,7 @@ from streamlit.runtime.memory_media_file_storage import MemoryMediaFileStorage
 from streamlit.web.server.starlette.starlette_routes import create_media_routes
 
 from app.widgets import figure
+from app.widgets.browser import browser_of
 from deepfm_core.export.bundle import bundle_bytes, import_bundle
 from deepfm_core.export.model_card import Facts
 from deepfm_core.store.limits import GONE
@@ -204,6 +205,8 @@ def test_a_download_is_never_that_of_another_and_its_address_cannot_be_guessed(m
     assert len(set(ids)) == 4
     assert [files.get_file(each).content for each in ids] == [anns, bobs, anns, bobs]
     assert all(re.fullmatch(r"text/csv; v=[0-9a-f]{32}", mime) for mime in types)
+    monkeypatch.setattr("streamlit.runtime.context.ContextProxy.cookies", {"deepfm_visitor": ANN})
+    assert all(mime.endswith("; of=" + browser_of({"deepfm_visitor": ANN})) for mime in drawn_types(monkeypatch))
 
 
 def test_all_downloads_are_drawn_by_the_one_button_that_keeps_them_apart() -> None:
@@ -216,8 +219,8 @@ def test_all_downloads_are_drawn_by_the_one_button_that_keeps_them_apart() -> No
     assert not [path for path, text in texts.items() if any(word in text for word in named)]
 
 
-def test_a_file_goes_to_whoever_has_its_whole_address_and_to_nobody_else() -> None:
-    """Streamlit asks for no cookie below /media, which docs/reliability.md says; so the address is the secret."""
+def test_without_app_server_a_file_goes_to_whoever_has_its_whole_address_and_to_nobody_else() -> None:
+    """Streamlit asks for no cookie below /media, and only `app/server.py` does; elsewhere the address is the secret."""
     files = MemoryMediaFileStorage("/media")
     held = files.load_and_get_id(b"rows", figure._own("text/csv"), MediaFileKind.DOWNLOADABLE, "rows.csv")
     browser = TestClient(Starlette(routes=create_media_routes(files, None)))

@@ -6,10 +6,14 @@ import asyncio
 from collections.abc import Callable
 from typing import Any
 
+import httpx2
 import pytest
+from starlette.responses import Response
+from starlette.testclient import TestClient
 from streamlit.testing.v1 import AppTest
 
 from app.state import visitor
+from app.widgets.browser import OF, browser_of
 from deepfm_core.store.store import Store
 from tests.small_engine import spec
 
@@ -111,6 +115,28 @@ def test_the_connections_of_a_sign_in_end_with_it_and_no_others(gives: str) -> N
             connection.cancel()
 
     asyncio.run(journey())
+
+
+def file_for(asker: dict[str, str], maker: dict[str, str]) -> httpx2.Response:
+    """Ask, with cookies, for a file that was drawn for the browser with the cookies `maker`."""
+    from app.server import OwnFiles
+
+    whose = browser_of(maker)
+    kind = "text/csv; v=1" + (OF + whose if whose else "")
+    file = Response(b"rows", headers={"content-type": kind})
+    return TestClient(OwnFiles(file), cookies=asker).get("/media/x.csv")
+
+
+def test_a_file_goes_to_the_browser_it_was_drawn_for_and_to_no_other() -> None:
+    ann, bob = {"deepfm_visitor": ANN}, {"deepfm_visitor": "b" * 32}
+    signed = ann | {"_streamlit_user": "of-ann", "_streamlit_user__1": "more"}
+    for own in (ann, signed, {}):
+        answer = file_for(own | {"theme": "dark"}, own)
+        assert (answer.status_code, answer.content, answer.headers["content-type"]) == (200, b"rows", "text/csv; v=1")
+    for asks, maker in ((bob, ann), ({}, ann), (ann, signed), (signed | {"_streamlit_user": "of-bob"}, signed)):
+        answer = file_for(asks, maker)
+        assert answer.status_code == 404
+        assert answer.text == "This file is of another browser, or of another sign-in."
 
 
 @pytest.fixture
