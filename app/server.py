@@ -16,6 +16,7 @@ import secrets
 import sys
 import time
 from collections import defaultdict
+from contextlib import suppress
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -126,7 +127,7 @@ class SignedOut:
 
     async def _connection(self, sign_in: str, scope: Scope, receive: Receive, send: Send) -> None:
         if sign_in in self._over:
-            scope = {**scope, "headers": [pair for pair in scope["headers"] if pair[0] != b"cookie"]}
+            scope = {**scope, "headers": [_without_sign_in(*pair) for pair in scope["headers"]]}
         over = asyncio.Event()
         self._open[sign_in].add(over)
         ended = asyncio.ensure_future(over.wait())
@@ -142,8 +143,9 @@ class SignedOut:
         try:
             await self._inner(scope, received, send)
             if over.is_set():
-                await send({"type": "websocket.send", "bytes": _DRAWING})
-                await send({"type": "websocket.close", "code": _LEAVING})
+                with suppress(OSError, RuntimeError):  # the browser has left by itself
+                    await send({"type": "websocket.send", "bytes": _DRAWING})
+                    await send({"type": "websocket.close", "code": _LEAVING})
         finally:
             ended.cancel()
             self._open[sign_in].discard(over)
@@ -154,6 +156,14 @@ class SignedOut:
 def _sign_in(headers: Headers) -> str:
     """Give a digest of the cookies that say who signed in; empty where there are none."""
     return browser_of(cookie_parser(headers.get("cookie", "")), SIGN_IN)
+
+
+def _without_sign_in(name: bytes, value: bytes) -> tuple[bytes, bytes]:
+    """Give a header without the cookies that say who signed in."""
+    if name != b"cookie":
+        return name, value
+    kept = [cookie.strip() for cookie in value.split(b";") if not cookie.strip().startswith(SIGN_IN.encode())]
+    return name, b"; ".join(kept)
 
 
 class OwnFiles:

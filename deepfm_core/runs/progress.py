@@ -24,6 +24,8 @@ from deepfm_core.tables.table import Table
 TIMES = 10
 """Parameters per training row from which a model is likely to learn the rows by heart."""
 
+COUNTED_ROWS = 100_000
+"""Rows up to which a model's parameters are counted, which fits its encoder; of a longer table they are estimated."""
 MANY_PAIRS = 5_000
 """Pairs from which explaining all of them can take minutes."""
 
@@ -42,10 +44,12 @@ def expectations(table: Table, spec: RunSpec) -> list[str]:
     fields = sum(role.kind.entry.fields for role in spec.schema.used)
     count = _parameters(table, spec, rows)
     said = []
-    if count > TIMES * rows and (count := exact_parameters(table, spec)) > TIMES * rows:
+    roughly = len(table) > COUNTED_ROWS
+    if count > TIMES * rows and (roughly or (count := exact_parameters(table, spec)) > TIMES * rows):
+        number = f"about {round(count, 2 - len(str(count))):,}" if roughly else f"{count:,}"
         beyond = ", beside what its guide adds" if spec.model.has_guide else ""
         said.append(
-            f"The model has {count:,} parameters{beyond}, for {rows:,} training rows: {count / rows:,.0f} times as "
+            f"The model has {number} parameters{beyond}, for {rows:,} training rows: {count / rows:,.0f} times as "
             "many. So it can learn the rows by heart, and training may stop after few epochs. Ignore columns or set a "
             "minimum count. Whether it does better than LR, a comparison of models on these rows says."
         )

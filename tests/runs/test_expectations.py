@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import load_parts
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.runs import progress
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.progress import exact_parameters, expectations
@@ -84,3 +86,10 @@ def test_a_table_that_cannot_be_trained_on_is_no_error_here() -> None:
     spec = spec_of(table)
     (pairs,) = expectations(table, replace(spec, split=SplitSpec(valid=0.0)))
     assert pairs.startswith("There are 11,175 pairs")
+
+
+def test_of_a_long_table_the_parameters_are_estimated(monkeypatch: pytest.MonkeyPatch) -> None:
+    table = wide(300, 500)
+    monkeypatch.setattr(progress, "COUNTED_ROWS", 499)
+    monkeypatch.setattr(progress, "exact_parameters", None)  # never asked
+    assert re.match(r"The model has about [\d,]+0,000 parameters", expectations(table, spec_of(table))[0])

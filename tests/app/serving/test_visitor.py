@@ -110,7 +110,7 @@ def test_the_connections_of_a_sign_in_end_with_it_and_no_others(gives: str) -> N
         assert pages.sent.count("websocket.close") == 2
         again = asyncio.ensure_future(pages.ask("websocket", cookie=ann))  # before the browser has dropped it
         await asyncio.sleep(0.01)
-        assert pages.open == [elsewhere, "x=1", ""]
+        assert pages.open == [elsewhere, "x=1", "deepfm_visitor=1"]
         for connection in (*connections, again):
             connection.cancel()
 
