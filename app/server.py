@@ -180,11 +180,12 @@ class OwnFiles:
             nonlocal refused
             if message["type"] == "http.response.start":
                 answer = MutableHeaders(scope=message)
-                mime, _, whose = answer.get("content-type", "").partition(OF)
+                mime, _, rest = answer.get("content-type", "").partition(OF)
+                whose, _, charset = rest.partition("; ")  # Starlette adds one to types of text
                 asks = browser_of(cookie_parser(Headers(scope=scope).get("cookie", ""))) if whose else ""
                 refused = whose != asks
                 if whose:
-                    answer["content-type"] = mime
+                    answer["content-type"] = f"{mime}; {charset}" if charset else mime
             if not refused:
                 await send(message)
 

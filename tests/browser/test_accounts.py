@@ -96,7 +96,7 @@ def test_a_team_signs_in_and_each_sees_their_own_in_every_browser(team: Server, 
     with page.expect_download() as waited:
         page.get_by_role("button", name="CSV", exact=True).first.click()
     address = waited.value.url
-    assert page.context.request.get(address).status == 200
+    assert waited.value.failure() is None
     assert tab(browser).context.request.get(address).status == 404  # her file, asked for by a stranger
     page.get_by_role("button", name="Train with the suggested roles").click()
     page.wait_for_url(re.compile(r"run="))
