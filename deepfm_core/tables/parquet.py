@@ -181,8 +181,8 @@ def _table(
         skipped_count=no_rows.count,
         notes=tuple(notes),
         left_out=runs_of(no_rows.records),
-        folders=_folders(schema),
-        declared=tuple(name for name in _declared(schema) if name in texts),
+        folders=_noted(schema, "folders"),
+        declared=tuple(name for name in (*_declared(schema), *_noted(schema, "declared")) if name in texts),
     )
     return Table(name, frame, report)
 
@@ -198,12 +198,13 @@ def _declared(schema: pa.Schema) -> Iterator[str]:
             yield field.name
 
 
-_FOLDERS = b"deepfm_folders"
+_NOTED = b"deepfm_noted"
+"""The lists of a report that say what a table of text does not show of its columns."""
 
 
-def _folders(schema: pa.Schema) -> tuple[str, ...]:
-    """Return the columns that folders named when the rows of a dataset were written as one file."""
-    named = (schema.metadata or {}).get(_FOLDERS, b"").decode("utf-8", "replace").split("\n")
+def _noted(schema: pa.Schema, what: str) -> tuple[str, ...]:
+    """Return the columns of one such list, as `write_parquet` wrote it."""
+    named = json.loads((schema.metadata or {}).get(_NOTED, b"{}")).get(what, ())
     return tuple(name for name in schema.names if name in named)
 
 
@@ -239,8 +240,9 @@ def write_parquet(table: Table, path: Path) -> None:
     """Write a table so that `read_parquet_table` reads the same cells, quickly."""
     arrays = [_dictionary(table.frame[column].array) for column in table.frame.columns]
     whole = pa.table(arrays, names=list(table.frame.columns))
-    if table.report.folders:
-        whole = whole.replace_schema_metadata({_FOLDERS: "\n".join(table.report.folders).encode()})
+    noted = {"folders": table.report.folders, "declared": table.report.declared}
+    if any(noted.values()):
+        whole = whole.replace_schema_metadata({_NOTED: json.dumps(noted).encode()})
     pq.write_table(
         whole,
         path,

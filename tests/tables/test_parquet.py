@@ -250,3 +250,14 @@ def test_texts_that_are_no_utf8_are_replaced_and_said(tmp_path: Path) -> None:
     table = read_table(tmp_path / "t")
     assert table.frame["odd"].tolist() == ["\ufffd", "a", "\ufffd", "a"]
     assert table.report.notes == ("Column `odd` holds bytes that are not valid UTF-8; they read as `\ufffd`.",)
+
+
+def test_what_is_said_of_columns_stays_where_many_files_are_written_as_one(tmp_path):
+    for day in (1, 2):
+        (tmp_path / "d" / f"day={day}").mkdir(parents=True)
+        frame = pd.DataFrame({"lev": pd.Categorical([day, 7, 9]), "line\nbreak": pd.Categorical([1, 2, 2])})
+        frame.assign(click=[0, 1, 0]).to_parquet(tmp_path / "d" / f"day={day}" / "part.parquet")
+    gathered = read_table(tmp_path / "d")
+    write_parquet(gathered, tmp_path / "one")
+    for report in (gathered.report, read_table(tmp_path / "one").report):
+        assert (report.declared, report.folders) == (("lev", "line\nbreak"), ("day",))
