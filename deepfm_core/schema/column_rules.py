@@ -217,12 +217,17 @@ def declared_role(cells: Cells, role: FieldRole) -> FieldRole:
 _RECURRING = frozenset(("hour", "hr", "hh", "minute", "weekday", "dow", "dayofweek"))
 """What comes again every day or every week: a field as any other."""
 
-_RUNNING = frozenset((
-    "day", "date", "dt", "ds", "d", "dd", "month", "mon", "mm", "m", "week", "wk", "isoweek", "quarter", "year", "yyyy",
-    "y", "time", "period", "batch", "run", "part", "partition", "chunk", "file", "load", "snapshot", "dump", "export",
-    "increment", "shard", "seq", "p", "epoch", "round",
+_SPANS = frozenset(("day", "date", "dt", "ds", "month", "mon", "week", "wk", "isoweek", "quarter", "year", "yyyy"))
+"""Words for spans of time, which are numbered as they come."""
+_RUNNING = _SPANS | {"batch", "run", "partition", "chunk", "snapshot", "dump", "increment", "shard"}
+"""Words for what is numbered as it comes, `batch_id` too; none that may say something of a row, as `p`, a position."""
+_OF_ROWS = frozenset((
+    "event", "log", "load", "ingest", "ingestion", "partition", "part", "snapshot", "export", "dump", "process",
+    "processing", "file", "data", "etl", "batch", "run", "report", "utc", "local",
 ))  # fmt: skip
-"""Words for what is numbered as it comes; `batch_id` ends in one, too, `time_slot` does not."""
+"""Words before them that still speak of the rows, as `event_day` does; `age_year` and `model_year` do not."""
+_SHORT_SPANS = frozenset(("y", "yy", "m", "mm", "d", "dd", "w", "q", "time", "period"))
+"""Words that may be spans of time, and are where the values say so: `m=2024-03`."""
 _NUMBERS = frozenset(("id", "no", "nr", "num", "number", "key", "index"))
 
 
@@ -235,7 +240,7 @@ def folder_role(cells: Cells, role: FieldRole, *, part_of: str = "") -> FieldRol
         part_of: the column of dates of which this may be the year, month or day.
     """
     words, texts = name_words(cells.name), cells.held_texts
-    last = (words[-2:-1] if len(words) > 1 and words[-1] in _NUMBERS else words[-1:] or [""])[0]
+    *before, last = words[:-1] if len(words) > 1 and words[-1] in _NUMBERS else words or [""]
     if len(texts) < 2 or last in _RECURRING:
         return role
     if part_of:
@@ -244,7 +249,8 @@ def folder_role(cells: Cells, role: FieldRole, *, part_of: str = "") -> FieldRol
     dated = found is not None or dated_order(texts) is not None
     values = cells.numbers.values[cells.held]
     counted = bool(np.all(values == np.floor(values)))  # not where one is no number
-    if found is None and not (last in _RUNNING and (dated or counted)):
+    running = last in _RUNNING and _OF_ROWS.issuperset(before) and counted
+    if found is None and not running and not (dated and last in _SPANS | _SHORT_SPANS):
         return role
     what = "the time" if dated else "a number"
     reason = f"{what} {FOLDERS}, such as `{_example(cells)}`: rows of later ones hold values never seen"

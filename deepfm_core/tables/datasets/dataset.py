@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from itertools import takewhile
 from pathlib import Path, PurePosixPath
@@ -365,7 +366,7 @@ def list_files(source: Path | str) -> tuple[Any, list[Found]]:
         raise _no_address(name, text) from error
     alone = [info.path.strip("/") for info in infos] == [base.strip("/")]
     typed = [] if is_web(text) else _typed(text, base.rpartition("/")[0] if alone else base)
-    found = sorted(_chosen(infos, base, pattern, typed), key=lambda file: file.name)
+    found = _dated(sorted(_chosen(infos, base, pattern, typed), key=lambda file: file.name))
     if not found:
         said = "no file has a name of this pattern" if pattern else "the folder has no files"
         raise _problem(name, said, "Check the path; names that begin with `.` or `_` are left out.", text, LOOKED_FOR)
@@ -466,26 +467,46 @@ def _typed(text: str, base: str) -> list[str]:
 
 
 def _values(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the columns that folders name; folders of years, of months and so on are a date together."""
+    """Yield the columns that folders name, with their values."""
     named = dict[str, str]()
     for folder in folders:
         key, sign, value = folder.partition("=")
         if key and sign:
             named[unquote(key)] = "" if value == _NO_VALUE else unquote(value)
     yield from named.items()
-    by_key = {key.lower(): value for key, value in named.items()}
+
+
+def _dated(found: list[Found]) -> list[Found]:
+    """Add the dates that folders of years, of months and so on make together, if those of every file make one.
+
+    It is empty for files of which a part is missing; if that is so of all, there is no column of dates.
+    """
+    dates = [_date(file.parts) for file in found]
+    if None in dates or not any(dates):
+        return found
+    return [replace(file, parts=(*file.parts, (DATE, date or ""))) for file, date in zip(found, dates, strict=True)]
+
+
+def _date(named: Sequence[tuple[str, str]]) -> str | None:
+    """Write year, month and, where there are folders of them, day and hour as a point in time.
+
+    Returns:
+        An empty text where a part is missing; None where there are no such folders, or they make no date.
+    """
+    by_key = {key.lower(): value for key, value in named}
     parts = [next((by_key[key] for key in keys if key in by_key), None) for keys in (*_DATES, _HOURS)]
-    if None not in parts[:2] and DATE not in by_key:
-        yield DATE, _date(parts)
-
-
-def _date(parts: Sequence[str | None]) -> str:
-    """Write year, month and, where there are folders of them, day and hour as a point in time."""
     there = [part for part in takewhile(lambda part: part is not None, parts) if part is not None]
-    if not (all(part.isdecimal() for part in there) and len(there[0]) == 4 and 1 <= int(there[1]) <= 12):
+    if len(there) < 2 or DATE in by_key:
+        return None
+    if "" in there:
         return ""
-    there = [part.zfill(2) for part in there]
-    return "-".join(there[:3]) + (f" {there[3]}:00" if len(there) > 3 else "")
+    if not all(re.fullmatch("[0-9]{1,2}|[0-9]{4}", part) for part in there) or len(there[0]) != 4:
+        return None
+    try:
+        moment = datetime(*map(int, [*there, "1"][: max(len(there), 3)]))  # type: ignore[arg-type]
+    except ValueError:
+        return None
+    return moment.strftime(("%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H:00")[len(there) - 2])
 
 
 _DATES = (YEARS, MONTHS, DAYS)

@@ -92,7 +92,19 @@ def kept(tmp_path: Path, *folders: str) -> Table:
         ([f"day={day}" for day in range(1, 12)], ""),
         ([f"batch={batch:03}" for batch in range(3)], ""),
         ([f"batch_id={batch}" for batch in range(3)], ""),
+        ([f"run_id={run}" for run in range(3)], ""),
+        ([f"event_day={day}" for day in range(1, 12)], ""),
+        ([f"click_month=2024-{month:02}" for month in range(1, 9)], ""),
+        ([f"m=2024-{month:02}" for month in range(1, 9)], ""),
         ([f"time_slot={slot}" for slot in range(3)], None),
+        *(
+            ([f"{name}={number}" for number in range(1, 9)], None)
+            for name in ("p", "d", "m", "y", "mm", "dd", "file", "round", "age_year", "model_year", "exp_month", "time")
+        ),
+        *(
+            ([f"{name}={number}" for number in range(1, 8)], None)
+            for name in ("load", "part_no", "period", "epoch", "seq", "export", "day_of_week")
+        ),
         ([f"hour={hour:02}" for hour in range(8)], None),
         ([f"country={country}" for country in ("de", "fr", "it")], None),
         ([f"store={store}" for store in range(1, 9)], None),
@@ -138,9 +150,10 @@ def test_folders_of_years_months_and_days_are_a_date(tmp_path: Path) -> None:
     [
         ("y=2024/m=3", "2024-03"),
         ("year=2024/month=03/day=7/hour=5", "2024-03-07 05:00"),
-        ("year=2024/month=03/day=__HIVE_DEFAULT_PARTITION__", ""),
-        ("year=2024/month=Jan", ""),
-        ("y=1/m=0", ""),
+        ("year=2024/month=03/day=__HIVE_DEFAULT_PARTITION__", None),
+        ("year=2024/month=Jan", None),
+        ("year=2024/month=02/day=30", None),
+        ("y=1/m=0", None),
         ("month=03/day=7", None),
         ("year=2024/day=7", None),
         ("year=2024/month=03/date=7", "7"),
@@ -149,6 +162,20 @@ def test_folders_of_years_months_and_days_are_a_date(tmp_path: Path) -> None:
 def test_a_date_is_made_of_a_year_and_a_month_at_least(tmp_path: Path, folder: str, date: str | None) -> None:
     frame = kept(tmp_path, folder).frame
     assert (frame["date"].iloc[0] if "date" in frame.columns else None) == date
+
+
+@pytest.mark.parametrize(
+    ("last", "dates"),
+    [
+        ("year=2024/month=4", {"2024-02", "2024-03", "2024-04"}),
+        ("year=2024/month=__HIVE_DEFAULT_PARTITION__", {"2024-02", "2024-03", ""}),
+        ("year=2024/month=Apr", None),
+    ],
+)
+def test_dates_are_made_for_all_files_or_for_none(tmp_path: Path, last: str, dates: set[str] | None) -> None:
+    table = kept(tmp_path, "year=2024/month=2", "year=2024/month=3", last)
+    assert (set(table.frame["date"]) if "date" in table.frame.columns else None) == dates
+    assert ("date" in table.report.folders) == (dates is not None)
 
 
 def test_months_that_make_no_date_are_a_field(tmp_path: Path) -> None:
