@@ -28,6 +28,7 @@ _NAME = r"(?P<name>[A-Za-zäû]{3,9})\.?"
 _WEEKDAY = r"(?:[A-Za-z]{2,9}\.?,? )?"
 _MONTHS = pa.array(["jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"])
 _OTHER_MONTHS = {"mär": "mar", "mrz": "mar", "mai": "may", "okt": "oct", "dez": "dec", "ene": "jan", "ago": "aug"}
+_SPREADSHEET = "days of a spreadsheet"
 
 FORMS: dict[str, str] = {
     "year-month-day": rf"^{_YEAR}[-/.:年]{_MONTH}[-/.:月]{_DAY}日?" + _CLOCK,
@@ -57,7 +58,7 @@ FORMS: dict[str, str] = {
     "yymmddhh": r"^(?P<short>[0-4]\d)(?P<month>\d{2})(?P<day>\d{2})(?P<hour>\d{2})$",
     "hour:minute": r"^(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2})(?:[.,]\d+)?)?$",
     "hour:minute AM/PM": (r"^(?P<hour>\d{1,2}):(?P<minute>\d{2})(?::(?P<second>\d{2}))?\s*(?P<half>[AaPp])\.?[Mm]\.?$"),
-    "days of a spreadsheet": r"^(?P<days>3[6-9]\d{3}|4\d{4}|5[0-4]\d{3})(?:\.(?P<share>\d+))?$",  # from 1998 to 2050
+    _SPREADSHEET: r"^(?P<days>3[6-9]\d{3}|4\d{4}|5[0-4]\d{3})(?:\.(?P<share>\d+))?$",  # from 1998 to 2050
     "epoch seconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})(?:\.\d*)?$",
     "epoch milliseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{3}(?:\.\d*)?$",
     "epoch microseconds": r"^(?P<epoch>[1-9]\d{8}|[1-3]\d{9})\d{6}(?:\.\d*)?$",
@@ -79,7 +80,7 @@ _NEEDS_NAME = frozenset(
         "yymmddhh",
         "hour:minute",
         "hour:minute AM/PM",
-        "days of a spreadsheet",
+        _SPREADSHEET,
         "epoch seconds",
         "epoch milliseconds",
         "epoch microseconds",
@@ -90,6 +91,12 @@ _TIME_NAME = re.compile(
     r"(^|[^a-z])(time|timestamp|ts|date|datetime|day|hour|epoch|at|dt|when|created|updated)($|[^a-z])|time|date",
     re.IGNORECASE,
 )
+
+_DATE_NAME = re.compile(
+    r"(?<!candi)(?<!man)(?<!up)(?<!vali)(?<!accommo)(?i:date(time|s)?)([^a-z]|$)|[a-z]Date([^a-z]|$)|(^|[^a-z])(?i:day|dt)($|[^a-z])"
+)
+_SHARE_NAME = re.compile(r"(^|[^a-z])(of|s|secs?|seconds?|millis|ms|mins?|minutes?|steps?)($|[^a-z])", re.IGNORECASE)
+"""What says that numbers are a share of a day, as `sec_of_day` does, or a count."""
 
 STRAYS = 0.05
 """Share of the distinct texts that may be no points in time; they count as missing."""
@@ -203,10 +210,12 @@ def form_of(texts: pa.Array, name: str, *, sure: bool = False, order: str = "") 
     if not len(texts) or not _may_be_time(texts):
         return None
     named = sure or bool(_TIME_NAME.search(name))
+    dates = sure or bool(_DATE_NAME.search(name) and not _SHARE_NAME.search(name))
     fitting = {
         form: moments
         for form in FORMS
-        if _in_order(form, order) and (moments := _nearly_all(texts, form, named)) is not None
+        if _in_order(form, order)
+        and (moments := _nearly_all(texts, form, dates if form == _SPREADSHEET else named)) is not None
     }
     if not fitting:
         return None

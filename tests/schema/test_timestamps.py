@@ -81,7 +81,7 @@ def role_of(texts: list[str], name: str = "timestamp", **how: object) -> FieldRo
 @pytest.mark.parametrize("how", WRITTEN)
 def test_a_point_in_time_is_read_in_every_form(how: str) -> None:
     texts = [WRITTEN[how](t) for t in TIMES]
-    role = role_of(texts)
+    role = role_of(texts, "datetime")
     assert (role.kind, role.warning) == (Kind.TIMESTAMP, "")
     moments = parse_moments(pa.array(texts), role.form)
     expected = TIMES - pd.Timedelta(seconds=6e8) if how == "nine digits" else TIMES
@@ -157,10 +157,17 @@ def test_years_with_decimals_are_numbers_and_no_months(texts: list[str], order: 
     assert (None if found is None else found.tolist()) == order
 
 
-def test_days_of_a_spreadsheet_need_the_name_of_a_time() -> None:
+@pytest.mark.parametrize("name", ["signup_date", "orderdate", "SignupDate", "datetime", "day", "Day", "dt"])
+def test_days_of_a_spreadsheet_need_the_name_of_a_date(name: str) -> None:
     texts = [str(25569 + int(t.timestamp() // 86400)) for t in TIMES]
-    role = role_of(texts, "signup_date")
+    role = role_of(texts, name)
     assert (role.kind, role.form) == (Kind.TIMESTAMP, "days of a spreadsheet")
     assert role.reason.endswith("enters as day of week")
-    assert role_of(texts, "steps").kind is Kind.PIECEWISE
-    assert role_of([str(int(text) // 10) for text in texts], "signup_date").kind is not Kind.TIMESTAMP
+    assert role_of([str(int(text) // 10) for text in texts], name).kind is not Kind.TIMESTAMP
+
+
+@pytest.mark.parametrize("name", ["time", "created_at", "updated", "timestamp", "sec_of_day", "candidate", "steps"])
+@pytest.mark.parametrize("share", ["", ".25"])
+def test_seconds_of_a_day_are_no_days_of_a_spreadsheet(name: str, share: str) -> None:
+    texts = [f"{36_000 + 47 * place % 19_000}{share}" for place in range(len(TIMES))]
+    assert role_of(texts, name).kind is not Kind.TIMESTAMP
