@@ -6,6 +6,7 @@ Start with `without_no_rows`.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
@@ -105,17 +106,55 @@ def _all_among(frame: pd.DataFrame, wanted: list[Callable[[pd.Index], NDArray[np
 
 
 def _units(frame: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the first record, if it says what the columns hold: none of its texts stands below, two above numbers."""
-    above = 0
+    """Return the first record, if it says what the columns hold: none of its texts stands below, one is a unit.
+
+    It has texts above two columns of numbers, or nothing but units.
+    """
+    above = units = others = 0
     for column in _columns(frame) if len(frame) > _FEWEST_BELOW_UNITS else []:
         code = int(column.codes[0])
         text = str(column.categories[code])
+        if is_missing(text):
+            continue
         if _AMOUNT.match(text) or np.count_nonzero(column.codes == code) > 1:
             return np.empty(0, np.int64)
-        others = column.categories.delete(code)[:_LOOKED_AT]
-        held = [other for other in map(str, others) if not is_missing(other)]
-        above += bool(held) and all(map(is_value, held)) and not is_missing(text)
-    return np.zeros(1 if above >= _LEAST_ABOVE_NUMBERS else 0, np.int64)
+        below = column.categories.delete(code)[:_LOOKED_AT]
+        held = [other for other in map(str, below) if not is_missing(other)]
+        over_numbers = bool(held) and all(map(is_value, held))
+        above += over_numbers
+        units += over_numbers and _is_unit(text)
+        others += not (over_numbers and _is_unit(text))
+    return np.zeros(1 if units and (above >= _LEAST_ABOVE_NUMBERS or not others) else 0, np.int64)
+
+
+def _is_unit(text: str) -> bool:
+    """Return whether a text is the symbol of a unit or a currency, or stands in brackets as a unit does."""
+    bare = text.strip()
+    inner = bare[1:-1].strip() if bare[:1] + bare[-1:] in ("()", "[]") else ""
+    if inner:
+        return not is_missing(inner) and _PLACEHOLDER.match(inner) is None
+    return _SYMBOLS.fullmatch(bare) is not None or (len(bare) < _CURRENCY and any(map(_is_currency, bare)))
+
+
+def _is_currency(letter: str) -> bool:
+    return unicodedata.category(letter) == "Sc"
+
+
+_CURRENCY = 4
+"""Letters that are more than a currency's sign: `US$` has three."""
+_PLACEHOLDER = re.compile(
+    r"(unknown|undisclosed|redacted|hidden|withheld|private|deleted|removed|missing|empty|blank|other|not? )", re.I
+)
+"""What stands in brackets in the place of a value."""
+_SYMBOL = (
+    "[kcdmµμn]?m|[kKMGT]?i?[Bb]|[kmµμ]?g|[mµμn]?s|sec|min|hr?|[mcd]?[lL]|[kMG]?Hz|[kMG]?Wh?|k?V|mA|[kMhm]?Pa|k?J|kcal"
+    "|°[CF]?|ºC|px|pt|pcs|dB|rpm|ppm|ppb|psi|mph|bps|kph|lbs?|oz|ft|yd|mi|ha|mol|lx|lm|%|‰"
+)
+_SYMBOLS = re.compile(
+    rf"({_SYMBOL})([23²³]|\^[23])?([/*·]({_SYMBOL})([23²³]|\^[23])?)*"
+    r"|(USD|EUR|GBP|JPY|CNY|RMB|INR|CHF|AUD|CAD|NZD|SEK|NOK|DKK|PLN|CZK|HUF|RUB|TRY|BRL|MXN|KRW|ZAR|SGD|HKD|THB|IDR)"
+)
+"""Symbols of units and of currencies as they stand alone in a cell."""
 
 
 _AMOUNT = re.compile(r"\W*\d")

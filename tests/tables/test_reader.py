@@ -650,6 +650,27 @@ def test_a_first_row_that_is_written_otherwise_is_no_line_of_units(write, first)
     assert cells(read_table(write(f"begin,end\n{first}\n{rows}")))[0] == first.split(",")
 
 
+@pytest.mark.parametrize("first", ["unknown,undisclosed", "(none),[redacted]", "low,high", "x,y", "EUR,12 kg"])
+def test_a_first_row_of_words_above_numbers_is_no_line_of_units(write, first):
+    rows = "".join(f"name {number},{number},{number * 7}\n" for number in range(20))
+    assert cells(read_table(write(f"name,age,pay\nAlice,{first}\n{rows}")))[0] == ["Alice", *first.split(",")]
+
+
+def test_a_currency_above_texts_is_no_unit(write):
+    rows = "".join(f"{number},{number * 7},in euros\n" for number in range(20))
+    assert len(read_table(write(f"age,pay,money\nunknown,secret,EUR\n{rows}"))) == 21
+
+
+@pytest.mark.parametrize(
+    "first", ["text,kg,cm", "name,(years),kg", ",€,", "-,%,km/h", "id,[m/s^2],US$", ",m²,kWh", "as written,USD,amount"]
+)
+def test_a_line_with_a_unit_above_numbers_is_a_line_of_units(write, first):
+    rows = "".join(f"name {number},{number},{number * 7}\n" for number in range(20)) + ",,3\n"
+    table = read_table(write(f"name,age,pay\n{first}\n{rows}"))
+    assert len(table) == 21
+    assert "such as units" in table.report.sentences()[0]
+
+
 def test_a_line_of_units_can_be_kept_as_a_row(write):
     path = write("height,weight\ncm,kg\n" + "".join(f"{number},{number * 2}\n" for number in range(20)))
     table = read_table(path)
