@@ -127,7 +127,7 @@ def _over_two(first: Record, below: Sequence[Record]) -> Record | None:
         spanned.append(spanned[-1] if not cell.strip() and under.strip() and spanned else cell)
     alone = zip(upper, [*upper[1:], "end"], lower, strict=True)
     if _repeats(upper) and all(map(str.strip, lower)) and len(set(lower)) == len(lower):
-        return _joined(upper, first, below[0]) if stands_out(below[0], below[1:]) else None
+        return _joined(upper, first, below[0]) if _names_more(below[0], below[1:], filled="" in upper) else None
     if spanned == upper or any(cell.strip() and after.strip() and under.strip() for cell, after, under in alone):
         return None  # a name that spans nothing has nothing below it, so that is a row
     if not (stands_out(below[0], below[1:]) or _completes(first, below)):
@@ -138,6 +138,17 @@ def _over_two(first: Record, below: Sequence[Record]) -> Record | None:
 def _repeats(names: Sequence[str]) -> bool:
     """Return whether a name stands above each of the columns next to each other that it spans, as pandas writes it."""
     return any(name.strip() and name == after for name, after in pairwise(names))
+
+
+def _names_more(lower: Record, below: Sequence[Record], *, filled: bool) -> bool:
+    """Return whether a full line below names that repeat has names, too: a row may have texts above numbers as well.
+
+    None of them stands below again. Half of them stand above values, unless the upper line has gaps as groups have.
+    """
+    columns = _over_columns(lower, below)
+    if not stands_out(lower, below) or any(is_missing(cell) or cell in column for cell, column in columns):
+        return False
+    return filled or 2 * sum(_of_values(column) for _, column in columns) >= len(columns)
 
 
 def _joined(upper: Sequence[str], first: Record, last: Record) -> Record:

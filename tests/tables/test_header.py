@@ -153,6 +153,9 @@ def test_rows_of_every_length_are_refused_with_their_lines(read):
         ",,label\na,x,1\na,y,0\nb,x,1\n",
         ",,label\na,x,yes\na,y,no\nb,x,yes\n",
         "label,,\n1,a,b\n0,a,c\n1,b,c\n",
+        "id,tag,tag\nx,y,z\n1,u,v\n2,w,t\n3,q,s\n",
+        "id,tag,tag\nx,y,z\n1,y,u\n2,u,z\n3,z,y\n",
+        "id,price,price\nunknown,none,low\n1,2,3\n2,3,4\n3,5,1\n",
     ],
 )
 def test_a_header_with_gaps_is_neither_a_title_nor_joined_to_its_first_row(read, text):
@@ -160,7 +163,14 @@ def test_a_header_with_gaps_is_neither_a_title_nor_joined_to_its_first_row(read,
     table = read(text)
     assert lines(table) == rows
     named = [(name, cell) for name, cell in zip(table.frame.columns, header.split(","), strict=True) if cell]
-    assert all(name == cell for name, cell in named)
+    assert all(name.removesuffix(" (2)") == cell for name, cell in named)
+
+
+@pytest.mark.parametrize("end", ["", "title"])
+def test_names_that_repeat_above_names_are_groups(read, end):
+    rows = "".join(f"{word},{i},b{i},{i % 2}\n" for i, word in enumerate(["home", "list", "cart"] * 4))
+    table = read(f"sold,sold,title,{end}\nplace,price,name,click\n{rows}")
+    assert list(table.frame.columns) == ["sold place", "sold price", "title name", f"{end} click".strip()]
 
 
 def test_a_hash_may_be_the_name_of_the_first_column(read):
