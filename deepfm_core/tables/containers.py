@@ -18,8 +18,10 @@ from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime, time
 from enum import StrEnum
+from functools import reduce
 from html import unescape
 from itertools import chain, count
+from operator import getitem
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
@@ -273,7 +275,7 @@ def is_json(content: Content) -> bool:
     )
 
 
-def from_json(content: Content, folder: Path, subject: str) -> tuple[Path, str]:
+def from_json(content: Content, folder: Path, subject: str, fewest_columns: int = 2) -> tuple[Path, str]:
     """Write objects of JSON as CSV into `folder`; their names are the columns. Return its path and a note.
 
     They stand one a line, in a list, or in a list within the only object of the file; or that object holds columns, as
@@ -281,7 +283,7 @@ def from_json(content: Content, folder: Path, subject: str) -> tuple[Path, str]:
     JSON text.
 
     Raises:
-        TableError: a line is no object of JSON.
+        TableError: a line is no object of JSON, or there are fewer names than `fewest_columns`.
     """
     columns: dict[str, None] = {}
     notes = list[str]()
@@ -294,11 +296,18 @@ def from_json(content: Content, folder: Path, subject: str) -> tuple[Path, str]:
         count += 1
     if not count or not columns:
         raise TableError(subject, [Problem("the file holds no objects", "Give one object a line.")])
+    if len(columns) < fewest_columns:
+        said = " ".join([f"The only name is `{next(iter(columns))}`.", *notes])
+        problem = Problem("the objects of the file have only one name", f"{_OF_TWO} {said}")
+        raise TableError(subject, [problem])
     with (folder / "json").open("w", encoding="utf-8", errors="replace", newline="") as stream:
         write_rows([list(columns)], stream)
         again = _objects(content, subject, [])
         write_rows(([_json_cell(row.get(name)) for name in columns] for row in again), stream)
     return folder / "json", " ".join(notes)
+
+
+_OF_TWO = "Give each row as an object with a label and at least one field, one a line or in a list."
 
 
 def _objects(content: Content, subject: str, notes: list[str]) -> Iterator[dict[str, Any]]:
@@ -363,13 +372,52 @@ def _rows_within(whole: dict[str, Any]) -> tuple[Iterable[dict[str, Any]], str]:
         return listed, "The file holds a list of cells for each column."
     if len(values) > 1 and all(isinstance(one, dict) and one.keys() == values[0].keys() for one in values):
         return _of_two_names(whole, values)
-    found = list(_lists(whole, (), _DEEP))
-    least = min((len(path) for path, _ in found), default=0)
-    highest = [(path, rows) for path, rows in found if len(path) == least]
-    if len(highest) == 1:  # of several on one level none is the table for sure
-        path, rows = highest[0]
+    if path := _path_to_rows(whole, _DEEP):
+        rows: Any = reduce(getitem, path, cast(Any, whole))
         return rows, f"The rows stand under `{'.'.join(path)}`.{_rest(whole, path[0])}"
     return [whole], ""
+
+
+_HOLDERS = frozenset((
+    "data", "rows", "records", "results", "result", "items", "hits", "docs", "documents", "objects", "elements",
+    "entries", "list", "values", "value", "response", "content", "payload", "features", "dataset", "table",
+))  # fmt: skip
+"""What the list of rows is called, or an object that it stands in, where something stands beside it."""
+_COUNTS = frozenset((
+    "count", "total", "totalcount", "totalresults", "numfound", "size", "length", "page", "pages", "perpage",
+    "pagesize", "totalpages", "limit", "offset", "start", "skip", "took", "timedout",
+))  # fmt: skip
+_BESIDE = frozenset((
+    "next", "previous", "prev", "cursor", "nextcursor", "nextpage", "nextpagetoken", "hasmore", "meta", "metadata",
+    "pagination", "paging", "links", "schema", "fields", "shards", "maxscore", "scrollid", "pandasversion",
+    "odatacontext", "odatacount", "odatanextlink",
+))  # fmt: skip
+"""What stands beside rows and says something of them, and not of what a single record is about."""
+_ANSWERS = frozenset(("status", "success", "ok", "error", "errors", "message", "code", "type"))
+_SAID = frozenset(("ok", "success", "true", "false", "none", "200", "0", "", "[]", "featurecollection"))
+"""What such an answer says, in lower case, where all is well."""
+
+
+def _path_to_rows(value: dict[str, Any], deep: int) -> tuple[str, ...]:
+    """Return the names that lead to the only list of rows within an object; none where it is a row itself.
+
+    A row may hold a list of objects, too, such as what is in a basket. So the list stands alone, or has one of the
+    usual names and nothing but what is said of rows beside it.
+    """
+    names = [name for name, held in value.items() if len(value) == 1 or not _stands_beside(name, held)]
+    if len(names) != 1 or (len(value) > 1 and names[0].lower() not in _HOLDERS):
+        return ()
+    name, held = names[0], value[names[0]]
+    if _is_listed(held):
+        return (name,)
+    below = _path_to_rows(held, deep - 1) if isinstance(held, dict) and deep > 1 else ()
+    return (name, *below) if below else ()
+
+
+def _stands_beside(name: str, held: Any) -> bool:
+    bare = re.sub("[^a-z]", "", name.lower())
+    counts = bare in _COUNTS and isinstance(held, int | dict | None)  # `{"page": "home", "items": […]}` is a row
+    return counts or bare in _BESIDE or (bare in _ANSWERS and str(held).lower() in _SAID)
 
 
 def _split(names: list[Any], data: list[list[Any]]) -> Iterator[dict[str, Any]]:
@@ -390,6 +438,8 @@ def _rest(whole: dict[str, Any], *used: str) -> str:
 
 
 _NAMES_LEFT = " These names were left out."
+_FEWEST_NAMED = 5
+"""Objects alike from which their names are those of rows; `{"user": {"id": 1}, "item": {"id": 2}}` is a row itself."""
 
 
 def _of_two_names(whole: dict[str, Any], values: list[dict[str, Any]]) -> tuple[Iterable[dict[str, Any]], str]:
@@ -399,18 +449,9 @@ def _of_two_names(whole: dict[str, Any], values: list[dict[str, Any]]) -> tuple[
     if len(values[0]) > 1 and ((within and more) if without else (within or more)):
         rows = ({name: column[row] for name, column in whole.items()} for row in values[0])
         return rows, f"The file holds the cells of each column by the names of the rows.{'' if within else _NAMES_LEFT}"
-    if values[0]:
+    if values[0] and (without or len(values) >= _FEWEST_NAMED):
         return values, f"The file holds an object for each row, by its name.{'' if without else _NAMES_LEFT}"
     return [whole], ""
-
-
-def _lists(value: dict[str, Any], path: tuple[str, ...], deep: int) -> Iterator[tuple[tuple[str, ...], Any]]:
-    """Yield the lists of objects within an object, each with the names that lead to it."""
-    for name, held in value.items():
-        if _is_listed(held):
-            yield (*path, name), held
-        elif isinstance(held, dict) and deep > 1:
-            yield from _lists(held, (*path, name), deep - 1)
 
 
 def _is_column(value: Any) -> bool:

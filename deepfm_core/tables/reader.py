@@ -276,7 +276,7 @@ def _of_sheet(error: TableError, note: str) -> TableError:
 def _from_json(content: Content, name: str, strict: bool, only: str | None, choices: Choices) -> Table:
     """Read objects of JSON."""
     with TemporaryDirectory() as folder:
-        inner, note = from_json(content, Path(folder), f"Table `{name}`")
+        inner, note = from_json(content, Path(folder), f"Table `{name}`", 2 if only is None else 1)
         own = Choices(header=True, delimiter=",", quoting="doubled", rows=choices.rows)
         table = _read(inner, name, strict, None, only, own)
     report = replace(

@@ -465,7 +465,10 @@ def _other_files() -> list[Fault]:
         Fault("an object of JSON a line", lines.encode(), RECOGNISED),
         Fault("a list of objects of JSON", json.dumps(objects()).encode(), RECOGNISED),
         Fault(
-            "a list within an object of JSON", json.dumps({"of": 1, "data": objects()}).encode(), SAID, "under `data`"
+            "a list within an object of JSON",
+            json.dumps({"total": 1, "data": objects()}).encode(),
+            SAID,
+            "under `data`",
         ),
         Fault(
             "columns in an object of JSON, as pandas writes them",

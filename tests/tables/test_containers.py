@@ -179,6 +179,11 @@ RECORDS = FRAME.to_dict(orient="records")
         ({"meta": {"rows": 3}, "data": RECORDS}, "The rows stand under `data`. The rest was left out: `meta`."),
         ({"took": 5, "hits": {"total": 3, "hits": RECORDS}}, "under `hits.hits`. The rest was left out: `took`."),
         ({"rows": RECORDS}, "The rows stand under `rows`."),
+        ({"clicks": RECORDS}, "The rows stand under `clicks`."),
+        ({"status": "ok", "results": RECORDS, "next": None}, "The rest was left out: `status`, `next`."),
+        ({"count": 3, "items": RECORDS, "has_more": False}, "The rest was left out: `count`, `has_more`."),
+        ({"@odata.context": "here", "value": RECORDS}, "The rows stand under `value`."),
+        ({"response": {"numFound": 3, "start": 0, "docs": RECORDS}}, "The rows stand under `response.docs`."),
         (json.loads(FRAME.to_json(orient="split")), "names of the columns stand under `columns`"),
         (json.loads(FRAME.to_json(orient="table")), "The rows stand under `data`."),
         (json.loads(FRAME.to_json(orient="columns")), "The file holds the cells of each column by the names of the"),
@@ -220,12 +225,31 @@ def test_columns_of_json_that_are_called_by_numbers_stay_columns(write):
         {"tags": ["a", "b"], "click": 1},
         {"user": {"id": 1}, "item": {"id": 2}, "click": 1},
         {"user": {"a": RECORDS}, "item": {"b": RECORDS}},
+        {"user": "u1", "items": RECORDS},
+        {"user": "u1", "items": [{"id": 1}, {"id": 2}]},
+        {"user": {"id": 1}, "items": RECORDS, "click": 1},
+        {"page": "home", "items": RECORDS},
+        {"status": "gold", "items": RECORDS},
+        {"total": 59.9, "items": RECORDS},
+        {"count": 2, "history": RECORDS},
+        {"user": {"id": 1, "history": RECORDS}, "click": 1},
+        {"user": {"id": 1, "age": 30}, "item": {"id": 2, "age": 1}},
     ],
 )
 def test_an_object_that_holds_no_table_or_several_is_one_row(write, value):
     table = read_table(write(json.dumps(value).encode()))
     assert len(table) == 1
     assert list(table.frame.columns)[: len(value)] == list(value)
+
+
+@pytest.mark.parametrize("value", [{"data": [{"id": 1}, {"id": 2}]}, [{"id": 1}, {"id": 2}], {"id": 1}])
+def test_objects_with_one_name_are_refused_as_objects(write, value):
+    with pytest.raises(TableError, match="the objects of the file have only one name") as refused:
+        read_table(write(json.dumps(value).encode()))
+    assert "The only name is `id`." in str(refused.value)
+    assert "delimiter" not in str(refused.value)
+    assert ("The rows stand under `data`." in str(refused.value)) == ("data" in value)
+    assert len(read_table(write(json.dumps(value).encode()), only="id")) == (1 if value == {"id": 1} else 2)
 
 
 def test_numbers_of_json_stay_as_they_are_written(write):
