@@ -203,7 +203,7 @@ def part_notes_of(name: str, labels: NDArray[np.float32]) -> list[str]:
         return []
     return [
         f"The {name} part has only {rows:,} rows, {positive:,} of them positive. A model that only guesses can reach "
-        f"an AUC of {lucky:.2f} there by luck, so this AUC says next to nothing. Use a larger share, or more rows."
+        f"an AUC of {lucky:.2f} there by luck, so AUC says next to nothing. Use a larger share, or more rows."
     ]
 
 

@@ -5,6 +5,7 @@ Start with `ComparisonPlan` and `begin`. `run_table` and `model_table` show what
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
@@ -30,6 +31,10 @@ MOST_SEEDS = 20
 
 COMPARED = (*MODEL_NAMES, PUBLISHED)
 """What can be compared: the models, and DeepFM exactly as the paper has it beside the form that the settings give."""
+
+
+GUESS = "guess"
+"""Not a model, but what each must beat: the share of positives as the probability of every row."""
 
 
 @dataclass(frozen=True)
@@ -241,9 +246,11 @@ def differences(
 ) -> dict[str, dict[str, Difference]]:
     """Return by other model and metric how far one of a comparison is from it, `model` − other, with 95% intervals.
 
-    Give all runs of the comparison. The rows are those of `model_table`; `auc` is left out if a class is absent.
+    Give all runs of the comparison. The rows are those of `model_table`; `auc` is left out if a class is absent. A name
+    may also be `GUESS`.
     """
     labels, logits = _logits(store, run_table(store, runs))
+    logits[GUESS] = [np.full(len(labels), _guess(runs, labels))]
     compared = compare_paired(labels, {name: logits[name] for name in (model, *others)}, candidates=(model,))
     found: dict[str, dict[str, Difference]] = {other: {} for other in others}
     for metric, scores in compared.items():
@@ -251,6 +258,21 @@ def differences(
             difference = scores[other].difference
             found[other][metric] = Difference(0.0, 0.0, 0.0) if difference is None else -difference
     return found
+
+
+def judging_labels(store: Store, runs: Sequence[RunRow]) -> NDArray[np.floating]:
+    """Return the labels of the rows that judge the models, those of `model_table`."""
+    first = run_table(store, runs).iloc[0]
+    return predictions(store, first["run"], first["part"])["label"].to_numpy(np.float64)
+
+
+def _guess(runs: Sequence[RunRow], labels: NDArray[np.floating]) -> float:
+    """Give the logit of the share of positives among the training rows; of those that judge, if a run lacks it."""
+    said = next(run.summary for run in runs if run.ended_well)
+    rows, positives = (said.get(name, {}).get("train") for name in ("rows", "positives"))
+    share = float(labels.mean()) if not rows or positives is None else positives / rows
+    share = min(max(share, 1e-6), 1 - 1e-6)
+    return math.log(share / (1 - share))
 
 
 def _logits(store: Store, by_run: pd.DataFrame) -> tuple[NDArray[np.floating], dict[str, list[NDArray[np.float64]]]]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from deepfm_core.experiments import comparison
 from deepfm_core.experiments.advice import Advice, advice_sentences, advise, choose, without_markup
 from deepfm_core.experiments.comparison import ComparisonPlan, differences, model_table
-from deepfm_core.metrics.bootstrap import Difference
+from deepfm_core.metrics.bootstrap import Difference, compare_paired
 from deepfm_core.runs.engine import execute
 from deepfm_core.schema.infer import infer_schema
-from deepfm_core.spec.run import RunSpec
+from deepfm_core.schema.schema import Schema
+from deepfm_core.spec.run import ModelSpec, RunSpec
 from deepfm_core.store.process import Process
+from deepfm_core.store.records import RunRow
 from deepfm_core.store.store import Store
 from deepfm_core.workers.lane import perform
 from tests.conftest import clicks
@@ -54,6 +60,13 @@ def test_the_simplest_model_that_is_no_worse_than_by_noise_is_used(
     table = models(**behind)
     assert choose(table) == (use, best, simpler)
     assert choose(table.iloc[::-1]) == (use, best, simpler)  # in whatever order they stand
+
+
+def test_a_model_that_may_not_be_used_gives_way_to_the_next_simplest() -> None:
+    table = models(deepfm=None, fm=-0.1, lr=-0.1)
+    assert choose(table, ["lr"]) == ("fm", "deepfm", "lr")
+    assert choose(table, ["lr", "fm"])[0] == "deepfm"
+    assert choose(table, ["deepfm"]) == ("lr", "deepfm", None)
 
 
 AHEAD = Advice(
@@ -145,6 +158,100 @@ def test_a_star_in_a_models_name_is_no_markup_and_models_without_a_result_are_na
 )
 def test_the_baseline_is_told_whether_it_wins_or_not(gap: Difference, said: str) -> None:
     assert said in advice_sentences(replace(AHEAD, against_baseline=gap))[1]
+
+
+def test_where_no_model_beats_guessing_none_is_advised_and_the_rows_are_counted() -> None:
+    none = Advice(
+        "fm",
+        "fm",
+        (),
+        rows=20,
+        part="test",
+        clear=False,
+        guess=Difference(-0.108, -0.298, 0.087),
+        guessing=("lr", "boosting"),
+        positives=10,
+        against_baseline=Difference(-0.02, -0.03, -0.01),
+    )
+    use, more = advice_sentences(none)
+    assert use.startswith("**These rows cannot tell which model to use:** on 20 test rows, 10 of them positive, no ")
+    assert "Use " not in use
+    assert more.startswith("FM has the lowest logloss, 0.1080 nats lower than guessing (95% interval")
+    assert "(95% interval of the difference: −0.2980 to +0.0870). Use a larger share, or more rows." in more
+    assert "Gradient boosting, the baseline, has a lower logloss, but is not clearly better than guessing" in more
+    noted = advice_sentences(replace(none, notes=("The test part has only 20 rows.",)))[1]
+    assert noted.endswith("The test part has only 20 rows.")
+    assert "larger share" not in noted
+
+
+def test_a_simpler_model_that_is_close_but_not_used_is_named_with_its_reason() -> None:
+    wide = replace(AHEAD, simpler="lr", logloss=Difference(-0.1, -0.3, 0.1), guessing=("lr",), tied=())
+    use, more = advice_sentences(wide)
+    assert use.endswith("on these 2,000 test rows. LR, which is simpler, is not clearly better than guessing.")
+    assert "(95%: +0.0060 to +0.0180): ahead. LR is not clearly better than guessing, which gives every row" in more
+    use, more = advice_sentences(replace(wide, guessing=(), behind_by_auc=("lr",), behind=None))
+    assert use.endswith("LR, which is simpler, has a lower AUC than DeepFM by more than noise.")
+    assert "LR comes as close by logloss, but its AUC is lower than that of DeepFM by more than noise." in more
+
+
+@pytest.fixture
+def judged(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Advice | None]:
+    """Weigh models by made logits on made rows: `judged(labels, lr=…, fm=…)`."""
+
+    def weigh(labels: list[int], **logits: list[float]) -> Advice | None:
+        truth = np.array(labels, dtype=np.float64)
+        summary = {"rows": {"train": 100}, "positives": {"train": 50}, "seconds": {"fit": 1.0}}
+        specs = {name: RunSpec("t", "t", cast("Schema", None), model=ModelSpec(name)) for name in logits}
+        runs = [
+            SimpleNamespace(state="finished", ended_well=True, summary=summary, spec=specs[name]) for name in logits
+        ]
+        by_model = {name: [np.array(values, dtype=np.float64)] for name, values in logits.items()}
+        by_run = pd.DataFrame({"run": list(logits), "model": list(logits), "part": "test"})
+        monkeypatch.setattr(comparison, "run_table", lambda *_: by_run)
+        monkeypatch.setattr(comparison, "_logits", lambda *_: (truth, dict(by_model)))
+        monkeypatch.setattr(comparison, "predictions", lambda *_: pd.DataFrame({"label": truth}))
+        scores = compare_paired(truth, by_model)["logloss"]
+        gaps = [scores[name].difference for name in logits]
+        table = pd.DataFrame(
+            {
+                "model": list(logits),
+                "baseline": False,
+                "part": "test",
+                "rows": len(labels),
+                "logloss": [scores[name].mean for name in logits],
+                "logloss_difference": [None if gap is None else gap.value for gap in gaps],
+                "logloss_low": [None if gap is None else gap.low for gap in gaps],
+                "parameters": [SIZES[name] for name in logits],
+                "train_seconds": 1.0,
+            }
+        )
+        return advise(cast("Store", None), cast("list[RunRow]", runs), table)
+
+    return weigh
+
+
+def test_a_tied_model_at_the_logloss_of_guessing_is_not_used(judged: Callable[..., Advice | None]) -> None:
+    labels = [0, 1] * 10
+    noise = np.random.default_rng(0).normal(0, 1.5, 20)
+    weak = [(1.2 if label else -1.2) + shift for label, shift in zip(labels, noise, strict=True)]
+    few = judged(labels, fm=[-3.0, 0.9] * 2 + [0.3, -0.2] * 8, lr=[0.01, -0.01] * 10)
+    assert few is not None
+    assert not few.clear
+    assert few.positives == 10
+    assert "only 20 rows, 10 of them positive" in few.notes[0]
+    many = judged(labels * 20, fm=weak * 20, lr=[0.01, -0.01] * 200)
+    assert many is not None
+    assert (many.use, many.clear, many.notes) == ("fm", True, ())
+
+
+def test_a_model_tied_by_logloss_and_clearly_behind_by_auc_is_not_used(judged: Callable[..., Advice | None]) -> None:
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 400)
+    ordered = (2 * labels - 1) * 0.6 + rng.normal(0, 0.7, 400)
+    cautious = (ordered + rng.normal(0, 0.9, 400)) * 0.6
+    advice = judged(labels.tolist(), deepfm=(5 * ordered).tolist(), lr=cautious.tolist())  # the best is too sure
+    assert advice is not None
+    assert (advice.best, advice.use, advice.behind_by_auc, advice.guessing) == ("deepfm", "deepfm", ("lr",), ())
 
 
 @pytest.mark.slow

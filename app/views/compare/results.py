@@ -26,7 +26,8 @@ MANY = 5
 
 RULE = (
     "Of the models whose logloss is no more than noise above the lowest one, the simplest. A model without a DNN is "
-    "simpler than one with a DNN; else the one with fewer parameters is."
+    "simpler than one with a DNN; else the one with fewer parameters is. A model is not used if it is not clearly "
+    "better than guessing, or if its AUC is clearly below the best one's."
 )
 """How `experiments.advice` chooses."""
 
