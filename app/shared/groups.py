@@ -16,6 +16,7 @@ from app.widgets.text import MODEL_TITLES, counted, duration, errors_shown, mome
 from deepfm_core.errors import DeepFMError
 from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments.comparison import Standing
+from deepfm_core.schema.copies import Copies
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.groups import MODELS
 from deepfm_core.store.records import ComparisonRow, RunRow
@@ -193,7 +194,10 @@ def _about(row: ComparisonRow, runs: Sequence[RunRow]) -> list[str]:
     """List what all runs share: settings, seeds and rows."""
     spec, seeds = runs[0].spec, row.plan["seeds"]
     facts = [f"{row.plan['preset'].capitalize()} settings", "1 seed" if seeds == 1 else f"{seeds} seeds"]
-    rows = next((run.summary.get("rows") for run in runs if run.ended_well), None)
+    done = next((run.summary for run in runs if run.ended_well), {})
+    rows, copies = done.get("rows"), Copies.of_run(done)
+    if copies:
+        facts.append("copies of rows are kept" if copies.kept else f"{copies.rows:,} rows, {copies.left_out}")
     if rows is None:
         return [*facts, f"split {in_words(spec.split)}"]
     holdout = {"valid": spec.valid_table_name, "test": spec.test_table_name}

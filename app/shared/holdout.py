@@ -166,8 +166,8 @@ def table_line() -> tuple[str, Schema, int]:
     sha = saved_tables.current_table()
     schema, rows = launch.chosen_schema(sha), len(saved_tables.table(sha))
     with st.container(horizontal=True, vertical_alignment="center"):
-        about = f"**{plain(saved_tables.table_name(sha))}**: {counted(rows, 'row')}, label {code(schema.label.column)}"
-        about += f", {counted(len(schema.used), 'field')}"
+        about = f"**{plain(saved_tables.table_name(sha))}**: {counted(rows, 'row')}{_left_out(sha, schema)}"
+        about += f", label {code(schema.label.column)}, {counted(len(schema.used), 'field')}"
         holdout = (("validated", links.chosen(VALID_TABLE)), ("tested", links.chosen(TEST_TABLE)))
         for verb, other in holdout:
             about += f", {verb} on **{plain(saved_tables.table_name(other))}**" if other else ""
@@ -176,6 +176,14 @@ def table_line() -> tuple[str, Schema, int]:
             links.go("data")
         choose_split(schema)
     return sha, schema, rows
+
+
+def _left_out(sha: str, schema: Schema) -> str:
+    """Say how many of the table's rows are left out as copies of others, if any."""
+    with suppress(DeepFMError):  # a cell that is no label: *Data* says so, and a run does
+        copies = saved_tables.understood(sha, schema)[1]
+        return f" ({copies.left_out})" if copies and not copies.kept else ""
+    return ""
 
 
 # Errors that keep a run from starting: columns of numbers with other cells, and holdout tables that do not fit.

@@ -56,6 +56,11 @@ class Copies:
         return cls(int(said["count"]), int(said["rows"]), bool(said["kept"]), bool(said.get("sampled")))
 
     @property
+    def left_out(self) -> str:
+        """Say how many are left out, beside the number of all rows."""
+        return f"{self.count:,} left out as {'a copy' if self.count == 1 else 'copies'}"
+
+    @property
     def said(self) -> str:
         """Say how many there are, what that means, and what to do; with options of the command line in brackets."""
         if self.kept:

@@ -371,15 +371,16 @@ def verdict(table: Table, schema: Schema) -> list[str]:
     share = float(labels.mean()) if len(labels) else 0.0
     few = f" ({int(labels.sum()):,} rows)" if labels.sum() < 100 else ""
     positive = percent(share, 2 if share < 0.01 else 1)
-    head = f"{len(table):,} rows, label `{schema.label.column}` {positive} positive{few}"
+    copies = look_for_copies(table.frame, schema, table.name).copies
+    left = f" ({copies.left_out})" if copies and not copies.kept else ""
+    head = f"{len(table):,} rows{left}, label `{schema.label.column}` {positive} positive{few}"
     used = Counter(role.kind for role in schema.used)
     ignored = len(schema.roles) - len(schema.used)
     held = [f"{used[kind]} {kind.value}" for kind in Kind if used[kind]]
     head = ", ".join([head, *held, *([f"{ignored} ignored"] if ignored else [])])
-    copies = look_for_copies(table.frame, schema, table.name).copies
     remarks = [*([copies.said] if copies else []), *_remarks(schema)]
-    left = len(remarks) - _SHOWN
-    more = [f"{left} more {'remark' if left == 1 else 'remarks'} below"] if left > 0 else []
+    unsaid = len(remarks) - _SHOWN
+    more = [f"{unsaid} more {'remark' if unsaid == 1 else 'remarks'} below"] if unsaid > 0 else []
     return [head, *remarks[:_SHOWN], *more]
 
 

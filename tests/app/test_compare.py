@@ -145,6 +145,7 @@ def test_while_runs_are_left_no_model_is_advised_and_start_offers_to_compare(ope
     comparison = begin(store, "lr", "fm", runs=2)
     app = opened("compare", comparison=comparison)
     assert "**Use " not in text_of(app)
+    assert "So far, with 2 of 3 runs finished, **" in text_of(app)
     assert "has the lowest logloss" in text_of(app)
     start = opened("start")
     start.run().run()
@@ -268,6 +269,29 @@ def test_the_verdict_names_the_models_that_differ_by_no_more_than_noise() -> Non
         results.verdict(table(best, near))
     )
     assert "Every other model is worse by more than noise" in results.verdict(table(best, worse))
+    early = results.verdict(table(best, worse), so_far="2 of 14 runs finished")
+    assert early.startswith("So far, with 2 of 14 runs finished, **DeepFM** has the lowest logloss")
+    assert early.endswith(". LR is worse by more than noise.")
+
+
+def test_a_time_far_below_that_of_lr_is_not_zero() -> None:
+    assert [results._times(ratio) for ratio in (float("nan"), 0.04, 0.1, 2.0)] == ["–", "< 0.1 ×", "0.1 ×", "2.0 ×"]
+
+
+def test_copies_that_are_left_out_are_counted_in_the_form_and_beside_the_result(opened: Opened, store: Store) -> None:
+    frame = clicks(300)
+    entry = store.import_table(pd.concat([frame, frame]).to_csv(index=False).encode(), "twice.csv")
+    form = opened("compare", table=entry.sha256)
+    assert "600 rows (300 left out as copies)" in text_of(form)
+    base = RunSpec(entry.sha256, entry.name, infer_schema(store.table(entry.sha256), "clicked"))
+    plan = ComparisonPlan(("lr",), chosen=SMALL, baseline=False)
+    comparison = experiments_comparison.begin(store, base, 240, plan)
+    run = store.claims.next(Process.current(), comparison)
+    assert run is not None
+    list(perform(store, run, execute, Process.current()))
+    app = opened("compare", comparison=comparison)
+    assert "600 rows, 300 left out as copies" in text_of(app)
+    assert "such as normalised entropy." in text_of(app)  # the table shows the parameters
 
 
 def test_models_that_kept_their_guide_alone_are_said_to_be_the_same() -> None:

@@ -163,7 +163,10 @@ def test_the_choice_is_to_leave_out_to_keep_or_to_take_alike_rows_once():
     assert len(rows) == 3000
     assert copies == Copies(1500, 3000, kept=True)
     assert "They are kept, so held-out rows hold copies" in verdict(table, schema)[1]
-    assert "They are left out" in verdict(table, replace(schema, copies=DROP))[1]
+    head, remark, *_ = verdict(table, replace(schema, copies=DROP))
+    assert "They are left out" in remark
+    assert head.startswith("3,000 rows (1,500 left out as copies), label")
+    assert verdict(table, schema)[0].startswith("3,000 rows, label")
     honest = few(300)
     table, schema = understood(honest, ONCE)
     assert len(learned_rows(table.frame, schema, table.name)[0]) == len(honest.drop_duplicates())

@@ -13,7 +13,7 @@ from app.shared import groups
 from app.state import links
 from app.widgets.figure import download, show_chart
 from app.widgets.layout import heading_for_readers, side_by_side, sideways_hint
-from app.widgets.text import MODEL_TITLES, plain, to_pairs
+from app.widgets.text import MODEL_TITLES, counted, plain, to_pairs
 from deepfm_core._words import signed
 from deepfm_core.experiments.comparison import COMPARED, compared_as
 from deepfm_core.spec.run import BASELINE
@@ -34,19 +34,21 @@ RULE = (
 METRICS = {"logloss": ("the lowest logloss", "{:.4f} nats"), "auc": ("the highest AUC", "{:.4f}")}
 
 
-def verdict(table: pd.DataFrame, metric: str = "logloss") -> str:
+def verdict(table: pd.DataFrame, metric: str = "logloss", *, so_far: str = "") -> str:
     """Say which model is best by a metric, which differ by no more than noise, and which are worse.
 
     Args:
         table: as `groups.model_table` gives it.
         metric: `logloss` or `auc`.
+        so_far: how many runs have finished, where not all have ended: others may yet be better.
     """
     models = table[~table["baseline"].astype(bool)].dropna(subset=[metric])
     if models.empty:
         return ""
     best = models[models[f"{metric}_difference"].isna()].iloc[0]
     superlative, form = METRICS[metric]
-    start = f"**{plain(best['title'])}** has {superlative}, {form.format(best[metric])}"
+    start = f"So far, with {so_far}, " if so_far else ""
+    start += f"**{plain(best['title'])}** has {superlative}, {form.format(best[metric])}"
     others = models[models[f"{metric}_difference"].notna()]
     if others.empty:
         return f"{start}. No other model has finished."
@@ -54,10 +56,11 @@ def verdict(table: pd.DataFrame, metric: str = "logloss") -> str:
     near, worse = ([plain(title) for title in others.loc[which, "title"]] for which in (~beyond, beyond))
     if not worse:
         return f"{start}. But no difference between the models is more than noise on these {_rows(best)}."
-    if not near:
-        return f"{start}. Every other model is worse by more than noise."
-    differ = "differs" if len(near) == 1 else "differ"
     is_worse = "is" if len(worse) == 1 else "are"
+    if not near:
+        rest = f"{_listed(worse)} {is_worse}" if so_far else "Every other model is"
+        return f"{start}. {rest} worse by more than noise."
+    differ = "differs" if len(near) == 1 else "differ"
     return f"{start}. {_listed(near)} {differ} by no more than noise; {_listed(worse)} {is_worse} worse by more."
 
 
@@ -138,7 +141,7 @@ def paper_table() -> pd.DataFrame:
 
 # Charts and tables.
 
-TIME = "Time"
+TIME, PARAMETERS = "Time", "Parameters"
 
 ORDERS = {"result": "by result", "paper": "as in the paper"}
 
@@ -174,7 +177,7 @@ def _which_to_use(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
     """Say which model to use and why, once all runs have ended; until then, which is best so far."""
     advice, alike = groups.advice(runs), alike_sentence(_learned(runs))
     if advice is None:
-        said = (verdict(table), alike, baseline_sentence(table))
+        said = (verdict(table, so_far=_so_far(runs)), alike, baseline_sentence(table))
         st.markdown(" ".join(part for part in said if part))
         return
     use, more = advice
@@ -182,6 +185,13 @@ def _which_to_use(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
         st.markdown("**Which model should I use?**", help=RULE)
         st.markdown(use)
         st.caption(" ".join(part for part in (more, alike) if part))
+
+
+def _so_far(runs: Sequence[RunRow]) -> str:
+    """Say how many runs have finished; empty where none is left to wait for."""
+    if not any(run.state in ("queued", "running") for run in runs):
+        return ""
+    return f"{sum(run.ended_well for run in runs)} of {counted(len(runs), 'run')} finished"
 
 
 def _learned(runs: Sequence[RunRow]) -> dict[str, list[bool | None]]:
@@ -233,7 +243,7 @@ def _table(table: pd.DataFrame, runs: Sequence[RunRow]) -> None:
     time = " Time is training time: 2.0 × is twice LR's." if TIME in shown else ""
     st.caption(
         f"{means}, and the difference to the best model with its 95% interval.{time} The CSV has more columns, such as "
-        "normalised entropy and parameters."
+        f"normalised entropy{'' if PARAMETERS in shown else ' and parameters'}."
     )
     _open(shown, runs, event["selection"]["rows"])
     _paper(table)
@@ -243,7 +253,7 @@ def _widths(table: pd.DataFrame) -> dict[str, int]:
     """Give widths, in pixels, with which the columns of `_shown` fit a page of 1,280 pixels."""
     means = dict.fromkeys(("logloss", "AUC"), 118 if _several(table) else 70)
     differences = dict.fromkeys(("from the best", "from the best "), 182)
-    return {"Model": 128, **means, **differences, TIME: 58, "Parameters": 84, "Runs": 60}
+    return {"Model": 128, **means, **differences, TIME: 58, PARAMETERS: 84, "Runs": 60}
 
 
 def _columns(shown: pd.DataFrame, widths: Mapping[str, int]) -> dict[str, Any]:
@@ -309,8 +319,8 @@ def _shown(table: pd.DataFrame, runs: Sequence[RunRow]) -> pd.DataFrame:
     lines += [{"Model": MODEL_TITLES[name], "Runs": f"0 of {planned.count(name)}"} for name in waiting]
     shown = pd.DataFrame(lines).fillna("")
     under_way = bool(waiting) or not complete
-    left_out = ["Parameters" if under_way else "Runs"]
-    left_out += [TIME if under_way else "Parameters"] if _several(table) else []
+    left_out = [PARAMETERS if under_way else "Runs"]
+    left_out += [TIME if under_way else PARAMETERS] if _several(table) else []
     return shown.drop(columns=left_out, errors="ignore")
 
 
@@ -333,10 +343,17 @@ def _line(row: pd.Series, planned: int) -> dict[str, str]:
         "from the best": _difference(row, "logloss"),
         "AUC": _mean(row, "auc"),
         "from the best ": _difference(row, "auc"),
-        TIME: "–" if pd.isna(row["relative_seconds"]) else f"{row['relative_seconds']:.1f} ×",
-        "Parameters": "–" if pd.isna(row["parameters"]) else f"{row['parameters']:,.0f}",
+        TIME: _times(row["relative_seconds"]),
+        PARAMETERS: "–" if pd.isna(row["parameters"]) else f"{row['parameters']:,.0f}",
         "Runs": str(row["runs"]) if row["runs"] == planned else f"{row['runs']} of {planned}",
     }
+
+
+def _times(ratio: float) -> str:
+    """Write a multiple of LR's training time; a small one is not 0."""
+    if pd.isna(ratio):
+        return "–"
+    return f"{ratio:.1f} ×" if ratio >= 0.1 else "< 0.1 ×"
 
 
 def _mean(row: pd.Series, name: str) -> str:
