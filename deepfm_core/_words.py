@@ -1,7 +1,10 @@
-"""How numbers and names are said in sentences."""
+"""How numbers and names are said in sentences, and which names have an order of their own."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Sequence
+from typing import Any
 from unicodedata import bidirectional
 
 _WHOLE = 1 - 1e-9
@@ -47,3 +50,59 @@ def isolated(name: str) -> str:
 def named(field: str, value: str) -> str:
     """Write a value with its field, such as `device = phone`: the field comes first whatever way its letters run."""
     return f"{isolated(field)} = {isolated(value)}"
+
+
+_DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+_MONTHS = (
+    *("january", "february", "march", "april", "may", "june"),
+    *("july", "august", "september", "october", "november", "december"),
+)
+_CALENDARS = [
+    {name: place for place, full in enumerate(names) for name in (full, full[:3])} for names in (_DAYS, _MONTHS)
+]
+_NO_VALUES = ("missing", "unseen", "rare")
+"""Levels that stand for no value of their own."""
+_MOST_RECURRING = 31
+_WHOLE_NUMBER = re.compile(r"[-−]?\d{1,18}", re.ASCII)
+_MOMENT = re.compile(r"(\d{4})-(\d{2})(?:-(\d{2}))?|(\d{1,2}):(\d{2})(?::(\d{2}))?", re.ASCII)
+
+
+def is_no_value(level: str) -> bool:
+    """Say whether a level stands for no single value: `missing`, `unseen`, `rare`, or all others pooled."""
+    return level in _NO_VALUES or level.startswith("other (")
+
+
+def in_sequence(levels: Sequence[str]) -> list[str] | None:
+    """Order levels by value if all are whole numbers, times of day, months, dates or weekdays; None if not.
+
+    Levels that stand for no single value, such as `missing`, come last. One value alone has no order.
+    """
+    values = [level for level in levels if not is_no_value(level)]
+    readings: tuple[Callable[[str], Any], ...] = (_as_number, _as_moment, *(one.get for one in _CALENDARS))
+    for read in readings:
+        keys = [read(level.lower()) for level in values]
+        if len(keys) > 1 and None not in keys:
+            ranked = sorted(range(len(keys)), key=keys.__getitem__)
+            return [*(values[n] for n in ranked), *filter(is_no_value, levels)]
+    return None
+
+
+def is_recurring(levels: Sequence[str]) -> bool:
+    """Say whether levels are hours, weekdays, days of a month or months, of which there are 31 at most.
+
+    Whole numbers from 0 to 31 count as such.
+    """
+    values = [level for level in levels if not is_no_value(level)]
+    if len(values) > _MOST_RECURRING or in_sequence(levels) is None:
+        return False
+    numbers = [_as_number(level) for level in values]
+    return all(number is None or 0 <= number <= _MOST_RECURRING for number in numbers)
+
+
+def _as_number(text: str) -> int | None:
+    return int(text.replace("−", "-")) if _WHOLE_NUMBER.fullmatch(text) else None
+
+
+def _as_moment(text: str) -> tuple[int, ...] | None:
+    found = _MOMENT.fullmatch(text)
+    return None if found is None else tuple(int(part or 0) for part in found.groups())

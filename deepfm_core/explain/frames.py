@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from scipy.cluster.hierarchy import leaves_list, linkage, optimal_leaf_ordering
 from scipy.spatial.distance import squareform
 
+from deepfm_core._words import in_sequence, is_recurring
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.designs import Levels, each_levels
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS
@@ -79,7 +80,8 @@ def seriate(names: Sequence[str], pairs: pd.DataFrame, column: str = "strength")
 # The frames.
 
 SHOWN_LEVELS = 12
-"""Levels of a field shown by themselves in the drill-down; the others are pooled."""
+"""Levels of a field shown by themselves in the drill-down; the others are pooled. Hours, weekdays, days and months are
+shown whole."""
 
 LEVEL_PAIR_COLUMNS = [
     *("field_a", "field_b", "level_a", "level_b"),
@@ -169,7 +171,7 @@ def levels_frame(
                 "rows": rows.astype(np.int64),
                 "clicks": level.sums(train.labels.astype(np.float64)).astype(np.int64),
                 "effect": effects[number] if model.spec.first_order else np.nan,
-                "order": np.arange(len(level)) if level.ordered else _rank_by(-rows),
+                "order": np.arange(len(level)) if level.ordered else _places(level.names, rows),
             }
         )
         parts.append(part[part["rows"] > 0])
@@ -187,14 +189,21 @@ class PooledLevels:
 
 
 def pool(levels: Levels) -> PooledLevels:
-    """Keep the levels with most rows and pool the rest; numbers keep their order, others are sorted by rows."""
+    """Keep the levels with most rows and pool the rest; numbers and times keep their order, others are sorted by rows.
+
+    Hours, weekdays, days of a month and months are all kept.
+    """
     rows = levels.rows()
     present = np.flatnonzero(rows > 0)
     by_rows = present[np.argsort(-rows[present], kind="stable")]
-    too_many = len(by_rows) > SHOWN_LEVELS + 1  # a single level is never pooled
+    named = [levels.names[number] for number in present]
+    too_many = len(by_rows) > SHOWN_LEVELS + 1 and not is_recurring(named)  # a single level is never pooled
     kept = by_rows[:SHOWN_LEVELS] if too_many else by_rows
     if levels.ordered:
         kept = np.sort(kept)
+    else:
+        places = _places([levels.names[number] for number in kept], rows[kept])
+        kept = kept[np.argsort(places, kind="stable")]
     target = np.full(len(levels) + 1, len(kept) if too_many else -1, dtype=np.int16)
     target[kept] = np.arange(len(kept))
     target[-1] = -1  # codes of -1 index the last entry, and stay -1
@@ -270,6 +279,15 @@ def _cell_sums(a: PooledLevels, b: PooledLevels, values: Sequence[NDArray[np.flo
         for total, value in zip(sums[1:], values, strict=True):
             total += np.bincount(cell, weights=value, minlength=size + 1)[:size]
     return sums
+
+
+def _places(names: Sequence[str], rows: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Give the place (L,) of each level: by value where levels with rows have a sequence, else by rows."""
+    sequence = in_sequence([name for name, count in zip(names, rows, strict=True) if count > 0])
+    if sequence is None:
+        return _rank_by(-rows)
+    place = {name: number for number, name in enumerate(sequence)}
+    return np.array([place.get(name, len(place)) for name in names], dtype=np.int64)
 
 
 def _rank_by(keys: NDArray[np.float64]) -> NDArray[np.int64]:

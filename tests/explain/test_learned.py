@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from deepfm_core._words import in_sequence
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.designs import Levels, field_levels
 from deepfm_core.evidence.guide import GuidedPair, solve
@@ -19,7 +21,7 @@ from deepfm_core.evidence.ranking import observed_interactions
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS
 from deepfm_core.explain import learned
 from deepfm_core.explain import purify as purify_module
-from deepfm_core.explain.frames import fields_frame, pairs_frame, seriate
+from deepfm_core.explain.frames import SHOWN_LEVELS, fields_frame, pairs_frame, pool, seriate
 from deepfm_core.explain.learned import (
     learned_pairs,
     level_contributions,
@@ -374,3 +376,41 @@ def test_the_pairs_that_stand_out_are_the_strongest_by_every_measure_and_all_cle
     assert pairs[int(found.fm.argmax())] in chosen
     assert len(standing_out(model, table, observed, 2)) == 4  # no clear pair is left out
     assert len(standing_out(model, table, None, 5)) == 5
+
+
+HOURS = tuple(f"{hour:02d}:00" for hour in range(24))
+
+
+def levels_of(names: Sequence[str]) -> Levels:
+    """Give each level a row for its place counted from the end, so that later ones have fewer; the first has none."""
+    codes = np.repeat(np.arange(len(names)), [0, *range(len(names) - 1, 0, -1)])
+    return Levels("ts hour", ("missing", *names), np.roll(codes, 5)[:, None] + 1, ordered=False)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        HOURS,
+        tuple(map(str, range(1, 32))),
+        ("Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday", "Sunday"),
+        ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"),
+        tuple(f"2024-{month:02d}" for month in range(1, 13)),
+    ],
+)
+def test_times_are_all_shown_and_in_order(names: tuple[str, ...]) -> None:
+    shuffled = tuple(np.random.default_rng(1).permutation(names).tolist())
+    shown = pool(levels_of(shuffled))
+    assert shown.names == tuple(name for name in names if name != shuffled[0])  # the first has no rows
+
+
+def test_many_whole_numbers_are_pooled_by_rows_and_stand_by_value() -> None:
+    numbers = tuple(str(1000 - n) for n in range(40))
+    shown = pool(levels_of(numbers))
+    assert shown.names == (*sorted(numbers[1 : 1 + SHOWN_LEVELS]), "other (27 levels)")
+
+
+def test_what_is_no_number_stands_by_rows_and_what_is_no_value_comes_last() -> None:
+    assert pool(levels_of(("z", "b", "a", "c"))).names == ("b", "a", "c")
+    assert in_sequence(["missing", "10", "rare", "9"]) == ["9", "10", "missing", "rare"]
+    assert in_sequence(["10", "9", "x"]) is None
+    assert in_sequence(["10"]) is None

@@ -44,12 +44,16 @@ from app.charts.grammar.vega import (
     when,
 )
 from app.charts.interactions.ranking import MEASURES, NOTICED, evaluated, named
+from deepfm_core._words import in_sequence, is_no_value, is_recurring
 
 PANELS = {"observed": "observed in the data", "model": "the model", "difference": "observed − model"}
 FAINT = 0.01
 """If no cell of a pair reaches this many log-odds in the model, the model has learned nothing of it."""
 THIN = 30
 """Cells of fewer rows are faded: below it, a positive rate of 0.2 is uncertain by more than 0.5 log-odds."""
+MOST_ACROSS = 13
+"""Levels of the second field that stand side by side; more go down if the first field has fewer."""
+_TURNED = (("a", "b"), ("b", "a"))
 _SEP = "\u241f"
 """Between panel and level in the names of the columns: a character that no level holds."""
 _ROWS = "rows"
@@ -91,7 +95,8 @@ def level_panels(
     """Draw a pair level by level in panels sharing one diverging scale, zero in the middle, rows in the margins.
 
     Cells without rows are hatched; cells of fewer than 30 rows are faded. Levels keep their natural order
-    (`levels.order`), pooled levels last. A click selects `level_a` and `level_b`.
+    (`levels.order`), pooled levels last; times stand in their order whatever an earlier version wrote. A long list of
+    levels goes down the side, where names can be read on a phone. A click selects `level_a` and `level_b`.
 
     Args:
         level_pairs: the rows of one pair; see `contrasts`.
@@ -101,6 +106,8 @@ def level_panels(
         selection: name of the point selection.
     """
     cells = contrasts(level_pairs)
+    if MOST_ACROSS < cells["level_b"].nunique() > cells["level_a"].nunique():
+        cells = cells.rename(columns={f"{name}_{a}": f"{name}_{b}" for name in ("field", "level") for a, b in _TURNED})
     field_a, field_b = str(cells["field_a"].iloc[0]), str(cells["field_b"].iloc[0])
     down = _ordered_levels(cells["level_a"], levels[levels["field"] == field_a])
     across = _ordered_levels(cells["level_b"], levels[levels["field"] == field_b])
@@ -118,9 +125,11 @@ def level_effects(levels: pd.DataFrame, field: str, *, top: int = 20) -> Chart:
     Args:
         levels: columns `field`, `level`, `rows`, `clicks`, `effect`, `order`.
         field: which.
-        top: how many levels are drawn at most; those with the most rows.
+        top: how many levels are drawn at most, those with the most rows; hours and the like are drawn whole.
     """
-    rows = levels[levels["field"] == field].nlargest(top, "rows").sort_values("order")
+    rows = levels[levels["field"] == field].sort_values("order")
+    if not is_recurring(list(rows["level"])):
+        rows = rows.nlargest(top, "rows").sort_values("order")
     rows = rows.assign(rate=rows["clicks"] / rows["rows"].clip(lower=1))
     y = nominal("level", sort=list(rows["level"]), title=field, axis={"labelColor": TEXT.ink})
     axis = {"labelExpr": SIGNED, "tickCount": 6}
@@ -155,7 +164,13 @@ def _less_additive(
 
 def _ordered_levels(present: pd.Series[str], known: pd.DataFrame) -> list[str]:
     place = dict(zip(known["level"], known["order"], strict=True))
-    return sorted(dict.fromkeys(present), key=lambda level: (place.get(level, math.inf), level))
+    ranked = sorted(dict.fromkeys(present), key=lambda level: (place.get(level, math.inf), level))
+    sequence = in_sequence(ranked)
+    return ranked if sequence is None or _values(ranked) == _values(sequence) else sequence
+
+
+def _values(levels: list[str]) -> list[str]:
+    return [level for level in levels if not is_no_value(level)]
 
 
 def _grid(cells: pd.DataFrame, down: list[str], across: list[str], panels: Sequence[str]) -> pd.DataFrame:

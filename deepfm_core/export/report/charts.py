@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from deepfm_core._words import percent, signed
+from deepfm_core._words import in_sequence, percent, signed
 from deepfm_core.metrics.scores import calibration, thresholds
 
 # Charts as SVG text: elements, scales and axes. Colours are classes or variables of `style.CSS`.
@@ -263,8 +263,17 @@ def _cell(x: float, y: float, side: float, fill: str, title: str, height: float 
     return tag("rect", title, x=x, y=y, rx=2, style=f"fill:{fill}", **size)
 
 
+MOST_ACROSS = 13
+"""Levels of the second field that stand side by side; more go down if the first field has fewer."""
+
+
 def levels(cells: pd.DataFrame, value: str, limit: float, title: str) -> str:
-    """Draw the effect of each two levels together, in log-odds: green raises, purple lowers."""
+    """Draw the effect of each two levels together, in log-odds: green raises, purple lowers.
+
+    A long list of levels goes down the side.
+    """
+    if MOST_ACROSS < cells["level_b"].nunique() > cells["level_a"].nunique():
+        cells = cells.rename(columns={"level_a": "level_b", "level_b": "level_a"})
     across, down = _natural(cells["level_b"]), _natural(cells["level_a"])
     left, side = 120.0, max(30.0, min(58.0, 440 / max(len(across), 1)))
     height = min(side, 34.0)
@@ -309,7 +318,9 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _natural(levels: pd.Series[str]) -> list[str]:
-    """Give the distinct levels: numbers ascending, what is no number last; all others as they come."""
+    """Give the distinct levels: numbers and times ascending, what is neither last; all others as they come."""
+    if (sequence := in_sequence(list(dict.fromkeys(map(str, levels))))) is not None:
+        return sequence
     names = pd.Series(list(dict.fromkeys(levels)), dtype=object)
     numbers = pd.to_numeric(names, errors="coerce")
     order = numbers.argsort(kind="stable") if numbers.notna().sum() > len(names) / 2 else names.index
