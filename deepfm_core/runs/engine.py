@@ -365,7 +365,7 @@ def guide_said(state: FitState) -> dict[str, Any]:
         {
             "field_a": names[pair.fields[0]],
             "field_b": names[pair.fields[1]],
-            "strength": round(pair.strength, 4),
+            "prior_sd": round(pair.strength, 4),
             "learned_by": "cells" if alone or pair.fields in state.model.cells_of else "embeddings",
         }
         for pair in state.guide.pairs
