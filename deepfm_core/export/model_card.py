@@ -16,7 +16,7 @@ import deepfm_core
 from deepfm_core._words import named, percent
 from deepfm_core.errors import RunError
 from deepfm_core.evidence.verdicts import has_evidence, holding, put_first, spread_of, verdicts
-from deepfm_core.metrics.scores import Metrics
+from deepfm_core.metrics.scores import Metrics, few_cases
 from deepfm_core.runs.findings import Cell, Findings, findings
 from deepfm_core.runs.telling import PLAUSIBLE_SD, cells_of, telling_cell
 from deepfm_core.schema.copies import Copies
@@ -285,8 +285,8 @@ def _doubts(facts: Facts) -> Iterator[str]:
 
 
 def _doubts_of(part: str, metrics: Metrics) -> Iterator[str]:
-    if metrics.clicks < 100:
-        yield f"Only {metrics.clicks:,} positive rows judge it. Its scores may differ a lot on other rows."
+    if said := few_cases(metrics):
+        yield said
     if metrics.auc_low is not None and metrics.auc_low <= 0.5:
         yield f"{part} AUC is not clearly above 0.5: it may rank no better than chance."
 

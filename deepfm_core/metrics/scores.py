@@ -16,6 +16,7 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from deepfm_core._words import in_sequence
 from deepfm_core.schema.number_parsing import parse_numbers
 from deepfm_core.schema.schema import FieldRole
 from deepfm_core.schema.timestamps import form_of, parse_moments
@@ -142,6 +143,19 @@ class Metrics:
     calibration_low: float | None
     calibration_high: float | None
     note: str = ""
+
+
+FEW_CASES = 100
+"""Rows of the rarer outcome below which scores are said to be a first hint."""
+
+
+def few_cases(metrics: Metrics) -> str:
+    """Say that few rows of one outcome judge a part's scores; empty where there are enough."""
+    cases, word = min((metrics.clicks, "positive"), (metrics.rows - metrics.clicks, "negative"))
+    if cases >= FEW_CASES:
+        return ""
+    rows = f"{cases:,} {word} {'row judges' if cases == 1 else 'rows judge'}"
+    return f"Only {rows} these scores. On other rows, they may differ a lot."
 
 
 def evaluate(labels: NDArray[np.floating], logits: NDArray[np.floating], base_rate: float) -> Metrics:
@@ -290,6 +304,7 @@ def level_rows(cells: pd.Series[str], role: FieldRole) -> pd.DataFrame:
 
     Numbers are cut into five buckets of similar size. Points in time become three-hour slices of the day. Each
     value of a multi-valued cell is a level. Only the twelve levels with most rows are kept; the others are pooled.
+    Whole numbers and times stand by value, other levels by rows.
 
     Args:
         cells: the field's column as text, N rows.
@@ -408,6 +423,8 @@ def _pooled_codes(texts: list[str], codes: NDArray[np.int64]) -> pd.DataFrame:
     order = np.argsort(-counts, kind="stable")  # names ascend, so equal counts do
     order = order[counts[order] > 0]
     kept = order[: MOST_LEVELS if len(order) > MOST_LEVELS + 1 else len(order)]
+    if (sequence := in_sequence(list(names[kept]))) is not None:
+        kept = np.searchsorted(names, sequence)
     other = f"other ({len(order) - len(kept)} levels)"
     same = np.flatnonzero(names[kept] == other)  # a level of that very name takes the others in
     place = np.full(len(names), same[0] if len(same) else len(kept))
@@ -419,7 +436,8 @@ def _pooled_codes(texts: list[str], codes: NDArray[np.int64]) -> pd.DataFrame:
 def _pooled(rows: pd.DataFrame) -> pd.DataFrame:
     counts = rows["level"].value_counts().sort_index().sort_values(ascending=False, kind="stable")
     # A single level is never pooled: `other (1 levels)` would take the same space.
-    kept = counts.index[: MOST_LEVELS if len(counts) > MOST_LEVELS + 1 else len(counts)]
+    kept = list(counts.index[: MOST_LEVELS if len(counts) > MOST_LEVELS + 1 else len(counts)])
+    kept = in_sequence(kept) or kept
     place = {level: number for number, level in enumerate(kept)}
     other = f"other ({len(counts) - len(kept)} levels)"
     level = rows["level"].where(rows["level"].isin(kept), other)

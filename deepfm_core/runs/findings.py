@@ -31,7 +31,7 @@ _OWN = ("row", "label", "probability")
 
 @dataclass(frozen=True)
 class Cell:
-    """Two levels together: the rows that hold both, how many are positive, and the effect beyond each level alone."""
+    """Two levels together: training rows that hold both, how many are positive, the effect beyond each level alone."""
 
     level_a: str
     """With its field, such as `device = desktop`."""
@@ -47,10 +47,10 @@ class Cell:
 
     @property
     def positive(self) -> str:
-        """How many of the rows are positive: in percent, or by count where nearly none or nearly all are."""
+        """How many of these training rows are positive: in percent, or by count where nearly none or nearly all are."""
         if 0.01 <= self.rate <= 0.99:
-            return f"{share(self.rate)} positive in {self.rows:,} rows"
-        return f"{round(self.rate * self.rows):,} of {self.rows:,} rows positive"
+            return f"{share(self.rate)} positive in {self.rows:,} of the training rows"
+        return f"{round(self.rate * self.rows):,} positive in {self.rows:,} of the training rows"
 
     def __str__(self) -> str:
         levels = f"{isolated(self.level_a)} with {isolated(self.level_b)}"

@@ -107,8 +107,19 @@ def test_few_positives_are_said_first() -> None:
     judged = facts.metrics["test"]
     facts.metrics["test"] = type(judged)(**{**vars(judged), "clicks": 46, "auc_low": 0.4})
     html = report_html(facts)
-    assert "Only 46 positive rows judge this run" in html
+    assert "Only 46 positive rows judge these scores. On other rows, they may differ a lot." in html
     assert "may rank no better than chance" in html
+
+
+def test_single_rows_show_no_cell_of_an_ignored_column(tmp_path) -> None:
+    frame = rows(200).assign(person=[f"person-{n}" for n in range(200)])
+    path = table(frame, tmp_path / "rows.csv")
+    folder = trained(path, "fm", tmp_path / "run", explained=True)
+    assert "person" in [role.column for role in folder.spec().schema.roles if not role.kind.is_used]
+    html = report_html(Facts.of(folder, "a run"))
+    assert "Highest probability" in html
+    assert "person-" not in html
+    assert "Cells of columns that the model ignores are not shown." in html
 
 
 def test_the_report_of_an_imported_bundle_is_the_same(sample, tmp_path) -> None:

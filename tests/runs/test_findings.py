@@ -234,11 +234,11 @@ def test_none_but_nothing_is_said_as_0_and_none_but_all_as_100_percent(share: fl
 @pytest.mark.parametrize(
     ("positive", "rows", "said"),
     [
-        (0, 2093, "0 of 2,093 rows positive"),
-        (3, 2093, "3 of 2,093 rows positive"),
-        (30, 2093, "1.4% positive in 2,093 rows"),
-        (700, 2000, "35% positive in 2,000 rows"),
-        (1999, 2000, "1,999 of 2,000 rows positive"),
+        (0, 2093, "0 positive in 2,093 of the training rows"),
+        (3, 2093, "3 positive in 2,093 of the training rows"),
+        (30, 2093, "1.4% positive in 2,093 of the training rows"),
+        (700, 2000, "35% positive in 2,000 of the training rows"),
+        (1999, 2000, "1,999 positive in 2,000 of the training rows"),
     ],
 )
 def test_nearly_no_row_and_nearly_all_are_said_by_their_count(positive: int, rows: int, said: str) -> None:

@@ -24,7 +24,7 @@ from app.widgets.text import MODEL_TITLES, code, plain
 from deepfm_core._words import percent, signed
 from deepfm_core.errors import DeepFMError
 from deepfm_core.metrics.bootstrap import DEEP, SECOND, ladder
-from deepfm_core.metrics.scores import Metrics, calibration, level_rows, slice_metrics
+from deepfm_core.metrics.scores import Metrics, calibration, few_cases, level_rows, slice_metrics
 from deepfm_core.schema.schema import FieldRole
 
 FEWEST_BUCKETS, MOST_BUCKETS = 3, 10
@@ -179,6 +179,8 @@ def sentence(metrics: Metrics) -> str:
     if too_few(metrics):
         rarer = "positive rows" if metrics.clicks * 2 <= metrics.rows else "negative rows"
         return f"{text} With so few {rarer}, nothing can be concluded. Test on more rows."
+    if said := few_cases(metrics):
+        text += f" {said}"
     if metrics.auc is not None:
         text += f" A positive row ranks above a negative one **{percent(metrics.auc)}** of the time"
         guess = (metrics.auc_low or 0.0) <= 0.5 <= (metrics.auc_high or 1.0)

@@ -31,6 +31,7 @@ from app.widgets.text import (
     to_pairs,
     without_options,
 )
+from deepfm_core.metrics.scores import few_cases
 from deepfm_core.runs.findings import FILE
 from deepfm_core.spec.events import GUIDE, HOLD_OUT, PLACE
 
@@ -285,6 +286,9 @@ def _summary(run: OpenRun) -> None:
     columns[2].metric("kept" if alone else "best epoch", _best_epoch(run), help=GUIDE_ALONE_HELP if alone else None)
     seconds = seconds_of_work(run.summary)
     columns[3].metric("seconds", "–" if seconds is None else f"{seconds:.1f}", help=SECONDS_HELP)
+    judging = predictions.metrics(run, "test") or predictions.metrics(run, "valid")
+    if judging is not None and (few := few_cases(judging)):
+        st.caption(few)
 
 
 def _best_epoch(run: OpenRun) -> str:

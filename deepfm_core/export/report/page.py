@@ -16,7 +16,7 @@ from deepfm_core.export.model_card import PARTS, Facts
 from deepfm_core.export.report import charts
 from deepfm_core.export.report.charts import Step
 from deepfm_core.export.run_code import classifier_snippet, command_line, unsaid
-from deepfm_core.metrics.scores import Metrics, logloss_by_row
+from deepfm_core.metrics.scores import Metrics, few_cases, logloss_by_row
 
 # The report's look: colours for light, dark and paper, and the layout. The colours are those of the app.
 
@@ -107,8 +107,6 @@ var(--line)}}}}
 # The report of a finished run, section by section: start with `report_html`.
 
 
-FEW_POSITIVES = 100
-"""Positive rows to judge by, below which the report asks for caution first."""
 DRILLED, RANKED, MATRIX_FIELDS, STEPS = 3, 12, 20, 12
 """Pairs shown level by level, pairs ranked, fields of the matrix, and addends of a row that have a bar of their own."""
 
@@ -196,8 +194,8 @@ def _doubts(facts: Facts) -> Iterator[str]:
     if facts.judged is None:
         return
     part, metrics = facts.judged
-    if metrics.clicks < FEW_POSITIVES:
-        yield f"Only {metrics.clicks:,} positive rows judge this run. Take everything below as a first hint."
+    if said := few_cases(metrics):
+        yield said
     if metrics.auc_low is not None and metrics.auc_low <= 0.5:
         yield f"The {part.lower()} AUC is not clearly above 0.5: the model may rank no better than chance."
     worst = facts.findings.worst
@@ -393,7 +391,7 @@ def _rows(facts: Facts) -> Iterator[str]:
         return
     yield (
         "<p>Every prediction is a sum. Here are four held-out rows, from the mean logit to their own. What fields do "
-        "alone is kept apart from what pairs add.</p>"
+        f"alone is kept apart from what pairs add. {_left_out(facts)}</p>"
     )
     yield '<div class="row wide">'
     for title, row in _typical(examples):
@@ -401,6 +399,12 @@ def _rows(facts: Facts) -> Iterator[str]:
         if len(addends):
             yield _row(title, row, addends, cells[cells["row"] == row["row"]].iloc[0], facts)
     yield "</div>"
+
+
+def _left_out(facts: Facts) -> str:
+    """Say that cells of ignored columns, such as names and numbers of people, are not in the report."""
+    ignored = any(not role.kind.is_used for role in facts.spec.schema.roles)
+    return "Cells of columns that the model ignores are not shown." if ignored else ""
 
 
 def _typical(examples: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
@@ -415,8 +419,8 @@ def _typical(examples: pd.DataFrame) -> Iterator[tuple[str, pd.Series]]:
 
 def _row(title: str, row: pd.Series, addends: pd.DataFrame, cells: pd.Series, facts: Facts) -> str:
     happened = "positive" if row["label"] == 1 else "negative"
-    label = facts.spec.schema.label.column
-    shown = {str(name): value for name, value in cells.items() if name not in ("row", label)}
+    used = {role.column for role in facts.spec.schema.used}
+    shown = {str(name): value for name, value in cells.items() if name in used}
     base = float(addends.loc[addends["term"] == "base", "value"].sum())
     picture = charts.ledger(base, _steps(addends[addends["term"] != "base"], cells), float(row["logit"]))
     values = "".join(f"<span>{escape(named(name, str(value)))}</span>" for name, value in shown.items())
