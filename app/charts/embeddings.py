@@ -361,7 +361,7 @@ def lengths(points: pd.DataFrame, *, chosen: int | None = None, height: int = 30
     rows["state"] = np.where(rows["rows"] > 0, TRAINED, UNTRAINED)
     held = rows.loc[rows["rows"] > 0, "rows"]
     least, most = (max(float(held.min()) / 2, 1.0), float(held.max())) if len(held) else (1.0, 1.0)
-    ticks = [0, *(10**power for power in range(7) if least <= 10**power <= most)]
+    ticks = _row_ticks(least, most)
     scale: Spec = {"type": "symlog", "constant": least}
     x = quantity(
         "rows", title="training rows", scale=scale, axis={"labelExpr": "format(datum.value, '~s')", "values": ticks}
@@ -384,6 +384,14 @@ def lengths(points: pd.DataFrame, *, chosen: int | None = None, height: int = 30
     count = int((rows["rows"] == 0).sum())
     said = f"Length against training rows of {len(rows):,} features; {count:,} never trained."
     return dress([drawn, ring], said, height=height)
+
+
+def _row_ticks(least: float, most: float) -> list[float]:
+    """Give 0 and a few round numbers of rows: powers of ten, or 1, 2 and 5 times them where these are few."""
+    powers = [10**power for power in range(10) if least <= 10**power <= most]
+    if len(powers) >= 3:
+        return [0, *powers]
+    return [0, *(step * 10**power for power in range(10) for step in (1, 2, 5) if least <= step * 10**power <= most)]
 
 
 def partner_bars(partners: pd.DataFrame, name: str, *, measure: str = "fm", top: int = 12) -> Chart:

@@ -208,7 +208,8 @@ class Embeddings:
 
         Returns:
             `id`, `field`, `feature`, `rows` (with the partner), `fm` (in log-odds; null where the model has no FM
-            pairs), `whole` (null where not known), `both` (rows with both), `rate` (share of positives among these).
+            pairs), `whole` (with what the DNN adds; null where not known), `both` (rows with both), `rate` (share of
+            positives among these).
         """
         effects = self.together(feature)
         meets = (self.rows > 0) & (effects != 0 if self.multiplied else self.field != self.field[feature])
@@ -224,6 +225,10 @@ class Embeddings:
         )
         seen = _seen_together(self.fields[self.field[feature]], str(self.names[feature]), level_pairs)
         frame = frame.merge(seen, on=["field", "feature"], how="left", validate="one_to_one")
+        if self.multiplied:
+            # One measure for both: bar and tick differ by what the DNN adds, and by nothing else.
+            frame["whole"] = frame["fm"] + frame["beyond_fm"]
+        frame = frame.drop(columns="beyond_fm")
         rank = frame["fm" if self.multiplied else "whole"].abs()
         ordered = frame.assign(size=rank).sort_values("size", ascending=False, kind="stable", ignore_index=True)
         return ordered.dropna(subset=["size"]).drop(columns="size")
@@ -348,10 +353,13 @@ def _cells(weights: Mapping[str, NDArray[Any]], vocabulary: int) -> csr_array:
 
 
 def _seen_together(field: str, feature: str, level_pairs: pd.DataFrame | None) -> pd.DataFrame:
-    """Give `field`, `feature`, `whole`, `both` and `rate` of the levels that stand in a row with a feature."""
-    columns = ["field", "feature", "whole", "both", "rate"]
+    """Give the levels in a row with a feature: `field`, `feature`, `whole`, `beyond_fm`, `both` and `rate`.
+
+    `beyond_fm` is what of `whole` is not the FM's: the part of the DNN, and 0 where there is none.
+    """
+    columns = ["field", "feature", "whole", "beyond_fm", "both", "rate"]
     if level_pairs is None:
-        return pd.DataFrame(columns=columns).astype({"whole": float, "both": float, "rate": float})
+        return pd.DataFrame(columns=columns).astype(dict.fromkeys(columns[2:], float))
     sides = []
     for own, other in (("a", "b"), ("b", "a")):
         part = level_pairs[
@@ -360,6 +368,9 @@ def _seen_together(field: str, feature: str, level_pairs: pd.DataFrame | None) -
             & (level_pairs[f"field_{other}"] != field)
         ]
         part = part.rename(columns={f"field_{other}": "field", f"level_{other}": "feature"})
-        sides.append(part.assign(whole=part["learned"], both=part["rows"], rate=part["clicks"] / part["rows"]))
+        beyond = part["learned"] - part["learned_fm"].fillna(0.0)
+        sides.append(
+            part.assign(whole=part["learned"], beyond_fm=beyond, both=part["rows"], rate=part["clicks"] / part["rows"])
+        )
     seen = pd.concat(sides)[columns]
     return seen.astype({"field": str, "feature": str}).drop_duplicates(["field", "feature"])

@@ -211,12 +211,15 @@ def test_partners_are_strongest_first_and_know_the_rows_that_hold_both() -> None
             "rows": [20, 10],
             "clicks": [5, 1],
             "learned": [0.25, -0.75],
+            "learned_fm": [0.05, -0.75],
         }
     )
     found = made.partners(0, shown).set_index("feature")
     assert set(found.index) == {"big", "small"}, "features never trained are left out"
     assert found["fm"].abs().is_monotonic_decreasing
-    assert found.loc["big", ["both", "rate", "whole"]].tolist() == [20, 0.25, 0.25]
+    assert found.loc["big", ["both", "rate"]].tolist() == [20, 0.25]
+    beyond = (found["whole"] - found["fm"])[["big", "small"]]
+    assert beyond.tolist() == pytest.approx([0.2, 0.0]), "bar and tick differ by what the DNN adds"
     assert np.isnan(made.partners(1, shown)["whole"]).all()
     by_network = small(multiplied=False).partners(3, shown)
     assert list(by_network["feature"]) == ["red"]

@@ -252,8 +252,9 @@ def _reading(made: Embeddings, run: OpenRun) -> str:
     beyond = "Beyond what each does alone, for a row that holds both. Green raises the logit, purple lowers it."
     if not made.multiplied:
         return f"What the whole logit adds. {beyond} Only the levels that *Interactions* shows are known."
-    tick = " Tick: the whole logit with the DNN, where it is known." if run.spec.model.deep else ""
-    return f"What FM pairs add. {beyond}{tick}"
+    tick = " Tick: with what the DNN adds, where it is known." if run.spec.model.deep else ""
+    means = " *Interactions* takes out the means of the rows that hold both, so its figures differ a little."
+    return f"What FM pairs add. {beyond}{tick}{means}"
 
 
 def _strongest(partner: pd.Series[float], name: str, measure: str, run: OpenRun) -> str:

@@ -482,6 +482,32 @@ def test_levels_keep_their_natural_order_and_the_pooled_come_last() -> None:
     assert across[7].endswith("other (7 levels)")
 
 
+def test_hours_stand_in_their_order_and_a_long_list_goes_down_the_side() -> None:
+    by_rows = ["11:00", "05:00", *(f"{hour:02d}:00" for hour in range(24) if hour not in (5, 11))]
+    given = frames.level_pairs("device_type", "hour_of_day")
+    device = given["level_a"].iloc[0]
+    cells = pd.concat([given[given["level_b"] == "0–6"].assign(level_b=hour) for hour in by_rows], ignore_index=True)
+    known = pd.DataFrame({"field": "hour_of_day", "level": by_rows, "order": range(24), "rows": 50})
+    spec = levels.level_panels(cells, pd.concat([frames.levels().query("field == 'device_type'"), known])).to_dict()
+    at = spec["layer"][0]["encoding"]
+    assert at["y"]["scale"]["domain"][1:] == sorted(by_rows)
+    assert at["y"]["title"] == "hour_of_day"
+    assert any(column.endswith(device) for column in at["x"]["scale"]["domain"])
+    effects = levels.level_effects(known.assign(clicks=5, effect=0.1), "hour_of_day").to_dict()
+    assert len(effects["layer"][1]["encoding"]["y"]["sort"]) == 24
+
+
+@pytest.mark.parametrize("counts", [(3, 40), (30, 90), (55, 900), (1, 1_000_000), (0, 0)])
+def test_lengths_of_few_rows_have_more_ticks_than_zero(counts: tuple[int, int]) -> None:
+    points = pd.DataFrame(
+        {"id": [0, 1], "field": "site", "feature": ["a", "b"], "rows": list(counts), "norm": [0.1, 0.2]}
+    )
+    ticks = embeddings.lengths(points).to_dict()["layer"][0]["encoding"]["x"]["axis"]["values"]
+    assert ticks[0] == 0
+    assert max(counts) == 0 or 2 <= len([tick for tick in ticks if tick > 0]) <= 8
+    assert ticks == sorted(set(ticks))
+
+
 def test_curves_are_not_smoothed() -> None:
     given = frames.epochs()
     spec = training_curves.loss_curves(given).to_dict()
