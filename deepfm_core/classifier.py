@@ -314,7 +314,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         _warn(self.schema_.warnings, "X")
         parts = load_parts(self.spec_, lambda _: table)
         self.notes_ = parts.notes
-        _warn([parts.copies.said] if parts.copies.kept else [], "X")
+        _warn([parts.copies.said] if parts.copies.flatter else [], "X")
         self._train(parts)
         return self
 

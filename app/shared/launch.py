@@ -266,7 +266,7 @@ def _suggested(spec: RunSpec, copies: str, said: tuple[tuple[str, Said], ...] = 
 def _done_with_copies(spec: RunSpec) -> str:
     """Say what a run did with copies of rows; keeping them need not be said where there are none."""
     copies = spec.schema.copies
-    return copies if copies != KEEP or saved_tables.understood(spec.table, spec.schema)[1] else DROP
+    return copies if copies != KEEP or saved_tables.understood(spec.table, spec.schema)[1].count else DROP
 
 
 def _ways_to_write(spec: RunSpec, suggested: Schema, copies: str) -> dict[str, Said]:

@@ -179,7 +179,7 @@ def show_run(run: OpenRun) -> None:
 def say_copies(run: OpenRun) -> None:
     """Say if the rows of a run's table are copies of each other, which makes its figures look better than they are."""
     copies = Copies.of_run(run.summary)
-    if copies.kept:
+    if copies.flatter:
         st.warning(plain(copies.said_of_run), icon=":material/warning:")
     elif copies:
         st.caption(plain(copies.said_of_run))

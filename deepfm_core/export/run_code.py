@@ -132,7 +132,7 @@ def command_line(facts: Facts) -> str:
 def _copies(facts: Facts) -> str:
     """Say what the run did with copies; keeping them need not be said where there are none."""
     copies = facts.spec.schema.copies
-    return DROP if copies == KEEP and not facts.copies else copies
+    return DROP if copies == KEEP and not facts.copies.count else copies
 
 
 def _as_option(value: Any) -> str:
@@ -238,7 +238,7 @@ def _parameters(facts: Facts) -> dict[str, Any]:
         "preset": found.preset,
         **{name: value for name, value in found.chosen.items() if name not in NOT_OF_THE_CLASSIFIER},
         "min_count": spec.min_count,
-        "copies": spec.schema.copies if facts.copies else KEEP,
+        "copies": spec.schema.copies if facts.copies.count else KEEP,
         "random_state": spec.seed,
     }
     return {name: value for name, value in values.items() if usual.get(name) != value}

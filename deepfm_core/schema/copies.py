@@ -7,7 +7,7 @@ ones. `_kept` tells them apart; docs/decisions/037 has the figures. In shapes: N
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,11 +26,14 @@ LEAST_SHARE = 0.01
 FEWEST_EXPECTED = 20.0
 """Pairs of alike rows with different labels that must be expected before their absence says something."""
 DISAGREEING = 0.1
-"""Of the expected pairs with different labels, the share that there is at most among copies."""
+"""Of the expected pairs with different labels, the share that there is at most among copies; and the share of the pairs
+of rows alike in other columns from which a column tells such rows apart."""
 TIMES_CHANCE = 10.0
 """How many times as many rows are alike among copies, at least, as would be if all fields were independent."""
 FEWEST_GROUPS = 20
 """Distinct rows from which it is no chance that each occurs a multiple of k times."""
+ROWS_OF_BLOCK = 10
+"""Rows of a block, on average, from which a column with one value for each block may say where rows come from."""
 _PRIOR_ROWS = 10.0
 
 
@@ -43,9 +46,18 @@ class Copies:
     kept: bool = False
     sampled: bool = False
     """Whether these are rows of a sample, so that most copies stand in other rows than these."""
+    nearly: int = 0
+    """How many of the other rows are copies but for `besides`; they are kept."""
+    besides: tuple[str, ...] = ()
+    """Columns of time, or of one value for each block of rows, in which such rows differ."""
 
     def __bool__(self) -> bool:
-        return self.count > 0
+        return self.count > 0 or self.nearly > 0
+
+    @property
+    def flatter(self) -> bool:
+        """Whether copies are learned from, so that figures look better than they are."""
+        return self.kept or self.nearly > 0
 
     @classmethod
     def of_run(cls, summary: Mapping[str, Any]) -> Copies:
@@ -53,7 +65,8 @@ class Copies:
         said = summary.get("copies")
         if not isinstance(said, dict) or not {"count", "rows", "kept"} <= set(said):
             return cls()
-        return cls(int(said["count"]), int(said["rows"]), bool(said["kept"]), bool(said.get("sampled")))
+        exact = (int(said["count"]), int(said["rows"]), bool(said["kept"]), bool(said.get("sampled")))
+        return cls(*exact, int(said.get("nearly", 0)), tuple(map(str, said.get("besides", ()))))
 
     @property
     def left_out(self) -> str:
@@ -64,11 +77,11 @@ class Copies:
     def said(self) -> str:
         """Say how many there are, what that means, and what to do; with options of the command line in brackets."""
         if self.kept:
-            return (
+            return self._with_nearly(
                 f"{self._counted} They are kept, so held-out rows hold copies of training rows: scores and pairs look "
                 "better than they are. Leave the copies out (`--copies drop`)."
             )
-        return (
+        return self._with_nearly(
             f"{self._counted} They are left out, because with them noise looks like a finding. You can keep them "
             "(`--copies keep`)."
         )
@@ -79,23 +92,25 @@ class Copies:
         if self.sampled:
             return self.said_of_sample
         if self.kept:
-            return (
+            return self._with_nearly(
                 f"{self._counted} They are kept, so held-out rows hold copies of training rows: scores and pairs look "
                 "better than they are. Train again without the copies."
             )
-        return f"{self._counted} They are left out, because with them noise looks like a finding."
+        return self._with_nearly(f"{self._counted} They are left out, because with them noise looks like a finding.")
 
     @property
     def said_apart(self) -> str:
         """Say the same of a table that is held out as a whole."""
         if self.kept:
-            return f"{self._counted} They are kept, so intervals are too narrow. Leave them out (`--copies drop`)."
-        return f"{self._counted} They are left out, because with them intervals are too narrow."
+            return self._with_nearly(
+                f"{self._counted} They are kept, so intervals are too narrow. Leave them out (`--copies drop`)."
+            )
+        return self._with_nearly(f"{self._counted} They are left out, because with them intervals are too narrow.")
 
     @property
     def said_of_sample(self) -> str:
         """Say the same of a sample of rows that stay on the disk."""
-        return (
+        return self._with_nearly(
             f"In the sample, {self.count:,} of {self.rows:,} rows are copies of others, so many of all rows are. They "
             "are kept, so scores and pairs look better than they are. Take the copies out of the files."
         )
@@ -104,6 +119,21 @@ class Copies:
     def _counted(self) -> str:
         are = "row is a copy of another" if self.count == 1 else "rows are copies of others"
         return f"{self.count:,} of {self.rows:,} {are}: alike in every field and in the label."
+
+    def _with_nearly(self, exact: str) -> str:
+        """Say of copies what `exact` says if there are any, and then what is to be said of those that are nearly."""
+        if not self.nearly:
+            return exact
+        rest = self.rows if self.kept else self.rows - self.count
+        names = " and ".join(f"`{column}`" for column in self.besides)
+        it, does = ("it", "does") if len(self.besides) == 1 else ("them", "do")
+        said = (
+            f"{self.nearly:,} of {rest:,} rows are copies of others but for {names}: alike in every other field and in "
+            "the label. They are kept, so held-out rows repeat training rows: scores and pairs look better than they "
+            f"are. If {names} {does} not make them observations of their own, ignore {it}: they then count as copies. "
+            "If the same subjects return over time, split by group of the subject."
+        )
+        return f"{exact} {said}" if self.count else said
 
 
 class Learned(NamedTuple):
@@ -124,13 +154,14 @@ def learned_rows(frame: pd.DataFrame, schema: Schema, subject: str) -> tuple[Row
     """
     if schema.copies == KEEP:
         return labelled_rows(frame, schema.label, subject)
-    return look_for_copies(frame, schema, subject)[:2]
+    return _exact(frame, schema, subject, LEAST_SHARE)[:2]
 
 
 def look_for_copies(frame: pd.DataFrame, schema: Schema, subject: str, *, least_share: float = LEAST_SHARE) -> Learned:
     """Give the rows to learn from as `learned_rows` does, and count the copies whether they are left out or not.
 
-    A million rows of 13 fields take about half a second.
+    Copies but for columns of time and of one value for each block of rows are counted, too, and never left out: they
+    may be the same subjects at another time. A million rows of 13 fields take about a second.
 
     Args:
         frame: N rows, with or without a label.
@@ -141,6 +172,45 @@ def look_for_copies(frame: pd.DataFrame, schema: Schema, subject: str, *, least_
     Raises:
         SchemaError: as `labelled_rows` does.
     """
+    found = _exact(frame, schema, subject, least_share)
+    rows, labels, copies = found
+    fewest = max(1, least_share * len(rows))
+    every = [column for column in (role.column for role in schema.used) if column in frame]
+    aside = [
+        role.column
+        for role in schema.used
+        if role.column in frame and (role.kind.is_time or _is_in_blocks(frame, role.column, rows))
+    ]
+    rest = [column for column in every if column not in aside]
+    if not aside or not rest:
+        return found
+    left = _kept(frame, rest, rows, labels)
+    nearly = len(rows) - int(left.sum())
+    nearly -= copies.count if copies.kept else 0
+    if nearly < fewest:
+        return found
+    besides = tuple(column for column in aside if _tells_apart(frame, column, rest, rows, labels))
+    known = replace(copies, rows=copies.rows or len(rows), nearly=nearly, besides=besides)
+    return Learned(rows, labels, known) if besides else found
+
+
+def _is_in_blocks(frame: pd.DataFrame, column: str, rows: Rows) -> bool:
+    """Say whether each value of a column stands in one block of rows, as where files were put below each other."""
+    codes = _codes(frame, column, rows)
+    blocks = int(np.count_nonzero(codes[1:] != codes[:-1])) + 1
+    return 1 < blocks <= len(codes) / ROWS_OF_BLOCK and blocks == np.count_nonzero(np.bincount(codes + 1))
+
+
+def _tells_apart(frame: pd.DataFrame, column: str, rest: Sequence[str], rows: Rows, labels: Labels) -> bool:
+    """Say whether rows that are alike in other columns and in the label differ in this one, but for a few."""
+    order, counts = _grouped(_with_label(_hashes(frame, rest, rows), labels))
+    codes = _codes(frame, column, rows)[order]
+    within = np.ones(len(codes), dtype=bool)
+    within[np.cumsum(counts) - counts] = False
+    return float((codes[1:] != codes[:-1])[within[1:]].mean()) > DISAGREEING
+
+
+def _exact(frame: pd.DataFrame, schema: Schema, subject: str, least_share: float) -> Learned:
     rows, labels = labelled_rows(frame, schema.label, subject)
     fields = [role.column for role in schema.used if role.column in frame]
     left = _once(frame, fields, rows, labels) if schema.copies == ONCE else _first(frame, schema, rows, labels)

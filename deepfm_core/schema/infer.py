@@ -341,11 +341,12 @@ def _distinct_rows(table: Table, label: LabelRole, columns: Sequence[str], copie
     Rows without a label stay.
     """
     every = Schema(label, tuple(FieldRole(column, CATEGORIES) for column in columns), copies)
-    rows, _, found = look_for_copies(table.frame, every, table.name)
-    if not found or found.kept:
+    rows, _ = learned_rows(table.frame, every, table.name)
+    labelled, _ = labelled_rows(table.frame, label, table.name)
+    if len(rows) == len(labelled):
         return None
     distinct = np.ones(len(table), dtype=bool)
-    distinct[labelled_rows(table.frame, label, table.name)[0]] = False
+    distinct[labelled] = False
     distinct[rows] = True
     return np.flatnonzero(distinct)
 

@@ -1,6 +1,6 @@
 """Copies of rows: told from honest repetition, left out or kept, and said."""
 
-from dataclasses import replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import pandas as pd
@@ -12,6 +12,7 @@ from deepfm_core.evidence.cross_fit import out_of_fold_evidence
 from deepfm_core.evidence.ranking import observed_of_table, rows_asked
 from deepfm_core.schema.copies import Copies, learned_rows, look_for_copies
 from deepfm_core.schema.infer import infer_schema, verdict
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import labelled_rows
 from deepfm_core.schema.schema import DROP, KEEP, ONCE, Schema
 from deepfm_core.spec.run import RunSpec
@@ -117,6 +118,52 @@ def test_honest_repetition_is_no_copy(honest):
     assert (rows == all_rows).all()
     assert (labels == all_labels).all()
     assert not any("copies" in remark for remark in verdict(table, schema))
+
+
+def over_time(frame: pd.DataFrame) -> pd.DataFrame:
+    seconds = np.sort(np.random.default_rng(5).integers(0, 30 * 86_400, len(frame)))
+    return frame.assign(seen=[str(pd.Timestamp("2024-01-01") + pd.Timedelta(seconds=each)) for each in seconds])
+
+
+def in_batches(frame: pd.DataFrame) -> pd.DataFrame:
+    return frame.assign(batch=[f"b{place * 6 // len(frame)}" for place in range(len(frame))])
+
+
+@pytest.mark.parametrize(
+    ("column", "values"),
+    [("exported_at", ("2024-05-01 10:00", "2024-05-02 10:00")), ("source", ("old", "new")), ("version", ("1", "2"))],
+)
+def test_copies_but_for_a_time_or_a_source_are_told_and_kept(column, values):
+    frame = noise()
+    both = pd.concat([frame.assign(**{column: value}) for value in values], ignore_index=True)
+    table, schema = understood(both)
+    rows, _, copies = look_for_copies(table.frame, schema, table.name)
+    assert len(rows) == 3000
+    assert copies == Copies(0, 3000, nearly=1500, besides=(column,))
+    assert f"1,500 of 3,000 rows are copies of others but for `{column}`" in verdict(table, schema)[1]
+    assert "ignore it" in copies.said_of_run
+    assert Copies.of_run({"copies": asdict(copies) | {"besides": [column]}}) == copies
+    ignored = schema.with_kinds({column: Kind.IGNORE})
+    assert look_for_copies(table.frame, ignored, table.name).copies == Copies(1500, 3000)
+    kept = look_for_copies(table.frame, replace(schema, copies=KEEP), table.name).copies
+    assert (kept.nearly, kept.kept, kept.flatter) == (1500, False, True)
+
+
+def test_copies_and_copies_but_for_a_time_are_both_said():
+    frame = noise()
+    both = pd.concat([frame.assign(batch="x"), frame.assign(batch="x"), frame.assign(batch="y")], ignore_index=True)
+    for copies, count, nearly in ((DROP, 1500, 1500), (KEEP, 1500, 1500)):
+        table, schema = understood(both, copies)
+        seen = look_for_copies(table.frame, schema, table.name).copies
+        assert (seen.count, seen.nearly, seen.rows) == (count, nearly, 4500)
+        assert "1,500 of 4,500 rows are copies of others: alike" in seen.said
+        assert "rows are copies of others but for `batch`" in seen.said
+
+
+@pytest.mark.parametrize("honest", [few(5000), log(base=-4.5), log(spread=4.0)])
+@pytest.mark.parametrize("more", [over_time, in_batches, lambda frame: frame.sort_values(next(iter(frame)))])
+def test_honest_rows_with_times_or_in_blocks_are_no_copies(honest, more):
+    assert not found(more(honest))
 
 
 def test_a_copied_table_of_few_values_keeps_its_honest_repetition():

@@ -77,7 +77,7 @@ def _verdict(sha: str, schema: Schema) -> None:
     st.markdown(f"### {plain(head)}")
     if remarks:
         st.markdown("\n".join(f"- {plain(without_options(remark))}" for remark in remarks))
-    if copies or links.chosen(launch.COPIES):
+    if copies.count or links.chosen(launch.COPIES):
         text = "Repeated rows may be meant, as weights. Held-out rows then hold copies of training rows."
         st.toggle("Keep copies of rows", help=text, **links.mirror_flag(launch.COPIES, False, on=KEEP))
 
