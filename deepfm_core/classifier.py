@@ -6,6 +6,7 @@ It uses the same parts as a run (schema, encoder, model, training), but no folde
 from __future__ import annotations
 
 import inspect
+import re
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
@@ -23,7 +24,16 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.splits import RunParts, load_parts
-from deepfm_core.errors import ASKED_FOR, Problem, RunError, SchemaError, SpecError, TableWarning, did_you_mean
+from deepfm_core.errors import (
+    ASKED_FOR,
+    Problem,
+    RunError,
+    SchemaError,
+    SpecError,
+    TableError,
+    TableWarning,
+    did_you_mean,
+)
 from deepfm_core.evidence.ranking import observed_interactions
 from deepfm_core.evidence.verdicts import HELD_OUT_COLUMNS, verdicts
 from deepfm_core.explain.frames import pairs_frame, sample_rows
@@ -313,7 +323,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.schema_: Schema = self.spec_.schema
         _warn(self.schema_.warnings, "X")
         parts = load_parts(self.spec_, lambda _: table)
-        self.notes_ = parts.notes
+        self.notes_ = tuple(map(_in_python, parts.notes))
         _warn([parts.copies.said] if parts.copies.flatter else [], "X")
         self._train(parts)
         return self
@@ -555,7 +565,11 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
 def _file(source: str | Path) -> Table:
     """Read rows from files, with a warning of what the reader left out, repaired or doubts."""
-    table = read_table(source)
+    try:
+        table = read_table(source)
+    except TableError as error:
+        problems = [replace(problem, remedy=_in_python(problem.remedy)) for problem in error.problems]
+        raise TableError(error.subject, problems) from error
     _warn(table.report.sentences(), table.name)
     return table
 
@@ -608,10 +622,27 @@ def _kind_said(role: FieldRole) -> str:
 def _warn(remarks: Sequence[str], subject: str = "") -> None:
     """Warn of columns, all in one warning, as a caller of the classifier's method."""
     if remarks:
-        shown = [*remarks[:_SHOWN], *([f"and {len(remarks) - _SHOWN:,} more"] if len(remarks) > _SHOWN else [])]
+        shown = [
+            *map(_in_python, remarks[:_SHOWN]),
+            *([f"and {len(remarks) - _SHOWN:,} more"] if len(remarks) > _SHOWN else []),
+        ]
         head = f"{subject}: " if subject else ""
         warnings.warn(head + "; ".join(shown), TableWarning, stacklevel=3)
 
+
+def _in_python(text: str) -> str:
+    """Write options of the command line as parameters, ``copies="drop"``; leave out those that are none."""
+
+    def parameter(option: re.Match[str]) -> str:
+        name, value = option[1].replace("-", "_"), option[2]
+        is_one = value and name in inspect.signature(DeepFMClassifier).parameters
+        return f'`{name}="{value}"`' if is_one else option[0]
+
+    return _OPTIONS.sub("", _OPTION.sub(parameter, text))
+
+
+_OPTION = re.compile(r"`--([\w-]+)(?: '?([^`']+)'?)?`")
+_OPTIONS = re.compile(r" \(`--[^()]*\)")
 
 _SHOWN = 10
 """Columns that one warning names."""

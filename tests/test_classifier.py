@@ -386,9 +386,19 @@ def test_copies_of_rows_are_kept_with_a_warning_unless_they_are_to_be_left_out()
     rows = clicks(400)
     twice = pd.concat([rows, rows])
     X, y = twice.drop(columns="clicked"), twice["clicked"]
-    with pytest.warns(TableWarning, match="400 of 800 rows are copies of others"):
+    with pytest.warns(TableWarning, match=r'400 of 800 rows are copies of others.*\(`copies="drop"`\)'):
         DeepFMClassifier(epochs=1, random_state=0).fit(X, y)
     with warnings.catch_warnings():
         warnings.simplefilter("error", TableWarning)
         once = DeepFMClassifier(epochs=1, random_state=0, copies="drop").fit(X, y)
     assert "400 of 800 rows are copies of others" in once.notes_[0]
+    assert once.notes_[0].endswith('(`copies="keep"`).')
+
+
+def test_no_message_of_a_file_names_an_option_of_the_command_line(tmp_path: Path) -> None:
+    (tmp_path / "ragged.csv").write_text("a,b,clicked\n" + "1,2\n1,2,3,4,5\n" * 40)
+    with pytest.warns(TableWarning) as warned, pytest.raises(DeepFMError) as refused:
+        DeepFMClassifier().fit(tmp_path / "ragged.csv", "clicked")
+    said = [str(refused.value), *(str(one.message) for one in warned)]
+    assert any("If it is a row, say so." in text for text in said)
+    assert not any("--" in text for text in said)
