@@ -94,6 +94,8 @@ def choose_parts(sha: str, schema: Schema, rows: int) -> None:
         for cell, name in zip(cells, reversed(PARTS), strict=True):
             with cell:
                 _choose(name, sha)
+    if spec is not None and not links.chosen(TEST_TABLE):
+        launch.offer_time(schema)
     if spec is not None:
         say_doubts(spec, copies=False)
 
@@ -167,7 +169,9 @@ def table_line() -> tuple[str, Schema, int]:
     schema, rows = launch.chosen_schema(sha), len(saved_tables.table(sha))
     with st.container(horizontal=True, vertical_alignment="center"):
         about = f"**{plain(saved_tables.table_name(sha))}**: {counted(rows, 'row')}{_left_out(sha, schema)}"
-        about += f", label {code(schema.label.column)}, {counted(len(schema.used), 'field')}"
+        about += f", label {code(schema.label.column)}"
+        about += f" ({counted(left_out, 'row')} without one left out)" if (left_out := schema.label.left_out) else ""
+        about += f", {counted(len(schema.used), 'field')}"
         holdout = (("validated", links.chosen(VALID_TABLE)), ("tested", links.chosen(TEST_TABLE)))
         for verb, other in holdout:
             about += f", {verb} on **{plain(saved_tables.table_name(other))}**" if other else ""
@@ -182,7 +186,7 @@ def _left_out(sha: str, schema: Schema) -> str:
     """Say how many of the table's rows are left out as copies of others, if any."""
     with suppress(DeepFMError):  # a cell that is no label: *Data* says so, and a run does
         copies = saved_tables.understood(sha, schema)[1]
-        return f" ({copies.left_out})" if copies and not copies.kept else ""
+        return f" ({copies.left_out})" if copies.count and not copies.kept else ""
     return ""
 
 

@@ -16,7 +16,7 @@ import streamlit as st
 from app.state import links, saved_runs, saved_tables, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
-from app.widgets.text import errors_shown, plain, without_options
+from app.widgets.text import code, errors_shown, plain, without_options
 from deepfm_core.errors import RunError
 from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.kinds import Kind
@@ -332,6 +332,23 @@ def choose_split(schema: Schema) -> None:
     links.say_unread(unread, SPLIT)
     with st.popover(_label(values), icon=":material/call_split:", type="tertiary", help="How rows are divided"):
         _draw(values, schema)
+
+
+def offer_time(schema: Schema) -> None:
+    """Offer the split by time where rows are split at random although a column says when they came."""
+    timed = any(role.orders_rows or role.kind.is_time for role in schema.roles)
+    if not timed or _read(schema)[0]["by"] != "random":
+        return
+    with st.container(horizontal=True, vertical_alignment="center"):
+        column = code(split_columns("time", schema)[0])
+        said = f"Rows are split at random, and {column} says when they came. A split by time tests on the latest rows."
+        st.caption(said, width="content")
+        st.button("Split by time", type="tertiary", icon=":material/schedule:", on_click=_by_time)
+
+
+def _by_time() -> None:
+    kept = {name: value for name, value in links.chosen_values(SPLIT).items() if name != "column"}
+    links.choose_values(SPLIT, {**kept, "by": "time"})
 
 
 def in_words(split: SplitSpec) -> str:

@@ -190,20 +190,26 @@ def show_group(runs: Sequence[RunRow]) -> None:
     if runs:
         spec = runs[0].spec
         rows: dict[str, int] = next((row.summary["rows"] for row in runs if row.summary.get("rows")), {})
-        st.caption(" · ".join(_table(spec, rows)))
+        st.caption(" · ".join(_table(spec, rows, sampled="sample" in runs[0].summary)))
 
 
 def _about(spec: RunSpec, summary: dict[str, object], name: str) -> list[str]:
     rows = summary.get("rows")
-    known = _table(spec, rows if isinstance(rows, dict) else {}, named=spec.table_name in name)
+    sampled, divided = "sample" in summary, rows if isinstance(rows, dict) else {}
+    known = _table(spec, divided, named=spec.table_name in name, sampled=sampled)
     imported = ["imported, with the figures of its file"] if summary.get(IMPORTED) else []
     return [*known, model_in_words(spec), *_auc(summary), *imported]
 
 
-def _table(spec: RunSpec, rows: dict[str, int], named: bool = False) -> list[str]:
-    """Say the table and its label; with `named`, the line has named the table already."""
+def _table(spec: RunSpec, rows: dict[str, int], named: bool = False, sampled: bool = False) -> list[str]:
+    """Say the table and its label; with `named`, the line has named the table already.
+
+    With `sampled`, the roles are those of a sample, which does not tell how many of all rows have no label.
+    """
+    label = spec.schema.label
+    unlabelled = f" ({label.missing:,} more without a label)" if label.left_out and not sampled else ""
     table = [] if named else [plain(spec.table_name)]
-    table += [counted(sum(rows.values()), "row")] if rows else []
+    table += [counted(sum(rows.values()), "row") + unlabelled] if rows else []
     return [*([", ".join(table)] if table else []), f"positive: {code(outcome(spec.schema.label))}"]
 
 

@@ -529,6 +529,41 @@ def _of_parts(cells: Cells) -> str:
 
 
 def _advice(cells: Cells) -> str:
+    """Advise to write values alike that may mean the same, and a minimum count where most values are rare."""
+    return "; ".join(filter(None, (_spelled_twice(cells), _of_rare(cells))))
+
+
+_MOST_COMPARED = 10_000
+"""Distinct values up to which their spelling is compared; of more, most are identifiers."""
+
+
+def _spelled_twice(cells: Cells) -> str:
+    """Say which values differ only in case or in blanks, by which no two values of one meaning should differ.
+
+    Other mixtures of small and capital letters, such as `aB3`, may be identifiers.
+    """
+    if len(cells.held) > _MOST_COMPARED:
+        return ""
+    spelled: dict[str, list[str]] = {}
+    for text in map(str, cells.held_texts.to_pylist()):
+        if text.strip() in (
+            text.strip().lower(),
+            text.strip().upper(),
+            text.strip().title(),
+            text.strip().capitalize(),
+        ):
+            spelled.setdefault(" ".join(text.split()).casefold(), []).append(text)
+    alike = [texts for texts in spelled.values() if len(texts) > 1]
+    if not alike:
+        return ""
+    first = sorted(alike[0])
+    named = " and ".join(f"`{_short(text)}`" for text in first[:2])
+    others = f" ({len(alike) - 1:,} more like these)" if len(alike) > 1 else ""
+    remedy = "write them alike if they mean the same"
+    return f"{named} differ only in case or blanks{others}, but are values of their own: {remedy}"
+
+
+def _of_rare(cells: Cells) -> str:
     """Advise a minimum count where there are many values, most of them in few rows."""
     counts = cells.counts[cells.held]
     rare = int((counts < 5).sum())

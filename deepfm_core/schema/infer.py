@@ -373,16 +373,19 @@ def verdict(table: Table, schema: Schema) -> list[str]:
     few = f" ({int(labels.sum()):,} rows)" if labels.sum() < 100 else ""
     positive = percent(share, 2 if share < 0.01 else 1)
     copies = look_for_copies(table.frame, schema, table.name).copies
-    left = f" ({copies.left_out})" if copies and not copies.kept else ""
+    left = f" ({copies.left_out})" if copies.count and not copies.kept else ""
     head = f"{len(table):,} rows{left}, label `{schema.label.column}` {positive} positive{few}"
     used = Counter(role.kind for role in schema.used)
     ignored = len(schema.roles) - len(schema.used)
     held = [f"{used[kind]} {kind.value}" for kind in Kind if used[kind]]
     head = ", ".join([head, *held, *([f"{ignored} ignored"] if ignored else [])])
     remarks = [*([copies.said] if copies else []), *_remarks(schema)]
+    unlabelled = len(table) - len(labels)
+    has = "row has" if unlabelled == 1 else "rows have"
+    left_out = f"{unlabelled:,} {has} no label and {'is' if unlabelled == 1 else 'are'} left out"
     unsaid = len(remarks) - _SHOWN
     more = [f"{unsaid} more {'remark' if unsaid == 1 else 'remarks'} below"] if unsaid > 0 else []
-    return [head, *remarks[:_SHOWN], *more]
+    return [head, *([left_out] if unlabelled else []), *remarks[:_SHOWN], *more]
 
 
 def _label(table: Table, label: str | None, positive: str | None, blank_negative: bool) -> LabelRole:

@@ -70,6 +70,11 @@ class LabelRole:
         return f"{isolated(self.column)} {text}" if self.is_bound else named(self.column, text)
 
     @property
+    def left_out(self) -> int:
+        """How many of the table's rows are left out, since they have no label; a blank cell may be a label."""
+        return self.missing if self.negative else 0
+
+    @property
     def is_bound(self) -> bool:
         """Whether numbers from a bound on, or up to it, are positive."""
         return re.fullmatch(BOUND, self.rule) is not None

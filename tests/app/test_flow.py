@@ -94,6 +94,21 @@ def test_a_long_table_is_asked_by_a_click_only(opened: Opened, store: Store, mon
     assert store.database.rows("SELECT * FROM questions")
 
 
+def test_rows_without_a_label_are_said_and_a_time_offers_its_split(opened: Opened) -> None:
+    app = opened("data")
+    times = pd.date_range("2024-03-01", periods=200, freq="97min").strftime("%Y-%m-%d %H:%M:%S")
+    labels = ["", "", *[0, 1, 0, 0] * 49, "", ""]
+    frame = pd.DataFrame({"seen": times, "x": list("abcd") * 50, "clicked": labels})
+    app.file_uploader[0].upload("mine.csv", frame.to_csv(index=False).encode(), "text/csv").run()
+    assert "4 rows have no label and are left out" in _text(app)
+    assert "Rows are split at random, and `seen` says when they came." in "".join(each.value for each in app.caption)
+    _button(app, "Split by time").click().run()
+    assert '"by":"time"' in _choice(app, "split")
+    assert "Split by time" not in [button.label for button in app.button]
+    app.switch_page("views/train/train.py").run()
+    assert "label `clicked` (4 rows without one left out)" in _text(app)
+
+
 def test_an_uploaded_table_becomes_the_current_one(opened: Opened, tmp_path: Path) -> None:
     app = opened("data")
     frame = pd.DataFrame({"x": list("abcd") * 50, "clicked": [0, 1, 0, 0] * 50})

@@ -257,6 +257,36 @@ def test_the_verdict_sums_up_and_then_remarks():
     ]
 
 
+def test_the_verdict_says_how_many_rows_have_no_label():
+    table = table_of(ad=rng.choice(list("abc"), N).tolist(), click=["", "", *CLICK[2:]])
+    assert verdict(table, infer_schema(table))[1:] == ["2 rows have no label and are left out"]
+    table = table_of(ad=rng.choice(list("abc"), N).tolist(), click=["", *CLICK[1:]])
+    assert verdict(table, infer_schema(table))[1:] == ["1 row has no label and is left out"]
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        (
+            ["mobile", "Mobile", "desktop"],
+            "`Mobile` and `mobile` differ only in case or blanks, but are values of their own",
+        ),
+        (["new  york", "new york", "rome"], "`new  york` and `new york` differ only"),
+        (["a b", "A B", "c", "C", "d"], "`A B` and `a b` differ only in case or blanks (1 more like these)"),
+    ],
+)
+def test_values_that_differ_in_case_or_blanks_are_remarked(values, named):
+    role = role_of(rng.choice(values, N).tolist())
+    assert role.kind is Kind.CATEGORICAL
+    assert role.warning.startswith(named)
+    assert role.warning.endswith("write them alike if they mean the same")
+
+
+@pytest.mark.parametrize("values", [["mobile", "desktop"], ["aB3", "Ab3", "AB3x"], ["C-001", "C-002"]])
+def test_values_of_their_own_are_not_remarked(values):
+    assert role_of(rng.choice(values, N).tolist()).warning == ""
+
+
 def test_a_remark_of_several_parts_stays_one():
     table = table_of(ad=rng.choice(list("abc"), N).tolist(), click=CLICK)
     schema = infer_schema(table)
