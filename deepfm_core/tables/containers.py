@@ -13,9 +13,9 @@ import re
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, time
 from enum import StrEnum
 from functools import reduce
@@ -55,6 +55,8 @@ class Form(StrEnum):
 
     TEXT = "text"
     ARCHIVE = "archive"
+    FILES = "files"
+    """An archive of several files, or of none: what is chosen for one text cannot help to read it."""
     JSON = "json"
     WORKBOOK = "workbook"
     COLUMNS = "columns"
@@ -70,6 +72,7 @@ _OF_TEXT = ("encoding", "delimiter", "quoting", "header", "rows")
 _HEEDED = {
     Form.TEXT: _OF_TEXT,
     Form.ARCHIVE: _OF_TEXT,
+    Form.FILES: (),
     Form.JSON: ("encoding", "rows"),
     Form.WORKBOOK: ("header", "sheet", "rows"),
     Form.COLUMNS: ("rows",),
@@ -121,7 +124,7 @@ def _outline_of_zip(file: BinaryIO) -> Outline:
     try:
         with zipfile.ZipFile(file) as archive:
             if _WORKBOOK not in archive.namelist():
-                return Outline(Form.ARCHIVE)
+                return Outline(Form.ARCHIVE if len(_members(archive)) == 1 else Form.FILES)
             with archive.open(_WORKBOOK) as member:
                 text = member.read(_MOST_OF_WORKBOOK).decode("utf-8", "replace")
     except _DAMAGED:
@@ -164,7 +167,7 @@ def unpacked(path: Path, folder: Path, subject: str, max_bytes: int | None, shee
     """
     try:
         with zipfile.ZipFile(path) as archive:
-            names = [info.filename for info in archive.infolist() if not _is_hidden(info.filename)]
+            names = _members(archive)
             total = sum(info.file_size for info in archive.infolist())
             refuse_size(total, MOST_UNPACKED if max_bytes is None else max_bytes, subject)
             if _WORKBOOK in names:
@@ -183,6 +186,42 @@ def unpacked(path: Path, folder: Path, subject: str, max_bytes: int | None, shee
     return folder / "member", "zip", f"`{name}` was unpacked from the archive."
 
 
+def members(path: Path, folder: Path, subject: str, max_bytes: int | None) -> int:
+    """Write the files of an archive of several tables into `folder`; return how many they are, 0 if it is none such.
+
+    Folders such as `day=3` within the archive are kept, since they name columns.
+
+    Raises:
+        TableError: the archive is damaged, or unpacks to more than `max_bytes`.
+    """
+    limit = MOST_UNPACKED if max_bytes is None else max_bytes
+    try:
+        with zipfile.ZipFile(path) as archive:
+            names = _members(archive)
+            if len(names) < 2 or _WORKBOOK in names or _OF_A_BUNDLE in names or not all(map(_is_below, names)):
+                return 0
+            refuse_size(sum(info.file_size for info in archive.infolist()), limit, subject)
+            for name in names:
+                there = folder / name
+                there.parent.mkdir(parents=True, exist_ok=True)
+                with archive.open(name) as member, there.open("xb") as out:
+                    limit -= _copy(member, out, limit, subject)
+    except TableError:
+        raise
+    except _DAMAGED:
+        return 0  # `unpacked` says why
+    return len(names)
+
+
+def _members(archive: zipfile.ZipFile) -> list[str]:
+    return [info.filename for info in archive.infolist() if not _is_hidden(info.filename)]
+
+
+def _is_below(name: str) -> bool:
+    """Say whether a file of an archive would be written below the folder it is unpacked to."""
+    return not (name.startswith("/") or "\\" in name or ":" in name or ".." in name.split("/"))
+
+
 def _is_hidden(name: str) -> bool:
     parts = name.split("/")
     return name.endswith("/") or parts[0] == "__MACOSX" or parts[-1].startswith(".")
@@ -194,18 +233,29 @@ def _only_member(names: list[str], subject: str) -> str:
     if _OF_A_BUNDLE in names:
         remedy = "Import it on *Runs*, or name it in the place of a run. A table has rows of its own."
         raise TableError(subject, [Problem("the file is a model bundle, and no table", remedy)])
+    raise several_files(names, subject)
+
+
+def several_files(names: Sequence[str], subject: str, reason: TableError | None = None) -> TableError:
+    """Refuse an archive of these files; `reason` says why they cannot be read as one table."""
     shown = "`, `".join(names[:5]) + ("`, `…" if len(names) > 5 else "")
-    problem = Problem(f"the archive holds {len(names)} files", "Give the one with the table.", value=shown or None)
-    raise TableError(subject, [problem])
+    refused = Problem(f"the archive holds {len(names)} files", "Give the one with the table.", value=shown or None)
+    if reason is None:
+        return TableError(subject, [refused])
+    remedy = "Give the one with the table, or files of the same columns, which are read as one table."
+    first = reason.problems[0]
+    why = replace(first, message=f"they cannot be read as one table: {reason.subject}: {first.message}")
+    return TableError(subject, [replace(refused, remedy=remedy), why])
 
 
-def _copy(member: Any, out: BinaryIO, limit: int, subject: str) -> None:
-    """Copy by pieces and stop at the limit: an archive may say less than it unpacks to."""
+def _copy(member: Any, out: BinaryIO, limit: int, subject: str) -> int:
+    """Copy by pieces, stop at the limit, and return the bytes: an archive may say less than it unpacks to."""
     size = 0
     while chunk := member.read(CHUNK):
         size += len(chunk)
         refuse_size(size, limit, subject)
         out.write(chunk)
+    return size
 
 
 # Workbooks.

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from deepfm_core.errors import FILE, LOOKED_FOR, REASON, Problem, TableError
-from deepfm_core.tables.containers import Form, from_json, is_json, is_zip, unpacked
+from deepfm_core.tables.containers import Form, from_json, is_json, is_zip, members, several_files, unpacked
 from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.datasets.dataset import is_dataset
 from deepfm_core.tables.decoding import Content, refuse_columns, refuse_size, survey
@@ -248,6 +248,9 @@ def _noted(table: Table, choices: Choices, form: Form) -> Table:
 
 def _unpacked(path: Path, name: str, strict: bool, max_bytes: int | None, only: str | None, choices: Choices) -> Table:
     """Read the table of a zip archive or of a workbook."""
+    several = _of_several(path, name, strict, max_bytes, only, choices)
+    if several is not None:
+        return several
     with TemporaryDirectory() as folder:
         inner, kind, note = unpacked(path, Path(folder), f"Table `{name}`", max_bytes, choices.sheet)
         if is_zip(inner):
@@ -264,6 +267,28 @@ def _unpacked(path: Path, name: str, strict: bool, max_bytes: int | None, only: 
         report = replace(report, format=kind, delimiter=None, quoting=None, first_line=None)
         return _noted(replace(table, report=report), choices, Form.WORKBOOK)
     return replace(table, report=replace(report, compression="zip"))
+
+
+def _of_several(
+    path: Path, name: str, strict: bool, max_bytes: int | None, only: str | None, choices: Choices
+) -> Table | None:
+    """Read the files of an archive as one table, if they are several and all of the same columns."""
+    from deepfm_core.tables.datasets.dataset import read_dataset
+
+    def read(part: Path, own: str) -> Table:
+        if is_zip(part):
+            raise TableError(f"Table `{own}`", [Problem("the archive holds another archive", "Unpack it once.")])
+        return _read(part, own, strict, max_bytes, only, choices)
+
+    with TemporaryDirectory() as folder:
+        if not members(path, Path(folder), f"Table `{name}`", max_bytes):
+            return None
+        try:
+            table = read_dataset(Path(folder), name, read, max_bytes)
+        except TableError as error:
+            names = sorted(str(file.relative_to(folder)) for file in Path(folder).rglob("*") if file.is_file())
+            raise several_files(names, f"Table `{name}`", error) from error
+    return replace(table, report=replace(table.report, files=(), compression="zip"))
 
 
 def _of_sheet(error: TableError, note: str) -> TableError:

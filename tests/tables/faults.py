@@ -485,7 +485,12 @@ def _other_files() -> list[Fault]:
             SAID,
             "begins with one, too",
         ),
-        Fault("a zip archive of two files", packed(a=TEXT, b=TEXT), REFUSED, "the archive holds 2 files"),
+        Fault(
+            "a zip archive of two unlike files",
+            packed(a=TEXT, b="k;v\n1;2\n3;4\n"),
+            REFUSED,
+            "the archive holds 2 files",
+        ),
         Fault("an empty file", b"", REFUSED, "the file is empty"),
         Fault("a header without rows", HEADER.encode(), REFUSED, "the table has no rows"),
         Fault("a header above empty records", (HEADER + ",,,\n").encode(), REFUSED, "the table has no rows"),

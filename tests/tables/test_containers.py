@@ -83,7 +83,7 @@ def test_a_zip_archive_with_one_table_is_unpacked(write, name):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (archive(a=TEXT, b=TEXT), r"the archive holds 2 files \(found `a`, `b`\)"),
+        (archive(a=TEXT, b="k;v\n1;2\n3;4\n"), r"the archive holds 2 files \(found `a`, `b`\)"),
         (archive(), "the archive holds 0 files"),
         (archive(a=TEXT)[:-30], "the zip archive is damaged"),
         (archive(a=archive(b=TEXT)), "the archive holds another archive"),
@@ -95,6 +95,39 @@ def test_a_zip_archive_with_one_table_is_unpacked(write, name):
 def test_an_archive_without_its_one_table_is_refused(write, content, message):
     with pytest.raises(TableError, match=message):
         read_table(write(content))
+
+
+def test_files_of_the_same_columns_in_an_archive_are_one_table(write):
+    files = {"log/day=1/b.csv": TEXT, "log/day=1/a.csv": TEXT, "log/day=2/c.csv": TEXT, "__MACOSX/._a": "\0"}
+    table = read_table(write(archive(**files)))
+    assert table.report.compression == "zip"
+    assert table.report.files == ()
+    assert table.report.notes[0].startswith("Read 3 files of ")
+    assert list(table.frame["day"]) == ["1"] * 2 * len(CELLS) + ["2"] * len(CELLS)
+    assert table.frame[["a", "b"]].astype(object).to_numpy().tolist() == CELLS * 3
+
+
+def test_files_that_are_no_one_table_are_refused_with_the_reason_and_without_choices(write):
+    content = archive(**{"a.csv": TEXT, "readme.txt": "Read me.\n"})
+    with pytest.raises(TableError) as refused:
+        read_table(write(content))
+    said = str(refused.value)
+    assert "the archive holds 2 files" in said
+    assert "files of the same columns, which are read as one table" in said
+    assert "they cannot be read as one table" in said
+    assert outline(io.BytesIO(content)).form.choices == ()
+    assert outline(io.BytesIO(archive(a=TEXT))).form.choices
+
+
+@pytest.mark.parametrize("name", ["../b", "/tmp/b", "c:\\b", "a/../../b"])
+def test_no_file_of_an_archive_is_written_elsewhere(write, name):
+    with pytest.raises(TableError, match="the archive holds 2 files"):
+        read_table(write(archive(**{"a": TEXT, name: TEXT})))
+
+
+def test_files_that_together_unpack_to_too_much_are_refused(write):
+    with pytest.raises(TableError, match="larger than the limit of 1 MB"):
+        read_table(write(archive(a=b"1,2\n" * 200_000, b=b"1,2\n" * 200_000)), max_bytes=1_000_000)
 
 
 def test_an_archive_that_unpacks_to_too_much_is_refused(write):
