@@ -94,8 +94,8 @@ def choose_parts(sha: str, schema: Schema, rows: int) -> None:
         for cell, name in zip(cells, reversed(PARTS), strict=True):
             with cell:
                 _choose(name, sha)
-    if spec is not None and not links.chosen(TEST_TABLE):
-        launch.offer_time(schema)
+    if spec is not None and not links.chosen(TEST_TABLE) and not saved_tables.understood(sha, schema)[1].besides:
+        launch.offer_time(schema)  # of rows that come again at another time, the later ones would be copies
     if spec is not None:
         say_doubts(spec, copies=False)
 
