@@ -196,7 +196,7 @@ def _about(row: ComparisonRow, runs: Sequence[RunRow]) -> list[str]:
     facts = [f"{row.plan['preset'].capitalize()} settings", "1 seed" if seeds == 1 else f"{seeds} seeds"]
     done = next((run.summary for run in runs if run.ended_well), {})
     rows, copies = done.get("rows"), Copies.of_run(done)
-    if copies:
+    if copies.count:
         facts.append("copies of rows are kept" if copies.kept else f"{copies.rows:,} rows, {copies.left_out}")
     if rows is None:
         return [*facts, f"split {in_words(spec.split)}"]
