@@ -719,7 +719,8 @@ def test_copies_of_rows_are_left_out_or_kept_and_said(process: Command, table: P
     summary = json.loads(done.stdout)
     assert f"warning: {said} They are left out" in done.stderr
     assert summary["rows"] == {"train": 1200, "valid": 150, "test": 150}
-    assert summary["copies"] == {"count": 1500, "rows": 3000, "kept": False, "sampled": False}
+    held = {"count": 1500, "rows": 3000, "kept": False, "sampled": False, "nearly": 0, "besides": []}
+    assert summary["copies"] == held
     kept = process("train", twice, *asked, "--out", tmp_path / "kept", "--copies", "keep")
     assert f"warning: {said} They are kept" in kept.stderr
     assert json.loads(kept.stdout)["rows"] == {"train": 2400, "valid": 300, "test": 300}
