@@ -175,9 +175,16 @@ def _rank_with_quotes(fit: _Fit) -> tuple[float, ...]:
 
 
 def _holds_quotes(fit: _Fit) -> bool:
-    """Return whether most records have a cell within single quotes, or with a space before its quotes."""
+    """Return whether most records have a cell within single quotes, or with a space before its quotes.
+
+    Quotes around cells come in twos: a record with an odd number of them has a stray one.
+    """
     rows = fit.sample[1:]
-    held = [any(len(c) > 1 and (c[0] == c[-1] == "'" or c.startswith(' "')) for c in row.cells) for row in rows]
+    paired = [sum(c.count('"') for c in row.cells) % 2 == 0 for row in rows]
+    held = [
+        any(len(c) > 1 and (c[0] == c[-1] == "'" or (even and c.startswith(' "'))) for c in row.cells)
+        for row, even in zip(rows, paired, strict=True)
+    ]
     return len(held) > 1 and sum(held) >= _EVEN * len(held)
 
 

@@ -105,12 +105,15 @@ STRAYS = st.one_of(st.text("ab ", max_size=4), st.text('ab "', max_size=4), st.t
 
 @QUICK
 @given(st.lists(st.lists(STRAYS, min_size=2, max_size=2), min_size=1, max_size=12), DELIMITERS)
+@example([["", ' "']] * 3, ",")
 def test_well_formed_cells_with_stray_quotes_are_cut_as_the_csv_module_cuts_them(rows, delimiter):
     text = "\n".join(delimiter.join(row) for row in [["first", "second"], *rows])
     try:
         expected = list(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True))
     except csv.Error:
         assume(False)
+    # A space before quotes that come in twos is taken for what some programs write after each delimiter.
+    assume(not any(any(c.startswith(' "') for c in row) and "".join(row).count('"') % 2 == 0 for row in rows))
     fitting = [row for row in expected[1:] if len(row) == 2 and _is_row(row, expected[0])]
     assume(len(fitting) > len(expected) / 2)
     # Lines that are rows by themselves, more than there are records: then the quotes are doubted, not believed.
