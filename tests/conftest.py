@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from deepfm_core.store.query import Question, Standing
     from deepfm_core.store.store import Store
 
-settings.register_profile("here", deadline=None)  # how long an example takes says more of the machine than of the code
+# How long an example takes says more of the machine than of the code. The same inputs are drawn each time, so that a
+# change is judged by itself; `--hypothesis-profile=anew` looks for others.
+settings.register_profile("here", deadline=None, derandomize=True)
+settings.register_profile("anew", deadline=None)
 settings.load_profile("here")
 
 ROOT = Path(__file__).resolve().parents[1]

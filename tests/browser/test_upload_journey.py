@@ -111,9 +111,9 @@ def test_each_choice_of_how_a_file_is_read_reads_it_again_at_once(server: Server
 
 
 def test_a_click_while_a_file_is_read_does_not_lose_it(server: Server, page: Page, tmp_path: Path) -> None:
-    rows = "".join(f'{{"place": {i % 7}, "words": ["{i % 311}", "b"], "click": {i % 5 // 4}}}\n' for i in range(1_000))
+    line = '{{"place": {}, "words": ["{}", "b"], "price": {}, "click": {}}}\n'.format
     table = tmp_path / "slow.jsonl"
-    table.write_text(rows * 200)
+    table.write_text("".join(line(i % 7, i % 311, i / 8, i % 5 // 4) for i in range(200_000)))
     page.goto(f"{server.url}/data")
     settled(page)
     file_input(page).set_input_files(table)
