@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+from contextlib import suppress
 from pathlib import Path
 from urllib.parse import parse_qs, urlparse
 
@@ -12,6 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser, FilePayload, Page, expect
+from playwright.sync_api import TimeoutError as NotInTime
 
 from tests.browser.conftest import FINISHED, PATIENCE, ROOT, Server, file_input, settled
 from tests.waiting import wait
@@ -69,8 +71,13 @@ def test_a_table_of_ones_own_ends_at_its_strongest_pair(server: Server, page: Pa
     expect(page.get_by_text(re.compile(r"rows, label Revenue 1\d\.\d% positive")).first).to_be_visible()
     page.get_by_role("button", name="Train with the suggested roles").click()
     expect(page.get_by_text("Top pair").first).to_be_visible(timeout=FINISHED)
-    page.get_by_role("button", name="See the pairs").click()
-    page.wait_for_url(re.compile(r"/interactions\?.*run="))
+    # The page draws itself every second while folds are checked; a click between two drawings may meet no button.
+    for _ in range(3):
+        page.get_by_role("button", name="See the pairs").click()
+        with suppress(NotInTime):
+            page.wait_for_url(re.compile(r"/interactions\?.*run="), timeout=10_000)
+            break
+    expect(page).to_have_url(re.compile(r"/interactions\?.*run="))
     pairs = page.get_by_text(re.compile(r"\w+ × \w+")).filter(visible=True)
     expect(pairs.first).to_be_visible(timeout=FINISHED)
     settled(page)
