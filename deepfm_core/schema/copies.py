@@ -26,8 +26,8 @@ LEAST_SHARE = 0.01
 FEWEST_EXPECTED = 20.0
 """Pairs of alike rows with different labels that must be expected before their absence says something."""
 DISAGREEING = 0.1
-"""Of the expected pairs with different labels, the share that there is at most among copies; and the share of the pairs
-of rows alike in other columns from which a column tells such rows apart."""
+"""At most this share of the expected pairs with different labels is there among copies. A column tells rows apart that
+are alike in the other columns, if more than this share of neighbours among them differ in it."""
 TIMES_CHANCE = 10.0
 """How many times as many rows are alike among copies, at least, as would be if all fields were independent."""
 FEWEST_GROUPS = 20
@@ -35,6 +35,9 @@ FEWEST_GROUPS = 20
 ROWS_OF_BLOCK = 10
 """Rows of a block, on average, from which a column with one value for each block may say where rows come from."""
 _PRIOR_ROWS = 10.0
+
+_KEPT = "They are kept, so held-out rows hold copies of training rows: scores and pairs look better than they are."
+_LEFT_OUT = "They are left out, because with them noise looks like a finding."
 
 
 @dataclass(frozen=True)
@@ -77,14 +80,8 @@ class Copies:
     def said(self) -> str:
         """Say how many there are, what that means, and what to do; with options of the command line in brackets."""
         if self.kept:
-            return self._with_nearly(
-                f"{self._counted} They are kept, so held-out rows hold copies of training rows: scores and pairs look "
-                "better than they are. Leave the copies out (`--copies drop`)."
-            )
-        return self._with_nearly(
-            f"{self._counted} They are left out, because with them noise looks like a finding. You can keep them "
-            "(`--copies keep`)."
-        )
+            return self._with_nearly(f"{self._counted} {_KEPT} Leave the copies out (`--copies drop`).")
+        return self._with_nearly(f"{self._counted} {_LEFT_OUT} You can keep them (`--copies keep`).")
 
     @property
     def said_of_run(self) -> str:
@@ -92,11 +89,8 @@ class Copies:
         if self.sampled:
             return self.said_of_sample
         if self.kept:
-            return self._with_nearly(
-                f"{self._counted} They are kept, so held-out rows hold copies of training rows: scores and pairs look "
-                "better than they are. Train again without the copies."
-            )
-        return self._with_nearly(f"{self._counted} They are left out, because with them noise looks like a finding.")
+            return self._with_nearly(f"{self._counted} {_KEPT} Train again without the copies.")
+        return self._with_nearly(f"{self._counted} {_LEFT_OUT}")
 
     @property
     def said_apart(self) -> str:
@@ -189,7 +183,8 @@ def look_for_copies(frame: pd.DataFrame, schema: Schema, subject: str, *, least_
     nearly -= copies.count if copies.kept else 0
     if nearly < fewest:
         return found
-    besides = tuple(column for column in aside if _tells_apart(frame, column, rest, rows, labels))
+    groups = _grouped(_with_label(_hashes(frame, rest, rows), labels))
+    besides = tuple(column for column in aside if _tells_apart(_codes(frame, column, rows), *groups))
     known = replace(copies, rows=copies.rows or len(rows), nearly=nearly, besides=besides)
     return Learned(rows, labels, known) if besides else found
 
@@ -201,10 +196,9 @@ def _is_in_blocks(frame: pd.DataFrame, column: str, rows: Rows) -> bool:
     return 1 < blocks <= len(codes) / ROWS_OF_BLOCK and blocks == np.count_nonzero(np.bincount(codes + 1))
 
 
-def _tells_apart(frame: pd.DataFrame, column: str, rest: Sequence[str], rows: Rows, labels: Labels) -> bool:
-    """Say whether rows that are alike in other columns and in the label differ in this one, but for a few."""
-    order, counts = _grouped(_with_label(_hashes(frame, rest, rows), labels))
-    codes = _codes(frame, column, rows)[order]
+def _tells_apart(codes: NDArray[np.signedinteger], order: Rows, counts: Rows) -> bool:
+    """Say whether rows of one group, alike in other columns and in the label, differ in this one, but for a few."""
+    codes = codes[order]
     within = np.ones(len(codes), dtype=bool)
     within[np.cumsum(counts) - counts] = False
     return float((codes[1:] != codes[:-1])[within[1:]].mean()) > DISAGREEING
@@ -277,7 +271,7 @@ def _kept(frame: pd.DataFrame, columns: Sequence[str], rows: Rows, labels: Label
     order, counts = _grouped(whole)
     ranks = _ranks(order, counts)
     times = int(np.gcd.reduce(counts))
-    alike = Alike.of(frame, columns, rows, labels)
+    alike = Alike.of(frame, columns, rows, labels, hashes)
     if times > 1 and len(counts) >= FEWEST_GROUPS and alike.pairs > alike.chance:
         return ranks < _of_rows(order, counts) // times
     if alike.pairs > TIMES_CHANCE * alike.chance:
@@ -352,9 +346,16 @@ class Alike:
     positives: NDArray[np.float64]
 
     @classmethod
-    def of(cls, frame: pd.DataFrame, columns: Sequence[str], rows: Rows, labels: Labels) -> Alike:
-        """Find the groups among N rows."""
-        order, counts = _grouped(_hashes(frame, columns, rows))
+    def of(
+        cls,
+        frame: pd.DataFrame,
+        columns: Sequence[str],
+        rows: Rows,
+        labels: Labels,
+        hashes: NDArray[np.uint64] | None = None,
+    ) -> Alike:
+        """Find the groups among N rows; `hashes` are those of `columns`, where they are known."""
+        order, counts = _grouped(_hashes(frame, columns, rows) if hashes is None else hashes)
         starts = np.cumsum(counts) - counts
         positives = np.add.reduceat(labels[order].astype(np.float64), starts)
         several = counts > 1
