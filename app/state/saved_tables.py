@@ -221,7 +221,8 @@ def _understood(sha: str, key: str, _schema: Schema) -> tuple[list[str], Copies]
     from deepfm_core.schema.infer import verdict
 
     read = table(sha)
-    return verdict(read, _schema), look_for_copies(read.frame, _schema, read.name).copies
+    copies = look_for_copies(read.frame, _schema, read.name).copies
+    return verdict(read, _schema, copies), copies
 
 
 def separated(sha: str, schema: Schema) -> Schema:

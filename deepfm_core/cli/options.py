@@ -481,8 +481,9 @@ def reading_warnings(table: Table) -> list[str]:
 def tell(table: Table, schema: Schema, *, roles: bool = True) -> None:
     """Print on stderr how a table was read and understood: one line per note, column and warning."""
     lines = [f"note: {table.name}: {note}" for note in table.report.notes]
-    lines.append(f"{table.name}: {verdict(table, schema)[0]}")
-    if copies := look_for_copies(table.frame, schema, table.name).copies:
+    copies = look_for_copies(table.frame, schema, table.name).copies
+    lines.append(f"{table.name}: {verdict(table, schema, copies)[0]}")
+    if copies:
         lines.append(f"warning: {table.name}: {copies.said}")
     if roles:
         lines += _role_lines(table, schema)

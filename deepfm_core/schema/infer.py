@@ -25,7 +25,7 @@ from deepfm_core.schema.column_rules import (
     declared_role,
     folder_role,
 )
-from deepfm_core.schema.copies import learned_rows, look_for_copies
+from deepfm_core.schema.copies import Copies, learned_rows, look_for_copies
 from deepfm_core.schema.integer_codes import checked_for_codes, checked_for_lost_digits
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.knots import bucket_edges
@@ -366,13 +366,19 @@ def with_separators(schema: Schema, table: Table) -> Schema:
     return replace(schema, roles=tuple(roles))
 
 
-def verdict(table: Table, schema: Schema) -> list[str]:
-    """Sum up a table and its schema, then name what needs a look first, one remark an element."""
+def verdict(table: Table, schema: Schema, copies: Copies | None = None) -> list[str]:
+    """Sum up a table and its schema, then name what needs a look first, one remark an element.
+
+    Args:
+        table: the table.
+        schema: its roles.
+        copies: what `look_for_copies` finds of them, where it is known; with many rows it takes a while.
+    """
     _, labels = labelled_rows(table.frame, schema.label, table.name)
     share = float(labels.mean()) if len(labels) else 0.0
     few = f" ({int(labels.sum()):,} rows)" if labels.sum() < 100 else ""
     positive = percent(share, 2 if share < 0.01 else 1)
-    copies = look_for_copies(table.frame, schema, table.name).copies
+    copies = look_for_copies(table.frame, schema, table.name).copies if copies is None else copies
     left = f" ({copies.left_out})" if copies.count and not copies.kept else ""
     head = f"{len(table):,} rows{left}, label `{schema.label.column}` {positive} positive{few}"
     used = Counter(role.kind for role in schema.used)
