@@ -39,7 +39,10 @@ _LUCK = 1.96
 
 @dataclass(frozen=True)
 class Parts:
-    """Row numbers of each part, ascending, and sentences about parts that are not as one would wish."""
+    """Row numbers of each part, ascending.
+
+    `notes` say of a part that it has no rows, far more or fewer than asked for, or too few to judge by.
+    """
 
     train: NDArray[np.int64]
     valid: NDArray[np.int64]
@@ -276,7 +279,7 @@ def load_parts(spec: RunSpec, table: Callable[[str], Table]) -> RunParts:
         note
         for name, sha, part, of_part in apart
         if part is not None
-        for note in _notes(name, part, of_part, None if sha == spec.table else _trained_on_too(spec, train, part))
+        for note in _notes_apart(spec, name, part, of_part, None if sha == spec.table else train)
     ]
     notes = (*([copies.said] if copies else []), *division.notes, *said)
     parts = RunParts(train, own_valid or valid, own_test or test, notes, copies)
@@ -314,21 +317,26 @@ def _trained_on_too(spec: RunSpec, train: Part, part: Part) -> int:
     return copied_from(spec.schema, trained, apart)
 
 
-def _notes(name: str, part: Part, copies: Copies, trained_on: int | None) -> list[str]:
-    """Say what of a part that is a whole table is not as one would wish.
+def _notes_apart(spec: RunSpec, name: str, part: Part, copies: Copies, train: Part | None) -> list[str]:
+    """Say of a validation or test table of its own which rows are left out, are copies, or are too few to judge by.
 
-    `trained_on` says how many of its rows are copies of training rows; None means that it is the training table.
+    Args:
+        spec: the run's.
+        name: of the part.
+        part: the rows of the table that are used.
+        copies: what is known of copies within it.
+        train: the rows trained on, among which its rows may have copies; None where both are of one table.
     """
     rows = len(part.table) - len(part) - (0 if copies.kept else copies.count)
     left = f"{part.table.name}: {rows:,} " + ("row without a label is" if rows == 1 else "rows without a label are")
     notes = [f"{left} left out."] if rows else []
     if copies:
         notes.append(f"{part.table.name}: {copies.said_apart}")
-    if trained_on:
+    if train is None:
+        notes.append(f"The {name} table is the one trained on: its figures say nothing of unseen rows.")
+    elif trained_on := _trained_on_too(spec, train, part):
         notes.append(
             f"{part.table.name}: {trained_on:,} of {len(part):,} rows are copies of rows trained on, so its figures "
             "look better than they are. Take these rows out of one of the tables."
         )
-    if trained_on is None:
-        notes.append(f"The {name} table is the one trained on: its figures say nothing of unseen rows.")
     return notes + part_notes_of(name, part.labels)
