@@ -546,12 +546,8 @@ def _spelled_twice(cells: Cells) -> str:
         return ""
     spelled: dict[str, list[str]] = {}
     for text in map(str, cells.held_texts.to_pylist()):
-        if text.strip() in (
-            text.strip().lower(),
-            text.strip().upper(),
-            text.strip().title(),
-            text.strip().capitalize(),
-        ):
+        bare = text.strip()
+        if bare in (bare.lower(), bare.upper(), bare.title(), bare.capitalize()):
             spelled.setdefault(" ".join(text.split()).casefold(), []).append(text)
     alike = [texts for texts in spelled.values() if len(texts) > 1]
     if not alike:
