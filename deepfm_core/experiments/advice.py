@@ -101,12 +101,13 @@ def advise(store: Store, runs: Sequence[RunRow], table: pd.DataFrame | None = No
     near = [str(name) for name in models.loc[_near(models), "model"]]
     known = table.set_index("model")
     guessing, behind, guess = _unfit(store, runs, best, near, [BASELINE] if BASELINE in known.index else [])
-    clear = set(near) > set(guessing) & set(near)
+    clear = not set(near) <= set(guessing)
     use, _, simpler = choose(models, {*guessing, *behind}) if clear else (best, best, None)
     other = best if best != use else simpler
     rivals = dict.fromkeys(name for name in (best, simpler, BASELINE) if name in known.index and name != use)
     versus = differences(store, runs, use, [str(name) for name in rivals]) if rivals else {}
     over = versus.get(BASELINE, {}).get("logloss")
+    sizes = _both(known["parameters"], use, other)
     planned, labels = dict.fromkeys(compared_as([run.spec for run in runs])), judging_labels(store, runs)
     part = str(models["part"].iloc[0])
     return Advice(
@@ -120,9 +121,7 @@ def advise(store: Store, runs: Sequence[RunRow], table: pd.DataFrame | None = No
         auc=versus[simpler].get("auc") if simpler else None,
         logloss=versus[simpler]["logloss"] if simpler else None,
         against_baseline=None if over is None else -over,
-        parameters=None
-        if (sizes := _both(known["parameters"], use, other)) is None
-        else (int(sizes[0]), int(sizes[1])),
+        parameters=None if sizes is None else (int(sizes[0]), int(sizes[1])),
         seconds=_both(known["train_seconds"], use, other),
         left_out=tuple(name for name in COMPARED if name in planned and name not in set(models["model"])),
         clear=clear,
@@ -139,6 +138,8 @@ def _unfit(
 ) -> tuple[list[str], list[str], Difference]:
     """Say which of the models do not clearly beat guessing, which are clearly behind by AUC, and how the best one does.
 
+    AUC rules no model out where that would leave none: the best one itself may not clearly beat guessing.
+
     Args:
         store: the store that holds the runs.
         runs: all runs of the comparison.
@@ -150,6 +151,7 @@ def _unfit(
     guessing = [name for name in (*near, *baseline) if over[name]["logloss"].low <= 0]
     ahead = differences(store, runs, best, [name for name in near if name != best])
     behind = [name for name, gaps in ahead.items() if "auc" in gaps and gaps["auc"].low > 0]
+    behind = [] if set(near) <= {*guessing, *behind} else behind
     return guessing, behind, -over[best]["logloss"]
 
 

@@ -254,6 +254,21 @@ def test_a_model_tied_by_logloss_and_clearly_behind_by_auc_is_not_used(judged: C
     assert (advice.best, advice.use, advice.behind_by_auc, advice.guessing) == ("deepfm", "deepfm", ("lr",), ())
 
 
+def test_auc_rules_out_no_model_where_none_would_be_left(judged: Callable[..., Advice | None]) -> None:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 400)
+    signs = 2 * labels - 1
+    sure = 1.5 * signs + rng.normal(0, 0.5, 400)
+    sure[:3] = -52 * signs[:3]  # three rows cost it most of what it gains on all others
+    cautious = 0.03 * signs + rng.normal(0, 0.03, 400)
+    advice = judged(labels.tolist(), deepfm=sure.tolist(), lr=cautious.tolist())
+    assert advice is not None
+    assert advice.guess is not None
+    assert advice.guess.high > 0
+    assert (advice.best, advice.use, advice.clear, advice.behind_by_auc) == ("deepfm", "lr", True, ())
+    assert advice_sentences(advice)[0].startswith("**Use LR:**")
+
+
 @pytest.mark.slow
 def test_a_real_comparison_is_weighed_by_its_own_intervals(tmp_path: Path) -> None:
     store = Store(tmp_path / "home")
