@@ -17,7 +17,7 @@ from pathlib import Path
 from types import UnionType
 from typing import TYPE_CHECKING, Any, Literal, Union, get_args, get_origin, get_type_hints
 
-from deepfm_core.errors import DeepFMError, RunError
+from deepfm_core.errors import DeepFMError, RunError, first_line
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -170,6 +170,19 @@ def read_object(
         return values if made is None else made(values)
     except DAMAGE as error:
         raise RunError(f"{subject} cannot be read ({_why(error)}). {remedy}") from error
+
+
+@contextmanager
+def readable(path: Path) -> Iterator[None]:
+    """Make a `RunError` of what reading a file of a run's folder raises where it is missing or damaged."""
+    subject = f"Run `{path.parent}`: {path.name}"
+    try:
+        yield
+    except FileNotFoundError as error:
+        raise RunError(f"{subject} is gone from its folder. Put it back, or train the run again.") from error
+    except (OSError, RuntimeError, *DAMAGE) as error:
+        said = f"{type(error).__name__}: {first_line(error)}"
+        raise RunError(f"{subject} is damaged or from an earlier version ({said}). Train it again.") from error
 
 
 def _why(error: Exception) -> str:

@@ -20,14 +20,14 @@ import pandas as pd
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from deepfm_core._files import DAMAGE, sha256, whole
+from deepfm_core._files import readable, sha256, whole
 from deepfm_core._parallel import in_parallel
 from deepfm_core.encoding import categorical, numeric
 from deepfm_core.encoding.categorical import CrossedCode
 from deepfm_core.encoding.encoded_table import CrossedField, EncodedField, EncodedTable, Layout, gather
 from deepfm_core.encoding.field import Code, DenseFieldCode, FieldCode, FieldSettings, field_from_dict, fit_role, tally
 from deepfm_core.encoding.summaries import ColumnSummary
-from deepfm_core.errors import Problem, RunError, SchemaError, first_line
+from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells, number_problems
 from deepfm_core.schema.compatibility import absent
 from deepfm_core.schema.knots import default_knots
@@ -431,14 +431,8 @@ class Encoder:
         Raises:
             RunError: it is missing or damaged.
         """
-        try:
+        with readable(path):
             return cls.from_dict(read_arrow_json(path))
-        except FileNotFoundError as error:
-            remedy = "Put it back, or train the run again."
-            raise RunError(f"Run `{path.parent}`: {path.name} is gone from its folder. {remedy}") from error
-        except (OSError, *DAMAGE) as error:
-            said = f"{path.name} is damaged or from an earlier version ({type(error).__name__}: {first_line(error)})"
-            raise RunError(f"Run `{path.parent}`: {said}. Train it again.") from error
 
 
 def _notations(schema: Schema) -> dict[str, Notation]:

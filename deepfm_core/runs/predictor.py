@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepfm_core._files import readable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.unseen import unseen_notes
 from deepfm_core.errors import SchemaError
@@ -62,7 +63,7 @@ class Trained:
         spec = folder.spec()
         tensors, _ = folder.load_model()
         encoder = Encoder.load(folder.encoder)
-        with folder.readable(folder.model.name):
+        with readable(folder.model):
             model = DeepFM(encoder.layout, spec.model)
             model.load_state_dict(tensors)
         return cls(spec, encoder, model.eval())

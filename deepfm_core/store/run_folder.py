@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -183,20 +182,6 @@ class RunFolder:
         except (SafetensorError, OSError, *DAMAGE) as error:
             raise RunError(f"Weights `{self.model}` cannot be read ({error}). Train the run again.") from error
         return weights
-
-    @contextmanager
-    def readable(self, name: str) -> Iterator[None]:
-        """Make a `RunError` of what reading the file `name` raises where it is missing or damaged."""
-        try:
-            yield
-        except FileNotFoundError as error:
-            remedy = "Put it back, or train the run again."
-            raise RunError(f"Run `{self.path}`: {name} is gone from its folder. {remedy}") from error
-        except (KeyError, TypeError, ValueError, IndexError, AttributeError, RuntimeError) as error:
-            said = f"{type(error).__name__}: {error}".splitlines()[0].rstrip(":")
-            raise RunError(
-                f"Run `{self.path}`: {name} is damaged or from an earlier version ({said}). Train it again."
-            ) from error
 
     def _need_weights(self) -> None:
         if not self.model.exists():
