@@ -161,10 +161,7 @@ def label_role(table: Table, column: str, positive: str | None = None, *, blank_
     if blank_negative and len(values) == 1 and _missing_rows(cells):
         only = next(iter(values.values())).text
         if positive is not None and normal_label(positive) not in values:
-            remedy = f"Its only value is `{only}`."
-            raise SchemaError(
-                subject, [Problem("the positive value does not occur", remedy, value=positive, how=ASKED_FOR)]
-            )
+            raise _absent(positive, f"Its only value is `{only}`.", subject)
         return LabelRole(column, only, "", f"`{only}`, and blank cells are the negative ones", _missing_rows(cells))
     if positive is not None and (rule := _rule_of(positive, values)):
         return _ruled(column, rule, cells, values, subject)
@@ -175,10 +172,7 @@ def label_role(table: Table, column: str, positive: str | None = None, *, blank_
     else:
         key, reason = normal_label(positive), "chosen by you"
         if key not in values:
-            remedy = f"Choose one of its two values, {_listed(values)}."
-            raise SchemaError(
-                subject, [Problem("the positive value does not occur", remedy, value=positive, how=ASKED_FOR)]
-            )
+            raise _absent(positive, f"Choose one of its two values, {_listed(values)}.", subject)
     other = next(name for name in values if name != key)
     missing = _missing_rows(cells)
     if missing:
@@ -398,15 +392,17 @@ def _require_short(cells: Cells, subject: str) -> None:
         raise SchemaError(subject, [Problem(message, "Choose another column, or shorten its values.")])
 
 
+def _absent(positive: str, remedy: str, subject: str) -> SchemaError:
+    problem = Problem("the positive value does not occur", remedy, value=positive, how=ASKED_FOR)
+    return SchemaError(subject, [problem])
+
+
 def _require_two(values: dict[str, _Value], cells: Cells, subject: str, positive: str | None) -> None:
     if len(values) == 2:
         return
     if positive is not None and len(values) > 2:
         remedy = "Name values of the label, with `|` between them, or a bound on its numbers such as `>=4`. They are "
-        problem = Problem(
-            "the positive value does not occur", f"{remedy}{_listed(values)}.", value=positive, how=ASKED_FOR
-        )
-        raise SchemaError(subject, [problem])
+        raise _absent(positive, f"{remedy}{_listed(values)}.", subject)
     if not values:
         remedy = "Choose another column, or fill in the labels."
         raise SchemaError(subject, [Problem(f"all {len(cells):,} cells are missing", remedy)])
