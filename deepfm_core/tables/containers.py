@@ -165,11 +165,11 @@ def unpacked(path: Path, folder: Path, subject: str, max_bytes: int | None, shee
     Raises:
         TableError: the archive is damaged, holds no or several tables, or unpacks to more than `max_bytes`.
     """
+    limit = MOST_UNPACKED if max_bytes is None else max_bytes
     try:
         with zipfile.ZipFile(path) as archive:
             names = _members(archive)
-            total = sum(info.file_size for info in archive.infolist())
-            refuse_size(total, MOST_UNPACKED if max_bytes is None else max_bytes, subject)
+            refuse_size(sum(info.file_size for info in archive.infolist()), limit, subject)
             if _WORKBOOK in names:
                 return _from_workbook(path, folder, subject, sheet)
             name = _only_member(names, subject)
@@ -177,7 +177,7 @@ def unpacked(path: Path, folder: Path, subject: str, max_bytes: int | None, shee
                 refuse_binary(
                     cast(zipfile.ZipExtFile, member).peek(_HEAD)[:_HEAD], f"{subject}, file `{name}` of the archive"
                 )
-                _copy(member, out, MOST_UNPACKED if max_bytes is None else max_bytes, subject)
+                _copy(member, out, limit, subject)
     except TableError:
         raise
     except _DAMAGED as error:
@@ -186,8 +186,8 @@ def unpacked(path: Path, folder: Path, subject: str, max_bytes: int | None, shee
     return folder / "member", "zip", f"`{name}` was unpacked from the archive."
 
 
-def members(path: Path, folder: Path, subject: str, max_bytes: int | None) -> int:
-    """Write the files of an archive of several tables into `folder`; return how many they are, 0 if it is none such.
+def members(path: Path, folder: Path, subject: str, max_bytes: int | None) -> list[str]:
+    """Write the files of an archive of several tables into `folder`; return their names, none if it is none such.
 
     Folders such as `day=3` within the archive are kept, since they name columns.
 
@@ -199,7 +199,7 @@ def members(path: Path, folder: Path, subject: str, max_bytes: int | None) -> in
         with zipfile.ZipFile(path) as archive:
             names = _members(archive)
             if len(names) < 2 or _WORKBOOK in names or _OF_A_BUNDLE in names or not all(map(_is_below, names)):
-                return 0
+                return []
             refuse_size(sum(info.file_size for info in archive.infolist()), limit, subject)
             for name in names:
                 there = folder / name
@@ -209,8 +209,8 @@ def members(path: Path, folder: Path, subject: str, max_bytes: int | None) -> in
     except TableError:
         raise
     except _DAMAGED:
-        return 0  # `unpacked` says why
-    return len(names)
+        return []  # `unpacked` says why
+    return sorted(names)
 
 
 def _members(archive: zipfile.ZipFile) -> list[str]:
@@ -413,9 +413,8 @@ def _rows_within(whole: dict[str, Any]) -> tuple[Iterable[dict[str, Any]], str]:
         and len(data)
         and all(isinstance(row, list) and len(row) == len(names) for row in data)
     ):
-        return _split(
-            names, data
-        ), f"The names of the columns stand under `columns`, the rows under `data`.{_rest(whole)}"
+        note = f"The names of the columns stand under `columns`, the rows under `data`.{_rest(whole)}"
+        return _split(names, data), note
     values = list(whole.values())
     if len(values) > 1 and all(_is_column(column) and len(column) == len(values[0]) > 1 for column in values):
         listed = (dict(zip(whole, row, strict=True)) for row in zip(*values, strict=True))

@@ -281,12 +281,12 @@ def _of_several(
         return _read(part, own, strict, max_bytes, only, choices)
 
     with TemporaryDirectory() as folder:
-        if not members(path, Path(folder), f"Table `{name}`", max_bytes):
+        names = members(path, Path(folder), f"Table `{name}`", max_bytes)
+        if not names:
             return None
         try:
             table = read_dataset(Path(folder), name, read, max_bytes)
         except TableError as error:
-            names = sorted(str(file.relative_to(folder)) for file in Path(folder).rglob("*") if file.is_file())
             raise several_files(names, f"Table `{name}`", error) from error
     return replace(table, report=replace(table.report, files=(), compression="zip"))
 

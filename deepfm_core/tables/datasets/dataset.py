@@ -448,7 +448,7 @@ def _chosen(infos: Sequence[Any], base: str, pattern: list[str] | None, typed: S
             continue
         if pattern is None or matches(below.parts, pattern):
             folders = [*typed, *below.parts[:-1]]
-            yield Found(info.path, str(below), info.size or 0, info.mtime_ns or 0, tuple(_values(folders)))
+            yield Found(info.path, str(below), info.size or 0, info.mtime_ns or 0, _values(folders))
 
 
 def matches(parts: Sequence[str], pattern: Sequence[str]) -> bool:
@@ -466,14 +466,14 @@ def _typed(text: str, base: str) -> list[str]:
     return [segment for segment in base.split("/") if segment in written]
 
 
-def _values(folders: Sequence[str]) -> Iterator[tuple[str, str]]:
-    """Yield the columns that folders name, with their values."""
+def _values(folders: Sequence[str]) -> tuple[tuple[str, str], ...]:
+    """Return the columns that folders name, with their values."""
     named = dict[str, str]()
     for folder in folders:
         key, sign, value = folder.partition("=")
         if key and sign:
             named[unquote(key)] = "" if value == _NO_VALUE else unquote(value)
-    yield from named.items()
+    return tuple(named.items())
 
 
 def _dated(found: list[Found]) -> list[Found]:
@@ -494,8 +494,8 @@ def _date(named: Sequence[tuple[str, str]]) -> str | None:
         An empty text where a part is missing; None where there are no such folders, or they make no date.
     """
     by_key = {key.lower(): value for key, value in named}
-    parts = [next((by_key[key] for key in keys if key in by_key), None) for keys in (*_DATES, _HOURS)]
-    there = [part for part in takewhile(lambda part: part is not None, parts) if part is not None]
+    given = [[by_key[key] for key in keys if key in by_key] for keys in (YEARS, MONTHS, DAYS, _HOURS)]
+    there = [values[0] for values in takewhile(bool, given)]
     if len(there) < 2 or DATE in by_key:
         return None
     if "" in there:
@@ -509,7 +509,6 @@ def _date(named: Sequence[tuple[str, str]]) -> str | None:
     return moment.strftime(("%Y-%m", "%Y-%m-%d", "%Y-%m-%d %H:00")[len(there) - 2])
 
 
-_DATES = (YEARS, MONTHS, DAYS)
 _HOURS = ("hour", "hh", "h")
 
 
