@@ -1,8 +1,9 @@
 """Which tables are taken for copied ones: the table of docs/decisions/037.
 
     python benchmarks/copies.py adult_train.csv:income online_shoppers_intention.csv:Revenue
+    python benchmarks/copies.py --write doubled.csv
 
-Prints worlds made here, and then each file as it is and with every row twice: pairs of rows that are alike in the
+The second writes the noise whose every row stands twice, to train on. The first prints worlds made here, and then each file as it is and with every row twice: pairs of rows that are alike in the
 columns that enter the model, how many would be by chance, how many of the pairs differ in their labels, how many were
 expected to, and how many rows are called copies. Last comes what a look at a million rows takes.
 """
@@ -30,7 +31,12 @@ from deepfm_core.tables.reader import read_table
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tables", nargs="*", metavar="FILE:LABEL")
-    named = parser.parse_args().tables
+    parser.add_argument("--write", type=Path, metavar="FILE")
+    arguments = parser.parse_args()
+    if arguments.write is not None:
+        pd.concat([noise(1500)] * 2).to_csv(arguments.write, index=False)
+        return
+    named = arguments.tables
     print("| table | rows | pairs alike | by chance | differ | expected | copies |\n|---|---|---|---|---|---|---|")
     for name, frame in worlds():
         print(f"| {name} | {figures(frame, 'clicked')} |", flush=True)
