@@ -3,9 +3,10 @@
     python benchmarks/copies.py adult_train.csv:income online_shoppers_intention.csv:Revenue
     python benchmarks/copies.py --write doubled.csv
 
-The second writes the noise whose every row stands twice, to train on. The first prints worlds made here, and then each file as it is and with every row twice: pairs of rows that are alike in the
-columns that enter the model, how many would be by chance, how many of the pairs differ in their labels, how many were
-expected to, and how many rows are called copies. Last comes what a look at a million rows takes.
+The second writes the noise whose every row stands twice, to train on. The first prints worlds made here, and then each
+file as it is and with every row twice: pairs of rows that are alike in the columns that enter the model, how many would
+be by chance, how many of the pairs differ in their labels, how many were expected to, and how many rows are called
+copies. Last comes what a look at a million rows takes.
 """
 
 from __future__ import annotations
