@@ -24,6 +24,12 @@ although a cell that holds them has quotes."""
 _NUMBER = re.compile(r"[+-]?(\d[\d.,]*|\.\d+)(e[+-]?\d+)? ?%?", re.IGNORECASE)
 _NOT_IN_NAMES = re.compile(r'[\x00-\x1f/\\:*?"<>|]+')
 """What some system does not allow in the name of a file."""
+_ENDINGS = re.compile(
+    r"(?<=\w)(\.(csv|tsv|tab|psv|txt|data|jsonl?|ndjson|parquet|feather|arrow|xlsx?|xlsm|zip|t?gz|bz2|xz|zst))+"
+    r"(?=[-, ]|$)",
+    re.IGNORECASE,
+)
+"""The endings of a table's name within a name that is made of it."""
 
 
 def write_csv(frame: pd.DataFrame, stream: TextIO, *, line_end: str = "\n") -> None:
@@ -83,8 +89,11 @@ def write_table(table: Table, stream: TextIO) -> None:
 
 
 def file_name(*parts: object, ending: str = ".csv") -> str:
-    """Name a file by what it holds, such as `row-3-ledger.csv`; what no file may be called becomes `_`."""
-    return _NOT_IN_NAMES.sub("_", "-".join(map(str, parts))) + ending
+    """Name a file by what it holds, such as `row-3-ledger.csv`; what no file may be called becomes `_`.
+
+    A name has one ending: what is made of `clicks.csv` and `scores` is `clicks-scores.csv`.
+    """
+    return _NOT_IN_NAMES.sub("_", _ENDINGS.sub("", "-".join(map(str, parts)))) + ending
 
 
 def _quoted(texts: pa.Array) -> pa.Array:

@@ -242,3 +242,23 @@ def test_a_file_is_named_by_what_it_holds() -> None:
     assert file_name("row", 3, "ledger") == "row-3-ledger.csv"
     assert file_name("pairs") == "pairs.csv"
     assert file_name("../a/b:c", "levels") == ".._a_b_c-levels.csv"
+
+
+@pytest.mark.parametrize(
+    ("named_by", "name"),
+    [
+        ("clicks.csv-scores", "clicks-scores.csv"),
+        ("clicks.csv.gz-scores", "clicks-scores.csv"),
+        ("Clicks.CSV-scores", "Clicks-scores.csv"),
+        ("clicks.v2.csv-scores", "clicks.v2-scores.csv"),
+        ("slices-.csv", "slices-.csv.csv"),
+        ("slices-user.city", "slices-user.city.csv"),
+    ],
+)
+def test_a_files_name_has_one_ending(named_by: str, name: str) -> None:
+    assert file_name(named_by) == name
+
+
+def test_an_export_is_named_by_the_run_without_its_tables_ending() -> None:
+    assert file_name("DeepFM on clicks.csv", ending=".html") == "DeepFM on clicks.html"
+    assert file_name("DeepFM on clicks.parquet, seed 1", ending="-score.zip") == "DeepFM on clicks, seed 1-score.zip"
