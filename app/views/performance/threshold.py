@@ -136,7 +136,9 @@ def _choose_costs() -> tuple[float, float]:
     false_alarm: float = left.number_input(
         "Cost of a false positive", 0.0, value=1.0, key="false_alarm", bind="query-params"
     )
-    miss: float = right.number_input("Cost of a false negative", 0.0, value=5.0, key="miss", bind="query-params")
+    miss: float = right.number_input("Cost of a false negative", 0.0, value=1.0, key="miss", bind="query-params")
+    if false_alarm == miss == 1:
+        st.caption("With both at 1, the cost is the number of wrong rows. Enter what each mistake costs you.")
     return false_alarm, miss
 
 
