@@ -117,7 +117,10 @@ def _whole(y: ArrayLike) -> ArrayLike:
     """
     absent = int(np.sum(np.asarray(pd.isna(y))))  # type: ignore[arg-type]
     if absent:
-        raise ValueError(f"Input y contains NaN: {_labels(absent)} missing. Leave these rows out.")
+        raise ValueError(
+            f"Input y contains NaN: {_labels(absent)} missing, of {len(np.asarray(y)):,}. Leave these rows out: "
+            "`known = pd.notna(y)`, then `fit(X[known], y[known])`."
+        )
     dtype = getattr(y, "dtype", None)
     if not isinstance(dtype, pd.api.extensions.ExtensionDtype) or isinstance(dtype, pd.CategoricalDtype):
         return y

@@ -286,7 +286,7 @@ def test_a_missing_label_is_refused_without_a_warning_of_numpy(absent: object):
     labels.iloc[5] = absent
     with warnings.catch_warnings():
         warnings.simplefilter("error", RuntimeWarning)
-        with pytest.raises(ValueError, match=r"Input y contains NaN: 1 label is missing\. Leave"):
+        with pytest.raises(ValueError, match=r"Input y contains NaN: 1 label is missing, of \d+\. Leave these rows"):
             DeepFMClassifier(**SMALL).fit(X, labels)
 
 

@@ -5,12 +5,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from deepfm_core._words import isolated, named
 from deepfm_core.errors import Problem, SchemaError, SpecError, did_you_mean
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.number_parsing import PLAIN, Notation
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Cross = tuple[str, str]
 """The names of two fields whose combinations of values are features of their own."""
@@ -179,6 +182,27 @@ class Schema:
             rows.append({"field": role.column, **cells, "why": role.reason, "warning": role.warning})
         places = {column: place for place, column in enumerate(columns)}
         return sorted(rows, key=lambda row: places.get(str(row["field"]), -1))
+
+    def __str__(self) -> str:
+        """Write `role_rows` as a table, for `print`; the `repr` names every value."""
+        texts = self._table().astype(str).apply(lambda column: column.str.ljust(column.str.len().max()))
+        lines: list[str] = texts.to_string(index=False, justify="left").splitlines()
+        return "\n".join(map(str.rstrip, lines))
+
+    def _repr_html_(self) -> str:
+        """Write `role_rows` as a table, for a notebook."""
+        from pandas import option_context
+
+        with option_context("display.max_colwidth", None):
+            return self._table().to_html(index=False, justify="left")
+
+    def _table(self) -> pd.DataFrame:
+        """Give `role_rows` without the columns that say nothing."""
+        from pandas import DataFrame
+
+        rows = DataFrame(self.role_rows()).fillna("")
+        silent = [name for name in ("separator", "missing", "warning") if not rows[name].any()]
+        return rows.drop(columns=silent)
 
     def to_dict(self) -> dict[str, Any]:
         """Give the schema as plain values for JSON."""

@@ -37,6 +37,19 @@ def real_table(name: str) -> Table:
     return Table(name, frame, ReadReport(rows=len(frame)))
 
 
+def test_a_schema_is_printed_as_a_table_of_its_fields() -> None:
+    tags = ["<a>|b", "b|c|<a>", "c|b", "d"] * (N // 4)
+    schema = infer_schema(table_of(shop=[f"s{i % 7}" for i in range(N)], tags=tags, click=CLICK))
+    head, *lines = str(schema).splitlines()
+    assert head.split() == ["field", "kind", "separator", "why"]
+    assert [line.split()[0] for line in lines] == ["click", "shop", "tags"]
+    assert lines[1].split(maxsplit=2) == ["shop", "categorical", "7 distinct values"]
+    shown = schema._repr_html_()
+    assert "<td>7 distinct values</td>" in shown
+    assert "<a>" not in shown  # cells of a table are no markup
+    assert "notation=" in repr(schema)  # which caches go by
+
+
 @pytest.mark.parametrize(
     ("values", "positive"),
     [
