@@ -53,9 +53,9 @@ with atheris.instrument_imports(include=["deepfm_core", "app"]):
     from deepfm_core.spec.presets import run_name
     from deepfm_core.spec.run import RunSpec, SplitSpec
     from deepfm_core.spec.settings import setting_named
-    from deepfm_core.store.limits import is_token
     from deepfm_core.store.records import is_id, is_sha256
     from deepfm_core.store.run_folder import RunFolder
+    from deepfm_core.store.shares import is_token
     from deepfm_core.tables.export import file_name
     from deepfm_core.tables.reader import read_table
     from deepfm_core.tables.table import ReadReport, Table

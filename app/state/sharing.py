@@ -11,11 +11,12 @@ from app.state import links, visitor
 from app.state.store import store
 from app.widgets.text import errors_shown, moment, plain
 from deepfm_core.errors import RunError
-from deepfm_core.store.limits import is_token, shared
+from deepfm_core.store.limits import shared
+from deepfm_core.store.shares import is_token
 
 if TYPE_CHECKING:
-    from deepfm_core.store.limits import ShareKind
     from deepfm_core.store.records import ComparisonRow, RunRow
+    from deepfm_core.store.shares import ShareKind
 
 _PLACES: Final = ("run", "compare", "comparison", "study")
 """Names of the choices, in the URL, that may hold a link's token in the place of an id."""

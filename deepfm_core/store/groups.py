@@ -10,7 +10,7 @@ from typing import Any
 from deepfm_core._log import note, short
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Database, Row
-from deepfm_core.store.limits import require_room_in_queue
+from deepfm_core.store.limits import require_room_in_queue, require_room_in_store
 from deepfm_core.store.records import ComparisonRow, NewRun, RunRow, asked_json, entering, new_id, shortened
 from deepfm_core.store.run_folder import RunFolder
 
@@ -32,8 +32,10 @@ class StoredComparisons:
             RunError: they are more than the owner may have waiting.
         """
         comparison, runs = new_id(), list(runs)
+        home = self._database.path.parent
+        require_room_in_store(owner, 0, home)
         with entering(self._database, self._folder) as (connection, made):
-            require_room_in_queue(owner, len(runs), connection, self._database.path.parent)
+            require_room_in_queue(owner, len(runs), self._database, home)
             connection.execute(
                 "INSERT INTO comparisons (id, name, owner, kind, plan, created) VALUES (?, ?, ?, ?, ?, ?)",
                 (comparison, shortened(name), owner, kind, asked_json(plan), time.time()),

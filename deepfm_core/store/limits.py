@@ -1,21 +1,19 @@
-"""What one owner may have on a shared server, and for how long; and what an owner lets others look at."""
+"""What one owner may have on a shared server, and all owners together, and for how long."""
 
 from __future__ import annotations
 
 import os
-import re
-import secrets
+import shutil
 import time
 from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from deepfm_core._files import whole
 from deepfm_core._words import whole_number
 from deepfm_core.errors import RunError
 from deepfm_core.store.database import Connection, Database, Row
-from deepfm_core.store.records import RunRow
 
 LOCAL = "local"
 """The owner of what is made from the command line, and of everything where the server is not shared: without limits."""
@@ -34,7 +32,7 @@ class Limits:
     """What one owner may have; None where there is no limit."""
 
     megabytes: int | None = None
-    """Of tables, as they were uploaded, and of the files of runs."""
+    """Of the files of tables, as they came and as they were read, and of those of runs."""
     tables: int | None = None
     queued: int | None = None
     """Runs that wait at a time."""
@@ -71,13 +69,19 @@ def shared() -> bool:
 
 
 def _setting(name: str, default: int | None) -> int | None:
-    text = os.environ.get(SETTINGS[name])
+    number = _number(SETTINGS[name])
+    return default if number is None else number or None
+
+
+def _number(variable: str) -> int | None:
+    """Read a limit; None where the environment says nothing."""
+    text = os.environ.get(variable)
     if text is None:
-        return default
+        return None
     number = whole_number(text)
     if number is None or not text.isascii():
-        raise RunError(f"${SETTINGS[name]} is `{text}`. Use a whole number; 0 is no limit.")
-    return number or None
+        raise RunError(f"${variable} is `{text}`. Use a whole number; 0 is no limit.")
+    return number
 
 
 DATA_ROOTS = "DEEPFM_DATA_ROOTS"
@@ -99,31 +103,33 @@ class Use:
     questions: int = 0
 
 
-def use_of(owner: str, connection: Connection, home: Path) -> Use:
+def use_of(owner: str, database: Database, home: Path) -> Use:
     """Count what an owner has; what is in the bin does not count."""
-    tables, size, runs = _kept(owner, connection, home, "deleted IS NULL")
+    tables, size, runs = _kept(owner, database, home, "deleted IS NULL")
     waiting = sum(row["status"] == "queued" for row in runs)
-    return Use(size, tables, waiting, _questions_of(owner, connection))
+    return Use(size, tables, waiting, _questions_of(owner, database))
 
 
-def _kept(owner: str, connection: Connection, home: Path, which: str) -> tuple[int, int, list[Row]]:
+def _kept(owner: str, database: Database, home: Path, which: str) -> tuple[int, int, list[Row]]:
     """Give the number of an owner's tables, the bytes of tables and runs, and the runs' rows; of those `which` says."""
     mine = f"owner = ? AND {which}"
-    one = connection.execute(f"SELECT COUNT(*), COALESCE(SUM(bytes), 0) FROM tables WHERE {mine}", (owner,)).fetchone()
-    runs = connection.execute(f"SELECT id, status FROM runs WHERE {mine}", (owner,)).fetchall()
-    return one[0], one[1] + sum(bytes_of(home / "runs" / row["id"]) for row in runs), runs
+    tables = database.rows(f"SELECT sha256 FROM tables WHERE {mine}", (owner,))
+    runs = database.rows(f"SELECT id, status FROM runs WHERE {mine}", (owner,))
+    size = sum(bytes_of_table(home / "tables" / row["sha256"]) for row in tables)
+    return len(tables), size + sum(bytes_of(home / "runs" / row["id"]) for row in runs), runs
 
 
-def _questions_of(owner: str, connection: Connection) -> int:
+def _questions_of(owner: str, database: Database) -> int:
     """Count an owner's questions that are open and that somebody still waits for."""
     open_ones = "SELECT COUNT(*) FROM questions WHERE owner = ? AND problem IS NULL AND looked >= ?"
-    return int(connection.execute(open_ones, (owner, time.time() - PATIENCE)).fetchone()[0])
+    return int(database.rows(open_ones, (owner, time.time() - PATIENCE))[0][0])
 
 
-def bytes_of(folder: Path) -> int:
-    """Return the bytes of all files in a folder; 0 where there is none."""
+def bytes_of(folder: Path, besides: Collection[str] = ()) -> int:
+    """Return the bytes of all files in a folder, but for those in folders named as `besides`; 0 where there is none."""
     total = 0
-    for root, _, names in os.walk(folder):
+    for root, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if name not in besides]
         for name in names:
             try:
                 total += os.stat(os.path.join(root, name)).st_size
@@ -132,8 +138,20 @@ def bytes_of(folder: Path) -> int:
     return total
 
 
-def require_room_for_table(owner: str, size: int, connection: Connection, home: Path) -> None:
-    """Refuse a table of `size` bytes that would exceed its owner's limits.
+def bytes_of_table(folder: Path) -> int:
+    """Return the bytes of a table's files: as it came, and what was made of it, which may be many times more."""
+    return bytes_of(folder, _ENCODED)
+
+
+def require_room_for_table(owner: str, size: int, replacing: str | None, database: Database, home: Path) -> None:
+    """Refuse a table that would exceed its owner's limits.
+
+    Args:
+        owner: who brings it.
+        size: bytes of its files.
+        replacing: the key of a table of the owner's that goes into the bin for it; None for none.
+        database: the store's.
+        home: the store's folder.
 
     Raises:
         RunError: it would.
@@ -141,26 +159,33 @@ def require_room_for_table(owner: str, size: int, connection: Connection, home: 
     limits = Limits.of_environment()
     if owner == LOCAL or (limits.megabytes is None and limits.tables is None):
         return
-    use = use_of(owner, connection, home)
-    if limits.tables is not None and use.tables >= limits.tables:
+    use, replaced = use_of(owner, database, home), _replaced(owner, replacing, database, home)
+    if limits.tables is not None and use.tables - (replaced is not None) >= limits.tables:
         raise RunError(f"You have {_counted(use.tables, 'table')}. The limit is {limits.tables:,}. Remove one on Data.")
-    if limits.megabytes is not None and use.bytes + size > limits.megabytes * 10**6:
+    if limits.megabytes is None:
+        return
+    if use.bytes - (replaced or 0) + size > limits.megabytes * 10**6:
         raise RunError(
             f"The table takes {_megabytes(size)}, and you use {_megabytes(use.bytes)} of {limits.megabytes:,} MB."
             " Remove a table on Data, or delete runs on Runs."
         )
-    if limits.megabytes is not None:
-        binned = _kept(owner, connection, home, "deleted IS NOT NULL")[1]
-        most = _WITH_BIN * limits.megabytes
-        if use.bytes + binned + size > most * 10**6:
-            raise RunError(
-                f"The table takes {_megabytes(size)}. With what you deleted you use {_megabytes(use.bytes + binned)} of"
-                f" {most:,} MB. What is deleted is kept for a day, or as long as a run needs it. Try again tomorrow, or"
-                " delete everything of yours on Runs."
-            )
+    binned = _kept(owner, database, home, "deleted IS NOT NULL")[1]
+    most = _WITH_BIN * limits.megabytes
+    if use.bytes + binned + size > most * 10**6:
+        raise RunError(
+            f"The table takes {_megabytes(size)}. With what you deleted you use {_megabytes(use.bytes + binned)} of"
+            f" {most:,} MB. What is deleted is kept for a day, or as long as a run needs it. Try again tomorrow, or"
+            " delete everything of yours on Runs."
+        )
 
 
-def require_room_in_queue(owner: str, count: int, connection: Connection, home: Path) -> None:
+def _replaced(owner: str, key: str | None, database: Database, home: Path) -> int | None:
+    """Return the bytes of the table that another one replaces; None where its owner has no such table."""
+    mine = "SELECT 1 FROM tables WHERE sha256 = ? AND owner = ? AND deleted IS NULL"
+    return bytes_of_table(home / "tables" / key) if key and database.rows(mine, (key, owner)) else None
+
+
+def require_room_in_queue(owner: str, count: int, database: Database, home: Path) -> None:
     """Refuse `count` new runs that would exceed what their owner may have waiting, or have in all.
 
     Raises:
@@ -169,25 +194,115 @@ def require_room_in_queue(owner: str, count: int, connection: Connection, home: 
     limits = Limits.of_environment()
     if owner == LOCAL or (limits.queued is None and limits.megabytes is None):
         return
-    use = use_of(owner, connection, home)
+    use = use_of(owner, database, home)
     if limits.queued is not None and use.queued + count > limits.queued:
         asked = "this one" if count == 1 else f"these {count:,}"
         raise RunError(
             f"You have {_counted(use.queued, 'run')} waiting. With {asked} it would be more than the limit of"
             f" {limits.queued:,}. Wait until some have ended, or cancel some on Runs."
         )
-    if limits.megabytes is not None and use.bytes > limits.megabytes * 10**6:
+    _refuse_bytes(use.bytes, limits)
+
+
+def require_room_for_files(owner: str, database: Database, home: Path) -> None:
+    """Refuse more files of runs to an owner who has more bytes than is allowed.
+
+    Raises:
+        RunError: the owner has.
+    """
+    limits = Limits.of_environment()
+    if owner != LOCAL and limits.megabytes is not None:
+        _refuse_bytes(use_of(owner, database, home).bytes, limits)
+
+
+def _refuse_bytes(used: int, limits: Limits) -> None:
+    if limits.megabytes is not None and used > limits.megabytes * 10**6:
         raise RunError(
-            f"You use {_megabytes(use.bytes)}, and the limit is {limits.megabytes:,} MB."
+            f"You use {_megabytes(used)}, and the limit is {limits.megabytes:,} MB."
             " Delete runs on Runs, or remove a table on Data."
         )
+
+
+# What all visitors together may have: whoever drops the cookie is a new owner, with limits of an owner's own.
+
+
+STORE = "DEEPFM_STORE_MB"
+"""The environment variable of the megabytes that all files of the store may take; 0 is no limit."""
+LEAST_FREE = 500 * 10**6
+"""Bytes of disk below which a store is not well: runs and uploads will soon fail."""
+_PART = 2
+"""Without that setting, a shared store may take one of so many parts of its disk."""
+_ENCODED = ("encoded",)
+"""The folders of encoded rows: they have a limit of their own, and go where there is no room."""
+_AGAIN = 60.0
+"""Seconds for which the size of a store is known: it is measured file by file."""
+_measured: dict[Path, tuple[float, int]] = {}
+
+
+@dataclass(frozen=True)
+class Room:
+    """How much a store keeps, and may keep."""
+
+    used: int
+    """Bytes of all files but encoded rows."""
+    most: int | None
+    """Bytes; None without a limit."""
+    free: int
+    """Bytes of its disk."""
+
+
+def room_of(home: Path) -> Room:
+    """Measure a store, file by file at most once a minute; what visitors add between is counted.
+
+    Raises:
+        RunError: the setting is not a whole number, or the disk cannot be read.
+    """
+    try:
+        disk = shutil.disk_usage(home)
+    except OSError as error:
+        raise RunError(f"Store `{home}`: {error.strerror}. Check the disk and permissions there.") from error
+    named, usual = _number(STORE), disk.total // _PART if shared() else None
+    at, used = _measured.get(home, (-_AGAIN, 0))
+    if time.monotonic() - at >= _AGAIN:
+        used = bytes_of(home, _ENCODED)
+        _measured[home] = time.monotonic(), used
+    return Room(used, usual if named is None else named * 10**6 or None, disk.free)
+
+
+def require_room_in_store(owner: str, size: int, home: Path) -> None:
+    """Refuse what a visitor adds to a store that has no room for it.
+
+    Args:
+        owner: who adds it.
+        size: bytes that it takes, as far as they are known.
+        home: the store's folder.
+
+    Raises:
+        RunError: the store has as much as is allowed, or hardly any disk is left.
+    """
+    if owner == LOCAL or not (shared() or _number(STORE)):
+        return
+    room = room_of(home)
+    if room.most is not None and (room.used + size > room.most or room.free - size < LEAST_FREE):
+        raise RunError(
+            f"The server has no room for more: what it keeps takes {_megabytes(room.used)} of {_megabytes(room.most)},"
+            f" and {_megabytes(room.free)} of its disk are free. Nothing that you have is lost. Delete what you no"
+            " longer need on Runs and Data, or ask whoever runs the server for room."
+        )
+
+
+def count_in(home: Path, size: int) -> None:
+    """Count what was added to a store since it was measured, in bytes."""
+    if home in _measured:
+        at, used = _measured[home]
+        _measured[home] = at, used + size
 
 
 class TooMany(RunError):  # noqa: N818 (says what was found)
     """An owner has as many questions waiting as are allowed."""
 
 
-def require_room_for_question(owner: str, connection: Connection) -> None:
+def require_room_for_question(owner: str, database: Database) -> None:
     """Refuse a question of a page beyond what its owner may have waiting.
 
     Raises:
@@ -196,7 +311,7 @@ def require_room_for_question(owner: str, connection: Connection) -> None:
     most = Limits.of_environment().questions
     if owner == LOCAL or most is None:
         return
-    asked = _questions_of(owner, connection)
+    asked = _questions_of(owner, database)
     if asked >= most:
         raise TooMany(
             f"Your pages wait for {_counted(asked, 'answer')}. The limit is {most:,}. Close some tabs, then try again."
@@ -255,103 +370,3 @@ def retire(connection: Connection) -> None:
         " AND NOT EXISTS (SELECT 1 FROM runs WHERE comparison = comparisons.id AND deleted IS NULL)",
         values,
     )
-
-
-# Links by which an owner lets others look at a run or a comparison: unguessable, read-only, and withdrawn at will.
-
-
-ShareKind = Literal["run", "comparison"]
-_PREFIX = "share-"
-_TOKEN = re.compile(f"{_PREFIX}[A-Za-z0-9_-]{{22}}")
-GONE = "This link was withdrawn, or a part of it is missing. Ask whoever sent it for another one."
-
-
-@dataclass(frozen=True)
-class Share:
-    """A link that an owner gave out."""
-
-    token: str
-    """128 random bits: whoever has it may look."""
-    kind: ShareKind
-    subject: str
-    """Id of the run or comparison."""
-    name: str
-    """What the owner calls the subject."""
-    created: float
-
-
-def is_token(text: str) -> bool:
-    """Say whether a text has the form of a link's token."""
-    return _TOKEN.fullmatch(text) is not None
-
-
-class Shares:
-    """The links of a store. A deleted subject opens for nobody, and its links go with it."""
-
-    def __init__(self, database: Database) -> None:
-        self._database = database
-
-    def give(self, kind: ShareKind, subject: str, owner: str) -> str:
-        """Return the token of an owner's link to a run or comparison of theirs; made now if there is none.
-
-        Raises:
-            RunError: the owner has no such run or comparison.
-        """
-        with self._database.write() as connection:
-            own = f"SELECT 1 FROM {kind}s WHERE id = ? AND owner = ? AND deleted IS NULL"
-            if connection.execute(own, (subject, owner)).fetchone() is None:
-                raise RunError(f"`{subject}` is not among yours, so you cannot share it. Open one of your own.")
-            known = "SELECT token FROM shares WHERE kind = ? AND subject = ? AND owner = ?"
-            row = connection.execute(known, (kind, subject, owner)).fetchone()
-            if row is not None:
-                return str(row["token"])
-            token = _PREFIX + secrets.token_urlsafe(16)
-            connection.execute(
-                "INSERT INTO shares (token, owner, kind, subject, created) VALUES (?, ?, ?, ?, ?)",
-                (token, owner, kind, subject, time.time()),
-            )
-        return token
-
-    def withdraw(self, token: str, owner: str) -> None:
-        """End a link of the owner's; whoever has it sees no more from then on. One that is gone stays gone."""
-        self._database.change("DELETE FROM shares WHERE token = ? AND owner = ?", (token, owner))
-
-    def of(self, owner: str) -> list[Share]:
-        """Return an owner's links to what is not deleted, newest first."""
-        query = " UNION ALL ".join(
-            "SELECT s.token, s.kind, s.subject, t.name, s.created AS created"
-            f" FROM shares s JOIN {kind}s t ON t.id = s.subject"
-            f" WHERE s.kind = '{kind}' AND s.owner = :owner AND t.deleted IS NULL"
-            for kind in ("run", "comparison")
-        )
-        rows = self._database.rows(f"{query} ORDER BY created DESC", {"owner": owner})
-        return [Share(row["token"], row["kind"], row["subject"], row["name"], row["created"]) for row in rows]
-
-    def subject(self, token: str, kind: ShareKind) -> str:
-        """Return the id of what a link shows.
-
-        Raises:
-            RunError: there is no such link any more.
-        """
-        row = self._database.row("SELECT subject FROM shares WHERE token = ? AND kind = ?", (token, kind))
-        if row is None:
-            raise RunError(GONE)
-        return str(row["subject"])
-
-    def show_run(self, run: RunRow, tokens: Collection[str]) -> bool:
-        """Say whether one of these links shows a run: by itself, or as one of a comparison."""
-        return self._show(tokens, "run", run.id) or self._show(tokens, "comparison", run.comparison)
-
-    def show_comparison(self, comparison: str, tokens: Collection[str]) -> bool:
-        """Say whether one of these links shows a comparison."""
-        return self._show(tokens, "comparison", comparison)
-
-    def _show(self, tokens: Collection[str], kind: ShareKind, subject: str | None) -> bool:
-        rows = self._database.rows("SELECT token FROM shares WHERE kind = ? AND subject = ?", (kind, subject))
-        return any(row["token"] in tokens for row in rows)
-
-
-def forget(connection: Connection) -> None:
-    """Remove links to what is there no more, within the connection's transaction."""
-    for kind in ("run", "comparison"):
-        connection.execute(f"DELETE FROM shares WHERE kind = ? AND subject NOT IN (SELECT id FROM {kind}s)", (kind,))

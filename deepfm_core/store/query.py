@@ -266,7 +266,7 @@ class Question:
             if self.path.exists():  # the answer is written before the question is closed
                 return
             if connection.execute("SELECT 1 FROM questions WHERE key = ?", (self.key,)).fetchone() is None:
-                limits.require_room_for_question(self.owner, connection)
+                limits.require_room_for_question(self.owner, self.questions.database)
             row = connection.execute(
                 "INSERT INTO questions (key, lane, owner, kind, asked, created, looked)"
                 " VALUES (:key, :lane, :owner, :kind, :asked, :now, :now)"

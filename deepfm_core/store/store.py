@@ -23,7 +23,15 @@ from deepfm_core.store.database import Database
 from deepfm_core.store.encoding_cache import EncodingCache
 from deepfm_core.store.groups import StoredComparisons
 from deepfm_core.store.limits import LOCAL as LOCAL
-from deepfm_core.store.limits import Shares, Use, clock_is_steady, forget, require_room_in_queue, retire, use_of
+from deepfm_core.store.limits import (
+    Use,
+    clock_is_steady,
+    require_room_for_files,
+    require_room_in_queue,
+    require_room_in_store,
+    retire,
+    use_of,
+)
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import Questions
 from deepfm_core.store.records import MOST_NAME as MOST_NAME
@@ -39,6 +47,7 @@ from deepfm_core.store.records import (
 )
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.run_queue import TURNS, Claims, WorkerRegister, worker_limit
+from deepfm_core.store.shares import Shares, forget
 from deepfm_core.store.tables import StoredTables
 
 if TYPE_CHECKING:
@@ -454,8 +463,9 @@ class Store:
         run = self.run(run_id)
         if run.state not in ("lost", "failed", "cancelled"):
             raise RunError(f"Run `{run.name}` is {run.state}. Only a lost, failed or cancelled run can be resumed.")
-        with self.database.write() as connection:
-            require_room_in_queue(run.owner, 1, connection, self.home)
+        require_room_in_store(run.owner, 0, self.home)
+        with self.database.write():
+            require_room_in_queue(run.owner, 1, self.database, self.home)
         self._change(
             run,
             "status = 'queued', queued = :now, worker = NULL, ended = NULL, message = NULL, cancel_requested = 0",
@@ -463,8 +473,12 @@ class Store:
 
     def use(self, owner: str) -> Use:
         """Count what an owner has, as `limits.Limits` limits it."""
-        with self.database.write() as connection:
-            return use_of(owner, connection, self.home)
+        return use_of(owner, self.database, self.home)
+
+    def require_room(self, owner: str) -> None:
+        """Look whether a run of an owner may begin to write its files; RunError where there is no room for more."""
+        require_room_in_store(owner, 0, self.home)
+        require_room_for_files(owner, self.database, self.home)
 
     def queued(self) -> int:
         """Return how many runs wait."""
@@ -500,8 +514,9 @@ class Store:
         return state if self.workers.lives(state.worker) else None
 
     def _enter(self, run: NewRun) -> str:
+        require_room_in_store(run.owner, 0, self.home)
         with entering(self.database, self.folder) as (connection, made):
-            require_room_in_queue(run.owner, 1, connection, self.home)
+            require_room_in_queue(run.owner, 1, self.database, self.home)
             made.append(run.enter(connection, self.folder))
         note("run queued", run=short(made[0]), owner=short(run.owner), model=run.spec.model.name)
         return made[0]

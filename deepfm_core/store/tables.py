@@ -15,7 +15,7 @@ from deepfm_core._files import DAMAGE, atomic_folder, sha256, whole, write_json
 from deepfm_core._log import note, short
 from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.store.database import Connection, Database, Row
-from deepfm_core.store.limits import require_room_for_table
+from deepfm_core.store.limits import bytes_of_table, count_in, require_room_for_table, require_room_in_store
 from deepfm_core.store.records import TableEntry, is_sha256
 
 if TYPE_CHECKING:
@@ -64,7 +64,10 @@ class StoredTables:
         with self._database.readable_errors():
             self._mend(source, sha, choices)
             while not self.enter(sha, name, owner):
-                self._keep(source, name, sha, table, max_bytes, choices)
+                with atomic_folder(self._path(sha)) as folder:
+                    self._keep(source, name, folder, table, max_bytes, choices)
+                    self._require_room(sha, owner, bytes_of_table(folder), replacing)  # it may take much more than came
+                count_in(self._folder.parent, bytes_of_table(self._path(sha)))
         return self._noted(sha, owner, size, began)
 
     def gather(
@@ -80,7 +83,7 @@ class StoredTables:
             gather_files(place, folder, name, max_bytes, allowed, choices)
             original = folder / "original"
             sha, size = choices.key(sha256(original)), original.stat().st_size
-            self._require_room(sha, owner, size, None)
+            self._require_room(sha, owner, bytes_of_table(folder), None)
             if self._path(sha).is_dir() and self.damage(sha):
                 self._take(folder, self._path(sha))
             while not self.enter(sha, name, owner):
@@ -116,10 +119,12 @@ class StoredTables:
                 raise
 
     def _require_room(self, sha: str, owner: str, size: int, replacing: str | None) -> None:
-        with self._database.write() as connection:
-            known = "SELECT 1 FROM tables WHERE sha256 IN (?, ?) AND owner = ? AND deleted IS NULL"
-            if connection.execute(known, (sha, replacing, owner)).fetchone() is None:
-                require_room_for_table(owner, size, connection, self._folder.parent)
+        known = "SELECT 1 FROM tables WHERE sha256 = ? AND owner = ? AND deleted IS NULL"
+        if self._database.rows(known, (sha, owner)):
+            return
+        here, home = bytes_of_table(self._path(sha)), self._folder.parent
+        require_room_in_store(owner, 0 if here else size, home)
+        require_room_for_table(owner, here or size, replacing, self._database, home)
 
     def original(self, sha: str) -> Path:
         """Return the path of a table's file as it came.
@@ -302,15 +307,14 @@ class StoredTables:
         self,
         source: Path | bytes,
         name: str,
-        sha: str,
+        folder: Path,
         table: Table | None,
         max_bytes: int | None,
         choices: Choices | None,
     ) -> None:
-        with atomic_folder(self._path(sha)) as folder:
-            original = folder / "original"
-            _copy(source, original)
-            self._write(folder, original, name, table, max_bytes, choices)
+        original = folder / "original"
+        _copy(source, original)
+        self._write(folder, original, name, table, max_bytes, choices)
 
     def _replace(self, source: Path | bytes, sha: str, choices: Choices | None) -> None:
         """Put an upload in the place of a damaged one of the same content, and read it."""

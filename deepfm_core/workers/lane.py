@@ -199,6 +199,7 @@ def perform(
     ending: Event | None = None
     ended = "stopped"
     try:
+        store.require_room(run.owner)
         with watch:
             for event in engine(Job(run.spec, str(folder.path), run.id), context):
                 if not store.append_event(run.id, event, worker):

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import io
+import random
+import shutil
 import time
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import replace
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
-from deepfm_core.errors import RunError
+from deepfm_core.errors import RunError, TableError
 from deepfm_core.spec.events import Finished
 from deepfm_core.store import limits, records
 from deepfm_core.store.groups import MODELS
@@ -21,7 +26,7 @@ from deepfm_core.store.records import MOST_NAME, NewRun
 from deepfm_core.store.run_queue import LABELS, WorkerRegister
 from deepfm_core.store.store import LOCAL, Store
 from deepfm_core.tables.table import Choices
-from deepfm_core.workers import worker
+from deepfm_core.workers import lane, worker
 from tests.small_engine import spec
 
 ME = Process.current()
@@ -133,7 +138,7 @@ def test_bytes_of_tables_and_runs_are_limited(shared: Store, monkeypatch: pytest
     monkeypatch.setenv("DEEPFM_OWNER_MB", "1")
     big = CSV + b"1,12\n" * 150_000
     entry = shared.import_table(big, "a.csv", "ann")
-    assert shared.use("ann").bytes == len(big)
+    assert len(big) < shared.use("ann").bytes < len(big) + 5_000
     with pytest.raises(RunError, match=r"The table takes 0\.8 MB, and you use 0\.8 MB of 1 MB\. Remove a table"):
         shared.import_table(big + b"0,1\n", "b.csv", "ann")
     run = shared.enqueue(spec(), owner="ann")
@@ -142,6 +147,130 @@ def test_bytes_of_tables_and_runs_are_limited(shared: Store, monkeypatch: pytest
         shared.enqueue(spec(), owner="ann")
     shared.delete_table(entry.sha256, "ann")
     shared.enqueue(spec(), owner="ann")
+
+
+def swelling(rows: int = 20) -> bytes:
+    """Give a small Parquet file whose cells take megabytes wherever each is written for itself."""
+    text = random.Random(rows).randbytes(60_000).hex()
+    cells = [text[place:] + text[:place] for place in range(rows)]
+    stream = io.BytesIO()
+    table = pa.table({"text": cells, "click": ["0", "1"] * (rows // 2)})
+    pq.write_table(table, stream, compression="zstd", compression_level=19, use_dictionary=False)
+    return stream.getvalue()
+
+
+def test_a_table_counts_by_what_is_kept_of_it_and_not_by_what_came(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFM_OWNER_MB", "3")
+    small = swelling()
+    assert len(small) < 200_000
+    sha = shared.import_table(small, "a.parquet", "ann").sha256
+    assert 2_400_000 < shared.use("ann").bytes < 3_000_000
+    with pytest.raises(RunError, match=r"The table takes 2\.\d MB, and you use \d\.\d MB of 3 MB"):
+        shared.import_table(swelling(22), "b.parquet", "ann")
+    assert [path.name for path in (shared.home / "tables").iterdir()] == [sha]  # nothing is left of the refused one
+    shared.import_table(small, "b.parquet", "bob")
+    assert shared.use("bob").bytes == shared.use("ann").bytes
+    for rows in (18, 16):
+        shared.delete_table(shared.tables("ann")[0].sha256, "ann")
+        with nullcontext() if rows == 18 else pytest.raises(RunError, match="With what you deleted you use"):
+            shared.import_table(swelling(rows), "c.parquet", "ann")
+
+
+def test_a_table_read_anew_many_times_counts_with_what_it_replaced(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFM_OWNER_MB", "1")
+    big = CSV + b"1,12\n" * 80_000
+    key = shared.import_table(big, "a.csv", "ann").sha256
+    for header in (1, 2, 3):
+        again = shared.import_table(big, "a.csv", "ann", choices=Choices(header=header), replacing=key).sha256
+        shared.delete_table(key, "ann")
+        key = again
+    with pytest.raises(RunError, match="With what you deleted you use"):
+        shared.import_table(big, "a.csv", "ann", choices=Choices(header=4), replacing=key)
+
+
+@pytest.fixture
+def unmeasured(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The size of a store is measured each time."""
+    monkeypatch.setattr(limits, "_AGAIN", 0.0)
+
+
+def test_all_visitors_together_have_a_limit_and_nobody_loses_what_is_there(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFM_STORE_MB", "6")
+    for number in (18, 20):  # a visitor who drops the cookie is a new owner
+        shared.import_table(swelling(number), "a.parquet", f"visitor {number}")
+    run = shared.enqueue(spec(), owner="ann")
+    full = r"The server has no room for more: .* of 6\.0 MB, .* Nothing that you have is lost\. Delete what you no"
+    with pytest.raises(RunError, match=full):
+        shared.import_table(swelling(16), "a.parquet", "yet another")
+    monkeypatch.setenv("DEEPFM_STORE_MB", "2")
+    shared.request_cancel(run)
+    for add in (
+        lambda: shared.enqueue(spec(), owner="ann"),
+        lambda: shared.resume(run),
+        lambda: shared.comparisons.begin("two", "ann", MODELS, {}, [NewRun(spec(), "", "ann")] * 2),
+    ):
+        with pytest.raises(RunError, match="The server has no room for more"):
+            add()
+    assert [row.id for row in shared.runs()] == [run]
+    assert len(shared.tables()) == 2
+    assert len(shared.table(shared.tables()[0].sha256)) == 20
+    shared.enqueue(spec(), owner=LOCAL)
+    monkeypatch.setenv("DEEPFM_STORE_MB", "0")
+    shared.resume(run)
+
+
+@pytest.mark.usefixtures("unmeasured")
+def test_a_shared_store_may_take_half_of_its_disk_and_leaves_some_of_it_free(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    disk = shutil.disk_usage(shared.home)
+    assert limits.room_of(shared.home).most == disk.total // 2
+    monkeypatch.setattr(limits, "LEAST_FREE", disk.total)
+    with pytest.raises(RunError, match="of its disk are free"):
+        shared.import_table(CSV, "a.csv", "ann")
+    monkeypatch.delenv("DEEPFM_PRIVATE")
+    assert limits.room_of(shared.home).most is None
+    shared.import_table(CSV, "a.csv", "ann")
+    monkeypatch.setenv("DEEPFM_STORE_MB", "much")
+    with pytest.raises(RunError, match=r"DEEPFM_STORE_MB is `much`"):
+        limits.room_of(shared.home)
+
+
+def test_a_table_is_counted_at_once_and_once_and_a_refused_one_is_not(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = limits.room_of(shared.home).used
+    with pytest.raises(TableError):
+        shared.import_table(b"\0" * 5_000_000, "a.csv", "ann")
+    assert limits.room_of(shared.home).used == before
+    for _ in range(3):
+        shared.import_table(swelling(), "a.parquet", "ann")
+        assert limits.room_of(shared.home).used == before + shared.use("ann").bytes
+
+
+def test_a_run_whose_owner_has_no_room_left_fails_in_a_sentence_and_can_be_resumed(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFM_OWNER_MB", "1")
+    first, second = (shared.enqueue(spec(), owner="ann") for _ in range(2))
+    (shared.folder(first).path / "model.safetensors").write_bytes(b"x" * 1_400_000)  # as the first one leaves it
+    shared.database.change("UPDATE runs SET status = 'finished' WHERE id = ?", (first,))
+    claimed = shared.claims.next(ME)
+    assert claimed is not None
+    [ending] = list(lane.perform(shared, claimed, lambda _job, _context: iter([Finished({})]), ME))
+    assert "You use 1.4 MB, and the limit is 1 MB." in str(ending)
+    assert shared.run(second).state == "failed"
+    shared.delete(first)
+    shared.resume(second)
+    claimed = shared.claims.next(ME)
+    assert claimed is not None
+    assert list(lane.perform(shared, claimed, lambda _job, _context: iter([Finished({})]), ME)) == [Finished({})]
 
 
 def test_what_is_older_than_it_is_kept_goes_but_not_what_waits_or_is_local(shared: Store) -> None:

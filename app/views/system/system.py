@@ -14,7 +14,7 @@ from app.state import visitor
 from app.state.store import store
 from app.widgets.layout import sideways_hint
 from app.widgets.text import plain
-from deepfm_core.store.limits import SETTINGS, Limits, shared
+from deepfm_core.store.limits import SETTINGS, STORE, Limits, Room, shared
 from deepfm_core.store.process import memory_of
 from deepfm_core.store.upkeep.overview import Overview, OwnerState, Waiting, WorkerLine, overview
 
@@ -36,7 +36,7 @@ def main() -> None:
     if shared():
         _owners(state.owners)
     _disk(state)
-    _limits()
+    _limits(state.room)
 
 
 def _problems(state: Overview) -> None:
@@ -139,13 +139,16 @@ def _listed(title: str, lines: list[dict[str, Any]], formats: dict[str, str], em
         st.caption(f"The first {LISTED:,} of {len(lines):,} {what}.")
 
 
-def _limits() -> None:
-    st.header("Limits of an owner", anchor=False)
+def _limits(room: Room) -> None:
+    st.header("Limits", anchor=False)
     limits = Limits.of_environment()
     shown = [
         {"Limit": TITLES.get(one.name, one.name), "Value": getattr(limits, one.name), "Setting": SETTINGS[one.name]}
         for one in fields(limits)
     ]
+    most = None if room.most is None else room.most // 10**6
+    store_takes = f"Megabytes of the store; it takes {room.used / 10**6:,.0f}"
+    shown.append({"Limit": store_takes, "Value": most, "Setting": STORE})
     frame = pd.DataFrame(shown).astype({"Value": "Int64"})
     st.dataframe(frame, hide_index=True, placeholder="no limit")
     sideways_hint("The table")
@@ -156,10 +159,10 @@ def _size(count: int) -> str:
 
 
 TITLES = {
-    "megabytes": "Megabytes of tables and runs",
-    "tables": "Tables",
-    "queued": "Waiting runs",
-    "questions": "Estimates that pages wait for",
+    "megabytes": "Megabytes of an owner's tables and runs",
+    "tables": "Tables of an owner",
+    "queued": "Waiting runs of an owner",
+    "questions": "Estimates that an owner's pages wait for",
     "days": "Days that tables and ended runs are kept",
 }
 

@@ -13,14 +13,14 @@ from pathlib import Path
 import psutil
 
 from deepfm_core._log import short
-from deepfm_core.store.limits import bytes_of
+from deepfm_core.store.limits import LEAST_FREE, STORE, Room, bytes_of, bytes_of_table, room_of
 from deepfm_core.store.process import Process, memory_of
 from deepfm_core.store.records import STALE_SECONDS, RunRow, TableEntry
 from deepfm_core.store.run_queue import RUNS, alive
 from deepfm_core.store.store import Store
 
-LEAST_FREE = 500 * 10**6
-"""Bytes of disk below which a store is not well: runs and uploads will soon fail."""
+_NEARLY = 0.9
+"""The part of what a store may take from which its operator hears of it."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +79,8 @@ class Overview:
     """Bytes by what they hold."""
     disk_free: int
     disk_total: int
+    room: Room
+    """What the store takes of what it may take."""
     memory_available: int
     memory_total: int
     problems: list[str] = field(default_factory=list)
@@ -100,6 +102,7 @@ def overview(store: Store) -> Overview:
         _folders(store.home),
         disk.free,
         disk.total,
+        room_of(store.home),
         memory.available,
         memory.total,
         list(problems(store, workers)),
@@ -122,6 +125,7 @@ def problems(store: Store, workers: list[WorkerLine] | None = None) -> Iterator[
     if free < LEAST_FREE:
         least = f"{LEAST_FREE / 10**6:,.0f} MB"
         yield f"Only {free / 10**6:,.0f} MB of disk are free. Free some, to {least} or more, or uploads and runs fail."
+    yield from _filled(room_of(store.home))
     workers = worker_lines(store) if workers is None else workers
     waiting = store.queued()
     if waiting and not any(worker.alive for worker in workers if worker.lane == RUNS):
@@ -133,6 +137,12 @@ def problems(store: Store, workers: list[WorkerLine] | None = None) -> Iterator[
                 f"The worker {worker.pid} on {worker.host} has said nothing for {worker.silent:,.0f} seconds."
                 " End it if that goes on: its run can be resumed."
             )
+
+
+def _filled(room: Room) -> Iterator[str]:
+    if room.most is not None and room.used > _NEARLY * room.most:
+        takes = f"The store takes {room.used / 10**6:,.0f} MB of {room.most / 10**6:,.0f} MB."
+        yield f"{takes} At the limit, visitors can add nothing. Raise {STORE}, or keep things for fewer days."
 
 
 def worker_lines(store: Store) -> list[WorkerLine]:
@@ -162,7 +172,7 @@ def _owners(store: Store, runs: list[RunRow], tables: list[TableEntry]) -> list[
     for table in tables:
         owner = owners[table.owner]
         owner.tables += 1
-        owner.table_bytes += table.bytes
+        owner.table_bytes += bytes_of_table(store.home / "tables" / table.sha256)
         owner.last = max(owner.last, table.created)
     for run in runs:
         owner = owners[run.owner]

@@ -17,9 +17,9 @@ from app.widgets import figure
 from app.widgets.browser import browser_of
 from deepfm_core.export.bundle import bundle_bytes, import_bundle
 from deepfm_core.export.model_card import Facts
-from deepfm_core.store.limits import GONE
 from deepfm_core.store.process import Process
 from deepfm_core.store.query import OTHER_SPLIT
+from deepfm_core.store.shares import GONE
 from deepfm_core.store.store import Store
 from tests.app.owners.conftest import ANN, BOB, ROOT, SAMPLE, SECRET, VIEWS, Opened, Things, addresses, all_of
 from tests.conftest import answer_next

@@ -57,6 +57,7 @@ def test_the_operator_gives_the_password_and_nobody_else_sees_a_figure(
     assert figures["Waiting runs"] == "1"
     assert short(VISITOR) in shown(app)
     assert VISITOR not in shown(app)
+    assert "DEEPFM_STORE_MB" in shown(app)  # what the whole store takes, and may take
     assert not opened("system").metric  # another session
 
 
