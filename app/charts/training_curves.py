@@ -60,7 +60,7 @@ def loss_curves(
     """
     lines = _loss_lines(epochs)
     layers = [*_base_line(lines, progress, base_logloss), _points_within(epochs, progress), _thin_lines(lines)]
-    layers += [*_median_line(lines), *_best_marks(epochs, "valid_logloss", LOGLOSS, guide)]
+    layers += [*_median_line(lines), *_best_marks(epochs, "valid_logloss", LOGLOSS, guide, live=live)]
     takeaway = _loss_takeaway(epochs, base_logloss, guide)
     description = "Training and validation logloss per epoch." if live else takeaway
     return dress(layers, description, height=height)
@@ -89,7 +89,7 @@ def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = 
     takeaway = f" At the best epoch {best['epoch'].iloc[0]} it is {best['valid_auc'].iloc[0]:.3f}." if len(best) else ""
     takeaway = takeaway if guide is None else f" The run kept its guide alone, with {guide:.3f}."
     description = "Validation AUC per epoch." + ("" if live else takeaway)
-    return dress([line, *_best_marks(rows, "valid_auc", auc, guide)], description, height=height)
+    return dress([line, *_best_marks(rows, "valid_auc", auc, guide, live=live)], description, height=height)
 
 
 def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss", *, height: int = 300) -> Chart:
@@ -214,18 +214,22 @@ def _points_within(epochs: pd.DataFrame, progress: pd.DataFrame | None) -> Layer
     )
 
 
-def _best_marks(epochs: pd.DataFrame, measure: str, y: Spec, guide: float | None) -> list[Layer]:
-    """Mark the best epoch, or the guide that was kept alone; the label is at the bottom, on the side with more room."""
+def _best_marks(epochs: pd.DataFrame, measure: str, y: Spec, guide: float | None, *, live: bool = False) -> list[Layer]:
+    """Mark the best epoch, or the guide that was kept alone; the label is at the bottom, on the side with more room.
+
+    While curves are `live`, the epoch is the best so far: in the end, the guide alone may be kept.
+    """
     if "seed" in epochs and epochs["seed"].nunique() > 1:
         return []
     best = epochs[epochs["best"].astype(bool)].tail(1).dropna(subset=[measure])
     best = best.assign(**{y["field"]: best[measure], "early": best["epoch"] < 0.35 * epochs["epoch"].max()})
-    best["label"] = [f"best epoch {int(e)} · {v:.4f}" for e, v in zip(best["epoch"], best[measure], strict=True)]
+    called = "best so far:" if live else "best"
+    best["label"] = [f"{called} epoch {int(e)} · {v:.4f}" for e, v in zip(best["epoch"], best[measure], strict=True)]
     if guide is not None:
         kept = {"epoch": 0.0, measure: guide, y["field"]: guide, "early": True}
         best = pd.DataFrame([{**kept, "label": f"kept: the guide alone · {guide:.4f}"}])
     tooltip = hover(
-        ("epoch", "best epoch" if guide is None else "guide, before epoch 1", "d"),
+        ("epoch", "guide, before epoch 1" if guide is not None else "best epoch so far" if live else "best epoch", "d"),
         (y["field"], MEASURES[measure], ".4f"),
     )
     name = {"align": expr("datum.early ? 'left' : 'right'"), "dx": expr("datum.early ? 8 : -8"), "dy": -8}

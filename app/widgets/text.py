@@ -23,6 +23,8 @@ from deepfm_core.errors import DeepFMError
 from deepfm_core.spec.presets import MODEL_TITLES as MODEL_TITLES
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from deepfm_core.spec.run import ModelSpec, RunSpec
 
 
@@ -106,6 +108,18 @@ def seconds_of_work(summary: Mapping[str, Any]) -> float | None:
 def guide_alone(summary: Mapping[str, Any]) -> bool:
     """Say whether a run kept its guide alone, since no epoch did clearly better."""
     return bool(summary.get("best_epoch") == 0)
+
+
+def guide_kept(epochs: pd.DataFrame) -> str:
+    """Say why a run kept its guide alone, although its curves have a best epoch.
+
+    Args:
+        epochs: columns `epoch` and `best`.
+    """
+    best = epochs.loc[epochs["best"].astype(bool), "epoch"]
+    named = f"the best epoch, {best.iloc[-1]} of {len(epochs)}, was not" if len(best) else "no epoch was"
+    kept = "The run keeps its guide: main effects and the pairs that the labels support."
+    return f"{kept} On the validation rows, {named} clearly better."
 
 
 def baseline_sentence(run_name: str) -> str:

@@ -19,7 +19,7 @@ FIRST_SECONDS = 1.0
 """Seconds after which a computation shows how far it is."""
 
 
-GUIDE_ALONE = "the guide alone: no epoch did clearly better on the validation rows"
+GUIDE_ALONE = "the guide alone, since none of {epochs} epochs was clearly better on the validation rows"
 
 
 class Progressed:
@@ -87,14 +87,16 @@ def _text(event: Event) -> str:
             return f"training on {event.rows_train:,} rows, {event.parameters:,} parameters, {event.threads} thread(s)"
         case EpochDone():
             auc = "–" if event.valid_auc is None else f"{event.valid_auc:.4f}"
-            mark = "  best" if event.best else ""
+            mark = "  best so far" if event.best else ""
             return (
                 f"epoch {event.epoch:3d}  {event.seconds:6.1f} s  train logloss {event.train_logloss:.4f}  "
                 f"valid logloss {event.valid_logloss:.4f}  valid AUC {auc}{mark}"
             )
         case Fitted():
-            best = f"epoch {event.best_epoch} of {event.epochs}" if event.best_epoch else GUIDE_ALONE
-            return f"best: {best}; {event.rows_per_second:,.0f} rows/s"
+            kept = "epoch {best} of {epochs}" if event.best_epoch else GUIDE_ALONE
+            return (
+                f"kept: {kept.format(best=event.best_epoch, epochs=event.epochs)}; {event.rows_per_second:,.0f} rows/s"
+            )
         case Stage() if event.note:
             return f"note: {event.note}"
         case Stage() if event.name == HOLD_OUT:

@@ -12,7 +12,7 @@ from app.shared.field_pairs import clear_pairs
 from app.widgets.columns import CELLS, DIFFERENCES, PAIRS, RATES, ROWS, SLICES, Titles
 from app.widgets.figure import written
 from app.widgets.layout import ICON
-from app.widgets.text import counted
+from app.widgets.text import counted, guide_kept
 from deepfm_core._words import signed
 from deepfm_core.errors import Problem, TableError
 from deepfm_core.schema.kinds import Kind
@@ -30,6 +30,12 @@ __all__ = ["opened"]
 def _spec(table: str = "t.csv", model: str = "deepfm") -> RunSpec:
     schema = Schema(LabelRole("y", "1", "0", ""), (FieldRole("x", Kind.CATEGORICAL, ""),))
     return RunSpec(table * 8, table, schema, model=ModelSpec(model))
+
+
+def test_why_a_guide_was_kept_names_the_epoch_that_the_curves_mark_while_training() -> None:
+    epochs = pd.DataFrame({"epoch": [1, 2, 3], "best": [True, True, False]})
+    assert "the best epoch, 2 of 3, was not clearly better." in guide_kept(epochs)
+    assert "no epoch was clearly better." in guide_kept(epochs.head(0))
 
 
 def test_lines_of_the_same_problem_are_one_sentence() -> None:

@@ -11,7 +11,8 @@ import pandas as pd
 import pytest
 
 from deepfm_core.cli.interactions import short
-from deepfm_core.cli.output import aligned
+from deepfm_core.cli.output import Progressed, aligned
+from deepfm_core.spec.events import EpochDone, Fitted
 from tests.cli.test_command_line import csv
 from tests.conftest import ROOT, Command
 
@@ -92,6 +93,17 @@ def test_the_last_column_is_wrapped_below_itself(width: int) -> None:
     assert [line.strip() for line in lines[1:]][-1].endswith("at all")
     assert all(line.index("learned") == lines[0].index("verdict") for line in lines[1:2])
     assert len(lines) == (2 if width > 52 else 3)
+
+
+def test_an_epoch_is_the_best_so_far_until_what_is_kept_is_known(capsys: pytest.CaptureFixture[str]) -> None:
+    shown = Progressed(quiet=False)
+    for event in (EpochDone(2, 0.5, 0.4, 0.7, 1.0, best=True), Fitted(14, 0, 1.0, 9.0, stopped_early=True)):
+        shown.show(event)
+    epoch, kept = capsys.readouterr().err.splitlines()
+    assert epoch.endswith("best so far")
+    assert kept.startswith("kept: the guide alone, since none of 14 epochs was clearly better")
+    shown.show(Fitted(14, 2, 1.0, 9.0, stopped_early=True))
+    assert capsys.readouterr().err.startswith("kept: epoch 2 of 14;")
 
 
 def test_what_was_not_computed_is_a_dash() -> None:

@@ -26,6 +26,7 @@ from app.widgets.text import (
     duration,
     errors_shown,
     guide_alone,
+    guide_kept,
     plain,
     seconds_of_work,
     to_pairs,
@@ -76,7 +77,6 @@ def _take_sample(run: OpenRun) -> None:
 
 SECONDS = 0.75
 """Seconds between two looks at an active run."""
-GUIDE_ALONE_HELP = "No epoch did clearly better on the validation rows than the guide alone, so the model is its guide."
 FIRST_LOSS_SECONDS = 0.5
 """Seconds that the first look waits at most for a first loss to draw."""
 STAGES = {
@@ -134,7 +134,7 @@ def _panel(run: OpenRun) -> None:
         _headline(run, run_progress)
         _ending(run, run_progress) if not run.active else _under_way(run, run_progress)
         if run.scored or run.ready:
-            _summary(run)
+            _summary(run, run_progress)
         _rows(run, run_progress)
     if run.ready:
         _results(run)
@@ -275,7 +275,7 @@ def _resuming(run: OpenRun, run_progress: RunProgress) -> str:
     return "*Resume* starts from the beginning, since no epoch had finished."
 
 
-def _summary(run: OpenRun) -> None:
+def _summary(run: OpenRun, run_progress: RunProgress) -> None:
     scores = run.summary.get("test") or run.summary.get("valid") or {}
     part = "test" if run.summary.get("test") else "validation"
     columns = side_by_side(4, least=130, gap="small")
@@ -283,7 +283,9 @@ def _summary(run: OpenRun) -> None:
     columns[0].metric(f"AUC ({part})", "–" if auc is None else f"{auc:.3f}")
     columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
     alone = guide_alone(run.summary)
-    columns[2].metric("kept" if alone else "best epoch", _best_epoch(run), help=GUIDE_ALONE_HELP if alone else None)
+    columns[2].metric(
+        "kept" if alone else "best epoch", _best_epoch(run), help=guide_kept(run_progress.epochs) if alone else None
+    )
     seconds = seconds_of_work(run.summary)
     columns[3].metric("seconds", "–" if seconds is None else f"{seconds:.1f}", help=SECONDS_HELP)
     judging = predictions.metrics(run, "test") or predictions.metrics(run, "valid")
@@ -341,7 +343,7 @@ def _curves(run: OpenRun, run_progress: RunProgress) -> None:
     base, live = run_progress.started.base_logloss, run.active
     st.markdown("**Logloss**")
     alone = guide_alone(run.summary)
-    kept = f" {GUIDE_ALONE_HELP}" if alone else ""
+    kept = f" {guide_kept(run_progress.epochs)}" if alone else ""
     guide = run.summary.get("valid") or {} if alone else {}
     version = (run.id, run.state, len(run_progress.epochs), len(run_progress.progress), alone)
     show_chart(

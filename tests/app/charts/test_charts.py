@@ -402,6 +402,13 @@ def test_a_run_that_kept_its_guide_alone_has_no_best_epoch_in_its_curves() -> No
         assert "kept its guide alone" in chart.description
 
 
+def test_while_a_run_trains_its_best_epoch_is_the_best_so_far() -> None:
+    for draw in (training_curves.loss_curves, training_curves.auc_curve):
+        live, ended = draw(frames.epochs(), live=True).to_dict(), draw(frames.epochs()).to_dict()
+        assert {row["label"].split(" epoch ")[0] for row in rows_of(live, "early")} == {"best so far:"}
+        assert {row["label"].split(" epoch ")[0] for row in rows_of(ended, "early")} == {"best"}
+
+
 def test_runs_that_kept_their_guide_alone_are_marked_before_their_line() -> None:
     epochs = pd.DataFrame(
         {"run": "one", "epoch": [0, 1, 2], "valid_logloss": [0.3, 0.5, 0.4], "best": [True, False, False]}
