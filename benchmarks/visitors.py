@@ -179,13 +179,15 @@ def main() -> None:
         home = Path(folder) / "home"
         prepare(home, asked.visitors, asked.training)
         server = Server(home, "app/server.py", DEEPFM_PRIVATE="1")
-        before = psutil.Process(server._process.pid).memory_info().rss
+        process = psutil.Process(server._process.pid)
+        before = process.memory_info().rss
         try:
             asyncio.run(all_at_once(server, asked, seen, memory))
         finally:
-            order = turns(home)
+            order, worked = turns(home), process.cpu_times()
             server.close()
     tell(asked, seen, [before, *memory], order)
+    print(f"processor a page: {(worked.user + worked.system) / len(seen.seconds):.2f} s")
     sys.exit(bool(seen.crossed))
 
 

@@ -1,8 +1,9 @@
-"""Every visitor's page sets the import path, in a thread of its own: none of them may lose an entry."""
+"""Many visitors in one process: their pages set the import path at once, and nobody looks for changed modules."""
 
 from __future__ import annotations
 
 import ast
+import tomllib
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import CodeType, SimpleNamespace
@@ -31,3 +32,9 @@ def test_pages_that_begin_at_once_keep_the_import_path(
         for done in [pool.submit(exec, statement, dict(names)) for _ in range(200)]:
             done.result()
     assert system.path == [str(ROOT), *packages]
+
+
+def test_no_session_looks_through_all_modules_for_changes() -> None:
+    """Streamlit does so after a session's first page, within the loop that serves everybody."""
+    config = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text())
+    assert config["server"]["fileWatcherType"] == "none"
