@@ -130,10 +130,11 @@ def fit_guides(table: EncodedTable, *, seed: int = 0, report: Report = unheard) 
     if len(np.unique(table.labels if table.labels is not None else ())) < 2:
         return Guides(*[_constant(table)] * 2)
     problem = _Problem(table)
-    alone = problem.solve(supported_pairs(table, seed=seed, report=within(report, 0.0, ASKED)))
-    report((1 + ASKED) / 2)
-    dense = [replace(pair, by_cells=problem.is_dense(pair)) for pair in alone.pairs]
-    return Guides(alone if all(pair.by_cells for pair in dense) else problem.solve(dense), alone)
+    with threadpool_limits(1, user_api="blas"):  # the products are many and small: more threads wait for each other
+        alone = problem.solve(supported_pairs(table, seed=seed, report=within(report, 0.0, ASKED)))
+        report((1 + ASKED) / 2)
+        dense = [replace(pair, by_cells=problem.is_dense(pair)) for pair in alone.pairs]
+        return Guides(alone if all(pair.by_cells for pair in dense) else problem.solve(dense), alone)
 
 
 def _constant(table: EncodedTable) -> Guide:
@@ -236,7 +237,8 @@ def solve(table: EncodedTable, pairs: Sequence[GuidedPair]) -> Guide:
     Main effects of a field are normal with a variance learned from the labels; the cells of a pair with the variance
     that gives rows its strength. A pair of too many cells loses them.
     """
-    return _Problem(table).solve(pairs)
+    with threadpool_limits(1, user_api="blas"):
+        return _Problem(table).solve(pairs)
 
 
 class _Problem:
@@ -253,8 +255,7 @@ class _Problem:
         crossings = [(pair, cells) for pair, cells in crossings if cells.slots.size <= MOST_CELLS]
         cells = [FieldDesign("cells", *[crossing.slots] * 2) for _, crossing in crossings]
         variances = [_variance(pair, crossing) for pair, crossing in crossings]
-        with threadpool_limits(1, user_api="blas"):
-            solved = fit_main_effects([*self._designs, *cells], self._labels, known=variances)
+        solved = fit_main_effects([*self._designs, *cells], self._labels, known=variances)
         holding = {pair.fields for pair, _ in crossings}
         kept = tuple(replace(pair, by_cells=pair.fields in holding) for pair in pairs)
         return _guide(self._table, kept, self._bases, crossings, solved)

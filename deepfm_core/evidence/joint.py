@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
 
 from deepfm_core.evidence.designs import FieldDesign, determined, level_pairs_with_rows
 from deepfm_core.evidence.main_effects import LONGEST_STEP, MainEffects, fit_main_effects
 from deepfm_core.evidence.pair_cells import PairCells
 from deepfm_core.evidence.posterior import EXACT_CELLS, Posterior, posterior
 from deepfm_core.evidence.score_test import PairScore, Residuals, null_residuals, score_pair, upper_tail
+from deepfm_core.evidence.solving import factored, solved
 from deepfm_core.spec.events import Report, unheard
 
 Values = NDArray[np.float64]
@@ -230,7 +230,7 @@ def shrunken_effects(cells: PairCells, pure: Values, penalty: float) -> Values:
     the additive part leaves between cells is ignored.
     """
     if cells.size <= EXACT_CELLS:
-        return np.asarray(cho_solve(cho_factor(cells.covariance + penalty * np.eye(cells.size)), pure))
+        return np.asarray(solved(factored(cells.covariance + penalty * np.eye(cells.size)), pure))
     diagonal = cells.V + penalty if pure.ndim == 1 else (cells.V + penalty)[:, None]
     if cells.crossing.slots.one_hot:
         return np.asarray(pure / diagonal)

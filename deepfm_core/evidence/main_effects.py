@@ -10,9 +10,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
+from scipy.special import expit
 
 from deepfm_core.evidence.designs import FieldDesign, Slots
+from deepfm_core.evidence.solving import factored, inverse_diagonal, solved
 from deepfm_core.metrics.scores import sigmoid
 
 Values = NDArray[np.float64]
@@ -94,13 +95,14 @@ def fit_main_effects(
     logit = fixed + base
     for block, effect in zip(blocks, effects, strict=True):
         logit += block.slots.at_rows(effect) if start is not None else 0.0
+    rows = _Rows(labels, logit)
     for sweep in range(sweeps):
         largest = 0.0
         for f, block in enumerate(blocks):
-            p = sigmoid(logit)
+            residual, weights = rows.now()
             step, variances[f] = block.step(
-                labels - p,
-                p * (1 - p),
+                residual,
+                weights,
                 effects[f],
                 variances[f],
                 sweep > 0 and f < learned,
@@ -108,19 +110,36 @@ def fit_main_effects(
             )
             change = block.slots.at_rows(step)  # (N,)
             # Far from the optimum a Newton step overshoots where clicks are rare. Shorten it, so that no row moves far.
-            shorter = min(1.0, LONGEST_STEP / max(float(np.abs(change).max(initial=0.0)), LONGEST_STEP))
+            shorter = min(1.0, LONGEST_STEP / max(block.longest(step, change), LONGEST_STEP))
             effects[f] += shorter * step
             change *= shorter
             logit += change
-            largest = max(largest, float(np.sqrt(np.mean(change**2))))
-        p = sigmoid(logit)
+            largest = max(largest, float(change @ change))
+        residual, weights = rows.now()
         # One Newton step of the intercept, which is not penalised.
-        shift = float((labels - p).sum() / max(float((p * (1 - p)).sum()), 1e-12))
+        shift = float(residual.sum() / max(float(weights.sum()), 1e-12))
         shift = float(np.clip(shift, -LONGEST_STEP, LONGEST_STEP))
-        base, logit = base + shift, logit + shift
-        if largest < TOLERANCE:
+        base += shift
+        logit += shift
+        if largest < TOLERANCE**2 * len(labels):
             break
     return MainEffects(tuple(d.name for d in designs), base, tuple(effects), tuple(variances), logit)
+
+
+class _Rows:
+    """What a step needs of the rows, at a logit that changes in place: written to the same memory every time."""
+
+    def __init__(self, labels: Values, logit: Values) -> None:
+        self._labels, self._logit = labels, logit
+        self._p, self._residual, self._weights = (np.empty(len(labels)) for _ in range(3))
+
+    def now(self) -> tuple[Values, Values]:
+        """Give (N,) y − p and p(1−p)."""
+        p = expit(self._logit, out=self._p)
+        np.subtract(self._labels, p, out=self._residual)
+        np.subtract(1.0, p, out=self._weights)
+        self._weights *= p
+        return self._residual, self._weights
 
 
 def log_odds(labels: NDArray[np.floating]) -> float:
@@ -152,10 +171,12 @@ class _Block:
         if self.dense:
             if anew or self.gram is None:
                 self.gram = self.slots.gram(weights)
-            factor = cho_factor(self.gram + np.eye(self.size) / variance)
-            step = cho_solve(factor, gradient)
+            penalised = self.gram + 0.0
+            penalised.flat[:: self.size + 1] += 1 / variance
+            factor = factored(penalised)
+            step = solved(factor, gradient)
             # Effective number of parameters: columns − trace((X'VX + I/σ²)⁻¹)/σ² (γ in MacKay 1992).
-            fitted = self.size - float(np.trace(cho_solve(factor, np.eye(self.size)))) / variance
+            fitted = self.size - float(inverse_diagonal(factor).sum()) / variance
         else:
             # One level per row: the Gram matrix is diagonal. Several values per row: its row sums bound it from above,
             # so a step never overshoots.
@@ -165,6 +186,14 @@ class _Block:
         if learn:
             variance = max(float(((effects + step) ** 2).sum()) / max(fitted, 1e-9), LEAST_VARIANCE)
         return np.asarray(step), variance
+
+    def longest(self, step: Values, change: Values) -> float:
+        """Give the log-odds that a step moves a row by at most; `change` is (N,) what it adds to each row.
+
+        Columns without rows have no step.
+        """
+        moved = step if self.slots.one_hot else change
+        return float(np.abs(moved).max(initial=0.0))
 
     def _bound(self, weights: Values) -> Values:
         """Return the sums (columns,) of the absolute values of the Gram matrix's rows."""

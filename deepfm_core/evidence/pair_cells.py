@@ -13,11 +13,10 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import cho_factor, cho_solve
-from scipy.linalg.lapack import dpotri
 from scipy.sparse import csr_array, diags_array, issparse
 
 from deepfm_core.evidence.designs import Columns, Crossing, FieldDesign, Slots, cross, gather
+from deepfm_core.evidence.solving import factored, inverse_of, solved
 
 Values = NDArray[np.float64]
 
@@ -40,7 +39,7 @@ class FieldWeights:
         else:
             self.gram = design.main.gram(weights)  # (size, size)
             diagonal = np.diag(self.gram)
-            self._factor = cho_factor(self.gram + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
+            self._factor = factored(self.gram + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
 
     def full_gram(self) -> Values:
         """(size, size) Gram matrix."""
@@ -50,7 +49,7 @@ class FieldWeights:
         """Solve the Gram matrix for (size, …) right-hand sides."""
         if self.one_hot:
             return np.asarray(right / (self._floor if right.ndim == 1 else self._floor[:, None]))
-        return np.asarray(cho_solve(self._factor, right))
+        return np.asarray(solved(self._factor, right))
 
 
 def _columns(slots: Slots) -> Columns:
@@ -113,7 +112,7 @@ class PairCells:
         # Block elimination: S = G_inner − T' G_outer⁻¹ T, (inner, inner).
         schur = self._inner.full_gram() - self._table.T @ self._outer.solve(_dense(self._table))
         diagonal = np.diag(self._inner.full_gram())
-        self._schur = cho_factor(schur + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
+        self._schur = factored(schur + np.diag(RIDGE * diagonal + max(float(diagonal.max()), 1e-9) * 1e-9))
 
     def _cells_are_kinds(self, a: FieldDesign, b: FieldDesign, squared: Values) -> None:
         """Set up cells that are kinds of rows: each is one level of either field."""
@@ -212,7 +211,7 @@ class PairCells:
     def _additive(self, by_outer: Values, by_inner: Values) -> tuple[Values, Values]:
         """Fit the effects of both fields' levels: (outer, …) and (inner, …), from sums over these levels."""
         # Solve [G_outer T; T' G_inner] [a; b] = [s_outer; s_inner] by elimination: b first, then a.
-        inner = cho_solve(self._schur, by_inner - self._table.T @ self._outer.solve(by_outer))
+        inner = solved(self._schur, by_inner - self._table.T @ self._outer.solve(by_outer))
         return self._outer.solve(by_outer - self._table @ inner), inner
 
     @cached_property
@@ -239,7 +238,7 @@ class PairCells:
     def _lost_by_cell(self) -> Values:
         """(C,) variance that the additive part takes from each cell."""
         by_outer, left = self._left
-        return np.asarray(by_outer + np.einsum("ic,ic->c", left, cho_solve(self._schur, left)))
+        return np.asarray(by_outer + np.einsum("ic,ic->c", left, solved(self._schur, left)))
 
     @property
     def _lost_by_level(self) -> Values:
@@ -248,12 +247,11 @@ class PairCells:
         G is the outer level's weight, e the inner level's unit vector, and t the shares of the inner levels among the
         rows of the outer level.
         """
-        upper = np.triu(dpotri(*self._schur)[0])  # S⁻¹, in a third of the time of solving for I
-        inverse = upper + np.triu(upper, 1).T
+        inverse = inverse_of(self._schur)
         shares = self._table * self._outer.solve(np.ones(self._outer.size))[:, None]  # sparse if the table is
-        solved = shares @ inverse  # (outer, inner) t' S⁻¹
+        product = shares @ inverse  # (outer, inner) t' S⁻¹
         outer, inner = (levels.ids[:, 0] for levels in self._levels)
-        within = np.diag(inverse)[inner] - 2 * solved[outer, inner] + np.asarray((shares * solved).sum(axis=1))[outer]
+        within = np.diag(inverse)[inner] - 2 * product[outer, inner] + np.asarray((shares * product).sum(axis=1))[outer]
         return np.asarray(self.V**2 * (self._outer.solve(np.ones(self._outer.size))[outer] + within))
 
     @cached_property
@@ -262,6 +260,4 @@ class PairCells:
         cells_outer = _dense(self._cells_outer)
         left = self._left[1]
         whole = np.diag(self.V) if self.columns is None else _dense(self.columns.T @ self._weighted)
-        return np.asarray(
-            whole - cells_outer @ self._outer.solve(cells_outer.T) - left.T @ cho_solve(self._schur, left)
-        )
+        return np.asarray(whole - cells_outer @ self._outer.solve(cells_outer.T) - left.T @ solved(self._schur, left))

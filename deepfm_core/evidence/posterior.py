@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 from scipy.special import ndtr
 
 from deepfm_core.evidence.pair_cells import PairCells
@@ -71,7 +70,7 @@ class Moments:
         one_hot = cells.crossing.slots.one_hot
         total = float(cells.V.sum())
         if cells.size <= EXACT_CELLS:
-            eigenvalues, vectors = eigh(cells.covariance)
+            eigenvalues, vectors = np.linalg.eigh(cells.covariance)
             # Rotated, W has the eigenvalues as variances and no covariance: φ is 1 and g equals V.
             values: Values = np.maximum(eigenvalues, 0.0).astype(np.float64)
             return cls(vectors, values, np.ones(len(values)), values, total, float((values**2).sum()), True)

@@ -14,7 +14,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.linalg import cho_factor, cho_solve
 from scipy.sparse import coo_array, csr_array, diags_array, hstack
 from scipy.special import gammaincc
 
@@ -22,6 +21,7 @@ from deepfm_core.evidence.designs import FieldDesign, Slots
 from deepfm_core.evidence.main_effects import MainEffects
 from deepfm_core.evidence.pair_cells import FieldWeights, PairCells
 from deepfm_core.evidence.posterior import STRENGTHS, Moments, steadied
+from deepfm_core.evidence.solving import factored, solved
 from deepfm_core.spec.events import Report, unheard
 
 Values = NDArray[np.float64]
@@ -392,7 +392,7 @@ def gram_of(blocks: Sequence[Slots], weights: Values) -> Values:
 def _solve_directly(gram: Values, penalty: Values, right: Values) -> Values:
     """Solve (X'VX + Λ) δ = right for (P, B) right-hand sides."""
     gram[np.diag_indices_from(gram)] += penalty + LEAST_PENALTY * float(gram.diagonal().max())
-    return np.asarray(cho_solve(cho_factor(gram), right))
+    return np.asarray(solved(factored(gram), right))
 
 
 def _conjugate_gradients(columns: sparse.csr_array, weights: Values, penalty: Values, right: Values) -> Values:

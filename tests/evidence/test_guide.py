@@ -6,11 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
@@ -18,6 +20,7 @@ from deepfm_core.evidence import guide, ranking
 from deepfm_core.evidence.designs import FieldDesign
 from deepfm_core.evidence.guide import FEWEST_EXPECTED, GuidedPair, _asked, fit_guides, solve, supported_pairs
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
+from deepfm_core.evidence.score_test import first_look
 from deepfm_core.metrics.scores import logloss, sigmoid
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
@@ -69,6 +72,22 @@ def test_a_first_look_and_the_evidence_share_their_main_effects(monkeypatch: pyt
     monkeypatch.setattr(guide, "_looked_at", lambda *_: (chosen, None))
     assert supported_pairs(table) == shared
     assert len(fits) == 1
+
+
+def test_a_guide_takes_one_thread_for_its_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    _, table = encoded_world(replace(CATEGORICAL, fields=6, pairs=2, strengths=(0.6, 0.6), levels=(3, 20)), rows=1500)
+    monkeypatch.setattr(guide, "MOST_ASKED", 5)  # of 15, so that there is a first look
+    threads: set[int] = set()
+    look = first_look
+
+    def watched(*arguments: Any) -> list[tuple[int, int]]:
+        threads.update(one["num_threads"] for one in threadpool_info() if one["user_api"] == "blas")
+        return look(*arguments)
+
+    monkeypatch.setattr(guide, "first_look", watched)
+    with threadpool_limits(2, user_api="blas"):
+        fit_guides(table)
+    assert threads == {1}
 
 
 @pytest.mark.parametrize("seed", range(3))
