@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import re
 import signal
-from contextlib import suppress
+import time
 from pathlib import Path
-from urllib.parse import parse_qs, urlparse
+from threading import Event
+from urllib.parse import parse_qs, quote, urlparse
 
 import numpy as np
 import pandas as pd
 import pytest
-from playwright.sync_api import Browser, FilePayload, Page, expect
-from playwright.sync_api import TimeoutError as NotInTime
+from playwright.sync_api import Browser, FilePayload, Page, WebSocketRoute, expect
 
 from tests.browser.conftest import FINISHED, PATIENCE, ROOT, Server, file_input, settled
 from tests.waiting import wait
@@ -71,16 +71,41 @@ def test_a_table_of_ones_own_ends_at_its_strongest_pair(server: Server, page: Pa
     expect(page.get_by_text(re.compile(r"rows, label Revenue 1\d\.\d% positive")).first).to_be_visible()
     page.get_by_role("button", name="Train with the suggested roles").click()
     expect(page.get_by_text("Top pair").first).to_be_visible(timeout=FINISHED)
-    # The page draws itself every second while folds are checked; a click between two drawings may meet no button.
-    for _ in range(3):
-        page.get_by_role("button", name="See the pairs").click()
-        with suppress(NotInTime):
-            page.wait_for_url(re.compile(r"/interactions\?.*run="), timeout=10_000)
-            break
-    expect(page).to_have_url(re.compile(r"/interactions\?.*run="))
+    page.get_by_role("button", name="See the pairs").click()
+    page.wait_for_url(re.compile(r"/interactions\?.*run="))
     pairs = page.get_by_text(re.compile(r"\w+ × \w+")).filter(visible=True)
     expect(pairs.first).to_be_visible(timeout=FINISHED)
     settled(page)
+
+
+def test_a_click_at_the_moment_a_run_ends_is_not_lost(server: Server, page: Page) -> None:
+    held: list[str | bytes] = []
+    holding = Event()
+    sockets: list[WebSocketRoute] = []
+
+    def relay(socket: WebSocketRoute) -> None:
+        behind = socket.connect_to_server()
+        behind.on_message(lambda message: held.append(message) if holding.is_set() else socket.send(message))
+        sockets.append(socket)
+
+    page.route_web_socket(re.compile("_stcore/stream"), relay)
+    custom = quote('{"folds":3}')
+    _open(page, server, f"train?preset=custom&custom={custom}")
+    page.get_by_role("button", name="Train", exact=True).click()
+    page.wait_for_url(re.compile(r"/train\?.*run="))
+    run, store = _run_in(page.url), _store(server)
+    pairs = page.get_by_role("button", name="See the pairs")
+    expect(pairs).to_be_visible(timeout=FINISHED)
+    until = time.monotonic() + FINISHED / 1000
+    while store.run(run).state == "running" and time.monotonic() < until:
+        page.wait_for_timeout(20)
+    holding.set()  # the browser goes on showing the page of the active run,
+    page.wait_for_timeout(2_000)  # while the server draws the page of the ended one
+    pairs.click()
+    while held:  # in their order: more may come in between
+        sockets[-1].send(held.pop(0))
+    holding.clear()
+    page.wait_for_url(re.compile(r"/interactions\?.*run="))
 
 
 def test_a_refresh_a_second_tab_and_a_restarted_server_find_the_run(

@@ -94,17 +94,21 @@ STAGES = {
 
 
 def show(run: OpenRun) -> None:
-    """Draw a run, again and again while it is queued or running."""
-    if run.active:
-        if st.session_state.get("watched run") != run.id:
-            run = _begun(run)
-        st.session_state["watched run"] = run.id
-        st.fragment(_watch, run_every=SECONDS)(run.id)
-        return
-    _panel(run)
-    if st.session_state.pop("watched run", None) == run.id:
+    """Draw a run: by one fragment, so that a click at the moment it ends still finds what it was made in."""
+    active = run.active
+    if active and st.session_state.get(_WATCHED) != run.id:
+        run = _begun(run)
+    seen_active = st.session_state.pop(_WATCHED, None) == run.id
+    if active:
+        st.session_state[_WATCHED] = run.id
+    st.fragment(_watch, run_every=SECONDS if active else None)(run.id, active)
+    if seen_active and not active:
         icon = ":material/check_circle:" if run.finished else ":material/info:"
         st.toast(f"{plain(run.name)}: {run.state}.", icon=icon)
+
+
+_WATCHED = "watched run"
+"""In the session: the run that was drawn while it was active, so that its end can be said."""
 
 
 def _begun(run: OpenRun) -> OpenRun:
@@ -118,12 +122,12 @@ def _begun(run: OpenRun) -> OpenRun:
     return run
 
 
-def _watch(run_id: str) -> None:
+def _watch(run_id: str, active: bool) -> None:
     links.depart()
     with errors_shown():
         run = saved_runs.open_run(run_id)
-        if not run.active:
-            st.rerun()
+        if active != run.active:
+            st.rerun()  # the whole page, which sets how often this is drawn
         _panel(run)
 
 
