@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, ClassVar
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -142,7 +143,7 @@ class FMPairs(Term):
         """Read the FM's embeddings."""
         super().__init__(model)
         self.columns, self._centred, self._trains = model.fm_columns, model.spec.centred, False
-        self._laid_out = False
+        self._laid_out = self._silent = False
         self._mean: Tensor | None = None
         self._pull: Tensor | None = None
         self._weights: Tensor | None = model.pair_weights if model.spec.has_guide else None  # (F, F)
@@ -189,8 +190,11 @@ class FMPairs(Term):
     def strengths(self, table: EncodedTable) -> Values:
         """Return the root mean square over rows of what `of_pairs` yields, for all pairs at once: (F, F).
 
-        The products of a block of rows are one product of matrices, in float32. `of_pairs` has more digits.
+        The products of a block of rows are one product of matrices, in float32. `of_pairs` has more digits. Pairs
+        without weight, which a guided model has many of, are 0.
         """
+        if self._weights is not None and not self._weights.any():
+            return np.zeros(self._weights.shape)
         embeddings = self.model.embeddings_of(table)
         centred = embeddings - embeddings.mean(0)  # (N, F, K)
         squares = centred.new_zeros(centred.shape[1], centred.shape[1], dtype=torch.float64)
@@ -218,10 +222,14 @@ class FMPairs(Term):
         table = self.model.table.detach()
         self._spread = torch.eye(size).to(table).repeat(1, fields)  # (K, F·K): spreads a sum over the fields
         self._ones_of_one, self._ones = table.new_ones(size), table.new_ones(fields * size)
+        # A guide gives its weights before the first batch; where all its pairs have cells, embeddings have no pair.
+        self._silent = self._weights is not None and not bool(self._weights.any())
         self._laid_out = True
 
     def add(self, logit: Tensor, piece: Piece) -> None:
         """Add ½ (|Σ c|² − Σ |c|²), or ½ Σ_f ⟨c_f, Σ_g r_fg c_g⟩."""
+        if self._silent:
+            return
         if self._weights is not None:
             self._add_weighted(logit, piece)
             return
@@ -241,6 +249,10 @@ class FMPairs(Term):
 
     def _back_weighted(self, delta: Tensor, piece: Piece) -> None:
         gradient, filled = piece.gradient(self.columns)
+        if self._silent:
+            if not filled:
+                gradient.zero_()
+            return
         pull = self._others * delta.unsqueeze(1)
         gradient.copy_(pull) if not filled else gradient.add_(pull)
         if self._centred:

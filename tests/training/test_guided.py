@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from dataclasses import replace
+from typing import NoReturn
 
 import numpy as np
 import pytest
@@ -11,6 +12,7 @@ import torch
 
 from deepfm_core.encoding.encoded_table import EncodedTable, Layout
 from deepfm_core.evidence.guide import Guide, GuidedPair
+from deepfm_core.explain.learned import fm_contributions, fm_strengths
 from deepfm_core.metrics.scores import auc, sigmoid
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
@@ -125,8 +127,11 @@ def test_cells_are_found_the_same_way_where_they_are_not_laid_out(name: str, mon
 @pytest.mark.parametrize("name", SHAPES)
 @pytest.mark.parametrize("model_name", ["deepfm", "fm", "fm-dnn"])
 @pytest.mark.parametrize("centred", [False, True])
-def test_gradients_by_hand_are_those_of_autograd(name: str, model_name: str, centred: bool) -> None:
+@pytest.mark.parametrize("weighed", [False, True])
+def test_gradients_by_hand_are_those_of_autograd(name: str, model_name: str, centred: bool, weighed: bool) -> None:
     model = guided_model(SHAPES[name], name=model_name, centred=centred).train()
+    if not weighed:
+        model.start_from(without_embeddings(some_guide(SHAPES[name])))
     other = copy.deepcopy(model)
     batch = Batch.from_table(encoded(SHAPES[name], 64, 3))
     by_hand, reference = Step(model, FIT), AutogradStep(other, FIT)
@@ -139,6 +144,28 @@ def test_gradients_by_hand_are_those_of_autograd(name: str, model_name: str, cen
         wanted = gradient[..., columns] if gradient.dim() else gradient
         given = own[..., columns] if own.dim() else own
         assert torch.allclose(given, wanted, atol=2e-6), key
+
+
+def without_embeddings(guide: Guide) -> Guide:
+    return replace(guide, pairs=tuple(pair for pair in guide.pairs if pair.by_cells))
+
+
+def test_pairs_without_weight_cost_no_products(monkeypatch: pytest.MonkeyPatch) -> None:
+    shape = SHAPES["mixed"]
+    model, table = guided_model(shape), encoded(shape, 60, 5)
+    model.start_from(without_embeddings(some_guide(shape)))
+    pairs = [(a, b) for a, b in model.pairs if a != b]
+    by_cells = np.sqrt(np.mean(fm_contributions(model, table, pairs) ** 2, axis=0))
+    batch = Batch.from_table(table)
+    batch = replace(batch, offset=fixed_logits(model, batch))
+
+    def refused(*_: object, **__: object) -> NoReturn:
+        raise AssertionError("A product of all pairs.")
+
+    for name in ("bmm", "matmul"):
+        monkeypatch.setattr(torch, name, refused)
+    np.testing.assert_allclose(fm_strengths(model, table, pairs), by_cells, rtol=1e-9)
+    Step(model.train(), FIT)(batch)
 
 
 def test_what_is_solved_stays_as_it_is() -> None:
