@@ -297,6 +297,11 @@ def test_the_readme_names_what_is_there():
     assert parts <= set(tree.split())
 
 
+def test_the_readme_lists_the_rooms_in_the_order_of_their_imports() -> None:
+    core = (ROOT / "README.md").read_text(encoding="utf-8").split("\ndeepfm_core/ ", 1)[1]
+    assert tuple(re.findall(r"^  (\w+)/ ", core, re.MULTILINE)) == ROOMS
+
+
 def test_every_file_of_a_run_is_documented():
     files = {path.name for path in (ROOT / "sample_data/run").iterdir() if path.is_file()}
     assert not {name for name in files if f"| `{name}` |" not in documented("store.md")}
