@@ -17,7 +17,7 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.compatibility import require_fit
-from deepfm_core.schema.copies import Copies, copied_from, look_for_copies
+from deepfm_core.schema.copies import Copies, CopiesApart, copied_from, look_for_copies
 from deepfm_core.schema.timestamps import dated_order, form_of
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.tables.table import Table
@@ -311,7 +311,7 @@ def _apart(spec: RunSpec, table: Table) -> tuple[Part, Copies]:
         raise
 
 
-def _trained_on_too(spec: RunSpec, train: Part, part: Part) -> int:
+def _trained_on_too(spec: RunSpec, train: Part, part: Part) -> CopiesApart:
     """Count the rows of a table apart that are copies of training rows."""
     trained, apart = ((each.table.frame, each.rows, each.labels) for each in (train, part))
     return copied_from(spec.schema, trained, apart)
@@ -334,9 +334,6 @@ def _notes_apart(spec: RunSpec, name: str, part: Part, copies: Copies, train: Pa
         notes.append(f"{part.table.name}: {copies.said_apart}")
     if train is None:
         notes.append(f"The {name} table is the one trained on: its figures say nothing of unseen rows.")
-    elif trained_on := _trained_on_too(spec, train, part):
-        notes.append(
-            f"{part.table.name}: {trained_on:,} of {len(part):,} rows are copies of rows trained on, so its figures "
-            "look better than they are. Take these rows out of one of the tables."
-        )
+    else:
+        notes += [f"{part.table.name}: {said}" for said in _trained_on_too(spec, train, part).said]
     return notes + part_notes_of(name, part.labels)

@@ -25,6 +25,8 @@ LEAST_SHARE = 0.01
 """Share of the rows below which copies are too few to change a finding."""
 FEWEST_EXPECTED = 20.0
 """Pairs of alike rows with different labels that must be expected before their absence says something."""
+FEWEST_EXPECTED_APART = 5.0
+"""The same between a table apart and the rows trained on. Such a table may be small, and no row is left out of it."""
 DISAGREEING = 0.1
 """At most this share of the expected pairs with different labels is there among copies. A column tells rows apart that
 are alike in the other columns, if more than this share of neighbours among them differ in it."""
@@ -130,6 +132,34 @@ class Copies:
         return f"{exact} {said}" if self.count else said
 
 
+@dataclass(frozen=True)
+class CopiesApart:
+    """How many rows of a table that is held out as a whole are copies of rows trained on."""
+
+    count: int = 0
+    rows: int = 0
+    """Rows of the table that are used."""
+    nearly: int = 0
+    """How many of the other rows are copies but for `besides`."""
+    besides: tuple[str, ...] = ()
+    """As in `Copies`."""
+
+    @property
+    def said(self) -> tuple[str, ...]:
+        """A sentence for copies, and one for those that are nearly."""
+        flatter = "so its figures look better than they are."
+        remedy = "Take these rows out of one of the tables."
+        exact = f"{self.count:,} of {self.rows:,} rows are copies of rows trained on, {flatter} {remedy}"
+        names = " and ".join(f"`{column}`" for column in self.besides)
+        do = "does" if len(self.besides) == 1 else "do"
+        nearly = (
+            f"{self.nearly:,} of {self.rows:,} rows are copies of rows trained on but for {names}: alike in every "
+            f"other field and in the label, {flatter} If {names} {do} not make them observations of their own, "
+            "take them out of one of the tables."
+        )
+        return tuple(said for count, said in ((self.count, exact), (self.nearly, nearly)) if count)
+
+
 class Learned(NamedTuple):
     """The M rows that are learned from, ascending, their labels, and what is known of copies."""
 
@@ -169,13 +199,7 @@ def look_for_copies(frame: pd.DataFrame, schema: Schema, subject: str, *, least_
     found = _exact(frame, schema, subject, least_share)
     rows, labels, copies = found
     fewest = max(1, least_share * len(rows))
-    every = [column for column in (role.column for role in schema.used) if column in frame]
-    aside = [
-        role.column
-        for role in schema.used
-        if role.column in frame and (role.kind.is_time or _is_in_blocks(frame, role.column, rows))
-    ]
-    rest = [column for column in every if column not in aside]
+    aside, rest = _aside(frame, schema, rows)
     if not aside or not rest:
         return found
     left = _kept(frame, rest, rows, labels)
@@ -183,10 +207,24 @@ def look_for_copies(frame: pd.DataFrame, schema: Schema, subject: str, *, least_
     nearly -= copies.count if copies.kept else 0
     if nearly < fewest:
         return found
-    groups = _grouped(_with_label(_hashes(frame, rest, rows), labels))
-    besides = tuple(column for column in aside if _tells_apart(_codes(frame, column, rows), *groups))
+    besides = _telling(frame, aside, rest, rows, labels)
     known = replace(copies, rows=copies.rows or len(rows), nearly=nearly, besides=besides)
     return Learned(rows, labels, known) if besides else found
+
+
+def _aside(frame: pd.DataFrame, schema: Schema, rows: Rows) -> tuple[list[str], list[str]]:
+    """Name the fields of time or of one value for each block of rows, and the other fields."""
+    fields = [role for role in schema.used if role.column in frame]
+    aside = [role.column for role in fields if role.kind.is_time or _is_in_blocks(frame, role.column, rows)]
+    return aside, [role.column for role in fields if role.column not in aside]
+
+
+def _telling(
+    frame: pd.DataFrame, aside: Sequence[str], rest: Sequence[str], rows: Rows, labels: Labels
+) -> tuple[str, ...]:
+    """Name the columns set aside that tell rows apart which are alike in the rest and in the label."""
+    groups = _grouped(_with_label(_hashes(frame, rest, rows), labels))
+    return tuple(column for column in aside if _tells_apart(_codes(frame, column, rows), *groups))
 
 
 def _is_in_blocks(frame: pd.DataFrame, column: str, rows: Rows) -> bool:
@@ -218,7 +256,7 @@ def _exact(frame: pd.DataFrame, schema: Schema, subject: str, least_share: float
 
 def copied_from(
     schema: Schema, trained: tuple[pd.DataFrame, Rows, Labels], apart: tuple[pd.DataFrame, Rows, Labels]
-) -> int:
+) -> CopiesApart:
     """Count the rows of a table apart that are copies of rows trained on, by the same rules.
 
     Args:
@@ -231,12 +269,33 @@ def copied_from(
         field: union_categoricals([frame[field].array.take(rows) for frame, rows, _ in (trained, apart)])
         for field in fields
     }
-    labels = np.concatenate([trained[2], apart[2]])
-    left = _first(pd.DataFrame(columns), schema, np.arange(len(labels)), labels)
-    return int((~left[len(trained[2]) :]).sum())
+    frame, labels = pd.DataFrame(columns), np.concatenate([trained[2], apart[2]])
+    rows, before = np.arange(len(labels)), len(trained[2])
+    left = _first(frame, schema, rows, labels, FEWEST_EXPECTED_APART)
+    exact = CopiesApart(int(_stands_before(frame, fields, labels, left, before).sum()), len(apart[2]))
+    aside, rest = _aside(frame, schema, rows)
+    if not aside or not rest:
+        return exact
+    left = _kept(frame, rest, rows, labels, FEWEST_EXPECTED_APART)
+    nearly = int(_stands_before(frame, rest, labels, left, before).sum()) - exact.count
+    if nearly < max(1, LEAST_SHARE * exact.rows):
+        return exact
+    besides = _telling(frame, aside, rest, rows, labels)
+    return replace(exact, nearly=nearly, besides=besides) if besides else exact
 
 
-def _first(frame: pd.DataFrame, schema: Schema, rows: Rows, labels: Labels) -> NDArray[np.bool_]:
+def _stands_before(
+    frame: pd.DataFrame, columns: Sequence[str], labels: Labels, left: NDArray[np.bool_], before: int
+) -> NDArray[np.bool_]:
+    """Say of the rows from `before` on which are copies, by `left`, of a row before it."""
+    hashes = _with_label(_hashes(frame, columns, np.arange(len(labels))), labels)
+    copied: NDArray[np.bool_] = ~left[before:] & np.isin(hashes[before:], hashes[:before])
+    return copied
+
+
+def _first(
+    frame: pd.DataFrame, schema: Schema, rows: Rows, labels: Labels, fewest: float = FEWEST_EXPECTED
+) -> NDArray[np.bool_]:
     """Say of N rows which are no copies, by all columns and then by those that enter the model: an id may differ."""
     roles = [role for role in schema.roles if role.column in frame]  # a table apart may lack some
     every, used = [role.column for role in roles], [role.column for role in roles if role.kind.is_used]
@@ -244,7 +303,7 @@ def _first(frame: pd.DataFrame, schema: Schema, rows: Rows, labels: Labels) -> N
     for columns in [every] if len(used) == len(every) else [every, used]:
         while True:  # a table of copies may have been copied as a whole
             here = np.flatnonzero(left)
-            kept = _kept(frame, columns, rows[here], labels[here])
+            kept = _kept(frame, columns, rows[here], labels[here], fewest)
             if kept.all():
                 break
             left[here[~kept]] = False
@@ -255,13 +314,15 @@ def _once(frame: pd.DataFrame, columns: Sequence[str], rows: Rows, labels: Label
     return _ranks(*_grouped(_with_label(_hashes(frame, columns, rows), labels))) < 1
 
 
-def _kept(frame: pd.DataFrame, columns: Sequence[str], rows: Rows, labels: Labels) -> NDArray[np.bool_]:
+def _kept(
+    frame: pd.DataFrame, columns: Sequence[str], rows: Rows, labels: Labels, fewest: float = FEWEST_EXPECTED
+) -> NDArray[np.bool_]:
     """Say of N rows which are left when copies are taken out; all of them where rows are alike for honest reasons.
 
     Rows are copies in two cases, where more of them are alike than independent fields would give. First, each distinct
     row, label included, stands k, 2k, 3k … times: the table was copied k times as a whole, and one k-th is left.
-    Second, rows alike in all columns agree in their labels, too, where by their values a good many should not: two
-    impressions of an advertisement to a user often end differently. Each distinct row is then left once.
+    Second, rows alike in all columns agree in their labels, too, where by their values at least `fewest` pairs should
+    not: two impressions of an advertisement to a user often end differently. Each distinct row is then left once.
     """
     hashes = _hashes(frame, columns, rows)
     whole = _with_label(hashes, labels)
@@ -276,7 +337,7 @@ def _kept(frame: pd.DataFrame, columns: Sequence[str], rows: Rows, labels: Label
         return ranks < _of_rows(order, counts) // times
     if alike.pairs > TIMES_CHANCE * alike.chance:
         expected = alike.expected
-        if expected >= FEWEST_EXPECTED and alike.different <= DISAGREEING * expected:
+        if expected >= fewest and alike.different <= DISAGREEING * expected:
             return ranks < 1
     return np.ones(len(rows), dtype=bool)
 

@@ -271,6 +271,27 @@ def test_a_test_table_of_copies_is_told():
     assert parts_of(few(2000), test=few(500, seed=1)).notes == ()
 
 
+@pytest.mark.parametrize("rows", [40, 500])
+def test_a_test_table_of_copies_but_for_a_time_is_told(rows):
+    frame = over_time(noise())
+    later = frame.head(rows).assign(seen=[f"2024-03-{1 + place % 20:02d} 10:{place % 60:02d}" for place in range(rows)])
+    (said,) = [note for note in parts_of(frame, test=later).notes if "copies" in note]
+    assert f"of {rows} rows are copies of rows trained on but for `seen`: alike in every other field" in said
+    (exact,) = [note for note in parts_of(frame, test=frame.head(rows)).notes if "copies" in note]
+    assert "trained on, so its figures" in exact
+    without = parts_of(frame.drop(columns="seen"), test=frame.head(rows).drop(columns="seen"))
+    assert any("copies of rows trained on, so" in note for note in without.notes)
+
+
+@pytest.mark.parametrize("more", [lambda frame: frame, over_time, in_batches])
+@pytest.mark.parametrize("honest", [log(), log(base=-4.5), few(3000)], ids=["log", "rare clicks", "few"])
+def test_a_test_table_of_an_honest_log_holds_no_copies(honest, more):
+    frame = more(honest)
+    for rows in (100, 1000):
+        parts = parts_of(frame.head(len(frame) - rows), test=frame.tail(rows))
+        assert not [note for note in parts.notes if "copies" in note]
+
+
 @pytest.mark.parametrize("copied", [doubled, shuffled, partly, numbered])
 @pytest.mark.parametrize("seed", range(3))
 def test_no_pair_of_copied_noise_is_clear(copied, seed):
