@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.metrics import accuracy_score
 from sklearn.utils import check_random_state, column_or_1d
 from sklearn.utils.multiclass import check_classification_targets, type_of_target
 from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
@@ -48,8 +49,9 @@ from deepfm_core.runs.predictor import Trained
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
-from deepfm_core.schema.labels import rule_labels
-from deepfm_core.schema.schema import KEEP, FieldRole, Schema
+from deepfm_core.schema.labels import label_role
+from deepfm_core.schema.labels import labels_of as table_labels
+from deepfm_core.schema.schema import KEEP, FieldRole, LabelRole, Schema
 from deepfm_core.spec.events import EpochDone, Fitted
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec, SplitSpec
@@ -85,8 +87,8 @@ def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
     return labels
 
 
-def positives_of(y: ArrayLike, rows: int, positive: str) -> NDArray[np.bool_]:
-    """Return which of N labels of any number of values are positive: (N,).
+def label_of(y: ArrayLike, rows: int, positive: str) -> LabelRole:
+    """Return which labels are positive, among N labels of any number of values.
 
     Args:
         y: (N,) labels.
@@ -101,8 +103,16 @@ def positives_of(y: ArrayLike, rows: int, positive: str) -> NDArray[np.bool_]:
         raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
     labels = column_or_1d(_whole(y), warn=True)
     check_consistent_length(labels, np.empty(rows))
-    table = table_from_frame(pd.DataFrame({"y": labels}), "y")
-    return rule_labels(table, "y", str(positive)) > 0
+    return label_role(_as_table(labels), "y", str(positive))
+
+
+def _label_of_classes(classes: NDArray[Any], positive: str | None = None) -> LabelRole:
+    first, second = _as_table(classes).frame["y"].astype(str)
+    return LabelRole("y", positive=second, negative=first, rule=positive or "")
+
+
+def _as_table(labels: NDArray[Any]) -> Table:
+    return table_from_frame(pd.DataFrame({"y": labels}), "y")
 
 
 def _labels(count: int) -> str:
@@ -318,7 +328,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         frame = self._frame(X, reset=True)
         if not len(frame):
             raise SchemaError("X", [Problem("there are no rows", "Give rows of both classes.")])
-        labels = labels_of(y, len(frame)) if self.positive is None else positives_of(y, len(frame), self.positive)
+        labels = self._classes_of(y, len(frame))
         table = self._labelled(frame, labels)
         declared = (*table.report.declared, *report.declared)
         table = replace(table, report=replace(table.report, folders=report.folders, declared=declared))
@@ -351,6 +361,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model.notes_, model.best_epoch_ = (), summary["best_epoch"]
         model.history_ = pd.DataFrame() if history is None else history
         model._loaded_pairs = pairs
+        model._label = replace(model.schema_.label, column="y")
         return model
 
     def decision_function(self, X: Rows) -> NDArray[np.float64]:
@@ -371,7 +382,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the share of rows whose class is right; of files, y is the name of the label's column."""
         if isinstance(X, str | Path):
             X, y, _ = _labelled_file(X, y)
-        return float(super().score(X, y, sample_weight))
+        return float(accuracy_score(self._is_positive(y), self.decision_function(X) > 0, sample_weight=sample_weight))
 
     def explain(self, X: Rows) -> pd.DataFrame:
         """Split each row's logit into its parts.
@@ -400,7 +411,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: (N, columns) rows to ask, as for `fit`; by default those given to it, which a pickle does not keep unless
                 `keep_training_rows` is set.
-            y: (N,) their labels, or the name of their column.
+            y: (N,) their labels, as for `fit`; if X is a path, the name of their column.
 
         Returns:
             One line per pair, strongest first: the `pairs` frame of a run (docs/store.md) and a `verdict` in words. It
@@ -410,10 +421,13 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             model gives the pairs of its run, with these columns.
 
         Raises:
+            ValueError: X is given without y, or y without X.
             RunError: the model is loaded, and its run did not examine pairs; or it was unpickled without its rows, and
                 none are given.
         """
         trained = self._fitted()
+        if (X is None) is not (y is None):
+            raise ValueError("`interactions` asks rows by their labels. Give both, `interactions(X, y)`, or neither.")
         if X is None and hasattr(self, "_loaded_pairs"):
             return self._pairs_of_run()
         train, rows_asked = self._rows_asked(X, y)
@@ -476,14 +490,33 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.trained_ = Trained(spec, encoder, state.model)
         self._parts = train, valid
 
+    def _classes_of(self, y: ArrayLike, rows: int) -> NDArray[Any]:
+        """Check the labels to fit, and give those of two classes: (N,)."""
+        if self.positive is None:
+            labels = labels_of(y, rows)
+            self._label = _label_of_classes(np.unique(labels))
+            return labels
+        self._label = label_of(y, rows, self.positive)
+        return table_labels(_as_table(column_or_1d(_whole(y))).frame, self._label, "y") > 0
+
+    def _is_positive(self, y: ArrayLike) -> NDArray[np.bool_]:
+        """Return which of N labels are positive, as those of `fit` were: (N,).
+
+        Raises:
+            ValueError: labels are missing.
+            SchemaError: one is neither of the two classes.
+        """
+        labels: NDArray[Any] = column_or_1d(_whole(y), warn=True)
+        if labels.dtype == bool and self.classes_.dtype == bool:  # of `positive`, where the labels were other values
+            return labels
+        return table_labels(_as_table(labels).frame, self._label, "y") > 0
+
     def _rows_asked(self, X: Rows | None, y: ArrayLike | None) -> tuple[EncodedTable, EncodedTable]:
         """Give the rows that show what was learned, and the rows whose labels are asked."""
         if X is not None and y is not None:
             if isinstance(X, str | Path):
                 X, y, _ = _labelled_file(X, y)
-            encoded = self._encoded(X)
-            labels = labels_of(y, len(encoded)) == self.classes_[1]
-            given = replace(encoded, labels=labels.astype(np.float32))
+            given = replace(self._encoded(X), labels=self._is_positive(y).astype(np.float32))
             return given, given
         parts: tuple[EncodedTable, EncodedTable] | None = getattr(self, "_parts", None)
         if parts is None:
@@ -503,6 +536,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         # Earlier pickles lack what came later: they kept their rows in any case, and no guide had been thought of.
         usual = {name: each.default for name, each in inspect.signature(type(self)).parameters.items()}
         super().__setstate__({**usual, "keep_training_rows": False, "guided": False, **state})
+        if "classes_" in state and "_label" not in state:
+            self._label = _label_of_classes(self.classes_, self.positive)
 
     def _fitted(self) -> Trained:
         check_is_fitted(self, "trained_")

@@ -312,6 +312,40 @@ def test_a_pickle_leaves_the_training_rows_out_unless_they_are_asked_for():
     assert asked.set_index(["field_a", "field_b"])["strength"].to_dict() == pytest.approx(strengths.to_dict(), abs=0.02)
 
 
+def test_rows_are_asked_with_their_labels_or_not_at_all(fitted: DeepFMClassifier) -> None:
+    frame = clicks()
+    for X, y in ((frame.drop(columns="clicked"), None), (None, frame["clicked"])):
+        with pytest.raises(ValueError, match=r"Give both, `interactions\(X, y\)`, or neither"):
+            fitted.interactions(X, y)
+
+
+def test_labels_written_otherwise_are_the_same_labels(fitted: DeepFMClassifier) -> None:
+    frame = clicks()
+    X, y = frame.drop(columns="clicked"), frame["clicked"]
+    right = fitted.score(X, y)
+    assert right == np.mean(fitted.predict(X) == y)
+    for other in (y.astype(str), y.astype(float), y.astype(bool).astype(int), list(y), y.map({0: "0.0", 1: " 1 "})):
+        assert fitted.score(X, other) == right
+    asked = fitted.interactions(X, y)
+    pd.testing.assert_frame_equal(fitted.interactions(X, y.astype(str)), asked)
+    with pytest.raises(SchemaError, match="row 0: not a label"):
+        fitted.score(X, ["yes"] + ["0"] * (len(y) - 1))
+    again = pickle.loads(pickle.dumps(fitted))
+    del again.__dict__["_label"]  # as pickled before there was one
+    assert pickle.loads(pickle.dumps(again)).score(X, y) == right
+
+
+def test_ratings_judge_and_ask_as_they_were_fitted() -> None:
+    frame = clicks()
+    X = frame.drop(columns="clicked")
+    ratings = frame["clicked"] * 3 + np.arange(len(frame)) % 2 + 1  # 1, 2, 4, 5
+    rated = DeepFMClassifier(positive=">=4", random_state=0, keep_training_rows=True, **SMALL).fit(X, ratings)
+    right = np.mean((rated.decision_function(X) > 0) == (ratings >= 4))
+    assert rated.score(X, ratings) == rated.score(X, ratings >= 4) == right
+    assert rated.score(X[ratings == 1], ratings[ratings == 1]) > 0.5  # one class is enough to judge
+    assert len(rated.interactions(X, ratings)) == len(rated.interactions())
+
+
 def test_an_array_after_a_frame_goes_by_position_and_the_other_way_round(fitted: DeepFMClassifier):
     X = clicks(50, seed=3).drop(columns="clicked")
     for method in ("predict_proba", "predict", "decision_function", "explain", "terms"):

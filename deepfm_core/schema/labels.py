@@ -264,15 +264,6 @@ def _range(cells: Cells) -> str:
     return f"{low} to {high}"
 
 
-def rule_labels(table: Table, column: str, positive: str) -> NDArray[np.float32]:
-    """Return the labels of a table all of whose N rows have one, as (N,) float32 of 0 and 1.
-
-    Raises:
-        SchemaError: as `label_role` and `labels_of` do.
-    """
-    return labels_of(table.frame, label_role(table, column, positive), table.name)
-
-
 def labelled_rows(frame: pd.DataFrame, role: LabelRole, subject: str) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """Return the M numbers of the rows that have a label, ascending, and their labels, 0 and 1: (M,), (M,) float32.
 
