@@ -22,7 +22,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.sparse import csr_array
+from scipy.sparse import csc_array, csr_array
 
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
 from deepfm_core.encoding.vocabulary import MISSING
@@ -171,10 +171,10 @@ class Slots:
         return self.values if self.full else self._sparse(self.values)
 
     @cached_property
-    def single(self) -> Columns:
-        """`matrix` in float32."""
+    def single_across(self) -> Columns:
+        """(size, N) `matrix` across, in float32: made at once, since SciPy takes longer to turn one than sums take."""
         values = self.values.astype(np.float32)
-        return values if self.full else self._sparse(values)
+        return values.T if self.full else csc_array(self._entries(values), shape=(self.size, len(self.ids)))
 
     def weighted(self, weights: NDArray[np.float64]) -> Columns:
         """Return (N, size) columns times (N,) row weights."""
@@ -182,9 +182,13 @@ class Slots:
         return values if self.full else self._sparse(values)
 
     def _sparse(self, values: NDArray[np.floating]) -> csr_array:
+        return csr_array(self._entries(values), shape=(len(self.ids), self.size))
+
+    def _entries(self, values: NDArray[np.floating]) -> tuple[NDArray[Any], NDArray[np.int32], NDArray[np.int32]]:
+        """Give (N, s) values row by row, the columns they stand in, and where each row begins."""
         rows, slots = self.ids.shape
         starts = np.arange(0, rows * slots + 1, slots, dtype=np.int32)  # every row has s entries
-        return csr_array((values.ravel(), self.ids.astype(np.int32).ravel(), starts), shape=(rows, self.size))
+        return values.ravel(), self.ids.astype(np.int32).ravel(), starts
 
     def sums(self, values: NDArray[np.floating]) -> NDArray[Any]:
         """Sum x times (N,) or (N, B) values over the rows of each column: (size,) or (size, B)."""
@@ -192,7 +196,7 @@ class Slots:
         # bits, where there are few entries.
         if values.ndim == 1 and (self.one_hot or (not self.full and self.ids.size <= COUNTED)):
             return np.bincount(self.ids.ravel(), self._times(values).ravel(), self.size)
-        return np.asarray((self.single if values.dtype == np.float32 else self.matrix).T @ values)
+        return np.asarray((self.single_across if values.dtype == np.float32 else self.matrix.T) @ values)
 
     def square_sums(self, weights: NDArray[np.float64]) -> NDArray[np.float64]:
         """Sum x² times (N,) weights over the rows of each column: (size,)."""
