@@ -8,7 +8,7 @@ from __future__ import annotations
 import io
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from itertools import islice
@@ -179,13 +179,17 @@ def _holds_quotes(fit: _Fit) -> bool:
 
     Quotes around cells come in twos: a record with an odd number of them has a stray one.
     """
-    rows = fit.sample[1:]
-    paired = [sum(c.count('"') for c in row.cells) % 2 == 0 for row in rows]
-    held = [
-        any(len(c) > 1 and (c[0] == c[-1] == "'" or (even and c.startswith(' "'))) for c in row.cells)
-        for row, even in zip(rows, paired, strict=True)
-    ]
+    held = [_is_quoted(row.cells) for row in fit.sample[1:]]
     return len(held) > 1 and sum(held) >= _EVEN * len(held)
+
+
+def _is_quoted(cells: Sequence[str]) -> bool:
+    """Return whether a record has a cell within single quotes, or, of paired quotes, one with a space before them."""
+    together = "\n".join(cells)
+    if "'" not in together and ' "' not in together:
+        return False  # most tables, and wide ones have many cells
+    paired = together.count('"') % 2 == 0
+    return any(len(c) > 1 and (c[0] == c[-1] == "'" or (paired and c.startswith(' "'))) for c in cells)
 
 
 def _is_within_cells(best: _Fit, first: str) -> bool:
