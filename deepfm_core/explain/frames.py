@@ -155,27 +155,32 @@ def fields_frame(model: DeepFM, sample: EncodedTable, pairs: pd.DataFrame) -> pd
     return pd.concat(parts, ignore_index=True)
 
 
+LEVEL_NUMBERS = ("rows", "clicks", "effect", "order")
+"""The columns of numbers of the frame `levels`."""
+
+
 def levels_frame(
     model: DeepFM, train: EncodedTable, sample: EncodedTable, sample_levels: Sequence[Levels]
 ) -> pd.DataFrame:
     """Make the `levels` frame: rows and clicks over the training part, first-order effects over the sample."""
     assert train.labels is not None
     _, effects = purified_first_order(model, sample, sample_levels)
-    parts = []
+    labels = train.labels.astype(np.float64)
+    parts: dict[str, list[NDArray[Any]]] = {name: [] for name in ("field", "level", *LEVEL_NUMBERS)}
     for number, level in enumerate(each_levels(train)):
         rows = level.rows()
-        part = pd.DataFrame(
-            {
-                "field": level.field,
-                "level": level.names,
-                "rows": rows.astype(np.int64),
-                "clicks": level.sums(train.labels.astype(np.float64)).astype(np.int64),
-                "effect": effects[number] if model.spec.first_order else np.nan,
-                "order": np.arange(len(level)) if level.ordered else _places(level.names, rows),
-            }
-        )
-        parts.append(part[part["rows"] > 0])
-    return pd.concat(parts, ignore_index=True).sort_values(["field", "order"], kind="stable", ignore_index=True)
+        held = np.flatnonzero(rows > 0)
+        parts["field"].append(np.full(len(held), number))
+        parts["level"].append(np.array(level.names, dtype=object)[held])
+        parts["rows"].append(rows[held].astype(np.int64))
+        parts["clicks"].append(level.sums(labels)[held].astype(np.int64))
+        parts["effect"].append(effects[number][held] if model.spec.first_order else np.full(len(held), np.nan))
+        places = np.arange(len(level)) if level.ordered else _places(level.names, rows)
+        parts["order"].append(places[held])
+    columns = {name: np.concatenate(values) for name, values in parts.items()}
+    columns["field"] = np.array(train.layout.names, dtype=object)[columns["field"]]
+    # One frame of all fields: a frame of each would take most of the time of a wide table.
+    return pd.DataFrame(columns).sort_values(["field", "order"], kind="stable", ignore_index=True)
 
 
 @dataclass(frozen=True)

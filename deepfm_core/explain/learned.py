@@ -441,10 +441,12 @@ def level_shares(table: EncodedTable, number: int, members: Codes) -> csr_array:
         sums = csr_array(levels.T @ _sparse(ids, np.ones(ids.shape) if x is None else x.astype(np.float64), shape[1]))
         sums.eliminate_zeros()  # of unused places
     else:
-        sums = csr_array(shape)
+        found = None
         for place, slot in product(places, range(field.slots)):
             at = np.flatnonzero(place >= 0) if place.min(initial=0) < 0 else slice(None)
-            sums = sums + _sums_at(place[at], ids[at, slot], None if x is None else x[at, slot], shape)
+            part = _sums_at(place[at], ids[at, slot], None if x is None else x[at, slot], shape)
+            found = part if found is None else found + part
+        sums = csr_array(found)
     rows = sum(np.bincount(place[place >= 0], minlength=count + 1) for place in places)
     return csr_array(sums.multiply(1.0 / np.maximum(rows, 1)[:, None]))
 
@@ -456,12 +458,14 @@ def _sparse(columns: Codes, values: NDArray[np.float64], size: int) -> csr_array
     return csr_array((values.ravel(), columns.ravel(), starts), shape=(rows, size))
 
 
-def _sums_at(level: Codes, feature: Codes, x: NDArray[np.float32] | None, shape: tuple[int, int]) -> csr_array:
-    """Sum x, 1 where it is None, by level and feature."""
+def _sums_at(
+    level: Codes, feature: Codes, x: NDArray[np.float32] | None, shape: tuple[int, int]
+) -> csr_array | NDArray[np.float64]:
+    """Sum x, 1 where it is None, by level and feature; sparse if the table is large."""
     if shape[0] * shape[1] > MOST_COUNTED:
         return csr_array((np.ones(len(level)) if x is None else x.astype(np.float64), (level, feature)), shape=shape)
     cell = level.astype(np.int64) * shape[1] + feature
-    return csr_array(np.bincount(cell, x, shape[0] * shape[1]).reshape(shape).astype(np.float64))
+    return np.bincount(cell, x, shape[0] * shape[1]).reshape(shape).astype(np.float64)
 
 
 def _mean_embeddings(

@@ -368,8 +368,8 @@ def level_rates(labels: NDArray[np.floating], levels: pd.DataFrame) -> pd.DataFr
 
 
 def _distinct(cells: pd.Series[str]) -> tuple[list[str], NDArray[np.int64]]:
-    coded = cells.astype("category").cat.remove_unused_categories()
-    codes, texts = coded.cat.codes.to_numpy().astype(np.int64), [str(text).strip() for text in coded.cat.categories]
+    numbers, found = pd.factorize(cells, sort=True)
+    codes, texts = numbers.astype(np.int64), [str(text).strip() for text in found]
     if (codes < 0).any():
         codes, texts = np.where(codes < 0, len(texts), codes), [*texts, ""]  # NaN becomes an empty text
     return texts, codes
