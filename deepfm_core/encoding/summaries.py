@@ -63,10 +63,13 @@ class TextCounts:
         return self._with([one.texts for one in every], [one.counts for one in every], sum(one.error for one in every))
 
     def _with(self, texts: Sequence[pa.Array], counts: Sequence[NDArray[np.int64]], error: int) -> TextCounts:
-        rows = np.concatenate(counts)
-        joined = pa.table({"text": pa.chunked_array(texts, pa.large_string()), "rows": rows}).filter(pa.array(rows > 0))
-        summed = joined.group_by("text").aggregate([("rows", "sum")]).sort_by("text")
-        kept, rows = _one_array(summed["text"]), np.asarray(summed["rows_sum"], dtype=np.int64)
+        given = np.concatenate(counts)
+        encoded = pa.concat_arrays([_large(one) for one in texts]).dictionary_encode()
+        # Sums of float64 are exact up to 2^53 rows. Arrow's own grouping of texts takes six times as long.
+        summed = np.bincount(np.asarray(encoded.indices), given, len(encoded.dictionary)).astype(np.int64)
+        order = np.asarray(pc.sort_indices(encoded.dictionary))
+        order = order[summed[order] > 0]
+        kept, rows = encoded.dictionary.take(pa.array(order)), summed[order]
         if len(rows) > self.limit:
             least = int(np.partition(rows, len(rows) - self.limit - 1)[len(rows) - self.limit - 1])
             left = np.flatnonzero(rows > least)
@@ -83,8 +86,8 @@ class TextCounts:
         return TextCounts(limit, self.texts.take(pa.array(kept)), self.counts[kept], max(self.error, dropped))
 
 
-def _one_array(texts: pa.ChunkedArray) -> pa.Array:
-    return pa.concat_arrays([chunk.cast(pa.large_string()) for chunk in [*texts.chunks, pa.array([], texts.type)]])
+def _large(texts: pa.Array) -> pa.Array:
+    return texts.cast(pa.large_string())
 
 
 @dataclass(frozen=True)

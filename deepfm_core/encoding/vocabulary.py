@@ -77,23 +77,41 @@ class Spellings:
             open_ = np.flatnonzero(found < 0)
             if not len(open_):
                 break
-            found[open_] = self._places_of(form.take(pa.array(open_)), self._form(number))
+            places, several = _found_in(self._form(number), form.take(pa.array(open_)))
+            found[open_] = np.where(several, -1, places)
         return found
-
-    @staticmethod
-    def _places_of(forms: pa.Array, known: pa.Array) -> NDArray[np.int64]:
-        places = np.array(pc.index_in(forms, value_set=known).fill_null(-1))
-        if len(hit := np.flatnonzero(places >= 0)):
-            counted = pc.value_counts(known)
-            of_form = pc.index_in(known.take(pa.array(places[hit])), value_set=counted.field("values"))
-            several = np.asarray(counted.field("counts").take(of_form)) > 1
-            places[hit[several]] = -1
-        return places
 
     def _form(self, number: int) -> pa.Array:
         while len(self._forms) <= number:
             self._forms.append(_STEPS[len(self._forms) - 1](self._forms[-1]))
         return self._forms[number]
+
+
+def places_in(known: pa.Array, texts: pa.Array) -> NDArray[np.int64]:
+    """Return (D,) the first place of each text among V known ones, -1 where it is unknown."""
+    if 2 * len(texts) > len(known):
+        return np.array(pc.index_in(texts, value_set=known).fill_null(-1), dtype=np.int64)
+    return _found_in(known, texts)[0]
+
+
+def _found_in(known: pa.Array, texts: pa.Array) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+    """Find a few texts among V known ones.
+
+    Arrow hashes what it looks up in anew at each call. That may be a large vocabulary, asked for by each piece of a
+    table. So the known texts are looked up among the few.
+
+    Returns:
+        (D,) the first place of each text, -1 where it is unknown, and (D,) whether it is known more than once.
+    """
+    asked = texts.dictionary_encode()
+    found = pc.index_in(known, value_set=asked.dictionary)
+    hit = np.flatnonzero(np.asarray(found.is_valid()))
+    of_known = np.asarray(found.drop_null())
+    places = np.full(len(asked.dictionary), -1, dtype=np.int64)
+    places[of_known[::-1]] = hit[::-1]
+    several = np.bincount(of_known, minlength=len(places)) > 1
+    codes = np.asarray(asked.indices)
+    return places[codes], several[codes]
 
 
 def with_separator(texts: pa.Array, separator: str, known: Callable[[pa.Array], NDArray[np.bool_]]) -> pa.Array:
@@ -229,7 +247,7 @@ class Vocabulary:
 
     def ids(self, texts: pa.Array, missing: NDArray[np.bool_]) -> NDArray[np.int32]:
         """Return (D,) the feature of each stripped text, within the block; an unseen one may be spelled otherwise."""
-        places = np.array(pc.index_in(texts, value_set=self._known).fill_null(-1))
+        places = places_in(self._known, texts)
         unseen = np.flatnonzero((places < 0) & ~missing)
         if len(unseen):
             places[unseen] = self._spellings.places(texts.take(pa.array(unseen)))

@@ -73,7 +73,7 @@ def read_parquet(
         refuse_columns(schema.names, subject)
         refuse_size(_unpacked(metadata), max_bytes, subject)
         budget.refuse_announced(metadata)
-        with pq.ParquetFile(path, read_dictionary=_with_dictionary(schema, metadata)) as file:
+        with pq.ParquetFile(path, read_dictionary=with_dictionary(schema, metadata)) as file:
             columns = partial(_column, file, schema, budget)
             return _table(schema, metadata.num_rows, columns, name, "parquet", fewest_columns, all_rows)
 
@@ -82,7 +82,7 @@ def _column(file: pq.ParquetFile, schema: pa.Schema, budget: Budget, column: str
     return budget.column(file, column, schema.field(column).type)
 
 
-def _with_dictionary(schema: pa.Schema, metadata: pq.FileMetaData) -> list[str]:
+def with_dictionary(schema: pa.Schema, metadata: pq.FileMetaData) -> list[str]:
     """Return the columns of texts stored as a dictionary: one text of a million letters may stand in all rows."""
     texts = {field.name for field in schema if any(is_text(field.type) for is_text in TEXTS)}
     packed: dict[str, bool] = {}

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pytest
 
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.encoding.vocabulary import Spellings
+from deepfm_core.encoding.vocabulary import Spellings, places_in
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.reader import read_table
@@ -110,3 +110,11 @@ def test_a_table_is_encoded_alike_from_every_format(tables, trained):
         other = encoder.encode(table.frame, subject=name)
         np.testing.assert_array_equal(other.ids, own.ids, err_msg=name)
         np.testing.assert_array_equal(other.weights, own.weights, err_msg=name)
+
+
+@pytest.mark.parametrize("asked", [1, 3, 40, 200])
+def test_texts_have_the_first_place_of_a_known_one_however_many_are_asked_for(asked: int) -> None:
+    known = [f"v{number}" for number in range(90)] + ["v7", "v0"]
+    texts = [f"v{number}" for number in np.random.default_rng(asked).integers(0, 120, asked)]
+    places = places_in(pa.array(known, pa.large_string()), pa.array(texts, pa.large_string()))
+    assert places.tolist() == [known.index(text) if text in known else -1 for text in texts]

@@ -17,6 +17,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyarrow.types as pt
 from numpy.typing import NDArray
 
 from deepfm_core._files import sha256
@@ -34,7 +35,7 @@ from deepfm_core.tables.datasets.dataset import (
     require_types,
     with_folders,
 )
-from deepfm_core.tables.parquet import MAGIC, read_parquet, text_column
+from deepfm_core.tables.parquet import MAGIC, read_parquet, text_column, with_dictionary
 from deepfm_core.tables.table import PartFile, ReadReport, Table
 
 Heard = Callable[[float], None]
@@ -170,13 +171,16 @@ class Pieces:
                     heard(start / len(self))
 
     def _of_file(self, path: Path, file: Found, columns: Sequence[str], rows: int) -> Iterator[Table]:
-        with pq.ParquetFile(path) as read:
-            own = [name for name in columns if name in read.schema_arrow.names]
+        with pq.ParquetFile(path) as said:
+            schema, packed = said.schema_arrow, with_dictionary(said.schema_arrow, said.metadata)
+        own = [name for name in columns if name in schema.names]
+        with pq.ParquetFile(path, read_dictionary=[name for name in packed if name in own]) as read:
             pieces, size, before = list[pa.RecordBatch](), 0, 0
-            for batch in read.iter_batches(min(rows, _DECODED), columns=own):
+            decoded = max(rows // -(-rows // _DECODED), 1)  # so that whole batches make a piece of all its rows
+            for batch in read.iter_batches(decoded, columns=own):
                 pieces.append(batch)
                 size += len(batch)
-                if size + _DECODED > rows:
+                if size + decoded > rows:
                     yield self._table(pieces, file, columns, before)
                     pieces, size, before = [], 0, before + size
             if pieces:
@@ -188,7 +192,7 @@ class Pieces:
 
         def text(name: str) -> pd.Categorical:
             if name in whole.column_names:
-                return text_column(whole.column(name))[0]
+                return text_column(_of_these_rows(whole.column(name)))[0]
             return categorical([Coded(np.zeros(count, np.int8), pa.array([of_folders[name]], pa.large_string()))])
 
         found = in_parallel(text, list(columns), count)
@@ -217,6 +221,21 @@ class Pieces:
 
     def _refuse(self, message: str, remedy: str, value: str | None = None) -> None:
         raise TableError(f"Dataset `{self.name}`", [Problem(message, remedy, value=value, how=FILE)])
+
+
+def _of_these_rows(values: pa.ChunkedArray) -> pa.ChunkedArray:
+    """Keep, of a dictionary, the values of these rows: that of a file holds those of all its rows."""
+    if not pt.is_dictionary(values.type):
+        return values
+    return pa.chunked_array([_used(chunk) for chunk in values.chunks])
+
+
+def _used(chunk: pa.DictionaryArray) -> pa.DictionaryArray:
+    size = len(chunk.dictionary)
+    used = np.flatnonzero(np.bincount(np.asarray(chunk.indices.drop_null()), minlength=size))
+    places = np.zeros(size, np.int32)
+    places[used] = np.arange(len(used))
+    return pa.DictionaryArray.from_arrays(pa.array(places).take(chunk.indices), chunk.dictionary.take(pa.array(used)))
 
 
 def with_all(table: Table, columns: Sequence[str]) -> Table:

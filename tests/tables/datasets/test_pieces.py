@@ -55,6 +55,22 @@ def test_a_sample_has_its_share_of_each_file_and_is_the_same_each_time(days: Pat
     assert len(pieces.sample(5_000)) == 1_000
 
 
+def test_a_piece_has_nearly_as_many_rows_as_it_may(tmp_path: Path) -> None:
+    values = np.arange(200_000)
+    pq.write_table(pa.table({"x": values % 7, "y": values}), tmp_path / "a.parquet")
+    found = [len(table) for _, table in Pieces(tmp_path).tables(["x"], 124_609)]
+    assert found == [124_608, 75_392]
+
+
+def test_a_piece_holds_the_texts_of_its_own_rows_alone(tmp_path: Path) -> None:
+    values = [f"v{number // 10}" for number in range(1_000)]
+    values[5] = values[700] = None
+    pq.write_table(pa.table({"x": values, "y": range(1_000)}), tmp_path / "a.parquet", row_group_size=400)
+    pieces = [table.frame["x"] for _, table in Pieces(tmp_path).tables(["x"], 100)]
+    assert all(len(column.cat.categories) <= 11 for column in pieces)
+    assert pd.concat([column.astype(str) for column in pieces]).tolist() == [value or "" for value in values]
+
+
 def test_one_file_is_a_dataset_too(days: Path) -> None:
     assert len(Pieces(days / "day=1" / "a.parquet")) == 200
 
