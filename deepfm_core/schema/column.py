@@ -367,7 +367,8 @@ _COUNTED_WORDS = frozenset((
     "persons", "people", "adults", "children", "members", "employees", "purchases", "bookings", "sessions",
     "impressions", "pages", "calls", "messages", "logins", "attempts", "errors", "retries", "mileage", "speed",
     "temperature", "volume", "quantities", "counter", "times", "weeks", "elapsed", "since", "ago", "recency", "delay",
-    "latency", "units",
+    "latency", "units", "rating", "ratings", "stars", "satisfaction", "nps", "grade", "grades", "quality", "severity",
+    "happiness", "agreement", "likelihood", "importance",
 ))
 # fmt: on
 

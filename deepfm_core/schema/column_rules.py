@@ -171,6 +171,8 @@ _EVEN = 0.1
 """Largest distance of the values of a first column from an even spread over their range, as rows sampled have it."""
 
 
+ROWS_OR_IDS = "row numbers or identifiers"
+"""What numbers are that only their order or their even spread tells."""
 _COUNTED = r"^\+?\d+(\.0*)?$"
 
 
@@ -186,9 +188,16 @@ def _row_numbers(cells: Cells, *, first: bool) -> FieldRole | None:
         return None
     if not pc.all(pc.match_substring_regex(cells.held_texts, _COUNTED)).as_py():
         return None  # no program numbers rows as `$1,234`
-    if named or (not names_a_quantity(name_words(cells.name)) and _stands_for_rows(cells, values)):
+    if named:
         return _role(cells, LEFT_OUT, f"row numbers, {percent(unique)} unique")
+    if not names_a_quantity(name_words(cells.name)) and _stands_for_rows(cells, values):
+        return _role(cells, LEFT_OUT, f"{_numbered(cells)}, {percent(unique)} unique")
     return None
+
+
+def _numbered(cells: Cells) -> str:
+    """Say what numbers may be that count rows, or are spread as those of sampled rows are."""
+    return "identifiers" if names_codes(name_words(cells.name)) else ROWS_OR_IDS
 
 
 def _stands_for_rows(cells: Cells, values: NDArray[np.float64]) -> bool:
@@ -402,7 +411,7 @@ def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None
     words = name_words(cells.name)
     unique = len(values) / len(cells)
     if unique >= UNIQUE and values[-1] - values[0] < 1.05 * len(cells):
-        return _role(cells, LEFT_OUT, f"row numbers, {percent(unique)} unique")
+        return _role(cells, LEFT_OUT, f"{_numbered(cells)}, {percent(unique)} unique")
     if names_an_id(words) and unique >= 0.5:
         return _role(cells, LEFT_OUT, f"{percent(unique)} unique")
     if unique >= UNIQUE and _digits_alike(values) and not names_a_quantity(words):
@@ -416,7 +425,11 @@ def _whole_number(cells: Cells, values: NDArray[np.float64]) -> FieldRole | None
     if pc.any(pc.match_substring_regex(cells.held_texts, r"^0\d")).as_py():
         return _role(cells, CATEGORIES, "digits with leading zeros are codes", _advice(cells))
     shape = _code_shape(cells, values) if len(values) <= _FEW_CODES else ""
-    return _role(cells, CATEGORIES, f"{_counted(len(values))} whole numbers {shape}: codes") if shape else None
+    return (
+        _role(cells, CATEGORIES, f"{_counted(len(values))} whole numbers {shape}, so taken for codes")
+        if shape
+        else None
+    )
 
 
 def _digits_alike(values: NDArray[np.float64]) -> bool:

@@ -113,7 +113,7 @@ def checked_for_order(role: FieldRole, cells: Cells, labels: NDArray[np.bool_], 
 
     These are row numbers, which are left out, and whole numbers that rise with the rows.
     """
-    left_out = role.reason.startswith("row numbers")
+    left_out = role.reason.startswith(("row numbers", "identifiers"))
     if not left_out and not (role.kind.is_number and _rises(cells)):
         return role
     auc = level_auc(_levels(cells, by_number=True), cells, labels, folds)

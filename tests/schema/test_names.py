@@ -85,11 +85,28 @@ def test_row_numbers_left_over_are_left_out(how: str, name: str) -> None:
 
 def test_the_first_column_needs_no_name_of_row_numbers() -> None:
     assert role_of(LEFT_OVER["sampled"], "X", first=True).reason == "row numbers, 100% unique"
-    assert role_of(LEFT_OVER["sampled"], "n", first=True).reason == "row numbers, 100% unique"
-    assert role_of(np.arange(N) * 7 + 90_000, "n", first=True).reason == "row numbers, 100% unique"
+    assert role_of(LEFT_OVER["sampled"], "n", first=True).reason == "row numbers or identifiers, 100% unique"
+    assert role_of(np.arange(N) * 7 + 90_000, "n", first=True).reason == "row numbers or identifiers, 100% unique"
     assert role_of(rng.lognormal(10, 1, N).round().astype(int), "n", first=True).kind is Kind.PIECEWISE
     assert role_of(rng.integers(0, 40_000, N), "price", first=True).kind is Kind.PIECEWISE
     assert role_of(rng.integers(1, 30, N), "index", first=True).kind is Kind.CATEGORICAL
+
+
+def test_random_identifiers_are_not_called_row_numbers() -> None:
+    ids = rng.choice(1_000_000, N, replace=False)
+    for name, said in (("customer_id", "identifiers, 100% unique"), ("n", "row numbers or identifiers, 100% unique")):
+        role = role_of(ids, name, first=True)
+        assert (role.kind, role.reason) == (Kind.IGNORE, said)
+    assert role_of(rng.permutation(N), "customer_id").reason == "identifiers, 100% unique"
+
+
+@pytest.mark.parametrize("name", ["satisfaction", "Rating", "nps", "service_quality", "satisfaction_score"])
+def test_a_score_from_1_to_5_is_a_number_whatever_its_shares(name: str) -> None:
+    role = role_of(rng.integers(1, 6, N), name)
+    assert role.kind is Kind.PIECEWISE
+    assert (
+        role_of(rng.integers(1, 6, N), "thing").reason == "5 distinct whole numbers in even shares, so taken for codes"
+    )
 
 
 def test_an_order_of_the_log_that_the_labels_follow_is_warned_of() -> None:
