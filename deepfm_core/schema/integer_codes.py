@@ -299,7 +299,8 @@ def checked_for_lost_digits(role: FieldRole, cells: Cells) -> FieldRole:
         "may have become one, so write them as text where they come from"
     )
     if role.kind is QUANTITY and lost > _LONGEST_EXACT:
-        reason = f"{len(texts):,} distinct values of {lost} digits: codes" + _missing_of(role)
+        reason = f"{len(texts):,} distinct values of {lost} digits, so taken for codes" + _missing_of(role)
+        said += "; make it piecewise if they are measurements"
         role = replace(role, kind=CATEGORIES, reason=reason, stray="")
     return replace(role, warning=_with(role.warning, said))
 

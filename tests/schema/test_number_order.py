@@ -85,6 +85,13 @@ def test_long_numbers_that_lost_digits_are_told(written: list[str], name: str, k
     assert ("missing" in role.reason) == ("" in written)
 
 
+def test_large_measurements_are_told_how_to_stay_numbers() -> None:
+    role = role_of([f"{value:.1E}" for value in np.random.default_rng(0).normal(1.2e16, 2e14, 2_000)], "density")
+    assert role.kind is Kind.CATEGORICAL
+    assert role.reason.endswith("values of 17 digits, so taken for codes")
+    assert "make it piecewise if they are measurements" in role.warning
+
+
 @pytest.mark.parametrize(
     ("written", "name"),
     [
