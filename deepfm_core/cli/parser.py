@@ -120,7 +120,10 @@ def _on_rows(verbs: Any, name: str, text: str) -> argparse.ArgumentParser:
 
 def _top(verb: argparse.ArgumentParser) -> None:
     verb.add_argument(
-        "--top", type=whole_number, metavar="N", help="print only the first N (20 on a terminal, all elsewhere)"
+        "--top",
+        type=whole_number,
+        metavar="N",
+        help="how many rows: the first N (else 20 on a terminal, all in a file)",
     )
 
 
@@ -132,7 +135,9 @@ def _interactions(verbs: Any) -> None:
         "folder", metavar="RUN|TABLE", help="a run's folder, its id or a bundle; or a table, with --observed-only"
     )
     _top(verb)
-    text = "every column as CSV, also on a terminal, which is shown the few that answer the question"
+    text = (
+        "which columns: every one, and as CSV, as a file gets them; else a terminal shows a few. --top limits the rows"
+    )
     verb.add_argument("--all", action="store_true", help=text)
     verb.add_argument(
         "--observed-only", action="store_true", help="rank the pairs of a table by its labels alone; needs no run"

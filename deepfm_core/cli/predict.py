@@ -9,7 +9,7 @@ import pandas as pd
 
 from deepfm_core.cli.options import model_folder, scored_table
 from deepfm_core.runs.predictor import Trained
-from deepfm_core.tables.export import write_csv
+from deepfm_core.tables.export import beside, write_csv
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -21,6 +21,6 @@ def run(arguments: argparse.Namespace) -> None:
     table = scored_table(arguments, trained)
     scores = pd.DataFrame({"row": table.records, "probability": trained.predict(table)})
     if arguments.keep_columns:
-        own = table.frame.rename(columns={name: f"{name} (cell)" for name in scores.columns})
+        own = beside(table.frame, list(scores.columns))
         scores = pd.concat([scores, own.reset_index(drop=True)], axis=1)
     write_csv(scores, sys.stdout)

@@ -16,6 +16,7 @@ from deepfm_core.metrics.scores import Metrics, evaluate
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.labels import labelled_rows
+from deepfm_core.tables.export import beside
 from deepfm_core.tables.table import Table
 
 SCORES = ("probability", "logit", "fm_logit", "dnn_logit")
@@ -56,7 +57,7 @@ def score_table(trained: Trained, table: Table) -> TableScores:
     trained.require(table)
     encoded = trained.encoder.encode(table.frame, subject=table.name)
     scores = terms_frame(trained.model, encoded)[list(SCORES)]
-    cells = table.frame.rename(columns={name: f"{name} (cell)" for name in SCORES})
+    cells = beside(table.frame, SCORES)
     unseen = {field.name: _unseen(encoded, field) for field in encoded.layout.fields if field.unseen is not None}
     metrics, note = _judged(trained, table, scores["logit"].to_numpy())
     together = np.stack([*unseen.values()], 1).any(1) if unseen else np.zeros(len(table), dtype=bool)

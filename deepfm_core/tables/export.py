@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import re
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any, Literal, TextIO
 
 import pandas as pd
@@ -86,6 +86,17 @@ def write_table(table: Table, stream: TextIO) -> None:
         part = slice(start, start + _WRITTEN_ROWS)
         cells = [pc.take(text, pa.array(column.codes[part])) for text, column in zip(texts, columns, strict=True)]
         stream.writelines(f"{line}\n" for line in pc.binary_join_element_wise(*cells, comma).to_pylist())
+
+
+def beside(frame: pd.DataFrame, names: Collection[str]) -> pd.DataFrame:
+    """Return a table's columns under names that differ from `names`: one of such a name ends in ` (cell)`."""
+    taken, renamed = {*names, *map(str, frame.columns)}, {}
+    for column in set(names) & set(frame.columns):
+        renamed[column] = f"{column} (cell)"
+        while renamed[column] in taken:  # the table may have a column of that name, too
+            renamed[column] += " (cell)"
+        taken.add(renamed[column])
+    return frame.rename(columns=renamed)
 
 
 def file_name(*parts: object, ending: str = ".csv") -> str:

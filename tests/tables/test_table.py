@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from deepfm_core.errors import SpecError, TableError
-from deepfm_core.tables.export import csv_bytes, file_name, write_csv
+from deepfm_core.tables.export import beside, csv_bytes, file_name, write_csv
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import FOUND, Choices, ReadReport, Texts
 from tests.tables.conftest import lines
@@ -262,3 +262,10 @@ def test_a_files_name_has_one_ending(named_by: str, name: str) -> None:
 def test_an_export_is_named_by_the_run_without_its_tables_ending() -> None:
     assert file_name("DeepFM on clicks.csv", ending=".html") == "DeepFM on clicks.html"
     assert file_name("DeepFM on clicks.parquet, seed 1", ending="-score.zip") == "DeepFM on clicks, seed 1-score.zip"
+
+
+def test_columns_beside_others_have_names_of_their_own() -> None:
+    frame = pd.DataFrame([[1, 2, 3, 4]], columns=["row", "row (cell)", "a", "probability"])
+    own = beside(frame, ["row", "probability"])
+    assert own.columns.to_list() == ["row (cell) (cell)", "row (cell)", "a", "probability (cell)"]
+    assert own.iloc[0].to_list() == [1, 2, 3, 4]
