@@ -85,13 +85,13 @@ class ComparisonPlan:
         same_rows = replace(base, split_seed=base.rows_seed, folds=0)  # one split for all seeds
         settled = [settings(self.preset, name, rows, self._settings_of(name)) for name in models]
         settled += self._published(settled, rows)
-        # One rule to stop, for all: that of the most patient.
-        patience = max((fit.patience for _, fit in settled), default=0)
+        # One rule to stop, for all: that of the most patient model with a DNN or a guide. Others may wait longer.
+        patience = max((fit.patience for model, fit in settled if model.deep or model.has_guide), default=0)
         least_gain = min((fit.least_gain for _, fit in settled), default=0.0)
         specs = []
         for number in range(self.seeds):
             for model, fit in settled:
-                fit = replace(fit, patience=patience, least_gain=least_gain)
+                fit = replace(fit, patience=max(fit.patience, patience), least_gain=least_gain)
                 specs.append(replace(same_rows, model=model, fit=fit, seed=base.seed + number))
             if number == 0 and self.baseline:
                 specs.append(replace(same_rows, model=ModelSpec(BASELINE)))

@@ -23,7 +23,10 @@ FIRST_ORDER_SD, EMBEDDING_SD = 0.25, 0.15
 """Expected sizes of weights (in log-odds) and of embeddings (in its square root)."""
 
 PATIENCE, GUIDED_PATIENCE = 3, 8
-"""Epochs of patience, and the most of a guided model."""
+"""Epochs of patience at least, and the most of a guided model."""
+STEADY_STEPS = 180
+"""Steps that a model waits, in whole epochs, which has neither a DNN nor a guide: of a small table three epochs are a
+dozen steps. All its weights have a prior, so training longer does no harm (docs/decisions/038)."""
 GUIDED_STEPS = 1200
 """Steps that a guided model waits, in whole epochs: what it learns late shows after so many steps, not epochs."""
 LEAST_GAIN = 5e-5
@@ -69,7 +72,7 @@ def _recommended(model_name: str, rows: int, guided: bool) -> tuple[ModelSpec, F
     model = ModelSpec(model_name, embedding_size=8, layers=(64, 32), dropout=0.5, centred=True, embedding_sd=0.1)
     fit = FitSpec(
         epochs=60,
-        patience=PATIENCE,
+        patience=PATIENCE if model.deep else _steady_patience(rows),
         batch_size=_batch_size(rows),
         learning_rate=3e-3,
         first_order_rate=3.0,
@@ -113,6 +116,12 @@ def _guided_patience(rows: int) -> int:
     """Give the epochs of `GUIDED_STEPS` steps: 2400/√rows, from 3 to 8. An epoch of a large table has many steps."""
     epochs = math.ceil(GUIDED_STEPS * _usual_batch(rows) / max(rows, 1))
     return min(max(epochs, PATIENCE), GUIDED_PATIENCE)
+
+
+def _steady_patience(rows: int) -> int:
+    """Give the epochs of `STEADY_STEPS` steps, at least `PATIENCE`."""
+    steps = math.ceil(max(rows, 1) / _batch_size(rows))
+    return max(math.ceil(STEADY_STEPS / steps), PATIENCE)
 
 
 def _l2(rows: int, sd: float) -> float:

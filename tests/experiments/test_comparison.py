@@ -71,8 +71,10 @@ def test_all_runs_share_rows_encoder_and_rule_to_stop(base: RunSpec) -> None:
     specs = ComparisonPlan(seeds=2).specs(replace(base, seed=5), rows=720)
     assert {spec.rows_seed for spec in specs} == {5}
     assert len({(spec.split, spec.min_count, spec.folds) for spec in specs}) == 1
-    rules = {(spec.fit.patience, spec.fit.least_gain) for spec in specs if spec.model.name != BASELINE}
+    rules = {(spec.fit.patience, spec.fit.least_gain) for spec in specs if spec.model.name not in ("lr", BASELINE)}
     assert rules == {(8, 0.0)}  # the patience of guided models, and any gain, as for the others
+    steady = {spec.fit.patience for spec in specs if spec.model.name == "lr"}
+    assert steady == {preset("recommended", "lr", 720)[1].patience}  # 180 steps; a DNN would overfit meanwhile
     assert {spec.seed for spec in specs} == {5, 6}
     assert compared_as(specs) == [*COMPARED, BASELINE, *COMPARED]
 

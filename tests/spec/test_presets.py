@@ -73,13 +73,22 @@ def test_more_rows_mean_less_decay_and_larger_batches() -> None:
     ("rows", "epochs"),
     [(0, 8), (16_000, 8), (117_000, 8), (160_000, 6), (400_000, 4), (800_000, 3), (10**8, 3)],
 )
-def test_a_guided_model_waits_a_number_of_steps_and_others_three_epochs(rows: int, epochs: int) -> None:
+def test_a_guided_model_waits_a_number_of_steps_and_others_with_a_dnn_three_epochs(rows: int, epochs: int) -> None:
     for name in ("recommended", "quick"):
         assert preset(name, "deepfm", rows)[1].patience == epochs
         assert preset(name, "deepfm", rows, guided=False)[1].patience == PATIENCE
         assert preset(name, "dnn", rows)[1].patience == PATIENCE
         assert [preset(name, model, rows)[1].least_gain for model in ("deepfm", "dnn")] == [LEAST_GAIN, 0.0]
     assert preset("paper", "deepfm", rows)[1].patience == PATIENCE
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(0, 180), (160, 60), (800, 14), (4_000, 6), (16_000, 3), (10**7, 3)])
+def test_a_model_without_a_dnn_and_without_a_guide_waits_180_steps(rows: int, epochs: int) -> None:
+    for model in ("lr", "fm"):
+        assert preset("recommended", model, rows, guided=False)[1].patience == epochs
+    assert preset("recommended", "lr", rows)[1].least_gain == 0.0
+    assert preset("recommended", "fm", rows)[1].patience == preset("recommended", "deepfm", rows)[1].patience
+    assert preset("paper", "lr", rows)[1].patience == PATIENCE
 
 
 def test_a_patience_of_ones_own_stays_what_it_is() -> None:
