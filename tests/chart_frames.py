@@ -5,6 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from deepfm_core.evidence.cell_effects import observed_effects
+
 FIELDS = (
     "ad_category",
     "placement",
@@ -129,7 +131,8 @@ def level_pairs(field_a: str = "ad_category", field_b: str = "hour_of_day", seed
             "learned": learned[i, j],
         }
     )
-    return frame[frame["rows"] > 0].reset_index(drop=True)
+    frame = frame[frame["rows"] > 0].reset_index(drop=True)
+    return frame.assign(observed=observed_effects(frame, sd=0.5))
 
 
 def predictions(count: int = 2000, seed: int = 0) -> pd.DataFrame:

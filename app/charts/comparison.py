@@ -142,14 +142,13 @@ _ROOM: Spec = expr("bandwidth('x') < 30 ? 0 : 1")
 """A number with a sign needs a wider cell than one without."""
 
 
-def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, height: int = 360, outcomes: Outcomes = OUTCOMES) -> Chart:
+def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, outcomes: Outcomes = OUTCOMES) -> Chart:
     """Draw rows by their logit in run A (horizontal) and run B (vertical), with the line where both are equal.
 
     Args:
         rows: columns `row`, `label`, `b`, `a`: logits.
         b: name of run B.
         a: name of run A.
-        height: of the plot, in pixels.
         outcomes: what the negative and the positive outcome are called.
     """
     shown = rows.assign(outcome=np.where(rows["label"] > 0.5, outcomes[1], outcomes[0])).sort_values(
@@ -177,7 +176,7 @@ def logit_scatter(rows: pd.DataFrame, b: str, a: str, *, height: int = 360, outc
     equal = layer(ends, mark("line", color=MUTED.ink, strokeDash=[4, 4], strokeWidth=1), x=x, y=y)
     correlation = float(np.corrcoef(values.T)[0, 1]) if len(values) > 2 else math.nan
     note = f" Their correlation is {correlation:.2f}." if math.isfinite(correlation) else ""
-    return dress([equal, points], f"{len(rows):,} rows by the logits of two runs.{note}", height=height)
+    return dress([equal, points], f"{len(rows):,} rows by the logits of two runs.{note}", height=360)
 
 
 def matrix_difference(pairs: pd.DataFrame, order: list[str], b: str, a: str) -> Chart:

@@ -77,7 +77,6 @@ def embedding_map(
     chosen: int | None = None,
     positive: str = "positive",
     thin: int = 30,
-    height: int = 400,
 ) -> Chart:
     """Draw features by their first two components; a click selects one.
 
@@ -88,7 +87,6 @@ def embedding_map(
         chosen: id of the feature to ring.
         positive: what the label calls positive.
         thin: training rows below which a point is hollow.
-        height: of the plot, in pixels.
     """
     rows = _named(points, chosen, thin)
     x, y = (_component(axis, number, shares[number]) for number, axis in enumerate("xy"))
@@ -111,7 +109,7 @@ def embedding_map(
         **_colours(rows, colour, positive),
     )
     ring = layer(rows[rows["chosen"]], mark("point", size=620, strokeWidth=2.5, color=TEXT.ink, opacity=1), x=x, y=y)
-    return dress([points_drawn, ring, *_names(rows, x, y)], _map_said(rows, shares), height=height)
+    return dress([points_drawn, ring, *_names(rows, x, y)], _map_said(rows, shares), height=400)
 
 
 def _named(points: pd.DataFrame, chosen: int | None, thin: int) -> pd.DataFrame:
@@ -349,13 +347,12 @@ def _cloud(rows: pd.DataFrame, look: Spec) -> Spec:
 UNTRAINED, TRAINED = "never trained", "trained"
 
 
-def lengths(points: pd.DataFrame, *, chosen: int | None = None, height: int = 300) -> Chart:
+def lengths(points: pd.DataFrame, *, chosen: int | None = None) -> Chart:
     """Draw the length of each feature's vector against its training rows; what was never trained is grey.
 
     Args:
         points: columns `id`, `field`, `feature`, `rows`, `norm`.
         chosen: id of the feature to ring.
-        height: of the plot, in pixels.
     """
     rows = _named(points, chosen, 0)
     rows["state"] = np.where(rows["rows"] > 0, TRAINED, UNTRAINED)
@@ -383,7 +380,7 @@ def lengths(points: pd.DataFrame, *, chosen: int | None = None, height: int = 30
     ring = layer(rows[rows["chosen"]], mark("point", size=260, strokeWidth=2.5, color=TEXT.ink, opacity=1), x=x, y=y)
     count = int((rows["rows"] == 0).sum())
     said = f"Length against training rows of {len(rows):,} features; {count:,} never trained."
-    return dress([drawn, ring], said, height=height)
+    return dress([drawn, ring], said, height=300)
 
 
 def _row_ticks(least: float, most: float) -> list[float]:

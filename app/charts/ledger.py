@@ -271,7 +271,6 @@ def value_sweep(
     *,
     numeric: bool = False,
     ends: tuple[float, float] | None = None,
-    height: int = 240,
 ) -> Chart:
     """Draw the probability of a row with each value of one field.
 
@@ -281,7 +280,6 @@ def value_sweep(
         field: name of the field.
         numeric: whether values are numbers, drawn as a line, or texts, drawn as a list in the order given.
         ends: smallest and largest number in the training rows; a value beyond is an arrow at the end of the axis.
-        height: of a numeric field's plot, in pixels.
     """
     rows = answers.assign(mark=answers["chosen"].map({True: WHAT_IF, False: ""}).where(~answers["own"], AS_IT_IS))
     marked = rows[rows["mark"] != ""]
@@ -301,7 +299,7 @@ def value_sweep(
         arrow = mark("point", filled=True, size=110, opacity=1)
         x = {**x, "field": "edge"}
         pointing = layer(beyond, arrow, x=x, y=y, color=colour, shape=_POINTING, tooltip=tooltip)
-        return dress([line, points, pointing], description, height=height)
+        return dress([line, points, pointing], description, height=240)
     names = {"labelLimit": label_limit(0.4, 200), "labelColor": TEXT.ink}
     y = nominal("value", title=None, sort=list(rows["value"]), axis=names)
     x = quantity("probability", title=f"probability by {field}", axis=axis, scale={"zero": True})

@@ -40,7 +40,6 @@ def logit_plane(
     selected: int | None = None,
     brush: str = "brush",
     point: str = "row",
-    height: int = 440,
     names: tuple[str, str] = ("FM logit", "DNN logit"),
     titles: tuple[str, str] = ("FM logit: bias + first order + second order", "DNN logit"),
     outcomes: Outcomes = OUTCOMES,
@@ -54,7 +53,6 @@ def logit_plane(
         selected: the row to ring.
         brush: name of the interval selection.
         point: name of the point selection.
-        height: of the plot, in pixels.
         names: names of the two parts, if they are not FM logit and DNN logit.
         titles: of the axes, without unit.
         outcomes: what the negative and the positive outcome are called.
@@ -69,7 +67,7 @@ def logit_plane(
     ring = mark("point", size=220, strokeWidth=2.5, color=TEXT.ink, opacity=1)
     chosen = layer(rows[rows["row"] == (-1 if selected is None else selected)], ring, x=x, y=y)
     layers = [*_diagonals(x_range, y_range, x, y), _points(rows, x, y, (brush, point), names, outcomes), chosen]
-    return dress(layers, _takeaway(rows, names), height=height)
+    return dress(layers, _takeaway(rows, names), height=440)
 
 
 def _logit(field: str, title: str, domain: list[float], ink: Spec) -> Spec:
@@ -148,7 +146,6 @@ def logit_strip(
     selected: int | None = None,
     brush: str = "brush",
     point: str = "row",
-    height: int = 260,
     outcomes: Outcomes = OUTCOMES,
 ) -> Chart:
     """Draw rows by logit, positive ones above negative ones; within a strip they are spread out to stay visible.
@@ -160,7 +157,6 @@ def logit_strip(
         selected: the row to ring.
         brush: name of the interval selection.
         point: name of the point selection.
-        height: of the plot, in pixels.
         outcomes: what the negative and the positive outcome are called.
     """
     rows = examples[["row", "label", "logit", "probability"]].copy()
@@ -187,4 +183,4 @@ def logit_strip(
     )
     ring = mark("point", size=220, strokeWidth=2.5, color=TEXT.ink, opacity=1)
     chosen = layer(rows[rows["row"] == (-1 if selected is None else selected)], ring, **at)
-    return dress([points, chosen], f"{len(rows):,} rows by logit, positive ones above negative ones.", height=height)
+    return dress([points, chosen], f"{len(rows):,} rows by logit, positive ones above negative ones.", height=260)

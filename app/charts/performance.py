@@ -49,13 +49,12 @@ def off_by_chance(off: int, count: int) -> str:
     return f"{said}. Chance alone would put as many off {percent(chance)} of the time{means}"
 
 
-def calibration_curve(buckets: pd.DataFrame, *, height: int = 320) -> Chart:
+def calibration_curve(buckets: pd.DataFrame) -> Chart:
     """Draw the observed against the predicted positive rate, in buckets of equally many rows; both axes start at zero.
 
     Args:
         buckets: columns `predicted`, `observed`, `low`, `high` (95% interval), `rows`; with a column `run`, one colour
             per run.
-        height: of the plot, in pixels.
     """
     end = min(1.0, 1.05 * float(buckets[["predicted", "high"]].to_numpy().max())) if len(buckets) else 1.0
     scale = {"domain": [0, end], "nice": False}
@@ -77,12 +76,10 @@ def calibration_curve(buckets: pd.DataFrame, *, height: int = 320) -> Chart:
         layer(under, bar, x=x, y=low, y2=column("high"), color=colour),
         layer(under, point, x=x, y=y, color=colour, **shape, size=when("datum.under", 180, 70), tooltip=tooltip),
     ]
-    return dress(layers, _calibration_takeaway(buckets), height=height)
+    return dress(layers, _calibration_takeaway(buckets), height=320)
 
 
-def roc_curve(
-    thresholds: pd.DataFrame, *, auc: float | None = None, threshold: float | None = None, height: int = 280
-) -> Chart:
+def roc_curve(thresholds: pd.DataFrame, *, auc: float | None = None, threshold: float | None = None) -> Chart:
     """Draw the ROC curve with the line of chance, and the chosen threshold on it.
 
     Args:
@@ -90,41 +87,36 @@ def roc_curve(
             column `run`, one line per run; the threshold is marked on the first.
         auc: area under the curve, for the alternative text.
         threshold: the probability from which a row is flagged as a click.
-        height: of the plot, in pixels.
     """
     chance = pd.DataFrame({"false_positive_rate": [0.0, 1.0], "recall": [0.0, 1.0]})
     x, y = _share("false_positive_rate", "false positive rate"), _up("recall", "true positive rate (recall)")
     area = f" The area under it is {auc:.3f}." if auc is not None else ""
     description = f"ROC curve: recall against false positive rate.{area}"
-    return dress(_curve(thresholds, x, y, chance, threshold), description, height=height)
+    return dress(_curve(thresholds, x, y, chance, threshold), description, height=280)
 
 
-def precision_recall_curve(
-    thresholds: pd.DataFrame, *, base_rate: float, threshold: float | None = None, height: int = 280
-) -> Chart:
+def precision_recall_curve(thresholds: pd.DataFrame, *, base_rate: float, threshold: float | None = None) -> Chart:
     """Draw precision against recall, with the base rate, which is the precision of guessing.
 
     Args:
         thresholds: as for `roc_curve`.
         base_rate: positive rate of all rows.
         threshold: the probability from which a row is flagged as a click.
-        height: of the plot, in pixels.
     """
     chance = pd.DataFrame({"recall": [0.0, 1.0], "precision": [base_rate, base_rate]})
     chance["label"] = [f"base rate {percent(base_rate, 1)}", ""]
     rows = _enough(thresholds)
     layers = _curve(rows, _share("recall", "recall"), _up("precision", "precision"), chance, threshold)
     description = f"Precision against recall. Guessing has a precision of {percent(base_rate, 1)} at every recall."
-    return dress(layers, description, height=height)
+    return dress(layers, description, height=280)
 
 
-def lift_curve(thresholds: pd.DataFrame, *, threshold: float | None = None, height: int = 280) -> Chart:
+def lift_curve(thresholds: pd.DataFrame, *, threshold: float | None = None) -> Chart:
     """Draw the positive rate of the rows of highest probability, in multiples of the base rate.
 
     Args:
         thresholds: columns `threshold`, `share`, `lift`.
         threshold: the probability from which a row is flagged as a click.
-        height: of the plot, in pixels.
     """
     rows = _enough(thresholds)
     chance = pd.DataFrame({"share": [0.0, 1.0], "lift": [1.0, 1.0], "label": ["base rate", ""]})
@@ -138,7 +130,7 @@ def lift_curve(thresholds: pd.DataFrame, *, threshold: float | None = None, heig
         if len(at)
         else ""
     )
-    return dress(_curve(rows, x, y, chance, threshold), f"Lift by share of rows flagged.{lead}", height=height)
+    return dress(_curve(rows, x, y, chance, threshold), f"Lift by share of rows flagged.{lead}", height=280)
 
 
 def _enough(thresholds: pd.DataFrame) -> pd.DataFrame:

@@ -59,7 +59,6 @@ def factor_line(
     measure: str,
     joined: bool,
     ends: tuple[float, float] | None = None,
-    height: int = 210,
 ) -> Chart:
     """Draw a measure over the values of one factor: a thin line per seed, a thick one for their median.
 
@@ -69,7 +68,6 @@ def factor_line(
         measure: from `MEASURES`.
         joined: whether to join values by lines; a search has points only.
         ends: ends of the measure's axis, so that factors can be compared.
-        height: of the plot, in pixels.
     """
     shown, title, order = rows.dropna(subset=["measure"]), axis.title, axis.order
     shown = shown.assign(measure=shown["measure"].round(6))  # less is rounding of the machine
@@ -98,7 +96,7 @@ def factor_line(
             *layers,
             layer(middle, thick, x=x, y=y, tooltip=named),
         ]
-    return dress(layers, _takeaway(middle, title, measure), height=height)
+    return dress(layers, _takeaway(middle, title, measure), height=210)
 
 
 def _takeaway(middle: pd.DataFrame, title: str, measure: str) -> str:
@@ -117,7 +115,6 @@ def setting_lines(
     brush: str = "brush",
     point: str = "trial",
     chosen: Sequence[int] = (),
-    height: int = 320,
 ) -> Chart:
     """Draw each setting as a line across parallel axes: one per varied factor, and the measure last.
 
@@ -131,7 +128,6 @@ def setting_lines(
         brush: name of the interval selection.
         point: name of the point selection.
         chosen: trials in full colour while the others fade; if empty, all are.
-        height: of the plot, in pixels.
     """
     rows = axis_shares(trials, factors, measure).merge(trials[["trial", measure]], on="trial")
     rows["full_colour"] = rows["trial"].isin(list(chosen)) if len(chosen) else True
@@ -171,9 +167,7 @@ def setting_lines(
         tooltip=values,
     )
     layers = [*_axes(axes, x, y), lines, points, *_ticks(trials, factors, measure, x, y)]
-    return dress(
-        layers, f"{len(trials):,} settings across {len(factors)} factors, by {MEASURES[measure]}.", height=height
-    )
+    return dress(layers, f"{len(trials):,} settings across {len(factors)} factors, by {MEASURES[measure]}.", height=320)
 
 
 def brushed_settings(trials: pd.DataFrame, factors: Mapping[str, Axis], measure: str, *, dark: bool) -> Spec:

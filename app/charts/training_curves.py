@@ -43,7 +43,6 @@ def loss_curves(
     progress: pd.DataFrame | None = None,
     guide: float | None = None,
     live: bool = False,
-    height: int = 260,
 ) -> Chart:
     """Draw training and validation logloss per epoch, unsmoothed, with the base-rate line and the best epoch.
 
@@ -56,24 +55,22 @@ def loss_curves(
         guide: validation logloss of the guide, if the run kept it alone: it is marked before the first epoch, and no
             epoch is.
         live: keep the alternative text fixed while the curves grow.
-        height: of the plot, in pixels.
     """
     lines = _loss_lines(epochs)
     layers = [*_base_line(lines, progress, base_logloss), _points_within(epochs, progress), _thin_lines(lines)]
     layers += [*_median_line(lines), *_best_marks(epochs, "valid_logloss", LOGLOSS, guide, live=live)]
     takeaway = _loss_takeaway(epochs, base_logloss, guide)
     description = "Training and validation logloss per epoch." if live else takeaway
-    return dress(layers, description, height=height)
+    return dress(layers, description, height=260)
 
 
-def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = False, height: int = 200) -> Chart:
+def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = False) -> Chart:
     """Draw validation AUC per epoch, with the best epoch marked.
 
     Args:
         epochs: columns `epoch`, `valid_auc`, `best`, and `seed` where there are several.
         guide: validation AUC of the guide, if the run kept it alone.
         live: keep the alternative text fixed while the curve grows.
-        height: of the plot, in pixels.
     """
     rows = _with_seed(epochs).dropna(subset=["valid_auc"])
     auc = quantity("valid_auc", title=MEASURES["valid_auc"], axis={"tickCount": 5}, scale={"zero": False, "padding": 8})
@@ -89,17 +86,16 @@ def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = 
     takeaway = f" At the best epoch {best['epoch'].iloc[0]} it is {best['valid_auc'].iloc[0]:.3f}." if len(best) else ""
     takeaway = takeaway if guide is None else f" The run kept its guide alone, with {guide:.3f}."
     description = "Validation AUC per epoch." + ("" if live else takeaway)
-    return dress([line, *_best_marks(rows, "valid_auc", auc, guide, live=live)], description, height=height)
+    return dress([line, *_best_marks(rows, "valid_auc", auc, guide, live=live)], description, height=200)
 
 
-def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss", *, height: int = 300) -> Chart:
+def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss") -> Chart:
     """Draw one measure of several runs in one chart, with the best epoch of each marked.
 
     Args:
         epochs: columns `run` (the name to show), `epoch`, `best` and the measure; eight colours. Epoch 0 is marked and
             no line leads to it: what a run starts from, where it kept that.
         measure: `valid_logloss`, `train_logloss` or `valid_auc`.
-        height: of the plot, in pixels.
     """
     rows = epochs.dropna(subset=[measure])
     names = list(dict.fromkeys(rows["run"]))
@@ -116,7 +112,7 @@ def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss", *, height
         rows[rows["epoch"] > 0], mark("line", strokeWidth=2, strokeJoin="round"), **channels, strokeDash=broken
     )
     marks = layer(best, mark("point", filled=True, size=90, opacity=1), **channels)
-    return dress([lines, marks], _runs_takeaway(rows, measure, len(names)), height=height)
+    return dress([lines, marks], _runs_takeaway(rows, measure, len(names)), height=300)
 
 
 def _with_seed(epochs: pd.DataFrame) -> pd.DataFrame:

@@ -13,9 +13,7 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.errors import TableError
 from deepfm_core.evidence import cross_fit
 from deepfm_core.evidence import posterior as posterior_module
-from deepfm_core.evidence.cell_effects import observed_level_pairs
 from deepfm_core.evidence.cross_fit import HeldOut, out_of_fold_evidence
-from deepfm_core.evidence.designs import field_levels
 from deepfm_core.evidence.main_effects import LONGEST_STEP
 from deepfm_core.evidence.posterior import STRENGTHS, over_rows, posterior
 from deepfm_core.evidence.ranking import ALONE, fit_observed, observed_interactions
@@ -193,24 +191,6 @@ def test_a_pair_of_countries_is_not_lost_to_the_pairs_of_their_cities() -> None:
         (a, b): of for a, b, of in zip(ranked["field_a"], ranked["field_b"], ranked["proxy_of"], strict=True) if of
     }
     assert faded == dict.fromkeys([("city", "product"), ("city", "kind"), ("product", "country")], "country × kind")
-
-
-def test_the_drill_down_shows_the_planted_cells_and_its_raw_margins_are_zero() -> None:
-    codes, labels = small_table(4, rows=40_000)
-    table = table_of(codes, labels, ["a", "b", "c", "d"])
-    pairs = observed_interactions(table, draws=16)
-    cells = observed_level_pairs(table, field_levels(table), pairs)
-    shown = cells[(cells.field_a == "a") & (cells.field_b == "b")].pivot(
-        index="level_a", columns="level_b", values="observed"
-    )
-    planted = np.random.default_rng(4)
-    for levels in (4, 5, 7, 3):
-        planted.integers(levels, size=40_000)
-    truth = planted.normal(size=(4, 5)) * 0.7
-    truth = truth - truth.mean(0) - truth.mean(1)[:, None] + truth.mean()
-    assert np.corrcoef(shown.to_numpy().ravel(), truth.ravel())[0, 1] > 0.97
-    assert cells.groupby(["field_a", "field_b"])["rows"].sum().eq(40_000).all()
-    assert (cells["observed"].abs() <= cells["observed_raw"].abs() + 1e-12).all()
 
 
 def test_held_out_evidence_finds_the_pair_and_its_knock_out_costs_logloss() -> None:

@@ -54,7 +54,6 @@ def pair_graph(
     selected: tuple[str, str] | None = None,
     selection: str = "pair",
     limit: int = LIMIT,
-    height: int = 520,
 ) -> Chart:
     """Draw fields on a circle and their pairs as chords, wider and darker where stronger; a click selects a pair.
 
@@ -68,7 +67,6 @@ def pair_graph(
         selected: the pair to highlight, in either order.
         selection: name of the point selection, with fields `field_a` and `field_b`.
         limit: most fields drawn; with more, those of the strongest pairs, with a note.
-        height: of the plot, in pixels.
     """
     order = fields_in_order(pairs, fields, measure, limit)
     dots = _dots(fields, order, selected)
@@ -79,7 +77,7 @@ def pair_graph(
     return dress(
         layers,
         _takeaway(chords, measure),
-        height=height,
+        height=520,
         resolve={"scale": {"color": "independent", "size": "independent"}},
         **({"title": {"text": note}} if len(order) < len(fields) else {}),
     )

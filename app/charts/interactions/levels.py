@@ -10,7 +10,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from app.charts.grammar.theme import (
     ACCENT,
@@ -59,29 +58,17 @@ _SEP = "\u241f"
 _ROWS = "rows"
 
 
-def contrasts(level_pairs: pd.DataFrame, *, prior_sd: float = 0.5) -> pd.DataFrame:
-    """Add what a pair's cells show beyond main effects, in log-odds: `observed`, `model`, `difference`.
+def contrasts(level_pairs: pd.DataFrame) -> pd.DataFrame:
+    """Add what the charts of a pair's cells set beside `observed`, in log-odds: `model` and `difference`.
 
-    - `model` is `learned`.
-    - `difference` is one Newton step from the model: the residual (clicks − expected) divided by the information
-      V = expected · (1 − expected ÷ rows), without its additive part over the levels of both fields. It is shrunk by
-      V ÷ (V + 1 ÷ prior_sd²), so that cells of few rows stay near zero.
-    - `observed` is `model` plus `difference`. If the frame has it, `difference` is `observed` less `model` instead.
+    `model` is `learned`, or `learned_fm` where the network was not asked. `difference` is `observed` less `model`.
 
     Args:
-        level_pairs: the rows of one pair: `level_a`, `level_b`, `rows`, `clicks`, `expected`, `learned`.
-        prior_sd: plausible standard deviation of cell effects, in log-odds.
+        level_pairs: the rows of one pair: `observed` (`deepfm_core.evidence.cell_effects`), `learned`, `learned_fm`.
     """
     cells = level_pairs.copy()
     cells["model"] = cells["learned"] if cells["learned"].notna().any() else cells["learned_fm"]
-    if "observed" in cells and cells["observed"].notna().any():
-        return cells.assign(difference=cells["observed"] - cells["model"])
-    rate = (cells["expected"] / cells["rows"]).clip(1e-6, 1 - 1e-6)
-    information = (cells["expected"] * (1 - rate)).clip(lower=1e-9)
-    newton = (cells["clicks"] - cells["expected"]) / information
-    pure = _less_additive(newton, information, cells["level_a"], cells["level_b"])
-    difference = pure * information / (information + 1 / prior_sd**2)
-    return cells.assign(difference=difference, observed=cells["model"] + difference)
+    return cells.assign(difference=cells["observed"] - cells["model"])
 
 
 def level_panels(
@@ -148,18 +135,6 @@ def level_effects(levels: pd.DataFrame, field: str, *, top: int = 20) -> Chart:
         layer(rows, mark("circle", color=ACCENT.ink, opacity=1), x=x, y=y, size=size, tooltip=tooltip),
     ]
     return dress(layers, f"Main effects of {len(rows):,} levels of {field} in log-odds.", height=step(24))
-
-
-def _less_additive(
-    newton: pd.Series[float], weight: pd.Series[float], a: pd.Series[str], b: pd.Series[str]
-) -> NDArray[np.float64]:
-    """Remove the weighted additive part over the levels of both fields, by centring each in turn until it settles."""
-    left, w = np.array(newton, dtype=np.float64), np.array(weight, dtype=np.float64)
-    codes = [pd.factorize(levels)[0] for levels in (a, b)]
-    for _ in range(20):
-        for code in codes:
-            left -= (np.bincount(code, weights=left * w) / np.bincount(code, weights=w))[code]
-    return left
 
 
 def _ordered_levels(present: pd.Series[str], known: pd.DataFrame) -> list[str]:
@@ -414,14 +389,13 @@ def _safe(name: str) -> str:
     return name.replace("&", "&amp;").replace("<", "&lt;").replace("%{", "% {")
 
 
-def cell_scatter(level_pairs: pd.DataFrame, *, height: int = 340) -> Chart:
+def cell_scatter(level_pairs: pd.DataFrame) -> Chart:
     """Draw each pair of levels by its effect in the data and in the model, with the line of equality.
 
     The size of a mark shows rows.
 
     Args:
         level_pairs: the rows of one pair; see `levels.contrasts`.
-        height: of the plot, in pixels.
     """
     cells = contrasts(level_pairs)
     cells = cells[cells["rows"] > 0].dropna(subset=["observed", "model"])
@@ -445,7 +419,7 @@ def cell_scatter(level_pairs: pd.DataFrame, *, height: int = 340) -> Chart:
         layer(cells, mark("circle", color=ACCENT.ink, opacity=0.6), x=x, y=y, size=size, tooltip=tooltip),
     ]
     description = f"{len(cells):,} pairs of levels: the effect in the model against that in the data, in log-odds."
-    return dress(layers, description, height=height)
+    return dress(layers, description, height=340)
 
 
 # Scatter chart of pairs: one strength against another, such as learned against observed.
@@ -458,7 +432,6 @@ def pair_scatter(
     *,
     selected: tuple[str, str] | None = None,
     selection: str = "pair",
-    height: int = 340,
 ) -> Chart:
     """Draw one measure of every pair against another with the line of equality; a click selects a pair.
 
@@ -468,7 +441,6 @@ def pair_scatter(
         y: the measure on the vertical axis.
         selected: the pair to mark and to name, as the three strongest are.
         selection: name of the point selection.
-        height: of the plot, in pixels.
     """
     rows = named(pairs.dropna(subset=[x, y]), selected)
     end = max(1.08 * float(rows[[x, y]].to_numpy().max()), NOTICED) if len(rows) else 1.0
@@ -503,7 +475,7 @@ def pair_scatter(
         layer(labelled, names, x=across, y=up, text=nominal("pair")),
     ]
     description = f"{len(rows):,} pairs: {MEASURES[y].label} against {MEASURES[x].label}, both in log-odds."
-    return dress(layers, description, height=height)
+    return dress(layers, description, height=340)
 
 
 def _not_crowded(rows: pd.DataFrame, x: str, y: str, end: float) -> pd.DataFrame:

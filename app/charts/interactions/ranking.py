@@ -147,16 +147,13 @@ def strongest_pairs(
     return dress(layers, _takeaway(rows, rank_by), height=step(28))
 
 
-def pairs_by_epoch(
-    frame: pd.DataFrame, *, top: int = 8, selected: tuple[str, str] | None = None, height: int = 260
-) -> Chart:
+def pairs_by_epoch(frame: pd.DataFrame, *, top: int = 8, selected: tuple[str, str] | None = None) -> Chart:
     """Draw the strongest FM pairs over epochs; broken lines are pairs that are not clear above noise.
 
     Args:
         frame: columns `epoch`, `field_a`, `field_b`, `learned_fm` and, if known, `significant` (clear above noise).
         top: how many pairs, by their strength in the last epoch; the selected one is always drawn.
         selected: the pair drawn thick.
-        height: of the plot, in pixels.
     """
     rows = named(frame, selected)
     last = rows[rows["epoch"] == rows["epoch"].max()]
@@ -174,7 +171,7 @@ def pairs_by_epoch(
         tooltip=hover(("pair", "pair"), ("epoch", "epoch", "d"), ("learned_fm", "FM pairs", ".3f")),
     )
     lead = f" In the last epoch {names[0]} is the strongest." if names else ""
-    return dress([lines], f"Strength of {len(names)} FM pairs over epochs, in log-odds.{lead}", height=height)
+    return dress([lines], f"Strength of {len(names)} FM pairs over epochs, in log-odds.{lead}", height=260)
 
 
 def named(pairs: pd.DataFrame, selected: tuple[str, str] | None) -> pd.DataFrame:

@@ -459,18 +459,13 @@ def test_an_empty_cell_is_named_as_missing() -> None:
     assert "region missing" in set(lines["label"])
 
 
-def test_a_difference_is_zero_where_the_model_is_right() -> None:
-    cells = frames.level_pairs().assign(clicks=lambda c: c["expected"])
-    assert levels.contrasts(cells)["difference"].abs().max() == pytest.approx(0, abs=1e-9)
-
-
-def test_a_difference_holds_no_main_effect() -> None:
-    cells = frames.level_pairs("device_type", "ad_category")
-    rate = cells["expected"] / cells["rows"]
-    information = cells["rows"] * rate * (1 - rate)
-    main = cells["level_a"].map({"mobile": 0.2, "desktop": -0.1, "tablet": 0.0, "tv": 0.3})
-    moved = cells.assign(clicks=cells["expected"] + main * information)
-    assert levels.contrasts(moved)["difference"].abs().max() < 1e-6
+def test_a_difference_is_what_the_data_holds_and_the_model_has_not() -> None:
+    cells = frames.level_pairs()
+    compared = levels.contrasts(cells)
+    assert np.allclose(compared["model"] + compared["difference"], compared["observed"])
+    assert compared["model"].equals(cells["learned"].rename("model"))
+    without_network = levels.contrasts(cells.assign(learned=np.nan))
+    assert without_network["model"].equals(cells["learned_fm"].rename("model"))
 
 
 def test_an_unseen_pair_of_levels_is_hatched_and_not_drawn_as_zero() -> None:
