@@ -237,6 +237,7 @@ def joined(called: str, tables: Sequence[Table], parts: Sequence[PartFile], empt
         left_out=tuple(left_out),
         first_line=None,
         files=tuple(parts),
+        declared=tuple(column for column in columns if any(column in one.declared for one in reports)),
     )
     return Table(called, frame, report)
 

@@ -373,6 +373,17 @@ def test_a_folder_whose_name_looks_like_a_pattern_is_read(tmp_path: Path, folder
         assert len(read_table(f"file://{quote(str(tmp_path / folder))}{below}")) == 20
 
 
+@pytest.mark.parametrize("declaring", ["a.parquet", "b.parquet"])
+def test_numbers_that_one_file_declares_to_be_categories_are_so_in_all(declaring: str, tmp_path: Path) -> None:
+    frame = pd.DataFrame({"level": np.random.default_rng(0).integers(0, 40, 400) * 7, "click": np.arange(400) % 2})
+    for name in ("a.parquet", "b.parquet"):
+        kind = "category" if name == declaring else "int64"
+        frame.astype({"level": kind}).to_parquet(tmp_path / name, index=False)
+    table = read_table(tmp_path)
+    assert table.report.declared == ("level",)
+    assert infer_schema(table, "click").role("level").kind is Kind.CATEGORICAL
+
+
 def test_files_elsewhere_are_fetched_one_by_one() -> None:
     import fsspec
 
