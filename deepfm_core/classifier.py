@@ -47,6 +47,7 @@ from deepfm_core.metrics.scores import sigmoid
 from deepfm_core.runs.explain_stage import SAMPLE_ROWS, network_sample, pairs_explained
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.schema.column import Cells
+from deepfm_core.schema.copies import learned_rows
 from deepfm_core.schema.infer import infer_schema, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import label_role
@@ -460,7 +461,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         chosen = {each.name: own[each.name] for each in (*of_home("model"), *of_home("fit")) if each.name in own}
         chosen["layers"] = None if self.layers is None else tuple(int(units) for units in self.layers)
         chosen["crosses"] = None if self.crosses is None else named_crosses(self.crosses)
-        rows = split.training_rows(len(table))
+        rows = split.training_rows(len(learned_rows(table.frame, schema, table.name)[0]))
         model, fit_spec = settings(
             self.preset, self.model, rows, {name: value for name, value in chosen.items() if value is not None}
         )

@@ -290,6 +290,13 @@ def test_a_missing_label_is_refused_without_a_warning_of_numpy(absent: object):
             DeepFMClassifier(**SMALL).fit(X, labels)
 
 
+def test_settings_go_by_the_rows_that_are_learned_from():
+    X, y = small()
+    twice = pd.concat([X, X], ignore_index=True), pd.concat([y, y], ignore_index=True)
+    fits = [DeepFMClassifier(copies="drop", epochs=1).fit(*each).spec_.fit for each in ((X, y), twice)]
+    assert fits[0] == fits[1]
+
+
 def test_weights_of_rows_are_refused_in_a_sentence():
     X, y = small()
     with pytest.raises(TypeError, match=r"fit does not take sample_weight: rows cannot be weighted\. Leave it out, or"):

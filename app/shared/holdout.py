@@ -160,7 +160,7 @@ def _require_fit(sha: str, schema: Schema) -> None:
 
 
 def table_line() -> tuple[str, Schema, int]:
-    """Draw the table's name, its label and its split, each can be changed; return SHA-256, roles and number of rows.
+    """Draw the table's name, its label and its split, each can be changed; return SHA-256, roles and rows learned from.
 
     Raises:
         DeepFMError: there is no such table, or it cannot be learned from.
@@ -179,7 +179,7 @@ def table_line() -> tuple[str, Schema, int]:
         if st.button("Change", type="tertiary", icon=":material/edit:"):
             links.go("data")
         choose_split(schema)
-    return sha, schema, rows
+    return sha, schema, saved_tables.learned(sha, schema)
 
 
 def _left_out(sha: str, schema: Schema) -> str:

@@ -141,7 +141,7 @@ def as_shown(run: OpenRun) -> RunSpec:
         sha, name = next(iter(saved_tables.samples())), saved_tables.SAMPLE_TABLE.name
     held_out = (base.valid_table, base.test_table, base.valid_table_name, base.test_table_name)
     made = RunSpec(sha, name, base.schema, *held_out, split=base.split)
-    model, fit = preset("recommended", "deepfm", made.training_rows(len(saved_tables.table(sha))))
+    model, fit = preset("recommended", "deepfm", made.training_rows(saved_tables.learned(sha, base.schema)))
     return replace(made, model=model, fit=fit)
 
 
@@ -203,7 +203,7 @@ def follow() -> None:
     with errors_shown():
         spec = saved_runs.open_run(run_id).spec
         saved_tables.require_for(spec)
-        chosen = choices(spec, len(saved_tables.table(spec.table)))
+        chosen = choices(spec, saved_tables.learned(spec.table, spec.schema))
         choose_table(spec.table)  # not before all is known: it replaces the visitor's own table
         links.go("train", **chosen, new="1", run=None)
 
@@ -215,7 +215,7 @@ def compare(spec: RunSpec) -> None:
         DeepFMError: its tables are not here.
     """
     saved_tables.require_for(spec)
-    chosen = choices(spec, len(saved_tables.table(spec.table)))
+    chosen = choices(spec, saved_tables.learned(spec.table, spec.schema))
     choose_table(spec.table)
     names = ("label", "positive", BLANK, KINDS, SEPARATORS, WRITTEN, VALID_TABLE, TEST_TABLE, SPLIT)
     links.go("compare", **{name: chosen[name] for name in names}, new="1")
@@ -226,7 +226,7 @@ def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
 
     Args:
         spec: of the run.
-        rows: number of rows of its table.
+        rows: number of rows of its table that are learned from.
     """
     blank, copies = not spec.schema.label.negative, _done_with_copies(spec)
     suggested = _suggested(spec, copies)

@@ -38,7 +38,7 @@ from deepfm_core.errors import (
 )
 from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.column_rules import Said
-from deepfm_core.schema.copies import look_for_copies
+from deepfm_core.schema.copies import learned_rows, look_for_copies
 from deepfm_core.schema.infer import infer_schema, verdict, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import DROP, KEEP, Schema
@@ -283,7 +283,8 @@ def base_spec(arguments: argparse.Namespace, tables: Tables) -> tuple[RunSpec, i
         split=split,
         **_given(arguments, "run"),
     )
-    return base, base.training_rows(tables.rows)
+    learned = tables.rows if tables.dataset is not None else len(learned_rows(table.frame, schema, table.name)[0])
+    return base, base.training_rows(learned)
 
 
 def _with_all_rows(schema: Schema, copies: str | None) -> Schema:

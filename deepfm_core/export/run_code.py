@@ -183,8 +183,7 @@ def _settings(facts: Facts) -> Iterator[tuple[str, str]]:
 def _recipe(facts: Facts) -> Recipe:
     """Find what to say of the settings; presets depend on the rows that `train` expects to train on."""
     spec, rows = facts.spec, facts.summary["rows"]
-    whole = 0 if facts.copies.kept else facts.copies.count
-    whole += rows["train"] + (0 if spec.valid_table else rows["valid"]) + (0 if spec.test_table else rows["test"])
+    whole = rows["train"] + (0 if spec.valid_table else rows["valid"]) + (0 if spec.test_table else rows["test"])
     return recipe(spec, spec.training_rows(whole), [setting.name for setting in SETTINGS if setting.option])
 
 

@@ -643,4 +643,7 @@ def test_copies_of_rows_are_said_and_can_be_kept(opened: Opened, store: Store) -
     assert "640 rows to train, 80 to validate, 80 to test" in [box.label for box in app.expander]
     _button(app, "Train with the suggested roles").click().run()
     assert store.runs()[0].spec.schema.copies == "keep"
+    assert store.runs()[0].spec.fit == preset("recommended", "deepfm", 640)[1]
+    _button(opened("data", table=store.runs()[0].spec.table), "Train with the suggested roles").click().run()
+    assert preset("recommended", "deepfm", 320)[1] in [run.spec.fit for run in store.runs()]  # without the copies
     assert not [toggle for toggle in opened("data").toggle if toggle.label == "Keep copies of rows"]

@@ -85,6 +85,17 @@ def test_train_says_how_the_table_was_understood_and_keeps_it(command: Command, 
     assert printed["verdict"][0].startswith("1,500 rows, label `clicked`")
 
 
+def test_settings_go_by_the_rows_that_are_trained_on(command: Command, tmp_path: Path) -> None:
+    frame, fits = clicks(600), []
+    unlabelled = frame.head(20).assign(clicked="", price=-1.0)
+    for name, rows in {"once": [frame], "twice": [frame, frame], "more": [frame, unlabelled]}.items():
+        pd.concat(rows).to_csv(tmp_path / f"{name}.csv", index=False)
+        out = tmp_path / name
+        command("train", tmp_path / f"{name}.csv", "--label", "clicked", "--out", out, "--epochs", 1, "--folds", 0)
+        fits.append(json.loads((out / "spec.json").read_text())["fit"])
+    assert fits[0] == fits[1] == fits[2]
+
+
 def test_roles_prints_one_line_a_column_without_training(command: Command, tmp_path: Path) -> None:
     done = command("roles", leaking(tmp_path), "--label", "clicked", "--bucketised", "price")
     roles = csv(done.stdout)

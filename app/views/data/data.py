@@ -83,7 +83,7 @@ def _verdict(sha: str, schema: Schema) -> None:
 
 
 def _begin(sha: str, table: Table, schema: Schema) -> None:
-    spec, unusable = launch.recommended(sha, schema, len(table)), say_unusable(schema)
+    spec, unusable = launch.recommended(sha, schema, saved_tables.learned(sha, schema)), say_unusable(schema)
     launch.say_expectations(spec)
     changed = any(map(links.chosen_values, KEPT.values()))
     with st.container(horizontal=True, key=STACKED):

@@ -378,8 +378,8 @@ def _offer(run: OpenRun, label: str, changes: dict[str, str | None]) -> None:
     if not st.button(plain(label), icon=":material/model_training:"):
         return
     with errors_shown():
-        table = saved_tables.table(run.spec.table)
-        chosen = launch.choices(run.spec, len(table)) | changes
+        rows = saved_tables.learned(run.spec.table, run.spec.schema)
+        chosen = launch.choices(run.spec, rows) | changes
         launch.choose_table(run.spec.table)
         links.go("train", **chosen, new="1", run=None)
 
