@@ -111,10 +111,11 @@ def fit(options: list[str], out: Path, *, explained: bool) -> dict[str, object]:
     from deepfm_core.cli.parser import parse
     from deepfm_core.runs.engine import execute
     from deepfm_core.runs.job import Context, Job
-    from deepfm_core.spec.events import Finished
+    from deepfm_core.spec.events import Finished, Stage
     from deepfm_core.spec.presets import settings
 
     use_system_memory()
+    stages, stage, began = dict[str, float](), "sample and roles", _processor()
     arguments = parse(["train", *options])
     tables = Tables(arguments)
     base, rows = base_spec(arguments, tables)
@@ -126,9 +127,16 @@ def fit(options: list[str], out: Path, *, explained: bool) -> dict[str, object]:
     progress = Progressed(quiet=False)
     for event in execute(job, Context(tables.tables.__getitem__)):
         progress.show(event)
+        if isinstance(event, Finished | Stage) and getattr(event, "name", "") != stage:
+            stages[stage] = round(_processor() - began, 1)
+            stage, began = getattr(event, "name", ""), _processor()
         if isinstance(event, Finished):
-            return tables.timed(event.summary)
+            return {**tables.timed(event.summary), "processor_seconds_by_stage": stages}
     raise RuntimeError("the run did not finish")
+
+
+def _processor() -> float:
+    return sum(os.times()[:2])
 
 
 def run(folder: Path, memory: str, options: list[str], explained: bool) -> dict[str, object]:
@@ -146,7 +154,7 @@ def run(folder: Path, memory: str, options: list[str], explained: bool) -> dict[
                 time.sleep(_LOOKS)
         seconds = time.perf_counter() - began
         said = json.loads(printed.read_text())
-        kept = ("rows", "parameters", "test", "valid", "rows_per_second", "seconds", "epochs")
+        kept = ("rows", "parameters", "test", "valid", "rows_per_second", "seconds", "processor_seconds_by_stage")
         return {
             "memory": memory,
             "peak_mb": round(most / 1e6),

@@ -43,6 +43,8 @@ PARTS = ("train", "valid", "test")
 """Training, validation and test part, as numbers 0, 1 and 2 name them."""
 _TYPES: dict[str, Any] = {"ids": np.int32, "weights": np.float32, "dense": np.float32, "labels": np.float32}
 _META = "parts.json"
+_IN_ORDER = 1 << 17
+"""Rows that are read at a time where their order is kept, which needs no large window."""
 
 Ranges = Sequence[tuple[int, int]]
 """Stretches of rows, each from its first to before its last."""
@@ -92,9 +94,10 @@ class Shards:
         return EncodedTable(self.layout, arrays["ids"], weights, arrays["dense"], labels, None, self.weighted)
 
     def windows(self) -> Iterator[EncodedTable]:
-        """Read all rows in their order, at most `window` at a time."""
-        for start in range(0, self.rows, self.window):
-            yield self.read([(start, min(start + self.window, self.rows))])
+        """Read all rows in their order, a few at a time: the reader may still hold those before."""
+        size = min(self.window, _IN_ORDER)
+        for start in range(0, self.rows, size):
+            yield self.read([(start, min(start + size, self.rows))])
 
     def _array(self, name: str, ranges: Ranges) -> NDArray[Any]:
         width, kind = self.widths[name], np.dtype(_TYPES[name])

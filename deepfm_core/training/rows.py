@@ -66,8 +66,8 @@ class TrainingRows:
             return
         assert isinstance(self._table, Shards)
         for ranges in shuffled(len(self), self._table.window, size, generator):
-            window = self._with_offset(Batch.held(self._table.read(ranges), self._device))
-            yield from _taken(window, generator, size)
+            # Given on without a name here: the next window would otherwise be read while this one is in memory.
+            yield from _taken(self._with_offset(Batch.held(self._table.read(ranges), self._device)), generator, size)
 
     def _with_offset(self, rows: Batch) -> Batch:
         return rows if self._fixed is None else replace(rows, offset=self._fixed(rows))
