@@ -44,9 +44,14 @@ WAYS_TO_WRITE: tuple[Said, ...] = ("day first", "month first", "decimal comma", 
 
 def choose_table(sha: str | None) -> None:
     """Make a table the current one, None the sample, and forget label, roles and split of the last one."""
-    for name in ("label", "positive", BLANK, COPIES, KINDS, SEPARATORS, WRITTEN, SPLIT, VALID_TABLE, TEST_TABLE):
+    for name in _of_a_table():
         links.choose(name, None)
     links.choose(saved_tables.TABLE, sha)
+
+
+def _of_a_table() -> tuple[str, ...]:
+    """Name the choices that mean nothing on another table."""
+    return "label", "positive", BLANK, COPIES, KINDS, SEPARATORS, WRITTEN, SPLIT, VALID_TABLE, TEST_TABLE
 
 
 def follow_table(before: Table, sha: str) -> None:
@@ -190,12 +195,12 @@ GUIDED = "guided"
 _ASKED = "settings to take over"
 
 
-def ask(run_id: str) -> None:
-    """Remember whose settings are wanted. For a button's callback; `follow` then opens Train."""
+def ask_to_take_over(run_id: str) -> None:
+    """Remember whose settings are wanted. For a button's callback; `take_over` then opens Train."""
     st.session_state[_ASKED] = run_id
 
 
-def follow() -> None:
+def take_over() -> None:
     """Open Train with the settings of the remembered run, if there is one; say so if its tables are not here."""
     run_id = st.session_state.pop(_ASKED, None)
     if run_id is None:
@@ -203,25 +208,24 @@ def follow() -> None:
     with errors_shown():
         spec = saved_runs.open_run(run_id).spec
         saved_tables.require_for(spec)
-        chosen = choices(spec, saved_tables.learned(spec.table, spec.schema))
+        chosen = choices_of(spec, saved_tables.learned(spec.table, spec.schema))
         choose_table(spec.table)  # not before all is known: it replaces the visitor's own table
         links.go("train", **chosen, new="1", run=None)
 
 
-def compare(spec: RunSpec) -> None:
+def open_compare(spec: RunSpec) -> None:
     """Open Compare with a run's table, label, roles and split.
 
     Raises:
         DeepFMError: its tables are not here.
     """
     saved_tables.require_for(spec)
-    chosen = choices(spec, saved_tables.learned(spec.table, spec.schema))
+    chosen = choices_of(spec, saved_tables.learned(spec.table, spec.schema))
     choose_table(spec.table)
-    names = ("label", "positive", BLANK, KINDS, SEPARATORS, WRITTEN, VALID_TABLE, TEST_TABLE, SPLIT)
-    links.go("compare", **{name: chosen[name] for name in names}, new="1")
+    links.go("compare", **{name: chosen[name] for name in _of_a_table()}, new="1")
 
 
-def choices(spec: RunSpec, rows: int) -> dict[str, str | None]:
+def choices_of(spec: RunSpec, rows: int) -> dict[str, str | None]:
     """Return the URL choices that give the form of Train a run's settings.
 
     Args:

@@ -15,6 +15,7 @@ from deepfm_core.experiments.advice import advice_sentences, advise
 from deepfm_core.experiments.comparison import COMPARED, ComparisonPlan
 from deepfm_core.runs.engine import execute
 from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.schema import ONCE
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
@@ -167,6 +168,18 @@ def test_start_does_not_offer_to_compare_what_is_being_compared(opened: Opened, 
     experiments_comparison.cancel(store, comparison)
     start.run().run()
     assert button(start, "Compare models")
+
+
+def test_compare_opens_with_all_that_was_chosen_of_the_runs_table(opened: Opened, store: Store) -> None:
+    entry = store.import_table(clicks(900).to_csv(index=False).encode(), "mine.csv")
+    schema = infer_schema(store.table(entry.sha256), "clicked", copies=ONCE)
+    spec = RunSpec(entry.sha256, entry.name, schema).with_settings(SMALL)
+    run = store.begin(spec, Process.current(), "alone")
+    list(perform(store, run, execute, Process.current()))
+    start = opened("start", run=run.id)
+    start.run().run()
+    button(start, "Compare models").click().run()
+    assert start.query_params["copies"] == ONCE
 
 
 def test_a_holdout_table_is_named_in_the_panel(opened: Opened, store: Store) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from app.shared.launch import WRITTEN, choices
+from app.shared.launch import WRITTEN, choices_of
 from deepfm_core.experiments import study
 from deepfm_core.experiments.study import SEARCH, StudyPlan
 from deepfm_core.schema.column_rules import Said
@@ -193,7 +193,7 @@ def test_how_columns_are_written_is_found_for_all_of_them_at_once(
         return infer_schema(*arguments, **named)  # type: ignore[arg-type]
 
     monkeypatch.setattr("deepfm_core.schema.infer.infer_schema", counted)
-    chosen = choices(RunSpec(sha, "dates.csv", schema), 300)
+    chosen = choices_of(RunSpec(sha, "dates.csv", schema), 300)
     written = json.loads(chosen[WRITTEN] or "{}")
     assert {role.column for role in schema.roles if role != usual.role(role.column)} >= set(written)
     again = infer_schema(store.table(sha), "clicked", said=written)

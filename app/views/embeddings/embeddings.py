@@ -379,7 +379,7 @@ def _offer(run: OpenRun, label: str, changes: dict[str, str | None]) -> None:
         return
     with errors_shown():
         rows = saved_tables.learned(run.spec.table, run.spec.schema)
-        chosen = launch.choices(run.spec, rows) | changes
+        chosen = launch.choices_of(run.spec, rows) | changes
         launch.choose_table(run.spec.table)
         links.go("train", **chosen, new="1", run=None)
 

@@ -234,7 +234,7 @@ def models_step(run: OpenRun) -> None:
     if st.button(label, icon=":material/leaderboard:"):
         with errors_shown():
             if compared is None:
-                launch.compare(run.spec)
+                launch.open_compare(run.spec)
             else:
                 links.go("compare", comparison=compared[0].id)
 

@@ -71,7 +71,7 @@ def _which_model(run: OpenRun) -> None:
         offer = "Train the models of the paper on the same rows. *Compare* then says which one to use, and why."
         if _said_with_button(offer, "Compare models"):
             with errors_shown():
-                launch.compare(run.spec)
+                launch.open_compare(run.spec)
 
 
 def _said_with_button(said: str, label: str) -> bool:

@@ -48,7 +48,7 @@ SECONDS = 1.0
 
 def main() -> None:
     """Draw the page."""
-    launch.follow()
+    launch.take_over()
     st.title("Study settings", anchor=False)
     groups.show_undo(STUDY)
     above = st.container()
@@ -72,7 +72,7 @@ def main() -> None:
 def _watch(row: ComparisonRow, active: bool) -> None:
     links.depart()
     with errors_shown():
-        launch.follow()
+        launch.take_over()
         runs = store().comparisons.runs(row.id)
         standing = groups.standing(runs)
         if active != standing.active:
@@ -260,7 +260,7 @@ def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, pla
         icon=":material/model_training:",
         type="primary",
         key="take over best",
-        on_click=launch.ask,
+        on_click=launch.ask_to_take_over,
         args=(chosen.id,),
     )
 
@@ -421,7 +421,7 @@ def _trials(runs: Sequence[RunRow], trials: pd.DataFrame, all_of_them: int, plan
     run = next(run for run in runs if run.trial == number and run.ended_well)
     with st.container(horizontal=True):
         if mine:
-            ask = launch.ask
+            ask = launch.ask_to_take_over
             st.button("Use this setting in Train", icon=":material/model_training:", on_click=ask, args=(run.id,))
         st.button(
             "How good is it",
