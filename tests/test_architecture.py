@@ -48,6 +48,7 @@ MAY_NOT_IMPORT = {
     "deepfm_core/_files.py": {f"deepfm_core.{room}" for room in ROOMS},
     "deepfm_core/_parallel.py": {"deepfm_core"},
     "deepfm_core/_private.py": {"deepfm_core"},
+    "app": {"deepfm_core.schema.infer"},  # it takes long: the store has it done (`Store.look_at_table`)
     "app/charts": {"streamlit", "torch", "deepfm_core.models", "deepfm_core.store", "deepfm_core.runs"},
 }
 """What a folder or module never imports, at its top or within a function."""

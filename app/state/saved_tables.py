@@ -143,7 +143,8 @@ def table(sha: str) -> Table:
     """
     require(sha)
     keep_sample(sha)
-    return _table(sha, visitor.owner())
+    read = _large_table if store().is_large_table(sha) else _table
+    return read(sha, visitor.owner())
 
 
 def keep_sample(sha: str) -> None:
@@ -155,12 +156,19 @@ def keep_sample(sha: str) -> None:
 def forget_read() -> None:
     """Forget what was read of tables, of all visitors': a deleted one must not open again."""
     _table.clear()
+    _large_table.clear()
     _suggested_schema.clear()
     _understood.clear()
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading the table …")
 def _table(sha: str, owner: str) -> Table:
+    return store().table(sha, owner)
+
+
+@st.cache_resource(max_entries=1, show_spinner="Reading the table …")
+def _large_table(sha: str, owner: str) -> Table:
+    """Keep one alone: each takes up to two gigabytes of the process that all visitors share."""
     return store().table(sha, owner)
 
 
@@ -200,9 +208,8 @@ def _suggested_schema(
     said: tuple[tuple[str, Said], ...],
     copies: str,
 ) -> Schema:
-    from deepfm_core.schema.infer import infer_schema
-
-    return infer_schema(table(sha), label, positive, said=dict(said), blank_negative=blank_negative, copies=copies)
+    given = {"label": label, "positive": positive, "said": dict(said), "blank_negative": blank_negative}
+    return Schema.from_dict(store().look_at_table(sha, table(sha), "roles", **given, copies=copies))
 
 
 def understood(sha: str, schema: Schema) -> tuple[list[str], Copies]:
@@ -233,12 +240,10 @@ def learned(sha: str, schema: Schema) -> int:
 
 @st.cache_data(max_entries=64, show_spinner=False)
 def _understood(sha: str, key: str, _schema: Schema) -> tuple[list[str], Copies]:
-    from deepfm_core.schema.copies import look_for_copies
-    from deepfm_core.schema.infer import verdict
+    from deepfm_core.schema.copies import Copies
 
-    read = table(sha)
-    copies = look_for_copies(read.frame, _schema, read.name).copies
-    return verdict(read, _schema, copies), copies
+    found = store().look_at_table(sha, table(sha), "verdict", schema=_schema.to_dict())
+    return found["remarks"], Copies.of_run(found)
 
 
 def separated(sha: str, schema: Schema) -> Schema:
@@ -249,6 +254,4 @@ def separated(sha: str, schema: Schema) -> Schema:
     """
     if all(role.separator or not role.kind.is_several for role in schema.roles):
         return schema
-    from deepfm_core.schema.infer import with_separators
-
-    return with_separators(schema, table(sha))
+    return Schema.from_dict(store().look_at_table(sha, table(sha), "separators", schema=schema.to_dict()))

@@ -10,7 +10,7 @@ from collections.abc import Collection, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from platformdirs import user_data_path
 
@@ -48,7 +48,7 @@ from deepfm_core.store.records import (
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.run_queue import TURNS, Claims, WorkerRegister, worker_limit
 from deepfm_core.store.shares import Shares, forget
-from deepfm_core.store.tables import StoredTables
+from deepfm_core.store.tables import MUCH, StoredTables
 
 if TYPE_CHECKING:
     from deepfm_core.tables.table import Choices, Table
@@ -229,6 +229,24 @@ class Store:
     def original(self, sha: str) -> Path:
         """Return the path of a table's file as it came; RunError where the store does not have it."""
         return self._tables.original(sha)
+
+    def is_large_table(self, sha: str) -> bool:
+        """Say whether a table may take more than a few hundred megabytes of memory; False where it is not there."""
+        return self._tables.bytes_of_cells(sha) > MUCH
+
+    def look_at_table(self, sha: str, table: Table, question: str, **given: Any) -> Any:
+        """Ask about a table as a whole (`schema.looks.QUESTIONS`), in another process where others would wait long.
+
+        Args:
+            sha: key of the table.
+            table: what `table` gave for it.
+            question: what is asked.
+            given: what the answer depends on besides, as plain values.
+
+        Raises:
+            TableError: the table or its roles cannot be used, or looking at it takes more than a limit.
+        """
+        return self._tables.look_at(sha, table, question, given)
 
     def choices(self, sha: str) -> Choices:
         """Give what a person said of how a table is read, without reading it; RunError where it is not there."""

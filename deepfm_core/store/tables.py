@@ -15,7 +15,7 @@ from deepfm_core._files import DAMAGE, atomic_folder, sha256, whole, write_json
 from deepfm_core._log import note, short
 from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.store.database import Connection, Database, Row
-from deepfm_core.store.limits import bytes_of_table, count_in, require_room_for_table, require_room_in_store
+from deepfm_core.store.limits import bytes_of_table, count_in, require_room_for_table, require_room_in_store, shared
 from deepfm_core.store.records import TableEntry, is_sha256
 
 if TYPE_CHECKING:
@@ -36,6 +36,10 @@ _FORGOTTEN = (
 """An entry stays as long as a run of its owner needs the table: it says that the run may read it."""
 _MOST_NAME = 255
 """Characters of a table's name: no file system has longer ones."""
+_FEW_COLUMNS, _FEW_BYTES = 100, 4_000_000
+"""A table of so many columns, whose distinct texts are packed into so many bytes, is looked at within a second."""
+MUCH = 40_000_000
+"""Packed bytes from which a table takes much memory: some ten times as much."""
 _UNREADABLE = "SELECT 1 FROM runs WHERE NOT json_valid(spec)"
 
 
@@ -189,6 +193,25 @@ class StoredTables:
         except OSError as error:
             return f"the upload cannot be read ({type(error).__name__})"
         return None if sent else "the upload is not the file that was sent"
+
+    def look_at(self, sha: str, table: Table, question: str, given: dict[str, Any]) -> Any:
+        """See `Store.look_at_table`."""
+        from deepfm_core.schema import looks
+        from deepfm_core.store.untrusted import done_apart
+
+        small = len(table.frame.columns) <= _FEW_COLUMNS and self.bytes_of_cells(sha) <= _FEW_BYTES
+        if small or not shared():  # on a personal server nobody else waits, and reading it once more takes time
+            return looks.answer(table, question, given)
+        asked = {"folder": str(self._path(sha)), "name": table.name, "question": question, "given": given}
+        with self._database.readable_errors():
+            return done_apart(looks.TASK, asked, None, f"Table `{table.name}`")
+
+    def bytes_of_cells(self, sha: str) -> int:
+        """Return the bytes of a table's cells as they are packed; 0 where they are not there."""
+        try:
+            return (self._path(sha) / "table.parquet").stat().st_size
+        except (OSError, RunError):
+            return 0
 
     def choices(self, sha: str) -> Choices:
         """See `Store.choices`."""

@@ -389,7 +389,8 @@ def _error(said: dict[str, Any], subject: str, limits: Limits, remedy: str) -> E
     """Rebuild the error that the other process met, or say which limit it reached."""
     match said["kind"]:
         case "table":
-            return TableError(said["subject"], [Problem(**problem) for problem in said["problems"]])
+            refused: type[TableError] = getattr(errors, said["class"], TableError)
+            return refused(said["subject"], [Problem(**problem) for problem in said["problems"]])
         case "text":
             kind: type[DeepFMError] = getattr(errors, said["class"], DeepFMError)
             return kind(said["text"])
@@ -504,7 +505,8 @@ def _said(error: Exception) -> dict[str, Any]:
     """Turn an error into plain values, from which `_error` makes it again."""
     match error:
         case TableError():
-            return {"kind": "table", "subject": error.subject, "problems": [asdict(one) for one in error.problems]}
+            problems = [asdict(one) for one in error.problems]
+            return {"kind": "table", "class": type(error).__name__, "subject": error.subject, "problems": problems}
         case DeepFMError():
             return {"kind": "text", "class": type(error).__name__, "text": str(error)}
         case MemoryError():

@@ -8,6 +8,10 @@ from pathlib import Path
 
 import pytest
 
+from app.state import saved_tables
+from deepfm_core.store import store as store_module
+from deepfm_core.store.store import Store
+
 APP = Path(__file__).resolve().parents[2] / "app"
 MODULES = sorted(APP.rglob("*.py"))
 IDENTITIES = {
@@ -19,7 +23,7 @@ IDENTITIES = {
 }
 ONE_FOR_ALL = {"samples", "_bundled", "store"}
 """What has no arguments, and is the same for everybody."""
-OWNED = {"_table": "owner"}
+OWNED = {"_table": "owner", "_large_table": "owner"}
 """What differs by owner: a table's name is what its owner calls it."""
 
 
@@ -64,3 +68,22 @@ def versions() -> Iterator[tuple[str, str]]:
 @pytest.mark.parametrize(("place", "version"), [*versions()], ids=lambda text: text)
 def test_a_chart_is_kept_by_the_ids_of_its_runs(place: str, version: str) -> None:
     assert "run.id" in version or "row.id" in version or "table['run']" in version, place
+
+
+def test_of_large_tables_one_alone_is_kept(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    keys = [store.import_table(b"click,a\n1,x\n0,%d\n1,y\n" % number, "t.csv").sha256 for number in range(3)]
+    read: list[str] = []
+    monkeypatch.setattr(saved_tables, "store", lambda: store)
+    monkeypatch.setattr(Store, "table", lambda _store, sha, _owner: read.append(sha) or sha)
+    saved_tables.forget_read()
+    for sha in [*keys, *keys]:
+        saved_tables.table(sha)
+    assert read == keys  # small ones are all kept
+    monkeypatch.setattr(store_module, "MUCH", 0)
+    for sha in [keys[0], keys[0], keys[1], keys[0]]:
+        saved_tables.table(sha)
+    assert read[3:] == [keys[0], keys[1], keys[0]]
+    saved_tables.forget_read()
+    saved_tables.table(keys[0])
+    assert len(read) == 7
+    saved_tables.forget_read()

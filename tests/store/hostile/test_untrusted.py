@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import hostile_files as hostile
-from deepfm_core.errors import SpecError, TableError
+from deepfm_core.errors import SchemaError, SpecError, TableError
+from deepfm_core.schema import looks
+from deepfm_core.schema.copies import Copies, look_for_copies
+from deepfm_core.schema.infer import infer_schema, verdict
+from deepfm_core.schema.schema import Schema
+from deepfm_core.store import tables as store_tables
 from deepfm_core.store import untrusted
 from deepfm_core.store.store import Store
 from deepfm_core.store.untrusted import MEMORY, SECONDS, Limits
@@ -118,3 +125,28 @@ def test_an_archive_is_looked_at_in_another_process(tmp_path: Path, monkeypatch:
     assert untrusted.look_at(path.read_bytes()).sheets == ("S",)
     assert untrusted.look_at(b"PK\x03\x04 no archive").form == "columns"
     assert untrusted.look_at(b"a;b\n1;2\n").lines == ("a;b", "1;2")
+
+
+@pytest.mark.parametrize("limit", ["_FEW_BYTES", "_FEW_COLUMNS"])
+def test_a_large_table_is_looked_at_in_another_process_as_a_small_one_is_in_this(
+    store: Store, table: Path, limit: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = store.import_table(table, table.name).sha256
+    read = store.table(sha)
+    schema = infer_schema(read, "clicked")
+    copies = look_for_copies(read.frame, schema, read.name).copies
+    asked: dict[str, dict[str, Any]] = {"roles": {"label": "clicked"}, "verdict": {"schema": schema.to_dict()}}
+    here = {question: store.look_at_table(sha, read, question, **given) for question, given in asked.items()}
+    assert Schema.from_dict(here["roles"]) == schema
+    assert (here["verdict"]["remarks"], Copies.of_run(here["verdict"])) == (verdict(read, schema, copies), copies)
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    monkeypatch.setattr(store_tables, limit, 0)
+    monkeypatch.setattr(looks, "QUESTIONS", {})  # nothing is answered in this process any more
+    for question, given in asked.items():
+        there = store.look_at_table(sha, read, question, **given)
+        assert there == json.loads(json.dumps(here[question]))
+    with pytest.raises(SchemaError, match="missing"):
+        store.look_at_table(sha, read, "roles", label="missing")
+    monkeypatch.setenv(SECONDS, "0.0001")
+    with pytest.raises(TableError, match=r"takes longer than the limit of 0\.0001 seconds"):
+        store.look_at_table(sha, read, "roles", label="clicked")
