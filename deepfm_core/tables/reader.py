@@ -136,10 +136,9 @@ def read_table(
 ) -> Table:
     """Read a table from a file, or from many; each cell is exactly the text in the file, without its quotes.
 
-    It reads CSV, header-less files in the Criteo layout, and Parquet. A CSV may be separated by commas, tabs,
-    semicolons or vertical bars, compressed with gzip, and encoded in UTF-8, UTF-16 or Latin-1. It may have blank and
-    comment lines before its header. The bytes decide what a file is, never its name. White space is kept, except for a
-    space that follows every delimiter. A few ragged rows are left out and listed in the report.
+    It reads text with delimiters (CSV, TSV and their kin, with or without a header line), Parquet, Feather, JSON,
+    workbooks, and these in a zip or gzip (docs/tables.md). The bytes decide what a file is, never its name. White space
+    is kept, except for a space that follows every delimiter. What is left out or repaired is listed in the report.
 
     Args:
         source: the path of the file; or of many, a folder, a pattern such as `data/day=*/*.parquet`, or a URI.
@@ -153,15 +152,14 @@ def read_table(
         TableError: the file cannot be read as a table; it holds every problem found.
     """
     path = Path(source)
+    wanted = _Wanted(strict, max_bytes, only, choices)
     try:
         if is_dataset(source):
             from deepfm_core.tables.datasets.dataset import read_dataset
 
-            table = read_dataset(
-                source, name, lambda path, own: _read(path, own, strict, max_bytes, only, choices), max_bytes
-            )
+            table = read_dataset(source, name, lambda path, own: _read(path, own, wanted), max_bytes)
         else:
-            table = _read(path, name or path.name, strict, max_bytes, only, choices)
+            table = _read(path, name or path.name, wanted)
     except TableError as error:
         if choices.encoding is None:
             raise
@@ -169,14 +167,36 @@ def read_table(
     return replace(table, report=replace(table.report, choices=choices)) if choices.to_dict() else table
 
 
-def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str | None, choices: Choices) -> Table:
+@dataclass(frozen=True)
+class _Wanted:
+    """What the caller of `read_table` wants: its arguments of the same names."""
+
+    strict: bool
+    max_bytes: int | None
+    only: str | None
+    choices: Choices
+
+    @property
+    def fewest_columns(self) -> int:
+        """A table of one column is enough only if that column was asked for."""
+        return 1 if self.only is not None else 2
+
+    @property
+    def every_row(self) -> bool:
+        """Whether rows that look like none, such as totals, are kept."""
+        return self.choices.rows is not None
+
+
+def _read(path: Path, name: str, wanted: _Wanted) -> Table:
+    """Read one file, by what its bytes are."""
     subject = f"Table `{name}`"
     head = _first_bytes(path, subject)
-    refuse_size(path.stat().st_size, max_bytes, subject)
+    refuse_size(path.stat().st_size, wanted.max_bytes, subject)
     if head == ARROW_MAGIC or head[: len(MAGIC)] == MAGIC:
         read = read_arrow if head == ARROW_MAGIC else read_parquet
-        fewest, every = 2 if only is None else 1, choices.rows is not None
-        return _noted(read(path, name, max_bytes, fewest_columns=fewest, all_rows=every), choices, Form.COLUMNS)
+        fewest, every = wanted.fewest_columns, wanted.every_row
+        table = read(path, name, wanted.max_bytes, fewest_columns=fewest, all_rows=every)
+        return _noted(table, wanted.choices, Form.COLUMNS)
     # Name the mistake: later checks could only say that the file is binary.
     if path.suffix == ".parquet" and b"\0" in path.open("rb").read(4096):
         remedy = "Write it again with a Parquet library, or use the CSV it was made from."
@@ -184,25 +204,31 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
             subject, [Problem("the file is called Parquet but is not", remedy, value=repr(head[:4])[2:-1])]
         )
     if is_zip(path):
-        return _unpacked(path, name, strict, max_bytes, only, choices)
-    content = survey(path, subject, max_bytes, choices.encoding)
+        return _unpacked(path, name, wanted)
+    content = survey(path, subject, wanted.max_bytes, wanted.choices.encoding)
     if is_json(content):
-        return _noted(_from_json(content, name, strict, only, choices), choices, Form.JSON)
-    if only is not None and (table := read_one_column(content, only, name)) is not None:
-        return table
+        return _noted(_from_json(content, name, wanted), wanted.choices, Form.JSON)
+    if wanted.only is not None and (one := read_one_column(content, wanted.only, name)) is not None:
+        return one
+    return _noted(_from_text(content, name, wanted), wanted.choices, Form.TEXT)
+
+
+def _from_text(content: Content, name: str, wanted: _Wanted) -> Table:
+    """Read lines of cells with a delimiter between them."""
+    subject, choices = f"Table `{name}`", wanted.choices
     dialect = detect(content, subject, choices)
     refuse_columns(dialect.columns, subject)
-    rows = _rows(content, dialect, subject, every=choices.rows is not None)
-    _refuse(rows, dialect, subject, strict)
+    rows = _rows(content, dialect, subject, every=wanted.every_row)
+    _refuse(rows, dialect, subject, wanted.strict)
     header = () if any(map(is_value, dialect.header)) else dialect.header  # a chosen one may look like its rows
     unnamed, no_rows = pd.DataFrame(dict(enumerate(rows.columns)), copy=False), LeftOut()
-    if choices.rows is None:
+    if not wanted.every_row:
         unnamed, no_rows = without_no_rows(unnamed, header)
     if not len(unnamed):
         raise TableError(subject, [_no_rows(dialect)])
     frame, notes = _frame(dialect, [unnamed[place].array for place in unnamed])
     notes = [
-        *(note for note in dialect.notes if not (said := _NAMELESS.match(note)) or said[1] in frame.columns),
+        *(note for note in dialect.notes if _is_of(frame, note)),
         *notes,
         *rows.notes,
         *_doubtful_cells(content, dialect, rows),
@@ -224,7 +250,13 @@ def _read(path: Path, name: str, strict: bool, max_bytes: int | None, only: str 
         left_out=_left_out(rows, no_rows),
         first_line=dialect.first_line if are_lines(content, dialect, rows.count) else None,
     )
-    return _noted(Table(name, frame, report), choices, Form.TEXT)
+    return Table(name, frame, report)
+
+
+def _is_of(frame: pd.DataFrame, note: str) -> bool:
+    """Whether a note says something of this table: not if it is on a nameless column that is gone."""
+    nameless = _NAMELESS.match(note)
+    return nameless is None or nameless[1] in frame.columns
 
 
 def _left_out(rows: _Rows, no_rows: LeftOut) -> tuple[tuple[int, int], ...]:
@@ -246,20 +278,21 @@ def _noted(table: Table, choices: Choices, form: Form) -> Table:
     return replace(table, report=replace(table.report, notes=(*table.report.notes, note)))
 
 
-def _unpacked(path: Path, name: str, strict: bool, max_bytes: int | None, only: str | None, choices: Choices) -> Table:
+def _unpacked(path: Path, name: str, wanted: _Wanted) -> Table:
     """Read the table of a zip archive or of a workbook."""
-    several = _of_several(path, name, strict, max_bytes, only, choices)
+    choices = wanted.choices
+    several = _of_several(path, name, wanted)
     if several is not None:
         return several
     with TemporaryDirectory() as folder:
-        inner, kind, note = unpacked(path, Path(folder), f"Table `{name}`", max_bytes, choices.sheet)
+        inner, kind, note = unpacked(path, Path(folder), f"Table `{name}`", wanted.max_bytes, choices.sheet)
         if is_zip(inner):
             remedy = "Unpack it once."
             raise TableError(f"Table `{name}`", [Problem("the archive holds another archive", remedy)])
         own = Choices(delimiter=",", quoting="doubled", header=choices.header, rows=choices.rows)
         chosen = own if kind == "xlsx" else choices
         try:
-            table = _read(inner, name, strict, max_bytes, only, chosen)
+            table = _read(inner, name, replace(wanted, choices=chosen))
         except TableError as error:
             raise _of_sheet(error, note) if kind == "xlsx" else error from None
     report = replace(table.report, notes=(note, *table.report.notes))
@@ -269,23 +302,21 @@ def _unpacked(path: Path, name: str, strict: bool, max_bytes: int | None, only: 
     return replace(table, report=replace(report, compression="zip"))
 
 
-def _of_several(
-    path: Path, name: str, strict: bool, max_bytes: int | None, only: str | None, choices: Choices
-) -> Table | None:
+def _of_several(path: Path, name: str, wanted: _Wanted) -> Table | None:
     """Read the files of an archive as one table, if they are several and all of the same columns."""
     from deepfm_core.tables.datasets.dataset import read_dataset
 
     def read(part: Path, own: str) -> Table:
         if is_zip(part):
             raise TableError(f"Table `{own}`", [Problem("the archive holds another archive", "Unpack it once.")])
-        return _read(part, own, strict, max_bytes, only, choices)
+        return _read(part, own, wanted)
 
     with TemporaryDirectory() as folder:
-        names = members(path, Path(folder), f"Table `{name}`", max_bytes)
+        names = members(path, Path(folder), f"Table `{name}`", wanted.max_bytes)
         if not names:
             return None
         try:
-            table = read_dataset(Path(folder), name, read, max_bytes)
+            table = read_dataset(Path(folder), name, read, wanted.max_bytes)
         except TableError as error:
             raise several_files(names, f"Table `{name}`", error) from error
     return replace(table, report=replace(table.report, files=(), compression="zip"))
@@ -298,12 +329,12 @@ def _of_sheet(error: TableError, note: str) -> TableError:
     return TableError(error.subject, [*plain, Problem(sheet[:1].lower() + sheet[1:].removesuffix("."), others)])
 
 
-def _from_json(content: Content, name: str, strict: bool, only: str | None, choices: Choices) -> Table:
+def _from_json(content: Content, name: str, wanted: _Wanted) -> Table:
     """Read objects of JSON."""
     with TemporaryDirectory() as folder:
-        inner, note = from_json(content, Path(folder), f"Table `{name}`", 2 if only is None else 1)
-        own = Choices(header=True, delimiter=",", quoting="doubled", rows=choices.rows)
-        table = _read(inner, name, strict, None, only, own)
+        inner, note = from_json(content, Path(folder), f"Table `{name}`", wanted.fewest_columns)
+        own = Choices(header=True, delimiter=",", quoting="doubled", rows=wanted.choices.rows)
+        table = _read(inner, name, replace(wanted, max_bytes=None, choices=own))
     report = replace(
         table.report, format="json", encoding=content.encoding, compression=content.compression, delimiter=None
     )
