@@ -35,6 +35,8 @@ NOT_GUIDED = (
     "rows. `--guided` takes it from the sample."
 )
 
+KEPT = "The run is kept as failed; *Resume* on the app's page Runs begins it anew once the files are as they were."
+
 
 def run(arguments: argparse.Namespace) -> None:
     """Train as asked, in the store or in `--out`, and print the summary.
@@ -165,8 +167,10 @@ def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -
         tables.dataset.write(store.folder(row.id).create())
     try:
         summary = _shown(perform(store, row, execute, worker, tables.tables.__getitem__), quiet)
-    except RunError:
+    except RunError as error:
         if store.run(row.id).state == "failed" and not store.folder(row.id).log.exists():
+            if tables.dataset is not None:  # a file may have vanished for a while only
+                raise RunError(f"{error} {KEPT}") from error
             store.delete(row.id)  # the settings or the table were at fault: nothing there to look into
         raise
     return _complete(store.folder(row.id), tables.timed(summary), tables, spec)

@@ -335,6 +335,27 @@ def test_a_run_on_more_rows_than_its_sample_scores_all_of_them(
     assert f"read_table({str(data)!r})" in classifier_snippet(Facts.of(folder))
 
 
+def test_a_run_in_the_store_is_kept_as_failed_where_a_file_vanishes(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = write(tmp_path / "data", clicks(ROWS))
+    monkeypatch.setattr(options, "bytes_in_memory", lambda _: 10**15)
+    divide = Sharding.divide
+
+    def without_a_file(passes: Sharding) -> Iterator[float]:
+        (data / "3.parquet").unlink()
+        yield from divide(passes)
+
+    monkeypatch.setattr(Sharding, "divide", without_a_file)
+    done = command("train", data, "--label", "clicked", "--epochs", 1, "--memory", "2GB")
+    assert done.returncode == 2
+    assert "a file vanished while the dataset was read (file `3.parquet`)" in done.stderr
+    assert "*Resume* on the app's page Runs begins it anew" in done.stderr
+    listed = [row for row in command("runs").stdout.splitlines() if str(data) in row]
+    assert len(listed) == 1
+    assert ",failed," in listed[0]
+
+
 def test_copies_among_rows_on_the_disk_are_said_and_kept(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
