@@ -15,6 +15,8 @@ from scipy.special import ndtr
 
 from deepfm_core.evidence.pair_cells import PairCells
 
+Values = NDArray[np.float64]
+
 # A likelihood of a pair's strength, from independent components of its sums over cells.
 #
 # The model is logit = additive part + u_cell with u ~ N(0, τ²). `Moments` splits the pair's sums W into components,
@@ -183,8 +185,6 @@ def steadied(drawn: NDArray[np.floating], analytic: NDArray[np.floating] | float
     return (draws * drawn + ANALYTIC_WEIGHT * analytic) / (draws + ANALYTIC_WEIGHT)
 
 
-Values = NDArray[np.float64]
-
 SCALE = 0.3
 """Prior mean strength of a pair that interacts, in log-odds; the prior is exponential."""
 FIRST_SHARE = 0.1
@@ -199,6 +199,8 @@ GRID = 400
 _DENSITY = np.exp(-STRENGTHS[1:] / SCALE) * np.gradient(STRENGTHS)[1:]
 _SLAB = _DENSITY / _DENSITY.sum()
 """(T - 1,) prior probabilities of the strengths above 0, for a pair that interacts."""
+LEVEL = 0.9
+"""Probability that a credible interval holds."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +223,7 @@ class Posterior:
         return self.probability * self.strength_if
 
 
-def posterior(likelihoods: Values, share: float | None = None, others: int = 0) -> Posterior:
+def posterior(likelihoods: Values, others: int = 0) -> Posterior:
     """Weigh "no interaction" against an exponential prior on strengths, and learn the share of pairs that interact.
 
     This is a spike-and-slab model with empirical Bayes for the share (Efron 2008). A pair of many sparse cells, about
@@ -231,14 +233,13 @@ def posterior(likelihoods: Values, share: float | None = None, others: int = 0) 
 
     Args:
         likelihoods: (P, T) log-likelihoods at `STRENGTHS`, relative to strength 0.
-        share: the share of pairs that interact, if it is known.
         others: how many pairs there are beside these, which a first look has found to say nothing.
     """
     highest = likelihoods.max(axis=1, keepdims=True)  # taken out before exp, which would overflow
     alternatives = np.exp(likelihoods[:, 1:] - highest) * _SLAB
     evidence, none = alternatives.sum(axis=1), np.exp(likelihoods[:, 0] - highest[:, 0])  # (P,) slab, (P,) spike
-    shares = np.full(len(none), FIRST_SHARE if share is None else share)
-    for _ in range(ROUNDS if share is None else 0):
+    shares = np.full(len(none), FIRST_SHARE)
+    for _ in range(ROUNDS):
         probability = shares * evidence / (shares * evidence + (1 - shares) * none)
         of_others = probability.sum() - probability
         # The posterior mean of the Beta.
@@ -249,30 +250,31 @@ def posterior(likelihoods: Values, share: float | None = None, others: int = 0) 
 
 def expected_square(likelihoods: Values, evaluated: Posterior) -> Values:
     """Return the (P,) expected squares of the strengths: what a normal prior of the same variance has."""
+    return np.asarray(evaluated.probability * (_strengths_if(likelihoods) @ STRENGTHS[1:] ** 2))
+
+
+def _strengths_if(likelihoods: Values) -> Values:
+    """Return the probabilities of the strengths above 0 of P pairs, given that they interact: (P, T - 1)."""
     weights = np.exp(likelihoods[:, 1:] - likelihoods[:, 1:].max(axis=1, keepdims=True)) * _SLAB
-    return np.asarray(evaluated.probability * (weights @ STRENGTHS[1:] ** 2) / weights.sum(axis=1))
+    return np.asarray(weights / weights.sum(axis=1, keepdims=True))
 
 
-def over_rows(
-    likelihoods: Values, evaluated: Posterior, row_sds: Values, level: float = 0.9
-) -> tuple[Values, Values, Values]:
+def over_rows(likelihoods: Values, evaluated: Posterior, row_sds: Values) -> tuple[Values, Values, Values]:
     """Return (P,) expected standard deviations over rows, and both ends of their central credible intervals.
 
-    A pair has no effect with probability 1 − `judged.probability`. Otherwise its strength is one of `STRENGTHS`, and
+    A pair has no effect with probability 1 − `evaluated.probability`. Otherwise its strength is one of `STRENGTHS`, and
     the spread of its effects over rows is normal around the estimate for that strength. If a pair most probably does
     not interact, its interval reaches at least from 0 to the expected value.
 
     Args:
         likelihoods: (P, T) log-likelihoods at `STRENGTHS`.
-        judged: what they say together.
+        evaluated: what they say together.
         row_sds: (P, 2, T) standard deviations over rows and their errors at `STRENGTHS`.
-        level: the probability that the interval holds.
     """
-    weights = np.exp(likelihoods[:, 1:] - likelihoods[:, 1:].max(axis=1, keepdims=True)) * _SLAB
-    weights *= (evaluated.probability / weights.sum(axis=1))[:, None]
+    weights = evaluated.probability[:, None] * _strengths_if(likelihoods)
     sds, errors = row_sds[:, 0, 1:], np.maximum(row_sds[:, 1, 1:], 1e-6)  # (P, T - 1) each
     expected = (weights * sds).sum(axis=1)
-    ends = ((1 - level) / 2, (1 + level) / 2)
+    ends = ((1 - LEVEL) / 2, (1 + LEVEL) / 2)
     pairs = zip(weights, sds, errors, 1 - evaluated.probability, strict=True)
     low, high = np.array([_quantiles(*pair, ends) for pair in pairs]).reshape(-1, 2).T
     return expected, np.minimum(low, expected), np.maximum(high, expected)
