@@ -5,6 +5,7 @@ Start with `read_dataset`. `source` names a table; files are found and then read
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -163,7 +164,11 @@ def require_types(path: Path, called: str, own: str, first: First) -> None:
     except (pa.ArrowException, OSError):
         return  # reading it says what is wrong
     problems = [
-        Problem(f"its type is {column.type}, and in `{name}` it is {kind}", column=column.name)
+        Problem(
+            f"its type is {column.type}, and in `{name}` it is {kind}",
+            "Write the files with one type for each column, or name those of one type by a pattern.",
+            column=column.name,
+        )
         for column in schema
         if not pt.is_null(column.type)
         for kind, name in [first.kinds.setdefault(column.name, (column.type, called))]
@@ -368,6 +373,8 @@ def list_files(source: Path | str) -> tuple[Any, list[Found]]:
     alone = [info.path.strip("/") for info in infos] == [base.strip("/")]
     typed = [] if is_web(text) else _typed(text, base.rpartition("/")[0] if alone else base)
     found = _dated(sorted(_chosen(infos, base, pattern, typed), key=lambda file: file.name))
+    if system.type_name == "local":
+        _refuse_no_files(base, pattern, name)
     if not found:
         said = "no file has a name of this pattern" if pattern else "the folder has no files"
         raise _problem(name, said, "Check the path; names that begin with `.` or `_` are left out.", text, LOOKED_FOR)
@@ -439,15 +446,29 @@ def _infos(system: Any, base: str, *, whole: bool) -> list[Any]:
     return [info for info in found if info.type == fs.FileType.File]
 
 
+def _refuse_no_files(base: str, pattern: list[str] | None, name: str) -> None:
+    """Refuse links that lead nowhere, and pipes: Arrow lists them as no file, so their rows would be missed unsaid."""
+    folders = ((Path(folder), names) for folder, _, names in os.walk(base))
+    for path in sorted(folder / own for folder, names in folders for own in names):
+        below = path.relative_to(base).parts
+        if path.is_file() or not _is_meant(below, pattern):
+            continue
+        what = "a link leads nowhere" if path.is_symlink() else "it is no file, but a pipe or a device"
+        raise _problem(name, what, "Put the file in its place, or remove it.", str(path), FILE)
+
+
+def _is_meant(parts: Sequence[str], pattern: list[str] | None) -> bool:
+    """Say whether a path below the base is of the dataset: not hidden, and of the pattern if there is one."""
+    return not any(part.startswith((".", "_")) for part in parts) and (pattern is None or matches(parts, pattern))
+
+
 def _chosen(infos: Sequence[Any], base: str, pattern: list[str] | None, typed: Sequence[str]) -> Iterator[Found]:
     for info in infos:
         below = PurePosixPath(info.path.lstrip("/").removeprefix(base.lstrip("/")).lstrip("/") or info.base_name)
         if pattern is None and is_web(base):
             yield Found(base, PurePosixPath(urlsplit(base).path).name or "file", info.size or 0, info.mtime_ns or 0, ())
             continue
-        if any(part.startswith((".", "_")) for part in below.parts):
-            continue
-        if pattern is None or matches(below.parts, pattern):
+        if _is_meant(below.parts, pattern):
             folders = [*typed, *below.parts[:-1]]
             yield Found(info.path, str(below), info.size or 0, info.mtime_ns or 0, _values(folders))
 

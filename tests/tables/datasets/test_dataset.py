@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Callable
 from dataclasses import replace
@@ -230,7 +231,7 @@ def test_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     pq.write_table(pa.table({"x": pa.array([1, 2], pa.int8()), "y": ["a", "b"]}), folder / "b.parquet")
     assert len(read_table(folder)) == 4
     pq.write_table(pa.table({"x": [1.0, 2.0], "y": ["a", "b"]}), folder / "b.parquet")
-    assert "its type is double, and in `a.parquet` it is int64" in said(folder)
+    assert "its type is double, and in `a.parquet` it is int64. Write the files with one type" in said(folder)
     pq.write_table(pa.table({"x": [1, 2], "z": ["a", "b"]}), folder / "b.parquet")
     assert "column `y`: it has no such column, and `a.parquet` has" in said(folder)
     assert "column `z`: `a.parquet` has no such column" in said(folder)
@@ -238,6 +239,25 @@ def test_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     (folder / "c.csv").write_text("x,y\n1,a\n2,b\n")
     assert "it is text, and `a.parquet` is Parquet" in said(folder)
     assert len(read_table(folder / "*.parquet")) == 2
+
+
+def test_links_that_lead_nowhere_and_pipes_are_named(tmp_path: Path) -> None:
+    folder = tmp_path / "d"
+    (folder / "day=1").mkdir(parents=True)
+    (folder / "day=1" / "a.csv").write_text("x,y\n1,a\n2,b\n")
+    link = folder / "day=1" / "b.csv"
+    link.symlink_to(tmp_path / "moved.csv")
+    assert f"a link leads nowhere (file `{link}`). Put the file in its place, or remove it." in said(folder)
+    assert "a link leads nowhere" in said(folder / "day=*" / "*.csv")
+    (tmp_path / "moved.csv").write_text("x,y\n3,c\n")
+    assert len(read_table(folder)) == 3
+    link.unlink()
+    os.mkfifo(folder / "c.csv")
+    assert "it is no file, but a pipe or a device" in said(folder)
+    assert len(read_table(folder / "day=1" / "*.csv")) == 2  # the pipe is none of these
+    os.mkfifo(folder / "_ready")  # hidden
+    (folder / "c.csv").unlink()
+    assert len(read_table(folder)) == 2
 
 
 def test_what_is_not_there_or_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
