@@ -68,15 +68,17 @@ from deepfm_core.training.state import FitState
 # Checks of what scikit-learn passes on unchecked: labels, kinds of columns, the seed, parameters.
 
 
+NUMBERS = frozenset("biuf")
+"""Kinds of numpy's types whose values can be compared: truth values, whole numbers and floats."""
+
+
 def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
     """Check labels and return them as an array (N,) of two classes.
 
     Raises:
         ValueError: there are not two classes, or not one label per row.
     """
-    if y is None:
-        raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
-    labels: NDArray[Any] = column_or_1d(_whole(y), warn=True)
+    labels: NDArray[Any] = column_or_1d(_whole(_given(y)), warn=True)
     check_classification_targets(labels)
     check_consistent_length(labels, np.empty(rows))
     kind = type_of_target(labels, input_name="y", raise_unknown=True)
@@ -100,9 +102,7 @@ def label_of(y: ArrayLike, rows: int, positive: str) -> LabelRole:
         ValueError: y is None, does not fit, or lacks labels.
         SchemaError: `positive` does not occur, or leaves one class.
     """
-    if y is None:
-        raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
-    labels = column_or_1d(_whole(y), warn=True)
+    labels = column_or_1d(_whole(_given(y)), warn=True)
     check_consistent_length(labels, np.empty(rows))
     return label_role(_as_table(labels), "y", str(positive))
 
@@ -118,6 +118,17 @@ def _as_table(labels: NDArray[Any]) -> Table:
 
 def _labels(count: int) -> str:
     return "1 label is" if count == 1 else f"{count:,} labels are"
+
+
+def _given(y: ArrayLike | None) -> ArrayLike:
+    """Return y.
+
+    Raises:
+        ValueError: there is none.
+    """
+    if y is None:
+        raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
+    return y
 
 
 def _whole(y: ArrayLike) -> ArrayLike:
@@ -362,7 +373,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         model.notes_, model.best_epoch_ = (), summary["best_epoch"]
         model.history_ = pd.DataFrame() if history is None else history
         model._loaded_pairs = pairs
-        model._label = replace(model.schema_.label, column="y")
+        model._label, model._rated = replace(model.schema_.label, column="y"), ()
         return model
 
     def decision_function(self, X: Rows) -> NDArray[np.float64]:
@@ -383,7 +394,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         """Return the share of rows whose class is right; of files, y is the name of the label's column."""
         if isinstance(X, str | Path):
             X, y, _ = _labelled_file(X, y)
-        return float(accuracy_score(self._is_positive(y), self.decision_function(X) > 0, sample_weight=sample_weight))
+        logits = self.decision_function(X)
+        return float(accuracy_score(self._is_positive(y, len(logits)), logits > 0, sample_weight=sample_weight))
 
     def explain(self, X: Rows) -> pd.DataFrame:
         """Split each row's logit into its parts.
@@ -491,25 +503,38 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.trained_ = Trained(spec, encoder, state.model)
         self._parts = train, valid
 
+    _rated: tuple[int, ...]
+    """Which of 0 and 1 were ratings in `fit`, where `positive` is set."""
+
     def _classes_of(self, y: ArrayLike, rows: int) -> NDArray[Any]:
         """Check the labels to fit, and give those of two classes: (N,)."""
+        self._rated = ()
         if self.positive is None:
             labels = labels_of(y, rows)
             self._label = _label_of_classes(np.unique(labels))
             return labels
         self._label = label_of(y, rows, self.positive)
-        return table_labels(_as_table(column_or_1d(_whole(y))).frame, self._label, "y") > 0
+        ratings: NDArray[Any] = column_or_1d(_whole(y))
+        if ratings.dtype.kind in NUMBERS:
+            self._rated = tuple(value for value in (0, 1) if (ratings == value).any())
+        return table_labels(_as_table(ratings).frame, self._label, "y") > 0
 
-    def _is_positive(self, y: ArrayLike) -> NDArray[np.bool_]:
+    def _is_positive(self, y: ArrayLike, rows: int) -> NDArray[np.bool_]:
         """Return which of N labels are positive, as those of `fit` were: (N,).
 
+        Labels of `classes_` mean these. Other ones are read as `fit` read its own: as ratings where `positive` was set,
+        else as texts, such as those of a file, that say the two classes.
+
         Raises:
-            ValueError: labels are missing.
-            SchemaError: one is neither of the two classes.
+            ValueError: y is None, does not fit, or lacks labels.
+            SchemaError: a label is neither of the two classes.
         """
-        labels: NDArray[Any] = column_or_1d(_whole(y), warn=True)
-        if labels.dtype == bool and self.classes_.dtype == bool:  # of `positive`, where the labels were other values
-            return labels
+        labels: NDArray[Any] = column_or_1d(_whole(_given(y)), warn=True)
+        check_consistent_length(labels, np.empty(rows))
+        kinds = {labels.dtype.kind, self.classes_.dtype.kind}
+        ratings = labels.dtype != bool and np.isin(labels, self._rated).all()  # 0 and 1 are not False and True then
+        if (len(kinds) == 1 or kinds <= NUMBERS) and not ratings and np.isin(labels, self.classes_).all():
+            return np.asarray(labels == self.classes_[1])
         return table_labels(_as_table(labels).frame, self._label, "y") > 0
 
     def _rows_asked(self, X: Rows | None, y: ArrayLike | None) -> tuple[EncodedTable, EncodedTable]:
@@ -517,7 +542,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         if X is not None and y is not None:
             if isinstance(X, str | Path):
                 X, y, _ = _labelled_file(X, y)
-            given = replace(self._encoded(X), labels=self._is_positive(y).astype(np.float32))
+            encoded = self._encoded(X)
+            given = replace(encoded, labels=self._is_positive(y, len(encoded)).astype(np.float32))
             return given, given
         parts: tuple[EncodedTable, EncodedTable] | None = getattr(self, "_parts", None)
         if parts is None:
@@ -539,6 +565,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         super().__setstate__({**usual, "keep_training_rows": False, "guided": False, **state})
         if "classes_" in state and "_label" not in state:
             self._label = _label_of_classes(self.classes_, self.positive)
+            self._rated = () if self.positive is None else (0, 1)
 
     def _fitted(self) -> Trained:
         check_is_fitted(self, "trained_")

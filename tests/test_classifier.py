@@ -12,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 from sklearn.compose import ColumnTransformer
+from sklearn.exceptions import NotFittedError
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -351,6 +352,30 @@ def test_ratings_judge_and_ask_as_they_were_fitted() -> None:
     assert rated.score(X, ratings) == rated.score(X, ratings >= 4) == right
     assert rated.score(X[ratings == 1], ratings[ratings == 1]) > 0.5  # one class is enough to judge
     assert len(rated.interactions(X, ratings)) == len(rated.interactions())
+    zeros_and_ones = (ratings >= 4).astype(int)
+    assert rated.score(X, zeros_and_ones) == rated.score(X, zeros_and_ones.astype(float)) == right
+
+
+def test_labels_of_the_two_classes_are_these_however_they_read(fitted: DeepFMClassifier) -> None:
+    frame = clicks()
+    X, y = frame.drop(columns="clicked"), frame["clicked"]
+    for negative, positive in (("None", "Some"), ("yes", "Yes"), ("1", "01"), (False, True)):
+        of_these = y.map({0: negative, 1: positive})
+        model = DeepFMClassifier(random_state=0, **SMALL).fit(X, of_these)
+        assert model.score(X, of_these) == np.mean(model.predict(X) == of_these)
+    assert model.score(X, y) == model.score(X, y == 1) == fitted.score(X, y == 1)
+
+
+def test_labels_that_judge_nothing_are_refused(fitted: DeepFMClassifier) -> None:
+    frame = clicks()
+    X, y = frame.drop(columns="clicked"), frame["clicked"]
+    with pytest.raises(NotFittedError):
+        DeepFMClassifier().score(X, y)
+    with pytest.raises(ValueError, match="the target y is None"):
+        fitted.score(X, None)
+    for ask in (fitted.score, fitted.interactions):
+        with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+            ask(X, y[:10])
 
 
 def test_an_array_after_a_frame_goes_by_position_and_the_other_way_round(fitted: DeepFMClassifier):
