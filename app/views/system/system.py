@@ -147,11 +147,11 @@ def _limits(room: Room) -> None:
         for one in fields(limits)
     ]
     most = None if room.most is None else room.most // 10**6
-    store_takes = f"Megabytes of the store; it takes {room.used / 10**6:,.0f}"
-    shown.append({"Limit": store_takes, "Value": most, "Setting": STORE})
+    shown.append({"Limit": "Megabytes of the whole store", "Value": most, "Setting": STORE})
     frame = pd.DataFrame(shown).astype({"Value": "Int64"})
     st.dataframe(frame, hide_index=True, placeholder="no limit")
     sideways_hint("The table")
+    st.caption(f"The whole store takes {room.used / 10**6:,.0f} MB now, without encoded rows.")
 
 
 def _size(count: int) -> str:

@@ -43,6 +43,7 @@ def test_the_operator_gives_the_password_and_nobody_else_sees_a_figure(
     shared: Store, opened: Opened, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(visitor.PASSWORD, WORD)
+    monkeypatch.setenv("DEEPFM_STORE_MB", "100")
     app = opened("system")
     assert not app.dataframe
     assert not app.metric
@@ -57,7 +58,8 @@ def test_the_operator_gives_the_password_and_nobody_else_sees_a_figure(
     assert figures["Waiting runs"] == "1"
     assert short(VISITOR) in shown(app)
     assert VISITOR not in shown(app)
-    assert "DEEPFM_STORE_MB" in shown(app)  # what the whole store takes, and may take
+    assert "Megabytes of the whole store,100,DEEPFM_STORE_MB" in shown(app)
+    assert "The whole store takes 0 MB now, without encoded rows." in text_of(app)
     assert not opened("system").metric  # another session
 
 
