@@ -143,7 +143,7 @@ def table(sha: str) -> Table:
     """
     require(sha)
     keep_sample(sha)
-    read = _large_table if store().is_large_table(sha) else _table
+    read = _large_table if shared() and store().is_large_table(sha) else _table
     return read(sha, visitor.owner())
 
 
@@ -168,7 +168,7 @@ def _table(sha: str, owner: str) -> Table:
 
 @st.cache_resource(max_entries=1, show_spinner="Reading the table …")
 def _large_table(sha: str, owner: str) -> Table:
-    """Keep one alone: each takes up to two gigabytes of the process that all visitors share."""
+    """Keep one alone on a shared server: each takes up to two gigabytes of the process that all visitors share."""
     return store().table(sha, owner)
 
 
