@@ -285,6 +285,31 @@ def test_every_frame_of_a_run_is_documented_with_its_columns_and_the_other_way_r
         assert columns == there[name] - (own if name == "example_cells" else set()), name
 
 
+def called_back(tree: ast.Module) -> list[ast.FunctionDef]:
+    """Give the functions of a module that widgets call back, by `on_click=` and its kin or through `_ACTIONS`."""
+    keywords = [node for node in ast.walk(tree) if isinstance(node, ast.keyword)]
+    given = [keyword.value for keyword in keywords if (keyword.arg or "").startswith("on_")]
+    listed = [
+        node.value
+        for node in tree.body
+        if isinstance(node, ast.Assign) and any(getattr(target, "id", "") == "_ACTIONS" for target in node.targets)
+    ]
+    names = {part.id for value in (*given, *listed) for part in ast.walk(value) if isinstance(part, ast.Name)}
+    return [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef) and node.name in names]
+
+
+def test_callbacks_draw_nothing_where_a_fragment_would_replace_the_title() -> None:
+    drawing = {"errors_shown", "show_error", "error", "warning", "info", "keep_worker"}
+    seen = 0
+    for path in APP.rglob("*.py"):
+        for function in called_back(ast.parse(path.read_text(encoding="utf-8"))):
+            calls = [node.func for node in ast.walk(function) if isinstance(node, ast.Call)]
+            names = {getattr(call, "id", getattr(call, "attr", "")) for call in calls}
+            assert not names & drawing, f"{path.name}: {function.name} draws; say errors by `errors_said`"
+            seen += 1
+    assert seen > 10
+
+
 def test_the_readme_names_what_is_there():
     tree = (ROOT / "README.md").read_text(encoding="utf-8").split("## Where things are")[1].split("```")[1]
     folder = ROOT

@@ -12,7 +12,7 @@ from app.shared import launch
 from app.shared.launch import in_words
 from app.state import links, saved_runs, sharing, visitor
 from app.state.store import store
-from app.widgets.text import MODEL_TITLES, counted, duration, errors_shown, moment, plain
+from app.widgets.text import MODEL_TITLES, counted, duration, errors_said, moment, plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.experiments import comparison as experiments_comparison
 from deepfm_core.experiments.comparison import Standing
@@ -251,18 +251,18 @@ def _actions(row: ComparisonRow, standing: Standing, key: str) -> None:
 
 
 def _cancel(comparison: str) -> None:
-    with errors_shown():
+    with errors_said():
         experiments_comparison.cancel(store(), comparison)
 
 
 def _resume(comparison: str) -> None:
-    with errors_shown():
+    with errors_said():
         experiments_comparison.resume(store(), comparison)
-        launch.keep_worker()
+        launch.wake_worker()
 
 
 def _delete(comparison: str, name: str, key: str) -> None:
-    with errors_shown():
+    with errors_said():
         store().comparisons.delete(comparison)
         st.session_state[DELETED] = (comparison, name, key)
         links.choose(key, None)
@@ -283,6 +283,6 @@ def _restore() -> None:
     if DELETED not in st.session_state:  # a second click came before the page was drawn anew
         return
     comparison, _, key = st.session_state.pop(DELETED)
-    with errors_shown():
+    with errors_said():
         store().comparisons.restore(comparison)
         links.choose(key, comparison)

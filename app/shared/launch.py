@@ -177,10 +177,19 @@ def launch(spec: RunSpec, settings: str = "") -> None:
     links.go("train", run=run_id, new=None)
 
 
+def wake_worker() -> None:
+    """Start a worker if none is alive. For callbacks, which say what fails (`errors_said`).
+
+    Raises:
+        RunError: it cannot be started.
+    """
+    store().workers.ensure()
+
+
 def keep_worker() -> None:
     """Start a worker if none is alive, so that the next run starts at once; warn if it cannot be started."""
     try:
-        store().workers.ensure()
+        wake_worker()
     except RunError as error:
         st.warning(plain(str(error)))
 

@@ -12,7 +12,7 @@ import streamlit as st
 from app.state import links, saved_tables, sharing, visitor
 from app.state.saved_tables import ROOT
 from app.state.store import store
-from app.widgets.text import counted, errors_shown, moment
+from app.widgets.text import counted, errors_said, moment
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.limits import Limits, shared
 from deepfm_core.store.records import RunRow
@@ -219,7 +219,7 @@ def offer_to_delete_all(forget: Callable[[], None]) -> None:
 
 
 def _delete_all(forget: Callable[[], None]) -> None:
-    with errors_shown():
+    with errors_said():
         store().delete_all(visitor.owner())
         saved_tables.forget_read()
         forget()

@@ -9,7 +9,7 @@ import streamlit as st
 
 from app.state import links, visitor
 from app.state.store import store
-from app.widgets.text import errors_shown, moment, plain
+from app.widgets.text import errors_said, moment, plain
 from deepfm_core.errors import RunError
 from deepfm_core.store.limits import shared
 from deepfm_core.store.shares import is_token
@@ -119,12 +119,12 @@ def show_given() -> None:
 
 
 def _give(kind: ShareKind, subject: str) -> None:
-    with errors_shown():
+    with errors_said():
         store().shares.give(kind, subject, visitor.owner())
 
 
 def _withdraw(token: str) -> None:
-    with errors_shown():
+    with errors_said():
         store().shares.withdraw(token, visitor.owner())
         st.toast("The link is withdrawn. It opens for nobody any more.", icon=":material/check:")
 

@@ -147,6 +147,18 @@ def errors_shown() -> Iterator[None]:
         show_error(error)
 
 
+@contextmanager
+def errors_said() -> Iterator[None]:
+    """Say a `DeepFMError` in a corner of the page until it is closed, instead of raising it. For callbacks.
+
+    What a callback of a fragment draws replaces the top of the page. A toast has a place of its own.
+    """
+    try:
+        yield
+    except DeepFMError as error:
+        st.toast(plain(without_options(str(error))), icon=":material/error:", duration="infinite")
+
+
 def show_error(error: DeepFMError, *, to_choose: bool = False) -> None:
     """Show an error: its text escaped, its lists as lists, without options of the command line.
 

@@ -405,6 +405,18 @@ def test_a_queued_run_can_be_cancelled_and_resumed_on_train(opened: Opened, stor
     assert store.run(run).state == "queued"
 
 
+def test_a_refused_resume_is_said_in_a_corner_and_the_page_stays(opened: Opened, store: Store) -> None:
+    run = store.enqueue(_spec(opened, store))
+    store.request_cancel(run)
+    app = opened("train", run=run)
+    store.resume(run)  # in another tab
+    _button(app, "Resume").click().run()
+    (said,) = [toast.value for toast in app.toast]
+    assert "is queued. Only a lost, failed or cancelled run can be resumed." in said
+    assert app.title[0].value == "Train"
+    assert not app.exception
+
+
 def test_a_run_can_be_renamed_annotated_deleted_and_brought_back(opened: Opened, store: Store) -> None:
     run = store.enqueue(_spec(opened, store), "first try")
     store.request_cancel(run)

@@ -16,7 +16,7 @@ from app.state.store import store
 from app.views.data.evidence import observed_section, values_section
 from app.views.data.roles import KEPT, choose_label, edit_roles, table_heading
 from app.widgets.layout import STACKED, sideways_hint
-from app.widgets.text import counted, errors_shown, plain, say_missing_letters, show_error, without_options
+from app.widgets.text import counted, errors_said, errors_shown, plain, say_missing_letters, show_error, without_options
 from deepfm_core.errors import DeepFMError, Problem, in_words
 from deepfm_core.schema.schema import KEEP, Schema
 from deepfm_core.tables.table import Table
@@ -174,14 +174,14 @@ def _removal(sha: str, names: dict[str, str]) -> None:
 
 
 def _remove(sha: str, name: str) -> None:
-    with errors_shown():
+    with errors_said():
         store().delete_table(sha, visitor.owner())
         st.session_state[REMOVED] = (sha, name)
         launch.choose_table(None)
 
 
 def _restore(sha: str, _name: str) -> None:
-    with errors_shown():
+    with errors_said():
         store().restore_table(sha, visitor.owner())
         st.session_state.pop(REMOVED, None)
         launch.choose_table(sha)

@@ -18,6 +18,7 @@ from app.widgets.layout import side_by_side, sideways_hint
 from app.widgets.text import (
     MODEL_TITLES,
     SECONDS_HELP,
+    errors_said,
     errors_shown,
     guide_alone,
     plain,
@@ -375,26 +376,27 @@ def _describe(row: RunRow) -> None:
 def _note(key: str, row: RunRow) -> None:
     """Keep the notes of a run, whose tags stay; words of them that begin with # are tags, too."""
     notes = st.session_state[key]
-    with errors_shown():
+    with errors_said():
         store().set_notes(row.id, with_tags(notes, [*tags_at_end(row.notes), *tags_of(notes)]))
 
 
 def _resume(rows: list[RunRow]) -> None:
     for row in rows:
-        with errors_shown():
+        with errors_said():
             store().resume(row.id)
-    launch.keep_worker()
+    with errors_said():
+        launch.wake_worker()
 
 
 def _cancel(rows: list[RunRow]) -> None:
     for row in rows:
-        with errors_shown():
+        with errors_said():
             store().request_cancel(row.id)
 
 
 def _delete(rows: list[RunRow]) -> None:
     for row in rows:
-        with errors_shown():
+        with errors_said():
             store().delete(row.id)
             st.session_state.setdefault("deleted runs", []).append((row.id, row.name))
     links.choose(SELECTED, None)
@@ -421,7 +423,7 @@ def show_undo() -> None:
 
 def _restore() -> None:
     for run_id, _ in st.session_state.pop("deleted runs", ()):  # a second click may come before the page is drawn anew
-        with errors_shown():
+        with errors_said():
             store().restore(run_id)
 
 

@@ -12,7 +12,7 @@ import streamlit as st
 
 from app.state import links
 from app.state.store import store
-from app.widgets.text import errors_shown, plain
+from app.widgets.text import errors_said, plain
 from deepfm_core.store.records import RunRow
 
 _TAG = re.compile(r"(?<![^\s,;])#([^\s#,;]+)[,;]?")
@@ -92,5 +92,5 @@ def _set_tags(key: str, chosen: list[RunRow], common: list[str]) -> None:
     wanted = st.session_state[key]
     for row in chosen:
         kept = [tag for tag in tags_of(row.notes) if tag not in common or tag in wanted]
-        with errors_shown():
+        with errors_said():
             store().set_notes(row.id, with_tags(row.notes, [*kept, *wanted]))

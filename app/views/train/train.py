@@ -13,7 +13,7 @@ import streamlit as st
 from app.export import menu
 from app.shared import launch, overview, predictions, run_status
 from app.shared.holdout import say_doubts, say_unusable, table_line
-from app.shared.launch import keep_worker
+from app.shared.launch import wake_worker
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
 from app.state.store import store
@@ -24,6 +24,7 @@ from app.widgets.text import (
     SECONDS_HELP,
     counted,
     duration,
+    errors_said,
     errors_shown,
     guide_alone,
     guide_kept,
@@ -184,14 +185,14 @@ def _state(run: OpenRun, run_progress: RunProgress) -> str:
 
 
 def _cancel(run_id: str) -> None:
-    with errors_shown():
+    with errors_said():
         store().request_cancel(run_id)
 
 
 def _resume(run_id: str) -> None:
-    with errors_shown():
+    with errors_said():
         store().resume(run_id)
-        keep_worker()
+        wake_worker()
 
 
 def _under_way(run: OpenRun, run_progress: RunProgress) -> None:
