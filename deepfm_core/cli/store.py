@@ -35,13 +35,16 @@ def check(arguments: argparse.Namespace) -> None:
 def health(arguments: argparse.Namespace) -> None:
     """Print what is not well, a line each, or that all is; end with status 1 if something is not.
 
-    For a container's health check. An older store is brought up to date first, as by any command.
+    Notes change no status. For a container's health check. An older store is brought up to date first, as by any
+    command.
     """
     home = default_home()
-    found = [*_answering(arguments.server), *_store_problems(home)]
-    for problem in found:
-        print(f"problem: {problem}")
-    if found:
+    problems, notes = _looked_at(home)
+    problems = [*_answering(arguments.server), *problems]
+    for kind, said in (("problem", problems), ("note", notes)):
+        for sentence in said:
+            print(f"{kind}: {sentence}")
+    if problems:
         raise SystemExit(1)
     print(f"Store `{home}` is well.")
 
@@ -60,17 +63,18 @@ def _answering(server: str | None) -> Iterator[str]:
     yield f"The server does not answer at {url} ({said}). Start it, or give another --server."
 
 
-def _store_problems(home: Path) -> Iterator[str]:
-    """Say what is not well with a store; nothing where there is none yet, as before the first visitor."""
-    from deepfm_core.store.upkeep.overview import problems
+def _looked_at(home: Path) -> tuple[list[str], list[str]]:
+    """Give a store's problems and notes; none where there is no store yet, as before the first visitor."""
+    from deepfm_core.store.limits import room_of
+    from deepfm_core.store.upkeep.overview import notes, problems
 
     try:
         if not checks.is_there(home, database_url()):
-            return
+            return [], []
         with closing(Store(home)) as store:
-            yield from problems(store)
+            return list(problems(store)), list(notes(room_of(home)))
     except RunError as error:
-        yield str(error)
+        return [str(error)], []
 
 
 def backup(arguments: argparse.Namespace) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import os
 import shutil
+import threading
 import time
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -227,7 +229,7 @@ def _refuse_bytes(used: int, limits: Limits) -> None:
 
 
 STORE = "DEEPFM_STORE_MB"
-"""The environment variable of the megabytes that all files of the store may take; 0 is no limit."""
+"""The environment variable of the megabytes that all files of a shared store may take; 0 is no limit."""
 LEAST_FREE = 500 * 10**6
 """Bytes of disk below which a store is not well: runs and uploads will soon fail."""
 _PART = 2
@@ -236,15 +238,17 @@ _ENCODED = ("encoded",)
 """The folders of encoded rows: they have a limit of their own, and go where there is no room."""
 _AGAIN = 60.0
 """Seconds for which the size of a store is known: it is measured file by file."""
-_measured: dict[Path, tuple[float, int]] = {}
+_SIZE = "size"
+"""The file of a store with its size: the time and bytes of when it was measured, then the bytes of what was added."""
+_measuring = threading.Lock()
 
 
 @dataclass(frozen=True)
 class Room:
     """How much a store keeps, and may keep."""
 
-    used: int
-    """Bytes of all files but encoded rows."""
+    used: int | None
+    """Bytes of all files but encoded rows; None without a limit, as nobody measures them then."""
     most: int | None
     """Bytes; None without a limit."""
     free: int
@@ -252,7 +256,7 @@ class Room:
 
 
 def room_of(home: Path) -> Room:
-    """Measure a store, file by file at most once a minute; what visitors add between is counted.
+    """Measure a store that has a limit, file by file at most once a minute; what visitors add between is counted.
 
     Raises:
         RunError: the setting is not a whole number, or the disk cannot be read.
@@ -261,12 +265,54 @@ def room_of(home: Path) -> Room:
         disk = shutil.disk_usage(home)
     except OSError as error:
         raise RunError(f"Store `{home}`: {error.strerror}. Check the disk and permissions there.") from error
-    named, usual = _number(STORE), disk.total // _PART if shared() else None
-    at, used = _measured.get(home, (-_AGAIN, 0))
-    if time.monotonic() - at >= _AGAIN:
-        used = bytes_of(home, _ENCODED)
-        _measured[home] = time.monotonic(), used
-    return Room(used, usual if named is None else named * 10**6 or None, disk.free)
+    most = _most_of_store(disk.total)
+    return Room(None if most is None else _used(home), most, disk.free)
+
+
+def _most_of_store(disk: int) -> int | None:
+    """Return the bytes that a store may take of a disk of so many; a personal one takes what it needs."""
+    named = _number(STORE)
+    if not shared():
+        return None
+    return disk // _PART if named is None else named * 10**6 or None
+
+
+def _used(home: Path) -> int:
+    """Return the bytes of a store, which all its processes measure once a minute together."""
+    with _measuring:  # one thread measures, and the others find what it has noted
+        known = _noted(home)
+        if known is not None:
+            return known
+        at, used = time.time(), bytes_of(home, _ENCODED)
+        with suppress(OSError), whole(home / _SIZE) as temporary:  # on a disk that is full, it is measured again
+            temporary.write_text(f"{at} {used}\n", encoding="utf-8")
+        return used
+
+
+def _noted(home: Path) -> int | None:
+    """Read the size of a store; None where it was not measured within a minute, or nobody can read it."""
+    try:
+        measured, *added = (home / _SIZE).read_text(encoding="utf-8").splitlines()
+        at, used = measured.split(" ")
+        return int(used) + sum(map(int, added)) if 0 <= time.time() - float(at) < _AGAIN else None
+    except (OSError, ValueError):
+        return None
+
+
+def count_in(home: Path, size: int) -> None:
+    """Count what was added to a store since it was measured, in bytes."""
+    with suppress(OSError), open(home / _SIZE, "a", encoding="utf-8", opener=_existing) as file:
+        file.write(f"{size}\n")
+
+
+def _existing(path: str, flags: int) -> int:
+    return os.open(path, flags & ~os.O_CREAT)
+
+
+def measure_again(home: Path) -> None:
+    """Forget the size of a store from which files were removed, so that what they took is free at once."""
+    with suppress(OSError):
+        (home / _SIZE).unlink(missing_ok=True)
 
 
 def require_room_in_store(owner: str, size: int, home: Path) -> None:
@@ -274,28 +320,26 @@ def require_room_in_store(owner: str, size: int, home: Path) -> None:
 
     Args:
         owner: who adds it.
-        size: bytes that it takes, as far as they are known.
+        size: bytes that it takes, as far as they are known; 0 for a run.
         home: the store's folder.
 
     Raises:
         RunError: the store has as much as is allowed, or hardly any disk is left.
     """
-    if owner == LOCAL or not (shared() or _number(STORE)):
+    if owner == LOCAL or not shared():
         return
-    room = room_of(home)
-    if room.most is not None and (room.used + size > room.most or room.free - size < LEAST_FREE):
-        raise RunError(
-            f"The server has no room for more: what it keeps takes {_megabytes(room.used)} of {_megabytes(room.most)},"
-            f" and {_megabytes(room.free)} of its disk are free. Nothing that you have is lost. Delete what you no"
-            " longer need on Runs and Data, or ask whoever runs the server for room."
-        )
+    room, takes = room_of(home), f"The table takes {_megabytes(size)}. " if size else ""
+    if room.free - size < LEAST_FREE:
+        raise RunError(f"{takes}The server's disk has no room for more. {_NO_ROOM}")
+    if room.used is not None and room.most is not None and room.used + size > room.most:
+        have = f"All visitors together have {_megabytes(room.used)} here, and the limit is {_megabytes(room.most)}."
+        raise RunError(f"{takes}{have} {_NO_ROOM}")
 
 
-def count_in(home: Path, size: int) -> None:
-    """Count what was added to a store since it was measured, in bytes."""
-    if home in _measured:
-        at, used = _measured[home]
-        _measured[home] = at, used + size
+_NO_ROOM = (
+    "Nothing that you have is lost. What you delete makes room a day later; Delete everything of mine, on Runs, does so"
+    " at once. Or ask whoever runs the server for room."
+)
 
 
 class TooMany(RunError):  # noqa: N818 (says what was found)

@@ -26,6 +26,7 @@ from deepfm_core.store.limits import LOCAL as LOCAL
 from deepfm_core.store.limits import (
     Use,
     clock_is_steady,
+    measure_again,
     require_room_for_files,
     require_room_in_queue,
     require_room_in_store,
@@ -439,6 +440,7 @@ class Store:
         sweep(self.home / "runs", before)
         self.encoded.remove_unfinished(before)
         self.questions.purge(before)
+        measure_again(self.home)
 
     # Events
 

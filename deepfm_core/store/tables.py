@@ -93,6 +93,7 @@ class StoredTables:
             while not self.enter(sha, name, owner):
                 with atomic_folder(self._path(sha)) as target:
                     self._take(folder, target)
+                count_in(self._folder.parent, bytes_of_table(self._path(sha)))
         return self._noted(sha, owner, size, began)
 
     def _noted(self, sha: str, owner: str, size: int, began: float) -> TableEntry:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import io
 import random
 import shutil
+import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import closing, nullcontext
@@ -205,7 +207,10 @@ def test_all_visitors_together_have_a_limit_and_nobody_loses_what_is_there(
     for number in (18, 20):  # a visitor who drops the cookie is a new owner
         shared.import_table(swelling(number), "a.parquet", f"visitor {number}")
     run = shared.enqueue(spec(), owner="ann")
-    full = r"The server has no room for more: .* of 6\.0 MB, .* Nothing that you have is lost\. Delete what you no"
+    full = (
+        r"^The table takes [12]\.\d MB\. All visitors together have [45]\.\d MB here, and the limit is 6\.0 MB\."
+        r" Nothing that you have is lost\. .* Delete everything of mine, on Runs, does so at once\."
+    )
     with pytest.raises(RunError, match=full):
         shared.import_table(swelling(16), "a.parquet", "yet another")
     monkeypatch.setenv("DEEPFM_STORE_MB", "2")
@@ -215,7 +220,7 @@ def test_all_visitors_together_have_a_limit_and_nobody_loses_what_is_there(
         lambda: shared.resume(run),
         lambda: shared.comparisons.begin("two", "ann", MODELS, {}, [NewRun(spec(), "", "ann")] * 2),
     ):
-        with pytest.raises(RunError, match="The server has no room for more"):
+        with pytest.raises(RunError, match=r"^All visitors together have .* MB here, and the limit is 2\.0 MB"):
             add()
     assert [row.id for row in shared.runs()] == [run]
     assert len(shared.tables()) == 2
@@ -232,9 +237,12 @@ def test_a_shared_store_may_take_half_of_its_disk_and_leaves_some_of_it_free(
     disk = shutil.disk_usage(shared.home)
     assert limits.room_of(shared.home).most == disk.total // 2
     monkeypatch.setattr(limits, "LEAST_FREE", disk.total)
-    with pytest.raises(RunError, match="of its disk are free"):
-        shared.import_table(CSV, "a.csv", "ann")
+    for setting in ("1000", "0"):  # 0 is no limit, but the disk has an end
+        monkeypatch.setenv("DEEPFM_STORE_MB", setting)
+        with pytest.raises(RunError, match=r"^The table takes 0\.0 MB\. The server's disk has no room for more\. Noth"):
+            shared.import_table(CSV, "a.csv", "ann")
     monkeypatch.delenv("DEEPFM_PRIVATE")
+    monkeypatch.setenv("DEEPFM_STORE_MB", "1")
     assert limits.room_of(shared.home).most is None
     shared.import_table(CSV, "a.csv", "ann")
     monkeypatch.setenv("DEEPFM_STORE_MB", "much")
@@ -252,6 +260,49 @@ def test_a_table_is_counted_at_once_and_once_and_a_refused_one_is_not(
     for _ in range(3):
         shared.import_table(swelling(), "a.parquet", "ann")
         assert limits.room_of(shared.home).used == before + shared.use("ann").bytes
+    path = shared.home.parent / "gathered.parquet"
+    path.write_bytes(swelling(18))
+    for _ in range(2):
+        shared.gather_table(str(path), "ann")
+        assert limits.room_of(shared.home).used == before + shared.use("ann").bytes
+
+
+def test_processes_measure_a_store_once_a_minute_together_and_none_that_has_no_limit(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    walked: list[Path] = []
+    monkeypatch.setattr(limits, "bytes_of", lambda folder, besides=(): walked.append(folder) or 7)
+    monkeypatch.setenv("DEEPFM_STORE_MB", "0")
+    assert limits.room_of(shared.home).used is None
+    monkeypatch.setenv("DEEPFM_STORE_MB", "9")
+    ask = "import sys; from pathlib import Path; from deepfm_core.store.limits import *;"
+    ask += "print(room_of(Path(sys.argv[1])).used); count_in(Path(sys.argv[1]), 5)"
+    assert (limits.room_of(shared.home).used, len(walked)) == (7, 1)
+    for used in (7, 12):
+        asked = subprocess.run([sys.executable, "-c", ask, shared.home], capture_output=True, text=True, check=True)
+        assert asked.stdout == f"{used}\n"
+    assert (limits.room_of(shared.home).used, len(walked)) == (17, 1)
+    for damaged in (
+        "",
+        "x",
+        f"{time.time()}",
+        "nan 7",
+        f"{time.time() + 99} 7",
+        f"{time.time() - 61} 7",
+        f"{time.time()} 7\n?",
+    ):
+        (shared.home / "size").write_text(damaged, encoding="utf-8")
+        walked.clear()
+        assert (limits.room_of(shared.home).used, len(walked)) == (7, 1)
+
+
+def test_what_is_removed_for_good_makes_room_at_once(shared: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DEEPFM_STORE_MB", "3")
+    shared.import_table(swelling(20), "a.parquet", "ann")
+    with pytest.raises(RunError, match="Delete everything of mine"):
+        shared.import_table(swelling(18), "b.parquet", "bob")
+    shared.delete_all("ann")
+    shared.import_table(swelling(18), "b.parquet", "bob")
 
 
 def test_a_run_whose_owner_has_no_room_left_fails_in_a_sentence_and_can_be_resumed(

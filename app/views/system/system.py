@@ -42,9 +42,11 @@ def main() -> None:
 def _problems(state: Overview) -> None:
     for problem in state.problems:
         st.warning(plain(problem), icon=":material/warning:")
+    for note in state.notes:
+        st.info(plain(note), icon=":material/info:")
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button("Refresh", icon=":material/refresh:")
-        if not state.problems:
+        if not (state.problems or state.notes):
             st.caption("Nothing needs your attention.")
 
 
@@ -151,7 +153,8 @@ def _limits(room: Room) -> None:
     frame = pd.DataFrame(shown).astype({"Value": "Int64"})
     st.dataframe(frame, hide_index=True, placeholder="no limit")
     sideways_hint("The table")
-    st.caption(f"The whole store takes {room.used / 10**6:,.0f} MB now, without encoded rows.")
+    if room.used is not None:
+        st.caption(f"The whole store takes {room.used / 10**6:,.0f} MB now, without encoded rows.")
 
 
 def _size(count: int) -> str:

@@ -85,6 +85,8 @@ class Overview:
     memory_total: int
     problems: list[str] = field(default_factory=list)
     """What an operator should look at, as sentences."""
+    notes: list[str] = field(default_factory=list)
+    """What an operator should know while all is well, as sentences."""
 
 
 def overview(store: Store) -> Overview:
@@ -94,7 +96,7 @@ def overview(store: Store) -> Overview:
         RunError: the store cannot be read.
     """
     runs, tables, workers = store.runs(), store.tables(), worker_lines(store)
-    disk, memory = shutil.disk_usage(store.home), psutil.virtual_memory()
+    disk, memory, room = shutil.disk_usage(store.home), psutil.virtual_memory(), room_of(store.home)
     return Overview(
         _queue(store, runs),
         workers,
@@ -102,10 +104,11 @@ def overview(store: Store) -> Overview:
         _folders(store.home),
         disk.free,
         disk.total,
-        room_of(store.home),
+        room,
         memory.available,
         memory.total,
         list(problems(store, workers)),
+        list(notes(room)),
     )
 
 
@@ -125,7 +128,6 @@ def problems(store: Store, workers: list[WorkerLine] | None = None) -> Iterator[
     if free < LEAST_FREE:
         least = f"{LEAST_FREE / 10**6:,.0f} MB"
         yield f"Only {free / 10**6:,.0f} MB of disk are free. Free some, to {least} or more, or uploads and runs fail."
-    yield from _filled(room_of(store.home))
     workers = worker_lines(store) if workers is None else workers
     waiting = store.queued()
     if waiting and not any(worker.alive for worker in workers if worker.lane == RUNS):
@@ -139,8 +141,12 @@ def problems(store: Store, workers: list[WorkerLine] | None = None) -> Iterator[
             )
 
 
-def _filled(room: Room) -> Iterator[str]:
-    if room.most is not None and room.used > _NEARLY * room.most:
+def notes(room: Room) -> Iterator[str]:
+    """Say what an operator should know of a store that is well: that it has nearly all that it may take.
+
+    That is no problem: a server that is started again for it has no more room.
+    """
+    if room.used is not None and room.most is not None and room.used > _NEARLY * room.most:
         takes = f"The store takes {room.used / 10**6:,.0f} MB of {room.most / 10**6:,.0f} MB."
         yield f"{takes} At the limit, visitors can add nothing. Raise {STORE}, or keep things for fewer days."
 

@@ -60,6 +60,12 @@ def test_the_operator_gives_the_password_and_nobody_else_sees_a_figure(
     assert VISITOR not in shown(app)
     assert "Megabytes of the whole store,100,DEEPFM_STORE_MB" in shown(app)
     assert "The whole store takes 0 MB now, without encoded rows." in text_of(app)
+    assert not app.info
+    (shared.home / "tables" / "large").mkdir(parents=True)
+    (shared.home / "tables" / "large" / "original").write_bytes(b"x" * 99_000_000)
+    (shared.home / "size").unlink()
+    app.run()
+    assert app.info[0].value.startswith("The store takes 99 MB of 100 MB.")
     assert not opened("system").metric  # another session
 
 

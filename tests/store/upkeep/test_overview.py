@@ -82,9 +82,26 @@ def test_an_operator_hears_of_a_store_that_has_nearly_all_it_may_take(
     monkeypatch.setenv("DEEPFM_STORE_MB", "2")
     (store.home / "tables").mkdir()
     (store.home / "tables" / "large").write_bytes(b"x" * 1_900_000)
-    [problem] = problems(store)
-    assert problem.startswith("The store takes 2 MB of 2 MB. At the limit, visitors can add nothing.")
-    assert overview(store).room.most == 2_000_000
+    assert overview(store).notes == []  # a personal store takes what it needs
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    state = overview(store)
+    assert (state.room.most, state.problems) == (2_000_000, [])
+    [note] = state.notes
+    assert note.startswith("The store takes 2 MB of 2 MB. At the limit, visitors can add nothing.")
+
+
+def test_health_of_a_store_that_is_nearly_full_is_a_note_and_no_reason_to_start_the_server_again(
+    command, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    monkeypatch.setenv("DEEPFM_STORE_MB", "1")
+    with closing(Store(home)) as store:
+        store.import_table(CSV, "t.csv")
+    (home / "tables" / "large").write_bytes(b"x" * 2_000_000)
+    done = command("health")
+    assert done.returncode == 0
+    assert done.stdout.startswith("note: The store takes 2 MB of 1 MB. At the limit, visitors can add nothing.")
+    assert done.stdout.endswith(f"Store `{home}` is well.\n")
 
 
 class _Answering(BaseHTTPRequestHandler):
