@@ -326,14 +326,30 @@ def require_room_in_store(owner: str, size: int, home: Path) -> None:
     Raises:
         RunError: the store has as much as is allowed, or hardly any disk is left.
     """
-    if owner == LOCAL or not shared():
-        return
-    room, takes = room_of(home), f"The table takes {_megabytes(size)}. " if size else ""
+    if owner != LOCAL and (why := _lacking(size, home)):
+        takes = f"The table takes {_megabytes(size)}. " if size else ""
+        raise RunError(f"{takes}{why} {_NO_ROOM}")
+
+
+def is_full(home: Path) -> bool:
+    """Say whether a store has no room for anything that a visitor adds.
+
+    Raises:
+        RunError: as `room_of`.
+    """
+    return bool(_lacking(0, home))
+
+
+def _lacking(size: int, home: Path) -> str:
+    """Say why so many bytes of visitors have no room; nothing where they have."""
+    if not shared():
+        return ""
+    room = room_of(home)
     if room.free - size < LEAST_FREE:
-        raise RunError(f"{takes}The server's disk has no room for more. {_NO_ROOM}")
+        return "The server's disk has no room for more."
     if room.used is not None and room.most is not None and room.used + size > room.most:
-        have = f"All visitors together have {_megabytes(room.used)} here, and the limit is {_megabytes(room.most)}."
-        raise RunError(f"{takes}{have} {_NO_ROOM}")
+        return f"All visitors together have {_megabytes(room.used)} here, and the limit is {_megabytes(room.most)}."
+    return ""
 
 
 _NO_ROOM = (

@@ -189,14 +189,15 @@ WITH served AS (SELECT owner, MAX(started) AS last FROM runs GROUP BY owner),
         SELECT id, queued, rowid AS entered, comparison IS NOT NULL AS grouped, COALESCE(last, 0) AS last,
             ROW_NUMBER() OVER (PARTITION BY owner ORDER BY comparison IS NOT NULL, queued, runs.rowid) AS turn
         FROM runs LEFT JOIN served USING (owner)
-        WHERE status = 'queued' AND deleted IS NULL AND (:comparison IS NULL OR comparison = :comparison))
+        WHERE status = 'queued' AND deleted IS NULL AND (:comparison IS NULL OR comparison = :comparison)
+            AND (:owner IS NULL OR owner = :owner))
 SELECT id, ROW_NUMBER() OVER (ORDER BY turn, last, grouped, queued, entered) AS place FROM waiting ORDER BY place
 """
 """The queue: owners take turns, the one served longest ago first. Of one owner's runs, the single ones go before those
 of comparisons and studies, and older ones before newer ones."""
 
 _NEXT = f"SELECT id FROM ({TURNS}) AS turns LIMIT 1"
-_ANY = {"comparison": None}
+_ANY = {"comparison": None, "owner": None}
 _GIVE_BACK = (
     "UPDATE runs SET worker = NULL, status = CASE cancel_requested WHEN 1 THEN 'cancelled' ELSE 'queued' END,"
     " ended = CASE cancel_requested WHEN 1 THEN ? END WHERE status = 'running' AND worker = ?"
@@ -229,10 +230,11 @@ class Claims:
         rows = self._database.rows("SELECT * FROM runs WHERE status = 'running' AND deleted IS NULL")
         return [run for run in map(RunRow.of, rows) if run.state == "lost"]
 
-    def next(self, worker: Process, comparison: str | None = None) -> RunRow | None:
-        """Claim the run whose turn it is, or that of a comparison, for `worker`; None if none waits."""
-        values = {"comparison": comparison, "worker": str(worker), "now": time.time()}
-        if not self._database.rows(_NEXT, {"comparison": comparison}):
+    def next(self, worker: Process, comparison: str | None = None, owner: str | None = None) -> RunRow | None:
+        """Claim the run whose turn it is, or that of a comparison or an owner, for `worker`; None if none waits."""
+        among = {"comparison": comparison, "owner": owner}
+        values = {**among, "worker": str(worker), "now": time.time()}
+        if not self._database.rows(_NEXT, among):
             return None
         with self._database.write() as connection:
             rows = connection.execute(

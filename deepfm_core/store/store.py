@@ -26,6 +26,7 @@ from deepfm_core.store.limits import LOCAL as LOCAL
 from deepfm_core.store.limits import (
     Use,
     clock_is_steady,
+    is_full,
     measure_again,
     require_room_for_files,
     require_room_in_queue,
@@ -496,9 +497,18 @@ class Store:
         return use_of(owner, self.database, self.home)
 
     def require_room(self, owner: str) -> None:
-        """Look whether a run of an owner may begin to write its files; RunError where there is no room for more."""
-        require_room_in_store(owner, 0, self.home)
+        """Look whether a run of an owner may begin to write its files; RunError where the owner has too many."""
         require_room_for_files(owner, self.database, self.home)
+
+    def is_full(self) -> bool:
+        """Say whether there is no room for what visitors add; their runs wait then."""
+        return is_full(self.home)
+
+    def next_run(self, worker: Process) -> RunRow | None:
+        """Claim the run whose turn it is; of a full store, one of the owner `local`, whom nothing limits."""
+        if not self.queued():
+            return None
+        return self.claims.next(worker, owner=LOCAL if self.is_full() else None)
 
     def queued(self) -> int:
         """Return how many runs wait."""
@@ -508,7 +518,7 @@ class Store:
     def position(self, run_id: str) -> int | None:
         """Return a run's place in the queue, from 1; None if it does not wait."""
         query = f"SELECT place FROM ({TURNS}) AS turns WHERE id = :id"
-        row = self.database.row(query, {"comparison": None, "id": run_id})
+        row = self.database.row(query, {"comparison": None, "owner": None, "id": run_id})
         return int(row[0]) if row else None
 
     def worker_state(self) -> WorkerState:

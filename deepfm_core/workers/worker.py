@@ -89,7 +89,7 @@ def work(home: Path, engine_name: str, idle: float, address: str = "", processor
         engine, warm_up = load_engine(engine_name)
 
         def claim() -> Callable[[], None] | None:
-            run = store.claims.next(worker)
+            run = store.next_run(worker)
             return partial(_do, store, run, engine, worker) if run else None
 
         return Lane(RUNS, claim, idle, _POLL_SECONDS, warm_up, Upkeep(store))

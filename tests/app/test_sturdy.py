@@ -222,6 +222,14 @@ def test_a_shared_server_says_what_a_visitor_may_have_and_a_personal_one_does_no
         assert "Tables and ended runs are deleted after 90 days." in said
 
 
+def test_a_run_that_waits_for_room_says_so(opened: Opened, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    run = finished_copy(store, lambda _folder: None)
+    store.database.change("UPDATE runs SET status = 'queued', summary = '{}' WHERE id = ?", (run,))
+    assert "Waiting for room" not in captions(opened("train", run=run))
+    monkeypatch.setattr(Store, "is_full", lambda _store: True)
+    assert "Waiting for room: the server keeps as much as it may." in captions(opened("train", run=run))
+
+
 def test_everything_of_mine_is_deleted_after_it_was_said_what_goes(opened: Opened, store: Store) -> None:
     mine, other = store.enqueue(spec(), owner=LOCAL), store.enqueue(spec(), owner="bob")
     app = opened("runs", run=mine)

@@ -305,6 +305,24 @@ def test_what_is_removed_for_good_makes_room_at_once(shared: Store, monkeypatch:
     shared.import_table(swelling(18), "b.parquet", "bob")
 
 
+def test_a_visitors_run_waits_while_the_store_is_full_and_begins_once_there_is_room(
+    shared: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lanes: list[lane.Lane] = []
+    monkeypatch.setattr(lane, "work", lambda _store, _name, prepare: lanes.append(prepare(ME)))
+    worker.work(shared.home, "tests.small_engine:execute", 0.0)
+    visitors, local = shared.enqueue(spec(), owner="ann"), shared.enqueue(spec(), owner=LOCAL)
+    monkeypatch.setenv("DEEPFM_STORE_MB", "1")
+    (shared.folder(visitors).path / "log").write_bytes(b"x" * 1_100_000)
+    shared.purge()
+    assert lanes[0].claim() is not None
+    assert lanes[0].claim() is None
+    assert [shared.run(run).state for run in (visitors, local)] == ["queued", "running"]
+    monkeypatch.setenv("DEEPFM_STORE_MB", "2")
+    assert lanes[0].claim() is not None
+    assert shared.run(visitors).state == "running"
+
+
 def test_a_run_whose_owner_has_no_room_left_fails_in_a_sentence_and_can_be_resumed(
     shared: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,8 +25,9 @@ from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.events import PLACE, Cancelled, EpochDone, Event, Placed, Stage
 from deepfm_core.spec.run import FitSpec, RunSpec, SplitSpec
+from deepfm_core.store import limits
 from deepfm_core.store.process import Process
-from deepfm_core.store.store import Store
+from deepfm_core.store.store import LOCAL, Store
 from deepfm_core.workers.cluster import ray_engine
 from deepfm_core.workers.cluster.node import Packer, Parcel
 from deepfm_core.workers.cluster.ray_engine import Dispatcher, RayEngine, Size, _Lost
@@ -334,6 +335,21 @@ def test_a_stale_run_takes_no_other_run_of_its_dispatcher_along(store: Store) ->
     stale(store, silent)
     Dispatcher(store, replace(me, born=me.born - 1), Slow(), lambda: None)  # type: ignore[arg-type]
     assert [state(store, run) for run in (silent, lively)] == ["queued", "running"]
+
+
+def test_a_dispatcher_leaves_visitors_runs_in_the_queue_of_a_full_store(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = spec(store)
+    visitors, local = (store.enqueue(asked, owner=owner) for owner in ("ann", LOCAL))
+    dispatcher = Dispatcher(store, Process.current(), Slow(), lambda: None)  # type: ignore[arg-type]
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    monkeypatch.setattr(limits, "LEAST_FREE", 1 << 60)
+    assert dispatcher.claim() is not None
+    assert dispatcher.claim() is None
+    assert [state(store, run) for run in (visitors, local)] == ["queued", "running"]
+    monkeypatch.undo()
+    assert dispatcher.claim() is not None
 
 
 def test_a_dispatcher_keeps_a_run_that_it_still_follows(store: Store) -> None:

@@ -203,6 +203,9 @@ def _under_way(run: OpenRun, run_progress: RunProgress) -> None:
         st.caption(f"Results are ready. Still checking each pair on held-out rows.{when}")
         return
     if run.state == "queued":
+        if store().is_full():
+            st.caption("Waiting for room: the server keeps as much as it may. The run begins once there is some.")
+            return
         state = store().worker_state()
         st.caption("The worker is loading." if state.starting else _waiting(state))
         return

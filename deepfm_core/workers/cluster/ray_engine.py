@@ -29,7 +29,7 @@ from deepfm_core.spec.events import PLACE, Cancelled, EpochDone, Event, Placed, 
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import RunRow
 from deepfm_core.store.run_queue import RUNS
-from deepfm_core.store.store import CLUSTER_FILE, Store
+from deepfm_core.store.store import CLUSTER_FILE, LOCAL, Store
 from deepfm_core.workers.cluster import node
 from deepfm_core.workers.cluster.node import whole_folder
 from deepfm_core.workers.lane import Lane, perform
@@ -369,9 +369,16 @@ class Dispatcher:
         )
 
     def _next(self) -> RunRow | None:
-        """Claim the first run that may begin; a search's wait where their setting needs results that are not there."""
+        """Claim the first run that may begin; a search's wait where their setting needs results that are not there.
+
+        While the store is full, visitors' runs wait.
+        """
         held: set[str | None] = set()
-        for run in self._store.claims.waiting():
+        waiting = self._store.claims.waiting()
+        full = bool(waiting) and self._store.is_full()
+        for run in waiting:
+            if full and run.owner != LOCAL:
+                continue  # it waits until there is room
             if run.id in self._threads or (run.to_choose and run.comparison in held):
                 continue  # a thread that still follows it must end first
             if not may_choose(self._store, run):
