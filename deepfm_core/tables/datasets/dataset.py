@@ -448,13 +448,26 @@ def _infos(system: Any, base: str, *, whole: bool) -> list[Any]:
 
 def _refuse_no_files(base: str, pattern: list[str] | None, name: str) -> None:
     """Refuse links that lead nowhere, and pipes: Arrow lists them as no file, so their rows would be missed unsaid."""
-    folders = ((Path(folder), names) for folder, _, names in os.walk(base))
-    for path in sorted(folder / own for folder, names in folders for own in names):
-        below = path.relative_to(base).parts
-        if path.is_file() or not _is_meant(below, pattern):
+    for path in sorted(_below(Path(base))):
+        parts = path.relative_to(base).parts
+        dead = path.is_symlink() and not path.exists()
+        if dead and _is_meant(parts, pattern and pattern[: len(parts)]):  # it may have been a folder of them
+            raise _problem(name, "a link leads nowhere", "Put the file in its place, or remove it.", str(path), FILE)
+        if not dead and path.exists() and not path.is_file() and _is_meant(parts, pattern):
+            said = "it is no file, but a pipe or a device"
+            raise _problem(name, said, "Put a file in its place, or remove it.", str(path), FILE)
+
+
+def _below(base: Path) -> Iterator[Path]:
+    """Yield what is below a folder and is no folder, in linked folders, too; a loop of links is entered once."""
+    seen = set[tuple[int, int]]()
+    for folder, folders, names in os.walk(base, followlinks=True):
+        here = os.stat(folder)
+        if (here.st_dev, here.st_ino) in seen:
+            folders.clear()
             continue
-        what = "a link leads nowhere" if path.is_symlink() else "it is no file, but a pipe or a device"
-        raise _problem(name, what, "Put the file in its place, or remove it.", str(path), FILE)
+        seen.add((here.st_dev, here.st_ino))
+        yield from (Path(folder) / own for own in names)
 
 
 def _is_meant(parts: Sequence[str], pattern: list[str] | None) -> bool:

@@ -258,6 +258,14 @@ def test_links_that_lead_nowhere_and_pipes_are_named(tmp_path: Path) -> None:
     os.mkfifo(folder / "_ready")  # hidden
     (folder / "c.csv").unlink()
     assert len(read_table(folder)) == 2
+    day = folder / "day=2"
+    day.symlink_to(tmp_path / "moved")
+    for source in (folder, folder / "day=*" / "*.csv", folder / "**" / "*.csv"):
+        assert f"a link leads nowhere (file `{day}`)" in said(source)
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "again").symlink_to(folder)  # a loop
+    (tmp_path / "moved" / "b.csv").symlink_to(tmp_path / "nowhere")
+    assert f"a link leads nowhere (file `{day / 'b.csv'}`)" in said(folder / "day=*" / "*.csv")
 
 
 def test_what_is_not_there_or_may_not_be_read_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
