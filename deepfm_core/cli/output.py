@@ -19,7 +19,7 @@ FIRST_SECONDS = 1.0
 """Seconds after which a computation shows how far it is."""
 
 
-GUIDE_ALONE = "the guide alone, since none of {epochs} epochs was clearly better on the validation rows"
+GUIDE_ALONE = "the guide alone, since no epoch of {epochs} was clearly better on the validation rows"
 
 
 class Progressed:

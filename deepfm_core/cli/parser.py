@@ -135,9 +135,7 @@ def _interactions(verbs: Any) -> None:
         "folder", metavar="RUN|TABLE", help="a run's folder, its id or a bundle; or a table, with --observed-only"
     )
     _top(verb)
-    text = (
-        "which columns: every one, and as CSV, as a file gets them; else a terminal shows a few. --top limits the rows"
-    )
+    text = "print every column, as CSV; else a terminal shows a few. --top limits the rows"
     verb.add_argument("--all", action="store_true", help=text)
     verb.add_argument(
         "--observed-only", action="store_true", help="rank the pairs of a table by its labels alone; needs no run"

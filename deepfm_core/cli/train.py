@@ -169,11 +169,16 @@ def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -
         summary = _shown(perform(store, row, execute, worker, tables.tables.__getitem__), quiet)
     except RunError as error:
         if store.run(row.id).state == "failed" and not store.folder(row.id).log.exists():
-            if tables.dataset is not None:  # a file may have vanished for a while only
+            if tables.dataset is not None and _is_of_a_file(error):  # it may be gone for a while only
                 raise RunError(f"{error} {KEPT}") from error
             store.delete(row.id)  # the settings or the table were at fault: nothing there to look into
         raise
     return _complete(store.folder(row.id), tables.timed(summary), tables, spec)
+
+
+def _is_of_a_file(error: RunError) -> bool:
+    """Whether a run failed since a file of its dataset is gone, changed or cannot be read."""
+    return str(error).startswith("Dataset `")
 
 
 def _shown(events: Iterator[Event], quiet: bool) -> dict[str, Any]:

@@ -22,6 +22,8 @@ PRESETS = ("recommended", "paper", "quick")
 FIRST_ORDER_SD, EMBEDDING_SD = 0.25, 0.15
 """Expected sizes of weights (in log-odds) and of embeddings (in its square root)."""
 
+EPOCHS = 60
+"""The most epochs of the recommended settings."""
 PATIENCE, GUIDED_PATIENCE = 3, 8
 """Epochs of patience at least, and the most of a guided model."""
 STEADY_STEPS = 180
@@ -71,7 +73,7 @@ def settings(name: str, model_name: str, rows: int, chosen: Mapping[str, Any]) -
 def _recommended(model_name: str, rows: int, guided: bool) -> tuple[ModelSpec, FitSpec]:
     model = ModelSpec(model_name, embedding_size=8, layers=(64, 32), dropout=0.5, centred=True, embedding_sd=0.1)
     fit = FitSpec(
-        epochs=60,
+        epochs=EPOCHS,
         patience=PATIENCE if model.deep else _steady_patience(rows),
         batch_size=_batch_size(rows),
         learning_rate=3e-3,
@@ -119,9 +121,9 @@ def _guided_patience(rows: int) -> int:
 
 
 def _steady_patience(rows: int) -> int:
-    """Give the epochs of `STEADY_STEPS` steps, at least `PATIENCE`."""
+    """Give the epochs of `STEADY_STEPS` steps, from `PATIENCE` to `EPOCHS`."""
     steps = math.ceil(max(rows, 1) / _batch_size(rows))
-    return max(math.ceil(STEADY_STEPS / steps), PATIENCE)
+    return min(max(math.ceil(STEADY_STEPS / steps), PATIENCE), EPOCHS)
 
 
 def _l2(rows: int, sd: float) -> float:

@@ -101,7 +101,7 @@ def test_an_epoch_is_the_best_so_far_until_what_is_kept_is_known(capsys: pytest.
         shown.show(event)
     epoch, kept = capsys.readouterr().err.splitlines()
     assert epoch.endswith("best so far")
-    assert kept.startswith("kept: the guide alone, since none of 14 epochs was clearly better")
+    assert kept.startswith("kept: the guide alone, since no epoch of 14 was clearly better")
     shown.show(Fitted(14, 2, 1.0, 9.0, stopped_early=True))
     assert capsys.readouterr().err.startswith("kept: epoch 2 of 14;")
 

@@ -82,7 +82,7 @@ def test_a_guided_model_waits_a_number_of_steps_and_others_with_a_dnn_three_epoc
     assert preset("paper", "deepfm", rows)[1].patience == PATIENCE
 
 
-@pytest.mark.parametrize(("rows", "epochs"), [(0, 180), (160, 60), (800, 14), (4_000, 6), (16_000, 3), (10**7, 3)])
+@pytest.mark.parametrize(("rows", "epochs"), [(0, 60), (160, 60), (800, 14), (4_000, 6), (16_000, 3), (10**7, 3)])
 def test_a_model_without_a_dnn_and_without_a_guide_waits_180_steps(rows: int, epochs: int) -> None:
     for model in ("lr", "fm"):
         assert preset("recommended", model, rows, guided=False)[1].patience == epochs

@@ -348,12 +348,12 @@ def _curves(run: OpenRun, run_progress: RunProgress) -> None:
     from app.charts.training_curves import auc_curve, loss_curves
 
     assert run_progress.started is not None
-    base, live = run_progress.started.base_logloss, run.active
+    base, live = run_progress.started.base_logloss, run.active and not run.scored
     st.markdown("**Logloss**")
     alone = guide_alone(run.summary)
     kept = f" {guide_kept(run_progress.epochs)}" if alone else ""
     guide = run.summary.get("valid") or {} if alone else {}
-    version = (run.id, run.state, len(run_progress.epochs), len(run_progress.progress), alone)
+    version = (run.id, live, len(run_progress.epochs), len(run_progress.progress), alone)
     show_chart(
         lambda: loss_curves(
             run_progress.epochs,
@@ -371,7 +371,7 @@ def _curves(run: OpenRun, run_progress: RunProgress) -> None:
         reading = "Chance that a positive row gets a higher logit than a negative one. 0.5 is guessing."
         show_chart(
             lambda: auc_curve(run_progress.epochs, guide=guide.get("auc"), live=live),
-            (run.id, run.state, len(run_progress.epochs), alone),
+            (run.id, live, len(run_progress.epochs), alone),
             reading,
             key="auc",
         )
