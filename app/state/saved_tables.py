@@ -12,7 +12,7 @@ import streamlit as st
 
 from app.state import links, visitor
 from app.state.store import store
-from deepfm_core.errors import RunError, SchemaError
+from deepfm_core.errors import RunError, TableError
 from deepfm_core.schema.schema import DROP, Schema
 from deepfm_core.store.limits import data_roots, shared
 from deepfm_core.store.store import LOCAL
@@ -226,13 +226,13 @@ def understood(sha: str, schema: Schema) -> tuple[list[str], Copies]:
 def learned(sha: str, schema: Schema) -> int:
     """Count the rows of a table that are learned from: those with a label, without copies that are left out.
 
-    Where a cell is no label, none is left out as a copy; *Data* says so.
+    Where a cell is no label, or looking for copies meets a limit, none is left out as a copy; *Data* says so.
 
     Raises:
         RunError: the store does not have the table, or it is not the visitor's.
     """
     rows = len(table(sha)) - schema.label.left_out
-    with suppress(SchemaError):
+    with suppress(TableError):
         copies = understood(sha, schema)[1]
         rows -= 0 if copies.kept else copies.count
     return rows

@@ -1,6 +1,6 @@
 """What pages ask of a table as a whole: roles, a verdict, separators. Questions and answers are plain values.
 
-So a large table is looked at in a process beside the server (`store.untrusted.done_apart`): twenty million distinct
+So a large table is looked at in a process beside the server (`store.untrusted.look_apart`): twenty million distinct
 cells take most of a minute, for which the pages of all visitors would wait, and a gigabyte of memory.
 """
 

@@ -198,14 +198,14 @@ class StoredTables:
     def look_at(self, sha: str, table: Table, question: str, given: dict[str, Any]) -> Any:
         """See `Store.look_at_table`."""
         from deepfm_core.schema import looks
-        from deepfm_core.store.untrusted import done_apart
+        from deepfm_core.store.untrusted import look_apart
 
         small = len(table.frame.columns) <= _FEW_COLUMNS and self.bytes_of_cells(sha) <= _FEW_BYTES
         if small or not shared():  # on a personal server nobody else waits, and reading it once more takes time
             return looks.answer(table, question, given)
         asked = {"folder": str(self._path(sha)), "name": table.name, "question": question, "given": given}
         with self._database.readable_errors():
-            return done_apart(looks.TASK, asked, None, f"Table `{table.name}`")
+            return look_apart(looks.TASK, asked, f"Table `{table.name}`")
 
     def bytes_of_cells(self, sha: str) -> int:
         """Return the bytes of a table's cells as they are packed; 0 where they are not there."""

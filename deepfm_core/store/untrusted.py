@@ -171,12 +171,75 @@ def done_apart(
         DeepFMError: that of the function; a TableError where it takes more than a limit, or breaks.
         OSError: the disk is full or cannot be written.
     """
-    limits = limits or Limits.default()
+    said_of = Wording("reading the file", remedy, "the file cannot be read", "It may be damaged. Write it again.")
+    return _answered(_READERS, task, given, folder, subject, limits or Limits.default(), said_of)
+
+
+def look_apart(task: str, given: dict[str, Any], subject: str) -> Any:
+    """Have a function called that looks at a whole table which was read before; see `done_apart`.
+
+    Such looks have places of their own, so that no upload waits for one. One that met a limit is refused at once for
+    ten minutes: a page asks at every turn.
+
+    Raises:
+        LimitReached: it takes more than a limit.
+        DeepFMError: that of the function.
+    """
+    limits = Limits.default()
+    key = json.dumps([task, given, asdict(limits)], sort_keys=True)
+    at, before = _refused.get(key, (0.0, None))
+    if before is not None and time.monotonic() - at < _REFUSED_SECONDS:
+        raise LimitReached(before.subject, before.problems)
+    try:
+        return _answered(_LOOKERS, task, given, None, subject, limits, _LOOKING)
+    except LimitReached as error:
+        _refused[key] = time.monotonic(), error.with_traceback(None)
+        while len(_refused) > _MOST_REFUSED:
+            _refused.pop(next(iter(_refused)), None)
+        raise
+
+
+class LimitReached(TableError):  # noqa: N818 (says what was found)
+    """Reading a file, or looking at a table, takes more than a limit of memory or time."""
+
+
+@dataclass(frozen=True)
+class Wording:
+    """What messages call a piece of work, and what to do where it ends without an answer."""
+
+    work: str
+    less: str
+    """What to do where it meets a limit."""
+    broke: str
+    again: str
+    """What to do where it broke."""
+
+
+_LOOKING = Wording(
+    "looking at all of its rows",
+    "Use fewer rows or fewer columns.",
+    "it cannot be looked at",
+    "Upload the same file again, or use fewer rows or fewer columns.",
+)
+_REFUSED_SECONDS, _MOST_REFUSED = 600.0, 64
+_refused: dict[str, tuple[float, LimitReached]] = {}
+"""What met a limit, and when, by all that it depends on."""
+
+
+def _answered(
+    readers: _Readers,
+    task: str,
+    given: dict[str, Any],
+    folder: Path | None,
+    subject: str,
+    limits: Limits,
+    wording: Wording,
+) -> Any:
     asked = {"task": task, "given": given, "limits": asdict(limits)}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:  # what an end by force leaves behind is swept with it
-        answer = _READERS.answer({**asked, "scratch": scratch}, limits)
+        answer = readers.answer({**asked, "scratch": scratch}, limits)
     if (said := answer.get("error")) is not None:
-        raise _error(said, subject, limits, remedy)
+        raise _error(said, subject, limits, wording)
     return answer.get("value")
 
 
@@ -342,12 +405,12 @@ class _Watch(threading.Thread):
 
 
 class _Readers:
-    """The processes of this one: as many at once as there are processors, and one that is kept ready."""
+    """Processes of this one: so many at once, and one that is kept ready."""
 
-    def __init__(self) -> None:
+    def __init__(self, places: int) -> None:
         self._lock = threading.Lock()
         self._ready: _Reader | None = None
-        self._turns = threading.BoundedSemaphore(os.cpu_count() or 1)
+        self._turns = threading.BoundedSemaphore(places)
 
     def get_ready(self) -> None:
         with self._lock:
@@ -382,10 +445,12 @@ class _Readers:
         reader.end()
 
 
-_READERS = _Readers()
+_PROCESSORS = os.cpu_count() or 1
+_READERS = _Readers(_PROCESSORS)
+_LOOKERS = _Readers(max(_PROCESSORS - 1, 1))
 
 
-def _error(said: dict[str, Any], subject: str, limits: Limits, remedy: str) -> Exception:
+def _error(said: dict[str, Any], subject: str, limits: Limits, wording: Wording) -> Exception:
     """Rebuild the error that the other process met, or say which limit it reached."""
     match said["kind"]:
         case "table":
@@ -397,15 +462,13 @@ def _error(said: dict[str, Any], subject: str, limits: Limits, remedy: str) -> E
         case "disk":
             return OSError(*said["arguments"])
         case "memory":
-            message = f"reading the file takes more than the limit of {limits.memory / 2**20:,.0f} MB of memory"
+            message = f"{wording.work} takes more than the limit of {limits.memory / 2**20:,.0f} MB of memory"
         case "time":
-            message = f"reading the file takes longer than the limit of {limits.seconds:,.10g} seconds"
+            message = f"{wording.work} takes longer than the limit of {limits.seconds:,.10g} seconds"
         case _:
-            damaged = "It may be damaged. Write it again."
-            return TableError(
-                subject, [Problem("the file cannot be read", damaged, value=said.get("text"), how=REASON)]
-            )
-    return TableError(subject, [Problem(message, remedy)])
+            broken = Problem(wording.broke, wording.again, value=said.get("text"), how=REASON)
+            return TableError(subject, [broken])
+    return LimitReached(subject, [Problem(message, wording.less)])
 
 
 # The other side: `python -m deepfm_core.store.untrusted` reads a request a line, and answers each with a line.

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from app.state import saved_tables, visitor
+from deepfm_core.errors import Problem, TableError
 from deepfm_core.store import store as store_module
 from deepfm_core.store.store import LOCAL, Store
 
@@ -91,4 +92,19 @@ def test_of_large_tables_a_shared_server_keeps_one_alone(store: Store, monkeypat
     saved_tables.forget_read()
     saved_tables.table(keys[0])
     assert len(read) == 7
+    saved_tables.forget_read()
+
+
+def test_rows_are_counted_where_looking_for_copies_meets_a_limit(
+    store: Store, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = store.import_table(table, "t.csv").sha256
+    monkeypatch.setattr(saved_tables, "store", lambda: store)
+    schema = saved_tables.suggested_schema(sha)
+
+    def refused(*_: object) -> None:
+        raise TableError("Table `t.csv`", [Problem("looking at it takes too long", "Use fewer rows.")])
+
+    monkeypatch.setattr(saved_tables, "understood", refused)
+    assert saved_tables.learned(sha, schema) == 1500
     saved_tables.forget_read()

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -143,10 +144,31 @@ def test_a_large_table_is_looked_at_in_another_process_as_a_small_one_is_in_this
     monkeypatch.setattr(store_tables, limit, 0)
     monkeypatch.setattr(looks, "QUESTIONS", {})  # nothing is answered in this process any more
     for question, given in asked.items():
-        there = store.look_at_table(sha, read, question, **given)
+        with ExitStack() as uploads:
+            for _ in range(os.cpu_count() or 1):  # looks wait for none of them
+                uploads.enter_context(untrusted._READERS._turns)
+            there = store.look_at_table(sha, read, question, **given)
         assert there == json.loads(json.dumps(here[question]))
     with pytest.raises(SchemaError, match="missing"):
         store.look_at_table(sha, read, "roles", label="missing")
+
+
+def test_a_look_that_met_a_limit_says_so_and_is_refused_at_once_for_a_while(
+    store: Store, table: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha = store.import_table(table, table.name).sha256
+    read = store.table(sha)
+    monkeypatch.setenv("DEEPFM_PRIVATE", "1")
+    monkeypatch.setattr(store_tables, "_FEW_BYTES", 0)
     monkeypatch.setenv(SECONDS, "0.0001")
-    with pytest.raises(TableError, match=r"takes longer than the limit of 0\.0001 seconds"):
+    refused = r"looking at all of its rows takes longer than the limit of 0\.0001 seconds\. Use fewer rows or fewer col"
+    with pytest.raises(TableError, match=refused):
         store.look_at_table(sha, read, "roles", label="clicked")
+    asked: list[object] = []
+    monkeypatch.setattr(untrusted._LOOKERS, "answer", lambda *given: asked.append(given) or {"value": "seen"})
+    with pytest.raises(TableError, match=refused):
+        store.look_at_table(sha, read, "roles", label="clicked")
+    assert not asked
+    assert store.look_at_table(sha, read, "roles", label="other") == "seen"
+    monkeypatch.setattr(untrusted, "_REFUSED_SECONDS", 0.0)
+    assert store.look_at_table(sha, read, "roles", label="clicked") == "seen"
