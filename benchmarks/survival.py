@@ -456,7 +456,7 @@ def outcome_of(home: Path, step: str) -> str:
     read, write = os.pipe()
     process = os.fork()
     if not process:
-        untrusted._READERS = untrusted._Readers()  # that of this process is not the child's
+        untrusted._READERS = untrusted._Readers(1)  # that of this process is not the child's
         try:
             with closing(Store(home)) as store:
                 STEPS[step](store)
