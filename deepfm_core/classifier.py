@@ -78,9 +78,8 @@ def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
     Raises:
         ValueError: there are not two classes, or not one label per row.
     """
-    labels: NDArray[Any] = column_or_1d(_whole(_given(y)), warn=True)
+    labels = _column_of(y, rows)
     check_classification_targets(labels)
-    check_consistent_length(labels, np.empty(rows))
     kind = type_of_target(labels, input_name="y", raise_unknown=True)
     if kind != "binary":
         raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
@@ -88,23 +87,6 @@ def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
         problem = Problem("there is only one class", "Give rows of both classes.", value=str(labels[0]))
         raise SchemaError("y", [problem])
     return labels
-
-
-def label_of(y: ArrayLike, rows: int, positive: str) -> LabelRole:
-    """Return which labels are positive, among N labels of any number of values.
-
-    Args:
-        y: (N,) labels.
-        rows: N.
-        positive: values with `|` between them, or a bound such as `>=4`.
-
-    Raises:
-        ValueError: y is None, does not fit, or lacks labels.
-        SchemaError: `positive` does not occur, or leaves one class.
-    """
-    labels = column_or_1d(_whole(_given(y)), warn=True)
-    check_consistent_length(labels, np.empty(rows))
-    return label_role(_as_table(labels), "y", str(positive))
 
 
 def _label_of_classes(classes: NDArray[Any], positive: str | None = None) -> LabelRole:
@@ -120,15 +102,17 @@ def _labels(count: int) -> str:
     return "1 label is" if count == 1 else f"{count:,} labels are"
 
 
-def _given(y: ArrayLike | None) -> ArrayLike:
-    """Return y.
+def _column_of(y: ArrayLike | None, rows: int) -> NDArray[Any]:
+    """Return the labels of N rows: (N,).
 
     Raises:
-        ValueError: there is none.
+        ValueError: y is None, does not fit, or lacks labels.
     """
     if y is None:
         raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
-    return y
+    labels: NDArray[Any] = column_or_1d(_whole(y), warn=True)
+    check_consistent_length(labels, np.empty(rows))
+    return labels
 
 
 def _whole(y: ArrayLike) -> ArrayLike:
@@ -507,17 +491,23 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
     """Which of 0 and 1 were ratings in `fit`, where `positive` is set."""
 
     def _classes_of(self, y: ArrayLike, rows: int) -> NDArray[Any]:
-        """Check the labels to fit, and give those of two classes: (N,)."""
+        """Check the labels to fit, and give those of two classes: (N,).
+
+        Raises:
+            ValueError: y is None, does not fit, lacks labels, or has not two classes.
+            SchemaError: `positive` does not occur, or leaves one class.
+        """
         self._rated = ()
         if self.positive is None:
             labels = labels_of(y, rows)
             self._label = _label_of_classes(np.unique(labels))
             return labels
-        self._label = label_of(y, rows, self.positive)
-        ratings: NDArray[Any] = column_or_1d(_whole(y))
+        ratings = _column_of(y, rows)
+        table = _as_table(ratings)
+        self._label = label_role(table, "y", str(self.positive))
         if ratings.dtype.kind in NUMBERS:
             self._rated = tuple(value for value in (0, 1) if (ratings == value).any())
-        return table_labels(_as_table(ratings).frame, self._label, "y") > 0
+        return table_labels(table.frame, self._label, "y") > 0
 
     def _is_positive(self, y: ArrayLike, rows: int) -> NDArray[np.bool_]:
         """Return which of N labels are positive, as those of `fit` were: (N,).
@@ -529,8 +519,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: y is None, does not fit, or lacks labels.
             SchemaError: a label is neither of the two classes.
         """
-        labels: NDArray[Any] = column_or_1d(_whole(_given(y)), warn=True)
-        check_consistent_length(labels, np.empty(rows))
+        labels = _column_of(y, rows)
         kinds = {labels.dtype.kind, self.classes_.dtype.kind}
         ratings = labels.dtype != bool and np.isin(labels, self._rated).all()  # 0 and 1 are not False and True then
         if (len(kinds) == 1 or kinds <= NUMBERS) and not ratings and np.isin(labels, self.classes_).all():

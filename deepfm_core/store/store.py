@@ -237,12 +237,12 @@ class Store:
         return self._tables.bytes_of_cells(sha) > MUCH
 
     def look_at_table(self, sha: str, table: Table, question: str, **given: Any) -> Any:
-        """Ask about a table as a whole (`schema.looks.QUESTIONS`), in another process where others would wait long.
+        """Ask about a table as a whole, in another process where others would wait long.
 
         Args:
             sha: key of the table.
             table: what `table` gave for it.
-            question: what is asked.
+            question: one of `schema.looks.QUESTIONS`.
             given: what the answer depends on besides, as plain values.
 
         Raises:
