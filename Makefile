@@ -14,7 +14,7 @@ test: $(VENV)/.test chromium postgresql check coverage
 	$(BIN)/python -m pytest -m slow -n 2 --dist loadfile --ignore=tests/browser
 	$(BIN)/python -m pytest tests/browser
 
-# All but the tests marked as slow: less than a minute on two processors.
+# All but the tests marked as slow: about four minutes on two processors.
 test-fast: $(VENV)/.test
 	$(BIN)/python -m pytest -m "not slow" -n 2 --ignore=tests/browser
 
