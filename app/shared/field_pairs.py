@@ -21,8 +21,10 @@ from deepfm_core._words import signed
 from deepfm_core.evidence.verdicts import (
     FEWEST,
     PROBABLE,
+    hardly_learned,
     has_evidence,
     holding,
+    overstated,
     passed_over,
     right_sized,
     unexplained_said,
@@ -36,6 +38,8 @@ from deepfm_core.evidence.verdicts import (
 PAIR, RANKED, MATRIX = "pair", "ranked", "matrix"
 """Names of the choices in the URL."""
 _SEPARATOR = "~"
+_OPENED = "pair open during the check"
+"""In the session: a run whose pairs are still checked, and the pair of it that is open."""
 
 
 def pair_id(field_a: str, field_b: str) -> str:
@@ -96,6 +100,24 @@ def keep(field_a: str, field_b: str) -> None:
     """Keep a pair in the URL, and have the page show it."""
     links.choose(PAIR, pair_id(field_a, field_b))
     ask_in_view()
+
+
+def stay_open(run: OpenRun, choices: Sequence[str]) -> None:
+    """Keep the pair that was open by default while a run was checked, though another comes first now, and say so."""
+    run_id, opened = st.session_state.pop(_OPENED, ("", ""))
+    if run_id != run.id or opened not in choices or opened == choices[0] or links.chosen(PAIR) is not None:
+        return
+    links.choose(PAIR, opened)
+    first, stays = plain(title(choices[0])), plain(title(opened))
+    st.toast(
+        f"More is known of the pairs now: **{first}** comes first. {stays} stays open.", icon=":material/swap_vert:"
+    )
+
+
+def remember_open(run: OpenRun, chosen: str) -> None:
+    """Remember the pair that is open while a run is checked, for `stay_open`."""
+    if run.active:
+        st.session_state[_OPENED] = run.id, chosen
 
 
 def keep_click(chart: str) -> None:
@@ -202,8 +224,8 @@ def _finding_with_evidence(run: OpenRun, pairs: pd.DataFrame, measure: str) -> N
     name = plain(pair_label(best["field_a"], best["field_b"]))
     leads = "The first to look at is" if stronger else "It is" if len(pairs) == 1 else "The strongest is"
     st.markdown(
-        f"{_sure(clear, pairs)} {_learned(clear)} {leads} **{name}**, with {best[measure]:.2f} log-odds"
-        f"{WHERE.get(measure, '')}. {plain(stronger)}".rstrip()
+        f"{_sure(clear, pairs)} {sizes(clear, checking=run.active)} {leads} **{name}**, with "
+        f"{best[measure]:.2f} log-odds{WHERE.get(measure, '')}. {plain(stronger)}".rstrip()
     )
 
 
@@ -259,18 +281,41 @@ def _are(count: int) -> str:
     return "is" if count == 1 else "are"
 
 
-def _learned(clear: pd.DataFrame) -> str:
-    """Say for how many of the clear pairs the model has the size right."""
-    right = int(right_sized(clear).sum())
-    return f"The model has {_sizes(right, len(clear))}, within a factor of two."
+def sizes(clear: pd.DataFrame, *, checking: bool) -> str:
+    """Say of how many clear pairs the model has the size right, and what is wrong with the others.
+
+    Args:
+        clear: the pairs that are clear above noise.
+        checking: held-out rows are still being asked, so it is open whether the model overstates any.
+    """
+    too_much = overstated(clear)
+    little = hardly_learned(clear) & ~too_much
+    if "held_out_slope" in clear and clear["held_out_slope"].notna().any():
+        return f"{_right_sizes(int(right_sized(clear).sum()), len(clear))}{_wrong_sizes(too_much, little)}"
+    later = " Held-out rows will tell whether it overstates any." if checking and not little.all() else ""
+    return f"{_halves(int((~little).sum()), len(clear))}{later}"
 
 
-def _sizes(right: int, of: int) -> str:
+def _halves(learned: int, of: int) -> str:
     if of == 1:
-        return "its size right" if right else "its size wrong"
-    if right == of:
-        return "the size of all of them right"
-    return f"the size of {right:,} of the {of:,} clear pairs right" if right else "the size of none of them right"
+        return f"The model has learned {'at least' if learned else 'less than'} half of its strength."
+    if not learned:
+        return "The model has learned less than half the strength of each."
+    which = "all of them" if learned == of else f"{learned:,} of the {of:,} clear pairs"
+    return f"The model has learned at least half the strength of {which}."
+
+
+def _right_sizes(right: int, of: int) -> str:
+    if of == 1:
+        return f"The model has its size {'right, within a factor of two' if right else 'wrong'}."
+    which = "all of them" if right == of else f"{right:,} of the {of:,} clear pairs" if right else "none of them"
+    return f"The model has the size of {which} right, within a factor of two."
+
+
+def _wrong_sizes(too_much: pd.Series[bool], little: pd.Series[bool]) -> str:
+    wrong = [f"overstates {too_much.sum():,} by held-out rows"] if too_much.any() else []
+    wrong += [f"has learned less than half of {little.sum():,}"] if little.any() else []
+    return f" It {' and '.join(wrong)}." if wrong and len(too_much) > 1 else ""
 
 
 @dataclass(frozen=True)

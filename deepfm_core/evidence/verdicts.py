@@ -81,6 +81,16 @@ def right_sized(pairs: pd.DataFrame) -> pd.Series[bool]:
     return pd.Series(_right_sized(pairs), index=pairs.index)
 
 
+def overstated(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of every pair whether held-out rows support less than half of what the model has; false where not asked."""
+    return pd.Series(_overstated(pairs), index=pairs.index)
+
+
+def hardly_learned(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of every pair whether the model has less than half its strength in the data; false where one is unknown."""
+    return pd.Series(_hardly_learned(pairs), index=pairs.index)
+
+
 def put_first(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Sort pairs in the order in which pages, report and model card tell them.
 
@@ -338,14 +348,38 @@ def verdict_sentence(row: pd.Series, escape: Callable[[str], str] = str) -> str:
         return f"**It stands in for {other}:** its signal fades once that pair is known."
     sentence = SENTENCES.get(evaluated, "")
     if evaluated == OVERSTATED:
-        sentence += f"{_supported(row)}."
-    return " ".join(part for part in (sentence, _at_zero(row), _outside(row)) if part)
+        sentence += f"{_supported(row)}. {_allowed(row)}".rstrip()
+    return " ".join(part for part in (sentence, _unconfirmed(row), _at_zero(row), _outside(row)) if part)
 
 
 def _supported(row: pd.Series) -> str:
     if not _known(row, "held_out_strength", "learned"):
         return ""
     return f": {row['held_out_strength']:.2f} log-odds, where this model has {row['learned']:.2f}"
+
+
+def _allowed(row: pd.Series) -> str:
+    """Say why a size that the data's interval allows counts as overstated; empty if the interval does not allow it."""
+    if not _known(row, "learned", "strength_low", "strength_high"):
+        return ""
+    learned, low, high = (float(row[name]) for name in ("learned", "strength_low", "strength_high"))
+    if not low <= learned <= high:
+        return ""
+    return (
+        f"The data's {low:.2f} to {high:.2f} would allow the model's figure. Held-out rows are the stricter test: "
+        "nothing was learned from them."
+    )
+
+
+def _unconfirmed(row: pd.Series) -> str:
+    """Say what held-out rows support of a clear pair that does not hold; empty for others, or where not asked."""
+    if row["verdict"] not in (LEARNED, NOT_LEARNED) or not _known(row, "held_out_z"):
+        return ""
+    held = f"{row['held_out_strength']:.2f} log-odds, " if _known(row, "held_out_strength") else ""
+    return (
+        f"**Held-out rows do not confirm it:** they support {held}{row['held_out_z']:.1f} standard errors above zero. "
+        f"A pair holds from {HOLDING_Z:.0f} on."
+    )
 
 
 def _at_zero(row: pd.Series) -> str:

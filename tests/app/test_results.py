@@ -13,7 +13,7 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.charts.performance import off_by_chance
-from app.shared.field_pairs import no_clear_pairs, pair_id, pair_of
+from app.shared.field_pairs import no_clear_pairs, pair_id, pair_of, sizes
 from deepfm_core.evidence import verdicts
 from deepfm_core.evidence.verdicts import verdict_sentence
 from deepfm_core.export.model_card import Facts
@@ -21,6 +21,7 @@ from deepfm_core.export.report.page import report_html
 from deepfm_core.metrics.scores import evaluate
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from tests.conftest import answer_next
 
@@ -202,7 +203,61 @@ def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened
         frame_changed(folder, "pairs", lambda frame: frame.assign(learned=frame["learned"].where(frame.index > 2, 0.0)))
 
     said = text_of(opened("interactions", run=finished_copy(store, three_forgotten)))
-    assert "The model has the size of 2 of the 5 clear pairs right" in said
+    assert "The model has the size of 2 of the 5 clear pairs right, within a factor of two." in said
+    assert "It has learned less than half of 3." in said
+
+
+def test_the_page_tells_what_held_out_rows_change_about_sizes(opened: Opened, store: Store) -> None:
+    """Held-out rows judge sizes, too: the count of right sizes falls when they are asked, and the page says why."""
+
+    def two_overstated(folder: Path) -> None:
+        def change(frame: pd.DataFrame) -> pd.DataFrame:
+            clear = frame["significant"].astype(bool)
+            return frame.assign(held_out_slope=frame["held_out_slope"].mask(clear & (clear.cumsum() <= 2), 0.3))
+
+        frame_changed(folder, "pairs", change)
+
+    said = text_of(opened("interactions", run=finished_copy(store, two_overstated)))
+    assert "The model has the size of 3 of the 5 clear pairs right, within a factor of two." in said
+    assert "It overstates 2 by held-out rows." in said
+
+
+def test_the_open_pair_stays_open_when_the_check_puts_another_first(opened: Opened, store: Store) -> None:
+    """Until 12/2026 the page changed to another pair without a word when the check on held-out rows ended."""
+    run = finished_copy(store, lambda folder: None)
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET status = 'queued' WHERE id = ?", (run,))
+    assert store.claims.next(Process.current()) is not None
+    app = opened("interactions", run=run)
+    device = pair_id("device", "placement")
+    assert app.selectbox(key="choice of pair").value == device
+    assert not app.toast
+
+    def device_overstated(frame: pd.DataFrame) -> pd.DataFrame:
+        first = frame["field_a"].eq("device") & frame["field_b"].eq("placement")
+        return frame.assign(held_out_slope=frame["held_out_slope"].mask(first, 0.2))
+
+    frame_changed(store.folder(run).path, "pairs", device_overstated)
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET status = 'finished' WHERE id = ?", (run,))
+    app.run()
+    assert app.selectbox(key="choice of pair").value == device
+    assert "comes first. device × placement stays open." in app.toast[0].value
+    app.run()
+    assert not app.toast
+
+
+def test_sizes_are_no_more_than_halves_until_held_out_rows_are_asked() -> None:
+    clear = pd.DataFrame({"strength": [0.4, 0.4, 0.4], "learned": [0.4, 0.9, 0.1]})
+    assert sizes(clear, checking=False) == "The model has learned at least half the strength of 2 of the 3 clear pairs."
+    assert sizes(clear, checking=True).endswith("Held-out rows will tell whether it overstates any.")
+    assert sizes(clear[2:], checking=True) == "The model has learned less than half of its strength."
+    asked = clear.assign(held_out_slope=[1.0, 0.2, 3.0])
+    assert sizes(asked, checking=False) == (
+        "The model has the size of 1 of the 3 clear pairs right, within a factor of two. It overstates 1 by held-out "
+        "rows and has learned less than half of 1."
+    )
+    assert sizes(asked[1:2], checking=False) == "The model has its size wrong."
 
 
 @pytest.mark.parametrize("page", ["start", "interactions"])
@@ -302,7 +357,7 @@ def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Stor
     app = opened("interactions", run=finished_copy(store, not_held_out))
     assert [metric.label for metric in app.metric] == ["In the data", "In the model", "False discovery rate"]
     assert "hold on held-out rows" not in text_of(app)
-    assert "The model has the size of all of them right" in text_of(app)
+    assert "The model has learned at least half the strength of all of them." in text_of(app)
     assert "Only a check on held-out rows would be one." in text_of(app)
 
 
@@ -336,7 +391,13 @@ def test_a_pair_that_holds_is_said_to_be_overstated_or_learned_too_little() -> N
     overstated = said(learned=0.9, held_out_slope=0.2, held_out_strength=0.1)
     assert "but the model overstates it" in overstated
     assert "0.10 log-odds, where this model has 0.90." in overstated
+    allowed = said(learned=0.35, held_out_slope=0.2, held_out_strength=0.1, strength_low=0.2, strength_high=0.5)
+    assert "The data's 0.20 to 0.50 would allow the model's figure. Held-out rows are the stricter test" in allowed
+    assert "would allow" not in overstated
     assert "less than half of what was learned of it." in said(held_out_slope=0.2)
+    unconfirmed = said(learned=0.4, held_out_z=0.7, held_out_slope=0.2, held_out_strength=0.03)
+    assert "Held-out rows do not confirm it:** they support 0.03 log-odds, 0.7 standard errors above" in unconfirmed
+    assert "do not confirm" not in said(learned=0.4, held_out_z=float("nan"))
     assert "this model has learned less than half of it" in said(learned=0.1, held_out_slope=3.0)
     assert said(learned=0.4, held_out_slope=1.0).endswith("predicts the others.")
 

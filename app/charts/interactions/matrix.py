@@ -220,7 +220,7 @@ def _diagonal_layers(diagonal: pd.DataFrame, at: Spec) -> list[Layer]:
     if not diagonal["value"].notna().any():
         return [layer(diagonal, square, **at)]
     scale = _scale(diagonal, DIAGONAL)
-    legend = swatches(f"main effect ({LOG_ODDS}, sd)", scale["domain"][1])
+    legend = swatches("main effect (sd)", scale["domain"][1])
     colour = quantity("value", scale=scale, legend=legend)
     return [layer(diagonal, square, **at, color=colour)]
 

@@ -77,18 +77,32 @@ _LETTER = 6.5
 _HEADING = "\u241f"
 """Begins the name of a row that is a heading: a character that no field's name holds."""
 HOLDING = "hold on held-out rows"
-WRONG_SIZE = "hold, but not at the model's size"
+TOO_LARGE = "hold, but overstated by the model"
+TOO_SMALL = "hold, but hardly learned"
 CLEAR_IN_DATA = "clear in the data"
+UNCONFIRMED = "clear, but not on held-out rows"
 CLEAR_ALONE = "clear alone, unsure beside others"
 UNSUPPORTED = "learned, but not supported"
 STAND_IN = "stand in for another pair"
 NOT_CLEAR = "not clear above noise"
 ONE_DETERMINES = "one field determines the other"
-GROUPS = (HOLDING, WRONG_SIZE, CLEAR_IN_DATA, CLEAR_ALONE, UNSUPPORTED, STAND_IN, NOT_CLEAR, ONE_DETERMINES)
+GROUPS = (
+    HOLDING,
+    TOO_LARGE,
+    TOO_SMALL,
+    CLEAR_IN_DATA,
+    UNCONFIRMED,
+    CLEAR_ALONE,
+    UNSUPPORTED,
+    STAND_IN,
+    NOT_CLEAR,
+    ONE_DETERMINES,
+)
 """Groups of pairs by their verdicts, in the order in which they are drawn."""
 _GROUP_OF = {
     HOLDS: HOLDING,
-    **dict.fromkeys((OVERSTATED, HARDLY_LEARNED), WRONG_SIZE),
+    OVERSTATED: TOO_LARGE,
+    HARDLY_LEARNED: TOO_SMALL,
     **dict.fromkeys((CLEAR, LEARNED, NOT_LEARNED), CLEAR_IN_DATA),
     **dict.fromkeys((DOES_NOT_HOLD, NOT_SUPPORTED), UNSUPPORTED),
     DETERMINED: ONE_DETERMINES,
@@ -201,6 +215,8 @@ def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
     )
     if "strength_low" in rows:
         groups = groups.mask((groups == CLEAR_IN_DATA) & (rows["strength_low"] <= 0), CLEAR_ALONE)
+    if "held_out_z" in rows:
+        groups = groups.mask((groups == CLEAR_IN_DATA) & rows["held_out_z"].notna(), UNCONFIRMED)
     order = groups.map({group: place for place, group in enumerate(GROUPS)})
     return rows.assign(group=groups).iloc[order.to_numpy().argsort(kind="stable")]
 

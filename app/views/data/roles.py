@@ -66,6 +66,8 @@ def edit_roles(sha: str, table: Table, schema: Schema) -> None:
         on_change=_keep_roles,
         args=(key, columns, table, suggested),
     )
+    if len(columns) > ROLE_ROWS:
+        st.caption(f"{len(columns):,} columns: scroll in the table to see the rest.")
     sideways_hint("The table", wide=True)
     if any(role.warning for role in schema.roles):
         st.caption("A long reason stands in full under *A field's values*, once you choose its field there.")

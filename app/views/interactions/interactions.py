@@ -56,7 +56,7 @@ def main() -> None:
     heading_for_readers("All pairs at a glance")
     chooser, detail, more = list_and_detail()
     with chooser:
-        measure, chosen = choose(pairs, fields)
+        measure, chosen = choose(run, pairs, fields)
         show_strongest(pairs, measure, chosen)
     with sentence:
         finding(run, pairs, measure)
@@ -88,18 +88,20 @@ def with_compared(pairs: pd.DataFrame, other: OpenRun | None) -> pd.DataFrame:
     return pairs.merge(both, on=["field_a", "field_b"], how="left")
 
 
-def choose(pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair]:
+def choose(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str, Pair]:
     """Let the visitor choose the measure to rank by, and the pair."""
     names = field_pairs.measures(pairs)
     pair, ranked = side_by_side(2, least=_room(fields), gap="small")
     measure = ranked.selectbox("Rank by", names, format_func=label, **links.mirror(field_pairs.RANKED, names, names[0]))
     choices = field_pairs.options(pairs, fields, measure)
+    field_pairs.stay_open(run, choices)
     chosen = pair.selectbox(
         "Pair", choices, format_func=field_pairs.title, **links.mirror(field_pairs.PAIR, choices, choices[0])
     )
     if (named := links.missing(field_pairs.PAIR, choices)) is not None:
         first = plain(field_pairs.title(choices[0]))
         st.info(f"This run has no pair {plain(pair_label(*field_pairs.pair_of(named)))}. Showing the first, {first}.")
+    field_pairs.remember_open(run, chosen)
     return measure, field_pairs.pair_of(chosen)
 
 

@@ -222,6 +222,26 @@ def test_a_clear_pair_whose_interval_touches_zero_has_a_group_of_its_own() -> No
     assert drawn[names[1]] == ranking.CLEAR_ALONE
 
 
+def test_a_group_says_what_is_wrong_with_the_size_and_whether_held_out_rows_were_asked() -> None:
+    given = frames.pairs().head(5).assign(significant=True, strength_low=0.1, held_out_z=0.7)
+    given["verdict"] = [
+        verdicts.HOLDS,
+        verdicts.OVERSTATED,
+        verdicts.HARDLY_LEARNED,
+        verdicts.LEARNED,
+        verdicts.LEARNED,
+    ]
+    given.loc[given.index[4], "held_out_z"] = float("nan")
+    drawn = [row["group"] for row in rows_of(ranking.strongest_pairs(given).to_dict(), "group")]
+    assert set(drawn) == {
+        "hold on held-out rows",
+        "hold, but overstated by the model",
+        "hold, but hardly learned",
+        "clear, but not on held-out rows",
+        "clear in the data",
+    }
+
+
 def test_a_mark_that_another_would_hide_is_not_drawn_and_not_in_the_legend() -> None:
     def legend(given: pd.DataFrame) -> list[str]:
         chart = ranking.strongest_pairs(given, rank_by="learned", measures=("learned_fm", "learned"))
