@@ -18,12 +18,16 @@ import pytest
 from hypothesis import settings
 
 from deepfm_core.__main__ import main
+from deepfm_core._processor import wait_passively
 
 if TYPE_CHECKING:
     from streamlit.testing.v1 import AppTest
 
     from deepfm_core.store.query import Question, Standing
     from deepfm_core.store.store import Store
+
+# As in the processes of this program: workers of pytest share the cores, and threads that spin take them from others.
+wait_passively()
 
 # How long an example takes says more of the machine than of the code. The same inputs are drawn each time, so that a
 # change is judged by itself; `--hypothesis-profile=anew` looks for others.
