@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+from tempfile import mkdtemp
 
 import pytest
 
@@ -17,8 +20,10 @@ from deepfm_core.store.process import Process
 from deepfm_core.store.store import Store
 from deepfm_core.store.upkeep.backup import backup, restore
 from deepfm_core.store.upkeep.check import check
+from tests.conftest import ROOT
 from tests.small_engine import spec
 from tests.store.conftest import Cluster
+from tests.waiting import wait
 
 ME = Process.current()
 CSV = b"click,hour\n1,08\n0,09\n1,?\n"
@@ -160,3 +165,18 @@ def test_sqlite_imports_nothing_of_it(tmp_path: Path) -> None:
     code = "import sys; from pathlib import Path; from deepfm_core.store.store import Store; Store(Path(sys.argv[1]));"
     code += "sys.exit('psycopg' in sys.modules or 'deepfm_core.store.postgres' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=False).returncode == 0
+
+
+@pytest.mark.slow
+def test_tests_that_are_killed_leave_no_server_and_no_folder(programs: Path) -> None:
+    code = "import sys; from pathlib import Path; from tests.store.conftest import Cluster;"
+    code += "Cluster(*map(Path, sys.argv[1:])); print(flush=True); input()"
+    folder = Path(mkdtemp(prefix="pg-"))
+    command = [sys.executable, "-c", code, str(programs), str(folder)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdin=pipe, stdout=pipe, start_new_session=True) as tests:
+        assert tests.stdout.readline() == b"\n"
+        server = Process.of(int((folder / "data" / "postmaster.pid").read_text().split()[0]))
+        os.killpg(tests.pid, signal.SIGKILL)
+    wait(lambda: not folder.exists())
+    assert not server.alive()
