@@ -2,6 +2,7 @@
 
     python benchmarks/reading.py --turns 5
     python benchmarks/reading.py --turns 2 --rows 10000 100000 1000000 10000000 --folder /tmp
+    python benchmarks/reading.py --turns 1 --rows 2000000 --only stored
 
 Each reading is a process of its own that has imported what it needs before the clock starts, and they take turns. Peak
 memory is that of the whole process (VmHWM), imports included; ten million rows are 2.6 GB of text, removed in the end.
@@ -58,6 +59,9 @@ def turns(rows: int, arguments: argparse.Namespace) -> Iterator[dict[str, Any]]:
         write_table(rows, table, **LAYOUTS[arguments.layout])
         if "ours-again" in arguments.only:
             keep(table)
+        if "stored" in arguments.only:
+            stored = store(table)
+            print(f"\nThe file has {table.stat().st_size / 1e6:,.0f} MB, the store's copy {stored / 1e6:,.0f} MB.")
         for _ in range(arguments.turns):
             for way in arguments.only:
                 command = [sys.executable, __file__, "--way", way, "--table", str(table)]
@@ -149,6 +153,34 @@ def from_cache() -> Callable[[Path], Tensors]:
     return read
 
 
+def from_store() -> Callable[[Path], Tensors]:
+    """Read the copy that a store keeps of a table, as pages do."""
+    from deepfm_core._parallel import use_system_memory
+    from deepfm_core.tables.parquet import read_parquet_table
+    from deepfm_core.tables.table import ReadReport
+
+    use_system_memory()
+
+    def read(path: Path) -> Tensors:
+        frame = read_parquet_table(_copy(path), path.name, ReadReport()).frame
+        return [np.asarray(frame[column].cat.codes) for column in frame]
+
+    return read
+
+
+def store(path: Path) -> int:
+    """Write the copy that a store keeps of a table; return its bytes."""
+    from deepfm_core.tables.parquet import write_parquet
+    from deepfm_core.tables.reader import read_table
+
+    write_parquet(read_table(path), _copy(path))
+    return _copy(path).stat().st_size
+
+
+def _copy(path: Path) -> Path:
+    return path.with_suffix(".parquet")
+
+
 def keep(path: Path) -> None:
     """Do what a first run does for a second one: divide, encode, and keep both beside the table."""
     from deepfm_core.encoding.encoder import Encoder
@@ -186,6 +218,7 @@ WAYS: dict[str, tuple[str, Callable[[], Callable[[Path], Tensors]]]] = {
     "pandas": ("`pandas.read_csv`, `factorize` of each column", with_pandas),
     "ours": ("ours, numbers in buckets (39 ids a row)", with_ours("bucketised")),
     "ours-again": ("ours, a second run on the same table, from what the first has kept", from_cache),
+    "stored": ("ours, the store's copy of the table, cells as text", from_store),
     "ours-piecewise": ("ours, numbers piecewise as by default (52 ids and 26 x a row)", with_ours("piecewise")),
 }
 LAYOUTS: dict[str, dict[str, Any]] = {

@@ -48,7 +48,9 @@ _BY_PYTHON = (
 """Types that Arrow does not turn into text as it should be."""
 _WITHOUT_DICTIONARY = (pt.is_nested, pt.is_interval, pt.is_string_view, pt.is_binary_view)
 """Types that Arrow finds no distinct values of."""
-_ROWS_PER_GROUP = 1 << 20
+_READ_AT_ONCE = 1 << 25
+"""Bytes of columns of a stored table that are read at once: together, columns of distinct texts take several times the
+memory of the table that is made of them."""
 _DICTIONARY_BYTES = 1 << 30
 """Size of a dictionary page. Above it (1 MB by default) Parquet drops the dictionary, which a column of ids needs."""
 
@@ -237,7 +239,10 @@ def _row_numbers(schema: pa.Schema) -> set[str]:
 
 
 def write_parquet(table: Table, path: Path) -> None:
-    """Write a table so that `read_parquet_table` reads the same cells, quickly."""
+    """Write a table so that `read_parquet_table` reads the same cells, quickly.
+
+    All rows are one group: each group would have the whole dictionary of a column once more.
+    """
     arrays = [_dictionary(table.frame[column].array) for column in table.frame.columns]
     whole = pa.table(arrays, names=list(table.frame.columns))
     noted = {"folders": table.report.folders, "declared": table.report.declared}
@@ -246,7 +251,7 @@ def write_parquet(table: Table, path: Path) -> None:
     pq.write_table(
         whole,
         path,
-        row_group_size=_ROWS_PER_GROUP,
+        row_group_size=max(len(whole), 1),
         compression="lz4",
         use_dictionary=True,
         dictionary_pagesize_limit=_DICTIONARY_BYTES,
@@ -262,10 +267,30 @@ def read_parquet_table(path: Path, name: str, report: ReadReport) -> Table:
         pyarrow.ArrowException, OSError: the file is damaged; every page has a checksum.
     """
     names = pq.read_schema(path).names
+    columns: dict[str, pd.Categorical] = {}
     with pq.ParquetFile(path, memory_map=True, read_dictionary=names, page_checksum_verification=True) as file:
-        arrow = file.read()
-    columns = {column: categorical([coded(arrow.column(i))]) for i, column in enumerate(arrow.column_names)}
+        for some in _portions(file.metadata):
+            arrow = file.read(columns=[names[number] for number in some])
+            columns |= {names[number]: categorical([coded(arrow.column(names[number]))]) for number in some}
+            del arrow
+            if len(some) < len(names):
+                pa.default_memory_pool().release_unused()
     return Table(name, pd.DataFrame(columns, copy=False), report)
+
+
+def _portions(metadata: pq.FileMetaData) -> Iterator[list[int]]:
+    """Yield the numbers of a stored table's columns, in order, as many at a time as are read at once."""
+    groups = [metadata.row_group(number) for number in range(metadata.num_row_groups)]
+    some: list[int] = []
+    bytes_ = 0
+    for column in range(metadata.num_columns):
+        some.append(column)
+        bytes_ += sum(group.column(column).total_uncompressed_size for group in groups)
+        if bytes_ > _READ_AT_ONCE:
+            yield some
+            some, bytes_ = [], 0
+    if some:
+        yield some
 
 
 def _dictionary(column: Any) -> pa.DictionaryArray:

@@ -229,6 +229,34 @@ def test_a_subset_of_rows_is_stored_right(tmp_path):
     assert read_parquet_table(tmp_path / "p", "t", table.report).frame["a"].astype(object).tolist() == ["x", ""]
 
 
+def test_a_long_table_of_distinct_texts_is_stored_once(tmp_path):
+    """Each group of rows had the dictionary of the whole column: 520 MB of a file of 171 MB."""
+    texts = pd.array([f"{number:07d}" for number in range(1_100_000)], dtype="str")
+    frame = pd.DataFrame({"id": pd.Categorical(texts), "click": pd.Categorical(["0", "1"] * (len(texts) // 2))})
+    write_parquet(Table("t", frame, read_table(_csv(tmp_path)).report), tmp_path / "p")
+    metadata = pq.read_metadata(tmp_path / "p")
+    assert metadata.num_row_groups == 1
+    assert metadata.row_group(0).column(0).total_uncompressed_size < 16 * len(texts)
+
+
+def test_a_stored_table_is_read_a_few_columns_at_a_time(tmp_path, monkeypatch):
+    columns = {"a": ["x", "y"], "a.b": ["1", "2"], "a.b.c": ["é", ""], "click": ["0", "1"]}
+    frame = pd.DataFrame({name: pd.Categorical(cells) for name, cells in columns.items()})
+    table = Table("t", frame, read_table(_csv(tmp_path)).report)
+    write_parquet(table, tmp_path / "p")
+    monkeypatch.setattr("deepfm_core.tables.parquet._READ_AT_ONCE", 1)
+    again = read_parquet_table(tmp_path / "p", "t", table.report).frame
+    assert {name: again[name].astype(object).tolist() for name in again} == columns
+
+
+def test_a_table_stored_in_several_groups_of_rows_is_read(tmp_path):
+    """Tables stored earlier have one for each million rows."""
+    whole = pa.table({"a": pa.array(["x", "y", "x"]).dictionary_encode(), "click": pa.array(["0", "1", "1"])})
+    pq.write_table(whole, tmp_path / "p", row_group_size=1, write_page_checksum=True)
+    again = read_parquet_table(tmp_path / "p", "t", read_table(_csv(tmp_path)).report).frame
+    assert [again[name].astype(object).tolist() for name in again] == [["x", "y", "x"], ["0", "1", "1"]]
+
+
 def _csv(tmp_path):
     path = tmp_path / "any.csv"
     path.write_text("a,b\n1,2\n")
