@@ -29,11 +29,12 @@ from deepfm_core.evidence.designs import (
     full_slots,
     wave_heights,
 )
+from deepfm_core.evidence.first_look import first_look
 from deepfm_core.evidence.joint import likelihoods
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects, log_odds
 from deepfm_core.evidence.posterior import expected_square, posterior
 from deepfm_core.evidence.ranking import ObservedFit, fit_observed, labels_of
-from deepfm_core.evidence.score_test import benjamini_hochberg, first_look, upper_tail
+from deepfm_core.evidence.score_test import benjamini_hochberg, upper_tail
 from deepfm_core.evidence.verdicts import PROBABLE
 from deepfm_core.spec.events import Report, unheard, within
 

@@ -24,6 +24,7 @@ from deepfm_core.evidence.designs import (
     field_designs,
     take_rows,
 )
+from deepfm_core.evidence.first_look import first_look
 from deepfm_core.evidence.joint import JointScores, Related, joint_scores, likelihoods
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
 from deepfm_core.evidence.posterior import STRENGTHS, over_rows, posterior
@@ -31,7 +32,6 @@ from deepfm_core.evidence.score_test import (
     PairScore,
     Residuals,
     benjamini_hochberg,
-    first_look,
     null_residuals,
     score_pair,
     upper_tail,

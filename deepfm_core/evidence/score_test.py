@@ -1,12 +1,12 @@
 """How strongly the labels speak for an interaction of two fields: the score test of its variance, and a likelihood.
 
-Start with `score_pair`. `Residuals` holds what it is computed from. `first_look` chooses the pairs of a wide table that
-are worth it. In shapes: N rows, F fields, C cells of a pair, T strengths, B draws.
+Start with `score_pair`. `Residuals` holds what it is computed from. In shapes: N rows, F fields, C cells of a pair, T
+strengths, B draws.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
@@ -14,7 +14,6 @@ from itertools import pairwise
 import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
-from scipy.sparse import coo_array, csr_array, diags_array, hstack
 from scipy.special import gammaincc
 
 from deepfm_core.evidence.designs import FieldDesign, Slots
@@ -22,7 +21,6 @@ from deepfm_core.evidence.main_effects import MainEffects
 from deepfm_core.evidence.pair_cells import FieldWeights, PairCells
 from deepfm_core.evidence.posterior import STRENGTHS, Moments, steadied
 from deepfm_core.evidence.solving import factored, solved
-from deepfm_core.spec.events import Report, unheard
 
 Values = NDArray[np.float64]
 
@@ -185,104 +183,6 @@ def _squares(moments: Moments, pure: Values, cells: PairCells, squared: NDArray[
 def _skewness(scores: Values) -> float:
     centred = scores - scores.mean()
     return float((centred**3).mean() / max(float((centred**2).mean()) ** 1.5, 1e-300))
-
-
-# A first look at all pairs of a wide table.
-
-LOOKED_AT_ONCE = 16
-"""Fields whose pairs are looked at together."""
-
-
-DENSE_LOOK = 20_000_000
-"""Rows × columns up to which a first look takes dense products, in float32: 80 MB."""
-DENSE_FILL = 0.05
-"""Share of a table's numbers that must not be 0 for dense products: they are some hundred times as fast each."""
-
-
-def first_look(
-    designs: Sequence[FieldDesign], residual: Values, weights: Values, most: int, report: Report = unheard
-) -> list[tuple[int, int]]:
-    """Choose the `most` pairs with the largest scores, by products of matrices over many pairs at once.
-
-    The score is that of a variance at zero, Σ (U² − own squares) ÷ spread, with U the sums of residuals over a pair's
-    cells. Unlike the scores that follow, it leaves in what is additive, and draws no null. Rows that are alone in their
-    cells say nothing. With √(2 Σ V²) as the spread they damp a pair, and with √(2 Σ_{i≠j} v_i v_j) they do not: the
-    first protects from chance in a few cells, the second keeps sparse pairs. The best by either are chosen in turn.
-
-    Args:
-        designs: F designs over N rows.
-        residual: (N,) y − p.
-        weights: (N,) v = p(1−p).
-        most: how many pairs are chosen.
-        report: called with the share done, 0 … 1.
-
-    Returns:
-        Pairs of field numbers, in ascending order.
-    """
-    columns = [csr_array(design.crossed.matrix) for design in designs]
-    starts = np.cumsum([0, *(part.shape[1] for part in columns)])
-    every = csr_array(hstack(columns))  # (N, columns of all fields)
-    squared = every.power(2)
-    of_field = np.repeat(np.arange(len(designs)), np.diff(starts))
-    by_row = np.stack([np.square(design.crossed.values).sum(axis=1) for design in designs], axis=1)  # (N, F) Σ x²
-    by_row4 = np.stack([(design.crossed.values**4).sum(axis=1) for design in designs], axis=1)  # (N, F) Σ x⁴
-    excess = -(by_row.T * residual**2) @ by_row  # (F, F) less own squares
-    total = np.zeros_like(excess)  # Σ V²
-    shared = -(by_row4.T * weights**2) @ by_row4  # Σ_{i≠j} v_i v_j
-    size = every.shape[0] * every.shape[1]
-    dense = size <= DENSE_LOOK and every.nnz >= DENSE_FILL * size
-    sums = (_dense_sums if dense else _sparse_sums)(every), (_dense_sums if dense else _sparse_sums)(squared)
-    for first in range(0, len(designs), LOOKED_AT_ONCE):
-        report(first / len(designs))
-        # The others have been looked at: each pair is in the upper half once.
-        block = slice(starts[first], starts[min(first + LOOKED_AT_ONCE, len(designs))])
-        excess += sums[0](block, residual, of_field)
-        total += sums[1](block, weights, of_field)
-    upper = np.triu_indices(len(designs), 1)
-    spreads = total, np.maximum(total + shared, NO_INFO * np.maximum(total, NO_INFO))
-    scores = [excess[upper] / np.sqrt(2 * np.maximum(spread[upper], 1e-12)) for spread in spreads]
-    orders = [np.argsort(-score, kind="stable") for score in scores]
-    in_turn = np.stack(orders, axis=1).ravel()
-    _, seen = np.unique(in_turn, return_index=True)
-    best = in_turn[np.sort(seen)[:most]]
-    return sorted((int(upper[0][k]), int(upper[1][k])) for k in best)
-
-
-Sums = Callable[[slice, Values, NDArray[np.int64]], Values]
-"""From the columns of some fields, (N,) values and the field (columns,) of each column: (F, F) squares of the sums of
-values over the cells of these fields with themselves and those after them, added up by pair."""
-
-
-def _sparse_sums(columns: csr_array) -> Sums:
-    def squares(block: slice, values: Values, of_field: NDArray[np.int64]) -> Values:
-        sums = (diags_array(values) @ columns[:, block]).T @ columns[:, block.start :]
-        return _by_pair(sums.tocoo(), of_field, block.start)
-
-    return squares
-
-
-def _dense_sums(columns: csr_array) -> Sums:
-    dense = columns.astype(np.float32).toarray()
-
-    def squares(block: slice, values: Values, of_field: NDArray[np.int64]) -> Values:
-        weighted = dense[:, block] * values.astype(np.float32)[:, None]
-        found = np.square(weighted.T @ dense[:, block.start :], dtype=np.float64)  # (columns of the block, later ones)
-        rows, later = of_field[block], of_field[block.start :]
-        by_row = np.add.reduceat(found, np.flatnonzero(np.diff(rows, prepend=-1)), axis=0)
-        by_pair = np.add.reduceat(by_row, np.flatnonzero(np.diff(later, prepend=-1)), axis=1)
-        fields = int(of_field[-1]) + 1
-        whole = np.zeros((fields, fields))
-        whole[np.ix_(np.unique(rows), np.unique(later))] = by_pair
-        return whole
-
-    return squares
-
-
-def _by_pair(sums: coo_array, of_field: NDArray[np.int64], first: int) -> Values:
-    """Add up the squares of sums over cells, whose rows and columns begin with column `first`, by pair: (F, F)."""
-    fields = int(of_field[-1]) + 1
-    pair = of_field[sums.row + first] * fields + of_field[sums.col + first]
-    return np.asarray(np.bincount(pair, sums.data**2, fields**2), dtype=np.float64).reshape(fields, fields)
 
 
 # The null: what evidence looks like when no pair interacts.

@@ -18,9 +18,9 @@ from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.evidence import guide, ranking
 from deepfm_core.evidence.designs import FieldDesign
+from deepfm_core.evidence.first_look import first_look
 from deepfm_core.evidence.guide import FEWEST_EXPECTED, GuidedPair, _asked, fit_guides, solve, supported_pairs
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
-from deepfm_core.evidence.score_test import first_look
 from deepfm_core.metrics.scores import logloss, sigmoid
 from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM

@@ -6,10 +6,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from deepfm_core.evidence import ranking, score_test
+from deepfm_core.evidence import first_look as looking
+from deepfm_core.evidence import ranking
 from deepfm_core.evidence.designs import FieldDesign, Slots, cross, full_slots
+from deepfm_core.evidence.first_look import first_look
 from deepfm_core.evidence.ranking import ALONE, MOST_TESTED, observed_interactions, progress_said
-from deepfm_core.evidence.score_test import benjamini_hochberg, first_look
+from deepfm_core.evidence.score_test import benjamini_hochberg
 from deepfm_core.evidence.verdicts import NOT_TESTED, data_verdicts, not_tested, spread_of, untested_said
 from tests.evidence.test_ranking import table_of
 
@@ -28,12 +30,20 @@ def wide(fields: int, seed: int, rows: int = 1500, spread: float = 0.9) -> tuple
 
 
 @pytest.mark.parametrize("dense", [0.0, 2.0])
-def test_a_first_look_scores_every_pair_by_its_formula(dense: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(score_test, "DENSE_FILL", dense)  # always dense products, or never
+@pytest.mark.parametrize("at_once", [1, 1000, 10**6])
+@pytest.mark.parametrize("least", [2, 5, 12, 100])
+def test_a_first_look_scores_every_pair_by_its_formula(
+    dense: float, at_once: int, least: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(looking, "DENSE_FILL", dense)  # always dense products, or never
+    monkeypatch.setattr(looking, "COUNTED_AT_ONCE", at_once)
+    monkeypatch.setattr(looking, "COUNTED_LEVELS", least)
+    monkeypatch.setattr(looking, "LOOKED_AT_ONCE", 3)
     rng = np.random.default_rng(0)
-    slots = [Slots(rng.integers(size, size=(200, 1)), None, size) for size in (2, 40, 5, 3)]
+    slots = [Slots(rng.integers(size, size=(200, 1)), None, size) for size in (2, 40, 5, 13, 3, 14, 12)]
     slots.append(full_slots(rng.normal(size=(200, 2))))
-    slots.append(Slots(rng.integers(4, size=(200, 2)), rng.integers(2, size=(200, 2)).astype(float), 4))
+    distinct = rng.permuted(np.tile(np.arange(4), (200, 1)), axis=1)[:, :2]
+    slots.append(Slots(distinct, rng.integers(2, size=(200, 2)).astype(float), 4))
     designs = [FieldDesign(str(number), one, one) for number, one in enumerate(slots)]
     residual, weights = rng.normal(size=200), rng.uniform(0.05, 0.25, size=200)
     pairs = list(combinations(range(len(designs)), 2))
@@ -46,7 +56,7 @@ def test_a_first_look_scores_every_pair_by_its_formula(dense: float, monkeypatch
         own = (x**4 * weights[:, None] ** 2).sum()
         scores[:, k] = excess / np.sqrt([2 * V2.sum(), 2 * (V2.sum() - own)])
     steady, sparse = (-scores).argsort(axis=1)
-    for most in (1, 2, 3):
+    for most in (1, 2, 3, 7, 20):
         expected = list(dict.fromkeys(np.stack([steady, sparse], 1).ravel().tolist()))[:most]
         assert first_look(designs, residual, weights, most) == sorted(pairs[k] for k in expected)
 
