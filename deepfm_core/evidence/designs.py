@@ -302,13 +302,13 @@ def waves(levels: Levels, count: int = WAVES) -> Slots:
     """Return cosine waves of the rank of an ordered field's levels, the k-th 1/k as high, and a column for missing.
 
     With independent coefficients of equal spread, the interaction is a smooth function of the value, because faster
-    waves are lower.
+    waves are lower. Columns that are 0 in every row are left out, such as that for missing where no value is: cells of
+    theirs would have no rows, and take time.
     """
     table = wave_heights(levels.rows(), [name == MISSING for name in levels.names], count)
     x = table[levels.codes[:, 0]]  # (N, count + 1)
-    used = np.flatnonzero(np.abs(table).max(axis=0) > 1e-9)
-    if not len(used):
-        return Slots(np.zeros((len(x), 0), dtype=np.int64), np.zeros((len(x), 0)), 1)
+    used = np.abs(x).max(axis=0, initial=0.0) > 1e-9
+    used[0] |= not used.any()  # of rows that are all alike, a column of zeros is left
     return full_slots(x[:, used])
 
 

@@ -1,15 +1,20 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from deepfm_core.encoding.vocabulary import MISSING
 from deepfm_core.evidence import designs as evidence_designs
 from deepfm_core.evidence import pair_cells
 from deepfm_core.evidence.cross_fit import contributions
-from deepfm_core.evidence.designs import FieldDesign, Slots, cross, field_designs, gather
+from deepfm_core.evidence.designs import WAVES, FieldDesign, Slots, cross, field_designs, gather
+from deepfm_core.evidence.first_look import first_look
 from deepfm_core.evidence.joint import shrunken_effects
-from deepfm_core.evidence.score_test import Residuals
-from tests.worlds import MIXED, encoded
+from deepfm_core.evidence.score_test import Residuals, score_pair
+from deepfm_core.schema.kinds import Kind
+from tests.worlds import MIXED, encoded, layout
 
 ROWS = 300
 
@@ -129,6 +134,27 @@ def test_rows_are_alike_where_both_levels_are_the_same(seed: int, sizes: tuple[i
     levels = {(int(i), int(j)) for i, j in zip(a.ids[:, 0], b.ids[:, 0], strict=True)}
     seen = {(int(i), int(j), int(k)) for i, j, k in zip(a.ids[:, 0], b.ids[:, 0], kinds.ids[:, 0], strict=True)}
     assert kinds.size == len(levels) == len(seen) == len({k for _, _, k in seen})
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_numbers_have_a_column_for_missing_only_where_a_value_is_missing(missing: bool) -> None:
+    buckets = layout([(Kind.BUCKETISED, 1, 8)])
+    field = replace(buckets.fields[0], features=(*"1234567", MISSING))
+    table = encoded(buckets, ROWS, 0)
+    ids = table.ids if missing else table.ids % 7
+    (design,) = field_designs(replace(table, layout=replace(buckets, fields=(field,)), ids=ids))
+    assert design.crossed.size == WAVES + missing
+    assert np.abs(design.crossed.values).max(axis=0).min() > 0.01
+
+
+def test_numbers_that_are_all_alike_have_pairs_that_say_nothing() -> None:
+    table = encoded(layout([(Kind.BUCKETISED, 1, 4), (Kind.CATEGORICAL, 1, 3)]), ROWS, 0)
+    table.ids[:, 0] = 1
+    designs = field_designs(table)
+    assert designs[0].crossed.size == 1
+    rows = Residuals(designs, np.random.default_rng(0).normal(size=ROWS), np.full(ROWS, 0.2), None)
+    assert score_pair(rows, 0, 1).info == 0
+    assert first_look(designs, rows.residual, rows.weights, 1) == [(0, 1)]
 
 
 def test_rows_of_several_levels_are_not_gathered() -> None:
