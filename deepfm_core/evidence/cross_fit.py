@@ -52,11 +52,13 @@ class HeldOut:
             or of those that a learner was asked for.
         logit: (M,) the logit of the model, or None if it is main effects plus the parts.
         chosen: which of the held-out rows these are, in ascending order; None for all of them.
+        base: (M,) the logit of main effects alone, where the learner has fitted them to all rows that it trained on.
     """
 
     parts: Values
     logit: Values | None = None
     chosen: Rows | None = None
+    base: Values | None = None
 
 
 Learner = Callable[[Rows, Rows], HeldOut]
@@ -111,10 +113,13 @@ def fold_evidence(
         train, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
         held_out = learn(train, held)
         rows = held if held_out.chosen is None else held[held_out.chosen]
-        fitted = train  # rows that main effects are fitted to
-        if len(train) > MOST_ROWS:
-            fitted = np.sort(np.random.default_rng((seed, fold)).choice(train, MOST_ROWS, replace=False))
-        yield FoldEvidence(rows, _base_logit(table, fitted, rows), held_out)
+        base = held_out.base
+        if base is None:
+            fitted = train  # rows that main effects are fitted to
+            if len(train) > MOST_ROWS:
+                fitted = np.sort(np.random.default_rng((seed, fold)).choice(train, MOST_ROWS, replace=False))
+            base = _base_logit(table, fitted, rows)
+        yield FoldEvidence(rows, base, held_out)
 
 
 def _base_logit(table: EncodedTable, train: Rows, held: Rows) -> Values:

@@ -66,10 +66,20 @@ class Levels:
         """Count the rows of each level: (L,)."""
         return self.sums(np.ones(len(self.codes)))
 
+    def at_rows(self, effects: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Return each row the sum of (L,) effects of its levels: (N,)."""
+        return np.asarray(np.append(effects, 0.0)[self.codes].sum(axis=1))  # -1 is the 0 that was appended
+
 
 def field_levels(table: EncodedTable) -> list[Levels]:
     """Return the levels of each embedded field of a table, in the layout's order."""
     return list(each_levels(table))
+
+
+def levels_are_fixed(table: EncodedTable) -> bool:
+    """Say whether the levels of a table's fields are the same whatever its rows, as quantiles are not."""
+    readings = {field.kind.entry.reading for field in table.layout.fields}
+    return Reading.QUANTILES not in readings and not table.layout.dense
 
 
 def each_levels(table: EncodedTable) -> Iterator[Levels]:
@@ -289,13 +299,24 @@ def level_slots(levels: Levels) -> Slots:
 
 def pooled(slots: Slots, most: int = MOST_LEVELS) -> Slots:
     """Drop columns without rows; columns beyond the `most` with most rows share the last one."""
-    rows = np.bincount(slots.ids.ravel(), weights=slots.values.ravel() != 0, minlength=slots.size)
-    order = np.argsort(-rows, kind="stable")
-    held = int((rows > 0).sum())
-    place = np.empty(slots.size, dtype=np.int64)  # old column -> new column
-    place[order] = np.minimum(np.arange(slots.size), most - 1)
+    place, size = _pooled_places(slots, most)
     ids = place[slots.ids]
-    return Slots(np.where(slots.values != 0, ids, 0), slots.x, max(1, min(held, most)))
+    return Slots(ids if slots.one_hot else np.where(slots.values != 0, ids, 0), slots.x, size)
+
+
+def _pooled_places(slots: Slots, most: int) -> tuple[NDArray[np.int64], int]:
+    """Give each column's place among the pooled ones (size,), and their number; columns without rows come after it."""
+    rows = np.bincount(slots.ids.ravel(), None if slots.x is None else slots.x.ravel() != 0, slots.size)
+    order = np.argsort(-rows, kind="stable")
+    place = np.empty(slots.size, dtype=np.int64)
+    place[order] = np.minimum(np.arange(slots.size), most - 1)
+    return place, max(1, min(int((rows > 0).sum()), most))
+
+
+def by_level(levels: Levels, effects: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Give each level (L,) the effect of its column in the main design of the same rows, and 0 if it has no rows."""
+    place, size = _pooled_places(level_slots(levels), MOST_LEVELS)
+    return np.append(effects, 0.0)[np.minimum(place, size)]
 
 
 def waves(levels: Levels, count: int = WAVES) -> Slots:

@@ -94,6 +94,7 @@ class Guide:
         pairs: those that the labels support, strongest first.
         keys: (C,) ascending; the cell of features i of field a and j of field b, a < b, has the key i · V + j.
         weights: (C,) of the cells; all others are 0.
+        main: main effects alone, beside which the pairs were looked for; None where none were.
     """
 
     base: float
@@ -102,6 +103,7 @@ class Guide:
     pairs: tuple[GuidedPair, ...]
     keys: NDArray[np.int64]
     weights: NDArray[np.float32]
+    main: MainEffects | None = None
 
 
 @dataclass(frozen=True)
@@ -132,7 +134,8 @@ def fit_guides(table: EncodedTable, *, seed: int = 0, report: Report = unheard) 
         return Guides(*[_constant(table)] * 2)
     problem = _Problem(table)
     with threadpool_limits(1, user_api="blas"):  # the products are many and small: more threads wait for each other
-        alone = problem.solve(supported_pairs(table, seed=seed, report=within(report, 0.0, ASKED)))
+        pairs, main = _supported(table, seed, within(report, 0.0, ASKED))
+        alone = replace(problem.solve(pairs), main=main)
         report((1 + ASKED) / 2)
         dense = [replace(pair, by_cells=problem.is_dense(pair)) for pair in alone.pairs]
         return Guides(alone if all(pair.by_cells for pair in dense) else problem.solve(dense), alone)
@@ -152,8 +155,13 @@ def supported_pairs(table: EncodedTable, *, seed: int = 0, report: Report = unhe
     The spread is the root of the expected square of the pair's strength: a normal prior with the variance of the
     posterior, that of pairs which may be none included.
     """
+    return _supported(table, seed, report)[0]
+
+
+def _supported(table: EncodedTable, seed: int, report: Report) -> tuple[tuple[GuidedPair, ...], MainEffects | None]:
+    """Name the pairs, as `supported_pairs` does, and give the main effects beside which they were looked for."""
     if len(table.layout.fields) < 2:
-        return ()
+        return (), None
     every = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
     looked_at: list[tuple[int, int]] | None = None
     main: MainEffects | None = None
@@ -161,8 +169,13 @@ def supported_pairs(table: EncodedTable, *, seed: int = 0, report: Report = unhe
         looked_at, main = _looked_at(table, seed)
     asked = _asked(table, looked_at)
     if asked is not None and not asked:
-        return ()
+        return (), None
     fit = fit_observed(table, draws=DRAWS, seed=seed, report=report, least=LIKELY, pairs=asked, main=main)
+    return _chosen(fit, every), fit.main
+
+
+def _chosen(fit: ObservedFit, every: int) -> tuple[GuidedPair, ...]:
+    """Choose the pairs that the labels support, of which `every` counts all, those that were not asked included."""
     joint, others = likelihoods(fit.joint.scores), every - len(fit.pairs)
     found = posterior(joint, others=others)
     strengths = np.sqrt(expected_square(joint, found))

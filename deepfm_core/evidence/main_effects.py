@@ -1,6 +1,7 @@
 """Main effects alone: a logistic model with one effect per level, and a shrinkage per field learned from the labels.
 
-Start with `fit_main_effects`. All evidence about pairs is about what this model leaves unexplained.
+Start with `fit_main_effects`. All evidence about pairs is about what this model leaves unexplained. `logit_of_others`
+gives what it says of other rows.
 """
 
 from __future__ import annotations
@@ -12,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import expit
 
-from deepfm_core.evidence.designs import FieldDesign, Slots
+from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core.evidence.designs import FieldDesign, Slots, by_level, each_levels, levels_are_fixed
 from deepfm_core.evidence.solving import factored, inverse_diagonal, solved
 from deepfm_core.metrics.scores import sigmoid
 
@@ -61,6 +63,18 @@ class MainEffects:
         """Return the (M,) logits of other rows, whose designs must have the same columns."""
         parts = (design.main.at_rows(effects) for design, effects in zip(designs, self.effects, strict=True))
         return np.asarray(sum(parts, start=np.full(len(designs[0].main.ids), self.base)))
+
+
+def logit_of_others(main: MainEffects, table: EncodedTable, others: EncodedTable) -> Values | None:
+    """Return the (M,) logits of rows of `others` by main effects that were fitted to a table of the same layout.
+
+    None if they were fitted to a sample of its rows, or the levels of its fields are not those of others.
+    """
+    if len(main.logit) < len(table) or not levels_are_fixed(table):
+        return None
+    fields = zip(each_levels(table), each_levels(others), main.effects, strict=True)
+    parts = (there.at_rows(by_level(here, effects)) for here, there, effects in fields)
+    return np.asarray(sum(parts, start=np.full(len(others), main.base)))
 
 
 def fit_main_effects(

@@ -22,10 +22,12 @@ from deepfm_core.evidence.cross_fit import (
     FoldEvidence,
     HeldOut,
     Rows,
+    Values,
     fold_evidence,
     held_out_frame,
 )
 from deepfm_core.evidence.designs import field_levels
+from deepfm_core.evidence.main_effects import logit_of_others
 from deepfm_core.explain.learned import fm_contributions, measured, network_contributions, weight_contributions
 from deepfm_core.explain.purify import purify
 from deepfm_core.models.deepfm import DeepFM
@@ -67,8 +69,8 @@ class ModelLearner:
 
     def __call__(self, train: Rows, held: Rows) -> HeldOut:
         """Train on rows `train`, and return the pure contributions for rows `held`, or for a sample of them."""
-        model = self._trained(self.table.take(train))
         others = self.table.take(held)
+        model, base = self._trained(self.table.take(train), others)
         pairs = [pair for pair in model.pairs if pair[0] != pair[1]] if self.pairs is None else list(self.pairs)
         rows, background = self.most_rows, 0
         if model.spec.deep:
@@ -84,13 +86,15 @@ class ModelLearner:
         if model.spec.deep:
             parts += network_contributions(model, others, pairs, background, self.seed)
         pure = purify(parts, pairs, field_levels(others))  # under the held-out rows' own distribution
-        return HeldOut(pure, predict_logits(model, others), chosen)
+        return HeldOut(pure, predict_logits(model, others), chosen, None if base is None else base[chosen])
 
-    def _trained(self, table: EncodedTable) -> DeepFM:
+    def _trained(self, table: EncodedTable, others: EncodedTable) -> tuple[DeepFM, Values | None]:
+        """Train on a table, and give the logit of main effects alone of other rows, if its guide has fitted them."""
         state = FitState.new(table.layout, self.model, self.fit, self.seed, device=training_device())
         for _ in train_epochs(self.fit, table, state, self.epochs):
             pass
-        return state.model
+        main = None if state.guide is None else state.guide.main
+        return state.model, None if main is None else logit_of_others(main, table, others)
 
 
 def hold_out(

@@ -1,5 +1,6 @@
 """A run of more pairs than the labels are tested for."""
 
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -8,20 +9,26 @@ import pandas as pd
 import pytest
 
 from deepfm_core.errors import RunError
+from deepfm_core.evidence import cross_fit
 from deepfm_core.evidence.cross_fit import FoldEvidence, HeldOut
+from deepfm_core.evidence.designs import field_designs
+from deepfm_core.evidence.main_effects import fit_main_effects, logit_of_others
+from deepfm_core.evidence.ranking import labels_of
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS, unexplained_said
 from deepfm_core.explain.example_rows import example_cells_frame, own_cells
 from deepfm_core.runs import explain_stage
-from deepfm_core.runs.cross_fit_stage import hold_out, kept_folds, save_fold
+from deepfm_core.runs.cross_fit_stage import ModelLearner, hold_out, kept_folds, save_fold
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.explain_stage import opened_pair
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
+from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.reader import read_table
 from tests.conftest import clicks
 from tests.evidence.test_ranking import small_table, table_of
+from tests.worlds import encoded, layout
 
 NAMES = list("abcd")
 MEASURED = [("a", "b"), ("b", "d")]
@@ -124,3 +131,39 @@ def test_a_run_on_a_wide_table_explains_the_pairs_that_stand_out_and_another_whe
     assert opened["pair_learned"].iloc[0] == pytest.approx(whole.loc[left, "learned"], rel=1e-3)
     with pytest.raises(RunError, match="has no field `nothing`"):
         opened_pair(wide, (left[0], "nothing"), lambda _: table)
+
+
+def test_main_effects_of_other_rows_are_those_of_a_fit_that_knows_their_levels() -> None:
+    shape = layout([(Kind.CATEGORICAL, 1, 40), (Kind.MULTI_VALUED, 3, 6), (Kind.PIECEWISE, 2, 5)])
+    table, rows = encoded(shape, 500, 0), np.arange(500)
+    train, held = rows[:400], rows[400:]
+    table.ids[train, 0] %= 30  # ten levels are those of held-out rows alone
+    main = fit_main_effects(field_designs(table.take(train)), labels_of(table)[train])
+    found = logit_of_others(main, table.take(train), table.take(held))
+    assert found is not None
+    np.testing.assert_allclose(found, cross_fit._base_logit(table, train, held), atol=1e-9)
+    assert np.ptp(found) > 0.1
+
+
+def test_main_effects_of_a_sample_or_of_quantiles_say_nothing_of_other_rows() -> None:
+    for shape, fitted in ((layout([(Kind.CATEGORICAL, 1, 4)]), 90), (layout([(Kind.NUMERIC, 1, 2)]), 100)):
+        table = encoded(shape, 100, 0)
+        some = table.take(np.arange(fitted))
+        main = fit_main_effects(field_designs(some), labels_of(some))
+        assert logit_of_others(main, table, table) is None
+
+
+def test_folds_take_main_effects_from_their_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    codes, labels = small_table(0, rows=600)
+    table = table_of(codes, labels, NAMES)
+    learner = ModelLearner(table, ModelSpec(layers=(4,), guided=True), FitSpec(epochs=1), [1], 0, 50)
+    fitted = [fold.base for fold in cross_fit.fold_evidence(table, learner=lambda *rows: asked_again(learner(*rows)))]
+    monkeypatch.setattr(cross_fit, "_base_logit", None)
+    for taken, anew in zip(cross_fit.fold_evidence(table, learner=learner), fitted, strict=True):
+        assert len(taken.rows) == 50
+        np.testing.assert_allclose(taken.base, anew, atol=1e-9)
+
+
+def asked_again(held_out: HeldOut) -> HeldOut:
+    """Leave out the main effects that a learner knows."""
+    return replace(held_out, base=None)
