@@ -33,7 +33,7 @@ from deepfm_core.evidence.first_look import first_look
 from deepfm_core.evidence.joint import likelihoods
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects, log_odds
 from deepfm_core.evidence.posterior import expected_square, posterior
-from deepfm_core.evidence.ranking import ObservedFit, fit_observed, labels_of
+from deepfm_core.evidence.ranking import Known, ObservedFit, fit_observed, labels_of
 from deepfm_core.evidence.score_test import benjamini_hochberg, upper_tail
 from deepfm_core.evidence.verdicts import PROBABLE
 from deepfm_core.spec.events import Report, unheard, within
@@ -164,13 +164,13 @@ def _supported(table: EncodedTable, seed: int, report: Report) -> tuple[tuple[Gu
         return (), None
     every = len(table.layout.fields) * (len(table.layout.fields) - 1) // 2
     looked_at: list[tuple[int, int]] | None = None
-    main: MainEffects | None = None
+    known: Known | None = None
     if every > MOST_ASKED:
-        looked_at, main = _looked_at(table, seed)
+        looked_at, known = _looked_at(table, seed)
     asked = _asked(table, looked_at)
     if asked is not None and not asked:
         return (), None
-    fit = fit_observed(table, draws=DRAWS, seed=seed, report=report, least=LIKELY, pairs=asked, main=main)
+    fit = fit_observed(table, draws=DRAWS, seed=seed, report=report, least=LIKELY, pairs=asked, known=known)
     return _chosen(fit, every), fit.main
 
 
@@ -214,13 +214,21 @@ def _asked(table: EncodedTable, chosen: list[tuple[int, int]] | None) -> list[tu
 def _unusual(table: EncodedTable, field: EncodedField) -> NDArray[np.bool_]:
     """Say which rows have another value of a field than the one that most rows have: (N,)."""
     ids, x = table.ids[:, field.first_slot : field.first_slot + field.slots], table.x(field)
-    numbers = ids.astype(np.uint64)  # (N, S)
+    if x is None and field.slots == 1:
+        rows = np.bincount(ids[:, 0] - field.offset)
+        usual = field.offset + np.flatnonzero(rows == rows.max())
+        return np.asarray(ids[:, 0] != usual[_keys(usual[:, None]).argmin()])
+    numbers = ids
     if x is not None:
-        numbers = np.concatenate([numbers, np.ascontiguousarray(x, np.float32).view(np.uint32)], axis=1)
-    factors = np.random.default_rng(0).integers(1 << 63, size=numbers.shape[1], dtype=np.uint64) * 2 + 1
-    keys = (numbers * factors).sum(1, dtype=np.uint64)  # modulo 2^64; to sort rows takes ten times as long
-    value, counts = np.unique(keys, return_inverse=True, return_counts=True)[1:]
+        numbers = np.concatenate([ids, np.ascontiguousarray(x, np.float32).view(np.int32)], axis=1)
+    value, counts = np.unique(_keys(numbers), return_inverse=True, return_counts=True)[1:]
     return np.asarray(value != counts.argmax())
+
+
+def _keys(numbers: NDArray[np.integer]) -> NDArray[np.uint64]:
+    """Turn rows of numbers (N, S) into a key each (N,), modulo 2^64; to sort rows takes ten times as long."""
+    factors = np.random.default_rng(0).integers(1 << 63, size=numbers.shape[1], dtype=np.uint64) * 2 + 1
+    return np.asarray((numbers.astype(np.uint32) * factors).sum(1, dtype=np.uint64))
 
 
 def _q_values(fit: ObservedFit, others: int) -> Values:
@@ -229,20 +237,21 @@ def _q_values(fit: ObservedFit, others: int) -> Values:
     return benjamini_hochberg(np.concatenate([upper_tail(z, skew), np.ones(others)]))[: len(z)]
 
 
-def _looked_at(table: EncodedTable, seed: int) -> tuple[list[tuple[int, int]], MainEffects | None]:
+def _looked_at(table: EncodedTable, seed: int) -> tuple[list[tuple[int, int]], Known | None]:
     """Choose the pairs of a wide table that are worth asking, from a sample of its rows.
 
     Returns:
-        The pairs, and the main effects that they were chosen beside, if those are of all rows.
+        The pairs, and the designs and main effects that they were chosen beside, if those are of all rows.
     """
     sampled = len(table) > MOST_LOOKED_AT
     if sampled:
         rows = np.random.default_rng(seed).choice(len(table), MOST_LOOKED_AT, replace=False)
         table = table.take(np.sort(rows))
-    designs = field_designs(table)
-    main = fit_main_effects([*designs, *dense_designs(table)], labels_of(table))
-    p = main.probability
-    return first_look(designs, labels_of(table) - p, p * (1 - p), MOST_ASKED), None if sampled else main
+    designs = (*field_designs(table), *dense_designs(table))
+    main = fit_main_effects(designs, labels_of(table))
+    p, fields = main.probability, len(table.layout.fields)
+    chosen = first_look(designs[:fields], labels_of(table) - p, p * (1 - p), MOST_ASKED)
+    return chosen, None if sampled else (designs, main)
 
 
 def solve(table: EncodedTable, pairs: Sequence[GuidedPair]) -> Guide:

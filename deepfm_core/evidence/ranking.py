@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -122,6 +123,10 @@ class ObservedFit:
         return [pair for pair in combinations(range(self.fields), 2) if pair not in tested]
 
 
+Known: TypeAlias = tuple[tuple[FieldDesign, ...], MainEffects]
+"""The designs of all rows of a table, of embedded fields and then of dense ones, and main effects fitted to them."""
+
+
 def observed_interactions(
     table: EncodedTable,
     *,
@@ -175,18 +180,18 @@ def fit_observed(
     report: Report = unheard,
     least: float = 0.0,
     pairs: Sequence[tuple[int, int]] | None = None,
-    main: MainEffects | None = None,
+    known: Known | None = None,
 ) -> ObservedFit:
     """Fit main effects, score all pairs alone, then beside each other; arguments as for `observed_interactions`.
 
     Pairs that interact with a smaller probability than `least`, alone, are not scored beside the others. Only `pairs`
     are scored, if given, or else those that a first look chooses; the rest of all pairs count as ones that say nothing.
-    `main` are the main effects of all rows, where they are known.
+    `known` are the designs and main effects of all rows, where there are any.
 
     It runs in one BLAS thread. The products are many and small, and with more threads they take several times as long.
     """
     with threadpool_limits(1, user_api="blas"):
-        return _fit_observed(table, draws, seed, most_rows, report, least, pairs, main)
+        return _fit_observed(table, draws, seed, most_rows, report, least, pairs, known)
 
 
 def _fit_observed(
@@ -197,17 +202,20 @@ def _fit_observed(
     report: Report,
     least: float,
     chosen: Sequence[tuple[int, int]] | None,
-    known: MainEffects | None,
+    known: Known | None,
 ) -> ObservedFit:
     labels = labels_of(table)
     rng = np.random.default_rng(seed)
     if len(table) > most_rows:
         table = table.take(np.sort(rng.choice(len(table), size=most_rows, replace=False)))
         labels = labels_of(table)
-    designs = (*field_designs(table), *dense_designs(table))
+    if known is None:
+        designs = (*field_designs(table), *dense_designs(table))
+        main = fit_main_effects(designs, labels)
+    else:
+        designs, main = known
     fields = len(table.layout.fields)
     every = tuple(combinations(range(fields), 2))
-    main = fit_main_effects(designs, labels) if known is None else known
     if chosen is None and len(every) > MOST_TESTED:
         chosen = _worth_testing(designs[:fields], labels, main, seed, within(report, LOOKED, ALONE[0]))
         least = max(least, LIKELY)

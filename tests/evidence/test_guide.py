@@ -17,7 +17,7 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.evidence import guide, ranking
-from deepfm_core.evidence.designs import FieldDesign
+from deepfm_core.evidence.designs import FieldDesign, field_designs
 from deepfm_core.evidence.first_look import first_look
 from deepfm_core.evidence.guide import FEWEST_EXPECTED, GuidedPair, _asked, fit_guides, solve, supported_pairs
 from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects
@@ -55,19 +55,26 @@ def test_strong_pairs_are_supported_and_others_are_not() -> None:
     assert len(found) <= len(expected) + 1
 
 
-def test_a_first_look_and_the_evidence_share_their_main_effects(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_first_look_and_the_evidence_share_their_designs_and_main_effects(monkeypatch: pytest.MonkeyPatch) -> None:
     _, table = encoded_world(replace(CATEGORICAL, fields=6, pairs=2, strengths=(0.6, 0.6), levels=(3, 20)), rows=1500)
     monkeypatch.setattr(guide, "MOST_ASKED", 5)  # of 15
     fits: list[MainEffects] = []
+    made: list[EncodedTable] = []
+
+    def watched(table: EncodedTable) -> list[FieldDesign]:
+        made.append(table)
+        return field_designs(table)
 
     def counted(designs: Sequence[FieldDesign], labels: np.ndarray) -> MainEffects:
         fits.append(fit_main_effects(designs, labels))
         return fits[-1]
 
     monkeypatch.setattr(ranking, "fit_main_effects", counted)
+    monkeypatch.setattr(ranking, "field_designs", watched)
     shared = supported_pairs(table)
     assert shared
     assert not fits
+    assert not made
     chosen, _ = guide._looked_at(table, 0)
     monkeypatch.setattr(guide, "_looked_at", lambda *_: (chosen, None))
     assert supported_pairs(table) == shared
@@ -112,6 +119,15 @@ def test_few_clicks_ask_the_pairs_that_are_counted_row_by_row(spec: WorldSpec) -
     every = list(combinations(range(len(unusual)), 2))
     wanted = [(a, b) for a, b in every if expected[a, b] >= FEWEST_EXPECTED]
     assert (_asked(table, None) or every) == wanted
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_usual_value_is_the_same_by_counts_as_by_keys(seed: int) -> None:
+    shape = layout([(Kind.CATEGORICAL, 1, 3), (Kind.CATEGORICAL, 1, 9)])
+    table = replace(encoded(shape, 20, seed), weights=None)  # of few rows, so that several values are as usual
+    keys = guide._keys(table.ids[:, 1:])
+    value, counts = np.unique(keys, return_inverse=True, return_counts=True)[1:]
+    assert guide._unusual(table, shape.fields[1]).tolist() == (value != counts.argmax()).tolist()
 
 
 def test_few_clicks_support_no_pair() -> None:
