@@ -59,7 +59,7 @@ def test_the_sample_trains_live_and_its_matrix_appears(server: Server, page: Pag
     expect(page.get_by_text("Logloss", exact=True)).to_be_visible()
     expect(page.get_by_text("Field matrix", exact=True)).to_be_visible()
     expect(page.get_by_role("button", name="See the pairs")).to_be_visible(timeout=FINISHED)
-    expect(page.get_by_text("· finished")).to_be_visible()
+    expect(page.get_by_text("· finished")).to_be_visible(timeout=FINISHED)
     expect(page.locator(CHARTS).first).to_be_visible()
 
 
