@@ -3,12 +3,13 @@
     python benchmarks/out_of_core.py make /tmp/criteo --rows 2000000 --files 4
     python benchmarks/out_of_core.py run /tmp/criteo --memory 2GB
     python benchmarks/out_of_core.py run /tmp/criteo --memory 100GB
+    python benchmarks/out_of_core.py run /tmp/criteo --memory 2GB --guided
 
 `make` writes Parquet files in the layout of Criteo's log: a label, 13 whole numbers with missing ones, and 26
 categories of 4 to `--values` values, of Zipf's frequencies. Labels come from effects of values and of a few pairs.
 `run` trains one epoch as the command `train` does, in a process of its own, and reports the most memory that the
 process had (VmHWM), and that it and its children had together (resident sets, looked at twenty times a second). Without
-`--explained` it leaves out what explains a model, which asks a sample of either table.
+`--explained` it leaves out what explains a model, which asks a sample of either table; without `--guided` the guide.
 """
 
 from __future__ import annotations
@@ -30,7 +31,7 @@ import pyarrow.parquet as pq
 ROOT = Path(__file__).resolve().parent.parent
 NUMBERS, CATEGORIES = 13, 26
 PAIRS = ((0, 1), (2, 5), (3, 4))
-TRAIN = ("--label", "label", "--epochs", "1", "--batch-size", "4096", "--folds", "0", "--no-guided")
+TRAIN = ("--label", "label", "--epochs", "1", "--batch-size", "4096", "--folds", "0")
 _LOOKS = 0.05
 
 
@@ -46,7 +47,7 @@ def main() -> None:
     ran.add_argument("folder", type=Path)
     ran.add_argument("--memory", default="2GB")
     ran.add_argument("--explained", action="store_true")
-    ran.add_argument("options", nargs="*", help="of `train`, after --")
+    ran.add_argument("--guided", action="store_true")
     fitted = verbs.add_parser("fit")
     fitted.add_argument("explained", type=int)
     fitted.add_argument("out", type=Path)
@@ -57,7 +58,8 @@ def main() -> None:
     elif arguments.verb == "fit":
         print(json.dumps(fit(arguments.options, arguments.out, explained=bool(arguments.explained))))
     else:
-        print(json.dumps(run(arguments.folder, arguments.memory, arguments.options, arguments.explained), indent=1))
+        options = ["--guided" if arguments.guided else "--no-guided"]
+        print(json.dumps(run(arguments.folder, arguments.memory, options, arguments.explained), indent=1))
 
 
 def make(folder: Path, rows: int, files: int, values: int) -> None:
@@ -163,6 +165,7 @@ def run(folder: Path, memory: str, options: list[str], explained: bool) -> dict[
             "processor_seconds": round(sum(os.times()[2:4]), 1),
             **{name: said[name] for name in kept},
             "sample": said.get("sample"),
+            "guide": said.get("guide"),
         }
 
 

@@ -29,6 +29,11 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{share:.{digits}%}"
 
 
+def training_rows(asked: int, rows: int) -> str:
+    """Name the training rows that were asked, of all `rows`: `200,000 of 1,800,000 training rows`."""
+    return f"{rows:,} training rows" if asked == rows else f"{asked:,} of {rows:,} training rows"
+
+
 def signed(value: float, digits: int = 2) -> str:
     """Write a number with its sign and a true minus; a number that rounds to zero is not negative."""
     return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")

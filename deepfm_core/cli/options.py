@@ -82,11 +82,6 @@ class Tables:
         assert self.main is not None
         return len(self.tables[self.main]) if self._pieces is None else len(self._pieces)
 
-    @property
-    def is_sample(self) -> bool:
-        """Whether the table is a sample of more rows than it has."""
-        return self.main is not None and self.rows > len(self.tables[self.main])
-
     def timed(self, summary: dict[str, Any]) -> dict[str, Any]:
         """Count the reading, done here before the run began, among its seconds."""
         seconds = summary["seconds"]

@@ -30,11 +30,6 @@ from deepfm_core.spec.presets import run_name, settings, settings_said
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.run_folder import RunFolder
 
-NOT_GUIDED = (
-    "The model has no guide: that would know main effects from the sample alone, where the model learns them from all "
-    "rows. `--guided` takes it from the sample."
-)
-
 KEPT = "The run is kept as failed; *Resume* on the app's page Runs begins it anew once the files are as they were."
 
 
@@ -54,12 +49,6 @@ def run(arguments: argparse.Namespace) -> None:
     chosen = chosen_settings(arguments)
     model, fit = settings(arguments.preset, arguments.model, rows, chosen)
     spec = replace(base, model=model, fit=fit)
-    if tables.is_sample and spec.model.has_guide and "guided" not in chosen:
-        chosen = {**chosen, "guided": False}
-        model, fit = settings(arguments.preset, arguments.model, rows, chosen)
-        spec = replace(base, model=model, fit=fit)
-        if not arguments.quiet:
-            print(f"note: {NOT_GUIDED}", file=sys.stderr)
     if tables.dataset is not None and spec.model.crosses:
         raise SpecError(
             "Crossed fields need all rows in memory. Leave out --cross, use another model than wide-deep, or give as "

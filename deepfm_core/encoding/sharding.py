@@ -41,7 +41,8 @@ from deepfm_core.tables.table import PartFile
 
 PARTS = ("train", "valid", "test")
 """Training, validation and test part, as numbers 0, 1 and 2 name them."""
-_TYPES: dict[str, Any] = {"ids": np.int32, "weights": np.float32, "dense": np.float32, "labels": np.float32}
+TYPES: dict[str, Any] = {"ids": np.int32, "weights": np.float32, "dense": np.float32, "labels": np.float32}
+"""How the numbers of each array are written: four bytes each."""
 _META = "parts.json"
 _IN_ORDER = 1 << 17
 """Rows that are read at a time where their order is kept, which needs no large window."""
@@ -77,6 +78,11 @@ class Shards:
     def __len__(self) -> int:
         return self.rows
 
+    @property
+    def window_bytes(self) -> int:
+        """Bytes of a window."""
+        return 4 * self.window * sum(self.widths.values())
+
     @cached_property
     def labels(self) -> NDArray[np.float32]:
         """(N,) all labels, in memory from then on."""
@@ -100,7 +106,7 @@ class Shards:
             yield self.read([(start, min(start + size, self.rows))])
 
     def _array(self, name: str, ranges: Ranges) -> NDArray[Any]:
-        width, kind = self.widths[name], np.dtype(_TYPES[name])
+        width, kind = self.widths[name], np.dtype(TYPES[name])
         out = np.empty((sum(stop - start for start, stop in ranges), width), kind)
         if not out.nbytes:
             return out
@@ -113,13 +119,14 @@ class Shards:
                     while place < end and (got := file.readinto(view[place:end])):
                         place += got
                     if place < end:
-                        raise _lost("they are cut short")
+                        raise lost("they are cut short")
         except OSError as error:
-            raise _lost(error.strerror or "they cannot be read") from error
+            raise lost(error.strerror or "they cannot be read") from error
         return out
 
 
-def _lost(reason: str) -> RunError:
+def lost(reason: str) -> RunError:
+    """Say why encoded rows cannot be read, and what helps."""
     return RunError(f"The run's encoded rows on the disk are damaged ({reason}). Resume the run: it encodes them anew.")
 
 
@@ -154,7 +161,7 @@ class ShardWriter:
             if file is None:
                 file = self._stack.enter_context((self._folder / f"{part}.{name}").open("wb"))
                 self._files[part, name] = file
-            file.write(np.ascontiguousarray(array, _TYPES[name]).data.cast("B") if array.size else b"")
+            file.write(np.ascontiguousarray(array, TYPES[name]).data.cast("B") if array.size else b"")
         self._rows[part] += len(table)
         self._positives[part] += int(table.labels.sum())
 
@@ -188,9 +195,9 @@ def open_shards(folder: Path, layout: Layout, window_bytes: int) -> tuple[dict[s
         for part, shards in parts.items():
             for name, width in widths.items():
                 if shards.rows and (folder / f"{part}.{name}").stat().st_size != 4 * width * shards.rows:
-                    raise _lost("they are cut short")
+                    raise lost("they are cut short")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise _lost(type(error).__name__) from error
+        raise lost(type(error).__name__) from error
     return parts, values
 
 
@@ -252,6 +259,19 @@ def said_bytes(size: int, *, up: bool = False) -> str:
         return f"{-(-size // 1_000_000) if up else size // 1_000_000}MB"
     tenths = -(-size // 100_000_000) if up else size // 100_000_000
     return f"{tenths / 10:g}GB"
+
+
+def require_room(folder: Path, need: int) -> None:
+    """Check that the disk of a folder has room for so many bytes of encoded rows.
+
+    Raises:
+        RunError: it has not.
+    """
+    if need > (free := shutil.disk_usage(folder).free):
+        raise RunError(
+            f"The encoded rows take up to {said_bytes(need, up=True)} on the disk of `{folder}`, and "
+            f"{said_bytes(free)} are free. Free some space, then resume the run."
+        )
 
 
 def name_of_sample(name: str, rows: int) -> str:
@@ -371,13 +391,8 @@ class Sharding:
             SchemaError: cells are not what their kind asks for.
         """
         layout, rows = self.encoder.layout, int(np.count_nonzero(self.part >= 0))
-        need = rows * 4 * (2 * layout.slots + len(layout.dense) + 1)
         folder.parent.mkdir(parents=True, exist_ok=True)
-        if need > (free := shutil.disk_usage(folder.parent).free):
-            raise RunError(
-                f"The encoded rows take up to {said_bytes(need, up=True)} on the disk of `{folder.parent}`, and "
-                f"{said_bytes(free)} are free. Free some space, then resume the run."
-            )
+        require_room(folder.parent, rows * 4 * (2 * layout.slots + len(layout.dense) + 1))
         counts, mass = np.zeros(layout.vocabulary, np.int64), np.zeros(layout.vocabulary)
         with atomic_folder(folder) as unfinished, ShardWriter(unfinished) as writer:
             for start, table in self._pieces.tables(self._columns, self.plan.piece_rows):

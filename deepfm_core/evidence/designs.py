@@ -390,12 +390,8 @@ class Crossing:
 def cross(a: Slots, b: Slots) -> Crossing:
     """Cross two fields' columns, and keep the cells that have rows."""
     if a.full and b.full:
-        products = (a.values[:, :, None] * b.values[:, None, :]).reshape(len(a.ids), -1)  # (N, a.size * b.size)
-        return Crossing(full_slots(products), *np.divmod(np.arange(a.size * b.size), b.size))
-    codes = (a.ids[:, :, None] * b.size + b.ids[:, None, :]).reshape(len(a.ids), -1)
-    # Cell number = level of a * size of b + level of b; (N, s_a * s_b).
-    single = a.one_hot and b.one_hot
-    x = None if single else (a.values[:, :, None] * b.values[:, None, :]).reshape(codes.shape)
+        return Crossing(full_products(a, b), *np.divmod(np.arange(a.size * b.size), b.size))
+    codes, x = cell_codes(a, b)
     if a.size * b.size <= DIRECT_CODES:
         held = np.zeros(a.size * b.size, dtype=bool)
         held[codes if x is None else codes[x != 0]] = True  # unused slots occupy no cell
@@ -409,6 +405,21 @@ def cross(a: Slots, b: Slots) -> Crossing:
     size = max(len(cells), 1)  # a table without rows still gets one empty cell
     cell_a, cell_b = np.divmod(cells if len(cells) else np.zeros(1, dtype=np.int64), b.size)
     return Crossing(Slots(ids, x, size), cell_a, cell_b)
+
+
+def full_products(a: Slots, b: Slots) -> Slots:
+    """Return the products (N, a.size · b.size) of two dense sets of columns."""
+    return full_slots((a.values[:, :, None] * b.values[:, None, :]).reshape(len(a.ids), -1))
+
+
+def cell_codes(a: Slots, b: Slots) -> tuple[NDArray[np.int64], NDArray[np.float64] | None]:
+    """Return the number of each cell of a row, level of a · size of b + level of b, and its x, None where each is 1.
+
+    Both are (N, s_a · s_b).
+    """
+    codes = (a.ids[:, :, None] * b.size + b.ids[:, None, :]).reshape(len(a.ids), -1)
+    single = a.one_hot and b.one_hot
+    return codes, None if single else (a.values[:, :, None] * b.values[:, None, :]).reshape(codes.shape)
 
 
 def gather(a: Slots, b: Slots) -> Slots | None:

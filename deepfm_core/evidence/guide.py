@@ -1,9 +1,10 @@
 """What a guided model starts from: main effects and the cells of the pairs that the labels support, solved together.
 
-Start with `fit_guides`. It asks the labels of the training part which pairs interact and how strongly, and then solves
-one convex problem: the posterior mode of all main effects and of every cell of the supported pairs, where a pair's
-cells have the spread that its evidence says. docs/interactions.md ("A model guided by its evidence") has the formulas
-and what they are worth. In shapes: N rows, V features, D dense fields, P pairs, C cells.
+Start with `fit_guides`. It asks the labels of the training part, or of a sample of it, which pairs interact and how
+strongly. Then it solves one convex problem over all its rows: the posterior mode of all main effects and of every cell
+of the supported pairs, where a pair's cells have the spread that its evidence says. Rows on the disk are solved as
+those in memory are, a stretch at a time. docs/interactions.md ("A model guided by its evidence") has the formulas and
+what they are worth. In shapes: N rows, V features, D dense fields, P pairs, C cells.
 """
 
 from __future__ import annotations
@@ -17,24 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
-from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable
+from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable, Layout, together
+from deepfm_core.encoding.sharding import Shards
+from deepfm_core.encoding.turned import TurnedRows
 from deepfm_core.encoding.vocabulary import MISSING
-from deepfm_core.evidence.designs import (
-    Crossing,
-    FieldDesign,
-    Slots,
-    cross,
-    dense_designs,
-    field_designs,
-    full_slots,
-    wave_heights,
-)
+from deepfm_core.evidence.designs import dense_designs, field_designs, wave_heights
 from deepfm_core.evidence.first_look import first_look
 from deepfm_core.evidence.joint import likelihoods
-from deepfm_core.evidence.main_effects import MainEffects, fit_main_effects, log_odds
+from deepfm_core.evidence.main_effects import MainEffects, fit_columns, fit_main_effects, log_odds
 from deepfm_core.evidence.posterior import expected_square, posterior
-from deepfm_core.evidence.ranking import Known, ObservedFit, fit_observed, labels_of
+from deepfm_core.evidence.ranking import MOST_ROWS, Known, ObservedFit, fit_observed, labels_of
 from deepfm_core.evidence.score_test import benjamini_hochberg, upper_tail
+from deepfm_core.evidence.stretched import ByField, Cells, Held, Stretched
 from deepfm_core.evidence.verdicts import PROBABLE
 from deepfm_core.spec.events import Report, unheard, within
 
@@ -62,6 +57,16 @@ DENSE = 0.5
 """Share of a pair's variance that its cells must be able to find; the embeddings of sparser ones may do better."""
 MOST_CELLS = 1_000_000
 """Most cells of a pair."""
+MOST_IN_ALL = MOST_PAIRS * MOST_CELLS
+"""Most cells of all pairs, where rows are in memory."""
+_A_CELL = 128
+"""Bytes that a cell takes: while it is solved, and in the model, its best weights and the guide."""
+_AN_ASKED_SLOT = 100
+"""Bytes that a slot of a row takes while its labels are asked."""
+_ASKED_WINDOWS = 2
+"""Windows whose memory is free while the labels of rows on the disk are asked: that of training, and of reading."""
+FEWEST_ASKED = 20_000
+"""Rows of a sample that is asked, at least."""
 DRAWS = 16
 """Label vectors drawn for the null. They steady the likelihoods; of p-values only those of few clicks are asked."""
 ASKED = 0.8
@@ -95,6 +100,8 @@ class Guide:
         keys: (C,) ascending; the cell of features i of field a and j of field b, a < b, has the key i · V + j.
         weights: (C,) of the cells; all others are 0.
         main: main effects alone, beside which the pairs were looked for; None where none were.
+        rows: N, of which main effects and cells are.
+        asked: how many of them were asked which pairs interact.
     """
 
     base: float
@@ -104,6 +111,8 @@ class Guide:
     keys: NDArray[np.int64]
     weights: NDArray[np.float32]
     main: MainEffects | None = None
+    rows: int = 0
+    asked: int = 0
 
 
 @dataclass(frozen=True)
@@ -119,34 +128,74 @@ class Guides:
     alone: Guide
 
 
-def fit_guides(table: EncodedTable, *, seed: int = 0, report: Report = unheard) -> Guides:
+def fit_guides(table: EncodedTable | Shards, *, seed: int = 0, report: Report = unheard) -> Guides:
     """Ask the labels of training rows which pairs interact, and solve main effects and the cells of these pairs.
 
+    Of more rows than `MOST_ROWS`, a sample of so many is asked: the same ones in memory and on the disk.
+
     Args:
-        table: N labelled training rows.
-        seed: of the draws of the evidence.
+        table: N labelled training rows, in memory or on the disk.
+        seed: of the sample, and of the draws of the evidence.
         report: called with the share done, 0 … 1.
 
     Returns:
         The guides; without pairs and main effects where all labels are equal.
+
+    Raises:
+        RunError: rows cannot be read from the disk, or it has no room for a copy of them.
     """
     if len(np.unique(table.labels if table.labels is not None else ())) < 2:
         return Guides(*[_constant(table)] * 2)
-    problem = _Problem(table)
     with threadpool_limits(1, user_api="blas"):  # the products are many and small: more threads wait for each other
-        pairs, main = _supported(table, seed, within(report, 0.0, ASKED))
-        alone = replace(problem.solve(pairs), main=main)
-        report((1 + ASKED) / 2)
-        dense = [replace(pair, by_cells=problem.is_dense(pair)) for pair in alone.pairs]
-        return Guides(alone if all(pair.by_cells for pair in dense) else problem.solve(dense), alone)
+        asked = _sample(table, seed)
+        (pairs, main), count = _supported(asked, seed, within(report, 0.0, ASKED)), len(asked)
+        del asked
+        report(ASKED)
+        left = within(report, ASKED, 1.0)
+        if isinstance(table, EncodedTable):
+            guides = _guides(_Problem(Held(table, labels_of(table)), MOST_IN_ALL), pairs, left)
+        else:
+            with TurnedRows(table, left) as rows:
+                guides = _guides(_Problem(rows, table.window_bytes // _A_CELL), pairs, left)
+        start, alone = (replace(one, main=main, rows=len(table), asked=count) for one in (guides.start, guides.alone))
+        return Guides(start, alone)
 
 
-def _constant(table: EncodedTable) -> Guide:
+def _sample(table: EncodedTable | Shards, seed: int) -> EncodedTable:
+    """Give the rows whose labels are asked, in memory: all, or a sample of as many as there is room for."""
+    most = MOST_ROWS
+    if isinstance(table, Shards):
+        room = _ASKED_WINDOWS * table.window_bytes // (_AN_ASKED_SLOT * table.layout.slots)
+        most = min(most, max(room, FEWEST_ASKED))
+    if len(table) <= most:
+        return table if isinstance(table, EncodedTable) else together(list(table.windows()))
+    rows = np.sort(np.random.default_rng(seed).choice(len(table), most, replace=False))
+    if isinstance(table, EncodedTable):
+        return table.take(rows)
+    parts, start = [], 0
+    for window in table.windows():
+        own = rows[(rows >= start) & (rows < start + len(window))] - start
+        parts.append(window.take(own))
+        start += len(window)
+    return together(parts)
+
+
+def _guides(problem: _Problem, pairs: Sequence[GuidedPair], report: Report) -> Guides:
+    """Solve the problem with the cells of all pairs, and without those of sparse ones."""
+    alone = problem.solve(pairs, within(report, 0.0, 0.5))
+    dense = [replace(pair, by_cells=problem.is_dense(pair)) for pair in alone.pairs]
+    if all(pair.by_cells for pair in dense):
+        return Guides(alone, alone)
+    return Guides(problem.solve(dense, within(report, 0.5, 1.0)), alone)
+
+
+def _constant(table: EncodedTable | Shards) -> Guide:
     """Give the guide of rows whose labels say nothing."""
     labels = np.zeros(0) if table.labels is None else table.labels
     first_order = np.zeros(table.layout.vocabulary, np.float32)
     dense = np.zeros(len(table.layout.dense), np.float32)
-    return Guide(log_odds(labels), first_order, dense, (), np.zeros(0, np.int64), np.zeros(0, np.float32))
+    none = np.zeros(0, np.int64), np.zeros(0, np.float32)
+    return Guide(log_odds(labels), first_order, dense, (), *none, rows=len(labels), asked=len(labels))
 
 
 def supported_pairs(table: EncodedTable, *, seed: int = 0, report: Report = unheard) -> tuple[GuidedPair, ...]:
@@ -261,27 +310,30 @@ def solve(table: EncodedTable, pairs: Sequence[GuidedPair]) -> Guide:
     that gives rows its strength. A pair of too many cells loses them.
     """
     with threadpool_limits(1, user_api="blas"):
-        return _Problem(table).solve(pairs)
+        return _Problem(Held(table, labels_of(table)), MOST_IN_ALL).solve(pairs)
 
 
 class _Problem:
     """Main effects and cells over the same rows, to be solved for one choice of pairs after the other."""
 
-    def __init__(self, table: EncodedTable) -> None:
-        self._table, self._labels = table, labels_of(table)
+    def __init__(self, rows: ByField, most_cells: int) -> None:
+        """Take N labelled rows, and how many cells there may be in all."""
+        self._rows, self._left = rows, most_cells
         self._bases: dict[int, _Basis] = {}
-        self._crossings: dict[tuple[int, int], Crossing] = {}
+        self._cells: dict[tuple[int, int], Cells | None] = {}
 
-    def solve(self, pairs: Sequence[GuidedPair]) -> Guide:
+    def solve(self, pairs: Sequence[GuidedPair], report: Report = unheard) -> Guide:
         """Solve the problem, as `solve` says."""
+        layout = self._rows.layout
         crossings = [(pair, self._crossing(pair.fields)) for pair in pairs if pair.by_cells]
-        crossings = [(pair, cells) for pair, cells in crossings if cells.slots.size <= MOST_CELLS]
-        cells = [FieldDesign("cells", *[crossing.slots] * 2) for _, crossing in crossings]
-        variances = [_variance(pair, crossing) for pair, crossing in crossings]
-        solved = fit_main_effects([*self._designs, *cells], self._labels, known=variances)
-        holding = {pair.fields for pair, _ in crossings}
+        held = [(pair, cells) for pair, cells in crossings if cells is not None]
+        columns = [*self._columns, *(cells for _, cells in held)]
+        names = [*layout.names, *layout.dense, *["cells"] * len(held)]
+        variances = [_variance(pair, cells) for pair, cells in held]
+        solved = fit_columns(names, columns, self._rows.labels, known=variances, report=report)
+        holding = {pair.fields for pair, _ in held}
         kept = tuple(replace(pair, by_cells=pair.fields in holding) for pair in pairs)
-        return _guide(self._table, kept, self._bases, crossings, solved)
+        return _guide(layout, kept, self._bases, held, solved)
 
     def is_dense(self, pair: GuidedPair) -> bool:
         """Say whether the table of a pair is dense enough for cells of its own.
@@ -290,33 +342,37 @@ class _Problem:
         information. Where that is small, embeddings may do better: they share what they know of a feature over all its
         cells.
         """
-        if not pair.by_cells:
+        cells = self._crossing(pair.fields) if pair.by_cells else None
+        if cells is None:
             return False
-        cells, rate = self._crossing(pair.fields), float(self._labels.mean())
-        V = cells.slots.square_sums(np.full(len(self._labels), rate * (1 - rate)))
+        rate = float(self._rows.labels.mean(dtype=np.float64))
+        V = cells.squares * (rate * (1 - rate))
         found = V / (V + 1 / _variance(pair, cells))
         return float(V @ found) >= DENSE * float(V.sum())
 
     @cached_property
-    def _designs(self) -> list[FieldDesign]:
+    def _columns(self) -> list[Stretched]:
         """What main effects are linear in: the features of each field, then each dense value."""
-        layout, dense = self._table.layout, self._table.dense.T.astype(np.float64)
-        of_dense = [(name, full_slots(x[:, None])) for name, x in zip(layout.dense, dense, strict=True)]
-        of_fields = [(field.name, _slots(self._table, field)) for field in layout.fields]
-        return [FieldDesign(name, slots, slots) for name, slots in (*of_fields, *of_dense)]
+        layout = self._rows.layout
+        of_fields = [Stretched.of_field(self._rows, field) for field in layout.fields]
+        return [*of_fields, *(Stretched.of_dense(self._rows, number) for number in range(len(layout.dense)))]
 
-    def _crossing(self, fields: tuple[int, int]) -> Crossing:
+    def _crossing(self, fields: tuple[int, int]) -> Cells | None:
+        """Give a pair's cells, None where there are too many."""
         for number in fields:
             if number not in self._bases:
-                self._bases[number] = _Basis.of(self._table, number)
-        if fields not in self._crossings:
-            self._crossings[fields] = cross(*(self._bases[number].slots for number in fields))
-        return self._crossings[fields]
+                self._bases[number] = _Basis.of(self._columns[number], self._rows.layout.fields[number])
+        if fields not in self._cells:
+            a, b = (self._bases[number].columns for number in fields)
+            found = Cells.crossing(a, b, min(MOST_CELLS, self._left))
+            self._left -= 0 if found is None else found.size
+            self._cells[fields] = found
+        return self._cells[fields]
 
 
-def _variance(pair: GuidedPair, cells: Crossing) -> float:
+def _variance(pair: GuidedPair, cells: Cells) -> float:
     """Give the variance of cells that gives rows the pair's strength."""
-    return pair.strength**2 / max(float(cells.squares.mean()), 1e-12)
+    return pair.strength**2 / max(float(cells.squares.sum()) / max(cells.rows, 1), 1e-12)
 
 
 @dataclass(frozen=True)
@@ -324,25 +380,23 @@ class _Basis:
     """What the cells of a field's pairs are products of.
 
     Attributes:
-        slots: the columns over N rows.
+        columns: over N rows.
         heights: (size, columns) of each feature, where columns are smooth waves of numbers; None where each feature is
             a column.
         field: the field.
     """
 
-    slots: Slots
+    columns: Stretched
     heights: Values | None
     field: EncodedField
 
     @classmethod
-    def of(cls, table: EncodedTable, number: int) -> _Basis:
-        field = table.layout.fields[number]
-        slots = _slots(table, field)
+    def of(cls, columns: Stretched, field: EncodedField) -> _Basis:
+        """Make the basis of a field whose features are `columns`."""
         if not field.kind.is_number or field.size <= 3:
-            return cls(slots, None, field)
-        rows = np.asarray(np.bincount(slots.ids.ravel(), slots.values.ravel(), field.size), dtype=np.float64)
-        heights = wave_heights(rows, [name == MISSING for name in field.features])
-        return cls(full_slots(np.asarray(slots.matrix @ heights)), heights, field)
+            return cls(columns, None, field)
+        heights = wave_heights(columns.mass, [name == MISSING for name in field.features])
+        return cls(columns.times(heights), heights, field)
 
     def features(self, columns: NDArray[np.int64]) -> tuple[NDArray[np.int64], Values]:
         """Give the features that each of (C,) columns stands for, and their heights: (C, n) each."""
@@ -352,24 +406,15 @@ class _Basis:
         return ids + self.field.offset, self.heights.T[columns]
 
 
-def _slots(table: EncodedTable, field: EncodedField) -> Slots:
-    """Give a field's features as columns: (N, slots) with the x of each."""
-    ids = table.ids[:, field.first_slot : field.first_slot + field.slots].astype(np.int64) - field.offset
-    x = table.x(field)
-    if x is None and field.slots > 1:
-        return Slots(ids, np.ones(ids.shape), field.size)
-    return Slots(ids, None if x is None else x.astype(np.float64), field.size)
-
-
 def _guide(
-    table: EncodedTable,
+    layout: Layout,
     pairs: tuple[GuidedPair, ...],
     bases: Mapping[int, _Basis],
-    crossings: Sequence[tuple[GuidedPair, Crossing]],
+    crossings: Sequence[tuple[GuidedPair, Cells]],
     solved: MainEffects,
 ) -> Guide:
     """Turn what was solved into weights by feature."""
-    fields, dense = len(table.layout.fields), len(table.layout.dense)
+    fields, dense = len(layout.fields), len(layout.dense)
     keys, weights = [np.zeros(0, np.int64)], [np.zeros(0)]
     first_order = [effects.copy() for effects in solved.effects[:fields]]
     for (pair, crossing), effects in zip(crossings, solved.effects[fields + dense :], strict=True):
@@ -377,7 +422,7 @@ def _guide(
         pure, of_a, of_b = _main_effects_out(a, b, crossing, effects)
         first_order[pair.fields[0]] += of_a
         first_order[pair.fields[1]] += of_b
-        found = _cells_of_features(a, b, crossing, pure, table.layout.vocabulary)
+        found = _cells_of_features(a, b, crossing, pure, layout.vocabulary)
         keys.append(found[0])
         weights.append(found[1])
     key, weight = np.concatenate(keys), np.concatenate(weights)
@@ -392,7 +437,7 @@ def _guide(
     )
 
 
-def _main_effects_out(a: _Basis, b: _Basis, crossing: Crossing, effects: Values) -> tuple[Values, Values, Values]:
+def _main_effects_out(a: _Basis, b: _Basis, crossing: Cells, effects: Values) -> tuple[Values, Values, Values]:
     """Take what cells hold of one field alone out of them: (C,) what is left, and (features,) of either field.
 
     The logit of a row stays the same. A combination that no training row has then counts with both main effects. Waves
@@ -402,9 +447,9 @@ def _main_effects_out(a: _Basis, b: _Basis, crossing: Crossing, effects: Values)
     if a.heights is not None and b.heights is not None:
         return effects, of_a, of_b
     if a.heights is None and b.heights is None:
-        if not (a.slots.one_hot and b.slots.one_hot):
+        if not (a.columns.one_hot and b.columns.one_hot):
             return effects, of_a, of_b
-        rows, left = np.bincount(crossing.slots.ids[:, 0], minlength=len(effects)).astype(np.float64), effects.copy()
+        rows, left = crossing.mass, effects.copy()
         for _ in range(SWEEPS):
             for total, cell in ((of_a, crossing.cell_a), (of_b, crossing.cell_b)):
                 sums, counts = np.bincount(cell, rows * left, len(total)), np.bincount(cell, rows, len(total))
@@ -414,8 +459,8 @@ def _main_effects_out(a: _Basis, b: _Basis, crossing: Crossing, effects: Values)
         return left, of_a, of_b
     number, of_number, levels = (a, of_a, b) if a.heights is not None else (b, of_b, a)
     waves, level = (crossing.cell_a, crossing.cell_b) if number is a else (crossing.cell_b, crossing.cell_a)
-    if number.heights is not None and levels.slots.one_hot:
-        shares = np.bincount(levels.slots.ids[:, 0], minlength=levels.field.size) / len(levels.slots.ids)
+    if number.heights is not None and levels.columns.one_hot:
+        shares = levels.columns.mass / levels.columns.rows
         mean = np.asarray(np.bincount(waves, shares[level] * effects, number.heights.shape[1]), dtype=np.float64)
         of_number += number.heights @ mean
         return np.asarray(effects - mean[waves]), of_a, of_b
@@ -423,7 +468,7 @@ def _main_effects_out(a: _Basis, b: _Basis, crossing: Crossing, effects: Values)
 
 
 def _cells_of_features(
-    a: _Basis, b: _Basis, crossing: Crossing, effects: Values, vocabulary: int
+    a: _Basis, b: _Basis, crossing: Cells, effects: Values, vocabulary: int
 ) -> tuple[NDArray[np.int64], Values]:
     """Give the keys and weights of a pair's cells by feature, from the effects of products of columns."""
     (of_a, high_a), (of_b, high_b) = a.features(crossing.cell_a), b.features(crossing.cell_b)

@@ -16,7 +16,9 @@ from scipy.special import expit
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.designs import FieldDesign, Slots, by_level, each_levels, levels_are_fixed
 from deepfm_core.evidence.solving import factored, inverse_diagonal, solved
+from deepfm_core.evidence.stretched import Stretched
 from deepfm_core.metrics.scores import sigmoid
+from deepfm_core.spec.events import Report, unheard
 
 Values = NDArray[np.float64]
 
@@ -100,66 +102,95 @@ def fit_main_effects(
         sweeps: the most rounds over the fields.
         known: the variances of the last designs, where they are not learned: cells of pairs, whose spread is given.
     """
-    fixed = np.zeros(len(labels)) if offset is None else offset
-    blocks = [_Block.of(design.main) for design in designs]
+    columns = [Stretched.of(design.main) for design in designs]
+    names = [design.name for design in designs]
+    return fit_columns(names, columns, labels, offset=offset, start=start, sweeps=sweeps, known=known)
+
+
+def fit_columns(
+    names: Sequence[str],
+    columns: Sequence[Stretched],
+    labels: NDArray[np.floating],
+    *,
+    offset: Values | None = None,
+    start: MainEffects | None = None,
+    sweeps: int = SWEEPS,
+    known: Sequence[float] = (),
+    report: Report = unheard,
+) -> MainEffects:
+    """Do what `fit_main_effects` does for columns whose rows may be on the disk.
+
+    Of all rows, labels and logit are in memory; of the columns, a stretch of rows is.
+
+    Args:
+        names: of F fields, and of the pairs with cells.
+        columns: of each.
+        labels: (N,) of 0 and 1.
+        offset, start, sweeps, known: as in `fit_main_effects`.
+        report: called with the share done, 0 … 1; it jumps to the end once the logit stands still.
+    """
+    blocks = [_Block.of(one) for one in columns]
     effects = [np.zeros(block.size) for block in blocks] if start is None else [e.copy() for e in start.effects]
     learned = len(blocks) - len(known)
     variances = [*[FIRST_VARIANCE] * learned, *known] if start is None else list(start.variances)
     base = log_odds(labels) if start is None else start.base
-    logit = fixed + base
+    logit = np.full(len(labels), base) if offset is None else offset + base
     for block, effect in zip(blocks, effects, strict=True):
-        logit += block.slots.at_rows(effect) if start is not None else 0.0
-    rows = _Rows(labels, logit)
+        if start is not None:
+            block.move(effect, logit, longest=np.inf)
+    rows = _Rows(labels, logit, columns[0].stretches if columns else [slice(0, len(labels))])
     for sweep in range(sweeps):
         largest = 0.0
         for f, block in enumerate(blocks):
-            residual, weights = rows.now()
+            report((sweep + f / len(blocks)) / sweeps)
             step, variances[f] = block.step(
-                residual,
-                weights,
+                rows,
                 effects[f],
                 variances[f],
                 sweep > 0 and f < learned,
                 not known or sweep in NEW_GRAM,
             )
-            change = block.slots.at_rows(step)  # (N,)
             # Far from the optimum a Newton step overshoots where clicks are rare. Shorten it, so that no row moves far.
-            shorter = min(1.0, LONGEST_STEP / max(block.longest(step, change), LONGEST_STEP))
+            shorter, squares = block.move(step, logit, longest=LONGEST_STEP)
             effects[f] += shorter * step
-            change *= shorter
-            logit += change
-            largest = max(largest, float(change @ change))
-        residual, weights = rows.now()
+            largest = max(largest, squares)
+        residual, weight = rows.totals()
         # One Newton step of the intercept, which is not penalised.
-        shift = float(residual.sum() / max(float(weights.sum()), 1e-12))
-        shift = float(np.clip(shift, -LONGEST_STEP, LONGEST_STEP))
+        shift = float(np.clip(residual / max(weight, 1e-12), -LONGEST_STEP, LONGEST_STEP))
         base += shift
         logit += shift
         if largest < TOLERANCE**2 * len(labels):
             break
-    return MainEffects(tuple(d.name for d in designs), base, tuple(effects), tuple(variances), logit)
+    return MainEffects(tuple(names), base, tuple(effects), tuple(variances), logit)
 
 
 class _Rows:
     """What a step needs of the rows, at a logit that changes in place: written to the same memory every time."""
 
-    def __init__(self, labels: Values, logit: Values) -> None:
-        self._labels, self._logit = labels, logit
-        self._p, self._residual, self._weights = (np.empty(len(labels)) for _ in range(3))
+    def __init__(self, labels: NDArray[np.floating], logit: Values, stretches: Sequence[slice]) -> None:
+        self._labels, self._logit, self._stretches = labels, logit, stretches
+        most = max(at.stop - at.start for at in stretches)
+        self._p, self._residual, self._weights = (np.empty(most) for _ in range(3))
 
-    def now(self) -> tuple[Values, Values]:
-        """Give (N,) y − p and p(1−p)."""
-        p = expit(self._logit, out=self._p)
-        np.subtract(self._labels, p, out=self._residual)
-        np.subtract(1.0, p, out=self._weights)
-        self._weights *= p
-        return self._residual, self._weights
+    def now(self, at: slice) -> tuple[Values, Values]:
+        """Give (n,) y − p and p(1−p) of a stretch of rows."""
+        count = at.stop - at.start
+        p = expit(self._logit[at], out=self._p[:count])
+        residual = np.subtract(self._labels[at], p, out=self._residual[:count])
+        weights = np.subtract(1.0, p, out=self._weights[:count])
+        weights *= p
+        return residual, weights
+
+    def totals(self) -> tuple[float, float]:
+        """Give the sums of y − p and p(1−p) over all rows."""
+        sums = [(float(residual.sum()), float(weights.sum())) for residual, weights in map(self.now, self._stretches)]
+        return sum(residual for residual, _ in sums), sum(weight for _, weight in sums)
 
 
 def log_odds(labels: NDArray[np.floating]) -> float:
     """Return the log-odds of the rate of (N,) labels."""
     # Half a click and half a non-click more keep the log-odds finite.
-    share = (labels.sum() + 0.5) / (len(labels) + 1.0)
+    share = (labels.sum(dtype=np.float64) + 0.5) / (len(labels) + 1.0)
     return float(np.log(share / (1 - share)))
 
 
@@ -167,49 +198,83 @@ def log_odds(labels: NDArray[np.floating]) -> float:
 class _Block:
     """One field's columns, and how to solve a Newton step over them."""
 
-    slots: Slots
-    size: int
+    columns: Stretched
     dense: bool
     gram: Values | None = None
     """X'VX of the sweep in which it was last computed."""
 
     @classmethod
-    def of(cls, slots: Slots) -> _Block:
-        return cls(slots, slots.size, not slots.one_hot and slots.size <= DENSE_GRAM)
+    def of(cls, columns: Stretched) -> _Block:
+        return cls(columns, not columns.one_hot and columns.size <= DENSE_GRAM)
 
-    def step(
-        self, residual: Values, weights: Values, effects: Values, variance: float, learn: bool, anew: bool
-    ) -> tuple[Values, float]:
+    @property
+    def size(self) -> int:
+        return self.columns.size
+
+    def step(self, rows: _Rows, effects: Values, variance: float, learn: bool, anew: bool) -> tuple[Values, float]:
         """Return the Newton step (columns,) of the effects, and the variance after it; from a Gram matrix made anew."""
-        gradient = self.slots.sums(residual) - effects / variance  # (columns,)
+        gradient, curvature = self._sums(rows, anew or self.gram is None)
+        gradient -= effects / variance
         if self.dense:
-            if anew or self.gram is None:
-                self.gram = self.slots.gram(weights)
-            penalised = self.gram + 0.0
+            self.gram = curvature
+            penalised = curvature + 0.0
             penalised.flat[:: self.size + 1] += 1 / variance
             factor = factored(penalised)
             step = solved(factor, gradient)
             # Effective number of parameters: columns − trace((X'VX + I/σ²)⁻¹)/σ² (γ in MacKay 1992).
             fitted = self.size - float(inverse_diagonal(factor).sum()) / variance
         else:
-            # One level per row: the Gram matrix is diagonal. Several values per row: its row sums bound it from above,
-            # so a step never overshoots.
-            curvature = self.slots.sums(weights) if self.slots.one_hot else self._bound(weights)
             step = gradient / (curvature + 1 / variance)
             fitted = float((curvature / (curvature + 1 / variance)).sum())
         if learn:
             variance = max(float(((effects + step) ** 2).sum()) / max(fitted, 1e-9), LEAST_VARIANCE)
         return np.asarray(step), variance
 
-    def longest(self, step: Values, change: Values) -> float:
-        """Give the log-odds that a step moves a row by at most; `change` is (N,) what it adds to each row.
+    def move(self, step: Values, logit: Values, longest: float) -> tuple[float, float]:
+        """Add to the logits (N,) what a step adds to them, so much shorter that no row moves by more than `longest`.
 
-        Columns without rows have no step.
+        Returns:
+            The share of the step that is left, and the sum over rows of the squares of what was added.
         """
-        moved = step if self.slots.one_hot else change
-        return float(np.abs(moved).max(initial=0.0))
+        # Where each row has a single 1, the longest step is a row's; columns without rows have none. Else it is seen
+        # once all rows have moved, and those that went too far go back.
+        known = float(np.abs(step).max(initial=0.0)) if self.columns.one_hot else 0.0
+        shorter, seen, squares = 1.0 if known <= longest else longest / known, 0.0, 0.0
+        for at, slots in self.columns.parts():
+            change = slots.at_rows(step)  # (n,)
+            change *= shorter
+            logit[at] += change
+            squares += float(change @ change)
+            seen = seen if self.columns.one_hot else max(seen, float(np.abs(change).max(initial=0.0)))
+        if seen <= longest:
+            return shorter, squares
+        shorter = longest / seen
+        for at, slots in self.columns.parts():
+            logit[at] -= (1 - shorter) * slots.at_rows(step)
+        return shorter, squares * shorter**2
 
-    def _bound(self, weights: Values) -> Values:
-        """Return the sums (columns,) of the absolute values of the Gram matrix's rows."""
-        sizes = np.abs(self.slots.values)
-        return Slots(self.slots.ids, sizes, self.slots.size, self.slots.full).sums(weights * sizes.sum(axis=1))
+    def _sums(self, rows: _Rows, anew: bool) -> tuple[Values, Values]:
+        """Return X'(y − p) (columns,) and the curvature: X'VX (columns, columns) where it is dense, as it was unless
+        `anew`; else what bounds it (columns,)."""
+        gradient = np.zeros(self.size)
+        if self.dense and not anew and self.gram is not None:
+            for at, slots in self.columns.parts():
+                gradient += slots.sums(rows.now(at)[0])
+            return gradient, self.gram
+        curvature = np.zeros((self.size, self.size) if self.dense else self.size)
+        for at, slots in self.columns.parts():
+            residual, weights = rows.now(at)
+            gradient += slots.sums(residual)
+            curvature += slots.gram(weights) if self.dense else _bound(slots, weights)
+        return gradient, curvature
+
+
+def _bound(slots: Slots, weights: Values) -> Values:
+    """Return (columns,) sums of the absolute values of the Gram matrix's rows: a step by them never overshoots.
+
+    With one level per row, the Gram matrix is diagonal, and this is the diagonal itself.
+    """
+    if slots.one_hot:
+        return np.asarray(slots.sums(weights))
+    sizes = np.abs(slots.values)
+    return Slots(slots.ids, sizes, slots.size, slots.full).sums(weights * sizes.sum(axis=1))

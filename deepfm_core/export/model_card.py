@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 
 import deepfm_core
-from deepfm_core._words import named, percent
+from deepfm_core._words import named, percent, training_rows
 from deepfm_core.errors import RunError
 from deepfm_core.evidence.verdicts import has_evidence, holding, put_first, spread_of, verdicts
 from deepfm_core.metrics.scores import Metrics, few_cases
@@ -222,14 +222,29 @@ def _interval(value: float | None, low: float | None, high: float | None, digits
 def _pairs(facts: Facts) -> str:
     pairs = facts.pairs
     if pairs.empty:
-        return "This model's logit has no pairs of fields, or the run did not examine them."
+        none = "This model's logit has no pairs of fields, or the run did not examine them."
+        return "\n\n".join(filter(None, (none, _guided(facts))))
     rows = []
     for pair in pairs.head(MOST_PAIRS).to_dict("records"):
         cell = facts.telling_cell(pair["field_a"], pair["field_b"])
         names = f"{_text(pair['field_a'])} × {_text(pair['field_b'])}"
         rows.append((names, f"±{pair['strength']:.2f}", pair["verdict"] or "learned", _text(str(cell or "–"))))
     note = "Strength: standard deviation over rows of what the pair adds, in log-odds."
-    return f"{_table(('pair', 'strength', 'verdict', 'where it is clearest'), rows)}\n\n{note} {_clear(facts)}"
+    table = _table(("pair", "strength", "verdict", "where it is clearest"), rows)
+    return "\n\n".join(filter(None, (table, f"{note} {_clear(facts)}".rstrip(), _guided(facts))))
+
+
+def _guided(facts: Facts) -> str:
+    """Say which pairs the model started from; empty of a model without a guide."""
+    guide = facts.summary.get("guide")
+    if guide is None:
+        return ""
+    every = facts.summary["rows"]["train"]
+    rows = f"the labels of {training_rows(guide.get('asked', every), every)}"
+    if not guide["pairs"]:
+        return f"The model is guided: it started from what each field does alone, since {rows} suggest no pair."
+    pairs = ", ".join(f"{_text(pair['field_a'])} × {_text(pair['field_b'])}" for pair in guide["pairs"])
+    return f"The model is guided: it started from pairs that {rows} suggest, so it is no second proof of them: {pairs}."
 
 
 def _clear(facts: Facts) -> str:

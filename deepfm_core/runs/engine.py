@@ -285,7 +285,7 @@ def _fitting(work: _Work) -> Iterator[Event]:
     if work.whole is None:
         return fit(work.spec.fit, work.train, work.valid, work.state)
     parts = work.whole.parts
-    return fit(work.spec.fit, parts["train"], parts["valid"], work.state, work.train)
+    return fit(work.spec.fit, parts["train"], parts["valid"], work.state)
 
 
 def _after_epoch(work: _Work, sample: EncodedTable, event: EpochDone) -> None:
@@ -370,7 +370,8 @@ def guide_said(state: FitState) -> dict[str, Any]:
         }
         for pair in state.guide.pairs
     ]
-    return {"guide": {"pairs": pairs, "learned_beyond": not alone}}
+    guide = state.guide
+    return {"guide": {"pairs": pairs, "learned_beyond": not alone, "asked": guide.asked, "rows": guide.rows}}
 
 
 def _positives(table: Source) -> int:

@@ -33,9 +33,7 @@ EVALUATION_ROWS = 8192
 AVERAGES_AN_EPOCH = 8
 
 
-def fit(
-    spec: FitSpec, train: Source, valid: Source, state: FitState, sample: EncodedTable | None = None
-) -> Iterator[Event]:
+def fit(spec: FitSpec, train: Source, valid: Source, state: FitState) -> Iterator[Event]:
     """Train `state.model`, stopping early on the validation logloss, and leave the best epoch's weights in it.
 
     After each `EpochDone` the state is complete: a copy of its `tensors()` and `numbers()` lets another process go on
@@ -46,7 +44,6 @@ def fit(
         train: rows to train on, in memory or on the disk.
         valid: rows to stop by, as well.
         state: where the fit stands.
-        sample: training rows in memory that a guide comes from; `train` if None.
 
     A model that starts from an FM has two phases, each with as many epochs and as much patience; epochs count on.
 
@@ -57,7 +54,7 @@ def fit(
         TrainingError: the loss is no longer a number.
     """
     labels = _labels(train), _labels(valid)
-    yield from _guide(state, train if sample is None else sample)
+    yield from _guide(state, train)
     rows = _rows(state, train)
     steps = math.ceil(len(rows) / spec.batch_size)
     rate = float(labels[0].mean())
@@ -148,7 +145,6 @@ def _goes_on(spec: FitSpec, state: FitState) -> bool:
 def _guide(state: FitState, train: Source) -> Iterator[Event]:
     """Put its guide into a guided model. One that goes on from a checkpoint has it, and is only told what to beat."""
     if state.model.spec.has_guide and state.guide is None:
-        assert isinstance(train, EncodedTable), "a guide needs rows in memory"
         state.guide = yield from begin_from_guide(state.model, train, state.seed, anew=not state.epoch)
         yield Stage("fit", 0.0)
 

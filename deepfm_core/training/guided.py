@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from deepfm_core.encoding.encoded_table import EncodedTable
+from deepfm_core._words import training_rows
 from deepfm_core.evidence.guide import Guide, Guides, fit_guides
 from deepfm_core.metrics.scores import logloss_by_row
 from deepfm_core.models.batch import Batch, Reading
@@ -24,12 +24,12 @@ _PATIENCE = 0.1
 """Seconds to wait for news of the evidence before looking whether training was stopped."""
 
 
-def begin_from_guide(model: DeepFM, train: EncodedTable, seed: int, *, anew: bool) -> Generator[Event, None, Guide]:
+def begin_from_guide(model: DeepFM, train: Source, seed: int, *, anew: bool) -> Generator[Event, None, Guide]:
     """Ask the labels of the training rows, solve main effects and supported pairs, and put them into the model.
 
     Args:
         model: guided.
-        train: its N training rows.
+        train: its N training rows, in memory or on the disk.
         seed: of the evidence.
         anew: whether the model begins; otherwise it goes on from a checkpoint, and is left as it is.
 
@@ -43,19 +43,20 @@ def begin_from_guide(model: DeepFM, train: EncodedTable, seed: int, *, anew: boo
     guides = yield from _watched(lambda report: fit_guides(train, seed=seed, report=report))
     if anew:
         model.start_from(guides.start)
-    yield Stage(GUIDE, 1.0, said(guides.alone, train))
+    yield Stage(GUIDE, 1.0, said(guides.alone, train.layout.names))
     return guides.alone
 
 
-def said(guide: Guide, train: EncodedTable, most: int = 5) -> str:
-    """Say in a sentence which pairs guide a model."""
-    names, rows = train.layout.names, f"the labels of {len(train):,} training rows"
+def said(guide: Guide, names: Sequence[str], most: int = 5) -> str:
+    """Say in a sentence or two which pairs guide a model, and by which rows."""
+    rows = f"the labels of {training_rows(guide.asked, guide.rows)}"
     if not guide.pairs:
         return f"No pair guides the model: {rows} suggest none. It starts from what each field does alone."
     pairs = ", ".join(f"{names[a]} × {names[b]}" for a, b in (pair.fields for pair in guide.pairs[:most]))
     more = f" and {len(guide.pairs) - most} more" if len(guide.pairs) > most else ""
     count = "1 candidate pair" if len(guide.pairs) == 1 else f"{len(guide.pairs)} candidate pairs"
-    return f"The model starts from {count}, which {rows} suggest: {pairs}{more}."
+    sizes = "" if guide.asked == guide.rows else " How large their effects are is learned from all of them."
+    return f"The model starts from {count}, which {rows} suggest: {pairs}{more}.{sizes}"
 
 
 def _watched(compute: Callable[[Report], Guides]) -> Generator[Event, None, Guides]:

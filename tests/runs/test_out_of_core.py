@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,7 +19,8 @@ from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.sharding import Dataset, MemoryPlan, Sharded, Sharding, bytes_in_memory
 from deepfm_core.encoding.splits import load_parts
 from deepfm_core.errors import RunError, SchemaError, TableError
-from deepfm_core.export.model_card import Facts
+from deepfm_core.evidence import guide
+from deepfm_core.export.model_card import Facts, model_card
 from deepfm_core.export.run_code import classifier_snippet, command_line
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.explain_stage import opened_pair, split_by_other
@@ -124,9 +126,9 @@ def test_small_pieces_and_windows_lose_nothing(data, spec, tmp_path, monkeypatch
     assert len(windows) > 5
     np.testing.assert_array_equal(np.concatenate([window.ids for window in windows]), part.ids)
     state = FitState.new(small.encoder.layout, spec.model, spec.fit, 0)
-    events = list(fit(spec.fit, small.parts["train"], small.parts["valid"], state, part))
+    events = list(fit(spec.fit, small.parts["train"], small.parts["valid"], state))
     other = FitState.new(whole.encoder.layout, spec.model, spec.fit, 0)
-    expected = list(fit(spec.fit, whole.parts["train"], whole.parts["valid"], other, part))
+    expected = list(fit(spec.fit, whole.parts["train"], whole.parts["valid"], other))
     for found, wanted in zip(events, expected, strict=False):
         if isinstance(found, EpochDone) and isinstance(wanted, EpochDone):
             assert found.valid_logloss == pytest.approx(wanted.valid_logloss, abs=0.005)
@@ -135,8 +137,12 @@ def test_small_pieces_and_windows_lose_nothing(data, spec, tmp_path, monkeypatch
     np.testing.assert_allclose(logits, predict_logits(state.model, valid.read([(0, len(valid))])), rtol=1e-6)
 
 
-def test_a_run_that_was_cancelled_goes_on_without_encoding_again(data, spec, tmp_path):
+@pytest.mark.parametrize("window", [0, 300 * 4 * 12])
+def test_a_run_that_was_cancelled_goes_on_without_encoding_again(data, spec, tmp_path, monkeypatch, window):
     sample = Pieces(data).sample(ROWS)
+    if window:  # the rows are solved and trained on by stretches, and a sample of them is asked
+        monkeypatch.setattr(Dataset, "window_bytes", lambda *_: window)
+        monkeypatch.setattr(guide, "FEWEST_ASKED", 1_000)
     begun(data, tmp_path / "once")
     list(events_of(spec, sample, tmp_path / "once"))
     folder = begun(data, tmp_path / "twice")
@@ -158,6 +164,26 @@ def test_a_run_that_was_cancelled_goes_on_without_encoding_again(data, spec, tmp
     assert isinstance(ended[-1], Finished)
     weights = [RunFolder(tmp_path / name).load_model()[0] for name in ("once", "twice")]
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_rows_that_validate_or_test_do_not_guide(spec, tmp_path):
+    spec = replace(spec, split=SplitSpec("time", "when"), fit=replace(spec.fit, epochs=1))
+    guides = []
+    for held_out in ("as they are", "turned"):
+        frame = clicks(ROWS).assign(when=range(ROWS))
+        later = frame.index >= 0.8 * ROWS
+        if held_out == "turned":
+            frame.loc[later, "clicked"] = 1 - frame.loc[later, "clicked"].astype(int)
+            frame.loc[later, "device"] = frame.loc[later, "device"].to_numpy()[::-1]
+        data = write(tmp_path / held_out / "data", frame)
+        folder = begun(data, tmp_path / held_out / "run")
+        own = replace(spec, schema=infer_schema(read_table(data), "clicked"))
+        list(events_of(own, Pieces(data).sample(ROWS), folder.path))
+        model = folder.load_model()[0]
+        guides.append([model["bias"], model["table"][:, 0], model["cell_keys"], model["cell_weights"]])
+        assert folder.summary()["guide"]["rows"] == 0.8 * ROWS
+    assert len(guides[0][3])
+    assert all(torch.equal(one, other) for one, other in zip(*guides, strict=True))
 
 
 def test_what_is_asked_of_a_finished_run_comes_from_its_training_rows_of_the_sample(data, spec, tmp_path):
@@ -312,16 +338,21 @@ def test_a_run_on_more_rows_than_its_sample_scores_all_of_them(
 ) -> None:
     monkeypatch.setattr(options, "bytes_in_memory", lambda _: 10**15)
     monkeypatch.setattr(options, "SAMPLE_ROWS", 1_000)
+    monkeypatch.setattr(guide, "MOST_ROWS", 1_500)
     given = ("train", data, "--label", "clicked", "--epochs", 3, "--batch-size", 64, "--memory", "2GB")
     done = command(*given, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
-    assert "The model has no guide" in done.stderr
+    assert "which the labels of 1,500 of 2,400 training rows suggest" in done.stderr
     folder = RunFolder(tmp_path / "run")
     summary, predictions = folder.summary(), folder.frame("predictions")
     assert summary["rows"] == {"train": 2400, "valid": 300, "test": 300}
     assert summary["sample"] == 1_000
     assert any("a sample of 1,000 rows" in note for note in summary["notes"])
-    assert not folder.spec().model.guided
+    assert folder.spec().model.guided
+    assert (summary["guide"]["asked"], summary["guide"]["rows"]) == (1_500, 2_400)
+    assert summary["guide"]["pairs"]
+    assert "the labels of 1,500 of 2,400 training rows suggest" in model_card(Facts.of(folder))
+    assert "guide" not in json.loads(command(*given, "--no-guided").stdout)
     assert "(sample of 3,000 rows)" in folder.spec().table_name
     assert 0 < len(predictions) < 600
     table = Pieces(data).sample(1_000)
