@@ -17,7 +17,7 @@ from app.state.saved_runs import OpenRun
 from app.widgets.figure import written
 from app.widgets.layout import ask_in_view, side_by_side
 from app.widgets.text import code, plain
-from deepfm_core._words import signed
+from deepfm_core._words import signed, training_rows
 from deepfm_core.evidence.verdicts import (
     FEWEST,
     PROBABLE,
@@ -183,7 +183,8 @@ def say_guided(run: OpenRun, pairs: pd.DataFrame) -> None:
     guide = run.summary.get("guide")
     if guide is None:
         return
-    rows = f"{run.summary['rows']['train']:,} training rows"
+    every = run.summary["rows"]["train"]
+    rows = training_rows(guide.get("asked", every), every)
     named = [pair_label(pair["field_a"], pair["field_b"]) for pair in guide["pairs"]]
     names = ", ".join(plain(name) for name in named[:MOST_NAMED])
     names += f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""

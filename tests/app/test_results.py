@@ -292,6 +292,18 @@ def test_the_page_says_which_pairs_guided_the_model(opened: Opened, store: Store
     assert "The check on held-out rows is one." in said
 
 
+def test_the_page_says_how_many_rows_guided_a_model_of_more(opened: Opened, store: Store) -> None:
+    def of_many(folder: Path) -> None:
+        path = folder / "summary.json"
+        summary = json.loads(path.read_text(encoding="utf-8"))
+        summary["rows"]["train"] = 1_800_000
+        summary["guide"] |= {"asked": 200_000, "rows": 1_800_000}
+        path.write_text(json.dumps(summary), encoding="utf-8")
+
+    said = text_of(opened("interactions", run=finished_copy(store, of_many)))
+    assert "by the labels of 200,000 of 1,800,000 training rows" in said
+
+
 def test_a_model_without_a_guide_says_nothing_of_one(opened: Opened, store: Store) -> None:
     def alone(folder: Path) -> None:
         path = folder / "summary.json"
