@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pandas as pd
@@ -33,6 +34,8 @@ EPOCH = quantity(
     axis={"tickMinStep": 1, "format": "d", "grid": False},
     scale={"domainMin": 0, "nice": False, "padding": 4},
 )
+LEAST_AUC = 0.01
+"""The least range of an axis of AUC: a change in the fifth digit must not look like a fall."""
 LOGLOSS = quantity("logloss", title="logloss (nats)", axis={"tickCount": 6}, scale={"zero": False, "padding": 10})
 
 
@@ -73,7 +76,9 @@ def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = 
         live: keep the alternative text fixed while the curve grows.
     """
     rows = _with_seed(epochs).dropna(subset=["valid_auc"])
-    auc = quantity("valid_auc", title=MEASURES["valid_auc"], axis={"tickCount": 5}, scale={"zero": False, "padding": 8})
+    values = [*rows["valid_auc"], *([] if guide is None else [guide])]
+    scale = {"zero": False, "padding": 8, **({} if live else _wide_enough(values))}
+    auc = quantity("valid_auc", title=MEASURES["valid_auc"], axis={"tickCount": 5}, scale=scale)
     line = layer(
         rows,
         mark("line", color=ACCENT.ink, strokeWidth=2, point={"size": 16, "color": ACCENT.ink}),
@@ -87,6 +92,14 @@ def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = 
     takeaway = takeaway if guide is None else f" The run kept its guide alone, with {guide:.3f}."
     description = "Validation AUC per epoch." + ("" if live else takeaway)
     return dress([line, *_best_marks(rows, "valid_auc", auc, guide, live=live)], description, height=200)
+
+
+def _wide_enough(values: Sequence[float]) -> Spec:
+    """Widen the axis of AUC around values that hardly differ."""
+    if not len(values) or max(values) - min(values) >= LEAST_AUC:
+        return {}
+    middle = (max(values) + min(values)) / 2
+    return {"domainMin": middle - LEAST_AUC / 2, "domainMax": middle + LEAST_AUC / 2}
 
 
 def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss") -> Chart:

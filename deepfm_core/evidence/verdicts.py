@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from deepfm_core._words import signed
 from deepfm_core.schema.schema import Schema
 
 # With evidence, every pair gets one of these; pairs of the first three hold.
@@ -27,6 +28,8 @@ HARDLY_LEARNED = "holds on held-out rows, but this model has learned less than h
 LEARNED = "the data shows it, and the model learned it"
 
 NOT_LEARNED = "the data shows it, but the model has not learned it"
+
+UNCONFIRMED = "the data shows it, but held-out rows do not confirm it"
 
 DOES_NOT_HOLD = "learned, but does not hold"
 
@@ -199,6 +202,7 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
         (holds & _overstated(pairs), OVERSTATED),
         (holds & _hardly_learned(pairs), HARDLY_LEARNED),
         (holds, HOLDS),
+        (clear & (held < HOLDING_Z), UNCONFIRMED),
         (clear & (learned >= LEARNED_SHARE * strength), LEARNED),
         (clear, NOT_LEARNED),
         (_determined(pairs), DETERMINED),
@@ -324,6 +328,8 @@ SENTENCES = {
     "and larger than the model says.",
     LEARNED: "**The data shows it, and the model learned it:** at least half the strength in the data.",
     NOT_LEARNED: "**The data shows it, but the model has not learned it:** less than half the strength in the data.",
+    UNCONFIRMED: "**The data shows it, but held-out rows do not confirm it:** what models learn of it from some rows "
+    "does not clearly predict the others",
     DOES_NOT_HOLD: "**Learned, but it does not hold:** the model gives this pair more strength than the data supports. "
     "What it learned does not predict held-out rows.",
     NOT_SUPPORTED: "**Learned, but not supported:** the model gives this pair more strength than the data supports.",
@@ -349,7 +355,9 @@ def verdict_sentence(row: pd.Series, escape: Callable[[str], str] = str) -> str:
     sentence = SENTENCES.get(evaluated, "")
     if evaluated == OVERSTATED:
         sentence += f"{_supported(row)}. {_allowed(row)}".rstrip()
-    return " ".join(part for part in (sentence, _unconfirmed(row), _at_zero(row), _outside(row)) if part)
+    if evaluated == UNCONFIRMED:
+        sentence += f"{_far_from_zero(row)}."
+    return " ".join(part for part in (sentence, _at_zero(row), _outside(row)) if part)
 
 
 def _supported(row: pd.Series) -> str:
@@ -371,15 +379,11 @@ def _allowed(row: pd.Series) -> str:
     )
 
 
-def _unconfirmed(row: pd.Series) -> str:
-    """Say what held-out rows support of a clear pair that does not hold; empty for others, or where not asked."""
-    if row["verdict"] not in (LEARNED, NOT_LEARNED) or not _known(row, "held_out_z"):
+def _far_from_zero(row: pd.Series) -> str:
+    if not _known(row, "held_out_strength", "held_out_z"):
         return ""
-    held = f"{row['held_out_strength']:.2f} log-odds, " if _known(row, "held_out_strength") else ""
-    return (
-        f"**Held-out rows do not confirm it:** they support {held}{row['held_out_z']:.1f} standard errors above zero. "
-        f"A pair holds from {HOLDING_Z:.0f} on."
-    )
+    held, z = float(row["held_out_strength"]), float(row["held_out_z"])
+    return f": {held:.2f} log-odds, z {signed(z, 1)}, where a pair holds from {HOLDING_Z:.0f} on"
 
 
 def _at_zero(row: pd.Series) -> str:

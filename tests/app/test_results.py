@@ -379,6 +379,7 @@ def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Stor
         (verdicts.HOLDS, "It holds on held-out rows"),
         (verdicts.OVERSTATED, "but the model overstates it"),
         (verdicts.HARDLY_LEARNED, "but this model has learned less than half of it"),
+        (verdicts.UNCONFIRMED, "but held-out rows do not confirm it"),
         (verdicts.NOT_LEARNED, "but the model has not learned it"),
         (verdicts.NOT_SUPPORTED, "Learned, but not supported"),
         (verdicts.DOES_NOT_HOLD, "does not hold"),
@@ -408,7 +409,8 @@ def test_a_pair_that_holds_is_said_to_be_overstated_or_learned_too_little() -> N
     assert "would allow" not in overstated
     assert "less than half of what was learned of it." in said(held_out_slope=0.2)
     unconfirmed = said(learned=0.4, held_out_z=0.7, held_out_slope=0.2, held_out_strength=0.03)
-    assert "Held-out rows do not confirm it:** they support 0.03 log-odds, 0.7 standard errors above" in unconfirmed
+    assert "but held-out rows do not confirm it:**" in unconfirmed
+    assert unconfirmed.endswith("the others: 0.03 log-odds, z +0.7, where a pair holds from 2 on.")
     assert "do not confirm" not in said(learned=0.4, held_out_z=float("nan"))
     assert "this model has learned less than half of it" in said(learned=0.1, held_out_slope=3.0)
     assert said(learned=0.4, held_out_slope=1.0).endswith("predicts the others.")

@@ -6,13 +6,14 @@ import re
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from deepfm_core.evidence.verdicts import verdict_sentence
 from deepfm_core.export.bundle import opened
 from deepfm_core.export.formats import export
 from deepfm_core.export.model_card import Facts
-from deepfm_core.export.report.charts import Scale
+from deepfm_core.export.report.charts import Scale, auc_curve
 from deepfm_core.export.report.page import report_html
 from deepfm_core.spec.models import MODELS
 from deepfm_core.store.run_folder import RunFolder
@@ -133,6 +134,15 @@ def test_ticks_are_few_round_and_within(low, high) -> None:
     ticks = Scale(low, high, 0, 100).ticks()
     assert 1 <= len(ticks) <= 6
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
+
+
+def test_an_axis_of_auc_does_not_enlarge_what_hardly_differs() -> None:
+    """Its numbers of six digits were cut at the left, and a change in the fifth looked like a fall."""
+    epochs = pd.DataFrame({"epoch": [1, 2, 3], "valid_auc": [0.91849, 0.91857, 0.9185], "best": [False, True, False]})
+    epochs["valid_logloss"] = [0.3, 0.2, 0.25]
+    ticks = [text.text for text in ElementTree.fromstring(auc_curve(epochs)).iter("text")]
+    assert {"0.915", "0.9225"} <= set(ticks)
+    assert max(len(tick or "") for tick in ticks) <= 6  # there is room for six digits
 
 
 def test_the_verdict_says_of_the_strongest_pair_what_the_app_says(sample) -> None:

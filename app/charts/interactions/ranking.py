@@ -49,6 +49,7 @@ from deepfm_core.evidence.verdicts import (
     NOT_SUPPORTED,
     OVERSTATED,
     STANDS_IN,
+    UNCONFIRMED,
     put_first,
 )
 
@@ -80,7 +81,7 @@ HOLDING = "hold on held-out rows"
 TOO_LARGE = "hold, but overstated by the model"
 TOO_SMALL = "hold, but hardly learned"
 CLEAR_IN_DATA = "clear in the data"
-UNCONFIRMED = "clear, but not on held-out rows"
+NOT_HELD_OUT = "clear, but not on held-out rows"
 CLEAR_ALONE = "clear alone, unsure beside others"
 UNSUPPORTED = "learned, but not supported"
 STAND_IN = "stand in for another pair"
@@ -91,7 +92,7 @@ GROUPS = (
     TOO_LARGE,
     TOO_SMALL,
     CLEAR_IN_DATA,
-    UNCONFIRMED,
+    NOT_HELD_OUT,
     CLEAR_ALONE,
     UNSUPPORTED,
     STAND_IN,
@@ -104,6 +105,7 @@ _GROUP_OF = {
     OVERSTATED: TOO_LARGE,
     HARDLY_LEARNED: TOO_SMALL,
     **dict.fromkeys((CLEAR, LEARNED, NOT_LEARNED), CLEAR_IN_DATA),
+    UNCONFIRMED: NOT_HELD_OUT,
     **dict.fromkeys((DOES_NOT_HOLD, NOT_SUPPORTED), UNSUPPORTED),
     DETERMINED: ONE_DETERMINES,
 }
@@ -214,9 +216,8 @@ def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
         lambda said: STAND_IN if said.startswith(STANDS_IN) else _GROUP_OF.get(said, NOT_CLEAR)
     )
     if "strength_low" in rows:
-        groups = groups.mask((groups == CLEAR_IN_DATA) & (rows["strength_low"] <= 0), CLEAR_ALONE)
-    if "held_out_z" in rows:
-        groups = groups.mask((groups == CLEAR_IN_DATA) & rows["held_out_z"].notna(), UNCONFIRMED)
+        unsure = groups.isin((CLEAR_IN_DATA, NOT_HELD_OUT)) & (rows["strength_low"] <= 0)
+        groups = groups.mask(unsure, CLEAR_ALONE)
     order = groups.map({group: place for place, group in enumerate(GROUPS)})
     return rows.assign(group=groups).iloc[order.to_numpy().argsort(kind="stable")]
 

@@ -102,9 +102,10 @@ def axes(x: Scale, y: Scale, titles: tuple[str, str], percent: tuple[bool, bool]
     return "".join([*rows, *columns, named, label(titles[1], left - 30, y.end - 10, class_="axis")])
 
 
-def around(values: Sequence[float], room: float = 0.06) -> tuple[float, float]:
-    """Give the range of values with some room at both ends."""
+def around(values: Sequence[float], room: float = 0.06, least: float = 0.0) -> tuple[float, float]:
+    """Give the range of values with some room at both ends, at least as wide as `least`."""
     low, high = min(values), max(values)
+    low, high = low - max(least - high + low, 0) / 2, high + max(least - high + low, 0) / 2
     more = (high - low or abs(high) or 1.0) * room
     return low - more, high + more
 
@@ -113,7 +114,9 @@ def around(values: Sequence[float], room: float = 0.06) -> tuple[float, float]:
 
 
 WIDTH, HEIGHT = 460.0, 290.0
-_LEFT, _RIGHT, _TOP, _BOTTOM = 44.0, 14.0, 30.0, 44.0
+LEAST_AUC = 0.01
+"""The least range of an axis of AUC: a change in the fifth digit must not look like a fall."""
+_LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 14.0, 30.0, 44.0
 
 
 def _plot(x: tuple[float, float], y: tuple[float, float], right: float = _RIGHT) -> tuple[Scale, Scale]:
@@ -137,7 +140,7 @@ def loss_curves(epochs: pd.DataFrame, base: float | None) -> str:
 
 def auc_curve(epochs: pd.DataFrame) -> str:
     """Draw the validation AUC by epoch."""
-    x, y = _plot((1, max(epochs["epoch"].max(), 2)), around([*epochs["valid_auc"]]))
+    x, y = _plot((1, max(epochs["epoch"].max(), 2)), around([*epochs["valid_auc"]], least=LEAST_AUC))
     best = epochs.nsmallest(1, "valid_logloss").iloc[0]
     alt = f"Validation AUC by epoch. After epoch {best['epoch']}, of lowest logloss, it is {best['valid_auc']:.3f}."
     curve, marks = _curve(epochs, "valid_auc", x, y, "valid"), _best(epochs, "valid_auc", x, y)
@@ -357,7 +360,7 @@ def ledger(base: float, steps: Sequence[Step], logit: float) -> str:
     values = [base, *(step.value for step in steps), logit]
     rows += [label(signed(v), width - 4, n * line + 16, text_anchor="end", class_="say") for n, v in enumerate(values)]
     zero = tag("line", x1=x(0), x2=x(0), y1=0, y2=y + line, class_="zero")
-    return picture(width, y + line + 2, f"The row's logit, {signed(logit)}, as a sum.", zero, *rows, least=0.75)
+    return picture(width, y + line + 2, f"The row's logit, {signed(logit)}, as a sum.", zero, *rows, least=0.7)
 
 
 def _bar(x: Scale, start: float, end: float, y: float, class_: str) -> str:

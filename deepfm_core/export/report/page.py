@@ -91,7 +91,8 @@ dt{{font-weight:600}} dd{{margin:0;color:var(--muted);max-width:70ch}}
 .columns{{columns:3 220px;column-gap:36px;font-size:.9rem;margin:10px 0;padding:0;list-style:none}}
 .columns li{{display:flex;justify-content:space-between;gap:12px;border-bottom:1px solid var(--grid);padding:4px 0;
 break-inside:avoid}} .columns b{{font-weight:600;font-variant-numeric:tabular-nums;text-align:end}}
-@media (max-width:560px){{main{{padding:24px 16px 48px}}h1{{font-size:1.6rem}}dl{{grid-template-columns:1fr}}
+@media (max-width:560px){{main{{padding:24px 16px 48px}}h1{{font-size:1.6rem;overflow-wrap:anywhere}}
+.why{{min-width:13em}}dl{{grid-template-columns:1fr}}
 dd{{margin-bottom:8px}}th,td{{padding-inline-end:9px}}}}
 @media print{{@page{{margin:16mm 14mm}}body{{font-size:10pt}}main{{max-width:none;padding:0}}nav{{display:none}}
 h1{{font-size:20pt}}h2{{margin-top:22px;padding-top:12px}}h2,h3,h3+.quiet{{break-after:avoid}}p,figcaption{{orphans:3;widows:3}}
@@ -476,7 +477,7 @@ def _fields(facts: Facts) -> str:
             "" if found is None or not role.kind.is_used else f"{charts.effect(found, top)}<small>{found:.2f}</small>"
         )
         why = _coded(role.reason) + (f"<small>{_coded(role.warning)}</small>" if role.warning else "")
-        body.append((escape(role.column), role.kind.value, why, chart))
+        body.append((escape(role.column), role.kind.value, f'<div class="why">{why}</div>', chart))
     note = (
         '<p class="quiet">Effect alone: standard deviation over rows of what the field adds by itself, in log-odds.</p>'
     )

@@ -211,6 +211,17 @@ def test_every_verdict_is_written_once_above_its_group_unless_all_share_it() -> 
     assert not headings(given.assign(significant=False, verdict=verdicts.NOISE))
 
 
+def test_an_axis_of_auc_does_not_enlarge_what_hardly_differs() -> None:
+    def scale(spread: float) -> dict[str, Any]:
+        epochs = frames.epochs()
+        epochs["valid_auc"] = 0.9 + spread * (epochs["epoch"] % 2)
+        found: dict[str, Any] = training_curves.auc_curve(epochs).to_dict()["layer"][0]["encoding"]["y"]["scale"]
+        return found
+
+    assert scale(0.00002)["domainMax"] - scale(0.00002)["domainMin"] == pytest.approx(0.01)
+    assert "domainMin" not in scale(0.05)
+
+
 def test_a_clear_pair_whose_interval_touches_zero_has_a_group_of_its_own() -> None:
     given = frames.pairs().assign(strength_low=0.1)
     given["verdict"] = [verdicts.LEARNED, verdicts.LEARNED] + [verdicts.NOISE] * (len(given) - 2)
@@ -223,15 +234,14 @@ def test_a_clear_pair_whose_interval_touches_zero_has_a_group_of_its_own() -> No
 
 
 def test_a_group_says_what_is_wrong_with_the_size_and_whether_held_out_rows_were_asked() -> None:
-    given = frames.pairs().head(5).assign(significant=True, strength_low=0.1, held_out_z=0.7)
+    given = frames.pairs().head(5).assign(significant=True, strength_low=0.1)
     given["verdict"] = [
         verdicts.HOLDS,
         verdicts.OVERSTATED,
         verdicts.HARDLY_LEARNED,
-        verdicts.LEARNED,
+        verdicts.UNCONFIRMED,
         verdicts.LEARNED,
     ]
-    given.loc[given.index[4], "held_out_z"] = float("nan")
     drawn = [row["group"] for row in rows_of(ranking.strongest_pairs(given).to_dict(), "group")]
     assert set(drawn) == {
         "hold on held-out rows",
