@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import re
 import subprocess
 import sys
 import time
@@ -100,7 +101,9 @@ def test_health_of_a_store_that_is_nearly_full_is_a_note_and_no_reason_to_start_
     (home / "tables" / "large").write_bytes(b"x" * 2_000_000)
     done = command("health")
     assert done.returncode == 0
-    assert done.stdout.startswith("note: The store takes 2 MB of 1 MB. At the limit, visitors can add nothing.")
+    said = re.match(r"note: The store takes (\d+) MB of 1 MB\. At the limit, visitors can add nothing\.", done.stdout)
+    assert said is not None
+    assert int(said[1]) >= 2  # other tests of this process may have left something there, too
     assert done.stdout.endswith(f"Store `{home}` is well.\n")
 
 
