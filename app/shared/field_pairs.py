@@ -40,6 +40,8 @@ PAIR, RANKED, MATRIX = "pair", "ranked", "matrix"
 _SEPARATOR = "~"
 _OPENED = "pair open during the check"
 """In the session: a run whose pairs are still checked, and the pair of it that is open."""
+_STAYED = "pair that stays open"
+"""In the session: a run whose check has ended, and the pair of it that stays open."""
 
 
 def pair_id(field_a: str, field_b: str) -> str:
@@ -103,15 +105,18 @@ def keep(field_a: str, field_b: str) -> None:
 
 
 def stay_open(run: OpenRun, choices: Sequence[str]) -> None:
-    """Keep the pair that was open by default while a run was checked, though another comes first now, and say so."""
+    """Keep the pair that was open by default while a run was checked, though another comes first now."""
     run_id, opened = st.session_state.pop(_OPENED, ("", ""))
-    if run_id != run.id or opened not in choices or opened == choices[0] or links.chosen(PAIR) is not None:
-        return
-    links.choose(PAIR, opened)
-    first, stays = plain(title(choices[0])), plain(title(opened))
-    st.toast(
-        f"More is known of the pairs now: **{first}** comes first. {stays} stays open.", icon=":material/swap_vert:"
-    )
+    if run_id == run.id and opened in choices and opened != choices[0] and links.chosen(PAIR) is None:
+        links.choose(PAIR, opened)
+        st.session_state[_STAYED] = run.id, opened
+
+
+def say_what_leads(run: OpenRun, choices: Sequence[str], chosen: str) -> None:
+    """Say which pair comes first now, while the one stays open that did before."""
+    if st.session_state.get(_STAYED) == (run.id, chosen) and chosen != choices[0]:
+        first = plain(title(choices[0]))
+        st.caption(f"Held-out rows were asked: **{first}** comes first now. The pair above stays open.")
 
 
 def remember_open(run: OpenRun, chosen: str) -> None:
@@ -228,6 +233,8 @@ def _finding_with_evidence(run: OpenRun, pairs: pd.DataFrame, measure: str) -> N
         f"{_sure(clear, pairs)} {sizes(clear, checking=run.active)} {leads} **{name}**, with "
         f"{best[measure]:.2f} log-odds{WHERE.get(measure, '')}. {plain(stronger)}".rstrip()
     )
+    if not run.active and ("held_out_z" not in pairs or pairs["held_out_z"].isna().all()):
+        st.caption("These pairs were not checked on held-out rows. To check them, train again with *folds*, such as 5.")
 
 
 def positives(run: OpenRun) -> tuple[int, int] | None:

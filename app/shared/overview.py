@@ -42,7 +42,7 @@ def show(run: OpenRun) -> None:
     cards = (
         _pair(found.pair, model, run.spec.schema),
         _spread(found.spread, model, wide_title(run.spec.model)),
-        _slice(found.worst),
+        _slice(found.worst, _sampled(run, found)),
     )
     cells = side_by_side(3, least=200, gap="small", border=True)
     for cell, title, (headline, text, note) in zip(cells, TITLES, cards, strict=True):
@@ -116,7 +116,16 @@ def _spread(found: Spread | None, model: str, wide: str) -> Card:
     return f":blue[{wide} {percent(found.fm)}] · :orange[DNN {percent(found.dnn)}]", text, note
 
 
-def _slice(found: Slice | None) -> Card:
+def _sampled(run: OpenRun, found: Findings) -> str:
+    """Say of how many held-out rows the findings are, where these are a sample; empty where they are all."""
+    rows = 0 if found.spread is None else found.spread.rows
+    held_out = max((count for part, count in run.summary.get("rows", {}).items() if part != "train"), default=0)
+    if not 0 < rows < held_out:
+        return ""
+    return f" Of a sample of {rows:,} held-out rows; *Performance* judges all {held_out:,}."
+
+
+def _slice(found: Slice | None, sampled: str) -> Card:
     if found is None:
         return (
             "Too few rows",
@@ -132,7 +141,7 @@ def _slice(found: Slice | None) -> Card:
     return (
         plain(named(found.field, found.level)),
         text,
-        fault if found.beyond_chance else chance,
+        (fault if found.beyond_chance else chance) + sampled,
     )
 
 

@@ -23,9 +23,9 @@ OF_A_TABLE = ("label", "positive", "seed", *READ, "max-mb", *Kind, *WRITTEN, "co
 
 LEGEND = (
     "Strength: the typical size of what the pair adds beyond its two fields, in log-odds, as the labels support it. "
-    "Interval: where it lies with 90% probability. Probability: that the pair interacts at all. Clear: whether it "
-    "stands out from noise, and stands in for no other pair. Verdict: what to make of it. The other columns "
-    "(`--all`) are explained in docs/command-line.md."
+    "Interval: where it lies with 90% probability. Probability: that the pair interacts at all. Clear: whether a test "
+    "against noise finds it, too (false discovery rate of 5%), and it stands in for no other pair. Verdict: what to "
+    "make of it. The other columns (`--all`) are explained in docs/command-line.md."
 )
 """What the columns on a terminal are."""
 

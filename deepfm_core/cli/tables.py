@@ -7,7 +7,7 @@ import sys
 
 import pandas as pd
 
-from deepfm_core.cli.options import chosen_schema, read_chosen, tell
+from deepfm_core.cli.options import chosen_schema, read_chosen, reading_warnings, tell
 from deepfm_core.cli.output import as_json
 from deepfm_core.tables.export import write_csv, write_table
 
@@ -32,5 +32,6 @@ def roles(arguments: argparse.Namespace) -> None:
     schema = chosen_schema(arguments, table)
     if not arguments.quiet:
         tell(table, schema, roles=False)
+        print(*(f"warning: {said}\n" for said in reading_warnings(table)), sep="", end="", file=sys.stderr)
     rows = schema.role_rows([str(column) for column in table.frame.columns])
     write_csv(pd.DataFrame(rows, columns=COLUMNS), sys.stdout)

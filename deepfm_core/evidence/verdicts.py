@@ -325,7 +325,7 @@ SENTENCES = {
     OVERSTATED: "**It holds on held-out rows, but the model overstates it:** the pair is real, yet held-out rows "
     "support less than half of what was learned of it",
     HARDLY_LEARNED: "**It holds on held-out rows, but this model has learned less than half of it:** the pair is real, "
-    "and larger than the model says.",
+    "and larger than the model says. Where fields say much the same, a model may have learned another pair instead.",
     LEARNED: "**The data shows it, and the model learned it:** at least half the strength in the data.",
     NOT_LEARNED: "**The data shows it, but the model has not learned it:** less than half the strength in the data.",
     UNCONFIRMED: "**The data shows it, but held-out rows do not confirm it:** what models learn of it from some rows "

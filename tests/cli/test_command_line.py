@@ -109,6 +109,13 @@ def test_roles_prints_one_line_a_column_without_training(command: Command, tmp_p
     assert "warning: `paid`: alone it predicts" in done.stderr
 
 
+def test_roles_says_which_lines_were_left_out(command: Command, tmp_path: Path) -> None:
+    lines = clicks(300).to_csv(index=False).splitlines()
+    (tmp_path / "t.csv").write_text("\n".join([*lines[:20], "broken", *lines[20:]]) + "\n")
+    done = command("roles", tmp_path / "t.csv", "--label", "clicked")
+    assert "warning: t.csv: line 21: 1 value where the header has" in done.stderr
+
+
 @pytest.mark.parametrize(("written", "mark"), [("^", "^"), (r"\x7e", "~"), (":", ":"), ("", ",")])
 def test_a_separator_stands_behind_the_name(command: Command, tmp_path: Path, written: str, mark: str) -> None:
     frame = clicks()

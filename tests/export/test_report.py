@@ -136,6 +136,15 @@ def test_ticks_are_few_round_and_within(low, high) -> None:
     assert all(low - 1e-9 <= tick <= high + 1e-9 for tick in ticks)
 
 
+def test_no_epoch_is_marked_where_the_guide_alone_was_kept(sample) -> None:
+    summary = SAMPLE.summary()
+    assert summary is not None
+    assert summary["best_epoch"] == 0
+    curves = [svg for svg in pictures(sample) if "by epoch" in (svg.findtext("title") or "")]
+    assert len(curves) == 2
+    assert not any(circle.get("class") == "hollow" for svg in curves for circle in svg.iter("circle"))
+
+
 def test_an_axis_of_auc_does_not_enlarge_what_hardly_differs() -> None:
     """Its numbers of six digits were cut at the left, and a change in the fifth looked like a fall."""
     epochs = pd.DataFrame({"epoch": [1, 2, 3], "valid_auc": [0.91849, 0.91857, 0.9185], "best": [False, True, False]})

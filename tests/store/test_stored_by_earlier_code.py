@@ -2,7 +2,7 @@
 
 The documents, and what that version answered from them, are in fixtures/v0_1; make.py there says how they were made.
 They are never made anew. Where this machine adds up as the one that made them (`arithmetic`), every printed digit is
-the same, but for what the labels say: that is estimated anew, to nine digits. Elsewhere the matrix products of another
+the same, but for what the labels say: that is estimated anew, to seven digits. Elsewhere the matrix products of another
 processor may differ in the last bits, so a tolerance is allowed.
 """
 
@@ -57,7 +57,7 @@ ELSEWHERE = {"rtol": 1e-5, "atol": 1e-6}
 """What is allowed on another processor: a few units in the last place of float32, and as many after an optimiser."""
 FITTED_ELSEWHERE = {"rtol": 0.05, "atol": 0.05}
 """What is allowed of a model that is fitted on another processor: PNN* makes of such units the third digit."""
-ESTIMATED = {"rtol": 1e-9, "atol": 1e-11}
+ESTIMATED = {"rtol": 1e-7, "atol": 1e-9}
 """What is allowed of what the labels say, which is estimated anew: its sums may be taken in another order."""
 FINISHED = RunFolder(EARLIER / "home" / "runs" / MADE["finished"])
 TEST_AUC = loaded(FINISHED.path / "summary.json")["test"]["auc"]

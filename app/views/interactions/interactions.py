@@ -98,6 +98,7 @@ def choose(run: OpenRun, pairs: pd.DataFrame, fields: pd.DataFrame) -> tuple[str
     chosen = pair.selectbox(
         "Pair", choices, format_func=field_pairs.title, **links.mirror(field_pairs.PAIR, choices, choices[0])
     )
+    field_pairs.say_what_leads(run, choices, chosen)
     if (named := links.missing(field_pairs.PAIR, choices)) is not None:
         first = plain(field_pairs.title(choices[0]))
         st.info(f"This run has no pair {plain(pair_label(*field_pairs.pair_of(named)))}. Showing the first, {first}.")

@@ -113,7 +113,8 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
         st.info(f"The labels cannot judge the scores. {plain(scores.note)}")
     download(rows, f"{name}-scores", "scores csv", label="Download all rows as CSV", subject="Scores and cells of")
     shown = rows.head(PREVIEW)
-    titles = {**TITLES, "fm_logit": (f"{wide_title(run.spec.model)} (log-odds)", "%.3f")}
+    own = {str(name): (str(name), "") for name in shown.columns}  # a column of the table keeps its name
+    titles = {**own, **TITLES, "fm_logit": (f"{wide_title(run.spec.model)} (log-odds)", "%.3f")}
     st.dataframe(
         shown,
         hide_index=True,

@@ -45,6 +45,7 @@ p{{margin:6px 0 12px;max-width:68ch}}
 .lead{{font-size:1.12rem;max-width:62ch;margin:20px 0 18px}}
 .quiet,figcaption,.axis{{color:var(--muted)}}
 .quiet,figcaption{{font-size:.875rem}}
+.narrow{{display:none}}
 nav{{display:flex;flex-wrap:wrap;gap:4px 18px;margin:14px 0 0;font-size:.9rem}}
 a{{color:var(--accent);text-decoration-thickness:1px;text-underline-offset:3px}}
 a:focus-visible{{outline:2px solid var(--accent);outline-offset:3px;border-radius:3px}}
@@ -92,7 +93,7 @@ dt{{font-weight:600}} dd{{margin:0;color:var(--muted);max-width:70ch}}
 .columns li{{display:flex;justify-content:space-between;gap:12px;border-bottom:1px solid var(--grid);padding:4px 0;
 break-inside:avoid}} .columns b{{font-weight:600;font-variant-numeric:tabular-nums;text-align:end}}
 @media (max-width:560px){{main{{padding:24px 16px 48px}}h1{{font-size:1.6rem;overflow-wrap:anywhere}}
-.why{{min-width:13em}}dl{{grid-template-columns:1fr}}
+.why{{min-width:13em}}.narrow{{display:block}}dl{{grid-template-columns:1fr}}
 dd{{margin-bottom:8px}}th,td{{padding-inline-end:9px}}}}
 @media print{{@page{{margin:16mm 14mm}}body{{font-size:10pt}}main{{max-width:none;padding:0}}nav{{display:none}}
 h1{{font-size:20pt}}h2{{margin-top:22px;padding-top:12px}}h2,h3,h3+.quiet{{break-after:avoid}}p,figcaption{{orphans:3;widows:3}}
@@ -142,7 +143,8 @@ def report_html(facts: Facts) -> str:
     return f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width,initial-scale=1">
 <meta name="color-scheme" content="light dark"><title>{name}</title><style>{CSS}</style></head>
-<body><main><header><h1>{name}</h1><p class="quiet">{_about(facts)}</p><nav aria-label="Sections">{links}</nav></header>
+<body><main><header><h1>{name}</h1><p class="quiet">{_about(facts)}</p><nav aria-label="Sections">{links}</nav>
+<p class="quiet narrow">Wide tables and charts scroll sideways.</p></header>
 {body}</main></body></html>
 """
 
@@ -281,6 +283,8 @@ def _training(facts: Facts) -> Iterator[str]:
     if epochs is None:
         yield '<p class="quiet">This run is of an earlier version, which did not keep its curves.</p>'
         return
+    if best == 0:
+        epochs = epochs.assign(best=False)  # no epoch was kept
     valid = facts.metrics.get("valid")
     yield '<div class="row">'
     note = "Training rows are scored while the weights change, and with dropout." + (
