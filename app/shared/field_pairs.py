@@ -106,6 +106,8 @@ def keep(field_a: str, field_b: str) -> None:
 
 def stay_open(run: OpenRun, choices: Sequence[str]) -> None:
     """Keep the pair that was open by default while a run was checked, though another comes first now."""
+    if run.active:  # nothing has been asked yet: the pair follows the ranking
+        return
     run_id, opened = st.session_state.pop(_OPENED, ("", ""))
     if run_id == run.id and opened in choices and opened != choices[0] and links.chosen(PAIR) is None:
         links.choose(PAIR, opened)
@@ -233,7 +235,8 @@ def _finding_with_evidence(run: OpenRun, pairs: pd.DataFrame, measure: str) -> N
         f"{_sure(clear, pairs)} {sizes(clear, checking=run.active)} {leads} **{name}**, with "
         f"{best[measure]:.2f} log-odds{WHERE.get(measure, '')}. {plain(stronger)}".rstrip()
     )
-    if not run.active and ("held_out_z" not in pairs or pairs["held_out_z"].isna().all()):
+    checked = "held_out_z" in pairs and bool(pairs["held_out_z"].notna().any())
+    if run.finished and run.spec.model.switches.pairs and not checked:
         st.caption("These pairs were not checked on held-out rows. To check them, train again with *folds*, such as 5.")
 
 

@@ -119,7 +119,8 @@ def _spread(found: Spread | None, model: str, wide: str) -> Card:
 def _sampled(run: OpenRun, found: Findings) -> str:
     """Say of how many held-out rows the findings are, where these are a sample; empty where they are all."""
     rows = 0 if found.spread is None else found.spread.rows
-    held_out = max((count for part, count in run.summary.get("rows", {}).items() if part != "train"), default=0)
+    counts = run.summary.get("rows", {})
+    held_out = counts.get("test") or counts.get("valid") or 0  # the example rows are of the test part, if there is one
     if not 0 < rows < held_out:
         return ""
     return f" Of a sample of {rows:,} held-out rows; *Performance* judges all {held_out:,}."

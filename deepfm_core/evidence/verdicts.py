@@ -202,7 +202,7 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
         (holds & _overstated(pairs), OVERSTATED),
         (holds & _hardly_learned(pairs), HARDLY_LEARNED),
         (holds, HOLDS),
-        (clear & (held < HOLDING_Z), UNCONFIRMED),
+        (clear & (held < HOLDING_Z) & (learned >= LEARNED_SHARE * strength), UNCONFIRMED),
         (clear & (learned >= LEARNED_SHARE * strength), LEARNED),
         (clear, NOT_LEARNED),
         (_determined(pairs), DETERMINED),

@@ -251,7 +251,7 @@ def test_findings_of_a_sample_of_the_held_out_rows_say_so(opened: Opened, store:
 
     def long(folder: Path) -> None:
         summary = json.loads((folder / "summary.json").read_text(encoding="utf-8"))
-        summary["rows"]["test"] = 120_000
+        summary["rows"] |= {"test": 120_000, "valid": 500_000}
         (folder / "summary.json").write_text(json.dumps(summary), encoding="utf-8")
 
     said = "Of a sample of 2,000 held-out rows; *Performance* judges all 120,000."

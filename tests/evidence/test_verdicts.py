@@ -20,6 +20,7 @@ def pair(**values: object) -> pd.DataFrame:
         ({"learned": 0.1}, verdicts.NOT_LEARNED),
         ({"held_out_z": 3.0}, verdicts.HOLDS),
         ({"held_out_z": 0.7}, verdicts.UNCONFIRMED),
+        ({"held_out_z": 0.7, "learned": 0.0}, verdicts.NOT_LEARNED),
         ({"held_out_z": 3.0, "held_out_slope": 0.4}, verdicts.OVERSTATED),
         ({"held_out_z": 3.0, "held_out_slope": 2.0, "learned": 0.1}, verdicts.HARDLY_LEARNED),
         ({"significant": False, "strength": 0.02, "strength_high": 0.05, "learned": 0.2}, verdicts.NOT_SUPPORTED),
