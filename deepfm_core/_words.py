@@ -29,8 +29,13 @@ def percent(share: float, digits: int = 0) -> str:
     return f"{share:.{digits}%}"
 
 
-def training_rows(asked: int, rows: int) -> str:
-    """Name the training rows that were asked, of all `rows`: `200,000 of 1,800,000 training rows`."""
+def training_rows(asked: int | None, rows: int) -> str:
+    """Name the training rows that were asked, of all `rows`: `200,000 of 1,800,000 training rows`.
+
+    Runs of earlier versions do not say how many were asked, so no number is named.
+    """
+    if asked is None:
+        return "training rows"
     return f"{rows:,} training rows" if asked == rows else f"{asked:,} of {rows:,} training rows"
 
 

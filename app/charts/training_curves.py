@@ -21,6 +21,7 @@ from app.charts.grammar.theme import (
     narrow,
 )
 from app.charts.grammar.vega import Chart, Layer, Spec, column, expr, hover, layer, mark, nominal, quantity, value, when
+from deepfm_core.metrics.scores import auc_range
 
 TRAINING, VALIDATION = "training", "validation"
 MEASURES = {
@@ -34,8 +35,6 @@ EPOCH = quantity(
     axis={"tickMinStep": 1, "format": "d", "grid": False},
     scale={"domainMin": 0, "nice": False, "padding": 4},
 )
-LEAST_AUC = 0.01
-"""The least range of an axis of AUC: a change in the fifth digit must not look like a fall."""
 LOGLOSS = quantity("logloss", title="logloss (nats)", axis={"tickCount": 6}, scale={"zero": False, "padding": 10})
 
 
@@ -77,7 +76,7 @@ def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = 
     """
     rows = _with_seed(epochs).dropna(subset=["valid_auc"])
     values = [*rows["valid_auc"], *([] if guide is None else [guide])]
-    scale = {"zero": False, "padding": 8, **({} if live else _wide_enough(values))}
+    scale = {"zero": False, "padding": 8, **({} if live else _auc_domain(values))}
     auc = quantity("valid_auc", title=MEASURES["valid_auc"], axis={"tickCount": 5}, scale=scale)
     line = layer(
         rows,
@@ -94,12 +93,11 @@ def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = 
     return dress([line, *_best_marks(rows, "valid_auc", auc, guide, live=live)], description, height=200)
 
 
-def _wide_enough(values: Sequence[float]) -> Spec:
+def _auc_domain(values: Sequence[float]) -> Spec:
     """Widen the axis of AUC around values that hardly differ."""
-    if not len(values) or max(values) - min(values) >= LEAST_AUC:
-        return {}
-    middle = (max(values) + min(values)) / 2
-    return {"domainMin": middle - LEAST_AUC / 2, "domainMax": middle + LEAST_AUC / 2}
+    low, high = auc_range(values) if values else (0.0, 1.0)
+    as_found = not values or (low, high) == (min(values), max(values))
+    return {} if as_found else {"domainMin": low, "domainMax": high}
 
 
 def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss") -> Chart:

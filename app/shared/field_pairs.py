@@ -191,7 +191,7 @@ def say_guided(run: OpenRun, pairs: pd.DataFrame) -> None:
     if guide is None:
         return
     every = run.summary["rows"]["train"]
-    rows = training_rows(guide.get("asked", every), every)
+    rows = training_rows(guide.get("asked"), every)
     named = [pair_label(pair["field_a"], pair["field_b"]) for pair in guide["pairs"]]
     names = ", ".join(plain(name) for name in named[:MOST_NAMED])
     names += f" and {len(named) - MOST_NAMED} more" if len(named) > MOST_NAMED else ""

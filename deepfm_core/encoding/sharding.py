@@ -202,7 +202,7 @@ def open_shards(folder: Path, layout: Layout, window_bytes: int) -> tuple[dict[s
 
 
 SAMPLE_ROWS = 200_000
-"""Rows of the sample that roles, evidence, examples and the guide come from."""
+"""Rows of the sample that roles, evidence and examples come from. The guide asks a sample of its own."""
 _BASE = 700_000_000
 """Bytes that the program, its libraries and the sample take by themselves."""
 _A_ROW = 32

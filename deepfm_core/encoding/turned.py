@@ -9,13 +9,14 @@ from __future__ import annotations
 from contextlib import ExitStack
 from tempfile import TemporaryFile
 from types import TracebackType
-from typing import Any, Self
+from typing import IO, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from deepfm_core.encoding.encoded_table import EncodedField
 from deepfm_core.encoding.sharding import TYPES, Shards, lost, require_room
+from deepfm_core.errors import RunError
 from deepfm_core.spec.events import Report, unheard
 
 AT_ONCE = 1 << 17
@@ -46,10 +47,17 @@ class TurnedRows:
         self.stretches = [slice(start, min(start + size, len(shards))) for start in range(0, len(shards), size)]
         names = [name for name in ("ids", "weights", "dense") if shards.widths.get(name)]
         require_room(shards.folder, 4 * len(shards) * sum(shards.widths[name] for name in names))
-        with ExitStack() as stack:
-            self._files = {name: stack.enter_context(TemporaryFile(dir=shards.folder)) for name in names}
-            self._copy(report)
-            self._stack = stack.pop_all()
+        try:
+            with ExitStack() as stack:
+                self._files = {name: stack.enter_context(TemporaryFile(dir=shards.folder)) for name in names}
+                self._copy(report)
+                self._stack = stack.pop_all()
+        except OSError as error:  # also when a file is closed that could not be written to its end
+            reason = error.strerror or "it cannot be written"
+            raise RunError(
+                f"The training rows cannot be copied on the disk of `{shards.folder}` ({reason}). Free some space, then "
+                "resume the run."
+            ) from error
 
     def __enter__(self) -> Self:
         return self
@@ -80,15 +88,24 @@ class TurnedRows:
         for window in self._shards.windows():
             report(start / len(self))
             for name, file in self._files.items():
-                for slot, column in enumerate(np.ascontiguousarray(getattr(window, name).T)):
-                    file.seek(4 * (slot * len(self) + start))
-                    file.write(column.data.cast("B"))
+                _write(file, np.ascontiguousarray(getattr(window, name).T), start, len(self))
             start += len(window)
 
     def _read(self, name: str, first: int, slots: int, rows: slice) -> NDArray[Any]:
         out = np.empty((slots, rows.stop - rows.start), TYPES[name])
-        for place, column in enumerate(out):
-            self._files[name].seek(4 * ((first + place) * len(self) + rows.start))
-            if self._files[name].readinto(column.data.cast("B")) < column.nbytes:
-                raise lost("their copy by fields is cut short")
+        try:
+            for place, column in enumerate(out):
+                self._files[name].seek(4 * ((first + place) * len(self) + rows.start))
+                if self._files[name].readinto(column.data.cast("B")) < column.nbytes:
+                    raise lost("their copy by fields is cut short")
+        except OSError as error:
+            raise lost(error.strerror or "their copy by fields cannot be read") from error
         return out.T
+
+
+def _write(file: IO[bytes], columns: NDArray[Any], start: int, rows: int) -> None:
+    """Write a window of slots (slots, n) that begins at row `start`, at once, so that a full disk is noticed here."""
+    for slot, column in enumerate(columns):
+        file.seek(4 * (slot * rows + start))
+        file.write(column.data.cast("B"))
+    file.flush()

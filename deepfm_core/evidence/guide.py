@@ -66,7 +66,7 @@ _AN_ASKED_SLOT = 100
 _ASKED_WINDOWS = 2
 """Windows whose memory is free while the labels of rows on the disk are asked: that of training, and of reading."""
 FEWEST_ASKED = 20_000
-"""Rows of a sample that is asked, at least."""
+"""A sample has at least so many rows."""
 DRAWS = 16
 """Label vectors drawn for the null. They steady the likelihoods; of p-values only those of few clicks are asked."""
 ASKED = 0.8
@@ -131,7 +131,8 @@ class Guides:
 def fit_guides(table: EncodedTable | Shards, *, seed: int = 0, report: Report = unheard) -> Guides:
     """Ask the labels of training rows which pairs interact, and solve main effects and the cells of these pairs.
 
-    Of more rows than `MOST_ROWS`, a sample of so many is asked: the same ones in memory and on the disk.
+    If there are more than `MOST_ROWS` rows, it asks a random sample of that size: the same rows in memory and on the
+    disk.
 
     Args:
         table: N labelled training rows, in memory or on the disk.

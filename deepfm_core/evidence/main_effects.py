@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from deepfm_core.encoding.encoded_table import EncodedTable
-from deepfm_core.evidence.designs import FieldDesign, Slots, by_level, each_levels, levels_are_fixed
+from deepfm_core.evidence.designs import MOST_LEVELS, FieldDesign, Slots, by_level, each_levels, levels_are_fixed
 from deepfm_core.evidence.solving import factored, inverse_diagonal, solved
 from deepfm_core.evidence.stretched import Stretched
 from deepfm_core.metrics.scores import sigmoid
@@ -70,9 +70,12 @@ class MainEffects:
 def logit_of_others(main: MainEffects, table: EncodedTable, others: EncodedTable) -> Values | None:
     """Return the (M,) logits of rows of `others` by main effects that were fitted to a table of the same layout.
 
-    None if they were fitted to a sample of its rows, or the levels of its fields are not those of others.
+    None if they were fitted to a sample of its rows, if the levels of its fields are not those of others, or if a field
+    has so many levels that rare ones share an effect: which ones do depends on the rows.
     """
     if len(main.logit) < len(table) or not levels_are_fixed(table):
+        return None
+    if any(len(levels) > MOST_LEVELS for levels in each_levels(table)):
         return None
     fields = zip(each_levels(table), each_levels(others), main.effects, strict=True)
     parts = (there.at_rows(by_level(here, effects)) for here, there, effects in fields)

@@ -170,7 +170,7 @@ class Cells(Stretched):
     def __init__(self, a: Stretched, b: Stretched, numbers: NDArray[np.int64]) -> None:
         """Take cells by their numbers (C,), ascending: column of a · size of b + column of b."""
         numbers = numbers if len(numbers) else np.zeros(1, np.int64)  # a table without rows still gets one empty cell
-        place = _placed(numbers, a.size * b.size)
+        place = _placed(numbers, a.size * b.size, kept=len(a.stretches) > 1)
 
         def make(at: slice) -> Slots:
             left, right = a._at(at), b._at(at)
@@ -206,9 +206,16 @@ def _occupied(a: Stretched, b: Stretched, most: int) -> NDArray[np.int64] | None
     return np.flatnonzero(held) if direct else found
 
 
-def _placed(numbers: NDArray[np.int64], every: int) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
-    """Say how the place of cells among `numbers` (C,) is found; that of unused slots may be any."""
-    if every <= DIRECT_CODES:
+_WORTH_A_TABLE = 8
+"""Possible cells for each occupied one, up to which a table of all possible ones is worth keeping."""
+
+
+def _placed(numbers: NDArray[np.int64], every: int, *, kept: bool) -> Callable[[NDArray[np.int64]], NDArray[np.int64]]:
+    """Say how the place of cells among `numbers` (C,) is found; that of unused slots may be any.
+
+    Of rows on the disk, cells are made again for each sum, so what finds their places is `kept`, and must be small.
+    """
+    if every <= DIRECT_CODES and (not kept or every <= _WORTH_A_TABLE * len(numbers)):
         place = np.zeros(every, dtype=np.int32)
         place[numbers] = np.arange(len(numbers))
         return lambda codes: place[codes].astype(np.int64)

@@ -240,7 +240,7 @@ def _guided(facts: Facts) -> str:
     if guide is None:
         return ""
     every = facts.summary["rows"]["train"]
-    rows = f"the labels of {training_rows(guide.get('asked', every), every)}"
+    rows = f"the labels of {training_rows(guide.get('asked'), every)}"
     if not guide["pairs"]:
         return f"The model is guided: it started from what each field does alone, since {rows} suggest no pair."
     pairs = ", ".join(f"{_text(pair['field_a'])} × {_text(pair['field_b'])}" for pair in guide["pairs"])

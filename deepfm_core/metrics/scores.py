@@ -8,6 +8,7 @@ rows of each level, and `level_rates` only counts them. In shapes: N rows. A *cl
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 
@@ -25,6 +26,19 @@ from deepfm_core.tables.table import is_missing
 Floats = NDArray[np.float64]
 Z95 = 1.959964
 """The 97.5% quantile of the standard normal distribution: half a 95% interval in standard errors."""
+
+
+LEAST_AUC = 0.01
+"""The least range of an axis of AUC: a change in the fifth digit must not look like a fall."""
+
+
+def auc_range(values: Iterable[float]) -> tuple[float, float]:
+    """Give the range that an axis of these values of AUC spans: at least `LEAST_AUC`, and never beyond 1."""
+    held = list(values)
+    low, high = min(held), max(held)
+    more = max(LEAST_AUC - (high - low), 0.0)
+    high = max(high, min(high + more / 2, 1.0))
+    return min(low, max(high - LEAST_AUC, 0.0)), high
 
 
 def sigmoid(logits: NDArray[np.floating]) -> Floats:

@@ -153,6 +153,13 @@ def test_main_effects_of_a_sample_or_of_quantiles_say_nothing_of_other_rows() ->
         assert logit_of_others(main, table, table) is None
 
 
+def test_main_effects_that_rare_levels_share_say_nothing_of_other_rows() -> None:
+    """Which of more than 1,000 levels share an effect depends on the rows: logits differed by up to .7."""
+    table = encoded(layout([(Kind.CATEGORICAL, 1, 1_400)]), 3_000, 0)
+    main = fit_main_effects(field_designs(table), labels_of(table))
+    assert logit_of_others(main, table, table) is None
+
+
 def test_folds_take_main_effects_from_their_guide(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     codes, labels = small_table(0, rows=600)
     table = table_of(codes, labels, NAMES)

@@ -245,8 +245,17 @@ def test_a_stored_table_is_read_a_few_columns_at_a_time(tmp_path, monkeypatch):
     table = Table("t", frame, read_table(_csv(tmp_path)).report)
     write_parquet(table, tmp_path / "p")
     monkeypatch.setattr("deepfm_core.tables.parquet._READ_AT_ONCE", 1)
+    asked: list[list[str]] = []
+    read = pq.ParquetFile.read
+
+    def noted(file: pq.ParquetFile, columns: list[str]) -> pa.Table:
+        asked.append(columns)
+        return read(file, columns=columns)
+
+    monkeypatch.setattr(pq.ParquetFile, "read", noted)
     again = read_parquet_table(tmp_path / "p", "t", table.report).frame
     assert {name: again[name].astype(object).tolist() for name in again} == columns
+    assert asked == [[name] for name in columns]
 
 
 def test_a_table_stored_in_several_groups_of_rows_is_read(tmp_path):

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from deepfm_core._words import in_sequence, percent, signed
-from deepfm_core.metrics.scores import calibration, thresholds
+from deepfm_core.metrics.scores import auc_range, calibration, thresholds
 
 # Charts as SVG text: elements, scales and axes. Colours are classes or variables of `style.CSS`.
 
@@ -102,10 +102,9 @@ def axes(x: Scale, y: Scale, titles: tuple[str, str], percent: tuple[bool, bool]
     return "".join([*rows, *columns, named, label(titles[1], left - 30, y.end - 10, class_="axis")])
 
 
-def around(values: Sequence[float], room: float = 0.06, least: float = 0.0) -> tuple[float, float]:
-    """Give the range of values with some room at both ends, at least as wide as `least`."""
+def around(values: Sequence[float], room: float = 0.06) -> tuple[float, float]:
+    """Give the range of values with some room at both ends."""
     low, high = min(values), max(values)
-    low, high = low - max(least - high + low, 0) / 2, high + max(least - high + low, 0) / 2
     more = (high - low or abs(high) or 1.0) * room
     return low - more, high + more
 
@@ -114,8 +113,6 @@ def around(values: Sequence[float], room: float = 0.06, least: float = 0.0) -> t
 
 
 WIDTH, HEIGHT = 460.0, 290.0
-LEAST_AUC = 0.01
-"""The least range of an axis of AUC: a change in the fifth digit must not look like a fall."""
 _LEFT, _RIGHT, _TOP, _BOTTOM = 50.0, 14.0, 30.0, 44.0
 
 
@@ -140,7 +137,7 @@ def loss_curves(epochs: pd.DataFrame, base: float | None) -> str:
 
 def auc_curve(epochs: pd.DataFrame) -> str:
     """Draw the validation AUC by epoch."""
-    x, y = _plot((1, max(epochs["epoch"].max(), 2)), around([*epochs["valid_auc"]], least=LEAST_AUC))
+    x, y = _plot((1, max(epochs["epoch"].max(), 2)), around(auc_range(epochs["valid_auc"])))
     best = epochs.nsmallest(1, "valid_logloss").iloc[0]
     alt = f"Validation AUC by epoch. After epoch {best['epoch']}, of lowest logloss, it is {best['valid_auc']:.3f}."
     curve, marks = _curve(epochs, "valid_auc", x, y, "valid"), _best(epochs, "valid_auc", x, y)

@@ -19,6 +19,7 @@ from app.charts.grammar import theme, vega
 from app.charts.interactions import graph, levels, matrix, ranking
 from deepfm_core.evidence import verdicts
 from deepfm_core.metrics import scores
+from deepfm_core.metrics.scores import auc_range
 from tests import chart_frames as frames
 
 ROOT = Path(__file__).parent.parent.parent.parent
@@ -220,6 +221,8 @@ def test_an_axis_of_auc_does_not_enlarge_what_hardly_differs() -> None:
 
     assert scale(0.00002)["domainMax"] - scale(0.00002)["domainMin"] == pytest.approx(0.01)
     assert "domainMin" not in scale(0.05)
+    assert auc_range([0.9995, 0.9999]) == pytest.approx((0.99, 1.0))
+    assert auc_range([0.7, 0.9]) == (0.7, 0.9)
 
 
 def test_a_clear_pair_whose_interval_touches_zero_has_a_group_of_its_own() -> None:
