@@ -55,8 +55,8 @@ class TurnedRows:
         except OSError as error:  # also when a file is closed that could not be written to its end
             reason = error.strerror or "it cannot be written"
             raise RunError(
-                f"The training rows cannot be copied on the disk of `{shards.folder}` ({reason}). Free some space, then "
-                "resume the run."
+                f"The training rows cannot be copied on the disk of `{shards.folder}` ({reason}). Free some space, "
+                "then resume the run."
             ) from error
 
     def __enter__(self) -> Self:
