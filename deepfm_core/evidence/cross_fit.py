@@ -100,26 +100,39 @@ def out_of_fold_evidence(
 
 
 def fold_evidence(
-    table: EncodedTable, *, learner: Learner | None = None, folds: int = FOLDS, seed: int = 0, first: int = 0
+    table: EncodedTable, *, learner: Learner | None = None, folds: int = FOLDS, seed: int = 0
 ) -> Iterator[FoldEvidence]:
-    """Yield the evidence fold by fold, so that the caller can show progress, stop, or keep the folds that are done.
-
-    Start at fold `first`, counted from 0. The folds depend only on `seed` and the labels, so a later call can go on.
-    """
-    labels = labels_of(table)
+    """Yield the evidence fold by fold, so that the caller can show progress, or stop."""
     learn = learner or CellLearner(table)
-    fold_of = stratified_folds(labels, folds, seed)
-    for fold in range(first, folds):
-        train, held = np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
-        held_out = learn(train, held)
-        rows = held if held_out.chosen is None else held[held_out.chosen]
-        base = held_out.base
-        if base is None:
-            fitted = train  # rows that main effects are fitted to
-            if len(train) > MOST_ROWS:
-                fitted = np.sort(np.random.default_rng((seed, fold)).choice(train, MOST_ROWS, replace=False))
-            base = _base_logit(table, fitted, rows)
-        yield FoldEvidence(rows, base, held_out)
+    for fold in range(folds):
+        train, held = rows_of_fold(table, folds, seed, fold)
+        yield fold_judged(table, train, held, learn(train, held), (seed, fold))
+
+
+def rows_of_fold(table: EncodedTable, folds: int, seed: int, fold: int) -> tuple[Rows, Rows]:
+    """Give the rows to train on and the held-out rows of a fold, counted from 0; the seed and the labels choose."""
+    fold_of = stratified_folds(labels_of(table), folds, seed)
+    return np.flatnonzero(fold_of != fold), np.flatnonzero(fold_of == fold)
+
+
+def fold_judged(table: EncodedTable, train: Rows, held: Rows, held_out: HeldOut, seed: tuple[int, int]) -> FoldEvidence:
+    """Put the logit of main effects alone beside what was learned from the rows `train` of the rows `held`.
+
+    Args:
+        table: N labelled rows.
+        train: the fold's training rows.
+        held: its held-out rows.
+        held_out: what was learned.
+        seed: of the rows that main effects are fitted to, where there are more than `MOST_ROWS`.
+    """
+    rows = held if held_out.chosen is None else held[held_out.chosen]
+    base = held_out.base
+    if base is None:
+        fitted = train  # rows that main effects are fitted to
+        if len(train) > MOST_ROWS:
+            fitted = np.sort(np.random.default_rng(seed).choice(train, MOST_ROWS, replace=False))
+        base = _base_logit(table, fitted, rows)
+    return FoldEvidence(rows, base, held_out)
 
 
 def _base_logit(table: EncodedTable, train: Rows, held: Rows) -> Values:

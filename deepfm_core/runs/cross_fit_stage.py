@@ -1,20 +1,28 @@
 """The hold-out stage of a run: train its model on K − 1 folds, and check each pair on the fold that is left out.
 
-Start with `hold_out`. Each finished fold is saved, so that a stopped run goes on from there.
+Start with `hold_out`. Each finished fold is saved, so that a stopped run goes on from there. Folds that take long are
+trained by several processes at once (`fold_processes`); as a program, this module is one of them.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+import sys
+import time
+from collections import deque
+from collections.abc import Generator, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from tempfile import TemporaryDirectory
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
+import torch
 
-from deepfm_core._files import whole
+from deepfm_core._files import whole, write_json
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.cross_fit import (
     FOLDS,
@@ -23,23 +31,28 @@ from deepfm_core.evidence.cross_fit import (
     HeldOut,
     Rows,
     Values,
-    fold_evidence,
+    fold_judged,
     held_out_frame,
+    rows_of_fold,
 )
 from deepfm_core.evidence.designs import field_levels
 from deepfm_core.evidence.main_effects import logit_of_others
 from deepfm_core.explain.learned import fm_contributions, measured, network_contributions, weight_contributions
 from deepfm_core.explain.purify import purify
 from deepfm_core.models.deepfm import DeepFM
+from deepfm_core.runs.evidence_task import load_encoded, save_encoded
 from deepfm_core.runs.explain_stage import network_sample
-from deepfm_core.spec.events import HOLD_OUT, Event, Stage
-from deepfm_core.spec.run import FitSpec, ModelSpec
+from deepfm_core.runs.fold_processes import WORTH_SECONDS, Asked, FoldProcesses, be_nice
+from deepfm_core.spec.events import HOLD_OUT, Event, Progress, Stage
+from deepfm_core.spec.run import FitSpec, ModelSpec, fit_from, model_from
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.training.fit import predict_logits, train_epochs
-from deepfm_core.training.hardware import training_device
+from deepfm_core.training.hardware import set_threads, training_device
 from deepfm_core.training.state import FitState
 
 FOLDER = "folds"
+_TABLE, _SETTINGS = "table.npz", "settings.json"
+_LOOK_SECONDS = 0.05
 
 
 @dataclass(frozen=True)
@@ -69,8 +82,12 @@ class ModelLearner:
 
     def __call__(self, train: Rows, held: Rows) -> HeldOut:
         """Train on rows `train`, and return the pure contributions for rows `held`, or for a sample of them."""
+        return _last(self.learned(train, held))
+
+    def learned(self, train: Rows, held: Rows) -> Generator[float, None, HeldOut]:
+        """Do so, and yield from time to time how much of the training is done, 0 … 1."""
         others = self.table.take(held)
-        model, base = self._trained(self.table.take(train), others)
+        model, base = yield from self._trained(self.table.take(train), others)
         pairs = [pair for pair in model.pairs if pair[0] != pair[1]] if self.pairs is None else list(self.pairs)
         rows, background = self.most_rows, 0
         if model.spec.deep:
@@ -88,13 +105,71 @@ class ModelLearner:
         pure = purify(parts, pairs, field_levels(others))  # under the held-out rows' own distribution
         return HeldOut(pure, predict_logits(model, others), chosen, None if base is None else base[chosen])
 
-    def _trained(self, table: EncodedTable, others: EncodedTable) -> tuple[DeepFM, Values | None]:
+    def _trained(
+        self, table: EncodedTable, others: EncodedTable
+    ) -> Generator[float, None, tuple[DeepFM, Values | None]]:
         """Train on a table, and give the logit of main effects alone of other rows, if its guide has fitted them."""
         state = FitState.new(table.layout, self.model, self.fit, self.seed, device=training_device())
-        for _ in train_epochs(self.fit, table, state, self.epochs):
-            pass
+        share = 0.0
+        for event in train_epochs(self.fit, table, state, self.epochs):
+            if isinstance(event, Progress):
+                share = (event.epoch - 1 + event.step / event.steps) / sum(self.epochs)
+            yield share
         main = None if state.guide is None else state.guide.main
         return state.model, None if main is None else logit_of_others(main, table, others)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What every fold of a run is trained from, in whichever process."""
+
+    learner: ModelLearner
+    folds: int
+    """K."""
+    place: Path
+    """The folder of the finished folds' files."""
+
+    def file(self, fold: int) -> Path:
+        """Say where a fold's evidence is kept once it is finished."""
+        return self.place / f"{fold:02}.npz"
+
+    def finish(self, fold: int) -> Iterator[float]:
+        """Train a fold and keep its evidence; yield how much of the training is done."""
+        learner = self.learner
+        train, held = rows_of_fold(learner.table, self.folds, learner.seed, fold)
+        held_out = yield from learner.learned(train, held)
+        save_fold(self.file(fold), fold_judged(learner.table, train, held, held_out, (learner.seed, fold)))
+
+    def save(self, folder: Path) -> None:
+        """Write it down for another process."""
+        learner = self.learner
+        save_encoded(learner.table, folder / _TABLE)
+        values = {
+            "model": asdict(learner.model),
+            "fit": asdict(learner.fit),
+            "epochs": list(learner.epochs),
+            "seed": learner.seed,
+            "most_rows": learner.most_rows,
+            "pairs": learner.pairs,
+            "folds": self.folds,
+            "place": str(self.place.resolve()),
+        }
+        write_json(folder / _SETTINGS, values)
+
+    @classmethod
+    def load(cls, folder: Path) -> Self:
+        """Read what `save` wrote."""
+        values = json.loads((folder / _SETTINGS).read_text(encoding="utf-8"))
+        learner = ModelLearner(
+            load_encoded(folder / _TABLE),
+            model_from(values["model"]),
+            fit_from(values["fit"]),
+            values["epochs"],
+            values["seed"],
+            values["most_rows"],
+            None if values["pairs"] is None else [(a, b) for a, b in values["pairs"]],
+        )
+        return cls(learner, values["folds"], Path(values["place"]))
 
 
 def hold_out(
@@ -106,6 +181,7 @@ def hold_out(
     folds: int,
     epochs: Sequence[int],
     seed: int,
+    helped: bool = True,
 ) -> Iterator[Event]:
     """Check the pairs of a run's model on held-out rows, and add the results to its `pairs` frame.
 
@@ -120,33 +196,72 @@ def hold_out(
         folds: the number of folds K.
         epochs: the number of epochs in each phase of the fit.
         seed: the run's seed.
+        helped: whether other processes may train folds, too, on processors that are idle.
     """
-    # Files of folds that an earlier attempt finished; a fold is a file, so the count says where to go on.
+    # Files of folds that an earlier attempt finished; a fold is a file, so their names say what is left.
     (folder.path / FOLDER).mkdir(exist_ok=True)
     frame = folder.frame("pairs")
     assert frame is not None
     pairs = measured(frame, table.layout.names)
-    done = _folds_of(folder, len(pairs))
-    yield Stage(HOLD_OUT, len(done) / folds)
+    _forget_others(folder, len(pairs))
     # Each fold has its share of what `FOLDS` folds may keep, whatever their number.
     most_rows = max(1, FOLDS * MOST_VALUES // (max(len(pairs), 1) * folds))
-    learner = ModelLearner(table, model, fit, epochs, seed, most_rows, pairs)
-    for fold in fold_evidence(table, learner=learner, folds=folds, seed=seed, first=len(done)):
-        save_fold(folder.path / FOLDER / f"{len(done):02}.npz", fold)
-        done.append(fold)
-        yield Stage(HOLD_OUT, len(done) / folds)
+    task = Fold(ModelLearner(table, model, fit, epochs, seed, most_rows, pairs), folds, folder.path / FOLDER)
+    yield Stage(HOLD_OUT, len(kept_folds(folder)) / folds)
+    for share in _finished(task, helped=helped):
+        yield Stage(HOLD_OUT, (len(kept_folds(folder)) + share) / folds)
+    done = [load_fold(path) for path in kept_folds(folder)]
     add_to_pairs(folder, held_out_frame(done, table, pairs))
     shutil.rmtree(folder.path / FOLDER)  # with what a killed process may have left half-written there
 
 
-def _folds_of(folder: RunFolder, pairs: int) -> list[FoldEvidence]:
-    """Load the folds that an earlier attempt finished; those that checked other pairs begin anew."""
-    done = [load_fold(path) for path in kept_folds(folder)]
-    if all(fold.held_out.parts.shape[1] == pairs for fold in done):
-        return done
+def _finished(task: Fold, *, helped: bool) -> Iterator[float]:
+    """Finish the folds that are left, here and in processes beside; yield how much of the one here is done."""
+    left = deque(fold for fold in range(task.folds) if not task.file(fold).exists())
+    with (
+        TemporaryDirectory(prefix="deepfm-folds-") as place,
+        FoldProcesses(("-m", "deepfm_core.runs.cross_fit_stage", place), left) as others,
+    ):
+        while others.busy or left:  # in this order: a process that ends first puts its fold back
+            try:
+                fold = left.popleft()
+            except IndexError:  # the others took the last ones
+                time.sleep(_LOOK_SECONDS)
+                yield 0.0
+                continue
+            began = time.monotonic()
+            for share in task.finish(fold):
+                if helped and left and time.monotonic() - began > WORTH_SECONDS:
+                    helped = False
+                    _begin(others, task, Path(place))
+                yield share
+
+
+def _begin(others: FoldProcesses, task: Fold, place: Path) -> None:
+    """Start processes for the other folds, where a fit leaves processors idle and the disk has room for its rows."""
+    if training_device().type != "cpu":
+        return
+    with suppress(OSError):
+        task.save(place)
+        others.begin(torch.get_num_threads())
+
+
+def _last(steps: Generator[float, None, HeldOut]) -> HeldOut:
+    """Go through the steps and give what they return."""
+    try:
+        while True:
+            next(steps)
+    except StopIteration as end:
+        result: HeldOut = end.value
+        return result
+
+
+def _forget_others(folder: RunFolder, pairs: int) -> None:
+    """Remove the folds of an earlier attempt if they checked other pairs."""
+    if all(load_fold(path).held_out.parts.shape[1] == pairs for path in kept_folds(folder)):
+        return
     for path in kept_folds(folder):
         path.unlink()
-    return []
 
 
 def add_to_pairs(folder: RunFolder, held_out: pd.DataFrame) -> None:
@@ -178,3 +293,20 @@ def load_fold(path: Path) -> FoldEvidence:
     """Read a fold that `save_fold` wrote."""
     with np.load(path, allow_pickle=False) as arrays:
         return FoldEvidence(arrays["rows"], arrays["base"], HeldOut(arrays["parts"], arrays.get("logit")))
+
+
+def main(place: Path) -> None:
+    """Train the folds whose numbers come on the input, a line each, and print the number of each that is finished."""
+    be_nice()
+    torch.set_flush_denormal(True)
+    task, asked = Fold.load(place), Asked()
+    set_threads(task.learner.table.layout, task.learner.model, task.learner.fit)
+    while (fold := asked.next()) is not None:
+        for _ in task.finish(fold):
+            if asked.over.is_set():
+                return
+        print(fold, flush=True)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

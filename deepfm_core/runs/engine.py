@@ -352,8 +352,16 @@ def _folds(work: _Work) -> int:
 
 def _hold_out(work: _Work) -> Events:
     spec, table = work.spec, together(own_parts([work.train, work.valid, work.test], work.spec))
-    folds, epochs = _folds(work), work.fitted.best_epochs
-    yield from hold_out(work.job.folder, table, spec.model, spec.fit, folds=folds, epochs=epochs, seed=spec.seed)
+    yield from hold_out(
+        work.job.folder,
+        table,
+        spec.model,
+        spec.fit,
+        folds=_folds(work),
+        epochs=work.fitted.best_epochs,
+        seed=spec.seed,
+        helped=work.context.helped,
+    )
 
 
 def guide_said(state: FitState) -> dict[str, Any]:

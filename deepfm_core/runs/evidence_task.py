@@ -155,6 +155,8 @@ def save_encoded(table: EncodedTable, path: Path) -> None:
         arrays["weights"] = table.weights
     if table.weighted is not None:
         arrays["weighted"] = np.array(table.weighted)
+    if table.crosses is not None:
+        arrays["crosses"] = table.crosses
     arrays["layout"] = np.frombuffer(json.dumps(table.layout.to_dict()).encode(), dtype=np.uint8)
     with whole(path) as temporary, temporary.open("wb") as file:
         np.savez(file, **arrays)
@@ -166,7 +168,8 @@ def load_encoded(path: Path) -> EncodedTable:
         layout = Layout.from_dict(json.loads(arrays["layout"].tobytes()))
         weighted = tuple(arrays["weighted"].tolist()) if "weighted" in arrays else None
         ids, weights = arrays["ids"], arrays.get("weights")
-        return EncodedTable(layout, ids, weights, arrays["dense"], arrays["labels"], weighted=weighted)
+        crosses = arrays.get("crosses")
+        return EncodedTable(layout, ids, weights, arrays["dense"], arrays["labels"], crosses, weighted)
 
 
 def main(rows: Path, frame: Path) -> None:

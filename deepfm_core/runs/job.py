@@ -56,6 +56,8 @@ class Context:
     """The encoded rows that the store keeps; None where nothing is kept."""
     choices: Callable[[str], Choices] | None = None
     """Says how the store reads a table, without reading it; None for a run in no store."""
+    helped: bool = True
+    """Whether the run may start processes on processors that are idle. A node of a cluster lends it one."""
     require: Callable[[str], None] | None = None
     """Raises where a table that need not be read, since its encoded rows are kept, is gone or another owner's."""
 

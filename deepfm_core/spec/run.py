@@ -235,12 +235,21 @@ class RunSpec:
         parts: dict[str, Any] = dict(values)
         parts["schema"] = Schema.from_dict(parts["schema"])
         parts["split"] = SplitSpec(**_known(SplitSpec, parts["split"]))
-        model = _known(ModelSpec, parts["model"])
-        crosses = tuple((a, b) for a, b in model.get("crosses", ()))
-        parts["model"] = ModelSpec(**{**model, "layers": tuple(model["layers"]), "crosses": crosses})
-        parts["fit"] = FitSpec(**_known(FitSpec, parts["fit"]))
+        parts["model"], parts["fit"] = model_from(parts["model"]), fit_from(parts["fit"])
         spec: RunSpec = require_types(cls(**_known(cls, parts)))
         return spec
+
+
+def model_from(values: Mapping[str, Any]) -> ModelSpec:
+    """Rebuild a model's settings from plain values; settings unknown to this version are dropped."""
+    model = _known(ModelSpec, values)
+    crosses = tuple((a, b) for a, b in model.get("crosses", ()))
+    return ModelSpec(**{**model, "layers": tuple(model["layers"]), "crosses": crosses})
+
+
+def fit_from(values: Mapping[str, Any]) -> FitSpec:
+    """Rebuild the settings of a training from plain values; settings unknown to this version are dropped."""
+    return FitSpec(**_known(FitSpec, values))
 
 
 def _known(cls: type, values: Mapping[str, Any]) -> dict[str, Any]:

@@ -180,7 +180,7 @@ def _events(task: Task, job: Job, home: Path) -> Iterator[Event]:
     try:
         tables = _Tables(task, home)
         engine, _ = load_engine(task.engine)
-        context = Context(tables.read, encoded=EncodingCache(home / "tables"), choices=tables.choices)
+        context = Context(tables.read, encoded=EncodingCache(home / "tables"), choices=tables.choices, helped=False)
         yield from engine(job, context)
     except Exception as error:
         yield Failed(sentence(error, job.folder))
