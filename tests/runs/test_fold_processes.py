@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from collections import deque
 from itertools import combinations
@@ -108,6 +110,22 @@ def test_a_check_that_is_cancelled_leaves_no_process(tmp_path: Path, at_once: li
     check.close()  # type: ignore[attr-defined]
     assert len(numbers) == 2
     assert not any(psutil.pid_exists(number) for number in numbers)
+
+
+@pytest.mark.slow
+def test_a_process_whose_run_is_killed_leaves_its_fold(tmp_path: Path) -> None:
+    codes, labels = small_table(0, rows=2_000)
+    endless = cross_fit_stage.ModelLearner(table_of(codes, labels, NAMES), MODEL, FIT, [1_000_000], 0, 50, [(0, 1)])
+    Fold(endless, 4, tmp_path).save(tmp_path)
+    command = [sys.executable, "-m", "deepfm_core.runs.cross_fit_stage", str(tmp_path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdin is not None
+        process.stdin.write("0\n")
+        process.stdin.close()  # as the system closes it when the run's process ends
+        assert process.wait(120) == 0
+        assert process.stdout is not None
+        assert not process.stdout.read()
+    assert not list(tmp_path.glob("[0-9]*.npz"))
 
 
 def test_an_attempt_goes_on_with_the_folds_that_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
