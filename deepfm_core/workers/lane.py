@@ -195,7 +195,7 @@ def perform(
     watch = Watch(partial(claims.must_stop, run.id, worker), partial(claims.beat, run.id, worker))
     tables = table or partial(store.table_for, owner=run.owner)
     require = None if table else partial(store.require_table, owner=run.owner)
-    context = Context(tables, watch.cancelled, store.questions, store.encoded, store.choices, require)
+    context = Context(tables, watch.cancelled, store.questions, store.encoded, store.choices, require=require)
     ending: Event | None = None
     ended = "stopped"
     try:

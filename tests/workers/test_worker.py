@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from deepfm_core.errors import RunError
-from deepfm_core.spec.events import Cancelled, EpochDone, Failed, Finished, Progress
+from deepfm_core.runs.job import Context, Job
+from deepfm_core.spec.events import Cancelled, EpochDone, Event, Failed, Finished, Progress
 from deepfm_core.store.process import Process
 from deepfm_core.store.run_queue import LABELS, RUNS
 from deepfm_core.store.store import Store
@@ -227,3 +228,18 @@ def test_a_run_whose_row_is_damaged_fails_and_the_next_one_goes_on(store: Store)
     assert claimed is not None
     (ending,) = perform(store, claimed, lambda *_: iter(()), Process.current())
     assert isinstance(ending, Failed)
+
+
+def test_an_engine_may_use_idle_processors_and_require_a_table_that_it_need_not_read(store: Store) -> None:
+    given = list[Context]()
+
+    def engine(_job: Job, context: Context) -> Iterator[Event]:
+        given.append(context)
+        yield Finished({})
+
+    worker = Process.current()
+    list(perform(store, store.begin(spec(), worker), engine, worker))
+    assert given[0].helped is True
+    assert given[0].require is not None
+    with pytest.raises(RunError, match="is not in the store"):
+        given[0].require("a" * 64)
