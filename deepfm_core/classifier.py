@@ -8,9 +8,11 @@ from __future__ import annotations
 import inspect
 import re
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -24,7 +26,10 @@ from sklearn.utils.validation import check_consistent_length, check_is_fitted, v
 
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.encoding.splits import RunParts, load_parts
+from deepfm_core.encoding.memory import Place, encoded_on_disk, parts_of_sample, place_of, said_of_sample
+from deepfm_core.encoding.sharding import ROOM, MemoryPlan, Sharded, name_of_sample
+from deepfm_core.encoding.sharding import SAMPLE_ROWS as ROWS_OF_SAMPLE
+from deepfm_core.encoding.splits import load_parts
 from deepfm_core.errors import (
     ASKED_FOR,
     Problem,
@@ -59,10 +64,12 @@ from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.spec.settings import SETTINGS, of_home
 from deepfm_core.spec.value_kinds import Choice, named_crosses
 from deepfm_core.tables.dataframe import table_from_frame
+from deepfm_core.tables.datasets.pieces import Pieces
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import ReadReport, Table
 from deepfm_core.training.fit import fit
 from deepfm_core.training.hardware import set_threads, torch_left_as_it_was, training_device
+from deepfm_core.training.rows import Source
 from deepfm_core.training.state import FitState
 
 # Checks of what scikit-learn passes on unchecked: labels, kinds of columns, the seed, parameters.
@@ -231,6 +238,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             may stand for weights; `drop` leaves out those that are clearly copies; `once` uses rows alike in every
             column and in the label once.
         random_state: the seed of the split, the first weights, the order of rows and dropout.
+        memory: bytes that a fit on files may plan for, such as `2GB`; None takes half of the machine's memory. Rows of
+            files that need more stay on the disk, encoded, and the model trains from there (docs/scale.md).
         keep_training_rows: whether a pickle holds the encoded training rows, about 50 bytes each, from which cells can
             be told. Without them `interactions` of an unpickled model needs rows.
 
@@ -241,7 +250,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         history_: one row per epoch: `epoch`, `train_logloss`, `valid_logloss`, `valid_auc`, `seconds`, `best`.
         best_epoch_: the epoch whose weights were kept; 0 where a guided model kept its guide alone.
         trained_: the encoder and the model.
-        notes_: warnings about the training and validation rows.
+        notes_: remarks on the training and validation rows.
     """
 
     def __init__(
@@ -270,6 +279,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         positive: str | None = None,
         copies: str = KEEP,
         random_state: int | np.random.RandomState | None = None,
+        memory: str | int | None = None,
         keep_training_rows: bool = False,
     ) -> None:
         self.model = model
@@ -295,6 +305,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.positive = positive
         self.copies = copies
         self.random_state = random_state
+        self.memory = memory
         self.keep_training_rows = keep_training_rows
 
     def fit(self, X: Rows, y: ArrayLike, **unsupported: Any) -> Self:
@@ -303,7 +314,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         Args:
             X: (N, columns), a frame of any types, or an array, whose columns are called x0, x1, …; or the path of a
                 file, a folder, a pattern or a URI, as `read_table` takes it. Cells of files are texts, and so are
-                their labels.
+                their labels. Rows may be more than `memory` holds.
             y: (N,) labels of two classes; the one that sorts last is positive. With `positive`, labels of any number of
                 values. If X is a path, the name of the label's column; rows without a label are left out.
 
@@ -318,7 +329,10 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
                 "or repeat rows in proportion to their weights."
             )
         require_kinds_of_values(self.get_params(deep=False))
-        report = ReadReport()
+        report, place = ReadReport(), self._place(X)
+        if place is not None:
+            self._fit_on_disk(place, y)
+            return self
         if isinstance(X, str | Path):
             X, y, report = _labelled_file(X, y)
         frame = self._frame(X, reset=True)
@@ -328,14 +342,59 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         table = self._labelled(frame, labels)
         declared = (*table.report.declared, *report.declared)
         table = replace(table, report=replace(table.report, folders=report.folders, declared=declared))
-        self.spec_ = self._spec(table, str(table.frame.columns[-1]))
-        self.schema_: Schema = self.spec_.schema
+        schema = self._schema(table, str(table.frame.columns[-1]), POSITIVE)
+        self.spec_ = self._spec(table, schema, len(learned_rows(table.frame, schema, table.name)[0]))
         _warn(self.schema_.warnings, "X")
         parts = load_parts(self.spec_, lambda _: table)
         self.notes_ = tuple(map(_in_python, parts.notes))
         _warn([parts.copies.said] if parts.copies.flatter else [], "X")
-        self._train(parts)
+        spec, rows, crosses = self.spec_, parts.train.rows, self.spec_.model.crosses
+        encoder = Encoder.fit(table.frame, spec.schema, rows=rows, min_count=spec.min_count, crosses=crosses)
+        self._parts = parts.train.encode(encoder), parts.valid.encode(encoder)
+        self._train(encoder, *self._parts)
         return self
+
+    def _place(self, X: Rows) -> Place | None:
+        """Say where the rows of X are, if they are those of files that stay on the disk; None for all others.
+
+        Raises:
+            SpecError, RunError: `memory` is no size, or too little.
+            TableError: the files differ, or cannot be read.
+        """
+        if not isinstance(X, str | Path):
+            return None
+        with _said_in_python():
+            place = place_of(X, self.memory)
+        return place if place is not None and place.dataset is not None else None
+
+    def _fit_on_disk(self, place: Place, label: Any) -> None:
+        """Train on rows that stay on the disk, as `train --memory` does; roles and pairs are of a sample of them."""
+        if self.crosses:
+            raise SpecError("Crossed fields need all rows in memory. Leave out `crosses`, or give more `memory`.")
+        if self.copies != KEEP:
+            raise SpecError(
+                f"Copies is {self.copies!r}, but of rows on the disk all are kept. Leave out `copies`, or give more "
+                "`memory`."
+            )
+        assert place.dataset is not None
+        table = _sample(place.pieces)
+        _warn(table.report.sentences(), table.name)
+        frame, labels, _ = _labels_apart(table, label)
+        classes = np.unique(self._classes_of(labels, len(self._frame(frame, reset=True))))
+        schema = self._schema(table, label, self._label.positive if self.positive is None else str(self.positive))
+        self.spec_ = self._spec(table, replace(schema, label=replace(self._label, column=label)), len(place.pieces))
+        self.classes_ = classes
+        _warn(self.schema_.warnings, table.name)
+        with TemporaryDirectory(prefix="deepfm-") as made, _said_in_python():
+            folder = Path(made) / "shards"
+            for _ in encoded_on_disk(place.pieces, self.spec_, place.dataset.memory, len(table), folder):
+                pass
+            whole = Sharded.open(folder, place.dataset.window_bytes(self.spec_))
+            self._train(whole.encoder, whole.parts["train"], whole.parts["valid"])
+        parts = parts_of_sample(whole, table, self.spec_.schema)
+        _warn([parts.copies.said_of_sample] if parts.copies.flatter else [], table.name)
+        self.notes_ = (*map(_in_python, parts.notes), said_of_sample(len(parts.train) + len(parts.valid), len(whole)))
+        self._parts = parts.train.encode(whole.encoder), parts.valid.encode(whole.encoder)
 
     @classmethod
     def load(cls, path: str | Path) -> Self:
@@ -361,7 +420,11 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         return model
 
     def decision_function(self, X: Rows) -> NDArray[np.float64]:
-        """Return each row's logit: (N,)."""
+        """Return each row's logit: (N,). Rows of files are scored a piece at a time where they do not fit `memory`."""
+        place = self._place(X)
+        if place is not None:
+            trained = self._fitted()
+            return np.concatenate([trained.logits(table) for table in self._pieces(place)])
         return self._fitted().logits(self._table(X))
 
     def predict_proba(self, X: Rows) -> NDArray[np.float64]:
@@ -376,10 +439,42 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
 
     def score(self, X: Rows, y: ArrayLike, sample_weight: ArrayLike | None = None) -> float:
         """Return the share of rows whose class is right; of files, y is the name of the label's column."""
+        place = self._place(X)
+        if place is not None:
+            return self._score_on_disk(place, y, sample_weight)
         if isinstance(X, str | Path):
             X, y, _ = _labelled_file(X, y)
         logits = self.decision_function(X)
         return float(accuracy_score(self._is_positive(y, len(logits)), logits > 0, sample_weight=sample_weight))
+
+    def _pieces(self, place: Place, label: str | None = None) -> Iterator[Table]:
+        """Yield the columns that the model needs of rows on the disk, and the label's, a piece at a time.
+
+        A sample of them is looked at first, and warned of.
+        """
+        assert place.dataset is not None
+        trained, pieces = self._fitted(), place.pieces
+        sample = _sample(pieces)
+        said = trained.unseen(table_from_frame(self._frame(self._known(sample.frame), reset=False), sample.name))
+        _warn(said, sample.name)
+        names = [role.column for role in trained.spec.schema.used]
+        columns = list(dict.fromkeys([*names, *([label] if label is not None else [])]))
+        with _said_in_python():
+            plan = MemoryPlan.of(place.dataset.memory, len(pieces), len(columns), trained.spec.model.embedding_size)
+        for _, table in pieces.tables(columns, plan.piece_rows):
+            yield table
+
+    def _score_on_disk(self, place: Place, label: Any, sample_weight: ArrayLike | None) -> float:
+        if sample_weight is not None:
+            raise SpecError("Rows of files on the disk have no weights. Leave out `sample_weight`.")
+        _require_label(label, place.pieces.columns, place.pieces.name)
+        right = rows = 0
+        for table in self._pieces(place, label):
+            frame, labels, _ = _labels_apart(table, label, quiet=True)
+            logits = self._fitted().logits(replace(table, frame=frame))
+            right += int(np.count_nonzero(self._is_positive(labels, len(logits)) == (logits > 0)))
+            rows += len(logits)
+        return right / max(rows, 1)
 
     def explain(self, X: Rows) -> pd.DataFrame:
         """Split each row's logit into its parts.
@@ -450,21 +545,23 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         tags.classifier_tags.multi_class = False
         return tags
 
-    def _spec(self, table: Table, label: str) -> RunSpec:
+    def _schema(self, table: Table, label: str, positive: str) -> Schema:
+        return infer_schema(table, label, positive, leave_out_leaks=False, copies=self.copies)
+
+    def _spec(self, table: Table, schema: Schema, rows: int) -> RunSpec:
+        """Make the spec of a fit on so many rows with labels; its schema becomes `schema_`, with the kinds chosen."""
         split = SplitSpec(valid=self.validation_fraction, test=0.0)
-        schema = infer_schema(table, label, POSITIVE, leave_out_leaks=False, copies=self.copies)
+        self.schema_: Schema = with_separators(schema.with_kinds(*kinds_of(self.kinds)), table)
         own = self.get_params(deep=False)
         chosen = {each.name: own[each.name] for each in (*of_home("model"), *of_home("fit")) if each.name in own}
         chosen["layers"] = None if self.layers is None else tuple(int(units) for units in self.layers)
         chosen["crosses"] = None if self.crosses is None else named_crosses(self.crosses)
-        rows = split.training_rows(len(learned_rows(table.frame, schema, table.name)[0]))
-        model, fit_spec = settings(
-            self.preset, self.model, rows, {name: value for name, value in chosen.items() if value is not None}
-        )
+        given = {name: value for name, value in chosen.items() if value is not None}
+        model, fit_spec = settings(self.preset, self.model, split.training_rows(rows), given)
         return RunSpec(
             table="",
             table_name=table.name,
-            schema=with_separators(schema.with_kinds(*kinds_of(self.kinds)), table),
+            schema=self.schema_,
             split=split,
             model=model,
             fit=fit_spec,
@@ -472,11 +569,8 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             seed=seed_of(self.random_state),
         )
 
-    def _train(self, parts: RunParts) -> None:
+    def _train(self, encoder: Encoder, train: Source, valid: Source) -> None:
         spec = self.spec_
-        frame, rows, crosses = parts.train.table.frame, parts.train.rows, spec.model.crosses
-        encoder = Encoder.fit(frame, spec.schema, rows=rows, min_count=spec.min_count, crosses=crosses)
-        train, valid = parts.train.encode(encoder), parts.valid.encode(encoder)
         # Torch's threads and random state belong to the caller, and are put back.
         with torch_left_as_it_was():
             set_threads(train.layout, spec.model, spec.fit)
@@ -485,7 +579,6 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self.history_ = pd.DataFrame([asdict(event) for event in events if isinstance(event, EpochDone)])
         self.best_epoch_ = next(event.best_epoch for event in events if isinstance(event, Fitted))
         self.trained_ = Trained(spec, encoder, state.model)
-        self._parts = train, valid
 
     _rated: tuple[int, ...]
     """Which of 0 and 1 were ratings in `fit`, where `positive` is set."""
@@ -639,21 +732,47 @@ def _labelled_file(source: str | Path, label: Any) -> tuple[pd.DataFrame, NDArra
         SchemaError: there is no such column.
         TableError: the files cannot be read.
     """
-    table = _file(source)
+    return _labels_apart(_file(source), label)
+
+
+def _labels_apart(table: Table, label: Any, *, quiet: bool = False) -> tuple[pd.DataFrame, NDArray[Any], ReadReport]:
+    """Take the column with the labels out of a table; see `_labelled_file`."""
     frame = table.frame
-    if not isinstance(label, str):
-        problem = Problem("rows of files are labelled by a column", "Name the column of the labels.")
-        raise SchemaError("y", [replace(problem, value=type(label).__name__)])
-    if label not in frame.columns:
-        remedy = f"Name the column of the labels. {did_you_mean(str(label), list(frame.columns))}".strip()
-        raise SchemaError("y", [Problem(f"it is no column of `{table.name}`", remedy, value=str(label), how=ASKED_FOR)])
+    _require_label(label, list(frame.columns), table.name)
     cells = Cells.of(frame, label)
     known = ~cells.missing[cells.codes]  # (N,)
     absent = len(known) - int(known.sum())
-    if absent:
+    if absent and not quiet:
         _warn([f"{absent:,} of {len(known):,} rows have no label and are left out"], table.name)
     labels = cells.texts.to_numpy(zero_copy_only=False)[cells.codes[known]]
     return frame.drop(columns=label)[known], labels, table.report
+
+
+def _sample(pieces: Pieces) -> Table:
+    """Read the sample of rows on the disk, under a name that says what it is."""
+    table = pieces.sample(ROWS_OF_SAMPLE)
+    return replace(table, name=name_of_sample(table.name, len(pieces))) if len(pieces) > len(table) else table
+
+
+def _require_label(label: Any, columns: Sequence[str], name: str) -> None:
+    if not isinstance(label, str):
+        problem = Problem("rows of files are labelled by a column", "Name the column of the labels.")
+        raise SchemaError("y", [replace(problem, value=type(label).__name__)])
+    if label not in columns:
+        remedy = f"Name the column of the labels. {did_you_mean(label, columns)}".strip()
+        raise SchemaError("y", [Problem(f"it is no column of `{name}`", remedy, value=label, how=ASKED_FOR)])
+
+
+@contextmanager
+def _said_in_python() -> Iterator[None]:
+    """Write what messages say of the command line and of runs as a notebook's user has it."""
+    try:
+        yield
+    except (RunError, SpecError) as error:
+        text = _in_python(str(error)).replace(
+            ROOM, "Free some space, or name another folder in `TMPDIR`; then fit again"
+        )
+        raise type(error)(text) from error
 
 
 def _parameters(spec: RunSpec, rows: int) -> dict[str, Any]:

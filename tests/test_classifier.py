@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import pickle
+import tempfile
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -18,7 +21,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from deepfm_core.classifier import DeepFMClassifier
-from deepfm_core.errors import DeepFMError, RunError, SchemaError, SpecError, TableWarning
+from deepfm_core.encoding import memory
+from deepfm_core.encoding.sharding import MemoryPlan, Sharding
+from deepfm_core.errors import DeepFMError, RunError, SchemaError, SpecError, TableError, TableWarning
 from tests.conftest import ROOT, Command, clicks
 
 pytestmark = pytest.mark.slow
@@ -468,3 +473,71 @@ def test_no_message_of_a_file_names_an_option_of_the_command_line(tmp_path: Path
     said = [str(refused.value), *(str(one.message) for one in warned)]
     assert any("If it is a row, say so." in text for text in said)
     assert not any("--" in text for text in said)
+
+
+def on_disk(folder: Path, monkeypatch: pytest.MonkeyPatch, rows: int = 3000) -> tuple[pd.DataFrame, str]:
+    """Write files of whose rows the classifier believes that they do not fit."""
+    frame = clicks(rows).astype(str)
+    for number, part in enumerate(np.array_split(np.arange(rows), 3)):
+        frame.iloc[part].to_parquet(folder / f"{number}.parquet", index=False)
+    monkeypatch.setattr(memory, "bytes_in_memory", lambda _: 10**15)
+    return frame, f"{folder}/*.parquet"
+
+
+@pytest.mark.parametrize("given", [{}, {"positive": "0"}])
+def test_rows_of_files_that_do_not_fit_train_and_score_as_in_memory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: dict[str, Any]
+) -> None:
+    frame, files = on_disk(tmp_path, monkeypatch)
+    (tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "temporary"))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TableWarning)
+        inside = DeepFMClassifier(random_state=0, **SMALL, **given).fit(frame.drop(columns="clicked"), frame["clicked"])
+        disk = DeepFMClassifier(random_state=0, memory="2GB", **SMALL, **given).fit(files, "clicked")
+    assert any("The encoded rows stay on the disk" in note for note in disk.notes_)
+    assert list(disk.classes_) == list(inside.classes_)
+    assert disk.schema_.roles == inside.schema_.roles
+    assert disk.spec_.fit == inside.spec_.fit
+    assert disk.best_epoch_ == inside.best_epoch_
+    pd.testing.assert_frame_equal(disk.history_.drop(columns="seconds"), inside.history_.drop(columns="seconds"))
+    expected = inside.predict_proba(frame.drop(columns="clicked"))
+    np.testing.assert_array_equal(disk.predict_proba(frame.drop(columns="clicked")), expected)
+    monkeypatch.setattr(MemoryPlan, "of", classmethod(lambda cls, *_: cls(700, 1 << 30, 10_000)))
+    np.testing.assert_allclose(disk.predict_proba(files), expected, atol=1e-6)
+    assert disk.score(files, "clicked") == inside.score(frame.drop(columns="clicked"), frame["clicked"])
+    names = ["field_a", "field_b", "strength"]
+    pd.testing.assert_frame_equal(disk.interactions()[names], inside.interactions()[names])
+    assert not list((tmp_path / "temporary").glob("deepfm-*"))
+
+
+def test_what_does_not_go_with_rows_on_the_disk_is_said_with_parameters(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, files = on_disk(tmp_path, monkeypatch)
+    with pytest.raises(RunError, match=r'too little for 3,000 rows\. Use `memory="851MB"` or more'):
+        DeepFMClassifier(memory="100MB").fit(files, "clicked")
+    with pytest.raises(SpecError, match="Write a size such as 2GB"):
+        DeepFMClassifier(memory="much").fit(files, "clicked")
+    with pytest.raises(SpecError, match="Leave out `copies`"):
+        DeepFMClassifier(memory="2GB", copies="drop").fit(files, "clicked")
+    with pytest.raises(SpecError, match="Leave out `crosses`"):
+        DeepFMClassifier("wide-deep", memory="2GB", crosses=[("device", "site")]).fit(files, "clicked")
+    with pytest.raises(SchemaError, match="Did you mean `clicked`"):
+        DeepFMClassifier(memory="2GB").fit(files, "click")
+    monkeypatch.setattr("shutil.disk_usage", lambda _: SimpleNamespace(free=0))
+    with pytest.raises(RunError, match="name another folder in `TMPDIR`; then fit again"):
+        DeepFMClassifier(memory="2GB").fit(files, "clicked")
+
+
+def test_a_file_that_vanishes_while_a_fit_reads_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    _, files = on_disk(tmp_path, monkeypatch)
+    divide = Sharding.divide
+
+    def without_a_file(passes: Sharding) -> Iterator[float]:
+        (tmp_path / "2.parquet").unlink()
+        yield from divide(passes)
+
+    monkeypatch.setattr(Sharding, "divide", without_a_file)
+    with pytest.raises(TableError, match=r"vanished while the dataset was read \(file `2\.parquet`\)"):
+        DeepFMClassifier(memory="2GB").fit(files, "clicked")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import atexit
 import hashlib
-import re
 import sys
 import time
 from collections.abc import Sequence
@@ -18,14 +17,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from deepfm_core._words import whole_number
 from deepfm_core.cli.output import Waited
 from deepfm_core.cli.parser import READ
-from deepfm_core.encoding.sharding import (
-    SAMPLE_ROWS,
-    Dataset,
-    MemoryPlan,
-    bytes_in_memory,
-    name_of_sample,
-    said_bytes,
-)
+from deepfm_core.encoding.memory import place_of
+from deepfm_core.encoding.sharding import SAMPLE_ROWS, Dataset, name_of_sample
 from deepfm_core.errors import (
     NOTHING_TO_DO,
     DamagedStore,
@@ -33,7 +26,6 @@ from deepfm_core.errors import (
     RunError,
     SchemaError,
     SpecError,
-    TableError,
     did_you_mean,
 )
 from deepfm_core.schema.column import mark_of
@@ -43,12 +35,11 @@ from deepfm_core.schema.infer import infer_schema, verdict, with_separators
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import DROP, KEEP, Schema
 from deepfm_core.spec.events import unheard
-from deepfm_core.spec.run import BASELINE, ModelSpec, RunSpec, SplitSpec
+from deepfm_core.spec.run import BASELINE, RunSpec, SplitSpec
 from deepfm_core.spec.settings import Home, of_home
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.columnar.budget import half_of_memory
 from deepfm_core.tables.containers import is_zip
-from deepfm_core.tables.datasets.dataset import is_dataset, is_uri, list_files
 from deepfm_core.tables.datasets.pieces import Pieces
 from deepfm_core.tables.parquet import write_parquet
 from deepfm_core.tables.reader import read_table
@@ -141,27 +132,6 @@ class Tables:
         return sha
 
 
-_UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
-_OF_TEXT = 8
-"""Bytes that a byte of a file that is not Parquet takes in memory, about."""
-
-
-def memory_of(arguments: argparse.Namespace) -> int:
-    """Give the bytes that a run may take: what the command line says, else half of the machine's memory.
-
-    Raises:
-        SpecError: it says no size.
-    """
-    said = arguments.memory
-    if said is None:
-        return half_of_memory()
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([kmgt]?)(?:i?b)?\s*", said, re.IGNORECASE)
-    size = int(float(match[1]) * _UNITS[match[2].lower()]) if match else 0
-    if not size:
-        raise SpecError(f"Memory is {said!r}. Write a size such as 2GB or 800MB.")
-    return size
-
-
 def dataset_of(arguments: argparse.Namespace) -> tuple[Dataset | None, Pieces | None]:
     """Choose whether a run reads its table into memory, and say so where many files or `--memory` leave a choice.
 
@@ -172,28 +142,12 @@ def dataset_of(arguments: argparse.Namespace) -> tuple[Dataset | None, Pieces | 
         TableError: the files differ, or cannot be read.
         SpecError, RunError: `--memory` says no size, or too little.
     """
-    asked, source = getattr(arguments, "memory", None) is not None, arguments.table
-    if not hasattr(arguments, "memory") or not (asked or is_dataset(source)):
+    place = place_of(arguments.table, arguments.memory) if hasattr(arguments, "memory") else None
+    if place is None:
         return None, None
-    memory = memory_of(arguments)
-    try:
-        pieces = Pieces(source)
-    except TableError:
-        size = 0 if is_uri(str(source)) else sum(file.size for file in list_files(source)[1])
-        if not asked or size * _OF_TEXT <= memory:
-            return None, None  # it fits, or reading it says what is wrong
-        raise
-    need = bytes_in_memory(pieces)
-    what = f"{pieces.name}: {len(pieces):,} rows take about {said_bytes(need, up=True)} of memory"
-    if need <= memory:
-        choice = f"within {said_bytes(memory)}: they are read into it"
-    else:
-        choice = f"more than {said_bytes(memory)}: they stay on the disk, and the model trains from there"
-        MemoryPlan.of(memory, len(pieces), len(pieces.columns), ModelSpec().embedding_size)
     if not arguments.quiet:
-        print(f"note: {what}, {choice}.", file=sys.stderr)
-    whole = str(source) if is_uri(str(source)) else str(Path(source).expanduser().absolute())
-    return (None, None) if need <= memory else (Dataset(whole, memory), pieces)
+        print(f"note: {place.said}", file=sys.stderr)
+    return place.dataset, None if place.dataset is None else place.pieces
 
 
 def _warn(table: Table, quiet: bool, *, apart: bool) -> None:

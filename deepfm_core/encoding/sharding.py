@@ -261,6 +261,10 @@ def said_bytes(size: int, *, up: bool = False) -> str:
     return f"{tenths / 10:g}GB"
 
 
+ROOM = "Free some space, then resume the run"
+"""What helps where the disk is full."""
+
+
 def require_room(folder: Path, need: int) -> None:
     """Check that the disk of a folder has room for so many bytes of encoded rows.
 
@@ -270,7 +274,7 @@ def require_room(folder: Path, need: int) -> None:
     if need > (free := shutil.disk_usage(folder).free):
         raise RunError(
             f"The encoded rows take up to {said_bytes(need, up=True)} on the disk of `{folder}`, and "
-            f"{said_bytes(free)} are free. Free some space, then resume the run."
+            f"{said_bytes(free)} are free. {ROOM}."
         )
 
 

@@ -199,21 +199,31 @@ def classifier_snippet(facts: Facts) -> str:
     lines = [f"    {name}={value!r}," for name, value in parameters.items()]
     said = ", ".join(f"{name}={value!r}" for name, value in facts.reading.items())
     names, reading = ("Choices, ", f", choices=Choices({said})") if said else ("", "")
-    return f"""from deepfm_core import {names}DeepFMClassifier, read_table
+    source = repr(name_of_whole(spec.table_name))
+    read, given, scored = (
+        f"""from deepfm_core import {names}DeepFMClassifier, read_table
 
-rows = read_table({name_of_whole(spec.table_name)!r}{reading}).frame
+rows = read_table({source}{reading}).frame
 rows = rows[{kept}]
 X, y = rows.drop(columns={label.column!r}), {y}
-
+""",
+        "X, y",
+        "X",
+    )
+    if "memory" in facts.summary and label.negative:  # blank labels are left out there
+        read, given, scored = "from deepfm_core import DeepFMClassifier\n", f"{source}, {label.column!r}", source
+        lines.append(f"    memory={said_bytes(facts.summary['memory'])!r},")
+        lines += [f"    positive={label.positive!r},"] * (not label.rule and label.positive < label.negative)
+    return f"""{read}
 kinds = {{
 {chr(10).join(kinds)}
 }}
 model = DeepFMClassifier(
     kinds={{column: kind for kind, columns in kinds.items() for column in columns}},
 {chr(10).join(lines)}
-).fit(X, y)
+).fit({given})
 
-model.predict_proba(X)[:, 1]   # the probability of {label.outcome()}
+model.predict_proba({scored})[:, 1]   # the probability of {label.outcome()}
 model.interactions()           # the pairs of fields, strongest first
 """
 

@@ -6,21 +6,20 @@ they hand on.
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cache, partial
 from typing import Any
 
 import pandas as pd
 import torch
 
-from deepfm_core._words import percent
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
-from deepfm_core.encoding.sharding import PARTS, Dataset, Sharded, Sharding, Shards
+from deepfm_core.encoding.memory import encoded_on_disk, parts_of_sample, said_of_sample
+from deepfm_core.encoding.sharding import PARTS, Dataset, Sharded, Shards
 from deepfm_core.encoding.splits import Part, RunParts, load_parts
 from deepfm_core.encoding.unseen import unseen_notes
 from deepfm_core.errors import RunError
@@ -33,8 +32,6 @@ from deepfm_core.runs.explain_stage import Evidence, explain
 from deepfm_core.runs.findings import find_pair_again
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.runs.warmup import warmup_run
-from deepfm_core.schema.copies import look_for_copies
-from deepfm_core.schema.schema import KEEP
 from deepfm_core.spec.events import (
     HOLD_OUT,
     Cancelled,
@@ -185,35 +182,14 @@ def _shard(work: _Work, dataset: Dataset) -> Events:
     work.whole = Sharded.found(folder, dataset.window_bytes(work.spec))
     if work.whole is None:
         pieces = dataset.pieces(table.report.files)
-        sharding = Sharding(pieces, work.spec, dataset.memory, len(table))
-        for start, end, shares in (
-            (0.0, 0.1, sharding.divide()),
-            (0.1, 0.5, sharding.summarise()),
-            (0.5, 1.0, sharding.write(folder)),
-        ):
-            for share in shares:
-                yield Stage("read", start + (end - start) * share)
+        for share in encoded_on_disk(pieces, work.spec, dataset.memory, len(table), folder):
+            yield Stage("read", share)
         work.whole = Sharded.open(folder, dataset.window_bytes(work.spec))
     work.encoder = work.whole.encoder
-    schema = replace(work.spec.schema, copies=KEEP)
-    rows, labels, copies = look_for_copies(table.frame, schema, table.name, least_share=0.0)
-    copies = replace(copies, sampled=True)
-    part = work.whole.sample[rows]
-    train, valid, test = (Part(lambda: table, rows[part == n], labels[part == n]) for n in range(len(PARTS)))
-    work.parts = RunParts(train, valid, test, work.whole.notes, copies)
+    work.parts = parts_of_sample(work.whole, table, work.spec.schema)
+    rows, copies = sum(map(len, (work.parts.train, work.parts.valid, work.parts.test))), work.parts.copies
     copied = [copies.said_of_sample] if copies else []
-    yield from _noted(work, "read", [*copied, *work.parts.notes, _sampled(len(rows), len(work.whole))])
-
-
-def _sampled(sample: int, rows: int) -> str:
-    if sample == rows:
-        return "The encoded rows stay on the disk, and the model trains from there."
-    error = percent(0.5 / math.sqrt(sample), 2)
-    return (
-        f"The encoded rows stay on the disk, and the model trains from there; its scores are of all {rows:,} rows. "
-        f"Roles, what the labels say, examples, levels and the predictions listed are of a sample of {sample:,} rows, "
-        f"drawn from each file in proportion; a share of all of them has a standard error of at most {error}."
-    )
+    yield from _noted(work, "read", [*copied, *work.parts.notes, said_of_sample(rows, len(work.whole))])
 
 
 def _noted(work: _Work, stage: str, notes: Iterable[str]) -> Events:

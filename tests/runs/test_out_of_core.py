@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import shutil
+import warnings
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +17,11 @@ import pytest
 import torch
 
 from deepfm_core.cli import options
+from deepfm_core.encoding import memory
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.sharding import Dataset, MemoryPlan, Sharded, Sharding, bytes_in_memory
 from deepfm_core.encoding.splits import load_parts
-from deepfm_core.errors import RunError, SchemaError, TableError
+from deepfm_core.errors import RunError, SchemaError, TableError, TableWarning
 from deepfm_core.evidence import guide
 from deepfm_core.export.model_card import Facts, model_card
 from deepfm_core.export.run_code import classifier_snippet, command_line
@@ -317,7 +320,7 @@ def test_the_command_chooses_says_so_and_leaves_a_run_like_any_other(
     given = ("train", f"{data}/*.parquet", "--label", "clicked", "--epochs", 2, "--memory", "2GB")
     inside = command(*given, "--out", tmp_path / "inside")
     assert "they are read into it" in inside.stderr
-    monkeypatch.setattr(options, "bytes_in_memory", lambda pieces: bytes_in_memory(pieces) * 10)
+    monkeypatch.setattr(memory, "bytes_in_memory", lambda pieces: bytes_in_memory(pieces) * 10)
     done = command(*given, "--out", tmp_path / "run")
     assert done.returncode == 0, done.stderr
     assert "they stay on the disk, and the model trains from there" in done.stderr
@@ -336,7 +339,7 @@ def test_the_command_chooses_says_so_and_leaves_a_run_like_any_other(
 def test_a_run_on_more_rows_than_its_sample_scores_all_of_them(
     command: Command, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(options, "bytes_in_memory", lambda _: 10**15)
+    monkeypatch.setattr(memory, "bytes_in_memory", lambda _: 10**15)
     monkeypatch.setattr(options, "SAMPLE_ROWS", 1_000)
     monkeypatch.setattr(guide, "MOST_ROWS", 1_500)
     given = ("train", data, "--label", "clicked", "--epochs", 3, "--batch-size", 64, "--memory", "2GB")
@@ -363,14 +366,21 @@ def test_a_run_on_more_rows_than_its_sample_scores_all_of_them(
     again = command_line(Facts.of(folder))
     assert again.startswith(f"python -m deepfm_core train {data} ")
     assert "--memory 2GB" in again
-    assert f"read_table({str(data)!r})" in classifier_snippet(Facts.of(folder))
+    snippet = classifier_snippet(Facts.of(folder))
+    names: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", TableWarning)
+        exec(snippet, names)
+    assert f").fit({str(data)!r}, 'clicked')" in snippet
+    assert "    memory='2GB',\n" in snippet
+    assert len(names["model"].predict_proba(data)) == ROWS
 
 
 def test_a_run_in_the_store_is_kept_as_failed_where_a_file_vanishes(
     command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = write(tmp_path / "data", clicks(ROWS))
-    monkeypatch.setattr(options, "bytes_in_memory", lambda _: 10**15)
+    monkeypatch.setattr(memory, "bytes_in_memory", lambda _: 10**15)
     divide = Sharding.divide
 
     def without_a_file(passes: Sharding) -> Iterator[float]:
@@ -392,7 +402,7 @@ def test_copies_among_rows_on_the_disk_are_said_and_kept(
 ) -> None:
     rows = clicks(ROWS)
     twice = write(tmp_path / "twice", pd.concat([rows, rows]))
-    monkeypatch.setattr(options, "bytes_in_memory", lambda _: 10**15)
+    monkeypatch.setattr(memory, "bytes_in_memory", lambda _: 10**15)
     monkeypatch.setattr(options, "SAMPLE_ROWS", 1_500)
     given = ("train", twice, "--label", "clicked", "--epochs", 1, "--memory", "2GB", "--folds", 0)
     done = command(*given, "--out", tmp_path / "run")
@@ -409,7 +419,7 @@ def test_what_does_not_go_with_rows_on_the_disk_is_said(
 ) -> None:
     given = ("train", data, "--label", "clicked", "--out", tmp_path / "run")
     assert "Write a size such as 2GB" in command(*given, "--memory", "much").stderr
-    monkeypatch.setattr(options, "bytes_in_memory", lambda _: 10**15)
+    monkeypatch.setattr(memory, "bytes_in_memory", lambda _: 10**15)
     crossed = command(*given, "--model", "wide-deep", "--cross", "device*placement")
     assert "Crossed fields need all rows in memory" in crossed.stderr
     apart = command(*given, "--test-table", data / "0.parquet")
