@@ -206,7 +206,7 @@ def brushed_settings(trials: pd.DataFrame, factors: Mapping[str, Axis], measure:
             "colorscale": [[place / (len(tones) - 1), tone] for place, tone in enumerate(tones)],
         },
     }
-    layout: Spec = {"height": 400, "margin": {"l": 70, "r": 20, "t": 60, "b": 20}, "paper_bgcolor": "rgba(0,0,0,0)"}
+    layout: Spec = {"height": 400, "margin": {"l": 70, "r": 85, "t": 60, "b": 20}, "paper_bgcolor": "rgba(0,0,0,0)"}
     return {"data": [lines], "layout": layout}
 
 

@@ -76,7 +76,7 @@ def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = 
     """
     rows = _with_seed(epochs).dropna(subset=["valid_auc"])
     values = [*rows["valid_auc"], *([] if guide is None else [guide])]
-    scale = {"zero": False, "padding": 8, **({} if live else _auc_domain(values))}
+    scale = {"zero": False, "padding": 8, **({} if live else _domain("valid_auc", values))}
     auc = quantity("valid_auc", title=MEASURES["valid_auc"], axis={"tickCount": 5}, scale=scale)
     line = layer(
         rows,
@@ -93,11 +93,22 @@ def auc_curve(epochs: pd.DataFrame, *, guide: float | None = None, live: bool = 
     return dress([line, *_best_marks(rows, "valid_auc", auc, guide, live=live)], description, height=200)
 
 
-def _auc_domain(values: Sequence[float]) -> Spec:
-    """Widen the axis of AUC around values that hardly differ."""
-    low, high = auc_range(values) if values else (0.0, 1.0)
-    as_found = not values or (low, high) == (min(values), max(values))
-    return {} if as_found else {"domainMin": low, "domainMax": high}
+LEAST_LOGLOSS = 0.002
+"""Shortest axis of logloss, in nats, on which runs are compared: a shorter one would show rounding as a difference."""
+
+
+def _domain(measure: str, values: Sequence[float]) -> Spec:
+    """Widen an axis around values that hardly differ; empty where they fill it."""
+    if not values:
+        return {}
+    low, high = auc_range(values) if measure == "valid_auc" else _logloss_range(values)
+    return {} if (low, high) == (min(values), max(values)) else {"domainMin": low, "domainMax": high}
+
+
+def _logloss_range(values: Sequence[float]) -> tuple[float, float]:
+    low, high = min(values), max(values)
+    more = max(LEAST_LOGLOSS - (high - low), 0.0) / 2
+    return low - more, high + more
 
 
 def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss") -> Chart:
@@ -112,9 +123,10 @@ def compare_runs(epochs: pd.DataFrame, measure: str = "valid_logloss") -> Chart:
     names = list(dict.fromkeys(rows["run"]))
     best = rows[rows["best"].astype(bool)].drop_duplicates("run", keep="last")
     look = {"columns": narrow("1", "2", width=560), "symbolType": "stroke", "symbolSize": 500, "symbolStrokeWidth": 2}
+    scale = {"zero": False, "padding": 8, **_domain(measure, list(rows[measure]))}
     channels: Spec = {
         "x": EPOCH,
-        "y": quantity(measure, title=MEASURES[measure], axis={"tickCount": 6}, scale={"zero": False, "padding": 8}),
+        "y": quantity(measure, title=MEASURES[measure], axis={"tickCount": 6}, scale=scale),
         "color": nominal("run", **legend_of(names, RUNS, **look)),
         "tooltip": hover(("run", "run"), ("epoch", "epoch", "d"), (measure, MEASURES[measure], ".4f")),
     }

@@ -37,4 +37,6 @@ def test_a_report_opens_from_disk_and_fits(browser: Browser, report: str, scheme
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == paper
     page.emulate_media(media="print")
     assert page.evaluate("getComputedStyle(document.body).backgroundColor") == "rgb(255, 255, 255)"
+    cut = "[...document.querySelectorAll('pre')].filter(shown => shown.scrollWidth > shown.clientWidth).length"
+    assert page.evaluate(cut) == 0  # paper does not scroll
     page.close()

@@ -301,6 +301,8 @@ FEWEST = 3
 """Numbers that each field needs for a surface: two are an edge."""
 _WIDE = 20.0
 """From this ratio of largest to smallest number on, an axis of positive numbers is logarithmic."""
+_TICKS = 8
+"""Numbers that an axis of a surface has room for."""
 
 
 def has_surface(cells: pd.DataFrame) -> bool:
@@ -344,7 +346,7 @@ def effect_surface(
     scene = {
         "xaxis": _axis(_safe(fields[1]), heights.columns.to_numpy(float), dark),
         "yaxis": _axis(_safe(fields[0]), heights.index.to_numpy(float), dark),
-        "zaxis": {**_look(PANELS[panel], dark), "range": [-top, top]},
+        "zaxis": {**_look("", dark), "range": [-top, top]},  # the choice above names it; a title here would be cut
         "bgcolor": "rgba(0,0,0,0)",
         "aspectmode": "cube",
         "camera": {"eye": {"x": 1.65, "y": -1.65, "z": 0.9}, "center": {"x": 0, "y": 0, "z": -0.12}},
@@ -370,9 +372,18 @@ def _plain(values: np.ndarray) -> list[list[float | None]]:
 
 def _axis(title: str, values: np.ndarray, dark: bool) -> Spec:
     wide = values.min() > 0 and values.max() / values.min() > _WIDE
-    shown = values[:: max(1, len(values) // 5)]
+    shown = _apart(np.log(values) if wide else values, values)
     ticks = {"tickvals": shown.tolist(), "ticktext": [f"{value:g}" for value in shown]}
     return {**_look(title, dark), **ticks, "type": "log" if wide else "linear"}
+
+
+def _apart(places: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Give the values whose places are far enough apart for a number at each; the last one always."""
+    room, kept = (places[-1] - places[0]) / _TICKS, [len(values) - 1]
+    for number in range(len(values) - 2, -1, -1):
+        if places[kept[-1]] - places[number] >= room:
+            kept.append(number)
+    return values[kept[::-1]]
 
 
 def _look(title: str, dark: bool) -> Spec:

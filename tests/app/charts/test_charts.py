@@ -225,6 +225,19 @@ def test_an_axis_of_auc_does_not_enlarge_what_hardly_differs() -> None:
     assert auc_range([0.7, 0.9]) == (0.7, 0.9)
 
 
+@pytest.mark.parametrize(("measure", "least"), [("valid_auc", 0.01), ("valid_logloss", 0.002)])
+def test_curves_of_runs_do_not_enlarge_what_hardly_differs_either(measure, least) -> None:
+    def scale(spread: float) -> dict[str, Any]:
+        epochs = frames.epochs().assign(run="a")
+        epochs[measure] = 0.8 + spread * (epochs["epoch"] % 2)
+        found: dict[str, Any] = training_curves.compare_runs(epochs, measure).to_dict()["layer"][0]["encoding"]["y"]
+        return dict(found["scale"])
+
+    narrow = scale(0.00002)
+    assert narrow["domainMax"] - narrow["domainMin"] == pytest.approx(least)
+    assert "domainMin" not in scale(0.05)
+
+
 def test_a_clear_pair_whose_interval_touches_zero_has_a_group_of_its_own() -> None:
     given = frames.pairs().assign(strength_low=0.1)
     given["verdict"] = [verdicts.LEARNED, verdicts.LEARNED] + [verdicts.NOISE] * (len(given) - 2)
@@ -717,7 +730,16 @@ def test_the_surface_of_two_numbers_is_one_that_plotly_knows(panel: str, dark: b
     assert (sheet.cmin, sheet.cmax) == pytest.approx((-0.9, 0.9))
     assert drawn.layout.scene.yaxis.type == "log"
     assert drawn.layout.scene.yaxis.title.text == "price &lt;b>"
+    assert not drawn.layout.scene.zaxis.title.text  # it stood at the edge and was cut
     json.dumps(spec, allow_nan=False)
+
+
+def test_numbers_at_an_axis_of_a_surface_stand_apart() -> None:
+    ages = (16, 22, 27, 31, 35, 40, 46, 90)
+    cells = pd.DataFrame([(str(price), str(age)) for price in (4, 12, 400) for age in ages])
+    cells = cells.set_axis(["level_a", "level_b"], axis=1).assign(rows=40, observed=0.1, model=0.1, difference=0.0)
+    scene = levels.effect_surface(cells, ("price", "age"), "model", dark=False)["layout"]["scene"]
+    assert scene["xaxis"]["tickvals"] == [22.0, 35.0, 46.0, 90.0]  # from the largest down, an eighth apart at least
 
 
 def test_only_two_fields_of_numbers_have_a_surface() -> None:
