@@ -105,7 +105,7 @@ class Cells:
     @property
     def held_texts(self) -> pa.Array:
         """The distinct texts that stand in some row and are not missing."""
-        return self.texts.take(pa.array(self.held))
+        return self.texts if len(self.held) == len(self.texts) else self.texts.take(pa.array(self.held))
 
     @cached_property
     def numbers(self) -> Numbers:
@@ -230,6 +230,8 @@ MARKS: dict[str, Mark] = {
     **dict.fromkeys(("_", "-"), Mark(0.5, 5.0, varied=True, free=0.8)),  # they stand within names, too
 }
 """The separators that are tried, in this order."""
+_SOME_MARK = "[" + re.escape("".join(sorted({mark.strip()[-1:] or mark for mark in MARKS}))) + "]"
+"""A character that each separator has."""
 
 _LONG, _LONG_FREE = 4, 0.8
 """Values in each cell from which cells of equal length are lists, too, and the share of places that must be free: dates
@@ -247,6 +249,8 @@ def find_separator(cells: Cells) -> tuple[str, int] | None:
     `Action|Comedy` from `Smith, John`, `New York` and sentences.
     """
     texts = cells.held_texts
+    if not pc.any(pc.match_substring_regex(texts, _SOME_MARK)).as_py():
+        return None
     for mark, demands in MARKS.items():
         if _cells_with(texts, mark) >= max(demands.separated * len(texts), 1):
             values = _shared_values(texts, mark, demands)

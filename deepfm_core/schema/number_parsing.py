@@ -50,6 +50,8 @@ _MEASURES = (
 _BEHIND = "|".join([_MARK, *_MEASURES])
 _BEFORE, _AFTER = rf"^([+-]?)\s*({_MARK})\.?\s*([+-]?)", rf"\s*({_BEHIND})\.?$"
 _SPACES = r"[\x{A0}\x{202F}\x{2007}\x{2009}]"
+_UNLIKE_A_KEYBOARD = rf"{_SPACES}|[’ʼ`´−‒]|^\(|-$"
+"""What `_signed` may change."""
 _THOUSANDS = {"k": 1e3, "m": 1e6, "b": 1e9}
 
 _MOST = 1e38
@@ -218,6 +220,8 @@ def _bare(texts: pa.Array, notation: Notation) -> tuple[pa.Array, NDArray[np.flo
 
 def _signed(texts: pa.Array) -> pa.Array:
     """Write `(12)` and `12-` as `-12`, every sort of blank as one, and every sort of apostrophe and minus as one."""
+    if not pc.any(pc.match_substring_regex(texts, _UNLIKE_A_KEYBOARD)).as_py():
+        return texts
     for pattern, put in ((_SPACES, " "), ("[’ʼ`´]", "'"), ("[−‒]", "-")):
         texts = pc.replace_substring_regex(texts, pattern, put)
     texts = pc.replace_substring_regex(texts, r"^\((.*\d.*)\)$", r"-\1")
@@ -270,7 +274,7 @@ def notation_of(
         return None
     lower = pc.utf8_lower(texts)
     words = np.asarray(pc.is_in(lower, value_set=pa.array(sorted(MISSING_WORDS)).cast(lower.type)))
-    words |= np.asarray(pc.match_substring_regex(lower, r"^[^\p{L}\p{N}]+$"))
+    words |= ~_with(lower, "[0-9a-z]", r"[\p{L}\p{N}]")
     if quantity:
         words |= _few_words(lower, words)
     if counts[words].sum() > _MOST_BLANK * counts.sum():
@@ -283,10 +287,19 @@ def notation_of(
 
 def _few_words(lower: pa.Array, words: NDArray[np.bool_]) -> NDArray[np.bool_]:
     """Return which texts without a digit stand beside many numbers, if they are few and none known means no value."""
-    others = ~np.asarray(pc.match_substring_regex(lower, r"\p{N}")) & ~words
+    others = ~_with(lower, "[0-9]", r"\p{N}") & ~words
     few = 0 < int(others.sum()) <= _MOST_STRAYS and len(lower) - int((others | words).sum()) >= _FEWEST_NUMBERS
     infinite = np.asarray(pc.match_substring_regex(lower, _INFINITE))
     return others & ~infinite if few else np.zeros(len(lower), dtype=bool)
+
+
+def _with(texts: pa.Array, ascii_only: str, pattern: str) -> NDArray[np.bool_]:
+    """Return which of D texts match a pattern of Unicode classes, which are slow; `ascii_only` is its ASCII part."""
+    found = np.array(pc.match_substring_regex(texts, ascii_only))
+    if not found.all():
+        places = np.flatnonzero(~found)
+        found[places] = np.asarray(pc.match_substring_regex(texts.take(pa.array(places)), pattern))
+    return found
 
 
 def _may_be_numbers(texts: pa.Array) -> bool:
@@ -300,12 +313,12 @@ def _may_be_numbers(texts: pa.Array) -> bool:
 
 
 def _marks_of(texts: pa.Array, counts: NDArray[np.int64], decimal: str) -> Notation | None:
-    unit = _unit_of(texts, counts)
+    signed = _signed(texts)
+    unit = _unit_of(signed, counts)
     if unit is None:
         return None
-    spaced = pc.replace_substring_regex(texts, _SPACES, " ")
-    signs = not _signed(texts).equals(spaced)
-    short = bool(pc.any(pc.match_substring_regex(_signed(texts), r"\d\s*[kKmMbB]$")).as_py())
+    signs = signed is not texts and not signed.equals(pc.replace_substring_regex(texts, _SPACES, " "))
+    short = bool(pc.any(pc.match_substring_regex(signed, r"\d\s*[kKmMbB]$")).as_py())
     best, most = None, 0
     bare = _bare(texts, Notation(unit=unit, shorthand=short))[0]
     for mark, group in _candidates(bare, counts, decimal):
@@ -337,8 +350,7 @@ def _points_between_thousands(bare: pa.Array, counts: NDArray[np.int64]) -> bool
 
 
 def _unit_of(texts: pa.Array, counts: NDArray[np.int64]) -> str | None:
-    """Return the one unit that nearly all texts have, empty where there is none; None where units differ."""
-    texts = _signed(texts)
+    """Return the one unit that nearly all signed texts have, empty where there is none; None where units differ."""
     percent = np.asarray(pc.match_substring_regex(texts, r"\d\s*[%％]$"))
     if percent.any():
         return "%" if counts[percent].sum() >= _NEARLY_ALL * counts.sum() else None
