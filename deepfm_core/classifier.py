@@ -809,8 +809,9 @@ def _in_python(text: str) -> str:
 
     def parameter(option: re.Match[str]) -> str:
         name, value = option[1].replace("-", "_"), option[2]
-        is_one = value and name in inspect.signature(DeepFMClassifier).parameters
-        return f'`{name}="{value}"`' if is_one else option[0]
+        if name not in inspect.signature(DeepFMClassifier).parameters:
+            return option[0]
+        return f'`{name}="{value}"`' if value else f"`{name}`"
 
     return _OPTIONS.sub("", _OPTION.sub(parameter, text))
 

@@ -69,6 +69,8 @@ FEWEST_ASKED = 20_000
 """A sample has at least so many rows."""
 DRAWS = 16
 """Label vectors drawn for the null. They steady the likelihoods; of p-values only those of few clicks are asked."""
+DRAWN = 0.05
+"""Share of the time by which the rows to ask are drawn, where they are on the disk."""
 ASKED = 0.8
 """Share of the time that asking the labels takes; solving is the rest."""
 
@@ -148,8 +150,8 @@ def fit_guides(table: EncodedTable | Shards, *, seed: int = 0, report: Report = 
     if len(np.unique(table.labels if table.labels is not None else ())) < 2:
         return Guides(*[_constant(table)] * 2)
     with threadpool_limits(1, user_api="blas"):  # the products are many and small: more threads wait for each other
-        asked = _sample(table, seed)
-        (pairs, main), count = _supported(asked, seed, within(report, 0.0, ASKED)), len(asked)
+        asked = _sample(table, seed, within(report, 0.0, DRAWN))
+        (pairs, main), count = _supported(asked, seed, within(report, DRAWN, ASKED)), len(asked)
         del asked
         report(ASKED)
         left = within(report, ASKED, 1.0)
@@ -162,8 +164,11 @@ def fit_guides(table: EncodedTable | Shards, *, seed: int = 0, report: Report = 
         return Guides(start, alone)
 
 
-def _sample(table: EncodedTable | Shards, seed: int) -> EncodedTable:
-    """Give the rows whose labels are asked, in memory: all, or a sample of as many as there is room for."""
+def _sample(table: EncodedTable | Shards, seed: int, report: Report = unheard) -> EncodedTable:
+    """Give the rows whose labels are asked, in memory: all, or a sample of as many as there is room for.
+
+    Rows on the disk are read a window at a time, and each is reported: whoever listens may stop there.
+    """
     most = MOST_ROWS
     if isinstance(table, Shards):
         room = _ASKED_WINDOWS * table.window_bytes // (_AN_ASKED_SLOT * table.layout.slots)
@@ -178,6 +183,7 @@ def _sample(table: EncodedTable | Shards, seed: int) -> EncodedTable:
         own = rows[(rows >= start) & (rows < start + len(window))] - start
         parts.append(window.take(own))
         start += len(window)
+        report(start / len(table))
     return together(parts)
 
 

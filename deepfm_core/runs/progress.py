@@ -117,6 +117,10 @@ EPOCH_COLUMNS = ("epoch", "train_logloss", "valid_logloss", "valid_auc", "second
 PROGRESS_COLUMNS = ("epoch", "step", "steps", "loss", "rows_per_second")
 SHARES = {"read": 0.03, "encode": 0.05, GUIDE: 0.1, "fit": 0.57, "evaluate": 0.03, "explain": 0.22}
 """Rough share of each stage in the progress bar until results are ready; `HOLD_OUT` has its own bar."""
+_PACED = ("read", GUIDE, HOLD_OUT, "explain")
+"""Stages whose reports say how long the rest of them takes."""
+LONG_EPOCH = 5.0
+"""Seconds of a first epoch from which the pace of its batches says how long all take."""
 WAITING_STEP = 0.05
 """Largest step of the explain stage while it waits for the evidence; finished explanations make larger steps."""
 
@@ -138,9 +142,11 @@ class RunProgress:
     """One row per progress event: `epoch`, `step`, `steps`, `loss`, `rows_per_second`."""
     epoch_times: list[float] = field(default_factory=list)
     """Start of training, then the end of each epoch of the last attempt, in seconds since 1970."""
+    batches: tuple[float, Progress] | None = None
+    """The last report of batches and its time, in seconds since 1970; None before the first of this attempt."""
     reports: list[tuple[float, float]] = field(default_factory=list)
-    """Time and share done of each report of the current stage, if its end can be predicted: holding out, and explaining
-    while it waits for the evidence."""
+    """Time and share done of each report of the current stage, if its end can be predicted: encoding onto the disk,
+    holding out, and explaining while it waits for the evidence."""
 
     @classmethod
     def of(cls, events: Sequence[StoredEvent]) -> RunProgress:
@@ -160,26 +166,32 @@ class RunProgress:
 
     def _take(self, stored: StoredEvent) -> None:
         match stored.event:
-            case Stage(name, fraction, note):
-                # A large step is an explanation, not waiting; the pace of the wait is measured from after it.
-                other_work = name == "explain" and abs(fraction - self.stage_fraction) > WAITING_STEP
-                if name != self.stage or other_work:
-                    self.reports = []
-                self.stage, self.stage_fraction = name, fraction
-                if name == PLACE:  # the node it had is gone
-                    self.node = ""
-                if name in (GUIDE, HOLD_OUT, "explain"):
-                    self.reports.append((stored.time, fraction))
-                if note and note not in self.notes:
-                    self.notes.append(note)
+            case Stage() as event:
+                self._take_stage(stored.time, event)
             case Placed(node):
                 self.node = node
             case Started() as event:
-                self.started, self.epoch_times = event, [stored.time]
+                self.started, self.epoch_times, self.batches = event, [stored.time], None
+            case Progress() as event:
+                self.batches = stored.time, event
             case EpochDone():
                 self.epoch_times.append(stored.time)
             case Fitted() as event:
                 self.fitted = event
+
+    def _take_stage(self, time: float, event: Stage) -> None:
+        name, fraction, note = event.name, event.fraction, event.note
+        # A large step is an explanation, not waiting; the pace of the wait is measured from after it.
+        other_work = name == "explain" and abs(fraction - self.stage_fraction) > WAITING_STEP
+        if name != self.stage or other_work:
+            self.reports = []
+        self.stage, self.stage_fraction = name, fraction
+        if name == PLACE:  # the node it had is gone
+            self.node = ""
+        if name in _PACED:
+            self.reports.append((time, fraction))
+        if note and note not in self.notes:
+            self.notes.append(note)
 
     @property
     def epochs_done(self) -> float:
@@ -209,19 +221,32 @@ class RunProgress:
     def seconds_left(self, now: float) -> float | None:
         """Return the seconds left of training, if all epochs are trained, or of a later stage.
 
-        None before the first epoch or fold has ended, and during single explanations, whose pace cannot be predicted.
+        None before the first epoch or fold has ended, unless that epoch has taken long, and during single explanations,
+        whose pace cannot be predicted.
         """
-        if self.stage in (GUIDE, HOLD_OUT, "explain"):
+        if self.stage in _PACED:
             return self._stage_left(now)
-        if self.started is None or self.fitted is not None or len(self.epoch_times) < 2:
+        if self.started is None or self.fitted is not None:
             return None
+        if len(self.epoch_times) < 2:
+            return self._first_epoch_left(self.started.epochs, now)
         # The mean of this attempt's epochs; the time since the last one ended has already passed.
         each = (self.epoch_times[-1] - self.epoch_times[0]) / (len(self.epoch_times) - 1)
         left = self.started.epochs - int(self.epochs["epoch"].max())
         seconds = left * each - (now - self.epoch_times[-1])
         return max(seconds, 0.0) if math.isfinite(seconds) else None
 
+    def _first_epoch_left(self, epochs: int, now: float) -> float | None:
+        """Return the seconds left by the pace of the batches of a first epoch that has gone on for a while."""
+        if self.batches is None or self.batches[0] - self.epoch_times[0] < LONG_EPOCH:
+            return None
+        latest, done = self.batches
+        each = (latest - self.epoch_times[0]) * done.steps / done.step
+        return max((epochs - done.epoch + 1 - done.step / done.steps) * each - (now - latest), 0.0)
+
     def _stage_left(self, now: float) -> float | None:
+        if not self.reports:
+            return None
         (began, already), (latest, done) = self.reports[0], self.reports[-1]
         if done <= already:  # nothing was done since the first report, so there is no pace
             return None

@@ -180,6 +180,25 @@ def test_cells_on_the_disk_take_memory_for_those_that_are_occupied_alone(tmp_pat
     assert held < 128 * cells.size
 
 
+def test_drawing_the_rows_to_ask_is_reported_and_may_be_stopped_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, table = encoded_world(CATEGORICAL, rows=1000)
+    monkeypatch.setattr(guide, "MOST_ROWS", 200)
+    monkeypatch.setattr("deepfm_core.encoding.sharding._IN_ORDER", 100)
+    monkeypatch.setattr(guide, "_supported", None)  # not reached
+    told = list[float]()
+
+    def report(share: float) -> None:
+        told.append(share)
+        if len(told) == 5:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit_guides(on_disk(table, tmp_path), report=report)
+    assert told == pytest.approx([guide.DRAWN * n / 10 for n in range(1, 6)])
+
+
 def test_rows_whose_labels_are_all_equal_have_no_pairs(tmp_path: Path) -> None:
     table = replace(encoded(EVERY_KIND, 50, 0), labels=np.ones(50, np.float32))
     assert fit_guides(on_disk(table, tmp_path)).alone.pairs == ()

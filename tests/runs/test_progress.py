@@ -61,6 +61,19 @@ def test_the_time_left_is_that_of_all_epochs_asked_for() -> None:
     assert progress.seconds_left(now=1000) == 0.0
 
 
+def test_a_long_first_epoch_says_by_its_batches_how_long_all_take() -> None:
+    batches = (104, Progress(1, 4, 50, 0.4, 1e4)), (110, Progress(1, 10, 50, 0.4, 1e4))
+    assert _progress_of((100, _started(10)), batches[0]).seconds_left(now=104) is None
+    assert _progress_of((100, _started(10)), *batches).seconds_left(now=112) == pytest.approx(9.8 * 50 - 2)
+    resumed = (200, _started(10)), (210, Progress(4, 25, 50, 0.4, 1e4))
+    assert _progress_of((100, _started(10)), *batches, *resumed).seconds_left(now=210) == pytest.approx(6.5 * 20)
+
+
+def test_reading_onto_the_disk_says_how_long_it_takes() -> None:
+    read = (100, Stage("read", 0.0)), (110, Stage("read", 0.25)), (120, Stage("read", 0.5))
+    assert _progress_of(*read).seconds_left(now=121) == pytest.approx(19.0)
+
+
 def test_after_training_no_time_is_left_to_tell() -> None:
     progress = _progress_of((0, _started()), (1, _epoch(1)), (2, Fitted(1, 1, 1.0, 1e4, True)))
     assert progress.seconds_left(2.0) is None
