@@ -27,6 +27,21 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True)
+class Share:
+    """Which rows of a batch a worker has, where several workers share it.
+
+    Attributes:
+        first: the number of its first row.
+        rows: of the whole batch.
+        copies: how many workers have each row: all of them where a batch has fewer rows than there are workers.
+    """
+
+    first: int
+    rows: int
+    copies: int = 1
+
+
+@dataclass(frozen=True)
 class Batch:
     """B encoded rows.
 
@@ -39,6 +54,7 @@ class Batch:
         crosses: (B, C) int32, ids of the crossed fields' combinations, or None where there are none.
         offset: (B,) log-odds that do not learn, computed ahead; None where there are none.
         weighted: (W,) the slots that `weights` has a column for, in a table that batches are taken from; None in these.
+        share: which rows of a batch that workers share these are; None where they are all of it.
     """
 
     ids: Tensor
@@ -48,6 +64,7 @@ class Batch:
     crosses: Tensor | None = None
     offset: Tensor | None = None
     weighted: Tensor | None = None
+    share: Share | None = None
 
     @classmethod
     def from_table(cls, table: EncodedTable, device: str | torch.device = "cpu") -> Batch:
@@ -76,6 +93,11 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.ids)
+
+    @property
+    def counted(self) -> int:
+        """How many rows the mean over the batch is of: B, or those of all workers."""
+        return len(self) if self.share is None else self.share.rows * self.share.copies
 
     def take(self, rows: Tensor) -> Batch:
         """Return the given rows, in the given order."""
@@ -184,13 +206,13 @@ class Slots:
         """Sum x · [w | v …] over all slots of the piece's n rows: (n, columns)."""
         return self._bags(lookup.rows, lookup, piece, 1)
 
-    def mean(self, lookup: Lookup, columns: slice, rows: int) -> Tensor:
-        """Give the mean over B rows of each field's x · v, of some columns: (F·width,)."""
+    def mean(self, lookup: Lookup, columns: slice, rows: int, counted: int) -> Tensor:
+        """Sum each field's x · v, of some columns, over B rows, divided by how many are `counted`: (F·width,)."""
         across = lookup.positions.view(rows, self.count).t().flatten()
         x = None if lookup.weights is None else lookup.weights.view(rows, self.count).t().flatten()
         starts = self._first.int() * rows
         summed = torch.embedding_bag(lookup.columns(columns), across, starts, False, 0, False, x)[0]
-        return summed.flatten().div_(rows)
+        return summed.flatten().div_(counted)
 
     def gradient(
         self, lookup: Lookup, parts: Sequence[tuple[slice, Tensor]], delta: Tensor | None, into: Tensor | None = None
@@ -288,8 +310,14 @@ class Reading:
 class Pass:
     """One batch on its way through the terms, by hand: what they read of it, and the gradients that they leave."""
 
-    def __init__(self, model: DeepFM, columns: Sequence[slice]) -> None:
-        """Prepare for terms that leave gradients for the fields' `columns` of the table; terms may share them."""
+    def __init__(
+        self, model: DeepFM, columns: Sequence[slice], total: Callable[[Tensor], Tensor] | None = None
+    ) -> None:
+        """Prepare for terms that leave gradients for the fields' `columns` of the table; terms may share them.
+
+        `total` adds up a tensor over the workers that share each batch, if any.
+        """
+        self._total = total
         self._slots = Slots.of(model.layout, model.table.device)
         found = {(c.start, c.stop): c for c in columns}
         self._columns = [found[key] for key in sorted(found)]
@@ -313,7 +341,7 @@ class Pass:
             lookups: what they read of the terms' own tables, by name.
         """
         self.batch, self.lookup, self.kept, self.lookups = batch, lookup, kept, lookups or {}
-        self.rows = len(batch)
+        self.rows, self.counted = len(batch), batch.counted
         for key, buffer in self._buffers.items():
             if buffer.shape[0] < self.rows:
                 self._buffers[key] = buffer.new_empty(self.rows, buffer.shape[1])
@@ -330,7 +358,11 @@ class Pass:
 
     def mean(self, columns: slice) -> Tensor:
         """Give the mean over the batch of what is read of each field: (F·width,)."""
-        return self._slots.mean(self.lookup, columns, self.rows)
+        return self.total(self._slots.mean(self.lookup, columns, self.rows, self.counted))
+
+    def total(self, summed: Tensor) -> Tensor:
+        """Give what was summed over the rows here, summed over all rows of the batch."""
+        return summed if self._total is None else self._total(summed)
 
     def fields(self, columns: slice, piece: slice) -> Tensor:
         """Give what is read of the fields of n rows, of some columns of the table: (n, F·width)."""

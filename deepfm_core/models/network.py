@@ -18,6 +18,7 @@ from torch.nn import functional
 from deepfm_core.spec.run import ModelSpec, product_count
 
 if TYPE_CHECKING:
+    from deepfm_core.models.batch import Pass
     from deepfm_core.models.deepfm import DeepFM
 
 
@@ -227,12 +228,19 @@ class Normalisation:
         self._norm = norm
         self.weight, self.bias = norm.weight.detach(), norm.bias.detach()
         self.weight_gradient, self.bias_gradient = gradients[f"{name}.weight"], gradients[f"{name}.bias"]
+        self._shared: Pass | None = None
+
+    def begin(self, batch: Pass) -> None:
+        """Begin a batch, whose mean and variance are those of all its rows, also where workers share it."""
+        self._shared = batch if batch.batch.share is not None else None
 
     def forward(self, z: Tensor) -> Tensor:
         """Normalise (B, units) by the batch, and move the running mean and variance."""
         norm = self._norm
         assert norm.num_batches_tracked is not None
         norm.num_batches_tracked += 1
+        if self._shared is not None:
+            return self._forward_shared(z, self._shared)
         self.z = z
         y: Tensor
         y, self.mean, self.inverse_deviation = aten.native_batch_norm(
@@ -242,6 +250,8 @@ class Normalisation:
 
     def backward(self, dy: Tensor) -> Tensor:
         """Fill the gradients from ∂loss/∂output and give ∂loss/∂input (B, units)."""
+        if self._shared is not None:
+            return self._backward_shared(dy, self._shared)
         dz: Tensor
         mean, inverse = self.mean, self.inverse_deviation
         dz, weight, bias = aten.native_batch_norm_backward(
@@ -251,6 +261,31 @@ class Normalisation:
         self.bias_gradient.copy_(bias)
         return dz
 
+    def _forward_shared(self, z: Tensor, batch: Pass) -> Tensor:
+        """Normalise the rows that are here by the mean and variance of all."""
+        norm, share, dtype, z = self._norm, batch.batch.share, z.dtype, z.to(self.weight.dtype)
+        assert norm.running_mean is not None
+        assert norm.running_var is not None
+        assert share is not None
+        mean = batch.total(z.sum(0)) / batch.counted
+        centred = z - mean
+        variance = batch.total(centred.square().sum(0)) / batch.counted
+        self.inverse_deviation = (variance + norm.eps).rsqrt()
+        self.z = centred.mul_(self.inverse_deviation)
+        momentum = 0.1 if norm.momentum is None else norm.momentum
+        norm.running_mean.lerp_(mean, momentum)
+        norm.running_var.lerp_(variance * (share.rows / max(share.rows - 1, 1)), momentum)
+        return torch.addcmul(self.bias, self.z, self.weight).to(dtype)
+
+    def _backward_shared(self, dy: Tensor, batch: Pass) -> Tensor:
+        """Go back through the mean and variance of all rows: dz = γ/σ (dy − mean dy − ẑ mean (ẑ dy))."""
+        dtype, dy = dy.dtype, dy.to(self.weight.dtype)
+        self.weight_gradient.copy_((dy * self.z).sum(0))  # of the rows here: the step adds up what workers found
+        self.bias_gradient.copy_(dy.sum(0))
+        through = batch.total(torch.stack([self.bias_gradient, self.weight_gradient])) / batch.counted
+        dz = (dy - through[0]).addcmul_(self.z, through[1], value=-1).mul_(self.weight * self.inverse_deviation)
+        return dz.to(dtype)
+
 
 class Hidden:
     """What follows a hidden layer's linear part: batch normalisation → activation → dropout."""
@@ -258,6 +293,11 @@ class Hidden:
     def __init__(self, norm: Normalisation | None, activation: str) -> None:
         self._norm = norm
         self._activate, self._differentiate = _FORWARD[activation], _BACKWARD[activation]
+
+    def begin(self, batch: Pass) -> None:
+        """Begin a batch."""
+        if self._norm is not None:
+            self._norm.begin(batch)
 
     def forward(self, z: Tensor, kept: Tensor | None) -> Tensor:
         """Give the layer's output (B, units) from z, which is overwritten, and dropout's mask."""
@@ -298,10 +338,12 @@ class Layers:
         self.whole = bool(norms)
         """Whether a batch must come in one piece."""
 
-    def begin(self) -> None:
+    def begin(self, batch: Pass) -> None:
         """Begin a batch."""
         for linear in self._linears:
             linear.begin()
+        for hidden in self._hidden:
+            hidden.begin(batch)
 
     def forward(self, e: Tensor, dense: Tensor, kept: Sequence[Tensor]) -> Tensor:
         """Give the network's output (n,) from what it reads of the fields (n, F·width) and the dense fields (n, D)."""
@@ -331,6 +373,7 @@ class Layers:
 # The random masks of dropout, from a stream of their own.
 
 _LEVELS = 1 << 16
+_ALL = slice(None)
 
 
 class DropoutMasks:
@@ -352,16 +395,19 @@ class DropoutMasks:
         """Begin a new stream that depends on `numbers` alone."""
         self._bits = np.random.SFC64(numbers)
 
-    def draw(self, rows: int) -> list[Tensor]:
-        """Draw B rows' masks: for each hidden layer (B, units) of 0 and 1 / (1 − rate); none without dropout."""
+    def draw(self, rows: int, part: slice = _ALL) -> list[Tensor]:
+        """Draw B rows' masks: for each hidden layer (B, units) of 0 and 1 / (1 − rate); none without dropout.
+
+        Of these, the masks of a `part` of the rows are given. Each row has the same, whatever the part.
+        """
         if not self._widths:
             return []
         words = -(-rows * sum(self._widths) // 4)
         bits = torch.from_numpy(self._bits.random_raw(words).view(np.int16)).to(self._device)
         masks, start = [], 0
         for width in self._widths:
-            drawn = bits[start : start + rows * width].view(rows, width)
-            mask = torch.empty(rows, width, device=self._device)
+            drawn = bits[start : start + rows * width].view(rows, width)[part]
+            mask = torch.empty(drawn.shape, device=self._device)
             masks.append(torch.le(drawn, self._highest, out=mask).mul_(self._scale))
             start += rows * width
         return masks

@@ -274,7 +274,7 @@ class FMPairs(Term):
     def end_fields(self, batch: Pass) -> None:
         """Take from ∂loss/∂e of the batch what goes through its mean."""
         if self._pull is not None:
-            batch.gradient(self.columns).sub_(self._pull / batch.rows)
+            batch.gradient(self.columns).sub_(batch.total(self._pull) / batch.counted)
 
 
 class WithinPairs(Term):
@@ -510,7 +510,7 @@ class Deep(NetworkTerm):
     def begin(self, batch: Pass) -> None:
         """Begin a batch."""
         if self._layers is not None:
-            self._layers.begin()
+            self._layers.begin(batch)
 
     def add(self, logit: Tensor, piece: Piece) -> None:
         """Add the output."""

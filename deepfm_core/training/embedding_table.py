@@ -20,17 +20,17 @@ ALWAYS_WHOLE = 1 << 14
 class DenseTable:
     """Moves every row at every step: best for small vocabularies."""
 
-    def __init__(self, table: Tensor, spec: FitSpec, *, fixed: bool = False) -> None:
+    def __init__(self, table: Tensor, spec: FitSpec, distinct: Distinct, *, fixed: bool = False) -> None:
         self.slot = Slot.of(table, spec.averaging)
         self._group = Group([self.slot])
         self._columns = Columns(spec, fixed=fixed)
-        self._distinct = Distinct(len(table), table.device)
+        self._distinct = distinct
         self._written: Tensor | None = None
         self._rows, self._whole = table.shape[0], False
 
     def read(self, ids: Tensor, weights: Tensor | None) -> Lookup:
         """Look up the (L,) ids with their x; begins a step."""
-        self._whole = self._rows <= max(2 * ids.shape[0], ALWAYS_WHOLE)
+        self._whole = self._rows <= max(2 * ids.shape[0], ALWAYS_WHOLE) and not self._distinct.shared
         if self._whole:
             return Lookup(self.slot.weight, ids, weights)
         self._found, positions = self._distinct(ids)
@@ -52,7 +52,7 @@ class DenseTable:
             self.slot.gradient.index_fill_(0, self._written.long(), 0.0)
             self._columns.clean(self.slot)
         self._written = self._found
-        write_rows(self.slot.gradient, self._found, gradient)
+        write_rows(self.slot.gradient, self._found, self._distinct.total(gradient))
 
     def move(self, steps: int) -> None:
         """Do Adam's step number `steps`."""
@@ -163,6 +163,9 @@ class Distinct:
     passes over the ids, where sorting them takes ten times as long.
     """
 
+    shared = False
+    """Whether the ids are those of several workers."""
+
     def __init__(self, vocabulary: int, device: torch.device) -> None:
         self._place = torch.zeros(vocabulary, dtype=torch.int32, device=device)
         self._places = torch.zeros(0, dtype=torch.int32, device=device)
@@ -177,6 +180,10 @@ class Distinct:
         found = (last == places).nonzero().squeeze(1)
         self._place.scatter_(0, where.index_select(0, found), self._places[: found.shape[0]])
         return ids.index_select(0, found), self._place.gather(0, where)
+
+    def total(self, gradient: Tensor) -> Tensor:
+        """Give the gradient (U, columns) of the distinct ones, summed over the workers: here alone, as it is."""
+        return gradient
 
 
 # The embedding table of a large vocabulary: a step touches the batch's rows alone, and yet equals dense Adam.
@@ -317,12 +324,12 @@ class RowTable:
     the learning rate with (docs/training-step.md).
     """
 
-    def __init__(self, table: Tensor, spec: FitSpec, *, fixed: bool = False) -> None:
+    def __init__(self, table: Tensor, spec: FitSpec, distinct: Distinct, *, fixed: bool = False) -> None:
         self.slot = Slot.of(table, spec.averaging, gradient=False)
         self._columns = Columns(spec, fixed=fixed)
         self._shrinks = bool(spec.l2 or spec.l2_embeddings)
         self._missed, self._taken = MissedSteps(table), 0
-        self._distinct = Distinct(len(table), table.device)
+        self._distinct = distinct
         self._done = torch.full((len(table),), 0 if self._shrinks else _NEVER, dtype=torch.int32, device=table.device)
 
     def load(self, steps: int) -> None:
@@ -345,7 +352,7 @@ class RowTable:
 
     def differentiate(self, gradient: Tensor) -> None:
         """Take ∂loss/∂rows (R, columns) of the rows that were looked up."""
-        self._rows = replace(self._rows, gradient=gradient)
+        self._rows = replace(self._rows, gradient=self._distinct.total(gradient))
 
     def move(self, steps: int) -> None:
         """Do Adam's step number `steps`."""

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -17,15 +18,20 @@ from torch.nn import functional
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.errors import TrainingError
 from deepfm_core.metrics.scores import auc, base_logloss, logloss
+from deepfm_core.models.batch import Batch
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.network import DropoutMasks
 from deepfm_core.spec.events import EpochDone, Event, Fitted, Progress, Stage, Started
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.guided import begin_from_guide, fixed_logits, keep_if_earned
 from deepfm_core.training.hardware import Sharing
+from deepfm_core.training.replicas.rows import SharedRows
 from deepfm_core.training.rows import Source, TrainingRows, windows
 from deepfm_core.training.state import FitState
 from deepfm_core.training.step import Predictor
+
+if TYPE_CHECKING:
+    from deepfm_core.training.replicas.team import Team
 
 PRETRAINED = "The first of two phases, training an FM, ended with epoch"
 PROGRESS_SECONDS = 0.1
@@ -33,7 +39,7 @@ EVALUATION_ROWS = 8192
 AVERAGES_AN_EPOCH = 8
 
 
-def fit(spec: FitSpec, train: Source, valid: Source, state: FitState) -> Iterator[Event]:
+def fit(spec: FitSpec, train: Source, valid: Source, state: FitState, team: Team | None = None) -> Iterator[Event]:
     """Train `state.model`, stopping early on the validation logloss, and leave the best epoch's weights in it.
 
     After each `EpochDone` the state is complete: a copy of its `tensors()` and `numbers()` lets another process go on
@@ -44,6 +50,7 @@ def fit(spec: FitSpec, train: Source, valid: Source, state: FitState) -> Iterato
         train: rows to train on, in memory or on the disk.
         valid: rows to stop by, as well.
         state: where the fit stands.
+        team: other processes that take their share of each batch and of the validation rows, if any.
 
     A model that starts from an FM has two phases, each with as many epochs and as much patience; epochs count on.
 
@@ -55,7 +62,7 @@ def fit(spec: FitSpec, train: Source, valid: Source, state: FitState) -> Iterato
     """
     labels = _labels(train), _labels(valid)
     yield from _guide(state, train)
-    rows = _rows(state, train)
+    rows = _rows(state, train) if team is None else team.rows(state)
     steps = math.ceil(len(rows) / spec.batch_size)
     rate = float(labels[0].mean())
     yield Started(
@@ -68,13 +75,16 @@ def fit(spec: FitSpec, train: Source, valid: Source, state: FitState) -> Iterato
         threads=torch.get_num_threads(),
     )
     began = time.perf_counter() - state.seconds
-    with Sharing(state.final.spec) as sharing:
+    score = partial(predict_logits, table=valid) if team is None else team.valid_logits
+    with Sharing(state.final.spec, steady=team is not None) as sharing:
         while True:
             _begin(state, rows, rate)
             while _goes_on(spec, state):
                 state.epoch += 1
-                loss = yield from _train_epoch(spec, rows, state, steps, sharing)
-                yield _evaluate_epoch(spec, state, valid, labels[1], loss, began)
+                if team is not None:
+                    team.begin_epoch(state)
+                loss = yield from train_epoch(spec, rows, state, steps, sharing)
+                yield _evaluate_epoch(spec, state, score, labels[1], loss, began)
             state.restore_best()
             if state.guide is not None:
                 logits = predict_logits(state.model, valid)
@@ -121,7 +131,7 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
             start = state.epoch
             while state.epoch - start < count:
                 state.epoch += 1
-                yield from _train_epoch(spec, rows, state, steps, sharing)
+                yield from train_epoch(spec, rows, state, steps, sharing)
             state.model.settle()
     if state.guide is not None and not state.epoch:
         state.model.start_from(state.guide)
@@ -155,7 +165,7 @@ def _rows(state: FitState, train: Source) -> TrainingRows:
     return TrainingRows(train, state.model.table.device, fixed)
 
 
-def _begin(state: FitState, rows: TrainingRows, rate: float) -> None:
+def _begin(state: FitState, rows: TrainingRows | SharedRows, rate: float) -> None:
     """Begin or go on with a phase."""
     state.model.observe(rows)
     if state.epoch == state.began and state.guide is None:
@@ -181,10 +191,17 @@ def start_from_click_rate(model: DeepFM, rate: float) -> None:
             model.network.output_bias.fill_(constant)
 
 
-def _train_epoch(
-    spec: FitSpec, rows: TrainingRows, state: FitState, steps: int, sharing: Sharing
+def train_epoch(
+    spec: FitSpec, rows: TrainingRows | SharedRows, state: FitState, steps: int, sharing: Sharing
 ) -> Generator[Event, None, float]:
-    """Train one epoch in an order that depends on (seed, epoch) alone; return the mean logloss."""
+    """Train one epoch in an order that depends on (seed, epoch) alone; return the mean logloss.
+
+    Yields:
+        `Progress`.
+
+    Raises:
+        TrainingError: the loss is no longer a number.
+    """
     state.model.train()
     state.step.begin_epoch()
     batches = rows.batches(_mix(state.seed, state.epoch), spec.batch_size)
@@ -192,7 +209,7 @@ def _train_epoch(
     total, reported = 0.0, time.perf_counter()
     for done, batch in enumerate(batches, 1):
         started = time.perf_counter()
-        tally.add(state.step(batch, masks.draw(len(batch))), batch.labels)
+        tally.add(state.step(batch, _drawn(masks, batch)), batch, state.step.loss)
         sharing.took(time.perf_counter() - started)
         _average(state, done, steps)
         elapsed = time.perf_counter() - reported
@@ -203,6 +220,14 @@ def _train_epoch(
             reported = time.perf_counter()
     state.step.end_epoch()
     return (total + tally.take()[0]) / len(rows)
+
+
+def _drawn(masks: DropoutMasks, batch: Batch) -> list[Tensor]:
+    """Draw the masks of a batch, or of the share of one that is here."""
+    share = batch.share
+    if share is None:
+        return masks.draw(len(batch))
+    return masks.draw(share.rows, slice(share.first, share.first + len(batch)))
 
 
 def _average(state: FitState, done: int, steps: int) -> None:
@@ -220,12 +245,19 @@ class _Tally:
     epoch: int
     logits: list[Tensor] = field(default_factory=list)
     labels: list[Tensor] = field(default_factory=list)
+    losses: list[Tensor] = field(default_factory=list)
+    rows: int = 0
 
-    def add(self, logits: Tensor, labels: Tensor | None) -> None:
-        """Remember a batch."""
-        assert labels is not None
+    def add(self, logits: Tensor, batch: Batch, loss: Tensor | None) -> None:
+        """Remember a batch; of one that workers share, its summed `loss`."""
+        if loss is not None and batch.share is not None:
+            self.losses.append(loss)
+            self.rows += batch.share.rows
+            return
+        assert batch.labels is not None
         self.logits.append(logits)
-        self.labels.append(labels)
+        self.labels.append(batch.labels)
+        self.rows += len(batch)
 
     def take(self) -> tuple[float, int]:
         """Give the sum of the rows' loglosses and their number, and forget them.
@@ -233,13 +265,17 @@ class _Tally:
         Raises:
             TrainingError: the sum is not a number.
         """
-        if not self.logits:
+        if not self.rows:
             return 0.0, 0
-        logits, labels = torch.cat(self.logits), torch.cat(self.labels)
-        loss = float(functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum"))
+        if self.losses:
+            loss = float(torch.stack(self.losses).sum(dtype=torch.float64))
+        else:
+            logits, labels = torch.cat(self.logits), torch.cat(self.labels)
+            loss = float(functional.binary_cross_entropy_with_logits(logits, labels, reduction="sum"))
         _require_number(loss, self.epoch)
-        self.logits, self.labels = [], []
-        return loss, len(logits)
+        rows, self.rows = self.rows, 0
+        self.logits, self.labels, self.losses = [], [], []
+        return loss, rows
 
 
 def _masks(state: FitState) -> DropoutMasks:
@@ -250,10 +286,15 @@ def _masks(state: FitState) -> DropoutMasks:
 
 
 def _evaluate_epoch(
-    spec: FitSpec, state: FitState, valid: Source, labels: NDArray[np.float32], train_logloss: float, began: float
+    spec: FitSpec,
+    state: FitState,
+    score: Callable[[DeepFM], NDArray[np.float64]],
+    labels: NDArray[np.float32],
+    train_logloss: float,
+    began: float,
 ) -> EpochDone:
     state.model.settle()
-    logits = predict_logits(state.model, valid)
+    logits = score(state.model)
     value = logloss(labels, logits)
     _require_number(value, state.epoch)
     area = auc(labels, logits)

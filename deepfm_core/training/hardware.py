@@ -41,17 +41,17 @@ def step_seconds(layout: Layout, model: ModelSpec, fit: FitSpec) -> float:
     return 3 * 2 * fit.batch_size * products * _SECONDS_AN_OPERATION + table
 
 
-def set_threads(layout: Layout, model: ModelSpec, fit: FitSpec) -> None:
+def set_threads(layout: Layout, model: ModelSpec, fit: FitSpec, workers: int = 1) -> None:
     """Set torch's threads for a fit: one for small steps (far steadier on a busy machine), otherwise every core.
 
-    `$DEEPFM_THREADS` sets another number. While a fit trains, `sharing` goes on with one where other work makes that
-    faster.
+    Several `workers` have their part of the cores each. `$DEEPFM_THREADS` sets another number. While a fit trains,
+    `sharing` goes on with one where other work makes that faster.
 
     Raises:
         SpecError: `$DEEPFM_THREADS` is no such number.
     """
     shared = step_seconds(layout, model, fit) >= SECONDS_WORTH_SHARING
-    torch.set_num_threads(wanted_threads() or (_cores() if shared else 1))
+    torch.set_num_threads(wanted_threads() or (max(_cores() // workers, 1) if shared else 1))
 
 
 def wanted_threads() -> int | None:
@@ -110,10 +110,13 @@ class Sharing:
     thread at first, and where `$DEEPFM_THREADS` says how many.
     """
 
-    def __init__(self, spec: ModelSpec) -> None:
-        """Watch the steps of a model; the sums of batch normalisation depend on the threads, so there they stay."""
+    def __init__(self, spec: ModelSpec, *, steady: bool = False) -> None:
+        """Watch the steps of a model; the sums of batch normalisation depend on the threads, so there they stay.
+
+        They also stay where they are to be `steady`: the time of a step that waits for other processes says little.
+        """
         self._most = torch.get_num_threads()
-        given = self._most == 1 or wanted_threads() is not None
+        given = steady or self._most == 1 or wanted_threads() is not None
         self._fixed = given or spec.batch_norm or products_depend_on_threads()
         self._sharing = True
         self._times: deque[float] = deque(maxlen=SEEN)

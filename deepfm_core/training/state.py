@@ -70,7 +70,7 @@ class FitState:
         model_spec: ModelSpec,
         fit_spec: FitSpec,
         seed: int,
-        step: type[Step] | type[AutogradStep] = Step,
+        step: Callable[[DeepFM, FitSpec], AnyStep] = Step,
         device: torch.device | str = "cpu",
     ) -> FitState:
         """Start from random weights that depend on `seed` alone, on `device`; `step` is how a batch is trained on.
@@ -88,11 +88,25 @@ class FitState:
             )
             final = DeepFM(layout, model_spec).to(device)
         model = final if first is None else first
-
-        def make_step(trained: DeepFM, share: float) -> AnyStep:
-            return step(trained, replace(fit_spec, learning_rate=share * fit_spec.learning_rate))
-
+        make_step = _steps(step, fit_spec)
         return cls(model, final, make_step, make_step(model, 1.0), seed, reduces=fit_spec.reduces)
+
+    def step_by(self, step: Callable[[DeepFM, FitSpec], AnyStep], fit_spec: FitSpec) -> None:
+        """Take steps of another kind from now on, from where those before have come."""
+        before, self.make_step = self.step, _steps(step, fit_spec)
+        self.step = self.make_step(self.model, REDUCED if self.reduced else 1.0)
+        if before.steps:
+            self.step.load(before.tensors(), before.steps)
+
+    def begin_anew(self, model: DeepFM, weights: Mapping[str, Tensor]) -> None:
+        """Go back to before the first epoch, in which `model` trained, and had such `weights`, if any are given."""
+        self.model, self.guide = model, None
+        if weights:
+            model.load_state_dict(weights)
+        self.epoch = self.began = self.reduced = self.full = self.best_epoch = self.gained = 0
+        self.earlier, self.best_weights = (), {}
+        self.best_loss = self.gained_loss = math.inf
+        self.step = self.make_step(model, 1.0)
 
     @property
     def pretraining(self) -> bool:
@@ -199,6 +213,11 @@ class FitState:
         """Put the remembered weights back into the model."""
         if self.best_weights:
             self.model.load_state_dict(self.best_weights)
+
+
+def _steps(step: Callable[[DeepFM, FitSpec], AnyStep], spec: FitSpec) -> Callable[[DeepFM, float], AnyStep]:
+    """Give what makes a step of a model, at a share of the learning rate."""
+    return lambda model, share: step(model, replace(spec, learning_rate=share * spec.learning_rate))
 
 
 def _with_prefix(tensors: Mapping[str, Tensor], prefix: str) -> dict[str, Tensor]:

@@ -17,7 +17,8 @@ from deepfm_core.models.network import Dropout
 from deepfm_core.models.terms import terms_of
 from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.adam import BETA1, BETA2, EPSILON, Adam, Slot, decay, learning_rate
-from deepfm_core.training.embedding_table import DenseTable, RowTable, worth_rows
+from deepfm_core.training.embedding_table import DenseTable, Distinct, RowTable, worth_rows
+from deepfm_core.training.replicas.exchange import Replicas, SharedDistinct
 
 Table = DenseTable | RowTable
 
@@ -28,15 +29,20 @@ PIECE = 1024
 class Step:
     """Trains a model on a batch at a time, without an autograd graph."""
 
-    def __init__(self, model: DeepFM, spec: FitSpec) -> None:
-        """Train `model`, whose parameters must keep their memory, from now on."""
+    loss: Tensor | None = None
+    """The summed logloss of the last batch, all workers' rows of it, where workers share it."""
+
+    def __init__(self, model: DeepFM, spec: FitSpec, replicas: Replicas | None = None) -> None:
+        """Train `model`, whose parameters must keep their memory, from now on; with `replicas`, on a share of each
+        batch, whose gradients are summed over the workers."""
         self.steps = 0
+        self._replicas = replicas
         weights = {name: value.detach() for name, value in model.named_parameters() if value.requires_grad}
         self._terms = [term for term in terms_of(model) if not term.fixed]
         layout = model.layout
-        self._table = _table(weights.pop("table"), layout.slots, spec, fixed=model.spec.has_guide)
+        self._table = self._made(weights.pop("table"), layout.slots, spec, fixed=model.spec.has_guide)
         self._own = {
-            name: _table(weights.pop(name), term.lookups, spec)
+            name: self._made(weights.pop(name), term.lookups, spec)
             for term in self._terms
             if (name := term.own_table) is not None
         }
@@ -45,7 +51,8 @@ class Step:
         for term in self._terms:
             term.prepare(self.gradients, spec.precision)
         self._back = self._terms[::-1]
-        self._pass = Pass(model, [columns for term in self._terms if (columns := term.columns) is not None])
+        columns = [columns for term in self._terms if (columns := term.columns) is not None]
+        self._pass = Pass(model, columns, None if replicas is None else replicas.total)
         self._adds_weights = any(term.adds_weights for term in self._terms)
         self._whole = any(term.whole for term in self._terms)
 
@@ -64,17 +71,32 @@ class Step:
         assert labels is not None
         rows = labels.shape[0]
         self._begin(batch, kept)
-        logits, delta = [], torch.empty_like(labels)
+        logits, delta, counted = [], torch.empty_like(labels), batch.counted
         for piece in self._pass.pieces(rows if self._whole else PIECE):
             y = labels.new_zeros(piece.count) if batch.offset is None else batch.offset[piece.rows].clone()
             for term in self._terms:
                 term.add(y, piece)
             logits.append(y)
-            d = torch.sub(torch.sigmoid(y), labels[piece.rows], out=delta[piece.rows]).div_(rows)  # ∂ loss / ∂ logit
+            d = torch.sub(torch.sigmoid(y), labels[piece.rows], out=delta[piece.rows]).div_(counted)  # ∂ loss / ∂ logit
             for term in self._back:
                 term.backward(d, piece)
+        logit = logits[0] if len(logits) == 1 else torch.cat(logits)
+        if self._replicas is not None:
+            self._sum(self._replicas, logit, batch)
         self._end(delta)
-        return logits[0] if len(logits) == 1 else torch.cat(logits)
+        return logit
+
+    def _sum(self, replicas: Replicas, logit: Tensor, batch: Batch) -> None:
+        """Sum the network's gradients, and the loss of logits (B,), over the workers."""
+        assert batch.labels is not None
+        assert batch.share is not None
+        gradients = [slot.gradient for slot in self._adam.slots.values()]
+        loss = functional.binary_cross_entropy_with_logits(logit, batch.labels, reduction="sum")
+        total = replicas.total(torch.cat([*(gradient.flatten() for gradient in gradients), loss.view(1)]))
+        parts = torch.split(total, [*(one.numel() for one in gradients), 1])
+        for gradient, part in zip(gradients, parts[:-1], strict=True):
+            gradient.copy_(part.view_as(gradient))
+        self.loss = total[-1] / batch.share.copies
 
     def _begin(self, batch: Batch, kept: Sequence[Tensor]) -> None:
         """Look up what a batch reads of the tables, and begin it with every term."""
@@ -133,11 +155,18 @@ class Step:
 
     def load(self, tensors: Mapping[str, Tensor], steps: int) -> None:
         """Take over a checkpoint made between two epochs."""
-        self.steps, self._averaged = steps, True
+        self.steps, self._averaged = steps, steps > 0
         for table in self._tables:
             table.load(steps)
         for name, value in self.tensors().items():
             value.copy_(tensors[name])
+
+    def _made(self, weights: Tensor, lookups: int, spec: FitSpec, *, fixed: bool = False) -> Table:
+        """Train a table of which a row of a batch looks up so many rows, in the way that is faster; its first column
+        stays as it is where it is `fixed`."""
+        size, device = len(weights), weights.device
+        distinct = Distinct(size, device) if self._replicas is None else SharedDistinct(size, device, self._replicas)
+        return (RowTable if worth_rows(size, lookups, spec) else DenseTable)(weights, spec, distinct, fixed=fixed)
 
     @property
     def _tables(self) -> list[Table]:
@@ -155,17 +184,14 @@ class Step:
         }
 
 
-def _table(weights: Tensor, lookups: int, spec: FitSpec, *, fixed: bool = False) -> Table:
-    """Train a table of which a row of a batch looks up so many rows, in the way that is faster; its first column stays
-    as it is where it is `fixed`."""
-    return (RowTable if worth_rows(len(weights), lookups, spec) else DenseTable)(weights, spec, fixed=fixed)
-
-
 # The training step as one writes it with autograd: slower than `Step`, and what its tests compare it with.
 
 
 class AutogradStep:
     """Trains a model on a batch at a time through autograd and Adam's equations on whole tensors."""
+
+    loss: Tensor | None = None
+    """None: workers share no batch of this step."""
 
     def __init__(self, model: DeepFM, spec: FitSpec) -> None:
         """Train `model` from now on."""
