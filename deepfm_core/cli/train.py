@@ -23,7 +23,7 @@ from deepfm_core.cli.output import Progressed, as_json
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.export.tracking import check, send
 from deepfm_core.runs.engine import execute
-from deepfm_core.runs.job import Context, Job
+from deepfm_core.runs.job import Context, Engine, Job
 from deepfm_core.runs.progress import expectations
 from deepfm_core.spec.events import Event, Failed, Finished
 from deepfm_core.spec.presets import run_name, settings, settings_said
@@ -44,11 +44,14 @@ def run(arguments: argparse.Namespace) -> None:
         raise RunError(f"Output folder `{out}` exists already. Name a new one, or delete it first.")
     if arguments.seeds < 1:
         raise SpecError(f"Seeds is {arguments.seeds}. Use 1 or more.")
+    engine = _engine(arguments.workers)
     tables = Tables(arguments)
     base, rows = base_spec(arguments, tables)
     chosen = chosen_settings(arguments)
     model, fit = settings(arguments.preset, arguments.model, rows, chosen)
     spec = replace(base, model=model, fit=fit)
+    if arguments.workers > 1 and spec.model.crosses:
+        raise SpecError("Crossed fields are trained by one worker. Leave out --cross, or --workers.")
     if tables.dataset is not None and spec.model.crosses:
         raise SpecError(
             "Crossed fields need all rows in memory. Leave out --cross, use another model than wide-deep, or give as "
@@ -59,7 +62,7 @@ def run(arguments: argparse.Namespace) -> None:
             print(f"note: {sentence}", file=sys.stderr)
     specs = [replace(spec, seed=spec.seed + number) for number in range(arguments.seeds)]
     said = partial(_named, arguments.preset, chosen, several=len(specs) > 1)
-    train = partial(_train_into, out) if out else partial(_train_in_store, said)
+    train = partial(_train_into, out, engine) if out else partial(_train_in_store, said, engine)
     if arguments.mlflow:
         check(arguments.mlflow)
     summaries = train(specs, tables, arguments.quiet)
@@ -81,7 +84,25 @@ def _sent(summary: dict[str, Any], uri: str) -> dict[str, Any]:
         raise RunError(f"{error} The run is kept: `export {named} --mlflow` sends it later.") from error
 
 
-def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool) -> list[dict[str, Any]]:
+def _engine(workers: int) -> Engine:
+    """Give what does a run, its fit by so many workers.
+
+    Raises:
+        SpecError: there cannot be so many.
+    """
+    if workers < 1:
+        raise SpecError(f"Workers is {workers}. Use 1 or more.")
+    if workers == 1:
+        return execute
+    from deepfm_core.training.replicas.local import LocalWorkers
+
+    trainer = LocalWorkers(workers)
+    return lambda job, context: execute(job, replace(context, trainer=trainer))
+
+
+def _train_into(
+    out: Path, engine: Engine, specs: Sequence[RunSpec], tables: Tables, quiet: bool
+) -> list[dict[str, Any]]:
     """Train into a folder, several seeds into a folder each below it; all of them or none is there at the end."""
     summaries = []
     with _atomic_folder(out) as folder:
@@ -90,7 +111,7 @@ def _train_into(out: Path, specs: Sequence[RunSpec], tables: Tables, quiet: bool
             job, context = Job(spec, str(folder / below)), Context(tables.tables.__getitem__)
             if tables.dataset is not None:
                 tables.dataset.write(job.folder.create())
-            summary = {**tables.timed(_shown(execute(job, context), quiet)), "run": str(out / below)}
+            summary = {**tables.timed(_shown(engine(job, context), quiet)), "run": str(out / below)}
             summaries.append(_complete(job.folder, summary, tables, spec))
     return summaries
 
@@ -137,12 +158,12 @@ def _named(preset: str, chosen: Mapping[str, Any], spec: RunSpec, *, several: bo
 
 
 def _train_in_store(
-    named: Callable[[RunSpec], str], specs: Sequence[RunSpec], tables: Tables, quiet: bool
+    named: Callable[[RunSpec], str], engine: Engine, specs: Sequence[RunSpec], tables: Tables, quiet: bool
 ) -> list[dict[str, Any]]:
-    return [_train_one_in_store(spec, named(spec), tables, quiet) for spec in specs]
+    return [_train_one_in_store(spec, named(spec), engine, tables, quiet) for spec in specs]
 
 
-def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -> dict[str, Any]:
+def _train_one_in_store(spec: RunSpec, name: str, engine: Engine, tables: Tables, quiet: bool) -> dict[str, Any]:
     from deepfm_core.store.process import Process
     from deepfm_core.store.store import Store
     from deepfm_core.workers.lane import perform
@@ -155,7 +176,7 @@ def _train_one_in_store(spec: RunSpec, name: str, tables: Tables, quiet: bool) -
     if tables.dataset is not None:
         tables.dataset.write(store.folder(row.id).create())
     try:
-        summary = _shown(perform(store, row, execute, worker, tables.tables.__getitem__), quiet)
+        summary = _shown(perform(store, row, engine, worker, tables.tables.__getitem__), quiet)
     except RunError as error:
         if store.run(row.id).state == "failed" and not store.folder(row.id).log.exists():
             if tables.dataset is not None and _is_of_a_file(error):  # it may be gone for a while only

@@ -93,6 +93,11 @@ class _Work:
     def spec(self) -> RunSpec:
         return self.job.spec
 
+    @property
+    def workers(self) -> int:
+        """Processes that share the fit."""
+        return 1 if self.context.trainer is None else self.context.trainer.count
+
 
 class _Stopped(Exception):  # noqa: N818 (not an error)
     """The job was cancelled."""
@@ -235,7 +240,7 @@ def _encode_anew(work: _Work) -> Events:
 
 def _fit(work: _Work) -> Events:
     spec, folder = work.spec, work.job.folder
-    set_threads(work.train.layout, spec.model, spec.fit)
+    set_threads(work.train.layout, spec.model, spec.fit, work.workers)
     work.state = FitState.new(work.train.layout, spec.model, spec.fit, spec.seed, device=training_device())
     checkpoint = folder.load_checkpoint()
     if checkpoint is not None:
@@ -258,10 +263,15 @@ def _fit(work: _Work) -> Events:
 
 
 def _fitting(work: _Work) -> Iterator[Event]:
-    if work.whole is None:
-        return fit(work.spec.fit, work.train, work.valid, work.state)
-    parts = work.whole.parts
-    return fit(work.spec.fit, parts["train"], parts["valid"], work.state)
+    train: Source = work.train if work.whole is None else work.whole.parts["train"]
+    valid: Source = work.valid if work.whole is None else work.whole.parts["valid"]
+    if work.context.trainer is None:
+        return fit(work.spec.fit, train, valid, work.state)
+    from deepfm_core.training.replicas.local import Fitting
+
+    folder = work.job.folder
+    fitting = Fitting(work.spec.fit, train, valid, work.state, folder.path, folder.load_checkpoint)
+    return work.context.trainer(fitting)
 
 
 def _after_epoch(work: _Work, sample: EncodedTable, event: EpochDone) -> None:
@@ -376,6 +386,7 @@ def _summary(work: _Work) -> dict[str, Any]:
     return {
         "run": str(work.job.folder.path),
         "model": work.spec.model.name,
+        **({"workers": work.workers} if work.workers > 1 else {}),
         "rows": rows,
         **({"sample": len(work.parts.train.table), "memory": work.dataset.memory} if work.dataset is not None else {}),
         "positives": {name: _positives(table) for name, table in tables.items()},

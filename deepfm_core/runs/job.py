@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from deepfm_core.store.encoding_cache import EncodingCache
     from deepfm_core.store.query import Questions
     from deepfm_core.tables.table import Choices, Table
+    from deepfm_core.training.replicas.local import Trainer
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Context:
     """Whether the run may start processes on processors that are idle. A node of a cluster lends it one."""
     require: Callable[[str], None] | None = None
     """Raises where a table that need not be read, since its encoded rows are kept, is gone or another owner's."""
+    trainer: Trainer | None = None
+    """Does the fit by several workers; None where this process does it by itself."""
 
 
 Engine = Callable[[Job, Context], Iterator[Event]]
