@@ -165,6 +165,7 @@ def table_line() -> tuple[str, Schema, int]:
     Raises:
         DeepFMError: there is no such table, or it cannot be learned from.
     """
+    launch.follow_run()
     sha = saved_tables.current_table()
     schema, rows = launch.chosen_schema(sha), len(saved_tables.table(sha))
     with st.container(horizontal=True, vertical_alignment="center"):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,7 @@ from app.state import links, saved_runs, saved_tables, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.text import code, errors_shown, plain, without_options
-from deepfm_core.errors import RunError
+from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import COPIES as WITH_COPIES
@@ -42,11 +43,43 @@ SEPARATORS, WRITTEN = "separators", "written"
 WAYS_TO_WRITE: tuple[Said, ...] = ("day first", "month first", "decimal comma", "decimal point", "literal")
 
 
-def choose_table(sha: str | None) -> None:
-    """Make a table the current one, None the sample, and forget label, roles and split of the last one."""
+def choose_table(sha: str) -> None:
+    """Make a table the current one, and forget label, roles and split of the last one."""
     for name in _of_a_table():
         links.choose(name, None)
     links.choose(saved_tables.TABLE, sha)
+
+
+def follow_run() -> None:
+    """Make the current run's table the current one, with its label, roles and split, unless the visitor chose one.
+
+    A link may name a run alone. What was taken from a run is no choice of the visitor's, so another run replaces it.
+    Nothing changes for a run whose table is not in the visitor's list.
+    """
+    current, (run_id, taken) = _said_of_table(), st.session_state.get(_FOLLOWED, (saved_runs.BUNDLED_ID, {}))
+    if current != taken or saved_runs.current_id() == run_id:
+        return
+    with suppress(DeepFMError):
+        run = saved_runs.current_run()
+        told: dict[str, str | None] = {}
+        if run.id != saved_runs.BUNDLED_ID:
+            if run.spec.table not in saved_tables.tables():
+                return
+            saved_tables.require_for(run.spec)
+            told = choices_of(run.spec, saved_tables.learned(run.spec.table, run.spec.schema))
+            told |= {saved_tables.TABLE: run.spec.table}
+        for name in (saved_tables.TABLE, *_of_a_table()):
+            links.choose(name, told.get(name))
+        st.session_state[_FOLLOWED] = run.id, _said_of_table()
+
+
+_FOLLOWED = "followed run"
+"""In the session: the run whose table was made the current one, and what the URL then said of it."""
+
+
+def _said_of_table() -> dict[str, str]:
+    names = (saved_tables.TABLE, *_of_a_table())
+    return {name: value for name in names if (value := links.chosen(name)) is not None}
 
 
 def _of_a_table() -> tuple[str, ...]:

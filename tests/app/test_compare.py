@@ -182,6 +182,27 @@ def test_compare_opens_with_all_that_was_chosen_of_the_runs_table(opened: Opened
     assert start.query_params["copies"] == ONCE
 
 
+def test_a_link_that_names_a_run_alone_offers_its_table_until_another_is_chosen(opened: Opened, store: Store) -> None:
+    entry = store.import_table(clicks(900).to_csv(index=False).encode(), "mine.csv")
+    roles = infer_schema(store.table(entry.sha256), "clicked", positive="0")
+    spec = RunSpec(entry.sha256, entry.name, roles, split=SplitSpec(valid=0.2))
+    run = store.enqueue(spec, "DeepFM on mine.csv", "local")
+    app = opened("compare", run=run)
+    assert "**mine.csv**: 900 rows" in text_of(app)
+    assert app.query_params["positive"] == "0"
+    assert app.query_params["split"] == '{"valid":0.2}'
+    app.sidebar.selectbox[0].set_value("sample").run()
+    assert "**clicks.csv**: 20,000 rows" in text_of(app)  # what a run brought goes with it
+    assert "positive" not in app.query_params
+    data = opened("data", run=run)
+    assert data.header[0].value == "mine.csv"
+    data.selectbox(key="table to show").select_index(1).run()
+    chosen = data.header[0].value
+    assert chosen == "clicks.csv"
+    data.run()
+    assert data.header[0].value == chosen  # the visitor's choice stays
+
+
 def test_a_holdout_table_is_named_in_the_panel(opened: Opened, store: Store) -> None:
     app = opened("compare", comparison=begin(store, "lr", apart=True))
     assert r"split at random: 810 rows to train, 90 to validate, 200 of their\_\*own\*.csv to test" in text_of(app)

@@ -140,6 +140,7 @@ TABLE, REMOVED = "table to show", "removed table"
 
 def choose_table() -> None:
     """Draw the upload and the choice of a table; say if a file cannot be read."""
+    launch.follow_run()
     left, right = st.columns([3, 2], vertical_alignment="bottom")
     with left:
         file = upload(f"Your table: {FORMATS}", "upload", launch.choose_table)
@@ -177,7 +178,7 @@ def _remove(sha: str, name: str) -> None:
     with errors_said():
         store().delete_table(sha, visitor.owner())
         st.session_state[REMOVED] = (sha, name)
-        launch.choose_table(None)
+        launch.choose_table(next(iter(saved_tables.samples())))
 
 
 def _restore(sha: str, _name: str) -> None:
