@@ -85,11 +85,16 @@ def ledger(terms: pd.DataFrame, *, top: int = 12, cells: Mapping[str, str] | Non
     and with uneven steps. Only lengths in log-odds can be compared.
     """
     lines = ledger_rows(terms, top=top, cells=cells)
-    scale = {"domain": _domain(lines), "nice": False}
+    scale = _room(lines)
     dnn = expr(f"datum.value == 'DNN' ? {_pick(DNN)} : {_pick(TEXT)}")
     axis = {"labelLimit": label_limit(0.4, 220), "labelColor": dnn}
     y = nominal("label", sort=list(lines["label"]), title=None, axis=axis)
-    layers = [_probability_axis(scale), _steps(lines, scale, y), _bars(lines, scale, y), _amounts(lines, scale, y)]
+    layers = [
+        _probability_axis(lines, scale),
+        _steps(lines, scale, y),
+        _bars(lines, scale, y),
+        _amounts(lines, scale, y),
+    ]
     return dress(layers, _takeaway(lines), height=step(26), resolve={"axis": {"x": "independent"}})
 
 
@@ -139,17 +144,27 @@ def _fold(lines: pd.DataFrame, fields: NDArray[np.int64], top: int) -> pd.DataFr
     return pd.concat([part for part in parts if len(part)], ignore_index=True)
 
 
-def _domain(lines: pd.DataFrame) -> list[float]:
-    low = min(0.0, float(lines[["start", "end"]].to_numpy().min()))
-    high = max(0.0, float(lines[["start", "end"]].to_numpy().max()))
-    pad = 0.12 * max(high - low, 0.1)
+AMOUNT, BOTH = 46, 104
+"""Pixels that an amount takes beside its bar, and those it takes with what it was before."""
+
+
+def _room(lines: pd.DataFrame) -> Spec:
+    """Give the scale of a ledger, with room for the amounts on the right however narrow the window becomes."""
+    low, high = _ends(lines)
     changed = (lines["value"] - lines["before"]).abs().max() >= WRITTEN
-    return [low - pad, high + (3 if changed else 1) * pad]  # with room for what was before
+    start, pixels = low - 0.12 * max(high - low, 0.1), BOTH if changed else AMOUNT
+    most = f"{high} + {max(high - start, 0.1)} * {pixels} / max(width - {pixels}, {pixels})"
+    return {"domainMin": start, "domainMax": expr(most), "nice": False}
 
 
-def _probability_axis(scale: Spec) -> Layer:
-    low, high = scale["domain"]
-    ticks = [math.log(p / (1 - p)) for p in PROBABILITIES if low < math.log(p / (1 - p)) < high]
+def _ends(lines: pd.DataFrame) -> tuple[float, float]:
+    reached = lines[["start", "end"]].to_numpy()
+    return min(0.0, float(reached.min())), max(0.0, float(reached.max()))
+
+
+def _probability_axis(lines: pd.DataFrame, scale: Spec) -> Layer:
+    low, high = scale["domainMin"], _ends(lines)[1]
+    ticks = [math.log(p / (1 - p)) for p in PROBABILITIES if low < math.log(p / (1 - p)) <= high]
     axis = {
         "orient": "top",
         "values": ticks,

@@ -137,7 +137,16 @@ def setting_lines(
         sort=axes,
         title=None,
         scale={"type": "point", "padding": 0.35},
-        axis={"orient": "top", "labelColor": TEXT.ink, "labelAngle": 0, "labelLimit": 130, "grid": False},
+        axis={
+            "orient": "top",
+            "labelColor": TEXT.ink,
+            "labelAngle": 0,
+            "labelLimit": 130,
+            "labelOverlap": False,
+            "labelExpr": narrow("split(datum.label, ' ')", "datum.label", width=560)["expr"],  # a word a line
+            "labelPadding": narrow("32", "6", width=560),
+            "grid": False,
+        },
     )
     y: Spec = quantity("share", axis=None, scale={"domain": [-0.06, 1.06], "nice": False})
     scale: Spec = {"range": inks(SEQUENTIAL if measure.endswith("auc") else SEQUENTIAL[::-1]), "interpolate": "lab"}

@@ -406,6 +406,16 @@ def test_the_band_of_a_pair_ends_where_its_interval_ends() -> None:
     assert "strokeCap" not in band["mark"]
 
 
+def test_the_amounts_of_a_ledger_have_room_in_the_plot_however_narrow_it_becomes() -> None:
+    scales = [
+        layer["encoding"]["x"]["scale"]
+        for layer in ledger.ledger(frames.example_terms()).to_dict()["layer"]
+        if "scale" in layer["encoding"]["x"]
+    ]
+    assert len(scales) == 4
+    assert all("width" in scale["domainMax"]["expr"] for scale in scales)
+
+
 def test_the_ledger_ends_at_the_logit_however_much_is_folded() -> None:
     terms = frames.example_terms()
     for top in (1, 5, 500):

@@ -78,6 +78,13 @@ def test_all_settings_are_lines_across_axes(rows: int, measure: str) -> None:
     assert names == ["brush", "trial"]
 
 
+def test_every_axis_of_the_settings_is_named_on_a_phone() -> None:
+    chart = setting_lines(TRIALS, AXES, "valid_logloss").to_dict()
+    named = next(axis for layer in chart["layer"] if (axis := layer["encoding"]["x"]["axis"]))
+    assert named["labelOverlap"] is False
+    assert "split(datum.label, ' ')" in named["labelExpr"]
+
+
 @pytest.mark.parametrize("dark", [True, False])
 def test_all_settings_on_axes_to_brush_have_the_places_of_the_other_chart(dark: bool) -> None:
     axes = {**AXES, "keep": Axis("keep <b>probability</b>")}
