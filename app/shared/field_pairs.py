@@ -302,7 +302,7 @@ def sizes(clear: pd.DataFrame, *, checking: bool) -> str:
     too_much = overstated(clear)
     little = hardly_learned(clear) & ~too_much
     if "held_out_slope" in clear and clear["held_out_slope"].notna().any():
-        return f"{_right_sizes(int(right_sized(clear).sum()), len(clear))}{_wrong_sizes(too_much, little)}"
+        return f"{_right_sizes(int(right_sized(clear).sum()), too_much)}{_wrong_sizes(too_much, little)}"
     later = " Held-out rows will tell whether it overstates any." if checking and not little.all() else ""
     return f"{_halves(int((~little).sum()), len(clear))}{later}"
 
@@ -316,17 +316,23 @@ def _halves(learned: int, of: int) -> str:
     return f"The model has learned at least half the strength of {which}."
 
 
-def _right_sizes(right: int, of: int) -> str:
+def _right_sizes(right: int, too_much: pd.Series[bool]) -> str:
+    of = len(too_much)
+    if of == 1 and not right:
+        return f"The model {'overstates it' if too_much.iloc[0] else 'has learned less than half of it'}."
     if of == 1:
-        return f"The model has its size {'right, within a factor of two' if right else 'wrong'}."
-    which = "all of them" if right == of else f"{right:,} of the {of:,} clear pairs" if right else "none of them"
-    return f"The model has the size of {which} right, within a factor of two."
+        return "The model gets its size right, within a factor of two."
+    which = "each" if right == of else f"{right:,} of the {of:,} clear pairs" if right else "none of them"
+    return f"The model gets the size of {which} right, within a factor of two."
 
 
 def _wrong_sizes(too_much: pd.Series[bool], little: pd.Series[bool]) -> str:
-    wrong = [f"overstates {too_much.sum():,} by held-out rows"] if too_much.any() else []
-    wrong += [f"has learned less than half of {little.sum():,}"] if little.any() else []
-    return f" It {' and '.join(wrong)}." if wrong and len(too_much) > 1 else ""
+    if len(too_much) == 1 or not (too_much.any() or little.any()):
+        return ""
+    over, under = f"it overstates {too_much.sum():,}", f"has learned less than half of {little.sum():,}"
+    if not too_much.any():
+        return f" It {under}."
+    return f" Judged by held-out rows, {over}{f'; it {under}' if little.any() else ''}."
 
 
 @dataclass(frozen=True)

@@ -118,7 +118,8 @@ def _spread(found: Spread | None, model: str, wide: str) -> Card:
 
 def _sampled(run: OpenRun, found: Findings) -> str:
     """Say of how many held-out rows the findings are, where these are a sample; empty where they are all."""
-    rows = 0 if found.spread is None else found.spread.rows
+    examples = None if found.spread is not None else saved_runs.frame(run, "examples")  # a model may have one part
+    rows = found.spread.rows if found.spread is not None else 0 if examples is None else len(examples)
     counts = run.summary.get("rows", {})
     held_out = counts.get("test") or counts.get("valid") or 0  # the example rows are of the test part, if there is one
     if not 0 < rows < held_out:

@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from deepfm_core._words import signed
 from deepfm_core.schema.schema import Schema
 
 # With evidence, every pair gets one of these; pairs of the first three hold.
@@ -76,7 +75,7 @@ def holding(pairs: pd.DataFrame) -> pd.Series[bool]:
 
 
 def right_sized(pairs: pd.DataFrame) -> pd.Series[bool]:
-    """Say of every pair whether the model has its size right within a factor of two.
+    """Say of every pair whether the model has its size right, within a factor of two.
 
     The model then has at least half the strength in the data, and held-out rows, where they were asked, support at
     least half of what the model has. What is unknown decides nothing.
@@ -325,11 +324,11 @@ SENTENCES = {
     OVERSTATED: "**It holds on held-out rows, but the model overstates it:** the pair is real, yet held-out rows "
     "support less than half of what was learned of it",
     HARDLY_LEARNED: "**It holds on held-out rows, but this model has learned less than half of it:** the pair is real, "
-    "and larger than the model says. Where fields say much the same, a model may have learned another pair instead.",
+    "and larger than the model says. Where fields say much the same, a model may learn another pair instead.",
     LEARNED: "**The data shows it, and the model learned it:** at least half the strength in the data.",
     NOT_LEARNED: "**The data shows it, but the model has not learned it:** less than half the strength in the data.",
     UNCONFIRMED: "**The data shows it, but held-out rows do not confirm it:** what models learn of it from some rows "
-    "does not clearly predict the others",
+    "does not clearly predict the others.",
     DOES_NOT_HOLD: "**Learned, but it does not hold:** the model gives this pair more strength than the data supports. "
     "What it learned does not predict held-out rows.",
     NOT_SUPPORTED: "**Learned, but not supported:** the model gives this pair more strength than the data supports.",
@@ -356,7 +355,7 @@ def verdict_sentence(row: pd.Series, escape: Callable[[str], str] = str) -> str:
     if evaluated == OVERSTATED:
         sentence += f"{_supported(row)}. {_allowed(row)}".rstrip()
     if evaluated == UNCONFIRMED:
-        sentence += f"{_far_from_zero(row)}."
+        sentence += _far_from_zero(row)
     return " ".join(part for part in (sentence, _at_zero(row), _outside(row)) if part)
 
 
@@ -383,7 +382,8 @@ def _far_from_zero(row: pd.Series) -> str:
     if not _known(row, "held_out_strength", "held_out_z"):
         return ""
     held, z = float(row["held_out_strength"]), float(row["held_out_z"])
-    return f": {held:.2f} log-odds, z {signed(z, 1)}, where a pair holds from {HOLDING_Z:.0f} on"
+    above = f"{abs(z):.1f} standard errors {'above' if z >= 0 else 'below'} zero"
+    return f" They support {held:.2f} log-odds, {above}; a pair holds from {HOLDING_Z:.0f} on."
 
 
 def _at_zero(row: pd.Series) -> str:

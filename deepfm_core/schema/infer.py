@@ -509,7 +509,7 @@ def _remarks(schema: Schema) -> list[str]:
 def _remark(roles: list[FieldRole], ignored: bool) -> str:
     column, others = f"`{roles[0].column}`", len(roles) - 1
     if ignored and others:
-        return f"{column} ({roles[0].reason}) and {others} more like it: suggest ignoring them"
+        return f"{column} ({roles[0].reason}) and {others} more like it: left out (you can change this)"
     if ignored:
-        return f"{column} {roles[0].reason}: suggest ignoring it"
+        return f"{column} {roles[0].reason}: left out (you can change this)"
     return f"{column}: {roles[0].warning}" + (f" ({others} more like it)" if others else "")

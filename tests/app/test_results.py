@@ -195,7 +195,7 @@ def test_the_page_counts_the_pairs_that_hold_and_the_pairs_that_the_model_has_le
     assert learned == len(clear) == 5  # the sample run is guided
     said = text_of(opened("interactions"))
     assert "**5 of 66** pairs hold on held-out rows, all that are clear in the data." in said
-    assert "The model has the size of all of them right, within a factor of two. The strongest is" in said
+    assert "The model gets the size of each right, within a factor of two. The strongest is" in said
 
 
 def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened, store: Store) -> None:
@@ -203,7 +203,7 @@ def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened
         frame_changed(folder, "pairs", lambda frame: frame.assign(learned=frame["learned"].where(frame.index > 2, 0.0)))
 
     said = text_of(opened("interactions", run=finished_copy(store, three_forgotten)))
-    assert "The model has the size of 2 of the 5 clear pairs right, within a factor of two." in said
+    assert "The model gets the size of 2 of the 5 clear pairs right, within a factor of two." in said
     assert "It has learned less than half of 3." in said
 
 
@@ -218,8 +218,8 @@ def test_the_page_tells_what_held_out_rows_change_about_sizes(opened: Opened, st
         frame_changed(folder, "pairs", change)
 
     said = text_of(opened("interactions", run=finished_copy(store, two_overstated)))
-    assert "The model has the size of 3 of the 5 clear pairs right, within a factor of two." in said
-    assert "It overstates 2 by held-out rows." in said
+    assert "The model gets the size of 3 of the 5 clear pairs right, within a factor of two." in said
+    assert "Judged by held-out rows, it overstates 2." in said
 
 
 def test_the_open_pair_stays_open_when_the_check_puts_another_first(opened: Opened, store: Store) -> None:
@@ -258,6 +258,13 @@ def test_findings_of_a_sample_of_the_held_out_rows_say_so(opened: Opened, store:
     assert said in text_of(opened("start", run=finished_copy(store, long)))
     assert said not in text_of(opened("start"))
 
+    def of_one_part(folder: Path) -> None:
+        long(folder)
+        findings = json.loads((folder / "findings.json").read_text(encoding="utf-8"))
+        (folder / "findings.json").write_text(json.dumps({**findings, "spread": None}), encoding="utf-8")
+
+    assert said in text_of(opened("start", run=finished_copy(store, of_one_part)))
+
 
 def test_sizes_are_no_more_than_halves_until_held_out_rows_are_asked() -> None:
     clear = pd.DataFrame({"strength": [0.4, 0.4, 0.4], "learned": [0.4, 0.9, 0.1]})
@@ -266,10 +273,51 @@ def test_sizes_are_no_more_than_halves_until_held_out_rows_are_asked() -> None:
     assert sizes(clear[2:], checking=True) == "The model has learned less than half of its strength."
     asked = clear.assign(held_out_slope=[1.0, 0.2, 3.0])
     assert sizes(asked, checking=False) == (
-        "The model has the size of 1 of the 3 clear pairs right, within a factor of two. It overstates 1 by held-out "
-        "rows and has learned less than half of 1."
+        "The model gets the size of 1 of the 3 clear pairs right, within a factor of two. Judged by held-out rows, it "
+        "overstates 1; it has learned less than half of 1."
     )
-    assert sizes(asked[1:2], checking=False) == "The model has its size wrong."
+    assert sizes(asked[1:2], checking=False) == "The model overstates it."
+
+
+def test_a_pair_that_was_learned_in_place_of_another_is_named(opened: Opened, store: Store) -> None:
+    """In a shop's table, pages and minutes go together: the model has one of them, and said 0.00 of the other."""
+
+    def explained_by_campaign(frame: pd.DataFrame) -> pd.DataFrame:
+        texts = frame.astype(dict.fromkeys(("field_a", "field_b", "level_a", "level_b"), object))
+        a, b = texts["field_a"], texts["field_b"]
+        own = texts[(a == "device") & (b == "placement")]
+        one, two = (list(dict.fromkeys(own["level_b"])), list(dict.fromkeys(texts[a == "campaign"]["level_a"])))
+        named = dict(zip(one, two, strict=True))
+        instead = own.assign(field_a="campaign", field_b="device", level_b=own["level_a"])
+        instead["level_a"] = own["level_b"].map(named)
+        alike = texts[(a == "campaign") & (b == "placement")]
+        same = alike["level_b"].map(named) == alike["level_a"]
+        alike = alike.assign(rows=alike["rows"].where(same, 0))
+        own = own.assign(learned=0.0, learned_fm=0.0, clicks=own["expected"].round().astype(int))
+        others = texts[~(a.isin(["campaign", "device"]) & b.isin(["device", "placement"]))]
+        return pd.concat([others, own, instead, alike], ignore_index=True)
+
+    def changed(folder: Path) -> None:
+        def hardly(frame: pd.DataFrame) -> pd.DataFrame:
+            first = frame["field_a"].eq("device") & frame["field_b"].eq("placement")
+            return frame.assign(learned=frame["learned"].mask(first, 0.0))
+
+        frame_changed(folder, "pairs", hardly)
+        frame_changed(folder, "level_pairs", explained_by_campaign)
+
+    named = "Here it has learned **device × campaign** instead: placement and campaign go together, so that pair"
+    shown = opened("interactions", run=finished_copy(store, changed), pair=pair_id("device", "placement"))
+    assert named in text_of(shown)
+    assert "Here it has learned" not in text_of(opened("interactions"))
+
+
+def test_two_levels_that_an_overstated_pair_does_not_overstate_are_said_to_be_so(opened: Opened, store: Store) -> None:
+    def overstated(folder: Path) -> None:
+        frame_changed(folder, "pairs", lambda frame: frame.assign(held_out_slope=0.2))
+        frame_changed(folder, "level_pairs", lambda frame: frame.assign(learned=frame["learned"] * 0.5))
+
+    shown = opened("interactions", run=finished_copy(store, overstated), pair=pair_id("device", "placement"))
+    assert "These two levels are not overstated: that is said of the pair as a whole." in text_of(shown)
 
 
 @pytest.mark.parametrize("page", ["start", "interactions"])
@@ -422,7 +470,7 @@ def test_a_pair_that_holds_is_said_to_be_overstated_or_learned_too_little() -> N
     assert "less than half of what was learned of it." in said(held_out_slope=0.2)
     unconfirmed = said(learned=0.4, held_out_z=0.7, held_out_slope=0.2, held_out_strength=0.03)
     assert "but held-out rows do not confirm it:**" in unconfirmed
-    assert unconfirmed.endswith("the others: 0.03 log-odds, z +0.7, where a pair holds from 2 on.")
+    assert unconfirmed.endswith("They support 0.03 log-odds, 0.7 standard errors above zero; a pair holds from 2 on.")
     assert "do not confirm" not in said(learned=0.4, held_out_z=float("nan"))
     assert "this model has learned less than half of it" in said(learned=0.1, held_out_slope=3.0)
     assert said(learned=0.4, held_out_slope=1.0).endswith("predicts the others.")

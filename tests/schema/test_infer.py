@@ -266,7 +266,7 @@ def test_the_verdict_sums_up_and_then_remarks():
     )  # fmt: skip
     assert verdict(table, infer_schema(table)) == [
         "2,000 rows, label `click` 20.0% positive, 1 categorical, 1 piecewise, 1 ignored",
-        "`user_id` 100% unique: suggest ignoring it",
+        "`user_id` 100% unique: left out (you can change this)",
     ]
 
 
@@ -458,7 +458,7 @@ def test_the_verdict_says_the_same_of_many_columns_once():
     said = verdict(table, infer_schema(table))
     assert said[0].endswith("3 ignored")
     assert said[1:] == [
-        "`x_0` (`0` in all but 2 rows, too few to learn from) and 2 more like it: suggest ignoring them"
+        "`x_0` (`0` in all but 2 rows, too few to learn from) and 2 more like it: left out (you can change this)"
     ]
 
 

@@ -29,7 +29,15 @@ from app.widgets.layout import side_by_side
 from app.widgets.text import code, plain
 from deepfm_core.errors import DeepFMError
 from deepfm_core.evidence.cell_effects import observed_effects
-from deepfm_core.evidence.verdicts import has_evidence, spread_of, verdict_sentence, verdicts
+from deepfm_core.evidence.verdicts import (
+    OVERSTATED,
+    hardly_learned,
+    has_evidence,
+    spread_of,
+    verdict_sentence,
+    verdicts,
+)
+from deepfm_core.runs.in_place import InPlace, learned_in_place
 from deepfm_core.runs.telling import telling_cell
 from deepfm_core.schema.kinds import Reading
 from deepfm_core.store.query import OPENED_PAIR, Question
@@ -66,8 +74,8 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
         own = own.assign(verdict=verdicts(own))
     evaluated = own.iloc[0]
     if evaluated["verdict"]:
-        st.markdown(verdict_sentence(evaluated, plain))
-    st.markdown(_what_is_seen(run, cells))
+        st.markdown(f"{verdict_sentence(evaluated, plain)}{_in_place(run, evaluated)}")
+    st.markdown(_what_is_seen(run, cells, evaluated["verdict"]))
     if evaluated["verdict"]:
         strength_row(evaluated)
     knots = {role.column for role in run.spec.schema.roles if role.kind.entry.reading is Reading.NEAREST}
@@ -202,13 +210,37 @@ def _shared_limit(run: OpenRun, pairs: pd.DataFrame, measure: str) -> float | No
     return None if cells is None else max(own_limit(cells), NOTICED)
 
 
-def _what_is_seen(run: OpenRun, cells: pd.DataFrame) -> str:
+def _in_place(run: OpenRun, pair: pd.Series) -> str:
+    """Say which pair the model has learned in place of one that it has hardly learned, if the data tells."""
+    if not bool(hardly_learned(pd.DataFrame([pair])).iloc[0]) or not bool(pair.get("significant")):
+        return ""
+    found = _found_in_place(run.id, str(pair["field_a"]), str(pair["field_b"]), float(pair["strength"]), run)
+    if found is None:
+        return ""
+    missed, other = plain(found.missed), plain(found.other)
+    return (
+        f" Here it has learned **{plain(pair_label(found.shared, found.other))}** instead: {missed} and {other} go "
+        f"together, so that pair accounts for {found.strength:.2f} log-odds of this one."
+    )
+
+
+@st.cache_data(max_entries=128, show_spinner=False)
+def _found_in_place(run_id: str, field_a: str, field_b: str, strength: float, _run: OpenRun) -> InPlace | None:
+    cells = saved_runs.frame(_run, "level_pairs")
+    return None if cells is None else learned_in_place(cells, field_a, field_b, strength)
+
+
+def _what_is_seen(run: OpenRun, cells: pd.DataFrame, verdict: str) -> str:
     """Say which two levels tell most about the pair: what the data and the model say of them."""
     cell = telling_cell(cells.assign(learned=cells["model"]), run.spec.schema)
     if cell is None:
         return f"Every pair of levels has fewer than {THIN} training rows: too few to name one."
-    nothing = cells["model"].abs().max() < FAINT
-    return f"{cell_sentence(cell)}{' It has learned nothing of this pair.' if nothing else ''}"
+    said = cell_sentence(cell)
+    if cells["model"].abs().max() < FAINT:
+        return f"{said} It has learned nothing of this pair."
+    if verdict == OVERSTATED and abs(cell.learned) <= abs(cell.observed):
+        return f"{said} These two levels are not overstated: that is said of the pair as a whole."
+    return said
 
 
 # The chosen pair as a surface, where both fields are numbers. It is drawn on request, since Plotly is large.

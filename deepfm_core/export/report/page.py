@@ -97,7 +97,8 @@ break-inside:avoid}} .columns b{{font-weight:600;font-variant-numeric:tabular-nu
 dd{{margin-bottom:8px}}th,td{{padding-inline-end:9px}}}}
 @media print{{@page{{margin:16mm 14mm}}body{{font-size:10pt}}main{{max-width:none;padding:0}}nav{{display:none}}
 h1{{font-size:20pt}}h2{{margin-top:22px;padding-top:12px}}h2,h2+p,h3,h3+.quiet{{break-after:avoid}}
-tbody tr:nth-child(-n+2):not(:last-child){{break-after:avoid}}p,figcaption{{orphans:3;widows:3}}
+tbody tr:nth-child(-n+2):not(:last-child){{break-after:avoid}}
+h2+p{{break-inside:avoid}}p,figcaption{{orphans:3;widows:3}}
 .tiles{{grid-template-columns:repeat(4,1fr)}}.tile{{break-inside:avoid;padding:10px 12px}}.tile b{{font-size:15pt}}
 .row{{grid-template-columns:1fr 1fr;gap:10px 22px}}figure>.scroll>svg{{max-height:118mm}}
 svg{{min-width:0!important}}.scroll,pre{{overflow:visible}}
