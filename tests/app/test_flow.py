@@ -83,7 +83,8 @@ def test_other_roles_are_another_question_and_no_interaction_is_said(opened: Ope
     assert new not in first
     assert len(pd.read_parquet(new)) == 1  # x × y
     said = _text(opened("data", table=sha, kinds=json.dumps({"z": "ignore"})))
-    assert "The only pair is not clear above noise" in said
+    assert "The only pair is not clear above noise:** only" in said
+    assert "of 160 rows are" in said  # with so few, no strength is worth saying
 
 
 def test_a_long_table_is_asked_by_a_click_only(opened: Opened, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:

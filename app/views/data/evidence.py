@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import streamlit as st
 
-from app.state import links, visitor
+from app.state import links, saved_tables, visitor
 from app.state.store import store
 from app.widgets.text import plain, without_options
 from deepfm_core._words import percent
@@ -104,7 +104,6 @@ def observed_section(sha: str, schema: Schema, rows: int) -> None:
     if not schema.has_pairs:
         st.caption(plain(why_no_pairs(schema)))
         return
-    fields = len(schema.used)
     question = store().questions.about_pairs(sha, schema, visitor.owner())
     standing = question.standing()
     wanted = st.session_state.setdefault(WANTED, set())
@@ -114,20 +113,20 @@ def observed_section(sha: str, schema: Schema, rows: int) -> None:
         st.button("Estimate pairs", icon=":material/grid_on:", on_click=wanted.add, args=(question.key,))
         return
     waiting = not standing.ended
-    st.fragment(_answer, run_every=LOOK_SECONDS if waiting else None)(question, rows, fields, waiting)
+    st.fragment(_answer, run_every=LOOK_SECONDS if waiting else None)(question, sha, schema, rows, waiting)
 
 
-def _answer(question: Question, rows: int, fields: int, waiting: bool) -> None:
+def _answer(question: Question, sha: str, schema: Schema, rows: int, waiting: bool) -> None:
     standing = question.look()
     if standing.answered and waiting:
         st.rerun()  # the answer is there: stop polling
     elif standing.answered:
-        _pairs(_frame(str(question.path)))
+        _pairs(_frame(str(question.path)), sha, schema)
     elif standing.problem:
         st.info(plain(standing.problem))
         st.button("Try again", icon=":material/refresh:", on_click=question.forget_problem)
     else:
-        expected = START_SECONDS + SECONDS_A_CELL * min(rows, MOST_ROWS) * min(comb(fields, 2), MOST_TESTED)
+        expected = START_SECONDS + SECONDS_A_CELL * min(rows, MOST_ROWS) * min(comb(len(schema.used), 2), MOST_TESTED)
         share = max(standing.share, min(0.15, standing.seconds / expected))
         st.progress(share, f"Estimating pairs from the labels … {standing.seconds:.0f} s")
 
@@ -139,16 +138,27 @@ def _frame(path: str) -> pd.DataFrame:
     return pd.read_parquet(path).dropna(axis="columns", how="all")
 
 
-def _pairs(pairs: pd.DataFrame) -> None:
+@st.cache_data(max_entries=16, show_spinner=False)
+def _positives(sha: str, label: str, _schema: Schema) -> tuple[int, int]:
+    """Count the positive rows of a table, and all that have a label."""
+    from deepfm_core.schema.labels import labelled_rows
+
+    table = saved_tables.table(sha)
+    _, labels = labelled_rows(table.frame, _schema.label, table.name)
+    return int(labels.sum()), len(labels)
+
+
+def _pairs(pairs: pd.DataFrame, sha: str, schema: Schema) -> None:
     from app.charts.interactions.ranking import strongest_pairs
     from app.widgets.columns import PAIRS
     from app.widgets.figure import figure
     from deepfm_core.evidence.verdicts import data_verdicts, untested_said
 
-    st.markdown(sentence(pairs))
+    clear = pairs["significant"].any()
+    st.markdown(sentence(pairs, None if clear else _positives(sha, repr(schema.label), schema)))
     if said := untested_said(pairs):
         st.caption(said)
-    if not pairs["significant"].any():  # a chart would draw noise as large as an effect
+    if not clear:  # a chart would draw noise as large as an effect
         return
     evaluated = pairs.assign(verdict=data_verdicts(pairs))
     figure(
@@ -163,14 +173,19 @@ def _pairs(pairs: pd.DataFrame) -> None:
     )
 
 
-def sentence(pairs: pd.DataFrame) -> str:
-    """Say how many pairs are clear above noise, and which is strongest."""
+def sentence(pairs: pd.DataFrame, counted: tuple[int, int] | None = None) -> str:
+    """Say how many pairs are clear above noise, and which is strongest.
+
+    Args:
+        pairs: what the labels say of them.
+        counted: the numbers of positive and of all rows, where none is clear: few may be why.
+    """
     from app.charts.interactions.ranking import pair_label
     from app.shared.field_pairs import clear_pairs, no_clear_pairs
 
     clear = pairs[pairs["significant"].astype(bool)]
     if clear.empty:
-        return no_clear_pairs(pairs)
+        return no_clear_pairs(pairs, counted)
     best = clear.sort_values("strength", ascending=False).iloc[0]
     return (
         f"{clear_pairs(clear, pairs)} clear above noise. The strongest is "
