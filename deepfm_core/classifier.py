@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self
@@ -389,7 +390,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             folder = Path(made) / "shards"
             for _ in encoded_on_disk(place.pieces, self.spec_, place.dataset.memory, len(table), folder):
                 pass
-            whole = Sharded.open(folder, place.dataset.window_bytes(self.spec_))
+            whole = Sharded.open(folder, partial(place.dataset.window_bytes, self.spec_))
             self._train(whole.encoder, whole.parts["train"], whole.parts["valid"])
         parts = parts_of_sample(whole, table, self.spec_.schema)
         _warn([parts.copies.said_of_sample] if parts.copies.flatter else [], table.name)

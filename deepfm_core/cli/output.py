@@ -29,6 +29,7 @@ class Progressed:
         self._quiet = quiet
         self._live = sys.stderr.isatty()
         self._reading = Waited(lambda _: "reading and encoding rows")
+        self._checking: Waited | None = None
 
     def show(self, event: Event) -> None:
         """Show one event."""
@@ -41,6 +42,10 @@ class Progressed:
             return
         if isinstance(event, Stage) and event.name == "read" and 0 < event.fraction < 1:
             self._reading.report(event.fraction)  # of a table that stays on the disk
+            return
+        if isinstance(event, Stage) and event.name == HOLD_OUT:
+            self._checking = self._checking or Waited(lambda _: "checking pairs on held-out rows")
+            self._checking.report(event.fraction)
             return
         if self._live and isinstance(event, Stage) and event.name == "explain" and event.fraction:
             share = f"explain {event.fraction:4.0%}" if event.fraction < 1 else ""
@@ -99,8 +104,6 @@ def _text(event: Event) -> str:
             )
         case Stage() if event.note:
             return f"note: {event.note}"
-        case Stage() if event.name == HOLD_OUT:
-            return f"checking pairs on held-out rows {event.fraction:4.0%}"
         case Stage() if event.fraction == 0.0 and event.name in ("read", "explain"):
             return f"{event.name} …"
     return ""

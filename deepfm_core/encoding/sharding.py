@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -82,6 +82,10 @@ class Shards:
     def window_bytes(self) -> int:
         """Bytes of a window."""
         return 4 * self.window * sum(self.widths.values())
+
+    def within(self, window_bytes: int) -> Self:
+        """Give the same rows, of which so many bytes are read at a time: one row at least."""
+        return replace(self, window=max(window_bytes // (4 * sum(self.widths.values())), 1))
 
     @cached_property
     def labels(self) -> NDArray[np.float32]:
@@ -185,11 +189,8 @@ def open_shards(folder: Path, layout: Layout, window_bytes: int) -> tuple[dict[s
         values = json.loads((folder / _META).read_text(encoding="utf-8"))
         widths = {str(name): int(width) for name, width in values["widths"].items()}
         weighted = None if values["weighted"] is None else tuple(values["weighted"])
-        window = max(window_bytes // (4 * sum(widths.values())), 1)
         parts = {
-            part: Shards(
-                folder, part, layout, values["rows"][part], values["positives"][part], widths, weighted, window
-            )
+            part: Shards(folder, part, layout, values["rows"][part], values["positives"][part], widths, weighted, 1)
             for part in PARTS
         }
         for part, shards in parts.items():
@@ -198,7 +199,7 @@ def open_shards(folder: Path, layout: Layout, window_bytes: int) -> tuple[dict[s
                     raise lost("they are cut short")
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise lost(type(error).__name__) from error
-    return parts, values
+    return {name: part.within(window_bytes) for name, part in parts.items()}, values
 
 
 SAMPLE_ROWS = 200_000
@@ -446,18 +447,20 @@ class Sharded:
     notes: tuple[str, ...]
 
     @classmethod
-    def open(cls, folder: Path, window_bytes: int) -> Self:
-        """Open what `Sharding.write` has written.
+    def open(cls, folder: Path, window_bytes: Callable[[int], int]) -> Self:
+        """Open what `Sharding.write` has written; `window_bytes` gives the bytes of a window for so many rows in all.
 
         Raises:
             RunError: it is damaged.
         """
         encoder = Encoder.load(folder / "encoder.json")
-        parts, said = open_shards(folder, encoder.layout, window_bytes)
+        parts, said = open_shards(folder, encoder.layout, 0)
+        window = window_bytes(sum(map(len, parts.values())))
+        parts = {name: part.within(window) for name, part in parts.items()}
         return cls(encoder, parts, np.array(said["sample"], np.int8), tuple(said["notes"]))
 
     @classmethod
-    def found(cls, folder: Path, window_bytes: int) -> Self | None:
+    def found(cls, folder: Path, window_bytes: Callable[[int], int]) -> Self | None:
         """Open what an earlier attempt has written; None where there is nothing, or it is damaged and goes."""
         for unfinished in folder.parent.glob(f".{folder.name}.*"):
             shutil.rmtree(unfinished, ignore_errors=True)
@@ -511,6 +514,6 @@ class Dataset:
             raise TableError(f"Dataset `{pieces.name}`", [problem])
         return pieces
 
-    def window_bytes(self, spec: RunSpec) -> int:
-        """Give the bytes of encoded rows that are in memory at a time while the model trains."""
-        return MemoryPlan.of(self.memory, 0, 1, spec.model.embedding_size).window_bytes
+    def window_bytes(self, spec: RunSpec, rows: int) -> int:
+        """Give the bytes of encoded rows that are in memory at a time while the model trains, of so many in all."""
+        return MemoryPlan.of(self.memory, rows, 1, spec.model.embedding_size).window_bytes

@@ -11,11 +11,10 @@ import shutil
 import sys
 import time
 from collections import deque
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, Self
 
 import numpy as np
@@ -42,7 +41,7 @@ from deepfm_core.explain.purify import purify
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.runs.evidence_task import load_encoded, save_encoded
 from deepfm_core.runs.explain_stage import network_sample
-from deepfm_core.runs.fold_processes import WORTH_SECONDS, Asked, FoldProcesses, be_nice
+from deepfm_core.runs.fold_processes import DONE, WORTH_SECONDS, Asked, FoldProcesses, be_nice, room_for
 from deepfm_core.spec.events import HOLD_OUT, Event, Progress, Stage
 from deepfm_core.spec.run import FitSpec, ModelSpec, fit_from, model_from
 from deepfm_core.store.run_folder import RunFolder
@@ -52,7 +51,10 @@ from deepfm_core.training.state import FitState
 
 FOLDER = "folds"
 _TABLE, _SETTINGS = "table.npz", "settings.json"
+_TASK = "task"
 _LOOK_SECONDS = 0.05
+_TOLD = 0.01
+"""Share of the check after which its progress is told again."""
 
 
 @dataclass(frozen=True)
@@ -134,11 +136,13 @@ class Fold:
         return self.place / f"{fold:02}.npz"
 
     def finish(self, fold: int) -> Iterator[float]:
-        """Train a fold and keep its evidence; yield how much of the training is done."""
+        """Train a fold and keep its evidence; yield how much of the training is done, and 1 before it is kept."""
         learner = self.learner
         train, held = rows_of_fold(learner.table, self.folds, learner.seed, fold)
         held_out = yield from learner.learned(train, held)
-        save_fold(self.file(fold), fold_judged(learner.table, train, held, held_out, (learner.seed, fold)))
+        judged = fold_judged(learner.table, train, held, held_out, (learner.seed, fold))
+        yield 1.0
+        save_fold(self.file(fold), judged)
 
     def save(self, folder: Path) -> None:
         """Write it down for another process."""
@@ -182,6 +186,7 @@ def hold_out(
     epochs: Sequence[int],
     seed: int,
     helped: bool = True,
+    look: Callable[[], None] = lambda: None,
 ) -> Iterator[Event]:
     """Check the pairs of a run's model on held-out rows, and add the results to its `pairs` frame.
 
@@ -196,7 +201,8 @@ def hold_out(
         folds: the number of folds K.
         epochs: the number of epochs in each phase of the fit.
         seed: the run's seed.
-        helped: whether other processes may train folds, too, on processors that are idle.
+        helped: whether other processes may train folds, too, on processors that the fit does not use.
+        look: called often; raises where the check is to stop.
     """
     # Files of folds that an earlier attempt finished; a fold is a file, so their names say what is left.
     (folder.path / FOLDER).mkdir(exist_ok=True)
@@ -207,43 +213,47 @@ def hold_out(
     # Each fold has its share of what `FOLDS` folds may keep, whatever their number.
     most_rows = max(1, FOLDS * MOST_VALUES // (max(len(pairs), 1) * folds))
     task = Fold(ModelLearner(table, model, fit, epochs, seed, most_rows, pairs), folds, folder.path / FOLDER)
-    yield Stage(HOLD_OUT, len(kept_folds(folder)) / folds)
-    for share in _finished(task, helped=helped):
-        yield Stage(HOLD_OUT, (len(kept_folds(folder)) + share) / folds)
+    told = len(kept_folds(folder)) / folds
+    yield Stage(HOLD_OUT, told)
+    for trained in _finished(task, folder.log, helped=helped):
+        look()
+        if (share := (len(kept_folds(folder)) + trained) / folds) >= told + _TOLD:
+            told = share
+            yield Stage(HOLD_OUT, share)
     done = [load_fold(path) for path in kept_folds(folder)]
     add_to_pairs(folder, held_out_frame(done, table, pairs))
     shutil.rmtree(folder.path / FOLDER)  # with what a killed process may have left half-written there
 
 
-def _finished(task: Fold, *, helped: bool) -> Iterator[float]:
-    """Finish the folds that are left, here and in processes beside; yield how much of the one here is done."""
+def _finished(task: Fold, log: Path, *, helped: bool) -> Iterator[float]:
+    """Finish the folds that are left, here and in processes beside; yield how many those at work have done."""
     left = deque(fold for fold in range(task.folds) if not task.file(fold).exists())
-    with (
-        TemporaryDirectory(prefix="deepfm-folds-") as place,
-        FoldProcesses(("-m", "deepfm_core.runs.cross_fit_stage", place), left) as others,
-    ):
+    threads, place = torch.get_num_threads(), task.place / _TASK
+    with FoldProcesses(("-m", "deepfm_core.runs.cross_fit_stage", str(place)), left, log) as others:
         while others.busy or left:  # in this order: a process that ends first puts its fold back
             try:
                 fold = left.popleft()
             except IndexError:  # the others took the last ones
                 time.sleep(_LOOK_SECONDS)
-                yield 0.0
+                yield others.share
                 continue
             began = time.monotonic()
             for share in task.finish(fold):
                 if helped and left and time.monotonic() - began > WORTH_SECONDS:
                     helped = False
-                    _begin(others, task, Path(place))
-                yield share
+                    _begin(others, task, place, room_for(len(left), threads))
+                if share < 1:
+                    yield share + others.share
 
 
-def _begin(others: FoldProcesses, task: Fold, place: Path) -> None:
-    """Start processes for the other folds, where a fit leaves processors idle and the disk has room for its rows."""
-    if training_device().type != "cpu":
+def _begin(others: FoldProcesses, task: Fold, place: Path, count: int) -> None:
+    """Start processes for the other folds, if there is room for any, also on the disk for a copy of the rows."""
+    if not count or training_device().type != "cpu":
         return
     with suppress(OSError):
+        place.mkdir(exist_ok=True)
         task.save(place)
-        others.begin(torch.get_num_threads())
+        others.begin(count)
 
 
 def _last(steps: Generator[float, None, HeldOut]) -> HeldOut:
@@ -296,16 +306,22 @@ def load_fold(path: Path) -> FoldEvidence:
 
 
 def main(place: Path) -> None:
-    """Train the folds whose numbers come on the input, a line each, and print the number of each that is finished."""
+    """Train the folds whose numbers come on the input, a line each; print shares, and `DONE` when one is finished.
+
+    When nobody waits any more, or the run's folder is gone, nothing is kept.
+    """
     be_nice()
     torch.set_flush_denormal(True)
     task, asked = Fold.load(place), Asked()
     set_threads(task.learner.table.layout, task.learner.model, task.learner.fit)
     while (fold := asked.next()) is not None:
-        for _ in task.finish(fold):
-            if asked.over.is_set():
+        told = -_TOLD
+        for share in task.finish(fold):
+            if asked.over.is_set() or not task.place.is_dir():
                 return
-        print(fold, flush=True)
+            if share >= told + _TOLD:
+                print(told := share, flush=True)
+        print(DONE, flush=True)
 
 
 if __name__ == "__main__":

@@ -184,12 +184,12 @@ def _read(work: _Work) -> Events:
 def _shard(work: _Work, dataset: Dataset) -> Events:
     """Encode the rows of a dataset on the disk, or find them there, and take the run's table for their sample."""
     folder, table = work.job.folder.shards, work.context.table(work.spec.table)
-    work.whole = Sharded.found(folder, dataset.window_bytes(work.spec))
+    work.whole = Sharded.found(folder, partial(dataset.window_bytes, work.spec))
     if work.whole is None:
         pieces = dataset.pieces(table.report.files)
         for share in encoded_on_disk(pieces, work.spec, dataset.memory, len(table), folder):
             yield Stage("read", share)
-        work.whole = Sharded.open(folder, dataset.window_bytes(work.spec))
+        work.whole = Sharded.open(folder, partial(dataset.window_bytes, work.spec))
     work.encoder = work.whole.encoder
     work.parts = parts_of_sample(work.whole, table, work.spec.schema)
     rows, copies = sum(map(len, (work.parts.train, work.parts.valid, work.parts.test))), work.parts.copies
@@ -347,6 +347,7 @@ def _hold_out(work: _Work) -> Events:
         epochs=work.fitted.best_epochs,
         seed=spec.seed,
         helped=work.context.helped,
+        look=partial(_stop_if_cancelled, work),
     )
 
 

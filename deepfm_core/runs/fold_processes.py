@@ -1,4 +1,4 @@
-"""Processes that train folds beside a run, each on a processor that the run leaves idle.
+"""Processes that train folds beside a run, on processors that its own fit does not use.
 
 A fold is trained from the same rows, settings and seed wherever it is trained, so what it says is the same. The run
 trains folds itself, too, and starts the processes only once a fold takes longer than a process takes to begin.
@@ -24,9 +24,12 @@ from deepfm_core.training.hardware import wanted_threads
 
 WORTH_SECONDS = 2.0
 """A fold that takes longer is worth other processes; one takes about as long to load torch."""
+DONE = "done"
+"""What a process prints when a fold's file is written; before that it prints shares."""
 _NICE = 5
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 5.0
+_CONTAINER = Path("/sys/fs/cgroup")
 
 
 class FoldProcesses:
@@ -35,16 +38,18 @@ class FoldProcesses:
     A process that ends without having trained its fold puts that back into the queue: the run then trains it itself.
     """
 
-    def __init__(self, command: Sequence[str], left: deque[int]) -> None:
+    def __init__(self, command: Sequence[str], left: deque[int], log: Path) -> None:
         """Begin with none.
 
         Args:
             command: the arguments of Python. The process reads the numbers of folds from its input, a line each, and
-                prints one when that fold's file is written. It ends with its input.
+                prints how much of one is done, then `DONE` when that fold's file is written. It ends with its input.
             left: the folds that nobody has taken.
+            log: the file that has what goes wrong in a process.
         """
-        self._command, self._left = command, left
+        self._command, self._left, self._log = command, left, log
         self._begun: list[tuple[subprocess.Popen[str], threading.Thread]] = []
+        self._shares: dict[int, float] = {}
         self._stopped = False
 
     def __enter__(self) -> Self:
@@ -60,39 +65,42 @@ class FoldProcesses:
             thread.join(_STOP_SECONDS)
 
     @property
-    def begun(self) -> bool:
-        """Whether there are any."""
-        return bool(self._begun)
-
-    @property
     def busy(self) -> bool:
         """Whether one of them trains a fold."""
         return any(thread.is_alive() for _, thread in self._begun)
 
-    def begin(self, threads: int) -> None:
-        """Start as many as there is room for beside a run that trains with so many threads: perhaps none.
+    @property
+    def share(self) -> float:
+        """How many folds they have done of those that they are at: a half for each that is half done."""
+        return sum(tuple(self._shares.values()))
 
-        A system that starts no process has the run train alone.
-        """
-        with suppress(OSError):
-            for _ in range(room_for(len(self._left), threads)):
-                process = subprocess.Popen(
-                    [sys.executable, *self._command],
-                    cwd=_ROOT,
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    stderr=subprocess.DEVNULL,
-                    text=True,
-                )
-                thread = threading.Thread(target=self._feed, args=(process,), daemon=True, name="folds")
-                self._begun.append((process, thread))
-                thread.start()
+    def begin(self, count: int) -> None:
+        """Start so many; where the system starts none, the run trains alone."""
+        with suppress(OSError, RuntimeError):
+            for _ in range(count):
+                self._begin()
+
+    def _begin(self) -> None:
+        with self._log.open("a", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [sys.executable, *self._command],
+                cwd=_ROOT,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+            )
+        thread = threading.Thread(target=self._feed, args=(process,), daemon=True, name="folds")
+        try:
+            thread.start()
+        except RuntimeError:  # the system has no room for a thread
+            process.kill()
+            raise
+        self._begun.append((process, thread))
 
     def _feed(self, process: subprocess.Popen[str]) -> None:
         """Give a process one fold after the other."""
-        assert process.stdin is not None
-        assert process.stdout is not None
-        with process:  # which closes its input, and waits for its end
+        with suppress(OSError), process:  # which closes its input, and waits for its end; it may have ended before
             while not self._stopped:
                 try:
                     fold = self._left.popleft()
@@ -103,25 +111,36 @@ class FoldProcesses:
                     process.kill()
                     return
 
-    @staticmethod
-    def _trained(process: subprocess.Popen[str], fold: int) -> bool:
+    def _trained(self, process: subprocess.Popen[str], fold: int) -> bool:
         """Have a process train a fold, and say whether it did."""
         assert process.stdin is not None
         assert process.stdout is not None
         try:
             process.stdin.write(f"{fold}\n")
             process.stdin.flush()
-            return process.stdout.readline().strip() == str(fold)
-        except OSError:  # it has ended
+            while (line := process.stdout.readline().strip()) not in ("", DONE):
+                self._shares[fold] = float(line)
+            return line == DONE
+        except (OSError, ValueError):  # it has ended
             return False
+        finally:
+            self._shares.pop(fold, None)
 
 
 def room_for(folds: int, threads: int) -> int:
-    """Count the processes that find an idle processor and enough memory beside a run with so many threads."""
+    """Count the processes that find a processor and enough memory beside a run whose fit has so many threads."""
     allowed = wanted_threads() or processors()
     memory = psutil.Process().memory_info().rss
-    fitting = psutil.virtual_memory().available // 2 // max(memory, 1)
-    return max(0, min(folds, allowed // max(threads, 1) - 1, fitting))
+    return max(0, min(folds, allowed // max(threads, 1) - 1, memory_left() // 2 // max(memory, 1)))
+
+
+def memory_left() -> int:
+    """Give the bytes that may still be taken: of the system, and of the container, if that has a limit."""
+    left = int(psutil.virtual_memory().available)
+    with suppress(OSError, ValueError):  # no container, or one without a limit
+        most, taken = ((_CONTAINER / name).read_text() for name in ("memory.max", "memory.current"))
+        left = min(left, int(most) - int(taken))
+    return left
 
 
 class Asked:

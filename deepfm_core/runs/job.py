@@ -57,10 +57,11 @@ class Context:
     """The encoded rows that the store keeps; None where nothing is kept."""
     choices: Callable[[str], Choices] | None = None
     """Says how the store reads a table, without reading it; None for a run in no store."""
-    helped: bool = True
-    """Whether the run may start processes on processors that are idle. A node of a cluster lends it one."""
     require: Callable[[str], None] | None = None
     """Raises where a table that need not be read, since its encoded rows are kept, is gone or another owner's."""
+    helped: bool = True
+    """Whether the run may start processes on other processors. Not on a node of a cluster, which lends it one, and not
+    where several workers share the processors."""
     trainer: Trainer | None = None
     """Does the fit by several workers; None where this process does it by itself."""
 

@@ -262,7 +262,7 @@ def notation_of(
     The marks of decimals and thousands are decided together, over the whole column.
 
     Args:
-        texts: stripped.
+        texts: stripped, none of them empty.
         counts: (D,) rows that hold each.
         decimal: the mark before decimals where it is known.
         quantity: whether a few texts without a digit among many numbers mean no value, whatever they say.

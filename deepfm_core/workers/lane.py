@@ -21,6 +21,7 @@ from deepfm_core.spec.events import Cancelled, EpochDone, Event, Failed, Finishe
 from deepfm_core.store.process import Process
 from deepfm_core.store.records import RunRow
 from deepfm_core.store.run_folder import RunFolder
+from deepfm_core.store.run_queue import worker_limit
 from deepfm_core.store.store import Store
 
 if TYPE_CHECKING:
@@ -195,7 +196,9 @@ def perform(
     watch = Watch(partial(claims.must_stop, run.id, worker), partial(claims.beat, run.id, worker))
     tables = table or partial(store.table_for, owner=run.owner)
     require = None if table else partial(store.require_table, owner=run.owner)
-    context = Context(tables, watch.cancelled, store.questions, store.encoded, store.choices, require=require)
+    context = Context(
+        tables, watch.cancelled, store.questions, store.encoded, store.choices, require, helped=worker_limit() == 1
+    )
     ending: Event | None = None
     ended = "stopped"
     try:

@@ -6,7 +6,7 @@ import subprocess
 import sys
 import time
 from collections import deque
-from itertools import combinations
+from itertools import combinations, pairwise
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,7 @@ import pytest
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS
 from deepfm_core.runs import cross_fit_stage, fold_processes
 from deepfm_core.runs.cross_fit_stage import Fold, hold_out, kept_folds
-from deepfm_core.runs.fold_processes import FoldProcesses
+from deepfm_core.runs.fold_processes import DONE, FoldProcesses
 from deepfm_core.spec.events import Event, Stage
 from deepfm_core.spec.run import FitSpec, ModelSpec
 from deepfm_core.store.run_folder import RunFolder
@@ -55,20 +55,20 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> list[FoldProcesses]:
     started: list[FoldProcesses] = []
     begin = FoldProcesses.begin
 
-    def begin_and_wait(self: FoldProcesses, threads: int) -> None:
-        begin(self, threads)
+    def begin_and_wait(self: FoldProcesses, count: int) -> None:
+        begin(self, count)
         started.append(self)
         await_empty(self)
 
     monkeypatch.setattr(cross_fit_stage, "WORTH_SECONDS", 0.0)
-    monkeypatch.setattr(fold_processes, "room_for", lambda folds, threads: min(folds, 2))
+    monkeypatch.setattr(cross_fit_stage, "room_for", lambda folds, threads: min(folds, 2))
     monkeypatch.setattr(FoldProcesses, "begin", begin_and_wait)
     return started
 
 
 def await_empty(processes: FoldProcesses) -> None:
     """Hold the run back until the others have taken every fold, or have ended."""
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 600
     while processes._left and processes.busy and time.monotonic() < deadline:
         time.sleep(0.02)
 
@@ -120,12 +120,59 @@ def test_a_process_whose_run_is_killed_leaves_its_fold(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "deepfm_core.runs.cross_fit_stage", str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdin is not None
-        process.stdin.write("0\n")
-        process.stdin.close()  # as the system closes it when the run's process ends
-        assert process.wait(120) == 0
         assert process.stdout is not None
-        assert not process.stdout.read()
+        process.stdin.write("0\n")
+        process.stdin.flush()
+        assert 0 <= float(process.stdout.readline()) < 1  # it trains, and would for weeks
+        process.stdin.close()  # as the system closes it when the run's process ends
+        assert process.wait(600) == 0
+        assert DONE not in process.stdout.read()
     assert not list(tmp_path.glob("[0-9]*.npz"))
+
+
+def test_a_process_that_has_ended_leaves_its_fold_in_the_queue(tmp_path: Path) -> None:
+    left = deque([3])
+    with FoldProcesses(("-c", "raise SystemExit('no room')"), left, tmp_path / "log") as processes:
+        processes.begin(1)
+        (process, thread), *_ = processes._begun
+        process.wait(600)
+        thread.join(600)
+        assert not processes.busy
+    assert list(left) == [3]
+    assert processes.share == 0
+    assert "no room" in (tmp_path / "log").read_text()
+
+
+def test_what_a_process_says_of_its_fold_counts_until_that_is_done(tmp_path: Path) -> None:
+    left, seen = deque([1, 2]), list[float]()
+    program = f"for fold in iter(input, 'x'): print(.25, flush=True); input if fold == '1' else exit(); print('{DONE}')"
+    with FoldProcesses(("-u", "-c", program), left, tmp_path / "log") as processes:
+        processes.begin(1)
+        while processes.busy:
+            seen.append(processes.share)
+    assert set(seen) <= {0, 0.25}
+    assert list(left) == [2]  # the second one's process ended
+
+
+def test_a_check_tells_its_progress_by_the_hundredth_and_stops_where_it_is_looked(tmp_path: Path) -> None:
+    folder = begun(RunFolder(tmp_path / "run"))
+    codes, labels = small_table(0, rows=2_000)
+    table = table_of(codes, labels, NAMES)
+    looks: list[None] = []
+
+    def look() -> None:
+        looks.append(None)
+        if len(looks) == 40:
+            raise InterruptedError
+
+    told: list[Event] = []
+    check = hold_out(folder, table, MODEL, FIT, folds=4, epochs=[500], seed=0, helped=False, look=look)
+    with pytest.raises(InterruptedError):
+        told.extend(check)
+    shares = [event.fraction for event in told if isinstance(event, Stage)]
+    assert shares[0] == 0
+    assert all(later - earlier >= 0.00999 for earlier, later in pairwise(shares))
+    assert len(shares) < len(looks)
 
 
 def test_an_attempt_goes_on_with_the_folds_that_are_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -169,6 +216,17 @@ def test_a_run_starts_processes_only_where_processors_and_memory_are_left(monkey
     assert fold_processes.room_for(4, 1) in (1, 2)
     available[0] = 0
     assert fold_processes.room_for(4, 1) == 0
+
+
+def test_the_limit_of_a_container_counts_as_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = fold_processes.memory_left()
+    monkeypatch.setattr(fold_processes, "_CONTAINER", tmp_path)
+    assert fold_processes.memory_left() > 0
+    (tmp_path / "memory.current").write_text("1000\n")
+    (tmp_path / "memory.max").write_text("max\n")
+    assert fold_processes.memory_left() > 1000
+    (tmp_path / "memory.max").write_text("1500\n")
+    assert fold_processes.memory_left() == 500 < free
 
 
 def test_the_rows_of_another_process_are_the_same(tmp_path: Path) -> None:

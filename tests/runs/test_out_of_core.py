@@ -80,7 +80,7 @@ def sharded(spec: RunSpec, data: Path, folder: Path, window: int = 1 << 30) -> S
     passes = Sharding(Pieces(data), spec, MEMORY)
     for step in (passes.divide(), passes.summarise(), passes.write(folder)):
         assert list(step)[-1] == 1.0
-    return Sharded.open(folder, window)
+    return Sharded.open(folder, lambda rows: window)
 
 
 def test_a_run_from_the_disk_is_the_run_in_memory_where_one_window_holds_all(data, spec, tmp_path):
