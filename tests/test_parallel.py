@@ -69,3 +69,18 @@ def test_arrows_memory_is_changed_in_our_own_processes_alone(work, left_alone, t
     program = f"import pyarrow as pa; before = {name}; {work}; print(before, {name})"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout.split()[-2:] == ["mimalloc", "mimalloc" if left_alone else "system"]
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads memory as Linux tells it")
+def test_freed_memory_goes_back_to_the_system():
+    """A last array in use, above all others, keeps glibc from giving back what was freed below it."""
+    program = (
+        "import numpy as np, psutil\n"
+        "from deepfm_core._parallel import release_memory\n"
+        "rss = lambda: psutil.Process().memory_info().rss\n"
+        "held = [np.ones(2_000) for _ in range(20_000)]\n"
+        "del held[:-1]\n"
+        "before = rss(); release_memory(); print(before - rss())"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 200_000_000

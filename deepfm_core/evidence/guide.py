@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from threadpoolctl import threadpool_limits
 
+from deepfm_core._parallel import release_memory
 from deepfm_core.encoding.encoded_table import EncodedField, EncodedTable, Layout, together
 from deepfm_core.encoding.sharding import Shards
 from deepfm_core.encoding.turned import TurnedRows
@@ -160,6 +161,7 @@ def fit_guides(table: EncodedTable | Shards, *, seed: int = 0, report: Report = 
         else:
             with TurnedRows(table, left) as rows:
                 guides = _guides(_Problem(rows, table.window_bytes // _A_CELL), pairs, left)
+            release_memory()  # the windows of training are to have it
         start, alone = (replace(one, main=main, rows=len(table), asked=count) for one in (guides.start, guides.alone))
         return Guides(start, alone)
 
