@@ -11,7 +11,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.interactions.ranking import MEASURES, pair_label, ranked
-from app.state import links
+from app.state import links, saved_runs
 from app.state.links import chart_key, point
 from app.state.saved_runs import OpenRun
 from app.widgets.figure import written
@@ -160,6 +160,11 @@ def finding(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
     """Say which pair is strongest, and how far to trust that."""
     if has_evidence(pairs):
         _finding_with_evidence(run, pairs, measure)
+        if sampled := saved_runs.sample_of(run):
+            st.caption(
+                f"What the labels say of pairs is of a sample of {sampled[0]:,} of the {sampled[1]:,} rows; so are the "
+                "counts of rows below. The model was trained on all training rows."
+            )
         if said := untested_said(pairs):
             st.caption(said)
         _say_unexplained(pairs)
@@ -241,9 +246,11 @@ def _finding_with_evidence(run: OpenRun, pairs: pd.DataFrame, measure: str) -> N
 
 
 def positives(run: OpenRun) -> tuple[int, int] | None:
-    """Give the numbers of positive and of all rows of a run; None for a run that did not count them."""
+    """Give the numbers of positive and of all rows whose labels were asked; None for a run that did not count them."""
     found = run.summary.get("positives")
-    return None if found is None else (sum(found.values()), sum(run.summary["rows"].values()))
+    return (
+        None if found is None or saved_runs.sample_of(run) else (sum(found.values()), sum(run.summary["rows"].values()))
+    )
 
 
 def clear_pairs(clear: pd.DataFrame, pairs: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ from app.state import links, saved_runs, saved_tables, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.widgets.text import code, errors_shown, plain, without_options
-from deepfm_core.errors import DeepFMError, RunError
+from deepfm_core.errors import DeepFMError, RunError, SpecError
 from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import COPIES as WITH_COPIES
@@ -26,9 +26,11 @@ from deepfm_core.schema.schema import DROP, KEEP, FieldRole, Schema
 from deepfm_core.spec.presets import preset, run_name
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.spec.settings import SETTINGS
+from deepfm_core.store.limits import shared
 
 if TYPE_CHECKING:
     from deepfm_core.schema.column_rules import Said
+    from deepfm_core.store.records import Whole
     from deepfm_core.tables.table import Table
 
 
@@ -84,7 +86,7 @@ def _said_of_table() -> dict[str, str]:
 
 def _of_a_table() -> tuple[str, ...]:
     """Name the choices that mean nothing on another table."""
-    return "label", "positive", BLANK, COPIES, KINDS, SEPARATORS, WRITTEN, SPLIT, VALID_TABLE, TEST_TABLE
+    return "label", "positive", BLANK, COPIES, KINDS, SEPARATORS, WRITTEN, SPLIT, VALID_TABLE, TEST_TABLE, MEMORY
 
 
 def follow_table(before: Table, sha: str) -> None:
@@ -179,12 +181,14 @@ def as_shown(run: OpenRun) -> RunSpec:
         sha, name = next(iter(saved_tables.samples())), saved_tables.SAMPLE_TABLE.name
     held_out = (base.valid_table, base.test_table, base.valid_table_name, base.test_table_name)
     made = RunSpec(sha, name, base.schema, *held_out, split=base.split)
-    model, fit = preset("recommended", "deepfm", made.training_rows(saved_tables.learned(sha, base.schema)))
+    model, fit = preset("recommended", "deepfm", made.training_rows(saved_tables.trained_rows(sha, base.schema)))
     return replace(made, model=model, fit=fit)
 
 
 def say_expectations(spec: RunSpec) -> None:
     """Say what to expect of a run where its table is wide and short; nothing where it is not."""
+    if saved_tables.whole_of(spec.table) is not None:
+        return  # the sample does not tell how many values all rows have
     said = [plain(without_options(sentence)) for sentence in _expectations(json.dumps(spec.to_dict()), spec)]
     if said:
         bullet = "- " if len(said) > 1 else ""
@@ -201,13 +205,106 @@ def _expectations(key: str, _spec: RunSpec) -> list[str]:
 def launch(spec: RunSpec, settings: str = "") -> None:
     """Queue a run and open it on Train; its name holds the model, the `settings` in words, and the table.
 
+    A run on a table that is a sample trains on the whole of it, from the disk.
+
     Raises:
         RunError: one of its tables is not the visitor's, or as many runs wait as may.
+        SpecError: it needs all rows in memory, and its table is a sample.
+        TableError: the files of the whole are gone, or the visitor may not read them.
     """
     saved_tables.require_for(spec)
-    run_id = store().enqueue(spec, run_name(spec, settings), visitor.owner())
+    whole, dataset = saved_tables.whole_of(spec.table), None
+    if whole is not None:
+        dataset = _dataset(spec, whole)
+        spec = replace(spec, schema=replace(spec.schema, copies=KEEP))
+    run_id = store().enqueue(spec, _called(spec, settings), visitor.owner(), dataset=dataset)
     keep_worker()
     links.go("train", run=run_id, new=None)
+
+
+def _called(spec: RunSpec, settings: str) -> str:
+    """Name a run by what it trains on, which may be the whole that its table is a sample of."""
+    if saved_tables.whole_of(spec.table) is None:
+        return run_name(spec, settings)
+    from deepfm_core.encoding.sharding import name_of_whole
+
+    return run_name(replace(spec, table_name=name_of_whole(spec.table_name)), settings)
+
+
+MEMORY = "memory"
+"""Name of the choice of how much memory a run on a dataset may take."""
+_SIZES = [n * 10**9 for n in (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128, 192, 256)]
+
+
+def memory_sizes(whole: Whole) -> list[str]:
+    """Give the sizes of memory that a run on a dataset may be given, smallest first; the last is the usual one."""
+    from deepfm_core.encoding.sharding import least_memory, said_bytes
+
+    most, least = most_memory(), least_memory(whole.rows)
+    sizes = [size for size in (least, *_SIZES, most) if least <= size <= most]
+    return list(dict.fromkeys(said_bytes(size, up=size == least) for size in sorted(sizes)))
+
+
+def most_memory() -> int:
+    """Give the most bytes that a run on a dataset may take: half of the machine's, on a shared server as for a file."""
+    from deepfm_core.store.untrusted import Limits
+    from deepfm_core.tables.columnar.budget import half_of_memory
+
+    return Limits.default().memory if shared() else half_of_memory()
+
+
+def _dataset(spec: RunSpec, whole: Whole) -> dict[str, Any]:
+    """Give what a run on a dataset needs besides its spec, as a run's `dataset.json` has it.
+
+    Raises:
+        DeepFMError: the run needs all rows in memory, the memory is too little, or the files may not be read.
+    """
+    if spec.model.crosses or spec.valid_table or spec.test_table:
+        what = "Crossed fields need" if spec.model.crosses else "Separate tables to validate or test on need"
+        raise SpecError(f"{what} all rows in memory, and these {whole.rows:,} stay on the disk. Leave them out.")
+    saved_tables.require_whole(whole)
+    sizes = memory_sizes(whole)
+    if not sizes:
+        from deepfm_core.encoding.sharding import least_memory, said_bytes
+
+        least = said_bytes(least_memory(whole.rows), up=True)
+        raise RunError(
+            f"{whole.rows:,} rows need {least} of memory, and a run may take {said_bytes(most_memory())} here. Open "
+            "fewer files."
+        )
+    from deepfm_core.encoding.memory import memory_of
+
+    chosen = links.chosen(MEMORY)
+    return {"source": whole.source, "memory": memory_of(chosen if chosen in sizes else sizes[-1])}
+
+
+def choose_memory(sha: str) -> None:
+    """Draw how much memory a run on a dataset may take; nothing for a table that is the whole."""
+    whole = saved_tables.whole_of(sha)
+    if whole is None or not (sizes := memory_sizes(whole)):
+        return
+    st.selectbox("Memory", sizes, help=_MEMORY_HELP, **links.mirror(MEMORY, sizes, sizes[-1]))
+    st.caption(f"The run trains on all {whole.rows:,} rows, from the disk.")
+
+
+_MEMORY_HELP = (
+    "What the run plans for. The rows stay on the disk, encoded, and the model reads as many at a time as fit. More "
+    "memory keeps more rare values, and shuffles the rows better."
+)
+
+
+def say_sample(sha: str, *, alone: bool = False) -> None:
+    """Say that a table is a sample of a dataset, and which rows are trained on; with `alone`, the sample's."""
+    whole = saved_tables.whole_of(sha)
+    if whole is None:
+        return
+    rows = f"a sample of {len(saved_tables.table(sha)):,} of {whole.rows:,} rows, which do not fit into memory"
+    then = (
+        "Runs here train and are judged on the sample alone. *Train* takes all rows."
+        if alone
+        else "Roles, values and pairs below are of the sample. *Train* takes all rows, from the disk."
+    )
+    st.info(f"This table is {rows}. {then}", icon=":material/database:")
 
 
 def wake_worker() -> None:
@@ -250,7 +347,7 @@ def take_over() -> None:
     with errors_shown():
         spec = saved_runs.open_run(run_id).spec
         saved_tables.require_for(spec)
-        chosen = choices_of(spec, saved_tables.learned(spec.table, spec.schema))
+        chosen = choices_of(spec, saved_tables.trained_rows(spec.table, spec.schema))
         choose_table(spec.table)  # not before all is known: it replaces the visitor's own table
         links.go("train", **chosen, new="1", run=None)
 

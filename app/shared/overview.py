@@ -40,7 +40,7 @@ def show(run: OpenRun) -> None:
     found = _found(run.id, run.state, run)
     model = MODEL_TITLES[run.spec.model.name]
     cards = (
-        _pair(found.pair, model, run.spec.schema),
+        _of_sample(run, _pair(found.pair, model, run.spec.schema)),
         _spread(found.spread, model, wide_title(run.spec.model)),
         _slice(found.worst, _sampled(run, found)),
     )
@@ -73,6 +73,14 @@ def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
         return "No clear pair", f"{text} clear above noise.", f"The strongest is {name}."
     text = effect if found.cell is None else cell_sentence(found.cell)
     return name, text, f"{_briefly(found.verdict)} {_how_many(found, clear)}".strip()
+
+
+def _of_sample(run: OpenRun, card: Card) -> Card:
+    """Say of the card of a pair when the labels that show it are those of a sample."""
+    sampled, (headline, text, note) = saved_runs.sample_of(run), card
+    if sampled is None or not run.spec.schema.has_pairs:
+        return card
+    return headline, text, f"{note} Counted on a sample of {sampled[0]:,} of {sampled[1]:,} rows."
 
 
 def _briefly(verdict: str) -> str:

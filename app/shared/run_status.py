@@ -196,19 +196,25 @@ def show_group(runs: Sequence[RunRow]) -> None:
 def _about(spec: RunSpec, summary: dict[str, object], name: str) -> list[str]:
     rows = summary.get("rows")
     sampled, divided = "sample" in summary, rows if isinstance(rows, dict) else {}
-    known = _table(spec, divided, named=spec.table_name in name, sampled=sampled)
+    known = _table(spec, divided, name, sampled=sampled)
     imported = ["imported, with the figures of its file"] if summary.get(IMPORTED) else []
     return [*known, model_in_words(spec), *_auc(summary), *imported]
 
 
-def _table(spec: RunSpec, rows: dict[str, int], named: bool = False, sampled: bool = False) -> list[str]:
-    """Say the table and its label; with `named`, the line has named the table already.
+def _table(spec: RunSpec, rows: dict[str, int], name: str = "", sampled: bool = False) -> list[str]:
+    """Say the table and its label; the line has begun with `name`, which may name the table already.
 
     With `sampled`, the roles are those of a sample, which does not tell how many of all rows have no label.
     """
     label = spec.schema.label
     unlabelled = f" ({label.missing:,} more without a label)" if label.left_out and not sampled else ""
-    table = [] if named else [plain(spec.table_name)]
+    called = spec.table_name
+    if sampled:
+        from deepfm_core.encoding.sharding import name_of_whole
+
+        called = name_of_whole(called)
+    table = [] if called in name else [plain(called)]
+    table += ["from the disk"] if sampled else []
     table += [counted(sum(rows.values()), "row") + unlabelled] if rows else []
     return [*([", ".join(table)] if table else []), f"positive: {code(outcome(spec.schema.label))}"]
 

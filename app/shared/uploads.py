@@ -401,10 +401,33 @@ def _named(source: str, key: str) -> str | None:
         if not source:
             raise SpecError("No files are named. Write a path, a pattern or an address.")
         said = chosen_reading(_reading(key)) if st.session_state.get(f"{key} said") else FOUND
-        return saved_tables.add_files(source, said)
+        return saved_tables.add_files(source, said, _Drawing(key))
     except DeepFMError as error:
         st.session_state[f"problem of {key}"] = error
         return None
+
+
+class _Drawing:
+    """Shows how much of a sample is drawn, with a button that stops it."""
+
+    def __init__(self, key: str) -> None:
+        self._key, self._place = key, st.empty()
+        self._bar: Any = None
+
+    def __call__(self, share: float) -> None:
+        """Show the share done; a click on the page ends its run here, and with it the reading."""
+        if not share:
+            return  # it reads all of them, or has just begun
+        text = f"The rows do not fit into memory: drawing a sample of them, {share:.0%}"
+        if self._bar is None:
+            with self._place.container():
+                st.button("Cancel", key=f"cancel {self._key}", on_click=_forget, args=(self._key,))
+                self._bar = st.empty()
+        self._bar.progress(share, text=text)
+
+
+def _forget(key: str) -> None:
+    st.session_state.pop(f"asked for {key}", None)
 
 
 def say_refused(file: UploadedFile | None, key: str, instead: str) -> None:

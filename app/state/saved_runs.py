@@ -122,6 +122,12 @@ def compared_run() -> OpenRun | None:
     return open_run(compared) if compared else None
 
 
+def sample_of(run: OpenRun) -> tuple[int, int] | None:
+    """Give the rows of the sample that a run from the disk explains, and all of its rows; None where these are all."""
+    sample, rows = run.summary.get("sample"), sum(run.summary.get("rows", {}).values())
+    return (sample, rows) if isinstance(sample, int) and sample < rows else None
+
+
 def run_progress(run: OpenRun) -> RunProgress:
     """Read the progress of a run from its events; that of an ended run is cached."""
     from deepfm_core.runs.progress import RunProgress

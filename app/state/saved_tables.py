@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from deepfm_core.schema.column_rules import Said
     from deepfm_core.schema.copies import Copies
     from deepfm_core.spec.run import RunSpec
+    from deepfm_core.store.records import Whole
     from deepfm_core.tables.table import Choices, Table
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -62,24 +64,65 @@ def add_table(source: Path | bytes, name: str, choices: Choices | None = None, *
     return keep(choices=choices, replacing=replacing).sha256
 
 
-def add_files(source: str, choices: Choices | None = None) -> str:
+def add_files(source: str, choices: Choices | None = None, heard: Callable[[float], object] | None = None) -> str:
     """Keep a table of files that are not uploads for the visitor, and return its key.
+
+    Of Parquet files whose rows do not fit into memory it is a sample (`whole_of`).
 
     Args:
         source: a file, a folder, a pattern or a URI, below the operator's places where there are any.
         choices: what the visitor says of each file.
+        heard: called with the share of a sample that is drawn; what it raises stops that.
 
     Raises:
         TableError: the files cannot be read as a table, are too large, or lie elsewhere.
         RunError: the visitor has as much as is allowed, or may not name files.
     """
-    if not visitor.may_name_files():
-        raise RunError("Only a browser on the server's own machine may open its files. Upload the file.")
+    allowed = _places()
     from deepfm_core.tables.columnar.budget import half_of_memory
 
     most = MAX_TABLE_BYTES if shared() else half_of_memory()
-    allowed = data_roots() or (() if shared() else None)
-    return store().gather_table(source, visitor.owner(), most, allowed, choices).sha256
+    return store().gather_table(source, visitor.owner(), most, allowed, choices, heard).sha256
+
+
+def _places() -> Sequence[str] | None:
+    """Give the places whose files the visitor may name; None for any.
+
+    Raises:
+        RunError: the visitor may name none.
+    """
+    if not visitor.may_name_files():
+        raise RunError("Only a browser on the server's own machine may open its files. Upload the file.")
+    return data_roots() or (() if shared() else None)
+
+
+def whole_of(sha: str) -> Whole | None:
+    """Say which dataset a table is a sample of; None where it is the whole."""
+    return store().whole_of_table(sha)
+
+
+def require_whole(whole: Whole) -> None:
+    """Refuse a dataset that the visitor may not read, or whose files are gone.
+
+    Raises:
+        TableError: it lies outside the operator's places, or is not there.
+        RunError: the visitor may name no files.
+    """
+    allowed = _places()
+    if allowed is not None:
+        from deepfm_core.tables.datasets.roots import require_below
+
+        require_below(whole.source, allowed)
+
+
+def trained_rows(sha: str, schema: Schema) -> int:
+    """Count the rows that a run of *Train* learns from: those of the dataset that a table is a sample of, or its own.
+
+    Raises:
+        RunError: the store does not have the table, or it is not the visitor's.
+    """
+    whole = whole_of(sha)
+    return learned(sha, schema) if whole is None else whole.rows
 
 
 def original(sha: str) -> Path:

@@ -28,6 +28,7 @@ from deepfm_core.runs.progress import expectations
 from deepfm_core.spec.events import Event, Failed, Finished
 from deepfm_core.spec.presets import run_name, settings, settings_said
 from deepfm_core.spec.run import RunSpec
+from deepfm_core.store.records import Whole
 from deepfm_core.store.run_folder import RunFolder
 
 KEPT = "The run is kept as failed; *Resume* on the app's page Runs begins it anew once the files are as they were."
@@ -171,6 +172,8 @@ def _train_one_in_store(spec: RunSpec, name: str, engine: Engine, tables: Tables
     store = Store.default()
     for sha, path in tables.paths.items():
         store.import_table(path, tables.tables[sha].name, table=tables.tables[sha], choices=tables.choices)
+    if tables.dataset is not None:
+        store.note_whole(spec.table, Whole(tables.dataset.source, tables.rows))
     worker = Process.current()
     row = store.begin(spec, worker, name)
     if tables.dataset is not None:

@@ -222,6 +222,11 @@ _SHARE = 4
 """Piece, window and features may take this part of what is left, each."""
 
 
+def least_memory(rows: int) -> int:
+    """Give the fewest bytes of memory with which a run takes so many rows."""
+    return _BASE + _LEAST + _A_ROW * rows
+
+
 @dataclass(frozen=True)
 class MemoryPlan:
     """What the bytes of the setting are spent on.
@@ -243,7 +248,7 @@ class MemoryPlan:
         Raises:
             RunError: they are not enough for so many rows.
         """
-        least = _BASE + _LEAST + _A_ROW * rows
+        least = least_memory(rows)
         if memory < least:
             raise RunError(
                 f"Memory is {said_bytes(memory)}, too little for {rows:,} rows. "

@@ -267,6 +267,23 @@ def is_id(text: str) -> bool:
     return _ID.fullmatch(text) is not None
 
 
+DATASET = "dataset.json"
+"""A file in the folder of a table that is a sample, and in that of a run on the whole: where the whole is."""
+
+
+@dataclass(frozen=True)
+class Whole:
+    """The dataset that a table is a sample of.
+
+    Attributes:
+        source: its files: a path, absolute, or a pattern.
+        rows: how many it has.
+    """
+
+    source: str
+    rows: int
+
+
 IMPORTED = "imported"
 """In the summary of a run that came as a bundle: its figures are the file's."""
 MOST_NAME = 200
@@ -307,6 +324,7 @@ class NewRun:
         trial: in a study, the number of its setting.
         to_choose: whether its setting is chosen by the worker that takes it up.
         worker: who does it at once, without the queue.
+        dataset: what the run reads instead of its table, which is a sample of it, as `dataset.json` has it.
     """
 
     spec: RunSpec
@@ -316,12 +334,15 @@ class NewRun:
     trial: int | None = None
     to_choose: bool = False
     worker: Process | None = None
+    dataset: Mapping[str, Any] | None = None
 
     def enter(self, connection: Connection, folder: Callable[[str], RunFolder]) -> str:
         """Write the run's folder and its row, within the connection's transaction, and return the id."""
         run_id, now, spec = new_id(), time.time(), asked_json(self.spec.to_dict())
         try:
             folder(run_id).create().write_spec(self.spec)
+            if self.dataset is not None:
+                folder(run_id).write_json(DATASET, self.dataset)
         except OSError:  # a full disk: leave nothing behind
             shutil.rmtree(folder(run_id).path, ignore_errors=True)
             raise

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +43,7 @@ from deepfm_core.store.records import (
     RunRow,
     StoredEvent,
     TableEntry,
+    Whole,
     WorkerState,
     entering,
     is_id,
@@ -208,10 +209,12 @@ class Store:
         max_bytes: int | None = None,
         allowed: Sequence[str] | None = None,
         choices: Choices | None = None,
+        heard: Callable[[float], object] | None = None,
     ) -> TableEntry:
         """Read a table of files that are here or elsewhere, as `read_table` does, and keep its rows.
 
         Rows of many files become one file, whose SHA-256 is the table's. So files that have changed are another table.
+        Of Parquet files of this machine whose rows do not fit, a sample is kept, and `whole_of_table` says of what.
 
         Args:
             source: a file, a folder, a pattern or a URI. The table is named by it, without secrets.
@@ -219,6 +222,7 @@ class Store:
             max_bytes: the most bytes that all files may have.
             allowed: the places that all files must lie below; None for any.
             choices: what is said of each file instead of having it found, such as its encoding.
+            heard: called now and then with the share of a sample that is drawn, 0 … 1; what it raises stops that.
 
         Raises:
             TableError: they cannot be read as a table, or lie elsewhere; nothing is kept.
@@ -226,7 +230,15 @@ class Store:
         """
         from deepfm_core.tables.table import FOUND
 
-        return self._tables.gather(source, owner, max_bytes, allowed, choices or FOUND)
+        return self._tables.gather(source, owner, max_bytes, allowed, choices or FOUND, heard)
+
+    def whole_of_table(self, sha: str) -> Whole | None:
+        """Say which dataset a table is a sample of; None where it is the whole."""
+        return self._tables.whole(sha)
+
+    def note_whole(self, sha: str, whole: Whole) -> None:
+        """Note that a table that is here is a sample of a dataset."""
+        self._tables.note_whole(sha, whole)
 
     def original(self, sha: str) -> Path:
         """Return the path of a table's file as it came; RunError where the store does not have it."""
@@ -317,9 +329,16 @@ class Store:
 
     # Runs
 
-    def enqueue(self, spec: RunSpec, name: str = "", owner: str = LOCAL, comparison: str | None = None) -> str:
-        """Ask for a run and return its id; a worker takes it up in its turn."""
-        return self._enter(NewRun(spec, name, owner, comparison))
+    def enqueue(
+        self,
+        spec: RunSpec,
+        name: str = "",
+        owner: str = LOCAL,
+        comparison: str | None = None,
+        dataset: Mapping[str, Any] | None = None,
+    ) -> str:
+        """Ask for a run and return its id; a worker takes it up in its turn. `dataset` is as `NewRun` has it."""
+        return self._enter(NewRun(spec, name, owner, comparison, dataset=dataset))
 
     def begin(self, spec: RunSpec, worker: Process, name: str = "", owner: str = LOCAL) -> RunRow:
         """Add a run that `worker` does at once, without the queue."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -16,7 +17,7 @@ from deepfm_core._log import note, short
 from deepfm_core.errors import DeepFMError, RunError
 from deepfm_core.store.database import Connection, Database, Row
 from deepfm_core.store.limits import bytes_of_table, count_in, require_room_for_table, require_room_in_store, shared
-from deepfm_core.store.records import TableEntry, is_sha256
+from deepfm_core.store.records import DATASET, TableEntry, Whole, is_sha256
 
 if TYPE_CHECKING:
     from deepfm_core.tables.table import Choices, ReadReport, Table
@@ -75,7 +76,13 @@ class StoredTables:
         return self._noted(sha, owner, size, began)
 
     def gather(
-        self, source: str, owner: str, max_bytes: int | None, allowed: Sequence[str] | None, choices: Choices
+        self,
+        source: str,
+        owner: str,
+        max_bytes: int | None,
+        allowed: Sequence[str] | None,
+        choices: Choices,
+        heard: Callable[[float], object] | None,
     ) -> TableEntry:
         """Read files that are not uploads and keep their rows. See `Store.gather_table`."""
         from deepfm_core.store.untrusted import gather_files
@@ -84,7 +91,7 @@ class StoredTables:
         began = time.monotonic()
         with self._database.readable_errors(), self._scratch() as unfinished:
             folder = Path(unfinished)
-            gather_files(place, folder, name, max_bytes, allowed, choices)
+            name = gather_files(place, folder, name, max_bytes, allowed, choices, heard)
             original = folder / "original"
             sha, size = choices.key(sha256(original)), original.stat().st_size
             self._require_room(sha, owner, bytes_of_table(folder), None)
@@ -94,7 +101,21 @@ class StoredTables:
                 with atomic_folder(self._path(sha)) as target:
                     self._take(folder, target)
                 count_in(self._folder.parent, bytes_of_table(self._path(sha)))
+            if (folder / DATASET).exists():  # the same rows may be a sample of files that stand elsewhere now
+                write_json(self._path(sha) / DATASET, json.loads((folder / DATASET).read_bytes()))
         return self._noted(sha, owner, size, began)
+
+    def whole(self, sha: str) -> Whole | None:
+        """See `Store.whole_of_table`."""
+        try:
+            values = json.loads((self._path(sha) / DATASET).read_bytes())
+            return Whole(str(values["source"]), int(values["rows"]))
+        except (OSError, RunError, *DAMAGE):
+            return None
+
+    def note_whole(self, sha: str, whole: Whole) -> None:
+        """See `Store.note_whole`."""
+        write_json(self._path(sha) / DATASET, vars(whole))
 
     def _noted(self, sha: str, owner: str, size: int, began: float) -> TableEntry:
         """Log that an owner's table is kept, and return its entry."""

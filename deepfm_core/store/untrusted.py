@@ -14,6 +14,7 @@ import json
 import os
 import queue
 import resource
+import select
 import shutil
 import subprocess
 import sys
@@ -21,9 +22,9 @@ import tempfile
 import threading
 import time
 import traceback
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from io import BytesIO
 from pathlib import Path
 from signal import SIGKILL, SIGXCPU, Signals
@@ -32,18 +33,26 @@ from typing import TYPE_CHECKING, Any
 from deepfm_core import errors
 from deepfm_core._files import read_object, whole, write_json
 from deepfm_core.errors import REASON, DeepFMError, Problem, SpecError, TableError
+from deepfm_core.store.limits import shared
 from deepfm_core.store.process import memory_of
+from deepfm_core.store.records import DATASET, Whole
 from deepfm_core.tables.columnar import budget
 
 if TYPE_CHECKING:
     from deepfm_core.tables.containers import Outline
     from deepfm_core.tables.table import Choices, Table
 
+Heard = Callable[[float], object]
+"""Takes the share done, 0 … 1."""
 MEMORY, SECONDS = "DEEPFM_READ_MEMORY_MB", "DEEPFM_READ_SECONDS"
 """The environment's names of the limits."""
 _MOST_MEMORY, _MOST_SECONDS = 4 << 30, 300.0
 _IDLE_SECONDS = 600.0
 _LOOK_SECONDS = 0.02
+_TOLD_SECONDS = 0.25
+_SHARE = "share done"
+_PATIENCE = 12
+"""A server that nobody shares may take so many times the seconds to draw a sample: it says how far it is."""
 _GRANTED = 2
 """The system grants so many times the limit: a thread that gets no memory may wait for ever, so the watch comes first.
 What asks for all of it at once is refused."""
@@ -122,9 +131,18 @@ def import_file(
 
 
 def gather_files(
-    source: str, folder: Path, name: str, max_bytes: int | None, allowed: Sequence[str] | None, choices: Choices
-) -> None:
+    source: str,
+    folder: Path,
+    name: str,
+    max_bytes: int | None,
+    allowed: Sequence[str] | None,
+    choices: Choices,
+    heard: Heard | None = None,
+) -> str:
     """Read a table of files that are not uploads, and write what the store keeps of it, in another process with limits.
+
+    Of Parquet files whose rows take more than the limit of memory, or `max_bytes`, it keeps a sample, and notes in
+    `dataset.json` of what.
 
     Args:
         source: a file, a folder, a pattern or a URI.
@@ -133,11 +151,19 @@ def gather_files(
         max_bytes: the most bytes that all files may have.
         allowed: the places that they must lie below; None for any.
         choices: what is said of each file instead of having it found.
+        heard: called with the share of a sample that is drawn; what it raises ends the other process. Whoever listens
+            may wait for longer, on a server that nobody shares.
+
+    Returns:
+        What the table is called.
 
     Raises:
         TableError: they cannot be read as a table, take more than a limit, or lie elsewhere.
         OSError: the disk is full or cannot be written.
     """
+    limits = Limits.default()
+    if heard is not None and not shared():
+        limits = replace(limits, seconds=_PATIENCE * limits.seconds)
     given = {
         "source": source,
         "folder": str(folder),
@@ -145,8 +171,10 @@ def gather_files(
         "max_bytes": max_bytes,
         "allowed": None if allowed is None else list(allowed),
         "choices": choices.to_dict(),
+        "memory": limits.memory,
     }
-    done_apart(_GATHER, given, folder, f"Table `{name}`")
+    called: str = done_apart(_GATHER, given, folder, f"Table `{name}`", limits, heard=heard)
+    return called
 
 
 def done_apart(
@@ -156,6 +184,7 @@ def done_apart(
     subject: str,
     limits: Limits | None = None,
     remedy: str = REMEDY,
+    heard: Heard | None = None,
 ) -> Any:
     """Have a function called in another process with limits, and return what it returns.
 
@@ -166,13 +195,14 @@ def done_apart(
         subject: what messages call the file.
         limits: of memory and time; by default those of the environment.
         remedy: what to do where a limit is reached.
+        heard: called now and then with the share that the function has told (`_tell`), 0 … 1.
 
     Raises:
         DeepFMError: that of the function; a TableError where it takes more than a limit, or breaks.
         OSError: the disk is full or cannot be written.
     """
     said_of = Wording("reading the file", remedy, "the file cannot be read", "It may be damaged. Write it again.")
-    return _answered(_READERS, task, given, folder, subject, limits or Limits.default(), said_of)
+    return _answered(_READERS, task, given, folder, subject, limits or Limits.default(), said_of, heard)
 
 
 def look_apart(task: str, given: dict[str, Any], subject: str) -> Any:
@@ -234,10 +264,11 @@ def _answered(
     subject: str,
     limits: Limits,
     wording: Wording,
+    heard: Heard | None = None,
 ) -> Any:
     asked = {"task": task, "given": given, "limits": asdict(limits)}
     with tempfile.TemporaryDirectory(dir=folder) as scratch:  # what an end by force leaves behind is swept with it
-        answer = readers.answer({**asked, "scratch": scratch}, limits)
+        answer = readers.answer({**asked, "scratch": scratch}, limits, heard)
     if (said := answer.get("error")) is not None:
         raise _error(said, subject, limits, wording)
     return answer.get("value")
@@ -345,7 +376,7 @@ class _Reader:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def answer(self, asked: dict[str, Any], limits: Limits) -> dict[str, Any] | None:
+    def answer(self, asked: dict[str, Any], limits: Limits, heard: Heard | None) -> dict[str, Any] | None:
         """Return what the process answers, or what its death means; None if it had ended before it was asked."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -355,6 +386,8 @@ class _Reader:
             with suppress(BrokenPipeError):
                 self._process.stdin.write(json.dumps(asked).encode() + b"\n")
                 self._process.stdin.flush()
+            while heard is not None and not select.select([self._process.stdout], [], [], _TOLD_SECONDS)[0]:
+                heard(_told(Path(asked["scratch"])))
             line = self._process.stdout.readline()
         finally:
             watch.done.set()
@@ -381,6 +414,18 @@ class _Reader:
         self._process.kill()
         self._process.communicate()
         self._said.close()
+
+
+def _told(scratch: Path) -> float:
+    try:
+        return float((scratch / _SHARE).read_text())
+    except (OSError, ValueError):  # nothing was told yet, or it is just being written
+        return 0.0
+
+
+def _tell(share: float) -> None:
+    """Tell whoever listens how far this process is, 0 … 1."""
+    (Path(tempfile.gettempdir()) / _SHARE).write_text(f"{share:.6f}")
 
 
 class _Watch(threading.Thread):
@@ -417,13 +462,13 @@ class _Readers:
             if self._ready is None or not self._ready.alive:
                 self._ready = _Reader()
 
-    def answer(self, asked: dict[str, Any], limits: Limits) -> dict[str, Any]:
+    def answer(self, asked: dict[str, Any], limits: Limits, heard: Heard | None) -> dict[str, Any]:
         with self._turns:
             while True:
                 reader = self._take()
                 answer = None
                 try:
-                    answer = reader.answer(asked, limits)
+                    answer = reader.answer(asked, limits, heard)
                 finally:
                     self._give_back(reader, again=bool(answer and answer.get("again")))
                 if answer is not None:
@@ -536,8 +581,14 @@ def _import(original: str, folder: str, name: str, max_bytes: int | None, choice
 
 
 def _gather(
-    source: str, folder: str, name: str, max_bytes: int | None, allowed: list[str] | None, choices: dict[str, Any]
-) -> None:
+    source: str,
+    folder: str,
+    name: str,
+    max_bytes: int | None,
+    allowed: list[str] | None,
+    choices: dict[str, Any],
+    memory: int,
+) -> str:
     from deepfm_core.tables.datasets.dataset import is_dataset
     from deepfm_core.tables.datasets.roots import require_below
     from deepfm_core.tables.decoding import refuse_size
@@ -549,7 +600,11 @@ def _gather(
     try:
         if allowed is not None:
             require_below(source, allowed)
-        if is_dataset(source):
+        if (sample := _sample(source, name, max_bytes, memory)) is not None:
+            table, whole = sample
+            write_parquet(table, original)
+            write_json(Path(folder) / DATASET, vars(whole))
+        elif is_dataset(source):
             table = read_table(source, name=name, max_bytes=max_bytes, choices=said)
             write_parquet(table, original)  # the store keeps one file: the rows of all of them
         else:
@@ -562,6 +617,23 @@ def _gather(
         reason = getattr(error, "strerror", None) or str(error)
         raise TableError(f"Table `{name}`", [Problem(f"it cannot be opened: {reason}", "Check the path.")]) from error
     write_stored(table, original, Path(folder))
+    return table.name
+
+
+def _sample(source: str, name: str, max_bytes: int | None, memory: int) -> tuple[Table, Whole] | None:
+    """Draw a sample of a dataset whose rows take too much; None where they fit, or cannot stay on the disk."""
+    from deepfm_core.encoding.sharding import SAMPLE_ROWS, bytes_in_memory, name_of_sample
+    from deepfm_core.tables.datasets.pieces import Pieces
+
+    try:
+        pieces = Pieces(source, name)
+    except TableError:
+        return None  # reading it says what is wrong
+    fits = bytes_in_memory(pieces) <= memory and (max_bytes is None or pieces.size <= max_bytes)
+    if fits or len(pieces) <= SAMPLE_ROWS:
+        return None
+    table = pieces.sample(SAMPLE_ROWS, _tell)
+    return replace(table, name=name_of_sample(name, len(pieces))), Whole(source, len(pieces))
 
 
 def _said(error: Exception) -> dict[str, Any]:

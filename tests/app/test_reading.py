@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from app.shared.uploads import chosen_reading
+from app.state import visitor
 from deepfm_core.errors import SpecError
+from deepfm_core.runs.engine import execute
+from deepfm_core.spec.events import Finished
+from deepfm_core.store.process import Process
+from deepfm_core.store.records import Whole
 from deepfm_core.store.store import Store
 from deepfm_core.tables.table import FOUND, Choices
+from deepfm_core.workers.lane import perform
 from tests.app.test_flow import _button, _choice, _text
+from tests.conftest import clicks
 from tests.tables.test_containers import workbook
 
 pytestmark = pytest.mark.slow
@@ -232,3 +241,67 @@ def test_what_fails_unforeseen_is_not_tried_again_on_every_click() -> None:
     assert app.exception
     assert not app.run().exception
     assert app.session_state["tries"] == 1
+
+
+def test_rows_that_do_not_fit_are_sampled_for_the_pages_and_all_of_them_are_trained_on(
+    opened: Opened, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFM_READ_MEMORY_MB", "700")
+    monkeypatch.setattr(visitor, "may_name_files", lambda: True)
+    for number in range(3):
+        clicks(80_000, seed=number).to_parquet(tmp_path / f"{number}.parquet", index=False)
+    app = opened("data")
+    app.text_input(key="named files").set_value(f"{tmp_path}/*.parquet")
+    _button(app, "Open").click().run()
+    assert "This table is a sample of 200,000 of 240,000 rows" in _text(app)
+    sha = _choice(app, "table")
+    app = opened("compare", table=sha)
+    assert "Runs here train and are judged on the sample alone" in _text(app)
+    app = opened("train", table=sha, preset="quick", memory="1GB")
+    assert "The run trains on all 240,000 rows, from the disk." in _text(app)
+    assert shown(app, "Memory") == "1GB"
+    _button(app, "Train").click().run()
+    row = store.runs()[0]
+    assert store.folder(row.id).read_json("dataset.json") == {"source": f"{tmp_path}/*.parquet", "memory": 10**9}
+    assert row.name.endswith(f"on {tmp_path}/*.parquet")
+    store.request_cancel(row.id)
+    spec = replace(row.spec, folds=0, fit=replace(row.spec.fit, epochs=1, batch_size=4096))
+    run = store.begin(spec, Process.current())
+    store.folder(run.id).write_json("dataset.json", store.folder(row.id).read_json("dataset.json") or {})
+    last = list(perform(store, run, execute, Process.current()))[-1]
+    assert isinstance(last, Finished)
+    assert last.summary["rows"] == {"train": 192_000, "valid": 24_000, "test": 24_000}
+    said = {
+        "performance": ("The scores above are of all 24,000 rows", "Decision threshold", "from the disk, 240,000 rows"),
+        "interactions": ("is of a sample of 200,000 of the 240,000 rows",),
+        "examples": ("2,000 sampled test rows",),
+        "start": ("Counted on a sample of 200,000 of 240,000 rows",),
+        "runs": ("(all rows, from the disk)",),
+    }
+    for view, expected in said.items():
+        page = opened(view, run=run.id)
+        assert not page.exception
+        words = (
+            _text(page)
+            + "".join(slider.label for slider in page.slider)
+            + "".join(one.value.to_csv() for one in page.dataframe)
+        )
+        for text in expected:
+            assert text in words, (view, text, words)
+
+
+def test_what_needs_all_rows_in_memory_is_refused_where_they_stay_on_the_disk(
+    opened: Opened, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    few = clicks(300)
+    sha, other = (store.import_table(few[n::2].to_csv(index=False).encode(), f"{n}.csv").sha256 for n in (0, 1))
+    monkeypatch.setattr(visitor, "may_name_files", lambda: True)
+    store.note_whole(sha, Whole("/nowhere/*.parquet", 10**12))
+    app = opened("train", table=sha)
+    _button(app, "Train").click().run()
+    assert "1,000,000,000,000 rows need 32000.9GB of memory" in _text(app)
+    store.note_whole(sha, Whole("/nowhere/*.parquet", 10**6))
+    app = opened("train", table=sha, test_table=other)
+    _button(app, "Train").click().run()
+    assert "Separate tables to validate or test on need all rows in memory" in _text(app)
+    assert not store.runs()

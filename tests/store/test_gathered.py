@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 
 from deepfm_core.errors import RunError, TableError
+from deepfm_core.store.records import Whole
 from deepfm_core.store.store import Store
 from deepfm_core.tables.reader import read_table
 from deepfm_core.tables.table import Choices
+from tests.conftest import clicks
+from tests.small_engine import spec
 
 
 @pytest.fixture
@@ -123,3 +126,55 @@ def test_files_that_are_read_again_mend_their_damaged_table(store: Store, days: 
 def test_a_path_that_cannot_be_one_gets_a_sentence(store: Store, source: str) -> None:
     with pytest.raises(TableError, match="Check the path"):
         store.gather_table(source)
+
+
+@pytest.fixture
+def many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Files of more rows than a sample has, which take more memory than a server with this limit reads them with."""
+    monkeypatch.setenv("DEEPFM_READ_MEMORY_MB", "700")
+    folder = tmp_path / "many"
+    folder.mkdir()
+    for number in range(3):
+        clicks(80_000, seed=number).to_parquet(folder / f"{number}.parquet", index=False)
+    return folder
+
+
+def test_of_rows_that_do_not_fit_a_sample_is_kept_which_says_of_what(store: Store, many: Path) -> None:
+    told = list[float]()
+    entry = store.gather_table(f"{many}/*.parquet", heard=told.append)
+    assert entry.name == f"{many}/*.parquet (sample of 240,000 rows)"
+    assert entry.rows == 200_000
+    assert store.whole_of_table(entry.sha256) == Whole(f"{many}/*.parquet", 240_000)
+    assert [file.rows for file in store.table(entry.sha256).report.files] == [80_000] * 3
+    assert told == sorted(told)
+    assert max(told) > 0
+    assert store.gather_table(f"{many}/?.parquet").sha256 == entry.sha256
+    assert store.whole_of_table(entry.sha256) == Whole(f"{many}/?.parquet", 240_000)
+
+
+def test_drawing_a_sample_can_be_stopped_and_leaves_nothing(store: Store, many: Path) -> None:
+    def stop(share: float) -> None:
+        if share:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        store.gather_table(str(many), heard=stop)
+    assert store.tables() == []
+    assert not list((store.home / "tables").iterdir())
+
+
+def test_a_shared_server_takes_a_sample_of_files_that_are_too_large_for_it(
+    store: Store, many: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DEEPFM_READ_MEMORY_MB", "4000")
+    assert store.gather_table(str(many), max_bytes=10**9).rows == 240_000
+    entry = store.gather_table(str(many), max_bytes=100_000, allowed=[str(many)])
+    assert store.whole_of_table(entry.sha256) == Whole(str(many), 240_000)
+    with pytest.raises(TableError, match="this server does not read it"):
+        store.gather_table(str(many), max_bytes=100_000, allowed=["/elsewhere"])
+
+
+def test_a_run_on_a_dataset_finds_it_in_its_folder(store: Store) -> None:
+    run = store.enqueue(spec(), dataset={"source": "/data", "memory": 2})
+    assert store.folder(run).read_json("dataset.json") == {"source": "/data", "memory": 2}
+    assert store.folder(store.enqueue(spec())).read_json("dataset.json") is None

@@ -79,6 +79,7 @@ def show_form() -> None:
         DeepFMError: the table cannot be learned from, or a setting is out of range.
     """
     sha, schema, rows = table_line()
+    launch.say_sample(sha, alone=True)
     unusable = say_unusable(schema)
     base = launch.base_spec(sha, schema)
     plan = _plan()

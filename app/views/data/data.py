@@ -36,6 +36,7 @@ def main() -> None:
     with errors_shown():
         sha = saved_tables.current_table()
         table = saved_tables.table(sha)
+        launch.say_sample(sha)
         to_choose = choose_label(sha, table)
         schema = _understood(sha, to_choose=to_choose)
         _skipped(table)
@@ -83,7 +84,7 @@ def _verdict(sha: str, schema: Schema) -> None:
 
 
 def _begin(sha: str, table: Table, schema: Schema) -> None:
-    spec, unusable = launch.recommended(sha, schema, saved_tables.learned(sha, schema)), say_unusable(schema)
+    spec, unusable = launch.recommended(sha, schema, saved_tables.trained_rows(sha, schema)), say_unusable(schema)
     launch.say_expectations(spec)
     changed = any(map(links.chosen_values, KEPT.values()))
     with st.container(horizontal=True, key=STACKED):

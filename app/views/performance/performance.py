@@ -49,6 +49,11 @@ def main() -> None:
         say_which_is_better(run, other, part)
     if metrics.note:
         st.warning(metrics.note)
+    if len(rows) < metrics.rows:
+        st.caption(
+            f"The scores above are of all {metrics.rows:,} rows. What follows is of the {len(rows):,} of them that are "
+            "in the run's sample."
+        )
     if other and predictions.same_table(run, other, part):
         difference_section(run, other, rows, predictions.predictions(other, part) if same else None, metrics)
         st.header("Calibration and ranking", anchor=False, divider="gray")

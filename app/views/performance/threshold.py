@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -33,13 +34,16 @@ def threshold_section(runs: dict[str, pd.DataFrame], metrics: Metrics, part: str
 
     Args:
         runs: predictions by run name, the current run first.
-        metrics: metrics of the current run on the part.
+        metrics: metrics of the current run on the part, of which the predictions may be a sample.
         part: used in names of files.
     """
     st.header("Ranking and threshold", anchor=False, divider="gray")
     if metrics.auc is None:
         st.caption("The curves need both positive and negative rows.")
         return
+    labels = next(iter(runs.values()))["label"]
+    if len(labels) < metrics.rows:
+        metrics = replace(metrics, rows=len(labels), clicks=int(labels.sum()))
     curves = {name: thresholds(rows["label"].to_numpy(), rows["probability"].to_numpy()) for name, rows in runs.items()}
     own = next(iter(curves.values()))
     left, right = side_by_side(2)

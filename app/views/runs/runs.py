@@ -174,7 +174,7 @@ def _line(row: RunRow) -> dict[str, object]:
         "Kept": _kept_epoch(row),
         "Tags": tags_of(row.notes),
         "Notes": without_tags(row.notes),
-        "Table": row.spec.table_name,
+        "Table": _table_of(row),
         "Model": MODEL_TITLES[row.spec.model.name],
         **_settings(row),
         "Valid. AUC": valid.get("auc"),
@@ -230,6 +230,15 @@ _COLUMNS = {
     "Seed": st.column_config.NumberColumn(format="%d", width=60),
     "Valid. AUC": st.column_config.NumberColumn(format="%.4f"),
 }
+
+
+def _table_of(row: RunRow) -> str:
+    """Name a run's table; of a run from the disk all of it, where runs beside it may have a sample alone."""
+    if "sample" not in row.summary:
+        return row.spec.table_name
+    from deepfm_core.encoding.sharding import name_of_whole
+
+    return f"{name_of_whole(row.spec.table_name)} (all rows, from the disk)"
 
 
 def _overlay(rows: list[RunRow]) -> None:

@@ -102,6 +102,7 @@ def show_form() -> None:
         DeepFMError: the table cannot be learned from, or a value is out of range.
     """
     sha, schema, rows = table_line()
+    launch.say_sample(sha, alone=True)
     unusable = say_unusable(schema)
     base = launch.base_spec(sha, schema)
     train = base.training_rows(rows)

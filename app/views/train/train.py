@@ -14,7 +14,7 @@ from app.export import menu
 from app.shared import launch, overview, predictions, run_status
 from app.shared.holdout import say_doubts, say_unusable, table_line
 from app.shared.launch import wake_worker
-from app.state import links, saved_runs
+from app.state import links, saved_runs, saved_tables
 from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.views.train import settings
@@ -59,9 +59,11 @@ def main() -> None:
 
 def _form() -> None:
     with errors_shown():
-        sha, schema, rows = table_line()
+        sha, schema, _ = table_line()
+        rows = saved_tables.trained_rows(sha, schema)
         unusable = say_unusable(schema)
         spec = settings.choose(sha, schema, rows)
+        launch.choose_memory(sha)
         say_doubts(spec)
         launch.say_expectations(spec)
         if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=unusable):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -44,6 +44,8 @@ Heard = Callable[[float], None]
 _DECODED = 1 << 16
 """Rows that Arrow decodes at a time."""
 _SEED = 0
+_DRAWN = 0.9
+"""Share of the time that drawing a sample takes; the rest is for the files' SHA-256."""
 
 
 def _unheard(_share: float) -> None:
@@ -92,6 +94,11 @@ class Pieces:
     def __len__(self) -> int:
         return sum(self.counts)
 
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file.size for file in self._found)
+
     @cached_property
     def files(self) -> tuple[PartFile, ...]:
         """Each file that has rows, with its size, rows and SHA-256; all files are read for that."""
@@ -128,15 +135,20 @@ class Pieces:
         """
         numbers, tables, start = self.drawn(rows), list[Table](), 0
         with TemporaryDirectory() as folder:
-            for place, (file, count) in enumerate(zip(self._found, self.counts, strict=True)):
+            for file, count in zip(self._found, self.counts, strict=True):
                 own = numbers[(numbers >= start) & (numbers < start + count)] - start
                 if len(own):
-                    tables.append(self._sampled(file, own, Path(folder) / "sample.parquet"))
+                    heard_of_file = partial(self._heard_within, heard, start)
+                    tables.append(self._sampled(file, own, Path(folder) / "sample.parquet", heard_of_file))
                 start += count
-                heard((place + 1) / len(self._found))
         empty = [file.name for file, count in zip(self._found, self.counts, strict=True) if not count]
         table = joined(self.name, [with_all(table, self.columns) for table in tables], self._parts(numbers), empty)
+        heard(1.0)
         return replace(table, report=replace(table.report, files=self.files))
+
+    def _heard_within(self, heard: Heard, start: int, rows: int) -> None:
+        """Tell how far the drawing is; what is left then is to read all files for their SHA-256."""
+        heard(_DRAWN * (start + rows) / len(self))
 
     def _parts(self, numbers: NDArray[np.int64]) -> list[PartFile]:
         ends = np.cumsum(self.counts)
@@ -144,7 +156,7 @@ class Pieces:
         by_name = {file.name: file for file in self.files}
         return [by_name[file.name] for file, size in zip(self._found, drawn, strict=True) if size]
 
-    def _sampled(self, file: Found, rows: NDArray[np.int64], beside: Path) -> Table:
+    def _sampled(self, file: Found, rows: NDArray[np.int64], beside: Path, heard: Callable[[int], None]) -> Table:
         """Read the given rows of a file, as the file would be read by itself."""
         with self._reading(file) as path, pq.ParquetFile(path) as read:
             kept, start = list[pa.RecordBatch](), 0
@@ -152,6 +164,7 @@ class Pieces:
                 own = rows[(rows >= start) & (rows < start + len(batch))] - start
                 kept.append(batch.take(pa.array(own)))
                 start += len(batch)
+                heard(start)
             pq.write_table(pa.Table.from_batches(kept, read.schema_arrow), beside)
             table = read_parquet(beside, f"{self.name}: {file.name}", fewest_columns=1, all_rows=True)
         return with_folders(table, file)
