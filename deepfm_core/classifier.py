@@ -473,7 +473,11 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         for table in self._pieces(place, label):
             frame, labels, _ = _labels_apart(table, label, quiet=True)
             logits = self._fitted().logits(replace(table, frame=frame))
-            right += int(np.count_nonzero(self._is_positive(labels, len(logits)) == (logits > 0)))
+            try:
+                positive = self._is_positive(labels, len(logits))
+            except SchemaError as error:
+                raise SchemaError(f"{place.pieces.name}, counted after {rows:,} rows", error.problems) from None
+            right += int(np.count_nonzero(positive == (logits > 0)))
             rows += len(logits)
         return right / max(rows, 1)
 

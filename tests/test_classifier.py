@@ -509,6 +509,10 @@ def test_rows_of_files_that_do_not_fit_train_and_score_as_in_memory(
     names = ["field_a", "field_b", "strength"]
     pd.testing.assert_frame_equal(disk.interactions()[names], inside.interactions()[names])
     assert not list((tmp_path / "temporary").glob("deepfm-*"))
+    frame.loc[2205, "clicked"] = "maybe"
+    frame.iloc[2000:].to_parquet(tmp_path / "2.parquet", index=False)
+    with pytest.raises(SchemaError, match=r"\*\.parquet, counted after 2,000 rows: .*row 205.*`maybe`"):
+        disk.score(files, "clicked")
 
 
 def test_what_does_not_go_with_rows_on_the_disk_is_said_with_parameters(

@@ -259,8 +259,8 @@ def _left(run_progress: RunProgress) -> str:
     if seconds is None or (read and run_progress.stage_fraction in (0.0, 1.0)):
         return ""
     if read:
-        left = f"about {duration(max(seconds, 1.0))} until they train"
-        return f"{run_progress.stage_fraction:.0%} of the rows read and encoded onto the disk, {left}"
+        left = f"about {duration(max(seconds, 1.0))} until training begins"
+        return f"reading and encoding rows onto the disk: {run_progress.stage_fraction:.0%}, {left}"
     if run_progress.stage == GUIDE:
         return f"about {duration(max(seconds, 1.0))} until training begins"
     return f"{_most(seconds)} of training left; it stops early if validation stops improving"
