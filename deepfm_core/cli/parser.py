@@ -189,8 +189,9 @@ def _train(verbs: Any) -> None:
     )
     text = "memory to use, such as 2GB; of a table that needs more, rows stay on the disk (half of this machine's)"
     verb.add_argument("--memory", metavar="SIZE", help=text)
-    text = "processes of this machine that share each batch of the fit (1)"
+    text = "processes of this machine, or with --address of a cluster, that share each batch of the fit (1)"
     verb.add_argument("--workers", type=whole_number, default=1, metavar="N", help=text)
+    verb.add_argument("--address", default="", metavar="HOST:PORT", help="the Ray cluster that the workers are of")
     verb.add_argument(
         "--seeds", type=whole_number, default=1, metavar="N", help="train N runs with seeds SEED, SEED+1, … (1)"
     )

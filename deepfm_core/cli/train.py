@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from statistics import fmean
 from types import FrameType
-from typing import Any, NoReturn
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from deepfm_core._files import finite
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings, model_folder, run_name_of
@@ -31,6 +31,9 @@ from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.records import Whole
 from deepfm_core.store.run_folder import RunFolder
 
+if TYPE_CHECKING:
+    from deepfm_core.training.replicas.local import Trainer
+
 KEPT = "The run is kept as failed; *Resume* on the app's page Runs begins it anew once the files are as they were."
 
 
@@ -45,7 +48,7 @@ def run(arguments: argparse.Namespace) -> None:
         raise RunError(f"Output folder `{out}` exists already. Name a new one, or delete it first.")
     if arguments.seeds < 1:
         raise SpecError(f"Seeds is {arguments.seeds}. Use 1 or more.")
-    engine = _engine(arguments.workers)
+    engine = _engine(arguments.workers, arguments.address)
     tables = Tables(arguments)
     base, rows = base_spec(arguments, tables)
     chosen = chosen_settings(arguments)
@@ -85,20 +88,28 @@ def _sent(summary: dict[str, Any], uri: str) -> dict[str, Any]:
         raise RunError(f"{error} The run is kept: `export {named} --mlflow` sends it later.") from error
 
 
-def _engine(workers: int) -> Engine:
-    """Give what does a run, its fit by so many workers.
+def _engine(workers: int, address: str) -> Engine:
+    """Give what does a run, its fit by so many workers of this machine or of the Ray cluster at an address.
 
     Raises:
         SpecError: there cannot be so many.
     """
     if workers < 1:
         raise SpecError(f"Workers is {workers}. Use 1 or more.")
-    if workers == 1:
+    if workers == 1 and not address:
         return execute
+    trainer = _trainer(workers, address)
+    return lambda job, context: execute(job, replace(context, trainer=trainer))
+
+
+def _trainer(workers: int, address: str) -> Trainer:
+    if address:
+        from deepfm_core.workers.cluster.ray_train import RayWorkers  # knows of Ray
+
+        return RayWorkers(workers, address)
     from deepfm_core.training.replicas.local import LocalWorkers
 
-    trainer = LocalWorkers(workers)
-    return lambda job, context: execute(job, replace(context, trainer=trainer))
+    return LocalWorkers(workers)
 
 
 def _train_into(

@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import distributed
@@ -16,9 +15,9 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.encoding.sharding import open_shards
-from deepfm_core.spec.run import FitSpec, ModelSpec
+from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.replicas.exchange import Replicas
-from deepfm_core.training.replicas.local import HOST, join_group
+from deepfm_core.training.replicas.local import HOST, join_group, model_of
 from deepfm_core.training.replicas.team import follow, step_with
 from deepfm_core.training.state import FitState
 
@@ -32,16 +31,11 @@ def main() -> None:
     layout = Layout.from_dict(told["layout"])
     parts, _ = open_shards(Path(told["shards"]), layout, told["window"])
     replicas, spec = Replicas(told["rank"], told["size"]), FitSpec(**told["fit"])
-    model = ModelSpec(**_tuples(told["model"]))
-    state = FitState.new(layout, model, spec, told["seed"], step_with(replicas), told["device"])
+    state = FitState.new(layout, model_of(told["model"]), spec, told["seed"], step_with(replicas), told["device"])
     store.set(f"ready-{replicas.rank}", "")
     join_group(store, replicas.rank, replicas.size)
     follow(spec, parts["train"], parts["valid"], state, replicas)
     distributed.destroy_process_group()
-
-
-def _tuples(values: dict[str, Any]) -> dict[str, Any]:
-    return {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
 
 
 if __name__ == "__main__":

@@ -28,7 +28,7 @@ from deepfm_core.encoding.sharding import Shards, ShardWriter, open_shards, requ
 from deepfm_core.errors import RunError
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.spec.events import EpochDone, Event, Stage
-from deepfm_core.spec.run import FitSpec
+from deepfm_core.spec.run import FitSpec, ModelSpec
 from deepfm_core.training.fit import fit
 from deepfm_core.training.replicas.exchange import Replicas
 from deepfm_core.training.replicas.team import Team, step_with
@@ -98,7 +98,7 @@ class LocalWorkers:
         """
         lost, model = 0, fitting.state.model
         first = {name: value.clone() for name, value in model.state_dict().items()}
-        with _on_the_disk(fitting) as shards:
+        with on_the_disk(fitting) as shards:
             while True:
                 try:
                     for event in self._fitted(fitting, shards):
@@ -147,7 +147,7 @@ def _restore(fitting: Fitting, model: DeepFM, first: Mapping[str, Tensor]) -> No
 
 
 @contextmanager
-def _on_the_disk(fitting: Fitting) -> Iterator[Mapping[str, Shards]]:
+def on_the_disk(fitting: Fitting) -> Iterator[Mapping[str, Shards]]:
     """Give the rows on the disk, where each worker reads its own; those in memory are put there meanwhile."""
     parts = {"train": fitting.train, "valid": fitting.valid}
     if all(isinstance(part, Shards) for part in parts.values()):
@@ -185,7 +185,7 @@ class _Processes:
         told = {
             "size": count,
             "port": self._store.port,
-            "layout": _unnamed(fitting.train.layout).to_dict(),
+            "layout": unnamed(fitting.train.layout).to_dict(),
             "shards": str(shards.folder),
             "window": shards.window_bytes,
             "model": asdict(fitting.state.final.spec),
@@ -257,10 +257,16 @@ class _Processes:
             process.wait()
 
 
-def _unnamed(layout: Layout) -> Layout:
+def unnamed(layout: Layout) -> Layout:
     """Give a layout without the names of its features, of which there may be millions: none is read in training."""
     fields = tuple(replace(field, features=()) for field in layout.fields)
     return replace(layout, fields=fields, crosses=tuple(replace(field, features=()) for field in layout.crosses))
+
+
+def model_of(values: Mapping[str, Any]) -> ModelSpec:
+    """Rebuild a model's spec from plain values, as JSON brings them."""
+    known: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
+    return ModelSpec(**known)
 
 
 def _last_words(code: int, errors: Any) -> str:

@@ -164,7 +164,7 @@ def _attempt(task: Task, folder: Path, home: Path) -> Iterator[Message]:
     asked = Job.from_dict(dict(task.job))
     job, packer = Job(asked.spec, str(folder), asked.run), Packer(folder)
     yield _message(Placed(where()), Parcel())
-    if differs := _difference(task.program):
+    if differs := difference(task.program):
         yield _message(Failed(differs), Parcel())
         return
     log = job.folder.log.open("a", encoding="utf-8", buffering=1)
@@ -200,7 +200,8 @@ def _placed_as_asked(event: Event, job: Job, asked: Job) -> Event:
     return type(event)(**{**vars(event), "summary": {**summary, "run": asked.place}})
 
 
-def _difference(wanted: Mapping[str, str]) -> str | None:
+def difference(wanted: Mapping[str, str]) -> str | None:
+    """Say in a sentence what of a program differs here from what is wanted; None where nothing does."""
     here = program()
     differing = [name for name in wanted if here.get(name) != wanted[name]]
     if not differing:
