@@ -85,6 +85,10 @@ _WESTERN_SHARE = 0.45
 """Western words have fewer bytes beyond ASCII: "Größe" 2 in 5. A word in another script has half of them or more."""
 
 
+UNIT = "\x1f"
+"""The control character that stands between cells, and in texts for people never."""
+
+
 @dataclass(frozen=True)
 class Content:
     """A text file that has been read once to the end, so that opening it again as UTF-8 cannot fail."""
@@ -105,9 +109,15 @@ class Content:
     """Lines that end with a line feed, up to the last one that is not empty."""
     controls: int = 0
     """Control characters in UTF-8 that are read as the marks and letters which Windows-1252 has in their place."""
+    twofold: str = ""
+    """A delimiter of two characters, such as `::`, which is read as `UNIT`; empty where there is none."""
 
     def open(self) -> BinaryIO:
         """Open the text from its start, as UTF-8 without byte order mark."""
+        raw = self._open()
+        return cast(BinaryIO, io.BufferedReader(_Replacing(raw, self.twofold), 1 << 20)) if self.twofold else raw
+
+    def _open(self) -> BinaryIO:
         raw = _decompressed(self.path, self.compression)
         if self.encoding.startswith("utf-8") and not self.replaced and not self.controls:
             if self.encoding == "utf-8-sig":
@@ -305,6 +315,32 @@ class _Transcoder(io.RawIOBase):
             self._ended = not chunk
             text = self._decoder.decode(chunk, final=self._ended)
             self._rest = (text.translate(self._letters) if self._letters else text).encode("utf-8", "replace")
+        taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
+        buffer[: len(taken)] = taken
+        return len(taken)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
+class _Replacing(io.RawIOBase):
+    """A stream of UTF-8 whose delimiters of two characters are read as `UNIT`."""
+
+    def __init__(self, raw: BinaryIO, twofold: str) -> None:
+        self._raw, self._mark = raw, twofold.encode()
+        self._rest, self._open_end = b"", b""
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        while not self._rest and (chunk := self._raw.read(1 << 20)):
+            *whole, last = (self._open_end + chunk).split(self._mark)
+            self._open_end = self._mark[:1] if last.endswith(self._mark[:1]) else b""  # its second half may follow
+            self._rest = UNIT.encode().join([*whole, last.removesuffix(self._open_end)])
+        if not self._rest:
+            self._rest, self._open_end = self._open_end, b""
         taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
         buffer[: len(taken)] = taken
         return len(taken)

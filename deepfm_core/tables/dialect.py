@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from itertools import islice
 
 from deepfm_core.errors import NOTHING_TO_DO, Problem, TableError
-from deepfm_core.tables.decoding import Content
+from deepfm_core.tables.decoding import UNIT, Content
 from deepfm_core.tables.header import (
     Names,
     column_names,
@@ -27,7 +27,7 @@ from deepfm_core.tables.header import (
     stands_out,
 )
 from deepfm_core.tables.records import Cut, Record, is_sound, mended_records, records
-from deepfm_core.tables.table import FOUND, NO_ROWS, Choices, is_missing
+from deepfm_core.tables.table import FOUND, NO_ROWS, TWOFOLD, Choices, is_missing
 
 DELIMITERS = (",", "\t", ";", "|")
 CRITEO_COLUMNS = ("label", *(f"I{i}" for i in range(1, 14)), *(f"C{i}" for i in range(1, 27)))  # 40 columns
@@ -97,6 +97,24 @@ def detect(content: Content, subject: str, choices: Choices = FOUND) -> Dialect:
     if best is None:
         raise TableError(subject, _one_column(lines[start:], start + 1, chosen))
     return _dialect(best, lines, choices)
+
+
+def twofold_delimiter(content: Content) -> str | None:
+    """Find a delimiter of two characters: every line has it equally often, and no usual delimiter in its place."""
+    lines, _ = _sample(content)
+    lines = [line for line in lines[:_SAMPLE_RECORDS] if line.strip()]
+    if len(lines) < _FEWEST_RECORDS or any(UNIT in line for line in lines):
+        return None
+    for mark in TWOFOLD:
+        others = (delimiter for delimiter in DELIMITERS if delimiter not in mark)
+        if _cuts_evenly(lines, mark) and not any(_cuts_evenly(lines, other) for other in others):
+            return mark
+    return None
+
+
+def _cuts_evenly(lines: list[str], delimiter: str) -> bool:
+    counts = {line.count(delimiter) for line in lines}
+    return len(counts) == 1 and counts.pop() > 0
 
 
 def _said_line(lines: list[str], number: int, subject: str) -> int:

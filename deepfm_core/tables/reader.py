@@ -24,8 +24,8 @@ from deepfm_core.errors import FILE, LOOKED_FOR, REASON, Problem, TableError
 from deepfm_core.tables.containers import Form, from_json, is_json, is_zip, members, several_files, unpacked
 from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.datasets.dataset import is_dataset
-from deepfm_core.tables.decoding import Content, refuse_columns, refuse_size, survey
-from deepfm_core.tables.dialect import Dialect, detect
+from deepfm_core.tables.decoding import UNIT, Content, refuse_columns, refuse_size, survey
+from deepfm_core.tables.dialect import Dialect, detect, twofold_delimiter
 from deepfm_core.tables.header import is_value
 from deepfm_core.tables.no_rows import LeftOut, without_no_rows
 from deepfm_core.tables.parquet import ARROW_MAGIC, MAGIC, read_arrow, read_parquet
@@ -42,7 +42,7 @@ from deepfm_core.tables.repair import (
     too_many,
 )
 from deepfm_core.tables.row_errors import SHOWN, excerpt, lines_left_out, mended_rows, misfits, ragged_rows
-from deepfm_core.tables.table import FOUND, NO_ROWS, Choices, ReadReport, Table, runs_of
+from deepfm_core.tables.table import FOUND, NO_ROWS, TWOFOLD, Choices, ReadReport, Table, runs_of
 
 # A text of one column, for a model with one field. It has no delimiter to find, so it is read by itself.
 
@@ -216,6 +216,11 @@ def _read(path: Path, name: str, wanted: _Wanted) -> Table:
 def _from_text(content: Content, name: str, wanted: _Wanted) -> Table:
     """Read lines of cells with a delimiter between them."""
     subject, choices = f"Table `{name}`", wanted.choices
+    twofold = choices.delimiter if choices.delimiter in TWOFOLD else None
+    if choices.delimiter is None:
+        twofold = twofold_delimiter(content)
+    if twofold:
+        content, choices = replace(content, twofold=twofold), replace(choices, delimiter=UNIT)
     dialect = detect(content, subject, choices)
     refuse_columns(dialect.columns, subject)
     rows = _rows(content, dialect, subject, every=wanted.every_row)
@@ -237,7 +242,7 @@ def _from_text(content: Content, name: str, wanted: _Wanted) -> Table:
     report = ReadReport(
         encoding=content.encoding,
         compression=content.compression,
-        delimiter=rows.cut.delimiter,
+        delimiter=twofold or rows.cut.delimiter,
         header_line=dialect.header_line,
         layout=dialect.layout,
         rows=len(frame),

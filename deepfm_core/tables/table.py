@@ -33,6 +33,8 @@ ALL_ROWS = "all"
 """The choice that every record is a row."""
 _NO_TEXT = ("idna", "punycode", "unicode-escape", "raw-unicode-escape", "undefined", "mbcs", "oem", "utf-7")
 """Codecs of Python that no table is written in."""
+TWOFOLD = ("::", "||")
+"""Delimiters of two characters."""
 _NO_DELIMITERS = "\"'\\\r\n\0"
 
 
@@ -47,7 +49,7 @@ class Choices:
     encoding: str | None = None
     """Any text encoding that Python knows, such as `cp1252`."""
     delimiter: str | None = None
-    """One character."""
+    """One character, or one of `TWOFOLD`."""
     quoting: str | None = None
     """One of `QUOTINGS`."""
     header: bool | int | None = None
@@ -60,8 +62,10 @@ class Choices:
     def __post_init__(self) -> None:
         if self.encoding is not None:
             object.__setattr__(self, "encoding", _encoding(self.encoding))
-        if self.delimiter is not None and (len(self.delimiter) != 1 or self.delimiter in _NO_DELIMITERS):
-            raise SpecError(f"Delimiter is {self.delimiter!r}. Use one character that is no quote and no backslash.")
+        mark = self.delimiter
+        if mark is not None and mark not in TWOFOLD and (len(mark) != 1 or mark in _NO_DELIMITERS):
+            remedy = f"Use {' or '.join(TWOFOLD)}, or one character that is no quote and no backslash."
+            raise SpecError(f"Delimiter is {mark!r}. {remedy}")
         if self.quoting not in (None, *QUOTINGS):
             raise SpecError(f"Quoting is {self.quoting!r}. Use one of {', '.join(QUOTINGS)}.")
         if self.rows not in (None, ALL_ROWS):
