@@ -15,9 +15,9 @@ from torch.distributed import TCPStore  # type: ignore[attr-defined]
 
 from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.encoding.sharding import open_shards
-from deepfm_core.spec.run import FitSpec
+from deepfm_core.spec.run import fit_from, model_from
 from deepfm_core.training.replicas.exchange import Replicas
-from deepfm_core.training.replicas.local import HOST, join_group, model_of
+from deepfm_core.training.replicas.local import HOST, join_group
 from deepfm_core.training.replicas.team import follow, step_with
 from deepfm_core.training.state import FitState
 
@@ -30,8 +30,8 @@ def main() -> None:
     store = TCPStore(HOST, told["port"], None, is_master=False)
     layout = Layout.from_dict(told["layout"])
     parts, _ = open_shards(Path(told["shards"]), layout, told["window"])
-    replicas, spec = Replicas(told["rank"], told["size"]), FitSpec(**told["fit"])
-    state = FitState.new(layout, model_of(told["model"]), spec, told["seed"], step_with(replicas), told["device"])
+    replicas, spec = Replicas(told["rank"], told["size"]), fit_from(told["fit"])
+    state = FitState.new(layout, model_from(told["model"]), spec, told["seed"], step_with(replicas), told["device"])
     store.set(f"ready-{replicas.rank}", "")
     join_group(store, replicas.rank, replicas.size)
     follow(spec, parts["train"], parts["valid"], state, replicas)

@@ -28,7 +28,7 @@ from deepfm_core.encoding.sharding import Shards, ShardWriter, open_shards, requ
 from deepfm_core.errors import RunError
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.spec.events import EpochDone, Event, Stage
-from deepfm_core.spec.run import FitSpec, ModelSpec
+from deepfm_core.spec.run import FitSpec
 from deepfm_core.training.fit import fit
 from deepfm_core.training.replicas.exchange import Replicas
 from deepfm_core.training.replicas.team import Team, step_with
@@ -261,12 +261,6 @@ def unnamed(layout: Layout) -> Layout:
     """Give a layout without the names of its features, of which there may be millions: none is read in training."""
     fields = tuple(replace(field, features=()) for field in layout.fields)
     return replace(layout, fields=fields, crosses=tuple(replace(field, features=()) for field in layout.crosses))
-
-
-def model_of(values: Mapping[str, Any]) -> ModelSpec:
-    """Rebuild a model's spec from plain values, as JSON brings them."""
-    known: dict[str, Any] = {name: tuple(one) if isinstance(one, list) else one for name, one in values.items()}
-    return ModelSpec(**known)
 
 
 def _last_words(code: int, errors: Any) -> str:

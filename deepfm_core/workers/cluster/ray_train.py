@@ -23,11 +23,11 @@ from deepfm_core.encoding.encoded_table import Layout
 from deepfm_core.encoding.sharding import PARTS, TYPES, Shards, open_shards
 from deepfm_core.errors import DeepFMError, RunError, first_line
 from deepfm_core.spec.events import EpochDone, Event, event_from_dict
-from deepfm_core.spec.run import FitSpec
+from deepfm_core.spec.run import FitSpec, fit_from, model_from
 from deepfm_core.training.fit import fit
 from deepfm_core.training.hardware import wanted_threads
 from deepfm_core.training.replicas.exchange import Replicas
-from deepfm_core.training.replicas.local import LOSSES, Fitting, model_of, on_the_disk, unnamed
+from deepfm_core.training.replicas.local import LOSSES, Fitting, on_the_disk, unnamed
 from deepfm_core.training.replicas.rows import stretch
 from deepfm_core.training.replicas.team import Team, follow, step_with
 from deepfm_core.training.state import FitState
@@ -267,9 +267,9 @@ def _begun(
     told: dict[str, Any], layout: dict[str, Any], replicas: Replicas, rows: Path
 ) -> tuple[FitSpec, Shards, Shards, FitState]:
     """Give settings, training and validation rows, and a new state."""
-    of, spec = Layout.from_dict(layout), FitSpec(**told["fit"])
+    of, spec = Layout.from_dict(layout), fit_from(told["fit"])
     parts, _ = open_shards(rows, of, told["window"])
-    state = FitState.new(of, model_of(told["model"]), spec, told["seed"], step_with(replicas), told["device"])
+    state = FitState.new(of, model_from(told["model"]), spec, told["seed"], step_with(replicas), told["device"])
     return spec, parts["train"], parts["valid"], state
 
 
