@@ -31,8 +31,11 @@ def cells(*, alike: float = 1.0, left: float = 0.0) -> pd.DataFrame:
 
 
 def test_a_pair_of_a_field_that_says_the_same_is_named_with_what_it_comes_to() -> None:
-    assert learned_in_place(cells(), "a", "b", EFFECT) == InPlace("a", "b", "c", pytest.approx(EFFECT))
-    assert learned_in_place(cells(alike=0.8), "a", "b", EFFECT) == InPlace("a", "b", "c", pytest.approx(0.8 * EFFECT))
+    for alike in (1.0, 0.8):
+        found = learned_in_place(cells(alike=alike), "a", "b", EFFECT)
+        assert found is not None
+        assert found == InPlace("a", "b", "c", found.strength)
+        assert found.strength == pytest.approx(alike * EFFECT)
 
 
 def test_none_is_named_where_fields_say_different_things_or_the_labels_show_more() -> None:
