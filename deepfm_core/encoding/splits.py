@@ -18,6 +18,7 @@ from deepfm_core.errors import Problem, SchemaError
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.compatibility import require_fit
 from deepfm_core.schema.copies import Copies, CopiesApart, copied_from, look_for_copies
+from deepfm_core.schema.labels import labelled_rows
 from deepfm_core.schema.timestamps import dated_order, form_of
 from deepfm_core.spec.run import RunSpec, SplitSpec
 from deepfm_core.tables.table import Table
@@ -315,6 +316,21 @@ def _trained_on_too(spec: RunSpec, train: Part, part: Part) -> CopiesApart:
     """Count the rows of a table apart that are copies of training rows."""
     trained, apart = ((each.table.frame, each.rows, each.labels) for each in (train, part))
     return copied_from(spec.schema, trained, apart)
+
+
+def said_of_copies(spec: RunSpec, tables: Callable[[str], Table], table: Table) -> tuple[str, ...]:
+    """Say how many of a table's labelled rows are copies of rows that a run was trained on; nothing where none is.
+
+    Args:
+        spec: the run's.
+        tables: gives the tables that it names.
+        table: another one, with the run's label.
+
+    Raises:
+        TableError, SchemaError: a table does not fit the schema.
+    """
+    rows, labels = labelled_rows(table.frame, spec.schema.label, table.name)
+    return _trained_on_too(spec, load_parts(spec, tables).train, Part(lambda: table, rows, labels)).said
 
 
 def _notes_apart(spec: RunSpec, name: str, part: Part, copies: Copies, train: Part | None) -> list[str]:

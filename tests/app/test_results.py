@@ -22,7 +22,7 @@ from deepfm_core.metrics.scores import evaluate
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.process import Process
-from deepfm_core.store.store import Store
+from deepfm_core.store.store import LOCAL, Store
 from tests.conftest import answer_next
 
 pytestmark = pytest.mark.slow
@@ -176,6 +176,14 @@ def test_the_page_opens_on_the_pair_it_calls_the_strongest(opened: Opened, store
     assert app.header[0].value == "device × placement"
     assert "The strongest is **device × placement**, with" in text_of(app)
     assert app.selectbox(key="choice of pair").value == pair_id("device", "placement")
+
+
+def test_score_says_how_many_rows_the_run_was_trained_on(opened: Opened, store: Store, tmp_path: Path) -> None:
+    lines = (ROOT / "sample_data" / "clicks.csv").read_text(encoding="utf-8").splitlines(keepends=True)
+    (tmp_path / "part.csv").write_text("".join(lines[:2001]), encoding="utf-8")
+    entry = store.import_table(tmp_path / "part.csv", "part.csv", LOCAL)
+    said = text_of(opened("score", score_table=entry.sha256))
+    assert "of 2,000 rows are copies of rows trained on" in said
 
 
 @pytest.mark.parametrize("page", ["start", "train", *PAGES, "embeddings", "score", "learn"])

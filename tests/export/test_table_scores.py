@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
+from deepfm_core.encoding.splits import load_parts, said_of_copies
 from deepfm_core.errors import SchemaError
 from deepfm_core.export.table_scores import score_table
 from deepfm_core.metrics.scores import auc
@@ -75,3 +77,13 @@ def test_labels_judge_the_scores_where_there_are_any(trained, tmp_path) -> None:
 def test_a_table_without_the_fields_is_refused(trained, tmp_path) -> None:
     with pytest.raises(SchemaError, match="column is missing: `price`"):
         score_table(trained, table(rows(20).drop(columns="price"), tmp_path / "new.csv"))
+
+
+def test_labelled_rows_that_the_run_was_trained_on_are_counted(trained, tmp_path) -> None:
+    spec, own = trained.spec, table(rows(), tmp_path / "own.csv")
+    fresh = table(rows(60, seed=2), tmp_path / "fresh.csv")
+    assert said_of_copies(spec, lambda _: own, fresh) == ()
+    train = load_parts(spec, lambda _: own).train.rows
+    some = pd.concat([rows().iloc[train[:50]], rows(60, seed=2)])
+    (said,) = said_of_copies(spec, lambda _: own, table(some, tmp_path / "some.csv"))
+    assert said.startswith("50 of 110 rows are copies of rows trained on")

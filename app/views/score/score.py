@@ -10,7 +10,7 @@ import streamlit as st
 
 from app.shared import launch, run_status
 from app.shared.uploads import FORMATS, SHARED, say_refused, upload
-from app.state import links, saved_tables
+from app.state import links, saved_tables, visitor
 from app.state.saved_runs import BUNDLED_ID, OpenRun
 from app.widgets.columns import ROWS, configured
 from app.widgets.figure import download
@@ -90,6 +90,17 @@ def _scores(run_id: str, sha: str, _run: OpenRun) -> TableScores:
     return score_table(Trained.load(_run.folder), saved_tables.table(sha))
 
 
+@st.cache_data(max_entries=8, show_spinner="Looking for rows that the run was trained on")
+def _copies(run_id: str, sha: str, owner: str, _run: OpenRun) -> tuple[str, ...]:
+    """Say which of a table's rows are copies of training rows, where the table trained on is still there."""
+    from deepfm_core.encoding.splits import said_of_copies
+
+    try:
+        return said_of_copies(_run.spec, saved_tables.table, saved_tables.table(sha))
+    except DeepFMError:  # it is gone or another visitor's
+        return ()
+
+
 def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
     rows = scores.rows
     name = saved_tables.table_name(sha)
@@ -109,6 +120,8 @@ def _show(run: OpenRun, sha: str, scores: TableScores) -> None:
                 "The run was trained on this table, so these figures flatter it. *Performance* has those of the "
                 "held-out rows."
             )
+        elif sha != run.spec.table:
+            _warn(_copies(run.id, sha, visitor.owner(), run), name)
     if scores.note:
         st.info(f"The labels cannot judge the scores. {plain(scores.note)}")
     download(rows, f"{name}-scores", "scores csv", label="Download all rows as CSV", subject="Scores and cells of")
