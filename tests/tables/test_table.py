@@ -138,7 +138,7 @@ def test_choices_reach_the_file_within_an_archive(tmp_path):
         {"encoding": "base64"},
         {"encoding": "idna"},
         {"delimiter": ""},
-        {"delimiter": "||"},
+        {"delimiter": ";;"},
         {"delimiter": "\n"},
         {"quoting": "some"},
         {"header": 0},
