@@ -18,6 +18,7 @@ from types import FrameType
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from deepfm_core._files import finite
+from deepfm_core._parallel import processors
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings, model_folder, run_name_of
 from deepfm_core.cli.output import Progressed, as_json
 from deepfm_core.errors import RunError, SpecError
@@ -96,6 +97,9 @@ def _engine(workers: int, address: str) -> Engine:
     """
     if workers < 1:
         raise SpecError(f"Workers is {workers}. Use 1 or more.")
+    most = max(processors(), 2)
+    if workers > most and not address:
+        raise SpecError(f"Workers is {workers:,}, and this machine has {processors()} processors. Use at most {most}.")
     if workers == 1 and not address:
         return execute
     trainer = _trainer(workers, address)

@@ -100,21 +100,22 @@ def detect(content: Content, subject: str, choices: Choices = FOUND) -> Dialect:
 
 
 def twofold_delimiter(content: Content) -> str | None:
-    """Find a delimiter of two characters: every line has it equally often, and no usual delimiter in its place."""
+    """Find a delimiter of two characters: every line has it equally often, and no usual delimiter as often."""
     lines, _ = _sample(content)
     lines = [line for line in lines[:_SAMPLE_RECORDS] if line.strip()]
     if len(lines) < _FEWEST_RECORDS or any(UNIT in line for line in lines):
         return None
     for mark in TWOFOLD:
         others = (delimiter for delimiter in DELIMITERS if delimiter not in mark)
-        if _cuts_evenly(lines, mark) and not any(_cuts_evenly(lines, other) for other in others):
+        if _even_cuts(lines, mark) > max(_even_cuts(lines, other) for other in others):
             return mark
     return None
 
 
-def _cuts_evenly(lines: list[str], delimiter: str) -> bool:
+def _even_cuts(lines: list[str], delimiter: str) -> int:
+    """Count how often every line has a delimiter; 0 where they differ."""
     counts = {line.count(delimiter) for line in lines}
-    return len(counts) == 1 and counts.pop() > 0
+    return counts.pop() if len(counts) == 1 else 0
 
 
 def _said_line(lines: list[str], number: int, subject: str) -> int:

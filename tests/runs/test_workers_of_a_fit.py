@@ -7,13 +7,15 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import psutil
 import pytest
 import torch
 
-from deepfm_core.errors import RunError
+from deepfm_core.cli import train
+from deepfm_core.errors import RunError, SpecError
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Job
 from deepfm_core.schema.infer import infer_schema
@@ -178,3 +180,28 @@ def test_the_command_trains_by_workers_and_says_what_is_wrong(tmp_path: Path, co
     refused = command("train", *options, *crossed, "--out", str(tmp_path / "none"))
     assert "Crossed fields are trained by one worker." in refused.stderr
     assert wrong.returncode == refused.returncode == 2
+
+
+def test_an_interrupt_while_workers_start_leaves_none(
+    spec: RunSpec, data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[subprocess.Popen[bytes]] = []
+    start = local._Processes._start
+
+    def interrupted(self: local._Processes, told: dict[str, Any]) -> subprocess.Popen[bytes]:
+        if started:
+            raise KeyboardInterrupt
+        started.append(start(self, told))
+        return started[0]
+
+    monkeypatch.setattr(local._Processes, "_start", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(events_of(spec, data, tmp_path, workers=3))
+    assert started[0].poll() is not None
+
+
+def test_more_workers_than_processors_are_refused() -> None:
+    with pytest.raises(SpecError, match=r"Workers is 1,000, and this machine has \d+ processors\. Use at most"):
+        train._engine(1_000, "")
+    with pytest.raises(SpecError, match=r"Workers is 0\. Use 1 or more"):
+        train._engine(0, "")

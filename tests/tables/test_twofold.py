@@ -31,6 +31,12 @@ def test_two_colons_cut_and_one_stays_in_its_cell(tmp_path: Path) -> None:
     assert table.frame["column 3"].tolist()[0] == "Animation|Children's|Comedy"
 
 
+def test_a_comma_within_every_title_does_not_cut(tmp_path: Path) -> None:
+    text = "".join(f"{number}::Matrix {number}, The (1999)::Action|Sci-Fi\n" for number in range(6))
+    table = read_table(written(tmp_path, text))
+    assert (table.report.delimiter, table.frame.shape) == ("::", (6, 3))
+
+
 def test_two_bars_cut_below_a_header_and_empty_cells_are_kept(tmp_path: Path) -> None:
     table = read_table(written(tmp_path, "id||name||clicked\n1||a|b||0\n2||||1\n3||d||1\n"))
     assert table.report.delimiter == "||"

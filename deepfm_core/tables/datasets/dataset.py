@@ -111,7 +111,8 @@ def here(system: Any, file: Found, called: str, max_bytes: int | None = None) ->
     except FileNotFoundError as error:
         raise _gone(subject, file) from error
     except OSError as error:
-        remedy = "Ask for permission, or leave it out by a pattern."
+        damaged = error.errno is None or isinstance(error, IsADirectoryError)  # Arrow's own, of what is in the file
+        remedy = f"{'Write it again' if damaged else 'Ask for permission'}, or leave it out by a pattern."
         reason = without_secrets(error.strerror or str(error).partition("\n")[0])
         raise TableError(
             subject, [Problem(f"a file cannot be read: {reason}", remedy, value=file.name, how=FILE)]
@@ -364,12 +365,12 @@ def list_files(source: Path | str) -> tuple[Any, list[Found]]:
         raise _problem(
             name, "the folder may not be read", "Ask for permission, or choose another.", base, "folder"
         ) from error
-    except OSError as error:
+    except ValueError as error:
+        raise _no_address(name, text) from error
+    except (OSError, pa.ArrowException) as error:
         raise _problem(
             name, "it cannot be listed", "Check the address and your credentials.", first_line(error), REASON
         ) from error
-    except ValueError as error:
-        raise _no_address(name, text) from error
     alone = [info.path.strip("/") for info in infos] == [base.strip("/")]
     typed = [] if is_web(text) else _typed(text, base.rpartition("/")[0] if alone else base)
     found = _dated(sorted(_chosen(infos, base, pattern, typed), key=lambda file: file.name))
@@ -403,10 +404,10 @@ def _system(text: str, name: str) -> tuple[Any, str, list[str] | None]:
             remedy = "Leave out what stands after `?`."
             raise _problem(name, f"no settings can be given in an address of `{scheme}`", remedy, text) from None
         path = stem.partition("://")[2]
-    except OSError as error:
-        raise _problem(name, "it cannot be reached", "Check the address.", first_line(error), REASON) from error
     except ValueError as error:
         raise _no_address(name, text) from error
+    except (OSError, pa.ArrowException) as error:
+        raise _problem(name, "it cannot be reached", "Check the address.", first_line(error), REASON) from error
     return system, *_split(path, rest, Path.exists if system.type_name == "local" else _unknown)
 
 

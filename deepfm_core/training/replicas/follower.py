@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
+from datetime import timedelta
 from pathlib import Path
 
 import torch
@@ -21,13 +22,16 @@ from deepfm_core.training.replicas.local import HOST, join_group
 from deepfm_core.training.replicas.team import follow, step_with
 from deepfm_core.training.state import FitState
 
+_REACHED = timedelta(seconds=60)
+"""How long the leader is looked for; one that has ended meanwhile is never there."""
+
 
 def main() -> None:
     """Join the group, and follow until its leader lets go."""
     told = json.load(sys.stdin)
     torch.set_num_threads(told["threads"])
     torch.set_flush_denormal(True)
-    store = TCPStore(HOST, told["port"], None, is_master=False)
+    store = TCPStore(HOST, told["port"], None, is_master=False, timeout=_REACHED)
     layout = Layout.from_dict(told["layout"])
     parts, _ = open_shards(Path(told["shards"]), layout, told["window"])
     replicas, spec = Replicas(told["rank"], told["size"]), fit_from(told["fit"])

@@ -182,7 +182,7 @@ class _Processes:
         self._count, self.ended = count, False
         self._store = TCPStore(HOST, 0, None, is_master=True, wait_for_workers=False, timeout=_PATIENCE)
         self._errors = [tempfile.TemporaryFile() for _ in range(1, count)]  # noqa: SIM115 (closed in __exit__)
-        told = {
+        self._told = {
             "size": count,
             "port": self._store.port,
             "layout": unnamed(fitting.train.layout).to_dict(),
@@ -194,7 +194,7 @@ class _Processes:
             "device": str(fitting.state.final.table.device),
             "threads": torch.get_num_threads(),
         }
-        self._processes = [self._start({**told, "rank": rank}) for rank in range(1, count)]
+        self._processes: list[subprocess.Popen[bytes]] = []
 
     def _start(self, told: dict[str, Any]) -> subprocess.Popen[bytes]:
         root = str(Path(__file__).resolve().parents[3])
@@ -237,6 +237,12 @@ class _Processes:
         return None
 
     def __enter__(self) -> _Processes:
+        try:
+            for rank in range(1, self._count):
+                self._processes.append(self._start({**self._told, "rank": rank}))
+        except BaseException:  # also an interrupt: those that have begun would wait for a leader
+            self.__exit__()
+            raise
         return self
 
     def __exit__(self, *_: object) -> None:
