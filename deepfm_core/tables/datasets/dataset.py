@@ -153,7 +153,11 @@ def require_types(path: Path, called: str, own: str, first: First) -> None:
     if not path.exists():
         raise FileNotFoundError(path)
     with path.open("rb") as file:
-        kind = "Parquet" if file.read(len(MAGIC)) == MAGIC else "text"
+        start = file.read(len(MAGIC))
+        kind = "Parquet" if start == MAGIC else "text"
+    if kind == "text" and own.endswith(".parquet") and (first.form == "Parquet" or not start):
+        what = "it is no Parquet file, but has its ending" if start else "it is empty"
+        raise TableError(f"Table `{own}`", [Problem(what, "Write it again, or leave it out by a pattern.")])
     first.form = first.form or kind
     if first.form != kind:
         remedy = "Name files of one kind, by a pattern such as `*.parquet`."

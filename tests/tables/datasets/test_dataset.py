@@ -239,6 +239,11 @@ def test_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     (folder / "c.csv").write_text("x,y\n1,a\n2,b\n")
     assert "it is text, and `a.parquet` is Parquet" in said(folder)
     assert len(read_table(folder / "*.parquet")) == 2
+    (folder / "c.csv").unlink()
+    (folder / "b.parquet").write_bytes(b"")
+    assert "`b.parquet`: it is empty. Write it again, or leave it out by a pattern" in said(folder)
+    (folder / "b.parquet").write_bytes(b"nothing of the kind")
+    assert "`b.parquet`: it is no Parquet file, but has its ending. Write it again" in said(folder)
 
 
 def test_links_that_lead_nowhere_and_pipes_are_named(tmp_path: Path) -> None:
