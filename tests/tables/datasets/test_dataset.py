@@ -241,9 +241,9 @@ def test_files_that_do_not_fit_together_are_named(tmp_path: Path) -> None:
     assert len(read_table(folder / "*.parquet")) == 2
     (folder / "c.csv").unlink()
     (folder / "b.parquet").write_bytes(b"")
-    assert "`b.parquet`: it is empty. Write it again, or leave it out by a pattern" in said(folder)
+    assert "b.parquet`: it is empty. Write it again, or leave it out by a pattern" in said(folder)
     (folder / "b.parquet").write_bytes(b"nothing of the kind")
-    assert "`b.parquet`: it is no Parquet file, but has its ending. Write it again" in said(folder)
+    assert "b.parquet`: it is no Parquet file, but has its ending. Write it again" in said(folder)
 
 
 def test_links_that_lead_nowhere_and_pipes_are_named(tmp_path: Path) -> None:
