@@ -361,7 +361,7 @@ def open_compare(spec: RunSpec) -> None:
     saved_tables.require_for(spec)
     chosen = choices_of(spec, saved_tables.learned(spec.table, spec.schema))
     choose_table(spec.table)
-    links.go("compare", **{name: chosen[name] for name in _of_a_table()}, new="1")
+    links.go("compare", **{name: chosen[name] for name in _of_a_table() if name in chosen}, new="1")
 
 
 def choices_of(spec: RunSpec, rows: int) -> dict[str, str | None]:

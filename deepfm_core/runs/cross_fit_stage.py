@@ -213,13 +213,15 @@ def hold_out(
     # Each fold has its share of what `FOLDS` folds may keep, whatever their number.
     most_rows = max(1, FOLDS * MOST_VALUES // (max(len(pairs), 1) * folds))
     task = Fold(ModelLearner(table, model, fit, epochs, seed, most_rows, pairs), folds, folder.path / FOLDER)
-    told = len(kept_folds(folder)) / folds
+    kept = len(kept_folds(folder))
+    told = kept / folds
     yield Stage(HOLD_OUT, told)
     for trained in _finished(task, folder.log, helped=helped):
         look()
-        if (share := (len(kept_folds(folder)) + trained) / folds) >= told + _TOLD:
-            told = share
-            yield Stage(HOLD_OUT, share)
+        before, kept = kept, len(kept_folds(folder))
+        if kept > before or (kept + trained) / folds >= told + _TOLD:
+            told = (kept + trained) / folds
+            yield Stage(HOLD_OUT, told)
     done = [load_fold(path) for path in kept_folds(folder)]
     add_to_pairs(folder, held_out_frame(done, table, pairs))
     shutil.rmtree(folder.path / FOLDER)  # with what a killed process may have left half-written there
@@ -235,7 +237,7 @@ def _finished(task: Fold, log: Path, *, helped: bool) -> Iterator[float]:
                 fold = left.popleft()
             except IndexError:  # the others took the last ones
                 time.sleep(_LOOK_SECONDS)
-                yield others.share
+                yield _share(task, others)
                 continue
             began = time.monotonic()
             for share in task.finish(fold):
@@ -243,7 +245,13 @@ def _finished(task: Fold, log: Path, *, helped: bool) -> Iterator[float]:
                     helped = False
                     _begin(others, task, place, room_for(len(left), threads))
                 if share < 1:
-                    yield share + others.share
+                    yield share + _share(task, others)
+            yield _share(task, others)
+
+
+def _share(task: Fold, others: FoldProcesses) -> float:
+    """Give how many folds the others have done of those that they are at: a half for each that is half done."""
+    return sum(share for fold, share in others.shares.items() if not task.file(fold).exists())
 
 
 def _begin(others: FoldProcesses, task: Fold, place: Path, count: int) -> None:

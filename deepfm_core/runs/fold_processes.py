@@ -70,9 +70,9 @@ class FoldProcesses:
         return any(thread.is_alive() for _, thread in self._begun)
 
     @property
-    def share(self) -> float:
-        """How many folds they have done of those that they are at: a half for each that is half done."""
-        return sum(tuple(self._shares.values()))
+    def shares(self) -> dict[int, float]:
+        """How much is done of each fold that one of them is at."""
+        return dict(self._shares)
 
     def begin(self, count: int) -> None:
         """Start so many; where the system starts none, the run trains alone."""
