@@ -16,6 +16,7 @@ sys.path[:] = [
 
 import streamlit as st  # noqa: E402 (needs the path above)
 
+from app._private import keep_to_the_open_page  # noqa: E402
 from app.shared import launch, run_status  # noqa: E402
 from app.state import links, visitor  # noqa: E402
 from app.widgets import layout  # noqa: E402
@@ -44,6 +45,7 @@ PAGES = (
 def main() -> None:
     """Draw the sidebar and the chosen page; start a worker if none is ready for the next run."""
     use_system_memory()
+    keep_to_the_open_page()
     st.set_page_config(page_title="DeepFM Explorer", page_icon="🔷", layout="wide")
     pages = [
         st.Page(VIEWS / name / f"{name}.py", title=title, icon=icon, url_path=name, default=name == "start")

@@ -200,6 +200,12 @@ def test_private_names_of_others_stand_in_one_module(module):
     assert bool(private_names_of_others(module)) is (module == CORE / "_private.py")
 
 
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_the_insides_of_streamlit_are_changed_in_one_module(module):
+    changes = "setattr(scriptrunner" in module.read_text(encoding="utf-8")
+    assert changes is (module == APP / "_private.py")
+
+
 def loaded_by(module: Path, seen: set[str]) -> set[str]:
     """Give all that importing a module imports, the project's own modules followed."""
     for name in imported(module, at_once=True) - seen:

@@ -130,7 +130,7 @@ def go(page: str, **changes: str | None) -> None:
     leave(page, **changes)
     context = get_script_run_ctx()
     if context is not None and context.fragment_ids_this_run:
-        st.rerun(scope="app")  # leaving from inside a fragment on a timer gives a blank page, so `arrive` goes
+        st.rerun(scope="app")  # a fragment cannot leave its page, so `arrive` goes
     arrive()
 
 

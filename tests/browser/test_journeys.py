@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from playwright.sync_api import Browser, FilePayload, Page, WebSocketRoute, expect
+from streamlit.proto.BackMsg_pb2 import BackMsg
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tests.browser.conftest import FINISHED, PATIENCE, ROOT, Server, file_input, settled
 from tests.waiting import wait
@@ -106,6 +108,55 @@ def test_a_click_at_the_moment_a_run_ends_is_not_lost(server: Server, page: Page
         sockets[-1].send(held.pop(0))
     holding.clear()
     page.wait_for_url(re.compile(r"/interactions\?.*run="))
+
+
+def test_a_look_that_comes_after_its_page_was_left_does_not_empty_the_next(server: Server, page: Page) -> None:
+    held: list[str | bytes] = []
+    behind: list[WebSocketRoute] = []
+    leaving, left = Event(), Event()
+
+    def sent(message: str | bytes) -> None:
+        asked = BackMsg.FromString(_bytes(message))
+        if leaving.is_set() and asked.rerun_script.is_auto_rerun and not left.is_set():
+            held.append(message)
+        else:
+            behind[-1].send(message)
+
+    def received(socket: WebSocketRoute, message: str | bytes) -> None:
+        socket.send(message)
+        arrived = ForwardMsg.FromString(_bytes(message))
+        if leaving.is_set() and arrived.WhichOneof("type") == "new_session":
+            pages.append(arrived.new_session.page_script_hash)
+            if pages[-1] != pages[0] and not left.is_set():  # the next page is being drawn
+                left.set()
+                behind[-1].send(held[0])
+
+    def relay(socket: WebSocketRoute) -> None:
+        behind.append(socket.connect_to_server())
+        behind[-1].on_message(lambda message: received(socket, message))
+        socket.on_message(sent)
+
+    pages: list[str] = []
+    page.route_web_socket(re.compile("_stcore/stream"), relay)
+    _open(page, server, 'train?preset=custom&custom={"folds":20,"epochs":4}')
+    page.get_by_role("button", name="Train", exact=True).click()
+    pairs = page.get_by_role("button", name="See the pairs")
+    expect(pairs).to_be_visible(timeout=FINISHED)
+    leaving.set()
+    while not held:
+        page.wait_for_timeout(20)
+    pairs.click()
+    page.wait_for_url(re.compile(r"/interactions\?.*run="))
+    expect(page.get_by_text("Field matrix", exact=True)).to_be_visible()
+    page.wait_for_timeout(3_000)  # the page looks again how far its checks are
+    assert left.is_set()
+    expect(page.get_by_text("Field matrix", exact=True)).to_be_visible()
+    expect(page.get_by_text("Strongest pairs", exact=True)).to_be_visible()
+    assert settled(page).title()
+
+
+def _bytes(message: str | bytes) -> bytes:
+    return message.encode() if isinstance(message, str) else message
 
 
 def test_a_refresh_a_second_tab_and_a_restarted_server_find_the_run(
