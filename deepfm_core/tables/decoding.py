@@ -12,6 +12,7 @@ import io
 import re
 import unicodedata
 import zlib
+from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -296,15 +297,17 @@ class _Census:
         return ("cp1252" if self._c1 and not self._not_cp1252 else "latin-1"), 0
 
 
-class _Transcoder(io.RawIOBase):
-    """A stream in any encoding that is read as UTF-8."""
+class _Rewritten(io.RawIOBase):
+    """A stream that is read as other bytes than it holds, a chunk at a time."""
 
-    def __init__(self, raw: BinaryIO, encoding: str, errors: str, letters: dict[int, str] | None) -> None:
+    def __init__(self, raw: BinaryIO) -> None:
         self._raw = raw
-        self._letters = letters
-        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
         self._rest = b""
         self._ended = False
+
+    @abstractmethod
+    def _next(self, chunk: bytes, *, final: bool) -> bytes:
+        """Give what is read in place of a chunk. The last one is empty, and `final`."""
 
     def readable(self) -> bool:
         return True
@@ -313,8 +316,7 @@ class _Transcoder(io.RawIOBase):
         while not self._rest and not self._ended:
             chunk = self._raw.read(1 << 20)
             self._ended = not chunk
-            text = self._decoder.decode(chunk, final=self._ended)
-            self._rest = (text.translate(self._letters) if self._letters else text).encode("utf-8", "replace")
+            self._rest = self._next(chunk, final=self._ended)
         taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
         buffer[: len(taken)] = taken
         return len(taken)
@@ -324,30 +326,31 @@ class _Transcoder(io.RawIOBase):
         super().close()
 
 
-class _Replacing(io.RawIOBase):
+class _Transcoder(_Rewritten):
+    """A stream in any encoding that is read as UTF-8."""
+
+    def __init__(self, raw: BinaryIO, encoding: str, errors: str, letters: dict[int, str] | None) -> None:
+        super().__init__(raw)
+        self._letters = letters
+        self._decoder = codecs.getincrementaldecoder(encoding)(errors)
+
+    def _next(self, chunk: bytes, *, final: bool) -> bytes:
+        text = self._decoder.decode(chunk, final=final)
+        return (text.translate(self._letters) if self._letters else text).encode("utf-8", "replace")
+
+
+class _Replacing(_Rewritten):
     """A stream of UTF-8 whose delimiters of two characters are read as `UNIT`."""
 
     def __init__(self, raw: BinaryIO, twofold: str) -> None:
-        self._raw, self._mark = raw, twofold.encode()
-        self._rest, self._open_end = b"", b""
+        super().__init__(raw)
+        self._mark, self._open_end = twofold.encode(), b""
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
-        while not self._rest and (chunk := self._raw.read(1 << 20)):
-            *whole, last = (self._open_end + chunk).split(self._mark)
-            self._open_end = self._mark[:1] if last.endswith(self._mark[:1]) else b""  # its second half may follow
-            self._rest = UNIT.encode().join([*whole, last.removesuffix(self._open_end)])
-        if not self._rest:
-            self._rest, self._open_end = self._open_end, b""
-        taken, self._rest = self._rest[: len(buffer)], self._rest[len(buffer) :]
-        buffer[: len(taken)] = taken
-        return len(taken)
-
-    def close(self) -> None:
-        self._raw.close()
-        super().close()
+    def _next(self, chunk: bytes, *, final: bool) -> bytes:
+        *whole, last = (self._open_end + chunk).split(self._mark)
+        # The second half of a delimiter may follow in the next chunk.
+        self._open_end = self._mark[:1] if not final and last.endswith(self._mark[:1]) else b""
+        return UNIT.encode().join([*whole, last.removesuffix(self._open_end)])
 
 
 def _transcoded(raw: BinaryIO, encoding: str, errors: str, letters: dict[int, str] | None = None) -> BinaryIO:

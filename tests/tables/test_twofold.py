@@ -64,8 +64,9 @@ def test_a_person_may_say_which(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
-def test_a_mark_is_found_across_the_pieces_of_a_stream(size: int) -> None:
-    text = "a::b:c:::d::\n:e::f:"
+@pytest.mark.parametrize("end", ["", ":", "::", "::\n"])
+def test_a_mark_is_found_across_the_pieces_of_a_stream(size: int, end: str) -> None:
+    text = "a::b:c:::d::\n:e::f" + end
 
     class Slowly(io.BytesIO):
         def read(self, _: int | None = -1, /) -> bytes:
