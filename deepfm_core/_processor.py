@@ -1,9 +1,10 @@
-"""This machine's processor: what it is and can, and how OpenMP's threads wait on it. Nothing here loads torch."""
+"""This machine's processor: what it is and can, and who waits for it. Nothing here loads torch."""
 
 from __future__ import annotations
 
 import os
 import platform
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -21,6 +22,19 @@ def wait_passively() -> None:
     processes of this program.
     """
     os.environ.setdefault(POLICY, "PASSIVE")
+
+
+# Which processes come first.
+
+
+NICE = 5
+"""The niceness of processes that work beside pages and fits."""
+
+
+def step_back() -> None:
+    """Let pages and fits have the processor before this process, where the system allows it."""
+    with suppress(OSError):
+        os.nice(NICE)
 
 
 # What this machine's processor is and says that it can; read from the system, so that pages need no torch.

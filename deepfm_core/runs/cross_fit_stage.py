@@ -22,6 +22,7 @@ import pandas as pd
 import torch
 
 from deepfm_core._files import whole, write_json
+from deepfm_core._processor import step_back
 from deepfm_core.encoding.encoded_table import EncodedTable
 from deepfm_core.evidence.cross_fit import (
     FOLDS,
@@ -41,7 +42,7 @@ from deepfm_core.explain.purify import purify
 from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.runs.evidence_task import load_encoded, save_encoded
 from deepfm_core.runs.explain_stage import network_sample
-from deepfm_core.runs.fold_processes import DONE, WORTH_SECONDS, Asked, FoldProcesses, be_nice, room_for
+from deepfm_core.runs.fold_processes import DONE, WORTH_SECONDS, Asked, FoldProcesses, room_for
 from deepfm_core.spec.events import HOLD_OUT, Event, Progress, Stage
 from deepfm_core.spec.run import FitSpec, ModelSpec, fit_from, model_from
 from deepfm_core.store.run_folder import RunFolder
@@ -318,7 +319,7 @@ def main(place: Path) -> None:
 
     When nobody waits any more, or the run's folder is gone, nothing is kept.
     """
-    be_nice()
+    step_back()
     torch.set_flush_denormal(True)
     task, asked = Fold.load(place), Asked()
     set_threads(task.learner.table.layout, task.learner.model, task.learner.fit)

@@ -21,6 +21,7 @@ import numpy as np
 import pandas as pd
 
 from deepfm_core._files import whole, write_frame
+from deepfm_core._processor import step_back
 from deepfm_core.encoding.encoded_table import EncodedTable, Layout
 from deepfm_core.errors import RunError
 from deepfm_core.evidence.ranking import COLUMNS, observed_interactions, rows_asked
@@ -36,7 +37,6 @@ _ROOT = Path(__file__).resolve().parents[2]
 _LOOK_SECONDS, _GLANCE_SECONDS = 1.0, 0.05
 """How often a run says that it waits for an answer, and how often it sees whether that is there."""
 _STOP_SECONDS = 1.0
-_NICE = 5
 
 
 class Observation:
@@ -174,7 +174,7 @@ def load_encoded(path: Path) -> EncodedTable:
 
 def main(rows: Path, frame: Path) -> None:
     """Make the frame from the rows in a file, and print how much is done."""
-    os.nice(_NICE)
+    step_back()
     write_frame(frame, observed_interactions(load_encoded(rows), report=lambda share: print(share, flush=True)))
 
 

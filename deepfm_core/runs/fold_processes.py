@@ -6,7 +6,6 @@ trains folds itself, too, and starts the processes only once a fold takes longer
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
 import threading
@@ -26,7 +25,6 @@ WORTH_SECONDS = 2.0
 """A fold that takes longer is worth other processes; one takes about as long to load torch."""
 DONE = "done"
 """What a process prints when a fold's file is written; before that it prints shares."""
-_NICE = 5
 _ROOT = Path(__file__).resolve().parents[2]
 _STOP_SECONDS = 5.0
 _CONTAINER = Path("/sys/fs/cgroup")
@@ -144,10 +142,10 @@ def memory_left() -> int:
 
 
 class Asked:
-    """The folds that a process is asked for on its input, seen from within that process."""
+    """The folds that a run wants from this process, which reads their numbers from its standard input."""
 
     def __init__(self) -> None:
-        """Begin to read, in a thread: the end of the input says that nobody waits any more."""
+        """Begin to read in a thread. The input ends when the run does; then `over` is set, and no more is wanted."""
         self.over = threading.Event()
         self._folds: deque[int] = deque()
         self._come = threading.Semaphore(0)
@@ -161,11 +159,6 @@ class Asked:
         self._come.release()
 
     def next(self) -> int | None:
-        """Wait for a fold; None at the end."""
+        """Wait for the next fold's number; None once the input has ended."""
         self._come.acquire()
         return None if self.over.is_set() else self._folds.popleft()
-
-
-def be_nice() -> None:
-    """Leave the processor to whatever else wants it."""
-    os.nice(_NICE)

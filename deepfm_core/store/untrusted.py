@@ -522,12 +522,12 @@ def _error(said: dict[str, Any], subject: str, limits: Limits, wording: Wording)
 def main() -> None:
     """Read the files that are asked for on standard input, until it ends or nothing was asked for some minutes."""
     from deepfm_core._parallel import use_system_memory
+    from deepfm_core._processor import step_back
 
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)  # what a library prints is no answer
     use_system_memory()
-    with suppress(OSError):
-        os.nice(5)  # pages go first
+    step_back()
     importlib.import_module("deepfm_core.tables.reader")
     budget.APART = True
     requests: queue.Queue[bytes] = queue.Queue()

@@ -6,7 +6,6 @@ It answers one question after the other, and leaves a moment after the last, unl
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 import time
 import traceback
@@ -18,7 +17,7 @@ from typing import Any
 import pandas as pd
 
 from deepfm_core._parallel import use_system_memory
-from deepfm_core._processor import wait_passively
+from deepfm_core._processor import step_back, wait_passively
 from deepfm_core.errors import DeepFMError
 from deepfm_core.spec.events import Report
 from deepfm_core.store.process import Process
@@ -32,8 +31,6 @@ SPARE_SECONDS = 2.0
 """Seconds that it stays with nothing to do. A page looks every second, and may ask again then."""
 _POLL_SECONDS = 0.05
 """Seconds between two looks into the queue: longer than for runs, since a page looks only once a second."""
-_NICE = 5
-"""Its niceness, so that trainings and pages go first."""
 _REPORT_SECONDS = 0.25
 
 
@@ -106,7 +103,7 @@ def main(name: str, home: Path) -> None:
     """Answer the questions of a lane."""
     use_system_memory()
     wait_passively()
-    os.nice(_NICE)
+    step_back()
     store = Store(home)
 
     def prepare(worker: Process) -> Lane:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import time
@@ -14,6 +15,7 @@ import pandas as pd
 import psutil
 import pytest
 
+from deepfm_core._processor import NICE, step_back
 from deepfm_core.evidence.verdicts import PAIR_COLUMNS
 from deepfm_core.runs import cross_fit_stage, fold_processes
 from deepfm_core.runs.cross_fit_stage import Fold, hold_out, kept_folds
@@ -125,10 +127,23 @@ def test_a_process_whose_run_is_killed_leaves_its_fold(tmp_path: Path) -> None:
         process.stdin.write("0\n")
         process.stdin.flush()
         assert 0 <= float(process.stdout.readline()) < 1  # it trains, and would for weeks
+        assert psutil.Process(process.pid).nice() == min(psutil.Process().nice() + NICE, 19)
         process.stdin.close()  # as the system closes it when the run's process ends
         assert process.wait(600) == 0
         assert DONE not in process.stdout.read()
     assert not list(tmp_path.glob("[0-9]*.npz"))
+
+
+def test_a_process_works_on_where_the_system_gives_it_no_other_niceness(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+
+    def refused(niceness: int) -> int:
+        asked.append(niceness)
+        raise PermissionError
+
+    monkeypatch.setattr(os, "nice", refused)
+    step_back()
+    assert asked == [NICE]
 
 
 def test_a_process_that_has_ended_leaves_its_fold_in_the_queue(tmp_path: Path) -> None:
