@@ -223,6 +223,11 @@ def test_the_first_paint_of_a_page_needs_no_torch(view):
     assert not heavy
 
 
+@pytest.mark.parametrize("view", sorted((APP / "views/interactions").glob("*.py")), ids=lambda path: path.stem)
+def test_the_first_paint_of_interactions_needs_no_scipy(view):
+    assert not {name for name in loaded_by(view, set()) if within(name, {"scipy"})}
+
+
 @pytest.mark.slow
 def test_the_core_stands_without_the_app(tmp_path):
     code = "import deepfm_core.classifier, deepfm_core.runs.engine, sys; sys.exit('streamlit' in sys.modules)"

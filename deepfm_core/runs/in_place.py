@@ -12,9 +12,7 @@ from numpy.typing import NDArray
 
 from deepfm_core.evidence.cell_effects import observed_effects
 from deepfm_core.evidence.verdicts import LEARNED_SHARE
-
-SWEEPS = 30
-"""Sweeps over two fields that remove what either does alone."""
+from deepfm_core.explain.purify import purify_table
 
 Floats = NDArray[np.float64]
 
@@ -63,7 +61,7 @@ def _candidates(cells: pd.DataFrame, shared: str, missed: str) -> Iterator[InPla
         shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1.0)  # (levels of missed, levels of other)
         seen = effects.reindex(index=rows.index).fillna(0.0).to_numpy() @ shares.T
         weights = rows.to_numpy(dtype=float)
-        yield InPlace(shared, missed, other, _spread(_pure(seen, weights), weights))
+        yield InPlace(shared, missed, other, _spread(purify_table(seen, weights), weights))
 
 
 def _grid(cells: pd.DataFrame, down: str, across: str, values: str) -> pd.DataFrame:
@@ -73,15 +71,6 @@ def _grid(cells: pd.DataFrame, down: str, across: str, values: str) -> pd.DataFr
         if len(own):
             return own.pivot_table(index=index, columns=columns, values=values, aggfunc="sum").fillna(0.0).astype(float)
     return pd.DataFrame()
-
-
-def _pure(effects: Floats, weights: Floats) -> Floats:
-    """Take out what either field does alone: weighted means over the levels of each, in turn."""
-    for _ in range(SWEEPS):
-        for axis in (0, 1):
-            total = np.maximum(weights.sum(axis=axis, keepdims=True), 1e-12)
-            effects = effects - (effects * weights).sum(axis=axis, keepdims=True) / total
-    return effects
 
 
 def _spread(effects: Floats, weights: Floats) -> float:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import pandas as pd
 import streamlit as st
 
@@ -37,10 +39,12 @@ from deepfm_core.evidence.verdicts import (
     verdict_sentence,
     verdicts,
 )
-from deepfm_core.runs.in_place import InPlace, learned_in_place
 from deepfm_core.runs.telling import telling_cell
 from deepfm_core.schema.kinds import Reading
 from deepfm_core.store.query import OPENED_PAIR, Question
+
+if TYPE_CHECKING:
+    from deepfm_core.runs.in_place import InPlace
 
 PLAUSIBLE_SD = 0.5
 """Spread of a pair's effects, in log-odds, that is assumed for runs without evidence."""
@@ -226,6 +230,8 @@ def _in_place(run: OpenRun, pair: pd.Series) -> str:
 
 @st.cache_data(max_entries=128, show_spinner=False)
 def _found_in_place(run_id: str, field_a: str, field_b: str, strength: float, _run: OpenRun) -> InPlace | None:
+    from deepfm_core.runs.in_place import learned_in_place  # it loads scipy
+
     cells = saved_runs.frame(_run, "level_pairs")
     return None if cells is None else learned_in_place(cells, field_a, field_b, strength)
 
