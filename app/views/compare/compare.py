@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app.shared import groups, launch, run_status
+from app.shared import datasets, groups, launch, run_status
 from app.shared.holdout import say_unusable, table_line
 from app.state import links, saved_tables, visitor
 from app.state.store import store
@@ -79,7 +79,7 @@ def show_form() -> None:
         DeepFMError: the table cannot be learned from, or a setting is out of range.
     """
     sha, schema, rows = table_line()
-    launch.say_sample(sha, alone=True)
+    datasets.say_sample(sha, alone=True)
     unusable = say_unusable(schema)
     base = launch.base_spec(sha, schema)
     plan = _plan()

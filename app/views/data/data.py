@@ -7,7 +7,7 @@ from contextlib import suppress
 
 import streamlit as st
 
-from app.shared import launch
+from app.shared import datasets, launch
 from app.shared.holdout import choose_parts, say_unusable
 from app.shared.uploads import FORMATS, SHARED, name_files, reading_section, say_refused, upload
 from app.state import links, saved_tables, visitor
@@ -36,7 +36,7 @@ def main() -> None:
     with errors_shown():
         sha = saved_tables.current_table()
         table = saved_tables.table(sha)
-        launch.say_sample(sha)
+        datasets.say_sample(sha)
         to_choose = choose_label(sha, table)
         schema = _understood(sha, to_choose=to_choose)
         _skipped(table)

@@ -14,7 +14,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.study import MEASURES, Axis, axis_shares, brushed_settings, factor_line, setting_lines
-from app.shared import groups, launch, run_status
+from app.shared import datasets, groups, launch, run_status
 from app.shared.holdout import say_unusable, table_line
 from app.state import links, saved_tables, visitor
 from app.state.links import selected
@@ -102,7 +102,7 @@ def show_form() -> None:
         DeepFMError: the table cannot be learned from, or a value is out of range.
     """
     sha, schema, rows = table_line()
-    launch.say_sample(sha, alone=True)
+    datasets.say_sample(sha, alone=True)
     unusable = say_unusable(schema)
     base = launch.base_spec(sha, schema)
     train = base.training_rows(rows)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from app.export import menu
-from app.shared import launch, overview, predictions, run_status
+from app.shared import datasets, launch, overview, predictions, run_status
 from app.shared.holdout import say_doubts, say_unusable, table_line
 from app.shared.launch import wake_worker
 from app.state import links, saved_runs, saved_tables
@@ -63,7 +63,7 @@ def _form() -> None:
         rows = saved_tables.trained_rows(sha, schema)
         unusable = say_unusable(schema)
         spec = settings.choose(sha, schema, rows)
-        launch.choose_memory(sha)
+        datasets.choose_memory(sha)
         say_doubts(spec)
         launch.say_expectations(spec)
         if st.button("Train", type="primary", icon=":material/play_arrow:", disabled=unusable):
