@@ -21,10 +21,18 @@ import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.metrics import accuracy_score
-from sklearn.utils import check_random_state, column_or_1d
-from sklearn.utils.multiclass import check_classification_targets, type_of_target
-from sklearn.utils.validation import check_consistent_length, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
+from deepfm_core._estimator_checks import (
+    NUMBERS,
+    as_table,
+    column_of,
+    kinds_of,
+    label_of_classes,
+    labels_of,
+    require_kinds_of_values,
+    seed_of,
+)
 from deepfm_core.encoding.encoded_table import EncodedTable, together
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.encoding.memory import Place, encoded_on_disk, parts_of_sample, place_of, said_of_sample
@@ -55,15 +63,14 @@ from deepfm_core.runs.predictor import Trained
 from deepfm_core.schema.column import Cells
 from deepfm_core.schema.copies import learned_rows
 from deepfm_core.schema.infer import infer_schema, with_separators
-from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.labels import label_role
 from deepfm_core.schema.labels import labels_of as table_labels
-from deepfm_core.schema.schema import KEEP, FieldRole, LabelRole, Schema
+from deepfm_core.schema.schema import KEEP, FieldRole, Schema
 from deepfm_core.spec.events import EpochDone, Fitted
 from deepfm_core.spec.presets import settings
 from deepfm_core.spec.run import RunSpec, SplitSpec
-from deepfm_core.spec.settings import SETTINGS, of_home
-from deepfm_core.spec.value_kinds import Choice, named_crosses
+from deepfm_core.spec.settings import of_home
+from deepfm_core.spec.value_kinds import named_crosses
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.tables.datasets.pieces import Pieces
 from deepfm_core.tables.reader import read_table
@@ -72,125 +79,6 @@ from deepfm_core.training.fit import fit
 from deepfm_core.training.hardware import set_threads, torch_left_as_it_was, training_device
 from deepfm_core.training.rows import Source
 from deepfm_core.training.state import FitState
-
-# Checks of what scikit-learn passes on unchecked: labels, kinds of columns, the seed, parameters.
-
-
-NUMBERS = frozenset("biuf")
-"""Kinds of numpy's types whose values can be compared: truth values, whole numbers and floats."""
-
-
-def labels_of(y: ArrayLike, rows: int) -> NDArray[Any]:
-    """Check labels and return them as an array (N,) of two classes.
-
-    Raises:
-        ValueError: there are not two classes, or not one label per row.
-    """
-    labels = _column_of(y, rows)
-    check_classification_targets(labels)
-    kind = type_of_target(labels, input_name="y", raise_unknown=True)
-    if kind != "binary":
-        raise ValueError(f"Only binary classification is supported. The type of the target is {kind}.")
-    if len(np.unique(labels)) < 2:
-        problem = Problem("there is only one class", "Give rows of both classes.", value=str(labels[0]))
-        raise SchemaError("y", [problem])
-    return labels
-
-
-def _label_of_classes(classes: NDArray[Any], positive: str | None = None) -> LabelRole:
-    first, second = _as_table(classes).frame["y"].astype(str)
-    return LabelRole("y", positive=second, negative=first, rule=positive or "")
-
-
-def _as_table(labels: NDArray[Any]) -> Table:
-    return table_from_frame(pd.DataFrame({"y": labels}), "y")
-
-
-def _labels(count: int) -> str:
-    return "1 label is" if count == 1 else f"{count:,} labels are"
-
-
-def _column_of(y: ArrayLike | None, rows: int) -> NDArray[Any]:
-    """Return the labels of N rows: (N,).
-
-    Raises:
-        ValueError: y is None, does not fit, or lacks labels.
-    """
-    if y is None:
-        raise ValueError("DeepFMClassifier requires y to be passed, but the target y is None.")
-    labels: NDArray[Any] = column_or_1d(_whole(y), warn=True)
-    check_consistent_length(labels, np.empty(rows))
-    return labels
-
-
-def _whole(y: ArrayLike) -> ArrayLike:
-    """Check that no label is missing, and give those of pandas' nullable types the type of their values.
-
-    Raises:
-        ValueError: labels are missing.
-    """
-    absent = int(np.sum(np.asarray(pd.isna(y))))  # type: ignore[arg-type]
-    if absent:
-        raise ValueError(
-            f"Input y contains NaN: {_labels(absent)} missing, of {len(np.asarray(y)):,}. Leave these rows out: "
-            "`known = pd.notna(y)`, then `fit(X[known], y[known])`."
-        )
-    dtype = getattr(y, "dtype", None)
-    if not isinstance(dtype, pd.api.extensions.ExtensionDtype) or isinstance(dtype, pd.CategoricalDtype):
-        return y
-    values = np.asarray(pd.Series(y).tolist())
-    return values.astype(object) if values.dtype.kind == "U" else values
-
-
-def kinds_of(named: Mapping[str, str] | None) -> tuple[dict[str, Kind], dict[str, str]]:
-    """Turn kinds by column name into `Kind`s, and the separators that stand behind them, as in `multi-valued:^`.
-
-    Raises:
-        SpecError: the argument is not a mapping, or a kind does not exist.
-    """
-    if not isinstance(named, Mapping | None):
-        raise SpecError(f"Kinds is {named!r}. Use kinds by column name, such as {{'hour': 'categorical'}}.")
-    known = {kind.value: kind for kind in Kind}
-    kinds, separators = dict[str, Kind](), dict[str, str]()
-    for column, said in (named or {}).items():
-        kind, colon, separator = str(said).partition(":")
-        if kind not in known or (colon and not (known[kind].is_several and separator)):
-            raise SpecError(f"Kind of column `{column}` is {said!r}. Use one of {', '.join(sorted(known))}.")
-        kinds[str(column)] = known[kind]
-        if separator:
-            separators[str(column)] = separator
-    return kinds, separators
-
-
-def seed_of(random_state: int | np.random.RandomState | None) -> int:
-    """Turn scikit-learn's random state into the seed of a run.
-
-    Raises:
-        SpecError: it is not a random state.
-    """
-    if isinstance(random_state, int | np.integer):
-        return int(random_state)
-    try:
-        return int(check_random_state(random_state).randint(2**31 - 1))
-    except ValueError:
-        raise SpecError(f"Random state is {random_state!r}. Use a whole number, a RandomState or None.") from None
-
-
-def require_kinds_of_values(parameters: Mapping[str, Any]) -> None:
-    """Check the types of the classifier's parameters; None takes the preset's setting.
-
-    Raises:
-        SpecError: a parameter has the wrong type.
-    """
-    for setting in SETTINGS:
-        name = "validation_fraction" if setting.name == "valid" else setting.name
-        if name not in parameters or isinstance(setting.values, Choice):
-            continue  # whether there is such a name is for the run's spec to say
-        value = parameters[name]
-        preset = value is None and (not setting.usual or setting.home == "model")
-        if not preset and not setting.values.is_one(value):
-            raise SpecError(f"{name} is {value!r}. Use {setting.values.kind}.")
-
 
 Rows = pd.DataFrame | ArrayLike | str | Path
 """(N, columns) rows: a frame, an array, or where files are."""
@@ -598,10 +486,10 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         self._rated = ()
         if self.positive is None:
             labels = labels_of(y, rows)
-            self._label = _label_of_classes(np.unique(labels))
+            self._label = label_of_classes(np.unique(labels))
             return labels
-        ratings = _column_of(y, rows)
-        table = _as_table(ratings)
+        ratings = column_of(y, rows)
+        table = as_table(ratings)
         self._label = label_role(table, "y", str(self.positive))
         if ratings.dtype.kind in NUMBERS:
             self._rated = tuple(value for value in (0, 1) if (ratings == value).any())
@@ -617,12 +505,12 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             ValueError: y is None, does not fit, or lacks labels.
             SchemaError: a label is neither of the two classes.
         """
-        labels = _column_of(y, rows)
+        labels = column_of(y, rows)
         kinds = {labels.dtype.kind, self.classes_.dtype.kind}
         ratings = labels.dtype != bool and np.isin(labels, self._rated).all()  # 0 and 1 are not False and True then
         if (len(kinds) == 1 or kinds <= NUMBERS) and not ratings and np.isin(labels, self.classes_).all():
             return np.asarray(labels == self.classes_[1])
-        return table_labels(_as_table(labels).frame, self._label, "y") > 0
+        return table_labels(as_table(labels).frame, self._label, "y") > 0
 
     def _rows_asked(self, X: Rows | None, y: ArrayLike | None) -> tuple[EncodedTable, EncodedTable]:
         """Give the rows that show what was learned, and the rows whose labels are asked."""
@@ -651,7 +539,7 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
         usual = {name: each.default for name, each in inspect.signature(type(self)).parameters.items()}
         super().__setstate__({**usual, "keep_training_rows": False, "guided": False, **state})
         if "classes_" in state and "_label" not in state:
-            self._label = _label_of_classes(self.classes_, self.positive)
+            self._label = label_of_classes(self.classes_, self.positive)
             self._rated = () if self.positive is None else (0, 1)
 
     def _fitted(self) -> Trained:
