@@ -54,16 +54,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("dataset") / "data", clicks(ROWS))
 
 
+def spec_of(table: Table, model: ModelSpec, fit: FitSpec, *, explained: bool = True) -> RunSpec:
+    """Make the spec of a run on a table of `clicks`, without folds."""
+    schema = infer_schema(table, "clicked")
+    return RunSpec("whole", "clicks", schema, model=model, fit=fit, folds=0, explained=explained)
+
+
 @pytest.fixture(scope="module")
 def spec(data: Path) -> RunSpec:
-    return RunSpec(
-        "whole",
-        "clicks",
-        infer_schema(read_table(data), "clicked"),
-        model=ModelSpec(guided=True, centred=True),
-        fit=FitSpec(epochs=3, batch_size=128, averaging=True),
-        folds=0,
-    )
+    model = ModelSpec(guided=True, centred=True)
+    return spec_of(read_table(data), model, FitSpec(epochs=3, batch_size=128, averaging=True))
 
 
 def events_of(spec: RunSpec, table: Table, folder: Path) -> Iterator[Event]:

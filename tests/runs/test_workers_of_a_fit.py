@@ -18,16 +18,16 @@ from deepfm_core.cli import train
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Job
-from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.events import Cancelled, EpochDone, Event, Progress, Stage
 from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.datasets.pieces import Pieces
 from deepfm_core.tables.reader import read_table
+from deepfm_core.tables.table import Table
 from deepfm_core.training.replicas import local
 from deepfm_core.training.replicas.local import LocalWorkers
 from tests.conftest import ROOT, Command, clicks
-from tests.runs.test_out_of_core import begun, write
+from tests.runs.test_out_of_core import begun, spec_of, write
 from tests.waiting import wait
 
 pytestmark = pytest.mark.slow
@@ -40,17 +40,16 @@ def data(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write(tmp_path_factory.mktemp("workers") / "data", clicks(ROWS))
 
 
+def spec_of_workers(table: Table, epochs: int) -> RunSpec:
+    """Make the spec of a fit that several processes share: all that they must exchange, and no ReLU."""
+    model = ModelSpec(guided=True, centred=True, activation="tanh", dropout=0.2)
+    fit = FitSpec(epochs=epochs, patience=epochs, batch_size=127, averaging=True, l2=1e-4)
+    return spec_of(table, model, fit, explained=False)
+
+
 @pytest.fixture(scope="module")
 def spec(data: Path) -> RunSpec:
-    return RunSpec(
-        "whole",
-        "clicks",
-        infer_schema(read_table(data), "clicked"),
-        model=ModelSpec(guided=True, centred=True, activation="tanh", dropout=0.2),
-        fit=FitSpec(epochs=4, patience=4, batch_size=127, averaging=True, l2=1e-4),
-        folds=0,
-        explained=False,
-    )
+    return spec_of_workers(read_table(data), epochs=4)
 
 
 def events_of(

@@ -17,14 +17,14 @@ import torch
 from deepfm_core.errors import RunError
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Job
-from deepfm_core.schema.infer import infer_schema
 from deepfm_core.spec.events import EpochDone, Event, Started
-from deepfm_core.spec.run import FitSpec, ModelSpec, RunSpec
+from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.tables.dataframe import table_from_frame
 from deepfm_core.workers.cluster import ray_train
 from deepfm_core.workers.cluster.ray_train import RayWorkers
 from tests.conftest import ROOT, clicks
+from tests.runs.test_workers_of_a_fit import spec_of_workers
 from tests.workers.test_cluster import MISSING
 
 pytestmark = pytest.mark.slow
@@ -52,15 +52,7 @@ def address() -> Iterator[str]:
 
 @pytest.fixture(scope="module")
 def spec() -> RunSpec:
-    return RunSpec(
-        "clicks",
-        "clicks",
-        infer_schema(table_from_frame(clicks(2_000), "clicks"), "clicked"),
-        model=ModelSpec(guided=True, centred=True, activation="tanh", dropout=0.2),
-        fit=FitSpec(epochs=EPOCHS, patience=EPOCHS, batch_size=127, averaging=True, l2=1e-4),
-        folds=0,
-        explained=False,
-    )
+    return spec_of_workers(table_from_frame(clicks(2_000), "clicks"), EPOCHS)
 
 
 def events_of(spec: RunSpec, folder: Path, trainer: Any = None) -> Iterator[Event]:
