@@ -14,6 +14,7 @@ from streamlit.testing.v1 import AppTest
 
 from app.charts.performance import off_by_chance
 from app.shared.field_pairs import no_clear_pairs, pair_id, pair_of, sizes
+from app.views.interactions.levels import UNREADABLE
 from deepfm_core.evidence import verdicts
 from deepfm_core.evidence.verdicts import verdict_sentence
 from deepfm_core.export.model_card import Facts
@@ -647,10 +648,8 @@ def test_the_surface_of_two_numbers_is_drawn_on_request(opened: Opened) -> None:
     assert not opened("interactions", pair=pair_id("device", "placement"), surface="on").get("plotly_chart")
 
 
-def test_a_pair_that_a_wide_run_did_not_explain_is_measured_when_it_is_opened(opened: Opened, store: Store) -> None:
-    frame = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
-    a, b = (str(frame[side].iloc[20]) for side in ("field_a", "field_b"))
-    known = float(frame["learned"].iloc[20])
+def run_without_a_pair(store: Store, a: str, b: str) -> str:
+    """Put a run into the store that did not explain one of its pairs."""
 
     def left_out(folder: Path) -> None:
         frame_changed(
@@ -663,7 +662,14 @@ def test_a_pair_that_a_wide_run_did_not_explain_is_measured_when_it_is_opened(op
         frame_changed(folder, "level_pairs", lambda cells: cells[(cells["field_a"] != a) | (cells["field_b"] != b)])
 
     store.import_table(ROOT / "sample_data" / "clicks.csv", "clicks.csv")
-    run = finished_copy(store, left_out)
+    return finished_copy(store, left_out)
+
+
+def test_a_pair_that_a_wide_run_did_not_explain_is_measured_when_it_is_opened(opened: Opened, store: Store) -> None:
+    frame = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
+    a, b = (str(frame[side].iloc[20]) for side in ("field_a", "field_b"))
+    known = float(frame["learned"].iloc[20])
+    run = run_without_a_pair(store, a, b)
     app = opened("interactions", run=run, pair=pair_id(a, b))
     assert "measured for 65 of 66 pairs" in text_of(app)
     assert "In the model" not in str(app)
@@ -672,6 +678,27 @@ def test_a_pair_that_a_wide_run_did_not_explain_is_measured_when_it_is_opened(op
     app = opened("interactions", run=run, pair=pair_id(a, b))
     assert f"{a} × {b}" in text_of(app)
     assert "Effect of two levels together" in text_of(app)
+
+
+@pytest.mark.parametrize("stays", [False, True])
+def test_a_damaged_measurement_of_a_pair_is_made_again_or_said_to_be_damaged(
+    opened: Opened, store: Store, *, stays: bool
+) -> None:
+    frame = pd.read_parquet(BUNDLED / "frames" / "pairs.parquet")
+    a, b = (str(frame[side].iloc[20]) for side in ("field_a", "field_b"))
+    run = run_without_a_pair(store, a, b)
+    opened("interactions", run=run, pair=pair_id(a, b))
+    answer = answer_next(store)
+    answer.write_bytes(b"cut short")
+    if stays:  # a folder is not removed, like a file in a folder that may only be read
+        answer.unlink()
+        answer.mkdir()
+        (answer / "part.parquet").write_bytes(b"cut short")
+    app = opened("interactions", run=run, pair=pair_id(a, b))  # which comes to rest
+    assert (UNREADABLE in text_of(app)) is stays
+    assert bool(app.get("progress")) is not stays
+    assert len(app.get("progress")) == (0 if stays else 1)
+    assert answer.exists() is stays
 
 
 def test_of_many_fields_those_that_weigh_most_come_first_and_the_others_on_request(

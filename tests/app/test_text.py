@@ -67,6 +67,14 @@ def test_a_run_keeps_its_name_where_none_is_given(opened: Opened, store: Store) 
     assert app.text_input(f"name {run}").value == "first try"
 
 
+def test_spaces_around_a_name_are_left_out_and_the_page_comes_to_rest(opened: Opened, store: Store) -> None:
+    run = store.enqueue(_spec(), "first try")
+    app = opened("runs", selected=run)
+    app.text_input(f"name {run}").set_value(" second try ").run()
+    assert store.run(run).name == "second try"
+    assert not app.exception
+
+
 @pytest.mark.parametrize(("model", "name"), [("deepfm", "DeepFM on t.csv"), ("wide-deep", "Wide & Deep on t.csv")])
 def test_runs_of_the_app_and_the_command_line_are_named_alike(model: str, name: str) -> None:
     assert run_name(_spec(model=model)) == name

@@ -51,6 +51,10 @@ PLAUSIBLE_SD = 0.5
 NOTICED = 0.4
 """Shared colours reach full strength at this many log-odds or more, so that noise does not look like an effect."""
 LOOK_SECONDS = 1.0
+UNREADABLE = (
+    "The stored measurement of this pair is damaged and cannot be replaced. Choose another pair, or ask whoever runs "
+    "this server to empty the folder `answers` of the store."
+)
 OF_PAIR = "pair_"
 """How the columns of a pair's own strengths begin, beside those of its cells."""
 TEXTS = ("field_a", "field_b", "level_a", "level_b")
@@ -156,6 +160,10 @@ def _opened(run: OpenRun, field_a: str, field_b: str) -> tuple[pd.DataFrame, dic
         st.info(plain(standing.problem))
         return None
     answer = question.answer() if standing.answered else None
+    if answer is None and standing.answered and question.standing().answered:
+        # It stays as it is, so that the fragment would run this page again and again.
+        st.info(UNREADABLE)
+        return None
     if answer is None:
         st.fragment(_measuring, run_every=LOOK_SECONDS)(question)
         return None

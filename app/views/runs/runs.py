@@ -377,7 +377,7 @@ def _describe(row: RunRow) -> None:
         args=(noted, row),
     )
     with errors_shown():
-        if name.strip() and name != row.name:
+        if name.strip() and name.strip() != row.name.strip():  # the box keeps spaces that the name loses
             store().rename(row.id, name.strip())
             st.rerun()
 
