@@ -166,6 +166,30 @@ def fit_guides(table: EncodedTable | Shards, *, seed: int = 0, report: Report = 
         return Guides(start, alone)
 
 
+def fit_first_order(table: EncodedTable | Shards, *, report: Report = unheard) -> Guide:
+    """Solve main effects alone: LR whose weights have a normal prior, as wide for each field as the labels say.
+
+    Args:
+        table: N labelled training rows, in memory or on the disk.
+        report: called with the share done, 0 … 1.
+
+    Returns:
+        A guide without pairs; without main effects, too, where all labels are equal.
+
+    Raises:
+        RunError: rows cannot be read from the disk, or it has no room for a copy of them.
+    """
+    if len(np.unique(table.labels if table.labels is not None else ())) < 2:
+        return _constant(table)
+    with threadpool_limits(1, user_api="blas"):
+        if isinstance(table, EncodedTable):
+            return _Problem(Held(table, labels_of(table)), 0).solve((), report)
+        with TurnedRows(table, report) as rows:
+            solved = _Problem(rows, 0).solve((), report)
+        release_memory()  # the windows that the model reads are to have it
+        return solved
+
+
 def _sample(table: EncodedTable | Shards, seed: int, report: Report = unheard) -> EncodedTable:
     """Give the rows whose labels are asked, in memory: all, or a sample of as many as there is room for.
 

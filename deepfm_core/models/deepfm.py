@@ -121,14 +121,19 @@ class DeepFM(nn.Module):
     def start_from(self, guide: Guide) -> None:
         """Take main effects and cells from a guide that was solved for this layout."""
         device = self.table.device
-        self.bias.fill_(guide.base)
-        self.table[:, 0] = torch.from_numpy(guide.first_order).to(self.table)
-        self.dense_weights.copy_(torch.from_numpy(guide.dense))
+        self.take_first_order(guide)
         held = [pair.fields for pair in guide.pairs if pair.by_cells]
         self.cell_pairs = torch.tensor(held, dtype=torch.long, device=device).view(-1, 2)
         self.cell_keys = torch.from_numpy(guide.keys).to(device)
         self.cell_weights = torch.from_numpy(guide.weights).to(self.table)
         self._weigh_pairs([pair for pair in guide.pairs if not pair.by_cells])
+
+    @torch.no_grad()
+    def take_first_order(self, guide: Guide) -> None:
+        """Take the constant and main effects from a guide that was solved for this layout."""
+        self.bias.fill_(guide.base)
+        self.table[:, 0] = torch.from_numpy(guide.first_order).to(self.table)
+        self.dense_weights.copy_(torch.from_numpy(guide.dense))
 
     def _weigh_pairs(self, pairs: Sequence[GuidedPair]) -> None:
         """Weigh the FM's pairs so that embeddings of the spread that L2 expects give rows the pair's strength."""

@@ -40,8 +40,8 @@ def preset(name: str, model_name: str, rows: int, *, guided: bool = True) -> tup
     """Give a preset's settings for `rows` training rows; why they are as they are: docs/decisions/012, 022.
 
     `recommended` is the centred, regularised form, of which a model with FM pairs is guided unless that is not wanted:
-    it starts from main effects and the pairs that the labels support. `paper` is the form of Guo et al. 2017; `quick`
-    is a first look, `recommended` with larger steps and few epochs.
+    it starts from main effects and the pairs that the labels support. LR is solved, unless that is not wanted. `paper`
+    is the form of Guo et al. 2017; `quick` is a first look, `recommended` with larger steps and few epochs.
 
     Raises:
         SpecError: there is no preset or no model of that name.
@@ -82,6 +82,8 @@ def _recommended(model_name: str, rows: int, guided: bool) -> tuple[ModelSpec, F
         l2=_l2(rows, FIRST_ORDER_SD),
         embedding_l2=_l2(rows, EMBEDDING_SD),
     )
+    if guided and not model.switches.pairs:
+        return replace(model, guided=True), fit
     if not (guided and model.switches.second_order):
         return model, fit
     # What a guide leaves is weaker, and takes longer to find: more patience, and embeddings that may be larger.

@@ -80,7 +80,7 @@ class ModelSpec:
     """Standard deviation of the random numbers embeddings start from."""
     guided: bool = False
     """Whether main effects and the pairs that the labels of the training part support are solved first; embeddings and
-    network then learn what these leave. Models without FM pairs ignore it."""
+    network then learn what these leave. LR is solved altogether; other models without FM pairs ignore it."""
     crosses: tuple[Cross, ...] = ()
     """Pairs of fields that are crossed into the first-order term of `wide-deep`."""
 
@@ -105,6 +105,11 @@ class ModelSpec:
     def has_guide(self) -> bool:
         """Whether the model starts from its guide: it is guided, and has FM pairs."""
         return self.guided and self.switches.second_order
+
+    @property
+    def solved(self) -> bool:
+        """Whether one solution gives all weights, and no epoch trains any: LR, if it is guided."""
+        return self.guided and self.first_order and not self.switches.pairs
 
     @property
     def first_order(self) -> bool:

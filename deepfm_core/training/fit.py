@@ -23,7 +23,7 @@ from deepfm_core.models.deepfm import DeepFM
 from deepfm_core.models.network import DropoutMasks
 from deepfm_core.spec.events import EpochDone, Event, Fitted, Progress, Stage, Started
 from deepfm_core.spec.run import FitSpec
-from deepfm_core.training.guided import begin_from_guide, fixed_logits, keep_if_earned
+from deepfm_core.training.guided import begin_from_guide, fixed_logits, keep_if_earned, solve_first_order
 from deepfm_core.training.hardware import Sharing
 from deepfm_core.training.replicas.rows import SharedRows
 from deepfm_core.training.rows import Source, TrainingRows, windows
@@ -52,6 +52,8 @@ def fit(spec: FitSpec, train: Source, valid: Source, state: FitState, team: Team
         state: where the fit stands.
         team: other processes that take their share of each batch and of the validation rows, if any.
 
+    LR that is guided has one epoch, in which it is solved.
+
     A model that starts from an FM has two phases, each with as many epochs and as much patience; epochs count on.
 
     Yields:
@@ -79,11 +81,15 @@ def fit(spec: FitSpec, train: Source, valid: Source, state: FitState, team: Team
     with Sharing(state.final.spec, steady=team is not None) as sharing:
         while True:
             _begin(state, rows, rate)
-            while _goes_on(spec, state):
+            while _goes_on(spec, state, team):
                 state.epoch += 1
                 if team is not None:
                     team.begin_epoch(state)
-                loss = yield from train_epoch(spec, rows, state, steps, sharing)
+                if _is_solved(state, team):
+                    yield from solve_first_order(state.model, train)
+                    loss = logloss(labels[0], predict_logits(state.model, train))
+                else:
+                    loss = yield from train_epoch(spec, rows, state, steps, sharing)
                 yield _evaluate_epoch(spec, state, score, labels[1], loss, began)
             state.restore_best()
             if state.guide is not None:
@@ -131,7 +137,10 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
             start = state.epoch
             while state.epoch - start < count:
                 state.epoch += 1
-                yield from train_epoch(spec, rows, state, steps, sharing)
+                if _is_solved(state):
+                    yield from solve_first_order(state.model, train)
+                else:
+                    yield from train_epoch(spec, rows, state, steps, sharing)
             state.model.settle()
     if state.guide is not None and not state.epoch:
         state.model.start_from(state.guide)
@@ -139,9 +148,14 @@ def train_epochs(spec: FitSpec, train: EncodedTable, state: FitState, epochs: Se
     state.model.cpu().eval()
 
 
-def _goes_on(spec: FitSpec, state: FitState) -> bool:
+def _is_solved(state: FitState, team: Team | None = None) -> bool:
+    """Say whether the one epoch of a fit solves its model. Workers who share the rows train it in epochs."""
+    return state.model.spec.solved and team is None
+
+
+def _goes_on(spec: FitSpec, state: FitState, team: Team | None) -> bool:
     """Say whether to train another epoch; on the first plateau of a phase, reduce the learning rate if asked."""
-    if state.epoch - state.began >= spec.epochs:
+    if state.epoch - state.began >= (1 if _is_solved(state, team) else spec.epochs):
         return False
     if state.stalled < spec.patience:
         return True

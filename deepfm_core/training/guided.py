@@ -1,9 +1,13 @@
-"""How a guided model trains: it starts from its guide, and keeps what it learns beyond it only where that pays."""
+"""How a guided model trains: it starts from its guide, and keeps what it learns beyond it only where that pays.
+
+LR, which can learn nothing beyond main effects, is solved.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
 
 import numpy as np
 import torch
@@ -11,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from deepfm_core._words import training_rows
-from deepfm_core.evidence.guide import Guide, Guides, fit_guides
+from deepfm_core.evidence.guide import Guide, fit_first_order, fit_guides
 from deepfm_core.metrics.scores import logloss_by_row
 from deepfm_core.models.batch import Batch, Reading
 from deepfm_core.models.deepfm import DeepFM
@@ -19,6 +23,12 @@ from deepfm_core.models.terms import terms_of
 from deepfm_core.spec.events import GUIDE, Event, Report, Stage
 from deepfm_core.training.rows import Source, windows
 
+Solved = TypeVar("Solved")
+
+SOLVED = (
+    "LR is solved, not trained in epochs: it has its most probable weights, those of each field under a normal prior "
+    "as wide as the labels say."
+)
 _AT_ONCE = 8192
 _PATIENCE = 0.1
 """Seconds to wait for news of the evidence before looking whether training was stopped."""
@@ -40,7 +50,7 @@ def begin_from_guide(model: DeepFM, train: Source, seed: int, *, anew: bool) -> 
         The guide that the model must do better than.
     """
     yield Stage(GUIDE, 0.0)
-    guides = yield from _watched(lambda report: fit_guides(train, seed=seed, report=report))
+    guides = yield from _watched(GUIDE, lambda report: fit_guides(train, seed=seed, report=report))
     if anew:
         model.start_from(guides.start)
     yield Stage(GUIDE, 1.0, said(guides.alone, train.layout.names))
@@ -59,10 +69,24 @@ def said(guide: Guide, names: Sequence[str], most: int = 5) -> str:
     return f"The model starts from {count}, which {rows} suggest: {pairs}{more}.{sizes}"
 
 
-def _watched(compute: Callable[[Report], Guides]) -> Generator[Event, None, Guides]:
+def solve_first_order(model: DeepFM, train: Source) -> Generator[Event, None, None]:
+    """Give LR the most probable weights, with no epoch (`evidence.guide.fit_first_order`).
+
+    Args:
+        model: LR.
+        train: its N training rows, in memory or on the disk.
+
+    Yields:
+        `Stage`, the last one with a note that says so.
+    """
+    model.take_first_order((yield from _watched("fit", lambda report: fit_first_order(train, report=report))))
+    yield Stage("fit", 1.0, SOLVED)
+
+
+def _watched(stage: str, compute: Callable[[Report], Solved]) -> Generator[Event, None, Solved]:
     """Compute in a thread and yield how far it is; closing the generator ends the thread at its next report."""
     share, closed, news = [0.0], threading.Event(), threading.Event()
-    outcome: list[Guides | BaseException] = []
+    outcome: list[Solved | BaseException] = []
 
     def report(done: float) -> None:
         if closed.is_set():
@@ -86,7 +110,7 @@ def _watched(compute: Callable[[Report], Guides]) -> Generator[Event, None, Guid
             news.clear()
             if share[0] >= told + 0.02:
                 told = share[0]
-                yield Stage(GUIDE, told)
+                yield Stage(stage, told)
     finally:
         closed.set()
         thread.join()

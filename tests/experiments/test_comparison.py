@@ -151,7 +151,7 @@ def test_the_table_fills_in_and_says_what_is_significant(store: Store, base: Run
 
 
 def test_seeds_of_a_comparison_are_judged_on_the_same_rows(store: Store, base: RunSpec) -> None:
-    comparison = begin(store, base, "lr", seeds=2)
+    comparison = begin(store, base, "fm", seeds=2)
     work(store, comparison)
     frames = [store.folder(run.id).frame("predictions") for run in store.comparisons.runs(comparison)]
     first, baseline, second = (frame for frame in frames if frame is not None)

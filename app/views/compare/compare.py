@@ -36,8 +36,8 @@ def main() -> None:
     if row is None:
         above.markdown(
             "The DeepFM paper compares its models in one table, by AUC and logloss on the same split. Make that table "
-            "from your own rows. Every model is trained on the same rows with the same stopping rule, and the table "
-            "says which differences are no more than noise."
+            "from your own rows. Every model is trained on the same rows with the same stopping rule; LR is solved. "
+            "The table says which differences are no more than noise."
         )
         with above, errors_shown():
             show_form()
