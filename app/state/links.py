@@ -27,9 +27,10 @@ def follow(page: str) -> None:
         if earlier in st.query_params:
             st.query_params[today] = st.query_params.pop(earlier)
     if st.session_state.get(_PAGE, page) != page:
-        for name, value in st.session_state[_KEPT].items():
-            if name not in st.query_params:
-                st.query_params[name] = value
+        kept = st.session_state[_KEPT].items()
+        left = {name: value for name, value in kept if name not in st.query_params}
+        if left:
+            st.query_params.update(left)  # at once: each change of the URL is a step for the browser's Back
     st.session_state[_PAGE] = page
     _keep(st.query_params.to_dict())
 
@@ -40,8 +41,11 @@ def _keep(values: dict[str, str]) -> None:
 
 def chosen(name: str) -> str | None:
     """Return the choice `name`; None if the URL has none."""
-    _NAMES.add(name)
-    return st.query_params.get(name)
+    value = st.query_params.get(name)
+    if name not in _NAMES:  # the first page of a server that just began
+        _NAMES.add(name)
+        _keep(st.query_params.to_dict())
+    return value
 
 
 def choose(name: str, value: str | None) -> None:

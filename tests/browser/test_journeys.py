@@ -159,6 +159,19 @@ def _bytes(message: str | bytes) -> bytes:
     return message.encode() if isinstance(message, str) else message
 
 
+def test_a_page_is_at_most_two_steps_back_however_many_choices_go_with_it(server: Server, page: Page) -> None:
+    _open(page, server, "interactions?ranked=learned&marks=on&pair=device~placement&surface=on&matrix_fields=x")
+    before = page.evaluate("history.length")
+    page.get_by_role("link", name="Examples").click()
+    page.wait_for_url(re.compile(r"/examples\?.*ranked=learned"))
+    settled(page)
+    assert page.evaluate("history.length") <= before + 2
+    page.go_back()
+    page.go_back()
+    page.wait_for_url(re.compile(r"/interactions\?.*ranked=learned"))
+    expect(page.get_by_text("Field matrix", exact=True)).to_be_visible()
+
+
 def test_a_refresh_a_second_tab_and_a_restarted_server_find_the_run(
     server: Server, page: Page, browser: Browser
 ) -> None:
