@@ -255,6 +255,10 @@ def test_the_open_pair_stays_open_when_the_check_puts_another_first(opened: Open
     assert "comes first now" not in text_of(app)
 
 
+def test_slices_begin_with_the_field_of_the_worst_one(opened: Opened) -> None:
+    assert next(box for box in opened("performance").selectbox if box.label == "By field").value == "weekday"
+
+
 def test_findings_of_a_sample_of_the_held_out_rows_say_so(opened: Opened, store: Store) -> None:
     """Of 120,000 test rows the worst slice was that of 2,000, and *Performance* told another."""
 

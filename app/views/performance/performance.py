@@ -20,11 +20,12 @@ from app.views.performance.threshold import threshold_section
 from app.widgets.columns import LADDER, RATES, SLICES
 from app.widgets.figure import figure
 from app.widgets.layout import heading_for_readers, side_by_side
-from app.widgets.text import MODEL_TITLES, code, plain
+from app.widgets.text import MODEL_TITLES, code, counted, plain
 from deepfm_core._words import percent, signed
 from deepfm_core.errors import DeepFMError
 from deepfm_core.metrics.bootstrap import DEEP, SECOND, ladder
 from deepfm_core.metrics.scores import Metrics, calibration, few_cases, level_rows, slice_metrics
+from deepfm_core.runs.findings import findings
 from deepfm_core.schema.schema import FieldRole
 
 FEWEST_BUCKETS, MOST_BUCKETS = 3, 10
@@ -243,7 +244,7 @@ def ladder_section(run: OpenRun, part: str) -> None:
             with cell:
                 _figure(rungs, metric, title, name)
     if not (rungs["model"] != "").any():
-        st.caption("Compare this model with LR, FM and DNN on *Compare* to see them here, next to its parts.")
+        st.caption("Start *Compare* from this run: its comparison shows LR, FM and DNN here, next to the parts.")
 
 
 def _alone(run: OpenRun) -> list[OpenRun]:
@@ -329,7 +330,7 @@ def slice_section(run: OpenRun, part: str, rows: pd.DataFrame, metrics: Metrics)
     left, right = side_by_side(2)
     names = [role.column for role in roles]
     used = [role.column for role in roles if role.kind.is_used]
-    field = left.selectbox("By field", names, **links.mirror("slice", names, (used or names)[0]))
+    field = left.selectbox("By field", names, **links.mirror("slice", names, _first_shown(run, used or names)))
     measure = right.segmented_control(
         "Measure", list(MEASURES), required=True, **links.mirror("measure", list(MEASURES), RATIO)
     )
@@ -341,6 +342,12 @@ def slice_section(run: OpenRun, part: str, rows: pd.DataFrame, metrics: Metrics)
         st.info(plain(str(error)))
         return
     _show(sliced, role, measure or RATIO, metrics)
+
+
+def _first_shown(run: OpenRun, fields: list[str]) -> str:
+    """Choose the field to begin with: that of the worst slice, which *Start* names."""
+    worst = findings(run.folder).worst
+    return worst.field if worst is not None and worst.field in fields else fields[0]
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -386,13 +393,14 @@ def _finding(table: pd.DataFrame, name: str, overall: float | None) -> str:
         return ""
     off = evaluated[(evaluated["low"] > target) | (evaluated["high"] < target)]
     goal = "1" if name == "calibration_ratio" else "the line"
+    few = len(table) - len(evaluated)
+    uncounted = f" Not counted: {counted(few, 'level')} with fewer than {FEWEST_CLICKS} positive rows." if few else ""
     if off.empty:
-        return f"Every interval contains {goal}."
+        return f"Every interval contains {goal}.{uncounted}"
     worst = off.iloc[int((off[name] - target).abs().to_numpy().argmax())]
-    return (
-        f"{len(off)} of {len(evaluated)} intervals miss {goal}; by chance, one in 20 would. The worst is "
-        f"{plain(str(worst['level']))}, with {worst[name]:.2f}."
-    )
+    missed = f"of {counted(len(evaluated), 'interval')} {'misses' if len(off) == 1 else 'miss'} {goal}"
+    named = f"The worst is {plain(str(worst['level']))}, with {worst[name]:.2f}.{uncounted}"
+    return f"{len(off)} {missed}; by chance, one in 20 would. {named}"
 
 
 main()

@@ -243,7 +243,8 @@ def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, pla
     if len(ended) > 1 and all(guide_alone(run.summary) for run in ended):
         text = (
             f"So far all {len(ended)} runs end with the same model: each kept its guide alone, since no epoch did "
-            "clearly better. These settings do not matter on this table."
+            "clearly better. What these settings change never came into play. To study them, turn off *Guided by the "
+            "evidence*, and start anew."
         )
     elif number == 0:
         text = f"The start, **{setting}**, has the best validation logloss so far: {best['valid_logloss']:.4f} nats."
