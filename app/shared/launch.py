@@ -299,6 +299,17 @@ def open_compare(spec: RunSpec) -> None:
     links.go("compare", **{name: chosen[name] for name in _of_a_table() if name in chosen}, new="1")
 
 
+def offer_settings(run: OpenRun, label: str, changes: dict[str, str | None], key: str | None = None) -> None:
+    """Offer to open Train with the run's table, roles and settings, changed."""
+    if not st.button(plain(label), icon=":material/model_training:", key=key):
+        return
+    with errors_shown():
+        rows = saved_tables.learned(run.spec.table, run.spec.schema)
+        chosen = choices_of(run.spec, rows) | changes
+        choose_table(run.spec.table)
+        links.go("train", **chosen, new="1", run=None)
+
+
 def choices_of(spec: RunSpec, rows: int) -> dict[str, str | None]:
     """Return the URL choices that give the form of Train a run's settings.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NoReturn
 
 import pandas as pd
@@ -11,7 +11,16 @@ import streamlit as st
 from app.state import links, saved_runs, sharing
 from app.state.saved_runs import BUNDLED_ID, COMPARED, RUN, OpenRun, current_id, name_of, open_run, run_names
 from app.state.store import store
-from app.widgets.text import MODEL_TITLES, baseline_sentence, code, counted, plain, say_missing_letters
+from app.widgets.text import (
+    MODEL_TITLES,
+    alone_in_words,
+    baseline_sentence,
+    code,
+    counted,
+    guide_alone,
+    plain,
+    say_missing_letters,
+)
 from deepfm_core.errors import DeepFMError
 from deepfm_core.schema.copies import Copies
 from deepfm_core.schema.schema import LabelRole
@@ -198,7 +207,7 @@ def _about(spec: RunSpec, summary: dict[str, object], name: str) -> list[str]:
     sampled, divided = "sample" in summary, rows if isinstance(rows, dict) else {}
     known = _table(spec, divided, name, sampled=sampled)
     imported = ["imported, with the figures of its file"] if summary.get(IMPORTED) else []
-    return [*known, model_in_words(spec), *_auc(summary), *imported]
+    return [*known, model_in_words(spec, summary), *_auc(summary), *imported]
 
 
 def _table(spec: RunSpec, rows: dict[str, int], name: str = "", sampled: bool = False) -> list[str]:
@@ -219,11 +228,18 @@ def _table(spec: RunSpec, rows: dict[str, int], name: str = "", sampled: bool = 
     return [*([", ".join(table)] if table else []), f"positive: {code(outcome(spec.schema.label))}"]
 
 
-def model_in_words(spec: RunSpec) -> str:
-    """Name a model with the settings that tell it from others."""
+def model_in_words(spec: RunSpec, summary: Mapping[str, object]) -> str:
+    """Name a model with the settings that tell it from others; of one that kept its guide alone, none came into play.
+
+    Args:
+        spec: of the run.
+        summary: of the run; empty before it has ended.
+    """
     model, title = spec.model, MODEL_TITLES[spec.model.name]
     if model.name == BASELINE:
         return title
+    if guide_alone(summary):
+        return f"{title}, {alone_in_words(summary)}"
     said = [f"embedding size {model.embedding_size}"] if model.switches.pairs or model.deep else []
     said += [f"layers {'-'.join(map(str, model.layers))}"] if model.deep else []
     said += ["guided"] if model.guided and model.second_order else []

@@ -110,6 +110,12 @@ def guide_alone(summary: Mapping[str, Any]) -> bool:
     return bool(summary.get("best_epoch") == 0)
 
 
+def alone_in_words(summary: Mapping[str, Any]) -> str:
+    """Say what a guide that was kept alone is made of: `guide alone: first order and 28 pairs`."""
+    pairs = len((summary.get("guide") or {}).get("pairs", []))
+    return f"guide alone: first order and {counted(pairs, 'pair') if pairs else 'no pairs'}"
+
+
 def guide_kept(epochs: pd.DataFrame) -> str:
     """Say why a run kept its guide alone, although its curves have a best epoch.
 

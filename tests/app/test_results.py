@@ -192,7 +192,7 @@ def test_every_page_says_which_run_table_label_and_model_it_shows(opened: Opened
     run = finished_copy(store, lambda folder: None)
     app = opened(page, run=run)
     line = next(caption.value for caption in app.caption if "changed run" in caption.value and "AUC" in caption.value)
-    for part in ("clicks.csv, 20,000 rows", "positive: `clicked = 1`", "DeepFM, embedding size 8, layers 64-32"):
+    for part in ("clicks.csv, 20,000 rows", "positive: `clicked = 1`", "DeepFM, guide alone: first order and 6 pairs"):
         assert part in line
 
 

@@ -22,14 +22,15 @@ from app.charts.embeddings import (
 from app.charts.interactions.ranking import pair_label
 from app.shared import launch, run_status
 from app.shared.field_pairs import pair_id, pair_of
+from app.shared.guide import offer_without
 from app.shared.run_status import outcome
-from app.state import links, saved_runs, saved_tables
+from app.state import links, saved_runs
 from app.state.links import chart_key, point
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import EMBEDDED, configured
 from app.widgets.figure import figure
 from app.widgets.layout import heading_for_readers, side_by_side
-from app.widgets.text import MODEL_TITLES, baseline_sentence, code, counted, errors_shown, plain, to_pairs
+from app.widgets.text import MODEL_TITLES, baseline_sentence, code, counted, plain, to_pairs
 from deepfm_core._words import percent, signed
 from deepfm_core.encoding.encoder import Encoder
 from deepfm_core.explain.embeddings import CELLS, FM, OWN, THIN, Embeddings, Projection, norms, project
@@ -316,7 +317,7 @@ def say_none(run: OpenRun, made: Embeddings) -> None:
             links.go("interactions")
     else:
         st.info("The embeddings of this run are all 0, and it has no cells: it found no pairs.")
-    _offer(run, "Train DeepFM on this table", {"model": None, launch.GUIDED: "off"})
+    launch.offer_settings(run, "Train DeepFM on this table", {"model": None, launch.GUIDED: "off"})
 
 
 def say_what_is_held(run: OpenRun, made: Embeddings, space: str) -> None:
@@ -370,18 +371,7 @@ def _say_cells(run: OpenRun, made: Embeddings, guide: dict[str, list[dict[str, s
         f"other features are alike.{of}"
     )
     if FM not in made.spaces:
-        _offer(run, "Train without the guide, to see embeddings", {launch.GUIDED: "off"})
-
-
-def _offer(run: OpenRun, label: str, changes: dict[str, str | None]) -> None:
-    """Offer to open Train with the run's settings, changed."""
-    if not st.button(plain(label), icon=":material/model_training:"):
-        return
-    with errors_shown():
-        rows = saved_tables.learned(run.spec.table, run.spec.schema)
-        chosen = launch.choices_of(run.spec, rows) | changes
-        launch.choose_table(run.spec.table)
-        links.go("train", **chosen, new="1", run=None)
+        offer_without(run, "Train without the guide, to see embeddings")
 
 
 def say_variance(shares: tuple[float, ...], dimensions: int, drawn: int) -> None:

@@ -13,7 +13,7 @@ import pandas as pd
 import streamlit as st
 
 from app.charts.ledger import attribution, ledger, ledger_rows
-from app.shared import predictions
+from app.shared import guide, predictions
 from app.state import links, saved_runs, visitor
 from app.state.saved_runs import OpenRun
 from app.state.store import store
@@ -121,7 +121,10 @@ def show_ledger(
     st.markdown(f"The model gives it {before}. {_lead(terms, values, form)}")
     if changed is None:
         _compare(run, other, example)
-    st.latex(formula(shown, run.spec.model) if form == AS_TRAINED else purified_formula(shown, terms))
+    second_order = guide.second_order(run)
+    st.latex(formula(shown, run.spec.model, second_order) if form == AS_TRAINED else purified_formula(shown, terms))
+    if form == AS_TRAINED and (legend := guide.LEGENDS.get(second_order)):
+        st.caption(legend)
     figure(
         f"Ledger of its logit, {form}",
         lambda: ledger(terms, top=14, cells=values),
@@ -201,12 +204,19 @@ def _compare(run: OpenRun, other: OpenRun | None, example: pd.Series) -> None:
     st.caption(f"**{plain(other.name)}** gives the same row {percent(probability, 1)}.")
 
 
-def formula(example: pd.Series, model: ModelSpec) -> str:
-    """Write the model's equation with the row's numbers under its terms (Guo et al. 2017, eq. 1 and 2)."""
+def formula(example: pd.Series, model: ModelSpec, second_order: str) -> str:
+    """Write the model's equation with the row's numbers under its terms (Guo et al. 2017, eq. 1 and 2).
+
+    Args:
+        example: the row of `examples`.
+        model: the model's spec.
+        second_order: the second-order part as this run has it, such as `guide.second_order` gives.
+    """
     parts: dict[str, tuple[str, float, str]] = {}
-    for kind in addend_kinds(model.switches).values():
+    for name, kind in addend_kinds(model.switches).items():
+        own = second_order if name == "second-order" else kind.symbol
         symbol, _, title = parts.get(kind.column, ("", 0.0, ""))  # kinds that share a column share a brace
-        symbols, titles = ([part for part in both if part] for both in ((symbol, kind.symbol), (title, kind.title)))
+        symbols, titles = ([part for part in both if part] for both in ((symbol, own), (title, kind.title)))
         parts[kind.column] = " + ".join(symbols), float(example[kind.column]), " + ".join(titles)
     return _equation(list(parts.values()), example)
 

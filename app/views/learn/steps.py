@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app.shared import groups, launch, run_status
+from app.shared import groups, guide, launch, run_status
 from app.state import links
 from app.state.saved_runs import OpenRun
 from app.widgets.columns import WORKED, configured
@@ -73,6 +73,12 @@ def pairs_step(run: OpenRun, row: WorkedRow) -> None:
         why = "has no FM pairs" if row.products is None else f"reads {counted(count, 'field')}, and three are needed"
         st.info(f"{MODEL_TITLES[model.name]} {why}. Choose a run of FM or DeepFM to see the identity worked out.")
         return
+    own = guide.second_order(run)
+    if own in guide.LEGENDS:
+        st.markdown("This run was guided, so its FM pairs are:")
+        st.latex(own)
+        st.caption(guide.LEGENDS[own])
+        st.markdown("The FM of the paper has inner products alone. They are added up by an identity:")
     st.latex(r"\sum_{f<g} \langle e_f, e_g\rangle = \tfrac12\Big(\big|\sum_f e_f\big|^2 - \sum_f |e_f|^2\Big)")
     st.markdown(
         "The FM adds the inner product of every two embeddings. The identity saves the loop over pairs: take the "
@@ -98,14 +104,13 @@ def _choose_three(row: WorkedRow) -> list[int]:
 def _identity(run: OpenRun, row: WorkedRow, chosen: list[int]) -> None:
     assert row.products is not None
     names = [row.fields[place] for place in chosen]
-    by_cells = run.spec.model.has_guide
-    vectors = None if row.vectors is None or by_cells else row.vectors[chosen]
+    vectors = None if row.vectors is None or run.spec.model.has_guide else row.vectors[chosen]
     if vectors is None:
         products = row.products[np.ix_(chosen, chosen)]
         vectors = as_vectors(products)
         st.caption(
-            "**Guided.** This run holds pairs as cells, weighed products, or both. Any such numbers can be written as "
-            "embeddings that are long enough: for three fields, two numbers each. These give exactly this run's sums."
+            "**Guided.** Cells and weighed products can be written as embeddings that are long enough: for three "
+            "fields, two numbers each. The embeddings below are made for that. They give exactly this run's sums."
         )
     elif run.spec.model.centred:
         st.caption("Centred: each embedding less the mean of its field over the training rows.")

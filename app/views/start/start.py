@@ -5,7 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from app.export import menu
-from app.shared import launch, overview, run_status
+from app.shared import guide, launch, overview, run_status
 from app.state import links, saved_runs, saved_tables
 from app.state.saved_runs import OpenRun
 from app.widgets.layout import side_by_side
@@ -34,6 +34,7 @@ def main() -> None:
         st.info(f"{plain(run.name)} is {run.state}. *Train* shows its progress. Below is what the sample run found.")
     _about(shown)
     overview.show(shown)
+    guide.say_alone(shown)
     with st.container(horizontal=True):
         menu.show_menu(shown)
     if shown.spec.model.name != BASELINE:

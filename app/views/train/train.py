@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Literal
 import streamlit as st
 
 from app.export import menu
-from app.shared import datasets, launch, overview, predictions, run_status
+from app.shared import datasets, guide, launch, overview, predictions, run_status
 from app.shared.holdout import say_doubts, say_unusable, table_line
 from app.shared.launch import wake_worker
 from app.state import links, saved_runs, saved_tables
@@ -74,6 +74,7 @@ def _take_sample(run: OpenRun) -> None:
     """Draw what the sample run can be taken away as; it has no panel here, since it was trained before."""
     st.divider()
     run_status.show_run(run)
+    guide.say_alone(run)
     with st.container(horizontal=True):
         menu.show_menu(run)
 
@@ -326,6 +327,7 @@ def _rows(run: OpenRun, run_progress: RunProgress) -> None:
 
 def _results(run: OpenRun) -> None:
     overview.show(run)
+    guide.say_alone(run)
     with st.container(horizontal=True):
         for label, page, icon in (
             (to_pairs(run.spec), "interactions", ":material/grid_on:"),
