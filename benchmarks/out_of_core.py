@@ -4,8 +4,9 @@
     python benchmarks/out_of_core.py run /tmp/criteo --memory 2GB
     python benchmarks/out_of_core.py run /tmp/criteo --memory 100GB
     python benchmarks/out_of_core.py run /tmp/criteo --memory 2GB --guided
+    python benchmarks/out_of_core.py make /tmp/criteo-csv --rows 2000000 --files 4 --csv
 
-`make` writes Parquet files in the layout of Criteo's log: a label, 13 whole numbers with missing ones, and 26
+`make` writes Parquet files, or CSV, in the layout of Criteo's log: a label, 13 whole numbers with missing ones, and 26
 categories of 4 to `--values` values, of Zipf's frequencies. Labels come from effects of values and of a few pairs.
 `run` trains one epoch as the command `train` does, in a process of its own, and reports the most memory that the
 process had (VmHWM), and that it and its children had together (resident sets, looked at twenty times a second). Without
@@ -26,6 +27,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -43,6 +45,7 @@ def main() -> None:
     made.add_argument("--rows", type=int, default=20_000_000)
     made.add_argument("--files", type=int, default=40)
     made.add_argument("--values", type=int, default=200_000, help="of the largest category")
+    made.add_argument("--csv", action="store_true", help="write CSV files of the same rows")
     ran = verbs.add_parser("run")
     ran.add_argument("folder", type=Path)
     ran.add_argument("--memory", default="2GB")
@@ -54,7 +57,7 @@ def main() -> None:
     fitted.add_argument("options", nargs=argparse.REMAINDER)
     arguments = parser.parse_args()
     if arguments.verb == "make":
-        make(arguments.folder, arguments.rows, arguments.files, arguments.values)
+        make(arguments.folder, arguments.rows, arguments.files, arguments.values, csv=arguments.csv)
     elif arguments.verb == "fit":
         print(json.dumps(fit(arguments.options, arguments.out, explained=bool(arguments.explained))))
     else:
@@ -62,8 +65,8 @@ def main() -> None:
         print(json.dumps(run(arguments.folder, arguments.memory, options, arguments.explained), indent=1))
 
 
-def make(folder: Path, rows: int, files: int, values: int) -> None:
-    """Write the dataset; the same arguments write the same files."""
+def make(folder: Path, rows: int, files: int, values: int, *, csv: bool = False) -> None:
+    """Write the dataset; the same arguments write the same files, and the same rows as CSV."""
     folder.mkdir(parents=True)
     sizes = np.geomspace(4, values, CATEGORIES).astype(np.int64)
     rng = np.random.default_rng(0)
@@ -73,7 +76,11 @@ def make(folder: Path, rows: int, files: int, values: int) -> None:
     texts = [pa.array([f"{(number * 2654435761 + size) % 2**32:08x}" for number in range(size)]) for size in sizes]
     for file in range(files):
         count = rows // files + (file < rows % files)
-        pq.write_table(_rows(count, file, sizes, effects, pairs, slopes, texts), folder / f"part-{file:03}.parquet")
+        table, path = _rows(count, file, sizes, effects, pairs, slopes, texts), folder / f"part-{file:03}"
+        if csv:
+            pa_csv.write_csv(table, f"{path}.csv", pa_csv.WriteOptions(quoting_style="needed"))
+        else:
+            pq.write_table(table, f"{path}.parquet")
         print(f"{file + 1} of {files} files", file=sys.stderr)
 
 
@@ -145,7 +152,7 @@ def run(folder: Path, memory: str, options: list[str], explained: bool) -> dict[
     """Train one epoch as the command line does, and say what it took."""
     with tempfile.TemporaryDirectory(dir=folder.parent) as beside:
         began, out = time.perf_counter(), Path(beside) / "run"
-        command = [sys.executable, __file__, "fit", str(int(explained)), str(out), str(folder / "*.parquet")]
+        command = [sys.executable, __file__, "fit", str(int(explained)), str(out), str(folder)]
         printed = Path(beside) / "summary.json"
         with printed.open("w") as stdout:
             process = subprocess.Popen([*command, *TRAIN, "--memory", memory, *options], cwd=ROOT, stdout=stdout)

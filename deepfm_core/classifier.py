@@ -254,7 +254,11 @@ class DeepFMClassifier(ClassifierMixin, BaseEstimator):  # type: ignore[misc]
             return None
         with _said_in_python():
             place = place_of(X, self.memory)
-        return place if place is not None and place.dataset is not None else None
+            if place is None or place.dataset is None:
+                return None
+            for _ in place.fill():
+                pass
+        return place
 
     def _fit_on_disk(self, place: Place, label: Any) -> None:
         """Train on rows that stay on the disk, as `train --memory` does; roles and pairs are of a sample of them."""

@@ -58,8 +58,9 @@ def dataset_of(spec: RunSpec, whole: Whole) -> dict[str, Any]:
         )
     from deepfm_core.encoding.memory import memory_of
 
-    chosen = links.chosen(MEMORY)
-    return {"source": whole.source, "memory": memory_of(chosen if chosen in sizes else sizes[-1])}
+    chosen, choices = links.chosen(MEMORY), saved_tables.table(spec.table).report.choices
+    memory = memory_of(chosen if chosen in sizes else sizes[-1])
+    return {"source": whole.source, "memory": memory, "choices": choices.to_dict()}
 
 
 def choose_memory(sha: str) -> None:

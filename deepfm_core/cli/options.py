@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, get_args
 from deepfm_core._words import whole_number
 from deepfm_core.cli.output import Waited
 from deepfm_core.cli.parser import READ
-from deepfm_core.encoding.memory import place_of
-from deepfm_core.encoding.sharding import SAMPLE_ROWS, Dataset, name_of_sample
+from deepfm_core.encoding.memory import Place, place_of
+from deepfm_core.encoding.sharding import SAMPLE_ROWS, name_of_sample
 from deepfm_core.errors import (
     NOTHING_TO_DO,
     DamagedStore,
@@ -58,8 +58,10 @@ class Tables:
         self._folder = TemporaryDirectory()
         self.paths: dict[str, Path] = {}
         self.tables: dict[str, Table] = {}
-        self.dataset, self._pieces = dataset_of(arguments)
+        self._place = place_said(arguments, self.choices)
+        self.dataset = None if self._place is None else self._place.dataset
         """What a run needs whose rows stay on the disk; its table is a sample of them. None where the rows fit."""
+        self._pieces = None if self._place is None or self.dataset is None else _pieces(self._place, arguments)
         self.main = self._add(arguments.table) if self._pieces is None else self._add_sample(self._pieces, arguments)
         self.valid = self._add(arguments.valid_table)
         self.test = self._add(arguments.test_table)
@@ -132,22 +134,35 @@ class Tables:
         return sha
 
 
-def dataset_of(arguments: argparse.Namespace) -> tuple[Dataset | None, Pieces | None]:
+def place_said(arguments: argparse.Namespace, choices: Choices) -> Place | None:
     """Choose whether a run reads its table into memory, and say so where many files or `--memory` leave a choice.
-
-    Returns:
-        For rows that stay on the disk what the run and its sample need; else None twice.
 
     Raises:
         TableError: the files differ, or cannot be read.
         SpecError, RunError: `--memory` says no size, or too little.
     """
-    place = place_of(arguments.table, arguments.memory) if hasattr(arguments, "memory") else None
-    if place is None:
-        return None, None
-    if not arguments.quiet:
+    if not hasattr(arguments, "memory"):
+        return None
+    from deepfm_core.store.store import default_home
+
+    waited, out = Waited(lambda _: "looking through text files"), getattr(arguments, "out", None)
+    heard = unheard if arguments.quiet else waited.report
+    within = default_home() if out is None else out.parent
+    place = place_of(arguments.table, arguments.memory, choices, within, heard)
+    waited.end()
+    if place is not None and not arguments.quiet:
         print(f"note: {place.said}", file=sys.stderr)
-    return place.dataset, None if place.dataset is None else place.pieces
+    return place
+
+
+def _pieces(place: Place, arguments: argparse.Namespace) -> Pieces:
+    """Give the rows of a dataset that stays on the disk; those of text files are read onto it first."""
+    waited = Waited(lambda _: "reading text files onto the disk")
+    for share in place.fill():
+        if not arguments.quiet:
+            waited.report(share)
+    waited.end()
+    return place.pieces
 
 
 def _warn(table: Table, quiet: bool, *, apart: bool) -> None:

@@ -50,7 +50,12 @@ def run(arguments: argparse.Namespace) -> None:
     if arguments.seeds < 1:
         raise SpecError(f"Seeds is {arguments.seeds}. Use 1 or more.")
     engine = _engine(arguments.workers, arguments.address)
-    tables = Tables(arguments)
+    with _cleaned_when_terminated():
+        _train(arguments, engine, Tables(arguments))
+
+
+def _train(arguments: argparse.Namespace, engine: Engine, tables: Tables) -> None:
+    out: Path | None = arguments.out
     base, rows = base_spec(arguments, tables)
     chosen = chosen_settings(arguments)
     model, fit = settings(arguments.preset, arguments.model, rows, chosen)
@@ -146,13 +151,22 @@ def _atomic_folder(out: Path) -> Iterator[Path]:
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(prefix=f".{out.name}.", suffix=".partial", dir=out.parent))
     folder.chmod(0o777 & ~_umask())
+    try:
+        with _cleaned_when_terminated():
+            yield folder
+            folder.rename(out)
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _cleaned_when_terminated() -> Iterator[None]:
+    """End by an exception when the process is told to, so that nothing half-written stays."""
     before = signal.signal(signal.SIGTERM, _terminated)
     try:
-        yield folder
-        folder.rename(out)
+        yield
     finally:
         signal.signal(signal.SIGTERM, before)
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _umask() -> int:
@@ -162,7 +176,7 @@ def _umask() -> int:
 
 
 def _terminated(_signal: int, _frame: FrameType | None) -> NoReturn:
-    raise SystemExit(128 + signal.SIGTERM)  # so that nothing half-written stays
+    raise SystemExit(128 + signal.SIGTERM)
 
 
 def _named(preset: str, chosen: Mapping[str, Any], spec: RunSpec, *, several: bool) -> str:

@@ -9,7 +9,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 from deepfm_core._words import percent
@@ -20,6 +22,7 @@ from deepfm_core.encoding.sharding import (
     Sharded,
     Sharding,
     bytes_in_memory,
+    bytes_of,
     said_bytes,
 )
 from deepfm_core.encoding.splits import Part, RunParts
@@ -28,13 +31,17 @@ from deepfm_core.schema.copies import look_for_copies
 from deepfm_core.schema.schema import KEEP, Schema
 from deepfm_core.spec.run import ModelSpec, RunSpec
 from deepfm_core.tables.columnar.budget import half_of_memory
-from deepfm_core.tables.datasets.dataset import is_dataset, is_uri, list_files
+from deepfm_core.tables.datasets.dataset import is_dataset, is_uri, list_files, name_of
 from deepfm_core.tables.datasets.pieces import Pieces
-from deepfm_core.tables.table import Table
+from deepfm_core.tables.datasets.shelf import Shelf, are_texts
+from deepfm_core.tables.table import FOUND, Choices, Table
+from deepfm_core.tables.texts.spilled import Heard
 
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 _OF_TEXT = 8
 """Bytes that a byte of a file that is not Parquet takes in memory, about."""
+_OF_PACKED = 20
+"""Bytes that a byte of a packed one becomes at most, as a rule."""
 
 
 @dataclass(frozen=True)
@@ -43,13 +50,35 @@ class Place:
 
     Attributes:
         dataset: what a run needs whose rows stay on the disk; None where they fit into memory.
-        pieces: the rows.
         said: how much they take, and where they are for that, in a sentence.
+        listed: the rows of Parquet files; of text files, what messages call them.
+        shelf: has the rows of text files, once it is filled; None of Parquet files.
     """
 
     dataset: Dataset | None
-    pieces: Pieces
     said: str
+    listed: Pieces | str
+    shelf: Shelf | None = None
+
+    @cached_property
+    def pieces(self) -> Pieces:
+        """The rows, of text files once these are filled in.
+
+        Raises:
+            TableError: a file has changed.
+        """
+        assert self.dataset is not None
+        named = self.listed
+        return Pieces(self.dataset.source, named, self.shelf) if isinstance(named, str) else named
+
+    def fill(self) -> Iterator[float]:
+        """Read text files onto the disk; yield the share done. Nothing is to be done of Parquet files.
+
+        Raises:
+            TableError: as `read_table` does; a file changed or vanished; the disk has no room.
+        """
+        if self.shelf is not None and self.dataset is not None:
+            yield from self.shelf.fill(self.dataset.source)
 
 
 def memory_of(said: str | int | None) -> int:
@@ -67,12 +96,22 @@ def memory_of(said: str | int | None) -> int:
     return size
 
 
-def place_of(source: Path | str, said: str | int | None) -> Place | None:
+def place_of(
+    source: Path | str,
+    said: str | int | None,
+    choices: Choices = FOUND,
+    within: Path | None = None,
+    heard: Heard = lambda _: None,
+) -> Place | None:
     """Choose where the rows of a source are, where it is many files or a size of memory is said.
 
     Args:
         source: a file, a folder, a pattern or a URI.
         said: of the memory, as for `memory_of`.
+        choices: what is said of how text files are read.
+        within: the folder in which rows of text files are put, in one that goes with the place; by default that for
+            temporary files.
+        heard: takes the share done, while text files are looked through.
 
     Returns:
         None for a table that is to be read as ever: one file without a size, or no rows that can stay on the disk.
@@ -84,6 +123,8 @@ def place_of(source: Path | str, said: str | int | None) -> Place | None:
     memory = memory_of(said)
     if said is None and not is_dataset(source):
         return None
+    if not is_uri(str(source)) and are_texts(source):
+        return _place_of_texts(source, memory, choices, within, heard)
     try:
         pieces = Pieces(source)
     except TableError:
@@ -91,14 +132,51 @@ def place_of(source: Path | str, said: str | int | None) -> Place | None:
         if said is None or size * _OF_TEXT <= memory:
             return None  # it fits, or reading it says what is wrong
         raise
-    need = bytes_in_memory(pieces)
-    what = f"{pieces.name}: {len(pieces):,} rows take about {said_bytes(need, up=True)} of memory"
+    return _placed(source, memory, pieces, (len(pieces), len(pieces.columns), bytes_in_memory(pieces)))
+
+
+def _place_of_texts(
+    source: Path | str, memory: int, choices: Choices, within: Path | None, heard: Heard
+) -> Place | None:
+    """Do the same for text files, whose lines are counted where it may matter."""
+    if not may_exceed(source, memory):
+        return None
+    shelf = Shelf.temporary(within, choices)
+    size = shelf.look(source, heard)
+    if not size.rows:
+        return None  # reading it says what is wrong
+    need = bytes_of(size.rows, size.columns, size.bytes)
+    return _placed(source, memory, name_of(source), (size.rows, size.columns, need), shelf)
+
+
+def may_exceed(source: Path | str, memory: int) -> bool:
+    """Say whether the rows of text files may take more than so many bytes, by the sizes of the files alone."""
+    found = list_files(source)[1]
+    most = max(_OF_PACKED if _is_packed(Path(file.path)) else 1 for file in found)
+    return most * _OF_TEXT * sum(file.size for file in found) > memory
+
+
+def _is_packed(path: Path) -> bool:
+    with suppress(OSError), path.open("rb") as file:
+        return file.read(2) in (b"\x1f\x8b", b"PK")
+    return False
+
+
+def _placed(
+    source: Path | str, memory: int, listed: Pieces | str, size: tuple[int, int, int], shelf: Shelf | None = None
+) -> Place:
+    """Choose by what was counted: rows, columns, and the bytes that they would take in memory."""
+    rows, columns, need = size
+    counted = f"{rows:,} {'rows' if shelf is None else 'lines'}"
+    what = f"{name_of(source)}: {counted} take about {said_bytes(need, up=True)} of memory"
     if need <= memory:
-        return Place(None, pieces, f"{what}, within {said_bytes(memory)}: they are read into it.")
-    MemoryPlan.of(memory, len(pieces), len(pieces.columns), ModelSpec().embedding_size)
+        return Place(None, f"{what}, within {said_bytes(memory)}: they are read into it.", listed)
+    MemoryPlan.of(memory, rows, columns, ModelSpec().embedding_size)
     whole = str(source) if is_uri(str(source)) else str(Path(source).expanduser().absolute())
-    choice = f"more than {said_bytes(memory)}: they stay on the disk, and the model trains from there"
-    return Place(Dataset(whole, memory), pieces, f"{what}, {choice}.")
+    said = f"{what}, more than {said_bytes(memory)}: they stay on the disk, and the model trains from there."
+    if shelf is None:
+        return Place(Dataset(whole, memory), said, listed)
+    return Place(Dataset(whole, memory, shelf.choices.to_dict(), str(shelf.folder.absolute())), said, listed, shelf)
 
 
 def encoded_on_disk(pieces: Pieces, spec: RunSpec, memory: int, sample: int, folder: Path) -> Iterator[float]:

@@ -15,7 +15,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from types import TracebackType
@@ -37,7 +37,8 @@ from deepfm_core.schema.labels import labelled_rows
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.tables.csv_parser import Coded, categorical
 from deepfm_core.tables.datasets.pieces import Pieces
-from deepfm_core.tables.table import PartFile
+from deepfm_core.tables.datasets.shelf import Shelf
+from deepfm_core.tables.table import Choices, PartFile
 
 PARTS = ("train", "valid", "test")
 """Training, validation and test part, as numbers 0, 1 and 2 name them."""
@@ -296,7 +297,12 @@ def name_of_whole(name: str) -> str:
 
 def bytes_in_memory(pieces: Pieces) -> int:
     """Say about how many bytes a run takes that holds all rows of a dataset in memory: cells, and them encoded."""
-    return _BASE + len(pieces) * (20 * len(pieces.columns) + _A_ROW) + pieces.weight // 4
+    return bytes_of(len(pieces), len(pieces.columns), pieces.weight)
+
+
+def bytes_of(rows: int, columns: int, weight: int) -> int:
+    """Say the same of so many rows and columns, whose values have so many bytes."""
+    return _BASE + rows * (20 * columns + _A_ROW) + weight // 4
 
 
 class RunFiles(Protocol):
@@ -488,28 +494,40 @@ class Dataset:
     Attributes:
         source: the files, as `Pieces` takes them; a path is absolute.
         memory: bytes that the run may take.
+        choices: what is said of how text files are read, as plain values.
+        shelf: a folder that may have the rows of text files already.
     """
 
     source: str
     memory: int
+    choices: dict[str, Any] = field(default_factory=dict)
+    shelf: str = ""
 
     @classmethod
     def of(cls, folder: RunFiles) -> Dataset | None:
         """Read what `write` wrote into a run's folder; None where the run's table is the whole."""
         values = folder.read_json(DATASET)
-        return None if values is None else cls(str(values["source"]), int(values["memory"]))
+        if values is None:
+            return None
+        choices, shelf = values.get("choices") or {}, values.get("shelf") or ""
+        return cls(str(values["source"]), int(values["memory"]), dict(choices), str(shelf))
 
     def write(self, folder: RunFiles) -> None:
         """Write this into a run's folder."""
         folder.write_json(DATASET, vars(self))
 
-    def pieces(self, files: Sequence[PartFile]) -> Pieces:
-        """List the files, which must be those that the sample was drawn from.
+    def shelved(self, otherwise: Path) -> Shelf:
+        """Give the folder with the rows of text files; one that is gone is made again in the place of `otherwise`."""
+        there = Path(self.shelf) if self.shelf and Path(self.shelf).is_dir() else otherwise
+        return Shelf(there, Choices.from_dict(self.choices))
+
+    def pieces(self, files: Sequence[PartFile], shelf: Shelf) -> Pieces:
+        """List the files, which must be those that the sample was drawn from; a shelf has the rows of text files.
 
         Raises:
             TableError: some are gone, new or changed, or cannot be read.
         """
-        pieces = Pieces(self.source)
+        pieces = Pieces(self.source, shelf=shelf)
         if pieces.files != tuple(files):
             changed = sorted({file.name for file in {*pieces.files} ^ {*files}})
             remedy = "Put back the files as they were, or train anew on those that are there now."

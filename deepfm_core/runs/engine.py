@@ -6,11 +6,13 @@ they hand on.
 
 from __future__ import annotations
 
+import shutil
 import threading
 import time
 from collections.abc import Callable, Generator, Iterable, Iterator
 from dataclasses import asdict, dataclass, field
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -46,6 +48,7 @@ from deepfm_core.spec.events import (
 )
 from deepfm_core.spec.run import BASELINE, RunSpec
 from deepfm_core.store.encoding_cache import Prepared
+from deepfm_core.tables.table import Table
 from deepfm_core.training.fit import fit, predict_logits
 from deepfm_core.training.hardware import set_threads, training_device
 from deepfm_core.training.rows import Source
@@ -186,15 +189,32 @@ def _shard(work: _Work, dataset: Dataset) -> Events:
     folder, table = work.job.folder.shards, work.context.table(work.spec.table)
     work.whole = Sharded.found(folder, partial(dataset.window_bytes, work.spec))
     if work.whole is None:
-        pieces = dataset.pieces(table.report.files)
-        for share in encoded_on_disk(pieces, work.spec, dataset.memory, len(table), folder):
-            yield Stage("read", share)
+        yield from _encode_rows(work, dataset, table, folder)
         work.whole = Sharded.open(folder, partial(dataset.window_bytes, work.spec))
     work.encoder = work.whole.encoder
     work.parts = parts_of_sample(work.whole, table, work.spec.schema)
     rows, copies = sum(map(len, (work.parts.train, work.parts.valid, work.parts.test))), work.parts.copies
     copied = [copies.said_of_sample] if copies else []
     yield from _noted(work, "read", [*copied, *work.parts.notes, said_of_sample(rows, len(work.whole))])
+
+
+def _encode_rows(work: _Work, dataset: Dataset, table: Table, folder: Path) -> Events:
+    """Read text files onto the disk where that is to be done, and encode the rows."""
+    own, start = work.job.folder.texts, 0.0
+    shelf = dataset.shelved(own)
+    try:
+        for share in shelf.fill(dataset.source):
+            start = _OF_TEXTS
+            yield Stage("read", start * share)
+        pieces = dataset.pieces(table.report.files, shelf)
+        for share in encoded_on_disk(pieces, work.spec, dataset.memory, len(table), folder):
+            yield Stage("read", start + (1 - start) * share)
+    finally:
+        shutil.rmtree(own, ignore_errors=True)
+
+
+_OF_TEXTS = 0.5
+"""Share of the time of reading and encoding that text files take."""
 
 
 def _noted(work: _Work, stage: str, notes: Iterable[str]) -> Events:

@@ -63,6 +63,11 @@ class RunFolder:
         """Where the encoded rows of a dataset stand that does not fit into memory, until the run is finished."""
         return self.path / "shards"
 
+    @property
+    def texts(self) -> Path:
+        """Where the rows of text files stand while they are encoded."""
+        return self.path / "texts"
+
     def frame_path(self, name: str) -> Path:
         """Return where the frame `name` stands."""
         return self.path / "frames" / f"{name}.parquet"

@@ -40,6 +40,7 @@ from deepfm_core.tables.columnar import budget
 
 if TYPE_CHECKING:
     from deepfm_core.tables.containers import Outline
+    from deepfm_core.tables.datasets.shelf import Shelf
     from deepfm_core.tables.table import Choices, Table
 
 Heard = Callable[[float], object]
@@ -141,7 +142,7 @@ def gather_files(
 ) -> str:
     """Read a table of files that are not uploads, and write what the store keeps of it, in another process with limits.
 
-    Of Parquet files whose rows take more than the limit of memory, or `max_bytes`, it keeps a sample, and notes in
+    Of files whose rows take more than the limit of memory, or `max_bytes`, it keeps a sample, and notes in
     `dataset.json` of what.
 
     Args:
@@ -600,7 +601,7 @@ def _gather(
     try:
         if allowed is not None:
             require_below(source, allowed)
-        if (sample := _sample(source, name, max_bytes, memory)) is not None:
+        if (sample := _sample(source, name, max_bytes, memory, said, Path(folder))) is not None:
             table, whole = sample
             write_parquet(table, original)
             write_json(Path(folder) / DATASET, vars(whole))
@@ -620,20 +621,51 @@ def _gather(
     return table.name
 
 
-def _sample(source: str, name: str, max_bytes: int | None, memory: int) -> tuple[Table, Whole] | None:
-    """Draw a sample of a dataset whose rows take too much; None where they fit, or cannot stay on the disk."""
+def _sample(
+    source: str, name: str, max_bytes: int | None, memory: int, choices: Choices, folder: Path
+) -> tuple[Table, Whole] | None:
+    """Draw a sample of a dataset whose rows take too much; None where they fit, or cannot stay on the disk.
+
+    Rows of text files are put into `folder` for that, and removed.
+    """
     from deepfm_core.encoding.sharding import SAMPLE_ROWS, bytes_in_memory, name_of_sample
     from deepfm_core.tables.datasets.pieces import Pieces
+    from deepfm_core.tables.datasets.shelf import Shelf, are_texts
 
+    shelf, start = Shelf(folder / "texts", choices), 0.0
     try:
-        pieces = Pieces(source, name)
+        if are_texts(source):
+            if not _exceeds(shelf, source, max_bytes, memory):
+                return None
+            start = _OF_TEXTS
+            for share in shelf.fill(source):
+                _tell(start * share)
+        pieces = Pieces(source, name, shelf)
+        fits = bytes_in_memory(pieces) <= memory and (max_bytes is None or pieces.size <= max_bytes)
+        if (fits and not start) or len(pieces) <= SAMPLE_ROWS:
+            return None
+        table = pieces.sample(SAMPLE_ROWS, lambda share: _tell(start + (1 - start) * share))
+        return replace(table, name=name_of_sample(name, len(pieces))), Whole(source, len(pieces))
     except TableError:
         return None  # reading it says what is wrong
-    fits = bytes_in_memory(pieces) <= memory and (max_bytes is None or pieces.size <= max_bytes)
-    if fits or len(pieces) <= SAMPLE_ROWS:
-        return None
-    table = pieces.sample(SAMPLE_ROWS, _tell)
-    return replace(table, name=name_of_sample(name, len(pieces))), Whole(source, len(pieces))
+    finally:
+        shelf.remove()
+
+
+_OF_TEXTS = 0.8
+"""Share of the time of drawing a sample that reading text files takes."""
+
+
+def _exceeds(shelf: Shelf, source: str, max_bytes: int | None, memory: int) -> bool:
+    """Whether the rows of text files take too much memory, or more bytes than allowed."""
+    from deepfm_core.encoding.memory import may_exceed
+    from deepfm_core.encoding.sharding import SAMPLE_ROWS, bytes_of
+
+    if not may_exceed(source, memory) and max_bytes is None:
+        return False
+    size = shelf.look(source)
+    too_large = max_bytes is not None and size.bytes > max_bytes
+    return size.rows > SAMPLE_ROWS and (too_large or bytes_of(size.rows, size.columns, size.bytes) > memory)
 
 
 def _said(error: Exception) -> dict[str, Any]:

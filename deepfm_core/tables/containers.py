@@ -325,6 +325,22 @@ def is_json(content: Content) -> bool:
     )
 
 
+def is_json_lines(content: Content) -> bool:
+    """Return whether a text of JSON has an object a line, so that it is read line by line."""
+    with closing(content.open()) as stream:
+        first = next((line for line in stream if line.strip()), b"")
+        second = next((line for line in stream if line.strip()), b"")
+    return bool(second) and not first.lstrip().startswith(b"[") and _only_object_of(first) is not None
+
+
+def _only_object_of(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line, parse_float=_Number)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
 def from_json(content: Content, folder: Path, subject: str, fewest_columns: int = 2) -> tuple[Path, str]:
     """Write objects of JSON as CSV into `folder`; their names are the columns. Return its path and a note.
 

@@ -95,11 +95,8 @@ class Parsed:
     """Rows left out because their number of values differs from the number of columns."""
     closed: bool
     """Whether the last quote of the text is closed."""
-
-    @property
-    def rows(self) -> int:
-        """N, the number of rows."""
-        return len(self.columns[0])
+    rows: int
+    """N, the number of rows."""
 
 
 @dataclass(frozen=True)
@@ -133,16 +130,7 @@ def parse(content: Content, dialect: Dialect, *, block: int = BLOCK, segment: in
 
 
 def _parse(content: Content, dialect: Dialect, block: int, size: int, keyed: bool) -> Parsed:
-    ends: list[str] = []
-    ragged: list[int] = []
-
-    def on_ragged_row(row: Any) -> str:
-        if row.text == _END:
-            ends.append(row.text)
-        elif row.text.strip():
-            ragged.append(row.actual_columns)
-        return "skip"
-
+    ragged = _Ragged()
     columns: list[list[Coded]] = [[] for _ in dialect.columns]
     segments, types = 0, dict[str, pa.DataType]()
     quoted = content.quoted_until > dialect.offset
@@ -150,14 +138,84 @@ def _parse(content: Content, dialect: Dialect, block: int, size: int, keyed: boo
         stream.read(dialect.offset)
         # A quoted cell may contain a line end. Then no line is a safe place to cut, and the text is one segment.
         for segment in _segments(stream, *([sys.maxsize] if quoted else [min(block, size), size])):
-            chunks = _read_csv(segment, dialect, block, quoted, on_ragged_row, types).columns
+            chunks = _read_csv(segment, dialect, block, quoted, ragged, types).columns
             for parts, part in zip(columns, threads.map(coded, _emptied(chunks)), strict=True):
                 parts.append(part)
             if keyed and segments == 0:  # the first segment is short, and shows the types
                 types = {str(i): KEYS for i, parts in enumerate(columns) if has_eight_bytes(parts[0].texts)}
             segments += 1
         joined = list(threads.map(categorical, _emptied(columns)))
-    return Parsed(joined, len(ragged), len(ends) == segments)
+    return Parsed(joined, ragged.count, ragged.ends == segments, len(joined[0]))
+
+
+class _Ragged:
+    """Skips and counts the rows that do not fit, those that end a segment apart."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.ends = 0
+
+    def __call__(self, row: Any) -> str:
+        if row.text == _END:
+            self.ends += 1
+        elif row.text.strip():
+            self.count += 1
+        return "skip"
+
+
+class LongRowError(Exception):
+    """A row does not fit into the memory that a stream may take for one."""
+
+
+MOST_OF_A_ROW = 8 * BLOCK
+"""Bytes of a row up to which it is parsed a piece at a time."""
+
+
+class Stream:
+    """The rows of a text, a piece at a time, as `parse` parses them all; a row may have `MOST_OF_A_ROW` bytes."""
+
+    def __init__(self, content: Content, dialect: Dialect, block: int = BLOCK) -> None:
+        """Begin to read; no more than a few pieces of `block` bytes are in memory."""
+        self._content, self._dialect, self._block = content, dialect, block
+        self._ragged = _Ragged()
+
+    @property
+    def ragged(self) -> int:
+        """Rows left out so far because their number of values differs from the number of columns."""
+        return self._ragged.count
+
+    @property
+    def closed(self) -> bool:
+        """Whether the last quote of the text is closed; known at its end."""
+        return self._ragged.ends == 1
+
+    def __iter__(self) -> Iterator[list[Coded]]:
+        """Yield the columns of each piece.
+
+        Raises:
+            pyarrow.ArrowException: the parser cannot separate the rows.
+            LongRowError: one is too long.
+        """
+        quoted = self._content.quoted_until > self._dialect.offset
+        with closing(self._content.open()) as stream:
+            stream.read(self._dialect.offset)
+            text = _Segment(stream, pa.py_buffer(b""), sys.maxsize)
+            try:
+                reader = pa_csv.open_csv(
+                    text, **_options(self._dialect, self._block, quoted, self._ragged, pa.string())
+                )
+                for batch in reader:
+                    yield [_coded_piece(column) for column in batch.columns]
+            except pa.ArrowInvalid as error:
+                if "straddling" in str(error):
+                    raise LongRowError from error
+                raise
+
+
+def _coded_piece(column: pa.Array) -> Coded:
+    encoded = column.dictionary_encode()
+    texts = encoded.dictionary.cast(pa.large_string())
+    return Coded(encoded.indices.to_numpy().astype(_code_dtype(len(texts))), texts)
 
 
 def _read_csv(
@@ -168,22 +226,36 @@ def _read_csv(
     on_ragged_row: Callable[[Any], str],
     types: Mapping[str, pa.DataType],
 ) -> pa.Table:
-    return pa_csv.read_csv(
-        segment,
-        read_options=pa_csv.ReadOptions(column_names=[str(i) for i in range(len(dialect.columns))], block_size=block),
-        parse_options=pa_csv.ParseOptions(
+    kind = pa.dictionary(pa.int32(), pa.string())
+    return pa_csv.read_csv(segment, **_options(dialect, block, quoted, on_ragged_row, kind, types))
+
+
+def _options(
+    dialect: Dialect,
+    block: int,
+    quoted: bool,
+    on_ragged_row: Callable[[Any], str],
+    kind: pa.DataType,
+    types: Mapping[str, pa.DataType] | None = None,
+) -> dict[str, Any]:
+    """Say to Arrow how the rows of a text are cut; each column is of a `kind` of text, but for those of `types`."""
+    return {
+        "read_options": pa_csv.ReadOptions(
+            column_names=[str(i) for i in range(len(dialect.columns))], block_size=block
+        ),
+        "parse_options": pa_csv.ParseOptions(
             delimiter=dialect.cut.delimiter,
             quote_char=dialect.cut.quote if quoted and dialect.cut.quote else False,
             newlines_in_values=quoted,
             invalid_row_handler=on_ragged_row,
         ),
-        convert_options=pa_csv.ConvertOptions(
-            default_column_type=pa.dictionary(pa.int32(), pa.string()),
-            column_types=types,
+        "convert_options": pa_csv.ConvertOptions(
+            default_column_type=kind,
+            column_types=types or {},
             null_values=[""],  # for the columns of `types`; texts are never null
             check_utf8=False,  # `decoding.survey` has decoded every byte
         ),
-    )
+    }
 
 
 def coded(column: pa.ChunkedArray) -> Coded:

@@ -128,7 +128,17 @@ class Content:
         return _transcoded(raw, self.encoding, "replace" if self.replaced else "strict", letters)
 
 
-def survey(path: Path, subject: str, max_bytes: int | None = None, said: str | None = None) -> Content:
+def _unheard(_size: int) -> None:
+    """Say nothing."""
+
+
+def survey(
+    path: Path,
+    subject: str,
+    max_bytes: int | None = None,
+    said: str | None = None,
+    heard: Callable[[int], None] = _unheard,
+) -> Content:
     """Read a file once to the end, and find its compression, encoding and size; check that all of it is text.
 
     Args:
@@ -136,6 +146,7 @@ def survey(path: Path, subject: str, max_bytes: int | None = None, said: str | N
         subject: what messages call it.
         max_bytes: the largest size allowed, before and after decompression.
         said: the encoding where a person names it; bytes that are not valid in it are replaced and counted.
+        heard: takes the bytes looked at so far, after decompression.
 
     Raises:
         TableError: the file is binary, cut short, or larger than `max_bytes` when decompressed.
@@ -150,6 +161,7 @@ def survey(path: Path, subject: str, max_bytes: int | None = None, said: str | N
         for chunk in _chunks(path, compression, encoding, errors):
             census.add(chunk)
             refuse_size(census.size, max_bytes, subject)
+            heard(census.size)
             if census.binary:
                 raise TableError(subject, [_binary(census, _chunks(path, compression, encoding, errors))])
     except (EOFError, zlib.error, gzip.BadGzipFile) as error:

@@ -1,16 +1,17 @@
 """Find the records of a table that are no rows of it: empty ones, the header once more, and totals at the end.
 
-Start with `without_no_rows`.
+Start with `without_no_rows`. `NoRows` does the same for records that come a stretch at a time.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from itertools import islice
+from typing import Protocol
 
 import numpy as np
 import pandas as pd
@@ -56,6 +57,51 @@ class LeftOut:
         return len(self.records)
 
 
+class Records(Protocol):
+    """All records of a text, whose columns come a stretch of records at a time; one stretch in memory."""
+
+    @property
+    def count(self) -> int:
+        """How many records there are."""
+
+    @property
+    def width(self) -> int:
+        """How many columns they have."""
+
+    def column(self, place: int) -> Iterator[tuple[int, pd.Categorical]]:
+        """Yield a column's stretches, each with the number of its first record."""
+
+    def stretches(self) -> Iterator[tuple[int, list[pd.Categorical]]]:
+        """Yield the stretches of all columns, each with the number of its first record."""
+
+    def texts(self, record: int) -> list[str]:
+        """Return the cells of a record."""
+
+
+@dataclass(frozen=True)
+class _InMemory:
+    """The records of a frame."""
+
+    columns: list[pd.Categorical]
+
+    @property
+    def count(self) -> int:
+        return len(self.columns[0]) if self.columns else 0
+
+    @property
+    def width(self) -> int:
+        return len(self.columns)
+
+    def column(self, place: int) -> Iterator[tuple[int, pd.Categorical]]:
+        yield 0, self.columns[place]
+
+    def stretches(self) -> Iterator[tuple[int, list[pd.Categorical]]]:
+        yield 0, self.columns
+
+    def texts(self, record: int) -> list[str]:
+        return [str(column[record]) for column in self.columns]
+
+
 def without_no_rows(frame: pd.DataFrame, names: Sequence[str] | None = None) -> tuple[pd.DataFrame, LeftOut]:
     """Leave out the records of a frame of text that are no rows of its table.
 
@@ -66,35 +112,67 @@ def without_no_rows(frame: pd.DataFrame, names: Sequence[str] | None = None) -> 
     Returns:
         The rows, numbered from 0, and what was left out.
     """
-    empty = _all_among(frame, [_missing_or_rule] * frame.shape[1])
-    header = _all_among(frame, [partial(_equal, name) for name in names]) if names else np.empty(0, np.int64)
-    titles = _titles_above(frame, header, empty)
-    units = _units(frame) if names and not len(empty) + len(header) else np.empty(0, np.int64)
-    gone = np.concatenate([empty, header, titles, units])
-    kept = np.delete(np.arange(len(frame)), gone) if len(gone) else None
-    totals = _totals(frame, kept)
-    problems = [
-        *_said("an empty record", "empty records", empty),
-        *_said("the header once more", "times the header once more", header),
-        *_said("a title above the header once more", "titles above the header once more", titles),
-        *_said("a line below the names that says more of them, such as units", "", units, _KEEP),
-        *(_total(frame, row) for row in totals),
-    ]
-    if not problems:
+    found, columns = NoRows(names), _columns(frame)
+    found.add(columns)
+    left_out = found.left_out(_InMemory(columns))
+    if not left_out.problems:
         return frame, LeftOut()
-    out = np.concatenate([gone, np.array(totals, np.int64)])
-    rows = np.delete(np.arange(len(frame)), out)
-    return _rows(frame, rows), LeftOut(tuple(problems), np.sort(out))
+    return _rows(frame, np.delete(np.arange(len(frame)), left_out.records)), left_out
+
+
+class NoRows:
+    """Finds the records that are no rows while all records pass by, a stretch at a time."""
+
+    def __init__(self, names: Sequence[str] | None = None) -> None:
+        """Look for the header once more and for units only if there are `names`: the cells of the header."""
+        self._names = names
+        self._passed = 0
+        self._empty: list[NDArray[np.int64]] = []
+        self._header: list[NDArray[np.int64]] = []
+        self._units = _Units()
+
+    def add(self, columns: list[pd.Categorical]) -> None:
+        """Look at the next stretch of records."""
+        self._empty.append(self._passed + _all_among(columns, [_missing_or_rule] * len(columns)))
+        if self._names:
+            self._header.append(self._passed + _all_among(columns, [partial(_equal, name) for name in self._names]))
+            self._units.add(columns)
+        self._passed += len(columns[0]) if columns else 0
+
+    def left_out(self, records: Records) -> LeftOut:
+        """Say which records are no rows, after all have passed; `records` gives them again where one is in doubt."""
+        empty, header = _together(self._empty), _together(self._header)
+        titles = _titles_above(records, header, empty)
+        said = self._names and not len(empty) + len(header) and self._units.are_said(self._passed)
+        units = np.zeros(1 if said else 0, np.int64)
+        gone = np.concatenate([empty, header, titles, units])
+        totals = _totals(records, gone)
+        problems = [
+            *_said("an empty record", "empty records", empty),
+            *_said("the header once more", "times the header once more", header),
+            *_said("a title above the header once more", "titles above the header once more", titles),
+            *_said("a line below the names that says more of them, such as units", "", units, _KEEP),
+            *(_total(records, row) for row in totals),
+        ]
+        if not problems:
+            return LeftOut()
+        return LeftOut(tuple(problems), np.sort(np.concatenate([gone, np.array(totals, np.int64)])))
+
+
+def _together(parts: list[NDArray[np.int64]]) -> NDArray[np.int64]:
+    return np.concatenate([np.empty(0, np.int64), *parts])
 
 
 def _columns(frame: pd.DataFrame) -> list[pd.Categorical]:
     return [frame.iloc[:, place].array for place in range(frame.shape[1])]
 
 
-def _all_among(frame: pd.DataFrame, wanted: list[Callable[[pd.Index], NDArray[np.bool_]]]) -> NDArray[np.int64]:
+def _all_among(
+    columns: list[pd.Categorical], wanted: list[Callable[[pd.Index], NDArray[np.bool_]]]
+) -> NDArray[np.int64]:
     """Return the rows each cell of which is wanted; `wanted` says for each column which of its texts are."""
     rows: NDArray[np.int64] | None = None
-    pairs = zip(_columns(frame), wanted, strict=True)
+    pairs = zip(columns, wanted, strict=True)
     for column, asked in sorted(pairs, key=lambda pair: len(pair[0].categories)):
         among = asked(column.categories)
         if not among.any():
@@ -105,26 +183,55 @@ def _all_among(frame: pd.DataFrame, wanted: list[Callable[[pd.Index], NDArray[np
     return np.empty(0, np.int64) if rows is None else rows
 
 
-def _units(frame: pd.DataFrame) -> NDArray[np.int64]:
-    """Return the first record, if it says what the columns hold: none of its texts stands below, one is a unit.
+class _Units:
+    """Tells whether the first record says what the columns hold: none of its texts stands below, one is a unit.
 
     It has texts above two columns of numbers, or nothing but units.
     """
-    above = units = others = 0
-    for column in _columns(frame) if len(frame) > _FEWEST_BELOW_UNITS else []:
-        code = int(column.codes[0])
-        text = str(column.categories[code])
-        if is_missing(text):
-            continue
-        if _AMOUNT.match(text) or np.count_nonzero(column.codes == code) > 1:
-            return np.empty(0, np.int64)
-        below = column.categories.delete(code)[:_LOOKED_AT]
-        held = [other for other in map(str, below) if not is_missing(other)]
-        over_numbers = bool(held) and all(map(is_value, held))
-        above += over_numbers
-        units += over_numbers and _is_unit(text)
-        others += not (over_numbers and _is_unit(text))
-    return np.zeros(1 if units and (above >= _LEAST_ABOVE_NUMBERS or not others) else 0, np.int64)
+
+    def __init__(self) -> None:
+        self._above: list[str] | None = None
+        """The cells of the first record; empty once it is known to be a row."""
+        self._below: list[dict[str, None]] = []
+        """The first texts of each column that differ from the one above."""
+
+    def add(self, columns: list[pd.Categorical]) -> None:
+        """Look at the next stretch of records."""
+        if not columns or not len(columns[0]) or self._above == []:
+            return
+        begins = self._above is None
+        if self._above is None:
+            self._above, self._below = [str(column[0]) for column in columns], [{} for _ in columns]
+        for text, below, column in zip(self._above, self._below, columns, strict=True):
+            if is_missing(text):
+                continue
+            if _AMOUNT.match(text) or _count(column, text) > int(begins):
+                self._above = []
+                return
+            if len(below) < _LOOKED_AT:
+                others = (str(other) for other in column.categories[: _LOOKED_AT + 1] if other != text)
+                below.update(dict.fromkeys(islice(others, _LOOKED_AT)))
+
+    def are_said(self, records: int) -> bool:
+        """Say whether the first of so many records is no row."""
+        if not self._above or records <= _FEWEST_BELOW_UNITS:
+            return False
+        above = units = others = 0
+        for text, below in zip(self._above, self._below, strict=True):
+            if is_missing(text):
+                continue
+            held = [other for other in islice(below, _LOOKED_AT) if not is_missing(other)]
+            over_numbers = bool(held) and all(map(is_value, held))
+            above += over_numbers
+            units += over_numbers and _is_unit(text)
+            others += not (over_numbers and _is_unit(text))
+        return units > 0 and (above >= _LEAST_ABOVE_NUMBERS or not others)
+
+
+def _count(column: pd.Categorical, text: str) -> int:
+    """Count the records of a stretch with a text."""
+    codes = np.flatnonzero(np.asarray(column.categories == text))
+    return int(np.count_nonzero(column.codes == codes[0])) if len(codes) else 0
 
 
 def _is_unit(text: str) -> bool:
@@ -163,17 +270,20 @@ _FEWEST_BELOW_UNITS, _LEAST_ABOVE_NUMBERS, _LOOKED_AT = 10, 2, 1_000
 """Records, columns of numbers and texts of a column by which a line of units is told."""
 
 
-def _titles_above(frame: pd.DataFrame, header: NDArray[np.int64], empty: NDArray[np.int64]) -> NDArray[np.int64]:
+def _titles_above(records: Records, header: NDArray[np.int64], empty: NDArray[np.int64]) -> NDArray[np.int64]:
     """Return the records with a first cell alone that stand right above a header, empty records apart."""
-    if not len(header) or frame.shape[1] < 2:
+    if not len(header) or records.width < 2:
         return np.empty(0, np.int64)
     filled = np.setdiff1d(np.arange(header.max() + 1), empty, assume_unique=True)
-    above = filled[np.searchsorted(filled, header[header > filled[0]]) - 1]
-    first, *others = _columns(frame)
-    alone = ~_blank(first.categories)[first.codes[above]]
-    for column in others:
-        alone &= _blank(column.categories)[column.codes[above]]
-    return np.unique(above[alone])
+    above = np.unique(filled[np.searchsorted(filled, header[header > filled[0]]) - 1])
+    found = [np.empty(0, np.int64)]
+    for start, (first, *others) in records.stretches():
+        here = above[(above >= start) & (above < start + len(first))] - start
+        alone = ~_blank(first.categories)[first.codes[here]]
+        for column in others:
+            alone &= _blank(column.categories)[column.codes[here]]
+        found.append(here[alone] + start)
+    return np.concatenate(found)
 
 
 def _blank(texts: pd.Index) -> NDArray[np.bool_]:
@@ -209,80 +319,99 @@ def _said(one: str, many: str, rows: NDArray[np.int64], remedy: str = NOTHING_TO
     return [Problem(f"{len(rows):,} {many} were left out, the first as {place}", remedy)]
 
 
-def _total(frame: pd.DataFrame, row: int) -> Problem:
-    held = [text for column in _columns(frame) if (text := str(column[row]).strip())]
+def _total(records: Records, row: int) -> Problem:
+    held = [text for cell in records.texts(row) if (text := cell.strip())]
     what = "is a note" if len(held) == 1 and _TOTALS.fullmatch(held[0]) is None else "holds totals"
     return Problem(f"the last line {what}; it was left out", _KEEP, value=", ".join(held)[:80])
 
 
-def _totals(frame: pd.DataFrame, kept: NDArray[np.int64] | None) -> list[int]:
+def _totals(records: Records, gone: NDArray[np.int64]) -> list[int]:
     """Return the last rows that are named as totals, where they add up or lack what the other rows have."""
-    rows = np.arange(len(frame) - _MOST_TOTALS - 1, len(frame)) if kept is None else kept[-_MOST_TOTALS - 1 :]
+    out = np.unique(gone)
+    last = np.setdiff1d(np.arange(max(records.count - len(out) - _MOST_TOTALS - 1, 0), records.count), out)
     found: list[int] = []
-    for row in rows[rows >= 0][:0:-1].tolist():
-        count = len(frame) if kept is None else len(kept)
-        if not (_is_total(frame, row, count) or _is_note(frame, row, count)):
+    for row in last[-_MOST_TOTALS - 1 :][:0:-1].tolist():
+        cells, count = records.texts(row), records.count - len(out)
+        if not (_is_total(records, row, cells, count) or _is_note(records, row, cells, count)):
             break
         found.append(row)
     return found
 
 
-def _is_total(frame: pd.DataFrame, row: int, rows: int) -> bool:
-    columns = _columns(frame)
-    named = [place for place, column in enumerate(columns) if _TOTALS.fullmatch(str(column[row]).strip())]
+def _is_total(records: Records, row: int, cells: list[str], rows: int) -> bool:
+    named = [place for place, cell in enumerate(cells) if _TOTALS.fullmatch(cell.strip())]
     if not named:
-        return _unnamed_total(columns, row, rows)
-    if np.count_nonzero(columns[named[0]].codes == columns[named[0]].codes[row]) > 1:
+        return _unnamed_total(records, row, cells, rows)
+    if _count_in_all(records, named[0], cells[named[0]]) > 1:
         return False
-    others = [column for place, column in enumerate(columns) if place not in named]
-    return any(_adds_up(column, row) or _lacks(column, row, rows) for column in others)
+    others = [place for place in range(len(cells)) if place not in named]
+    return any(
+        _adds_up(records, place, row, cells[place]) or _lacks(records, place, cells[place], rows) for place in others
+    )
 
 
-def _unnamed_total(columns: list[pd.Categorical], row: int, rows: int) -> bool:
+def _unnamed_total(records: Records, row: int, cells: list[str], rows: int) -> bool:
     """Return whether a row's first cell is empty where others are filled, and at least two of its numbers add up."""
-    return _lacks(columns[0], row, rows) and sum(_adds_up(column, row) for column in columns[1:]) > 1
-
-
-def _is_note(frame: pd.DataFrame, row: int, rows: int) -> bool:
-    """Return whether a row is a sentence in its first cell, where all the other columns are nearly always filled."""
-    first, *others = _columns(frame)
-    blank = not any(str(column[row]).strip() for column in others)  # `NA` is what a row lacks
-    if len(others) + 1 < _LEAST_OF_NOTE or not blank or not all(_lacks(column, row, rows) for column in others):
+    if not _lacks(records, 0, cells[0], rows):
         return False
-    alone = np.count_nonzero(first.codes == first.codes[row]) == 1
-    counted = row > 0 and _shape(str(first[row])) == _shape(str(first[row - 1]))  # `Step 21` below `Step 20`
-    return alone and not counted and _NOTE.fullmatch(str(first[row]).strip()[:_BEGINNING]) is not None
+    return sum(_adds_up(records, place, row, cells[place]) for place in range(1, len(cells))) > 1
+
+
+def _is_note(records: Records, row: int, cells: list[str], rows: int) -> bool:
+    """Return whether a row is a sentence in its first cell, where all the other columns are nearly always filled."""
+    first, *others = cells
+    blank = not any(cell.strip() for cell in others)  # `NA` is what a row lacks
+    if len(cells) < _LEAST_OF_NOTE or not blank:
+        return False
+    if not all(_lacks(records, place, cell, rows) for place, cell in enumerate(others, 1)):
+        return False
+    alone = _count_in_all(records, 0, first) == 1
+    counted = row > 0 and _shape(first) == _shape(records.texts(row - 1)[0])  # `Step 21` below `Step 20`
+    return alone and not counted and _NOTE.fullmatch(first.strip()[:_BEGINNING]) is not None
+
+
+def _count_in_all(records: Records, place: int, text: str) -> int:
+    return sum(_count(column, text) for _, column in records.column(place))
 
 
 def _shape(text: str) -> str:
     return re.sub(r"\d+", "0", text[:_BEGINNING].strip())
 
 
-def _lacks(column: pd.Categorical, row: int, rows: int) -> bool:
+def _lacks(records: Records, place: int, cell: str, rows: int) -> bool:
     """Return whether a row's cell is empty in a column that is nearly always filled."""
-    empty = _missing(column.categories)
-    filled = int(np.count_nonzero(~empty[column.codes]))
-    return bool(empty[column.codes[row]]) and filled >= _USUALLY_FILLED * (rows - 1)
+    if not _missing(pd.Index([cell], dtype="str"))[0]:
+        return False
+    filled = sum(
+        int(np.count_nonzero(~_missing(column.categories)[column.codes])) for _, column in records.column(place)
+    )
+    return filled >= _USUALLY_FILLED * (rows - 1)
 
 
-def _adds_up(column: pd.Categorical, row: int) -> bool:
+def _adds_up(records: Records, place: int, row: int, cell: str) -> bool:
     """Return whether a row's number is the sum of those above it, as they stand or with their units and marks."""
-    texts = pd.Series(column.categories, dtype="str")
-    plain = pd.to_numeric(texts, errors="coerce").to_numpy(float)
-    if not np.isnan(plain[column.codes[row]]):
-        return _is_sum(plain, column.codes, row)
-    bare = _without_unit(texts)
-    point = pd.to_numeric(bare.str.replace(_GROUPED_BY_COMMA, "", regex=True), errors="coerce").to_numpy(float)
-    swapped = bare.str.replace(".", "", regex=False).str.replace(",", ".", regex=False)
-    comma = pd.to_numeric(swapped, errors="coerce").to_numpy(float)
-    return _is_sum(point, column.codes, row) or _is_sum(comma, column.codes, row)
+    if not np.isnan(_plain(pd.Index([cell], dtype="str"))[0]):
+        return _is_sum(records, place, row, cell, _plain)
+    return any(_is_sum(records, place, row, cell, numbers) for numbers in (_with_point, _with_comma))
+
+
+def _plain(texts: pd.Index | pd.Series[str]) -> NDArray[np.float64]:
+    return pd.to_numeric(pd.Series(texts, dtype="str"), errors="coerce").to_numpy(float)
+
+
+def _with_point(texts: pd.Index) -> NDArray[np.float64]:
+    return _plain(_without_unit(texts).str.replace(_GROUPED_BY_COMMA, "", regex=True))
+
+
+def _with_comma(texts: pd.Index) -> NDArray[np.float64]:
+    return _plain(_without_unit(texts).str.replace(".", "", regex=False).str.replace(",", ".", regex=False))
 
 
 _UNIT = r"\s*(?:[A-Za-z]{0,3}\p{Sc}|[A-Z]{2,3}|[A-Za-z]{1,5}|%|‰)\s*"
 _GROUPED_BY_COMMA = r"(?<=\d),(?=\d{3}(?:\D|$))"
 
 
-def _without_unit(texts: pd.Series[str]) -> pd.Series[str]:
+def _without_unit(texts: pd.Index) -> pd.Series[str]:
     """Take currencies, units and blanks from numbers: `$1,234`, `12 %`, `1.234,56 EUR`, `(5.20)`, `1'234`."""
     held = pa.array(texts, pa.large_string())
     held = pc.replace_substring_regex(held, rf"^([-+(]?){_UNIT}([-+]?[\d.])", r"\1\2")
@@ -292,10 +421,18 @@ def _without_unit(texts: pd.Series[str]) -> pd.Series[str]:
     return pd.Series(pd.array(held, dtype="str"))
 
 
-def _is_sum(numbers: NDArray[np.float64], codes: NDArray[np.signedinteger[Any]], row: int) -> bool:
-    held = numbers[codes[:row]]
-    total, here = float(np.nansum(held)), float(numbers[codes[row]])
-    return bool(np.count_nonzero(~np.isnan(held)) > 1 and np.isclose(total, here, rtol=1e-6) and here != 0)
+def _is_sum(
+    records: Records, place: int, row: int, cell: str, numbers: Callable[[pd.Index], NDArray[np.float64]]
+) -> bool:
+    here = float(numbers(pd.Index([cell], dtype="str"))[0])
+    if np.isnan(here) or here == 0:
+        return False
+    total, count = 0.0, 0
+    for start, column in records.column(place):
+        held = numbers(column.categories)[column.codes[: max(row - start, 0)]]
+        total += float(np.nansum(held))
+        count += int(np.count_nonzero(~np.isnan(held)))
+    return count > 1 and bool(np.isclose(total, here, rtol=1e-6))
 
 
 def _rows(frame: pd.DataFrame, rows: NDArray[np.int64]) -> pd.DataFrame:

@@ -6,43 +6,24 @@ Start with `read_table`; export.py writes tables.
 from __future__ import annotations
 
 import csv
-import re
 import sys
 from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from io import TextIOWrapper
-from itertools import takewhile
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import numpy as np
 import pandas as pd
-import pyarrow as pa
 
-from deepfm_core.errors import FILE, LOOKED_FOR, REASON, Problem, TableError
+from deepfm_core.errors import FILE, LOOKED_FOR, Problem, TableError
 from deepfm_core.tables.containers import Form, from_json, is_json, is_zip, members, several_files, unpacked
-from deepfm_core.tables.csv_parser import Parsed, parse
 from deepfm_core.tables.datasets.dataset import is_dataset
-from deepfm_core.tables.decoding import UNIT, Content, refuse_columns, refuse_size, survey
-from deepfm_core.tables.dialect import Dialect, detect, twofold_delimiter
-from deepfm_core.tables.header import is_value
-from deepfm_core.tables.no_rows import LeftOut, without_no_rows
+from deepfm_core.tables.decoding import Content, refuse_size, survey
 from deepfm_core.tables.parquet import ARROW_MAGIC, MAGIC, read_arrow, read_parquet
-from deepfm_core.tables.records import Cut, Misfits
-from deepfm_core.tables.repair import (
-    Repaired,
-    all_escaped,
-    are_lines,
-    doubts,
-    is_sound_below,
-    refuse_doubts,
-    repair,
-    swallowing,
-    too_many,
-)
-from deepfm_core.tables.row_errors import SHOWN, excerpt, lines_left_out, mended_rows, misfits, ragged_rows
-from deepfm_core.tables.table import FOUND, NO_ROWS, TWOFOLD, Choices, ReadReport, Table, runs_of
+from deepfm_core.tables.row_errors import SHOWN, excerpt
+from deepfm_core.tables.table import FOUND, NO_ROWS, Choices, ReadReport, Table
+from deepfm_core.tables.texts.text import read_text
 
 # A text of one column, for a model with one field. It has no delimiter to find, so it is read by itself.
 
@@ -122,9 +103,6 @@ def encoding_doubt(encoding: str, *, said: bool) -> Problem:
     )
 
 
-_SPACE_REMOVED = "The space after every delimiter was removed."
-
-
 def read_table(
     source: Path | str,
     *,
@@ -190,7 +168,7 @@ class _Wanted:
 def _read(path: Path, name: str, wanted: _Wanted) -> Table:
     """Read one file, by what its bytes are."""
     subject = f"Table `{name}`"
-    head = _first_bytes(path, subject)
+    head = first_bytes(path, subject)
     refuse_size(path.stat().st_size, wanted.max_bytes, subject)
     if head == ARROW_MAGIC or head[: len(MAGIC)] == MAGIC:
         read = read_arrow if head == ARROW_MAGIC else read_parquet
@@ -210,77 +188,23 @@ def _read(path: Path, name: str, wanted: _Wanted) -> Table:
         return _noted(_from_json(content, name, wanted), wanted.choices, Form.JSON)
     if wanted.only is not None and (one := read_one_column(content, wanted.only, name)) is not None:
         return one
-    return _noted(_from_text(content, name, wanted), wanted.choices, Form.TEXT)
-
-
-def _from_text(content: Content, name: str, wanted: _Wanted) -> Table:
-    """Read lines of cells with a delimiter between them."""
-    subject, choices = f"Table `{name}`", wanted.choices
-    twofold = choices.delimiter if choices.delimiter in TWOFOLD else None
-    if choices.delimiter is None:
-        twofold = twofold_delimiter(content)
-    if twofold:
-        content, choices = replace(content, twofold=twofold), replace(choices, delimiter=UNIT)
-    dialect = detect(content, subject, choices)
-    refuse_columns(dialect.columns, subject)
-    rows = _rows(content, dialect, subject, every=wanted.every_row)
-    _refuse(rows, dialect, subject, wanted.strict)
-    header = () if any(map(is_value, dialect.header)) else dialect.header  # a chosen one may look like its rows
-    unnamed, no_rows = pd.DataFrame(dict(enumerate(rows.columns)), copy=False), LeftOut()
-    if not wanted.every_row:
-        unnamed, no_rows = without_no_rows(unnamed, header)
-    if not len(unnamed):
-        raise TableError(subject, [_no_rows(dialect)])
-    frame, notes = _frame(dialect, [unnamed[place].array for place in unnamed])
-    notes = [
-        *(note for note in dialect.notes if _is_of(frame, note)),
-        *notes,
-        *rows.notes,
-        *_doubtful_cells(content, dialect, rows),
-        *_encoding_notes(content, said=choices.encoding is not None),
-    ]
-    report = ReadReport(
-        encoding=content.encoding,
-        compression=content.compression,
-        delimiter=twofold or rows.cut.delimiter,
-        header_line=dialect.header_line,
-        layout=dialect.layout,
-        rows=len(frame),
-        skipped=(*dialect.preamble, *rows.ragged, *no_rows.problems, *rows.left_out),
-        skipped_count=len(dialect.preamble) + rows.ragged_count + no_rows.count + rows.left_out_count,
-        quoting=str(rows.cut) if content.quoted_until > dialect.offset or rows.cut.quote != '"' else None,
-        repaired=tuple(rows.mended),
-        repaired_count=rows.mended_count,
-        notes=tuple(notes),
-        left_out=_left_out(rows, no_rows),
-        first_line=dialect.first_line if are_lines(content, dialect, rows.count) else None,
-    )
-    return Table(name, frame, report)
-
-
-def _is_of(frame: pd.DataFrame, note: str) -> bool:
-    """Whether a note says something of this table: not if it is on a nameless column that is gone."""
-    nameless = _NAMELESS.match(note)
-    return nameless is None or nameless[1] in frame.columns
-
-
-def _left_out(rows: _Rows, no_rows: LeftOut) -> tuple[tuple[int, int], ...]:
-    """Return the records below the header that are no rows, up to the last row."""
-    if not rows.out and not no_rows.count:
-        return ()
-    kept = np.delete(np.arange(rows.count), rows.out)
-    left = np.delete(kept, no_rows.records)
-    return runs_of(np.setdiff1d(np.arange(left[-1]), left, assume_unique=True))
+    table = read_text(content, name, wanted.choices, strict=wanted.strict)
+    return _noted(table, wanted.choices, Form.TEXT)
 
 
 def _noted(table: Table, choices: Choices, form: Form) -> Table:
     """Note which choices say nothing about a file of this form."""
+    return replace(table, report=noted(table.report, choices, form))
+
+
+def noted(report: ReadReport, choices: Choices, form: Form) -> ReadReport:
+    """Add to a report which choices say nothing about a file of this form."""
     idle = [f"{name} (`--{name}`)" for name in choices.to_dict() if name not in form.choices]
     if not idle:
-        return table
-    kind = {"csv": "text", "json": "JSON", "xlsx": "a workbook"}.get(table.report.format, table.report.format.title())
+        return report
+    kind = {"csv": "text", "json": "JSON", "xlsx": "a workbook"}.get(report.format, report.format.title())
     note = f"The file is {kind}, so the choice of {' and '.join(idle)} says nothing about it."
-    return replace(table, report=replace(table.report, notes=(*table.report.notes, note)))
+    return replace(report, notes=(*report.notes, note))
 
 
 def _unpacked(path: Path, name: str, wanted: _Wanted) -> Table:
@@ -338,16 +262,24 @@ def _from_json(content: Content, name: str, wanted: _Wanted) -> Table:
     """Read objects of JSON."""
     with TemporaryDirectory() as folder:
         inner, note = from_json(content, Path(folder), f"Table `{name}`", wanted.fewest_columns)
-        own = Choices(header=True, delimiter=",", quoting="doubled", rows=wanted.choices.rows)
-        table = _read(inner, name, replace(wanted, max_bytes=None, choices=own))
-    report = replace(
-        table.report, format="json", encoding=content.encoding, compression=content.compression, delimiter=None
-    )
+        table = _read(inner, name, replace(wanted, max_bytes=None, choices=choices_of_json(wanted.choices)))
+    return replace(table, report=report_of_json(table.report, content, note))
+
+
+def choices_of_json(choices: Choices) -> Choices:
+    """Say how the CSV is read that `from_json` writes."""
+    return Choices(header=True, delimiter=",", quoting="doubled", rows=choices.rows)
+
+
+def report_of_json(report: ReadReport, content: Content, note: str) -> ReadReport:
+    """Make the report of a file of JSON from that of the CSV which `from_json` wrote."""
     notes = (note, *report.notes) if note else report.notes
-    return replace(table, report=replace(report, header_line=None, quoting=None, first_line=None, notes=notes))
+    report = replace(report, format="json", encoding=content.encoding, compression=content.compression, delimiter=None)
+    return replace(report, header_line=None, quoting=None, first_line=None, notes=notes)
 
 
-def _first_bytes(path: Path, subject: str) -> bytes:
+def first_bytes(path: Path, subject: str) -> bytes:
+    """Return the first bytes of a file, or say in a sentence why it cannot be read."""
     try:
         with path.open("rb") as file:
             return file.read(len(ARROW_MAGIC))
@@ -361,181 +293,3 @@ def _first_bytes(path: Path, subject: str) -> bytes:
         raise TableError(
             subject, [Problem(f"the file cannot be read: {reason}", remedy, value=str(path.absolute()), how=FILE)]
         ) from error
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """The columns of a text, how it was cut, and what is to be said of its lines."""
-
-    columns: list[pd.Categorical]
-    cut: Cut
-    ragged: list[Problem] = field(default_factory=list)
-    ragged_count: int = 0
-    left_out: list[Problem] = field(default_factory=list)
-    left_out_count: int = 0
-    mended: list[Problem] = field(default_factory=list)
-    mended_count: int = 0
-    notes: list[str] = field(default_factory=list)
-    out: list[int] = field(default_factory=list)
-    """The numbers of the records that are none of these rows, from 0."""
-
-    @property
-    def count(self) -> int:
-        """The number of all records."""
-        return len(self.columns[0]) + len(self.out)
-
-
-def _rows(content: Content, dialect: Dialect, subject: str, *, every: bool = False) -> _Rows:
-    """Take what the fast parser finds or, where it may be wrong, read the text record by record.
-
-    With `every`, a record with too few cells is a row, too: the others are empty.
-    """
-    if dialect.cut.is_usual:
-        parsed = _parsed(content, dialect, subject)
-        sound = not doubts(content, dialect, parsed)
-        if sound and (escaped := _with_backslashes(content, dialect, parsed)) is not None:
-            again = repair(content, escaped, sound=True)
-            return _rows_and(again.misfits, again.columns, escaped, again)
-        if sound and not parsed.ragged:
-            return _Rows(parsed.columns, dialect.cut)
-        if sound and not every:
-            found = misfits(content, dialect)
-            if not found.restored_count and not too_many(found.ragged_count, parsed.rows):
-                return _rows_and(found, parsed.columns, dialect, Repaired(dialect.cut, [], found))
-    else:
-        sound = is_sound_below(content, dialect)
-    if not sound:
-        refuse_doubts(content, dialect, subject)
-    again = repair(content, dialect, sound=sound, every=every)
-    return _rows_and(again.misfits, again.columns, dialect, again)
-
-
-def _with_backslashes(content: Content, dialect: Dialect, parsed: Parsed) -> Dialect | None:
-    """Return the dialect in which a backslash escapes quotes, if that is how all quotes in cells are written."""
-    if not content.escapes or dialect.settled:
-        return None
-    escaped = replace(dialect, cut=replace(dialect.cut, escape=True))
-    return escaped if all_escaped(parsed.columns) and is_sound_below(content, escaped) else None
-
-
-def _rows_and(found: Misfits, columns: list[pd.Categorical], dialect: Dialect, again: Repaired) -> _Rows:
-    count = found.empty_count + found.rule_count + len(found.footer) + sum(lines for _, lines in found.others)
-    notes = [f"{found.restored_count:,} rows had empty cells too many or too few at their end."]
-    return _Rows(
-        columns,
-        again.cut,
-        ragged_rows(found.ragged, dialect, len(columns[0])),
-        found.ragged_count,
-        lines_left_out(found),
-        count,
-        mended_rows(again.mended, dialect),
-        again.mended_count,
-        notes if found.restored_count else [],
-        found.places,
-    )
-
-
-def _parsed(content: Content, dialect: Dialect, subject: str) -> Parsed:
-    try:
-        return parse(content, dialect)
-    except MemoryError:
-        raise  # Arrow's is an ArrowException, too
-    except pa.ArrowException as error:
-        remedy = "Save the table again as CSV, with quotes around cells that contain delimiters or line ends."
-        raise TableError(
-            subject, [Problem("the rows cannot be separated", remedy, value=str(error), how=REASON)]
-        ) from error
-
-
-def _refuse(rows: _Rows, dialect: Dialect, subject: str, strict: bool) -> None:
-    """Raise a TableError if many rows are ragged, or there is another reason not to go on."""
-    problems, count = list[Problem](), len(rows.columns[0])
-    if rows.ragged_count and (strict or too_many(rows.ragged_count, count)):
-        problems += rows.ragged
-    if count == 0 and not problems:
-        problems.append(_no_rows(dialect))
-    if problems:
-        raise TableError(subject, problems)
-
-
-def _no_rows(dialect: Dialect) -> Problem:
-    return Problem(NO_ROWS, "Add rows below the header.", line=dialect.header_line)
-
-
-def _doubtful_cells(content: Content, dialect: Dialect, rows: _Rows) -> list[str]:
-    if content.quoted_until <= dialect.offset or are_lines(content, dialect, rows.count):
-        return []
-    if not (cells := swallowing(rows.columns, dialect)):
-        return []
-    shown = excerpt(cells[0].splitlines()[0])
-    return [
-        f"{len(cells):,} distinct quoted cells hold line ends and what may be rows, such as the one that begins "
-        f"`{shown}`. If rows are missing, check its quotes."
-    ]
-
-
-def _frame(dialect: Dialect, columns: list[pd.Categorical]) -> tuple[pd.DataFrame, list[str]]:
-    names, notes = list(dialect.columns), list[str]()
-    if dialect.cut.spaced and dialect.cut.delimiter != " ":
-        notes.append(_SPACE_REMOVED)
-    if dialect.header_line is not None and (end := _empty_end(columns, dialect.unnamed_end)):
-        columns, names = columns[:-end], names[:-end]
-        notes.append("Every row ends with a delimiter; the empty column at the end was left out.")
-        if len(columns) > 2 and dialect.header[:1] == ("",) and not any(map(str.strip, columns[0].categories)):
-            columns, names = columns[1:], names[1:]
-            notes.append("Every row begins with one, too; the empty column there was left out.")
-    if all(_spaced(column) for column in columns[1:]) and all(name.startswith(" ") for name in names[1:]):
-        drawn = all(map(_filled_up, columns[:-1])) and all(name.endswith(" ") for name in names[:-1])
-        columns = [columns[0], *(_unspaced(column) for column in columns[1:])]
-        names = [name.lstrip(" ") for name in names]
-        notes.append(_SPACE_REMOVED)
-        if drawn:
-            columns, names = [_stripped(column) for column in columns], [name.strip(" ") for name in names]
-            notes[-1] = "The spaces around cells, with which columns are aligned, were removed."
-    return pd.DataFrame(dict(zip(names, columns, strict=True)), copy=False), notes
-
-
-_NAMELESS = re.compile(r"Column \d+ has no name in line \d+; it is called `(.*)`\.$")
-"""What `header.column_names` says of a column, and nobody needs to know of one that is left out."""
-
-
-def _empty_end(columns: list[pd.Categorical], unnamed: int) -> int:
-    """Return how many of the unnamed columns at the end are empty, and not needed for a table of two columns."""
-    empty = takewhile(lambda column: not any(text.strip(" \t") for text in column.categories), reversed(columns))
-    return min(unnamed, sum(1 for _ in empty), len(columns) - 2)
-
-
-def _spaced(column: pd.Categorical) -> bool:
-    return all(text.startswith(" ") or not text for text in column.categories)
-
-
-def _filled_up(column: pd.Categorical) -> bool:
-    return all(text.endswith(" ") for text in column.categories)
-
-
-def _stripped(column: pd.Categorical) -> pd.Categorical:
-    codes, categories = pd.factorize(column.categories.str.strip(" "))
-    return pd.Categorical.from_codes(codes[column.codes], categories)
-
-
-def _unspaced(column: pd.Categorical) -> pd.Categorical:
-    codes, categories = pd.factorize(column.categories.str.lstrip(" "))
-    return pd.Categorical.from_codes(codes[column.codes], categories)
-
-
-def _encoding_notes(content: Content, *, said: bool) -> list[str]:
-    if content.replaced:
-        name = "UTF-8" if content.encoding.startswith("utf-8") else content.encoding
-        return [f"{content.replaced:,} bytes are not valid {name}; they read as `\ufffd`."]
-    if content.controls:
-        count = f"{content.controls:,} control character{'s' if content.controls > 1 else ''}"
-        return [
-            f"The file is UTF-8, but {count} in it must have been marks or letters of Windows-1252, such as `’`; they "
-            "were read as these. To keep them, say that it is UTF-8 (`--encoding utf-8`)."
-        ]
-    if not said and not content.encoding.startswith("utf-"):
-        return [
-            f"The file is not UTF-8. It was read as {content.encoding}; if letters look wrong, choose its encoding "
-            "(`--encoding` on the command line)."
-        ]
-    return []

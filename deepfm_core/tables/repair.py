@@ -5,7 +5,7 @@ Start with `doubts`, which looks at what the fast parser made of the text, and `
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, field, replace
 from io import TextIOWrapper
@@ -72,13 +72,14 @@ def all_escaped(columns: Sequence[pd.Categorical]) -> bool:
 
 def swallowing(columns: Sequence[pd.Categorical], dialect: Dialect) -> list[str]:
     """Return the cells whose line ends may be those of rows, since each line has a row's number of delimiters."""
+    return [text for place, column in enumerate(columns) for text in swallowing_of(column, place, dialect)]
+
+
+def swallowing_of(column: pd.Categorical, place: int, dialect: Dialect) -> list[str]:
+    """Return those of the column that stands in a place."""
     width = len(dialect.columns)
-    return [
-        text
-        for place, column in enumerate(columns)
-        for text in _with_line_ends(column)
-        if _is_rows(text.splitlines(), dialect.cut.delimiter, place, width)
-    ]
+    found = _with_line_ends(column)
+    return [text for text in found if _is_rows(text.splitlines(), dialect.cut.delimiter, place, width)]
 
 
 def _with_line_ends(column: pd.Categorical) -> list[str]:
@@ -106,9 +107,27 @@ class Repaired:
     mended_count: int = 0
     mended: list[Record] = field(default_factory=list)
     """The first records whose quotes are not well-formed."""
+    rows: int = 0
+    """How many rows there are."""
 
 
-def repair(content: Content, dialect: Dialect, *, sound: bool, every: bool = False) -> Repaired:
+Gather = Callable[[Iterator[list[Coded]], int], tuple[list[pd.Categorical], int]]
+"""Takes the pieces of so many columns; returns the columns, and the number of their rows."""
+
+
+def in_memory(pieces: Iterator[list[Coded]], width: int) -> tuple[list[pd.Categorical], int]:
+    """Join the pieces of the columns."""
+    parts: list[list[Coded]] = [[] for _ in range(width)]
+    for piece in pieces:
+        for part, own in zip(parts, piece, strict=True):
+            part.append(own)
+    columns = [categorical(part or [_coded(())]) for part in parts]
+    return columns, len(columns[0])
+
+
+def repair(
+    content: Content, dialect: Dialect, *, sound: bool, every: bool = False, gather: Gather = in_memory
+) -> Repaired:
     """Read a text record by record; unless its quotes are `sound`, by the quoting that cuts it most evenly.
 
     Rows that are too short are filled up with empty cells where they are many, and these are what they seem to lack;
@@ -116,10 +135,10 @@ def repair(content: Content, dialect: Dialect, *, sound: bool, every: bool = Fal
     """
     cut = dialect.cut if sound or dialect.settled else _most_even(content, dialect)
     if every:
-        return _read(content, dialect, cut, sound=sound, padded=True, every=True)
-    first = _read(content, dialect, cut, sound=sound, padded=False)
-    many = too_many(first.misfits.ragged_count, len(first.columns[0]))
-    return _read(content, dialect, cut, sound=sound, padded=True) if many and first.misfits.pads else first
+        return _read(content, dialect, cut, gather, sound=sound, padded=True, every=True)
+    first = _read(content, dialect, cut, gather, sound=sound, padded=False)
+    many = too_many(first.misfits.ragged_count, first.rows)
+    return _read(content, dialect, cut, gather, sound=sound, padded=True) if many and first.misfits.pads else first
 
 
 def too_many(ragged: int, rows: int) -> bool:
@@ -130,11 +149,13 @@ def too_many(ragged: int, rows: int) -> bool:
     return ragged * 20 > ragged + rows and (ragged > 10 or ragged >= rows)
 
 
-def _read(content: Content, dialect: Dialect, cut: Cut, *, sound: bool, padded: bool, every: bool = False) -> Repaired:
+def _read(
+    content: Content, dialect: Dialect, cut: Cut, gather: Gather, *, sound: bool, padded: bool, every: bool = False
+) -> Repaired:
     width = len(dialect.columns)
     repaired = Repaired(cut, [], Misfits(width, KEPT, padded=padded, every=every))
     fitting = repaired.misfits.apart(read_lines(content, dialect, cut, sound=sound))
-    repaired.columns = _columns(_noting(fitting, repaired), width)
+    repaired.columns, repaired.rows = gather(_pieces(_noting(fitting, repaired)), width)
     return repaired
 
 
@@ -242,12 +263,9 @@ def _noting(found: Iterable[Record], repaired: Repaired) -> Iterator[list[str]]:
         yield record.cells
 
 
-def _columns(rows: Iterator[list[str]], width: int) -> list[pd.Categorical]:
-    parts: list[list[Coded]] = [[] for _ in range(width)]
+def _pieces(rows: Iterator[list[str]]) -> Iterator[list[Coded]]:
     while batch := list(islice(rows, _BATCH)):
-        for part, texts in zip(parts, zip(*batch, strict=True), strict=True):
-            part.append(_coded(texts))
-    return [categorical(part or [_coded(())]) for part in parts]
+        yield [_coded(texts) for texts in zip(*batch, strict=True)]
 
 
 def _coded(texts: Sequence[str]) -> Coded:

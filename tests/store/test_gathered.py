@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pandas as pd
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
 import pytest
 
 from deepfm_core.errors import RunError, TableError
@@ -161,6 +163,24 @@ def test_drawing_a_sample_can_be_stopped_and_leaves_nothing(store: Store, many: 
         store.gather_table(str(many), heard=stop)
     assert store.tables() == []
     assert not list((store.home / "tables").iterdir())
+
+
+def test_of_text_files_that_do_not_fit_a_sample_is_kept_too(store: Store, many: Path, tmp_path: Path) -> None:
+    table = pq.read_table(many)
+    folder = tmp_path / "texts"
+    folder.mkdir()
+    for number in range(2):
+        pa_csv.write_csv(table.slice(number * 120_000, 120_000), folder / f"{number}.csv")
+    told = list[float]()
+    said = Choices(encoding="cp1252")
+    entry = store.gather_table(str(folder), max_bytes=1_000_000, heard=told.append, choices=said)
+    assert entry.rows == 200_000
+    assert store.whole_of_table(entry.sha256) == Whole(str(folder), 240_000)
+    report = store.table(entry.sha256).report
+    assert [file.rows for file in report.files] == [120_000] * 2
+    assert report.choices == said
+    assert told == sorted(told)
+    assert not list((store.home / "tables").rglob("texts"))
 
 
 def test_a_shared_server_takes_a_sample_of_files_that_are_too_large_for_it(

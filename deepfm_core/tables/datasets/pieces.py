@@ -1,7 +1,7 @@
 """Read a dataset that does not fit into memory: a sample of its rows, and all of its rows a piece at a time.
 
-Start with `Pieces`. Its files are Parquet files of this machine: of others the rows cannot be counted without reading
-them.
+Start with `Pieces`. Its files are Parquet files of this machine, or text files whose rows a shelf has: of others the
+rows cannot be counted without reading them.
 """
 
 from __future__ import annotations
@@ -35,8 +35,9 @@ from deepfm_core.tables.datasets.dataset import (
     require_types,
     with_folders,
 )
+from deepfm_core.tables.datasets.shelf import Shelf
 from deepfm_core.tables.parquet import MAGIC, read_parquet, text_column, with_dictionary
-from deepfm_core.tables.table import PartFile, ReadReport, Table
+from deepfm_core.tables.table import FOUND, PartFile, Places, ReadReport, Table
 
 Heard = Callable[[float], None]
 """Takes the share done, 0 … 1."""
@@ -53,17 +54,20 @@ def _unheard(_share: float) -> None:
 
 
 class Pieces:
-    """The rows of the Parquet files of a dataset, in the order of the files' names, numbered from 0.
+    """The rows of the files of a dataset, in the order of the files' names, numbered from 0.
+
+    Parquet files are read where they are; of text files a shelf has the rows as Parquet.
 
     A row is a record of a file; none is left out. All files must have the same columns, and be as they were listed.
     """
 
-    def __init__(self, source: Path | str, name: str | None = None) -> None:
+    def __init__(self, source: Path | str, name: str | None = None, shelf: Shelf | None = None) -> None:
         """List the files, and read of each what it says of itself.
 
         Args:
             source: a file, a folder, a pattern or a URI of this machine.
             name: the dataset's name in messages; what the source is called by default.
+            shelf: has the rows of text files, which it was filled with.
 
         Raises:
             TableError: there are no such files, they are not Parquet files of this machine, one may not be read or is
@@ -75,10 +79,18 @@ class Pieces:
             self._refuse("it lies on another machine", "Copy its files to this one, or use fewer of them.")
         first, self.counts, self.weight = First(self._found[0].name), list[int](), 0
         self.columns: list[str] = []
+        self._shelf = shelf  # its folder may go with it
+        found = {} if shelf is None else {file.path: shelf.find(file) for file in self._found}
+        self._made = {path: made for path, made in found.items() if made is not None}
         for file in self._found:
+            made = self._made.get(file.path)
+            if made is not None and made.report is None:
+                self.counts.append(0)
+                continue
             with self._reading(file) as path:
-                self._require_parquet(path, file)
-                require_types(path, file.name, f"{self.name}: {file.name}", first)
+                if made is None:
+                    self._require_parquet(path, file)
+                    require_types(path, file.name, f"{self.name}: {file.name}", first)
                 with pq.ParquetFile(path) as read:
                     names, metadata = list(read.schema_arrow.names), read.metadata
             of_folders = [column for column, _ in file.parts if column not in names]
@@ -104,7 +116,9 @@ class Pieces:
         """Each file that has rows, with its size, rows and SHA-256; all files are read for that."""
         listed = list[PartFile]()
         for file, rows in zip(self._found, self.counts, strict=True):
-            if rows:
+            if rows and (made := self._made.get(file.path)) is not None:
+                listed.append(made.file)
+            elif rows:
                 with self._reading(file) as path:
                     listed.append(PartFile(file.name, path.stat().st_size, sha256(path), rows))
         return tuple(listed)
@@ -144,7 +158,8 @@ class Pieces:
         empty = [file.name for file, count in zip(self._found, self.counts, strict=True) if not count]
         table = joined(self.name, [with_all(table, self.columns) for table in tables], self._parts(numbers), empty)
         heard(1.0)
-        return replace(table, report=replace(table.report, files=self.files))
+        choices = FOUND if self._shelf is None else self._shelf.choices
+        return replace(table, report=replace(table.report, files=self.files, choices=choices))
 
     def _heard_within(self, heard: Heard, start: int, rows: int) -> None:
         """Tell how far the drawing is; what is left then is to read all files for their SHA-256."""
@@ -167,6 +182,8 @@ class Pieces:
                 heard(start)
             pq.write_table(pa.Table.from_batches(kept, read.schema_arrow), beside)
             table = read_parquet(beside, f"{self.name}: {file.name}", fewest_columns=1, all_rows=True)
+        if (made := self._made.get(file.path)) is not None and made.report is not None:
+            table = replace(table, report=replace(made.report, rows=len(table), left_out=(), first_line=None))
         return with_folders(table, file)
 
     def tables(self, columns: Sequence[str], rows: int, heard: Heard = _unheard) -> Iterator[tuple[int, Table]]:
@@ -210,13 +227,21 @@ class Pieces:
 
         found = in_parallel(text, list(columns), count)
         frame = pd.DataFrame(dict(zip(columns, found, strict=True)), copy=False)
-        out = ((0, before),) if before else ()  # so that messages name a row by its number in the file
-        report = ReadReport("parquet", delimiter=None, rows=count, left_out=out)
+        line: int | None = None
+        out: tuple[tuple[int, int], ...] = (
+            ((0, before),) if before else ()
+        )  # so that messages name a row by its number in the file
+        if (made := self._made.get(file.path)) is not None and made.report is not None:
+            out, line = _left_out(made.report, before, count), made.report.first_line
+        report = ReadReport("parquet", delimiter=None, rows=count, left_out=out, first_line=line)
         return Table(f"{self.name}: {file.name}", frame, report)
 
     @contextmanager
     def _reading(self, file: Found) -> Iterator[Path]:
-        """Give a file, and say in a sentence what is wrong with it."""
+        """Give a file, or what was made of it, and say in a sentence what is wrong with it."""
+        if (made := self._made.get(file.path)) is not None:
+            yield made.path
+            return
         try:
             with here(self._system, file, self.name) as path:
                 yield path
@@ -229,11 +254,22 @@ class Pieces:
     def _require_parquet(self, path: Path, file: Found) -> None:
         with path.open("rb") as read:
             if read.read(len(MAGIC)) != MAGIC:
+                if self._shelf is not None:
+                    remedy = "Wait until the files are complete, then begin anew."
+                    self._refuse("a file came or changed while the others were read", remedy, file.name)
                 remedy = "Write its rows as Parquet, for example with `read`, or give as much memory as they need."
                 self._refuse("only Parquet files can be read a piece at a time", remedy, file.name)
 
     def _refuse(self, message: str, remedy: str, value: str | None = None) -> None:
         raise TableError(f"Dataset `{self.name}`", [Problem(message, remedy, value=value, how=FILE)])
+
+
+def _left_out(report: ReadReport, before: int, count: int) -> tuple[tuple[int, int], ...]:
+    """Return what is left out of a text's records up to the last of `count` rows, and the rows `before` them."""
+    records = Places.of(report.rows, report.left_out).records(np.arange(before, before + count))
+    gaps = np.diff(records, prepend=-1) - 1
+    here = np.flatnonzero(gaps)
+    return tuple(zip((records - gaps)[here].tolist(), gaps[here].tolist(), strict=True))
 
 
 def _of_these_rows(values: pa.ChunkedArray) -> pa.ChunkedArray:
