@@ -126,12 +126,13 @@ def newest_comparison(spec: RunSpec, *, under_way: bool = False) -> tuple[Compar
     states = ("queued", "running") if under_way else ()
     for row in store().comparisons.all(visitor.owner(), MODELS):
         runs = store().comparisons.runs(row.id)
-        if any((run.ended_well or run.state in states) and _same_question(run.spec, spec) for run in runs):
+        if any((run.ended_well or run.state in states) and same_question(run.spec, spec) for run in runs):
             return row, runs
     return None
 
 
-def _same_question(one: RunSpec, other: RunSpec) -> bool:
+def same_question(one: RunSpec, other: RunSpec) -> bool:
+    """Say whether two runs predict the same outcome of the same table."""
     return one.table == other.table and one.schema.label.outcome() == other.schema.label.outcome()
 
 

@@ -24,9 +24,10 @@ from deepfm_core.schema.column import mark_of
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import COPIES as WITH_COPIES
 from deepfm_core.schema.schema import DROP, KEEP, FieldRole, Schema
+from deepfm_core.spec.models import MODELS as MODEL_SWITCHES
 from deepfm_core.spec.presets import preset, run_name
 from deepfm_core.spec.run import RunSpec, SplitSpec
-from deepfm_core.spec.settings import SETTINGS
+from deepfm_core.spec.settings import SETTINGS, setting_named
 
 if TYPE_CHECKING:
     from deepfm_core.schema.column_rules import Said
@@ -194,6 +195,25 @@ def as_shown(run: OpenRun) -> RunSpec:
     made = RunSpec(sha, name, base.schema, *held_out, split=base.split)
     model, fit = preset("recommended", "deepfm", made.training_rows(saved_tables.trained_rows(sha, base.schema)))
     return replace(made, model=model, fit=fit)
+
+
+def choose_guided(preset_name: str, model_name: str) -> bool:
+    """Draw the switch for guidance, which models with FM pairs have; the paper's form is never guided."""
+    if preset_name == "paper" or not MODEL_SWITCHES[model_name].second_order:
+        return False
+    setting = setting_named("guided")
+    return st.toggle(setting.heading, help=setting.sentence, **links.mirror_flag(GUIDED, True))
+
+
+def trained_already(run: OpenRun) -> bool:
+    """Say whether the visitor has a finished run of what `as_shown` gives; False if its table is gone."""
+    alike = [
+        row.spec for row in saved_runs.runs(together=True) if row.ended_well and row.spec.schema == run.spec.schema
+    ]
+    try:
+        return bool(alike) and as_shown(run) in alike
+    except DeepFMError:
+        return False
 
 
 def say_expectations(spec: RunSpec) -> None:

@@ -95,7 +95,7 @@ def counted(count: int, what: str) -> str:
 
 SECONDS_HELP = (
     "Seconds of work: reading, encoding, training, evaluating, explaining, and checking pairs on held-out rows. "
-    "Waiting is not counted."
+    "Waiting is not counted. While pairs are being checked, the number is without that check."
 )
 
 

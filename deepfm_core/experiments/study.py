@@ -57,6 +57,8 @@ class StudyPlan:
         design: one of `DESIGNS`.
         trials: the number of trials of a search.
         seeds: runs of each setting, on the same rows.
+        guided: whether a model that can starts from its guide. Where no epoch does better, the guide alone is kept,
+            and the settings varied change nothing.
     """
 
     factors: Mapping[str, tuple[Value, ...]] = field(default_factory=dict)
@@ -65,6 +67,7 @@ class StudyPlan:
     design: str = ONE
     trials: int = 20
     seeds: int = 1
+    guided: bool = True
 
     def __post_init__(self) -> None:
         if self.design not in DESIGNS:
@@ -98,7 +101,7 @@ class StudyPlan:
             base: table, schema, parts and the first seed, which splits the rows of all runs.
             rows: the number of training rows, which presets depend on.
         """
-        model, fit = preset_of(self.preset, self.model, rows)
+        model, fit = preset_of(self.preset, self.model, rows, guided=self.guided)
         return replace(base, model=model, fit=fit, split_seed=base.rows_seed, folds=0, explained=False)
 
     def settings(self, start: RunSpec) -> list[dict[str, Value]]:

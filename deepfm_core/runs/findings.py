@@ -6,7 +6,7 @@ Start with `find`. Reading stored findings imports neither pandas nor numpy, so 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any
@@ -15,9 +15,11 @@ from deepfm_core._files import DAMAGE, require_types
 from deepfm_core._words import isolated, percent, signed
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
-    from deepfm_core.schema.schema import Schema
+    from deepfm_core.schema.schema import FieldRole, Schema
     from deepfm_core.store.run_folder import RunFolder
 
 FILE = "findings.json"
@@ -202,52 +204,96 @@ def worst_slice(examples: pd.DataFrame, cells: pd.DataFrame, schema: Schema) -> 
     Returns:
         None if no slice has enough rows.
     """
-    import numpy as np
-
-    from deepfm_core.metrics.scores import wilson
-
-    table = _slices(examples[list(_OWN)].merge(cells, on="row", suffixes=("", " (cell)")), schema)
-    evaluated = table[(table["rows"] >= FEWEST_ROWS) & (table["variance"] >= FEWEST_VARIANCE)].reset_index(drop=True)
+    rows = examples[list(_OWN)].merge(cells, on="row", suffixes=("", " (cell)"))
+    columns = {role.column: rows[_cell_column(role.column)].astype(str) for role in schema.used}
+    table = ranked_slices(rows["label"], rows["probability"], columns, schema.used)
+    evaluated = table[table["judged"]]
     if evaluated.empty:
         return None
-    score = (evaluated["clicks"] - evaluated["predicted"]).abs() / np.sqrt(evaluated["variance"])
-    worst = evaluated.iloc[int(score.argmax())]
-    low, high = wilson(np.array([worst["clicks"]]), np.array([worst["rows"]]))
-    bound = NormalDist().inv_cdf(1 - 0.05 / (2 * len(evaluated)))  # Bonferroni over the slices
-    count = int(worst["rows"])
+    worst = evaluated.iloc[0]
     return Slice(
         field=str(worst["field"]),
         level=str(worst["level"]),
-        rows=count,
-        predicted=float(worst["predicted"]) / count,
-        observed=float(worst["clicks"]) / count,
-        low=float(low[0]),
-        high=float(high[0]),
+        rows=int(worst["rows"]),
+        predicted=float(worst["predicted"]),
+        observed=float(worst["observed"]),
+        low=float(worst["low"]),
+        high=float(worst["high"]),
         slices=len(evaluated),
-        beyond_chance=bool(score.max() > bound),
+        beyond_chance=bool(worst["beyond_chance"]),
     )
 
 
-def _slices(rows: pd.DataFrame, schema: Schema) -> pd.DataFrame:
+def ranked_slices(
+    labels: pd.Series[int],
+    probabilities: pd.Series[float],
+    cells: Mapping[str, pd.Series[str]],
+    roles: Sequence[FieldRole],
+) -> pd.DataFrame:
+    """Rank the levels of all fields by how far predictions are off, in standard errors; those not judged come last.
+
+    Args:
+        labels: of N rows, 0 or 1.
+        probabilities: of the same rows.
+        cells: by column, the cells of these rows as text.
+        roles: of the fields.
+
+    Returns:
+        One row per level of a field: `field`, `level`, `rows`, `clicks`, `predicted` and `observed` (positive rates),
+        `low` and `high` (95% Wilson interval of the observed rate), `errors` (difference ÷ standard error), `judged`
+        (whether the level has rows enough), and `beyond_chance` (Bonferroni over those judged).
+    """
+    import numpy as np
+    import pandas as pd
+
+    from deepfm_core.metrics.scores import wilson
+
+    table = _slices(np.asarray(labels, dtype=float), np.asarray(probabilities, dtype=float), cells, roles)
+    count = table["rows"].to_numpy(float)
+    judged = (count >= FEWEST_ROWS) & (table["variance"].to_numpy() >= FEWEST_VARIANCE)
+    errors: pd.Series[float] = (table["clicks"] - table["predicted"]) / np.sqrt(np.maximum(table["variance"], 1e-12))
+    low, high = wilson(table["clicks"].to_numpy(float), count)
+    bound = NormalDist().inv_cdf(1 - 0.05 / (2 * max(int(judged.sum()), 1)))  # Bonferroni over the slices
+    ranked = pd.DataFrame(
+        {
+            "field": table["field"],
+            "level": table["level"],
+            "rows": table["rows"],
+            "clicks": table["clicks"].astype(int),
+            "predicted": table["predicted"] / count,
+            "observed": table["clicks"] / count,
+            "low": low,
+            "high": high,
+            "errors": errors,
+            "judged": judged,
+            "beyond_chance": judged & (errors.abs() > bound),
+        }
+    )
+    order = np.lexsort((-errors.abs().to_numpy(), ~judged))  # stable: of equals, the first field's first level
+    return ranked.iloc[order].reset_index(drop=True)
+
+
+def _slices(
+    labels: NDArray[np.floating],
+    probabilities: NDArray[np.floating],
+    cells: Mapping[str, pd.Series[str]],
+    roles: Sequence[FieldRole],
+) -> pd.DataFrame:
     """Sum `rows`, `clicks`, `predicted` and `variance` over the rows of each level of each field."""
     import numpy as np
     import pandas as pd
 
     from deepfm_core.metrics.scores import level_rows
 
-    predicted = rows["probability"]
-    values = pd.DataFrame({"clicks": rows["label"], "predicted": predicted, "variance": predicted * (1 - predicted)})
-    names: list[tuple[str, str]] = []
-    groups, positions = [np.zeros(0, np.int64)], [np.zeros(0, np.int64)]
-    for role in schema.used:
-        levels = level_rows(rows[_cell_column(role.column)].astype(str), role)
+    variance = probabilities * (1 - probabilities)
+    values = pd.DataFrame({"rows": 1, "clicks": labels, "predicted": probabilities, "variance": variance})
+    parts = [values.iloc[:0].assign(field="", level="")]
+    for role in roles:
+        levels = level_rows(cells[role.column], role)
         codes, found = pd.factorize(levels["level"])
-        groups.append(codes + len(names))
-        positions.append(levels["position"].to_numpy())
-        names += [(role.column, level) for level in found]
-    # All fields at once: a table may have hundreds.
-    sums = values.take(np.concatenate(positions)).assign(rows=1).groupby(np.concatenate(groups)).sum()
-    return sums.assign(field=[field for field, _ in names], level=[level for _, level in names])
+        sums = values.take(levels["position"].to_numpy()).groupby(codes).sum()
+        parts.append(sums.assign(field=role.column, level=np.asarray(found, dtype=object)))
+    return pd.concat(parts, ignore_index=True)
 
 
 def _cell_column(column: str) -> str:

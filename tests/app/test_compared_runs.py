@@ -74,6 +74,23 @@ def test_start_trains_the_table_that_it_shows(opened: Opened, store: Store) -> N
     assert (spec.table, spec.table_name, spec.split.valid, spec.model.name) == (control, "control.csv", 0.2, "deepfm")
 
 
+def test_start_says_which_table_a_click_trains_on_and_that_such_a_run_exists(opened: Opened, store: Store) -> None:
+    control = store.import_table(ROOT / "sample_data" / "clicks_no_interaction.csv", "control.csv", "local").sha256
+    run = finished_copy(store, lambda folder: None, embedding_size=5)
+    _with_spec(store, run, table=control, table_name="control.csv")
+
+    def said() -> str:
+        app = opened("start", run=run)
+        return next(button for button in app.button if button.label == "Train this live").help
+
+    assert said() == "Trains DeepFM on control.csv, with the recommended settings."
+    shown = opened("start", run=run)
+    next(button for button in shown.button if button.label == "Train this live").click().run()
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET status = 'finished'")
+    assert said().endswith("You have a finished run with the same table and settings: a second one ends the same.")
+
+
 def test_a_comparison_ends_with_the_table_it_was_chosen_for(opened: Opened, store: Store) -> None:
     """A visitor who goes on to a run of another table is not followed by a run that cannot be compared."""
     same, elsewhere = (finished_copy(store, lambda folder: None) for _ in range(2))

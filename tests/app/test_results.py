@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 from app.charts.performance import off_by_chance
 from app.shared.field_pairs import no_clear_pairs, pair_id, pair_of, sizes
 from app.views.interactions.levels import UNREADABLE
+from app.views.performance.slices import finding
 from deepfm_core.evidence import verdicts
 from deepfm_core.evidence.verdicts import verdict_sentence
 from deepfm_core.export.model_card import Facts
@@ -255,8 +256,53 @@ def test_the_open_pair_stays_open_when_the_check_puts_another_first(opened: Open
     assert "comes first now" not in text_of(app)
 
 
-def test_slices_begin_with_the_field_of_the_worst_one(opened: Opened) -> None:
-    assert next(box for box in opened("performance").selectbox if box.label == "By field").value == "weekday"
+def test_performance_opens_on_the_field_whose_slice_is_furthest_off(opened: Opened) -> None:
+    """It opened on the first column, and the worst slice was found by trying every field."""
+    app = opened("performance")
+    assert app.selectbox(key="choice of slice").value == "weekday"
+    said = text_of(app)
+    assert "316 rows: 15.8% predicted, **9.2%** observed (95%: 6.5% to 12.9%). Beyond chance." in said
+    assert "1 of 103 slices is further off" in said
+    assert "check the field's role on *Data*" in said
+    other = app.button(key="slice 1")
+    assert other.label == "country = France"
+    other.click().run()
+    assert app.selectbox(key="choice of slice").value == "country"
+
+
+def test_train_and_runs_count_the_same_seconds_while_pairs_are_checked(opened: Opened, store: Store) -> None:
+    """Train counted seconds of work and Runs those since the run began: 28.2 and 109.1 of the same run."""
+    run = finished_copy(store, lambda folder: None)
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET status = 'queued' WHERE id = ?", (run,))
+    assert store.claims.next(Process.current()) is not None
+    metric = next(metric for metric in opened("train", run=run).metric if metric.label.startswith("seconds"))
+    table = next(each.value for each in opened("runs").dataframe if "Seconds" in each.value)
+    assert metric.label == "seconds so far"
+    assert float(metric.value) == pytest.approx(float(table["Seconds"].iloc[0]), abs=0.05)
+
+
+def test_models_of_a_comparison_that_has_ended_stand_beside_the_parts_of_another_run(
+    opened: Opened, store: Store
+) -> None:
+    hint = "Start *Compare* from this run"
+    run = finished_copy(store, lambda folder: None)
+    assert hint in text_of(opened("performance", run=run))
+    alone = finished_copy(store, lambda folder: None, seed=0, name="lr")
+    with store.database.write() as connection:
+        connection.execute("INSERT INTO comparisons VALUES ('c', 'models', 'local', 'models', '{}', 1.0, NULL)")
+        connection.execute("UPDATE runs SET comparison = 'c' WHERE id = ?", (alone,))
+    assert hint not in text_of(opened("performance", run=run))
+
+
+def test_a_slice_that_is_not_counted_is_named() -> None:
+    table = pd.DataFrame(
+        {"level": ["a", "b", "Other"], "rows": [900, 800, 22], "clicks": [90, 80, 3], "calibration_ratio": [1, 2, 0.5]}
+    ).assign(low=[0.9, 1.5, 0.1], high=[1.1, 2.5, 0.9])
+    said = finding(table, "calibration_ratio", 1.0)
+    assert said.startswith("1 of 2 intervals misses 1; by chance, one in 20 would. The worst is b, with 2.00.")
+    assert said.endswith("Too few positive rows to count: Other (22 rows, 3 positive).")
+    assert finding(table[:1], "calibration_ratio", 1.0) == "Every interval contains 1."
 
 
 def test_findings_of_a_sample_of_the_held_out_rows_say_so(opened: Opened, store: Store) -> None:

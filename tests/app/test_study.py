@@ -77,6 +77,25 @@ def test_factors_values_and_design_come_from_the_url(opened: Opened, store: Stor
     assert (plan.design, plan.trials, plan.seeds, plan.model) == (SEARCH, 5, 2, "fm-dnn")
 
 
+def test_a_study_of_the_dnn_is_warned_of_where_a_run_kept_its_guide_alone(opened: Opened, store: Store) -> None:
+    """Each of four runs kept its guide, and the page said that the DNN's settings do not matter on this table."""
+    comparison = begin(store, StudyPlan({"layers": (1, 2)}))
+    with store.database.write() as connection:
+        connection.execute("UPDATE runs SET summary = json_set(summary, '$.best_epoch', 0)")
+    said = text_of(opened("study", study=comparison))
+    assert "The DNN’s settings never came into play. Switch *Guided by the evidence* off to study them." in said
+    table = store.comparisons.runs(comparison)[0].spec.table
+    warned = "kept its guide alone: its DNN never came into play"
+    assert warned in text_of(opened("study", table=table))
+    assert warned not in text_of(opened("study", table=table, factors="layers,l2"))
+    free = opened("study", table=table, guided="off")
+    assert warned not in text_of(free)
+    button(free, "Study").click().run()
+    newest = store.comparisons.all("local", "settings")[0]
+    assert not StudyPlan.from_dict(newest.plan).guided
+    assert not any(run.spec.model.has_guide for run in store.comparisons.runs(newest.id))
+
+
 def test_a_value_that_cannot_be_gets_its_sentence(opened: Opened) -> None:
     app = opened("study", values=json.dumps({"keep": "0.5, half"}))
     assert "Share kept (dropout) is 'half', not a number" in app.error[0].value

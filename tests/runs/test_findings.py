@@ -20,6 +20,7 @@ from deepfm_core.runs.findings import (
     find_pair_again,
     findings,
     logit_spread,
+    ranked_slices,
     strongest_pair,
     worst_slice,
 )
@@ -114,6 +115,21 @@ def test_the_slice_that_is_off_is_found_and_told_from_chance() -> None:
     assert (found.field, found.level, found.beyond_chance) == ("device", "q", True)
     assert found.low > found.predicted
     assert found.low < found.observed < found.high
+
+
+def test_the_slices_of_all_fields_are_ranked_and_those_of_few_rows_come_last() -> None:
+    examples, cells, schema = _evaluated(wrong=0.15)
+    cells["device"] = cells["device"].mask(cells.index < 20, "few")
+    columns = {role.column: cells[role.column] for role in schema.used}
+    ranked = ranked_slices(examples["label"], examples["probability"], columns, schema.used)
+    assert set(ranked["field"]) == {"device", "price"}
+    assert (ranked["field"][0], ranked["level"][0], ranked["beyond_chance"][0]) == ("device", "q", True)
+    assert ranked["level"].tolist()[-1] == "few"
+    assert ranked["judged"].tolist() == [True] * (len(ranked) - 1) + [False]
+    own = examples[cells["device"] == "q"]
+    assert ranked["observed"][0] == pytest.approx(own["label"].mean())
+    assert ranked["predicted"][0] == pytest.approx(own["probability"].mean())
+    assert ranked[ranked["judged"]]["errors"].abs().is_monotonic_decreasing
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,24 +10,23 @@ import pandas as pd
 import streamlit as st
 from numpy.typing import NDArray
 
-from app.charts.performance import calibration_curve, component_ladder, goes_on, off_by_chance, slices
-from app.shared import predictions, run_status
+from app.charts.performance import calibration_curve, component_ladder, off_by_chance
+from app.shared import groups, predictions, run_status
 from app.shared.predictions import predicted_runs, same_predictions, say_which_is_better
 from app.state import links, saved_runs, sharing
 from app.state.saved_runs import OpenRun
 from app.state.store import store
 from app.views.performance.run_diff import difference_section
+from app.views.performance.slices import slice_section
 from app.views.performance.threshold import threshold_section
-from app.widgets.columns import LADDER, RATES, SLICES
+from app.widgets.columns import LADDER, RATES
 from app.widgets.figure import figure
 from app.widgets.layout import heading_for_readers, side_by_side
-from app.widgets.text import MODEL_TITLES, code, counted, plain
+from app.widgets.text import MODEL_TITLES, code, plain
 from deepfm_core._words import percent, signed
-from deepfm_core.errors import DeepFMError
 from deepfm_core.metrics.bootstrap import DEEP, SECOND, ladder
-from deepfm_core.metrics.scores import Metrics, calibration, few_cases, level_rows, slice_metrics
-from deepfm_core.runs.findings import findings
-from deepfm_core.schema.schema import FieldRole
+from deepfm_core.metrics.scores import Metrics, calibration, few_cases
+from deepfm_core.store.records import RunRow
 
 FEWEST_BUCKETS, MOST_BUCKETS = 3, 10
 
@@ -248,18 +248,23 @@ def ladder_section(run: OpenRun, part: str) -> None:
 
 
 def _alone(run: OpenRun) -> list[OpenRun]:
-    """Find the finished runs of the same comparison and seed that have one part only."""
-    row = run.row
-    if row is None or row.comparison is None:
-        return []
+    """Find the finished runs of a comparison with the same seed that have one part only."""
     return [
         saved_runs.open_run(other.id)
-        for other in store().comparisons.runs(row.comparison)
+        for other in _beside(run)
         if other.ended_well
         and sharing.may_see_run(other)
         and other.spec.model.name in ALONE
         and other.spec.seed == run.spec.seed
     ]
+
+
+def _beside(run: OpenRun) -> Sequence[RunRow]:
+    """List the runs of the run's comparison, or of the newest comparison on its table if it belongs to none."""
+    if run.row is not None and run.row.comparison is not None:
+        return store().comparisons.runs(run.row.comparison)
+    newest = groups.newest_comparison(run.spec)
+    return () if newest is None else newest[1]
 
 
 @st.cache_data(max_entries=64, show_spinner=False)
@@ -307,100 +312,6 @@ def _figure(rungs: pd.DataFrame, metric: str, title: str, name: str) -> None:
     )
     chart = component_ladder(rungs, metric, name)
     figure(title, lambda: chart, table, reading, key=f"ladder {metric}", file=f"ladder-{metric}", titles=LADDER)
-
-
-# Slices: calibration, AUC or logloss at each level of a field.
-
-
-RATIO, AUC, LOGLOSS = "Predicted ÷ observed rate", "AUC", "Logloss"
-MEASURES = {
-    RATIO: ("calibration_ratio", "calibration", "predicted ÷ observed positive rate"),
-    AUC: ("auc", "auc", "AUC"),
-    LOGLOSS: ("logloss", "logloss", "logloss (nats)"),
-}
-FEWEST_CLICKS = 5
-"""A slice of fewer clicks is never named as the worst, since its interval is only an approximation."""
-
-
-@st.fragment
-def slice_section(run: OpenRun, part: str, rows: pd.DataFrame, metrics: Metrics) -> None:
-    """Draw the section; as a fragment, only it runs again when the field changes."""
-    st.header("Slices", anchor=False, divider="gray")
-    roles = [role for role in run.spec.schema.roles if role.column != run.spec.schema.label.column]
-    left, right = side_by_side(2)
-    names = [role.column for role in roles]
-    used = [role.column for role in roles if role.kind.is_used]
-    field = left.selectbox("By field", names, **links.mirror("slice", names, _first_shown(run, used or names)))
-    measure = right.segmented_control(
-        "Measure", list(MEASURES), required=True, **links.mirror("measure", list(MEASURES), RATIO)
-    )
-    role = roles[names.index(field)]
-    try:
-        predictions.require_table(run)
-        sliced = sliced_metrics(run.id, part, role, rows, run)
-    except DeepFMError as error:
-        st.info(plain(str(error)))
-        return
-    _show(sliced, role, measure or RATIO, metrics)
-
-
-def _first_shown(run: OpenRun, fields: list[str]) -> str:
-    """Choose the field to begin with: that of the worst slice, which *Start* names."""
-    worst = findings(run.folder).worst
-    return worst.field if worst is not None and worst.field in fields else fields[0]
-
-
-@st.cache_data(max_entries=64, show_spinner=False)
-def sliced_metrics(run_id: str, part: str, role: FieldRole, _rows: pd.DataFrame, _run: OpenRun) -> pd.DataFrame:
-    """Evaluate a finished run's predictions at each level of a field."""
-    cells = predictions.table_of(_run, part).frame[role.column].take(_rows["row"].to_numpy())
-    return slice_metrics(_rows["label"].to_numpy(), _rows["logit"].to_numpy(), level_rows(cells, role))
-
-
-def _show(sliced: pd.DataFrame, role: FieldRole, measure: str, metrics: Metrics) -> None:
-    name, stem, title = MEASURES[measure]
-    table = sliced[["level", "rows", "clicks", name, f"{stem}_low", f"{stem}_high"]].rename(
-        columns={f"{stem}_low": "low", f"{stem}_high": "high"}
-    )
-    overall: float | None = getattr(metrics, name)
-    drawn = table.dropna(subset=[name])
-    left_out = len(table) - len(drawn)
-    reading = (
-        "One point per level, with its 95% interval; the number of rows is in brackets. Dashed: all rows. "
-        + _finding(drawn, name, overall)
-        + (" Arrow: the interval continues." if measure == RATIO and goes_on(drawn, name, overall) else "")
-        + (f" {left_out} levels with only one outcome are in the table only." if left_out else "")
-    )
-    if drawn.empty:
-        st.info(f"No level of {code(role.column)} has both positive and negative rows here.")
-        return
-    figure(
-        f"{measure} by {role.column}",
-        lambda: slices(drawn, value=name, title=title, overall=overall, field=role.column, ratio=measure == RATIO),
-        table,
-        reading,
-        key="slices",
-        titles=SLICES,
-        file=f"slices-{role.column}",
-    )
-
-
-def _finding(table: pd.DataFrame, name: str, overall: float | None) -> str:
-    """Say how many intervals miss the target, and how many would by chance."""
-    target = 1.0 if name == "calibration_ratio" else overall
-    evaluated = table[table["clicks"] >= FEWEST_CLICKS]
-    if target is None or evaluated.empty:
-        return ""
-    off = evaluated[(evaluated["low"] > target) | (evaluated["high"] < target)]
-    goal = "1" if name == "calibration_ratio" else "the line"
-    few = len(table) - len(evaluated)
-    uncounted = f" Not counted: {counted(few, 'level')} with fewer than {FEWEST_CLICKS} positive rows." if few else ""
-    if off.empty:
-        return f"Every interval contains {goal}.{uncounted}"
-    worst = off.iloc[int((off[name] - target).abs().to_numpy().argmax())]
-    missed = f"of {counted(len(evaluated), 'interval')} {'misses' if len(off) == 1 else 'miss'} {goal}"
-    named = f"The worst is {plain(str(worst['level']))}, with {worst[name]:.2f}.{uncounted}"
-    return f"{len(off)} {missed}; by chance, one in 20 would. {named}"
 
 
 main()

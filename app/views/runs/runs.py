@@ -203,8 +203,8 @@ def _settings(row: RunRow) -> dict[str, object]:
 
 
 def _seconds(row: RunRow) -> float | None:
-    """Give the seconds of work of a finished run, and of any other the seconds since it began."""
-    if row.ended_well and (worked := seconds_of_work(row.summary)) is not None:
+    """Give the seconds of work of a run with results, as Train does; of any other, the seconds since it began."""
+    if (worked := seconds_of_work(row.summary)) is not None:
         return worked
     return None if row.started is None else (row.ended or time.time()) - row.started
 
@@ -215,7 +215,9 @@ _COLUMNS = {
     "Started": st.column_config.DatetimeColumn(format="D MMM, HH:mm", width=100),
     "Test AUC": st.column_config.NumberColumn(format="%.4f", width=72),
     "Test logloss": st.column_config.NumberColumn(format="%.4f", width=86),
-    "Seconds": st.column_config.NumberColumn(format="%.1f", width=68, help=SECONDS_HELP),
+    "Seconds": st.column_config.NumberColumn(
+        format="%.1f", width=68, help=f"{SECONDS_HELP} Of a run without results: seconds since it began."
+    ),
     "Kept": st.column_config.TextColumn(
         width=104,
         help="The epoch whose weights the run keeps: the best one on the validation rows. *guide alone*: no epoch did "

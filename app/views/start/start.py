@@ -91,13 +91,21 @@ def _later() -> None:
 
 def _ways_on(run: OpenRun) -> None:
     with st.container(horizontal=True):
-        if st.button("Train this live", type="primary", icon=":material/play_arrow:"):
+        if st.button("Train this live", type="primary", icon=":material/play_arrow:", help=_what_is_trained(run)):
             with errors_shown():
                 launch.launch(launch.as_shown(run))
         if st.button("Use my CSV", icon=":material/upload_file:"):
             links.go("data")
         if st.button("How it works", icon=":material/functions:"):
             _how_it_works()
+
+
+def _what_is_trained(run: OpenRun) -> str:
+    """Say what a click trains, and that a run like it exists where one does."""
+    text = f"Trains DeepFM on {plain(run.spec.table_name)}, with the recommended settings."
+    if launch.trained_already(run):
+        text += " You have a finished run with the same table and settings: a second one ends the same."
+    return text
 
 
 def _about(run: OpenRun) -> None:

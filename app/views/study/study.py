@@ -6,7 +6,8 @@ on parallel axes, and their table.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ import streamlit as st
 from app.charts.study import MEASURES, Axis, axis_shares, brushed_settings, factor_line, setting_lines
 from app.shared import datasets, groups, launch, run_status
 from app.shared.holdout import say_unusable, table_line
-from app.state import links, saved_tables, visitor
+from app.state import links, saved_runs, saved_tables, visitor
 from app.state.links import selected
 from app.state.store import store
 from app.widgets.columns import configured
@@ -107,10 +108,12 @@ def show_form() -> None:
     base = launch.base_spec(sha, schema)
     train = base.training_rows(rows)
     model, preset = _choose_model()
-    start = StudyPlan({"l2": (1e-5,)}, model, preset).start(base, train)
+    guided = launch.choose_guided(preset, model)
+    start = StudyPlan({"l2": (1e-5,)}, model, preset, guided=guided).start(base, train)
     factors = _choose_factors(model, start)
-    plan = _choose_design(factors, model, preset)
+    plan = replace(_choose_design(factors, model, preset), guided=guided)
     runs = plan.runs(base, train)
+    _say_guided(start, factors)
     with st.container(horizontal=True, vertical_alignment="center"):
         if st.button("Study", type="primary", icon=":material/play_arrow:", disabled=unusable):
             title = f"{MODEL_TITLES[model]} on {base.table_name}"
@@ -135,6 +138,34 @@ def _choose_model() -> tuple[str, str]:
             label, list(PRESETS), format_func=str.capitalize, required=True, help=help_text, **kept
         )
     return model, preset
+
+
+HOW_TO_STUDY = "Switch *Guided by the evidence* off to study them."
+
+
+def _say_guided(start: RunSpec, factors: Mapping[str, Sequence[Value]]) -> None:
+    """Warn of a study of the DNN alone where the table's newest run kept its guide: all its runs may end the same.
+
+    Args:
+        start: the spec of the first trial.
+        factors: what is varied.
+    """
+    if not start.model.has_guide or not _of_dnn(factors):
+        return
+    for row in saved_runs.runs(together=True):
+        spec, same = row.spec, groups.same_question(row.spec, start)
+        if same and row.ended_well and spec.model.has_guide and spec.model.deep:
+            if guide_alone(row.summary):
+                st.warning(
+                    f"The newest such run on this table, {plain(row.name)}, kept its guide alone: its DNN never came "
+                    f"into play. All runs of a study of the DNN's settings may end the same. {HOW_TO_STUDY}"
+                )
+            return
+
+
+def _of_dnn(factors: Iterable[str]) -> bool:
+    """Say whether all factors are settings of the DNN, which FM does not have."""
+    return set(factors).isdisjoint(factors_of("fm"))
 
 
 def _choose_factors(model: str, start: RunSpec) -> dict[str, tuple[Value, ...]]:
@@ -243,8 +274,8 @@ def _best(runs: Sequence[RunRow], table: pd.DataFrame, trials: pd.DataFrame, pla
     if len(ended) > 1 and all(guide_alone(run.summary) for run in ended):
         text = (
             f"So far all {len(ended)} runs end with the same model: each kept its guide alone, since no epoch did "
-            "clearly better. What these settings change never came into play. To study them, turn off *Guided by the "
-            "evidence*, and start anew."
+            f"clearly better. {'The DNN’s' if _of_dnn(plan.factors) else 'These'} settings never came into play. "
+            f"{HOW_TO_STUDY}"
         )
     elif number == 0:
         text = f"The start, **{setting}**, has the best validation logloss so far: {best['valid_logloss']:.4f} nats."

@@ -14,7 +14,6 @@ from app.widgets.layout import side_by_side
 from app.widgets.text import MODEL_TITLES, plain
 from deepfm_core._processor import announces_bfloat16
 from deepfm_core.schema.schema import Schema
-from deepfm_core.spec.models import MODELS as MODEL_SWITCHES
 from deepfm_core.spec.presets import preset, settings_said
 from deepfm_core.spec.run import MODEL_NAMES, RunSpec
 from deepfm_core.spec.settings import PRECISIONS, SETTINGS, Home, Setting, of_home, setting_named
@@ -64,18 +63,10 @@ def choose(sha: str, schema: Schema, rows: int) -> RunSpec:
         model_name = st.selectbox("Model", list(MODELS), format_func=MODEL_TITLES.__getitem__, **kept)
         st.caption(f"{MODELS[model_name][0].upper()}{MODELS[model_name][1:]}.")
     base = launch.base_spec(sha, schema)
-    name, guided = "recommended" if chosen == CUSTOM else chosen, _guided(chosen, model_name)
+    name, guided = "recommended" if chosen == CUSTOM else chosen, launch.choose_guided(chosen, model_name)
     model, fit = preset(name, model_name, base.training_rows(rows), guided=guided)
     spec = replace(base, model=model, fit=fit)
     return _custom(spec, rows) if chosen == CUSTOM else spec
-
-
-def _guided(chosen: str, model_name: str) -> bool:
-    """Draw the switch for guidance, which models with FM pairs have; the paper's form is never guided."""
-    if chosen == "paper" or not MODEL_SWITCHES[model_name].second_order:
-        return False
-    setting = setting_named("guided")
-    return st.toggle(setting.heading, help=setting.sentence, **links.mirror_flag(GUIDED, True))
 
 
 def in_words(spec: RunSpec, base: RunSpec, rows: int) -> str:

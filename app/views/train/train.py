@@ -301,7 +301,8 @@ def _summary(run: OpenRun, run_progress: RunProgress) -> None:
         "kept" if alone else "best epoch", _best_epoch(run), help=guide_kept(run_progress.epochs) if alone else None
     )
     seconds = seconds_of_work(run.summary)
-    columns[3].metric("seconds", "–" if seconds is None else f"{seconds:.1f}", help=SECONDS_HELP)
+    title = "seconds so far" if run.active else "seconds"
+    columns[3].metric(title, "–" if seconds is None else f"{seconds:.1f}", help=SECONDS_HELP)
     judging = predictions.metrics(run, "test") or predictions.metrics(run, "valid")
     if judging is not None and (few := few_cases(judging)):
         st.caption(few)
