@@ -116,15 +116,18 @@ def alone_in_words(summary: Mapping[str, Any]) -> str:
     return f"guide alone: first order and {counted(pairs, 'pair') if pairs else 'no pairs'}"
 
 
-def guide_kept(epochs: pd.DataFrame) -> str:
+def guide_kept(epochs: pd.DataFrame, summary: Mapping[str, Any]) -> str:
     """Say why a run kept its guide alone, although its curves have a best epoch.
 
     Args:
         epochs: columns `epoch` and `best`.
+        summary: of the run, which names the pairs of its guide.
     """
     best = epochs.loc[epochs["best"].astype(bool), "epoch"]
     named = f"the best epoch, {best.iloc[-1]} of {len(epochs)}, was not" if len(best) else "no epoch was"
-    kept = "The run keeps its guide: main effects and the pairs that the labels support."
+    pairs = (summary.get("guide") or {}).get("pairs", [])
+    what = "the pairs that the labels support" if pairs else "no pairs, since the labels support none"
+    kept = f"The run keeps its guide: main effects and {what}."
     return f"{kept} On the validation rows, {named} clearly better."
 
 

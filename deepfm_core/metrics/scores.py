@@ -163,6 +163,18 @@ FEW_CASES = 100
 """Rows of the rarer outcome below which scores are said to be a first hint."""
 
 
+def not_better(metrics: Metrics) -> str:
+    """Say that a model is no better than always predicting the training positive rate; empty where it is better."""
+    ratio, low = metrics.normalised_entropy, metrics.normalised_entropy_low
+    if ratio is None or metrics.logloss is None or ratio < 1:
+        return ""
+    how = "worse" if low is not None and low > 1 else "no better"
+    return (
+        f"The model is {how} than always predicting the share of positive rows: its logloss is {metrics.logloss:.4f}, "
+        f"and that of the share {metrics.base_logloss:.4f}."
+    )
+
+
 def few_cases(metrics: Metrics) -> str:
     """Say that few rows of one outcome judge a part's scores; empty where there are enough."""
     cases, word = min((metrics.clicks, "positive"), (metrics.rows - metrics.clicks, "negative"))

@@ -34,8 +34,9 @@ def _spec(table: str = "t.csv", model: str = "deepfm") -> RunSpec:
 
 def test_why_a_guide_was_kept_names_the_epoch_that_the_curves_mark_while_training() -> None:
     epochs = pd.DataFrame({"epoch": [1, 2, 3], "best": [True, True, False]})
-    assert "the best epoch, 2 of 3, was not clearly better." in guide_kept(epochs)
-    assert "no epoch was clearly better." in guide_kept(epochs.head(0))
+    assert "the best epoch, 2 of 3, was not clearly better." in guide_kept(epochs, {"guide": {"pairs": [1]}})
+    assert "no epoch was clearly better." in guide_kept(epochs.head(0), {})
+    assert "the pairs that the labels support" not in guide_kept(epochs, {"guide": {"pairs": []}})
 
 
 def test_lines_of_the_same_problem_are_one_sentence() -> None:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from deepfm_core.metrics.bootstrap import logloss_difference
-from deepfm_core.metrics.scores import auc, level_rates, level_rows, logloss, slice_metrics
+from deepfm_core.metrics.scores import auc, evaluate, level_rates, level_rows, logloss, not_better, slice_metrics
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import FieldRole
 
@@ -78,3 +78,13 @@ def test_every_level_has_its_rows_and_its_share_of_positives_with_an_interval() 
     assert dict(found["rate"]) == {"a": 0.5, "b": 1.0, "missing": 0.0}
     assert found["share"].sum() == 1.0
     assert ((found["low"] <= found["rate"]) & (found["rate"] <= found["high"])).all()
+
+
+def test_a_model_that_is_no_better_than_the_share_of_positives_is_said_to_be_so() -> None:
+    labels = np.tile([1.0, 0.0, 0.0, 0.0], 200)
+    right, wrong = (evaluate(labels, sign * (2 * labels - 1), 0.25) for sign in (2.0, -2.0))
+    assert not_better(right) == ""
+    assert "The model is worse than always predicting" in not_better(wrong)
+    assert "that of the share 0.5623." in not_better(wrong)
+    noise = evaluate(labels, np.full(800, np.log(1 / 3)) + 1e-3, 0.25)
+    assert "no better than" in not_better(noise)

@@ -25,7 +25,7 @@ from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import MODEL_TITLES, code, plain
 from deepfm_core._words import percent, signed
 from deepfm_core.metrics.bootstrap import DEEP, SECOND, ladder
-from deepfm_core.metrics.scores import Metrics, calibration, few_cases
+from deepfm_core.metrics.scores import Metrics, calibration, few_cases, not_better
 from deepfm_core.store.records import RunRow
 
 FEWEST_BUCKETS, MOST_BUCKETS = 3, 10
@@ -195,6 +195,7 @@ def sentence(metrics: Metrics) -> str:
         gain = 1 - metrics.normalised_entropy
         word = "below" if gain >= 0 else "above"
         text += f" The logloss is **{abs(gain):.0%} {word}** that of always predicting the share of positive rows."
+        text += f" **{guess}**" if (guess := not_better(metrics)) else ""
     low, high = metrics.calibration_low, metrics.calibration_high
     if low is not None and high is not None:
         fits = low <= 1 <= high

@@ -33,7 +33,7 @@ from app.widgets.text import (
     to_pairs,
     without_options,
 )
-from deepfm_core.metrics.scores import few_cases
+from deepfm_core.metrics.scores import few_cases, not_better
 from deepfm_core.runs.findings import FILE
 from deepfm_core.spec.events import GUIDE, HOLD_OUT, PLACE
 
@@ -297,13 +297,14 @@ def _summary(run: OpenRun, run_progress: RunProgress) -> None:
     columns[0].metric(f"AUC ({part})", "–" if auc is None else f"{auc:.3f}")
     columns[1].metric(f"logloss ({part})", "–" if logloss is None else f"{logloss:.4f}")
     alone = guide_alone(run.summary)
-    columns[2].metric(
-        "kept" if alone else "best epoch", _best_epoch(run), help=guide_kept(run_progress.epochs) if alone else None
-    )
+    why = guide_kept(run_progress.epochs, run.summary) if alone else None
+    columns[2].metric("kept" if alone else "best epoch", _best_epoch(run), help=why)
     seconds = seconds_of_work(run.summary)
     title = "seconds so far" if run.active else "seconds"
     columns[3].metric(title, "–" if seconds is None else f"{seconds:.1f}", help=SECONDS_HELP)
     judging = predictions.metrics(run, "test") or predictions.metrics(run, "valid")
+    if judging is not None and (guess := not_better(judging)):
+        st.warning(guess)
     if judging is not None and (few := few_cases(judging)):
         st.caption(few)
 
@@ -359,7 +360,7 @@ def _curves(run: OpenRun, run_progress: RunProgress) -> None:
     base, live = run_progress.started.base_logloss, run.active and not run.scored
     st.markdown("**Logloss**")
     alone = guide_alone(run.summary)
-    kept = f" {guide_kept(run_progress.epochs)}" if alone else ""
+    kept = f" {guide_kept(run_progress.epochs, run.summary)}" if alone else ""
     guide = run.summary.get("valid") or {} if alone else {}
     version = (run.id, live, len(run_progress.epochs), len(run_progress.progress), alone)
     show_chart(
