@@ -337,6 +337,12 @@ def _code(text: str | None) -> str:
 
 
 def _text(text: str) -> str:
-    """Write a text without what Markdown would take for markup."""
-    words = " ".join(text.split())
-    return "".join(f"\\{sign}" if sign in "\\`*_[]<>#" else sign for sign in words)
+    """Write a text without what Markdown would take for markup, except code between two backticks."""
+    parts = " ".join(text.replace("``", "''").split()).split("`")
+    if len(parts) % 2 == 0:
+        parts = ["'".join(parts)]
+    return "`".join(part if place % 2 else _escaped(part) for place, part in enumerate(parts))
+
+
+def _escaped(text: str) -> str:
+    return "".join(f"\\{sign}" if sign in "\\*_[]<>#" else sign for sign in text)

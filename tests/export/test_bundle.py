@@ -22,6 +22,7 @@ from deepfm_core.errors import DeepFMError, RunError, SpecError, TableError
 from deepfm_core.export.bundle import MANIFEST, bundle_bytes, import_bundle, opened, zipped
 from deepfm_core.export.formats import FORMATS, export
 from deepfm_core.export.model_card import Facts
+from deepfm_core.export.model_card import _text as card_text
 from deepfm_core.runs.findings import findings
 from deepfm_core.runs.predictor import Trained
 from deepfm_core.runs.progress import RunProgress
@@ -297,3 +298,9 @@ def test_a_bundle_is_tried_in_another_process_and_what_no_run_has_is_refused(
     assert not store.runs()
     run = import_bundle(store, content, "theirs.zip")
     assert store.run(run).state == "finished"
+
+
+def test_code_in_a_note_stays_code_in_the_card() -> None:
+    """The README had a backslash before each backtick."""
+    assert card_text("Is `education` a*b <i>") == r"Is `education` a\*b \<i\>"
+    assert card_text("one `alone") == "one 'alone"

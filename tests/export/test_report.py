@@ -83,6 +83,16 @@ def test_a_ledger_adds_up_to_the_logit(sample) -> None:
             assert sum(values[:-1]) == pytest.approx(values[-1], abs=0.08)  # each is rounded to two digits
 
 
+def test_a_ledger_says_that_its_parts_are_purified_and_splits_the_logit_as_trained(sample) -> None:
+    """Row by row, the app begins with the parts as trained: the same row had two sets of figures, without a word."""
+    assert "these parts are purified, so they differ from the parts as trained" in sample
+    split = re.findall(r"its logit of ([+−][\d.]+) is the sum of FM logit ([+−][\d.]+), DNN ([+−][\d.]+)\.", sample)
+    assert len(split) == 4
+    for whole, fm, dnn in split:
+        logit, *parts = (float(each.replace("−", "-")) for each in (whole, fm, dnn))
+        assert sum(parts) == pytest.approx(logit, abs=0.011)
+
+
 @pytest.mark.slow
 def test_names_and_values_are_text_whatever_they_hold(tmp_path) -> None:
     frame = rows(200).rename(columns={"clicked": "clicked"})

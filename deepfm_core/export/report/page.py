@@ -398,7 +398,8 @@ def _rows(facts: Facts) -> Iterator[str]:
         return
     yield (
         "<p>Every prediction is a sum. Here are four held-out rows, from the mean logit to their own. What fields do "
-        f"alone is kept apart from what pairs add. {_left_out(facts)}</p>"
+        "alone is kept apart from what pairs add: these parts are purified, so they differ from the parts as trained, "
+        f"which <em>Examples</em> in the app shows first. Both add up to the same logit. {_left_out(facts)}</p>"
     )
     yield '<div class="row wide">'
     for title, row in _typical(examples):
@@ -432,9 +433,19 @@ def _row(title: str, row: pd.Series, addends: pd.DataFrame, cells: pd.Series, fa
     picture = charts.ledger(base, _steps(addends[addends["term"] != "base"], cells), float(row["logit"]))
     values = "".join(f"<span>{escape(named(name, str(value)))}</span>" for name, value in shown.items())
     head = f"{title}: {percent(row['probability'], 1)}"
-    said = f"Row {int(row['row']):,} of the {PARTS[str(row['part'])].lower()} part was {happened}."
+    said = f"Row {int(row['row']):,} of the {PARTS[str(row['part'])].lower()} part was {happened}.{_split(row, facts)}"
     about = f'<figcaption>{said}</figcaption><div class="cells">{values}</div>'
     return f'<figure><h3>{head}</h3>{about}<div class="scroll">{picture}</div></figure>'
+
+
+def _split(row: pd.Series, facts: Facts) -> str:
+    """Split a row's logit into FM and DNN as trained, where the model has both."""
+    model = facts.spec.model
+    if not (model.deep and model.first_order):
+        return ""
+    wide = "FM logit" if model.second_order else "LR"
+    parts = f"{wide} {signed(float(row['fm_logit']))}, DNN {signed(float(row['dnn_logit']))}"
+    return f" As trained, its logit of {signed(float(row['logit']))} is the sum of {parts}."
 
 
 def _steps(addends: pd.DataFrame, cells: pd.Series) -> list[Step]:
