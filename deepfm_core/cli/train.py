@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import signal
 import sys
@@ -21,8 +22,10 @@ from deepfm_core._files import finite
 from deepfm_core._parallel import processors
 from deepfm_core.cli.options import Tables, base_spec, chosen_settings, model_folder, run_name_of
 from deepfm_core.cli.output import Progressed, as_json
+from deepfm_core.cli.parser import program
 from deepfm_core.errors import RunError, SpecError
 from deepfm_core.export.tracking import check, send
+from deepfm_core.metrics.scores import Metrics
 from deepfm_core.runs.engine import execute
 from deepfm_core.runs.job import Context, Engine, Job
 from deepfm_core.runs.progress import expectations
@@ -78,7 +81,37 @@ def _train(arguments: argparse.Namespace, engine: Engine, tables: Tables) -> Non
     summaries = train(specs, tables, arguments.quiet)
     if arguments.mlflow:
         summaries = [_sent(summary, arguments.mlflow) for summary in summaries]
+    if not arguments.quiet:
+        _say_judged([summary["run"] for summary in summaries])
     print(as_json(finite(summaries[0] if len(summaries) == 1 else _over_seeds(summaries)), sys.stdout))
+
+
+def _say_judged(runs: Sequence[str]) -> None:
+    """Say of each run how good it is, and what to type next; on stderr, since the JSON stands on stdout."""
+    for run in runs:
+        print(judged(run, RunFolder(Path(run)).read_json("metrics.json") or {}), file=sys.stderr)
+    print(f"next: {program()} interactions {shlex.quote(runs[0])}", file=sys.stderr)
+
+
+def judged(run: str, metrics: Mapping[str, Any]) -> str:
+    """Say how good a run is on its test part, or on its validation part without one, against the base rate.
+
+    Args:
+        run: names it.
+        metrics: its `metrics.json`.
+    """
+    part = "test" if metrics.get("test") else "valid"
+    values = metrics.get(part)
+    if not values:
+        return f"{run}: no held-out rows to judge it by"
+    found, name = Metrics(**values), {"test": "test", "valid": "validation"}[part]
+    auc = "–" if found.auc is None else f"{found.auc:.4f}"
+    gain = 1 - (found.logloss / found.base_logloss if found.base_logloss else 1.0)
+    way = f"{abs(gain):.1%} {'below' if gain >= 0 else 'ABOVE'}"
+    return (
+        f"{run}: {name} AUC {auc}; {name} logloss {found.logloss:.4f}, {way} the {found.base_logloss:.4f} of always "
+        "predicting the share of positive rows"
+    )
 
 
 def _sent(summary: dict[str, Any], uri: str) -> dict[str, Any]:

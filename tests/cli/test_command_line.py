@@ -38,6 +38,10 @@ def test_train_prints_one_json_object(process: Command, table: Path, tmp_path: P
     assert set(summary["valid"]) == set(summary["test"]) == {"auc", "logloss"}
     assert set(summary["seconds"]) == {"read", "encode", "fit", "evaluate", "explain"}
     assert "epoch   1" in done.stderr
+    *_, judged, following = done.stderr.splitlines()
+    assert re.match(rf"{re.escape(str(out))}: test AUC 0\.\d{{4}}; test logloss \d\.\d{{4}}, [\d.]+% ", judged)
+    assert judged.endswith("of always predicting the share of positive rows")
+    assert following == f"next: python -m deepfm_core interactions {out}"
     assert [path.name for path in tmp_path.iterdir()] == ["run"]
 
 
