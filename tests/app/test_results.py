@@ -295,6 +295,19 @@ def test_models_of_a_comparison_that_has_ended_stand_beside_the_parts_of_another
     assert hint not in text_of(opened("performance", run=run))
 
 
+def test_performance_says_that_a_model_is_worse_than_the_share_of_positives(opened: Opened, store: Store) -> None:
+    def worse(folder: Path) -> None:
+        metrics = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))
+        values = metrics["test"]
+        changed = {"logloss": 0.6, "normalised_entropy": 1.2, "normalised_entropy_low": 1.1}
+        (folder / "metrics.json").write_text(json.dumps({**metrics, "test": {**values, **changed}}), encoding="utf-8")
+
+    run, said = finished_copy(store, worse), "The model is worse than always predicting the share of positive rows"
+    assert said in text_of(opened("performance", run=run))
+    assert said in text_of(opened("train", run=run))
+    assert said not in text_of(opened("performance"))
+
+
 def test_a_slice_that_is_not_counted_is_named() -> None:
     table = pd.DataFrame(
         {"level": ["a", "b", "Other"], "rows": [900, 800, 22], "clicks": [90, 80, 3], "calibration_ratio": [1, 2, 0.5]}

@@ -70,7 +70,7 @@ def edit_roles(sha: str, table: Table, schema: Schema) -> None:
         st.caption(f"{len(columns):,} columns: scroll in the table to see the rest.")
     sideways_hint("The table", wide=True)
     if any(role.warning for role in schema.roles):
-        st.caption("A long reason stands in full under *A field's values*, once you choose its field there.")
+        st.caption("Choose a field under *A field's values* below to read its full reason.")
     kinds = [kind for kind in Kind if any(role.kind is kind for role in schema.roles)]
     st.caption("  \n".join(f"**{kind.value}**: {kind.help}." for kind in kinds))
     if any(map(links.chosen_values, KEPT.values())):

@@ -195,7 +195,7 @@ def sentence(metrics: Metrics) -> str:
         gain = 1 - metrics.normalised_entropy
         word = "below" if gain >= 0 else "above"
         text += f" The logloss is **{abs(gain):.0%} {word}** that of always predicting the share of positive rows."
-        text += f" **{guess}**" if (guess := not_better(metrics)) else ""
+        text += f" **{said}**" if (said := not_better(metrics)) else ""
     low, high = metrics.calibration_low, metrics.calibration_high
     if low is not None and high is not None:
         fits = low <= 1 <= high
