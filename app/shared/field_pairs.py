@@ -21,16 +21,13 @@ from deepfm_core._words import signed, training_rows
 from deepfm_core.evidence.verdicts import (
     FEWEST,
     PROBABLE,
-    hardly_learned,
     has_evidence,
-    holding,
-    overstated,
     passed_over,
-    right_sized,
     unexplained_said,
     untested_said,
     why_no_pairs,
 )
+from deepfm_core.explain.pair_counts import PairCounts
 
 # The pair of fields that a page shows: kept in the URL, chosen by a click or in a select box.
 
@@ -227,9 +224,9 @@ def _beyond(run: OpenRun) -> str:
 
 
 def _finding_with_evidence(run: OpenRun, pairs: pd.DataFrame, measure: str) -> None:
-    clear = pairs[pairs["significant"].fillna(False).astype(bool)]
-    if clear.empty:
-        st.markdown(no_clear_pairs(pairs, positives(run)))
+    counts = PairCounts.of(pairs)
+    if not counts.clear + counts.unsure:
+        st.markdown(f"{no_clear_pairs(pairs, positives(run))} {counts.imagined_said}".rstrip())
         st.caption("Below is what the model learned of pairs all the same. Its order says nothing about your data.")
         return
     order = ranked(pairs, measure)
@@ -237,11 +234,13 @@ def _finding_with_evidence(run: OpenRun, pairs: pd.DataFrame, measure: str) -> N
     name = plain(pair_label(best["field_a"], best["field_b"]))
     leads = "The first to look at is" if stronger else "It is" if len(pairs) == 1 else "The strongest is"
     st.markdown(
-        f"{_sure(clear, pairs)} {sizes(clear, checking=run.active)} {leads} **{name}**, with "
-        f"{best[measure]:.2f} log-odds{WHERE.get(measure, '')}. {plain(stronger)}".rstrip()
+        f"{counts.sure_said} {leads} **{name}**, with {best[measure]:.2f} log-odds{WHERE.get(measure, '')}. "
+        f"{plain(stronger)}".rstrip()
     )
-    checked = "held_out_z" in pairs and bool(pairs["held_out_z"].notna().any())
-    if run.finished and run.spec.model.switches.pairs and not checked:
+    later = "Held-out rows will tell whether it overstates any." if run.active and counts.right else ""
+    if said := " ".join(filter(None, (counts.sizes_said, later, counts.imagined_said))):
+        st.markdown(said)
+    if run.finished and run.spec.model.switches.pairs and counts.holding is None:
         st.caption("These pairs were not checked on held-out rows. To check them, train again with *folds*, such as 5.")
 
 
@@ -251,13 +250,6 @@ def positives(run: OpenRun) -> tuple[int, int] | None:
     return (
         None if found is None or saved_runs.sample_of(run) else (sum(found.values()), sum(run.summary["rows"].values()))
     )
-
-
-def clear_pairs(clear: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """Begin a sentence on how many pairs are clear above noise; at least one is."""
-    if len(pairs) == 1:
-        return "The **one** pair is"
-    return f"**{len(clear):,} of {len(pairs):,}** pairs {_are(len(clear))}"
 
 
 def no_clear_pairs(pairs: pd.DataFrame, counted: tuple[int, int] | None = None) -> str:
@@ -279,67 +271,6 @@ def no_clear_pairs(pairs: pd.DataFrame, counted: tuple[int, int] | None = None) 
         f"**{subject} clear above noise.** Any real interaction here is probably below {high:.2f} log-odds. In a small "
         "table, even a strong pair can stay hidden."
     )
-
-
-def _sure(clear: pd.DataFrame, pairs: pd.DataFrame) -> str:
-    """Say how many pairs hold on held-out rows, if that was checked, then how many are clear in the data."""
-    if "held_out_z" not in clear or clear["held_out_z"].isna().all():
-        return f"{clear_pairs(clear, pairs)} clear above noise in the data."
-    held, count = int(holding(pairs).sum()), len(clear)
-    if len(pairs) == 1:
-        how = "and holds" if held else "but does not hold"
-        return f"The **one** pair is clear above noise in the data, {how} on held-out rows."
-    if not held:
-        return f"**No pair holds on held-out rows.** {count:,} of {len(pairs):,} {_are(count)} clear in the data."
-    also = "all that are clear in the data" if held == count else f"and {count:,} {_are(count)} clear in the data"
-    return f"**{held:,} of {len(pairs):,}** pairs {'holds' if held == 1 else 'hold'} on held-out rows, {also}."
-
-
-def _are(count: int) -> str:
-    return "is" if count == 1 else "are"
-
-
-def sizes(clear: pd.DataFrame, *, checking: bool) -> str:
-    """Say of how many clear pairs the model has the size right, and what is wrong with the others.
-
-    Args:
-        clear: the pairs that are clear above noise.
-        checking: held-out rows are still being asked, so it is open whether the model overstates any.
-    """
-    too_much = overstated(clear)
-    little = hardly_learned(clear) & ~too_much
-    if "held_out_slope" in clear and clear["held_out_slope"].notna().any():
-        return f"{_right_sizes(int(right_sized(clear).sum()), too_much)}{_wrong_sizes(too_much, little)}"
-    later = " Held-out rows will tell whether it overstates any." if checking and not little.all() else ""
-    return f"{_halves(int((~little).sum()), len(clear))}{later}"
-
-
-def _halves(learned: int, of: int) -> str:
-    if of == 1:
-        return f"The model has learned {'at least' if learned else 'less than'} half of its strength."
-    if not learned:
-        return "The model has learned less than half the strength of each."
-    which = "all of them" if learned == of else f"{learned:,} of the {of:,} clear pairs"
-    return f"The model has learned at least half the strength of {which}."
-
-
-def _right_sizes(right: int, too_much: pd.Series[bool]) -> str:
-    of = len(too_much)
-    if of == 1 and not right:
-        return f"The model {'overstates it' if too_much.iloc[0] else 'has learned less than half of it'}."
-    if of == 1:
-        return "The model gets its size right, within a factor of two."
-    which = "each" if right == of else f"{right:,} of the {of:,} clear pairs" if right else "none of them"
-    return f"The model gets the size of {which} right, within a factor of two."
-
-
-def _wrong_sizes(too_much: pd.Series[bool], little: pd.Series[bool]) -> str:
-    if len(too_much) == 1 or not (too_much.any() or little.any()):
-        return ""
-    over, under = f"it overstates {too_much.sum():,}", f"has learned less than half of {little.sum():,}"
-    if not too_much.any():
-        return f" It {under}."
-    return f" Judged by held-out rows, {over}{f'; it {under}' if little.any() else ''}."
 
 
 @dataclass(frozen=True)
@@ -445,9 +376,10 @@ def _false_discovery(row: pd.Series) -> Shown | None:
         "< 0.1%" if rate < 0.001 else f"{rate:.1%}",
         f"{row['support']:,.0f} level pairs with rows" if has_support else "Benjamini–Hochberg",
         "Expected share of noise among the pairs at least as clear as this one (Benjamini and Hochberg). A pair is "
-        "clear above noise at 5% or less, if no other pair explains it.",
-        "**False discovery rate:** how much of what is as clear as this pair would be noise; 5% or less counts as "
-        "clear."
+        "clear above noise at 5% or less, if no other pair explains it: its interval beside the others stays above "
+        "zero, or held-out rows confirm it.",
+        "**False discovery rate:** how much of what is as clear as this pair would be noise; 5% or less passes "
+        "the test."
         + (" **Level pairs:** how many pairs of levels have rows, so that the labels could test them." * has_support),
     )
 

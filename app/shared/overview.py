@@ -15,6 +15,7 @@ from app.widgets.layout import heading_for_readers, side_by_side
 from app.widgets.text import MODEL_TITLES, baseline_sentence, counted, plain, wide_title
 from deepfm_core._words import isolated, named, percent, signed
 from deepfm_core.evidence.verdicts import has_evidence
+from deepfm_core.explain.pair_counts import PairCounts
 from deepfm_core.runs.findings import Cell, Findings, Slice, Spread, StrongestPair, findings
 from deepfm_core.schema.schema import Schema
 from deepfm_core.spec.run import BASELINE
@@ -68,7 +69,7 @@ def _pair(found: StrongestPair | None, model: str, schema: Schema) -> Card:
     if clear is None:
         text = f"{effect} Strongest of {counted(found.pairs, 'pair')}."
         return name, text, "Learned by one model. Another seed may rank differently; held-out rows may not confirm it."
-    if not clear:
+    if not clear and not found.unsure:
         text = f"None of the {found.pairs:,} pairs is" if found.pairs > 1 else "The only pair is not"
         return "No clear pair", f"{text} clear above noise.", f"The strongest is {name}."
     text = effect if found.cell is None else cell_sentence(found.cell)
@@ -101,14 +102,8 @@ def cell_sentence(cell: Cell) -> str:
 
 
 def _how_many(found: StrongestPair, clear: int) -> str:
-    """Say how many of all pairs hold on held-out rows, or are clear in the data where none does."""
-    of = f"of {counted(found.pairs, 'pair')}"
-    if found.pairs == 1:
-        return ""
-    if found.holding:
-        return f"{found.holding:,} {of} {'holds' if found.holding == 1 else 'hold'}."
-    none = "" if found.holding is None else "No pair holds on held-out rows. "
-    return f"{none}{clear:,} {of} {'is' if clear == 1 else 'are'} clear in the data."
+    """Say how many of all pairs hold on held-out rows, are clear in the data, and are unsure beside others."""
+    return PairCounts(found.pairs, clear, found.unsure or 0, found.holding, 0, 0, 0, 0).briefly
 
 
 def _spread(found: Spread | None, model: str, wide: str) -> Card:

@@ -13,7 +13,7 @@ from deepfm_core.cli.options import model_folder
 from deepfm_core.cli.output import Waited, digits, write
 from deepfm_core.cli.parser import READ, WRITTEN
 from deepfm_core.errors import RunError, SpecError
-from deepfm_core.evidence.verdicts import data_verdicts, unexplained_said, untested_said, verdicts, why_no_pairs
+from deepfm_core.evidence.verdicts import clear, data_verdicts, unexplained_said, untested_said, verdicts, why_no_pairs
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 
@@ -24,7 +24,7 @@ OF_A_TABLE = ("label", "positive", "seed", *READ, "max-mb", *Kind, *WRITTEN, "co
 LEGEND = (
     "Strength: the typical size of what the pair adds beyond its two fields, in log-odds, as the labels support it. "
     "Interval: where it lies with 90% probability. Probability: that the pair interacts at all. Clear: whether a test "
-    "against noise finds it, too (false discovery rate of 5%), and it stands in for no other pair. Verdict: what to "
+    "against noise finds it, too (false discovery rate of 5%), and no other pair explains it. Verdict: what to "
     "make of it. The other columns (`--all`) are explained in docs/command-line.md."
 )
 """What the columns on a terminal are."""
@@ -54,7 +54,7 @@ def short(pairs: pd.DataFrame) -> pd.DataFrame:
             "strength": digits(pairs["strength"], 2),
             "90% interval": ["–" if a == "–" else f"{a} to {b}" for a, b in zip(low, high, strict=True)],
             "probability": digits(pairs["probability"], 2),
-            "clear": pairs["significant"].map({True: "yes", False: "no"}).where(known, "–").to_list(),
+            "clear": clear(pairs).map({True: "yes", False: "no"}).where(known, "–").to_list(),
             "verdict": pairs["verdict"].to_list(),
         },
         dtype=object,

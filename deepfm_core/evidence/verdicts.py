@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from deepfm_core.schema.schema import Schema
 
 # With evidence, every pair gets one of these; pairs of the first three hold.
-# `data_verdicts` uses CLEAR, STANDS_IN, DETERMINED, NOT_TESTED and NOISE.
+# `data_verdicts` uses CLEAR, UNSURE, STANDS_IN, DETERMINED, NOT_TESTED and NOISE.
 
 HOLDS = "holds on held-out rows"
 
@@ -25,6 +25,8 @@ OVERSTATED = "holds on held-out rows, but the model overstates it"
 HARDLY_LEARNED = "holds on held-out rows, but this model has learned less than half of it"
 
 LEARNED = "the data shows it, and the model learned it"
+
+UNSURE = "clear alone, unsure beside others"
 
 NOT_LEARNED = "the data shows it, but the model has not learned it"
 
@@ -69,8 +71,22 @@ def has_evidence(pairs: pd.DataFrame) -> bool:
     return "significant" in pairs and bool(pairs["significant"].notna().any())
 
 
+def clear(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of every pair whether it is clear above noise: it passes the test, and its interval stays above zero.
+
+    The interval is that beside the other pairs, so that no other pair explains a clear one. A pair that passes the
+    test and holds on held-out rows is clear whatever its interval.
+    """
+    return pd.Series(_clear(pairs), index=pairs.index)
+
+
+def unsure(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of every pair whether it is clear alone, but unsure beside others: it passes the test, and is not clear."""
+    return pd.Series(_unsure(pairs), index=pairs.index)
+
+
 def holding(pairs: pd.DataFrame) -> pd.Series[bool]:
-    """Say of every pair of a `pairs` frame whether it is clear above noise and holds on held-out rows."""
+    """Say of every pair whether it passes the test against noise, and holds on held-out rows."""
     return pd.Series(_holding(pairs), index=pairs.index)
 
 
@@ -83,9 +99,18 @@ def right_sized(pairs: pd.DataFrame) -> pd.Series[bool]:
     return pd.Series(_right_sized(pairs), index=pairs.index)
 
 
-def overstated(pairs: pd.DataFrame) -> pd.Series[bool]:
-    """Say of every pair whether held-out rows support less than half of what the model has; false where not asked."""
-    return pd.Series(_overstated(pairs), index=pairs.index)
+def too_strong(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of every pair whether the model has too much of it: held-out rows support less than half.
+
+    A pair that does not hold, and of which the model has less than half the strength in the data, is too weak instead.
+    False where held-out rows were not asked.
+    """
+    return pd.Series(_too_strong(pairs), index=pairs.index)
+
+
+def too_weak(pairs: pd.DataFrame) -> pd.Series[bool]:
+    """Say of every pair whether the model has less than half its strength in the data, and not too much of it."""
+    return pd.Series(_hardly_learned(pairs) & ~_too_strong(pairs), index=pairs.index)
 
 
 def hardly_learned(pairs: pd.DataFrame) -> pd.Series[bool]:
@@ -97,13 +122,14 @@ def put_first(pairs: pd.DataFrame, measure: str) -> pd.DataFrame:
     """Sort pairs in the order in which pages, report and model card tell them.
 
     First come pairs that hold on held-out rows and that the model has at the right size, then others that hold, then
-    those that are clear in the data, then the rest. Within each, a higher `measure` comes first. So what leads is both
-    true of the data and learned by the model that is shown.
+    those that are clear in the data, then those that are unsure beside others, then the rest. Within each, a higher
+    `measure` comes first. So what leads is both true of the data and learned by the model that is shown.
     """
-    clear = _clear(pairs) if "significant" in pairs else np.ones(len(pairs), dtype=bool)
+    passed = _passed(pairs) if "significant" in pairs else np.ones(len(pairs), dtype=bool)
     held = _holding(pairs)
     sound = held & _right_sized(pairs)
-    return pairs.iloc[np.lexsort((-_numbers(pairs, measure), ~clear, ~held, ~sound))]  # by the last first; NaN last
+    by = (-_numbers(pairs, measure), _unsure(pairs), ~passed, ~held, ~sound)
+    return pairs.iloc[np.lexsort(by)]  # by the last first; NaN last
 
 
 def passed_over(pairs: pd.DataFrame, measure: str) -> str:
@@ -126,14 +152,23 @@ def passed_over(pairs: pd.DataFrame, measure: str) -> str:
 # Of all pairs at once, as arrays of one value a pair: of a few pairs, a Series costs more than what is done with it.
 
 
-def _clear(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+def _passed(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    """Say of each pair whether it passes the test against noise, and stands in for no other."""
     if "significant" not in pairs:
         return np.zeros(len(pairs), dtype=bool)
     return pairs["significant"].fillna(False).to_numpy(dtype=bool)
 
 
 def _holding(pairs: pd.DataFrame) -> NDArray[np.bool_]:
-    return (_numbers(pairs, "held_out_z") >= HOLDING_Z) & _clear(pairs)
+    return (_numbers(pairs, "held_out_z") >= HOLDING_Z) & _passed(pairs)
+
+
+def _unsure(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    return _passed(pairs) & ~_holding(pairs) & (_numbers(pairs, "strength_low") <= 0)
+
+
+def _clear(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    return _passed(pairs) & ~_unsure(pairs)
 
 
 def _right_sized(pairs: pd.DataFrame) -> NDArray[np.bool_]:
@@ -146,6 +181,10 @@ def _hardly_learned(pairs: pd.DataFrame) -> NDArray[np.bool_]:
 
 def _overstated(pairs: pd.DataFrame) -> NDArray[np.bool_]:
     return _numbers(pairs, "held_out_slope") < OVERSTATED_SLOPE
+
+
+def _too_strong(pairs: pd.DataFrame) -> NDArray[np.bool_]:
+    return _overstated(pairs) & (_holding(pairs) | ~_hardly_learned(pairs))
 
 
 def _determined(pairs: pd.DataFrame) -> NDArray[np.bool_]:
@@ -189,26 +228,27 @@ def verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     """
     if not has_evidence(pairs):
         return pd.Series("", index=pairs.index, dtype=object)
-    clear, holds = _clear(pairs), _holding(pairs)
+    passed, holds = _passed(pairs), _holding(pairs)
     learned, strength, high, held = (
         _numbers(pairs, name) for name in ("learned", "strength", "strength_high", "held_out_z")
     )
     learned = np.where(np.isnan(learned), 0.0, learned)
-    too_strong = (learned >= LEAST_LEARNED) & (learned > np.where(np.isnan(high), strength, high))
+    imagined = (learned >= LEAST_LEARNED) & (learned > np.where(np.isnan(high), strength, high))
     proxies = _proxies(pairs)
     # The first case that applies is the verdict. NaN compares as false, so a test that was not made decides nothing.
     cases: list[tuple[NDArray[np.bool_], str | NDArray[np.object_]]] = [
-        (holds & _overstated(pairs), OVERSTATED),
+        (holds & _too_strong(pairs), OVERSTATED),
         (holds & _hardly_learned(pairs), HARDLY_LEARNED),
         (holds, HOLDS),
-        (clear & (held < HOLDING_Z) & (learned >= LEARNED_SHARE * strength), UNCONFIRMED),
-        (clear & (learned >= LEARNED_SHARE * strength), LEARNED),
-        (clear, NOT_LEARNED),
+        (_unsure(pairs), UNSURE),
+        (passed & (held < HOLDING_Z) & (learned >= LEARNED_SHARE * strength), UNCONFIRMED),
+        (passed & (learned >= LEARNED_SHARE * strength), LEARNED),
+        (passed, NOT_LEARNED),
         (_determined(pairs), DETERMINED),
         (proxies != "", STANDS_IN + proxies),
         (_not_tested(pairs), NOT_TESTED),
-        (too_strong & (held < HOLDING_Z), DOES_NOT_HOLD),
-        (too_strong, NOT_SUPPORTED),
+        (imagined & (held < HOLDING_Z), DOES_NOT_HOLD),
+        (imagined, NOT_SUPPORTED),
     ]
     return _first_of(cases, pairs.index)
 
@@ -222,7 +262,8 @@ def data_verdicts(pairs: pd.DataFrame) -> pd.Series[str]:
     """Judge every pair by the labels alone, without a model; one verdict per pair, as `verdicts` gives."""
     proxies = _proxies(pairs)
     cases: list[tuple[NDArray[np.bool_], str | NDArray[np.object_]]] = [
-        (pairs["significant"].to_numpy(dtype=bool), CLEAR),
+        (_clear(pairs), CLEAR),
+        (_unsure(pairs), UNSURE),
         (_not_tested(pairs), NOT_TESTED),
         (_determined(pairs), DETERMINED),
         (proxies != "", STANDS_IN + proxies),
@@ -329,6 +370,8 @@ SENTENCES = {
     NOT_LEARNED: "**The data shows it, but the model has not learned it:** less than half the strength in the data.",
     UNCONFIRMED: "**The data shows it, but held-out rows do not confirm it:** what models learn of it from some rows "
     "does not clearly predict the others.",
+    UNSURE: "**Clear alone, unsure beside others:** taken alone, the pair is clear above noise. Beside other pairs, "
+    "which may explain the same rows, it could still add nothing: its interval reaches down to zero.",
     DOES_NOT_HOLD: "**Learned, but it does not hold:** the model gives this pair more strength than the data supports. "
     "What it learned does not predict held-out rows.",
     NOT_SUPPORTED: "**Learned, but not supported:** the model gives this pair more strength than the data supports.",
@@ -387,7 +430,9 @@ def _far_from_zero(row: pd.Series) -> str:
 
 
 def _at_zero(row: pd.Series) -> str:
-    """Say what it means if a clear pair's interval reaches down to zero; empty if it does not."""
+    """Say what it means if the interval of a pair that holds reaches down to zero; empty if it does not."""
+    if row["verdict"] == UNSURE:
+        return ""
     if not (_known(row, "strength_low", "significant") and row["significant"] and row["strength_low"] <= 0):
         return ""
     return (

@@ -15,7 +15,8 @@ import pandas as pd
 import deepfm_core
 from deepfm_core._words import named, percent, training_rows
 from deepfm_core.errors import RunError
-from deepfm_core.evidence.verdicts import has_evidence, holding, put_first, spread_of, verdicts
+from deepfm_core.evidence.verdicts import clear, has_evidence, holding, put_first, spread_of, verdicts
+from deepfm_core.explain.pair_counts import PairCounts
 from deepfm_core.metrics.scores import Metrics, few_cases
 from deepfm_core.runs.findings import Cell, Findings, findings
 from deepfm_core.runs.telling import PLAUSIBLE_SD, cells_of, telling_cell
@@ -98,10 +99,8 @@ class Facts:
         if pairs is None or pairs.empty or pairs["learned"].isna().all():
             return pd.DataFrame(columns=["field_a", "field_b", "strength", "verdict", "significant", "clear", "holds"])
         pairs = pairs.assign(verdict=verdicts(pairs))
-        clear = (
-            pairs["significant"].fillna(False).astype(bool) if has_evidence(pairs) else pd.Series(False, pairs.index)
-        )
-        order = put_first(pairs.assign(clear=clear, holds=holding(pairs)), "strength")
+        sure = clear(pairs) if has_evidence(pairs) else pd.Series(False, pairs.index)
+        order = put_first(pairs.assign(clear=sure, holds=holding(pairs)), "strength")
         return order.reset_index(drop=True)
 
     def cells(self, field_a: str, field_b: str) -> pd.DataFrame:
@@ -248,10 +247,11 @@ def _guided(facts: Facts) -> str:
 
 
 def _clear(facts: Facts) -> str:
-    found = facts.findings.pair
-    if found is None or found.clear is None:
+    if not has_evidence(facts.pairs):
         return ""
-    return f"{found.clear} of {found.pairs:,} pairs are clear above noise."
+    counts = PairCounts.of(facts.pairs)
+    sure = counts.sure_said or "No pair is clear above noise."
+    return " ".join(filter(None, (sure, counts.sizes_said, counts.imagined_said))).replace("**", "")
 
 
 def _fields(facts: Facts) -> str:

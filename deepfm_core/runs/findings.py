@@ -91,6 +91,8 @@ class StrongestPair:
     """The two levels whose effect together stands out most; None if all have few rows."""
     verdict: str = ""
     """One of `evidence.verdicts`; empty without evidence."""
+    unsure: int | None = None
+    """The number of pairs that are clear alone, but unsure beside others; None if the run has no evidence."""
 
 
 def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
@@ -104,14 +106,13 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
     Returns:
         None if the model has no pairs.
     """
-    from deepfm_core.evidence.verdicts import has_evidence, holding, put_first, verdicts
+    from deepfm_core.evidence.verdicts import clear, has_evidence, holding, put_first, unsure, verdicts
 
     evidence = has_evidence(pairs)
     measure = "strength" if evidence or not pairs["learned"].notna().any() else "learned"
     ranked = pairs.assign(verdict=verdicts(pairs))[pairs[measure].notna()]
     if ranked.empty:
         return None
-    clear = ranked[ranked["significant"].fillna(False).astype(bool)] if evidence else ranked
     first = (put_first(ranked, measure) if evidence else ranked.sort_values(measure, ascending=False)).iloc[0]
     checked = evidence and "held_out_z" in ranked and bool(ranked["held_out_z"].notna().any())
     return StrongestPair(
@@ -119,13 +120,14 @@ def strongest_pair(pairs: pd.DataFrame) -> StrongestPair | None:
         str(first["field_b"]),
         float(first[measure]),
         len(pairs),
-        len(clear) if evidence else None,
+        int(clear(ranked).sum()) if evidence else None,
         int(holding(ranked).sum()) if checked else None,
         _number(first, "strength_low") if evidence else None,
         _number(first, "strength_high") if evidence else None,
         _number(first, "learned"),
         _number(first, "held_out_strength"),
         verdict=str(first["verdict"]),
+        unsure=int(unsure(ranked).sum()) if evidence else None,
     )
 
 
@@ -327,12 +329,13 @@ class Findings:
 def findings(folder: RunFolder) -> Findings:
     """Read what a finished run found, or find it where the run does not hold it yet; nothing is written.
 
-    A run of an earlier version does not hold the cell of its strongest pair, or its verdict. What is damaged is found
+    A run of an earlier version does not hold the cell of its strongest pair, its verdict, or the number of unsure
+    pairs. What is damaged is found
     again.
     """
     kept = folder.read_json(FILE)
     try:
-        if kept and (not kept["pair"] or {"cell", "verdict"} <= set(kept["pair"])):
+        if kept and (not kept["pair"] or {"cell", "verdict", "unsure"} <= set(kept["pair"])):
             return Findings.from_dict(kept)
     except DAMAGE:
         pass

@@ -13,17 +13,19 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from app.charts.performance import off_by_chance
-from app.shared.field_pairs import no_clear_pairs, pair_id, pair_of, sizes
+from app.shared.field_pairs import no_clear_pairs, pair_id, pair_of
 from app.views.interactions.levels import UNREADABLE
 from app.views.performance.slices import finding
+from deepfm_core.cli.interactions import short
 from deepfm_core.evidence import verdicts
 from deepfm_core.evidence.verdicts import verdict_sentence
-from deepfm_core.export.model_card import Facts
+from deepfm_core.export.model_card import Facts, model_card
 from deepfm_core.export.report.page import report_html
 from deepfm_core.metrics.scores import evaluate
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.spec.run import RunSpec
 from deepfm_core.store.process import Process
+from deepfm_core.store.run_folder import RunFolder
 from deepfm_core.store.store import LOCAL, Store
 from tests.conftest import answer_next
 
@@ -205,7 +207,49 @@ def test_the_page_counts_the_pairs_that_hold_and_the_pairs_that_the_model_has_le
     assert learned == len(clear) == 5  # the sample run is guided
     said = text_of(opened("interactions"))
     assert "**5 of 66** pairs hold on held-out rows, all that are clear in the data." in said
-    assert "The model gets the size of each right, within a factor of two. The strongest is" in said
+    assert "Of the 5 clear ones, the model has all about right (within a factor of two)." in said
+
+
+def test_captions_of_cells_say_which_of_the_two_effects_is_shrunk(opened: Opened) -> None:
+    said = text_of(opened("interactions"))
+    assert said.count("The data's effects are shrunk towards zero where rows are few; the model's are drawn") == 2
+    assert "by chance alone" not in said
+
+
+def test_a_pair_has_one_verdict_in_the_sentence_the_table_the_report_and_on_the_command_line(
+    opened: Opened, store: Store
+) -> None:
+    """One pair was unsure beside others in the chart and not confirmed in the table; a sentence counted it as clear."""
+
+    def one_unsure(folder: Path) -> None:
+        (folder / "findings.json").unlink()  # as of a run of an earlier version, so that it is found again
+        first = [True, *[False] * 65]
+        frame_changed(
+            folder,
+            "pairs",
+            lambda frame: frame.assign(
+                strength_low=frame["strength_low"].mask(first, 0.0), held_out_z=frame["held_out_z"].mask(first, 0.5)
+            ),
+        )
+
+    run = finished_copy(store, one_unsure)
+    folder = RunFolder(store.folder(run).path)
+    app = opened("interactions", run=run, views="All pairs")
+    lead = "of 66** pairs hold on held-out rows, all that are clear in the data. 1 is clear alone, but unsure beside"
+    assert f"**4 {lead}" in text_of(app)
+    pairs = folder.frame("pairs")
+    assert pairs is not None
+    judged = verdicts.verdicts(pairs)
+    assert (judged == verdicts.UNSURE).sum() == 1
+    report = report_html(Facts.of(folder, "changed"))
+    assert "1 is clear alone, but unsure beside others." in report
+    assert f"<small>{verdicts.UNSURE}</small>" in report
+    assert f"| {verdicts.UNSURE} |" in model_card(Facts.of(folder, "changed"))
+    on_terminal = short(pairs.assign(verdict=judged))
+    assert on_terminal.loc[judged == verdicts.UNSURE, ["clear", "verdict"]].to_numpy().tolist() == [
+        ["no", verdicts.UNSURE]
+    ]
+    assert "4 of 66 pairs hold, 1 unsure beside others." in text_of(opened("start", run=run))
 
 
 def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened, store: Store) -> None:
@@ -213,8 +257,7 @@ def test_the_page_counts_the_pairs_that_the_model_has_not_learned(opened: Opened
         frame_changed(folder, "pairs", lambda frame: frame.assign(learned=frame["learned"].where(frame.index > 2, 0.0)))
 
     said = text_of(opened("interactions", run=finished_copy(store, three_forgotten)))
-    assert "The model gets the size of 2 of the 5 clear pairs right, within a factor of two." in said
-    assert "It has learned less than half of 3." in said
+    assert "Of the 5 clear ones, the model has 2 about right (within a factor of two), 3 too weak." in said
 
 
 def test_the_page_tells_what_held_out_rows_change_about_sizes(opened: Opened, store: Store) -> None:
@@ -228,8 +271,7 @@ def test_the_page_tells_what_held_out_rows_change_about_sizes(opened: Opened, st
         frame_changed(folder, "pairs", change)
 
     said = text_of(opened("interactions", run=finished_copy(store, two_overstated)))
-    assert "The model gets the size of 3 of the 5 clear pairs right, within a factor of two." in said
-    assert "Judged by held-out rows, it overstates 2." in said
+    assert "Of the 5 clear ones, the model has 3 about right (within a factor of two), 2 too strong." in said
 
 
 def test_the_open_pair_stays_open_when_the_check_puts_another_first(opened: Opened, store: Store) -> None:
@@ -336,19 +378,6 @@ def test_findings_of_a_sample_of_the_held_out_rows_say_so(opened: Opened, store:
         (folder / "findings.json").write_text(json.dumps({**findings, "spread": None}), encoding="utf-8")
 
     assert said in text_of(opened("start", run=finished_copy(store, of_one_part)))
-
-
-def test_sizes_are_no_more_than_halves_until_held_out_rows_are_asked() -> None:
-    clear = pd.DataFrame({"strength": [0.4, 0.4, 0.4], "learned": [0.4, 0.9, 0.1]})
-    assert sizes(clear, checking=False) == "The model has learned at least half the strength of 2 of the 3 clear pairs."
-    assert sizes(clear, checking=True).endswith("Held-out rows will tell whether it overstates any.")
-    assert sizes(clear[2:], checking=True) == "The model has learned less than half of its strength."
-    asked = clear.assign(held_out_slope=[1.0, 0.2, 3.0])
-    assert sizes(asked, checking=False) == (
-        "The model gets the size of 1 of the 3 clear pairs right, within a factor of two. Judged by held-out rows, it "
-        "overstates 1; it has learned less than half of 1."
-    )
-    assert sizes(asked[1:2], checking=False) == "The model overstates it."
 
 
 def test_a_pair_that_was_learned_in_place_of_another_is_named(opened: Opened, store: Store) -> None:
@@ -501,7 +530,8 @@ def test_figures_that_were_not_computed_are_left_out(opened: Opened, store: Stor
     app = opened("interactions", run=finished_copy(store, not_held_out))
     assert [metric.label for metric in app.metric] == ["In the data", "In the model", "False discovery rate"]
     assert "hold on held-out rows" not in text_of(app)
-    assert "The model has learned at least half the strength of all of them." in text_of(app)
+    assert "**5 of 66** pairs are clear above noise in the data." in text_of(app)
+    assert "Of the 5 clear ones, the model has all at least half as strong as the data." in text_of(app)
     assert "Only a check on held-out rows would be one." in text_of(app)
 
 
@@ -557,7 +587,7 @@ def test_an_interval_that_touches_zero_or_that_held_out_rows_leave_is_explained(
     assert "support 0" not in verdict_sentence(inside)
     overstated = pd.Series({**below, "verdict": verdicts.OVERSTATED})
     assert "the data's" not in verdict_sentence(overstated)  # one story
-    touching = {"verdict": verdicts.LEARNED, "significant": True, "strength_low": 0.0}
+    touching = {"verdict": verdicts.HOLDS, "significant": True, "strength_low": 0.0}
     assert "Its interval reaches down to zero" in verdict_sentence(pd.Series(touching))
     assert "reaches down" not in verdict_sentence(pd.Series({**touching, "significant": False}))
 

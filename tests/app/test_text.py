@@ -8,7 +8,6 @@ import re
 import pandas as pd
 import pytest
 
-from app.shared.field_pairs import clear_pairs
 from app.widgets.columns import CELLS, DIFFERENCES, PAIRS, RATES, ROWS, SLICES, Titles
 from app.widgets.figure import written
 from app.widgets.layout import ICON
@@ -135,10 +134,6 @@ def test_a_slope_is_left_out_where_next_to_nothing_was_learned() -> None:
 
 def test_one_of_a_kind_is_not_said_to_be_many() -> None:
     assert [counted(count, "line") for count in (0, 1, 2, 2_000)] == ["0 lines", "1 line", "2 lines", "2,000 lines"]
-    pairs = pd.DataFrame({"field_a": ["a", "a"], "field_b": ["b", "c"]})
-    assert clear_pairs(pairs[:1], pairs[:1]) == "The **one** pair is"
-    assert clear_pairs(pairs[:1], pairs) == "**1 of 2** pairs is"
-    assert clear_pairs(pairs, pairs) == "**2 of 2** pairs are"
 
 
 def test_a_row_is_said_to_have_its_labels_own_value(opened: Opened) -> None:

@@ -35,6 +35,7 @@ from app.charts.grammar.vega import (
 )
 from app.charts.interactions.matrix import CLEAR_OR_NOT, LIMIT, fields_in_order
 from app.charts.interactions.ranking import MEASURES, NOTICED, pair_label
+from deepfm_core.evidence.verdicts import clear
 
 UPRIGHT_LIMIT = 16
 """Up to this many fields, names are written horizontally; with more, along the radius."""
@@ -124,9 +125,9 @@ def _chords(pairs: pd.DataFrame, dots: pd.DataFrame, measure: str, selected: tup
     )
     has_evidence = "significant" in known
     strongest = strength.rank(ascending=False, method="first") <= UNJUDGED * len(dots)
-    clear = known["significant"].fillna(False).astype(bool) if has_evidence else strongest
-    end = max(NOTICED, float((strength[clear] if clear.any() else strength).max())) if len(known) else 1.0
-    drawn = known[clear | chosen | ((strength >= FAINT_SHARE * end) & strongest)]
+    sure = clear(known) if has_evidence else strongest
+    end = max(NOTICED, float((strength[sure] if sure.any() else strength).max())) if len(known) else 1.0
+    drawn = known[sure | chosen | ((strength >= FAINT_SHARE * end) & strongest)]
     place = dots.set_index("field_a")[["x", "y"]]
     frame = pd.DataFrame({"field_a": drawn["field_a"], "field_b": drawn["field_b"], "value": drawn[measure]})
     for side, names in (("", drawn["field_a"]), ("2", drawn["field_b"])):
@@ -134,10 +135,10 @@ def _chords(pairs: pd.DataFrame, dots: pd.DataFrame, measure: str, selected: tup
     return frame.assign(
         end=end,
         width=THINNEST + (THICKEST - THINNEST) * (frame["value"] / end).clip(upper=1),
-        significant=clear,
+        significant=sure,
         chosen=chosen,
         pair=[pair_label(a, b) for a, b in zip(frame["field_a"], frame["field_b"], strict=True)],
-        verdict=clear.map(CLEAR_OR_NOT) if has_evidence else "",
+        verdict=sure.map(CLEAR_OR_NOT) if has_evidence else "",
         name=[
             f"{pair_label(a, b)}: {shown:.2f}"
             for a, b, shown in zip(frame["field_a"], frame["field_b"], frame["value"], strict=True)

@@ -36,6 +36,7 @@ from app.charts.grammar.vega import (
     quantity,
 )
 from app.charts.interactions.ranking import MEASURES, NOTICED, ranked
+from deepfm_core.evidence.verdicts import clear
 
 CLEAR_OR_NOT = {True: "clear above noise", False: "not clear above noise"}
 """What a pair's column `significant` means, in words."""
@@ -143,9 +144,9 @@ def _cells(
     known = pairs[pairs["field_a"].isin(place) & pairs["field_b"].isin(place)]
     first = known["field_a"].map(place) < known["field_b"].map(place)
     early, late = known["field_a"].where(first, known["field_b"]), known["field_b"].where(first, known["field_a"])
-    clear = known["significant"].astype(bool) if "significant" in known else pd.Series(True, index=known.index)
+    sure = clear(known) if "significant" in known else pd.Series(True, index=known.index)
     chosen = [selected is not None and {a, b} == set(selected) for a, b in zip(early, late, strict=True)]
-    common = known[["field_a", "field_b"]].assign(significant=clear, chosen=chosen)
+    common = known[["field_a", "field_b"]].assign(significant=sure, chosen=chosen)
     above = common.assign(row=early, column=late, value=known[upper], measure=MEASURES[upper].label)
     below = common.assign(row=late, column=early, value=known[lower], measure=MEASURES[lower].label)
     cells = pd.concat([above, below], ignore_index=True)

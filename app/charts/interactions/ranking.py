@@ -50,7 +50,10 @@ from deepfm_core.evidence.verdicts import (
     OVERSTATED,
     STANDS_IN,
     UNCONFIRMED,
+    UNSURE,
+    clear,
     put_first,
+    unsure,
 )
 
 
@@ -82,7 +85,7 @@ TOO_LARGE = "hold, but overstated by the model"
 TOO_SMALL = "hold, but hardly learned"
 CLEAR_IN_DATA = "clear in the data"
 NOT_HELD_OUT = "clear, but not on held-out rows"
-CLEAR_ALONE = "clear alone, unsure beside others"
+CLEAR_ALONE = UNSURE
 UNSUPPORTED = "learned, but not supported"
 STAND_IN = "stand in for another pair"
 NOT_CLEAR = "not clear above noise"
@@ -106,6 +109,7 @@ _GROUP_OF = {
     HARDLY_LEARNED: TOO_SMALL,
     **dict.fromkeys((CLEAR, LEARNED, NOT_LEARNED), CLEAR_IN_DATA),
     UNCONFIRMED: NOT_HELD_OUT,
+    UNSURE: CLEAR_ALONE,
     **dict.fromkeys((DOES_NOT_HOLD, NOT_SUPPORTED), UNSUPPORTED),
     DETERMINED: ONE_DETERMINES,
 }
@@ -142,10 +146,10 @@ def strongest_pairs(
 
     Args:
         pairs: columns `field_a`, `field_b`, `rank_by` and the measures. Optional: `strength_low` and `strength_high`
-            (the interval of `strength`), `significant` (false: not clear above noise, drawn hollow and after clear
-            pairs) and `verdict` (which makes the groups).
+            (the interval of `strength`), `significant` (passes the test against noise; pairs that are not clear are
+            drawn hollow, after clear ones) and `verdict` (which makes the groups).
         top: how many.
-        unclear: how many of those that are not clear above noise; by default, as many as `top` leaves.
+        unclear: how many of those that are noise, alone too; by default, as many as `top` leaves.
         rank_by: the measure that orders the pairs; drawn as a mark unless it equals one of the measures.
         measures: columns drawn as marks, from `MEASURES`.
         selected: the pair to highlight, in either order.
@@ -196,16 +200,17 @@ def named(pairs: pd.DataFrame, selected: tuple[str, str] | None) -> pd.DataFrame
     forward = pairs["field_a"].eq(a) & pairs["field_b"].eq(b)
     chosen = forward | (pairs["field_a"].eq(b) & pairs["field_b"].eq(a))
     names = [pair_label(first, second) for first, second in zip(pairs["field_a"], pairs["field_b"], strict=True)]
-    clear = pairs["significant"].astype(bool) if "significant" in pairs else True
-    return pairs.assign(pair=names, significant=clear, chosen=chosen)
+    sure = clear(pairs) if "significant" in pairs else True
+    return pairs.assign(pair=names, significant=sure, unsure=unsure(pairs), chosen=chosen)
 
 
 def _at_top(rows: pd.DataFrame, top: int, unclear: int | None) -> pd.DataFrame:
     """Keep the first `top` rows; of those that are not clear above noise at most `unclear`, and the selected one."""
     rows = rows.head(top)
-    if unclear is None or not rows["significant"].any():
+    if unclear is None or not (rows["significant"] | rows["unsure"]).any():
         return rows
-    return rows[rows["significant"] | (~rows["significant"]).cumsum().le(unclear) | rows["chosen"]]
+    passed = rows["significant"] | rows["unsure"]
+    return rows[passed | (~passed).cumsum().le(unclear) | rows["chosen"]]
 
 
 def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
@@ -215,9 +220,6 @@ def _grouped(rows: pd.DataFrame) -> pd.DataFrame:
     groups = rows["verdict"].map(
         lambda said: STAND_IN if said.startswith(STANDS_IN) else _GROUP_OF.get(said, NOT_CLEAR)
     )
-    if "strength_low" in rows:
-        unsure = groups.isin((CLEAR_IN_DATA, NOT_HELD_OUT)) & (rows["strength_low"] <= 0)
-        groups = groups.mask(unsure, CLEAR_ALONE)
     order = groups.map({group: place for place, group in enumerate(GROUPS)})
     return rows.assign(group=groups).iloc[order.to_numpy().argsort(kind="stable")]
 

@@ -154,11 +154,11 @@ def _pairs(pairs: pd.DataFrame, sha: str, schema: Schema) -> None:
     from app.widgets.figure import figure
     from deepfm_core.evidence.verdicts import data_verdicts, untested_said
 
-    clear = pairs["significant"].any()
-    st.markdown(sentence(pairs, None if clear else _positives(sha, repr(schema.label), schema)))
+    passed = pairs["significant"].any()
+    st.markdown(sentence(pairs, None if passed else _positives(sha, repr(schema.label), schema)))
     if said := untested_said(pairs):
         st.caption(said)
-    if not clear:  # a chart would draw noise as large as an effect
+    if not passed:  # a chart would draw noise as large as an effect
         return
     evaluated = pairs.assign(verdict=data_verdicts(pairs))
     figure(
@@ -181,14 +181,16 @@ def sentence(pairs: pd.DataFrame, counted: tuple[int, int] | None = None) -> str
         counted: the numbers of positive and of all rows, where none is clear: few may be why.
     """
     from app.charts.interactions.ranking import pair_label
-    from app.shared.field_pairs import clear_pairs, no_clear_pairs
+    from app.shared.field_pairs import no_clear_pairs
+    from deepfm_core.evidence.verdicts import put_first
+    from deepfm_core.explain.pair_counts import PairCounts
 
-    clear = pairs[pairs["significant"].astype(bool)]
-    if clear.empty:
+    said = PairCounts.of(pairs).sure_said
+    if not said:
         return no_clear_pairs(pairs, counted)
-    best = clear.sort_values("strength", ascending=False).iloc[0]
+    best = put_first(pairs, "strength").iloc[0]
     return (
-        f"{clear_pairs(clear, pairs)} clear above noise. The strongest is "
+        f"{said} The strongest is "
         f"**{plain(pair_label(best['field_a'], best['field_b']))}**, with {best['strength']:.2f} log-odds "
         f"(90%: {best['strength_low']:.2f} to {best['strength_high']:.2f})."
     )

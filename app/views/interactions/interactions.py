@@ -15,12 +15,12 @@ from app.shared.field_pairs import finding, no_pairs, one_field, say_guided
 from app.shared.predictions import say_what_pairs
 from app.state import links, saved_runs
 from app.state.saved_runs import OpenRun
-from app.views.interactions.levels import cells_of, field_section, pair_section
+from app.views.interactions.levels import SHRUNK, cells_of, field_section, pair_section
 from app.widgets.columns import CELLS, PAIRS, configured
 from app.widgets.figure import download, figure
 from app.widgets.layout import bring_in_view, heading_for_readers, list_and_detail, side_by_side
 from app.widgets.text import plain
-from deepfm_core.evidence.verdicts import has_evidence, verdicts
+from deepfm_core.evidence.verdicts import clear, has_evidence, verdicts
 
 Pair = tuple[str, str]
 TOP, UNCLEAR = 14, 5
@@ -228,7 +228,7 @@ def model_against_data(run: OpenRun, pairs: pd.DataFrame, chosen: Pair) -> None:
                 lambda: cell_scatter(cells),
                 cells,
                 "One point per pair of levels; its size shows training rows. On the dashed line, model and data agree. "
-                "Small points scatter along the data's axis by chance alone.",
+                f"{SHRUNK} Strength, a mean over rows, hardly counts such cells.",
                 key="cell_scatter",
                 titles=CELLS,
                 file=f"{chosen[0]}-{chosen[1]}-cells",
@@ -304,7 +304,7 @@ def _with_clear(frame: pd.DataFrame, pairs: pd.DataFrame) -> pd.DataFrame:
     """Add to the pairs of each epoch whether they are clear above noise, if there is evidence."""
     if not has_evidence(pairs):
         return frame
-    known = pairs[["field_a", "field_b", "significant"]]
+    known = pairs[["field_a", "field_b"]].assign(significant=clear(pairs))
     turned = known.rename(columns={"field_a": "field_b", "field_b": "field_a"})
     evaluated = frame.merge(pd.concat([known, turned]), on=["field_a", "field_b"], how="left")
     return evaluated.assign(significant=evaluated["significant"].fillna(False).astype(bool))

@@ -55,6 +55,11 @@ UNREADABLE = (
     "The stored measurement of this pair is damaged and cannot be replaced. Choose another pair, or ask whoever runs "
     "this server to empty the folder `answers` of the store."
 )
+SHRUNK = (
+    "The data's effects are shrunk towards zero where rows are few; the model's are drawn as they are. So in cells of "
+    "few rows, the model may be far larger than the data."
+)
+"""Which of the two effects of a cell is shrunk."""
 OF_PAIR = "pair_"
 """How the columns of a pair's own strengths begin, beside those of its cells."""
 TEXTS = ("field_a", "field_b", "level_a", "level_b")
@@ -96,7 +101,7 @@ def pair_section(run: OpenRun, chosen: tuple[str, str], pairs: pd.DataFrame, mea
         lambda: level_panels(cells, levels, panels=panels, limit=limit),
         cells,
         "Effect of two levels together beyond what each does alone, in log-odds. Green raises, purple lowers. "
-        f"Observed effects of few rows are shrunk towards zero. Faded: fewer than {THIN} training rows. Hatched: no "
+        f"{SHRUNK} Faded: fewer than {THIN} training rows. Hatched: no "
         "rows. Bars count rows. "
         f"{nearest}",
         key="levels",

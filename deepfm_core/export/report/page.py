@@ -12,6 +12,7 @@ import pandas as pd
 import deepfm_core
 from deepfm_core._words import isolated, named, percent, signed
 from deepfm_core.evidence.verdicts import has_evidence, passed_over, verdict_sentence
+from deepfm_core.explain.pair_counts import PairCounts
 from deepfm_core.export.model_card import PARTS, Facts
 from deepfm_core.export.report import charts
 from deepfm_core.export.report.charts import Step
@@ -121,7 +122,10 @@ GLOSSARY = {
     "Logloss (nats)": "Mean of −ln of the probability given to what happened. Lower is better.",
     "Pair": "What two fields do together, beyond what each does alone.",
     "Strength": "The standard deviation over rows of what a pair adds, in log-odds.",
-    "Clear above noise": "The labels show the pair at a false discovery rate of 5%, and no other pair explains it.",
+    "Clear above noise": "The labels show the pair at a false discovery rate of 5%, and no other pair explains it: "
+    "beside the others, its interval stays above zero, or held-out rows confirm it.",
+    "Clear alone, unsure beside others": "The labels show the pair if it is taken alone. Beside the other pairs, its "
+    "interval reaches down to zero, so that it could add nothing.",
     "Held-out rows": "Rows that the model was not trained on.",
 }
 
@@ -175,7 +179,7 @@ def _plain_finding(facts: Facts) -> str:
         return f"{facts.model} gives each row a probability. It has no pairs of fields to report."
     first, evidence = pairs.iloc[0], has_evidence(pairs)
     cell, names = facts.telling_cell(first["field_a"], first["field_b"]), _names(first)
-    if evidence and not pairs["clear"].any():
+    if evidence and not pairs["significant"].fillna(False).any():
         return f"None of the {len(pairs):,} pairs of fields is clear above noise. The strongest is {names}."
     stronger = passed_over(pairs, "strength") if evidence else ""
     leads = "The pair to look at first is" if stronger else "The strongest pair is"
@@ -186,7 +190,11 @@ def _plain_finding(facts: Facts) -> str:
 
 def _trusted(pair: pd.Series) -> str:
     """Say what to think of a pair, in the words of the app."""
-    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(verdict_sentence(pair)))
+    return _bold(verdict_sentence(pair))
+
+
+def _bold(text: str) -> str:
+    return re.sub(r"\*\*(.+?)\*\*", r"<b>\1</b>", escape(text))
 
 
 def _names(pair: pd.Series) -> str:
@@ -222,7 +230,9 @@ def _tiles(facts: Facts) -> Iterator[tuple[str, str, str]]:
         yield "Predicted ÷ observed", _number(metrics.calibration_ratio, 2), ratio
     pairs = facts.pairs
     if has_evidence(pairs):
-        yield "Clear pairs", f"{int(pairs['clear'].sum())}", f"of {len(pairs):,}, above noise in the labels"
+        unsure = PairCounts.of(pairs).unsure
+        beside = f"; {unsure:,} more unsure beside others" if unsure else ""
+        yield "Clear pairs", f"{int(pairs['clear'].sum())}", f"of {len(pairs):,}, above noise in the labels{beside}"
 
 
 def _number(value: float | None, digits: int) -> str:
@@ -323,13 +333,13 @@ def _how_sure(facts: Facts) -> str:
     pairs = facts.pairs
     if not has_evidence(pairs):
         return "These strengths are what one model learned. Another seed may rank them differently."
-    count, held = int(pairs["clear"].sum()), int(pairs["holds"].sum())
-    sure = f"{count:,} of {len(pairs):,} pairs {'is' if count == 1 else 'are'} clear above noise."
-    if "held_out_z" in pairs and pairs["held_out_z"].notna().any():
-        sure = f"{held:,} of {len(pairs):,} pairs {'holds' if held == 1 else 'hold'} on held-out rows. {sure}"
+    counts = PairCounts.of(pairs)
+    sure = counts.sure_said or f"None of the {len(pairs):,} pairs is clear above noise."
+    said = " ".join(filter(None, (sure, counts.sizes_said, counts.imagined_said)))
     return (
-        f"{sure} The dot is the strength in the data with its 90% interval; the bar is what the model learned. The "
-        "last column counts only what models of fewer rows had learned of a pair, so it is often lower than the data's."
+        f"{_bold(said)} The dot is the strength in the data with its 90% interval; the bar is what the model learned. "
+        "The last column counts only what models of fewer rows had learned of a pair, so it is often lower than the "
+        "data's."
     )
 
 

@@ -240,13 +240,15 @@ def test_curves_of_runs_do_not_enlarge_what_hardly_differs_either(measure, least
 
 def test_a_clear_pair_whose_interval_touches_zero_has_a_group_of_its_own() -> None:
     given = frames.pairs().assign(strength_low=0.1)
-    given["verdict"] = [verdicts.LEARNED, verdicts.LEARNED] + [verdicts.NOISE] * (len(given) - 2)
-    given["significant"] = given["verdict"] == verdicts.LEARNED
+    given["significant"] = given.index < 2
     given.loc[1, "strength_low"] = 0.0
+    given["verdict"] = verdicts.verdicts(given)
     drawn = {row["pair"]: row["group"] for row in rows_of(ranking.strongest_pairs(given).to_dict(), "group")}
     names = [ranking.pair_label(a, b) for a, b in zip(given["field_a"], given["field_b"], strict=True)]
     assert drawn[names[0]] == "clear in the data"
-    assert drawn[names[1]] == ranking.CLEAR_ALONE
+    assert drawn[names[1]] == ranking.CLEAR_ALONE == given["verdict"][1]  # the table says it in the same words
+    points = rows_of(ranking.strongest_pairs(given).to_dict(), "measure")
+    assert {row["significant"] for row in points if row["pair"] == names[1]} == {False}  # drawn hollow
 
 
 def test_a_group_says_what_is_wrong_with_the_size_and_whether_held_out_rows_were_asked() -> None:
@@ -396,7 +398,7 @@ def test_pairs_that_are_not_clear_above_noise_are_hollow() -> None:
     stroke = hollow[0]["encoding"]["stroke"]
     assert stroke["scale"]["domain"] == ["not clear above noise"]
     assert stroke["legend"]["symbolFillColor"] == "transparent"
-    filled = matrix.field_matrix(frames.pairs().assign(significant=True), frames.fields()).to_dict()
+    filled = matrix.field_matrix(frames.pairs().assign(significant=True, strength_low=0.1), frames.fields()).to_dict()
     assert not [layer for layer in filled["layer"] if "stroke" in layer["encoding"]]
 
 
