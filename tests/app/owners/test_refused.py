@@ -69,18 +69,28 @@ LISTED = {
         {"views/learn/learn.py"},
     ),
     "performance": Drawn(
-        {"Lowest cost: N", "Make a link", "Watch it live"},
-        {"views/performance/performance.py", "views/performance/threshold.py"},
+        {
+            *("ad = fuchsia hiking boots", "country = France", "device = tablet", "interests = other (N levels)"),
+            *("Lowest cost: N", "Make a link", "Watch it live", "weekday = Thursday"),
+        },
+        {f"views/performance/{name}.py" for name in ("performance", "slices", "threshold")},
     ),
     "runs": Drawn({"Cancel", "Delete", "Delete for good", "Make a link"}, {"views/runs/runs.py"}),
     "score": Drawn({"Make a link", "Watch it live"}),
-    "start": Drawn({"Code", "How it works", "Make a link", "Train this live", "Use my CSV"}, {"export/menu.py"}),
+    "start": Drawn(
+        {"Code", "How it works", "Make a link", "Train this live", "Train without the guide", "Use my CSV"},
+        {"export/menu.py"},
+    ),
     "study": Drawn({"Cancel all", "Change", "Delete", "Make a link", "Study"}),
     "system": Drawn(  # no page: *Start* opens
-        {"Code", "How it works", "Make a link", "Train this live", "Use my CSV"}, {"export/menu.py"}
+        {"Code", "How it works", "Make a link", "Train this live", "Train without the guide", "Use my CSV"},
+        {"export/menu.py"},
     ),
     "train": Drawn(
-        {"Cancel", "Change", "Code", "How good is it", "Make a link", "Row by row", "See the pairs", "Train"},
+        {
+            *("Cancel", "Change", "Code", "How good is it", "Make a link", "Row by row", "See the pairs", "Train"),
+            "Train without the guide",
+        },
         {"export/menu.py"},
     ),
 }
