@@ -426,8 +426,8 @@ def test_what_does_not_go_with_rows_on_the_disk_is_said(
     assert "Leave out --valid-table and --test-table" in apart.stderr
     text = tmp_path / "text.csv"
     clicks(500).to_csv(text, index=False)
-    assert (
-        "only Parquet files can be read a piece at a time"
-        in command("train", text, "--label", "clicked", "--memory", "1kB").stderr
-    )
+    listed = tmp_path / "listed.json"
+    clicks(500).to_json(listed, orient="records")
+    for path, said in ((text, "too little for 501 rows"), (listed, "which cannot be read a piece at a time")):
+        assert said in command("train", path, "--label", "clicked", "--memory", "1kB").stderr
     assert not (tmp_path / "run").exists()
