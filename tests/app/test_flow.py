@@ -67,7 +67,7 @@ def test_data_says_what_the_table_itself_shows_of_its_pairs(opened: Opened, stor
     answer_next(store)
     said = _text(opened("data"))
     assert "There was too little memory." not in said
-    assert "pairs are clear above noise. The strongest is **device × placement**, with" in said
+    assert "pairs are clear above noise in the data. The strongest is **device × placement**, with" in said
     assert "is clear above noise" not in said
 
 
