@@ -17,11 +17,11 @@ GLOSSARY = {
     "bias": "The constant of the logit: what a row has before its features count.",
     "calibration": "Whether rows with a probability of 20% are positive in 20% of cases.",
     "cell": "Two features that stand in one row; in a guided model, also the weight that the two have together.",
-    "clear alone, unsure beside others": "Of a pair that is clear if taken alone: beside the other pairs, its interval "
-    "reaches down to zero, so that it could add nothing.",
     "clear above noise": "A table without this interaction would hardly ever look like this one: the false discovery "
     "rate is at most 5%, and no other pair explains it: beside the others, its interval stays above zero or held-out "
     "rows confirm it.",
+    "clear alone, unsure beside others": "Of a pair that is clear if taken alone: beside the other pairs, its interval "
+    "reaches down to zero, so that it could add nothing.",
     "DNN": "The deep neural network: hidden layers that read all embeddings of a row, and one output.",
     "dropout": "The share of hidden units that each training step leaves out. The paper states the share kept.",
     "embedding": "K numbers that the model learns for each feature.",

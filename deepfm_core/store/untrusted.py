@@ -426,7 +426,10 @@ def _told(scratch: Path) -> float:
 
 def _tell(share: float) -> None:
     """Tell whoever listens how far this process is, 0 … 1."""
-    (Path(tempfile.gettempdir()) / _SHARE).write_text(f"{share:.6f}")
+    share_file = Path(tempfile.gettempdir()) / _SHARE
+    written = share_file.with_suffix(".now")
+    written.write_text(f"{share:.6f}")
+    written.replace(share_file)  # at once: whoever reads it while it is written would find it empty
 
 
 class _Watch(threading.Thread):
