@@ -282,7 +282,7 @@ def test_pages_show_a_run_of_the_baseline_without_an_error(view: str, opened: Op
 def test_performance_shows_the_ladder_next_to_models_trained_alone(opened: Opened, store: Store) -> None:
     app = opened("performance")
     assert "What each part adds" in text_of(app)
-    assert "Compare this model with LR, FM and DNN" in text_of(app)
+    assert "its comparison shows LR, FM and DNN here" in text_of(app)
     comparison = begin(store, "lr", "fm", "dnn", "deepfm")
     app = opened("performance", run=store.comparisons.runs(comparison)[3].id)
     assert not app.exception

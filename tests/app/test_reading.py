@@ -262,7 +262,8 @@ def test_rows_that_do_not_fit_are_sampled_for_the_pages_and_all_of_them_are_trai
     assert shown(app, "Memory") == "1GB"
     _button(app, "Train").click().run()
     row = store.runs()[0]
-    assert store.folder(row.id).read_json("dataset.json") == {"source": f"{tmp_path}/*.parquet", "memory": 10**9}
+    asked = {"source": f"{tmp_path}/*.parquet", "memory": 10**9, "choices": {}}
+    assert store.folder(row.id).read_json("dataset.json") == asked
     assert row.name.endswith(f"on {tmp_path}/*.parquet")
     store.request_cancel(row.id)
     spec = replace(row.spec, folds=0, fit=replace(row.spec.fit, epochs=1, batch_size=4096))
