@@ -13,7 +13,16 @@ from deepfm_core.cli.options import model_folder
 from deepfm_core.cli.output import Waited, digits, write
 from deepfm_core.cli.parser import READ, WRITTEN
 from deepfm_core.errors import RunError, SpecError
-from deepfm_core.evidence.verdicts import clear, data_verdicts, unexplained_said, untested_said, verdicts, why_no_pairs
+from deepfm_core.evidence.verdicts import (
+    clear,
+    data_verdicts,
+    has_evidence,
+    unexplained_said,
+    untested_said,
+    verdicts,
+    why_no_pairs,
+)
+from deepfm_core.explain.pair_counts import PairCounts
 from deepfm_core.schema.kinds import Kind
 from deepfm_core.schema.schema import Schema
 
@@ -36,7 +45,8 @@ def run(arguments: argparse.Namespace) -> None:
         raise SpecError(f"Top is {arguments.top}. Use 1 or more.")
     pairs, schema = _observed(arguments) if arguments.observed_only else _of_run(arguments)
     write(pairs, arguments.top, short, whole=arguments.all, legend=LEGEND)
-    for said in (untested_said(pairs), unexplained_said(pairs)):
+    counted = PairCounts.of(pairs).said if has_evidence(pairs) else ""
+    for said in (counted, untested_said(pairs), unexplained_said(pairs)):
         if said:
             print(f"note: {said}", file=sys.stderr)
     if why := why_no_pairs(schema):

@@ -62,6 +62,13 @@ class PairCounts:
         )
 
     @property
+    def said(self) -> str:
+        """Say all of it in plain text: what is sure, the sizes, and what does not hold."""
+        none = f"None of the {self.pairs:,} pairs is" if self.pairs > 1 else "The only pair is not"
+        sure = self.sure_said.replace("**", "") or f"{none} clear above noise."
+        return " ".join(filter(None, (sure, self.sizes_said, self.imagined_said)))
+
+    @property
     def sure_said(self) -> str:
         """Say what holds, then what is clear but not confirmed, then what is unsure; numbers that lead are `**bold**`.
 

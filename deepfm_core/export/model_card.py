@@ -249,9 +249,7 @@ def _guided(facts: Facts) -> str:
 def _clear(facts: Facts) -> str:
     if not has_evidence(facts.pairs):
         return ""
-    counts = PairCounts.of(facts.pairs)
-    sure = counts.sure_said or "No pair is clear above noise."
-    return " ".join(filter(None, (sure, counts.sizes_said, counts.imagined_said))).replace("**", "")
+    return PairCounts.of(facts.pairs).said
 
 
 def _fields(facts: Facts) -> str:

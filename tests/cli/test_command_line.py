@@ -182,6 +182,7 @@ def test_the_evidence_of_a_run_names_the_planted_pair(command: Command, trained:
 
 def test_a_table_can_be_asked_without_a_run(command: Command, table: Path) -> None:
     done = command("interactions", table, "--label", "clicked", "--observed-only")
+    assert "pairs is clear above noise in the data." in done.stderr
     pairs = csv(done.stdout)
     assert {pairs.loc[0, "field_a"], pairs.loc[0, "field_b"]} == {"device", "placement"}
     assert pairs["learned"].isna().all()

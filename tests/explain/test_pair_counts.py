@@ -113,3 +113,10 @@ def test_a_card_has_the_counts_in_one_line() -> None:
     none = PairCounts.of(frame(NOT_CONFIRMED, NOISE))
     assert none.briefly == "No pair holds on held-out rows. 1 of 2 pairs is clear in the data."
     assert PairCounts.of(frame(RIGHT)).briefly == ""
+
+
+def test_where_nothing_is_sure_all_of_it_begins_with_that() -> None:
+    assert PairCounts.of(frame(NOISE, IMAGINED)).said == (
+        "None of the 2 pairs is clear above noise. The model also has 1 pair that does not hold."
+    )
+    assert "**" not in PairCounts.of(frame(RIGHT, NOISE)).said

@@ -55,7 +55,7 @@ def test_it_holds_every_section_and_the_figures_of_the_run(sample) -> None:
         "It holds on held-out rows",
         "0.780 to 0.831",
         "device × placement",
-        "<b>5 of 66</b> pairs hold on held-out rows, all that are clear in the data. "
+        "5 of 66 pairs hold on held-out rows, all that are clear in the data. "
         "Of the 5 clear ones, the model has all about right (within a factor of two).",
         "0.39</td>",  # on held-out rows, below the 0.41 to 0.54 of the data
         "None of 23 epochs did clearly better",

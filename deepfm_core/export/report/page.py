@@ -333,13 +333,10 @@ def _how_sure(facts: Facts) -> str:
     pairs = facts.pairs
     if not has_evidence(pairs):
         return "These strengths are what one model learned. Another seed may rank them differently."
-    counts = PairCounts.of(pairs)
-    sure = counts.sure_said or f"None of the {len(pairs):,} pairs is clear above noise."
-    said = " ".join(filter(None, (sure, counts.sizes_said, counts.imagined_said)))
     return (
-        f"{_bold(said)} The dot is the strength in the data with its 90% interval; the bar is what the model learned. "
-        "The last column counts only what models of fewer rows had learned of a pair, so it is often lower than the "
-        "data's."
+        f"{PairCounts.of(pairs).said} The dot is the strength in the data with its 90% interval; the bar is what the "
+        "model learned. The last column counts only what models of fewer rows had learned of a pair, so it is often "
+        "lower than the data's."
     )
 
 
